@@ -1,0 +1,150 @@
+//! What the daemon tells its operator: the bodies of `GET /v1/policies` and `GET /v1/attachments`.
+//! Both sides ship together but are updated one after the other, so readers skip keys they do not
+//! know and take a state they do not know as `Unknown`.
+
+use serde::{Deserialize, Serialize};
+
+/// Body of [`crate::endpoint::POLICIES`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyList {
+    /// In the order in which they run.
+    pub policies: Vec<Policy>,
+}
+
+/// One policy as the daemon has it now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Name: the file name without order and extension.
+    pub name: String,
+    /// Path of the module on the node.
+    pub file: String,
+    /// Whether it runs.
+    pub state: PolicyState,
+    /// What a verdict does.
+    pub mode: PolicyMode,
+    /// `sha256:…` of the module that is in force; `None` where none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Hooks that the module exports, as in the WIT package (`before-add`).
+    #[serde(default)]
+    pub hooks: Vec<String>,
+    /// Grants that the module's imports ask for.
+    #[serde(default)]
+    pub grants_asked: Vec<String>,
+    /// Grants that the configuration gives.
+    #[serde(default)]
+    pub grants_given: Vec<String>,
+    /// Why the newest file did not load, or the last failed call; `None` where nothing failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Since the daemon started.
+    #[serde(default)]
+    pub counts: PolicyCounts,
+}
+
+/// Whether a policy runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyState {
+    /// The newest file is loaded.
+    Loaded,
+    /// The newest file did not load; the last good one stays in force.
+    Stale,
+    /// Nothing is loaded: ADDs that the policy would have seen fail, unless its failure policy is open.
+    Failed,
+    /// A state of a newer daemon.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a policy's verdict does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PolicyMode {
+    /// Edits are applied and denials deny.
+    Enforce,
+    /// The policy runs on a shadow, its would-be edits are only logged.
+    Audit,
+    /// The policy does not run.
+    Off,
+    /// A mode of a newer daemon.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How often what happened in a policy since the daemon started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyCounts {
+    /// Calls of any hook.
+    pub calls: u64,
+    /// Edits applied (in audit mode: would have been applied).
+    pub edits: u64,
+    /// Verdicts that denied.
+    pub denials: u64,
+    /// Findings reported.
+    pub findings: u64,
+    /// Traps, timeouts and limits hit.
+    pub failures: u64,
+}
+
+/// Body of [`crate::endpoint::ATTACHMENTS`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachmentList {
+    /// By pod, then in the order of the pod's plan.
+    pub attachments: Vec<Attachment>,
+}
+
+/// One attachment in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// Container id of the sandbox.
+    pub container_id: String,
+    /// The pod.
+    pub pod: Pod,
+    /// Network name: `namespace/name` of a NAD, or the name of the default network's conf.
+    pub network: String,
+    /// Interface in the pod.
+    pub if_name: String,
+    /// Path of the network namespace.
+    pub netns: String,
+    /// Attached, or to be undone.
+    #[serde(flatten)]
+    pub state: AttachmentState,
+    /// When the attachment came into this state, in seconds since 1970 UTC; `None` where unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_unix_seconds: Option<u64>,
+}
+
+/// Which pod an attachment belongs to. Empty strings where the ledger does not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// UID.
+    pub uid: String,
+}
+
+/// What the ledger holds an attachment for: `"state":"attached"` or
+/// `"state":"undo-pending","reason":…,"retries":…`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum AttachmentState {
+    /// The delegate's ADD succeeded.
+    Attached,
+    /// The delegate's DEL failed so far and is retried.
+    UndoPending {
+        /// What the last attempt failed with.
+        reason: String,
+        /// Attempts so far.
+        retries: u32,
+    },
+    /// A state of a newer daemon.
+    #[serde(other)]
+    Unknown,
+}

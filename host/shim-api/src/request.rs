@@ -1,0 +1,158 @@
+//! The body of `POST /cni` and `POST /delegate`. Written as Multus' shim writes it; read tolerantly:
+//! unknown keys are skipped and a whole process environment is accepted, both within bounds.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// Most bytes of a CNI configuration.
+pub const MAX_CONFIG_BYTES: usize = 8 << 20;
+
+/// Most bytes of all names and values of an environment together (the kernel's usual `ARG_MAX`).
+pub const MAX_ENV_BYTES: usize = 2 << 20;
+
+/// Most variables of an environment.
+pub const MAX_ENV_VARS: usize = 4096;
+
+/// Most bytes of a request body: configuration in base64, environment with escapes, and the rest.
+pub const MAX_BODY_BYTES: usize = 16 << 20;
+
+/// One CNI call: what a container runtime gave the shim.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// Environment, `CNI_COMMAND` and its like. Multus' shim sends its whole environment; ours sends
+    /// `CNI_*` alone. A receiver must look at nothing but `CNI_*`.
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_is_default"
+    )]
+    pub env: BTreeMap<String, String>,
+    /// Configuration exactly as it stood on standard input; base64 in JSON. Empty where there is none.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        serialize_with = "to_base64",
+        deserialize_with = "from_base64"
+    )]
+    pub config: Vec<u8>,
+    /// For [`crate::endpoint::DELEGATE`] only: what the interface should get.
+    #[serde(
+        rename = "interfaceAttributes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub interface_attributes: Option<InterfaceAttributes>,
+}
+
+/// What the caller of `/delegate` asks for the interface, as in an element of the networks annotation.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InterfaceAttributes {
+    /// Addresses in CIDR notation, unchecked.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
+    pub ips: Vec<String>,
+    /// MAC address, unchecked; empty for none.
+    #[serde(
+        skip_serializing_if = "String::is_empty",
+        deserialize_with = "null_is_default"
+    )]
+    pub mac: String,
+    /// CNI arguments; the values are JSON, kept byte for byte.
+    #[serde(rename = "cni-args")]
+    pub cni_args: Option<BTreeMap<String, Box<RawValue>>>,
+}
+
+/// Why a request body was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The body is larger than [`MAX_BODY_BYTES`].
+    #[error("request of {actual} bytes, at most {limit} are taken")]
+    BodyTooLarge {
+        /// Bytes that came.
+        actual: usize,
+        /// Bytes that are taken.
+        limit: usize,
+    },
+    /// The body is no JSON object of the expected shape, or `config` is no base64.
+    #[error("request is not the expected JSON")]
+    Json(#[source] serde_json::Error),
+    /// The decoded configuration is larger than [`MAX_CONFIG_BYTES`].
+    #[error("config of {actual} bytes, at most {limit} are taken")]
+    ConfigTooLarge {
+        /// Bytes that came.
+        actual: usize,
+        /// Bytes that are taken.
+        limit: usize,
+    },
+    /// The environment has more than [`MAX_ENV_VARS`] variables or [`MAX_ENV_BYTES`] bytes.
+    #[error("environment of {vars} variables and {bytes} bytes is too large")]
+    EnvTooLarge {
+        /// Variables that came.
+        vars: usize,
+        /// Bytes of all names and values.
+        bytes: usize,
+    },
+}
+
+impl Request {
+    /// Reads a request body; called by the server with the whole body.
+    ///
+    /// # Errors
+    /// A body that is too large, no JSON, or of another shape. Which variables are there and what
+    /// they hold is not looked at.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        if body.len() > MAX_BODY_BYTES {
+            return Err(Error::BodyTooLarge {
+                actual: body.len(),
+                limit: MAX_BODY_BYTES,
+            });
+        }
+        let request: Self = serde_json::from_slice(body).map_err(Error::Json)?;
+        if request.config.len() > MAX_CONFIG_BYTES {
+            return Err(Error::ConfigTooLarge {
+                actual: request.config.len(),
+                limit: MAX_CONFIG_BYTES,
+            });
+        }
+        let vars = request.env.len();
+        let bytes = request.env.iter().map(|(k, v)| k.len() + v.len()).sum();
+        if vars > MAX_ENV_VARS || bytes > MAX_ENV_BYTES {
+            return Err(Error::EnvTooLarge { vars, bytes });
+        }
+        Ok(request)
+    }
+
+    /// The request as a JSON body.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("string keys and an in-memory writer: nothing can fail")
+    }
+}
+
+/// Go writes `null` for an empty map or slice and reads it back as one.
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(bytes))
+}
+
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text: Option<std::borrow::Cow<'de, str>> = Option::deserialize(deserializer)?;
+    match text {
+        None => Ok(Vec::new()),
+        Some(text) => STANDARD
+            .decode(text.as_bytes())
+            .map_err(serde::de::Error::custom),
+    }
+}
