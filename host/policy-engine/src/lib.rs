@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Sandboxed WebAssembly policies over CNI requests: compile, cache, limit and call.
+//!
+//! The only crate that knows wasmtime. Policies come from a directory ([`PolicyHost`]), a request
+//! takes the current [`Generation`], begins a [`Session`] and calls its hooks in the order of the
+//! request's way. The host owns the transaction: guests stage edits, the session applies them when
+//! the policy accepts and gives back the edited thing with a [`Report`].
+
+pub mod json;
+
+mod generation;
+mod host;
+mod report;
+mod request;
+mod session;
+
+pub use generation::{Generation, Mode, PolicyInfo, State};
+pub use host::{Config, PolicyHost};
+pub use report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
+pub use request::{
+    Attachment, Bandwidth, Chosen, Command, PodRef, PortMapping, RequestFacts, Selection,
+};
+pub use session::{Outcome, Selected, Session};
