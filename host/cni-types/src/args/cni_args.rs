@@ -1,0 +1,120 @@
+//! `CNI_ARGS`, an ordered list of keys and values.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::Error;
+
+/// The content of `CNI_ARGS`: `KEY=VALUE;KEY2=VALUE2`, in order, duplicates kept.
+///
+/// In JSON it is a list of pairs, as the result cache has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct CniArgs {
+    pairs: Vec<(String, String)>,
+}
+
+impl CniArgs {
+    /// No arguments.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads `KEY=VALUE;KEY2=VALUE2`. A value may contain `=`; the empty text has no arguments.
+    ///
+    /// # Errors
+    /// [`Error::Pair`] for an element without `=` or without a key.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.is_empty() {
+            return Ok(Self::new());
+        }
+        let pairs = text
+            .split(';')
+            .map(|pair| match pair.split_once('=') {
+                Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+                _ => Err(Error::Pair {
+                    pair: pair.to_owned(),
+                }),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { pairs })
+    }
+
+    /// The value of the first `key`.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.iter().find(|(k, _)| *k == key).map(|(_, v)| v)
+    }
+
+    /// Replaces the value of the first `key`, or appends it.
+    ///
+    /// # Errors
+    /// [`Error::Separator`] when key or value would change the meaning of other elements.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        check(key, value)?;
+        match self.pairs.iter_mut().find(|(k, _)| k == key) {
+            Some((_, old)) => value.clone_into(old),
+            None => self.pairs.push((key.to_owned(), value.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Appends `key`, even if it is there already.
+    ///
+    /// # Errors
+    /// [`Error::Separator`] when key or value would change the meaning of other elements.
+    pub fn push(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        check(key, value)?;
+        self.pairs.push((key.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// Keys and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+}
+
+impl fmt::Display for CniArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (key, value)) in self.iter().enumerate() {
+            write!(f, "{}{key}={value}", if at == 0 { "" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for CniArgs {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for CniArgs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let pairs = Vec::<(String, String)>::deserialize(deserializer)?;
+        for (key, value) in &pairs {
+            check(key, value).map_err(serde::de::Error::custom)?;
+        }
+        Ok(Self { pairs })
+    }
+}
+
+fn check(key: &str, value: &str) -> Result<(), Error> {
+    let bad = |c: char| matches!(c, ';' | '\0');
+    if key.is_empty() || key.contains(|c| c == '=' || bad(c)) || value.contains(bad) {
+        return Err(Error::Separator {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+    }
+    Ok(())
+}

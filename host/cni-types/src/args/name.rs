@@ -1,0 +1,164 @@
+//! Names that end up in paths, in the environment of a plugin or in the kernel.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Error;
+
+/// Makes a checked string: a constructor, `as_str`, text and JSON forms.
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $check:path) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks `text`.
+            ///
+            /// # Errors
+            /// [`Error::Empty`], [`Error::TooLong`] or [`Error::Characters`].
+            pub fn new(text: impl Into<String>) -> Result<Self, Error> {
+                let text = text.into();
+                $check(&text)?;
+                Ok(Self(text))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Self::new(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name! {
+    /// `CNI_CONTAINERID`: letters, digits, `_`, `.` and `-`, the first a letter or digit, at most
+    /// 128 bytes. It can be part of a file name as it is.
+    ContainerId, container_id
+}
+
+name! {
+    /// `CNI_IFNAME`: what the kernel takes as the name of an interface: 1 to 15 bytes, not `.` or
+    /// `..`, without `/`, `:`, whitespace or control characters.
+    IfName, if_name
+}
+
+name! {
+    /// `name` of a configuration: as [`ContainerId`], at most 253 bytes.
+    NetworkName, network_name
+}
+
+name! {
+    /// `type` of a plugin: the plain name of a file, to be looked up in directories: at most 255
+    /// bytes, not `.` or `..`, without `/` or control characters.
+    PluginType, plugin_type
+}
+
+fn container_id(text: &str) -> Result<(), Error> {
+    identifier("container id", text, 128)
+}
+
+fn network_name(text: &str) -> Result<(), Error> {
+    identifier("network name", text, 253)
+}
+
+fn identifier(what: &'static str, text: &str, limit: usize) -> Result<(), Error> {
+    length(what, text, limit)?;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    if text.bytes().all(allowed) && text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    Err(Error::Characters {
+        what,
+        value: text.to_owned(),
+        rule: "it must start with a letter or digit and consist of letters, digits, '_', '.' and '-'",
+    })
+}
+
+fn if_name(text: &str) -> Result<(), Error> {
+    // IFNAMSIZ is 16 with the closing NUL.
+    file_name(
+        "interface name",
+        text,
+        15,
+        |c| c == ':' || c.is_whitespace(),
+        "it must not be '.' or '..' nor have '/', ':', whitespace or control characters",
+    )
+}
+
+fn plugin_type(text: &str) -> Result<(), Error> {
+    file_name(
+        "plugin type",
+        text,
+        255,
+        |_| false,
+        "it must be the plain name of a file",
+    )
+}
+
+fn file_name(
+    what: &'static str,
+    text: &str,
+    limit: usize,
+    forbidden: fn(char) -> bool,
+    rule: &'static str,
+) -> Result<(), Error> {
+    length(what, text, limit)?;
+    let bad = |c: char| c == '/' || c.is_control() || forbidden(c);
+    if matches!(text, "." | "..") || text.contains(bad) {
+        return Err(Error::Characters {
+            what,
+            value: text.to_owned(),
+            rule,
+        });
+    }
+    Ok(())
+}
+
+fn length(what: &'static str, text: &str, limit: usize) -> Result<(), Error> {
+    if text.is_empty() {
+        return Err(Error::Empty { what });
+    }
+    if text.len() > limit {
+        return Err(Error::TooLong {
+            what,
+            value: text.to_owned(),
+            limit,
+        });
+    }
+    Ok(())
+}

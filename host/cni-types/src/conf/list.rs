@@ -1,0 +1,273 @@
+//! The configuration of one network: a chain of plugins.
+
+use serde_json::value::RawValue;
+
+use super::plugin::{filled, member};
+use super::{Error, PluginConf};
+use crate::args::NetworkName;
+use crate::json::RawObject;
+use crate::version::{self, ConfVersion, Version};
+
+/// In which of its two forms a network configuration was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfKind {
+    /// One plugin, as before 0.3.0 and still in most NADs.
+    Single,
+    /// A list of plugins under `plugins`.
+    List,
+}
+
+/// The configuration of one network (specification, section 1): a list of plugins, or one plugin
+/// that stands for a list of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkConfList {
+    kind: ConfKind,
+    name: NetworkName,
+    cni_version: ConfVersion,
+    disable_check: bool,
+    disable_gc: bool,
+    load_only_inlined_plugins: bool,
+    plugins: Vec<PluginConf>,
+    raw: RawObject,
+    text: String,
+}
+
+impl NetworkConfList {
+    /// Reads a configuration in either form: one with `plugins` is a list, one with `type` is a
+    /// single plugin.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Missing`] names `plugins` or `type` when both are missing.
+    pub fn parse_any(text: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let (raw, text) = read(text.as_ref())?;
+        if raw.contains_key("plugins") {
+            let list = list(raw, text)?;
+            if list.plugins.is_empty() {
+                return Err(Error::Missing {
+                    key: "plugins".to_owned(),
+                });
+            }
+            Ok(list)
+        } else if raw.contains_key("type") {
+            single(raw, text)
+        } else {
+            Err(Error::Missing {
+                key: "type or plugins".to_owned(),
+            })
+        }
+    }
+
+    /// Reads a list. It may be without plugins when they are to be loaded from the directory beside
+    /// its file; then `plugins` is absent and `loadOnlyInlinedPlugins` is not set.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn parse_list(text: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let (raw, text) = read(text.as_ref())?;
+        list(raw, text)
+    }
+
+    /// Reads the configuration of a single plugin.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn parse_single(text: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let (raw, text) = read(text.as_ref())?;
+        single(raw, text)
+    }
+
+    /// In which form it was written.
+    pub fn kind(&self) -> ConfKind {
+        self.kind
+    }
+
+    /// `name`.
+    pub fn name(&self) -> &NetworkName {
+        &self.name
+    }
+
+    /// The version that plugins are told: `cniVersion`, or the newest that is implemented of
+    /// `cniVersion` and `cniVersions`.
+    pub fn cni_version(&self) -> ConfVersion {
+        self.cni_version
+    }
+
+    /// `disableCheck`: CHECK does nothing and succeeds.
+    pub fn disable_check(&self) -> bool {
+        self.disable_check
+    }
+
+    /// `disableGC`: GC does nothing and succeeds.
+    pub fn disable_gc(&self) -> bool {
+        self.disable_gc
+    }
+
+    /// `loadOnlyInlinedPlugins`: do not load plugins from the directory beside the file.
+    pub fn load_only_inlined_plugins(&self) -> bool {
+        self.load_only_inlined_plugins
+    }
+
+    /// The plugins, in the order of ADD.
+    pub fn plugins(&self) -> &[PluginConf] {
+        &self.plugins
+    }
+
+    /// The whole object.
+    pub fn raw(&self) -> &RawObject {
+        &self.raw
+    }
+
+    /// The text that this configuration can be read from again: what was parsed, byte for byte,
+    /// unless plugins were replaced since.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The same network with other plugins: after an edit, or with those from the directory beside
+    /// the file. The text has them inline.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without plugins. [`Error::Value`] for more than one plugin when the
+    /// configuration is a single one, or when an edit changed its name or version.
+    pub fn with_plugins(&self, plugins: Vec<PluginConf>) -> Result<Self, Error> {
+        match self.kind {
+            ConfKind::List => {
+                let mut raw = self.raw.clone();
+                raw.set("plugins", &plugins).map_err(Error::Json)?;
+                let text = raw.to_string();
+                list(raw, text)
+            }
+            ConfKind::Single => {
+                let count = plugins.len();
+                let mut plugins = plugins.into_iter();
+                let (Some(plugin), None) = (plugins.next(), plugins.next()) else {
+                    return Err(Error::value(
+                        "plugins",
+                        &format!("of {count} elements"),
+                        "this configuration is one of a single plugin",
+                    ));
+                };
+                let raw = plugin.into_raw();
+                let text = raw.to_string();
+                let edited = single(raw, text)?;
+                for (key, old, new) in [
+                    ("name", self.name.as_str(), edited.name.as_str()),
+                    (
+                        "cniVersion",
+                        self.cni_version.as_str(),
+                        edited.cni_version.as_str(),
+                    ),
+                ] {
+                    if old != new {
+                        return Err(Error::value(key, new, "it must not be changed"));
+                    }
+                }
+                Ok(edited)
+            }
+        }
+    }
+}
+
+fn read(text: &[u8]) -> Result<(RawObject, String), Error> {
+    let raw = RawObject::parse(text).map_err(Error::Json)?;
+    // What serde_json accepts is UTF-8.
+    Ok((raw, String::from_utf8_lossy(text).into_owned()))
+}
+
+fn list(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
+    let load_only_inlined_plugins = flag(&raw, "loadOnlyInlinedPlugins")?;
+    let given: Option<Vec<Box<RawValue>>> = member(&raw, "plugins", "plugins")?;
+    if given.as_ref().is_some_and(Vec::is_empty) || (given.is_none() && load_only_inlined_plugins) {
+        return Err(Error::Missing {
+            key: "plugins".to_owned(),
+        });
+    }
+    let mut plugins = Vec::new();
+    for (at, value) in given.iter().flatten().enumerate() {
+        let path = format!("plugins[{at}]");
+        let plugin = RawObject::from_value(value)
+            .map_err(|error| Error::value(&path, value.get(), error))?;
+        plugins.push(PluginConf::from_raw(plugin).map_err(|error| error.within(&path))?);
+    }
+    Ok(NetworkConfList {
+        kind: ConfKind::List,
+        name: name(&raw)?,
+        cni_version: negotiated(&raw)?,
+        disable_check: flag(&raw, "disableCheck")?,
+        disable_gc: flag(&raw, "disableGC")?,
+        load_only_inlined_plugins,
+        plugins,
+        raw,
+        text,
+    })
+}
+
+fn single(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
+    Ok(NetworkConfList {
+        kind: ConfKind::Single,
+        name: name(&raw)?,
+        cni_version: declared(&raw)?,
+        disable_check: false,
+        disable_gc: false,
+        load_only_inlined_plugins: true,
+        plugins: vec![PluginConf::from_raw(raw.clone())?],
+        raw,
+        text,
+    })
+}
+
+fn name(raw: &RawObject) -> Result<NetworkName, Error> {
+    let text = filled(raw, "name", "name")?.ok_or_else(|| Error::Missing {
+        key: "name".to_owned(),
+    })?;
+    NetworkName::new(text.as_str())
+        .map_err(|reason| Error::value("name", &format!("{text:?}"), reason))
+}
+
+fn declared(raw: &RawObject) -> Result<ConfVersion, Error> {
+    let text = filled(raw, "cniVersion", "cniVersion")?.unwrap_or_default();
+    ConfVersion::parse(&text).map_err(Error::Version)
+}
+
+/// The newest version that both sides know. A runtime ignores those of `cniVersions` that it does
+/// not know; without such a list there is nothing to choose from.
+fn negotiated(raw: &RawObject) -> Result<ConfVersion, Error> {
+    let Some(offered): Option<Vec<String>> = member(raw, "cniVersions", "cniVersions")? else {
+        return declared(raw);
+    };
+    let mut known: Vec<Version> = Vec::new();
+    for text in &offered {
+        match text.parse() {
+            Ok(version) => known.push(version),
+            Err(version::Error::Unsupported { .. }) => {}
+            Err(error @ version::Error::Malformed { .. }) => {
+                return Err(Error::value("cniVersions", &format!("{text:?}"), error));
+            }
+        }
+    }
+    match declared(raw) {
+        Ok(version) => known.extend(version.declared()),
+        Err(Error::Version(version::Error::Unsupported { .. })) if !known.is_empty() => {}
+        Err(error) => return Err(error),
+    }
+    match known.into_iter().max() {
+        Some(version) => Ok(version.into()),
+        None if offered.is_empty() => Ok(ConfVersion::MISSING),
+        None => Err(Error::Version(version::Error::Unsupported {
+            version: offered.join(", "),
+            newer: true,
+        })),
+    }
+}
+
+/// A boolean, or the same as a string in any case.
+fn flag(raw: &RawObject, key: &str) -> Result<bool, Error> {
+    let Some(value) = raw.get(key) else {
+        return Ok(false);
+    };
+    match value.get().to_ascii_lowercase().as_str() {
+        "true" | "\"true\"" => Ok(true),
+        "false" | "\"false\"" => Ok(false),
+        _ => Err(Error::value(key, value.get(), "it must be true or false")),
+    }
+}

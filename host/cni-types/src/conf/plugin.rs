@@ -1,0 +1,133 @@
+//! The configuration of one plugin.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::Error;
+use crate::args::PluginType;
+use crate::json::{self, RawObject};
+
+/// The configuration of one plugin (specification, section 1, plugin configuration objects): the
+/// object as it was written, and the members that a runtime has to understand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginConf {
+    raw: RawObject,
+    plugin_type: PluginType,
+    ipam_type: Option<PluginType>,
+    capabilities: BTreeMap<String, bool>,
+}
+
+impl PluginConf {
+    /// Reads one plugin configuration.
+    ///
+    /// # Errors
+    /// As [`from_raw`](Self::from_raw), and [`Error::Json`].
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Error> {
+        Self::from_raw(RawObject::parse(text).map_err(Error::Json)?)
+    }
+
+    /// Checks one plugin configuration.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] without `type`; [`Error::Value`] when `type` or `ipam.type` is no plain
+    /// file name or `capabilities` is no map to booleans.
+    pub fn from_raw(raw: RawObject) -> Result<Self, Error> {
+        let plugin_type = match filled(&raw, "type", "type")? {
+            Some(text) => plugin_name("type", &text)?,
+            None => {
+                return Err(Error::Missing {
+                    key: "type".to_owned(),
+                });
+            }
+        };
+        let ipam: Option<RawObject> = member(&raw, "ipam", "ipam")?;
+        let ipam_type = match &ipam {
+            Some(ipam) => filled(ipam, "type", "ipam.type")?
+                .map(|text| plugin_name("ipam.type", &text))
+                .transpose()?,
+            None => None,
+        };
+        let capabilities: Option<BTreeMap<String, bool>> =
+            member(&raw, "capabilities", "capabilities")?;
+        Ok(Self {
+            raw,
+            plugin_type,
+            ipam_type,
+            capabilities: capabilities.unwrap_or_default(),
+        })
+    }
+
+    /// The object as it was written.
+    pub fn raw(&self) -> &RawObject {
+        &self.raw
+    }
+
+    /// The object, to be edited and checked again with [`from_raw`](Self::from_raw).
+    pub fn into_raw(self) -> RawObject {
+        self.raw
+    }
+
+    /// `type`: which binary to execute.
+    pub fn plugin_type(&self) -> &PluginType {
+        &self.plugin_type
+    }
+
+    /// `ipam.type`: which binary the plugin executes for addresses.
+    pub fn ipam_type(&self) -> Option<&PluginType> {
+        self.ipam_type.as_ref()
+    }
+
+    /// `capabilities`: what of `runtimeConfig` the plugin wants (`true`) or refuses.
+    pub fn capabilities(&self) -> &BTreeMap<String, bool> {
+        &self.capabilities
+    }
+
+    /// Whether the plugin declares the capability.
+    pub fn has_capability(&self, name: &str) -> bool {
+        self.capabilities.get(name) == Some(&true)
+    }
+
+    /// `name`, which single configurations have and plugins of a list need not.
+    pub fn name(&self) -> Option<String> {
+        self.raw.get_as("name").ok().flatten()
+    }
+
+    /// `dns`, unread.
+    pub fn dns(&self) -> Option<&RawValue> {
+        self.raw.get("dns")
+    }
+}
+
+impl Serialize for PluginConf {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.raw.serialize(serializer)
+    }
+}
+
+/// The member `key` of `raw`, which the error calls `path`.
+pub(super) fn member<T: DeserializeOwned>(
+    raw: &RawObject,
+    key: &str,
+    path: &str,
+) -> Result<Option<T>, Error> {
+    raw.get_as(key).map_err(|error| {
+        let value = raw.get(key).map_or("", RawValue::get);
+        match error {
+            json::Error::Member { source, .. } => Error::value(path, value, source),
+            other => Error::value(path, value, other),
+        }
+    })
+}
+
+/// A string that is there and not empty.
+pub(super) fn filled(raw: &RawObject, key: &str, path: &str) -> Result<Option<String>, Error> {
+    let text: Option<String> = member(raw, key, path)?;
+    Ok(text.filter(|text| !text.is_empty()))
+}
+
+fn plugin_name(path: &str, text: &str) -> Result<PluginType, Error> {
+    PluginType::new(text).map_err(|reason| Error::value(path, &format!("{text:?}"), reason))
+}

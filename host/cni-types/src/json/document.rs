@@ -1,0 +1,422 @@
+//! A JSON tree that can be edited by pointer and prints unedited scalars as they were written.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::{Error, Pointer, RawObject};
+
+/// How large and how deep a [`Document`] may be, when read and after every edit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of text.
+    pub max_bytes: usize,
+    /// Levels of objects and arrays; a scalar alone has none.
+    pub max_depth: usize,
+}
+
+impl Default for Limits {
+    /// 1 MiB and 64 levels: far above any configuration, far below harm.
+    fn default() -> Self {
+        Self {
+            max_bytes: 1 << 20,
+            max_depth: 64,
+        }
+    }
+}
+
+/// One value of a [`Document`].
+///
+/// Two nodes are equal when they mean the same: members in any order, strings however escaped.
+/// Numbers are compared as text, so that no digit is overlooked.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// Members in order, each key once.
+    Object(Vec<(String, Node)>),
+    /// Elements in order.
+    Array(Vec<Node>),
+    /// A string, number, boolean or null, as its JSON text.
+    Scalar(Box<str>),
+}
+
+/// A JSON tree with limits, edited by [`Pointer`].
+#[derive(Clone, Debug)]
+pub struct Document {
+    root: Node,
+    limits: Limits,
+}
+
+impl Document {
+    /// Reads one JSON value.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`], [`Error::TooLarge`] or [`Error::TooDeep`].
+    pub fn parse(text: &str, limits: Limits) -> Result<Self, Error> {
+        let root = Node::parse(text, limits)?;
+        Ok(Self { root, limits })
+    }
+
+    /// The whole tree.
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// The limits that every edit is held to.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// The value that `pointer` points to.
+    pub fn get(&self, pointer: &Pointer) -> Option<&Node> {
+        self.root.get(pointer)
+    }
+
+    /// Replaces the value at `pointer`, or adds it: a member of an object that exists, or `-` or the
+    /// length of an array for a new last element. Returns what was there before.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] when `json` is not JSON; [`Error::MissingParent`], [`Error::NotAContainer`]
+    /// or [`Error::Index`] when there is no place for it; [`Error::TooLarge`] or [`Error::TooDeep`]
+    /// when the document would exceed its limits. The document is unchanged then.
+    pub fn set(&mut self, pointer: &Pointer, json: &str) -> Result<Option<Node>, Error> {
+        let value = Node::parse(json, self.limits)?;
+        if pointer.tokens().len() + value.depth() > self.limits.max_depth {
+            return Err(Error::TooDeep {
+                limit: self.limits.max_depth,
+            });
+        }
+        let room = self.limits.max_bytes;
+        let kept = self.root.text_len() - self.get(pointer).map_or(0, Node::text_len);
+        let key = pointer.tokens().last().map_or(0, |key| key.len() + 4);
+        let bytes = kept + value.text_len() + key;
+        if bytes > room {
+            return Err(Error::TooLarge { bytes, limit: room });
+        }
+        self.root.set(pointer, value)
+    }
+
+    /// Removes the value at `pointer` and returns it. Later elements of an array move up.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none, and for the whole document.
+    pub fn remove(&mut self, pointer: &Pointer) -> Result<Node, Error> {
+        self.root.remove(pointer).ok_or_else(|| Error::NotFound {
+            pointer: pointer.to_string(),
+        })
+    }
+
+    /// The whole document as JSON text.
+    pub fn to_raw(&self) -> Box<RawValue> {
+        self.root.to_raw()
+    }
+
+    /// The whole document as an object.
+    ///
+    /// # Errors
+    /// [`Error::NotAnObject`] when it is something else.
+    pub fn to_object(&self) -> Result<RawObject, Error> {
+        match &self.root {
+            Node::Object(members) => {
+                let mut object = RawObject::new();
+                for (key, value) in members {
+                    object.set_raw(key, value.to_raw());
+                }
+                Ok(object)
+            }
+            _ => Err(Error::NotAnObject),
+        }
+    }
+}
+
+impl PartialEq for Document {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.root.fmt(f)
+    }
+}
+
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.root.serialize(serializer)
+    }
+}
+
+impl Node {
+    /// Reads one JSON value within `limits`.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`], [`Error::TooLarge`] or [`Error::TooDeep`].
+    pub fn parse(text: &str, limits: Limits) -> Result<Self, Error> {
+        if text.len() > limits.max_bytes {
+            return Err(Error::TooLarge {
+                bytes: text.len(),
+                limit: limits.max_bytes,
+            });
+        }
+        // serde_json checks the grammar, without recursion; the reader below only has to split.
+        let checked: &RawValue = serde_json::from_str(text)?;
+        Reader {
+            rest: checked.get(),
+            limits,
+        }
+        .node(0)
+    }
+
+    /// The value that `pointer` points to, seen from here.
+    pub fn get(&self, pointer: &Pointer) -> Option<&Node> {
+        pointer
+            .tokens()
+            .iter()
+            .try_fold(self, |node, token| match node {
+                Self::Object(members) => members
+                    .iter()
+                    .find(|(key, _)| key == token)
+                    .map(|(_, value)| value),
+                Self::Array(elements) => elements.get(index(token)?),
+                Self::Scalar(_) => None,
+            })
+    }
+
+    /// The value as a `T`.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] when it has another type.
+    pub fn get_as<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        Ok(serde_json::from_str(self.to_raw().get())?)
+    }
+
+    /// The value as JSON text.
+    pub fn to_raw(&self) -> Box<RawValue> {
+        RawValue::from_string(self.to_string()).expect("a node is printed from JSON text")
+    }
+
+    /// Levels of objects and arrays, this one included.
+    pub fn depth(&self) -> usize {
+        match self {
+            Self::Scalar(_) => 0,
+            Self::Array(elements) => 1 + elements.iter().map(Self::depth).max().unwrap_or(0),
+            Self::Object(members) => 1 + members.iter().map(|(_, v)| v.depth()).max().unwrap_or(0),
+        }
+    }
+
+    fn text_len(&self) -> usize {
+        /// Counts instead of storing.
+        struct Count(usize);
+        impl fmt::Write for Count {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0 += text.len();
+                Ok(())
+            }
+        }
+        let mut count = Count(0);
+        // Counting cannot fail.
+        let _ = fmt::write(&mut count, format_args!("{self}"));
+        count.0
+    }
+
+    fn get_mut(&mut self, tokens: &[String]) -> Option<&mut Node> {
+        tokens.iter().try_fold(self, |node, token| match node {
+            Self::Object(members) => members
+                .iter_mut()
+                .find(|(key, _)| key == token)
+                .map(|(_, value)| value),
+            Self::Array(elements) => elements.get_mut(index(token)?),
+            Self::Scalar(_) => None,
+        })
+    }
+
+    fn set(&mut self, pointer: &Pointer, value: Node) -> Result<Option<Node>, Error> {
+        let Some((last, path)) = pointer.tokens().split_last() else {
+            return Ok(Some(std::mem::replace(self, value)));
+        };
+        let parent = || pointer.parent().unwrap_or_default().to_string();
+        match self.get_mut(path) {
+            None => Err(Error::MissingParent { pointer: parent() }),
+            Some(Self::Scalar(_)) => Err(Error::NotAContainer { pointer: parent() }),
+            Some(Self::Object(members)) => match members.iter_mut().find(|(key, _)| key == last) {
+                Some((_, old)) => Ok(Some(std::mem::replace(old, value))),
+                None => {
+                    members.push((last.clone(), value));
+                    Ok(None)
+                }
+            },
+            Some(Self::Array(elements)) => {
+                let len = elements.len();
+                let position = if last == "-" { Some(len) } else { index(last) };
+                if position == Some(len) {
+                    elements.push(value);
+                    return Ok(None);
+                }
+                match position.and_then(|at| elements.get_mut(at)) {
+                    Some(old) => Ok(Some(std::mem::replace(old, value))),
+                    None => Err(Error::Index {
+                        pointer: parent(),
+                        token: last.clone(),
+                        len,
+                    }),
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, pointer: &Pointer) -> Option<Node> {
+        let (last, path) = pointer.tokens().split_last()?;
+        match self.get_mut(path)? {
+            Self::Scalar(_) => None,
+            Self::Object(members) => {
+                let at = members.iter().position(|(key, _)| key == last)?;
+                Some(members.remove(at).1)
+            }
+            Self::Array(elements) => {
+                let at = index(last).filter(|at| *at < elements.len())?;
+                Some(elements.remove(at))
+            }
+        }
+    }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Scalar(a), Self::Scalar(b)) => a == b || same_string(a, b),
+            (Self::Array(a), Self::Array(b)) => a == b,
+            (Self::Object(a), Self::Object(b)) => {
+                if a.len() != b.len() {
+                    return false;
+                }
+                let b: HashMap<&str, &Node> =
+                    b.iter().map(|(key, value)| (key.as_str(), value)).collect();
+                a.iter()
+                    .all(|(key, value)| b.get(key.as_str()) == Some(&value))
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scalar(text) => f.write_str(text),
+            Self::Array(elements) => {
+                for (at, element) in elements.iter().enumerate() {
+                    write!(f, "{}{element}", if at == 0 { "[" } else { "," })?;
+                }
+                f.write_str(if elements.is_empty() { "[]" } else { "]" })
+            }
+            Self::Object(members) => {
+                for (at, (key, value)) in members.iter().enumerate() {
+                    let key = serde_json::to_string(key).map_err(|_| fmt::Error)?;
+                    write!(f, "{}{key}:{value}", if at == 0 { "{" } else { "," })?;
+                }
+                f.write_str(if members.is_empty() { "{}" } else { "}" })
+            }
+        }
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_raw().serialize(serializer)
+    }
+}
+
+/// RFC 6901 knows no leading zeros and no signs.
+fn index(token: &str) -> Option<usize> {
+    let digits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
+    (digits && (token == "0" || !token.starts_with('0')))
+        .then(|| token.parse().ok())
+        .flatten()
+}
+
+/// Whether both are strings with the same content, one of them written with escapes.
+fn same_string(a: &str, b: &str) -> bool {
+    let content = |text: &str| serde_json::from_str::<String>(text).ok();
+    a.starts_with('"') && b.starts_with('"') && content(a).is_some_and(|a| Some(a) == content(b))
+}
+
+/// Splits text that is known to be JSON.
+struct Reader<'a> {
+    rest: &'a str,
+    limits: Limits,
+}
+
+impl<'a> Reader<'a> {
+    fn node(&mut self, depth: usize) -> Result<Node, Error> {
+        self.rest = self.rest.trim_start();
+        let container = self.rest.starts_with(['{', '[']);
+        if container && depth >= self.limits.max_depth {
+            return Err(Error::TooDeep {
+                limit: self.limits.max_depth,
+            });
+        }
+        if self.eat('{') {
+            let mut members: Vec<(String, Node)> = Vec::new();
+            while !self.eat('}') {
+                self.eat(',');
+                self.rest = self.rest.trim_start();
+                let key: String = serde_json::from_str(self.token())?;
+                self.eat(':');
+                members.push((key, self.node(depth + 1)?));
+            }
+            Ok(Node::Object(last_wins(members)))
+        } else if self.eat('[') {
+            let mut elements = Vec::new();
+            while !self.eat(']') {
+                self.eat(',');
+                elements.push(self.node(depth + 1)?);
+            }
+            Ok(Node::Array(elements))
+        } else {
+            Ok(Node::Scalar(self.token().into()))
+        }
+    }
+
+    /// Skips whitespace, and `c` if it comes next.
+    fn eat(&mut self, c: char) -> bool {
+        let rest = self.rest.trim_start();
+        let found = rest.strip_prefix(c);
+        self.rest = found.unwrap_or(rest);
+        found.is_some()
+    }
+
+    /// Takes the scalar that comes next.
+    fn token(&mut self) -> &'a str {
+        let mut escaped = false;
+        let string = self.rest.starts_with('"');
+        let end = self.rest.char_indices().skip(1).find_map(|(at, c)| {
+            if !string {
+                return (matches!(c, ',' | '}' | ']') || c.is_ascii_whitespace()).then_some(at);
+            }
+            let closing = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            closing.then_some(at + 1)
+        });
+        let (token, rest) = self
+            .rest
+            .split_at_checked(end.unwrap_or(self.rest.len()))
+            .unwrap_or((self.rest, ""));
+        self.rest = rest;
+        token
+    }
+}
+
+fn last_wins(mut members: Vec<(String, Node)>) -> Vec<(String, Node)> {
+    let mut seen = std::collections::HashSet::with_capacity(members.len());
+    let mut keep: Vec<bool> = members
+        .iter()
+        .rev()
+        .map(|(key, _)| seen.insert(key.as_str()))
+        .collect();
+    drop(seen);
+    members.retain(|_| keep.pop().unwrap_or(true));
+    members
+}

@@ -1,0 +1,197 @@
+//! An ordered JSON object whose values are the author's own text.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::Error;
+
+/// A JSON object that keeps the order of its keys and the exact text of its values: whitespace
+/// inside values, integers of any size, `1e3` and `2.50` come out as they went in. Only whitespace
+/// between the members is not kept.
+///
+/// Of duplicate keys the last one wins and earlier ones are dropped, as in Go.
+#[derive(Clone, Default)]
+pub struct RawObject {
+    members: Vec<(String, Box<RawValue>)>,
+}
+
+impl RawObject {
+    /// An object without members.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads one JSON object, with nothing but whitespace around it.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] for text that is not JSON, [`Error::NotAnObject`] for other JSON values.
+    pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let value: &RawValue = serde_json::from_slice(text.as_ref())?;
+        Self::from_value(value)
+    }
+
+    /// Reads an object from JSON that is known to be well formed.
+    ///
+    /// # Errors
+    /// [`Error::NotAnObject`] when the value is something else.
+    pub fn from_value(value: &RawValue) -> Result<Self, Error> {
+        if !value.get().starts_with('{') {
+            return Err(Error::NotAnObject);
+        }
+        Ok(serde_json::from_str(value.get())?)
+    }
+
+    /// The text of the member `key`.
+    pub fn get(&self, key: &str) -> Option<&RawValue> {
+        self.members
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| &**value)
+    }
+
+    /// The member `key` as a `T`; `None` when it is absent or `null`.
+    ///
+    /// # Errors
+    /// [`Error::Member`] when the member has another type.
+    pub fn get_as<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(value) => serde_json::from_str(value.get()).map_err(|source| Error::Member {
+                key: key.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// Whether there is a member `key`, even if it is `null`.
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Replaces the member `key` where it stands, or appends it.
+    ///
+    /// # Errors
+    /// [`Error::Member`] when `value` cannot be expressed in JSON.
+    pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), Error> {
+        let value = serde_json::value::to_raw_value(value).map_err(|source| Error::Member {
+            key: key.to_owned(),
+            source,
+        })?;
+        self.set_raw(key, value);
+        Ok(())
+    }
+
+    /// As [`set`](Self::set), for a value that is JSON text already.
+    pub fn set_raw(&mut self, key: &str, value: Box<RawValue>) {
+        match self.members.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = value,
+            None => self.members.push((key.to_owned(), value)),
+        }
+    }
+
+    /// Removes the member `key` and returns its value.
+    pub fn remove(&mut self, key: &str) -> Option<Box<RawValue>> {
+        let index = self.members.iter().position(|(name, _)| name == key)?;
+        Some(self.members.remove(index).1)
+    }
+
+    /// The members in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &RawValue)> {
+        self.members
+            .iter()
+            .map(|(name, value)| (name.as_str(), &**value))
+    }
+
+    /// Number of members.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are no members.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The whole object as one raw value.
+    pub fn to_value(&self) -> Box<RawValue> {
+        serde_json::value::to_raw_value(self)
+            .expect("keys are strings and values are JSON, so the object is JSON")
+    }
+
+    fn from_members(mut members: Vec<(String, Box<RawValue>)>) -> Self {
+        let mut seen = HashSet::with_capacity(members.len());
+        let mut keep: Vec<bool> = members
+            .iter()
+            .rev()
+            .map(|(name, _)| seen.insert(name.as_str()))
+            .collect();
+        drop(seen);
+        members.retain(|_| keep.pop().unwrap_or(true));
+        Self { members }
+    }
+}
+
+impl fmt::Display for RawObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_value().get())
+    }
+}
+
+impl fmt::Debug for RawObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Equal text in equal order. To compare meaning, compare two [`Document`](super::Document)s.
+impl PartialEq for RawObject {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self
+                .iter()
+                .zip(other.iter())
+                .all(|((a, x), (b, y))| a == b && x.get() == y.get())
+    }
+}
+
+impl Eq for RawObject {}
+
+impl Serialize for RawObject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.len()))?;
+        for (name, value) in self.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// From `serde_json` text only: other formats have no raw values.
+impl<'de> Deserialize<'de> for RawObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = RawObject;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry::<String, Box<RawValue>>()? {
+                    members.push(member);
+                }
+                Ok(RawObject::from_members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}

@@ -1,0 +1,260 @@
+//! The released versions of the CNI specification and what a configuration says about them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A released version of the CNI specification that this crate implements. Ordered by age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// 0.1.0: one IPv4 and one IPv6 address per result.
+    V0_1_0,
+    /// 0.2.0: adds VERSION.
+    V0_2_0,
+    /// 0.3.0: adds lists of addresses and chains of plugins.
+    V0_3_0,
+    /// 0.3.1.
+    V0_3_1,
+    /// 0.4.0: adds CHECK, and `prevResult` for DEL.
+    V0_4_0,
+    /// 1.0.0: only lists; an address no longer has a `version`.
+    V1_0_0,
+    /// 1.1.0: adds GC and STATUS.
+    V1_1_0,
+}
+
+/// Why a text is no version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not of the form `major.minor.patch`.
+    #[error("malformed CNI version {version:?}")]
+    Malformed {
+        /// The refused text.
+        version: String,
+    },
+    /// Well formed, but not a version that this crate implements.
+    #[error("unsupported CNI version {version:?}, supported are {}", supported())]
+    Unsupported {
+        /// The refused text.
+        version: String,
+        /// Whether it is newer than all that are supported.
+        newer: bool,
+    },
+}
+
+impl Version {
+    /// Every version, oldest first.
+    pub const ALL: [Self; 7] = [
+        Self::V0_1_0,
+        Self::V0_2_0,
+        Self::V0_3_0,
+        Self::V0_3_1,
+        Self::V0_4_0,
+        Self::V1_0_0,
+        Self::V1_1_0,
+    ];
+
+    /// The newest version.
+    pub const LATEST: Self = Self::V1_1_0;
+
+    /// As it is written in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V0_1_0 => "0.1.0",
+            Self::V0_2_0 => "0.2.0",
+            Self::V0_3_0 => "0.3.0",
+            Self::V0_3_1 => "0.3.1",
+            Self::V0_4_0 => "0.4.0",
+            Self::V1_0_0 => "1.0.0",
+            Self::V1_1_0 => "1.1.0",
+        }
+    }
+
+    /// Whether CHECK exists.
+    pub fn supports_check(self) -> bool {
+        self >= Self::V0_4_0
+    }
+
+    /// Whether GC exists.
+    pub fn supports_gc(self) -> bool {
+        self >= Self::V1_1_0
+    }
+
+    /// Whether STATUS exists.
+    pub fn supports_status(self) -> bool {
+        self >= Self::V1_1_0
+    }
+
+    /// Whether DEL is given the result of ADD as `prevResult`.
+    pub fn del_has_prev_result(self) -> bool {
+        self >= Self::V0_4_0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Version {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Some(known) = Self::ALL.into_iter().find(|known| known.as_str() == text) {
+            return Ok(known);
+        }
+        let version = text.to_owned();
+        match numbers(text) {
+            Some(numbers) => Err(Error::Unsupported {
+                newer: numbers > (1, 1, 0),
+                version,
+            }),
+            None => Err(Error::Malformed { version }),
+        }
+    }
+}
+
+impl Serialize for Version {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The `cniVersion` of a configuration, which old configurations leave out.
+///
+/// A configuration without it is one of 0.1.0, but plugins are told what it says: the empty string.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ConfVersion(Option<Version>);
+
+impl ConfVersion {
+    /// The version of a configuration that has none.
+    pub const MISSING: Self = Self(None);
+
+    /// Reads the value of `cniVersion`; the empty string counts as missing.
+    ///
+    /// # Errors
+    /// As [`Version::from_str`].
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.is_empty() {
+            return Ok(Self::MISSING);
+        }
+        text.parse().map(|version| Self(Some(version)))
+    }
+
+    /// What the configuration says, if it says something.
+    pub fn declared(self) -> Option<Version> {
+        self.0
+    }
+
+    /// The version whose rules apply.
+    pub fn effective(self) -> Version {
+        self.0.unwrap_or(Version::V0_1_0)
+    }
+
+    /// What plugins are told: the version, or the empty string.
+    pub fn as_str(self) -> &'static str {
+        self.0.map_or("", Version::as_str)
+    }
+}
+
+impl From<Version> for ConfVersion {
+    fn from(version: Version) -> Self {
+        Self(Some(version))
+    }
+}
+
+impl fmt::Display for ConfVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The answer to VERSION.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// Version of the answer's own format.
+    #[serde(rename = "cniVersion")]
+    pub cni_version: String,
+    /// Every version that the plugin supports. They stay text: a plugin may know newer ones.
+    #[serde(rename = "supportedVersions", default)]
+    pub supported_versions: Vec<String>,
+}
+
+/// Why the answer to VERSION was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionInfoError {
+    /// Not the JSON that the specification asks for.
+    #[error("malformed answer to VERSION")]
+    Syntax(#[from] serde_json::Error),
+    /// A member is absent or empty.
+    #[error("answer to VERSION without {key:?}")]
+    Missing {
+        /// The member.
+        key: &'static str,
+    },
+}
+
+impl VersionInfo {
+    /// What an implementation of everything in this crate answers.
+    pub fn all() -> Self {
+        Self::of(&Version::ALL)
+    }
+
+    /// The answer of a plugin that supports `versions`.
+    pub fn of(versions: &[Version]) -> Self {
+        Self {
+            cni_version: Version::LATEST.to_string(),
+            supported_versions: versions.iter().map(Version::to_string).collect(),
+        }
+    }
+
+    /// Reads the answer of a plugin. One of 0.2.0 may leave out the list.
+    ///
+    /// # Errors
+    /// [`VersionInfoError`] when it is no JSON or lacks a member.
+    pub fn parse(bytes: &[u8]) -> Result<Self, VersionInfoError> {
+        let mut info: Self = serde_json::from_slice(bytes)?;
+        if info.cni_version.is_empty() {
+            return Err(VersionInfoError::Missing { key: "cniVersion" });
+        }
+        if info.supported_versions.is_empty() {
+            if info.cni_version != Version::V0_2_0.as_str() {
+                return Err(VersionInfoError::Missing {
+                    key: "supportedVersions",
+                });
+            }
+            info.supported_versions =
+                Self::of(&[Version::V0_1_0, Version::V0_2_0]).supported_versions;
+        }
+        Ok(info)
+    }
+
+    /// Whether the plugin supports `version`.
+    pub fn supports(&self, version: Version) -> bool {
+        self.supported_versions
+            .iter()
+            .any(|supported| supported == version.as_str())
+    }
+}
+
+fn numbers(text: &str) -> Option<(u32, u32, u32)> {
+    let mut parts = text.split('.').map(|part| {
+        let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| part.parse().ok()).flatten()
+    });
+    let numbers = (parts.next()??, parts.next()??, parts.next()??);
+    parts.next().is_none().then_some(numbers)
+}
+
+fn supported() -> String {
+    Version::ALL.map(Version::as_str).join(", ")
+}
