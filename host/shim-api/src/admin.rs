@@ -148,3 +148,57 @@ pub enum AttachmentState {
     #[serde(other)]
     Unknown,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attachment_to_be_undone_says_why_in_the_same_object() {
+        let attachment = Attachment {
+            container_id: "abc".to_owned(),
+            pod: Pod {
+                namespace: "default".to_owned(),
+                name: "web".to_owned(),
+                uid: String::new(),
+            },
+            network: "default/macvlan".to_owned(),
+            if_name: "net1".to_owned(),
+            netns: "/run/netns/x".to_owned(),
+            state: AttachmentState::UndoPending {
+                reason: "ipam is down".to_owned(),
+                retries: 3,
+            },
+            since_unix_seconds: Some(1_800_000_000),
+        };
+        let json = serde_json::to_string(&attachment).unwrap();
+        assert_eq!(
+            json,
+            r#"{"containerId":"abc","pod":{"namespace":"default","name":"web","uid":""},"network":"default/macvlan","ifName":"net1","netns":"/run/netns/x","state":"undo-pending","reason":"ipam is down","retries":3,"sinceUnixSeconds":1800000000}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Attachment>(&json).unwrap(),
+            attachment
+        );
+    }
+
+    #[test]
+    fn what_a_newer_daemon_says_is_read_as_far_as_it_is_known() {
+        let list: PolicyList = serde_json::from_str(
+            r#"{"generation":7,"policies":[{"name":"n","file":"/p/10-n.wasm","state":"warming",
+                "mode":"sample","counts":{"calls":2,"sleeps":1},"colour":"red"}]}"#,
+        )
+        .unwrap();
+        let policy = &list.policies[0];
+        assert_eq!(policy.state, PolicyState::Unknown);
+        assert_eq!(policy.mode, PolicyMode::Unknown);
+        assert_eq!(policy.counts.calls, 2);
+
+        let list: AttachmentList = serde_json::from_str(
+            r#"{"attachments":[{"containerId":"c","pod":{},"network":"n","ifName":"eth0","netns":"",
+                "state":"frozen","depth":9}]}"#,
+        )
+        .unwrap();
+        assert_eq!(list.attachments[0].state, AttachmentState::Unknown);
+    }
+}

@@ -10,9 +10,10 @@
 
 pub mod admin;
 pub mod endpoint;
+pub mod exchange;
 pub mod http;
+mod object;
 pub mod request;
 pub mod response;
 
 pub use request::{InterfaceAttributes, Request};
-pub use response::Failure;

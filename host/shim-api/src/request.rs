@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::object;
+
 /// Most bytes of a CNI configuration.
 pub const MAX_CONFIG_BYTES: usize = 8 << 20;
 
@@ -113,7 +115,7 @@ impl Request {
                 limit: MAX_BODY_BYTES,
             });
         }
-        let request: Self = serde_json::from_slice(body).map_err(Error::Json)?;
+        let request: Self = object::parse(body).map_err(Error::Json)?;
         if request.config.len() > MAX_CONFIG_BYTES {
             return Err(Error::ConfigTooLarge {
                 actual: request.config.len(),
@@ -154,5 +156,170 @@ fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D:
         Some(text) => STANDARD
             .decode(text.as_bytes())
             .map_err(serde::de::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: &str) -> Request {
+        Request::parse(body.as_bytes()).expect("a good request")
+    }
+
+    #[test]
+    fn a_request_is_written_as_multus_shim_writes_it() {
+        let request = Request {
+            env: BTreeMap::from([
+                ("CNI_IFNAME".to_owned(), "eth0".to_owned()),
+                ("CNI_COMMAND".to_owned(), "ADD".to_owned()),
+            ]),
+            config: br#"{"name":"n"}"#.to_vec(),
+            interface_attributes: None,
+        };
+        assert_eq!(
+            String::from_utf8(request.to_json()).unwrap(),
+            r#"{"env":{"CNI_COMMAND":"ADD","CNI_IFNAME":"eth0"},"config":"eyJuYW1lIjoibiJ9"}"#
+        );
+    }
+
+    #[test]
+    fn an_empty_request_is_an_empty_object_like_gos_omitempty() {
+        assert_eq!(Request::default().to_json(), b"{}");
+    }
+
+    #[test]
+    fn the_interface_attributes_of_a_hot_plug_controller_are_read() {
+        let request = parse(
+            r#"{"env":{"CNI_COMMAND":"ADD"},"config":"e30=","interfaceAttributes":
+                {"ips":["10.0.0.9/24"],"mac":"02:00:00:00:00:01","cni-args":{"n":18446744073709551616}}}"#,
+        );
+        let attributes = request.interface_attributes.unwrap();
+        assert_eq!(attributes.ips, ["10.0.0.9/24"]);
+        assert_eq!(attributes.mac, "02:00:00:00:00:01");
+        // Larger than any integer type: kept byte for byte.
+        assert_eq!(
+            attributes.cni_args.unwrap()["n"].get(),
+            "18446744073709551616"
+        );
+    }
+
+    #[test]
+    fn interface_attributes_without_arguments_are_written_with_null_like_gos() {
+        let request = Request {
+            interface_attributes: Some(InterfaceAttributes::default()),
+            ..Request::default()
+        };
+        assert_eq!(
+            request.to_json(),
+            br#"{"interfaceAttributes":{"cni-args":null}}"#
+        );
+    }
+
+    #[test]
+    fn null_and_absent_mean_empty() {
+        for body in [
+            "{}",
+            r#"{"env":null,"config":null,"interfaceAttributes":null}"#,
+            r#"{"config":"","more":[1,{"deep":true}]}"#,
+        ] {
+            let request = parse(body);
+            assert!(request.env.is_empty(), "{body}");
+            assert!(request.config.is_empty(), "{body}");
+            assert!(request.interface_attributes.is_none(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_whole_environment_with_escapes_is_accepted() {
+        let request =
+            parse(r#"{"env":{"PS1":"\u001b[0m","LS_COLORS":"*.a=1:","CNI_ARGS":"A=\"b\""}}"#);
+        assert_eq!(request.env["CNI_ARGS"], "A=\"b\"");
+        assert_eq!(request.env["PS1"], "\u{1b}[0m");
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for body in [
+            "",
+            "nope",
+            "[]",
+            r#"{"env":["CNI_COMMAND=ADD"]}"#,
+            r#"{"env":{"A":1}}"#,
+            r#"{"config":"not base64!"}"#,
+            r#"{"config":"e30"}"#,
+            r#"{"config":{}}"#,
+            r#"{} {}"#,
+        ] {
+            let error = Request::parse(body.as_bytes()).expect_err(body);
+            assert!(matches!(error, Error::Json(_)), "{body}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn too_much_of_anything_is_refused() {
+        let too_long = vec![b' '; MAX_BODY_BYTES + 1];
+        assert!(matches!(
+            Request::parse(&too_long),
+            Err(Error::BodyTooLarge { .. })
+        ));
+
+        let config = Request {
+            config: vec![0; MAX_CONFIG_BYTES + 1],
+            ..Request::default()
+        };
+        assert!(matches!(
+            Request::parse(&config.to_json()),
+            Err(Error::ConfigTooLarge { .. })
+        ));
+
+        let many = Request {
+            env: (0..=MAX_ENV_VARS)
+                .map(|n| (n.to_string(), String::new()))
+                .collect(),
+            ..Request::default()
+        };
+        assert!(matches!(
+            Request::parse(&many.to_json()),
+            Err(Error::EnvTooLarge { .. })
+        ));
+
+        let long = Request {
+            env: BTreeMap::from([("A".to_owned(), "x".repeat(MAX_ENV_BYTES))]),
+            ..Request::default()
+        };
+        assert!(matches!(
+            Request::parse(&long.to_json()),
+            Err(Error::EnvTooLarge { .. })
+        ));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            env: BTreeMap<String, String>,
+            config: Vec<u8>,
+            attributes: Option<(Vec<String>, String)>,
+        ) {
+            let request = Request {
+                env,
+                config,
+                interface_attributes: attributes.map(|(ips, mac)| InterfaceAttributes {
+                    ips,
+                    mac,
+                    cni_args: None,
+                }),
+            };
+            let json = request.to_json();
+            let read = Request::parse(&json).unwrap();
+            proptest::prop_assert_eq!(&read.env, &request.env);
+            proptest::prop_assert_eq!(&read.config, &request.config);
+            proptest::prop_assert_eq!(read.to_json(), json);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = Request::parse(&bytes);
+        }
     }
 }

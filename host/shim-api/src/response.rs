@@ -1,39 +1,27 @@
 //! The body of an answer to `POST /cni` and `POST /delegate`: a CNI result in its 1.x form, nothing,
 //! or an error. The result stays raw JSON: who prints it converts it, nobody in between may lose a key.
 
+use cni_types::error::{CniError, code};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::object;
 
 /// Most bytes of a response body.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// CNI error code for an answer that carries no code of its own (CNI spec: 100 and above are free;
-/// 999 is what the Go library gives errors without a code).
-pub const CODE_INTERNAL: u32 = 999;
+/// Status of a call that succeeded.
+pub const STATUS_OK: u16 = 200;
 
-/// CNI error code "try again later".
-pub const CODE_TRY_AGAIN_LATER: u32 = 11;
+/// Status of a call that failed; the body says why.
+pub const STATUS_FAILED: u16 = 400;
 
-/// CNI error code for an answer that cannot be decoded.
-pub const CODE_DECODING_FAILURE: u32 = 6;
+/// Status of a call that the daemon did not begin, for example because it shuts down. Nothing was
+/// changed, so the same call may be made again at once; with any other status it may not.
+pub const STATUS_NOT_BEGUN: u16 = 503;
 
-const STATUS_OK: u16 = 200;
 const STATUS_TOO_MANY_REQUESTS: u16 = 429;
-const STATUS_SERVICE_UNAVAILABLE: u16 = 503;
 const STATUS_GATEWAY_TIMEOUT: u16 = 504;
-
-/// A CNI error on the wire: `{"code":…,"msg":…,"details":…}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{msg}{}{details}", if details.is_empty() { "" } else { "; " })]
-pub struct Failure {
-    /// CNI error code.
-    pub code: u32,
-    /// What failed, in short.
-    pub msg: String,
-    /// More of it; empty for none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub details: String,
-}
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -50,9 +38,9 @@ pub fn success(result: Option<&RawValue>) -> Vec<u8> {
     }
 }
 
-/// The body of a `400` (or another status that is no `200`).
-pub fn failure(failure: &Failure) -> Vec<u8> {
-    serde_json::to_vec(failure).expect("strings and a number into memory cannot fail")
+/// The body of a [`STATUS_FAILED`] or [`STATUS_NOT_BEGUN`]: the CNI error object.
+pub fn failure(error: &CniError) -> Vec<u8> {
+    serde_json::to_vec(error).expect("strings and a number into memory cannot fail")
 }
 
 /// Reads an answer: the raw result if there is one (an empty body, `{}` and `{"Result":null}` mean none).
@@ -60,36 +48,111 @@ pub fn failure(failure: &Failure) -> Vec<u8> {
 /// # Errors
 /// Whatever is no success, as the CNI error that the caller should see: the daemon's own error object
 /// unchanged; a plain text (as Go's `http.Error` writes it) under a code that fits the status.
-pub fn parse(status: u16, body: &[u8]) -> Result<Option<Box<RawValue>>, Failure> {
+pub fn parse(status: u16, body: &[u8]) -> Result<Option<Box<RawValue>>, CniError> {
     if status != STATUS_OK {
         return Err(parse_failure(status, body));
     }
-    if body.iter().all(u8::is_ascii_whitespace) {
+    if body.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let parsed: Body = serde_json::from_slice(body).map_err(|error| Failure {
-        code: CODE_DECODING_FAILURE,
-        msg: "the daemon's answer is not the expected JSON".to_owned(),
-        details: error.to_string(),
+    let parsed: Body = object::parse(body).map_err(|error| {
+        CniError::new(
+            code::DECODING_FAILURE,
+            "the daemon's answer is not the expected JSON",
+        )
+        .with_details(error.to_string())
     })?;
     Ok(parsed.result.map(ToOwned::to_owned))
 }
 
-fn parse_failure(status: u16, body: &[u8]) -> Failure {
-    if let Ok(failure) = serde_json::from_slice::<Failure>(body)
-        && !failure.msg.is_empty()
+fn parse_failure(status: u16, body: &[u8]) -> CniError {
+    if let Ok(error) = object::parse::<CniError>(body)
+        && !error.msg.is_empty()
     {
-        return failure;
+        return error;
     }
     let code = match status {
-        STATUS_TOO_MANY_REQUESTS | STATUS_SERVICE_UNAVAILABLE | STATUS_GATEWAY_TIMEOUT => {
-            CODE_TRY_AGAIN_LATER
+        STATUS_TOO_MANY_REQUESTS | STATUS_NOT_BEGUN | STATUS_GATEWAY_TIMEOUT => {
+            code::TRY_AGAIN_LATER
         }
-        _ => CODE_INTERNAL,
+        _ => code::INTERNAL,
     };
-    Failure {
+    CniError::new(
         code,
-        msg: format!("the daemon answered with HTTP status {status}"),
-        details: String::from_utf8_lossy(body).trim().to_owned(),
+        format!("the daemon answered with HTTP status {status}"),
+    )
+    .with_details(String::from_utf8_lossy(body).trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail(status: u16, body: &str) -> CniError {
+        parse(status, body.as_bytes()).expect_err(body)
+    }
+
+    #[test]
+    fn a_result_passes_through_byte_for_byte() {
+        let json = r#"{"cniVersion":"1.1.0", "x-own":18446744073709551616}"#;
+        let raw = RawValue::from_string(json.to_owned()).unwrap();
+        let body = success(Some(&raw));
+        assert_eq!(body, format!(r#"{{"Result":{json}}}"#).as_bytes());
+        assert_eq!(parse(200, &body).unwrap().unwrap().get(), json);
+    }
+
+    #[test]
+    fn nothing_empty_and_null_all_mean_no_result() {
+        assert_eq!(success(None), b"");
+        for body in ["", "\n", "{}", r#"{"Result":null}"#] {
+            assert!(parse(200, body.as_bytes()).unwrap().is_none(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_cni_error_keeps_code_message_and_details() {
+        let sent =
+            CniError::new(103, "policy address-guard denied").with_details("10.0.0.9 is not yours");
+        let body = failure(&sent);
+        assert_eq!(
+            std::str::from_utf8(&body).unwrap(),
+            r#"{"code":103,"msg":"policy address-guard denied","details":"10.0.0.9 is not yours"}"#
+        );
+        assert_eq!(parse(400, &body).unwrap_err(), sent);
+    }
+
+    #[test]
+    fn details_may_be_missing_and_unknown_keys_are_skipped() {
+        let failure = fail(
+            400,
+            r#"{"cniVersion":"1.1.0","code":7,"msg":"bad net conf"}"#,
+        );
+        assert_eq!((failure.code, failure.msg.as_str()), (7, "bad net conf"));
+        assert_eq!(failure.details, "");
+    }
+
+    #[test]
+    fn a_plain_text_gets_a_code_that_fits_the_status() {
+        let text = fail(400, "could not extract the CNI command args\n");
+        assert_eq!(text.code, 999);
+        assert_eq!(text.msg, "the daemon answered with HTTP status 400");
+        assert_eq!(text.details, "could not extract the CNI command args");
+        assert_eq!(fail(503, "").code, 11);
+        assert_eq!(fail(429, "slow down").code, 11);
+        assert_eq!(fail(404, "").code, 999);
+    }
+
+    #[test]
+    fn an_error_without_a_message_is_no_cni_error() {
+        assert_eq!(fail(400, r#"{"code":7,"msg":""}"#).code, 999);
+        assert_eq!(fail(400, r#"{"code":-1,"msg":"m"}"#).code, 999);
+        assert_eq!(fail(400, r#"["1.1.0",7,"m","d"]"#).code, 999);
+    }
+
+    #[test]
+    fn an_answer_that_is_no_json_is_a_decoding_failure() {
+        for body in ["OK", "[]", "[null]", r#"{"Result":"#] {
+            assert_eq!(fail(200, body).code, 6, "{body:?}");
+        }
     }
 }

@@ -188,3 +188,198 @@ fn parse_length(value: &[u8]) -> Option<usize> {
     }
     std::str::from_utf8(value).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 64;
+
+    /// Decodes `bytes`, given in pieces of `piece` bytes, then the end of the stream.
+    fn decode_in(piece: usize, bytes: &[u8]) -> Result<Response, Error> {
+        let mut decoder = Decoder::new(LIMIT);
+        for part in bytes.chunks(piece) {
+            if decoder.feed(part)? == Progress::Done {
+                break;
+            }
+        }
+        decoder.finish()
+    }
+
+    /// Checks that `bytes` mean `expected` however they are cut.
+    fn check(bytes: &str, status: u16, body: &str) {
+        for piece in 1..=bytes.len() {
+            let response = decode_in(piece, bytes.as_bytes()).expect(bytes);
+            assert_eq!(response.status, status, "{bytes:?} in pieces of {piece}");
+            assert_eq!(response.body, body.as_bytes(), "{bytes:?} by {piece}");
+        }
+    }
+
+    /// Checks that `bytes` are refused however they are cut.
+    fn check_refused(bytes: &str, expected: fn(&Error) -> bool) {
+        for piece in 1..=bytes.len() {
+            let error = decode_in(piece, bytes.as_bytes()).expect_err(bytes);
+            assert!(expected(&error), "{bytes:?} by {piece}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_of_known_length_ends_without_the_stream() {
+        let bytes =
+            "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody";
+        check(bytes, 200, "body");
+        let mut decoder = Decoder::new(LIMIT);
+        assert_eq!(decoder.feed(bytes.as_bytes()).unwrap(), Progress::Done);
+    }
+
+    #[test]
+    fn an_empty_body_is_a_body() {
+        check("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 200, "");
+        check("HTTP/1.1 204 No Content\r\n\r\n", 204, "");
+    }
+
+    #[test]
+    fn chunks_are_joined() {
+        check(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+             4\r\nbody\r\nA;ext=1\r\n0123456789\r\n0\r\n\r\n",
+            200,
+            "body0123456789",
+        );
+    }
+
+    #[test]
+    fn trailers_are_skipped() {
+        check(
+            "HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: Chunked\r\n\r\n\
+             1\r\nx\r\n0\r\nDigest: a\r\nMore: b\r\n\r\n",
+            400,
+            "x",
+        );
+    }
+
+    #[test]
+    fn a_body_without_a_length_ends_with_the_stream() {
+        check("HTTP/1.0 500 Oops\r\n\r\nall of it", 500, "all of it");
+    }
+
+    #[test]
+    fn interim_answers_are_passed_over() {
+        check(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            200,
+            "ok",
+        );
+    }
+
+    #[test]
+    fn a_stream_that_ends_early_is_truncated() {
+        for bytes in [
+            "",
+            "HTTP/1.1 2",
+            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbod",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n",
+        ] {
+            let error = decode_in(7, bytes.as_bytes()).expect_err(bytes);
+            assert!(
+                matches!(error, Error::Truncated { received } if received == bytes.len()),
+                "{bytes:?}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_http_is_refused() {
+        check_refused("SSH-2.0-OpenSSH_9.2\r\n\r\n", |e| {
+            matches!(e, Error::Head(_))
+        });
+    }
+
+    #[test]
+    fn lengths_that_are_none_or_differ_are_refused() {
+        for length in ["-1", "+4", "4 4", "0x4", "99999999999999999999", ""] {
+            check_refused(
+                &format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nbody"),
+                |e| matches!(e, Error::ContentLength),
+            );
+        }
+        check_refused(
+            "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody",
+            |e| matches!(e, Error::ContentLength),
+        );
+    }
+
+    #[test]
+    fn an_unknown_transfer_encoding_is_refused() {
+        check_refused(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            |e| matches!(e, Error::TransferEncoding(name) if name == "gzip, chunked"),
+        );
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        for body in [
+            "zz\r\n",
+            "4\r\nbodyXX",
+            "-4\r\nbody\r\n",
+            "11111111111111111\r\n",
+        ] {
+            check_refused(
+                &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}"),
+                |e| matches!(e, Error::Chunk),
+            );
+        }
+        let endless = format!("4;{}", "x".repeat(400));
+        check_refused(
+            &format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{endless}"),
+            |e| matches!(e, Error::Chunk),
+        );
+    }
+
+    #[test]
+    fn more_body_than_the_limit_is_refused_in_every_framing() {
+        let big = "x".repeat(LIMIT + 1);
+        for bytes in [
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LIMIT + 1),
+            format!("HTTP/1.1 200 OK\r\n\r\n{big}"),
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n41\r\n{big}\r\n"),
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\n".to_owned()
+                + &big,
+        ] {
+            check_refused(&bytes, |e| {
+                matches!(e, Error::BodyTooLarge { limit: LIMIT })
+            });
+        }
+    }
+
+    #[test]
+    fn an_endless_head_or_trailer_is_refused() {
+        let endless = "X: y\r\n".repeat(MAX_HEAD_BYTES);
+        for start in [
+            "HTTP/1.1 200 OK\r\nLong: ",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nLong: ",
+        ] {
+            let bytes = format!("{start}{}", endless.replace("\r\n", " "));
+            let error = decode_in(1000, bytes.as_bytes()).expect_err("endless");
+            assert!(matches!(error, Error::HeadTooLarge), "{error:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_collect_more_than_the_limit(
+            head in "(HTTP/1.1 200 OK\r\n(Transfer-Encoding: chunked\r\n)?\r\n)?",
+            rest: Vec<u8>,
+            piece in 1..40_usize,
+        ) {
+            let mut bytes = head.into_bytes();
+            bytes.extend(rest);
+            if let Ok(response) = decode_in(piece, &bytes) {
+                proptest::prop_assert!(response.body.len() <= LIMIT);
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! One request and one answer over the unix socket, blocking, within a deadline. The only IO of this
+//! crate, here because shim and command line need the same; a server has no use for it.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::http::{self, Decoder, Progress, Response};
+
+/// Bytes that are read at once: most results fit.
+const READ_BYTES: usize = 4 << 10;
+
+/// Why the daemon cannot be reached. Nothing was sent: trying again is safe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// No socket, nobody who listens on it, or a queue that is full: this may pass.
+    #[error("nobody answers on the socket")]
+    Unreachable(#[source] io::Error),
+    /// Anything else: a path that is no socket, permissions, no file descriptors. Waiting does not help.
+    #[error("cannot connect to the socket")]
+    Failed(#[source] io::Error),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The request could not be written, and no answer came instead.
+    #[error("the request could not be sent ({sent} of {total} bytes were)")]
+    Send {
+        /// Bytes that went out.
+        sent: usize,
+        /// Bytes of the request.
+        total: usize,
+        /// What the write failed with.
+        source: io::Error,
+    },
+    /// The deadline passed. The daemon may still be at work on the request.
+    #[error("no answer within the time")]
+    TimedOut,
+    /// The connection broke. The daemon may have done all, some or nothing of the request.
+    #[error("the connection was lost while waiting for the answer")]
+    Lost(#[source] io::Error),
+    /// The answer is malformed, too large, or ended too early.
+    #[error(transparent)]
+    Answer(#[from] http::Error),
+}
+
+/// Connects to the socket at `path`, without ever waiting.
+///
+/// # Errors
+/// [`ConnectError::Unreachable`] where a daemon that restarts would explain it.
+pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
+    let failed = |errno: rustix::io::Errno| ConnectError::Failed(errno.into());
+    let address = SocketAddrUnix::new(path).map_err(failed)?;
+    // Non-blocking, because connecting to a socket whose queue is full blocks without a limit.
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+    .map_err(failed)?;
+    rustix::net::connect(&socket, &address).map_err(|errno| {
+        let error = io::Error::from(errno);
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::WouldBlock => {
+                ConnectError::Unreachable(error)
+            }
+            _ => ConnectError::Failed(error),
+        }
+    })?;
+    let stream = UnixStream::from(socket);
+    stream
+        .set_nonblocking(false)
+        .map_err(ConnectError::Failed)?;
+    Ok(stream)
+}
+
+/// Writes `request` (from [`http::post`] or [`http::get`]) and reads the answer, of at most `max_body`
+/// bytes of body, until `deadline`.
+///
+/// # Errors
+/// Anything but a whole HTTP response, of whatever status. Once any byte was sent the daemon may have
+/// acted on it, so a caller must not simply repeat the request.
+pub fn exchange(
+    mut stream: &UnixStream,
+    request: &[u8],
+    max_body: usize,
+    deadline: Instant,
+) -> Result<Response, Error> {
+    let unsent = send(stream, request, deadline);
+    let mut decoder = Decoder::new(max_body);
+    let mut buffer = [0; READ_BYTES];
+    loop {
+        let read = stream
+            .set_read_timeout(Some(remaining(deadline)?))
+            .and_then(|()| stream.read(&mut buffer));
+        let count = match read {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if is_timeout(&error) => return Err(Error::TimedOut),
+            // A server that refuses without reading closes early: its answer counts more than the
+            // failed write, but if there is none, the write is the cause.
+            Err(error) => return Err(unsent.err().unwrap_or(Error::Lost(error))),
+        };
+        let bytes = buffer.get(..count).unwrap_or_default();
+        if bytes.is_empty() || decoder.feed(bytes)? == Progress::Done {
+            break;
+        }
+    }
+    match (decoder.finish(), unsent) {
+        (Err(http::Error::Truncated { received: 0 }), Err(unsent)) => Err(unsent),
+        (response, _) => Ok(response?),
+    }
+}
+
+fn send(mut stream: &UnixStream, request: &[u8], deadline: Instant) -> Result<(), Error> {
+    let total = request.len();
+    let mut rest = request;
+    while !rest.is_empty() {
+        let written = stream
+            .set_write_timeout(Some(remaining(deadline)?))
+            .and_then(|()| stream.write(rest));
+        match written {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if is_timeout(&error) => return Err(Error::TimedOut),
+            Err(source) => {
+                let sent = total - rest.len();
+                return Err(Error::Send {
+                    sent,
+                    total,
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remaining(deadline: Instant) -> Result<Duration, Error> {
+    // A timeout of zero would mean none at all.
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(Error::TimedOut),
+        left => Ok(left),
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+    use std::thread;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn soon() -> Instant {
+        Instant::now() + 10 * SECOND
+    }
+
+    #[test]
+    fn nobody_on_the_socket_is_unreachable_and_a_plain_file_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let error = connect(&path).unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
+        drop(UnixListener::bind(&path).unwrap());
+        let error = connect(&path).unwrap_err();
+        assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
+        let error = connect(&dir.path().join("s").join("t")).unwrap_err();
+        assert!(matches!(error, ConnectError::Failed(_)), "{error:?}");
+        let error = connect(&dir.path().join("x".repeat(200))).unwrap_err();
+        assert!(matches!(error, ConnectError::Failed(_)), "{error:?}");
+    }
+
+    #[test]
+    fn connecting_does_not_wait_for_a_server_that_never_accepts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let mut waiting = Vec::new();
+        let error = loop {
+            match connect(&path) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
+    }
+
+    #[test]
+    fn an_answer_without_reading_counts_more_than_the_failed_write() {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        let server = thread::spawn(move || {
+            server
+                .write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")
+                .unwrap();
+        });
+        server.join().unwrap();
+        let large = vec![b'x'; 4 << 20];
+        let response = exchange(&client, &large, 100, soon()).unwrap();
+        assert_eq!(
+            (response.status, response.body.as_slice()),
+            (503, &b"busy"[..])
+        );
+    }
+
+    #[test]
+    fn a_failed_write_without_an_answer_says_how_much_went_out() {
+        let (client, server) = UnixStream::pair().unwrap();
+        drop(server);
+        let error = exchange(&client, b"request", 100, soon()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Send {
+                    sent: 0,
+                    total: 7,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn a_connection_that_ends_without_an_answer_is_truncated() {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        let server = thread::spawn(move || {
+            let mut buffer = [0; 7];
+            server.read_exact(&mut buffer).unwrap();
+        });
+        let error = exchange(&client, b"request", 100, soon()).unwrap_err();
+        assert!(
+            matches!(error, Error::Answer(http::Error::Truncated { received: 0 })),
+            "{error:?}"
+        );
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_silent_server_and_one_that_does_not_read_time_out() {
+        let (client, _server) = UnixStream::pair().unwrap();
+        let deadline = Instant::now() + SECOND / 20;
+        let error = exchange(&client, b"request", 100, deadline).unwrap_err();
+        assert!(matches!(error, Error::TimedOut), "{error:?}");
+        let large = vec![b'x'; 4 << 20];
+        let deadline = Instant::now() + SECOND / 20;
+        let error = exchange(&client, &large, 100, deadline).unwrap_err();
+        assert!(matches!(error, Error::TimedOut), "{error:?}");
+    }
+
+    #[test]
+    fn a_server_that_drips_bytes_meets_the_deadline_all_the_same() {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        let server = thread::spawn(move || {
+            while server.write_all(b"H").is_ok() {
+                thread::sleep(SECOND / 100);
+            }
+        });
+        let deadline = Instant::now() + SECOND / 10;
+        let result = exchange(&client, b"request", 100, deadline);
+        drop(client);
+        // "HH…" is refused by the codec before the time is over; both bound the wait.
+        assert!(matches!(result, Err(Error::Answer(_) | Error::TimedOut)));
+        server.join().unwrap();
+    }
+}

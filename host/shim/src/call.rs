@@ -1,0 +1,149 @@
+//! What the runtime gave: the `CNI_*` variables and the bytes on standard input. Both are checked
+//! before anything is sent, so that a wrong call changes nothing.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
+
+use cni_types::args::{Command, EnvironmentError, Parameters};
+use shim_api::Request;
+use shim_api::request::MAX_CONFIG_BYTES;
+
+/// The prefix of the variables that are looked at and forwarded.
+const PREFIX: &str = "CNI_";
+
+/// The namespace of the calling process.
+const OWN_NETNS: &str = "/proc/thread-self/ns/net";
+
+/// Why a call cannot be forwarded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Variables that are missing or malformed; all of them.
+    #[error("{}", environment_message(.not_utf8, .parameters.as_ref()))]
+    Environment {
+        not_utf8: Vec<String>,
+        parameters: Option<EnvironmentError>,
+    },
+    /// Standard input cannot be read.
+    #[error("cannot read the network configuration from standard input")]
+    Read(#[source] io::Error),
+    /// Standard input is larger than [`MAX_CONFIG_BYTES`].
+    #[error("the network configuration is larger than {MAX_CONFIG_BYTES} bytes")]
+    ConfigTooLarge,
+    /// `CNI_NETNS` is the namespace that the plugin itself runs in.
+    #[error("CNI_NETNS {netns:?} is the network namespace of the plugin itself")]
+    OwnNetns { netns: String },
+}
+
+/// The `CNI_*` variables of this process, and nothing else of its environment.
+pub(crate) struct Environment {
+    variables: BTreeMap<String, String>,
+    not_utf8: Vec<String>,
+}
+
+impl Environment {
+    pub(crate) fn of_process() -> Self {
+        Self::new(std::env::vars_os())
+    }
+
+    fn new(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut environment = Self {
+            variables: BTreeMap::new(),
+            not_utf8: Vec::new(),
+        };
+        for (name, value) in variables {
+            if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                continue;
+            }
+            let known = name.to_string_lossy().into_owned();
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => {
+                    environment.variables.insert(name, value);
+                }
+                _ => environment.not_utf8.push(known),
+            }
+        }
+        environment
+    }
+
+    /// The variable `name`; an empty one counts as not set.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// The parameters of the call, checked for its command.
+    pub(crate) fn parameters(&self) -> Result<Parameters, Error> {
+        let parameters = Parameters::from_env(|name| self.get(name));
+        match parameters {
+            Ok(parameters) if self.not_utf8.is_empty() => Ok(parameters),
+            parameters => Err(Error::Environment {
+                not_utf8: self.not_utf8.clone(),
+                parameters: parameters.err(),
+            }),
+        }
+    }
+
+    /// The request that forwards the call.
+    pub(crate) fn to_request(&self, config: Vec<u8>) -> Request {
+        Request {
+            env: self.variables.clone(),
+            config,
+            interface_attributes: None,
+        }
+    }
+}
+
+/// Reads the network configuration, up to [`MAX_CONFIG_BYTES`].
+pub(crate) fn read_config(stdin: impl Read) -> Result<Vec<u8>, Error> {
+    let mut config = Vec::new();
+    stdin
+        .take(MAX_CONFIG_BYTES as u64 + 1)
+        .read_to_end(&mut config)
+        .map_err(Error::Read)?;
+    if config.len() > MAX_CONFIG_BYTES {
+        return Err(Error::ConfigTooLarge);
+    }
+    Ok(config)
+}
+
+/// Refuses to add the node's own namespace to a network: the mistake costs the node its routes.
+/// `CNI_NETNS_OVERRIDE` lifts the check, as in the CNI library for Go. A path that cannot be looked
+/// at is left to the daemon, which sees the node with its own eyes.
+pub(crate) fn check_netns(parameters: &Parameters, environment: &Environment) -> Result<(), Error> {
+    let overridden = environment
+        .get("CNI_NETNS_OVERRIDE")
+        .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
+    if parameters.command != Command::Add || overridden {
+        return Ok(());
+    }
+    let Some(netns) = &parameters.netns else {
+        return Ok(());
+    };
+    let identity = |path: &str| {
+        std::fs::metadata(path)
+            .ok()
+            .map(|metadata| (metadata.dev(), metadata.ino()))
+    };
+    match identity(netns) {
+        Some(theirs) if Some(theirs) == identity(OWN_NETNS) => Err(Error::OwnNetns {
+            netns: netns.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn environment_message(not_utf8: &[String], parameters: Option<&EnvironmentError>) -> String {
+    let mut parts = Vec::new();
+    if !not_utf8.is_empty() {
+        parts.push(format!(
+            "env variables [{}] are not UTF-8",
+            not_utf8.join(",")
+        ));
+    }
+    parts.extend(parameters.map(ToString::to_string));
+    parts.join("; ")
+}

@@ -1,0 +1,167 @@
+//! The few keys of the network configuration that concern the shim. Everything else in it is the
+//! daemon's business and is not even looked at, beyond being JSON.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cni_types::args::{self, Command, NetworkName};
+use cni_types::json::{self, RawObject};
+use cni_types::version::{self, ConfVersion, Version};
+use serde_json::value::RawValue;
+use shim_api::endpoint;
+
+/// ADD waits this long for a daemon that restarts.
+const ADD_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Every call waits this long for the answer. Together with the above it stays below the four
+/// minutes that kubelet gives a sandbox by default, so that it sees our error and not its own.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(200);
+
+/// Most characters of a refused value in a message.
+const SHOWN_CHARS: usize = 120;
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("standard input is empty, a network configuration was expected")]
+    Empty,
+    #[error("the network configuration is no JSON object")]
+    Json(#[source] json::Error),
+    #[error("missing network name")]
+    NameMissing,
+    #[error("invalid network name")]
+    Name(#[source] args::Error),
+    #[error("incompatible CNI versions")]
+    Version(#[source] version::Error),
+    #[error("config version does not allow {command}")]
+    CommandTooNew { command: Command, version: Version },
+    #[error("invalid value for {key:?}: expected {expected}, got {value}")]
+    Type {
+        key: &'static str,
+        expected: &'static str,
+        value: String,
+    },
+    #[error("unknown key {key:?} in \"cnidaria.shim\", its value is {value}")]
+    UnknownKey { key: String, value: String },
+}
+
+/// What the configuration says to the shim.
+#[derive(Debug)]
+pub(crate) struct Conf {
+    version: ConfVersion,
+    /// Path of the daemon's socket.
+    pub(crate) socket: PathBuf,
+    /// How long ADD waits for a daemon that restarts.
+    pub(crate) add_connect_timeout: Duration,
+    /// How long any call waits for the answer.
+    pub(crate) answer_timeout: Duration,
+}
+
+impl Conf {
+    /// Reads a configuration; sets `version` as soon as it is known, so that errors after it are
+    /// printed in it.
+    pub(crate) fn parse(config: &[u8], version: &mut Version) -> Result<Self, Error> {
+        if config.trim_ascii().is_empty() {
+            return Err(Error::Empty);
+        }
+        let object = RawObject::parse(config).map_err(Error::Json)?;
+        let declared = string(&object, "cniVersion")?.unwrap_or_default();
+        let conf_version = ConfVersion::parse(&declared).map_err(Error::Version)?;
+        *version = conf_version.effective();
+
+        let name = string(&object, "name")?.unwrap_or_default();
+        if name.is_empty() {
+            return Err(Error::NameMissing);
+        }
+        NetworkName::new(name).map_err(Error::Name)?;
+
+        let socket_dir = string(&object, "daemonSocketDir")?
+            .filter(|dir| !dir.is_empty())
+            .unwrap_or_else(|| endpoint::DEFAULT_SOCKET_DIR.to_owned());
+        let mut conf = Self {
+            version: conf_version,
+            socket: endpoint::socket_path(socket_dir.as_ref()),
+            add_connect_timeout: ADD_CONNECT_TIMEOUT,
+            answer_timeout: ANSWER_TIMEOUT,
+        };
+        if let Some(own) = inner(&object, "cnidaria", "cnidaria")?
+            && let Some(shim) = inner(&own, "shim", "cnidaria.shim")?
+        {
+            conf.read_own(&shim)?;
+        }
+        Ok(conf)
+    }
+
+    /// Whether the configuration's version has the command.
+    pub(crate) fn allows(&self, command: Command) -> Result<(), Error> {
+        let version = self.version.effective();
+        let allowed = match command {
+            Command::Check => version.supports_check(),
+            Command::Gc => version.supports_gc(),
+            Command::Status => version.supports_status(),
+            Command::Add | Command::Del | Command::Version => true,
+        };
+        if allowed {
+            Ok(())
+        } else {
+            Err(Error::CommandTooNew { command, version })
+        }
+    }
+
+    fn read_own(&mut self, shim: &RawObject) -> Result<(), Error> {
+        for (key, value) in shim.iter() {
+            match key {
+                "addConnectTimeoutMs" => {
+                    self.add_connect_timeout =
+                        milliseconds("cnidaria.shim.addConnectTimeoutMs", value)?;
+                }
+                "answerTimeoutMs" => {
+                    self.answer_timeout = milliseconds("cnidaria.shim.answerTimeoutMs", value)?;
+                }
+                _ => {
+                    return Err(Error::UnknownKey {
+                        key: shorten(key),
+                        value: shorten(value.get()),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The string at `key`; `None` where it is absent or `null`, as in Go.
+fn string(object: &RawObject, key: &'static str) -> Result<Option<String>, Error> {
+    object
+        .get_as(key)
+        .map_err(|_| mistyped(key, "a string", object.get(key)))
+}
+
+/// The object at `key`, which is called `path` in messages.
+fn inner(object: &RawObject, key: &str, path: &'static str) -> Result<Option<RawObject>, Error> {
+    object
+        .get_as(key)
+        .map_err(|_| mistyped(path, "an object", object.get(key)))
+}
+
+fn milliseconds(path: &'static str, value: &RawValue) -> Result<Duration, Error> {
+    // 32 bits are 49 days and keep deadlines from overflowing.
+    serde_json::from_str::<u32>(value.get())
+        .map(|ms| Duration::from_millis(ms.into()))
+        .map_err(|_| mistyped(path, "milliseconds as an integer", Some(value)))
+}
+
+fn mistyped(key: &'static str, expected: &'static str, value: Option<&RawValue>) -> Error {
+    Error::Type {
+        key,
+        expected,
+        value: shorten(value.map_or("nothing", RawValue::get)),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+    }
+}
