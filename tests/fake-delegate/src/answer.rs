@@ -1,0 +1,120 @@
+//! Goes through the steps of a behaviour and ends the process as it says.
+
+use std::io::{self, Write};
+use std::process::{self, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::call::{Call, variable};
+use crate::instructions::{Behaviour, Ending};
+
+/// The versions that VERSION names: all that there are.
+const VERSIONS: [&str; 8] = [
+    "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0", "1.2.0",
+];
+
+/// Does what the instructions say, or succeeds.
+pub(crate) fn give(call: &Call, behaviour: &Behaviour) -> ExitCode {
+    while behaviour.until.as_ref().is_some_and(|path| !path.exists()) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread::sleep(behaviour.sleep);
+    if let Some(seconds) = behaviour.orphan
+        && let Err(source) = Command::new("sleep").arg(seconds.to_string()).spawn()
+    {
+        return failure(&format!("sleep cannot be started: {source}"));
+    }
+    if let Some(text) = &behaviour.stderr {
+        eprintln!("{text}");
+    }
+    if behaviour.spew > 0 {
+        spew(behaviour.spew);
+    }
+    match &behaviour.ending {
+        Ending::Success => success(call),
+        Ending::Result(result) => print(result, 0),
+        Ending::Error(error) => print(error, 1),
+        Ending::Text(text, code) => {
+            write(text.as_bytes());
+            ExitCode::from(*code)
+        }
+        Ending::Signal(signal) => die(*signal),
+        Ending::Hang => loop {
+            thread::park();
+        },
+    }
+}
+
+/// Answers a CNI error for what is wrong with the test itself.
+pub(crate) fn failure(problem: &str) -> ExitCode {
+    print(
+        &json!({"cniVersion": "1.0.0", "code": 199, "msg": format!("fake delegate: {problem}")}),
+        1,
+    )
+}
+
+fn success(call: &Call) -> ExitCode {
+    match call.command.as_str() {
+        "ADD" => print(&result(call), 0),
+        "VERSION" => print(
+            &json!({"cniVersion": call.cni_version(), "supportedVersions": VERSIONS}),
+            0,
+        ),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The result of the plugin before this one in the chain, or the interface that was asked for.
+fn result(call: &Call) -> Value {
+    if let Some(result) = call.conf.get("prevResult") {
+        return result.clone();
+    }
+    json!({
+        "cniVersion": call.cni_version(),
+        "interfaces": [{"name": variable("CNI_IFNAME"), "sandbox": variable("CNI_NETNS")}],
+    })
+}
+
+fn print(value: &Value, code: u8) -> ExitCode {
+    write(value.to_string().as_bytes());
+    ExitCode::from(code)
+}
+
+/// A caller that stopped reading is part of many tests, so a closed pipe is no error.
+fn write(bytes: &[u8]) {
+    let _ = io::stdout().write_all(bytes);
+    let _ = io::stdout().flush();
+}
+
+fn spew(count: u64) {
+    let block = [b'x'; 4096];
+    let mut left = count;
+    let mut out = io::stdout().lock();
+    while left > 0 {
+        let length = left.min(block.len() as u64);
+        let Some(part) = block.get(..length as usize) else {
+            return;
+        };
+        if out.write_all(part).is_err() {
+            return;
+        }
+        left -= length;
+    }
+}
+
+/// The standard library cannot send a signal, every shell can.
+fn die(signal: u64) -> ExitCode {
+    let script = format!("kill -{signal} {}", process::id());
+    let sent = Command::new("/bin/sh")
+        .args(["-c", &script])
+        .stdout(Stdio::null())
+        .status();
+    match sent {
+        Ok(status) if status.success() => loop {
+            thread::park();
+        },
+        _ => failure(&format!("signal {signal} cannot be sent")),
+    }
+}

@@ -1,0 +1,30 @@
+//! A CNI delegate for tests and benchmarks that touches no network: without instructions it answers
+//! every verb with success at once, with instructions it misbehaves as told. Every call can be
+//! recorded. See `README.md` for the instructions.
+
+mod answer;
+mod call;
+mod instructions;
+mod record;
+
+use std::process::ExitCode;
+
+use call::Call;
+use instructions::Instructions;
+
+fn main() -> ExitCode {
+    let call = match Call::receive() {
+        Ok(call) => call,
+        Err(problem) => return answer::failure(&problem),
+    };
+    let instructions = match Instructions::find(&call) {
+        Ok(instructions) => instructions,
+        Err(problem) => return answer::failure(&problem),
+    };
+    if let Some(directory) = &instructions.record
+        && let Err(problem) = record::write(directory, &call)
+    {
+        return answer::failure(&problem);
+    }
+    answer::give(&call, &instructions.behaviour)
+}
