@@ -1,0 +1,226 @@
+//! Turns a policy into a component: the macro, and the glue that it expands to.
+
+use crate::bindings::types::Verdict as WireVerdict;
+use crate::hooks::Verdict;
+use crate::{Policy, log};
+
+/// Exports the hooks of a policy, each by the name of its method. Used once in a crate.
+///
+/// `configure` is always exported, so that settings are checked when the module is loaded.
+///
+/// ```ignore
+/// cnidaria_guest::export!(AddressGuard: select, before_add);
+/// ```
+#[macro_export]
+macro_rules! export {
+    ($policy:ty: $($hook:ident),+ $(,)?) => {
+        $($crate::__hook!(check $hook $policy);)+
+        #[cfg(target_family = "wasm")]
+        const _: () = {
+            ::std::thread_local! {
+                static POLICY: $crate::export::Instance<$policy> =
+                    const { $crate::export::Instance::new() };
+            }
+            struct Guest;
+            $crate::__hook!(configure $policy);
+            $($crate::__hook!(export $hook $policy);)+
+        };
+    };
+}
+
+/// The settings as a policy, or why not.
+///
+/// # Errors
+/// A member that is wrong, or what [`Policy::new`] says.
+pub fn configure<P: Policy>(settings: &str) -> Result<P, String> {
+    P::new(serde_json::from_str(settings).map_err(|error| format!("settings: {error}"))?)
+}
+
+/// The one policy of a component, made on its first hook.
+pub struct Instance<P>(std::cell::OnceCell<P>);
+
+impl<P: Policy> Instance<P> {
+    /// Not made yet.
+    #[expect(clippy::new_without_default, reason = "const, for a static")]
+    pub const fn new() -> Self {
+        Self(std::cell::OnceCell::new())
+    }
+
+    /// The policy, from the settings that the host has for it.
+    ///
+    /// # Panics
+    /// When the settings are refused, which `configure` would have told the operator.
+    pub fn get(&self) -> &P {
+        self.0.get_or_init(|| {
+            report_panics();
+            match configure(&crate::bindings::settings::get()) {
+                Ok(policy) => policy,
+                #[expect(clippy::panic, reason = "the host calls no hook of a refused policy")]
+                Err(reason) => panic!("{reason}"),
+            }
+        })
+    }
+}
+
+/// Brings the message of a panic into the host's log; the trap that follows has none.
+pub fn report_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        log::log(log::Level::Error, &panic.to_string());
+    }));
+}
+
+/// A verdict as the host reads it.
+pub fn verdict(verdict: Verdict) -> WireVerdict {
+    match verdict {
+        Ok(()) => WireVerdict::Accept,
+        Err(denial) => WireVerdict::Deny(denial),
+    }
+}
+
+/// One hook of [`export!`]. Natively, only whether the policy implements it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __hook {
+    (check select $policy:ty) => { $crate::__hook!(implements Select $policy); };
+    (check before_add $policy:ty) => { $crate::__hook!(implements BeforeAdd $policy); };
+    (check after_add $policy:ty) => { $crate::__hook!(implements AfterAdd $policy); };
+    (check finalize $policy:ty) => { $crate::__hook!(implements Finalize $policy); };
+    (check check $policy:ty) => { $crate::__hook!(implements Check $policy); };
+    (check status $policy:ty) => { $crate::__hook!(implements Status $policy); };
+    (check del $policy:ty) => { $crate::__hook!(implements Del $policy); };
+    (check gc $policy:ty) => { $crate::__hook!(implements Gc $policy); };
+    (implements $hook:ident $policy:ty) => {
+        const _: fn() = || {
+            fn implements<P: $crate::hooks::$hook>() {}
+            implements::<$policy>();
+        };
+    };
+    (configure $policy:ty) => {
+        impl $crate::bindings::hooks::configure::exports::cnidaria::policy::configure::Guest for Guest {
+            fn configure(settings: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
+                $crate::export::report_panics();
+                $crate::export::configure::<$policy>(&settings).map(|_| ())
+            }
+        }
+        $crate::bindings::hooks::configure::export!(Guest with_types_in $crate::bindings::hooks::configure);
+    };
+    (export select $policy:ty) => {
+        impl $crate::bindings::hooks::select::exports::cnidaria::policy::select::Guest for Guest {
+            fn select(
+                request: &$crate::Request,
+                networks: &$crate::Selections,
+            ) -> $crate::bindings::types::Verdict {
+                POLICY.with(|policy| {
+                    $crate::export::verdict($crate::hooks::Select::select(policy.get(), request, networks))
+                })
+            }
+        }
+        $crate::bindings::hooks::select::export!(Guest with_types_in $crate::bindings::hooks::select);
+    };
+    (export before_add $policy:ty) => {
+        impl $crate::bindings::hooks::before_add::exports::cnidaria::policy::before_add::Guest for Guest {
+            fn before_add(
+                request: &$crate::Request,
+                attachment: &$crate::Attachment,
+            ) -> $crate::bindings::types::Verdict {
+                POLICY.with(|policy| {
+                    $crate::export::verdict($crate::hooks::BeforeAdd::before_add(policy.get(), request, attachment))
+                })
+            }
+        }
+        $crate::bindings::hooks::before_add::export!(Guest with_types_in $crate::bindings::hooks::before_add);
+    };
+    (export after_add $policy:ty) => {
+        impl $crate::bindings::hooks::after_add::exports::cnidaria::policy::after_add::Guest for Guest {
+            fn after_add(
+                request: &$crate::Request,
+                attachment: &$crate::Attachment,
+                outcome: &$crate::Outcome,
+            ) -> $crate::bindings::types::Verdict {
+                POLICY.with(|policy| {
+                    $crate::export::verdict($crate::hooks::AfterAdd::after_add(
+                        policy.get(), request, attachment, outcome,
+                    ))
+                })
+            }
+        }
+        $crate::bindings::hooks::after_add::export!(Guest with_types_in $crate::bindings::hooks::after_add);
+    };
+    (export finalize $policy:ty) => {
+        impl $crate::bindings::hooks::finalize::exports::cnidaria::policy::finalize::Guest for Guest {
+            fn finalize(
+                request: &$crate::Request,
+                plan: &$crate::Plan,
+                outcome: &$crate::Outcome,
+            ) -> $crate::bindings::types::Verdict {
+                POLICY.with(|policy| {
+                    $crate::export::verdict($crate::hooks::Finalize::finalize(policy.get(), request, plan, outcome))
+                })
+            }
+        }
+        $crate::bindings::hooks::finalize::export!(Guest with_types_in $crate::bindings::hooks::finalize);
+    };
+    (export check $policy:ty) => {
+        impl $crate::bindings::hooks::check::exports::cnidaria::policy::check::Guest for Guest {
+            fn check(
+                request: &$crate::Request,
+                attachment: &$crate::Attachment,
+                stored: &$crate::Outcome,
+            ) -> $crate::hooks::Verdict {
+                POLICY.with(|policy| $crate::hooks::Check::check(policy.get(), request, attachment, stored))
+            }
+        }
+        $crate::bindings::hooks::check::export!(Guest with_types_in $crate::bindings::hooks::check);
+    };
+    (export status $policy:ty) => {
+        impl $crate::bindings::hooks::status::exports::cnidaria::policy::status::Guest for Guest {
+            fn status() -> ::std::result::Result<(), ::std::string::String> {
+                POLICY.with(|policy| $crate::hooks::Status::status(policy.get()))
+            }
+        }
+        $crate::bindings::hooks::status::export!(Guest with_types_in $crate::bindings::hooks::status);
+    };
+    (export del $policy:ty) => {
+        impl $crate::bindings::hooks::del::exports::cnidaria::policy::del::Guest for Guest {
+            fn del(
+                request: &$crate::Request,
+                attachment: &$crate::Attachment,
+            ) -> ::std::vec::Vec<$crate::Finding> {
+                POLICY.with(|policy| $crate::hooks::Del::del(policy.get(), request, attachment))
+            }
+        }
+        $crate::bindings::hooks::del::export!(Guest with_types_in $crate::bindings::hooks::del);
+    };
+    (export gc $policy:ty) => {
+        impl $crate::bindings::hooks::gc::exports::cnidaria::policy::gc::Guest for Guest {
+            fn gc(valid: ::std::vec::Vec<$crate::ValidAttachment>) -> ::std::vec::Vec<$crate::Finding> {
+                POLICY.with(|policy| $crate::hooks::Gc::gc(policy.get(), &valid))
+            }
+        }
+        $crate::bindings::hooks::gc::export!(Guest with_types_in $crate::bindings::hooks::gc);
+    };
+}
+
+/// Writes a line of the daemon's log at level debug; arguments as for `format!`.
+#[macro_export]
+macro_rules! debug {
+    ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Debug, &::std::format!($($argument)*)) };
+}
+
+/// Writes a line of the daemon's log at level info; arguments as for `format!`.
+#[macro_export]
+macro_rules! info {
+    ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Info, &::std::format!($($argument)*)) };
+}
+
+/// Writes a line of the daemon's log at level warn; arguments as for `format!`.
+#[macro_export]
+macro_rules! warn {
+    ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Warn, &::std::format!($($argument)*)) };
+}
+
+/// Writes a line of the daemon's log at level error; arguments as for `format!`.
+#[macro_export]
+macro_rules! error {
+    ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Error, &::std::format!($($argument)*)) };
+}

@@ -1,0 +1,321 @@
+//! One attachment.
+
+use std::cell::RefCell;
+
+use serde_json::Value;
+
+use crate::{Bandwidth, EditError, PortMapping};
+
+/// An attachment that a test makes.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    state: RefCell<State>,
+    refusal: Option<EditError>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    network: String,
+    if_name: String,
+    is_default: bool,
+    conf: Value,
+    ips: Vec<String>,
+    mac: Option<String>,
+    infiniband_guid: Option<String>,
+    bandwidth: Option<Bandwidth>,
+    port_mappings: Vec<PortMapping>,
+    cni_args: Option<Value>,
+}
+
+impl Attachment {
+    /// An attachment beside the default network.
+    ///
+    /// # Panics
+    /// When `conf` is not JSON.
+    pub fn new(network: &str, if_name: &str, conf: &str) -> Self {
+        let state = State {
+            network: network.to_owned(),
+            if_name: if_name.to_owned(),
+            is_default: false,
+            conf: serde_json::from_str(conf).expect("the conf of a test is JSON"),
+            ips: Vec::new(),
+            mac: None,
+            infiniband_guid: None,
+            bandwidth: None,
+            port_mappings: Vec::new(),
+            cni_args: None,
+        };
+        Self {
+            state: RefCell::new(state),
+            refusal: None,
+        }
+    }
+
+    /// The same attachment as that of the default network.
+    #[must_use]
+    pub fn as_default(self) -> Self {
+        self.with(|state| state.is_default = true)
+    }
+
+    /// The same attachment with addresses that the pod asks for.
+    #[must_use]
+    pub fn with_ips(self, ips: &[&str]) -> Self {
+        self.with(|state| state.ips = ips.iter().map(|ip| (*ip).to_owned()).collect())
+    }
+
+    /// The same attachment with a MAC address that the pod asks for.
+    #[must_use]
+    pub fn with_mac(self, mac: &str) -> Self {
+        self.with(|state| state.mac = Some(mac.to_owned()))
+    }
+
+    /// The same attachment with a cni-args object.
+    ///
+    /// # Panics
+    /// When `json` is not JSON.
+    #[must_use]
+    pub fn with_cni_args(self, json: &str) -> Self {
+        let value = serde_json::from_str(json).expect("the cni-args of a test are JSON");
+        self.with(|state| state.cni_args = Some(value))
+    }
+
+    /// The same attachment, answering every edit with `error`.
+    #[must_use]
+    pub fn refusing(mut self, error: EditError) -> Self {
+        self.refusal = Some(error);
+        self
+    }
+
+    fn with(self, change: impl FnOnce(&mut State)) -> Self {
+        change(&mut self.state.borrow_mut());
+        self
+    }
+
+    fn edit(&self, change: impl FnOnce(&mut State)) -> Result<(), EditError> {
+        match &self.refusal {
+            Some(error) => Err(error.clone()),
+            None => {
+                change(&mut self.state.borrow_mut());
+                Ok(())
+            }
+        }
+    }
+
+    /// `namespace/name` of the NAD, or the name of the conf.
+    pub fn network(&self) -> String {
+        self.state.borrow().network.clone()
+    }
+
+    /// The interface inside the pod.
+    pub fn if_name(&self) -> String {
+        self.state.borrow().if_name.clone()
+    }
+
+    /// Whether this is the default network.
+    pub fn is_default(&self) -> bool {
+        self.state.borrow().is_default
+    }
+
+    /// `type` of each plugin of the chain, in order.
+    pub fn plugin_types(&self) -> Vec<String> {
+        let state = self.state.borrow();
+        plugins(&state.conf)
+            .filter_map(|plugin| plugin.get("type")?.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// The whole conf or conflist as JSON text.
+    pub fn conf(&self) -> String {
+        self.state.borrow().conf.to_string()
+    }
+
+    /// JSON text at an RFC 6901 pointer.
+    pub fn conf_get(&self, pointer: &str) -> Option<String> {
+        self.state
+            .borrow()
+            .conf
+            .pointer(pointer)
+            .map(Value::to_string)
+    }
+
+    /// Replaces or adds a value.
+    ///
+    /// # Errors
+    /// When there is no place for it or `json` is not JSON, and what [`refusing`](Self::refusing) says.
+    pub fn conf_set(&self, pointer: &str, json: &str) -> Result<(), EditError> {
+        let value: Value =
+            serde_json::from_str(json).map_err(|error| EditError::Invalid(error.to_string()))?;
+        let missing = || EditError::Invalid(format!("no place at {pointer:?}"));
+        let mut placed = Err(missing());
+        self.edit(|state| placed = put(&mut state.conf, pointer, value).ok_or_else(missing))?;
+        placed
+    }
+
+    /// Removes a value.
+    ///
+    /// # Errors
+    /// When there is none, and what [`refusing`](Self::refusing) says.
+    pub fn conf_remove(&self, pointer: &str) -> Result<(), EditError> {
+        let missing = || EditError::Invalid(format!("nothing at {pointer:?}"));
+        let mut removed = Err(missing());
+        self.edit(|state| removed = take(&mut state.conf, pointer).ok_or_else(missing))?;
+        removed
+    }
+
+    /// The addresses of the ips capability.
+    pub fn ips(&self) -> Vec<String> {
+        self.state.borrow().ips.clone()
+    }
+
+    /// The address of the mac capability.
+    pub fn mac(&self) -> Option<String> {
+        self.state.borrow().mac.clone()
+    }
+
+    /// The GUID of the infinibandGUID capability.
+    pub fn infiniband_guid(&self) -> Option<String> {
+        self.state.borrow().infiniband_guid.clone()
+    }
+
+    /// The bandwidth capability.
+    pub fn bandwidth(&self) -> Option<Bandwidth> {
+        self.state.borrow().bandwidth
+    }
+
+    /// The portMappings capability.
+    pub fn port_mappings(&self) -> Vec<PortMapping> {
+        self.state.borrow().port_mappings.clone()
+    }
+
+    /// The cni-args object.
+    pub fn cni_args(&self) -> Option<String> {
+        self.state.borrow().cni_args.as_ref().map(Value::to_string)
+    }
+
+    /// Renames the interface.
+    ///
+    /// # Errors
+    /// What [`refusing`](Self::refusing) says.
+    pub fn set_if_name(&self, name: &str) -> Result<(), EditError> {
+        self.edit(|state| name.clone_into(&mut state.if_name))
+    }
+
+    /// Sets the addresses to ask for.
+    ///
+    /// # Errors
+    /// What [`refusing`](Self::refusing) says.
+    pub fn set_ips(&self, cidrs: &[String]) -> Result<(), EditError> {
+        self.edit(|state| state.ips = cidrs.to_vec())
+    }
+
+    /// Sets the MAC address to ask for.
+    ///
+    /// # Errors
+    /// What [`refusing`](Self::refusing) says.
+    pub fn set_mac(&self, mac: Option<&str>) -> Result<(), EditError> {
+        self.edit(|state| state.mac = mac.map(str::to_owned))
+    }
+
+    /// Sets the GUID to ask for.
+    ///
+    /// # Errors
+    /// What [`refusing`](Self::refusing) says.
+    pub fn set_infiniband_guid(&self, guid: Option<&str>) -> Result<(), EditError> {
+        self.edit(|state| state.infiniband_guid = guid.map(str::to_owned))
+    }
+
+    /// Sets `mtu` on every plugin of the chain. (The real host knows which types have one.)
+    ///
+    /// # Errors
+    /// What [`refusing`](Self::refusing) says.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), EditError> {
+        self.edit(|state| {
+            let chain = match state.conf.get_mut("plugins") {
+                Some(Value::Array(chain)) => chain.iter_mut().collect(),
+                _ => vec![&mut state.conf],
+            };
+            for plugin in chain.into_iter().filter_map(Value::as_object_mut) {
+                plugin.insert("mtu".to_owned(), mtu.into());
+            }
+        })
+    }
+
+    /// Sets the bandwidth to ask for.
+    ///
+    /// # Errors
+    /// What [`refusing`](Self::refusing) says.
+    pub fn set_bandwidth(&self, bandwidth: Option<Bandwidth>) -> Result<(), EditError> {
+        self.edit(|state| state.bandwidth = bandwidth)
+    }
+
+    /// Sets the port mappings to ask for.
+    ///
+    /// # Errors
+    /// What [`refusing`](Self::refusing) says.
+    pub fn set_port_mappings(&self, mappings: &[PortMapping]) -> Result<(), EditError> {
+        self.edit(|state| state.port_mappings = mappings.to_vec())
+    }
+
+    /// Sets one member of the cni-args object.
+    ///
+    /// # Errors
+    /// When `json` is not JSON, and what [`refusing`](Self::refusing) says.
+    pub fn set_cni_arg(&self, key: &str, json: &str) -> Result<(), EditError> {
+        let value: Value =
+            serde_json::from_str(json).map_err(|error| EditError::Invalid(error.to_string()))?;
+        self.edit(|state| {
+            let args = state
+                .cni_args
+                .get_or_insert_with(|| Value::Object(serde_json::Map::new()));
+            if let Some(members) = args.as_object_mut() {
+                members.insert(key.to_owned(), value);
+            }
+        })
+    }
+}
+
+fn plugins(conf: &Value) -> impl Iterator<Item = &Value> {
+    let chain = conf.get("plugins").and_then(Value::as_array);
+    chain
+        .into_iter()
+        .flatten()
+        .chain(chain.is_none().then_some(conf))
+}
+
+/// The container that the last token of a pointer is in, and that token.
+fn parent<'a>(root: &'a mut Value, pointer: &str) -> Option<(&'a mut Value, String)> {
+    let (path, last) = pointer.rsplit_once('/')?;
+    Some((
+        root.pointer_mut(path)?,
+        last.replace("~1", "/").replace("~0", "~"),
+    ))
+}
+
+fn put(root: &mut Value, pointer: &str, value: Value) -> Option<()> {
+    if let Some(old) = root.pointer_mut(pointer) {
+        *old = value;
+        return Some(());
+    }
+    match parent(root, pointer)? {
+        (Value::Object(members), key) => {
+            members.insert(key, value);
+        }
+        (Value::Array(elements), key) if key == "-" || key.parse() == Ok(elements.len()) => {
+            elements.push(value);
+        }
+        _ => return None,
+    }
+    Some(())
+}
+
+fn take(root: &mut Value, pointer: &str) -> Option<()> {
+    match parent(root, pointer)? {
+        (Value::Object(members), key) => members.remove(&key).map(|_| ()),
+        (Value::Array(elements), key) => {
+            let index: usize = key.parse().ok().filter(|index| *index < elements.len())?;
+            elements.remove(index);
+            Some(())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,147 @@
+//! The functions of the host with the signatures of the generated bindings.
+
+use super::host::{LogLine, host};
+
+/// Lines of the daemon's log.
+pub mod log {
+    pub use crate::bindings::log::Level;
+
+    /// Writes one line.
+    pub fn log(level: Level, message: &str) {
+        let level = match level {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        };
+        let line = super::LogLine {
+            level: level.to_owned(),
+            message: message.to_owned(),
+        };
+        super::host(|host| host.log.push(line));
+    }
+}
+
+/// Labels and annotations of namespaces; needs the grant `namespaces`.
+pub mod namespaces {
+    /// One label.
+    pub fn label(namespace: &str, key: &str) -> Option<String> {
+        super::host(|host| {
+            host.namespace_labels
+                .get(&(namespace.to_owned(), key.to_owned()))
+                .cloned()
+        })
+    }
+
+    /// One annotation.
+    pub fn annotation(namespace: &str, key: &str) -> Option<String> {
+        super::host(|host| {
+            host.namespace_annotations
+                .get(&(namespace.to_owned(), key.to_owned()))
+                .cloned()
+        })
+    }
+}
+
+/// NetworkAttachmentDefinitions; needs the grant `nads`.
+pub mod nads {
+    /// The conf.
+    pub fn conf(namespace: &str, name: &str) -> Option<String> {
+        super::host(|host| {
+            host.nads
+                .get(&(namespace.to_owned(), name.to_owned()))
+                .cloned()
+        })
+    }
+
+    /// One annotation.
+    pub fn annotation(namespace: &str, name: &str, key: &str) -> Option<String> {
+        let key = (namespace.to_owned(), name.to_owned(), key.to_owned());
+        super::host(|host| host.nad_annotations.get(&key).cloned())
+    }
+}
+
+/// The own node; needs the grant `node`.
+pub mod node {
+    /// One label.
+    pub fn label(key: &str) -> Option<String> {
+        super::host(|host| host.node_labels.get(key).cloned())
+    }
+
+    /// One annotation.
+    pub fn annotation(key: &str) -> Option<String> {
+        super::host(|host| host.node_annotations.get(key).cloned())
+    }
+}
+
+/// Metrics of the policy; needs the grant `metrics`.
+pub mod metrics {
+    /// Adds to a counter.
+    pub fn add(name: &str, by: f64) {
+        super::host(|host| *host.counters.entry(name.to_owned()).or_default() += by);
+    }
+
+    /// Observes a value of a histogram.
+    pub fn observe(name: &str, value: f64) {
+        super::host(|host| host.observations.push((name.to_owned(), value)));
+    }
+}
+
+/// The time; needs the grant `clock`.
+pub mod clock {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub fn unix_ms() -> u64 {
+        super::host(|host| host.unix_ms)
+    }
+}
+
+/// Random bytes; needs the grant `random`.
+pub mod random {
+    /// `count` bytes; natively always the same.
+    pub fn bytes(count: u32) -> Vec<u8> {
+        (0..count).map(|index| (index % 251) as u8).collect()
+    }
+}
+
+/// Values that outlive the request; needs the grant `state`.
+pub mod state {
+    pub use crate::bindings::state::Error;
+
+    /// The value of a key.
+    pub fn get(key: &str) -> Option<Vec<u8>> {
+        super::host(|host| host.state.get(key).cloned())
+    }
+
+    /// Sets or removes a key when its present value is `expected`.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it is not.
+    pub fn swap(
+        key: &str,
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+        _bound: bool,
+    ) -> Result<(), Error> {
+        super::host(|host| {
+            if host.state.get(key).map(Vec::as_slice) != expected {
+                return Err(Error::Conflict);
+            }
+            match new {
+                Some(new) => host.state.insert(key.to_owned(), new.to_vec()),
+                None => host.state.remove(key),
+            };
+            Ok(())
+        })
+    }
+
+    /// The keys that begin with `prefix`.
+    pub fn keys(prefix: &str) -> Vec<String> {
+        super::host(|host| {
+            host.state
+                .keys()
+                .filter(|key| key.starts_with(prefix))
+                .cloned()
+                .collect()
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! The request and its pod.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use crate::{Command, Finding, PodRef};
+
+/// A CNI request that a test makes.
+#[derive(Debug, Clone)]
+pub struct Request {
+    command: Command,
+    container_id: String,
+    pod: Option<PodRef>,
+    annotations: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    node_name: String,
+    findings: RefCell<Vec<Finding>>,
+}
+
+impl Request {
+    /// A request with any verb for a pod.
+    pub fn new(command: Command, namespace: &str, pod: &str) -> Self {
+        Self {
+            command,
+            container_id: "0123456789abcdef".to_owned(),
+            pod: Some(PodRef {
+                namespace: namespace.to_owned(),
+                name: pod.to_owned(),
+                uid: String::new(),
+            }),
+            annotations: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            node_name: "node-1".to_owned(),
+            findings: RefCell::default(),
+        }
+    }
+
+    /// An ADD for a pod without labels and annotations.
+    pub fn add(namespace: &str, pod: &str) -> Self {
+        Self::new(Command::Add, namespace, pod)
+    }
+
+    /// The same request with one more annotation of the pod.
+    #[must_use]
+    pub fn with_annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same request with one more label of the pod.
+    #[must_use]
+    pub fn with_label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The same request on another node.
+    #[must_use]
+    pub fn with_node_name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.node_name);
+        self
+    }
+
+    /// What the policy reported.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.findings.borrow().clone()
+    }
+
+    /// The verb.
+    pub fn command(&self) -> Command {
+        self.command
+    }
+
+    /// `CNI_CONTAINERID`.
+    pub fn container_id(&self) -> String {
+        self.container_id.clone()
+    }
+
+    /// The pod; absent for GC and STATUS.
+    pub fn pod(&self) -> Option<PodRef> {
+        self.pod.clone()
+    }
+
+    /// One annotation of the pod.
+    pub fn annotation(&self, key: &str) -> Option<String> {
+        self.annotations.get(key).cloned()
+    }
+
+    /// All annotations of the pod.
+    pub fn annotations(&self) -> Vec<(String, String)> {
+        self.annotations.clone().into_iter().collect()
+    }
+
+    /// One label of the pod.
+    pub fn label(&self, key: &str) -> Option<String> {
+        self.labels.get(key).cloned()
+    }
+
+    /// All labels of the pod.
+    pub fn labels(&self) -> Vec<(String, String)> {
+        self.labels.clone().into_iter().collect()
+    }
+
+    /// The name of the node.
+    pub fn node_name(&self) -> String {
+        self.node_name.clone()
+    }
+
+    /// Reports without deciding.
+    pub fn report(&self, finding: &Finding) {
+        self.findings.borrow_mut().push(finding.clone());
+    }
+}

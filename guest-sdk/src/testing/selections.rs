@@ -1,0 +1,112 @@
+//! The networks that a pod asks for.
+
+use std::cell::RefCell;
+
+use crate::{EditError, Selection};
+
+/// Ordered selections that a test makes.
+#[derive(Debug, Clone, Default)]
+pub struct Selections {
+    selections: RefCell<Vec<Selection>>,
+}
+
+impl Selection {
+    /// A selection that asks for nothing but the network.
+    pub fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            if_name: None,
+            ips: Vec::new(),
+            mac: None,
+            infiniband_guid: None,
+            bandwidth: None,
+            port_mappings: Vec::new(),
+            default_route: Vec::new(),
+            cni_args: None,
+        }
+    }
+}
+
+impl Selections {
+    /// The selections in order.
+    pub fn new(selections: Vec<Selection>) -> Self {
+        Self {
+            selections: RefCell::new(selections),
+        }
+    }
+
+    /// How many there are.
+    pub fn length(&self) -> u32 {
+        u32::try_from(self.selections.borrow().len()).unwrap_or(u32::MAX)
+    }
+
+    /// One of them.
+    pub fn at(&self, index: u32) -> Option<Selection> {
+        self.selections.borrow().get(index as usize).cloned()
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<Selection> {
+        self.selections.borrow().clone()
+    }
+
+    /// Puts one before that at `index`, or at the end.
+    ///
+    /// # Errors
+    /// When `index` is past the end.
+    pub fn insert(&self, index: u32, selection: &Selection) -> Result<(), EditError> {
+        let mut selections = self.selections.borrow_mut();
+        if index as usize > selections.len() {
+            return Err(past_the_end(index));
+        }
+        selections.insert(index as usize, selection.clone());
+        Ok(())
+    }
+
+    /// Replaces one.
+    ///
+    /// # Errors
+    /// When there is none at `index`.
+    pub fn replace(&self, index: u32, selection: &Selection) -> Result<(), EditError> {
+        let mut selections = self.selections.borrow_mut();
+        let old = selections
+            .get_mut(index as usize)
+            .ok_or_else(|| past_the_end(index))?;
+        *old = selection.clone();
+        Ok(())
+    }
+
+    /// Removes one.
+    ///
+    /// # Errors
+    /// When there is none at `index`.
+    pub fn remove(&self, index: u32) -> Result<(), EditError> {
+        let mut selections = self.selections.borrow_mut();
+        if index as usize >= selections.len() {
+            return Err(past_the_end(index));
+        }
+        selections.remove(index as usize);
+        Ok(())
+    }
+
+    /// Takes the one at `source` out and puts it at `target`.
+    ///
+    /// # Errors
+    /// When there is none at either.
+    pub fn move_(&self, source: u32, target: u32) -> Result<(), EditError> {
+        let mut selections = self.selections.borrow_mut();
+        for index in [source, target] {
+            if index as usize >= selections.len() {
+                return Err(past_the_end(index));
+            }
+        }
+        let selection = selections.remove(source as usize);
+        selections.insert(target as usize, selection);
+        Ok(())
+    }
+}
+
+fn past_the_end(index: u32) -> EditError {
+    EditError::Invalid(format!("no selection at {index}"))
+}

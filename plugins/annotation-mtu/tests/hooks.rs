@@ -1,0 +1,111 @@
+//! The policy against the SDK's native structs.
+
+use annotation_mtu::{AnnotationMtu, code};
+use cnidaria_guest::prelude::*;
+use cnidaria_guest::testing;
+
+const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan"}"#;
+
+fn pod(annotation: &str) -> Request {
+    Request::add("default", "web-1").with_annotation("cnidaria.dev/mtu", annotation)
+}
+
+fn storage() -> Attachment {
+    Attachment::new("default/storage", "net1", CONF)
+}
+
+fn policy(settings: &str) -> AnnotationMtu {
+    testing::configure(settings).unwrap()
+}
+
+#[test]
+fn a_pod_gets_the_mtu_that_it_asks_for() {
+    let attachment = storage();
+    policy("{}")
+        .before_add(&pod("net1=1400"), &attachment)
+        .unwrap();
+    assert_eq!(attachment.conf_get("/mtu").as_deref(), Some("1400"));
+}
+
+#[test]
+fn a_pod_without_the_annotation_is_left_alone() {
+    let attachment = storage();
+    policy("{}")
+        .before_add(&Request::add("default", "web-1"), &attachment)
+        .unwrap();
+    assert_eq!(attachment.conf_get("/mtu"), None);
+}
+
+#[test]
+fn other_attachments_are_left_alone() {
+    let attachment = storage();
+    policy("{}")
+        .before_add(&pod("net2=1400,other=9000"), &attachment)
+        .unwrap();
+    assert_eq!(attachment.conf_get("/mtu"), None);
+}
+
+#[test]
+fn an_mtu_outside_of_the_range_is_denied_with_the_range() {
+    let check = |mtu: u32, allowed: bool| {
+        let attachment = storage();
+        let verdict = policy(r#"{"min":1300,"max":1500}"#)
+            .before_add(&pod(&format!("net1={mtu}")), &attachment);
+        assert_eq!(verdict.is_ok(), allowed, "{mtu}");
+        if let Err(denial) = verdict {
+            assert_eq!(denial.code, code::OUT_OF_RANGE);
+            assert!(
+                denial.message.contains("1300 to 1500"),
+                "{}",
+                denial.message
+            );
+            assert_eq!(attachment.conf_get("/mtu"), None);
+        }
+    };
+    check(1299, false);
+    check(1300, true);
+    check(1500, true);
+    check(1501, false);
+}
+
+#[test]
+fn a_malformed_annotation_is_denied() {
+    let denial = policy("{}")
+        .before_add(&pod("fast please"), &storage())
+        .unwrap_err();
+    assert_eq!(denial.code, code::MALFORMED);
+    assert!(
+        denial.message.contains("cnidaria.dev/mtu"),
+        "{}",
+        denial.message
+    );
+}
+
+#[test]
+fn a_refusal_of_the_host_is_a_denial() {
+    let attachment = storage().refusing(EditError::Invalid("no plugin has an MTU".to_owned()));
+    let denial = policy("{}")
+        .before_add(&pod("net1=1400"), &attachment)
+        .unwrap_err();
+    assert_eq!(denial.code, code::REFUSED);
+    assert!(
+        denial.message.contains("no plugin has an MTU"),
+        "{}",
+        denial.message
+    );
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let check = |settings, part: &str| {
+        let reason = testing::configure::<AnnotationMtu>(settings).unwrap_err();
+        assert!(reason.contains(part), "{settings}: {reason}");
+    };
+    check(r#"{"min":1500,"max":1400}"#, "above max");
+    check(r#"{"min":1}"#, "68..=65535");
+    check(r#"{"max":70000}"#, "68..=65535");
+    check(r#"{"annotation":""}"#, "annotation is empty");
+    check(r#"{"mnu":1400}"#, "unknown field `mnu`");
+    check(r#"{"min":"1400"}"#, "invalid type");
+    check("7", "invalid type");
+}
