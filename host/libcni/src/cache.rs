@@ -1,0 +1,396 @@
+//! Results on disk in the format `cniCacheV1` of the Go library, so that either can delete what the
+//! other has added. Everything here blocks on the file system.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
+use cni_types::json::RawObject;
+use cni_types::result::{self, CniResult};
+use cni_types::version::ConfVersion;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::request::RuntimeConf;
+
+/// Largest entry that is read, in bytes.
+const MAX_BYTES: u64 = 8 << 20;
+
+/// The directory of results.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    results: PathBuf,
+    sync: bool,
+}
+
+/// Which attachment an entry is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// `name` of the network.
+    pub network: NetworkName,
+    /// `CNI_CONTAINERID`.
+    pub container_id: ContainerId,
+    /// `CNI_IFNAME`.
+    pub if_name: IfName,
+}
+
+/// What is known about one attachment: enough to CHECK and DEL it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which attachment.
+    pub key: Key,
+    /// The network's configuration as it was for ADD; empty in entries of very old libraries.
+    pub config: Vec<u8>,
+    /// `CNI_NETNS`.
+    pub netns: String,
+    /// `CNI_ARGS`.
+    pub args: CniArgs,
+    /// See [`RuntimeConf::capability_args`].
+    pub capability_args: RawObject,
+    /// The result of ADD, in the form of its own `cniVersion`.
+    pub result: RawObject,
+}
+
+/// Why an entry could not be read, written or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory cannot be read, written or removed.
+    #[error("cannot {action} {path:?}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no entry.
+    #[error("corrupt entry {path:?} in the result cache")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The file is an entry about another attachment than its name says.
+    #[error("entry {path:?} in the result cache is about {found}")]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+}
+
+impl Cache {
+    /// The cache below `directory`, which the Go library and Multus call `cniDir`; entries are in
+    /// its subdirectory `results`. Nothing is created before the first write.
+    pub fn new(directory: impl AsRef<Path>) -> Self {
+        Self {
+            results: directory.as_ref().join("results"),
+            sync: false,
+        }
+    }
+
+    /// The same cache, but writes reach the disk before they return. Without it an entry survives
+    /// the death of the process, not that of the machine.
+    #[must_use]
+    pub fn with_sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    /// The file of an entry.
+    pub fn path(&self, key: &Key) -> PathBuf {
+        self.results.join(key.to_string())
+    }
+
+    /// Writes an entry, replacing an older one at once as a whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, entry: &Entry) -> Result<(), Error> {
+        let path = self.path(&entry.key);
+        let bytes = serde_json::to_vec(&Wire::from(entry)).map_err(|source| Error::Corrupt {
+            path: path.clone(),
+            source,
+        })?;
+        self.replace(&path, &bytes).map_err(failed("write", &path))
+    }
+
+    /// Reads an entry; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error`]. The file is left as it is.
+    pub fn read(&self, key: &Key) -> Result<Option<Entry>, Error> {
+        let path = self.path(key);
+        let Some(bytes) = read(&path)? else {
+            return Ok(None);
+        };
+        let corrupt = |source| Error::Corrupt {
+            path: path.clone(),
+            source,
+        };
+        let object: RawObject = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        if !object.contains_key("kind") {
+            // Before cniCacheV1 the file was nothing but the result.
+            return Ok(Some(Entry::from_result(key.clone(), object)));
+        }
+        let wire: Wire = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        let entry = Entry::from(wire);
+        if entry.key != *key {
+            return Err(Error::Mismatch {
+                path,
+                found: format!("{}", entry.key),
+            });
+        }
+        Ok(Some(entry))
+    }
+
+    /// Removes an entry; succeeds when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&self, key: &Key) -> Result<(), Error> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(failed("remove", &path)),
+        }
+    }
+
+    /// Every entry, sorted by file name, and the files that are none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be read; a missing one has no entries.
+    pub fn list(&self) -> Result<(Vec<Entry>, Vec<Error>), Error> {
+        let directory = match fs::read_dir(&self.results) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Vec::new(), Vec::new()));
+            }
+            directory => directory.map_err(failed("read", &self.results))?,
+        };
+        let mut paths = directory
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed("read", &self.results))?;
+        paths.sort();
+        let (mut entries, mut errors) = (Vec::new(), Vec::new());
+        for path in paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') {
+                // What a write leaves that did not get to its end.
+                continue;
+            }
+            match self.listed(&path, &name) {
+                Ok(entry) => entries.extend(entry),
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok((entries, errors))
+    }
+
+    fn listed(&self, path: &Path, name: &str) -> Result<Option<Entry>, Error> {
+        let Some(bytes) = read(path)? else {
+            return Ok(None);
+        };
+        let wire: Wire = serde_json::from_slice(&bytes).map_err(|source| Error::Corrupt {
+            path: path.to_owned(),
+            source,
+        })?;
+        let entry = Entry::from(wire);
+        let found = entry.key.to_string();
+        if found != name {
+            return Err(Error::Mismatch {
+                path: path.to_owned(),
+                found,
+            });
+        }
+        Ok(Some(entry))
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.results)?;
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
+        let temporary = self
+            .results
+            .join(format!(".{}-{number}.tmp", std::process::id()));
+        let written = (|| {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&temporary)?;
+            file.write_all(bytes)?;
+            if self.sync {
+                file.sync_all()?;
+            }
+            fs::rename(&temporary, path)?;
+            if self.sync {
+                File::open(&self.results)?.sync_all()?;
+            }
+            Ok(())
+        })();
+        if written.is_err() {
+            // The first error is the one to report.
+            let _ = fs::remove_file(&temporary);
+        }
+        written
+    }
+}
+
+impl std::fmt::Display for Key {
+    /// The file name.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.network, self.container_id, self.if_name)
+    }
+}
+
+impl Entry {
+    /// What the call says again: everything but network and result.
+    pub fn runtime_conf(&self) -> RuntimeConf {
+        RuntimeConf {
+            container_id: self.key.container_id.clone(),
+            netns: self.netns.clone(),
+            if_name: self.key.if_name.clone(),
+            args: self.args.clone(),
+            capability_args: self.capability_args.clone(),
+        }
+    }
+
+    /// The result of ADD. One without `cniVersion` is in the configuration's.
+    ///
+    /// # Errors
+    /// [`result::Error`] when it is not valid.
+    pub fn parsed_result(&self, conf_version: ConfVersion) -> Result<CniResult, result::Error> {
+        CniResult::parse(self.result.to_string().as_bytes(), conf_version)
+    }
+
+    fn from_result(key: Key, result: RawObject) -> Self {
+        Self {
+            key,
+            config: Vec::new(),
+            netns: String::new(),
+            args: CniArgs::new(),
+            capability_args: RawObject::new(),
+            result,
+        }
+    }
+}
+
+/// An entry as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    kind: Kind,
+    container_id: ContainerId,
+    #[serde(default)]
+    config: Base64,
+    if_name: IfName,
+    network_name: NetworkName,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    netns: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cni_args: Option<CniArgs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    capability_args: Option<RawObject>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    result: Option<RawObject>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Kind {
+    #[serde(rename = "cniCacheV1")]
+    V1,
+}
+
+#[derive(Default)]
+struct Base64(Vec<u8>);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
+        let bytes = STANDARD.decode(text).map_err(serde::de::Error::custom)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl From<&Entry> for Wire {
+    fn from(entry: &Entry) -> Self {
+        let filled = |object: &RawObject| Some(object.clone()).filter(|object| !object.is_empty());
+        Self {
+            kind: Kind::V1,
+            container_id: entry.key.container_id.clone(),
+            config: Base64(entry.config.clone()),
+            if_name: entry.key.if_name.clone(),
+            network_name: entry.key.network.clone(),
+            netns: entry.netns.clone(),
+            cni_args: Some(entry.args.clone()).filter(|args| !args.is_empty()),
+            capability_args: filled(&entry.capability_args),
+            result: filled(&entry.result),
+        }
+    }
+}
+
+impl From<Wire> for Entry {
+    fn from(wire: Wire) -> Self {
+        Self {
+            key: Key {
+                network: wire.network_name,
+                container_id: wire.container_id,
+                if_name: wire.if_name,
+            },
+            config: wire.config.0,
+            netns: wire.netns,
+            args: wire.cni_args.unwrap_or_default(),
+            capability_args: wire.capability_args.unwrap_or_default(),
+            result: wire.result.unwrap_or_default(),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let bounded = || {
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        Ok(bytes)
+    };
+    match bounded() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(failed("read", path)),
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io {
+        action,
+        path,
+        source,
+    }
+}

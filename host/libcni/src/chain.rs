@@ -1,0 +1,458 @@
+//! The plugins of a network in order: what ADD, CHECK, DEL, GC, STATUS and VERSION mean for a list.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use cni_types::args::{Command, PluginType};
+use cni_types::conf::{NetworkConfList, PluginConf};
+use cni_types::error::CniError;
+use cni_types::json::{self, RawObject};
+use cni_types::result::{self, CniResult};
+use cni_types::version::{ConfVersion, Version, VersionInfo, VersionInfoError};
+use serde_json::value::RawValue;
+
+use crate::exec::{self, Invocation, Limits};
+use crate::find::{self, NotFound};
+use crate::request::{self, Attachment, RuntimeConf};
+
+/// Executes the plugins of networks.
+#[derive(Clone, Debug)]
+pub struct Cni {
+    path: Vec<PathBuf>,
+    env: Vec<(OsString, OsString)>,
+    limits: Limits,
+}
+
+/// A call on a network that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{command} of network {network:?}{}", in_plugin(.plugin))]
+pub struct Error {
+    /// What was called.
+    pub command: Command,
+    /// `name` of the network; empty for VERSION, which has no network.
+    pub network: String,
+    /// `type` of the plugin at which it failed; `None` when it was none's fault.
+    pub plugin: Option<PluginType>,
+    /// Whether any plugin ran in this call, so that something may have been changed.
+    pub executed: bool,
+    /// What went wrong.
+    pub source: Box<Cause>,
+}
+
+impl Error {
+    /// The error object that the plugin answered with.
+    pub fn answer(&self) -> Option<&CniError> {
+        match &*self.source {
+            Cause::Exec(error) => error.answer(),
+            _ => None,
+        }
+    }
+}
+
+/// What went wrong in a call on a network.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The list has no plugins.
+    #[error("the network has no plugins")]
+    NoPlugins,
+    /// The configuration's version has no such command.
+    #[error("cniVersion {version:?} does not have this command")]
+    Unsupported {
+        /// The version that the configuration says.
+        version: ConfVersion,
+    },
+    /// No binary of the plugin.
+    #[error(transparent)]
+    NotFound(#[from] NotFound),
+    /// The execution failed.
+    #[error(transparent)]
+    Exec(#[from] exec::Error),
+    /// The plugin succeeded and printed something that is not a result.
+    #[error("the plugin printed no valid result")]
+    Result(#[source] result::Error),
+    /// The result so far cannot be told to the next plugin in the configuration's version.
+    #[error("the result cannot be passed on as prevResult")]
+    PrevResult(#[source] result::Error),
+    /// The request could not be put together.
+    #[error("cannot derive the plugin's configuration")]
+    Request(#[from] json::Error),
+    /// The answer to VERSION is not valid.
+    #[error(transparent)]
+    Version(#[from] VersionInfoError),
+    /// The plugin does not know the configuration's version.
+    #[error("the plugin supports CNI {}, not {wanted}", .supported.join(", "))]
+    Incompatible {
+        /// The configuration's version.
+        wanted: Version,
+        /// What the plugin said.
+        supported: Vec<String>,
+    },
+}
+
+impl Cni {
+    /// Looks for plugins in the directories `path`, in order, and gives plugins nothing in their
+    /// environment but [`exec::PATH`] and the `CNI_*` variables.
+    pub fn new(path: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        Self {
+            path: path.into_iter().map(Into::into).collect(),
+            env: vec![("PATH".into(), exec::PATH.into())],
+            limits: Limits::default(),
+        }
+    }
+
+    /// The same with other limits for each execution.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The same with one more variable for plugins, or another value for one.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        let name = name.into();
+        self.env.retain(|(old, _)| *old != name);
+        self.env.push((name, value.into()));
+        self
+    }
+
+    /// The directories in which plugins are looked for.
+    pub fn path(&self) -> &[PathBuf] {
+        &self.path
+    }
+
+    /// Attaches a container: executes every plugin in order, each with the result of the one before.
+    ///
+    /// # Errors
+    /// The first failure; later plugins are not executed, and nothing is undone. To undo, call
+    /// [`del`](Self::del) when [`Error::executed`].
+    pub async fn add(
+        &self,
+        list: &NetworkConfList,
+        runtime: &RuntimeConf,
+    ) -> Result<CniResult, Error> {
+        let mut call = Call::new(self, Command::Add, list);
+        let mut result: Option<CniResult> = None;
+        for plugin in list.plugins() {
+            let prev = call.prev_result(plugin, result.as_ref())?;
+            let stdout = call.attachment(plugin, runtime, prev).await?;
+            let printed = CniResult::parse(&stdout, list.cni_version());
+            result = Some(printed.map_err(|error| call.failed(plugin, Cause::Result(error)))?);
+        }
+        result.ok_or_else(|| call.error(None, Cause::NoPlugins))
+    }
+
+    /// Checks an attachment, given the result of its ADD. Does nothing when the configuration has
+    /// `disableCheck`.
+    ///
+    /// # Errors
+    /// The first failure, and [`Cause::Unsupported`] before 0.4.0.
+    pub async fn check(
+        &self,
+        list: &NetworkConfList,
+        runtime: &RuntimeConf,
+        prev_result: Option<&CniResult>,
+    ) -> Result<(), Error> {
+        let mut call = Call::new(self, Command::Check, list);
+        if !list.cni_version().effective().supports_check() {
+            let version = list.cni_version();
+            return Err(call.error(None, Cause::Unsupported { version }));
+        }
+        if list.disable_check() {
+            return Ok(());
+        }
+        for plugin in list.plugins() {
+            let prev = call.prev_result(plugin, prev_result)?;
+            call.attachment(plugin, runtime, prev).await?;
+        }
+        Ok(())
+    }
+
+    /// Detaches a container, given the result of its ADD if it is known: executes every plugin in
+    /// reverse order. Plugins of 0.3.1 and older are not given the result.
+    ///
+    /// # Errors
+    /// The first failure; the plugins before it in the list are not executed (specification,
+    /// section 3, deleting an attachment). The call can be repeated.
+    pub async fn del(
+        &self,
+        list: &NetworkConfList,
+        runtime: &RuntimeConf,
+        prev_result: Option<&CniResult>,
+    ) -> Result<(), Error> {
+        let mut call = Call::new(self, Command::Del, list);
+        let version = list.cni_version().effective();
+        let prev_result = prev_result.filter(|_| version.del_has_prev_result());
+        for plugin in list.plugins().iter().rev() {
+            let prev = call.prev_result(plugin, prev_result)?;
+            call.attachment(plugin, runtime, prev).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets every plugin remove what belongs to other attachments than `valid`. Does nothing before
+    /// 1.1.0, or when the configuration has `disableGC`.
+    ///
+    /// # Errors
+    /// Every failure; a plugin's failure does not keep others from being executed.
+    pub async fn gc(&self, list: &NetworkConfList, valid: &[Attachment]) -> Result<(), Vec<Error>> {
+        if list.disable_gc() || !list.cni_version().effective().supports_gc() {
+            return Ok(());
+        }
+        let mut call = Call::new(self, Command::Gc, list);
+        let mut errors = Vec::new();
+        for plugin in list.plugins() {
+            let request = request::gc(list, plugin, valid);
+            if let Err(error) = call.network(plugin, request).await {
+                errors.push(error);
+            }
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Asks every plugin whether ADD would work. Does nothing before 1.1.0.
+    ///
+    /// # Errors
+    /// The first failure, so that its code stays clear.
+    pub async fn status(&self, list: &NetworkConfList) -> Result<(), Error> {
+        if !list.cni_version().effective().supports_status() {
+            return Ok(());
+        }
+        let mut call = Call::new(self, Command::Status, list);
+        for plugin in list.plugins() {
+            call.network(plugin, request::network(list, plugin)).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks a plugin for the versions that it supports. One that does not know the command supports
+    /// 0.1.0.
+    ///
+    /// # Errors
+    /// [`Error`], with an empty network.
+    pub async fn version(&self, plugin: &PluginType) -> Result<VersionInfo, Error> {
+        let mut call = Call {
+            cni: self,
+            command: Command::Version,
+            network: "",
+            executed: false,
+            list: None,
+        };
+        let stdin = format!("{{\"cniVersion\":\"{}\"}}", Version::LATEST);
+        // Plugins built with old libraries insist on variables that VERSION does not need.
+        let parameters = Variables {
+            netns: "dummy",
+            if_name: "dummy",
+            ..Variables::default()
+        };
+        match call.execute(plugin, parameters, stdin.as_bytes()).await {
+            Ok(stdout) => {
+                VersionInfo::parse(&stdout).map_err(|error| call.error(Some(plugin), error.into()))
+            }
+            Err(error)
+                if error
+                    .answer()
+                    .is_some_and(|answer| answer.msg == "unknown CNI_COMMAND: VERSION") =>
+            {
+                Ok(VersionInfo::of(&[Version::V0_1_0]))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether every plugin of the list is there and supports the configuration's version.
+    ///
+    /// # Errors
+    /// Every failure.
+    pub async fn validate(&self, list: &NetworkConfList) -> Result<(), Vec<Error>> {
+        let wanted = list.cni_version().effective();
+        let mut errors = Vec::new();
+        for plugin in list.plugins() {
+            match self.version(plugin.plugin_type()).await {
+                Ok(info) if info.supports(wanted) => {}
+                Ok(info) => {
+                    let mut call = Call::new(self, Command::Version, list);
+                    call.executed = true;
+                    let supported = info.supported_versions;
+                    errors.push(call.failed(plugin, Cause::Incompatible { wanted, supported }));
+                }
+                Err(error) => errors.push(Error {
+                    network: list.name().to_string(),
+                    ..error
+                }),
+            }
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+/// One call on one network while it runs.
+struct Call<'a> {
+    cni: &'a Cni,
+    command: Command,
+    network: &'a str,
+    list: Option<&'a NetworkConfList>,
+    executed: bool,
+}
+
+/// The variables that differ between calls.
+#[derive(Clone, Copy, Default)]
+struct Variables<'a> {
+    container_id: &'a str,
+    netns: &'a str,
+    if_name: &'a str,
+    args: &'a str,
+}
+
+impl<'a> Call<'a> {
+    fn new(cni: &'a Cni, command: Command, list: &'a NetworkConfList) -> Self {
+        Self {
+            cni,
+            command,
+            network: list.name().as_str(),
+            list: Some(list),
+            executed: false,
+        }
+    }
+
+    fn error(&self, plugin: Option<&PluginType>, source: Cause) -> Error {
+        Error {
+            command: self.command,
+            network: self.network.to_owned(),
+            plugin: plugin.cloned(),
+            executed: self.executed,
+            source: Box::new(source),
+        }
+    }
+
+    fn failed(&self, plugin: &PluginConf, source: Cause) -> Error {
+        self.error(Some(plugin.plugin_type()), source)
+    }
+
+    fn prev_result(
+        &self,
+        plugin: &PluginConf,
+        result: Option<&CniResult>,
+    ) -> Result<Option<Box<RawValue>>, Error> {
+        let version = self
+            .list
+            .map_or(Version::LATEST, |list| list.cni_version().effective());
+        result
+            .map(|result| result.to_raw(version))
+            .transpose()
+            .map_err(|error| self.failed(plugin, Cause::PrevResult(error)))
+    }
+
+    async fn attachment(
+        &mut self,
+        plugin: &PluginConf,
+        runtime: &RuntimeConf,
+        prev_result: Option<Box<RawValue>>,
+    ) -> Result<Vec<u8>, Error> {
+        let Some(list) = self.list else {
+            return Err(self.failed(plugin, Cause::NoPlugins));
+        };
+        let request = request::attachment(list, plugin, runtime, prev_result)
+            .map_err(|error| self.failed(plugin, error.into()))?;
+        let variables = Variables {
+            container_id: runtime.container_id.as_str(),
+            netns: &runtime.netns,
+            if_name: runtime.if_name.as_str(),
+            args: &runtime.args.to_string(),
+        };
+        self.execute(
+            plugin.plugin_type(),
+            variables,
+            request.to_string().as_bytes(),
+        )
+        .await
+    }
+
+    async fn network(
+        &mut self,
+        plugin: &PluginConf,
+        request: Result<RawObject, json::Error>,
+    ) -> Result<(), Error> {
+        let request = request.map_err(|error| self.failed(plugin, error.into()))?;
+        self.execute(
+            plugin.plugin_type(),
+            Variables::default(),
+            request.to_string().as_bytes(),
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn execute(
+        &mut self,
+        plugin: &PluginType,
+        variables: Variables<'_>,
+        stdin: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        let path = find::find(plugin, &self.cni.path)
+            .map_err(|error| self.error(Some(plugin), error.into()))?;
+        let env = self.environment(variables);
+        let invocation = Invocation {
+            path: &path,
+            env: &env,
+            stdin,
+        };
+        let done = exec::run(&invocation, &self.cni.limits).await;
+        match done {
+            Ok(output) => {
+                self.executed = true;
+                if !output.stderr.is_empty() {
+                    tracing::debug!(
+                        command = %self.command,
+                        network = self.network,
+                        plugin = %plugin,
+                        stderr = %String::from_utf8_lossy(&output.stderr),
+                        "plugin wrote to standard error"
+                    );
+                }
+                Ok(output.stdout)
+            }
+            Err(error) => {
+                self.executed |= error.executed();
+                Err(self.error(Some(plugin), error.into()))
+            }
+        }
+    }
+
+    /// All variables, also those that the command does not need: plugins tell "empty" from "not
+    /// set", and the reference library sets them all.
+    fn environment(&self, variables: Variables<'_>) -> Vec<(OsString, OsString)> {
+        let mut path = OsString::new();
+        for (at, directory) in self.cni.path.iter().enumerate() {
+            if at > 0 {
+                path.push(":");
+            }
+            path.push(directory);
+        }
+        let mut env = self.cni.env.clone();
+        env.extend([
+            ("CNI_COMMAND".into(), self.command.as_str().into()),
+            ("CNI_CONTAINERID".into(), variables.container_id.into()),
+            ("CNI_NETNS".into(), variables.netns.into()),
+            ("CNI_ARGS".into(), variables.args.into()),
+            ("CNI_IFNAME".into(), variables.if_name.into()),
+            ("CNI_PATH".into(), path),
+        ]);
+        env
+    }
+}
+
+fn in_plugin(plugin: &Option<PluginType>) -> String {
+    match plugin {
+        Some(plugin) => format!(" failed in plugin {:?}", plugin.as_str()),
+        None => " failed".to_owned(),
+    }
+}

@@ -1,0 +1,398 @@
+//! One execution of one plugin: an environment that is built and not inherited, standard input in,
+//! bounded output out, and nothing left running past the deadline.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use cni_types::error::CniError;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// The `PATH` that plugins get, for those that run other programs such as `iptables`.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How long a plugin that has exited may keep its pipes open, through a process it left behind,
+/// before what it printed is taken as it is.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Pauses before another try while the binary is open for writing, in milliseconds.
+const BUSY_PAUSES: [u64; 5] = [10, 50, 150, 400, 1000];
+
+/// Bytes of output that an error quotes.
+const EXCERPT: usize = 1024;
+
+/// What one execution may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time from start to exit. When it is over, the plugin and every process in its process group
+    /// are killed.
+    pub deadline: Duration,
+    /// Bytes of standard output; more is an error.
+    pub stdout: usize,
+    /// Bytes of standard error that are kept; more are read and dropped.
+    pub stderr: usize,
+}
+
+impl Default for Limits {
+    /// A minute, 1 MiB and 64 KiB.
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(60),
+            stdout: 1 << 20,
+            stderr: 64 << 10,
+        }
+    }
+}
+
+/// What to execute.
+#[derive(Clone, Debug)]
+pub struct Invocation<'a> {
+    /// The binary; a path with a slash, so that nothing is searched.
+    pub path: &'a Path,
+    /// The whole environment.
+    pub env: &'a [(OsString, OsString)],
+    /// Standard input.
+    pub stdin: &'a [u8],
+}
+
+/// What a plugin that succeeded printed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// The beginning of standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Why an execution failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The binary could not be started.
+    #[error("cannot execute {path:?}")]
+    Spawn {
+        /// The binary.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody had the binary open for writing for too long.
+    #[error("cannot execute {path:?}: still open for writing after {attempts} attempts")]
+    Busy {
+        /// The binary.
+        path: PathBuf,
+        /// How often it was tried.
+        attempts: usize,
+    },
+    /// The plugin did not exit in time and was killed, with its process group.
+    #[error("{path:?} did not finish within {deadline:?} and was killed{}", quoted("stderr", .stderr))]
+    Deadline {
+        /// The binary.
+        path: PathBuf,
+        /// [`Limits::deadline`].
+        deadline: Duration,
+        /// What it said until then, cut off.
+        stderr: String,
+    },
+    /// The plugin printed more than allowed and was killed, with its process group.
+    #[error("{path:?} printed more than {limit} bytes and was killed")]
+    OutputTooLarge {
+        /// The binary.
+        path: PathBuf,
+        /// [`Limits::stdout`].
+        limit: usize,
+    },
+    /// The pipes or the wait for the plugin failed.
+    #[error("cannot communicate with {path:?}")]
+    Io {
+        /// The binary.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The plugin answered with an error object.
+    #[error("{path:?} failed: {error}")]
+    Answered {
+        /// The binary.
+        path: PathBuf,
+        /// Its error as it is; the code is not 0.
+        error: CniError,
+        /// What it wrote beside it, cut off.
+        stderr: String,
+    },
+    /// The plugin failed and did not answer with an error object that has a code.
+    #[error("{path:?} failed ({status}) without a CNI error{}{}", quoted("stdout", .stdout), quoted("stderr", .stderr))]
+    Unexplained {
+        /// The binary.
+        path: PathBuf,
+        /// Exit code or signal.
+        status: ExitStatus,
+        /// What it printed, cut off.
+        stdout: String,
+        /// What it wrote, cut off.
+        stderr: String,
+    },
+}
+
+impl Error {
+    /// Whether the plugin ran, so that it may have changed something.
+    pub fn executed(&self) -> bool {
+        !matches!(self, Self::Spawn { .. } | Self::Busy { .. })
+    }
+
+    /// The error object that the plugin answered with.
+    pub fn answer(&self) -> Option<&CniError> {
+        match self {
+            Self::Answered { error, .. } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Executes a plugin in a process group of its own and waits for it.
+///
+/// # Guarantees
+/// When this future ends, or is dropped, before the plugin has exited, the whole process group is
+/// killed. A process that the plugin left behind on purpose, by exiting before it, is not.
+///
+/// # Errors
+/// [`Error`].
+pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output, Error> {
+    let path = invocation.path;
+    let deadline = Instant::now() + limits.deadline;
+    let mut running = spawn(invocation, deadline).await?;
+    let mut output = Output::default();
+    let exchange = running.exchange(invocation.stdin, limits, &mut output);
+    let status = match timeout_at(deadline, exchange).await {
+        Ok(Ok(status)) => status,
+        Ok(Err(Interrupted::TooLarge)) => {
+            running.kill().await;
+            return Err(Error::OutputTooLarge {
+                path: path.to_owned(),
+                limit: limits.stdout,
+            });
+        }
+        Ok(Err(Interrupted::Io(source))) => {
+            running.kill().await;
+            return Err(Error::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
+        Err(_elapsed) => {
+            running.kill().await;
+            return Err(Error::Deadline {
+                path: path.to_owned(),
+                deadline: limits.deadline,
+                stderr: excerpt(&output.stderr),
+            });
+        }
+    };
+    if status.success() {
+        return Ok(output);
+    }
+    let stderr = excerpt(&output.stderr);
+    Err(
+        match CniError::parse(&output.stdout).filter(|error| error.code != 0) {
+            Some(error) => Error::Answered {
+                path: path.to_owned(),
+                error,
+                stderr,
+            },
+            None => Error::Unexplained {
+                path: path.to_owned(),
+                status,
+                stdout: excerpt(&output.stdout),
+                stderr,
+            },
+        },
+    )
+}
+
+async fn spawn(invocation: &Invocation<'_>, deadline: Instant) -> Result<Running, Error> {
+    let path = invocation.path;
+    let mut command = Command::new(path);
+    command
+        .env_clear()
+        .envs(invocation.env.iter().map(|(name, value)| (name, value)))
+        // Unlike a pre_exec hook, this leaves posix_spawn possible.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut pauses = BUSY_PAUSES.into_iter();
+    loop {
+        match command.spawn() {
+            Ok(child) => return Ok(Running::new(child)),
+            Err(source) if source.kind() == io::ErrorKind::ExecutableFileBusy => {
+                let pause = pauses.next().map(Duration::from_millis);
+                match pause.filter(|pause| Instant::now() + *pause < deadline) {
+                    Some(pause) => sleep(pause).await,
+                    None => {
+                        return Err(Error::Busy {
+                            path: path.to_owned(),
+                            attempts: BUSY_PAUSES.len() + 1 - pauses.len(),
+                        });
+                    }
+                }
+            }
+            Err(source) => {
+                return Err(Error::Spawn {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
+    }
+}
+
+/// Why the exchange ended before the plugin did.
+enum Interrupted {
+    TooLarge,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Interrupted {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// A plugin that has been started and not been waited for.
+struct Running {
+    child: Child,
+    /// The process group; `None` once the plugin was waited for, when its number may be reused.
+    group: Option<rustix::process::Pid>,
+}
+
+impl Running {
+    fn new(child: Child) -> Self {
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw);
+        Self { child, group }
+    }
+
+    async fn exchange(
+        &mut self,
+        input: &[u8],
+        limits: &Limits,
+        output: &mut Output,
+    ) -> Result<ExitStatus, Interrupted> {
+        let stdin = self.child.stdin.take();
+        let stdout = self.child.stdout.take();
+        let stderr = self.child.stderr.take();
+        let Output {
+            stdout: out,
+            stderr: err,
+        } = output;
+        let write = async {
+            if let Some(mut stdin) = stdin {
+                // A plugin need not read all of its input, nor any.
+                let _ = stdin.write_all(input).await;
+            }
+            Ok(())
+        };
+        let read_out = async {
+            match stdout {
+                Some(stdout) => read(stdout, out, limits.stdout).await,
+                None => Ok(()),
+            }
+        };
+        let read_err = async {
+            if let Some(stderr) = stderr {
+                read_and_drop(stderr, err, limits.stderr).await?;
+            }
+            Ok(())
+        };
+        let mut pipes = pin!(async { tokio::try_join!(write, read_out, read_err) });
+        let status = tokio::select! {
+            closed = &mut pipes => {
+                closed?;
+                let status = self.child.wait().await?;
+                self.group = None;
+                return Ok(status);
+            }
+            status = self.child.wait() => status?,
+        };
+        self.group = None;
+        if let Ok(closed) = timeout(LINGER, pipes).await {
+            closed?;
+        }
+        Ok(status)
+    }
+
+    /// Kills the process group and waits for the plugin, which a dying kernel task can delay.
+    async fn kill(&mut self) {
+        self.kill_group();
+        if let Ok(Ok(_)) = timeout(Duration::from_secs(1), self.child.wait()).await {
+            self.group = None;
+        }
+    }
+
+    fn kill_group(&self) {
+        if let Some(group) = self.group {
+            // The group may be gone already, and there is nobody to tell.
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Before the child is handed to tokio's reaper, so that the number is still ours.
+        self.kill_group();
+    }
+}
+
+async fn read(
+    from: impl AsyncRead + Unpin,
+    into: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), Interrupted> {
+    let most = u64::try_from(limit).map_or(u64::MAX, |limit| limit.saturating_add(1));
+    from.take(most).read_to_end(into).await?;
+    if into.len() > limit {
+        return Err(Interrupted::TooLarge);
+    }
+    Ok(())
+}
+
+async fn read_and_drop(
+    from: impl AsyncRead + Unpin,
+    into: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<()> {
+    let most = u64::try_from(limit).unwrap_or(u64::MAX);
+    let mut from = from.take(most);
+    from.read_to_end(into).await?;
+    let mut rest = from.into_inner();
+    let mut dropped = [0; 4096];
+    while into.len() == limit && rest.read(&mut dropped).await? != 0 {}
+    Ok(())
+}
+
+fn excerpt(bytes: &[u8]) -> String {
+    let head = bytes.get(..EXCERPT);
+    let mut text = String::from_utf8_lossy(head.unwrap_or(bytes))
+        .trim()
+        .to_owned();
+    if head.is_some() && bytes.len() > EXCERPT {
+        text.push('…');
+    }
+    text
+}
+
+fn quoted(what: &str, text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    format!(", {what}: {text:?}")
+}

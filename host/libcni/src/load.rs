@@ -1,0 +1,216 @@
+//! Network configurations in files: lists, single plugins, and plugins in a directory beside a
+//! list. Everything here blocks on the file system.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use cni_types::conf::{self, NetworkConfList, PluginConf};
+
+/// Extensions of files with a network configuration.
+pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
+
+/// Largest file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Why no configuration was loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory cannot be read.
+    #[error("cannot read {path:?}")]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is not valid.
+    #[error("network configuration {path:?}")]
+    Conf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: conf::Error,
+    },
+    /// A list has no plugins, and there are none in the directory beside it.
+    #[error("network configuration {path:?} has no plugins, nor has the directory {directory:?}")]
+    NoPlugins {
+        /// The file of the list.
+        path: PathBuf,
+        /// The directory that was searched.
+        directory: PathBuf,
+    },
+    /// The directory has no configuration of that name.
+    #[error("no network configuration with name {name:?} in {directory:?}{}", skipped(.broken))]
+    NotFound {
+        /// The directory.
+        directory: PathBuf,
+        /// The name.
+        name: String,
+        /// Files that were skipped, with the reason.
+        broken: Vec<Error>,
+    },
+    /// The directory has no valid configuration at all.
+    #[error("no valid network configuration in {directory:?}{}", skipped(.broken))]
+    Empty {
+        /// The directory.
+        directory: PathBuf,
+        /// Files that were skipped, with the reason.
+        broken: Vec<Error>,
+    },
+}
+
+/// The files of a directory with one of the `extensions`, sorted by name. None when there is no
+/// such directory.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn conf_files(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::Read {
+        path: directory.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let path = entry.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let wanted = extension.is_some_and(|extension| extensions.contains(&extension));
+        if wanted && !entry.file_type().map_err(failed)?.is_dir() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Loads one file: a list, with the plugins of the directory beside it unless it has
+/// `loadOnlyInlinedPlugins`, or a single plugin.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Conf`] or [`Error::NoPlugins`].
+pub fn file(path: &Path) -> Result<NetworkConfList, Error> {
+    let bytes = read(path)?;
+    let invalid = |source| Error::Conf {
+        path: path.to_owned(),
+        source,
+    };
+    let list = match NetworkConfList::parse_any(&bytes) {
+        Err(conf::Error::Missing { .. }) if path.extension().is_some_and(|e| e == "conflist") => {
+            NetworkConfList::parse_list(&bytes)
+        }
+        parsed => parsed,
+    }
+    .map_err(invalid)?;
+    if list.load_only_inlined_plugins() {
+        return Ok(list);
+    }
+    let directory = path
+        .parent()
+        .unwrap_or(Path::new(""))
+        .join(list.name().as_str());
+    let mut plugins = list.plugins().to_vec();
+    for path in conf_files(&directory, &["conf"])? {
+        let plugin = PluginConf::parse(read(&path)?);
+        plugins.push(plugin.map_err(|source| Error::Conf { path, source })?);
+    }
+    if plugins.is_empty() {
+        return Err(Error::NoPlugins {
+            path: path.to_owned(),
+            directory,
+        });
+    }
+    if plugins.len() == list.plugins().len() {
+        return Ok(list);
+    }
+    list.with_plugins(plugins).map_err(invalid)
+}
+
+/// Loads the network `name` from a directory: the first list of that name, else the first single
+/// plugin. Files that are not valid are skipped.
+///
+/// # Errors
+/// [`Error::NotFound`] with what was skipped, or [`Error::Read`] for the directory.
+pub fn by_name(directory: &Path, name: &str) -> Result<NetworkConfList, Error> {
+    let mut broken = Vec::new();
+    for extensions in [&["conflist"][..], &["conf", "json"]] {
+        for path in conf_files(directory, extensions)? {
+            match file(&path) {
+                Ok(list) if list.name().as_str() == name => return Ok(list),
+                Ok(_) => {}
+                Err(error) => broken.push(error),
+            }
+        }
+    }
+    Err(Error::NotFound {
+        directory: directory.to_owned(),
+        name: name.to_owned(),
+        broken,
+    })
+}
+
+/// Loads the default network of a directory, as container runtimes choose it: the first valid file
+/// by name. `wanted` can pass over files, such as the daemon's own. Also returns the file.
+///
+/// # Errors
+/// [`Error::Empty`] with what was skipped, or [`Error::Read`] for the directory.
+pub fn default_network(
+    directory: &Path,
+    wanted: impl Fn(&Path) -> bool,
+) -> Result<(PathBuf, NetworkConfList), Error> {
+    let mut broken = Vec::new();
+    for path in conf_files(directory, &EXTENSIONS)? {
+        if !wanted(&path) {
+            continue;
+        }
+        match file(&path) {
+            Ok(list) => return Ok((path, list)),
+            Err(error) => broken.push(error),
+        }
+    }
+    Err(Error::Empty {
+        directory: directory.to_owned(),
+        broken,
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let bounded = || {
+        // A FIFO would block for ever.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        Ok(bytes)
+    };
+    bounded().map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn skipped(broken: &[Error]) -> String {
+    let reasons: Vec<String> = broken
+        .iter()
+        .map(|error| match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
+        .collect();
+    if reasons.is_empty() {
+        return String::new();
+    }
+    format!(" (skipped: {})", reasons.join("; "))
+}
