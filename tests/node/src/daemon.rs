@@ -1,0 +1,127 @@
+//! A running daemon: started, waited for, stopped.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+
+/// A daemon has so long to become ready: it compiles every policy when its cache is empty.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(5);
+
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Starts the daemon and waits until it says that it is ready. Its log is appended to `log`.
+    pub(crate) fn start(
+        binary: &Path,
+        config: &Path,
+        socket: PathBuf,
+        log: PathBuf,
+    ) -> Result<Self, Error> {
+        let log_file = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(Error::file(&log))?;
+        let child = Command::new(binary)
+            .arg("--config")
+            .arg(config)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            .spawn()
+            .map_err(|source| Error::Start {
+                program: binary.display().to_string(),
+                source,
+            })?;
+        let mut daemon = Self { child, socket, log };
+        daemon.wait_until_ready()?;
+        Ok(daemon)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            if get(&self.socket, "/readyz").is_ok_and(|status| status == 200) {
+                return Ok(());
+            }
+            let ended = self.child.try_wait().ok().flatten();
+            if let Some(status) = ended {
+                return Err(self.problem(format!("ended with {status}")));
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(self.problem(format!("is not ready after {PATIENCE:?}")));
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn problem(&self, problem: String) -> Error {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(20)..);
+        Error::Daemon {
+            problem,
+            log: last.unwrap_or_default().join("\n"),
+        }
+    }
+
+    /// Asks the daemon to end, as an init system does, and waits for it.
+    pub(crate) fn stop(mut self) -> Result<(), Error> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("/bin/sh")
+            .args(["-c", "kill -TERM \"$1\"", "sh", &pid])
+            .status();
+        let start = Instant::now();
+        while sent.as_ref().is_ok_and(|status| status.success()) && start.elapsed() < PATIENCE {
+            match self.child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => {
+                    return Err(self.problem(format!("ended with {status} on SIGTERM")));
+                }
+                _ => thread::sleep(POLL),
+            }
+        }
+        Err(self.problem("does not end on SIGTERM".to_owned()))
+    }
+
+    /// Ends the daemon without a warning, as the kernel does when memory is short.
+    pub(crate) fn kill(mut self) -> Result<(), Error> {
+        self.child
+            .kill()
+            .and_then(|()| self.child.wait())
+            .map(drop)
+            .map_err(|source| Error::Start {
+                program: "kill".to_owned(),
+                source,
+            })
+    }
+}
+
+/// The HTTP status of a GET on the socket.
+fn get(socket: &Path, path: &str) -> std::io::Result<u16> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    Ok(status.unwrap_or(0))
+}

@@ -1,0 +1,22 @@
+//! A node that exists for one test or one demonstration: private namespaces, real CNI plugins, the
+//! real daemon and the real shim, executed as a container runtime does it. What is written here looks
+//! at the outside only: files, processes, links and what is printed.
+//!
+//! ```text
+//! case::on_a_private_node ─▶ Node ─▶ start_daemon ─▶ sandbox ─▶ Call ─▶ Answer ─▶ inspect
+//! ```
+
+mod binaries;
+mod call;
+pub mod case;
+mod daemon;
+mod error;
+pub mod inspect;
+mod node;
+mod pod;
+
+pub use binaries::{Binaries, target_directory};
+pub use call::{Answer, Call};
+pub use error::Error;
+pub use node::Node;
+pub use pod::{Pod, Sandbox};

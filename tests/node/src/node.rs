@@ -1,0 +1,231 @@
+//! The node: its directories, its networks, its pods and its daemon. It lives below `/run`, which is
+//! empty and private on a node that `tests/node/enter` made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::binaries::Binaries;
+use crate::call::Call;
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::pod::{Pod, Sandbox};
+
+/// Where Debian has the reference plugins; `CNI_BIN_DIR` names another directory.
+const PLUGINS: &str = "/usr/lib/cni";
+
+/// A node with one daemon. Nothing is undone when it is dropped: the namespaces take care of that.
+#[derive(Debug)]
+pub struct Node {
+    root: PathBuf,
+    binaries: Binaries,
+    /// The daemon's configuration; change it before [`Node::start_daemon`].
+    pub config: Value,
+    /// The conf that the runtime gives to the shim.
+    pub conf: Value,
+    daemon: Option<Daemon>,
+}
+
+impl Node {
+    /// Makes the directories. Called once on a private node.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a directory cannot be made.
+    pub fn new() -> Result<Self, Error> {
+        let root = PathBuf::from("/run/node");
+        let binaries = Binaries::beside_this_program()?;
+        let plugins = std::env::var("CNI_BIN_DIR").unwrap_or_else(|_| PLUGINS.to_owned());
+        let config = json!({
+            "cniVersion": "1.0.0",
+            "socketDir": root.join("multus"),
+            "binDir": plugins,
+            "cniDir": root.join("ledger"),
+            "logLevel": "verbose",
+            "logToStderr": true,
+            "cnidaria": {
+                "manifests": root.join("manifests"),
+                "statusDir": root.join("status"),
+                "logFormat": "json",
+            },
+        });
+        let conf = json!({
+            "cniVersion": "1.0.0",
+            "name": "multus-cni-network",
+            "type": "cnidaria-shim",
+            "clusterNetwork": root.join("net.d/10-default.conflist"),
+            "daemonSocketDir": root.join("multus"),
+        });
+        let node = Self {
+            root,
+            binaries,
+            config,
+            conf,
+            daemon: None,
+        };
+        for name in ["manifests", "status", "ledger", "ipam", "net.d", "policies"] {
+            let path = node.path(name);
+            fs::create_dir_all(&path).map_err(Error::file(path))?;
+        }
+        Ok(node)
+    }
+
+    /// A path below the node's own directory. `ipam` is for host-local, `ledger` is `cniDir`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The binaries that this node runs.
+    pub fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    /// Writes a file below the node's own directory, making its directory where needed.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be written.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> Result<PathBuf, Error> {
+        let path = self.path(name);
+        let directory = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(directory)
+            .and_then(|()| fs::write(&path, text))
+            .map_err(Error::file(&path))?;
+        Ok(path)
+    }
+
+    /// Writes the conf list of the default network.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be written.
+    pub fn set_default_network(&self, conf: &Value) -> Result<(), Error> {
+        self.write("net.d/10-default.conflist", pretty(conf))?;
+        Ok(())
+    }
+
+    /// Adds a network attachment definition with this conf.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the manifest cannot be written.
+    pub fn add_network(&self, namespace: &str, name: &str, conf: &Value) -> Result<(), Error> {
+        self.add_raw_network(namespace, name, &conf.to_string())
+    }
+
+    /// Adds a network attachment definition with a conf that may be anything.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the manifest cannot be written.
+    pub fn add_raw_network(&self, namespace: &str, name: &str, conf: &str) -> Result<(), Error> {
+        let manifest = json!({
+            "apiVersion": "k8s.cni.cncf.io/v1",
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": { "namespace": namespace, "name": name },
+            "spec": { "config": conf },
+        });
+        self.write(
+            &format!("manifests/nad-{namespace}-{name}.json"),
+            pretty(&manifest),
+        )?;
+        Ok(())
+    }
+
+    /// Adds a pod, and makes the sandbox that a runtime makes for it.
+    ///
+    /// # Errors
+    /// [`Error::File`] for the manifest, [`Error::Failed`] for the namespace.
+    pub fn add_pod(&self, pod: Pod) -> Result<Sandbox, Error> {
+        let name = format!("{}-{}", pod.namespace, pod.name);
+        self.write(
+            &format!("manifests/pod-{name}.json"),
+            pretty(&pod.manifest()),
+        )?;
+        run("ip", &["netns", "add", &name])?;
+        run("ip", &["-n", &name, "link", "set", "lo", "up"])?;
+        Ok(Sandbox {
+            container_id: format!("sandbox-{name}"),
+            netns_name: name,
+            pod,
+        })
+    }
+
+    /// Starts the daemon with [`Node::config`] and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`], [`Error::Start`] or, with the end of its log, [`Error::Daemon`].
+    pub fn start_daemon(&mut self) -> Result<(), Error> {
+        let config = self.write("daemon-config.json", pretty(&self.config))?;
+        self.daemon = Some(Daemon::start(
+            &self.binaries.path("cnidaria-daemon")?,
+            &config,
+            self.socket(),
+            self.log_path(),
+        )?);
+        Ok(())
+    }
+
+    /// Ends the daemon with SIGTERM and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Daemon`] when it does not end with exit code 0.
+    pub fn stop_daemon(&mut self) -> Result<(), Error> {
+        self.daemon.take().ok_or(Error::NoDaemon)?.stop()
+    }
+
+    /// Ends the daemon with SIGKILL.
+    ///
+    /// # Errors
+    /// [`Error::NoDaemon`] when it does not run.
+    pub fn kill_daemon(&mut self) -> Result<(), Error> {
+        self.daemon.take().ok_or(Error::NoDaemon)?.kill()
+    }
+
+    /// What the daemon wrote to standard error so far, over all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.path("daemon.log")
+    }
+
+    fn socket(&self) -> PathBuf {
+        let directory = self.config.get("socketDir").and_then(Value::as_str);
+        Path::new(directory.unwrap_or_default()).join("multus.sock")
+    }
+
+    /// A call of the shim for a sandbox, with [`Node::conf`] on standard input.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`] when there is no shim.
+    pub fn call(&self, command: &str, sandbox: &Sandbox) -> Result<Call, Error> {
+        let plugins = self.config.get("binDir").and_then(Value::as_str);
+        let shim = self.binaries.path("cnidaria-shim")?;
+        let call = Call::new(shim, command, sandbox, plugins.unwrap_or(PLUGINS));
+        Ok(call.stdin(self.conf.to_string()))
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// Runs a program to its end and gives its standard output.
+///
+/// # Errors
+/// [`Error::Start`] when it cannot be started, [`Error::Failed`] when it fails.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<String, Error> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|source| Error::Start {
+            program: program.to_owned(),
+            source,
+        })?;
+    if !output.status.success() {
+        return Err(Error::Failed {
+            command: format!("{program} {}", arguments.join(" ")),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
