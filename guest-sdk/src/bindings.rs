@@ -22,14 +22,14 @@ pub use cnidaria::policy::*;
 #[cfg(target_family = "wasm")]
 pub mod hooks {
     macro_rules! hook {
-        ($module:ident, $world:literal, $path:literal) => {
+        ($module:ident, $world:literal, $path:literal $(, $types:literal)?) => {
             pub mod $module {
                 wit_bindgen::generate!({
                     path: "../wit/policy-0.1.0",
                     world: $world,
                     pub_export_macro: true,
                     default_bindings_module: $path,
-                    with: { "cnidaria:policy/types@0.1.0": crate::bindings::cnidaria::policy::types },
+                    $(with: { $types: crate::bindings::cnidaria::policy::types },)?
                 });
             }
         };
@@ -43,33 +43,48 @@ pub mod hooks {
     hook!(
         select,
         "hook-select",
-        "cnidaria_guest::bindings::hooks::select"
+        "cnidaria_guest::bindings::hooks::select",
+        "cnidaria:policy/types@0.1.0"
     );
     hook!(
         before_add,
         "hook-before-add",
-        "cnidaria_guest::bindings::hooks::before_add"
+        "cnidaria_guest::bindings::hooks::before_add",
+        "cnidaria:policy/types@0.1.0"
     );
     hook!(
         after_add,
         "hook-after-add",
-        "cnidaria_guest::bindings::hooks::after_add"
+        "cnidaria_guest::bindings::hooks::after_add",
+        "cnidaria:policy/types@0.1.0"
     );
     hook!(
         finalize,
         "hook-finalize",
-        "cnidaria_guest::bindings::hooks::finalize"
+        "cnidaria_guest::bindings::hooks::finalize",
+        "cnidaria:policy/types@0.1.0"
     );
     hook!(
         check,
         "hook-check",
-        "cnidaria_guest::bindings::hooks::check"
+        "cnidaria_guest::bindings::hooks::check",
+        "cnidaria:policy/types@0.1.0"
     );
     hook!(
         status,
         "hook-status",
         "cnidaria_guest::bindings::hooks::status"
     );
-    hook!(del, "hook-del", "cnidaria_guest::bindings::hooks::del");
-    hook!(gc, "hook-gc", "cnidaria_guest::bindings::hooks::gc");
+    hook!(
+        del,
+        "hook-del",
+        "cnidaria_guest::bindings::hooks::del",
+        "cnidaria:policy/types@0.1.0"
+    );
+    hook!(
+        gc,
+        "hook-gc",
+        "cnidaria_guest::bindings::hooks::gc",
+        "cnidaria:policy/types@0.1.0"
+    );
 }
