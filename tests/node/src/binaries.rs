@@ -36,6 +36,17 @@ impl Binaries {
     pub fn path(&self, name: &str) -> Result<PathBuf, Error> {
         existing(self.directory.join(name))
     }
+
+    /// The component that a policy or a hostile guest was built to, such as `annotation-mtu`.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`] when it is not there.
+    pub fn policy(&self, name: &str) -> Result<PathBuf, Error> {
+        existing(
+            self.directory
+                .join(format!("{}.wasm", name.replace('-', "_"))),
+        )
+    }
 }
 
 /// The target directory of the build that the running program comes from.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::node::{Node, run};
+use crate::node::Node;
+use crate::program::run;
 
 /// A network interface other than `lo`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +42,7 @@ pub struct Route {
 /// # Errors
 /// [`Error::Failed`] when the namespace is gone.
 pub fn links(netns: Option<&str>) -> Result<Vec<Link>, Error> {
-    let links = ip(netns, &["-details", "address", "show"])?;
+    let links = show(netns, &["-details", "address", "show"])?;
     let text = |value: &Value, pointer: &str| {
         let value = value.pointer(pointer).and_then(Value::as_str);
         value.unwrap_or_default().to_owned()
@@ -74,7 +75,7 @@ pub fn links(netns: Option<&str>) -> Result<Vec<Link>, Error> {
 /// # Errors
 /// [`Error::Failed`] when the namespace is gone.
 pub fn routes(netns: &str) -> Result<Vec<Route>, Error> {
-    let routes = ip(Some(netns), &["route", "show"])?;
+    let routes = show(Some(netns), &["route", "show"])?;
     let text = |route: &Value, key: &str| {
         let value = route.get(key).and_then(Value::as_str);
         value.map(str::to_owned)
@@ -106,7 +107,7 @@ pub fn ping(netns: &str, link: &str, address: &str) -> Result<String, Error> {
         .to_owned())
 }
 
-fn ip(netns: Option<&str>, arguments: &[&str]) -> Result<Value, Error> {
+fn show(netns: Option<&str>, arguments: &[&str]) -> Result<Value, Error> {
     let mut all = vec!["-json"];
     all.extend(netns.iter().flat_map(|name| ["-n", name]));
     all.extend(arguments);

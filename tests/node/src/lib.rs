@@ -14,9 +14,11 @@ mod error;
 pub mod inspect;
 mod node;
 mod pod;
+mod program;
 
 pub use binaries::{Binaries, target_directory};
 pub use call::{Answer, Call};
 pub use error::Error;
 pub use node::Node;
 pub use pod::{Pod, Sandbox};
+pub use program::run;

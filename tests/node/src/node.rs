@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -12,6 +11,7 @@ use crate::call::Call;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::pod::{Pod, Sandbox};
+use crate::program::run;
 
 /// Where Debian has the reference plugins; `CNI_BIN_DIR` names another directory.
 const PLUGINS: &str = "/usr/lib/cni";
@@ -148,6 +148,52 @@ impl Node {
         })
     }
 
+    /// Adds a policy: a built module and its configuration, under a name such as `10-guard`. The
+    /// daemon's configuration gets the directory with the first one.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`] when there is no such module, [`Error::File`] when it cannot be copied.
+    pub fn add_policy(&mut self, name: &str, module: &str, config: &Value) -> Result<(), Error> {
+        let built = self.binaries.policy(module)?;
+        let copy = self.path(&format!("policies/{name}.wasm"));
+        fs::copy(built, &copy).map_err(Error::file(&copy))?;
+        self.write(&format!("policies/{name}.json"), pretty(config))?;
+        let policies = json!({
+            "modules": self.path("policies"),
+            "cache": self.path("policy-cache"),
+            "compiler": self.binaries.path("cnidaria")?,
+        });
+        if let Some(Value::Object(own)) = self.config.get_mut("cnidaria") {
+            own.insert("policies".to_owned(), policies);
+        }
+        Ok(())
+    }
+
+    /// Runs the command line against this node's daemon and gives what it prints.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with what it says.
+    pub fn command_line(&self, arguments: &[&str]) -> Result<String, Error> {
+        let program = self.binaries.path("cnidaria")?.display().to_string();
+        run(&program, arguments)
+    }
+
+    /// The network-status of a pod, as the daemon left it.
+    ///
+    /// # Errors
+    /// [`Error::File`] when there is none, [`Error::Json`] when it is malformed.
+    pub fn network_status(&self, pod: &Pod) -> Result<Value, Error> {
+        let path = self.path(&format!("status/{}/{}.json", pod.namespace, pod.name));
+        let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
+        let mut status: Value = serde_json::from_str(&text).map_err(|source| Error::Json {
+            what: path.display().to_string(),
+            text,
+            source,
+        })?;
+        let networks = status.get_mut("network-status").map(Value::take);
+        Ok(networks.unwrap_or_default())
+    }
+
     /// Starts the daemon with [`Node::config`] and waits until it is ready.
     ///
     /// # Errors
@@ -207,25 +253,4 @@ impl Node {
 
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
-}
-
-/// Runs a program to its end and gives its standard output.
-///
-/// # Errors
-/// [`Error::Start`] when it cannot be started, [`Error::Failed`] when it fails.
-pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<String, Error> {
-    let output = Command::new(program)
-        .args(arguments)
-        .output()
-        .map_err(|source| Error::Start {
-            program: program.to_owned(),
-            source,
-        })?;
-    if !output.status.success() {
-        return Err(Error::Failed {
-            command: format!("{program} {}", arguments.join(" ")),
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,0 +1,64 @@
+//! Reads from the daemon's log what each policy changed.
+
+use serde_json::Value;
+
+/// One entry of the log: what a policy did at one point of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// Name of the policy.
+    pub(crate) policy: String,
+    /// Where it ran.
+    pub(crate) hook: String,
+    /// The network that it was about.
+    pub(crate) network: String,
+    /// The JSON patch.
+    pub(crate) patch: Value,
+}
+
+/// The patches in a log of JSON lines, in the order in which they were applied.
+pub(crate) fn read(log: &str) -> Vec<Applied> {
+    log.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter_map(|entry: Value| applied(&entry))
+        .collect()
+}
+
+fn applied(entry: &Value) -> Option<Applied> {
+    if entry.get("target")?.as_str()? != "cnidaria::policy" {
+        return None;
+    }
+    let fields = entry.get("fields")?;
+    let text = |name: &str| {
+        let value = fields.get(name).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    Some(Applied {
+        policy: text("policy"),
+        hook: text("hook"),
+        network: text("network"),
+        patch: serde_json::from_str(fields.get("patch")?.as_str()?).ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_entries_with_a_patch_are_read() {
+        let log = r#"{"target":"cnidaria::policy","fields":{"policy":"20-mtu","hook":"before-add","network":"shop/storage","patch":"[{\"op\":\"replace\",\"path\":\"/mtu\",\"value\":1400}]"}}
+{"target":"cnidaria::policy","fields":{"message":"loaded","policy":"20-mtu"}}
+{"target":"daemon","fields":{"patch":"[]"}}
+no JSON at all"#;
+        assert_eq!(
+            read(log),
+            [Applied {
+                policy: "20-mtu".to_owned(),
+                hook: "before-add".to_owned(),
+                network: "shop/storage".to_owned(),
+                patch: json!([{"op": "replace", "path": "/mtu", "value": 1400}]),
+            }]
+        );
+    }
+}

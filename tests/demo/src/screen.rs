@@ -1,0 +1,198 @@
+//! What the reader sees: titles, tables, JSON. Colour on a terminal only.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+/// The widest a line of running text gets.
+const WIDTH: usize = 98;
+
+/// How a piece of text looks on a terminal.
+#[derive(Clone, Copy)]
+enum Style {
+    Title,
+    Good,
+    Bad,
+    Faint,
+}
+
+fn paint(style: Style, text: &str) -> String {
+    static COLOUR: OnceLock<bool> = OnceLock::new();
+    let colour = COLOUR.get_or_init(|| {
+        io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    });
+    if !colour {
+        return text.to_owned();
+    }
+    let code = match style {
+        Style::Title => "1;36",
+        Style::Good => "32",
+        Style::Bad => "1;31",
+        Style::Faint => "2",
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// Begins the next step and says what it is about.
+pub(crate) fn step(title: &str, text: &str) {
+    static NUMBER: AtomicU32 = AtomicU32::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    println!("\n{}", paint(Style::Title, &format!("{number}. {title}")));
+    for line in wrap(text) {
+        println!("   {line}");
+    }
+}
+
+/// A paragraph within a step.
+pub(crate) fn say(text: &str) {
+    println!();
+    for line in wrap(text) {
+        println!("   {line}");
+    }
+}
+
+/// A fact that was verified.
+pub(crate) fn good(text: &str) {
+    println!("   {} {text}", paint(Style::Good, "✓"));
+}
+
+/// The last line.
+pub(crate) fn closing(text: &str) {
+    println!("\n{}", paint(Style::Good, text));
+}
+
+/// What went wrong, and the end of the daemon's log.
+pub(crate) fn failure(problem: &str, log: &str) {
+    let lines: Vec<&str> = log.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(15)..);
+    let last = last.unwrap_or_default();
+    if !last.is_empty() {
+        println!("\n   The daemon's log ends with:");
+        for line in last {
+            println!("   {}", paint(Style::Faint, line));
+        }
+    }
+    println!("\n{} {problem}", paint(Style::Bad, "The demo failed:"));
+}
+
+/// A table with a line of headings.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        let longest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let head = head.get(column).map_or(0, |cell| cell.chars().count());
+        longest.max(head)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells = cells.zip(&widths).map(|(cell, &width)| {
+            let blanks = width - cell.chars().count();
+            format!("{cell}{}", " ".repeat(blanks))
+        });
+        cells.collect::<Vec<_>>().join("   ").trim_end().to_owned()
+    };
+    println!();
+    let heading = line(&mut head.iter().copied());
+    println!("   {}", paint(Style::Faint, &heading));
+    for row in rows {
+        println!("   {}", line(&mut row.iter().map(String::as_str)));
+    }
+}
+
+/// JSON, indented, with what is short on one line.
+pub(crate) fn json(heading: &str, value: &Value) {
+    println!("\n   {}", paint(Style::Faint, heading));
+    for line in layout(value, 0).lines() {
+        println!("   {line}");
+    }
+}
+
+fn layout(value: &Value, depth: usize) -> String {
+    let flat = one_line(value);
+    if flat.chars().count() + depth * 2 <= WIDTH {
+        return flat;
+    }
+    let indent = "  ".repeat(depth + 1);
+    let (open, close, inner): (_, _, Vec<String>) = match value {
+        Value::Array(elements) => {
+            let inner = elements.iter().map(|element| layout(element, depth + 1));
+            ('[', ']', inner.collect())
+        }
+        Value::Object(members) => {
+            let inner = members.iter().map(|(name, member)| {
+                let name = Value::from(name.as_str());
+                format!("{name}: {}", layout(member, depth + 1))
+            });
+            ('{', '}', inner.collect())
+        }
+        _ => return flat,
+    };
+    let inner = inner.join(&format!(",\n{indent}"));
+    format!("{open}\n{indent}{inner}\n{}{close}", "  ".repeat(depth))
+}
+
+/// JSON on one line, with blanks where a person puts them.
+pub(crate) fn one_line(value: &Value) -> String {
+    match value {
+        Value::Array(elements) => {
+            let inner: Vec<String> = elements.iter().map(one_line).collect();
+            format!("[{}]", inner.join(", "))
+        }
+        Value::Object(members) if members.is_empty() => "{}".to_owned(),
+        Value::Object(members) => {
+            let inner = members.iter().map(|(name, member)| {
+                let name = Value::from(name.as_str());
+                format!("{name}: {}", one_line(member))
+            });
+            format!("{{ {} }}", inner.collect::<Vec<_>>().join(", "))
+        }
+        _ => value.to_string(),
+    }
+}
+
+fn wrap(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let full = lines
+            .last()
+            .is_some_and(|line| line.chars().count() + 1 + word.chars().count() > WIDTH);
+        if full {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn short_json_stays_on_one_line_and_long_json_is_broken_at_its_members() {
+        assert_eq!(layout(&json!({"a": [1, {}]}), 0), r#"{ "a": [1, {}] }"#);
+        let long = "x".repeat(WIDTH);
+        assert_eq!(
+            layout(&json!({"a": long, "b": [1, 2]}), 0),
+            format!("{{\n  \"a\": \"{long}\",\n  \"b\": [1, 2]\n}}")
+        );
+    }
+
+    #[test]
+    fn text_is_wrapped_between_words() {
+        let text = "word ".repeat(50);
+        let lines = wrap(&text);
+        assert!(lines.len() > 1);
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH));
+        assert_eq!(lines.join(" "), text.trim());
+    }
+}

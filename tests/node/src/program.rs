@@ -1,0 +1,26 @@
+//! Programs of the system that are executed for what they do or print.
+
+use std::process::Command;
+
+use crate::error::Error;
+
+/// Runs a program to its end and gives its standard output.
+///
+/// # Errors
+/// [`Error::Start`] when it cannot be started, [`Error::Failed`] when it fails.
+pub fn run(program: &str, arguments: &[&str]) -> Result<String, Error> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .map_err(|source| Error::Start {
+            program: program.to_owned(),
+            source,
+        })?;
+    if !output.status.success() {
+        return Err(Error::Failed {
+            command: format!("{program} {}", arguments.join(" ")),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
