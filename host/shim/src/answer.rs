@@ -33,9 +33,11 @@ pub(crate) enum Failure {
     },
 }
 
-/// The answer to VERSION.
-pub(crate) fn versions() -> String {
-    let info = serde_json::to_string(&VersionInfo::all()).expect("strings are JSON");
+/// The answer to VERSION, in the version that was asked in.
+pub(crate) fn versions(asked: Version) -> String {
+    let mut info = VersionInfo::all();
+    info.cni_version = asked.to_string();
+    let info = serde_json::to_string(&info).expect("strings are JSON");
     format!("{info}\n")
 }
 
@@ -119,7 +121,7 @@ impl Failure {
                 source: forward::Error::Unreachable { waited, source, .. },
             } => {
                 let waited = match command {
-                    Command::Add => format!("waited {:.1} s; ", waited.as_secs_f32()),
+                    Command::Add => format!("waited {} ms; ", waited.as_millis()),
                     _ => String::new(),
                 };
                 format!(

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal as _, Read, Stdin};
 use std::os::unix::fs::MetadataExt as _;
 
 use cni_types::args::{Command, EnvironmentError, Parameters};
+use cni_types::json::RawObject;
+use cni_types::version::Version;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use shim_api::Request;
 use shim_api::request::MAX_CONFIG_BYTES;
 
@@ -15,6 +18,13 @@ const PREFIX: &str = "CNI_";
 
 /// The namespace of the calling process.
 const OWN_NETNS: &str = "/proc/thread-self/ns/net";
+
+/// How long VERSION waits for its input, and how much of it is looked at.
+const VERSION_PATIENCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+const VERSION_BYTES: usize = 1024;
 
 /// Why a call cannot be forwarded.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +118,23 @@ pub(crate) fn read_config(stdin: impl Read) -> Result<Vec<u8>, Error> {
         return Err(Error::ConfigTooLarge);
     }
     Ok(config)
+}
+
+/// The version that VERSION is asked in: it should stand on standard input, but runtimes and people
+/// leave it out, some even with the pipe open. So only what is there at once is looked at.
+pub(crate) fn asked_version(mut stdin: &Stdin) -> Version {
+    let mut poll = [PollFd::new(stdin, PollFlags::IN)];
+    if stdin.is_terminal() || rustix::event::poll(&mut poll, Some(&VERSION_PATIENCE)) != Ok(1) {
+        return Version::LATEST;
+    }
+    let mut buffer = [0; VERSION_BYTES];
+    // One read, not until the end, which may never come.
+    let count = stdin.read(&mut buffer).unwrap_or_default();
+    RawObject::parse(buffer.get(..count).unwrap_or_default())
+        .ok()
+        .and_then(|object| object.get_as("cniVersion").ok().flatten())
+        .and_then(|version: String| version.parse().ok())
+        .unwrap_or(Version::LATEST)
 }
 
 /// Refuses to add the node's own namespace to a network: the mistake costs the node its routes.

@@ -1,0 +1,283 @@
+//! Calls that are wrong are answered without a daemon: nothing is sent, so nothing can change.
+
+use crate::rig::{Node, Output, execute};
+use serde_json::json;
+use std::process::Command;
+
+/// Checks that the call fails with `code` and a message with all of `words`, before it connects.
+fn check_refused(node: &Node, output: Output, code: u64, words: &[&str]) {
+    let failure = output.failure();
+    assert_eq!(failure.code, code, "{failure:?}");
+    let text = format!("{} {}", failure.msg, failure.details);
+    for word in words {
+        assert!(text.contains(word), "{word:?} in {text:?}");
+    }
+    let received = node.socket_dir().join("multus.sock");
+    assert!(!received.exists(), "these tests have no daemon");
+}
+
+fn check(node: &Node, code: u64, words: &[&str]) {
+    check_refused(node, node.run(), code, words);
+}
+
+#[test]
+fn a_missing_variable_is_named() {
+    for name in ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"] {
+        for command in ["ADD", "CHECK"] {
+            let expected = format!("required env variables [{name}] missing");
+            check(&Node::call(command).with(name, ""), 4, &[&expected]);
+        }
+    }
+}
+
+#[test]
+fn all_missing_and_malformed_variables_are_named_at_once() {
+    let node = Node::call("ADD")
+        .with("CNI_NETNS", "")
+        .with("CNI_PATH", "")
+        .with("CNI_CONTAINERID", "../../etc/x")
+        .with("CNI_IFNAME", "a name");
+    check(
+        &node,
+        4,
+        &[
+            "[CNI_NETNS,CNI_PATH] missing",
+            "CNI_CONTAINERID",
+            "../../etc/x",
+            "CNI_IFNAME",
+            "a name",
+        ],
+    );
+}
+
+#[test]
+fn an_unknown_command_is_named() {
+    check(&Node::call("FROB"), 4, &["unknown CNI_COMMAND: FROB"]);
+    check(&Node::call("add"), 4, &["unknown CNI_COMMAND: add"]);
+}
+
+#[test]
+fn a_person_without_a_command_reads_what_it_is_and_a_runtime_the_error() {
+    let output = Node::call("").run();
+    assert!(
+        output.stderr.contains("CNI plugin cnidaria-shim v"),
+        "{output:?}"
+    );
+    assert!(output.stderr.contains("0.1.0, 0.2.0"), "{output:?}");
+    assert!(output.stderr.contains("--help"), "{output:?}");
+    let failure = output.failure();
+    assert_eq!(failure.code, 4);
+    assert_eq!(failure.msg, "required env variables [CNI_COMMAND] missing");
+}
+
+#[test]
+fn a_variable_that_is_not_utf8_is_named() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let output = execute(
+        Command::new(env!("CARGO_BIN_EXE_cnidaria-shim"))
+            .env_clear()
+            .env("CNI_COMMAND", "DEL")
+            .env("CNI_ARGS", std::ffi::OsStr::from_bytes(b"A=\xff"))
+            .env("OTHER", std::ffi::OsStr::from_bytes(b"\xff")),
+        b"",
+    );
+    let failure = output.failure();
+    assert_eq!(failure.code, 4);
+    assert_eq!(
+        failure.msg,
+        "env variables [CNI_ARGS] are not UTF-8; \
+         required env variables [CNI_CONTAINERID,CNI_IFNAME,CNI_PATH] missing"
+    );
+}
+
+#[test]
+fn standard_input_that_is_no_json_object_cannot_be_decoded() {
+    for stdin in [
+        "",
+        " \n",
+        "{nope",
+        "[]",
+        "\"text\"",
+        "{} {}",
+        "{\"a\":\"\u{0}\"}",
+    ] {
+        let node = Node::call("ADD");
+        let output = node.run_with(stdin.as_bytes());
+        check_refused(&node, output, 6, &[]);
+    }
+    let node = Node::call("ADD");
+    let output = node.run_with(b"{\"name\":\"\xff\"}");
+    check_refused(&node, output, 6, &[]);
+}
+
+#[test]
+fn a_configuration_that_is_too_large_is_refused() {
+    let node = Node::call("ADD");
+    let output = node.run_with(&vec![b' '; (8 << 20) + 1]);
+    check_refused(&node, output, 7, &["larger than 8388608 bytes"]);
+}
+
+#[test]
+fn a_version_that_is_not_supported_is_answered_as_gos_library_does() {
+    let failure = Node::call("ADD")
+        .with_conf("cniVersion", json!("9.9.9"))
+        .run()
+        .failure();
+    assert_eq!(failure.code, 1);
+    assert_eq!(failure.msg, "incompatible CNI versions");
+    assert_eq!(
+        failure.details,
+        "config is \"9.9.9\", plugin supports [\"0.1.0\" \"0.2.0\" \"0.3.0\" \"0.3.1\" \
+         \"0.4.0\" \"1.0.0\" \"1.1.0\"]"
+    );
+    let node = Node::call("DEL").with_conf("cniVersion", json!("one"));
+    check(&node, 1, &["\"one\""]);
+}
+
+#[test]
+fn a_command_that_the_version_does_not_have_is_refused_in_that_version() {
+    for (command, version) in [
+        ("STATUS", "1.0.0"),
+        ("GC", "1.0.0"),
+        ("CHECK", "0.3.1"),
+        ("CHECK", ""),
+    ] {
+        let failure = Node::call(command)
+            .with_conf("cniVersion", json!(version))
+            .run()
+            .failure();
+        assert_eq!(failure.code, 1);
+        assert_eq!(
+            failure.msg,
+            format!("config version does not allow {command}")
+        );
+        let expected = if version.is_empty() { "0.1.0" } else { version };
+        assert_eq!(failure.version, expected);
+    }
+}
+
+#[test]
+fn a_network_name_is_needed() {
+    check(
+        &Node::call("ADD").with_conf("name", json!(null)),
+        7,
+        &["missing network name"],
+    );
+    check(
+        &Node::call("ADD").with_conf("name", json!("")),
+        7,
+        &["missing network name"],
+    );
+    check(
+        &Node::call("ADD").with_conf("name", json!("../x")),
+        7,
+        &["network name", "../x"],
+    );
+}
+
+#[test]
+fn a_key_of_the_wrong_type_is_named_with_its_value() {
+    for (key, value, words) in [
+        ("cniVersion", json!(1.1), ["\"cniVersion\"", "1.1"]),
+        ("name", json!(["a"]), ["\"name\"", "[\"a\"]"]),
+        ("daemonSocketDir", json!(5), ["\"daemonSocketDir\"", "5"]),
+        ("cnidaria", json!("x"), ["\"cnidaria\"", "\"x\""]),
+        ("cnidaria", json!({"shim": 3}), ["\"cnidaria.shim\"", "3"]),
+        (
+            "cnidaria",
+            json!({"shim": {"addConnectTimeoutMs": -1}}),
+            ["\"cnidaria.shim.addConnectTimeoutMs\"", "-1"],
+        ),
+        (
+            "cnidaria",
+            json!({"shim": {"answerTimeoutMs": "10s"}}),
+            ["\"cnidaria.shim.answerTimeoutMs\"", "\"10s\""],
+        ),
+        (
+            "cnidaria",
+            json!({"shim": {"answerTimoutMs": 10}}),
+            ["\"answerTimoutMs\"", "10"],
+        ),
+    ] {
+        check(&Node::call("ADD").with_conf(key, value), 7, &words);
+    }
+}
+
+#[test]
+fn a_refused_value_is_cut_short() {
+    let failure = Node::call("ADD")
+        .with_conf("daemonSocketDir", json!(vec!["ä"; 10_000]))
+        .run()
+        .failure();
+    assert_eq!(failure.code, 7);
+    assert!(failure.msg.len() < 500, "{}", failure.msg.len());
+}
+
+#[test]
+fn adding_the_nodes_own_namespace_is_refused() {
+    let node = Node::call("ADD").with("CNI_NETNS", "/proc/self/ns/net");
+    check(&node, 8, &["CNI_NETNS", "/proc/self/ns/net"]);
+    // Overridden, it gets as far as the daemon that is not there.
+    let node = node.with("CNI_NETNS_OVERRIDE", "1");
+    assert_eq!(node.run().failure().code, 11);
+}
+
+#[test]
+fn version_is_answered_in_the_version_that_was_asked_in() {
+    for (stdin, expected) in [
+        (r#"{"cniVersion":"1.1.0"}"#, "1.1.0"),
+        (r#"{"cniVersion":"0.4.0"}"#, "0.4.0"),
+        (r#"{"cniVersion":"9.9.9"}"#, "1.1.0"),
+        ("", "1.1.0"),
+        ("{nope", "1.1.0"),
+    ] {
+        let output = execute(
+            Command::new(env!("CARGO_BIN_EXE_cnidaria-shim"))
+                .env_clear()
+                .env("CNI_COMMAND", "VERSION"),
+            stdin.as_bytes(),
+        );
+        assert_eq!(
+            output.success(),
+            format!(
+                "{{\"cniVersion\":\"{expected}\",\"supportedVersions\":[\"0.1.0\",\"0.2.0\",\
+                 \"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}}\n"
+            )
+        );
+    }
+}
+
+#[test]
+fn version_does_not_wait_for_an_input_that_never_comes() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cnidaria-shim"))
+        .env_clear()
+        .env("CNI_COMMAND", "VERSION")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // `wait` would close the pipe.
+    let pipe = child.stdin.take();
+    assert!(child.wait().unwrap().success());
+    drop(pipe);
+}
+
+#[test]
+fn the_command_line_has_a_version_and_a_help_and_nothing_else() {
+    let run = |argument: &str| {
+        execute(
+            Command::new(env!("CARGO_BIN_EXE_cnidaria-shim")).arg(argument),
+            b"",
+        )
+    };
+    for argument in ["--version", "-version", "-v"] {
+        let expected = format!("cnidaria-shim {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(run(argument).success(), expected);
+    }
+    for argument in ["--help", "-h"] {
+        assert!(run(argument).success().contains("Usage: cnidaria-shim"));
+    }
+    let output = run("--frob");
+    assert_eq!(output.exit, Some(2));
+    assert!(output.stderr.starts_with("unknown argument --frob\n"));
+}
