@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod args;
+mod clip;
 pub mod conf;
 pub mod error;
 pub mod json;

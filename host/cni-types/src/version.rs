@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::clip::clip;
+
 /// A released version of the CNI specification that this crate implements. Ordered by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
@@ -105,7 +107,7 @@ impl FromStr for Version {
         if let Some(known) = Self::ALL.into_iter().find(|known| known.as_str() == text) {
             return Ok(known);
         }
-        let version = text.to_owned();
+        let version = clip(text);
         match numbers(text) {
             Some(numbers) => Err(Error::Unsupported {
                 newer: numbers > (1, 1, 0),

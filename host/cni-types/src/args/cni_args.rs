@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Error;
+use crate::clip::clip;
 
 /// The content of `CNI_ARGS`: `KEY=VALUE;KEY2=VALUE2`, in order, duplicates kept.
 ///
@@ -34,9 +35,7 @@ impl CniArgs {
             .split(';')
             .map(|pair| match pair.split_once('=') {
                 Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-                _ => Err(Error::Pair {
-                    pair: pair.to_owned(),
-                }),
+                _ => Err(Error::Pair { pair: clip(pair) }),
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { pairs })
@@ -112,8 +111,8 @@ fn check(key: &str, value: &str) -> Result<(), Error> {
     let bad = |c: char| matches!(c, ';' | '\0');
     if key.is_empty() || key.contains(|c| c == '=' || bad(c)) || value.contains(bad) {
         return Err(Error::Separator {
-            key: key.to_owned(),
-            value: value.to_owned(),
+            key: clip(key),
+            value: clip(value),
         });
     }
     Ok(())

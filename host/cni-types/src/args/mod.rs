@@ -12,6 +12,8 @@ pub use cni_args::CniArgs;
 pub use name::{ContainerId, IfName, NetworkName, PluginType};
 pub use parameters::{EnvironmentError, Parameters};
 
+use crate::clip::clip;
+
 /// What a call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
@@ -64,7 +66,7 @@ impl FromStr for Command {
         .into_iter()
         .find(|command| command.as_str() == text)
         .ok_or_else(|| Error::Command {
-            command: text.to_owned(),
+            command: clip(text),
         })
     }
 }
@@ -85,12 +87,14 @@ pub enum Error {
         what: &'static str,
     },
     /// A name or identifier is too long.
-    #[error("{what} {value:?} has {} bytes, at most {limit} are allowed", value.len())]
+    #[error("{what} {value:?} has {bytes} bytes, at most {limit} are allowed")]
     TooLong {
         /// What it was to be.
         what: &'static str,
-        /// The refused text.
+        /// The refused text, cut off.
         value: String,
+        /// Its length.
+        bytes: usize,
         /// The limit, in bytes.
         limit: usize,
     },

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Error;
+use crate::clip::clip;
 
 /// Makes a checked string: a constructor, `as_str`, text and JSON forms.
 macro_rules! name {
@@ -104,7 +105,7 @@ fn identifier(what: &'static str, text: &str, limit: usize) -> Result<(), Error>
     }
     Err(Error::Characters {
         what,
-        value: text.to_owned(),
+        value: clip(text),
         rule: "it must start with a letter or digit and consist of letters, digits, '_', '.' and '-'",
     })
 }
@@ -142,7 +143,7 @@ fn file_name(
     if matches!(text, "." | "..") || text.contains(bad) {
         return Err(Error::Characters {
             what,
-            value: text.to_owned(),
+            value: clip(text),
             rule,
         });
     }
@@ -156,7 +157,8 @@ fn length(what: &'static str, text: &str, limit: usize) -> Result<(), Error> {
     if text.len() > limit {
         return Err(Error::TooLong {
             what,
-            value: text.to_owned(),
+            bytes: text.len(),
+            value: clip(text),
             limit,
         });
     }

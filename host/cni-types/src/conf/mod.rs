@@ -7,6 +7,7 @@ mod plugin;
 pub use list::{ConfKind, NetworkConfList};
 pub use plugin::PluginConf;
 
+use crate::clip::clip;
 use crate::error::{CniError, code};
 use crate::{json, version};
 
@@ -73,15 +74,10 @@ impl Error {
     }
 
     fn value(key: &str, value: &str, reason: impl ToString) -> Self {
-        const LIMIT: usize = 120;
-        let mut text: String = value.chars().take(LIMIT).collect();
-        if text.len() < value.len() {
-            text.push('…');
-        }
         Self::Value {
             key: key.to_owned(),
-            value: text,
-            reason: reason.to_string(),
+            value: clip(value),
+            reason: clip(&reason.to_string()),
         }
     }
 }

@@ -73,17 +73,17 @@ impl Patch {
     }
 
     fn compare_objects(&mut self, at: &Pointer, old: &[(String, Node)], new: &[(String, Node)]) {
-        let index = |members: &'_ [(String, Node)]| -> HashMap<String, Node> {
-            members.iter().cloned().collect()
-        };
-        let (olds, news) = (index(old), index(new));
+        let (olds, news) = (by_key(old), by_key(new));
         for (key, before) in old {
-            match news.get(key) {
+            match news.get(key.as_str()) {
                 Some(after) => self.compare(&at.child(key), before, after),
                 None => self.remove(&at.child(key)),
             }
         }
-        for (key, value) in new.iter().filter(|(key, _)| !olds.contains_key(key)) {
+        for (key, value) in new
+            .iter()
+            .filter(|(key, _)| !olds.contains_key(key.as_str()))
+        {
             self.add(&at.child(key), value);
         }
     }
@@ -127,6 +127,13 @@ impl Patch {
             path: at.to_string(),
         });
     }
+}
+
+fn by_key(members: &[(String, Node)]) -> HashMap<&str, &Node> {
+    members
+        .iter()
+        .map(|(key, value)| (key.as_str(), value))
+        .collect()
 }
 
 impl fmt::Display for Patch {

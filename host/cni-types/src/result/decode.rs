@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::{CniResult, Dns, Error, Interface, IpConfig, Route};
 use crate::address::{parse_cidr, parse_ip};
+use crate::clip::clip;
 use crate::json::RawObject;
 use crate::version::{ConfVersion, Version};
 
@@ -193,7 +194,7 @@ fn cidr(key: impl Fn() -> String, text: Option<String>) -> Result<IpNet, Error> 
     let text = text.unwrap_or_default();
     parse_cidr(&text).ok_or_else(|| Error::Address {
         key: key(),
-        value: text,
+        value: clip(&text),
     })
 }
 
@@ -202,7 +203,7 @@ fn ip(key: impl Fn() -> String, text: Option<String>) -> Result<Option<IpAddr>, 
         .map(|text| {
             parse_ip(&text).ok_or_else(|| Error::Address {
                 key: key(),
-                value: text,
+                value: clip(&text),
             })
         })
         .transpose()

@@ -1,0 +1,282 @@
+//! Network configurations.
+
+#![cfg(test)]
+
+use cni_types::conf::{ConfKind, Error, NetworkConfList, PluginConf};
+use cni_types::json::RawObject;
+use proptest::prelude::*;
+
+fn conf(text: &str) -> NetworkConfList {
+    NetworkConfList::parse_any(text).expect(text)
+}
+
+#[track_caller]
+fn check_refused(text: &str, code: u32, message: &str) {
+    let error = NetworkConfList::parse_any(text)
+        .expect_err(text)
+        .to_cni_error();
+    assert_eq!((error.code, error.to_string().as_str()), (code, message));
+}
+
+#[test]
+fn a_list_is_read() {
+    let text = r#"{ "cniVersion":"1.0.0","name":"n", "disableCheck":true,"plugins":[
+        {"type":"bridge","ipam":{"type":"host-local"},"capabilities":{"mac":true,"ips":false},"x":1e3},
+        {"type":"tuning"} ]}"#;
+    let list = conf(text);
+    assert_eq!(list.kind(), ConfKind::List);
+    assert_eq!(list.name().as_str(), "n");
+    assert_eq!(list.cni_version().as_str(), "1.0.0");
+    assert!(list.disable_check() && !list.disable_gc() && !list.load_only_inlined_plugins());
+    let [bridge, tuning] = list.plugins() else {
+        panic!("two plugins");
+    };
+    assert_eq!(bridge.plugin_type().as_str(), "bridge");
+    assert_eq!(bridge.ipam_type().unwrap().as_str(), "host-local");
+    assert!(bridge.has_capability("mac") && !bridge.has_capability("ips"));
+    assert_eq!(bridge.raw().get("x").unwrap().get(), "1e3");
+    assert_eq!(tuning.ipam_type(), None);
+    assert_eq!(list.text(), text);
+}
+
+#[test]
+fn a_single_plugin_is_a_list_of_one_that_remembers_it() {
+    let text = r#"{"name":"n","type":"macvlan","ipam":{},"dns":{"domain":"d"}}"#;
+    let list = conf(text);
+    assert_eq!(list.kind(), ConfKind::Single);
+    assert_eq!(list.cni_version().as_str(), "");
+    assert_eq!(list.plugins().len(), 1);
+    assert_eq!(list.plugins()[0].name().unwrap(), "n");
+    assert_eq!(list.plugins()[0].dns().unwrap().get(), r#"{"domain":"d"}"#);
+    assert_eq!(list.text(), text);
+}
+
+#[test]
+fn what_is_missing_or_invalid_is_named_with_key_and_value() {
+    check_refused("{}", 7, "network configuration without \"type or plugins\"");
+    check_refused(
+        r#"{"type":"a"}"#,
+        7,
+        "network configuration without \"name\"",
+    );
+    check_refused(
+        r#"{"type":"","name":"n"}"#,
+        7,
+        "network configuration without \"type\"",
+    );
+    check_refused(
+        r#"{"name":"n","plugins":[]}"#,
+        7,
+        "network configuration without \"plugins\"",
+    );
+    check_refused(
+        r#"{"name":"n","plugins":null}"#,
+        7,
+        "network configuration without \"plugins\"",
+    );
+    check_refused(
+        r#"{"name":"n","plugins":[{"type":"a"},{"name":"x"}]}"#,
+        7,
+        "network configuration without \"plugins[1].type\"",
+    );
+    check_refused(
+        r#"{"name":"n","plugins":[1]}"#,
+        7,
+        "invalid value 1 for \"plugins[0]\" in the network configuration: expected a JSON object",
+    );
+    check_refused(
+        r#"{"name":"../n","type":"a"}"#,
+        7,
+        "invalid value \"../n\" for \"name\" in the network configuration: network name \"../n\" is invalid: \
+         it must start with a letter or digit and consist of letters, digits, '_', '.' and '-'",
+    );
+    check_refused(
+        r#"{"name":"n","type":"../../bin/sh"}"#,
+        7,
+        "invalid value \"../../bin/sh\" for \"type\" in the network configuration: plugin type \"../../bin/sh\" \
+         is invalid: it must be the plain name of a file",
+    );
+    check_refused(
+        r#"{"name":"n","plugins":[{"type":"a","ipam":{"type":"a/b"}}]}"#,
+        7,
+        "invalid value \"a/b\" for \"plugins[0].ipam.type\" in the network configuration: plugin type \"a/b\" \
+         is invalid: it must be the plain name of a file",
+    );
+    check_refused(
+        r#"{"name":"n","plugins":[{"type":"a"}],"disableGC":"yes"}"#,
+        7,
+        "invalid value \"yes\" for \"disableGC\" in the network configuration: it must be true or false",
+    );
+}
+
+#[test]
+fn values_of_another_type_are_invalid() {
+    for text in [
+        r#"{"name":1,"type":"a"}"#,
+        r#"{"name":"n","type":[]}"#,
+        r#"{"name":"n","type":"a","capabilities":{"mac":"yes"}}"#,
+        r#"{"name":"n","type":"a","ipam":"x"}"#,
+        r#"{"name":"n","plugins":{}}"#,
+        r#"{"name":"n","cniVersion":1,"type":"a"}"#,
+        r#"{"name":"n","cniVersions":"1.0.0","plugins":[{"type":"a"}]}"#,
+        r#"{"name":"n","disableCheck":1,"plugins":[{"type":"a"}]}"#,
+    ] {
+        let error = NetworkConfList::parse_any(text).expect_err(text);
+        assert!(matches!(error, Error::Value { .. }), "{text}: {error}");
+        assert_eq!(error.code(), 7);
+    }
+}
+
+#[test]
+fn what_is_no_json_object_cannot_be_decoded() {
+    for text in ["", "{", "[]", "null", "x"] {
+        assert_eq!(NetworkConfList::parse_any(text).expect_err(text).code(), 6);
+    }
+}
+
+#[test]
+fn an_unknown_version_is_incompatible_and_nonsense_is_invalid() {
+    check_refused(
+        r#"{"name":"n","type":"a","cniVersion":"9.9.9"}"#,
+        1,
+        "cniVersion of the network configuration; unsupported CNI version \"9.9.9\", supported are \
+         0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0",
+    );
+    check_refused(
+        r#"{"name":"n","type":"a","cniVersion":"x"}"#,
+        7,
+        "cniVersion of the network configuration; malformed CNI version \"x\"",
+    );
+}
+
+#[test]
+fn flags_may_be_strings_in_any_case() {
+    let list = conf(
+        r#"{"name":"n","plugins":[{"type":"a"}],"disableCheck":"True","disableGC":"FALSE","loadOnlyInlinedPlugins":"true"}"#,
+    );
+    assert!(list.disable_check() && !list.disable_gc() && list.load_only_inlined_plugins());
+}
+
+#[track_caller]
+fn check_negotiated(versions: &str, expected: &str) {
+    let text = format!(r#"{{"name":"n",{versions},"plugins":[{{"type":"a"}}]}}"#);
+    assert_eq!(conf(&text).cni_version().as_str(), expected);
+}
+
+#[test]
+fn the_newest_version_that_both_know_is_chosen() {
+    check_negotiated(r#""cniVersions":["0.3.1","1.0.0","0.4.0"]"#, "1.0.0");
+    check_negotiated(r#""cniVersion":"1.1.0","cniVersions":["1.0.0"]"#, "1.1.0");
+    check_negotiated(
+        r#""cniVersion":"0.4.0","cniVersions":["1.0.0","2.0.0"]"#,
+        "1.0.0",
+    );
+    check_negotiated(r#""cniVersion":"2.0.0","cniVersions":["1.0.0"]"#, "1.0.0");
+    check_negotiated(r#""cniVersion":"0.4.0","cniVersions":["2.0.0"]"#, "0.4.0");
+    check_negotiated(r#""cniVersion":"0.4.0","cniVersions":[]"#, "0.4.0");
+    check_negotiated(r#""cniVersions":[]"#, "");
+    for versions in [
+        r#""cniVersions":["2.0.0"]"#,
+        r#""cniVersions":["x"]"#,
+        r#""cniVersion":"2.0.0","cniVersions":["3.0.0"]"#,
+    ] {
+        let text = format!(r#"{{"name":"n",{versions},"plugins":[{{"type":"a"}}]}}"#);
+        assert!(NetworkConfList::parse_any(&text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_list_without_plugins_is_for_those_who_load_them_elsewhere() {
+    let text = r#"{"name":"n","cniVersion":"1.0.0"}"#;
+    assert!(
+        NetworkConfList::parse_list(text)
+            .unwrap()
+            .plugins()
+            .is_empty()
+    );
+    assert!(NetworkConfList::parse_any(text).is_err());
+    let only = r#"{"name":"n","loadOnlyInlinedPlugins":true}"#;
+    assert!(NetworkConfList::parse_list(only).is_err());
+}
+
+#[test]
+fn edited_plugins_are_in_the_text() {
+    let list =
+        conf(r#"{"name":"n","x":12345678901234567890,"plugins":[{"type":"a", "m":1e3}],"y":2}"#);
+    let mut raw = list.plugins()[0].clone().into_raw();
+    raw.set("deviceID", "0000:00:1f.6").unwrap();
+    let edited = list
+        .with_plugins(vec![PluginConf::from_raw(raw).unwrap()])
+        .unwrap();
+    let expected = r#"{"name":"n","x":12345678901234567890,"plugins":[{"type":"a","m":1e3,"deviceID":"0000:00:1f.6"}],"y":2}"#;
+    assert_eq!(edited.text(), expected);
+    assert_eq!(conf(edited.text()).plugins(), edited.plugins());
+    assert!(list.with_plugins(Vec::new()).is_err());
+}
+
+#[test]
+fn an_edited_single_plugin_keeps_its_network() {
+    let list = conf(r#"{"name":"n","cniVersion":"1.0.0","type":"a"}"#);
+    let plugin = |text: &str| PluginConf::parse(text).unwrap();
+    let edited = list
+        .with_plugins(vec![plugin(
+            r#"{"name":"n","cniVersion":"1.0.0","type":"a","mtu":9}"#,
+        )])
+        .unwrap();
+    assert_eq!(edited.kind(), ConfKind::Single);
+    assert_eq!(
+        edited.text(),
+        r#"{"name":"n","cniVersion":"1.0.0","type":"a","mtu":9}"#
+    );
+    for text in [
+        r#"{"name":"m","cniVersion":"1.0.0","type":"a"}"#,
+        r#"{"name":"n","cniVersion":"0.4.0","type":"a"}"#,
+        r#"{"cniVersion":"1.0.0","type":"a"}"#,
+    ] {
+        assert!(list.with_plugins(vec![plugin(text)]).is_err(), "{text}");
+    }
+    let one = list.plugins()[0].clone();
+    assert!(list.with_plugins(vec![one.clone(), one]).is_err());
+}
+
+#[test]
+fn a_long_value_is_cut_off_in_the_error() {
+    let text = format!(r#"{{"name":"n","type":"a","ipam":"{}"}}"#, "é".repeat(5000));
+    let message = NetworkConfList::parse_any(&text).unwrap_err().to_string();
+    assert!(message.len() < 1000, "{message}");
+}
+
+proptest! {
+    #[test]
+    fn a_configuration_is_printed_as_it_is_read(
+        name in "[a-z0-9][a-z0-9_.-]{0,10}",
+        types in prop::collection::vec("[a-z]{1,8}", 1..4),
+        number in "[1-9][0-9]{0,30}",
+        version in prop::sample::select(cni_types::version::Version::ALL.to_vec()),
+    ) {
+        let plugins: Vec<String> = types
+            .iter()
+            .map(|name| format!(r#"{{"n":{number},"type":"{name}","a":[ 1.0 ]}}"#))
+            .collect();
+        let text = format!(
+            r#"{{"cniVersion":"{version}","plugins":[{}],"name":"{name}","n":{number}}}"#,
+            plugins.join(",")
+        );
+        let list = conf(&text);
+        prop_assert_eq!(list.text(), &text);
+        prop_assert_eq!(list.raw().to_string(), text.clone());
+        let again = list.with_plugins(list.plugins().to_vec()).unwrap();
+        prop_assert_eq!(again.text(), &text);
+        let printed: Vec<String> = list.plugins().iter().map(|p| p.raw().to_string()).collect();
+        prop_assert_eq!(printed, plugins);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in r#"\{("(name|type|plugins|cniVersion|cniVersions|ipam|capabilities)":("[a-z0-9./]{0,4}"|[0-9]|\{\}|\[\]|null|true),?){0,5}\}"#) {
+        let _ = NetworkConfList::parse_any(&text);
+        let _ = NetworkConfList::parse_list(&text);
+        if let Ok(raw) = RawObject::parse(&text) {
+            let _ = PluginConf::from_raw(raw);
+        }
+    }
+}
