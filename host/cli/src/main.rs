@@ -1,2 +1,40 @@
-//! Placeholder.
-fn main() {}
+//! `cnidaria`: the operator's command line on a node. It asks the daemon over its socket, reads
+//! what is on disk when the daemon is away, and compiles policy modules. It changes nothing that the
+//! daemon keeps.
+
+mod args;
+mod attachments;
+mod daemon;
+mod output;
+mod policy;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command, PolicyCommand};
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint!("{}", output::error(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let text = match &args.command {
+        Command::Policy(PolicyCommand::List) => policy::list(args)?,
+        Command::Policy(PolicyCommand::Inspect { module }) => policy::inspect::inspect(module)?,
+        Command::Policy(PolicyCommand::Compile { module, out }) => {
+            policy::compile::compile(module, out)?;
+            String::new()
+        }
+        Command::Attachments { cni_dir } => attachments::list(args, cni_dir.as_deref())?,
+    };
+    output::print(&text)?;
+    Ok(())
+}

@@ -23,6 +23,9 @@ pub struct Policy {
     pub state: PolicyState,
     /// What a verdict does.
     pub mode: PolicyMode,
+    /// Whether STATUS fails while it is not loaded.
+    #[serde(default)]
+    pub required: bool,
     /// `sha256:…` of the module that is in force; `None` where none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -38,7 +41,7 @@ pub struct Policy {
     /// Why the newest file did not load, or the last failed call; `None` where nothing failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// Since the daemon started.
+    /// Since it was loaded.
     #[serde(default)]
     pub counts: PolicyCounts,
 }
@@ -52,7 +55,9 @@ pub enum PolicyState {
     /// The newest file did not load; the last good one stays in force.
     Stale,
     /// Nothing is loaded: ADDs that the policy would have seen fail, unless its failure policy is open.
-    Failed,
+    Broken,
+    /// Switched off by its mode.
+    Off,
     /// A state of a newer daemon.
     #[serde(other)]
     Unknown,
@@ -73,18 +78,14 @@ pub enum PolicyMode {
     Unknown,
 }
 
-/// How often what happened in a policy since the daemon started.
+/// How often what happened in a policy since it was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PolicyCounts {
     /// Calls of any hook.
-    pub calls: u64,
-    /// Edits applied (in audit mode: would have been applied).
-    pub edits: u64,
+    pub evaluations: u64,
     /// Verdicts that denied.
     pub denials: u64,
-    /// Findings reported.
-    pub findings: u64,
     /// Traps, timeouts and limits hit.
     pub failures: u64,
 }
@@ -186,13 +187,13 @@ mod tests {
     fn what_a_newer_daemon_says_is_read_as_far_as_it_is_known() {
         let list: PolicyList = serde_json::from_str(
             r#"{"generation":7,"policies":[{"name":"n","file":"/p/10-n.wasm","state":"warming",
-                "mode":"sample","counts":{"calls":2,"sleeps":1},"colour":"red"}]}"#,
+                "mode":"sample","counts":{"evaluations":2,"sleeps":1},"colour":"red"}]}"#,
         )
         .unwrap();
         let policy = &list.policies[0];
         assert_eq!(policy.state, PolicyState::Unknown);
         assert_eq!(policy.mode, PolicyMode::Unknown);
-        assert_eq!(policy.counts.calls, 2);
+        assert_eq!(policy.counts.evaluations, 2);
 
         let list: AttachmentList = serde_json::from_str(
             r#"{"attachments":[{"containerId":"c","pod":{},"network":"n","ifName":"eth0","netns":"",

@@ -1,0 +1,148 @@
+//! `cnidaria attachments`: which pods are attached to what, from the daemon or from disk.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use libcni::Cache;
+use libcni::cache::Entry;
+use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod};
+use shim_api::endpoint;
+
+use crate::args::{Args, Format};
+use crate::{daemon, output};
+
+/// Characters of a container id in the table, as other tools cut it.
+const ID_CHARS: usize = 13;
+
+/// The attachments in the daemon's ledger; if the daemon is away, those in `cni_dir`.
+pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dyn Error>> {
+    let asked = daemon::get(&args.socket_dir, endpoint::ATTACHMENTS);
+    let list = match (asked, cni_dir) {
+        (Err(error @ daemon::Error::Away { .. }), Some(cni_dir)) => {
+            eprintln!("cnidaria: {error}; reading {}", cni_dir.display());
+            from_disk(cni_dir)?
+        }
+        (asked, _) => asked?,
+    };
+    match args.output {
+        Format::Json => Ok(output::json(&list)?),
+        Format::Table if list.attachments.is_empty() => Ok("no attachments\n".to_owned()),
+        Format::Table => Ok(table(&list, SystemTime::now())),
+    }
+}
+
+/// What the result cache knows. Files that are no results are named and passed over.
+fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
+    // The cache takes a directory that is not there for an empty one; here it is a slip of the pen.
+    std::fs::metadata(cni_dir).map_err(|error| format!("{}: {error}", cni_dir.display()))?;
+    let (entries, errors) = Cache::new(cni_dir).list()?;
+    for error in errors {
+        eprint!("{}", output::error(&error));
+    }
+    let mut attachments: Vec<_> = entries.into_iter().map(attachment).collect();
+    attachments.sort_by(|a, b| key(a).cmp(&key(b)));
+    Ok(AttachmentList { attachments })
+}
+
+fn attachment(entry: Entry) -> Attachment {
+    let argument = |key| entry.args.get(key).unwrap_or_default().to_owned();
+    Attachment {
+        container_id: entry.key.container_id.to_string(),
+        pod: Pod {
+            namespace: argument("K8S_POD_NAMESPACE"),
+            name: argument("K8S_POD_NAME"),
+            uid: argument("K8S_POD_UID"),
+        },
+        network: entry.key.network.to_string(),
+        if_name: entry.key.if_name.to_string(),
+        netns: entry.netns.clone(),
+        state: AttachmentState::Attached,
+        since_unix_seconds: None,
+    }
+}
+
+/// By pod, then the default network's interface before `net1` and its like.
+fn key(attachment: &Attachment) -> (&str, &str, &str, &str) {
+    (
+        &attachment.pod.namespace,
+        &attachment.pod.name,
+        &attachment.container_id,
+        &attachment.if_name,
+    )
+}
+
+fn table(list: &AttachmentList, now: SystemTime) -> String {
+    let rows = list.attachments.iter().map(|attachment| {
+        vec![
+            or_dash(&attachment.pod.namespace),
+            or_dash(&attachment.pod.name),
+            attachment.if_name.clone(),
+            attachment.network.clone(),
+            state(&attachment.state),
+            age(attachment.since_unix_seconds, now),
+            attachment.container_id.chars().take(ID_CHARS).collect(),
+        ]
+    });
+    let columns = [
+        "NAMESPACE",
+        "POD",
+        "INTERFACE",
+        "NETWORK",
+        "STATE",
+        "AGE",
+        "CONTAINER",
+    ];
+    let notes: String = list.attachments.iter().filter_map(note).collect();
+    let table = output::table(&columns, rows);
+    if notes.is_empty() {
+        table
+    } else {
+        format!("{table}\n{notes}")
+    }
+}
+
+fn state(state: &AttachmentState) -> String {
+    match state {
+        AttachmentState::Attached => "attached".to_owned(),
+        AttachmentState::UndoPending { retries, .. } => format!("undo-pending, tried {retries}x"),
+        AttachmentState::Unknown => "?".to_owned(),
+    }
+}
+
+/// Why an attachment is not undone yet.
+fn note(attachment: &Attachment) -> Option<String> {
+    let AttachmentState::UndoPending { reason, .. } = &attachment.state else {
+        return None;
+    };
+    let pod = &attachment.pod;
+    Some(format!(
+        "{}/{} {}: {reason}\n",
+        pod.namespace, pod.name, attachment.if_name
+    ))
+}
+
+/// How long ago, in the largest unit of which there are at least two.
+fn age(since_unix_seconds: Option<u64>, now: SystemTime) -> String {
+    let Some(since) = since_unix_seconds else {
+        return "-".to_owned();
+    };
+    let age = UNIX_EPOCH
+        .checked_add(Duration::from_secs(since))
+        .and_then(|since| now.duration_since(since).ok())
+        .unwrap_or_default()
+        .as_secs();
+    let units = [("d", 24 * 60 * 60), ("h", 60 * 60), ("m", 60)];
+    units
+        .into_iter()
+        .map(|(unit, seconds)| (unit, age / seconds))
+        .find(|(_, count)| *count >= 2)
+        .map_or_else(
+            || format!("{age}s"),
+            |(unit, count)| format!("{count}{unit}"),
+        )
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
