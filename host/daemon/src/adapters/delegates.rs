@@ -1,0 +1,114 @@
+//! Executing delegates, by libcni.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cni_types::error::{CniError, code};
+use cni_types::result::CniResult;
+use libcni::chain::{Cause, Error};
+use libcni::exec::Limits;
+use libcni::{Cni, RuntimeConf};
+
+use crate::domain::entry::Entry;
+use crate::ports::{DelegateError, Delegates};
+
+/// Executes the delegates of attachments within limits.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    limits: Limits,
+}
+
+impl Executor {
+    /// Gives each execution at most `deadline`.
+    pub fn new(deadline: Duration) -> Self {
+        Self {
+            limits: Limits {
+                deadline,
+                ..Limits::default()
+            },
+        }
+    }
+
+    fn cni(&self, bin_dirs: &[PathBuf]) -> Cni {
+        Cni::new(bin_dirs).with_limits(self.limits)
+    }
+}
+
+#[async_trait]
+impl Delegates for Executor {
+    async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
+        let added = self
+            .cni(bin_dirs)
+            .add(&entry.conf, &runtime_conf(entry))
+            .await;
+        added.map_err(|error| refine(entry, &error))
+    }
+
+    async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        let cni = self.cni(bin_dirs);
+        match cni
+            .check(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
+            .await
+        {
+            // A network of before 0.4.0 cannot be checked; that is no fault of the pod's.
+            Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
+            checked => checked.map_err(|error| refine(entry, &error)),
+        }
+    }
+
+    async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        let deleted = self
+            .cni(bin_dirs)
+            .del(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
+            .await;
+        deleted.map_err(|error| refine(entry, &error))
+    }
+}
+
+fn runtime_conf(entry: &Entry) -> RuntimeConf {
+    RuntimeConf {
+        container_id: entry.container_id.clone(),
+        netns: entry.netns.clone().unwrap_or_default(),
+        if_name: entry.if_name.clone(),
+        args: entry.cni_args.clone(),
+        capability_args: entry.capability_args.clone(),
+    }
+}
+
+/// Keeps code, message and details of what a delegate answered; finds a code for the rest.
+fn refine(entry: &Entry, error: &Error) -> DelegateError {
+    let plugin = error
+        .plugin
+        .as_ref()
+        .map(|plugin| format!("{plugin}: "))
+        .unwrap_or_default();
+    let error_object = match error.answer() {
+        Some(answer) => CniError {
+            cni_version: None,
+            code: answer.code,
+            msg: format!("{plugin}{}", answer.msg),
+            details: answer.details.clone(),
+        },
+        None => {
+            let code = match &*error.source {
+                Cause::NoPlugins | Cause::NotFound(_) => code::INVALID_CONFIG,
+                Cause::Unsupported { .. } | Cause::Incompatible { .. } => {
+                    code::INCOMPATIBLE_VERSION
+                }
+                Cause::Exec(_) => code::IO_FAILURE,
+                Cause::Result(_) | Cause::Version(_) => code::DECODING_FAILURE,
+                Cause::PrevResult(_) | Cause::Request(_) => code::INTERNAL,
+            };
+            CniError::new(
+                code,
+                format!("{plugin}{}", crate::report::chain(&*error.source)),
+            )
+        }
+    };
+    DelegateError {
+        network: entry.network.clone(),
+        error: error_object,
+        executed: error.executed,
+    }
+}

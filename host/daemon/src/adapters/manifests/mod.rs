@@ -1,0 +1,178 @@
+//! The cluster of a node that has none: a directory of Pod and NAD manifests, watched.
+
+mod object;
+mod store;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::domain::nad::Nad;
+use crate::domain::pod::{Pod, PodRef};
+use crate::ports::{Cluster, ClusterError, Event, EventKind};
+use store::Store;
+
+/// A directory of manifests. network-status goes to a second directory, a file a pod.
+#[derive(Debug)]
+pub struct Manifests {
+    store: Arc<Store>,
+    status_dir: PathBuf,
+}
+
+impl Manifests {
+    /// Reads the directory and watches it from then on. Called once at start, on a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClusterError::Unavailable`] when the directory cannot be read or watched. A file that is
+    /// malformed is logged and left out.
+    pub fn open(dir: &Path, status_dir: Option<&Path>) -> Result<Self, ClusterError> {
+        let store = Store::open(dir)
+            .map_err(|error| ClusterError::Unavailable(format!("{}: {error}", dir.display())))?;
+        let status_dir = status_dir.map_or_else(|| beside(dir), Path::to_owned);
+        Ok(Self { store, status_dir })
+    }
+}
+
+/// `<dir>.status`, beside the manifests so that it is not watched.
+fn beside(dir: &Path) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_owned();
+    name.push(".status");
+    dir.with_file_name(name)
+}
+
+#[async_trait]
+impl Cluster for Manifests {
+    async fn pod(&self, wanted: &PodRef, patience: Duration) -> Result<Pod, ClusterError> {
+        self.store
+            .find(patience, |objects| {
+                objects.pod(&wanted.namespace, &wanted.name)
+            })
+            .await
+            .ok_or_else(|| ClusterError::PodNotFound(wanted.clone()))
+    }
+
+    async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError> {
+        self.store
+            .find(Duration::ZERO, |objects| objects.nad(namespace, name))
+            .await
+            .ok_or_else(|| ClusterError::NadNotFound {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
+    }
+
+    async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
+        let failed = |reason: String| ClusterError::NotWritten {
+            pod: pod.clone(),
+            reason,
+        };
+        let status = RawValue::from_string(status.to_owned()).map_err(|e| failed(e.to_string()))?;
+        let file = StatusFile {
+            uid: &pod.uid,
+            network_status: &status,
+        };
+        let text = serde_json::to_vec_pretty(&file).map_err(|e| failed(e.to_string()))?;
+        let dir = self.status_dir.join(&pod.namespace);
+        let path = dir.join(format!("{}.json", pod.name));
+        let temporary = dir.join(format!(".{}.new", pod.name));
+        std::fs::create_dir_all(&dir)
+            .and_then(|()| std::fs::write(&temporary, text))
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .map_err(|error| failed(format!("{}: {error}", path.display())))
+    }
+
+    fn event(&self, pod: &PodRef, event: Event) {
+        match event.kind {
+            EventKind::Normal => tracing::info!(%pod, reason = event.reason, "{}", event.message),
+            EventKind::Warning => tracing::warn!(%pod, reason = event.reason, "{}", event.message),
+        }
+    }
+
+    fn ready(&self) -> Result<(), ClusterError> {
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct StatusFile<'a> {
+    uid: &'a str,
+    network_status: &'a RawValue,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str = "kind: Pod\nmetadata: {name: a, namespace: default, uid: u1, annotations: {k8s.v1.cni.cncf.io/networks: x}}\n";
+    const NAD: &str = r#"{"apiVersion":"v1","kind":"List","items":[{"kind":"NetworkAttachmentDefinition",
+        "metadata":{"name":"x","namespace":"default"},"spec":{"config":"{\"type\":\"bridge\"}"}}]}"#;
+
+    fn pod_ref() -> PodRef {
+        PodRef {
+            namespace: "default".into(),
+            name: "a".into(),
+            uid: "u1".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn pods_and_nads_are_read_from_yaml_and_json() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("pod.yaml"), POD).unwrap();
+        std::fs::write(dir.path().join("nads.json"), NAD).unwrap();
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        let pod = manifests.pod(&pod_ref(), Duration::ZERO).await.unwrap();
+        assert_eq!(pod.uid, "u1");
+        assert_eq!(pod.networks_annotation(), Some("x"));
+        let nad = manifests.nad("default", "x").await.unwrap();
+        assert_eq!(nad.config.as_deref(), Some(r#"{"type":"bridge"}"#));
+        assert!(matches!(
+            manifests.nad("default", "y").await,
+            Err(ClusterError::NadNotFound { .. })
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_appears_while_a_request_waits_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        let path = dir.path().join("pod.yaml");
+        let wanted = pod_ref();
+        let (found, ()) = tokio::join!(manifests.pod(&wanted, Duration::from_secs(60)), async {
+            tokio::task::yield_now().await;
+            std::fs::write(path, POD).unwrap();
+        });
+        assert_eq!(found.unwrap().name, "a");
+    }
+
+    #[tokio::test]
+    async fn a_malformed_file_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("pod.yaml"), POD).unwrap();
+        std::fs::write(dir.path().join("wrong.yaml"), "kind: [").unwrap();
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        assert!(manifests.pod(&pod_ref(), Duration::ZERO).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn network_status_is_a_file_of_the_pod() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = dir.path().join("status");
+        let manifests = Manifests::open(dir.path(), Some(&status)).unwrap();
+        manifests
+            .set_network_status(&pod_ref(), r#"[{"name":"x"}]"#)
+            .await
+            .unwrap();
+        let text = std::fs::read_to_string(status.join("default/a.json")).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"uid": "u1", "network-status": [{"name": "x"}]})
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! One manifest file: which pods and network attachment definitions are in it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::domain::nad::Nad;
+use crate::domain::pod::Pod;
+
+/// A larger manifest is not read.
+const MAX_BYTES: u64 = 8 << 20;
+
+/// The objects of one file, or of all files.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Objects {
+    pods: BTreeMap<(String, String), Pod>,
+    nads: BTreeMap<(String, String), Nad>,
+}
+
+impl Objects {
+    pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<Pod> {
+        self.pods
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned()
+    }
+
+    pub(super) fn nad(&self, namespace: &str, name: &str) -> Option<Nad> {
+        self.nads
+            .get(&(namespace.to_owned(), name.to_owned()))
+            .cloned()
+    }
+
+    /// Adds the objects of another file; those of the later file win.
+    pub(super) fn merge(&mut self, other: &Objects) {
+        self.pods.extend(other.pods.clone());
+        self.nads.extend(other.nads.clone());
+    }
+
+    fn add(&mut self, manifest: Manifest) {
+        if let Some(items) = manifest.items {
+            items.into_iter().for_each(|item| self.add(item));
+            return;
+        }
+        let metadata = manifest.metadata;
+        let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
+        let key = (namespace.clone(), metadata.name.clone());
+        match manifest.kind.as_str() {
+            "Pod" => {
+                let pod = Pod {
+                    namespace,
+                    name: metadata.name,
+                    uid: metadata.uid.unwrap_or_default(),
+                    labels: metadata.labels.unwrap_or_default(),
+                    annotations: metadata.annotations.unwrap_or_default(),
+                };
+                self.pods.insert(key, pod);
+            }
+            "NetworkAttachmentDefinition" => {
+                let nad = Nad {
+                    namespace,
+                    name: metadata.name,
+                    config: manifest
+                        .spec
+                        .and_then(|spec| spec.config)
+                        .filter(|text| !text.is_empty()),
+                    annotations: metadata.annotations.unwrap_or_default(),
+                };
+                self.nads.insert(key, nad);
+            }
+            // Other kinds are nobody's business here.
+            _ => {}
+        }
+    }
+}
+
+/// Only what is needed; a manifest's other members are passed over.
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Option<Spec>,
+    #[serde(default)]
+    items: Option<Vec<Manifest>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+    namespace: Option<String>,
+    uid: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    config: Option<String>,
+}
+
+/// Whether a file is a manifest by its name.
+pub(super) fn is_manifest(path: &Path) -> bool {
+    let hidden = path
+        .file_name()
+        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let known = path
+        .extension()
+        .is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+    known && !hidden
+}
+
+/// Reads one file.
+///
+/// # Errors
+/// The reason, in words, without the file's name.
+pub(super) fn read(path: &Path) -> Result<Objects, String> {
+    let size = std::fs::metadata(path)
+        .map_err(|error| error.to_string())?
+        .len();
+    if size > MAX_BYTES {
+        return Err(format!(
+            "{size} bytes are more than the {MAX_BYTES} that are read"
+        ));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let mut objects = Objects::default();
+    if path.extension().is_some_and(|e| e == "json") {
+        objects.add(serde_json::from_str(&text).map_err(|error| error.to_string())?);
+    } else {
+        let documents: Vec<Manifest> =
+            serde_saphyr::from_multiple(&text).map_err(|error| error.to_string())?;
+        documents
+            .into_iter()
+            .for_each(|document| objects.add(document));
+    }
+    Ok(objects)
+}

@@ -1,0 +1,105 @@
+//! The directory in memory, kept in step by inotify. Nothing polls.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use inotify::{Inotify, WatchMask};
+use tokio::sync::watch;
+
+use super::object::{self, Objects};
+
+#[derive(Debug)]
+pub(super) struct Store {
+    dir: PathBuf,
+    /// What each file said when it could last be read.
+    files: Mutex<BTreeMap<PathBuf, Arc<Objects>>>,
+    all: watch::Sender<Arc<Objects>>,
+}
+
+impl Store {
+    pub(super) fn open(dir: &Path) -> io::Result<Arc<Self>> {
+        let inotify = Inotify::init()?;
+        inotify.watches().add(
+            dir,
+            WatchMask::CLOSE_WRITE
+                | WatchMask::MOVED_TO
+                | WatchMask::MOVED_FROM
+                | WatchMask::DELETE,
+        )?;
+        let store = Arc::new(Self {
+            dir: dir.to_owned(),
+            files: Mutex::default(),
+            all: watch::Sender::new(Arc::default()),
+        });
+        store.reload()?;
+        let events = inotify.into_event_stream(vec![0; 4096])?;
+        let watching = Arc::downgrade(&store);
+        tokio::spawn(async move {
+            let mut events = std::pin::pin!(events);
+            while events.next().await.is_some() {
+                let Some(store) = watching.upgrade() else {
+                    return;
+                };
+                if let Err(error) = store.reload() {
+                    tracing::error!(dir = %store.dir.display(), %error, "cannot read the manifests");
+                }
+            }
+        });
+        Ok(store)
+    }
+
+    /// What `select` finds, now or within `patience`.
+    pub(super) async fn find<T>(
+        &self,
+        patience: Duration,
+        select: impl Fn(&Objects) -> Option<T>,
+    ) -> Option<T> {
+        let mut changes = self.all.subscribe();
+        if let Some(found) = select(&changes.borrow_and_update()) {
+            return Some(found);
+        }
+        // A file that was written a moment ago: its event may not have been read yet.
+        self.reload().ok()?;
+        let search = async {
+            loop {
+                if let Some(found) = select(&changes.borrow_and_update()) {
+                    return Some(found);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(patience, search)
+            .await
+            .unwrap_or_default()
+    }
+
+    fn reload(&self) -> io::Result<()> {
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(&self.dir)?
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        paths.retain(|path| object::is_manifest(path));
+        paths.sort();
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.retain(|path, _| paths.contains(path));
+        for path in paths {
+            match object::read(&path) {
+                Ok(objects) => {
+                    files.insert(path, Arc::new(objects));
+                }
+                // What the file said before stays in force: half an edit takes no pod's networks.
+                Err(reason) => {
+                    tracing::error!(file = %path.display(), reason, "malformed manifest")
+                }
+            }
+        }
+        let mut all = Objects::default();
+        files.values().for_each(|objects| all.merge(objects));
+        self.all.send_replace(Arc::new(all));
+        Ok(())
+    }
+}

@@ -1,0 +1,6 @@
+//! The world: each adapter implements one port and knows no other adapter.
+
+pub mod delegates;
+pub mod ledger;
+pub mod manifests;
+pub mod policies;

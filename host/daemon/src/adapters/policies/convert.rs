@@ -1,0 +1,211 @@
+//! Between the daemon's types and the engine's. What a policy cannot see is carried over from the
+//! original, so that a round trip loses nothing.
+
+use cni_types::args::{Command, IfName};
+use cni_types::conf::NetworkConfList;
+use cni_types::json::{Document, Limits, RawObject};
+use policy_engine as engine;
+
+use crate::domain::attachment::Attachment;
+use crate::domain::entry::Entry;
+use crate::domain::pod::PodRef;
+use crate::domain::runtime_config::{Bandwidth, PortMapping, RuntimeConfig};
+use crate::domain::selection::Selection;
+
+/// The protocol of a port mapping that names none (CNI conventions, portMappings).
+const DEFAULT_PROTOCOL: &str = "tcp";
+
+pub(super) fn command(command: Command) -> engine::Command {
+    match command {
+        Command::Add => engine::Command::Add,
+        Command::Del => engine::Command::Del,
+        Command::Check => engine::Command::Check,
+        Command::Gc => engine::Command::Gc,
+        Command::Status | Command::Version => engine::Command::Status,
+    }
+}
+
+pub(super) fn pod_ref(pod: &PodRef) -> engine::PodRef {
+    engine::PodRef {
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+    }
+}
+
+pub(super) fn selection(selection: &Selection) -> Result<engine::Selection, String> {
+    Ok(engine::Selection {
+        namespace: selection.namespace.clone(),
+        name: selection.name.clone(),
+        if_name: selection.interface.as_ref().map(IfName::to_string),
+        ips: selection.ips.clone(),
+        mac: selection.mac.clone(),
+        infiniband_guid: selection.infiniband_guid.clone(),
+        bandwidth: selection.bandwidth.as_ref().map(bandwidth),
+        port_mappings: selection.port_mappings.iter().map(port_mapping).collect(),
+        default_route: selection
+            .default_route
+            .iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect(),
+        cni_args: selection.cni_args.as_ref().map(document).transpose()?,
+    })
+}
+
+/// A selection as the policies leave it. `origin` is what the pod asked for, where it did.
+pub(super) fn chosen(
+    origin: Option<&Selection>,
+    chosen: engine::Selection,
+) -> Result<Selection, String> {
+    let gateways: Vec<_> = chosen
+        .default_route
+        .iter()
+        .map(|gateway| {
+            gateway
+                .parse()
+                .map_err(|error| format!("default-route {gateway}: {error}"))
+        })
+        .collect::<Result<_, _>>()?;
+    let keeps_routes = origin.is_some_and(|origin| origin.default_route.is_some());
+    Ok(Selection {
+        namespace: chosen.namespace,
+        name: chosen.name,
+        interface: chosen.if_name.map(if_name).transpose()?,
+        ips: chosen.ips,
+        mac: chosen.mac,
+        infiniband_guid: chosen.infiniband_guid,
+        port_mappings: port_mappings(
+            origin.map_or(&[], |o| &o.port_mappings),
+            chosen.port_mappings,
+        ),
+        bandwidth: chosen.bandwidth.map(own_bandwidth),
+        device_id: origin.and_then(|origin| origin.device_id.clone()),
+        cni_args: chosen.cni_args.as_ref().map(object).transpose()?,
+        // An empty list means something else than none.
+        default_route: (keeps_routes || !gateways.is_empty()).then_some(gateways),
+        ipam_claim_reference: origin.and_then(|origin| origin.ipam_claim_reference.clone()),
+    })
+}
+
+pub(super) fn attachment(attachment: &Attachment) -> Result<engine::Attachment, String> {
+    let request = &attachment.request;
+    Ok(engine::Attachment {
+        network: attachment.network.clone(),
+        if_name: attachment.if_name.to_string(),
+        is_default: attachment.is_default,
+        conf: conf(&attachment.conf)?,
+        ips: request.ips.clone(),
+        mac: request.mac.clone(),
+        bandwidth: request.bandwidth.as_ref().map(bandwidth),
+        port_mappings: request.port_mappings.iter().map(port_mapping).collect(),
+        infiniband_guid: request.infiniband_guid.clone(),
+        cni_args: None,
+    })
+}
+
+/// An attachment as the policies leave it.
+pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<Attachment, String> {
+    let conf = NetworkConfList::parse_any(edited.conf.to_string())
+        .map_err(|error| crate::report::chain(&error))?;
+    let conf = match edited.cni_args {
+        Some(args) => crate::stages::network_lookup::with_cni_args(&conf, &object(&args)?)
+            .map_err(|error| crate::report::chain(&error))?,
+        // The bytes of a conf that nobody edited stay those of its author.
+        None if conf.raw() == origin.conf.raw() => origin.conf,
+        None => conf,
+    };
+    Ok(Attachment {
+        if_name: if_name(edited.if_name)?,
+        conf,
+        request: RuntimeConfig {
+            port_mappings: port_mappings(&origin.request.port_mappings, edited.port_mappings),
+            bandwidth: edited.bandwidth.map(own_bandwidth),
+            ips: edited.ips,
+            mac: edited.mac,
+            infiniband_guid: edited.infiniband_guid,
+            ..origin.request
+        },
+        ..origin
+    })
+}
+
+/// A recorded attachment: what its delegates were given.
+pub(super) fn entry(entry: &Entry) -> Result<engine::Attachment, String> {
+    let request: RuntimeConfig =
+        serde_json::from_str(&entry.capability_args.to_string()).unwrap_or_default();
+    Ok(engine::Attachment {
+        network: entry.network.clone(),
+        if_name: entry.if_name.to_string(),
+        is_default: entry.is_default,
+        conf: conf(&entry.conf)?,
+        ips: request.ips,
+        mac: request.mac,
+        bandwidth: request.bandwidth.as_ref().map(bandwidth),
+        port_mappings: request.port_mappings.iter().map(port_mapping).collect(),
+        infiniband_guid: request.infiniband_guid,
+        cni_args: None,
+    })
+}
+
+fn if_name(name: String) -> Result<IfName, String> {
+    IfName::new(name).map_err(|error| error.to_string())
+}
+
+fn conf(conf: &NetworkConfList) -> Result<Document, String> {
+    document(conf.raw())
+}
+
+fn document(object: &RawObject) -> Result<Document, String> {
+    Document::parse(&object.to_string(), Limits::default()).map_err(|error| error.to_string())
+}
+
+fn object(document: &Document) -> Result<RawObject, String> {
+    document.to_object().map_err(|error| error.to_string())
+}
+
+fn bandwidth(bandwidth: &Bandwidth) -> engine::Bandwidth {
+    engine::Bandwidth {
+        ingress_rate: bandwidth.ingress_rate,
+        ingress_burst: bandwidth.ingress_burst,
+        egress_rate: bandwidth.egress_rate,
+        egress_burst: bandwidth.egress_burst,
+    }
+}
+
+fn own_bandwidth(bandwidth: engine::Bandwidth) -> Bandwidth {
+    Bandwidth {
+        ingress_rate: bandwidth.ingress_rate,
+        ingress_burst: bandwidth.ingress_burst,
+        egress_rate: bandwidth.egress_rate,
+        egress_burst: bandwidth.egress_burst,
+    }
+}
+
+fn port_mapping(mapping: &PortMapping) -> engine::PortMapping {
+    engine::PortMapping {
+        host_port: mapping.host_port,
+        container_port: mapping.container_port,
+        protocol: mapping
+            .protocol
+            .clone()
+            .unwrap_or_else(|| DEFAULT_PROTOCOL.to_owned()),
+        host_ip: mapping.host_ip.clone(),
+    }
+}
+
+/// The mappings of the policies; those that nobody edited keep a protocol that was not named.
+fn port_mappings(origin: &[PortMapping], edited: Vec<engine::PortMapping>) -> Vec<PortMapping> {
+    if edited.len() == origin.len() && origin.iter().map(port_mapping).eq(edited.iter().cloned()) {
+        return origin.to_vec();
+    }
+    edited
+        .into_iter()
+        .map(|mapping| PortMapping {
+            host_port: mapping.host_port,
+            container_port: mapping.container_port,
+            protocol: Some(mapping.protocol),
+            host_ip: mapping.host_ip,
+        })
+        .collect()
+}

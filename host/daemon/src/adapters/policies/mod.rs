@@ -1,0 +1,164 @@
+//! The policies, by the policy engine: conversion there and back, and what is reported on the way.
+
+mod convert;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cni_types::args::Command;
+use cni_types::result::CniResult;
+use policy_engine::{Denied, PolicyHost, Report, RequestFacts, Session, Severity};
+
+use crate::domain::attachment::Attachment;
+use crate::domain::entry::Entry;
+use crate::domain::pod::{Pod, PodRef};
+use crate::domain::sandbox::Sandbox;
+use crate::domain::selection::Selection;
+use crate::ports::{Denial, Policies, PolicySession};
+
+/// The policies of this node.
+#[derive(Debug)]
+pub struct Engine {
+    host: Arc<PolicyHost>,
+    node_name: String,
+}
+
+impl Engine {
+    /// Serves the policies that `host` holds.
+    pub fn new(host: Arc<PolicyHost>, node_name: String) -> Self {
+        Self { host, node_name }
+    }
+}
+
+impl Policies for Engine {
+    fn begin(
+        &self,
+        command: Command,
+        sandbox: &Sandbox,
+        pod: Option<&Pod>,
+    ) -> Box<dyn PolicySession> {
+        let facts = RequestFacts {
+            command: convert::command(command),
+            container_id: sandbox.container_id.to_string(),
+            pod: Some(convert::pod_ref(&sandbox.pod)),
+            labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
+            annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
+            namespace_labels: None,
+            node_name: self.node_name.clone(),
+        };
+        Box::new(Request {
+            session: self.host.current().begin(facts),
+            pod: sandbox.pod.clone(),
+        })
+    }
+}
+
+struct Request {
+    session: Session,
+    pod: PodRef,
+}
+
+impl Request {
+    /// Edits are logged by the engine; findings are for the pod's owner.
+    fn report(&self, report: &Report) {
+        for finding in &report.findings {
+            let (policy, code, message) = (&finding.policy, &finding.code, &finding.message);
+            match finding.severity {
+                Severity::Info => tracing::info!(pod = %self.pod, policy, code, message, "finding"),
+                Severity::Warning => {
+                    tracing::warn!(pod = %self.pod, policy, code, message, "finding")
+                }
+            }
+        }
+    }
+
+    fn denial(&self, denied: Denied) -> Denial {
+        self.report(&Report {
+            findings: denied.findings,
+            ..Report::default()
+        });
+        Denial {
+            policy: denied.policy,
+            hook: denied.hook.as_str(),
+            code: denied.code,
+            message: denied.message,
+            details: denied.details,
+        }
+    }
+
+    /// Something that cannot be told to the policies, or read back from them. Fails closed.
+    fn unreadable(hook: &'static str, reason: String) -> Denial {
+        Denial {
+            policy: String::new(),
+            hook,
+            code: cni_types::error::code::INTERNAL,
+            message: "this cannot be exchanged with the policies".to_owned(),
+            details: Some(reason),
+        }
+    }
+}
+
+#[async_trait]
+impl PolicySession for Request {
+    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
+        let offered = selections
+            .iter()
+            .map(convert::selection)
+            .collect::<Result<_, _>>()
+            .map_err(|reason| Self::unreadable("select", reason))?;
+        let selected = self
+            .session
+            .select(offered)
+            .await
+            .map_err(|denied| self.denial(denied))?;
+        self.report(&selected.report);
+        selected
+            .selections
+            .into_iter()
+            .map(|chosen| {
+                let origin = chosen.origin.and_then(|index| selections.get(index));
+                convert::chosen(origin, chosen.selection)
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|reason| Self::unreadable("select", reason))
+    }
+
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
+        let offered = convert::attachment(&attachment)
+            .map_err(|reason| Self::unreadable("before-add", reason))?;
+        let (edited, report) = self
+            .session
+            .before_add(offered)
+            .await
+            .map_err(|denied| self.denial(denied))?;
+        self.report(&report);
+        convert::edited(attachment, edited).map_err(|reason| Self::unreadable("before-add", reason))
+    }
+
+    async fn after_add(
+        &mut self,
+        attachment: &Attachment,
+        result: CniResult,
+    ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
+        let offered = convert::attachment(attachment)
+            .map_err(|reason| Self::unreadable("after-add", reason))?;
+        let (outcome, report) = self
+            .session
+            .after_add(&offered, result)
+            .await
+            .map_err(|denied| self.denial(denied))?;
+        self.report(&report);
+        Ok((outcome.result, outcome.tags))
+    }
+
+    async fn del(&mut self, entry: &Entry) {
+        match convert::entry(entry) {
+            Ok(offered) => {
+                let report = self.session.del(&offered).await;
+                self.report(&report);
+            }
+            Err(reason) => tracing::error!(pod = %self.pod, reason, "not shown to policies"),
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The daemon as a whole: parse the configuration, build the adapters, bind the socket, serve until
+//! told to stop. Nothing is opened before the configuration is known to be good.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hyper::StatusCode;
+use policy_engine::{PolicyHost, PolicyInfo, State};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::adapters::delegates::Executor;
+use crate::adapters::ledger::Files;
+use crate::adapters::manifests::Manifests;
+use crate::adapters::policies::Engine;
+use crate::config::daemon::{DaemonConfig, PolicyConfig};
+use crate::pipeline::Pipeline;
+use crate::ports::ClusterError;
+use crate::response;
+use crate::server::{self, Handler, Socket};
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing tells of pods and networks.
+    #[error("cnidaria.manifests: a directory of manifests is needed where there is no cluster")]
+    NoCluster,
+    /// The cluster cannot be used.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] server::Error),
+    /// The kernel gives no signals.
+    #[error("cannot handle signals")]
+    Signal(#[source] std::io::Error),
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`Error`] when it cannot begin. Afterwards nothing stops it but a signal.
+pub async fn run(config: DaemonConfig) -> Result<(), Error> {
+    let (stop, stopping) = watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let app = Arc::new(App::build(&config).await?);
+    let (socket, listener) = Socket::bind(&config.socket_dir)?;
+    tracing::info!(socket_dir = %config.socket_dir.display(), "serving");
+    let patience = config.own.timeouts.shutdown();
+    let handler: Arc<dyn Handler> = Arc::clone(&app) as Arc<dyn Handler>;
+    let serving = tokio::spawn(server::run(
+        listener,
+        handler,
+        config.connection_limit,
+        stopping,
+        patience,
+    ));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("shutting down");
+    app.pipeline.drain();
+    // Nobody new finds the socket; what is connected is answered.
+    drop(socket);
+    stop.send_replace(true);
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the server ended by itself");
+    }
+    Ok(())
+}
+
+/// What answers requests.
+struct App {
+    pipeline: Pipeline,
+    policies: Arc<PolicyHost>,
+    cni_dir: PathBuf,
+}
+
+impl App {
+    async fn build(config: &DaemonConfig) -> Result<Self, Error> {
+        let own = &config.own;
+        let dir = own.manifests.as_deref().ok_or(Error::NoCluster)?;
+        let cluster = Manifests::open(dir, own.status_dir.as_deref())?;
+        let policies = Arc::new(match &own.policies {
+            Some(policies) => PolicyHost::load(policy_config(policies)).await,
+            None => PolicyHost::empty(),
+        });
+        let engine = Engine::new(
+            Arc::clone(&policies),
+            own.node_name.clone().unwrap_or_default(),
+        );
+        let pipeline = Pipeline::new(
+            Arc::new(cluster),
+            Arc::new(Executor::new(own.timeouts.delegate())),
+            Arc::new(Files::default()),
+            Arc::new(engine),
+            own.timeouts.clone(),
+            config.overrides.clone(),
+        );
+        Ok(Self {
+            pipeline,
+            policies,
+            cni_dir: config.cni_dir.clone(),
+        })
+    }
+}
+
+fn policy_config(config: &PolicyConfig) -> policy_engine::Config {
+    let compiler = config.compiler.clone().unwrap_or_else(beside_this_binary);
+    let mut engine = policy_engine::Config::new(&config.modules, &config.cache, compiler);
+    engine.config_dir.clone_from(&config.configs);
+    engine
+        .exempt_namespaces
+        .clone_from(&config.exempt_namespaces);
+    engine.bypass_file.clone_from(&config.bypass_file);
+    engine
+}
+
+/// The command line that was installed with this daemon.
+fn beside_this_binary() -> PathBuf {
+    std::env::current_exe()
+        .unwrap_or_default()
+        .with_file_name("cnidaria")
+}
+
+#[async_trait]
+impl Handler for App {
+    async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
+        let answer = self.pipeline.handle(&body).await;
+        if let Err(error) = &answer {
+            tracing::error!(error = crate::report::chain(error), "request failed");
+        }
+        response::respond(answer)
+    }
+
+    fn ready(&self) -> bool {
+        !self.pipeline.is_draining()
+    }
+
+    fn policies(&self) -> Vec<u8> {
+        let policies = self
+            .policies
+            .current()
+            .policies()
+            .into_iter()
+            .map(shown)
+            .collect();
+        serde_json::to_vec(&shim_api::admin::PolicyList { policies }).unwrap_or_default()
+    }
+
+    async fn attachments(&self) -> (StatusCode, Vec<u8>) {
+        let entries = match self.pipeline.entries(&self.cni_dir).await {
+            Ok(entries) => entries,
+            Err(error) => return response::respond(Err(error.into())),
+        };
+        let attachments = entries
+            .into_iter()
+            .map(|entry| shim_api::admin::Attachment {
+                container_id: entry.container_id.to_string(),
+                pod: shim_api::admin::Pod {
+                    namespace: entry.pod.namespace,
+                    name: entry.pod.name,
+                    uid: entry.pod.uid,
+                },
+                network: entry.network,
+                if_name: entry.if_name.to_string(),
+                netns: entry.netns.unwrap_or_default(),
+                state: shim_api::admin::AttachmentState::Attached,
+                since_unix_seconds: None,
+            })
+            .collect();
+        let list = shim_api::admin::AttachmentList { attachments };
+        (
+            StatusCode::OK,
+            serde_json::to_vec(&list).unwrap_or_default(),
+        )
+    }
+}
+
+fn shown(policy: PolicyInfo) -> shim_api::admin::Policy {
+    use shim_api::admin;
+    admin::Policy {
+        name: policy.name,
+        file: policy.file.display().to_string(),
+        state: match policy.state {
+            State::Loaded => admin::PolicyState::Loaded,
+            State::Stale => admin::PolicyState::Stale,
+            State::Broken => admin::PolicyState::Broken,
+            State::Off => admin::PolicyState::Off,
+        },
+        mode: match policy.mode {
+            policy_engine::Mode::Enforce => admin::PolicyMode::Enforce,
+            policy_engine::Mode::Audit => admin::PolicyMode::Audit,
+            policy_engine::Mode::Off => admin::PolicyMode::Off,
+        },
+        digest: policy.digest,
+        hooks: policy.hooks.iter().map(ToString::to_string).collect(),
+        grants_asked: policy.asked,
+        grants_given: policy.granted,
+        last_error: policy.last_error,
+        counts: admin::PolicyCounts {
+            evaluations: policy.evaluations,
+            denials: policy.denials,
+            failures: policy.failures,
+        },
+        required: policy.required,
+    }
+}

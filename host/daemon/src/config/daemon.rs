@@ -1,0 +1,285 @@
+//! The daemon's configuration file: Multus' `daemon-config.json` as it is, with the project's own
+//! settings under the one key `cnidaria`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cni_types::json::RawObject;
+use serde::Deserialize;
+
+use super::value;
+
+/// Where Multus' thick plugin looks for its configuration.
+pub const DEFAULT_PATH: &str = "/etc/cni/net.d/multus.d/daemon-config.json";
+const OWN_KEY: &str = "cnidaria";
+
+/// Why the configuration cannot be used. The daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not a JSON object.
+    #[error("not a JSON object")]
+    Json(#[source] cni_types::json::Error),
+    /// One of Multus' keys.
+    #[error(transparent)]
+    Value(#[from] value::Error),
+    /// One of our own keys.
+    #[error("{OWN_KEY}")]
+    Own(#[source] serde_json::Error),
+    /// No cluster to ask.
+    #[error("{OWN_KEY}.manifests: a directory of manifests is needed where there is no cluster")]
+    NoCluster,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// Only what stops the daemon.
+    Panic,
+    /// Requests that failed.
+    Error,
+    /// What somebody should look at: the default.
+    #[default]
+    Warning,
+    /// Every request.
+    Verbose,
+    /// Everything.
+    Debug,
+}
+
+/// What the daemon was started with.
+#[derive(Debug, Clone)]
+pub struct DaemonConfig {
+    /// Directory of the socket. Made with mode 0700.
+    pub socket_dir: PathBuf,
+    /// How much is logged.
+    pub log_level: LogLevel,
+    /// How many connections are served at once.
+    pub connection_limit: Option<usize>,
+    /// The ledger's directory where the CNI conf names none.
+    pub cni_dir: PathBuf,
+    /// Keys of the file that override those of each CNI conf, as Multus does it.
+    pub overrides: RawObject,
+    /// Our own settings.
+    pub own: OwnConfig,
+}
+
+/// The settings under the key `cnidaria`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct OwnConfig {
+    /// Directory of Pod and NAD manifests, instead of a cluster.
+    pub manifests: Option<PathBuf>,
+    /// Where network-status goes without a cluster; `<manifests>.status` where absent.
+    pub status_dir: Option<PathBuf>,
+    /// The name of this node.
+    pub node_name: Option<String>,
+    /// The policies; none where absent.
+    pub policies: Option<PolicyConfig>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where policies are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// Directory of modules and of configurations beside them.
+    pub modules: PathBuf,
+    /// Second directory of configurations.
+    #[serde(default)]
+    pub configs: Option<PathBuf>,
+    /// Directory of compiled artefacts.
+    #[serde(default = "default_policy_cache")]
+    pub cache: PathBuf,
+    /// The `cnidaria` binary; the one beside the daemon's where absent.
+    #[serde(default)]
+    pub compiler: Option<PathBuf>,
+    /// Namespaces whose pods no policy sees.
+    #[serde(default)]
+    pub exempt_namespaces: Vec<String>,
+    /// While this file exists, no policy runs.
+    #[serde(default)]
+    pub bypass_file: Option<PathBuf>,
+}
+
+fn default_policy_cache() -> PathBuf {
+    PathBuf::from("/var/lib/cnidaria/policies")
+}
+
+/// Deadlines, in milliseconds in the file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Timeouts {
+    request_ms: u64,
+    delegate_ms: u64,
+    pod_ms: u64,
+    shutdown_ms: u64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        // The kubelet gives a sandbox four minutes, containerd's CNI plugin none of its own.
+        Self {
+            request_ms: 220_000,
+            delegate_ms: 90_000,
+            pod_ms: 2_500,
+            shutdown_ms: 10_000,
+        }
+    }
+}
+
+impl Timeouts {
+    /// The whole of one request. What it began is undone beyond that.
+    pub fn request(&self) -> Duration {
+        Duration::from_millis(self.request_ms)
+    }
+
+    /// One execution of a delegate.
+    pub fn delegate(&self) -> Duration {
+        Duration::from_millis(self.delegate_ms)
+    }
+
+    /// How long an ADD waits for its pod to appear.
+    pub fn pod(&self) -> Duration {
+        Duration::from_millis(self.pod_ms)
+    }
+
+    /// How long running requests may take after SIGTERM.
+    pub fn shutdown(&self) -> Duration {
+        Duration::from_millis(self.shutdown_ms)
+    }
+}
+
+impl DaemonConfig {
+    /// Reads and checks the file. Called once, before anything is opened or bound.
+    ///
+    /// # Errors
+    /// [`Error`] names the key and the value.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text)
+    }
+
+    /// Checks the text of the file.
+    ///
+    /// # Errors
+    /// [`Error`] names the key and the value.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        let mut overrides = RawObject::parse(text).map_err(Error::Json)?;
+        let own = match overrides.remove(OWN_KEY) {
+            Some(raw) => serde_json::from_str(raw.get()).map_err(Error::Own)?,
+            None => OwnConfig::default(),
+        };
+        let path = |key: &str, default: &str| -> Result<PathBuf, value::Error> {
+            Ok(value::optional(&overrides, key, "a path")?
+                .unwrap_or_else(|| PathBuf::from(default)))
+        };
+        Ok(Self {
+            socket_dir: path("socketDir", shim_api::endpoint::DEFAULT_SOCKET_DIR)?,
+            cni_dir: path("cniDir", super::net_conf::DEFAULT_CNI_DIR)?,
+            log_level: parse_log_level(&overrides)?,
+            connection_limit: value::optional(
+                &overrides,
+                "connectionLimit",
+                "a number of connections",
+            )?
+            .filter(|limit| *limit > 0),
+            overrides,
+            own,
+        })
+    }
+}
+
+fn parse_log_level(object: &RawObject) -> Result<LogLevel, value::Error> {
+    let Some(level) = value::optional::<String>(object, "logLevel", "a log level")? else {
+        return Ok(LogLevel::default());
+    };
+    match level.to_ascii_lowercase().as_str() {
+        "panic" => Ok(LogLevel::Panic),
+        "error" => Ok(LogLevel::Error),
+        "" | "warning" | "warn" => Ok(LogLevel::Warning),
+        "verbose" | "info" => Ok(LogLevel::Verbose),
+        "debug" => Ok(LogLevel::Debug),
+        _ => Err(value::Error {
+            key: "logLevel".to_owned(),
+            expected: "one of panic, error, warning, verbose, debug",
+            found: value::shorten(&level),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_multus_is_taken_as_it_is() {
+        let config = DaemonConfig::parse(
+            br#"{"cniVersion":"1.1.0","logLevel":"verbose","logToStderr":true,"cniConfigDir":"/etc/cni/net.d",
+                 "multusAutoconfigDir":"/host/etc/cni/net.d","multusConfigFile":"auto","socketDir":"/host/run/multus/",
+                 "binDir":"/opt/cni/bin","connectionLimit":100}"#,
+        )
+        .unwrap();
+        assert_eq!(config.socket_dir, Path::new("/host/run/multus/"));
+        assert_eq!(config.log_level, LogLevel::Verbose);
+        assert_eq!(config.connection_limit, Some(100));
+        assert_eq!(
+            config.overrides.get("binDir").unwrap().get(),
+            r#""/opt/cni/bin""#
+        );
+    }
+
+    #[test]
+    fn own_settings_live_under_one_key_and_override_no_conf() {
+        let config = DaemonConfig::parse(
+            br#"{"cnidaria":{"manifests":"/m","policies":{"modules":"/p"},"timeouts":{"delegateMs":5}}}"#,
+        )
+        .unwrap();
+        assert_eq!(config.own.manifests.as_deref(), Some(Path::new("/m")));
+        assert_eq!(config.own.timeouts.delegate(), Duration::from_millis(5));
+        assert!(config.overrides.get(OWN_KEY).is_none());
+    }
+
+    #[test]
+    fn an_unknown_own_key_is_an_error_that_names_it() {
+        let error = DaemonConfig::parse(br#"{"cnidaria":{"manifest":"/m"}}"#).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("unknown field `manifest`"), "{source}");
+    }
+
+    #[test]
+    fn a_value_of_a_wrong_type_is_named_with_its_key() {
+        let error = DaemonConfig::parse(br#"{"socketDir":7}"#).unwrap_err();
+        assert_eq!(error.to_string(), "socketDir: expected a path, found 7");
+        let error = DaemonConfig::parse(br#"{"logLevel":"loud"}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "logLevel: expected one of panic, error, warning, verbose, debug, found loud"
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! The CNI conf of a request: what the runtime gave the shim, overlaid with the daemon's file.
+
+use std::path::PathBuf;
+
+use cni_types::json::RawObject;
+use serde_json::value::RawValue;
+
+use super::value;
+use crate::domain::runtime_config::RuntimeConfig;
+
+/// The ledger's directory, as Multus has it.
+pub const DEFAULT_CNI_DIR: &str = "/var/lib/cni/multus";
+const DEFAULT_BIN_DIR: &str = "/opt/cni/bin";
+const DEFAULT_CONF_DIR: &str = "/etc/cni/multus/net.d";
+const DEFAULT_MULTUS_NAMESPACE: &str = "kube-system";
+const DEFAULT_GLOBAL_NAMESPACE: &str = "default";
+
+/// Why a conf cannot be used. Answered with code 7, or 6 where it is no JSON.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a JSON object.
+    #[error("the CNI conf is not a JSON object")]
+    Json(#[source] cni_types::json::Error),
+    /// A key with a wrong value.
+    #[error("CNI conf: {0}")]
+    Value(#[from] value::Error),
+    /// Nothing says what the default network is.
+    #[error("CNI conf: neither clusterNetwork nor delegates names the default network")]
+    NoDefaultNetwork,
+}
+
+/// Where the default network is described.
+#[derive(Debug, Clone)]
+pub enum DefaultNetwork {
+    /// `clusterNetwork`: name of a NAD or of a conf, directory or file.
+    Cluster(String),
+    /// `delegates`: the confs themselves, the first of which is the default network.
+    Delegates(Vec<Box<RawValue>>),
+}
+
+/// The settings of one request.
+#[derive(Debug, Clone)]
+pub struct NetConf {
+    /// Where the default network is described.
+    pub default_network: DefaultNetwork,
+    /// `defaultNetworks`: networks that every pod outside the system namespaces gets as well.
+    pub default_networks: Vec<String>,
+    /// Directories in which delegates are looked for.
+    pub bin_dirs: Vec<PathBuf>,
+    /// The ledger's directory.
+    pub cni_dir: PathBuf,
+    /// Where confs are looked for by name.
+    pub conf_dir: PathBuf,
+    /// Where NADs of the cluster network and of the default networks are.
+    pub multus_namespace: String,
+    /// Namespaces whose pods do not get the default networks.
+    pub system_namespaces: Vec<String>,
+    /// Whether pods may use NADs of their own and the global namespaces only.
+    pub namespace_isolation: bool,
+    /// Namespaces whose NADs every pod may use.
+    pub global_namespaces: Vec<String>,
+    /// What every attachment gets as capability arguments.
+    pub runtime_config: RuntimeConfig,
+}
+
+impl NetConf {
+    /// Parses the conf of a request under the overrides of the daemon's file.
+    ///
+    /// # Errors
+    /// [`Error`] names the key and the value.
+    pub fn parse(conf: &[u8], overrides: &RawObject) -> Result<Self, Error> {
+        let mut merged = RawObject::parse(conf).map_err(Error::Json)?;
+        for (key, value) in overrides.iter() {
+            merged.set_raw(key, value.to_owned());
+        }
+        Self::from_object(&merged)
+    }
+
+    fn from_object(conf: &RawObject) -> Result<Self, Error> {
+        let text = |key| {
+            value::optional::<String>(conf, key, "a string").map(|v| v.filter(|v| !v.is_empty()))
+        };
+        let names = |key| value::optional::<Vec<String>>(conf, key, "a list of names");
+        let path = |key, default: &str| -> Result<PathBuf, value::Error> {
+            Ok(PathBuf::from(
+                text(key)?.unwrap_or_else(|| default.to_owned()),
+            ))
+        };
+        let delegates: Option<Vec<Box<RawValue>>> =
+            value::optional(conf, "delegates", "a list of confs")?;
+        let default_network = match (text("clusterNetwork")?, delegates) {
+            (Some(name), _) => DefaultNetwork::Cluster(name),
+            (None, Some(confs)) if !confs.is_empty() => DefaultNetwork::Delegates(confs),
+            (None, _) => return Err(Error::NoDefaultNetwork),
+        };
+        let mut bin_dirs = vec![path("binDir", DEFAULT_BIN_DIR)?];
+        bin_dirs.extend(
+            std::env::var_os("CNI_PATH")
+                .iter()
+                .flat_map(std::env::split_paths),
+        );
+        Ok(Self {
+            default_network,
+            default_networks: names("defaultNetworks")?.unwrap_or_default(),
+            bin_dirs,
+            cni_dir: path("cniDir", DEFAULT_CNI_DIR)?,
+            conf_dir: path("confDir", DEFAULT_CONF_DIR)?,
+            multus_namespace: text("multusNamespace")?
+                .unwrap_or_else(|| DEFAULT_MULTUS_NAMESPACE.to_owned()),
+            system_namespaces: names("systemNamespaces")?
+                .unwrap_or_else(|| vec![DEFAULT_MULTUS_NAMESPACE.to_owned()]),
+            namespace_isolation: value::optional(conf, "namespaceIsolation", "true or false")?
+                .unwrap_or(false),
+            global_namespaces: match text("globalNamespaces")? {
+                Some(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
+                None => vec![DEFAULT_GLOBAL_NAMESPACE.to_owned()],
+            },
+            runtime_config: value::optional(
+                conf,
+                "runtimeConfig",
+                "the arguments of capabilities",
+            )?
+            .unwrap_or_default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(conf: &str, overrides: &str) -> Result<NetConf, Error> {
+        NetConf::parse(
+            conf.as_bytes(),
+            &RawObject::parse(overrides.as_bytes()).unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_daemons_file_wins_over_the_conf() {
+        let conf = parse(
+            r#"{"clusterNetwork":"/a","binDir":"/theirs","cniDir":"/x"}"#,
+            r#"{"binDir":"/ours"}"#,
+        )
+        .unwrap();
+        assert_eq!(conf.bin_dirs[0], PathBuf::from("/ours"));
+        assert_eq!(conf.cni_dir, PathBuf::from("/x"));
+        assert!(matches!(conf.default_network, DefaultNetwork::Cluster(name) if name == "/a"));
+    }
+
+    #[test]
+    fn defaults_are_those_of_multus() {
+        let conf = parse(r#"{"clusterNetwork":"x"}"#, "{}").unwrap();
+        assert_eq!(conf.bin_dirs[0], PathBuf::from("/opt/cni/bin"));
+        assert_eq!(conf.cni_dir, PathBuf::from("/var/lib/cni/multus"));
+        assert_eq!(conf.multus_namespace, "kube-system");
+        assert_eq!(conf.system_namespaces, ["kube-system"]);
+        assert_eq!(conf.global_namespaces, ["default"]);
+    }
+
+    #[test]
+    fn a_conf_needs_a_default_network() {
+        assert!(matches!(parse("{}", "{}"), Err(Error::NoDefaultNetwork)));
+        assert!(matches!(
+            parse(r#"{"delegates":[]}"#, "{}"),
+            Err(Error::NoDefaultNetwork)
+        ));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        let error = parse(r#"{"clusterNetwork":["a"]}"#, "{}")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            r#"CNI conf: clusterNetwork: expected a string, found ["a"]"#
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! An attachment as the ledger has it: exactly what its delegates were, and will be, given. Made
+//! after the policies, so that what a policy says later changes nothing for CHECK and DEL.
+
+use cni_types::args::{CniArgs, ContainerId, IfName};
+use cni_types::conf::NetworkConfList;
+use cni_types::json::RawObject;
+use cni_types::result::CniResult;
+
+use super::attachment::Attachment;
+use super::pod::PodRef;
+use super::sandbox::Sandbox;
+
+/// One recorded attachment.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The sandbox that the attachment is in.
+    pub container_id: ContainerId,
+    /// The network namespace; `None` where it is gone.
+    pub netns: Option<String>,
+    /// The pod that the sandbox is for; its names are empty where the ledger does not tell.
+    pub pod: PodRef,
+    /// The network, as network-status calls it.
+    pub network: String,
+    /// Name of the interface in the pod.
+    pub if_name: IfName,
+    /// Whether it is the default network of the pod.
+    pub is_default: bool,
+    /// The conf or conflist that the delegates get.
+    pub conf: NetworkConfList,
+    /// `CNI_ARGS` of the delegates.
+    pub cni_args: CniArgs,
+    /// Arguments of all capabilities; each plugin gets those that its conf declares.
+    pub capability_args: RawObject,
+    /// What the delegates answered, once they did.
+    pub result: Option<CniResult>,
+}
+
+impl Entry {
+    /// What the delegates of `attachment` are given.
+    ///
+    /// # Errors
+    /// A value that cannot stand in `CNI_ARGS`.
+    pub fn new(attachment: &Attachment, sandbox: &Sandbox) -> Result<Self, cni_types::args::Error> {
+        Ok(Self {
+            container_id: sandbox.container_id.clone(),
+            netns: sandbox.netns.clone(),
+            pod: sandbox.pod.clone(),
+            network: attachment.network.clone(),
+            if_name: attachment.if_name.clone(),
+            is_default: attachment.is_default,
+            conf: attachment.conf.clone(),
+            cni_args: attachment.request.cni_args(sandbox)?,
+            capability_args: attachment.capability_args(),
+            result: None,
+        })
+    }
+}

@@ -1,0 +1,12 @@
+//! What a request is about, in the words of Kubernetes and of CNI: pods, network attachment
+//! definitions, selections, attachments and plans. Knows nothing of sockets, runtimes, clusters or
+//! WebAssembly.
+
+pub mod attachment;
+pub mod entry;
+pub mod nad;
+pub mod network_status;
+pub mod pod;
+pub mod runtime_config;
+pub mod sandbox;
+pub mod selection;

@@ -1,0 +1,214 @@
+//! The `network-status` annotation (multi-network specification 1.3, section 5).
+
+use std::collections::BTreeMap;
+
+use cni_types::result::{CniResult, Dns, Interface};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// One element of the annotation: one interface that an attachment made in the pod.
+#[derive(Debug, Clone, Serialize)]
+pub struct NetworkStatus {
+    /// `namespace/name` of the NAD, or the name of the conf.
+    pub name: String,
+    /// Name of the interface in the pod.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub interface: String,
+    /// Addresses without prefix length.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<String>,
+    /// Hardware address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Maximum transmission unit, bytes, where the delegate tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Whether this is the default network.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
+    /// Resolver configuration that the delegate gave.
+    pub dns: StatusDns,
+    /// The device, as the delegate or the device plugin describes it.
+    #[serde(rename = "device-info", skip_serializing_if = "Option::is_none")]
+    pub device_info: Option<Box<RawValue>>,
+    /// Gateways of the default routes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateway: Vec<String>,
+    /// What policies say of the attachment.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// `dns` of an element; an empty object where the delegate said nothing.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct StatusDns {
+    /// Addresses of name servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nameservers: Vec<String>,
+    /// The local domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Search list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<String>,
+    /// Resolver options.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+}
+
+impl From<&Dns> for StatusDns {
+    fn from(dns: &Dns) -> Self {
+        Self {
+            nameservers: dns.nameservers.clone(),
+            domain: dns.domain.clone(),
+            search: dns.search.clone(),
+            options: dns.options.clone(),
+        }
+    }
+}
+
+/// The elements for one attachment: one for each interface that the delegate made in the pod, and
+/// one without an interface where it made none.
+pub fn of_attachment(
+    network: &str,
+    is_default: bool,
+    result: &CniResult,
+    tags: &BTreeMap<String, String>,
+) -> Vec<NetworkStatus> {
+    let element = |interface: Option<&Interface>, ips, default| NetworkStatus {
+        name: network.to_owned(),
+        interface: interface.map(|i| i.name.clone()).unwrap_or_default(),
+        ips,
+        mac: interface.and_then(|i| i.mac.clone()),
+        mtu: interface.and_then(|i| i.mtu).filter(|mtu| *mtu > 0),
+        default,
+        dns: StatusDns::from(&result.dns),
+        device_info: None,
+        gateway: default_gateways(result),
+        tags: tags.clone(),
+    };
+    let in_pod: Vec<(usize, &Interface)> = result
+        .interfaces
+        .iter()
+        .enumerate()
+        .filter(|(_, i)| is_in_pod(i))
+        .collect();
+    let all_ips = || {
+        result
+            .ips
+            .iter()
+            .map(|ip| ip.address.addr().to_string())
+            .collect()
+    };
+    match in_pod.as_slice() {
+        // Old results say which addresses there are and not on which interface.
+        [] => vec![element(None, all_ips(), is_default)],
+        [(_, only)] => vec![element(Some(only), all_ips(), is_default)],
+        several => {
+            let default_index = default_interface(several, result);
+            let last = several.last().map(|(index, _)| *index);
+            several
+                .iter()
+                .map(|(index, interface)| {
+                    let ips = result
+                        .ips
+                        .iter()
+                        .filter(|ip| ip.interface.or(last) == Some(*index))
+                        .map(|ip| ip.address.addr().to_string())
+                        .collect();
+                    element(
+                        Some(interface),
+                        ips,
+                        is_default && Some(*index) == default_index,
+                    )
+                })
+                .collect()
+        }
+    }
+}
+
+/// Only interfaces in the pod have a sandbox.
+fn is_in_pod(interface: &Interface) -> bool {
+    interface
+        .sandbox
+        .as_deref()
+        .is_some_and(|sandbox| !sandbox.is_empty())
+}
+
+/// Which of several interfaces of the default network is the default one: the one with a gateway,
+/// else the first.
+fn default_interface(several: &[(usize, &Interface)], result: &CniResult) -> Option<usize> {
+    result
+        .ips
+        .iter()
+        .find(|ip| ip.gateway.is_some() && ip.interface.is_some())
+        .and_then(|ip| ip.interface)
+        .or_else(|| several.first().map(|(index, _)| *index))
+}
+
+/// The gateways of the default routes. A route without one goes through the gateway of the address
+/// of its family, as IPAM plugins mean it.
+fn default_gateways(result: &CniResult) -> Vec<String> {
+    result
+        .routes
+        .iter()
+        .filter(|route| route.dst.prefix_len() == 0)
+        .filter_map(|route| {
+            let of_address = || {
+                let mut gateways = result.ips.iter().filter_map(|ip| ip.gateway);
+                gateways.find(|gateway| gateway.is_ipv4() == route.dst.addr().is_ipv4())
+            };
+            route.gw.or_else(of_address)
+        })
+        .map(|gateway| gateway.to_string())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cni_types::version::{ConfVersion, Version};
+
+    fn status(is_default: bool, result: &str) -> String {
+        let result =
+            CniResult::parse(result.as_bytes(), ConfVersion::from(Version::V1_0_0)).unwrap();
+        serde_json::to_string(&of_attachment("net", is_default, &result, &BTreeMap::new())).unwrap()
+    }
+
+    #[test]
+    fn only_interfaces_of_the_pod_are_shown() {
+        assert_eq!(
+            status(
+                true,
+                r#"{"cniVersion":"1.0.0","interfaces":[{"name":"br0","mac":"02:00:00:00:00:01"},
+                    {"name":"eth0","mac":"02:00:00:00:00:02","sandbox":"/run/netns/x"}],
+                    "ips":[{"address":"10.1.0.2/24","gateway":"10.1.0.1","interface":1}],
+                    "routes":[{"dst":"0.0.0.0/0"}]}"#
+            ),
+            r#"[{"name":"net","interface":"eth0","ips":["10.1.0.2"],"mac":"02:00:00:00:00:02","default":true,"dns":{},"gateway":["10.1.0.1"]}]"#
+        );
+    }
+
+    #[test]
+    fn several_interfaces_of_one_delegate_each_have_an_element() {
+        assert_eq!(
+            status(
+                true,
+                r#"{"cniVersion":"1.0.0","interfaces":[{"name":"a","sandbox":"s"},{"name":"b","sandbox":"s"}],
+                    "ips":[{"address":"10.1.0.2/24","interface":0},{"address":"10.2.0.2/24","gateway":"10.2.0.1","interface":1}]}"#
+            ),
+            r#"[{"name":"net","interface":"a","ips":["10.1.0.2"],"dns":{}},{"name":"net","interface":"b","ips":["10.2.0.2"],"default":true,"dns":{}}]"#
+        );
+    }
+
+    #[test]
+    fn a_result_without_interfaces_still_tells_its_addresses() {
+        assert_eq!(
+            status(
+                false,
+                r#"{"cniVersion":"1.0.0","ips":[{"address":"fd00::2/64"}],"dns":{"nameservers":["10.0.0.53"]}}"#
+            ),
+            r#"[{"name":"net","ips":["fd00::2"],"dns":{"nameservers":["10.0.0.53"]}}]"#
+        );
+    }
+}

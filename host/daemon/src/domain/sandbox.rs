@@ -1,0 +1,20 @@
+//! The pod sandbox of a request: what the runtime made and what attachments are put into.
+
+use cni_types::args::{ContainerId, IfName};
+
+use super::pod::PodRef;
+
+/// One pod sandbox, as the container runtime names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sandbox {
+    /// `CNI_CONTAINERID`.
+    pub container_id: ContainerId,
+    /// `CNI_NETNS`; `None` on a DEL for which the namespace is gone.
+    pub netns: Option<String>,
+    /// `CNI_IFNAME`: the interface of the default network.
+    pub if_name: IfName,
+    /// `K8S_POD_INFRA_CONTAINER_ID`, passed on to delegates as the runtime gave it.
+    pub infra_container_id: String,
+    /// The pod that the sandbox is for.
+    pub pod: PodRef,
+}

@@ -1,0 +1,512 @@
+//! The network selection annotations: what a pod asks for, parsed and checked but not yet resolved
+//! (multi-network specification 1.3, section 4.1). Refuses to know which networks exist.
+
+use std::net::IpAddr;
+
+use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
+use cni_types::args::IfName;
+use cni_types::json::RawObject;
+use serde::Deserialize;
+
+use super::runtime_config::{Bandwidth, PortMapping};
+
+/// How many networks one pod may ask for. A hostile annotation must not make the daemon execute
+/// thousands of delegates.
+pub const MAX_SELECTIONS: usize = 64;
+
+/// One element of a network selection annotation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selection {
+    /// Namespace of the NAD; the pod's own where the element names none.
+    pub namespace: String,
+    /// Name of the NAD.
+    pub name: String,
+    /// Interface name in the pod; `netN` by position where absent.
+    pub interface: Option<IfName>,
+    /// Addresses, canonical, with a prefix length where the pod gave one.
+    pub ips: Vec<String>,
+    /// Hardware address: lower case, separated by colons.
+    pub mac: Option<String>,
+    /// InfiniBand GUID: lower case, separated by colons.
+    pub infiniband_guid: Option<String>,
+    /// Port mappings.
+    pub port_mappings: Vec<PortMapping>,
+    /// Bandwidth limits.
+    pub bandwidth: Option<Bandwidth>,
+    /// Device to use where no device plugin allocated one.
+    pub device_id: Option<String>,
+    /// Put into `args.cni` of the conf of each plugin.
+    pub cni_args: Option<RawObject>,
+    /// Gateways of the default route through this network. `Some` and empty: keep the default
+    /// route that the delegate makes, and remove those of the other networks.
+    pub default_route: Option<Vec<IpAddr>>,
+    /// IPAM claim that the attachment takes its addresses from.
+    pub ipam_claim_reference: Option<String>,
+}
+
+impl Selection {
+    /// `namespace/name` of the NAD.
+    pub fn network(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Why an annotation is not understood. Elements count from 1, as people do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The annotation looks like JSON and is none, or not of the annotation's form.
+    #[error("not a JSON list of network selections")]
+    Json(#[source] serde_json::Error),
+    /// More elements than [`MAX_SELECTIONS`].
+    #[error("{0} networks are more than the {MAX_SELECTIONS} that a pod may ask for")]
+    TooMany(usize),
+    /// One element is wrong.
+    #[error("element {position} ({element})")]
+    Element {
+        /// Which element, from 1.
+        position: usize,
+        /// The element as the pod wrote it, or its network's name.
+        element: String,
+        /// What is wrong with it.
+        #[source]
+        source: ElementError,
+    },
+}
+
+/// What is wrong with one element.
+#[derive(Debug, thiserror::Error)]
+pub enum ElementError {
+    /// More than one slash or at sign.
+    #[error("not of the form [namespace/]name[@interface]")]
+    Form,
+    /// No name.
+    #[error("a network needs a name")]
+    NoName,
+    /// Not a DNS label.
+    #[error(
+        "{field} {value:?} must consist of lower case letters, digits and '-', and start and end with a letter or digit"
+    )]
+    Label {
+        /// `name` or `namespace`.
+        field: &'static str,
+        /// The value that the pod gave.
+        value: String,
+    },
+    /// Not usable as the name of an interface.
+    #[error("interface {value:?} cannot be the name of an interface")]
+    Interface {
+        /// The value that the pod gave.
+        value: String,
+        /// Which rule it breaks.
+        #[source]
+        source: cni_types::args::Error,
+    },
+    /// Not a hardware address.
+    #[error("{field} {value:?} is not a hardware address")]
+    Mac {
+        /// `mac` or `infiniband-guid`.
+        field: &'static str,
+        /// The value that the pod gave.
+        value: String,
+    },
+    /// Not an address.
+    #[error("{field} {value:?} is not an IP address{}", if *field == "ips" { " or CIDR" } else { "" })]
+    Address {
+        /// `ips` or `default-route`.
+        field: &'static str,
+        /// The value that the pod gave.
+        value: String,
+    },
+}
+
+/// Parses a selection annotation, a comma list or JSON. `default_namespace` is where elements look
+/// that name no namespace of their own.
+///
+/// # Errors
+/// [`Error`] names the element and the value that is wrong.
+pub fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
+    // Multus takes any of these three characters for a sign of JSON; none can occur in a comma list.
+    let selections = if annotation.contains(['[', '{', '"']) {
+        parse_json(annotation, default_namespace)?
+    } else {
+        parse_list(annotation, default_namespace)?
+    };
+    if selections.len() > MAX_SELECTIONS {
+        return Err(Error::TooMany(selections.len()));
+    }
+    Ok(selections)
+}
+
+fn parse_list(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
+    annotation
+        .split(',')
+        .enumerate()
+        .map(|(index, item)| {
+            parse_item(item.trim(), default_namespace).map_err(|source| Error::Element {
+                position: index + 1,
+                element: item.trim().chars().take(80).collect(),
+                source,
+            })
+        })
+        .collect()
+}
+
+fn parse_item(item: &str, default_namespace: &str) -> Result<Selection, ElementError> {
+    let (namespace, rest) = match item.split_once('/') {
+        Some((_, rest)) if rest.contains('/') => return Err(ElementError::Form),
+        Some((namespace, rest)) => (namespace.trim(), rest),
+        None => ("", item),
+    };
+    let (name, interface) = match rest.split_once('@') {
+        Some((_, interface)) if interface.contains('@') => return Err(ElementError::Form),
+        Some((name, interface)) => (name.trim(), interface.trim()),
+        None => (rest.trim(), ""),
+    };
+    check_label("name", name)?;
+    if !namespace.is_empty() {
+        check_label("namespace", namespace)?;
+    }
+    Ok(Selection {
+        namespace: non_empty_or(namespace, default_namespace),
+        name: name.to_owned(),
+        interface: parse_interface(interface)?,
+        ..Selection::default()
+    })
+}
+
+/// The JSON form, with the names of the specification and the older `interfaceRequest`.
+#[derive(Deserialize)]
+struct JsonElement {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    interface: Option<String>,
+    #[serde(default, rename = "interfaceRequest")]
+    interface_request: Option<String>,
+    #[serde(default)]
+    ips: Option<Vec<String>>,
+    #[serde(default)]
+    mac: Option<String>,
+    #[serde(default, rename = "infiniband-guid")]
+    infiniband_guid: Option<String>,
+    #[serde(default, rename = "portMappings")]
+    port_mappings: Option<Vec<PortMapping>>,
+    #[serde(default)]
+    bandwidth: Option<Bandwidth>,
+    #[serde(default, rename = "deviceID")]
+    device_id: Option<String>,
+    #[serde(default, rename = "cni-args")]
+    cni_args: Option<RawObject>,
+    #[serde(default, rename = "default-route")]
+    default_route: Option<Vec<String>>,
+    #[serde(default, rename = "ipam-claim-reference")]
+    ipam_claim_reference: Option<String>,
+}
+
+fn parse_json(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
+    let elements: Vec<JsonElement> = serde_json::from_str(annotation).map_err(Error::Json)?;
+    elements
+        .into_iter()
+        .enumerate()
+        .map(|(index, element)| {
+            let name: String = element.name.chars().take(80).collect();
+            element
+                .check(default_namespace)
+                .map_err(|source| Error::Element {
+                    position: index + 1,
+                    element: if name.is_empty() {
+                        "without a name".to_owned()
+                    } else {
+                        name
+                    },
+                    source,
+                })
+        })
+        .collect()
+}
+
+impl JsonElement {
+    fn check(self, default_namespace: &str) -> Result<Selection, ElementError> {
+        check_object_name("name", &self.name)?;
+        let namespace = non_empty_or(self.namespace.as_deref().unwrap_or(""), default_namespace);
+        check_object_name("namespace", &namespace)?;
+        let interface = self
+            .interface
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .or(self.interface_request.as_deref())
+            .unwrap_or("");
+        Ok(Selection {
+            interface: parse_interface(interface)?,
+            ips: self
+                .ips
+                .unwrap_or_default()
+                .iter()
+                .map(|ip| canonical_address(ip))
+                .collect::<Result<_, _>>()?,
+            mac: parse_mac("mac", self.mac)?,
+            infiniband_guid: parse_mac("infiniband-guid", self.infiniband_guid)?,
+            port_mappings: self.port_mappings.unwrap_or_default(),
+            bandwidth: self.bandwidth,
+            device_id: self.device_id.filter(|id| !id.is_empty()),
+            cni_args: self.cni_args,
+            default_route: self
+                .default_route
+                .map(|gateways| parse_gateways(&gateways))
+                .transpose()?,
+            ipam_claim_reference: self.ipam_claim_reference.filter(|name| !name.is_empty()),
+            namespace,
+            name: self.name,
+        })
+    }
+}
+
+fn non_empty_or(value: &str, default: &str) -> String {
+    if value.is_empty() {
+        default.to_owned()
+    } else {
+        value.to_owned()
+    }
+}
+
+fn parse_interface(name: &str) -> Result<Option<IfName>, ElementError> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    IfName::new(name)
+        .map(Some)
+        .map_err(|source| ElementError::Interface {
+            value: name.to_owned(),
+            source,
+        })
+}
+
+/// A DNS-1123 label, the rule of the comma list.
+fn check_label(field: &'static str, value: &str) -> Result<(), ElementError> {
+    if field == "name" && value.is_empty() {
+        return Err(ElementError::NoName);
+    }
+    check_characters(field, value, |c| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+    })
+}
+
+/// A DNS-1123 subdomain: what the API server lets objects be named. In the JSON form it is all that
+/// keeps a name from being a path.
+fn check_object_name(field: &'static str, value: &str) -> Result<(), ElementError> {
+    if field == "name" && value.is_empty() {
+        return Err(ElementError::NoName);
+    }
+    check_characters(field, value, |c| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.'
+    })
+}
+
+fn check_characters(
+    field: &'static str,
+    value: &str,
+    allowed: impl Fn(char) -> bool,
+) -> Result<(), ElementError> {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let fits = value.len() <= 253
+        && value.chars().all(allowed)
+        && edge(value.chars().next())
+        && edge(value.chars().last());
+    if fits {
+        return Ok(());
+    }
+    Err(ElementError::Label {
+        field,
+        value: value.chars().take(80).collect(),
+    })
+}
+
+/// An address or CIDR in its canonical form, host bits kept.
+///
+/// # Errors
+/// [`ElementError::Address`] where it is neither.
+pub fn canonical_address(text: &str) -> Result<String, ElementError> {
+    let error = || ElementError::Address {
+        field: "ips",
+        value: text.chars().take(80).collect(),
+    };
+    if text.contains('/') {
+        parse_cidr(text)
+            .map(|net| net.to_string())
+            .ok_or_else(error)
+    } else {
+        parse_ip(text).map(|ip| ip.to_string()).ok_or_else(error)
+    }
+}
+
+fn parse_gateways(gateways: &[String]) -> Result<Vec<IpAddr>, ElementError> {
+    gateways
+        .iter()
+        .map(|gateway| {
+            parse_ip(gateway).ok_or_else(|| ElementError::Address {
+                field: "default-route",
+                value: gateway.chars().take(80).collect(),
+            })
+        })
+        .collect()
+}
+
+fn parse_mac(field: &'static str, value: Option<String>) -> Result<Option<String>, ElementError> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    canonical_mac(&value)
+        .map(Some)
+        .ok_or_else(|| ElementError::Mac {
+            field,
+            value: value.chars().take(80).collect(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    fn names(annotation: &str) -> Vec<String> {
+        parse(annotation, "here")
+            .unwrap()
+            .iter()
+            .map(|s| {
+                let interface = s
+                    .interface
+                    .as_ref()
+                    .map(|i| format!("@{i}"))
+                    .unwrap_or_default();
+                format!("{}{interface}", s.network())
+            })
+            .collect()
+    }
+
+    fn error(annotation: &str) -> String {
+        let error = parse(annotation, "here").unwrap_err();
+        match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_comma_list_is_a_list_of_names() {
+        assert_eq!(names("a"), ["here/a"]);
+        assert_eq!(
+            names(" a , other/b@data0,c "),
+            ["here/a", "other/b@data0", "here/c"]
+        );
+    }
+
+    #[test]
+    fn a_malformed_item_is_named_with_its_position() {
+        assert_eq!(
+            error("a,a/b/c"),
+            "element 2 (a/b/c): not of the form [namespace/]name[@interface]"
+        );
+        assert!(
+            error("Bad_Name").starts_with("element 1 (Bad_Name): name \"Bad_Name\" must consist")
+        );
+        assert!(error("a@b@c").contains("not of the form"));
+        assert!(error("a,,b").contains("element 2 (): a network needs a name"));
+        assert!(error("br@averyveryverylongname").contains("cannot be the name of an interface"));
+    }
+
+    #[test]
+    fn json_elements_carry_every_wish() {
+        let parsed = parse(
+            r#"[{"name":"n","namespace":"ns","interface":"sec7","ips":["10.81.0.7/24","FD00::1"],
+                "mac":"02-11-22-33-44-5A","infiniband-guid":"C2:11:22:33:44:55:66:77",
+                "portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}],
+                "bandwidth":{"ingressRate":1,"ingressBurst":2,"egressRate":3,"egressBurst":4},
+                "deviceID":"0000:03:02.0","cni-args":{"n":12345678901234567890},
+                "default-route":["10.81.0.1"],"ipam-claim-reference":"claim","unknown":1}]"#,
+            "here",
+        )
+        .unwrap();
+        let one = &parsed[0];
+        assert_eq!(one.network(), "ns/n");
+        assert_eq!(one.interface.as_ref().unwrap().as_str(), "sec7");
+        assert_eq!(one.ips, ["10.81.0.7/24", "fd00::1"]);
+        assert_eq!(one.mac.as_deref(), Some("02:11:22:33:44:5a"));
+        assert_eq!(
+            one.infiniband_guid.as_deref(),
+            Some("c2:11:22:33:44:55:66:77")
+        );
+        assert_eq!(one.port_mappings[0].host_port, 8080);
+        assert_eq!(one.bandwidth.as_ref().unwrap().egress_burst, 4);
+        assert_eq!(one.device_id.as_deref(), Some("0000:03:02.0"));
+        assert!(
+            one.cni_args
+                .as_ref()
+                .unwrap()
+                .to_string()
+                .contains("12345678901234567890")
+        );
+        assert_eq!(
+            one.default_route.as_deref(),
+            Some(&["10.81.0.1".parse().unwrap()][..])
+        );
+        assert_eq!(one.ipam_claim_reference.as_deref(), Some("claim"));
+    }
+
+    #[test]
+    fn the_older_interface_request_counts_where_there_is_no_interface() {
+        assert_eq!(
+            names(r#"[{"name":"n","interfaceRequest":"old0"}]"#),
+            ["here/n@old0"]
+        );
+        assert_eq!(
+            names(r#"[{"name":"n","interface":"new0","interfaceRequest":"old0"}]"#),
+            ["here/n@new0"]
+        );
+    }
+
+    #[test]
+    fn an_empty_default_route_differs_from_none() {
+        assert_eq!(
+            parse(r#"[{"name":"n","default-route":[]}]"#, "here").unwrap()[0].default_route,
+            Some(vec![])
+        );
+        assert_eq!(
+            parse(r#"[{"name":"n"}]"#, "here").unwrap()[0].default_route,
+            None
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        assert!(error(r#"[{"name":"n",]"#).starts_with("not a JSON list of network selections"));
+        assert_eq!(
+            error(r#"[{"name":"n","mac":"zz:zz"}]"#),
+            r#"element 1 (n): mac "zz:zz" is not a hardware address"#
+        );
+        assert_eq!(
+            error(r#"[{"name":"n","ips":["300.1.1.1"]}]"#),
+            r#"element 1 (n): ips "300.1.1.1" is not an IP address or CIDR"#
+        );
+        assert_eq!(
+            error(r#"[{"name":"n","default-route":["x"]}]"#),
+            r#"element 1 (n): default-route "x" is not an IP address"#
+        );
+        assert!(error(r#"[{"name":"../../etc/passwd"}]"#).contains("must consist of"));
+        assert!(error(r#"[{"namespace":"x"}]"#).contains("a network needs a name"));
+    }
+
+    #[test]
+    fn a_pod_cannot_ask_for_thousands_of_networks() {
+        let many = vec!["a"; MAX_SELECTIONS + 1].join(",");
+        assert!(matches!(parse(&many, "here"), Err(Error::TooMany(65))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_annotation_panics(text in "\\PC{0,200}") {
+            let _ = parse(&text, "here");
+        }
+    }
+}

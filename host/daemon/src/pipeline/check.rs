@@ -1,0 +1,21 @@
+//! CHECK: every attachment is still as ADD left it. Stops at the first that is not.
+
+use super::{Error, Pipeline};
+use crate::stages::request::PodRequest;
+
+/// Checks everything that is recorded for the container.
+pub(super) async fn check(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
+    let _turn = pipeline.turns.take(&request.container_id).await;
+    let conf = &request.conf;
+    let Some(entries) = pipeline
+        .ledger
+        .load(&conf.cni_dir, &request.sandbox())
+        .await?
+    else {
+        return Err(Error::NotAttached(request.container_id));
+    };
+    for entry in &entries {
+        pipeline.delegates.check(&conf.bin_dirs, entry).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Why a request failed, whatever the verb.
+
+use std::time::Duration;
+
+use cni_types::args::ContainerId;
+
+use crate::ports::{ClusterError, DelegateError, Denial, LedgerError};
+use crate::stages::{request, resolve};
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The daemon is about to end.
+    #[error("the daemon is shutting down")]
+    Draining,
+    /// The request itself is wrong.
+    #[error(transparent)]
+    Request(#[from] request::Error),
+    /// The cluster gave no answer, or none that is of use.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// There is no plan for the pod.
+    #[error(transparent)]
+    Resolve(#[from] resolve::Error),
+    /// A policy says no.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// A value of the pod cannot be handed to delegates.
+    #[error(transparent)]
+    Argument(#[from] cni_types::args::Error),
+    /// The plan could not be recorded, read or forgotten.
+    #[error("ledger")]
+    Ledger(#[from] LedgerError),
+    /// A delegate failed.
+    #[error(transparent)]
+    Delegate(#[from] DelegateError),
+    /// The sandbox has its networks already.
+    #[error("container {0} is attached already, or was and could not be undone: DEL it first")]
+    Attached(ContainerId),
+    /// Nothing is known of the sandbox.
+    #[error("container {0} is not attached")]
+    NotAttached(ContainerId),
+    /// The request took too long.
+    #[error("not finished within {0:?}")]
+    Deadline(Duration),
+    /// An ADD failed, and what it had added could not all be undone.
+    #[error("{cause}; undoing it failed as well, what stayed behind is in the ledger")]
+    NotUndone {
+        /// Why the ADD failed: the error that is answered.
+        #[source]
+        cause: Box<Error>,
+        /// What could not be undone.
+        left: Vec<Error>,
+    },
+    /// Several attachments failed on the way of a DEL.
+    #[error("{} attachments failed", .0.len())]
+    Several(Vec<Error>),
+}

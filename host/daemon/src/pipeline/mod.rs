@@ -1,0 +1,109 @@
+//! The way of a request, a file a verb, because their rules for failure differ:
+//!
+//! | verb | on failure |
+//! | --- | --- |
+//! | ADD | stop, undo in reverse order what was added, answer the first cause |
+//! | DEL | go on, return all errors; what could not be undone stays in the ledger |
+//! | CHECK | the first error |
+
+mod add;
+mod check;
+mod del;
+mod error;
+mod turns;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cni_types::args::Command;
+use cni_types::json::RawObject;
+use cni_types::result::CniResult;
+
+pub use error::Error;
+
+use crate::config::daemon::Timeouts;
+use crate::domain::entry::Entry;
+use crate::ports::{Cluster, Delegates, Ledger, LedgerError, Policies};
+use crate::stages::request::{self, Request};
+use turns::Turns;
+
+/// Everything that requests need. One of it serves all of them.
+pub struct Pipeline {
+    /// Pods and networks.
+    pub cluster: Arc<dyn Cluster>,
+    /// Executes delegates.
+    pub delegates: Arc<dyn Delegates>,
+    /// Plans on disk.
+    pub ledger: Arc<dyn Ledger>,
+    /// The policies.
+    pub policies: Arc<dyn Policies>,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+    /// Keys of the daemon's file that win over those of the conf.
+    pub overrides: RawObject,
+    turns: Turns,
+    draining: AtomicBool,
+}
+
+impl Pipeline {
+    /// Puts the ports together.
+    pub fn new(
+        cluster: Arc<dyn Cluster>,
+        delegates: Arc<dyn Delegates>,
+        ledger: Arc<dyn Ledger>,
+        policies: Arc<dyn Policies>,
+        timeouts: Timeouts,
+        overrides: RawObject,
+    ) -> Self {
+        Self {
+            cluster,
+            delegates,
+            ledger,
+            policies,
+            timeouts,
+            overrides,
+            turns: Turns::default(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Answers the body of `POST /cni`: the result of an ADD, nothing for the other verbs.
+    ///
+    /// # Errors
+    /// [`Error`]; only `response` makes a CNI code of it.
+    pub async fn handle(&self, body: &[u8]) -> Result<Option<CniResult>, Error> {
+        if self.is_draining() {
+            return Err(Error::Draining);
+        }
+        match request::parse(body, &self.overrides)? {
+            Request::Pod(request) => match request.command {
+                Command::Add => add::add(self, request).await.map(Some),
+                Command::Check => check::check(self, request).await.map(|()| None),
+                _ => del::del(self, request).await.map(|()| None),
+            },
+            Request::Node { .. } => {
+                self.cluster.ready()?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Refuses requests from now on: the daemon is about to end.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether requests are refused.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What is recorded in a directory, for people.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the directory cannot be read.
+    pub async fn entries(&self, cni_dir: &Path) -> Result<Vec<Entry>, LedgerError> {
+        self.ledger.list(cni_dir).await
+    }
+}

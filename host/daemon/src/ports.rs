@@ -1,0 +1,273 @@
+//! What the pipeline needs of the world, as traits. Adapters implement them; a port is called a few
+//! times a request, beside a fork and exec, so they are trait objects.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cni_types::args::{Command, ContainerId};
+use cni_types::error::CniError;
+use cni_types::result::CniResult;
+
+use crate::domain::attachment::Attachment;
+use crate::domain::entry::Entry;
+use crate::domain::nad::Nad;
+use crate::domain::pod::{Pod, PodRef};
+use crate::domain::sandbox::Sandbox;
+use crate::domain::selection::Selection;
+
+/// Pods, networks and what is said of them: the API server, or a directory of manifests.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// The pod of a request. Waits at most `patience` for one that is not there yet.
+    ///
+    /// # Errors
+    /// [`ClusterError::PodNotFound`] when it is not there after that; [`ClusterError::UidMismatch`]
+    /// when another pod has its name.
+    async fn pod(&self, wanted: &PodRef, patience: Duration) -> Result<Pod, ClusterError>;
+
+    /// A network attachment definition.
+    ///
+    /// # Errors
+    /// [`ClusterError::NadNotFound`] when there is none of that name.
+    async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError>;
+
+    /// Writes the network-status annotation, JSON text, on condition that the pod is still `pod`.
+    ///
+    /// # Errors
+    /// [`ClusterError`] when it is not written; the ADD is then rolled back.
+    async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError>;
+
+    /// Reports something about a pod to its owner. Never waits.
+    fn event(&self, pod: &PodRef, event: Event);
+
+    /// Whether requests can be answered at present.
+    ///
+    /// # Errors
+    /// [`ClusterError::Unavailable`] with the reason, for STATUS.
+    fn ready(&self) -> Result<(), ClusterError>;
+}
+
+/// Why the cluster gave no answer, or none that is of use.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// No such pod, after waiting for it.
+    #[error("pod {0} not found")]
+    PodNotFound(PodRef),
+    /// A pod of that name, but not the one that the request is for.
+    #[error("pod {pod} has uid {found}, the request is for uid {}", pod.uid)]
+    UidMismatch {
+        /// The pod that the request is for.
+        pod: PodRef,
+        /// The uid of the pod that has its name now.
+        found: String,
+    },
+    /// No such network attachment definition.
+    #[error("network attachment definition {namespace}/{name} not found")]
+    NadNotFound {
+        /// Namespace that was searched.
+        namespace: String,
+        /// Name that was searched.
+        name: String,
+    },
+    /// The object is there and cannot be understood.
+    #[error("{object} is malformed: {reason}")]
+    Malformed {
+        /// Kind, namespace and name, or the file.
+        object: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The API server or the directory cannot be reached; it may be later.
+    #[error("the cluster cannot be asked: {0}")]
+    Unavailable(String),
+    /// The status could not be written.
+    #[error("network-status of pod {pod} was not written: {reason}")]
+    NotWritten {
+        /// The pod that it is about.
+        pod: PodRef,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Whether an event is a matter of course.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// As expected.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// Something that the owner of a pod should know.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// How much it matters.
+    pub kind: EventKind,
+    /// One word, as Kubernetes has reasons: `AddedInterface`.
+    pub reason: &'static str,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What policies, or what became of them, say no to.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("policy {policy:?} ({hook}): {message}")]
+pub struct Denial {
+    /// Name of the policy.
+    pub policy: String,
+    /// The hook that was running.
+    pub hook: &'static str,
+    /// CNI error code, 100 or above.
+    pub code: u32,
+    /// The reason, for the runtime and for people.
+    pub message: String,
+    /// More for people.
+    pub details: Option<String>,
+}
+
+/// The policies of the node.
+pub trait Policies: Send + Sync {
+    /// Begins a request about a pod; it keeps the policies that are loaded at this moment. `pod` is
+    /// `None` where nobody was asked for it (DEL, CHECK).
+    fn begin(
+        &self,
+        command: Command,
+        sandbox: &Sandbox,
+        pod: Option<&Pod>,
+    ) -> Box<dyn PolicySession>;
+}
+
+/// One request's way through the policies. Hooks are called in the order of the methods.
+#[async_trait]
+pub trait PolicySession: Send {
+    /// Offers what the pod asks for, before it is resolved.
+    ///
+    /// # Errors
+    /// [`Denial`]; nothing was changed.
+    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial>;
+
+    /// Offers one attachment, before its delegate runs.
+    ///
+    /// # Errors
+    /// [`Denial`]; nothing was changed.
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial>;
+
+    /// Offers what a delegate answered. Gives the result and tags for network-status.
+    ///
+    /// # Errors
+    /// [`Denial`]; the ADD is rolled back.
+    async fn after_add(
+        &mut self,
+        attachment: &Attachment,
+        result: CniResult,
+    ) -> Result<(CniResult, BTreeMap<String, String>), Denial>;
+
+    /// Tells of an attachment that goes away. Cannot refuse.
+    async fn del(&mut self, entry: &Entry);
+}
+
+/// Executes delegates.
+#[async_trait]
+pub trait Delegates: Send + Sync {
+    /// Adds one attachment and gives the result of the last plugin of its chain.
+    ///
+    /// # Errors
+    /// [`DelegateError`], after which parts of the chain may have been added.
+    async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError>;
+
+    /// Checks one attachment against the result that ADD had.
+    ///
+    /// # Errors
+    /// [`DelegateError`] when it is not as ADD left it.
+    async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError>;
+
+    /// Removes one attachment; of what is gone already it removes nothing and succeeds.
+    ///
+    /// # Errors
+    /// [`DelegateError`] when something may have stayed behind.
+    async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError>;
+}
+
+/// A delegate that failed, could not be executed, or did not finish in time.
+#[derive(Debug, thiserror::Error)]
+#[error("network {network:?}: {error}")]
+pub struct DelegateError {
+    /// The network as network-status calls it.
+    pub network: String,
+    /// Code, message and details: the delegate's own where it gave them.
+    pub error: CniError,
+    /// Whether any delegate ran, so that there may be something to undo.
+    pub executed: bool,
+}
+
+/// The plans on disk. Every call says which directory (`cniDir`) is meant.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Records what is going to be added, before a delegate runs.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing may be added then.
+    async fn record(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError>;
+
+    /// Records the result of one attachment, after its delegate ran.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the ADD is then rolled back.
+    async fn record_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError>;
+
+    /// What is recorded for a sandbox, in the order of its plan; `None` where nothing is. `sandbox`
+    /// tells what a ledger of Multus leaves out.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] where there is something that neither it nor the result cache tells.
+    async fn load(
+        &self,
+        cni_dir: &Path,
+        sandbox: &Sandbox,
+    ) -> Result<Option<Vec<Entry>>, LedgerError>;
+
+    /// Forgets one attachment that was undone.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; undoing it once more is harmless.
+    async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError>;
+
+    /// Forgets a sandbox of which nothing is left.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn forget(&self, cni_dir: &Path, container: &ContainerId) -> Result<(), LedgerError>;
+
+    /// All entries, for people and for GC. Damaged files are reported and left out.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the directory cannot be read.
+    async fn list(&self, cni_dir: &Path) -> Result<Vec<Entry>, LedgerError>;
+}
+
+/// Why the ledger could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried: `read`, `write`, `remove`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not what this daemon or Multus writes.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

@@ -1,0 +1,117 @@
+//! Last stage: the only place that makes a CNI error code of an error.
+
+use cni_types::error::{CniError, code};
+use cni_types::result::CniResult;
+use cni_types::version::Version;
+use hyper::StatusCode;
+
+use crate::config::net_conf;
+use crate::pipeline::Error;
+use crate::ports::ClusterError;
+use crate::report;
+use crate::stages::{network_lookup, request, resolve};
+
+/// Status and body for the shim: `200` with a result in 1.x form or nothing, `400` with an error.
+pub fn respond(answer: Result<Option<CniResult>, Error>) -> (StatusCode, Vec<u8>) {
+    match answer {
+        Ok(None) => (StatusCode::OK, shim_api::response::success(None)),
+        Ok(Some(result)) => match result.to_raw(Version::LATEST) {
+            Ok(raw) => (StatusCode::OK, shim_api::response::success(Some(&raw))),
+            Err(error) => refused(&CniError::new(code::INTERNAL, report::chain(&error))),
+        },
+        Err(error) => refused(&cni_error(&error)),
+    }
+}
+
+/// An error as the socket answers it.
+pub fn refused(error: &CniError) -> (StatusCode, Vec<u8>) {
+    (StatusCode::BAD_REQUEST, error.to_json().into_bytes())
+}
+
+/// The CNI error of a failed request.
+pub fn cni_error(error: &Error) -> CniError {
+    match error {
+        Error::Delegate(failed) => CniError {
+            msg: format!("network {:?}: {}", failed.network, failed.error.msg),
+            ..failed.error.clone()
+        },
+        Error::Denied(denial) => {
+            let message = format!(
+                "policy {:?} denied ({}): {}",
+                denial.policy, denial.hook, denial.message
+            );
+            let error = CniError::new(denial.code.max(code::FIRST_OWN), message);
+            match &denial.details {
+                Some(details) => error.with_details(details),
+                None => error,
+            }
+        }
+        Error::NotUndone { cause, left } => {
+            let left: Vec<String> = left.iter().map(|error| report::chain(error)).collect();
+            let cause = cni_error(cause);
+            let separator = if cause.details.is_empty() { "" } else { "; " };
+            CniError {
+                details: format!(
+                    "{}{separator}could not be undone: {}",
+                    cause.details,
+                    left.join("; ")
+                ),
+                ..cause
+            }
+        }
+        Error::Several(errors) => {
+            let all: Vec<String> = errors
+                .iter()
+                .map(|error| cni_error(error).to_string())
+                .collect();
+            // The first one that failed decides what the runtime makes of it.
+            let first = errors
+                .first()
+                .map_or(code::INTERNAL, |error| cni_error(error).code);
+            CniError::new(first, all.join("; "))
+        }
+        other => CniError::new(error_code(other), report::chain(other)),
+    }
+}
+
+fn error_code(error: &Error) -> u32 {
+    match error {
+        Error::Draining | Error::Deadline(_) => code::TRY_AGAIN_LATER,
+        Error::Request(error) => request_code(error),
+        Error::Cluster(error) => cluster_code(error),
+        Error::Resolve(
+            resolve::Error::Selected { source, .. } | resolve::Error::Configured { source, .. },
+        ) => lookup_code(source),
+        Error::Resolve(_) | Error::Argument(_) => code::INVALID_CONFIG,
+        Error::Ledger(_) => code::IO_FAILURE,
+        Error::NotAttached(_) => code::UNKNOWN_CONTAINER,
+        Error::Attached(_) => code::INVALID_ENVIRONMENT,
+        Error::Delegate(error) => error.error.code,
+        Error::Denied(_) | Error::NotUndone { .. } | Error::Several(_) => code::INTERNAL,
+    }
+}
+
+fn request_code(error: &request::Error) -> u32 {
+    match error {
+        request::Error::Body(_) | request::Error::Conf(net_conf::Error::Json(_)) => {
+            code::DECODING_FAILURE
+        }
+        request::Error::Conf(_) => code::INVALID_CONFIG,
+        _ => code::INVALID_ENVIRONMENT,
+    }
+}
+
+fn cluster_code(error: &ClusterError) -> u32 {
+    match error {
+        ClusterError::NadNotFound { .. } | ClusterError::Malformed { .. } => code::INVALID_CONFIG,
+        // The pod may still appear, or the API server come back.
+        _ => code::TRY_AGAIN_LATER,
+    }
+}
+
+fn lookup_code(error: &network_lookup::Error) -> u32 {
+    match error {
+        network_lookup::Error::Cluster(error) => cluster_code(error),
+        _ => code::INVALID_CONFIG,
+    }
+}

@@ -1,0 +1,75 @@
+//! Paths, methods and bodies of the socket's HTTP.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use shim_api::{endpoint, request::MAX_BODY_BYTES};
+
+/// What the server serves. One of it answers all connections.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// Answers `POST /cni`: status and body.
+    async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Whether requests are taken: `/readyz`.
+    fn ready(&self) -> bool;
+    /// `GET /v1/policies`: JSON.
+    fn policies(&self) -> Vec<u8>;
+    /// `GET /v1/attachments`: status and JSON.
+    async fn attachments(&self) -> (StatusCode, Vec<u8>);
+}
+
+pub(super) async fn answer(
+    handler: Arc<dyn Handler>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, body) = route(handler, request).await;
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        hyper::header::CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/json"),
+    );
+    Ok(response)
+}
+
+async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (StatusCode, Vec<u8>) {
+    let method = request.method();
+    let reads = method == Method::GET || method == Method::POST;
+    match request.uri().path() {
+        endpoint::CNI if method == Method::POST => match body(request).await {
+            // On a task of its own: an ADD that its client gave up is finished, or undone, all the
+            // same, and not dropped at whatever point it has reached.
+            Ok(body) => tokio::spawn(async move { handler.cni(body).await })
+                .await
+                .unwrap_or_else(|_| (StatusCode::INTERNAL_SERVER_ERROR, Vec::new())),
+            Err(refused) => refused,
+        },
+        endpoint::HEALTHZ if reads => (StatusCode::OK, Vec::new()),
+        endpoint::READYZ if reads => match handler.ready() {
+            true => (StatusCode::OK, Vec::new()),
+            false => (StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
+        },
+        endpoint::POLICIES if method == Method::GET => (StatusCode::OK, handler.policies()),
+        endpoint::ATTACHMENTS if method == Method::GET => handler.attachments().await,
+        endpoint::CNI
+        | endpoint::HEALTHZ
+        | endpoint::READYZ
+        | endpoint::POLICIES
+        | endpoint::ATTACHMENTS => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        _ => (StatusCode::NOT_FOUND, Vec::new()),
+    }
+}
+
+async fn body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, Vec<u8>)> {
+    let collect = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+    match tokio::time::timeout(super::HEADER_TIMEOUT, collect).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err((StatusCode::PAYLOAD_TOO_LARGE, Vec::new())),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, Vec::new())),
+    }
+}

@@ -1,0 +1,96 @@
+//! The unix socket: who may connect, HTTP, and nothing of what a request means.
+
+mod http;
+mod socket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+pub use http::Handler;
+pub use socket::{Error, Socket};
+
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once where the configuration names no number.
+const DEFAULT_CONNECTION_LIMIT: usize = 512;
+
+/// Serves requests until `stop` says so, then finishes those that are running, for at most
+/// `patience`.
+pub async fn run(
+    listener: UnixListener,
+    handler: Arc<dyn Handler>,
+    connection_limit: Option<usize>,
+    mut stop: watch::Receiver<bool>,
+    patience: Duration,
+) {
+    let connections = Arc::new(Semaphore::new(
+        connection_limit.unwrap_or(DEFAULT_CONNECTION_LIMIT),
+    ));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&connections).acquire_owned() => permit,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Ok(permit) = permit else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: others will be closed.
+                tracing::error!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if let Err(uid) = may_connect(&stream) {
+            tracing::warn!(
+                uid,
+                "connection refused: the peer is neither root nor this daemon's user"
+            );
+            continue;
+        }
+        let handler = Arc::clone(&handler);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(
+                TokioIo::new(stream),
+                hyper::service::service_fn(move |request| {
+                    http::answer(Arc::clone(&handler), request)
+                }),
+            );
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(patience, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("requests were still running at the end of the shutdown's time");
+    }
+}
+
+/// Root and the daemon's own user may connect, whatever the modes of socket and directory say.
+fn may_connect(stream: &UnixStream) -> Result<(), u32> {
+    let own = rustix::process::geteuid().as_raw();
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == 0 || peer.uid() == own => Ok(()),
+        Ok(peer) => Err(peer.uid()),
+        Err(_) => Err(u32::MAX),
+    }
+}

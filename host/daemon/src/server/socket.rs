@@ -1,0 +1,141 @@
+//! The socket file: made where nobody else can reach it, and removed only when it is stale.
+
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+/// Why the socket is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another daemon answers there.
+    #[error("another daemon is serving on {0}")]
+    InUse(PathBuf),
+    /// Something that is no socket has its name.
+    #[error("{0} is in the way and not a socket")]
+    NotASocket(PathBuf),
+}
+
+/// A bound socket. Its file goes when this is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds the socket in `dir`, which is made with mode 0700 where it is missing. A socket that
+    /// nobody serves is replaced; nothing else in the directory is touched.
+    ///
+    /// # Errors
+    /// [`Error`] names the path.
+    pub fn bind(dir: &Path) -> Result<(Self, UnixListener), Error> {
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io {
+                action,
+                path,
+                source,
+            }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(io("make directory", dir))?;
+        let path = shim_api::endpoint::socket_path(dir);
+        restrict(dir, &path);
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket(path)),
+            Ok(_) if UnixStream::connect(&path).is_ok() => return Err(Error::InUse(path)),
+            Ok(_) => std::fs::remove_file(&path).map_err(io("remove stale socket", &path))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io("look at", &path)(error)),
+        }
+        let listener = UnixListener::bind(&path).map_err(io("bind", &path))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))
+            .map_err(io("restrict", &path))?;
+        Ok((Self { path }, listener))
+    }
+}
+
+/// Takes the directory away from others, unless it is shared with something else.
+fn restrict(dir: &Path, socket: &Path) {
+    let Ok(metadata) = std::fs::metadata(dir) else {
+        return;
+    };
+    if metadata.permissions().mode() & 0o077 == 0 {
+        return;
+    }
+    let ours_alone = std::fs::read_dir(dir)
+        .is_ok_and(|entries| entries.flatten().all(|entry| entry.path() == socket));
+    if !ours_alone || std::fs::set_permissions(dir, Permissions::from_mode(0o700)).is_err() {
+        tracing::warn!(dir = %dir.display(), "the socket's directory is open to other users");
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A successor may have replaced it already; then this one is gone.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path)
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    }
+
+    #[tokio::test]
+    async fn socket_and_directory_are_for_the_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("run/multus");
+        let (socket, _listener) = Socket::bind(&dir).unwrap();
+        assert_eq!(mode(&dir), 0o700);
+        assert_eq!(mode(&socket.path), 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, listener) = Socket::bind(dir.path()).unwrap();
+        assert!(matches!(Socket::bind(dir.path()), Err(Error::InUse(_))));
+        std::mem::forget(socket);
+        drop(listener);
+        Socket::bind(dir.path()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn other_files_of_the_directory_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        std::fs::write(&other, "x").unwrap();
+        drop(Socket::bind(dir.path()).unwrap());
+        assert!(other.exists());
+        std::fs::write(dir.path().join(shim_api::endpoint::SOCKET_FILE), "x").unwrap();
+        assert!(matches!(
+            Socket::bind(dir.path()),
+            Err(Error::NotASocket(_))
+        ));
+    }
+}

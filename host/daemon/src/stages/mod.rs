@@ -1,0 +1,9 @@
+//! The stages of a request, in the order in which a request passes them. Each takes one type and
+//! gives the next; `pipeline` strings them together.
+
+pub mod request;
+
+pub mod identity;
+
+pub mod network_lookup;
+pub mod resolve;

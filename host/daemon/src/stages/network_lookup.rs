@@ -1,0 +1,239 @@
+//! Where a network's conf is: in a network attachment definition, in a file, or inline. Nothing of
+//! a conf is changed here but that a NAD's conf without a name gets that of the NAD.
+
+use std::path::Path;
+
+use cni_types::conf::{self, NetworkConfList, PluginConf};
+use cni_types::json::{self, RawObject};
+use serde_json::value::RawValue;
+
+use crate::config::net_conf::NetConf;
+use crate::domain::nad::Nad;
+use crate::ports::{Cluster, ClusterError};
+
+/// Why there is no conf of a network.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The cluster has none, or gave no answer.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Neither a NAD nor a file has this name.
+    #[error(
+        "neither a network attachment definition in namespace {namespace:?} nor a conf in {conf_dir:?} has this name"
+    )]
+    NoWhere {
+        /// Namespace that was searched.
+        namespace: String,
+        /// Directory that was searched.
+        conf_dir: String,
+    },
+    /// The NAD's `spec.config` cannot be used.
+    #[error("spec.config of network attachment definition {nad}")]
+    Nad {
+        /// `namespace/name`.
+        nad: String,
+        /// What is wrong with it.
+        #[source]
+        source: conf::Error,
+    },
+    /// A conf that stands in the CNI conf cannot be used.
+    #[error("conf")]
+    Inline(#[source] conf::Error),
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] libcni::load::Error),
+    /// The pod's `cni-args` do not fit the conf.
+    #[error("cni-args")]
+    CniArgs(#[source] conf::Error),
+}
+
+/// A network that was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What network-status calls it.
+    pub name: String,
+    /// Its conf.
+    pub conf: NetworkConfList,
+}
+
+/// Finds a network that the CNI conf refers to: the name of a NAD in the cluster's own namespace,
+/// the name of a conf, a directory, or a file.
+///
+/// # Errors
+/// [`Error`].
+pub async fn by_reference(
+    name: &str,
+    conf: &NetConf,
+    cluster: &dyn Cluster,
+) -> Result<Found, Error> {
+    if name.contains('/') {
+        return at_path(Path::new(name));
+    }
+    match nad(cluster, &conf.multus_namespace, name, &conf.conf_dir).await {
+        Err(Error::Cluster(ClusterError::NadNotFound { .. })) => {}
+        found => return found,
+    }
+    match libcni::load::by_name(&conf.conf_dir, name) {
+        Ok(conf) => Ok(named_by_itself(conf)),
+        Err(libcni::load::Error::NotFound { broken, .. }) if broken.is_empty() => {
+            Err(Error::NoWhere {
+                namespace: conf.multus_namespace.clone(),
+                conf_dir: conf.conf_dir.display().to_string(),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn at_path(path: &Path) -> Result<Found, Error> {
+    let conf = if path.is_dir() {
+        libcni::load::default_network(path, |_| true)?.1
+    } else {
+        libcni::load::file(path)?
+    };
+    Ok(named_by_itself(conf))
+}
+
+fn named_by_itself(conf: NetworkConfList) -> Found {
+    Found {
+        name: conf.name().to_string(),
+        conf,
+    }
+}
+
+/// Takes a conf that stands in the CNI conf itself.
+///
+/// # Errors
+/// [`Error::Inline`].
+pub fn inline(text: &RawValue) -> Result<Found, Error> {
+    NetworkConfList::parse_any(text.get())
+        .map(named_by_itself)
+        .map_err(Error::Inline)
+}
+
+/// Finds a NAD. One without `spec.config` means the file that has its name.
+///
+/// # Errors
+/// [`Error`].
+pub async fn nad(
+    cluster: &dyn Cluster,
+    namespace: &str,
+    name: &str,
+    conf_dir: &Path,
+) -> Result<Found, Error> {
+    let nad = cluster.nad(namespace, name).await?;
+    let conf = match &nad.config {
+        Some(text) => conf_of_nad(&nad, text)?,
+        None => libcni::load::by_name(conf_dir, name)?,
+    };
+    Ok(Found {
+        name: format!("{namespace}/{name}"),
+        conf,
+    })
+}
+
+fn conf_of_nad(nad: &Nad, text: &str) -> Result<NetworkConfList, Error> {
+    let error = |source| Error::Nad {
+        nad: format!("{}/{}", nad.namespace, nad.name),
+        source,
+    };
+    let mut raw = RawObject::parse(text).map_err(|source| error(conf::Error::Json(source)))?;
+    let named = raw
+        .get_as::<String>("name")
+        .ok()
+        .flatten()
+        .is_some_and(|name| !name.is_empty());
+    if named
+        || raw
+            .get("name")
+            .is_some_and(|value| !value.get().starts_with('"'))
+    {
+        // Also a name of another type, which the parser refuses with the key and the value.
+        return NetworkConfList::parse_any(text).map_err(error);
+    }
+    raw.set("name", &nad.name)
+        .map_err(|source| error(conf::Error::Json(source)))?;
+    NetworkConfList::parse_any(raw.to_string()).map_err(error)
+}
+
+/// The conf with `args` merged into `args.cni` of each plugin (CNI conventions, `args` in network
+/// config).
+///
+/// # Errors
+/// [`Error::CniArgs`] when `args` of the conf is no object.
+pub fn with_cni_args(conf: &NetworkConfList, args: &RawObject) -> Result<NetworkConfList, Error> {
+    let plugins = conf
+        .plugins()
+        .iter()
+        .map(|plugin| {
+            let raw = merge_cni_args(plugin.raw(), args).map_err(conf::Error::Json)?;
+            PluginConf::from_raw(raw)
+        })
+        .collect::<Result<Vec<_>, conf::Error>>()
+        .map_err(Error::CniArgs)?;
+    conf.with_plugins(plugins).map_err(Error::CniArgs)
+}
+
+fn merge_cni_args(plugin: &RawObject, args: &RawObject) -> Result<RawObject, json::Error> {
+    let mut outer: RawObject = plugin.get_as("args")?.unwrap_or_default();
+    let mut inner: RawObject = outer.get_as("cni")?.unwrap_or_default();
+    for (key, value) in args.iter() {
+        inner.set_raw(key, value.to_owned());
+    }
+    outer.set("cni", &inner)?;
+    let mut plugin = plugin.clone();
+    plugin.set("args", &outer)?;
+    Ok(plugin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nad_conf(text: &str) -> Result<NetworkConfList, Error> {
+        conf_of_nad(
+            &Nad {
+                namespace: "default".into(),
+                name: "n".into(),
+                ..Nad::default()
+            },
+            text,
+        )
+    }
+
+    #[test]
+    fn a_conf_without_a_name_gets_that_of_its_nad_and_keeps_every_byte() {
+        let conf =
+            nad_conf(r#"{"cniVersion": "1.0.0",  "type":"t","big":12345678901234567890}"#).unwrap();
+        assert_eq!(conf.name().as_str(), "n");
+        assert!(conf.text().contains("12345678901234567890"));
+        let text = r#"{ "cniVersion": "1.0.0", "name":"own", "type":"t" }"#;
+        assert_eq!(nad_conf(text).unwrap().text(), text);
+    }
+
+    #[test]
+    fn a_conf_that_is_wrong_is_named() {
+        assert!(
+            nad_conf("{not json")
+                .unwrap_err()
+                .to_string()
+                .contains("default/n")
+        );
+        assert!(nad_conf(r#"{"name":"n"}"#).is_err());
+        assert!(nad_conf(r#"{"name":7,"type":"t"}"#).is_err());
+    }
+
+    #[test]
+    fn cni_args_are_merged_into_every_plugin() {
+        let conf = nad_conf(
+            r#"{"name":"n","plugins":[{"type":"a","args":{"cni":{"x":1,"y":2}}},{"type":"b"}]}"#,
+        )
+        .unwrap();
+        let args = RawObject::parse(r#"{"y":12345678901234567890}"#).unwrap();
+        let merged = with_cni_args(&conf, &args).unwrap();
+        assert_eq!(
+            merged.text(),
+            r#"{"name":"n","plugins":[{"type":"a","args":{"cni":{"x":1,"y":12345678901234567890}}},{"type":"b","args":{"cni":{"y":12345678901234567890}}}]}"#
+        );
+    }
+}

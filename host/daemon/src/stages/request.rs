@@ -1,0 +1,302 @@
+//! First stage: bytes of the socket become a checked request. Everything on the socket is hostile
+//! until it has passed here.
+
+use cni_types::args::{CniArgs, Command, ContainerId, EnvironmentError, IfName, Parameters};
+use cni_types::json::RawObject;
+
+use crate::config::net_conf::{self, NetConf};
+
+/// The interface of a request that names none.
+const DEFAULT_INTERFACE: &str = "eth0";
+
+/// Why a request was refused before anything was looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The body is not of the socket's form.
+    #[error(transparent)]
+    Body(#[from] shim_api::request::Error),
+    /// Variables are missing or malformed.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// VERSION is answered by the shim.
+    #[error("command {0} is not for the daemon")]
+    Command(Command),
+    /// `CNI_NETNS` is no path.
+    #[error("invalid CNI_NETNS: {0:?} is not an absolute path")]
+    Netns(String),
+    /// The pod is not named.
+    #[error("CNI_ARGS: required argument {0} missing")]
+    MissingArgument(&'static str),
+    /// The pod is named in a way that no pod can have.
+    #[error("CNI_ARGS: {key}={value:?} is not the name of a Kubernetes object")]
+    MalformedArgument {
+        /// The argument.
+        key: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// The conf cannot be used.
+    #[error(transparent)]
+    Conf(#[from] net_conf::Error),
+}
+
+/// A checked request.
+#[derive(Debug)]
+pub enum Request {
+    /// ADD, DEL or CHECK: about one pod.
+    Pod(PodRequest),
+    /// GC or STATUS: about the node.
+    Node {
+        /// GC or STATUS.
+        command: Command,
+        /// Settings of the request.
+        conf: NetConf,
+    },
+}
+
+/// A request about one pod.
+#[derive(Debug)]
+pub struct PodRequest {
+    /// ADD, DEL or CHECK.
+    pub command: Command,
+    /// `CNI_CONTAINERID`.
+    pub container_id: ContainerId,
+    /// `CNI_NETNS`.
+    pub netns: Option<String>,
+    /// `CNI_IFNAME`.
+    pub if_name: IfName,
+    /// What `CNI_ARGS` says of the pod.
+    pub pod: PodArgs,
+    /// Settings of the request.
+    pub conf: NetConf,
+}
+
+/// The pod as the runtime names it in `CNI_ARGS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodArgs {
+    /// `K8S_POD_NAMESPACE`.
+    pub namespace: String,
+    /// `K8S_POD_NAME`.
+    pub name: String,
+    /// `K8S_POD_UID`; older runtimes do not pass it.
+    pub uid: Option<String>,
+    /// `K8S_POD_INFRA_CONTAINER_ID`.
+    pub infra_container_id: String,
+}
+
+/// Checks the body of `POST /cni` under the daemon's overrides of the conf.
+///
+/// # Errors
+/// [`Error`] names every variable, argument or key that is wrong. Nothing was changed.
+pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Request, Error> {
+    let request = shim_api::Request::parse(body)?;
+    let parameters = Parameters::from_env(|name| match (request.env.get(name), name) {
+        (Some(value), _) => Some(value.as_str()),
+        // As Multus: the shim of an older runtime need not pass these.
+        (None, "CNI_IFNAME") => Some(DEFAULT_INTERFACE),
+        // The daemon looks for delegates in its own directories.
+        (None, "CNI_PATH") => Some("/"),
+        (None, _) => None,
+    })?;
+    match parameters.command {
+        Command::Add | Command::Del | Command::Check => {
+            let pod = PodArgs::parse(&parameters.args)?;
+            let conf = NetConf::parse(&request.config, overrides)?;
+            pod_request(parameters, pod, conf).map(Request::Pod)
+        }
+        command @ (Command::Gc | Command::Status) => Ok(Request::Node {
+            command,
+            conf: NetConf::parse(&request.config, overrides)?,
+        }),
+        command @ Command::Version => Err(Error::Command(command)),
+    }
+}
+
+fn pod_request(parameters: Parameters, pod: PodArgs, conf: NetConf) -> Result<PodRequest, Error> {
+    let netns = parameters.netns;
+    if let Some(path) = &netns
+        && (!path.starts_with('/') || path.contains('\0'))
+    {
+        return Err(Error::Netns(path.clone()));
+    }
+    Ok(PodRequest {
+        command: parameters.command,
+        container_id: parameters
+            .container_id
+            .ok_or(Error::MissingArgument("CNI_CONTAINERID"))?,
+        if_name: parameters
+            .if_name
+            .ok_or(Error::MissingArgument("CNI_IFNAME"))?,
+        netns,
+        pod,
+        conf,
+    })
+}
+
+impl PodArgs {
+    fn parse(args: &CniArgs) -> Result<Self, Error> {
+        let argument = |key| {
+            args.get(key)
+                .map(str::trim)
+                .filter(|value| !value.is_empty())
+        };
+        let object = |key: &'static str| {
+            let value = argument(key).ok_or(Error::MissingArgument(key))?;
+            if is_object_name(value) {
+                return Ok(value.to_owned());
+            }
+            Err(Error::MalformedArgument {
+                key,
+                value: value.chars().take(80).collect(),
+            })
+        };
+        let namespace = object("K8S_POD_NAMESPACE")?;
+        let name = object("K8S_POD_NAME")?;
+        Ok(Self {
+            namespace,
+            name,
+            uid: argument("K8S_POD_UID").map(ToOwned::to_owned),
+            infra_container_id: argument("K8S_POD_INFRA_CONTAINER_ID")
+                .unwrap_or("")
+                .to_owned(),
+        })
+    }
+}
+
+/// A DNS-1123 subdomain, the rule of Kubernetes for names of pods; also keeps names from being paths.
+fn is_object_name(text: &str) -> bool {
+    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    text.len() <= 253
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        && edge(text.as_bytes().first())
+        && edge(text.as_bytes().last())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const ARGS: &str = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_INFRA_CONTAINER_ID=c;K8S_POD_UID=u";
+
+    fn body(changes: &[(&str, Option<&str>)], conf: &str) -> Vec<u8> {
+        let mut env: BTreeMap<String, String> = [
+            ("CNI_COMMAND", "ADD"),
+            ("CNI_CONTAINERID", "c"),
+            ("CNI_NETNS", "/run/netns/x"),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_ARGS", ARGS),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .into();
+        for (key, value) in changes {
+            match value {
+                Some(value) => env.insert((*key).to_owned(), (*value).to_owned()),
+                None => env.remove(*key),
+            };
+        }
+        shim_api::Request {
+            env,
+            config: conf.as_bytes().to_vec(),
+            interface_attributes: None,
+        }
+        .to_json()
+    }
+
+    fn parse_with(changes: &[(&str, Option<&str>)]) -> Result<Request, Error> {
+        parse(
+            &body(changes, r#"{"clusterNetwork":"x"}"#),
+            &RawObject::new(),
+        )
+    }
+
+    fn pod(changes: &[(&str, Option<&str>)]) -> PodRequest {
+        match parse_with(changes).unwrap() {
+            Request::Pod(request) => request,
+            Request::Node { .. } => panic!("not about a pod"),
+        }
+    }
+
+    #[test]
+    fn a_request_names_its_pod() {
+        let request = pod(&[]);
+        assert_eq!(request.command, Command::Add);
+        assert_eq!(
+            request.pod,
+            PodArgs {
+                namespace: "default".into(),
+                name: "a".into(),
+                uid: Some("u".into()),
+                infra_container_id: "c".into()
+            }
+        );
+    }
+
+    #[test]
+    fn the_interface_is_eth0_where_none_is_named() {
+        assert_eq!(pod(&[("CNI_IFNAME", None)]).if_name.as_str(), "eth0");
+    }
+
+    #[test]
+    fn an_empty_or_missing_uid_is_not_known() {
+        let args = "K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_UID=";
+        assert_eq!(pod(&[("CNI_ARGS", Some(args))]).pod.uid, None);
+    }
+
+    #[test]
+    fn a_del_needs_no_namespace() {
+        assert_eq!(
+            pod(&[("CNI_COMMAND", Some("DEL")), ("CNI_NETNS", None)]).netns,
+            None
+        );
+    }
+
+    #[test]
+    fn status_and_gc_need_no_pod() {
+        for command in ["GC", "STATUS"] {
+            let request = parse_with(&[
+                ("CNI_COMMAND", Some(command)),
+                ("CNI_CONTAINERID", None),
+                ("CNI_ARGS", None),
+            ]);
+            assert!(matches!(request, Ok(Request::Node { .. })), "{command}");
+        }
+    }
+
+    #[test]
+    fn everything_hostile_is_named() {
+        for (changes, expected) in [
+            ([("CNI_CONTAINERID", Some("../x"))], "CNI_CONTAINERID"),
+            ([("CNI_CONTAINERID", None)], "CNI_CONTAINERID"),
+            ([("CNI_NETNS", None)], "CNI_NETNS"),
+            ([("CNI_NETNS", Some("relative"))], "CNI_NETNS"),
+            ([("CNI_IFNAME", Some("a/b"))], "CNI_IFNAME"),
+            ([("CNI_COMMAND", Some("BOOM"))], "BOOM"),
+            ([("CNI_COMMAND", Some("VERSION"))], "VERSION"),
+            ([("CNI_ARGS", None)], "K8S_POD_NAMESPACE"),
+            ([("CNI_ARGS", Some("K8S_POD_NAMESPACE=a"))], "K8S_POD_NAME"),
+            (
+                [("CNI_ARGS", Some("K8S_POD_NAMESPACE=a;K8S_POD_NAME=../b"))],
+                "K8S_POD_NAME",
+            ),
+            ([("CNI_ARGS", Some("nonsense"))], "CNI_ARGS"),
+        ] {
+            let error = parse_with(&changes).unwrap_err().to_string();
+            assert!(error.contains(expected), "{changes:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_request_is_refused() {
+        assert!(matches!(
+            parse(b"{", &RawObject::new()),
+            Err(Error::Body(_))
+        ));
+        assert!(matches!(
+            parse(&body(&[], "{nope"), &RawObject::new()),
+            Err(Error::Conf(_))
+        ));
+    }
+}

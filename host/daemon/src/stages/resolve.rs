@@ -1,0 +1,311 @@
+//! Resolving: from what the conf and the pod name to a plan that says everything.
+
+use super::network_lookup::{self, Found};
+use crate::config::net_conf::{DefaultNetwork, NetConf};
+use crate::domain::attachment::{Attachment, Plan, interface_at};
+use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
+use crate::domain::runtime_config::RuntimeConfig;
+use crate::domain::sandbox::Sandbox;
+use crate::domain::selection::{self, Selection};
+use crate::ports::Cluster;
+
+/// Why there is no plan. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An annotation of the pod is not understood.
+    #[error("annotation {annotation} of pod {pod}")]
+    Annotation {
+        /// Name of the annotation.
+        annotation: &'static str,
+        /// The pod.
+        pod: PodRef,
+        /// What is wrong with it.
+        #[source]
+        source: selection::Error,
+    },
+    /// The pod replaces the default network by several.
+    #[error("annotation {DEFAULT_NETWORK_ANNOTATION} of pod {0}: more than one default network")]
+    SeveralDefaults(PodRef),
+    /// The pod may not use a network of that namespace.
+    #[error(
+        "annotation {NETWORKS_ANNOTATION} of pod {pod}: network {network} is in another namespace, and namespaces are isolated"
+    )]
+    Isolated {
+        /// The pod.
+        pod: PodRef,
+        /// `namespace/name`.
+        network: String,
+    },
+    /// A network that the pod asks for cannot be used.
+    #[error("pod {pod}: network {network:?} (element {position} of its networks)")]
+    Selected {
+        /// The pod.
+        pod: PodRef,
+        /// `namespace/name`.
+        network: String,
+        /// Which element, from 1.
+        position: usize,
+        /// Why.
+        #[source]
+        source: network_lookup::Error,
+    },
+    /// A network that the CNI conf names cannot be used.
+    #[error("{key} {network:?}")]
+    Configured {
+        /// `clusterNetwork`, `defaultNetworks` or `delegates`.
+        key: &'static str,
+        /// What the conf names.
+        network: String,
+        /// Why.
+        #[source]
+        source: network_lookup::Error,
+    },
+    /// Two attachments want one interface.
+    #[error("pod {pod}: networks {first:?} and {second:?} both want interface {interface}")]
+    SameInterface {
+        /// The pod.
+        pod: PodRef,
+        /// The first network.
+        first: String,
+        /// The second one.
+        second: String,
+        /// The interface.
+        interface: String,
+    },
+}
+
+/// What the pod asks for beside the default network, checked against namespace isolation.
+///
+/// # Errors
+/// [`Error`] names pod and element.
+pub fn selections(pod: &Pod) -> Result<Vec<Selection>, Error> {
+    let Some(annotation) = pod.networks_annotation() else {
+        return Ok(Vec::new());
+    };
+    selection::parse(annotation, &pod.namespace).map_err(|source| Error::Annotation {
+        annotation: NETWORKS_ANNOTATION,
+        pod: pod.reference(),
+        source,
+    })
+}
+
+/// Refuses selections that reach into other namespaces. Runs after the policies, which may have
+/// added some.
+///
+/// # Errors
+/// [`Error::Isolated`].
+pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> Result<(), Error> {
+    if !conf.namespace_isolation {
+        return Ok(());
+    }
+    let foreign = selections.iter().find(|selection| {
+        selection.namespace != pod.namespace
+            && !conf.global_namespaces.contains(&selection.namespace)
+    });
+    match foreign {
+        Some(selection) => Err(Error::Isolated {
+            pod: pod.reference(),
+            network: selection.network(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Makes the plan: the default network, the networks that every pod gets, and the pod's own, in
+/// this order.
+///
+/// # Errors
+/// [`Error`] names the network and where it is asked for.
+pub async fn resolve(
+    conf: &NetConf,
+    sandbox: Sandbox,
+    pod: &Pod,
+    selections: Vec<Selection>,
+    cluster: &dyn Cluster,
+) -> Result<Plan, Error> {
+    let mut found = default_networks(conf, pod, cluster).await?;
+    for (index, selection) in selections.into_iter().enumerate() {
+        let network = selected(conf, pod, index, &selection, cluster).await?;
+        found.push((network, selection));
+    }
+    let attachments = found
+        .into_iter()
+        .enumerate()
+        .map(|(position, (network, selection))| {
+            attachment(conf, &sandbox, position, network, selection)
+        })
+        .collect();
+    let plan = Plan {
+        sandbox,
+        attachments,
+    };
+    check_interfaces(&plan)?;
+    Ok(plan)
+}
+
+/// The networks that the conf names, the pod's default network first.
+async fn default_networks(
+    conf: &NetConf,
+    pod: &Pod,
+    cluster: &dyn Cluster,
+) -> Result<Vec<(Found, Selection)>, Error> {
+    let mut networks = Vec::new();
+    match &conf.default_network {
+        DefaultNetwork::Cluster(name) => {
+            networks.push(configured(conf, "clusterNetwork", name, cluster).await?)
+        }
+        DefaultNetwork::Delegates(confs) => {
+            for (index, text) in confs.iter().enumerate() {
+                let found = network_lookup::inline(text).map_err(|source| Error::Configured {
+                    key: "delegates",
+                    network: format!("element {}", index + 1),
+                    source,
+                })?;
+                networks.push(found);
+            }
+        }
+    }
+    if !conf.system_namespaces.contains(&pod.namespace) {
+        for name in &conf.default_networks {
+            networks.push(configured(conf, "defaultNetworks", name, cluster).await?);
+        }
+    }
+    let mut networks: Vec<_> = networks
+        .into_iter()
+        .map(|network| (network, Selection::default()))
+        .collect();
+    if let Some(own) = own_default_network(conf, pod, cluster).await?
+        && let Some(first) = networks.first_mut()
+    {
+        *first = own;
+    }
+    Ok(networks)
+}
+
+async fn configured(
+    conf: &NetConf,
+    key: &'static str,
+    name: &str,
+    cluster: &dyn Cluster,
+) -> Result<Found, Error> {
+    network_lookup::by_reference(name, conf, cluster)
+        .await
+        .map_err(|source| Error::Configured {
+            key,
+            network: name.to_owned(),
+            source,
+        })
+}
+
+/// The network by which the pod's annotation replaces the cluster's default one. It must be in the
+/// namespace of the cluster's own networks unless it says otherwise.
+async fn own_default_network(
+    conf: &NetConf,
+    pod: &Pod,
+    cluster: &dyn Cluster,
+) -> Result<Option<(Found, Selection)>, Error> {
+    let Some(annotation) = pod.default_network_annotation() else {
+        return Ok(None);
+    };
+    let mut selections =
+        selection::parse(annotation, &conf.multus_namespace).map_err(|source| {
+            Error::Annotation {
+                annotation: DEFAULT_NETWORK_ANNOTATION,
+                pod: pod.reference(),
+                source,
+            }
+        })?;
+    let (Some(selection), true) = (selections.pop(), selections.is_empty()) else {
+        return Err(Error::SeveralDefaults(pod.reference()));
+    };
+    let found = selected(conf, pod, 0, &selection, cluster).await?;
+    Ok(Some((found, selection)))
+}
+
+/// The network that a selection of the pod names, with the selection's arguments in its conf.
+async fn selected(
+    conf: &NetConf,
+    pod: &Pod,
+    index: usize,
+    selection: &Selection,
+    cluster: &dyn Cluster,
+) -> Result<Found, Error> {
+    network_lookup::nad(
+        cluster,
+        &selection.namespace,
+        &selection.name,
+        &conf.conf_dir,
+    )
+    .await
+    .and_then(|found| match &selection.cni_args {
+        Some(args) => {
+            let conf = network_lookup::with_cni_args(&found.conf, args)?;
+            Ok(Found { conf, ..found })
+        }
+        None => Ok(found),
+    })
+    .map_err(|source| Error::Selected {
+        pod: pod.reference(),
+        network: selection.network(),
+        position: index + 1,
+        source,
+    })
+}
+
+fn attachment(
+    conf: &NetConf,
+    sandbox: &Sandbox,
+    position: usize,
+    network: Found,
+    selection: Selection,
+) -> Attachment {
+    let is_default = position == 0;
+    let if_name = match selection.interface {
+        // The runtime's word on the pod's first interface is final.
+        _ if is_default => sandbox.if_name.clone(),
+        Some(name) => name,
+        None => interface_at(position),
+    };
+    Attachment {
+        network: network.name,
+        if_name,
+        is_default,
+        conf: network.conf,
+        base: conf.runtime_config.clone(),
+        request: RuntimeConfig {
+            port_mappings: selection.port_mappings,
+            bandwidth: selection.bandwidth,
+            ips: selection.ips,
+            mac: selection.mac,
+            infiniband_guid: selection.infiniband_guid,
+            device_id: selection.device_id,
+            device_info_file: None,
+        },
+        resource_name: None,
+        default_route: selection.default_route,
+        ipam_claim_reference: selection.ipam_claim_reference,
+    }
+}
+
+/// Refuses a plan in which two attachments want one interface.
+///
+/// # Errors
+/// [`Error::SameInterface`].
+pub fn check_interfaces(plan: &Plan) -> Result<(), Error> {
+    for (index, one) in plan.attachments.iter().enumerate() {
+        let same = plan
+            .attachments
+            .iter()
+            .skip(index + 1)
+            .find(|other| other.if_name == one.if_name);
+        if let Some(other) = same {
+            return Err(Error::SameInterface {
+                pod: plan.sandbox.pod.clone(),
+                first: one.network.clone(),
+                second: other.network.clone(),
+                interface: one.if_name.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
