@@ -1,4 +1,5 @@
-//! Where the project's own binaries and policy modules are: beside the program that runs.
+//! Where the project's own binaries and policy modules are: in the build directory that the running
+//! program comes from.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,10 @@ use crate::error::Error;
 /// The binaries of one build.
 #[derive(Debug, Clone)]
 pub struct Binaries {
-    directory: PathBuf,
+    /// Cargo's target directory.
+    target: PathBuf,
+    /// The directory of the running program's profile in it.
+    profile: PathBuf,
 }
 
 impl Binaries {
@@ -16,46 +20,66 @@ impl Binaries {
     ///
     /// # Errors
     /// [`Error::File`] when the system does not say which program runs.
-    pub fn beside_this_program() -> Result<Self, Error> {
+    pub fn of_this_build() -> Result<Self, Error> {
         let program = env::current_exe().map_err(Error::file("/proc/self/exe"))?;
-        let directory = program.parent().unwrap_or(Path::new("/"));
-        // Cargo puts tests one level deeper than the binaries.
-        let directory = match directory.file_name() {
-            Some(name) if name == "deps" => directory.parent().unwrap_or(directory),
-            _ => directory,
-        };
+        let parent = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
+        let mut profile = parent(&program);
+        // Cargo puts tests one level deeper than binaries.
+        if profile.ends_with("deps") {
+            profile = parent(&profile);
+        }
         Ok(Self {
-            directory: directory.to_owned(),
+            target: parent(&profile),
+            profile,
         })
     }
 
-    /// The path of a binary, such as `cnidaria-daemon`.
+    /// Cargo's target directory.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// `cnidaria-daemon`.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`] when it is not there.
-    pub fn path(&self, name: &str) -> Result<PathBuf, Error> {
-        existing(self.directory.join(name))
+    /// [`Error::NotBuilt`], as those below.
+    pub fn daemon(&self) -> Result<PathBuf, Error> {
+        existing(self.profile.join("cnidaria-daemon"))
+    }
+
+    /// `cnidaria`, the command line.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`].
+    pub fn command_line(&self) -> Result<PathBuf, Error> {
+        existing(self.profile.join("cnidaria"))
+    }
+
+    /// The fake delegate of the tests.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`].
+    pub fn fake_delegate(&self) -> Result<PathBuf, Error> {
+        existing(self.profile.join("cnidaria-fake-delegate"))
+    }
+
+    /// The shim as it is installed: static, made by `cargo build-shim`.
+    ///
+    /// # Errors
+    /// [`Error::NotBuilt`].
+    pub fn shim(&self) -> Result<PathBuf, Error> {
+        existing(self.target.join("shim/cnidaria-shim"))
     }
 
     /// The component that a policy or a hostile guest was built to, such as `annotation-mtu`.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`] when it is not there.
+    /// [`Error::NotBuilt`].
     pub fn policy(&self, name: &str) -> Result<PathBuf, Error> {
-        existing(
-            self.directory
-                .join(format!("{}.wasm", name.replace('-', "_"))),
-        )
+        let file = format!("{}.wasm", name.replace('-', "_"));
+        let guests = "guests/wasm32-unknown-unknown/guest";
+        existing(self.target.join(guests).join(file))
     }
-}
-
-/// The target directory of the build that the running program comes from.
-///
-/// # Errors
-/// [`Error::File`] when the system does not say which program runs.
-pub fn target_directory() -> Result<PathBuf, Error> {
-    let profile = Binaries::beside_this_program()?.directory;
-    Ok(profile.parent().unwrap_or(&profile).to_owned())
 }
 
 fn existing(path: PathBuf) -> Result<PathBuf, Error> {

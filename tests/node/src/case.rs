@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::binaries::target_directory;
+use crate::binaries::Binaries;
 use crate::node::Node;
 
 /// Says that this process is on a private node already, and which case it is there for.
@@ -16,6 +16,9 @@ const CASE: &str = "CNIDARIA_NODE_CASE";
 const NO_NAMESPACES: i32 = 77;
 /// Lets the tests pass without having run where namespaces cannot be made, when set to `skip`.
 const WITHOUT: &str = "CNIDARIA_WITHOUT_NAMESPACES";
+
+/// Says that the binaries are built already, when set; `make test` builds them first.
+const BUILT: &str = "CNIDARIA_BUILT";
 
 /// Runs a case on a node of its own. Give it a closure that stands right in the `#[test]` function:
 /// the name of the test is read from it.
@@ -69,21 +72,31 @@ fn test_of<F>() -> &'static str {
 /// Cargo builds no binaries of other packages for a test, so a changed daemon would be tested in its
 /// old form. Takes a moment when nothing has changed.
 fn build() {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let target = target_directory().expect("the system knows which program runs");
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--workspace", "--bins"]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        if env::var_os(BUILT).is_some() {
+            return;
         }
-        let status = cargo
-            .arg("--target-dir")
-            .arg(target)
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-            .status()
-            .expect("cargo can be executed");
-        assert!(status.success(), "the binaries cannot be built");
+        let binaries = Binaries::of_this_build().expect("the system knows which program runs");
+        let profile = if cfg!(debug_assertions) {
+            "dev"
+        } else {
+            "release"
+        };
+        let builds: [&[&str]; 2] = [
+            &["build", "--workspace", "--bins", "--profile", profile],
+            &["build-shim"],
+        ];
+        for arguments in builds {
+            let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+                .args(arguments)
+                .env("CARGO_TARGET_DIR", binaries.target())
+                .env("CARGO_TERM_QUIET", "true")
+                .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+                .status()
+                .expect("cargo can be executed");
+            assert!(status.success(), "cargo {} failed", arguments.join(" "));
+        }
     });
 }
 

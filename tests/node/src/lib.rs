@@ -12,11 +12,12 @@ pub mod case;
 mod daemon;
 mod error;
 pub mod inspect;
+pub mod networks;
 mod node;
 mod pod;
 mod program;
 
-pub use binaries::{Binaries, target_directory};
+pub use binaries::Binaries;
 pub use call::{Answer, Call};
 pub use error::Error;
 pub use node::Node;

@@ -35,7 +35,7 @@ impl Node {
     /// [`Error::File`] when a directory cannot be made.
     pub fn new() -> Result<Self, Error> {
         let root = PathBuf::from("/run/node");
-        let binaries = Binaries::beside_this_program()?;
+        let binaries = Binaries::of_this_build()?;
         let plugins = std::env::var("CNI_BIN_DIR").unwrap_or_else(|_| PLUGINS.to_owned());
         let config = json!({
             "cniVersion": "1.0.0",
@@ -79,6 +79,18 @@ impl Node {
     /// The binaries that this node runs.
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
+    }
+
+    /// The directory in which the daemon looks for delegates.
+    pub fn plugins(&self) -> String {
+        let directory = self.config.get("binDir").and_then(Value::as_str);
+        directory.unwrap_or(PLUGINS).to_owned()
+    }
+
+    pub(crate) fn set_plugins(&mut self, directory: &Path) {
+        if let Some(value) = self.config.get_mut("binDir") {
+            *value = json!(directory);
+        }
     }
 
     /// Writes a file below the node's own directory, making its directory where needed.
@@ -161,7 +173,7 @@ impl Node {
         let policies = json!({
             "modules": self.path("policies"),
             "cache": self.path("policy-cache"),
-            "compiler": self.binaries.path("cnidaria")?,
+            "compiler": self.binaries.command_line()?,
         });
         if let Some(Value::Object(own)) = self.config.get_mut("cnidaria") {
             own.insert("policies".to_owned(), policies);
@@ -174,7 +186,7 @@ impl Node {
     /// # Errors
     /// [`Error::Failed`] with what it says.
     pub fn command_line(&self, arguments: &[&str]) -> Result<String, Error> {
-        let program = self.binaries.path("cnidaria")?.display().to_string();
+        let program = self.binaries.command_line()?.display().to_string();
         run(&program, arguments)
     }
 
@@ -201,7 +213,7 @@ impl Node {
     pub fn start_daemon(&mut self) -> Result<(), Error> {
         let config = self.write("daemon-config.json", pretty(&self.config))?;
         self.daemon = Some(Daemon::start(
-            &self.binaries.path("cnidaria-daemon")?,
+            &self.binaries.daemon()?,
             &config,
             self.socket(),
             self.log_path(),
@@ -244,9 +256,7 @@ impl Node {
     /// # Errors
     /// [`Error::NotBuilt`] when there is no shim.
     pub fn call(&self, command: &str, sandbox: &Sandbox) -> Result<Call, Error> {
-        let plugins = self.config.get("binDir").and_then(Value::as_str);
-        let shim = self.binaries.path("cnidaria-shim")?;
-        let call = Call::new(shim, command, sandbox, plugins.unwrap_or(PLUGINS));
+        let call = Call::new(self.binaries.shim()?, command, sandbox, &self.plugins());
         Ok(call.stdin(self.conf.to_string()))
     }
 }

@@ -1,0 +1,296 @@
+//! ADD, CHECK and DEL of pods with one and with many networks, on real plugins.
+
+#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread;
+
+use node::case::on_a_private_node;
+use node::inspect::{self, Traces};
+use node::{Answer, Node, Pod, Sandbox, networks};
+use serde_json::{Value, json};
+
+/// Makes a call that has to succeed.
+fn succeed(node: &Node, command: &str, sandbox: &Sandbox) -> Answer {
+    let answer = node.call(command, sandbox).and_then(|call| call.make());
+    let answer = answer.expect("the shim can be executed");
+    assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
+    answer
+}
+
+/// Names and interfaces of the network-status, in order.
+fn status(node: &Node, pod: &Pod) -> Vec<(String, String)> {
+    let status = node.network_status(pod).expect("there is a network-status");
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    let all = status.as_array().into_iter().flatten();
+    all.map(|one| (text(one, "name"), text(one, "interface")))
+        .collect()
+}
+
+fn named(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, link): &(&str, &str)| ((*name).to_owned(), (*link).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+fn nothing_is_left(node: &Node, sandbox: &Sandbox) {
+    let traces = Traces::of(node, &sandbox.netns_name).expect("the node can be inspected");
+    assert_eq!(
+        traces,
+        Traces {
+            node_links: vec!["storage".to_owned(), "uplink".to_owned()],
+            pod_links: vec![],
+            addresses: vec![],
+            ledger: vec![],
+        }
+    );
+}
+
+#[test]
+fn a_pod_gets_its_default_network_and_those_of_a_comma_list() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("blue, storage@data"))
+            .unwrap();
+
+        let result = succeed(node, "ADD", &pod).json().unwrap();
+        assert_eq!(result["cniVersion"], "1.0.0");
+        assert_eq!(result["ips"][0]["gateway"], "10.77.0.1");
+        let links = inspect::links(Some(&pod.netns_name)).unwrap();
+        let links: Vec<_> = links
+            .iter()
+            .map(|l| (l.name.as_str(), l.kind.as_str(), l.addresses[0].as_str()))
+            .collect();
+        assert_eq!(
+            links,
+            [
+                ("data", "macvlan", "10.79.0.2/24"),
+                (
+                    "eth0",
+                    "veth",
+                    result["ips"][0]["address"].as_str().unwrap()
+                ),
+                ("net1", "veth", "10.78.0.2/24"),
+            ]
+        );
+        assert_eq!(
+            status(node, &pod.pod),
+            named(&[
+                ("cluster", "eth0"),
+                ("default/blue", "net1"),
+                ("default/storage", "data")
+            ])
+        );
+        for (link, gateway) in [("eth0", "10.77.0.1"), ("net1", "10.78.0.1")] {
+            inspect::ping(&pod.netns_name, link, gateway).unwrap();
+        }
+
+        succeed(node, "CHECK", &pod);
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+        succeed(node, "DEL", &pod);
+    });
+}
+
+#[test]
+fn the_json_form_chooses_namespace_interface_address_and_mac() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let green = networks::bridge(node, "green", "10.80.0.0/24");
+        node.add_network("other", "green", &green).unwrap();
+        node.start_daemon().unwrap();
+        let annotation = json!([{
+            "name": "green", "namespace": "other", "interface": "green0",
+            "ips": ["10.80.0.77/24"], "mac": "02:00:00:00:00:77",
+        }]);
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks(&annotation.to_string()))
+            .unwrap();
+
+        succeed(node, "ADD", &pod);
+        let links = inspect::links(Some(&pod.netns_name)).unwrap();
+        assert_eq!(links[1].name, "green0");
+        assert_eq!(links[1].mac, "02:00:00:00:00:77");
+        assert_eq!(links[1].addresses, ["10.80.0.77/24"]);
+        assert_eq!(
+            status(node, &pod.pod),
+            named(&[("cluster", "eth0"), ("other/green", "green0")])
+        );
+        succeed(node, "CHECK", &pod);
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn a_pod_without_an_annotation_gets_the_default_network_alone() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        succeed(node, "ADD", &pod);
+        assert_eq!(status(node, &pod.pod), named(&[("cluster", "eth0")]));
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn the_result_is_printed_in_the_version_of_the_conf() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        node.conf["cniVersion"] = json!("0.3.1");
+        let result = succeed(node, "ADD", &pod).json().unwrap();
+        assert_eq!(result["cniVersion"], "0.3.1");
+        assert_eq!(result["ips"][0]["version"], "4");
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn a_second_add_fails_and_harms_nothing() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("blue"))
+            .unwrap();
+        succeed(node, "ADD", &pod);
+        let before = Traces::of(node, &pod.netns_name).unwrap();
+
+        let again = node.call("ADD", &pod).unwrap().make().unwrap();
+        assert_eq!(again.code, Some(1), "{again:#?}");
+        assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
+        inspect::ping(&pod.netns_name, "eth0", "10.77.0.1").unwrap();
+        succeed(node, "CHECK", &pod);
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn del_needs_neither_the_pod_nor_its_networks_nor_its_namespace() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("blue"))
+            .unwrap();
+        succeed(node, "ADD", &pod);
+        for manifest in fs::read_dir(node.path("manifests")).unwrap() {
+            fs::remove_file(manifest.unwrap().path()).unwrap();
+        }
+        fs::remove_file(node.path("net.d/10-default.conflist")).unwrap();
+        node::run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
+
+        succeed(node, "DEL", &pod);
+        assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+        assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn del_of_a_container_that_was_never_added_succeeds() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn check_fails_when_a_link_of_a_further_network_is_gone() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("blue"))
+            .unwrap();
+        succeed(node, "ADD", &pod);
+        node::run("ip", &["-n", &pod.netns_name, "link", "delete", "net1"]).unwrap();
+
+        let check = node.call("CHECK", &pod).unwrap().make().unwrap();
+        assert_eq!(check.code, Some(1), "{check:#?}");
+        assert!(check.stdout.contains("default/blue"), "{check:#?}");
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn many_pods_at_once_get_addresses_of_their_own() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pods: Vec<_> = (0..8)
+            .map(|number| {
+                let pod = Pod::new("default", &format!("p{number}"));
+                node.add_pod(pod.networks("blue,storage")).unwrap()
+            })
+            .collect();
+        let all = |command: &str| {
+            thread::scope(|scope| {
+                for pod in &pods {
+                    scope.spawn(|| succeed(node, command, pod));
+                }
+            });
+        };
+        all("ADD");
+        let held: BTreeSet<_> = inspect::reserved_addresses(node)
+            .unwrap()
+            .into_iter()
+            .collect();
+        assert_eq!(held.len(), 8 * 3, "{held:?}");
+        all("CHECK");
+        all("DEL");
+        for pod in &pods {
+            nothing_is_left(node, pod);
+        }
+    });
+}
+
+#[test]
+fn delegates_get_the_variables_of_cni_and_for_del_what_add_got() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let calls = node.path("calls");
+        fs::create_dir(&calls).unwrap();
+        let mut conf = networks::fake("traced", &json!({ "record": calls }));
+        conf["number"] = json!(9_007_199_254_740_993_u64);
+        node.add_network("default", "traced", &conf).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("traced@t0"))
+            .unwrap();
+        succeed(node, "ADD", &pod);
+        succeed(node, "DEL", &pod);
+
+        let records: Vec<Value> = inspect::files(&calls)
+            .unwrap()
+            .into_values()
+            .map(|bytes| serde_json::from_slice(&bytes).unwrap())
+            .collect();
+        let [add, del] = &records[..] else {
+            panic!("two calls were expected: {records:#?}");
+        };
+        for (record, command) in [(add, "ADD"), (del, "DEL")] {
+            let variables = record["env"].as_object().unwrap();
+            assert_eq!(variables["CNI_COMMAND"], command);
+            assert_eq!(variables["CNI_CONTAINERID"], pod.container_id);
+            assert_eq!(variables["CNI_NETNS"], pod.netns().to_str().unwrap());
+            assert_eq!(variables["CNI_IFNAME"], "t0");
+            let given = record["stdin"].as_str().unwrap();
+            assert!(given.contains("9007199254740993"), "{given}");
+        }
+        assert_eq!(add["env"]["CNI_ARGS"], del["env"]["CNI_ARGS"]);
+        let given: Value = serde_json::from_str(del["stdin"].as_str().unwrap()).unwrap();
+        assert_eq!(given["prevResult"]["interfaces"][0]["name"], "t0");
+    });
+}

@@ -1,0 +1,138 @@
+//! The daemon goes away and comes back, and is used by nobody who may not.
+
+#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::Duration;
+
+use node::case::on_a_private_node;
+use node::inspect::{self, Traces};
+use node::{Answer, Node, Pod, Sandbox, networks};
+use serde_json::json;
+
+fn node_and_pod(node: &mut Node) -> Sandbox {
+    let mut prepare = || {
+        networks::prepare(node)?;
+        node.start_daemon()?;
+        node.add_pod(Pod::new("default", "a").networks("blue"))
+    };
+    prepare().expect("the node can be prepared")
+}
+
+fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
+    let answer = node.call(command, pod).and_then(|call| call.make());
+    answer.expect("the shim can be executed")
+}
+
+#[test]
+fn what_was_added_before_a_restart_is_checked_and_deleted_after_it() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        let before = Traces::of(node, &pod.netns_name).unwrap();
+        assert!(make(node, "ADD", &pod).succeeded());
+        node.stop_daemon().unwrap();
+        node.start_daemon().unwrap();
+        assert!(make(node, "CHECK", &pod).succeeded());
+        node.kill_daemon().unwrap();
+        node.start_daemon().unwrap();
+        assert!(make(node, "CHECK", &pod).succeeded());
+        assert!(make(node, "DEL", &pod).succeeded());
+        assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
+    });
+}
+
+#[test]
+fn without_a_daemon_del_and_check_answer_11_and_status_50_at_once() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        assert!(make(node, "ADD", &pod).succeeded());
+        node.kill_daemon().unwrap();
+        let before = Traces::of(node, &pod.netns_name).unwrap();
+        node.conf["cniVersion"] = json!("1.1.0");
+        for (command, code) in [("DEL", 11), ("CHECK", 11), ("STATUS", 50)] {
+            let answer = make(node, command, &pod);
+            assert_eq!(answer.code, Some(1), "{command}: {answer:#?}");
+            let error = answer.json().unwrap();
+            assert_eq!(error["code"], code, "{command}: {error:#}");
+            assert!(
+                answer.took < Duration::from_secs(1),
+                "{command}: {answer:#?}"
+            );
+        }
+        assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
+    });
+}
+
+#[test]
+fn without_a_daemon_add_waits_as_long_as_the_conf_says_and_answers_11() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        node.stop_daemon().unwrap();
+        node.conf["cnidaria"] = json!({ "shim": { "addConnectTimeoutMs": 400 } });
+        let answer = make(node, "ADD", &pod);
+        assert_eq!(answer.json().unwrap()["code"], 11, "{answer:#?}");
+        assert!(answer.took >= Duration::from_millis(400), "{answer:#?}");
+        assert!(answer.took < Duration::from_secs(5), "{answer:#?}");
+    });
+}
+
+#[test]
+fn an_add_that_meets_a_restart_waits_for_the_daemon() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        node.stop_daemon().unwrap();
+        let call = node.call("ADD", &pod).unwrap();
+        let waiting = thread::spawn(move || call.make().unwrap());
+        thread::sleep(Duration::from_millis(300));
+        node.start_daemon().unwrap();
+        let answer = waiting.join().unwrap();
+        assert!(answer.succeeded(), "{answer:#?}");
+        assert!(answer.took >= Duration::from_millis(300), "{answer:#?}");
+    });
+}
+
+#[test]
+fn socket_and_directory_are_for_the_owner_alone() {
+    on_a_private_node(|node| {
+        node_and_pod(node);
+        let mode = |name: &str| {
+            let metadata = fs::metadata(node.path(name)).unwrap();
+            metadata.permissions().mode() & 0o777
+        };
+        assert_eq!(mode("multus"), 0o700);
+        assert_eq!(mode("multus/multus.sock"), 0o600);
+    });
+}
+
+#[test]
+fn a_delegate_that_fails_on_del_keeps_its_place_in_the_ledger_until_it_succeeds() {
+    on_a_private_node(|node| {
+        let failing =
+            json!({ "DEL": { "error": { "cniVersion": "1.0.0", "code": 111, "msg": "busy" } } });
+        networks::prepare(node).unwrap();
+        // The instructions stand beside the binary, so that they can change while the pod lives.
+        let beside = node.path("bin/fake.fake.json");
+        node.add_network(
+            "default",
+            "sticky",
+            &json!({ "cniVersion": "1.0.0", "name": "sticky", "type": networks::FAKE }),
+        )
+        .unwrap();
+        fs::write(&beside, failing.to_string()).unwrap();
+        node.start_daemon().unwrap();
+        let pod = Pod::new("default", "a").networks("blue,sticky");
+        let pod = node.add_pod(pod).unwrap();
+        assert!(make(node, "ADD", &pod).succeeded());
+
+        let failed = make(node, "DEL", &pod);
+        assert_eq!(failed.json().unwrap()["code"], 111, "{failed:#?}");
+        assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+        assert!(!inspect::files(&node.path("ledger")).unwrap().is_empty());
+
+        fs::remove_file(&beside).unwrap();
+        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
+    });
+}
