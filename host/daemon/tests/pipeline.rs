@@ -1,0 +1,330 @@
+//! The rules of the verbs, on fakes of every port.
+
+mod support;
+
+use daemon::pipeline::Error;
+use daemon::response;
+use support::{World, body, body_with};
+
+/// Code and message that the runtime gets.
+fn told(error: &Error) -> (u32, String) {
+    let error = response::cni_error(error);
+    (error.code, error.to_string())
+}
+
+#[tokio::test]
+async fn an_add_records_before_it_executes_and_writes_the_status_last() {
+    let world = World::new();
+    world.pod("a", "one,two");
+    let result = world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(result.interfaces[0].name, "eth0");
+    assert_eq!(
+        world.log(),
+        [
+            "pod a",
+            "record",
+            "add default",
+            "record-result default",
+            "add one",
+            "record-result one",
+            "add two",
+            "record-result two",
+            "status"
+        ]
+    );
+    let status = world.statuses.lock().unwrap().pop().unwrap();
+    for name in [
+        r#""interface":"net1""#,
+        r#""interface":"net2""#,
+        r#""default/one""#,
+    ] {
+        assert!(status.contains(name), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_add_is_undone_in_reverse_order_and_answers_the_first_cause() {
+    let world = World::new();
+    world.pod("a", "one,two");
+    world.fail("add two");
+    let error = world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        told(&error),
+        (123, r#"network "default/two": add two told to fail"#.into())
+    );
+    let log = world.log();
+    assert_eq!(
+        log[log.len() - 4..],
+        ["del two", "del one", "del default", "forget"]
+    );
+    assert!(world.recorded.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_attachment_whose_delegate_did_not_run_is_not_undone() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("add one");
+    world.fail("not executed");
+    world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap_err();
+    assert!(!world.log().contains(&"del one".to_owned()));
+}
+
+#[tokio::test]
+async fn what_a_failed_add_could_not_undo_stays_in_the_ledger_and_is_told() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("status");
+    world.fail("del one");
+    let error = world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap_err();
+    let (code, message) = told(&error);
+    assert_eq!(code, 11);
+    assert!(
+        message.contains("could not be undone") && message.contains("del one"),
+        "{message}"
+    );
+    assert!(world.recorded.lock().unwrap().contains_key("cid-a"));
+    assert!(
+        world.log().contains(&"del default".to_owned()),
+        "the others are undone all the same"
+    );
+    world.mend();
+    world.pipeline().handle(&body("DEL", "a")).await.unwrap();
+    assert!(world.recorded.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_denial_before_the_first_delegate_leaves_no_trace() {
+    for denied in ["deny select", "deny before-add two"] {
+        let world = World::new();
+        world.pod("a", "one,two");
+        world.fail(denied);
+        let error = world
+            .pipeline()
+            .handle(&body("ADD", "a"))
+            .await
+            .unwrap_err();
+        let (code, message) = told(&error);
+        assert_eq!(code, 150);
+        assert!(message.contains(r#"policy "p" denied"#), "{message}");
+        assert_eq!(world.log(), ["pod a"], "{denied}");
+    }
+}
+
+#[tokio::test]
+async fn a_denial_after_a_delegate_rolls_back() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("deny after-add one");
+    world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap_err();
+    let log = world.log();
+    assert_eq!(log[log.len() - 3..], ["del one", "del default", "forget"]);
+}
+
+#[tokio::test]
+async fn a_second_add_fails_and_harms_nothing() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    let error = pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    assert!(matches!(error, Error::Attached(_)));
+    assert_eq!(world.log(), Vec::<String>::new());
+    pipeline.handle(&body("CHECK", "a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_adds_at_once_one_wins() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    let (add, again) = (body("ADD", "a"), body("ADD", "a"));
+    let (first, second) = tokio::join!(pipeline.handle(&add), pipeline.handle(&again));
+    assert!(first.is_ok() != second.is_ok());
+    assert_eq!(
+        world
+            .log()
+            .iter()
+            .filter(|what| *what == "add default")
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn del_goes_backwards_past_errors_and_keeps_what_is_left() {
+    let world = World::new();
+    world.pod("a", "one,two");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    world.fail("del two");
+    world.fail("del default");
+    let error = pipeline.handle(&body("DEL", "a")).await.unwrap_err();
+    let (code, message) = told(&error);
+    assert_eq!(code, 123);
+    assert!(
+        message.contains("del two") && message.contains("del default"),
+        "{message}"
+    );
+    assert_eq!(world.log(), ["del two", "del one", "del default"]);
+    world.mend();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(world.log().last().unwrap(), "forget");
+}
+
+#[tokio::test]
+async fn del_of_what_was_never_added_succeeds_and_asks_nobody() {
+    let world = World::new();
+    world
+        .pipeline()
+        .handle(&body("DEL", "ghost"))
+        .await
+        .unwrap();
+    assert_eq!(world.log(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn del_succeeds_when_the_pod_is_gone() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.pods.lock().unwrap().clear();
+    world.nads.lock().unwrap().clear();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn check_stops_at_the_first_error() {
+    let world = World::new();
+    world.pod("a", "one,two");
+    let pipeline = world.pipeline();
+    let error = pipeline.handle(&body("CHECK", "a")).await.unwrap_err();
+    assert_eq!(told(&error).0, 3);
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    world.fail("check one");
+    assert_eq!(
+        told(&pipeline.handle(&body("CHECK", "a")).await.unwrap_err()).0,
+        123
+    );
+    assert_eq!(world.log(), ["check default", "check one"]);
+}
+
+#[tokio::test]
+async fn the_uid_is_recovered_from_the_pod_where_the_runtime_passes_none() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline
+        .handle(&body_with("ADD", "a", "K8S_POD_INFRA_CONTAINER_ID=i"))
+        .await
+        .unwrap();
+    let recorded = world.recorded.lock().unwrap().remove("cid-a").unwrap();
+    assert_eq!(recorded[0].pod.uid, "uid-a");
+    assert_eq!(
+        recorded[1].cni_args.to_string(),
+        "IgnoreUnknown=true;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_INFRA_CONTAINER_ID=i;K8S_POD_UID=uid-a"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_that_was_recreated_under_its_name_is_not_confused_with_its_predecessor() {
+    let world = World::new();
+    world.pod("a", "one");
+    let error = world
+        .pipeline()
+        .handle(&body_with("ADD", "a", "K8S_POD_UID=older"))
+        .await
+        .unwrap_err();
+    let (code, message) = told(&error);
+    assert_eq!(code, 11);
+    assert!(
+        message.contains("uid-a") && message.contains("older"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_there_is_an_error_and_no_invented_result() {
+    let world = World::new();
+    let error = world
+        .pipeline()
+        .handle(&body("ADD", "ghost"))
+        .await
+        .unwrap_err();
+    assert_eq!(told(&error).0, 11);
+}
+
+#[tokio::test]
+async fn annotations_that_cannot_be_used_are_told_with_pod_and_element() {
+    for (networks, expected) in [
+        ("one,nope", "element 2"),
+        ("a/b/c", "element 1"),
+        (r#"[{"name":"one","mac":"zz"}]"#, "zz"),
+        ("one@eth0", "both want interface eth0"),
+    ] {
+        let world = World::new();
+        world.pod("a", networks);
+        let error = world
+            .pipeline()
+            .handle(&body("ADD", "a"))
+            .await
+            .unwrap_err();
+        let (code, message) = told(&error);
+        assert_eq!(code, 7, "{networks}: {message}");
+        assert!(
+            message.contains("default/a") && message.contains(expected),
+            "{networks}: {message}"
+        );
+        assert_eq!(world.log(), ["pod a"]);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_executed_when_the_plan_cannot_be_recorded() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("record");
+    let error = world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap_err();
+    assert_eq!(told(&error).0, 5);
+    assert_eq!(world.log(), ["pod a", "record"]);
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_about_to_end_says_try_again_later() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    pipeline.drain();
+    assert_eq!(
+        told(&pipeline.handle(&body("ADD", "a")).await.unwrap_err()).0,
+        11
+    );
+}

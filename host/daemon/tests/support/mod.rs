@@ -1,0 +1,322 @@
+//! Fakes of every port, which write down what they were asked in one list, in order.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "test support; each test binary uses its own part"
+)]
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cni_types::args::{Command, ContainerId};
+use cni_types::error::CniError;
+use cni_types::json::RawObject;
+use cni_types::result::CniResult;
+use cni_types::version::{ConfVersion, Version};
+use daemon::config::daemon::Timeouts;
+use daemon::domain::attachment::Attachment;
+use daemon::domain::entry::Entry;
+use daemon::domain::nad::Nad;
+use daemon::domain::pod::{NETWORKS_ANNOTATION, Pod, PodRef};
+use daemon::domain::sandbox::Sandbox;
+use daemon::domain::selection::Selection;
+use daemon::pipeline::Pipeline;
+use daemon::ports::{
+    Cluster, ClusterError, DelegateError, Delegates, Denial, Event, Ledger, LedgerError, Policies,
+    PolicySession,
+};
+
+/// A node of fakes. What is in the sets fails or is denied.
+#[derive(Default)]
+pub struct World {
+    pub log: Mutex<Vec<String>>,
+    pub pods: Mutex<HashMap<String, Pod>>,
+    pub nads: Mutex<HashMap<String, String>>,
+    pub recorded: Mutex<HashMap<String, Vec<Entry>>>,
+    pub fail: Mutex<HashSet<String>>,
+    pub statuses: Mutex<Vec<String>>,
+}
+
+impl World {
+    pub fn new() -> Arc<Self> {
+        let world = Self::default();
+        for name in ["one", "two"] {
+            let conf = format!(r#"{{"cniVersion":"1.0.0","name":"{name}","type":"t"}}"#);
+            world
+                .nads
+                .lock()
+                .unwrap()
+                .insert(format!("default/{name}"), conf);
+        }
+        Arc::new(world)
+    }
+
+    /// A pod that asks for networks.
+    pub fn pod(&self, name: &str, networks: &str) {
+        let mut pod = Pod {
+            namespace: "default".into(),
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            ..Pod::default()
+        };
+        pod.annotations
+            .insert(NETWORKS_ANNOTATION.into(), networks.into());
+        self.pods.lock().unwrap().insert(name.into(), pod);
+    }
+
+    /// Makes `what` fail: `add one`, `del two`, `status`, `record`, `deny before-add one`, …
+    pub fn fail(&self, what: &str) {
+        self.fail.lock().unwrap().insert(what.into());
+    }
+
+    pub fn mend(&self) {
+        self.fail.lock().unwrap().clear();
+    }
+
+    /// What happened since the last call.
+    pub fn log(&self) -> Vec<String> {
+        std::mem::take(&mut *self.log.lock().unwrap())
+    }
+
+    fn did(&self, what: String) -> bool {
+        let fails = self.fail.lock().unwrap().contains(&what);
+        self.log.lock().unwrap().push(what);
+        !fails
+    }
+
+    pub fn pipeline(self: &Arc<Self>) -> Pipeline {
+        Pipeline::new(
+            Arc::clone(self) as Arc<dyn Cluster>,
+            Arc::clone(self) as Arc<dyn Delegates>,
+            Arc::clone(self) as Arc<dyn Ledger>,
+            Arc::new(FakePolicies(Arc::clone(self))),
+            Timeouts::default(),
+            RawObject::new(),
+        )
+    }
+}
+
+/// The body of `POST /cni` for a pod.
+pub fn body(command: &str, pod: &str) -> Vec<u8> {
+    body_with(command, pod, &format!("K8S_POD_UID=uid-{pod}"))
+}
+
+/// The same with other arguments in `CNI_ARGS` than the uid.
+pub fn body_with(command: &str, pod: &str, args: &str) -> Vec<u8> {
+    let env = [
+        ("CNI_COMMAND", command.to_owned()),
+        ("CNI_CONTAINERID", format!("cid-{pod}")),
+        ("CNI_NETNS", format!("/run/netns/{pod}")),
+        ("CNI_IFNAME", "eth0".to_owned()),
+        (
+            "CNI_ARGS",
+            format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod};{args}"),
+        ),
+    ];
+    shim_api::Request {
+        env: env.map(|(k, v)| (k.to_owned(), v)).into(),
+        config: br#"{"cniVersion":"1.0.0","name":"n","type":"cnidaria-shim","delegates":[{"cniVersion":"1.0.0","name":"default","type":"t"}]}"#.to_vec(),
+        interface_attributes: None,
+    }
+    .to_json()
+}
+
+#[async_trait]
+impl Cluster for World {
+    async fn pod(&self, wanted: &PodRef, _patience: Duration) -> Result<Pod, ClusterError> {
+        self.did(format!("pod {}", wanted.name));
+        let found = self.pods.lock().unwrap().get(&wanted.name).cloned();
+        found.ok_or_else(|| ClusterError::PodNotFound(wanted.clone()))
+    }
+
+    async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError> {
+        let config = self
+            .nads
+            .lock()
+            .unwrap()
+            .get(&format!("{namespace}/{name}"))
+            .cloned();
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        match config {
+            Some(config) => Ok(Nad {
+                namespace,
+                name,
+                config: Some(config),
+                ..Nad::default()
+            }),
+            None => Err(ClusterError::NadNotFound { namespace, name }),
+        }
+    }
+
+    async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
+        if self.did("status".into()) {
+            self.statuses.lock().unwrap().push(status.into());
+            return Ok(());
+        }
+        Err(ClusterError::NotWritten {
+            pod: pod.clone(),
+            reason: "told to fail".into(),
+        })
+    }
+
+    fn event(&self, _pod: &PodRef, _event: Event) {}
+
+    fn ready(&self) -> Result<(), ClusterError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Delegates for World {
+    async fn add(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
+        self.delegate("add", entry)?;
+        let text = format!(
+            r#"{{"cniVersion":"1.0.0","interfaces":[{{"name":"{0}","sandbox":"s"}}],"ips":[{{"address":"10.0.0.1/24","interface":0}}]}}"#,
+            entry.if_name
+        );
+        Ok(CniResult::parse(text.as_bytes(), ConfVersion::from(Version::V1_0_0)).unwrap())
+    }
+
+    async fn check(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        self.delegate("check", entry)
+    }
+
+    async fn del(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        self.delegate("del", entry)
+    }
+}
+
+impl World {
+    fn delegate(&self, verb: &str, entry: &Entry) -> Result<(), DelegateError> {
+        let what = format!("{verb} {}", entry.conf.name());
+        if self.did(what.clone()) {
+            return Ok(());
+        }
+        let executed = !self.fail.lock().unwrap().contains("not executed");
+        let error = CniError::new(123, format!("{what} told to fail"));
+        Err(DelegateError {
+            network: entry.network.clone(),
+            error,
+            executed,
+        })
+    }
+}
+
+#[async_trait]
+impl Ledger for World {
+    async fn record(&self, _dir: &Path, entries: &[Entry]) -> Result<(), LedgerError> {
+        if !self.did("record".into()) {
+            return Err(LedgerError::Damaged {
+                path: "x".into(),
+                reason: "told to fail".into(),
+            });
+        }
+        let container = entries[0].container_id.to_string();
+        self.recorded
+            .lock()
+            .unwrap()
+            .insert(container, entries.to_vec());
+        Ok(())
+    }
+
+    async fn record_result(&self, _dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
+        match self.did(format!("record-result {}", entry.conf.name())) {
+            true => Ok(()),
+            false => Err(LedgerError::Damaged {
+                path: "x".into(),
+                reason: "told to fail".into(),
+            }),
+        }
+    }
+
+    async fn load(
+        &self,
+        _dir: &Path,
+        sandbox: &Sandbox,
+    ) -> Result<Option<Vec<Entry>>, LedgerError> {
+        Ok(self
+            .recorded
+            .lock()
+            .unwrap()
+            .get(sandbox.container_id.as_str())
+            .cloned())
+    }
+
+    async fn forget_result(&self, _dir: &Path, _entry: &Entry) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn forget(&self, _dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
+        self.did("forget".into());
+        self.recorded.lock().unwrap().remove(container.as_str());
+        Ok(())
+    }
+
+    async fn list(&self, _dir: &Path) -> Result<Vec<Entry>, LedgerError> {
+        Ok(self
+            .recorded
+            .lock()
+            .unwrap()
+            .values()
+            .flatten()
+            .cloned()
+            .collect())
+    }
+}
+
+struct FakePolicies(Arc<World>);
+
+impl Policies for FakePolicies {
+    fn begin(&self, _: Command, _: &Sandbox, _: Option<&Pod>) -> Box<dyn PolicySession> {
+        Box::new(FakeSession(Arc::clone(&self.0)))
+    }
+}
+
+struct FakeSession(Arc<World>);
+
+impl FakeSession {
+    fn ask(&self, hook: &'static str, about: &str) -> Result<(), Denial> {
+        let what = format!("deny {hook} {about}");
+        if !self.0.fail.lock().unwrap().contains(what.trim_end()) {
+            return Ok(());
+        }
+        Err(Denial {
+            policy: "p".into(),
+            hook,
+            code: 150,
+            message: "told to deny".into(),
+            details: None,
+        })
+    }
+}
+
+#[async_trait]
+impl PolicySession for FakeSession {
+    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
+        self.ask("select", "")?;
+        Ok(selections)
+    }
+
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
+        self.ask("before-add", attachment.conf.name().as_str())?;
+        Ok(attachment)
+    }
+
+    async fn after_add(
+        &mut self,
+        attachment: &Attachment,
+        result: CniResult,
+    ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
+        self.ask("after-add", attachment.conf.name().as_str())?;
+        Ok((result, BTreeMap::new()))
+    }
+
+    async fn del(&mut self, _entry: &Entry) {}
+}
