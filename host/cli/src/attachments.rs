@@ -10,6 +10,7 @@ use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
+use crate::output::Column;
 use crate::{daemon, output};
 
 /// Characters of a container id in the table, as other tools cut it.
@@ -79,22 +80,22 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
             or_dash(&attachment.pod.name),
             attachment.if_name.clone(),
             attachment.network.clone(),
-            state(&attachment.state),
+            state(&attachment.state).to_owned(),
             age(attachment.since_unix_seconds, now),
             attachment.container_id.chars().take(ID_CHARS).collect(),
         ]
     });
     let columns = [
-        "NAMESPACE",
-        "POD",
-        "INTERFACE",
-        "NETWORK",
-        "STATE",
-        "AGE",
-        "CONTAINER",
+        Column::Whole("NAMESPACE"),
+        Column::Broken("POD"),
+        Column::Whole("INTERFACE"),
+        Column::Broken("NETWORK"),
+        Column::Whole("STATE"),
+        Column::Whole("AGE"),
+        Column::Whole("CONTAINER"),
     ];
     let notes: String = list.attachments.iter().filter_map(note).collect();
-    let table = output::table(&columns, rows);
+    let table = output::table(&columns, rows.collect());
     if notes.is_empty() {
         table
     } else {
@@ -102,24 +103,27 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
     }
 }
 
-fn state(state: &AttachmentState) -> String {
+fn state(state: &AttachmentState) -> &'static str {
     match state {
-        AttachmentState::Attached => "attached".to_owned(),
-        AttachmentState::UndoPending { retries, .. } => format!("undo-pending, tried {retries}x"),
-        AttachmentState::Unknown => "?".to_owned(),
+        AttachmentState::Attached => "attached",
+        AttachmentState::UndoPending { .. } => "undo-pending",
+        AttachmentState::Unknown => "?",
     }
 }
 
 /// Why an attachment is not undone yet.
 fn note(attachment: &Attachment) -> Option<String> {
-    let AttachmentState::UndoPending { reason, .. } = &attachment.state else {
+    let AttachmentState::UndoPending { reason, retries } = &attachment.state else {
         return None;
     };
-    let pod = &attachment.pod;
-    Some(format!(
-        "{}/{} {}: {reason}\n",
-        pod.namespace, pod.name, attachment.if_name
-    ))
+    let Pod {
+        namespace, name, ..
+    } = &attachment.pod;
+    let note = format!(
+        "{namespace}/{name} {}: not undone after {retries} attempts: {reason}",
+        attachment.if_name
+    );
+    Some(output::plain(&note) + "\n")
 }
 
 /// How long ago, in the largest unit of which there are at least two.
@@ -145,4 +149,26 @@ fn age(since_unix_seconds: Option<u64>, now: SystemTime) -> String {
 
 fn or_dash(text: &str) -> String {
     if text.is_empty() { "-" } else { text }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_in_the_largest_unit_of_which_there_are_two() {
+        let now = UNIX_EPOCH + Duration::from_secs(10_000_000);
+        let check = |seconds: u64, expected: &str| {
+            assert_eq!(age(Some(10_000_000 - seconds), now), expected);
+        };
+        check(0, "0s");
+        check(119, "119s");
+        check(120, "2m");
+        check(2 * 60 * 60 - 1, "119m");
+        check(47 * 60 * 60, "47h");
+        check(48 * 60 * 60, "2d");
+        assert_eq!(age(None, now), "-");
+        // A clock that was set back.
+        assert_eq!(age(Some(10_000_001), now), "0s");
+    }
 }

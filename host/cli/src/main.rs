@@ -16,13 +16,28 @@ use clap::Parser as _;
 use crate::args::{Args, Command, PolicyCommand};
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprint!("{}", output::error(&*error));
+            for advice in advice(&*error, &args) {
+                eprintln!("{advice}");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// What a person can do about the error.
+fn advice(error: &(dyn Error + 'static), args: &Args) -> Vec<&'static str> {
+    let error = error.downcast_ref();
+    let mut advice: Vec<_> = error.and_then(daemon::Error::advice).into_iter().collect();
+    if let (Some(daemon::Error::Away { .. }), Command::Attachments { .. }) = (error, &args.command)
+    {
+        advice.push("With --cni-dir, attachments are read from disk while the daemon is away.");
+    }
+    advice
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {

@@ -3,30 +3,87 @@
 use std::error::Error;
 use std::io::{self, ErrorKind, Write as _, stdout};
 
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
 
-use crate::daemon;
+/// Spaces between columns.
+const GAP: u16 = 2;
 
-/// A table with these columns: as wide as the terminal, in which long cells are broken into lines;
-/// unbroken where there is no terminal, so that a row is a line for other programs.
-pub(crate) fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+/// Longer words are broken where the terminal is too narrow.
+const LONGEST_WORD: u16 = 14;
+
+/// A column of a table.
+pub(crate) enum Column {
+    /// Its cells stay on one line.
+    Whole(&'static str),
+    /// Its cells are broken into lines where the terminal is too narrow.
+    Broken(&'static str),
+}
+
+/// A table as wide as the terminal; unbroken where there is none, so that a row is a line for other
+/// programs.
+pub(crate) fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
+    table_of_width(terminal_width(), columns, rows)
+}
+
+fn table_of_width(width: Option<u16>, columns: &[Column], rows: Vec<Vec<String>>) -> String {
+    let rows: Vec<Vec<_>> = rows
+        .into_iter()
+        .map(|row| row.iter().map(|cell| plain(cell)).collect())
+        .collect();
+    let constraints = columns.iter().enumerate().map(|(at, column)| match column {
+        Column::Whole(_) => ColumnConstraint::ContentWidth,
+        Column::Broken(_) => ColumnConstraint::LowerBoundary(Width::Fixed(narrowest(&rows, at))),
+    });
+    let constraints: Vec<_> = constraints.collect();
     let mut table = Table::new();
     table
         .load_style(comfy_table::presets::NOTHING)
-        .set_header(columns)
+        .set_header(columns.iter().map(Column::title))
         .add_rows(rows);
-    if let Some(width) = terminal_width() {
+    if let Some(width) = width {
         table
             .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_width(width);
+            .set_width(width)
+            .set_constraints(constraints);
     }
     let last = columns.len().saturating_sub(1);
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, if index == last { 0 } else { 2 }));
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if at == last { 0 } else { GAP }));
     }
     let lines = table.lines();
     lines.map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// As narrow as a column may become: its longest word, if that is not too long itself.
+fn narrowest(rows: &[Vec<String>], at: usize) -> u16 {
+    let cells = rows.iter().filter_map(|row| row.get(at));
+    let words = cells.flat_map(|cell| cell.split(' '));
+    let longest = words.map(|word| word.chars().count()).max();
+    let longest = longest.and_then(|longest| u16::try_from(longest).ok());
+    longest.unwrap_or_default().min(LONGEST_WORD) + GAP
+}
+
+impl Column {
+    fn title(&self) -> &'static str {
+        match self {
+            Self::Whole(title) | Self::Broken(title) => title,
+        }
+    }
+}
+
+/// `text` without characters that would move the cursor, change colours or begin a line: a policy
+/// chooses some of the texts, and a terminal believes what it is told.
+pub(crate) fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            plain.extend(character.escape_default());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
 }
 
 /// `value` as indented JSON.
@@ -46,21 +103,62 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// An error for a person: what failed, each cause on a line of its own, and what to do about it.
-pub(crate) fn error(error: &(dyn Error + 'static)) -> String {
-    let mut text = format!("cnidaria: {error}\n");
+/// An error for a person: what failed, and each cause on a line of its own.
+pub(crate) fn error(error: &dyn Error) -> String {
+    let mut text = format!("cnidaria: {}\n", plain(&error.to_string()));
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}  {error}\n");
+        text = format!("{text}  {}\n", plain(&error.to_string()));
         cause = error.source();
     }
-    match error.downcast_ref().and_then(daemon::Error::advice) {
-        Some(advice) => format!("{text}{advice}\n"),
-        None => text,
-    }
+    text
 }
 
 fn terminal_width() -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn people(width: Option<u16>) -> String {
+        let row = |name: &str, likes: &str| vec![name.to_owned(), likes.to_owned(), "1".to_owned()];
+        table_of_width(
+            width,
+            &[
+                Column::Whole("NAME"),
+                Column::Broken("LIKES"),
+                Column::Whole("N"),
+            ],
+            vec![row("anna-maria", "apples, pears, plums"), row("ben", "-")],
+        )
+    }
+
+    #[test]
+    fn a_row_is_a_line_where_there_is_no_terminal() {
+        assert_eq!(
+            people(None),
+            "NAME        LIKES                 N\n\
+             anna-maria  apples, pears, plums  1\n\
+             ben         -                     1\n"
+        );
+    }
+
+    #[test]
+    fn only_columns_that_may_be_are_broken_and_only_where_it_is_narrow() {
+        assert_eq!(people(Some(80)), people(None));
+        assert_eq!(
+            people(Some(26)),
+            "NAME        LIKES    N\n\
+             anna-maria  apples,  1\n            pears,\n            plums\n\
+             ben         -        1\n"
+        );
+    }
+
+    #[test]
+    fn texts_cannot_speak_to_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc\tä"), "a\\u{1b}[2Jb\\nc\\tä");
+    }
 }

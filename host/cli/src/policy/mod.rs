@@ -9,6 +9,7 @@ use shim_api::admin::{Policy, PolicyList, PolicyMode, PolicyState};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
+use crate::output::Column;
 use crate::{daemon, output};
 
 /// Hexadecimal digits of a digest in the table; enough to tell builds of one module apart.
@@ -39,10 +40,18 @@ fn table(list: &PolicyList) -> String {
         ]
     });
     let columns = [
-        "NAME", "STATE", "MODE", "HOOKS", "GRANTS", "CALLS", "DENIED", "FAILED", "DIGEST",
+        Column::Whole("NAME"),
+        Column::Whole("STATE"),
+        Column::Whole("MODE"),
+        Column::Broken("HOOKS"),
+        Column::Broken("GRANTS"),
+        Column::Whole("CALLS"),
+        Column::Whole("DENIED"),
+        Column::Whole("FAILED"),
+        Column::Whole("DIGEST"),
     ];
-    let notes: String = list.policies.iter().map(notes).collect();
-    let table = output::table(&columns, rows);
+    let notes: String = list.policies.iter().flat_map(notes).collect();
+    let table = output::table(&columns, rows.collect());
     if notes.is_empty() {
         table
     } else {
@@ -50,26 +59,25 @@ fn table(list: &PolicyList) -> String {
     }
 }
 
-/// What is wrong with the policy.
-fn notes(policy: &Policy) -> String {
+/// What is wrong with the policy, a line for each.
+fn notes(policy: &Policy) -> Vec<String> {
+    let mut notes = Vec::new();
+    notes.extend(policy.last_error.clone());
     let missing: Vec<_> = policy
         .grants_asked
         .iter()
         .filter(|grant| !policy.grants_given.contains(grant))
         .cloned()
         .collect();
-    let mut notes = String::new();
-    if let Some(error) = &policy.last_error {
-        notes += &format!("{} ({}): {error}\n", policy.name, policy.file);
-    }
     if !missing.is_empty() {
         let missing = words(&missing);
-        notes += &format!(
-            "{} ({}): asks for {missing}, which its configuration does not grant\n",
-            policy.name, policy.file
-        );
+        notes.push(format!(
+            "asks for {missing}, which its configuration does not grant"
+        ));
     }
-    notes
+    let Policy { name, file, .. } = policy;
+    let line = |note| output::plain(&format!("{name} ({file}): {note}")) + "\n";
+    notes.into_iter().map(line).collect()
 }
 
 fn state(state: PolicyState) -> &'static str {

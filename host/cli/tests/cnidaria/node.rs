@@ -1,0 +1,93 @@
+//! A node with a socket directory, and somebody who types commands on it.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use tempfile::TempDir;
+
+pub(crate) struct Node {
+    dir: TempDir,
+}
+
+impl Node {
+    /// A node without a daemon.
+    pub(crate) fn idle() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    /// A node whose daemon answers one `GET` of `path` with this status and body.
+    pub(crate) fn serving(path: &'static str, status: u16, body: &str) -> Self {
+        let node = Self::idle();
+        let listener = UnixListener::bind(node.socket()).unwrap();
+        let answer = format!(
+            "HTTP/1.1 {status} Text\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4096];
+            let count = stream.read(&mut request).unwrap();
+            let expected = format!("GET {path} HTTP/1.1\r\n");
+            // Without an answer the command fails, and with it the test.
+            if request
+                .get(..count)
+                .unwrap()
+                .starts_with(expected.as_bytes())
+            {
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        node
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir().join("multus.sock")
+    }
+
+    /// Types `cnidaria` with these arguments.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let output = Command::new(env!("CARGO_BIN_EXE_cnidaria"))
+            .arg("--socket-dir")
+            .arg(self.dir())
+            .args(arguments)
+            .output()
+            .unwrap();
+        Output {
+            exit: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) exit: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// Checks that it succeeded quietly, and gives what it printed.
+    pub(crate) fn success(self) -> String {
+        assert_eq!(self.exit, Some(0), "{self:?}");
+        assert_eq!(self.stderr, "");
+        self.stdout
+    }
+
+    /// Checks that it failed and printed nothing else, and gives the message.
+    pub(crate) fn failure(self) -> String {
+        assert_eq!(self.exit, Some(1), "{self:?}");
+        assert_eq!(self.stdout, "");
+        self.stderr
+    }
+}
