@@ -9,7 +9,8 @@ use cni_types::args::PluginType;
 /// No binary of a plugin in any of the directories.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "plugin {plugin:?} not found in {}{}",
+    "plugin {:?} not found in {}{}",
+    .plugin.as_str(),
     directories(.searched),
     unusable(.rejected)
 )]

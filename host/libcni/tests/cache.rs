@@ -1,0 +1,213 @@
+//! The result cache, compared with files that the Go library has written.
+
+#![cfg(test)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
+use cni_types::conf::NetworkConfList;
+use cni_types::json::RawObject;
+use cni_types::version::ConfVersion;
+use libcni::Cache;
+use libcni::cache::{Entry, Error, Key};
+use proptest::prelude::*;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cache");
+
+fn key(network: &str, container_id: &str, if_name: &str) -> Key {
+    Key {
+        network: NetworkName::new(network).unwrap(),
+        container_id: ContainerId::new(container_id).unwrap(),
+        if_name: IfName::new(if_name).unwrap(),
+    }
+}
+
+/// A cache with copies of the recorded files.
+fn recorded() -> (TempDir, Cache, Vec<String>) {
+    let directory = TempDir::new().unwrap();
+    let results = directory.path().join("results");
+    fs::create_dir(&results).unwrap();
+    let mut names = Vec::new();
+    for file in fs::read_dir(RECORDED).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        fs::copy(Path::new(RECORDED).join(&name), results.join(&name)).unwrap();
+        names.push(name);
+    }
+    names.sort();
+    let cache = Cache::new(directory.path());
+    (directory, cache, names)
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn what_the_go_library_wrote_is_read_and_written_again_the_same() {
+    let (_directory, cache, names) = recorded();
+    assert_eq!(names.len(), 6);
+    let (entries, errors) = cache.list().unwrap();
+    assert!(errors.is_empty(), "{errors:?}");
+    let listed: Vec<String> = entries.iter().map(|entry| entry.key.to_string()).collect();
+    assert_eq!(listed, names);
+    for entry in entries {
+        let path = cache.path(&entry.key);
+        let before = json(&path);
+        assert_eq!(cache.read(&entry.key).unwrap().as_ref(), Some(&entry));
+        cache.write(&entry).unwrap();
+        assert_eq!(json(&path), before);
+    }
+}
+
+#[test]
+fn what_the_go_library_wrote_has_all_that_del_needs() {
+    let (_directory, cache, _) = recorded();
+    let entry = cache
+        .read(&key("tr-list", "cid-tr", "net2"))
+        .unwrap()
+        .unwrap();
+    let list = NetworkConfList::parse_any(&entry.config).unwrap();
+    assert_eq!(list.plugins().len(), 2);
+    let runtime = entry.runtime_conf();
+    assert_eq!(runtime.netns, "/run/netns/g-tr");
+    assert_eq!(runtime.args.get("MAC"), Some("02:aa:bb:cc:dd:01"));
+    assert!(runtime.capability_args.contains_key("portMappings"));
+    let result = entry.parsed_result(list.cni_version()).unwrap();
+    assert_eq!(result.ips.len(), 2);
+}
+
+#[test]
+fn a_file_from_before_the_format_is_a_result() {
+    let directory = TempDir::new().unwrap();
+    let cache = Cache::new(directory.path());
+    let key = key("n", "c", "eth0");
+    fs::create_dir(directory.path().join("results")).unwrap();
+    fs::write(
+        cache.path(&key),
+        r#"{"cniVersion":"0.3.1","ips":[{"version":"4","address":"10.0.0.2/24"}]}"#,
+    )
+    .unwrap();
+    let entry = cache.read(&key).unwrap().unwrap();
+    assert!(entry.config.is_empty());
+    assert_eq!(
+        entry.parsed_result(ConfVersion::MISSING).unwrap().ips.len(),
+        1
+    );
+}
+
+#[test]
+fn only_root_may_look_and_nothing_else_is_left() {
+    let directory = TempDir::new().unwrap();
+    let cache = Cache::new(directory.path().join("new")).with_sync(true);
+    let entry = entry("n", "c", "eth0");
+    cache.write(&entry).unwrap();
+    cache.write(&entry).unwrap();
+    let results = directory.path().join("new/results");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&results), 0o700);
+    assert_eq!(mode(&cache.path(&entry.key)), 0o600);
+    assert_eq!(fs::read_dir(&results).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_not_there_is_none_and_can_be_removed() {
+    let directory = TempDir::new().unwrap();
+    let cache = Cache::new(directory.path());
+    let entry = entry("n", "c", "eth0");
+    assert_eq!(cache.read(&entry.key).unwrap(), None);
+    cache.remove(&entry.key).unwrap();
+    assert!(cache.list().unwrap().0.is_empty());
+    cache.write(&entry).unwrap();
+    cache.remove(&entry.key).unwrap();
+    assert_eq!(cache.read(&entry.key).unwrap(), None);
+}
+
+#[test]
+fn corrupt_and_swapped_files_are_errors_and_stay() {
+    let (directory, cache, names) = recorded();
+    let key = key("n", "c", "eth0");
+    let path = cache.path(&key);
+    for text in [
+        "",
+        "{",
+        "[]",
+        r#"{"kind":"other"}"#,
+        r#"{"kind":"cniCacheV1"}"#,
+    ] {
+        fs::write(&path, text).unwrap();
+        assert!(
+            matches!(cache.read(&key), Err(Error::Corrupt { .. })),
+            "{text}"
+        );
+    }
+    fs::copy(directory.path().join("results").join(&names[0]), &path).unwrap();
+    assert!(matches!(cache.read(&key), Err(Error::Mismatch { .. })));
+    let (entries, errors) = cache.list().unwrap();
+    assert_eq!((entries.len(), errors.len()), (6, 1));
+    assert!(path.exists());
+}
+
+#[test]
+fn names_in_a_file_that_could_leave_the_directory_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let cache = Cache::new(directory.path());
+    fs::create_dir(directory.path().join("results")).unwrap();
+    let hostile = r#"{"kind":"cniCacheV1","containerId":"../x","config":"","ifName":"eth0","networkName":"n"}"#;
+    fs::write(directory.path().join("results/n-x-eth0"), hostile).unwrap();
+    let (entries, errors) = cache.list().unwrap();
+    assert_eq!((entries.len(), errors.len()), (0, 1));
+}
+
+fn entry(network: &str, container_id: &str, if_name: &str) -> Entry {
+    Entry {
+        key: key(network, container_id, if_name),
+        config: b"{ \"name\":\"n\" }\n".to_vec(),
+        netns: String::new(),
+        args: CniArgs::new(),
+        capability_args: RawObject::new(),
+        result: RawObject::parse(r#"{"n":12345678901234567890}"#).unwrap(),
+    }
+}
+
+#[test]
+fn empty_members_are_left_out_as_the_go_library_does() {
+    let directory = TempDir::new().unwrap();
+    let cache = Cache::new(directory.path());
+    let entry = entry("n", "c", "eth0");
+    cache.write(&entry).unwrap();
+    assert_eq!(
+        fs::read_to_string(cache.path(&entry.key)).unwrap(),
+        r#"{"kind":"cniCacheV1","containerId":"c","config":"eyAibmFtZSI6Im4iIH0K","ifName":"eth0","networkName":"n","result":{"n":12345678901234567890}}"#
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written(
+        network in "[a-z0-9][a-z0-9_.-]{0,20}",
+        container_id in "[a-f0-9]{1,64}",
+        if_name in "[a-z0-9.]{1,12}x",
+        config in prop::collection::vec(any::<u8>(), 0..64),
+        netns in ".{0,20}",
+        args in prop::collection::vec(("[A-Z]{1,5}", "[^;\0]{0,8}"), 0..4),
+        number in "[1-9][0-9]{0,30}",
+    ) {
+        let mut written = entry(&network, &container_id, &if_name);
+        written.config = config;
+        written.netns = netns;
+        for (key, value) in &args {
+            written.args.push(key, value).unwrap();
+        }
+        written.capability_args = RawObject::parse(format!("{{\"mac\":[ {number} ]}}")).unwrap();
+        let directory = TempDir::new().unwrap();
+        let cache = Cache::new(directory.path());
+        cache.write(&written).unwrap();
+        prop_assert_eq!(cache.read(&written.key).unwrap(), Some(written));
+    }
+}

@@ -1,0 +1,298 @@
+//! One execution: what goes in, what comes out, and what is stopped.
+
+#![cfg(test)]
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use libcni::exec::{Error, Invocation, Limits, Output, run};
+use support::Plugins;
+
+#[allow(dead_code, reason = "not every test binary needs all of it")]
+mod support;
+
+fn limits(deadline: Duration) -> Limits {
+    Limits {
+        deadline,
+        ..Limits::default()
+    }
+}
+
+async fn run_script(text: &str, stdin: &[u8], limits: Limits) -> Result<Output, Error> {
+    let plugins = Plugins::new();
+    let path = plugins.script("plugin", text);
+    execute(&path, stdin, limits).await
+}
+
+async fn execute(path: &Path, stdin: &[u8], limits: Limits) -> Result<Output, Error> {
+    let env = [(OsString::from("PATH"), OsString::from(libcni::exec::PATH))];
+    let invocation = Invocation {
+        path,
+        env: &env,
+        stdin,
+    };
+    run(&invocation, &limits).await
+}
+
+fn exists(process: &str) -> bool {
+    // A zombie still has a directory, so look at its state.
+    fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Waits for a file that a script writes.
+async fn written(path: &Path) -> String {
+    loop {
+        match fs::read_to_string(path) {
+            Ok(text) if text.ends_with('\n') => return text.trim().to_owned(),
+            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+async fn gone(process: &str) -> bool {
+    for _ in 0..200 {
+        if !exists(process) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn input_output_and_both_streams_are_passed() {
+    let done = run_script(
+        "#!/bin/sh\ncat\necho warning >&2\n",
+        b"{}",
+        Limits::default(),
+    )
+    .await;
+    let expected = Output {
+        stdout: b"{}".to_vec(),
+        stderr: b"warning\n".to_vec(),
+    };
+    assert_eq!(done.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn the_environment_is_built_and_not_inherited() {
+    let done = execute(Path::new("/usr/bin/env"), b"", Limits::default()).await;
+    let expected = format!("PATH={}\n", libcni::exec::PATH);
+    assert_eq!(String::from_utf8(done.unwrap().stdout).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn more_input_and_output_than_a_pipe_holds_is_passed() {
+    let input = vec![b'x'; 900_000];
+    let done = run_script("#!/bin/sh\ncat\n", &input, Limits::default()).await;
+    assert_eq!(done.unwrap().stdout, input);
+}
+
+#[tokio::test]
+async fn a_plugin_need_not_read_its_input() {
+    let input = vec![b'x'; 900_000];
+    let done = run_script(
+        "#!/bin/sh\nexec 0<&-; echo done\n",
+        &input,
+        Limits::default(),
+    )
+    .await;
+    assert_eq!(done.unwrap().stdout, b"done\n");
+}
+
+#[tokio::test]
+async fn at_the_deadline_the_whole_process_group_is_killed() {
+    let plugins = Plugins::new();
+    let path = plugins.script(
+        "plugin",
+        "#!/bin/sh\necho started >&2\nsleep 1000 & echo $! > ${0%/*}/child\necho $$ > ${0%/*}/self\nwait\n",
+    );
+    let start = Instant::now();
+    let error = execute(&path, b"", limits(Duration::from_millis(300)))
+        .await
+        .unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(error.executed());
+    assert!(
+        matches!(&error, Error::Deadline { stderr, .. } if stderr == "started"),
+        "{error}"
+    );
+    for name in ["self", "child"] {
+        assert!(gone(&written(&plugins.path().join(name)).await).await);
+    }
+}
+
+#[tokio::test]
+async fn when_the_call_is_dropped_the_whole_process_group_is_killed() {
+    let plugins = Plugins::new();
+    let path = plugins.script(
+        "plugin",
+        "#!/bin/sh\nsleep 1000 & echo $! > ${0%/*}/child\necho $$ > ${0%/*}/self\nwait\n",
+    );
+    let child = plugins.path().join("child");
+    let own = plugins.path().join("self");
+    let (child, own) = tokio::select! {
+        _ = execute(&path, b"", Limits::default()) => panic!("it waits"),
+        processes = async { (written(&child).await, written(&own).await) } => processes,
+    };
+    assert!(gone(&child).await && gone(&own).await);
+}
+
+#[tokio::test]
+async fn too_much_output_is_an_error_and_ends_the_plugin() {
+    let small = Limits {
+        stdout: 1000,
+        ..Limits::default()
+    };
+    let exact = run_script("#!/bin/sh\nprintf %1000d 1\n", b"", small).await;
+    assert_eq!(exact.unwrap().stdout.len(), 1000);
+    let error = run_script("#!/bin/sh\nyes\n", b"", small)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::OutputTooLarge { limit: 1000, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn of_standard_error_only_the_beginning_is_kept() {
+    let small = Limits {
+        stderr: 10,
+        ..Limits::default()
+    };
+    let script = "#!/bin/sh\nhead -c 500000 /dev/zero | tr '\\0' e >&2\necho out\n";
+    let done = run_script(script, b"", small).await.unwrap();
+    assert_eq!(done.stderr, b"eeeeeeeeee");
+    assert_eq!(done.stdout, b"out\n");
+}
+
+#[tokio::test]
+async fn a_process_left_behind_does_not_keep_the_call_waiting() {
+    let plugins = Plugins::new();
+    let path = plugins.script(
+        "plugin",
+        "#!/bin/sh\necho '{}'\nsleep 1000 & echo $! > ${0%/*}/child\n",
+    );
+    let start = Instant::now();
+    let done = execute(&path, b"", Limits::default()).await.unwrap();
+    assert_eq!(done.stdout, b"{}\n");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    let left = written(&plugins.path().join("child")).await;
+    assert!(
+        exists(&left),
+        "what outlives the plugin is the plugin's affair"
+    );
+    let status = std::process::Command::new("kill").arg(&left).status();
+    assert!(status.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_binary_that_is_being_written_is_tried_again() {
+    let plugins = Plugins::new();
+    let path = plugins.path().join("plugin");
+    fs::copy("/bin/true", &path).unwrap();
+    let writer = OpenOptions::new().append(true).open(&path).unwrap();
+    let close = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(writer);
+    };
+    let (done, ()) = tokio::join!(execute(&path, b"", Limits::default()), close);
+    assert_eq!(done.unwrap(), Output::default());
+}
+
+#[tokio::test]
+async fn a_binary_that_stays_open_for_writing_is_given_up() {
+    let plugins = Plugins::new();
+    let path = plugins.path().join("plugin");
+    fs::copy("/bin/true", &path).unwrap();
+    let _writer = OpenOptions::new().append(true).open(&path).unwrap();
+    let error = execute(&path, b"", limits(Duration::from_millis(500)))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::Busy { attempts, .. } if attempts > 1),
+        "{error}"
+    );
+    assert!(!error.executed());
+}
+
+#[tokio::test]
+async fn the_error_of_a_plugin_is_kept() {
+    let script = "#!/bin/sh\necho hint >&2\necho '{\"cniVersion\":\"1.0.0\",\"code\":103,\"msg\":\"m\",\"details\":\"d\"}'\nexit 3\n";
+    let error = run_script(script, b"", Limits::default())
+        .await
+        .unwrap_err();
+    let answer = error.answer().unwrap();
+    assert_eq!(
+        (answer.code, answer.msg.as_str(), answer.details.as_str()),
+        (103, "m", "d")
+    );
+    assert!(error.to_string().ends_with("failed: m; d"), "{error}");
+    assert!(error.executed());
+}
+
+#[tokio::test]
+async fn a_failure_without_error_object_says_what_there_is() {
+    let script = "#!/bin/sh\necho oops\necho no route >&2\nexit 3\n";
+    let error = run_script(script, b"", Limits::default())
+        .await
+        .unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.ends_with(
+            "failed (exit status: 3) without a CNI error, stdout: \"oops\", stderr: \"no route\""
+        ),
+        "{message}"
+    );
+    assert!(error.answer().is_none());
+}
+
+#[tokio::test]
+async fn an_error_object_with_code_0_is_shown_as_it_is() {
+    let script = "#!/bin/sh\necho '{\"code\":0,\"msg\":\"m\"}'\nexit 1\n";
+    let error = run_script(script, b"", Limits::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Unexplained { stdout, .. } if stdout == "{\"code\":0,\"msg\":\"m\"}"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_signal_is_named() {
+    let script = "#!/bin/sh\nkill -SEGV $$\n";
+    let error = run_script(script, b"", Limits::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Unexplained { status, .. } if status.signal() == Some(11)),
+        "{error}"
+    );
+    assert!(error.to_string().contains("signal: 11"), "{error}");
+}
+
+#[tokio::test]
+async fn a_long_diagnosis_is_cut_off() {
+    let script = "#!/bin/sh\nhead -c 100000 /dev/zero | tr '\\0' e >&2\nexit 1\n";
+    let error = run_script(script, b"", Limits::default())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().len() < 3000);
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_was_not_executed() {
+    let plugins = Plugins::new();
+    let path = plugins.path().join("plugin");
+    File::create(&path).unwrap();
+    for path in [path.as_path(), Path::new("/nonexistent/plugin")] {
+        let error = execute(path, b"", Limits::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Spawn { .. }), "{error}");
+        assert!(!error.executed());
+    }
+}
