@@ -9,8 +9,6 @@ pub(crate) struct Applied {
     pub(crate) policy: String,
     /// Where it ran.
     pub(crate) hook: String,
-    /// The network that it was about.
-    pub(crate) network: String,
     /// The JSON patch.
     pub(crate) patch: Value,
 }
@@ -27,16 +25,14 @@ fn applied(entry: &Value) -> Option<Applied> {
     if entry.get("target")?.as_str()? != "cnidaria::policy" {
         return None;
     }
-    let fields = entry.get("fields")?;
     let text = |name: &str| {
-        let value = fields.get(name).and_then(Value::as_str);
+        let value = entry.get(name).and_then(Value::as_str);
         value.unwrap_or_default().to_owned()
     };
     Some(Applied {
         policy: text("policy"),
         hook: text("hook"),
-        network: text("network"),
-        patch: serde_json::from_str(fields.get("patch")?.as_str()?).ok()?,
+        patch: serde_json::from_str(entry.get("patch")?.as_str()?).ok()?,
     })
 }
 
@@ -47,16 +43,15 @@ mod tests {
 
     #[test]
     fn only_entries_with_a_patch_are_read() {
-        let log = r#"{"target":"cnidaria::policy","fields":{"policy":"20-mtu","hook":"before-add","network":"shop/storage","patch":"[{\"op\":\"replace\",\"path\":\"/mtu\",\"value\":1400}]"}}
-{"target":"cnidaria::policy","fields":{"message":"loaded","policy":"20-mtu"}}
-{"target":"daemon","fields":{"patch":"[]"}}
+        let log = r#"{"target":"cnidaria::policy","policy":"20-mtu","hook":"before-add","patch":"[{\"op\":\"replace\",\"path\":\"/mtu\",\"value\":1400}]"}
+{"target":"cnidaria::policy","message":"loaded","policy":"20-mtu"}
+{"target":"daemon","patch":"[]"}
 no JSON at all"#;
         assert_eq!(
             read(log),
             [Applied {
                 policy: "20-mtu".to_owned(),
                 hook: "before-add".to_owned(),
-                network: "shop/storage".to_owned(),
                 patch: json!([{"op": "replace", "path": "/mtu", "value": 1400}]),
             }]
         );

@@ -3,22 +3,20 @@
 
 use std::any::type_name;
 use std::env;
-use std::path::Path;
-use std::process::Command;
-use std::sync::OnceLock;
+use std::process::{Command, ExitStatus};
 
-use crate::binaries::Binaries;
+use crate::build;
 use crate::node::Node;
+
+/// The script that makes a private node and runs a command there.
+pub const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/enter");
 
 /// Says that this process is on a private node already, and which case it is there for.
 const CASE: &str = "CNIDARIA_NODE_CASE";
 /// The exit code of `enter` where namespaces cannot be made.
 const NO_NAMESPACES: i32 = 77;
-/// Lets the tests pass without having run where namespaces cannot be made, when set to `skip`.
+/// Set to `skip`, lets the tests pass without having run where namespaces cannot be made.
 const WITHOUT: &str = "CNIDARIA_WITHOUT_NAMESPACES";
-
-/// Says that the binaries are built already, when set; `make test` builds them first.
-const BUILT: &str = "CNIDARIA_BUILT";
 
 /// Runs a case on a node of its own. Give it a closure that stands right in the `#[test]` function:
 /// the name of the test is read from it.
@@ -32,10 +30,9 @@ pub fn on_a_private_node<F: FnOnce(&mut Node)>(case: F) {
         case(&mut node);
         return;
     }
-    build();
+    build::everything();
     let program = env::current_exe().expect("the system knows which program runs");
-    let enter = Path::new(env!("CARGO_MANIFEST_DIR")).join("enter");
-    let output = Command::new(enter)
+    let output = Command::new(ENTER)
         .arg(program)
         .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(CASE, test)
@@ -46,12 +43,7 @@ pub fn on_a_private_node<F: FnOnce(&mut Node)>(case: F) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    if output.status.code() == Some(NO_NAMESPACES) {
-        assert!(
-            env::var(WITHOUT).is_ok_and(|value| value == "skip"),
-            "{said}\n{WITHOUT}=skip leaves these tests out"
-        );
-        eprintln!("{test} was left out: {said}");
+    if left_out(output.status, &said) {
         return;
     }
     assert!(
@@ -62,42 +54,27 @@ pub fn on_a_private_node<F: FnOnce(&mut Node)>(case: F) {
     print!("{said}");
 }
 
+/// Whether `enter` could not make a node, and the tests may be left out for that.
+///
+/// # Panics
+/// When it could not, and they may not.
+pub fn left_out(status: ExitStatus, said: &str) -> bool {
+    if status.code() != Some(NO_NAMESPACES) {
+        return false;
+    }
+    assert!(
+        env::var(WITHOUT).is_ok_and(|value| value == "skip"),
+        "{said}\n{WITHOUT}=skip leaves these tests out"
+    );
+    eprintln!("left out: {said}");
+    true
+}
+
 /// The path of a test, from the type of a closure in it: `binary::module::test::{{closure}}`.
 fn test_of<F>() -> &'static str {
     let name = type_name::<F>();
     let name = name.strip_suffix("::{{closure}}").unwrap_or(name);
     name.split_once("::").map_or(name, |(_, test)| test)
-}
-
-/// Cargo builds no binaries of other packages for a test, so a changed daemon would be tested in its
-/// old form. Takes a moment when nothing has changed.
-fn build() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        if env::var_os(BUILT).is_some() {
-            return;
-        }
-        let binaries = Binaries::of_this_build().expect("the system knows which program runs");
-        let profile = if cfg!(debug_assertions) {
-            "dev"
-        } else {
-            "release"
-        };
-        let builds: [&[&str]; 2] = [
-            &["build", "--workspace", "--bins", "--profile", profile],
-            &["build-shim"],
-        ];
-        for arguments in builds {
-            let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-                .args(arguments)
-                .env("CARGO_TARGET_DIR", binaries.target())
-                .env("CARGO_TERM_QUIET", "true")
-                .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-                .status()
-                .expect("cargo can be executed");
-            assert!(status.success(), "cargo {} failed", arguments.join(" "));
-        }
-    });
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! ```
 
 mod binaries;
+pub mod build;
 mod call;
 pub mod case;
 mod daemon;

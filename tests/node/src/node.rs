@@ -187,7 +187,10 @@ impl Node {
     /// [`Error::Failed`] with what it says.
     pub fn command_line(&self, arguments: &[&str]) -> Result<String, Error> {
         let program = self.binaries.command_line()?.display().to_string();
-        run(&program, arguments)
+        let directory = self.socket_dir().display().to_string();
+        let mut all = vec!["--socket-dir", directory.as_str()];
+        all.extend(arguments);
+        run(&program, &all)
     }
 
     /// The network-status of a pod, as the daemon left it.
@@ -215,7 +218,7 @@ impl Node {
         self.daemon = Some(Daemon::start(
             &self.binaries.daemon()?,
             &config,
-            self.socket(),
+            self.socket_dir().join("multus.sock"),
             self.log_path(),
         )?);
         Ok(())
@@ -246,9 +249,9 @@ impl Node {
         self.path("daemon.log")
     }
 
-    fn socket(&self) -> PathBuf {
+    fn socket_dir(&self) -> &Path {
         let directory = self.config.get("socketDir").and_then(Value::as_str);
-        Path::new(directory.unwrap_or_default()).join("multus.sock")
+        Path::new(directory.unwrap_or_default())
     }
 
     /// A call of the shim for a sandbox, with [`Node::conf`] on standard input.

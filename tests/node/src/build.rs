@@ -1,0 +1,48 @@
+//! Builds what runs on a node. Cargo builds no binaries of other packages for a test, so a changed
+//! daemon would be tested in its old form.
+
+use std::env;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::binaries::Binaries;
+
+/// Says that everything is built already, when set; `make test` builds first.
+const BUILT: &str = "CNIDARIA_BUILT";
+
+/// Builds all binaries into the target directory of the running program, once in its life. Takes a
+/// moment when nothing has changed.
+///
+/// # Panics
+/// When something cannot be built.
+pub fn everything() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        if env::var_os(BUILT).is_none() {
+            run_cargo();
+        }
+    });
+}
+
+fn run_cargo() {
+    let binaries = Binaries::of_this_build().expect("the system knows which program runs");
+    let profile = if cfg!(debug_assertions) {
+        "dev"
+    } else {
+        "release"
+    };
+    let builds: [&[&str]; 2] = [
+        &["build", "--workspace", "--bins", "--profile", profile],
+        &["build-shim"],
+    ];
+    for arguments in builds {
+        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(arguments)
+            .env("CARGO_TARGET_DIR", binaries.target())
+            .env("CARGO_TERM_QUIET", "true")
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+            .status()
+            .expect("cargo can be executed");
+        assert!(status.success(), "cargo {} failed", arguments.join(" "));
+    }
+}
