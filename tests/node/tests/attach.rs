@@ -294,3 +294,79 @@ fn delegates_get_the_variables_of_cni_and_for_del_what_add_got() {
         assert_eq!(given["prevResult"]["interfaces"][0]["name"], "t0");
     });
 }
+
+#[test]
+fn of_two_adds_at_once_for_one_container_one_wins() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("blue"))
+            .unwrap();
+        let call = node.call("ADD", &pod).unwrap();
+        let answers: Vec<Answer> = thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(|| call.make().unwrap()));
+            both.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let winners = answers.iter().filter(|answer| answer.succeeded()).count();
+        assert_eq!(winners, 1, "{answers:#?}");
+        succeed(node, "CHECK", &pod);
+        inspect::ping(&pod.netns_name, "net1", "10.78.0.1").unwrap();
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn a_uid_that_the_runtime_does_not_pass_is_taken_from_the_pod() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let calls = node.path("calls");
+        fs::create_dir(&calls).unwrap();
+        let conf = networks::fake("traced", &json!({ "record": calls }));
+        node.add_network("default", "traced", &conf).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("traced"))
+            .unwrap();
+        let arguments = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a";
+        let call = node.call("ADD", &pod).unwrap().with("CNI_ARGS", arguments);
+        let answer = call.make().unwrap();
+        assert!(answer.succeeded(), "{answer:#?}");
+
+        let records = inspect::files(&calls).unwrap();
+        let record: Value = serde_json::from_slice(records.values().next().unwrap()).unwrap();
+        let given = record["env"]["CNI_ARGS"].as_str().unwrap();
+        let uid = format!("K8S_POD_UID={}", pod.pod.uid);
+        assert!(given.split(';').any(|argument| argument == uid), "{given}");
+    });
+}
+
+#[test]
+fn a_pod_that_was_replaced_by_one_of_the_same_name_is_not_attached() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        let mut old = pod.clone();
+        old.pod.uid = "uid-of-the-one-before".to_owned();
+        let answer = node.call("ADD", &old).unwrap().make().unwrap();
+        assert_eq!(answer.code, Some(1), "{answer:#?}");
+        assert!(
+            answer.stdout.contains("uid-of-the-one-before"),
+            "{answer:#?}"
+        );
+        nothing_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn a_node_that_is_ready_says_so_on_status() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        node.conf["cniVersion"] = json!("1.1.0");
+        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        succeed(node, "STATUS", &pod);
+    });
+}

@@ -4,13 +4,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
 use node::{Answer, Node, Pod, Sandbox, networks};
 use serde_json::json;
+
+/// How long something may take that happens at once on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn node_and_pod(node: &mut Node) -> Sandbox {
     let mut prepare = || {
@@ -134,5 +138,95 @@ fn a_delegate_that_fails_on_del_keeps_its_place_in_the_ledger_until_it_succeeds(
         fs::remove_file(&beside).unwrap();
         assert!(make(node, "DEL", &pod).succeeded());
         assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
+    });
+}
+
+/// A pod whose second network waits in its ADD until a file exists, and a thread that adds it. The
+/// first network is attached when this returns.
+fn add_that_waits(node: &mut Node) -> (Sandbox, PathBuf, JoinHandle<Answer>) {
+    let go_on = node.path("go-on");
+    let instructions = json!({ "ADD": { "until": go_on } });
+    let prepare = |node: &mut Node| {
+        networks::prepare(node)?;
+        let conf = networks::fake("slow", &instructions);
+        node.add_network("default", "slow", &conf)?;
+        node.start_daemon()?;
+        let pod = node.add_pod(Pod::new("default", "a").networks("blue,slow"))?;
+        let call = node.call("ADD", &pod)?;
+        Ok((pod, call))
+    };
+    let (pod, call) = prepare(node)
+        .unwrap_or_else(|error: node::Error| unreachable!("cannot be prepared: {}", error.chain()));
+    let adding = thread::spawn(move || call.make().expect("the shim can be executed"));
+    let attached = || {
+        let links = inspect::links(Some(&pod.netns_name)).expect("the pod can be inspected");
+        let addresses = links.iter().filter(|link| !link.addresses.is_empty());
+        addresses.count() == 2
+    };
+    let start = Instant::now();
+    while !attached() {
+        assert!(start.elapsed() < PATIENCE, "{}", node.log());
+        thread::sleep(Duration::from_millis(5));
+    }
+    // The bridge plugin ends a moment after it has set the address.
+    thread::sleep(Duration::from_millis(100));
+    (pod, go_on, adding)
+}
+
+fn only_the_wire_is_left(node: &Node, pod: &Sandbox) {
+    let traces = Traces::of(node, &pod.netns_name).expect("the node can be inspected");
+    assert_eq!(traces.node_links, ["storage", "uplink"]);
+    assert!(traces.pod_links.is_empty(), "{traces:?}");
+    assert!(traces.addresses.is_empty(), "{traces:?}");
+    assert!(traces.ledger.is_empty(), "{traces:?}");
+}
+
+#[test]
+fn what_a_killed_daemon_had_begun_is_deleted_by_the_next_one() {
+    on_a_private_node(|node| {
+        let (pod, go_on, adding) = add_that_waits(node);
+        node.kill_daemon().unwrap();
+        let answer = adding.join().unwrap();
+        assert_eq!(answer.code, Some(1), "{answer:#?}");
+        fs::write(go_on, "").unwrap();
+        node.start_daemon().unwrap();
+        let del = make(node, "DEL", &pod);
+        assert!(del.succeeded(), "{del:#?} {}", node.log());
+        only_the_wire_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn a_daemon_that_is_told_to_end_answers_what_it_has_begun() {
+    on_a_private_node(|node| {
+        let (pod, go_on, adding) = add_that_waits(node);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(200));
+                fs::write(go_on, "").unwrap();
+            });
+            node.stop_daemon().unwrap();
+        });
+        let answer = adding.join().unwrap();
+        assert!(answer.succeeded(), "{answer:#?}");
+        node.start_daemon().unwrap();
+        assert!(make(node, "CHECK", &pod).succeeded());
+        assert!(make(node, "DEL", &pod).succeeded());
+        only_the_wire_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn a_del_after_the_runtime_gave_up_on_an_add_takes_everything_away() {
+    on_a_private_node(|node| {
+        // The shim gives up by itself, which looks the same from the daemon's side.
+        node.conf["cnidaria"] = json!({ "shim": { "answerTimeoutMs": 1500 } });
+        let (pod, go_on, adding) = add_that_waits(node);
+        let answer = adding.join().unwrap();
+        assert_eq!(answer.json().unwrap()["code"], 11, "{answer:#?}");
+        fs::write(go_on, "").unwrap();
+        let del = make(node, "DEL", &pod);
+        assert!(del.succeeded(), "{del:#?} {}", node.log());
+        only_the_wire_is_left(node, &pod);
     });
 }
