@@ -1,7 +1,7 @@
-//! What the shim, the command line and the daemon say to each other over the unix socket, as bytes
-//! in and bytes out. The protocol is that of Multus' thick plugin, so each side may be Multus' own.
-//! This crate opens no socket, knows no runtime and decides nothing: it only encodes and decodes,
-//! with a bound on everything that comes from outside.
+//! What the shim, the command line and the daemon say to each other over the unix socket. The protocol
+//! is that of Multus' thick plugin, so each side may be Multus' own. Bytes in and bytes out, with a
+//! bound on everything that comes from outside; only [`exchange`], for the blocking clients, touches a
+//! socket. This crate knows no runtime and decides nothing.
 //!
 //! ```text
 //! request ─▶ http::post ═══ unix socket ═══▶ request::parse ─▶ the daemon
