@@ -295,6 +295,9 @@ mod tests {
     }
 
     proptest::proptest! {
+        // A case is a whole environment: few of them find what there is to find.
+        #![proptest_config(proptest::test_runner::Config::with_cases(32))]
+
         #[test]
         fn what_is_written_is_read_back(
             env: BTreeMap<String, String>,
