@@ -8,7 +8,8 @@ use crate::request::RequestFacts;
 use crate::session::Session;
 
 /// Whether a policy decides, only watches, or sleeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Edits and verdicts count.
     #[default]

@@ -5,13 +5,15 @@
 //! request's way. The host owns the transaction: guests stage edits, the session applies them when
 //! the policy accepts and gives back the edited thing with a [`Report`].
 
-pub mod json;
-
+mod bindings;
+mod config;
 mod generation;
 mod host;
+mod imports;
 mod report;
 mod request;
 mod session;
+mod transaction;
 
 pub use generation::{Generation, Mode, PolicyInfo, State};
 pub use host::{Config, PolicyHost};

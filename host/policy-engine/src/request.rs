@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::json::Document;
+use cni_types::json::Document;
 
 /// The CNI verb of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,7 +108,7 @@ pub struct PortMapping {
 }
 
 /// One element of the networks that a pod asks for, before it is resolved.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Selection {
     /// Namespace of the NAD.
     pub namespace: String,
@@ -133,7 +133,7 @@ pub struct Selection {
 }
 
 /// A selection after the select hook.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
     /// Index in what the hook was given; `None` for a selection that a policy added.
     ///
@@ -144,7 +144,7 @@ pub struct Chosen {
 }
 
 /// One network that is about to be, or was, attached: what a policy sees and edits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Attachment {
     /// `namespace/name` of the NAD, or the name of the conf.
     pub network: String,

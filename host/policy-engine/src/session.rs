@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::json::CniResult;
 use crate::report::{Denied, Report};
 use crate::request::{Attachment, Chosen, RequestFacts, Selection};
+use cni_types::result::CniResult;
 
 /// What the select hook leaves.
 #[derive(Debug, Clone)]

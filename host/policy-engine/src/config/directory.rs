@@ -1,0 +1,247 @@
+//! The directories of policies: which files make which policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::{Error, Spec};
+
+/// Bytes of one configuration; a ConfigMap as a whole has at most as many.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// A policy that the directories have, well-formed or not.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Name, which also gives the order.
+    pub(crate) name: String,
+    /// The file that made it a policy.
+    pub(crate) file: PathBuf,
+    /// What the operator wants, or why that cannot be read.
+    pub(crate) spec: Result<Spec, Error>,
+}
+
+/// Reads all configurations of both directories; policies come in the order of their names.
+///
+/// A configuration `10-name.json` is a policy, wherever it lies. A module `10-name.wasm` without
+/// one is a policy with defaults if its name begins with a number and a dash; other modules are
+/// there to be named by configurations. Names that begin with a dot are ignored (a mounted
+/// ConfigMap has such). A directory that does not exist is an empty one.
+///
+/// # Errors
+/// [`Error::Read`] when a directory cannot be listed.
+pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<Found>, Error> {
+    let mut configs: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut modules: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let dirs: BTreeSet<&Path> = [module_dir].into_iter().chain(config_dir).collect();
+    for dir in dirs {
+        for (stem, extension, path) in list(dir)? {
+            match extension.as_str() {
+                "json" => configs.entry(stem).or_default().push(path),
+                "wasm" if dir == module_dir => {
+                    modules.insert(stem, path);
+                }
+                _ => {}
+            }
+        }
+    }
+    let alone = modules
+        .iter()
+        .filter(|(stem, _)| is_ordered(stem) && !configs.contains_key(*stem))
+        .map(|(stem, path)| Found {
+            name: stem.clone(),
+            file: path.clone(),
+            spec: checked_name(stem, path).map(|()| Spec::of_module(stem, path)),
+        });
+    let mut found: Vec<Found> = configs
+        .iter()
+        .filter_map(|(stem, paths)| {
+            let file = paths.first()?.clone();
+            let spec = match paths.get(1) {
+                Some(second) => Err(Error::Twice {
+                    first: file.clone(),
+                    second: second.clone(),
+                }),
+                None => configured(stem, &file, module_dir),
+            };
+            Some(Found {
+                name: stem.clone(),
+                file,
+                spec,
+            })
+        })
+        .chain(alone)
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn configured(name: &str, file: &Path, module_dir: &Path) -> Result<Spec, Error> {
+    checked_name(name, file)?;
+    let text = read_text(file)?;
+    Spec::parse(name, file, &text, module_dir)
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    file.take(MAX_CONFIG + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > MAX_CONFIG {
+        return Err(Error::TooLarge {
+            path: path.to_owned(),
+            size,
+            limit: MAX_CONFIG,
+        });
+    }
+    Ok(text)
+}
+
+/// Stem, extension and path of each file.
+fn list(dir: &Path) -> Result<Vec<(String, String, PathBuf)>, Error> {
+    let failed = |source| Error::Read {
+        path: dir.to_owned(),
+        source,
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(failed(source)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let stem = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned());
+        let extension = path
+            .extension()
+            .map(|extension| extension.to_string_lossy().into_owned());
+        if let (Some(stem), Some(extension)) = (stem, extension)
+            && !stem.starts_with('.')
+            // Through symbolic links, of which a mounted ConfigMap consists.
+            && !path.is_dir()
+        {
+            files.push((stem, extension, path));
+        }
+    }
+    Ok(files)
+}
+
+/// Whether a name begins with a number and a dash.
+fn is_ordered(stem: &str) -> bool {
+    stem.split_once('-')
+        .is_some_and(|(number, _)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn checked_name(name: &str, path: &Path) -> Result<(), Error> {
+    let valid = name.len() <= 128
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if valid {
+        return Ok(());
+    }
+    Err(Error::Name {
+        path: path.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(dir: &Path, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
+    }
+
+    fn names(found: &[Found]) -> Vec<(&str, bool)> {
+        found
+            .iter()
+            .map(|found| (found.name.as_str(), found.spec.is_ok()))
+            .collect()
+    }
+
+    #[test]
+    fn modules_alone_and_configurations_of_both_directories_are_policies() {
+        let (modules, configs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(
+            modules.path(),
+            &[
+                ("10-alone.wasm", ""),
+                ("20-with.wasm", ""),
+                ("20-with.json", "{}"),
+                ("library.wasm", ""),
+                (".hidden.json", "{}"),
+                ("README.md", ""),
+            ],
+        );
+        write(
+            configs.path(),
+            &[
+                ("15-other.json", r#"{"module":"library.wasm"}"#),
+                ("30-late.wasm", ""),
+            ],
+        );
+        let found = scan(modules.path(), Some(configs.path())).unwrap();
+        assert_eq!(
+            names(&found),
+            [("10-alone", true), ("15-other", true), ("20-with", true)]
+        );
+        let other = found[1].spec.as_ref().unwrap();
+        assert_eq!(other.module, modules.path().join("library.wasm"));
+    }
+
+    #[test]
+    fn a_wrong_file_is_one_wrong_policy() {
+        let (modules, configs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(
+            modules.path(),
+            &[
+                ("10-a.json", "{"),
+                ("20-b.json", "{}"),
+                ("30-c.json", "{}"),
+                ("b d.json", "{}"),
+            ],
+        );
+        write(configs.path(), &[("30-c.json", "{}")]);
+        std::fs::write(
+            modules.path().join("40-big.json"),
+            vec![b' '; (MAX_CONFIG + 1) as usize],
+        )
+        .unwrap();
+        let found = scan(modules.path(), Some(configs.path())).unwrap();
+        let expected = [
+            ("10-a", false),
+            ("20-b", true),
+            ("30-c", false),
+            ("40-big", false),
+            ("b d", false),
+        ];
+        assert_eq!(names(&found), expected);
+        let twice = found[2].spec.as_ref().unwrap_err().to_string();
+        assert!(twice.contains("configure the same policy"), "{twice}");
+    }
+
+    #[test]
+    fn a_missing_directory_has_no_policies() {
+        assert!(scan(Path::new("/does/not/exist"), None).unwrap().is_empty());
+    }
+
+    #[test]
+    fn one_directory_given_twice_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[("10-a.json", "{}")]);
+        let found = scan(dir.path(), Some(dir.path())).unwrap();
+        assert_eq!(names(&found), [("10-a", true)]);
+    }
+}

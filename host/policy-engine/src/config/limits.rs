@@ -1,0 +1,92 @@
+//! What one policy may use in one request: defaults, and the most that a configuration can give.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Declares the limits once: key in the configuration, default and maximum.
+macro_rules! limits {
+    ($($(#[$doc:meta])* $field:ident $key:literal: $default:expr, at most $max:expr;)+) => {
+        /// What one policy may use in one request.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) struct Limits {
+            $($(#[$doc])* pub(crate) $field: u64,)+
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
+            }
+        }
+
+        /// The `limits` of a configuration.
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct File {
+            $(#[serde(rename = $key)] $field: Option<u64>,)+
+        }
+
+        impl File {
+            /// The limits with the defaults where the configuration says nothing.
+            ///
+            /// # Errors
+            /// Key and reason of a value that is zero or above the maximum.
+            pub(super) fn limits(&self) -> Result<Limits, (String, String)> {
+                let mut limits = Limits::default();
+                $(
+                    if let Some(value) = self.$field {
+                        let max: u64 = $max;
+                        if value == 0 || value > max {
+                            let key = concat!("limits.", $key).to_owned();
+                            return Err((key, format!("{value} is not within 1 to {max}")));
+                        }
+                        limits.$field = value;
+                    }
+                )+
+                Ok(limits)
+            }
+        }
+    };
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+limits! {
+    /// Wall clock around one hook, host functions included, in milliseconds.
+    timeout_ms "timeoutMs": 1_000, at most 10_000;
+    /// Bytes of all linear memories together.
+    memory_bytes "memoryBytes": 16 * MIB, at most 1024 * MIB;
+    /// Number of linear memories.
+    memories "memories": 4, at most 32;
+    /// Number of tables.
+    tables "tables": 8, at most 64;
+    /// Elements of all tables together.
+    table_elements "tableElements": 10_000, at most 1_000_000;
+    /// Number of core instances.
+    instances "instances": 16, at most 256;
+    /// Bytes that the guest hands to the host in one call.
+    host_call_bytes "hostCallBytes": 256 * KIB, at most 16 * MIB;
+    /// Lines of log in one request.
+    log_lines "logLines": 32, at most 1_000;
+    /// Bytes of log in one request.
+    log_bytes "logBytes": 8 * KIB, at most 256 * KIB;
+    /// Findings in one request.
+    findings "findings": 16, at most 256;
+    /// Edits in one hook.
+    edits "edits": 64, at most 1_024;
+    /// Bytes of all edits in one hook.
+    edit_bytes "editBytes": 64 * KIB, at most MIB;
+}
+
+impl Limits {
+    /// Wall clock around one hook.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// A limit as a count; they are all far below `usize::MAX`.
+pub(crate) fn count(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,197 @@
+//! Which requests a policy sees.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::request::{Command, RequestFacts};
+
+/// Which requests a policy sees: all conditions that are given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub(crate) struct Match {
+    /// Namespaces of the pod; `*` at the end stands for anything.
+    namespaces: Vec<String>,
+    /// Labels of the pod's namespace; the value `*` stands for any.
+    namespace_labels: BTreeMap<String, String>,
+    /// Labels of the pod; the value `*` stands for any.
+    pod_labels: BTreeMap<String, String>,
+    /// `namespace/name` or name of the network, `*` at the end stands for anything. Looked at in
+    /// hooks of one attachment.
+    networks: Vec<String>,
+    /// Verbs of the request.
+    verbs: Vec<Verb>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Verb {
+    Add,
+    Del,
+    Check,
+    Gc,
+    Status,
+}
+
+impl Match {
+    /// Whether the policy sees the request at all.
+    ///
+    /// GC and STATUS have no pod, so only the verb counts. On DEL the pod may be gone with its
+    /// labels, and labels of the namespace may not be known: what is not known is taken to match,
+    /// so that a guard cannot be avoided by hiding it.
+    pub(crate) fn request(&self, facts: &RequestFacts) -> bool {
+        if !self.verbs.is_empty() && !self.verbs.iter().any(|verb| verb.is(facts.command)) {
+            return false;
+        }
+        let Some(pod) = &facts.pod else {
+            return true;
+        };
+        let namespace = self.namespaces.is_empty()
+            || self
+                .namespaces
+                .iter()
+                .any(|pattern| glob(pattern, &pod.namespace));
+        let namespace_labels = match &facts.namespace_labels {
+            Some(labels) => selects(&self.namespace_labels, labels),
+            None => true,
+        };
+        let pod_gone = facts.command == Command::Del && facts.labels.is_empty();
+        namespace && namespace_labels && (pod_gone || selects(&self.pod_labels, &facts.labels))
+    }
+
+    /// Whether the policy sees an attachment of this network.
+    pub(crate) fn network(&self, network: &str) -> bool {
+        let name = network.rsplit('/').next().unwrap_or(network);
+        self.networks.is_empty()
+            || self
+                .networks
+                .iter()
+                .any(|pattern| glob(pattern, if pattern.contains('/') { network } else { name }))
+    }
+
+    /// Whether the policy is about some networks only.
+    pub(crate) fn names_networks(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
+    /// The first pattern that can match nothing, for the operator.
+    pub(super) fn misplaced(&self) -> Option<(&'static str, &str)> {
+        let inner =
+            |pattern: &&String| pattern.trim_end_matches('*').contains('*') || pattern.is_empty();
+        [
+            ("match.namespaces", &self.namespaces),
+            ("match.networks", &self.networks),
+        ]
+        .into_iter()
+        .find_map(|(key, list)| Some((key, list.iter().find(inner)?.as_str())))
+    }
+}
+
+impl Verb {
+    fn is(self, command: Command) -> bool {
+        let own = match self {
+            Self::Add => Command::Add,
+            Self::Del => Command::Del,
+            Self::Check => Command::Check,
+            Self::Gc => Command::Gc,
+            Self::Status => Command::Status,
+        };
+        own == command
+    }
+}
+
+fn selects(wanted: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| {
+        labels
+            .get(key)
+            .is_some_and(|label| value == "*" || value == label)
+    })
+}
+
+fn glob(pattern: &str, text: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix),
+        None => pattern == text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::PodRef;
+
+    fn facts(command: Command, namespace: &str) -> RequestFacts {
+        RequestFacts {
+            command,
+            container_id: "c".to_owned(),
+            pod: Some(PodRef {
+                namespace: namespace.to_owned(),
+                name: "p".to_owned(),
+                uid: String::new(),
+            }),
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            annotations: BTreeMap::new(),
+            namespace_labels: Some([("team".to_owned(), "a".to_owned())].into()),
+            node_name: "n".to_owned(),
+        }
+    }
+
+    fn matching(json: &str) -> Match {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn every_condition_must_hold() {
+        let check = |json: &str, expected: bool| {
+            assert_eq!(
+                matching(json).request(&facts(Command::Add, "team-a")),
+                expected,
+                "{json}"
+            );
+        };
+        check("{}", true);
+        check(r#"{"namespaces":["team-a"]}"#, true);
+        check(r#"{"namespaces":["team-*"]}"#, true);
+        check(r#"{"namespaces":["team"]}"#, false);
+        check(r#"{"podLabels":{"app":"web"}}"#, true);
+        check(r#"{"podLabels":{"app":"*"}}"#, true);
+        check(r#"{"podLabels":{"app":"db"}}"#, false);
+        check(r#"{"podLabels":{"tier":"*"}}"#, false);
+        check(r#"{"namespaceLabels":{"team":"a"}}"#, true);
+        check(r#"{"namespaceLabels":{"team":"b"}}"#, false);
+        check(
+            r#"{"namespaces":["team-a"],"podLabels":{"app":"db"}}"#,
+            false,
+        );
+        check(r#"{"verbs":["ADD"]}"#, true);
+        check(r#"{"verbs":["DEL","CHECK"]}"#, false);
+    }
+
+    #[test]
+    fn what_is_not_known_is_taken_to_match() {
+        let mut hidden = facts(Command::Add, "x");
+        hidden.namespace_labels = None;
+        assert!(matching(r#"{"namespaceLabels":{"team":"b"}}"#).request(&hidden));
+        let mut gone = facts(Command::Del, "x");
+        gone.labels.clear();
+        assert!(matching(r#"{"podLabels":{"app":"db"}}"#).request(&gone));
+        let mut bare = facts(Command::Add, "x");
+        bare.labels.clear();
+        assert!(!matching(r#"{"podLabels":{"app":"db"}}"#).request(&bare));
+    }
+
+    #[test]
+    fn networks_match_by_full_name_or_by_name() {
+        let check = |pattern: &str, network: &str, expected: bool| {
+            let matching = matching(&format!(r#"{{"networks":["{pattern}"]}}"#));
+            assert_eq!(matching.network(network), expected, "{pattern} {network}");
+        };
+        check("storage", "default/storage", true);
+        check("default/storage", "default/storage", true);
+        check("other/storage", "default/storage", false);
+        check("default/*", "default/storage", true);
+        check("stor*", "default/storage", true);
+        check("cluster", "cluster", true);
+        assert!(matching("{}").network("anything"));
+    }
+}

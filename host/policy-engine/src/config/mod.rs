@@ -1,0 +1,18 @@
+//! Policies as operators write them: two directories of files, read into specifications.
+//!
+//! Nothing here opens a module or knows WebAssembly. A file that is wrong makes one policy wrong,
+//! never its neighbours.
+
+mod directory;
+mod error;
+mod file;
+mod grants;
+mod limits;
+mod matching;
+
+pub(crate) use directory::{Found, scan};
+pub(crate) use error::Error;
+pub(crate) use file::{FailurePolicies, OnConflict, Spec};
+pub(crate) use grants::Grant;
+pub(crate) use limits::{Limits, count};
+pub(crate) use matching::Match;

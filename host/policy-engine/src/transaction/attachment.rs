@@ -1,0 +1,433 @@
+//! One attachment before its delegate runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cni_types::json::{Document, Node};
+
+use super::conf::{self, TypeGrant};
+use super::tree::{number, object, set, string, strings, strings_as_set, unless_empty};
+use super::{Draft, EditError, validate};
+use crate::request::{Attachment, Bandwidth, PortMapping};
+
+/// Interfaces of the pod that other attachments of the request have, and the network of each.
+pub(crate) type Reserved = Arc<BTreeMap<String, String>>;
+
+/// An attachment that is edited.
+#[derive(Debug, Clone)]
+pub(crate) struct AttachmentDraft {
+    attachment: Attachment,
+    reserved: Reserved,
+}
+
+impl AttachmentDraft {
+    /// Begins with `attachment`, its addresses in canonical form.
+    pub(crate) fn new(attachment: Attachment, reserved: Reserved) -> Self {
+        Self {
+            attachment: canonical(attachment),
+            reserved,
+        }
+    }
+
+    /// The attachment as it is now.
+    pub(crate) fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// The attachment at the end.
+    pub(crate) fn into_attachment(self) -> Attachment {
+        self.attachment
+    }
+
+    pub(crate) fn plugin_types(&self) -> Vec<String> {
+        conf::plugin_types(&self.attachment.conf)
+    }
+
+    pub(crate) fn conf_get(&self, pointer: &str) -> Option<String> {
+        let pointer = conf::pointer(pointer).ok()?;
+        Some(self.attachment.conf.get(&pointer)?.to_string())
+    }
+
+    pub(crate) fn conf_set(
+        &mut self,
+        pointer: &str,
+        json: &str,
+        grant: &TypeGrant,
+    ) -> Result<(), EditError> {
+        let pointer = conf::pointer(pointer)?;
+        self.edit_conf(grant, |conf| conf::set(conf, &pointer, json))
+    }
+
+    pub(crate) fn conf_remove(
+        &mut self,
+        pointer: &str,
+        grant: &TypeGrant,
+    ) -> Result<(), EditError> {
+        let pointer = conf::pointer(pointer)?;
+        self.edit_conf(grant, |conf| conf::remove(conf, &pointer))
+    }
+
+    pub(crate) fn set_mtu(&mut self, mtu: u32) -> Result<(), EditError> {
+        validate::mtu(mtu, &self.attachment.ips)?;
+        conf::set_mtu(&mut self.attachment.conf, mtu)
+    }
+
+    pub(crate) fn set_if_name(&mut self, name: &str) -> Result<(), EditError> {
+        if name == self.attachment.if_name {
+            return Ok(());
+        }
+        if self.attachment.is_default {
+            return Err(EditError::Immutable(
+                "the interface of the default network".to_owned(),
+            ));
+        }
+        validate::if_name(name)?;
+        if let Some(network) = self.reserved.get(name) {
+            return Err(validate::invalid(format!(
+                "interface {name:?} is that of network {network:?}"
+            )));
+        }
+        name.clone_into(&mut self.attachment.if_name);
+        Ok(())
+    }
+
+    pub(crate) fn set_ips(&mut self, ips: &[String]) -> Result<(), EditError> {
+        self.attachment.ips = validate::ips(ips)?;
+        Ok(())
+    }
+
+    pub(crate) fn set_mac(&mut self, mac: Option<&str>) -> Result<(), EditError> {
+        self.attachment.mac = mac.map(validate::mac).transpose()?;
+        Ok(())
+    }
+
+    pub(crate) fn set_infiniband_guid(&mut self, guid: Option<&str>) -> Result<(), EditError> {
+        self.attachment.infiniband_guid = guid.map(validate::guid).transpose()?;
+        Ok(())
+    }
+
+    pub(crate) fn set_bandwidth(&mut self, bandwidth: Option<Bandwidth>) -> Result<(), EditError> {
+        if let Some(bandwidth) = &bandwidth {
+            validate::bandwidth(bandwidth)?;
+        }
+        self.attachment.bandwidth = bandwidth;
+        Ok(())
+    }
+
+    pub(crate) fn set_port_mappings(&mut self, mappings: &[PortMapping]) -> Result<(), EditError> {
+        self.attachment.port_mappings = validate::port_mappings(mappings)?;
+        Ok(())
+    }
+
+    pub(crate) fn set_cni_arg(&mut self, key: &str, json: &str) -> Result<(), EditError> {
+        validate::word("key of cni-args", key, 253)?;
+        let mut args = match self.attachment.cni_args.take() {
+            Some(args) => args,
+            None => validate::json_object("{}")?,
+        };
+        let pointer = cni_types::json::Pointer::root().child(key);
+        conf::set(&mut args, &pointer, json)?;
+        self.attachment.cni_args = Some(args);
+        Ok(())
+    }
+
+    fn edit_conf(
+        &mut self,
+        grant: &TypeGrant,
+        change: impl FnOnce(&mut Document) -> Result<(), EditError>,
+    ) -> Result<(), EditError> {
+        let mut next = self.attachment.conf.clone();
+        change(&mut next)?;
+        conf::check(&self.attachment.conf, &next, grant)?;
+        self.attachment.conf = next;
+        Ok(())
+    }
+}
+
+impl Draft for AttachmentDraft {
+    fn tree(&self) -> Node {
+        let Attachment {
+            conf,
+            if_name,
+            cni_args,
+            ..
+        } = &self.attachment;
+        object([
+            ("conf", Some(conf.root().clone())),
+            ("ifName", Some(string(if_name))),
+            (
+                "runtimeConfig",
+                Some(self.runtime_config(strings, |mappings| {
+                    Node::Array(mappings.iter().map(port_mapping).collect())
+                })),
+            ),
+            ("cniArgs", cni_args.as_ref().map(|args| args.root().clone())),
+        ])
+    }
+
+    fn claim_tree(&self) -> Node {
+        let Attachment {
+            conf,
+            if_name,
+            cni_args,
+            ..
+        } = &self.attachment;
+        object([
+            ("conf", Some(conf.root().clone())),
+            ("ifName", Some(string(if_name))),
+            (
+                "runtimeConfig",
+                Some(self.runtime_config(strings_as_set, port_mappings_as_set)),
+            ),
+            ("cniArgs", cni_args.as_ref().map(|args| args.root().clone())),
+        ])
+    }
+}
+
+impl AttachmentDraft {
+    fn runtime_config(
+        &self,
+        ips: impl FnOnce(&[String]) -> Node,
+        mappings: impl FnOnce(&[PortMapping]) -> Node,
+    ) -> Node {
+        let attachment = &self.attachment;
+        object([
+            ("ips", unless_empty(&attachment.ips, ips)),
+            ("mac", attachment.mac.as_deref().map(string)),
+            (
+                "infinibandGUID",
+                attachment.infiniband_guid.as_deref().map(string),
+            ),
+            ("bandwidth", attachment.bandwidth.as_ref().map(bandwidth)),
+            (
+                "portMappings",
+                unless_empty(&attachment.port_mappings, mappings),
+            ),
+        ])
+    }
+}
+
+/// As the capability has it.
+pub(super) fn bandwidth(bandwidth: &Bandwidth) -> Node {
+    object([
+        ("ingressRate", Some(number(bandwidth.ingress_rate))),
+        ("ingressBurst", Some(number(bandwidth.ingress_burst))),
+        ("egressRate", Some(number(bandwidth.egress_rate))),
+        ("egressBurst", Some(number(bandwidth.egress_burst))),
+    ])
+}
+
+/// As the capability has it.
+pub(super) fn port_mapping(mapping: &PortMapping) -> Node {
+    object([
+        ("hostPort", Some(number(mapping.host_port))),
+        ("containerPort", Some(number(mapping.container_port))),
+        ("protocol", Some(string(&mapping.protocol))),
+        ("hostIP", mapping.host_ip.as_deref().map(string)),
+    ])
+}
+
+pub(super) fn port_mappings_as_set(mappings: &[PortMapping]) -> Node {
+    set(mappings.iter().map(|mapping| {
+        let PortMapping {
+            host_port,
+            protocol,
+            host_ip,
+            ..
+        } = mapping;
+        (
+            format!(
+                "{host_port}/{protocol}/{}",
+                host_ip.as_deref().unwrap_or("*")
+            ),
+            port_mapping(mapping),
+        )
+    }))
+}
+
+/// Brings into canonical form what is well-formed; the rest stays as the daemon gave it.
+fn canonical(mut attachment: Attachment) -> Attachment {
+    for ip in &mut attachment.ips {
+        if let Some(canonical) = validate::canonical_ip(ip) {
+            *ip = canonical;
+        }
+    }
+    for text in [&mut attachment.mac, &mut attachment.infiniband_guid]
+        .into_iter()
+        .flatten()
+    {
+        if let Some(canonical) = cni_types::address::canonical_mac(text) {
+            *text = canonical;
+        }
+    }
+    attachment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Budget, Working};
+    use super::*;
+    use cni_types::json::Limits;
+
+    const BUDGET: Budget = Budget {
+        edits: 10,
+        bytes: 1 << 16,
+    };
+
+    fn attachment(conf: &str) -> Attachment {
+        Attachment {
+            network: "default/storage".to_owned(),
+            if_name: "net1".to_owned(),
+            is_default: false,
+            conf: Document::parse(conf, Limits::default()).unwrap(),
+            ips: vec!["10.1.2.3/24".to_owned()],
+            mac: Some("0A-00-00-00-00-01".to_owned()),
+            bandwidth: None,
+            port_mappings: Vec::new(),
+            infiniband_guid: None,
+            cni_args: None,
+        }
+    }
+
+    fn draft() -> AttachmentDraft {
+        let reserved = [("eth0".to_owned(), "cluster".to_owned())].into();
+        AttachmentDraft::new(attachment(r#"{"type":"macvlan"}"#), Arc::new(reserved))
+    }
+
+    fn free() -> TypeGrant {
+        TypeGrant::default()
+    }
+
+    #[test]
+    fn a_guest_sees_canonical_addresses() {
+        assert_eq!(
+            draft().attachment().mac.as_deref(),
+            Some("0a:00:00:00:00:01")
+        );
+    }
+
+    #[test]
+    fn the_default_interface_and_taken_names_stay() {
+        let mut draft = draft();
+        draft.set_if_name("eth0").unwrap_err();
+        draft.set_if_name("a/b").unwrap_err();
+        draft.set_if_name("storage0").unwrap();
+        draft.attachment.is_default = true;
+        assert!(matches!(
+            draft.set_if_name("x"),
+            Err(EditError::Immutable(_))
+        ));
+        draft.set_if_name("storage0").unwrap();
+    }
+
+    #[test]
+    fn an_accepted_edit_gives_one_patch_and_the_next_policy_sees_it() {
+        let mut working = Working::new(draft());
+        let owner: Arc<str> = "a".into();
+        let mut transaction = working.begin(owner.clone(), BUDGET);
+        transaction.edit(8, |draft| draft.set_mtu(1400)).unwrap();
+        transaction
+            .edit(8, |draft| draft.set_cni_arg("vlan", "7"))
+            .unwrap();
+        let staged = working.staged(transaction);
+        let patch = working.commit(&owner, staged).unwrap().to_string();
+        assert_eq!(
+            patch,
+            r#"[{"op":"add","path":"/conf/mtu","value":1400},{"op":"add","path":"/cniArgs","value":{"vlan":7}}]"#
+        );
+        let next = working.begin("b".into(), BUDGET);
+        assert_eq!(next.draft().conf_get("/mtu").as_deref(), Some("1400"));
+    }
+
+    #[test]
+    fn a_dropped_transaction_leaves_nothing() {
+        let working = Working::new(draft());
+        let mut transaction = working.begin("a".into(), BUDGET);
+        transaction.edit(8, |draft| draft.set_mtu(1400)).unwrap();
+        drop(transaction);
+        assert_eq!(working.finish().conf_get("/mtu"), None);
+    }
+
+    #[test]
+    fn a_refused_edit_leaves_the_draft_as_it_was() {
+        let working = Working::new(draft());
+        let mut transaction = working.begin("a".into(), BUDGET);
+        transaction
+            .edit(8, |draft| draft.conf_set("/type", r#""evil""#, &free()))
+            .unwrap_err();
+        assert_eq!(
+            transaction.draft().conf_get("/type").as_deref(),
+            Some(r#""macvlan""#)
+        );
+        assert!(working.staged(transaction).patch.is_none());
+    }
+
+    #[test]
+    fn two_policies_cannot_set_one_path_differently() {
+        let mut working = Working::new(draft());
+        let first: Arc<str> = "a".into();
+        let mut transaction = working.begin(first.clone(), BUDGET);
+        transaction.edit(8, |draft| draft.set_mtu(1400)).unwrap();
+        let staged = working.staged(transaction);
+        working.commit(&first, staged);
+
+        let mut second = working.begin("b".into(), BUDGET);
+        second.edit(8, |draft| draft.set_mtu(1400)).unwrap();
+        second
+            .edit(8, |draft| draft.conf_set("/vlan", "5", &free()))
+            .unwrap();
+        let error = second.edit(8, |draft| draft.set_mtu(1500)).unwrap_err();
+        assert_eq!(
+            error,
+            EditError::Conflict {
+                owner: first,
+                path: "/conf/mtu".to_owned()
+            }
+        );
+        assert_eq!(second.conflict(), Some(&error));
+        assert_eq!(second.draft().conf_get("/mtu").as_deref(), Some("1400"));
+    }
+
+    #[test]
+    fn two_policies_may_add_to_one_list() {
+        let mut working = Working::new(draft());
+        let first: Arc<str> = "a".into();
+        let ips = |list: &[&str]| list.iter().map(|ip| (*ip).to_owned()).collect::<Vec<_>>();
+        let mut transaction = working.begin(first.clone(), BUDGET);
+        transaction
+            .edit(8, |draft| {
+                draft.set_ips(&ips(&["10.1.2.3/24", "10.1.2.4/24"]))
+            })
+            .unwrap();
+        let staged = working.staged(transaction);
+        working.commit(&first, staged);
+        let mut second = working.begin("b".into(), BUDGET);
+        second
+            .edit(8, |draft| draft.set_ips(&ips(&["10.9.9.9", "10.1.2.4/24"])))
+            .unwrap();
+        second
+            .edit(8, |draft| draft.set_ips(&ips(&["10.9.9.9"])))
+            .unwrap_err();
+    }
+
+    #[test]
+    fn the_budget_ends_number_and_bytes_of_edits() {
+        let working = Working::new(draft());
+        let mut transaction = working.begin(
+            "a".into(),
+            Budget {
+                edits: 2,
+                bytes: 10,
+            },
+        );
+        transaction.edit(4, |draft| draft.set_mtu(1400)).unwrap();
+        let error = transaction
+            .edit(7, |draft| draft.set_mtu(1401))
+            .unwrap_err();
+        assert!(matches!(error, EditError::TooLarge(_)), "{error}");
+        let error = transaction
+            .edit(1, |draft| draft.set_mtu(1402))
+            .unwrap_err();
+        assert!(matches!(error, EditError::TooLarge(_)), "{error}");
+    }
+}

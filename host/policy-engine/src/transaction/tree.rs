@@ -1,0 +1,69 @@
+//! Builds JSON trees from host types.
+
+use cni_types::json::{Limits, Node};
+
+/// An object without the members that have no value.
+pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<Node>)>) -> Node {
+    Node::Object(
+        members
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+            .collect(),
+    )
+}
+
+/// An object whose keys are the elements of a list: a set that can be owned one by one.
+pub(super) fn set<K: Into<String>>(elements: impl IntoIterator<Item = (K, Node)>) -> Node {
+    let mut members: Vec<(String, Node)> = Vec::new();
+    for (key, value) in elements {
+        let key = key.into();
+        if !members.iter().any(|(known, _)| *known == key) {
+            members.push((key, value));
+        }
+    }
+    Node::Object(members)
+}
+
+/// A set of strings.
+pub(super) fn strings_as_set(elements: &[String]) -> Node {
+    set(elements.iter().map(|element| (element.as_str(), yes())))
+}
+
+/// An array of strings.
+pub(super) fn strings(elements: &[String]) -> Node {
+    Node::Array(elements.iter().map(|element| string(element)).collect())
+}
+
+/// A string.
+pub(super) fn string(text: &str) -> Node {
+    scalar(&text)
+}
+
+/// A number.
+pub(super) fn number(number: impl Into<u64>) -> Node {
+    Node::Scalar(number.into().to_string().into())
+}
+
+/// `true`, for the members of a set.
+pub(super) fn yes() -> Node {
+    Node::Scalar("true".into())
+}
+
+/// Nothing when the list is empty, as JSON of CNI has it.
+pub(super) fn unless_empty<T>(list: &[T], node: impl FnOnce(&[T]) -> Node) -> Option<Node> {
+    (!list.is_empty()).then(|| node(list))
+}
+
+/// JSON text of the host's own making.
+pub(super) fn parsed(json: &str) -> Node {
+    let limits = Limits {
+        max_bytes: usize::MAX,
+        ..Limits::default()
+    };
+    Node::parse(json, limits).unwrap_or_else(|_| Node::Object(Vec::new()))
+}
+
+fn scalar<T: serde::Serialize>(value: &T) -> Node {
+    let text = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
+    Node::Scalar(text.into())
+}
