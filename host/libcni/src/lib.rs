@@ -18,3 +18,7 @@ pub use cache::Cache;
 pub use chain::Cni;
 pub use request::{Attachment, RuntimeConf};
 pub use runtime::Runtime;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

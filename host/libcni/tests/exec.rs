@@ -111,10 +111,10 @@ async fn at_the_deadline_the_whole_process_group_is_killed() {
         "#!/bin/sh\necho started >&2\nsleep 1000 & echo $! > ${0%/*}/child\necho $$ > ${0%/*}/self\nwait\n",
     );
     let start = Instant::now();
-    let error = execute(&path, b"", limits(Duration::from_millis(300)))
+    let error = execute(&path, b"", limits(Duration::from_secs(2)))
         .await
         .unwrap_err();
-    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(start.elapsed() < Duration::from_secs(60));
     assert!(error.executed());
     assert!(
         matches!(&error, Error::Deadline { stderr, .. } if stderr == "started"),
@@ -139,6 +139,10 @@ async fn when_the_call_is_dropped_the_whole_process_group_is_killed() {
         processes = async { (written(&child).await, written(&own).await) } => processes,
     };
     assert!(gone(&child).await && gone(&own).await);
+    // Only its parent, this process, can take away what is left of it.
+    while Path::new("/proc").join(&own).exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]
@@ -180,7 +184,7 @@ async fn a_process_left_behind_does_not_keep_the_call_waiting() {
     let start = Instant::now();
     let done = execute(&path, b"", Limits::default()).await.unwrap();
     assert_eq!(done.stdout, b"{}\n");
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(60));
     let left = written(&plugins.path().join("child")).await;
     assert!(
         exists(&left),

@@ -6,6 +6,7 @@ mod document;
 mod patch;
 mod pointer;
 mod raw;
+mod reader;
 
 pub use document::{Document, Limits, Node};
 pub use patch::{Operation, Patch};

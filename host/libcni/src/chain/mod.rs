@@ -1,18 +1,20 @@
 //! The plugins of a network in order: what ADD, CHECK, DEL, GC, STATUS and VERSION mean for a list.
 
+mod call;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use cni_types::args::{Command, PluginType};
-use cni_types::conf::{NetworkConfList, PluginConf};
+use cni_types::conf::NetworkConfList;
 use cni_types::error::CniError;
-use cni_types::json::{self, RawObject};
+use cni_types::json;
 use cni_types::result::{self, CniResult};
 use cni_types::version::{ConfVersion, Version, VersionInfo, VersionInfoError};
-use serde_json::value::RawValue;
 
-use crate::exec::{self, Invocation, Limits};
-use crate::find::{self, NotFound};
+use self::call::{Call, Variables};
+use crate::exec::{self, Limits};
+use crate::find::NotFound;
 use crate::request::{self, Attachment, RuntimeConf};
 
 /// Executes the plugins of networks.
@@ -131,11 +133,11 @@ impl Cni {
         list: &NetworkConfList,
         runtime: &RuntimeConf,
     ) -> Result<CniResult, Error> {
-        let mut call = Call::new(self, Command::Add, list);
+        let mut call = Call::new(self, Command::Add, list.name().as_str());
         let mut result: Option<CniResult> = None;
         for plugin in list.plugins() {
-            let prev = call.prev_result(plugin, result.as_ref())?;
-            let stdout = call.attachment(plugin, runtime, prev).await?;
+            let prev = result.as_ref();
+            let stdout = call.attachment(list, plugin, runtime, prev).await?;
             let printed = CniResult::parse(&stdout, list.cni_version());
             result = Some(printed.map_err(|error| call.failed(plugin, Cause::Result(error)))?);
         }
@@ -153,7 +155,7 @@ impl Cni {
         runtime: &RuntimeConf,
         prev_result: Option<&CniResult>,
     ) -> Result<(), Error> {
-        let mut call = Call::new(self, Command::Check, list);
+        let mut call = Call::new(self, Command::Check, list.name().as_str());
         if !list.cni_version().effective().supports_check() {
             let version = list.cni_version();
             return Err(call.error(None, Cause::Unsupported { version }));
@@ -162,8 +164,7 @@ impl Cni {
             return Ok(());
         }
         for plugin in list.plugins() {
-            let prev = call.prev_result(plugin, prev_result)?;
-            call.attachment(plugin, runtime, prev).await?;
+            call.attachment(list, plugin, runtime, prev_result).await?;
         }
         Ok(())
     }
@@ -180,12 +181,11 @@ impl Cni {
         runtime: &RuntimeConf,
         prev_result: Option<&CniResult>,
     ) -> Result<(), Error> {
-        let mut call = Call::new(self, Command::Del, list);
+        let mut call = Call::new(self, Command::Del, list.name().as_str());
         let version = list.cni_version().effective();
         let prev_result = prev_result.filter(|_| version.del_has_prev_result());
         for plugin in list.plugins().iter().rev() {
-            let prev = call.prev_result(plugin, prev_result)?;
-            call.attachment(plugin, runtime, prev).await?;
+            call.attachment(list, plugin, runtime, prev_result).await?;
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ impl Cni {
         if list.disable_gc() || !list.cni_version().effective().supports_gc() {
             return Ok(());
         }
-        let mut call = Call::new(self, Command::Gc, list);
+        let mut call = Call::new(self, Command::Gc, list.name().as_str());
         let mut errors = Vec::new();
         for plugin in list.plugins() {
             let request = request::gc(list, plugin, valid);
@@ -222,7 +222,7 @@ impl Cni {
         if !list.cni_version().effective().supports_status() {
             return Ok(());
         }
-        let mut call = Call::new(self, Command::Status, list);
+        let mut call = Call::new(self, Command::Status, list.name().as_str());
         for plugin in list.plugins() {
             call.network(plugin, request::network(list, plugin)).await?;
         }
@@ -235,13 +235,7 @@ impl Cni {
     /// # Errors
     /// [`Error`], with an empty network.
     pub async fn version(&self, plugin: &PluginType) -> Result<VersionInfo, Error> {
-        let mut call = Call {
-            cni: self,
-            command: Command::Version,
-            network: "",
-            executed: false,
-            list: None,
-        };
+        let mut call = Call::new(self, Command::Version, "");
         let stdin = format!("{{\"cniVersion\":\"{}\"}}", Version::LATEST);
         // Plugins built with old libraries insist on variables that VERSION does not need.
         let parameters = Variables {
@@ -275,7 +269,7 @@ impl Cni {
             match self.version(plugin.plugin_type()).await {
                 Ok(info) if info.supports(wanted) => {}
                 Ok(info) => {
-                    let mut call = Call::new(self, Command::Version, list);
+                    let mut call = Call::new(self, Command::Version, list.name().as_str());
                     call.executed = true;
                     let supported = info.supported_versions;
                     errors.push(call.failed(plugin, Cause::Incompatible { wanted, supported }));
@@ -291,162 +285,6 @@ impl Cni {
         } else {
             Err(errors)
         }
-    }
-}
-
-/// One call on one network while it runs.
-struct Call<'a> {
-    cni: &'a Cni,
-    command: Command,
-    network: &'a str,
-    list: Option<&'a NetworkConfList>,
-    executed: bool,
-}
-
-/// The variables that differ between calls.
-#[derive(Clone, Copy, Default)]
-struct Variables<'a> {
-    container_id: &'a str,
-    netns: &'a str,
-    if_name: &'a str,
-    args: &'a str,
-}
-
-impl<'a> Call<'a> {
-    fn new(cni: &'a Cni, command: Command, list: &'a NetworkConfList) -> Self {
-        Self {
-            cni,
-            command,
-            network: list.name().as_str(),
-            list: Some(list),
-            executed: false,
-        }
-    }
-
-    fn error(&self, plugin: Option<&PluginType>, source: Cause) -> Error {
-        Error {
-            command: self.command,
-            network: self.network.to_owned(),
-            plugin: plugin.cloned(),
-            executed: self.executed,
-            source: Box::new(source),
-        }
-    }
-
-    fn failed(&self, plugin: &PluginConf, source: Cause) -> Error {
-        self.error(Some(plugin.plugin_type()), source)
-    }
-
-    fn prev_result(
-        &self,
-        plugin: &PluginConf,
-        result: Option<&CniResult>,
-    ) -> Result<Option<Box<RawValue>>, Error> {
-        let version = self
-            .list
-            .map_or(Version::LATEST, |list| list.cni_version().effective());
-        result
-            .map(|result| result.to_raw(version))
-            .transpose()
-            .map_err(|error| self.failed(plugin, Cause::PrevResult(error)))
-    }
-
-    async fn attachment(
-        &mut self,
-        plugin: &PluginConf,
-        runtime: &RuntimeConf,
-        prev_result: Option<Box<RawValue>>,
-    ) -> Result<Vec<u8>, Error> {
-        let Some(list) = self.list else {
-            return Err(self.failed(plugin, Cause::NoPlugins));
-        };
-        let request = request::attachment(list, plugin, runtime, prev_result)
-            .map_err(|error| self.failed(plugin, error.into()))?;
-        let variables = Variables {
-            container_id: runtime.container_id.as_str(),
-            netns: &runtime.netns,
-            if_name: runtime.if_name.as_str(),
-            args: &runtime.args.to_string(),
-        };
-        self.execute(
-            plugin.plugin_type(),
-            variables,
-            request.to_string().as_bytes(),
-        )
-        .await
-    }
-
-    async fn network(
-        &mut self,
-        plugin: &PluginConf,
-        request: Result<RawObject, json::Error>,
-    ) -> Result<(), Error> {
-        let request = request.map_err(|error| self.failed(plugin, error.into()))?;
-        self.execute(
-            plugin.plugin_type(),
-            Variables::default(),
-            request.to_string().as_bytes(),
-        )
-        .await
-        .map(drop)
-    }
-
-    async fn execute(
-        &mut self,
-        plugin: &PluginType,
-        variables: Variables<'_>,
-        stdin: &[u8],
-    ) -> Result<Vec<u8>, Error> {
-        let path = find::find(plugin, &self.cni.path)
-            .map_err(|error| self.error(Some(plugin), error.into()))?;
-        let env = self.environment(variables);
-        let invocation = Invocation {
-            path: &path,
-            env: &env,
-            stdin,
-        };
-        let done = exec::run(&invocation, &self.cni.limits).await;
-        match done {
-            Ok(output) => {
-                self.executed = true;
-                if !output.stderr.is_empty() {
-                    tracing::debug!(
-                        command = %self.command,
-                        network = self.network,
-                        plugin = %plugin,
-                        stderr = %String::from_utf8_lossy(&output.stderr),
-                        "plugin wrote to standard error"
-                    );
-                }
-                Ok(output.stdout)
-            }
-            Err(error) => {
-                self.executed |= error.executed();
-                Err(self.error(Some(plugin), error.into()))
-            }
-        }
-    }
-
-    /// All variables, also those that the command does not need: plugins tell "empty" from "not
-    /// set", and the reference library sets them all.
-    fn environment(&self, variables: Variables<'_>) -> Vec<(OsString, OsString)> {
-        let mut path = OsString::new();
-        for (at, directory) in self.cni.path.iter().enumerate() {
-            if at > 0 {
-                path.push(":");
-            }
-            path.push(directory);
-        }
-        let mut env = self.cni.env.clone();
-        env.extend([
-            ("CNI_COMMAND".into(), self.command.as_str().into()),
-            ("CNI_CONTAINERID".into(), variables.container_id.into()),
-            ("CNI_NETNS".into(), variables.netns.into()),
-            ("CNI_ARGS".into(), variables.args.into()),
-            ("CNI_IFNAME".into(), variables.if_name.into()),
-            ("CNI_PATH".into(), path),
-        ]);
-        env
     }
 }
 

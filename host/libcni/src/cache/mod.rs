@@ -1,20 +1,20 @@
 //! Results on disk in the format `cniCacheV1` of the Go library, so that either can delete what the
 //! other has added. Everything here blocks on the file system.
 
+mod wire;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use cni_types::json::RawObject;
 use cni_types::result::{self, CniResult};
 use cni_types::version::ConfVersion;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use self::wire::Wire;
 use crate::request::RuntimeConf;
 
 /// Largest entry that is read, in bytes.
@@ -285,83 +285,6 @@ impl Entry {
             args: CniArgs::new(),
             capability_args: RawObject::new(),
             result,
-        }
-    }
-}
-
-/// An entry as it is written.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire {
-    kind: Kind,
-    container_id: ContainerId,
-    #[serde(default)]
-    config: Base64,
-    if_name: IfName,
-    network_name: NetworkName,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    netns: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cni_args: Option<CniArgs>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    capability_args: Option<RawObject>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    result: Option<RawObject>,
-}
-
-#[derive(Serialize, Deserialize)]
-enum Kind {
-    #[serde(rename = "cniCacheV1")]
-    V1,
-}
-
-#[derive(Default)]
-struct Base64(Vec<u8>);
-
-impl Serialize for Base64 {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(&self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Base64 {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
-        let bytes = STANDARD.decode(text).map_err(serde::de::Error::custom)?;
-        Ok(Self(bytes))
-    }
-}
-
-impl From<&Entry> for Wire {
-    fn from(entry: &Entry) -> Self {
-        let filled = |object: &RawObject| Some(object.clone()).filter(|object| !object.is_empty());
-        Self {
-            kind: Kind::V1,
-            container_id: entry.key.container_id.clone(),
-            config: Base64(entry.config.clone()),
-            if_name: entry.key.if_name.clone(),
-            network_name: entry.key.network.clone(),
-            netns: entry.netns.clone(),
-            cni_args: Some(entry.args.clone()).filter(|args| !args.is_empty()),
-            capability_args: filled(&entry.capability_args),
-            result: filled(&entry.result),
-        }
-    }
-}
-
-impl From<Wire> for Entry {
-    fn from(wire: Wire) -> Self {
-        Self {
-            key: Key {
-                network: wire.network_name,
-                container_id: wire.container_id,
-                if_name: wire.if_name,
-            },
-            config: wire.config.0,
-            netns: wire.netns,
-            args: wire.cni_args.unwrap_or_default(),
-            capability_args: wire.capability_args.unwrap_or_default(),
-            result: wire.result.unwrap_or_default(),
         }
     }
 }

@@ -1,24 +1,22 @@
 //! One execution of one plugin: an environment that is built and not inherited, standard input in,
 //! bounded output out, and nothing left running past the deadline.
 
+mod running;
+
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use cni_types::error::CniError;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::process::Command;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::running::{Interrupted, Running};
 
 /// The `PATH` that plugins get, for those that run other programs such as `iptables`.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// How long a plugin that has exited may keep its pipes open, through a process it left behind,
-/// before what it printed is taken as it is.
-const LINGER: Duration = Duration::from_millis(100);
 
 /// Pauses before another try while the binary is open for writing, in milliseconds.
 const BUSY_PAUSES: [u64; 5] = [10, 50, 150, 400, 1000];
@@ -250,133 +248,6 @@ async fn spawn(invocation: &Invocation<'_>, deadline: Instant) -> Result<Running
             }
         }
     }
-}
-
-/// Why the exchange ended before the plugin did.
-enum Interrupted {
-    TooLarge,
-    Io(io::Error),
-}
-
-impl From<io::Error> for Interrupted {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// A plugin that has been started and not been waited for.
-struct Running {
-    child: Child,
-    /// The process group; `None` once the plugin was waited for, when its number may be reused.
-    group: Option<rustix::process::Pid>,
-}
-
-impl Running {
-    fn new(child: Child) -> Self {
-        let group = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(rustix::process::Pid::from_raw);
-        Self { child, group }
-    }
-
-    async fn exchange(
-        &mut self,
-        input: &[u8],
-        limits: &Limits,
-        output: &mut Output,
-    ) -> Result<ExitStatus, Interrupted> {
-        let stdin = self.child.stdin.take();
-        let stdout = self.child.stdout.take();
-        let stderr = self.child.stderr.take();
-        let Output {
-            stdout: out,
-            stderr: err,
-        } = output;
-        let write = async {
-            if let Some(mut stdin) = stdin {
-                // A plugin need not read all of its input, nor any.
-                let _ = stdin.write_all(input).await;
-            }
-            Ok(())
-        };
-        let read_out = async {
-            match stdout {
-                Some(stdout) => read(stdout, out, limits.stdout).await,
-                None => Ok(()),
-            }
-        };
-        let read_err = async {
-            if let Some(stderr) = stderr {
-                read_and_drop(stderr, err, limits.stderr).await?;
-            }
-            Ok(())
-        };
-        let mut pipes = pin!(async { tokio::try_join!(write, read_out, read_err) });
-        let status = tokio::select! {
-            closed = &mut pipes => {
-                closed?;
-                let status = self.child.wait().await?;
-                self.group = None;
-                return Ok(status);
-            }
-            status = self.child.wait() => status?,
-        };
-        self.group = None;
-        if let Ok(closed) = timeout(LINGER, pipes).await {
-            closed?;
-        }
-        Ok(status)
-    }
-
-    /// Kills the process group and waits for the plugin, which a dying kernel task can delay.
-    async fn kill(&mut self) {
-        self.kill_group();
-        if let Ok(Ok(_)) = timeout(Duration::from_secs(1), self.child.wait()).await {
-            self.group = None;
-        }
-    }
-
-    fn kill_group(&self) {
-        if let Some(group) = self.group {
-            // The group may be gone already, and there is nobody to tell.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Before the child is handed to tokio's reaper, so that the number is still ours.
-        self.kill_group();
-    }
-}
-
-async fn read(
-    from: impl AsyncRead + Unpin,
-    into: &mut Vec<u8>,
-    limit: usize,
-) -> Result<(), Interrupted> {
-    let most = u64::try_from(limit).map_or(u64::MAX, |limit| limit.saturating_add(1));
-    from.take(most).read_to_end(into).await?;
-    if into.len() > limit {
-        return Err(Interrupted::TooLarge);
-    }
-    Ok(())
-}
-
-async fn read_and_drop(
-    from: impl AsyncRead + Unpin,
-    into: &mut Vec<u8>,
-    limit: usize,
-) -> io::Result<()> {
-    let most = u64::try_from(limit).unwrap_or(u64::MAX);
-    let mut from = from.take(most);
-    from.read_to_end(into).await?;
-    let mut rest = from.into_inner();
-    let mut dropped = [0; 4096];
-    while into.len() == limit && rest.read(&mut dropped).await? != 0 {}
-    Ok(())
 }
 
 fn excerpt(bytes: &[u8]) -> String {
