@@ -14,9 +14,10 @@ use tokio::sync::watch;
 use crate::adapters::delegates::Executor;
 use crate::adapters::ledger::Files;
 use crate::adapters::manifests::Manifests;
+use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::Engine;
 use crate::config::daemon::{DaemonConfig, PolicyConfig};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Ports};
 use crate::ports::ClusterError;
 use crate::response;
 use crate::server::{self, Handler, Socket};
@@ -93,14 +94,14 @@ impl App {
             Arc::clone(&policies),
             own.node_name.clone().unwrap_or_default(),
         );
-        let pipeline = Pipeline::new(
-            Arc::new(cluster),
-            Arc::new(Executor::new(own.timeouts.delegate())),
-            Arc::new(Files::default()),
-            Arc::new(engine),
-            own.timeouts.clone(),
-            config.overrides.clone(),
-        );
+        let ports = Ports {
+            cluster: Arc::new(cluster),
+            delegates: Arc::new(Executor::new(own.timeouts.delegate())),
+            ledger: Arc::new(Files::default()),
+            policies: Arc::new(engine),
+            pod_network: Arc::new(Netlink),
+        };
+        let pipeline = Pipeline::new(ports, own.timeouts.clone(), config.overrides.clone());
         Ok(Self {
             pipeline,
             policies,

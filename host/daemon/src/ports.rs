@@ -2,11 +2,13 @@
 //! times a request, beside a fork and exec, so they are trait objects.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cni_types::args::{Command, ContainerId};
+use cni_types::args::{Command, ContainerId, IfName};
+use cni_types::conf::NetworkConfList;
 use cni_types::error::CniError;
 use cni_types::result::CniResult;
 
@@ -92,6 +94,64 @@ pub enum ClusterError {
     },
 }
 
+/// Which attachment: a container and an interface, as GC speaks of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attached {
+    /// `CNI_CONTAINERID` of its ADD.
+    pub container_id: ContainerId,
+    /// `CNI_IFNAME` of its ADD.
+    pub if_name: IfName,
+}
+
+/// The network of a pod, from inside.
+#[async_trait]
+pub trait PodNetwork: Send + Sync {
+    /// Those of `names` that are names of interfaces in the namespace already.
+    ///
+    /// # Errors
+    /// [`PodNetworkError`] when there is no such namespace.
+    async fn existing(
+        &self,
+        netns: &Path,
+        names: &[IfName],
+    ) -> Result<Vec<IfName>, PodNetworkError>;
+
+    /// Makes `gateway` on `if_name` the one default route of its address family.
+    ///
+    /// # Errors
+    /// [`PodNetworkError`].
+    async fn set_default_route(
+        &self,
+        netns: &Path,
+        if_name: &IfName,
+        gateway: IpAddr,
+    ) -> Result<(), PodNetworkError>;
+}
+
+/// Why the network of a pod could not be looked at or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PodNetworkError {
+    /// The namespace is not there, or is none.
+    #[error("network namespace {path}")]
+    Namespace {
+        /// `CNI_NETNS`.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The kernel refused.
+    #[error("{action} in network namespace {path}: {reason}")]
+    Netlink {
+        /// What was tried.
+        action: String,
+        /// `CNI_NETNS`.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
 /// Whether an event is a matter of course.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
@@ -129,6 +189,7 @@ pub struct Denial {
 }
 
 /// The policies of the node.
+#[async_trait]
 pub trait Policies: Send + Sync {
     /// Begins a request about a pod; it keeps the policies that are loaded at this moment. `pod` is
     /// `None` where nobody was asked for it (DEL, CHECK).
@@ -138,6 +199,15 @@ pub trait Policies: Send + Sync {
         sandbox: &Sandbox,
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession>;
+
+    /// Asks whether the node is ready, as far as policies are concerned.
+    ///
+    /// # Errors
+    /// [`Denial`] when a policy that must be there is not, or one says no.
+    async fn status(&self) -> Result<(), Denial>;
+
+    /// Tells which attachments are in use. Cannot refuse.
+    async fn gc(&self, valid: &[Attached]);
 }
 
 /// One request's way through the policies. Hooks are called in the order of the methods.
@@ -165,6 +235,23 @@ pub trait PolicySession: Send {
         result: CniResult,
     ) -> Result<(CniResult, BTreeMap<String, String>), Denial>;
 
+    /// Offers the whole plan and the result that the runtime is going to get. Gives the result and
+    /// tags for network-status of the default network.
+    ///
+    /// # Errors
+    /// [`Denial`]; the ADD is rolled back.
+    async fn finalize(
+        &mut self,
+        plan: &[Attachment],
+        result: CniResult,
+    ) -> Result<(CniResult, BTreeMap<String, String>), Denial>;
+
+    /// Shows a recorded attachment on CHECK.
+    ///
+    /// # Errors
+    /// [`Denial`] when it is not as it should be.
+    async fn check(&mut self, entry: &Entry) -> Result<(), Denial>;
+
     /// Tells of an attachment that goes away. Cannot refuse.
     async fn del(&mut self, entry: &Entry);
 }
@@ -183,6 +270,27 @@ pub trait Delegates: Send + Sync {
     /// # Errors
     /// [`DelegateError`] when it is not as ADD left it.
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError>;
+
+    /// Asks the delegates of a network whether they can add attachments.
+    ///
+    /// # Errors
+    /// [`DelegateError`] with the delegate's own code, 50 or 51.
+    async fn status(
+        &self,
+        bin_dirs: &[PathBuf],
+        conf: &NetworkConfList,
+    ) -> Result<(), DelegateError>;
+
+    /// Lets the delegates of a network remove what belongs to no attachment of `valid`.
+    ///
+    /// # Errors
+    /// All errors; one delegate's does not keep others from being executed.
+    async fn gc(
+        &self,
+        bin_dirs: &[PathBuf],
+        conf: &NetworkConfList,
+        valid: &[Attached],
+    ) -> Result<(), Vec<DelegateError>>;
 
     /// Removes one attachment; of what is gone already it removes nothing and succeeds.
     ///

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 
 use crate::config::net_conf;
 use crate::pipeline::Error;
-use crate::ports::ClusterError;
+use crate::ports::{ClusterError, PodNetworkError};
 use crate::report;
 use crate::stages::{network_lookup, request, resolve};
 
@@ -19,13 +19,19 @@ pub fn respond(answer: Result<Option<CniResult>, Error>) -> (StatusCode, Vec<u8>
             Ok(raw) => (StatusCode::OK, shim_api::response::success(Some(&raw))),
             Err(error) => refused(&CniError::new(code::INTERNAL, report::chain(&error))),
         },
+        // Nothing was begun: the shim may ask again, also for an ADD.
+        Err(error @ Error::Draining) => (StatusCode::SERVICE_UNAVAILABLE, body(&cni_error(&error))),
         Err(error) => refused(&cni_error(&error)),
     }
 }
 
+fn body(error: &CniError) -> Vec<u8> {
+    shim_api::response::failure(error)
+}
+
 /// An error as the socket answers it.
 pub fn refused(error: &CniError) -> (StatusCode, Vec<u8>) {
-    (StatusCode::BAD_REQUEST, error.to_json().into_bytes())
+    (StatusCode::BAD_REQUEST, body(error))
 }
 
 /// The CNI error of a failed request.
@@ -83,7 +89,12 @@ fn error_code(error: &Error) -> u32 {
             resolve::Error::Selected { source, .. } | resolve::Error::Configured { source, .. },
         ) => lookup_code(source),
         Error::Resolve(_) | Error::Argument(_) => code::INVALID_CONFIG,
-        Error::Ledger(_) => code::IO_FAILURE,
+        Error::Ledger(_) | Error::PodNetwork(PodNetworkError::Netlink { .. }) => code::IO_FAILURE,
+        Error::PodNetwork(PodNetworkError::Namespace { .. }) => code::INVALID_NETNS,
+        Error::DefaultRoute { .. } | Error::InterfaceExists { .. } => code::INVALID_CONFIG,
+        Error::NotReady(_) | Error::PoliciesNotReady(_) | Error::NoDefaultNetwork(_) => {
+            code::PLUGIN_NOT_AVAILABLE
+        }
         Error::NotAttached(_) => code::UNKNOWN_CONTAINER,
         Error::Attached(_) => code::INVALID_ENVIRONMENT,
         Error::Delegate(error) => error.error.code,

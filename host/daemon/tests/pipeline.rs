@@ -4,7 +4,7 @@ mod support;
 
 use daemon::pipeline::Error;
 use daemon::response;
-use support::{World, body, body_with};
+use support::{World, body, body_with, gc_body};
 
 /// Code and message that the runtime gets.
 fn told(error: &Error) -> (u32, String) {
@@ -316,6 +316,129 @@ async fn nothing_is_executed_when_the_plan_cannot_be_recorded() {
         .unwrap_err();
     assert_eq!(told(&error).0, 5);
     assert_eq!(world.log(), ["pod a", "record"]);
+}
+
+#[tokio::test]
+async fn what_is_in_the_pod_already_is_left_alone() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("exists eth0");
+    let error = world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap_err();
+    let (code, message) = told(&error);
+    assert_eq!(code, 7);
+    assert!(
+        message.contains("eth0 of network \"default\" exists already"),
+        "{message}"
+    );
+    assert_eq!(world.log(), ["pod a"]);
+}
+
+#[tokio::test]
+async fn the_default_route_goes_through_the_network_that_claims_it() {
+    let world = World::new();
+    world.pod(
+        "a",
+        r#"[{"name":"one","default-route":["10.0.0.254"]},{"name":"two"}]"#,
+    );
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let log = world.log();
+    let at = |what: &str| log.iter().position(|done| done == what).unwrap();
+    assert_eq!(
+        at("default route 10.0.0.254 on net1"),
+        at("record-result one") + 1
+    );
+    world.pod("b", r#"[{"name":"one","default-route":["10.0.0.1"]},{"name":"two","default-route":["10.0.0.2"]}]"#);
+    let error = pipeline.handle(&body("ADD", "b")).await.unwrap_err();
+    assert_eq!(told(&error).0, 7);
+    assert_eq!(world.log(), ["pod b"]);
+}
+
+#[tokio::test]
+async fn a_denial_at_the_end_rolls_back() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("deny finalize");
+    world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap_err();
+    assert_eq!(world.log().last().unwrap(), "forget");
+}
+
+#[tokio::test]
+async fn status_asks_policies_and_the_default_network() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("STATUS", "a")).await.unwrap();
+    assert_eq!(world.log(), ["status default"]);
+    world.fail("status default");
+    assert_eq!(
+        told(&pipeline.handle(&body("STATUS", "a")).await.unwrap_err()).0,
+        123
+    );
+    world.fail("deny status");
+    let (code, message) = told(&pipeline.handle(&body("STATUS", "a")).await.unwrap_err());
+    assert_eq!(code, 50);
+    assert!(message.contains("told to deny"), "{message}");
+}
+
+#[tokio::test]
+async fn gc_undoes_what_the_runtime_does_not_know_and_tells_every_network() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.pod("b", "two");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    pipeline.handle(&body("ADD", "b")).await.unwrap();
+    world.log();
+    pipeline.handle(&gc_body(Some("cid-b"))).await.unwrap();
+    let log = world.log();
+    assert_eq!(log[..3], ["del one", "del default", "forget"]);
+    for network in ["gc default", "gc one", "gc two"] {
+        assert!(log.iter().any(|done| done == network), "{log:?}");
+    }
+    assert!(
+        log.contains(&"valid cid-b/eth0 cid-b/net1".to_owned()),
+        "{log:?}"
+    );
+    assert!(!world.recorded.lock().unwrap().contains_key("cid-a"));
+}
+
+#[tokio::test]
+async fn gc_undoes_nothing_when_the_runtime_does_not_say_what_is_in_use() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    pipeline.handle(&gc_body(None)).await.unwrap();
+    assert!(!world.log().iter().any(|done| done.starts_with("del")));
+}
+
+#[tokio::test]
+async fn gc_goes_on_past_errors_and_returns_all() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.fail("del one");
+    world.fail("gc default");
+    let error = pipeline.handle(&gc_body(Some("cid-x"))).await.unwrap_err();
+    let (_, message) = told(&error);
+    assert!(
+        message.contains("del one") && message.contains("gc default"),
+        "{message}"
+    );
+    assert!(
+        world.recorded.lock().unwrap().contains_key("cid-a"),
+        "what is left stays recorded"
+    );
 }
 
 #[tokio::test]

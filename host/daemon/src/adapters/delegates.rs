@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cni_types::conf::NetworkConfList;
 use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 use libcni::chain::{Cause, Error};
@@ -11,7 +12,7 @@ use libcni::exec::Limits;
 use libcni::{Cni, RuntimeConf};
 
 use crate::domain::entry::Entry;
-use crate::ports::{DelegateError, Delegates};
+use crate::ports::{Attached, DelegateError, Delegates};
 
 /// Executes the delegates of attachments within limits.
 #[derive(Debug, Clone)]
@@ -42,7 +43,7 @@ impl Delegates for Executor {
             .cni(bin_dirs)
             .add(&entry.conf, &runtime_conf(entry))
             .await;
-        added.map_err(|error| refine(entry, &error))
+        added.map_err(|error| refine(&entry.network, &error))
     }
 
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
@@ -53,8 +54,38 @@ impl Delegates for Executor {
         {
             // A network of before 0.4.0 cannot be checked; that is no fault of the pod's.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
-            checked => checked.map_err(|error| refine(entry, &error)),
+            checked => checked.map_err(|error| refine(&entry.network, &error)),
         }
+    }
+
+    async fn status(
+        &self,
+        bin_dirs: &[PathBuf],
+        conf: &NetworkConfList,
+    ) -> Result<(), DelegateError> {
+        match self.cni(bin_dirs).status(conf).await {
+            // A network of before 1.1.0 cannot be asked; nothing speaks against it.
+            Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
+            asked => asked.map_err(|error| refine(conf.name().as_str(), &error)),
+        }
+    }
+
+    async fn gc(
+        &self,
+        bin_dirs: &[PathBuf],
+        conf: &NetworkConfList,
+        valid: &[Attached],
+    ) -> Result<(), Vec<DelegateError>> {
+        let valid: Vec<_> = valid
+            .iter()
+            .map(|one| libcni::Attachment {
+                container_id: one.container_id.clone(),
+                if_name: one.if_name.clone(),
+            })
+            .collect();
+        let collected = self.cni(bin_dirs).gc(conf, &valid).await;
+        let refine = |error| refine(conf.name().as_str(), &error);
+        collected.map_err(|errors| errors.into_iter().map(refine).collect())
     }
 
     async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
@@ -62,7 +93,7 @@ impl Delegates for Executor {
             .cni(bin_dirs)
             .del(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
             .await;
-        deleted.map_err(|error| refine(entry, &error))
+        deleted.map_err(|error| refine(&entry.network, &error))
     }
 }
 
@@ -77,7 +108,7 @@ fn runtime_conf(entry: &Entry) -> RuntimeConf {
 }
 
 /// Keeps code, message and details of what a delegate answered; finds a code for the rest.
-fn refine(entry: &Entry, error: &Error) -> DelegateError {
+fn refine(network: &str, error: &Error) -> DelegateError {
     let plugin = error
         .plugin
         .as_ref()
@@ -107,7 +138,7 @@ fn refine(entry: &Entry, error: &Error) -> DelegateError {
         }
     };
     DelegateError {
-        network: entry.network.clone(),
+        network: network.to_owned(),
         error: error_object,
         executed: error.executed,
     }

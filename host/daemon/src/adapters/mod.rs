@@ -3,4 +3,5 @@
 pub mod delegates;
 pub mod ledger;
 pub mod manifests;
+pub mod pod_network;
 pub mod policies;

@@ -3,6 +3,7 @@
 //! WebAssembly.
 
 pub mod attachment;
+pub mod default_route;
 pub mod entry;
 pub mod nad;
 pub mod network_status;

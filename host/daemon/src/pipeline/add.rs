@@ -1,14 +1,17 @@
 //! ADD: a pod gets its networks, all of them or none.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use cni_types::args::Command;
+use cni_types::args::{Command, IfName};
 use cni_types::result::CniResult;
 
 use super::{Error, Pipeline};
-use crate::domain::attachment::Plan;
+use crate::domain::attachment::{Attachment, Plan};
+use crate::domain::default_route::{self, Claims};
 use crate::domain::entry::Entry;
 use crate::domain::network_status::{self, NetworkStatus};
+use crate::domain::pod::PodRef;
 use crate::ports::{Event, EventKind, PolicySession};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, resolve};
@@ -27,6 +30,7 @@ pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniR
         resolve::resolve(&request.conf, sandbox, &pod, selections, &*pipeline.cluster).await?;
     let plan = before_add(plan, &mut *policies).await?;
     let mut addition = Addition::new(pipeline, &request, &plan)?;
+    refuse_if_taken(pipeline, &request, &plan).await?;
     pipeline
         .ledger
         .record(&request.conf.cni_dir, &addition.entries)
@@ -55,6 +59,38 @@ async fn refuse_if_attached(pipeline: &Pipeline, request: &PodRequest) -> Result
     }
 }
 
+/// What is in the pod already is somebody else's, and undoing this ADD would take it away.
+async fn refuse_if_taken(
+    pipeline: &Pipeline,
+    request: &PodRequest,
+    plan: &Plan,
+) -> Result<(), Error> {
+    let Some(netns) = request.netns.as_deref() else {
+        return Ok(());
+    };
+    let names: Vec<IfName> = plan
+        .attachments
+        .iter()
+        .map(|one| one.if_name.clone())
+        .collect();
+    let existing = pipeline
+        .pod_network
+        .existing(Path::new(netns), &names)
+        .await?;
+    match plan
+        .attachments
+        .iter()
+        .find(|one| existing.contains(&one.if_name))
+    {
+        Some(taken) => Err(Error::InterfaceExists {
+            interface: taken.if_name.to_string(),
+            network: taken.network.clone(),
+            netns: netns.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Every policy has seen every attachment before anything is recorded or executed.
 async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan, Error> {
     let mut attachments = Vec::with_capacity(plan.attachments.len());
@@ -73,13 +109,27 @@ async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan
 struct Addition<'a> {
     pipeline: &'a Pipeline,
     request: &'a PodRequest,
+    claims: Claims,
+    /// What is recorded, with the results of the delegates.
     entries: Vec<Entry>,
+    /// What is answered and shown: the results after the policies.
+    answers: Vec<Answer>,
     /// How many attachments, from the first one, may have left something.
     begun: usize,
 }
 
+/// The result of one attachment as the runtime and network-status get it.
+struct Answer {
+    result: CniResult,
+    tags: BTreeMap<String, String>,
+}
+
 impl<'a> Addition<'a> {
     fn new(pipeline: &'a Pipeline, request: &'a PodRequest, plan: &Plan) -> Result<Self, Error> {
+        let claims = Claims::of(&plan.attachments).map_err(|source| Error::DefaultRoute {
+            pod: plan.sandbox.pod.clone(),
+            source,
+        })?;
         let entries = plan
             .attachments
             .iter()
@@ -88,7 +138,9 @@ impl<'a> Addition<'a> {
         Ok(Self {
             pipeline,
             request,
+            claims,
             entries,
+            answers: Vec::new(),
             begun: 0,
         })
     }
@@ -98,41 +150,28 @@ impl<'a> Addition<'a> {
         plan: &Plan,
         policies: &mut dyn PolicySession,
     ) -> Result<CniResult, Error> {
-        let mut statuses = Vec::with_capacity(self.entries.len());
-        for position in 0..self.entries.len() {
-            let tags = self.attach(position, plan, policies).await?;
-            statuses.extend(self.status(position, &tags));
+        for (position, attachment) in plan.attachments.iter().enumerate() {
+            self.attach(position, attachment, policies).await?;
+            self.set_default_routes(position).await?;
         }
-        if !self
-            .request
-            .conf
-            .system_namespaces
-            .contains(&plan.sandbox.pod.namespace)
-        {
-            let status = serde_json::to_string(&statuses).expect("strings and numbers are JSON");
-            self.pipeline
-                .cluster
-                .set_network_status(&plan.sandbox.pod, &status)
-                .await?;
-        }
-        self.entries
-            .first()
-            .and_then(|entry| entry.result.clone())
+        self.finalize(plan, policies).await?;
+        self.record_results().await?;
+        self.publish(&plan.sandbox.pod).await?;
+        let first = self.answers.drain(..).next();
+        first
+            .map(|answer| answer.result)
             .ok_or_else(|| Error::NotAttached(self.request.container_id.clone()))
     }
 
     async fn attach(
         &mut self,
         position: usize,
-        plan: &Plan,
+        attachment: &Attachment,
         policies: &mut dyn PolicySession,
-    ) -> Result<BTreeMap<String, String>, Error> {
+    ) -> Result<(), Error> {
         let conf = &self.request.conf;
-        let (Some(entry), Some(attachment)) = (
-            self.entries.get_mut(position),
-            plan.attachments.get(position),
-        ) else {
-            return Ok(BTreeMap::new());
+        let Some(entry) = self.entries.get_mut(position) else {
+            return Ok(());
         };
         self.begun = position + 1;
         let added = self.pipeline.delegates.add(&conf.bin_dirs, entry).await;
@@ -141,27 +180,101 @@ impl<'a> Addition<'a> {
                 self.begun = position;
             }
         })?;
-        // Undoing needs what the delegate answered, not what a policy made of it.
+        // CHECK and DEL need what the delegate answered, not what a policy made of it.
         entry.result = Some(result.clone());
-        let (result, tags) = policies.after_add(attachment, result).await?;
-        entry.result = Some(result);
         self.pipeline
             .ledger
             .record_result(&conf.cni_dir, entry)
             .await?;
         announce(self.pipeline, entry);
-        Ok(tags)
+        let (result, tags) = policies.after_add(attachment, result).await?;
+        self.answers.push(Answer { result, tags });
+        Ok(())
     }
 
-    fn status(&self, position: usize, tags: &BTreeMap<String, String>) -> Vec<NetworkStatus> {
-        let Some((entry, result)) = self
+    async fn set_default_routes(&mut self, position: usize) -> Result<(), Error> {
+        let Some(result) = self
             .entries
             .get(position)
-            .and_then(|entry| Some((entry, entry.result.as_ref()?)))
+            .and_then(|entry| entry.result.as_ref())
         else {
-            return Vec::new();
+            return Ok(());
         };
-        network_status::of_attachment(&entry.network, entry.is_default, result, tags)
+        for change in self.claims.after(position, result) {
+            let (Some(netns), Some(entry)) = (
+                self.request.netns.as_deref(),
+                self.entries.get(change.position),
+            ) else {
+                continue;
+            };
+            let pod_network = &self.pipeline.pod_network;
+            pod_network
+                .set_default_route(Path::new(netns), &entry.if_name, change.gateway)
+                .await?;
+            let recorded = self.entries.iter_mut().map(|entry| entry.result.as_mut());
+            let recorded = recorded
+                .enumerate()
+                .filter_map(|(i, result)| Some((i, result?)));
+            default_route::apply(change, recorded);
+            let answers = self.answers.iter_mut().map(|answer| &mut answer.result);
+            default_route::apply(change, answers.enumerate());
+        }
+        Ok(())
+    }
+
+    async fn finalize(
+        &mut self,
+        plan: &Plan,
+        policies: &mut dyn PolicySession,
+    ) -> Result<(), Error> {
+        let Some(first) = self.answers.first_mut() else {
+            return Ok(());
+        };
+        let (result, tags) = policies
+            .finalize(&plan.attachments, first.result.clone())
+            .await?;
+        first.result = result;
+        first.tags.extend(tags);
+        Ok(())
+    }
+
+    /// Once more where default routes were moved after a result was written.
+    async fn record_results(&self) -> Result<(), Error> {
+        if self.claims.is_empty() {
+            return Ok(());
+        }
+        for entry in &self.entries {
+            self.pipeline
+                .ledger
+                .record_result(&self.request.conf.cni_dir, entry)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, pod: &PodRef) -> Result<(), Error> {
+        if self.request.conf.system_namespaces.contains(&pod.namespace) {
+            return Ok(());
+        }
+        let statuses: Vec<NetworkStatus> = self
+            .entries
+            .iter()
+            .zip(&self.answers)
+            .flat_map(|(entry, answer)| {
+                network_status::of_attachment(
+                    &entry.network,
+                    entry.is_default,
+                    &answer.result,
+                    &answer.tags,
+                )
+            })
+            .collect();
+        let status = serde_json::to_string(&statuses).expect("strings and numbers are JSON");
+        self.pipeline
+            .cluster
+            .set_network_status(pod, &status)
+            .await?;
+        Ok(())
     }
 
     /// Takes back what this ADD made, and nothing else. Gives the error to answer.

@@ -1,5 +1,7 @@
 //! CHECK: every attachment is still as ADD left it. Stops at the first that is not.
 
+use cni_types::args::Command;
+
 use super::{Error, Pipeline};
 use crate::stages::request::PodRequest;
 
@@ -7,15 +9,14 @@ use crate::stages::request::PodRequest;
 pub(super) async fn check(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     let _turn = pipeline.turns.take(&request.container_id).await;
     let conf = &request.conf;
-    let Some(entries) = pipeline
-        .ledger
-        .load(&conf.cni_dir, &request.sandbox())
-        .await?
-    else {
+    let sandbox = request.sandbox();
+    let Some(entries) = pipeline.ledger.load(&conf.cni_dir, &sandbox).await? else {
         return Err(Error::NotAttached(request.container_id));
     };
+    let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);
     for entry in &entries {
         pipeline.delegates.check(&conf.bin_dirs, entry).await?;
+        policies.check(entry).await?;
     }
     Ok(())
 }

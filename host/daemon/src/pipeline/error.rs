@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use cni_types::args::ContainerId;
 
-use crate::ports::{ClusterError, DelegateError, Denial, LedgerError};
+use crate::domain::default_route;
+use crate::domain::pod::PodRef;
+use crate::ports::{ClusterError, DelegateError, Denial, LedgerError, PodNetworkError};
 use crate::stages::{request, resolve};
 
 /// Why a request failed.
@@ -34,6 +36,37 @@ pub enum Error {
     /// A delegate failed.
     #[error(transparent)]
     Delegate(#[from] DelegateError),
+    /// The network namespace could not be looked at or changed.
+    #[error(transparent)]
+    PodNetwork(#[from] PodNetworkError),
+    /// Two networks want the pod's default route.
+    #[error("pod {pod}")]
+    DefaultRoute {
+        /// The pod.
+        pod: PodRef,
+        /// Which networks.
+        #[source]
+        source: default_route::Conflict,
+    },
+    /// An interface of that name is in the pod, and none of ours.
+    #[error("interface {interface} of network {network:?} exists already in {netns}")]
+    InterfaceExists {
+        /// The interface.
+        interface: String,
+        /// The network that wants it.
+        network: String,
+        /// `CNI_NETNS`.
+        netns: String,
+    },
+    /// STATUS: the cluster cannot be asked.
+    #[error("not ready")]
+    NotReady(#[source] ClusterError),
+    /// STATUS: a policy that must be there is not, or says no.
+    #[error("not ready")]
+    PoliciesNotReady(#[source] Denial),
+    /// STATUS: there is no default network.
+    #[error("no default network")]
+    NoDefaultNetwork(#[source] resolve::Error),
     /// The sandbox has its networks already.
     #[error("container {0} is attached already, or was and could not be undone: DEL it first")]
     Attached(ContainerId),

@@ -5,13 +5,18 @@
 //! | ADD | stop, undo in reverse order what was added, answer the first cause |
 //! | DEL | go on, return all errors; what could not be undone stays in the ledger |
 //! | CHECK | the first error |
+//! | GC | go on, return all errors |
+//! | STATUS | the first reason |
 
 mod add;
 mod check;
 mod del;
 mod error;
+mod gc;
+mod status;
 mod turns;
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,12 +29,12 @@ pub use error::Error;
 
 use crate::config::daemon::Timeouts;
 use crate::domain::entry::Entry;
-use crate::ports::{Cluster, Delegates, Ledger, LedgerError, Policies};
+use crate::ports::{Cluster, Delegates, Ledger, LedgerError, PodNetwork, Policies};
 use crate::stages::request::{self, Request};
 use turns::Turns;
 
-/// Everything that requests need. One of it serves all of them.
-pub struct Pipeline {
+/// What the pipeline knows of the world.
+pub struct Ports {
     /// Pods and networks.
     pub cluster: Arc<dyn Cluster>,
     /// Executes delegates.
@@ -38,29 +43,32 @@ pub struct Pipeline {
     pub ledger: Arc<dyn Ledger>,
     /// The policies.
     pub policies: Arc<dyn Policies>,
-    /// Deadlines.
-    pub timeouts: Timeouts,
-    /// Keys of the daemon's file that win over those of the conf.
-    pub overrides: RawObject,
+    /// The insides of pods' network namespaces.
+    pub pod_network: Arc<dyn PodNetwork>,
+}
+
+/// Everything that requests need. One of it serves all of them.
+pub struct Pipeline {
+    ports: Ports,
+    timeouts: Timeouts,
+    overrides: RawObject,
     turns: Turns,
     draining: AtomicBool,
 }
 
+impl Deref for Pipeline {
+    type Target = Ports;
+
+    fn deref(&self) -> &Ports {
+        &self.ports
+    }
+}
+
 impl Pipeline {
-    /// Puts the ports together.
-    pub fn new(
-        cluster: Arc<dyn Cluster>,
-        delegates: Arc<dyn Delegates>,
-        ledger: Arc<dyn Ledger>,
-        policies: Arc<dyn Policies>,
-        timeouts: Timeouts,
-        overrides: RawObject,
-    ) -> Self {
+    /// `overrides` are the keys of the daemon's file that win over those of each conf.
+    pub fn new(ports: Ports, timeouts: Timeouts, overrides: RawObject) -> Self {
         Self {
-            cluster,
-            delegates,
-            ledger,
-            policies,
+            ports,
             timeouts,
             overrides,
             turns: Turns::default(),
@@ -82,10 +90,8 @@ impl Pipeline {
                 Command::Check => check::check(self, request).await.map(|()| None),
                 _ => del::del(self, request).await.map(|()| None),
             },
-            Request::Node { .. } => {
-                self.cluster.ready()?;
-                Ok(None)
-            }
+            Request::Status { conf } => status::status(self, &conf).await.map(|()| None),
+            Request::Gc { conf, valid } => gc::gc(self, &conf, valid).await.map(|()| None),
         }
     }
 

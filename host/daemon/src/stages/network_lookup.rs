@@ -39,6 +39,9 @@ pub enum Error {
     /// A conf that stands in the CNI conf cannot be used.
     #[error("conf")]
     Inline(#[source] conf::Error),
+    /// The CNI conf has no delegates.
+    #[error("the CNI conf has no delegates")]
+    NoDelegates,
     /// A file cannot be used.
     #[error(transparent)]
     File(#[from] libcni::load::Error),

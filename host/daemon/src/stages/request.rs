@@ -5,7 +5,13 @@ use cni_types::args::{CniArgs, Command, ContainerId, EnvironmentError, IfName, P
 use cni_types::json::RawObject;
 
 use crate::config::net_conf::{self, NetConf};
+use crate::config::value;
 
+const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
+const NAMESPACE: &str = "K8S_POD_NAMESPACE";
+const NAME: &str = "K8S_POD_NAME";
+const UID: &str = "K8S_POD_UID";
+const INFRA_CONTAINER_ID: &str = "K8S_POD_INFRA_CONTAINER_ID";
 /// The interface of a request that names none.
 const DEFAULT_INTERFACE: &str = "eth0";
 
@@ -35,6 +41,9 @@ pub enum Error {
         /// What it says.
         value: String,
     },
+    /// Arguments that nobody knows, and no `IgnoreUnknown`.
+    #[error("CNI_ARGS: unknown arguments {0}, and IgnoreUnknown is not set")]
+    UnknownArguments(String),
     /// The conf cannot be used.
     #[error(transparent)]
     Conf(#[from] net_conf::Error),
@@ -45,12 +54,17 @@ pub enum Error {
 pub enum Request {
     /// ADD, DEL or CHECK: about one pod.
     Pod(PodRequest),
-    /// GC or STATUS: about the node.
-    Node {
-        /// GC or STATUS.
-        command: Command,
+    /// STATUS: about the node.
+    Status {
         /// Settings of the request.
         conf: NetConf,
+    },
+    /// GC: about everything on the node.
+    Gc {
+        /// Settings of the request.
+        conf: NetConf,
+        /// What the runtime says is in use; `None` where it says nothing.
+        valid: Option<Vec<libcni::Attachment>>,
     },
 }
 
@@ -100,16 +114,30 @@ pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Request, Error> {
     })?;
     match parameters.command {
         Command::Add | Command::Del | Command::Check => {
-            let pod = PodArgs::parse(&parameters.args)?;
+            let pod = match parameters.command {
+                // What ADD did is found by the container's id: a DEL fails for no other name.
+                Command::Del => PodArgs::lenient(&parameters.args),
+                _ => PodArgs::parse(&parameters.args)?,
+            };
             let conf = NetConf::parse(&request.config, overrides)?;
             pod_request(parameters, pod, conf).map(Request::Pod)
         }
-        command @ (Command::Gc | Command::Status) => Ok(Request::Node {
-            command,
+        Command::Status => Ok(Request::Status {
             conf: NetConf::parse(&request.config, overrides)?,
+        }),
+        Command::Gc => Ok(Request::Gc {
+            conf: NetConf::parse(&request.config, overrides)?,
+            valid: valid_attachments(&request.config)?,
         }),
         command @ Command::Version => Err(Error::Command(command)),
     }
+}
+
+/// `cni.dev/valid-attachments` (specification, section 2, GC).
+fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<libcni::Attachment>>, Error> {
+    let conf = RawObject::parse(conf).map_err(net_conf::Error::Json)?;
+    let valid = value::optional(&conf, "cni.dev/valid-attachments", "a list of attachments");
+    Ok(valid.map_err(net_conf::Error::Value)?)
 }
 
 fn pod_request(parameters: Parameters, pod: PodArgs, conf: NetConf) -> Result<PodRequest, Error> {
@@ -135,13 +163,9 @@ fn pod_request(parameters: Parameters, pod: PodArgs, conf: NetConf) -> Result<Po
 
 impl PodArgs {
     fn parse(args: &CniArgs) -> Result<Self, Error> {
-        let argument = |key| {
-            args.get(key)
-                .map(str::trim)
-                .filter(|value| !value.is_empty())
-        };
+        refuse_unknown(args)?;
         let object = |key: &'static str| {
-            let value = argument(key).ok_or(Error::MissingArgument(key))?;
+            let value = argument(args, key).ok_or(Error::MissingArgument(key))?;
             if is_object_name(value) {
                 return Ok(value.to_owned());
             }
@@ -150,17 +174,65 @@ impl PodArgs {
                 value: value.chars().take(80).collect(),
             })
         };
-        let namespace = object("K8S_POD_NAMESPACE")?;
-        let name = object("K8S_POD_NAME")?;
         Ok(Self {
-            namespace,
-            name,
-            uid: argument("K8S_POD_UID").map(ToOwned::to_owned),
-            infra_container_id: argument("K8S_POD_INFRA_CONTAINER_ID")
-                .unwrap_or("")
-                .to_owned(),
+            namespace: object(NAMESPACE)?,
+            name: object(NAME)?,
+            ..Self::lenient(args)
         })
     }
+
+    /// The same from arguments of which nothing is needed: what is missing or malformed is empty.
+    fn lenient(args: &CniArgs) -> Self {
+        let object = |key| {
+            argument(args, key)
+                .filter(|value| is_object_name(value))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Self {
+            namespace: object(NAMESPACE),
+            name: object(NAME),
+            uid: argument(args, UID).map(ToOwned::to_owned),
+            infra_container_id: argument(args, INFRA_CONTAINER_ID)
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+}
+
+fn argument<'a>(args: &'a CniArgs, key: &str) -> Option<&'a str> {
+    args.get(key)
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+}
+
+/// Arguments that nobody knows are an error, unless the runtime says otherwise (CNI conventions,
+/// `IgnoreUnknown`).
+fn refuse_unknown(args: &CniArgs) -> Result<(), Error> {
+    const KNOWN: [&str; 7] = [
+        IGNORE_UNKNOWN,
+        "IP",
+        "MAC",
+        NAMESPACE,
+        NAME,
+        UID,
+        INFRA_CONTAINER_ID,
+    ];
+    if args
+        .get(IGNORE_UNKNOWN)
+        .is_some_and(|value| matches!(value, "1" | "true" | "True" | "TRUE" | "t"))
+    {
+        return Ok(());
+    }
+    let unknown: Vec<&str> = args
+        .iter()
+        .map(|(key, _)| key)
+        .filter(|key| !KNOWN.contains(key))
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Error::UnknownArguments(unknown.join(", ")))
 }
 
 /// A DNS-1123 subdomain, the rule of Kubernetes for names of pods; also keeps names from being paths.
@@ -215,7 +287,7 @@ mod tests {
     fn pod(changes: &[(&str, Option<&str>)]) -> PodRequest {
         match parse_with(changes).unwrap() {
             Request::Pod(request) => request,
-            Request::Node { .. } => panic!("not about a pod"),
+            other => panic!("not about a pod: {other:?}"),
         }
     }
 
@@ -254,15 +326,47 @@ mod tests {
     }
 
     #[test]
+    fn a_del_needs_no_pod() {
+        for args in [None, Some("K8S_POD_NAMESPACE=../x;FOO=bar")] {
+            let request = pod(&[("CNI_COMMAND", Some("DEL")), ("CNI_ARGS", args)]);
+            assert_eq!(request.pod.namespace, "");
+        }
+    }
+
+    #[test]
+    fn unknown_arguments_need_ignore_unknown() {
+        let args = "FOO=bar;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a";
+        let error = parse_with(&[("CNI_ARGS", Some(args))])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("FOO"), "{error}");
+        pod(&[("CNI_ARGS", Some(&format!("IgnoreUnknown=1;{args}")))]);
+    }
+
+    #[test]
     fn status_and_gc_need_no_pod() {
-        for command in ["GC", "STATUS"] {
-            let request = parse_with(&[
+        let command = |command| {
+            parse_with(&[
                 ("CNI_COMMAND", Some(command)),
                 ("CNI_CONTAINERID", None),
                 ("CNI_ARGS", None),
-            ]);
-            assert!(matches!(request, Ok(Request::Node { .. })), "{command}");
-        }
+            ])
+        };
+        assert!(matches!(command("STATUS"), Ok(Request::Status { .. })));
+        assert!(matches!(command("GC"), Ok(Request::Gc { valid: None, .. })));
+    }
+
+    #[test]
+    fn gc_is_told_what_is_in_use() {
+        let conf = r#"{"clusterNetwork":"x","cni.dev/valid-attachments":[{"containerID":"c","ifname":"eth0"}]}"#;
+        let body = body(&[("CNI_COMMAND", Some("GC"))], conf);
+        let Ok(Request::Gc {
+            valid: Some(valid), ..
+        }) = parse(&body, &RawObject::new())
+        else {
+            panic!("no valid attachments");
+        };
+        assert_eq!(valid[0].container_id.as_str(), "c");
     }
 
     #[test]

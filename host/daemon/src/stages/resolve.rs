@@ -1,5 +1,7 @@
 //! Resolving: from what the conf and the pod name to a plan that says everything.
 
+use serde_json::value::RawValue;
+
 use super::network_lookup::{self, Found};
 use crate::config::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::{Attachment, Plan, interface_at};
@@ -143,26 +145,42 @@ pub async fn resolve(
     Ok(plan)
 }
 
+/// The default network of pods that name no other.
+///
+/// # Errors
+/// [`Error::Configured`].
+pub async fn cluster_network(conf: &NetConf, cluster: &dyn Cluster) -> Result<Found, Error> {
+    match &conf.default_network {
+        DefaultNetwork::Cluster(name) => configured(conf, "clusterNetwork", name, cluster).await,
+        DefaultNetwork::Delegates(confs) => match confs.first() {
+            Some(text) => inline(0, text),
+            None => Err(Error::Configured {
+                key: "delegates",
+                network: String::new(),
+                source: network_lookup::Error::NoDelegates,
+            }),
+        },
+    }
+}
+
+fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
+    network_lookup::inline(text).map_err(|source| Error::Configured {
+        key: "delegates",
+        network: format!("element {}", index + 1),
+        source,
+    })
+}
+
 /// The networks that the conf names, the pod's default network first.
 async fn default_networks(
     conf: &NetConf,
     pod: &Pod,
     cluster: &dyn Cluster,
 ) -> Result<Vec<(Found, Selection)>, Error> {
-    let mut networks = Vec::new();
-    match &conf.default_network {
-        DefaultNetwork::Cluster(name) => {
-            networks.push(configured(conf, "clusterNetwork", name, cluster).await?)
-        }
-        DefaultNetwork::Delegates(confs) => {
-            for (index, text) in confs.iter().enumerate() {
-                let found = network_lookup::inline(text).map_err(|source| Error::Configured {
-                    key: "delegates",
-                    network: format!("element {}", index + 1),
-                    source,
-                })?;
-                networks.push(found);
-            }
+    let mut networks = vec![cluster_network(conf, cluster).await?];
+    if let DefaultNetwork::Delegates(confs) = &conf.default_network {
+        for (index, text) in confs.iter().enumerate().skip(1) {
+            networks.push(inline(index, text)?);
         }
     }
     if !conf.system_namespaces.contains(&pod.namespace) {

@@ -10,12 +10,14 @@
 )]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cni_types::args::{Command, ContainerId};
+use cni_types::args::{Command, ContainerId, IfName};
+use cni_types::conf::NetworkConfList;
 use cni_types::error::CniError;
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
@@ -27,10 +29,10 @@ use daemon::domain::nad::Nad;
 use daemon::domain::pod::{NETWORKS_ANNOTATION, Pod, PodRef};
 use daemon::domain::sandbox::Sandbox;
 use daemon::domain::selection::Selection;
-use daemon::pipeline::Pipeline;
+use daemon::pipeline::{Pipeline, Ports};
 use daemon::ports::{
-    Cluster, ClusterError, DelegateError, Delegates, Denial, Event, Ledger, LedgerError, Policies,
-    PolicySession,
+    Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, Event, Ledger, LedgerError,
+    PodNetwork, PodNetworkError, Policies, PolicySession,
 };
 
 /// A node of fakes. What is in the sets fails or is denied.
@@ -92,14 +94,14 @@ impl World {
     }
 
     pub fn pipeline(self: &Arc<Self>) -> Pipeline {
-        Pipeline::new(
-            Arc::clone(self) as Arc<dyn Cluster>,
-            Arc::clone(self) as Arc<dyn Delegates>,
-            Arc::clone(self) as Arc<dyn Ledger>,
-            Arc::new(FakePolicies(Arc::clone(self))),
-            Timeouts::default(),
-            RawObject::new(),
-        )
+        let ports = Ports {
+            cluster: Arc::clone(self) as Arc<dyn Cluster>,
+            delegates: Arc::clone(self) as Arc<dyn Delegates>,
+            ledger: Arc::clone(self) as Arc<dyn Ledger>,
+            policies: Arc::new(FakePolicies(Arc::clone(self))),
+            pod_network: Arc::clone(self) as Arc<dyn PodNetwork>,
+        };
+        Pipeline::new(ports, Timeouts::default(), RawObject::new())
     }
 }
 
@@ -123,6 +125,25 @@ pub fn body_with(command: &str, pod: &str, args: &str) -> Vec<u8> {
     shim_api::Request {
         env: env.map(|(k, v)| (k.to_owned(), v)).into(),
         config: br#"{"cniVersion":"1.0.0","name":"n","type":"cnidaria-shim","delegates":[{"cniVersion":"1.0.0","name":"default","type":"t"}]}"#.to_vec(),
+        interface_attributes: None,
+    }
+    .to_json()
+}
+
+/// The body of a GC for which one container is in use, or nothing is said.
+pub fn gc_body(valid: Option<&str>) -> Vec<u8> {
+    let valid = valid
+        .map(|id| {
+            format!(r#","cni.dev/valid-attachments":[{{"containerID":"{id}","ifname":"eth0"}}]"#)
+        })
+        .unwrap_or_default();
+    let conf = format!(
+        r#"{{"cniVersion":"1.1.0","name":"n","type":"t","delegates":[{{"cniVersion":"1.0.0","name":"default","type":"t"}}]{valid}}}"#
+    );
+    let env = [("CNI_COMMAND".to_owned(), "GC".to_owned())].into();
+    shim_api::Request {
+        env,
+        config: conf.into_bytes(),
         interface_attributes: None,
     }
     .to_json()
@@ -188,6 +209,28 @@ impl Delegates for World {
         self.delegate("check", entry)
     }
 
+    async fn status(&self, _: &[PathBuf], conf: &NetworkConfList) -> Result<(), DelegateError> {
+        self.asked("status", conf, conf.name().as_str())
+    }
+
+    async fn gc(
+        &self,
+        _: &[PathBuf],
+        conf: &NetworkConfList,
+        valid: &[Attached],
+    ) -> Result<(), Vec<DelegateError>> {
+        let valid: Vec<_> = valid
+            .iter()
+            .map(|v| format!("{}/{}", v.container_id, v.if_name))
+            .collect();
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("valid {}", valid.join(" ")));
+        self.asked("gc", conf, conf.name().as_str())
+            .map_err(|error| vec![error])
+    }
+
     async fn del(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
         self.delegate("del", entry)
     }
@@ -195,17 +238,48 @@ impl Delegates for World {
 
 impl World {
     fn delegate(&self, verb: &str, entry: &Entry) -> Result<(), DelegateError> {
-        let what = format!("{verb} {}", entry.conf.name());
+        self.asked(verb, &entry.conf, &entry.network)
+    }
+
+    fn asked(
+        &self,
+        verb: &str,
+        conf: &NetworkConfList,
+        network: &str,
+    ) -> Result<(), DelegateError> {
+        let what = format!("{verb} {}", conf.name());
         if self.did(what.clone()) {
             return Ok(());
         }
         let executed = !self.fail.lock().unwrap().contains("not executed");
         let error = CniError::new(123, format!("{what} told to fail"));
         Err(DelegateError {
-            network: entry.network.clone(),
+            network: network.to_owned(),
             error,
             executed,
         })
+    }
+}
+
+#[async_trait]
+impl PodNetwork for World {
+    async fn existing(&self, _: &Path, names: &[IfName]) -> Result<Vec<IfName>, PodNetworkError> {
+        let fail = self.fail.lock().unwrap();
+        Ok(names
+            .iter()
+            .filter(|name| fail.contains(&format!("exists {name}")))
+            .cloned()
+            .collect())
+    }
+
+    async fn set_default_route(
+        &self,
+        _: &Path,
+        if_name: &IfName,
+        gateway: IpAddr,
+    ) -> Result<(), PodNetworkError> {
+        self.did(format!("default route {gateway} on {if_name}"));
+        Ok(())
     }
 }
 
@@ -273,10 +347,17 @@ impl Ledger for World {
 
 struct FakePolicies(Arc<World>);
 
+#[async_trait]
 impl Policies for FakePolicies {
     fn begin(&self, _: Command, _: &Sandbox, _: Option<&Pod>) -> Box<dyn PolicySession> {
         Box::new(FakeSession(Arc::clone(&self.0)))
     }
+
+    async fn status(&self) -> Result<(), Denial> {
+        FakeSession(Arc::clone(&self.0)).ask("status", "")
+    }
+
+    async fn gc(&self, _: &[Attached]) {}
 }
 
 struct FakeSession(Arc<World>);
@@ -316,6 +397,19 @@ impl PolicySession for FakeSession {
     ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
         self.ask("after-add", attachment.conf.name().as_str())?;
         Ok((result, BTreeMap::new()))
+    }
+
+    async fn finalize(
+        &mut self,
+        _: &[Attachment],
+        result: CniResult,
+    ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
+        self.ask("finalize", "")?;
+        Ok((result, BTreeMap::new()))
+    }
+
+    async fn check(&mut self, entry: &Entry) -> Result<(), Denial> {
+        self.ask("check", entry.conf.name().as_str())
     }
 
     async fn del(&mut self, _entry: &Entry) {}

@@ -15,7 +15,7 @@ use crate::domain::entry::Entry;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
-use crate::ports::{Denial, Policies, PolicySession};
+use crate::ports::{Attached, Denial, Policies, PolicySession};
 
 /// The policies of this node.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ impl Engine {
     }
 }
 
+#[async_trait]
 impl Policies for Engine {
     fn begin(
         &self,
@@ -51,6 +52,31 @@ impl Policies for Engine {
             session: self.host.current().begin(facts),
             pod: sandbox.pod.clone(),
         })
+    }
+
+    async fn status(&self) -> Result<(), Denial> {
+        self.host.current().status().await.map_err(own_denial)
+    }
+
+    async fn gc(&self, valid: &[Attached]) {
+        let valid: Vec<(String, String)> = valid
+            .iter()
+            .map(|one| (one.container_id.to_string(), one.if_name.to_string()))
+            .collect();
+        for finding in self.host.current().gc(&valid).await {
+            let (policy, code, message) = (&finding.policy, &finding.code, &finding.message);
+            tracing::info!(policy, code, message, "finding");
+        }
+    }
+}
+
+fn own_denial(denied: Denied) -> Denial {
+    Denial {
+        policy: denied.policy,
+        hook: denied.hook.as_str(),
+        code: denied.code,
+        message: denied.message,
+        details: denied.details,
     }
 }
 
@@ -75,16 +101,10 @@ impl Request {
 
     fn denial(&self, denied: Denied) -> Denial {
         self.report(&Report {
-            findings: denied.findings,
+            findings: denied.findings.clone(),
             ..Report::default()
         });
-        Denial {
-            policy: denied.policy,
-            hook: denied.hook.as_str(),
-            code: denied.code,
-            message: denied.message,
-            details: denied.details,
-        }
+        own_denial(denied)
     }
 
     /// Something that cannot be told to the policies, or read back from them. Fails closed.
@@ -150,6 +170,33 @@ impl PolicySession for Request {
             .map_err(|denied| self.denial(denied))?;
         self.report(&report);
         Ok((outcome.result, outcome.tags))
+    }
+
+    async fn finalize(
+        &mut self,
+        plan: &[Attachment],
+        result: CniResult,
+    ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
+        let offered: Vec<_> = plan
+            .iter()
+            .map(convert::attachment)
+            .collect::<Result<_, _>>()
+            .map_err(|reason| Self::unreadable("finalize", reason))?;
+        let finalized = self.session.finalize(&offered, result).await;
+        let (outcome, report) = finalized.map_err(|denied| self.denial(denied))?;
+        self.report(&report);
+        Ok((outcome.result, outcome.tags))
+    }
+
+    async fn check(&mut self, entry: &Entry) -> Result<(), Denial> {
+        let Some(result) = &entry.result else {
+            return Ok(());
+        };
+        let offered = convert::entry(entry).map_err(|reason| Self::unreadable("check", reason))?;
+        let checked = self.session.check(&offered, result).await;
+        let report = checked.map_err(|denied| self.denial(denied))?;
+        self.report(&report);
+        Ok(())
     }
 
     async fn del(&mut self, entry: &Entry) {

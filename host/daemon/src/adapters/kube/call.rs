@@ -1,0 +1,196 @@
+//! One request to the API server and its answer, and when to ask again.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::header::RETRY_AFTER;
+use hyper::{HeaderMap, Request, StatusCode};
+use kube::client::Body;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+/// How long one attempt may take. Another one may meet a server that answers.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// A longer answer is no object that is asked for here.
+const MAX_ANSWER: usize = 16 << 20;
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LAST_DELAY: Duration = Duration::from_secs(2);
+
+/// Why there is no answer, or none that helps.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The request did not get through.
+    #[error("the API server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The server refused.
+    #[error("the API server answers {code}: {message}")]
+    Refused {
+        code: StatusCode,
+        message: String,
+        /// When the server wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Failure {
+    pub(super) fn code(&self) -> Option<StatusCode> {
+        match self {
+            Self::Unreachable(_) => None,
+            Self::Refused { code, .. } => Some(*code),
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    pub(super) fn is_transient(&self) -> bool {
+        match self.code() {
+            None => true,
+            // Credentials are read again when they were refused.
+            Some(StatusCode::UNAUTHORIZED | StatusCode::CONFLICT) => true,
+            Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => true,
+            Some(code) => code.is_server_error(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unreachable(_) => None,
+            Self::Refused { retry_after, .. } => *retry_after,
+        }
+    }
+}
+
+/// Sends a request and gives the body of a successful answer.
+///
+/// # Errors
+/// [`Failure`].
+pub(super) async fn send(
+    client: &kube::Client,
+    request: Request<Bytes>,
+    deadline: Instant,
+) -> Result<Bytes, Failure> {
+    let attempt = deadline.min(Instant::now() + ATTEMPT);
+    match tokio::time::timeout_at(attempt, exchange(client, request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Failure::Unreachable("no answer in time".to_owned())),
+    }
+}
+
+async fn exchange(client: &kube::Client, request: Request<Bytes>) -> Result<Bytes, Failure> {
+    let response = client
+        .send(request.map(Body::from))
+        .await
+        .map_err(|error| Failure::Unreachable(crate::report::chain(&error)))?;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| Failure::Unreachable(crate::report::chain(error.as_ref())))?
+        .to_bytes();
+    if head.status.is_success() {
+        return Ok(body);
+    }
+    Err(Failure::Refused {
+        code: head.status,
+        message: message(&body),
+        retry_after: retry_after(&head.headers),
+    })
+}
+
+/// The message of a `Status` object, or what there is.
+fn message(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Status {
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Status>(body) {
+        Ok(status) => status.message,
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    text.chars().take(500).collect()
+}
+
+/// Seconds; the API server sends no dates.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// How long to go on asking.
+#[derive(Debug)]
+pub(super) struct Patience {
+    pub(super) deadline: Instant,
+    delay: Duration,
+}
+
+impl Patience {
+    pub(super) fn until(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            delay: FIRST_DELAY,
+        }
+    }
+
+    /// The time at which to ask again; `None` where that would be too late.
+    pub(super) fn next(&mut self, failure: &Failure) -> Option<Instant> {
+        let jittered = self.delay / 2 + self.delay.mul_f64(random() / 2.0);
+        self.delay = (self.delay * 2).min(LAST_DELAY);
+        let delay = failure.retry_after().unwrap_or(Duration::ZERO).max(jittered);
+        let at = Instant::now() + delay;
+        (at < self.deadline).then_some(at)
+    }
+}
+
+/// From 0 to 1. The keys of a hash map are random enough to keep nodes from asking in step.
+pub(super) fn random() -> f64 {
+    let bits = RandomState::new().build_hasher().finish();
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: StatusCode, retry_after: Option<Duration>) -> Failure {
+        Failure::Refused {
+            code,
+            message: String::new(),
+            retry_after,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_servers_wish_is_heeded_and_never_beyond_the_deadline() {
+        let start = Instant::now();
+        let mut patience = Patience::until(start + Duration::from_secs(5));
+        let busy = |s| refused(StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(s)));
+        assert!(patience.next(&busy(3)).unwrap() >= start + Duration::from_secs(3));
+        assert_eq!(patience.next(&busy(6)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delays_grow_and_are_not_in_step() {
+        let start = Instant::now();
+        let mut patience = Patience::until(start + Duration::from_secs(3600));
+        let delays: Vec<_> = (0..8)
+            .map(|_| {
+                let at = patience.next(&refused(StatusCode::CONFLICT, None)).unwrap();
+                at - start
+            })
+            .collect();
+        assert!(delays[0] >= FIRST_DELAY / 2 && delays[0] <= FIRST_DELAY);
+        assert!(delays[7] >= LAST_DELAY / 2 && delays[7] <= LAST_DELAY);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_asked_again() {
+        assert!(Failure::Unreachable(String::new()).is_transient());
+        for code in [401, 409, 429, 500, 503] {
+            assert!(refused(StatusCode::from_u16(code).unwrap(), None).is_transient());
+        }
+        for code in [400, 403, 404, 422] {
+            assert!(!refused(StatusCode::from_u16(code).unwrap(), None).is_transient());
+        }
+    }
+}

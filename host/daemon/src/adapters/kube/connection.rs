@@ -1,0 +1,191 @@
+//! The connection to the API server: one stack of credentials, TLS and pooled HTTP, which is
+//! replaced in place when credentials change, under a client that never has to know.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt};
+use tokio::time::Instant;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+
+use super::access::{Access, Error};
+
+/// How long connecting may take. The API server is near or it is gone.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections are kept for a burst, not for ever.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const IDLE_CONNECTIONS: usize = 16;
+/// Credentials that are refused are read again, at most this often.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+
+/// The way to one API server.
+#[derive(Clone)]
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    /// Set when a watch begins.
+    watching: Option<Arc<AtomicBool>>,
+}
+
+struct Shared {
+    access: Access,
+    stack: ArcSwapOption<Stack>,
+    /// When credentials were last read; `None` before the first time.
+    loaded: tokio::sync::Mutex<Option<Instant>>,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Connection {
+    /// Opens nothing yet: the first request does.
+    pub(super) fn new(access: Access) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                access,
+                stack: ArcSwapOption::empty(),
+                loaded: tokio::sync::Mutex::new(None),
+                trouble: Mutex::new(None),
+            }),
+            watching: None,
+        }
+    }
+
+    /// A client over this connection. It stays good for ever.
+    pub(super) fn client(&self) -> kube::Client {
+        kube::Client::new(self.clone(), "default")
+    }
+
+    /// A client for one watch, which sets `watching` whenever the server begins to serve it. `kube`
+    /// itself tells only of objects, and of a quiet node's watch that came back it tells nothing.
+    pub(super) fn watching_client(&self, watching: &Arc<AtomicBool>) -> kube::Client {
+        let connection = Self {
+            shared: Arc::clone(&self.shared),
+            watching: Some(Arc::clone(watching)),
+        };
+        kube::Client::new(connection, "default")
+    }
+
+    /// Why the last request did not get through; `None` where it did.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.shared
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Reads the credentials again. Requests that are under way end on the old ones.
+    pub(super) async fn reload(&self) -> Result<(), Error> {
+        let mut loaded = self.shared.loaded.lock().await;
+        self.shared.load(&mut loaded).await.map(drop)
+    }
+}
+
+impl Shared {
+    async fn stack(&self) -> Result<Arc<Stack>, Error> {
+        if let Some(stack) = self.stack.load_full() {
+            return Ok(stack);
+        }
+        let mut loaded = self.loaded.lock().await;
+        match self.stack.load_full() {
+            Some(stack) => Ok(stack),
+            None => self.load(&mut loaded).await,
+        }
+    }
+
+    async fn load(&self, loaded: &mut Option<Instant>) -> Result<Arc<Stack>, Error> {
+        *loaded = Some(Instant::now());
+        let stack = Arc::new(stack(self.access.load().await?)?);
+        self.stack.store(Some(Arc::clone(&stack)));
+        Ok(stack)
+    }
+
+    /// What the server does not take may have been replaced on disk meanwhile.
+    async fn refused(&self) {
+        let mut loaded = self.loaded.lock().await;
+        if loaded.is_some_and(|at| at.elapsed() < RELOAD_INTERVAL) {
+            return;
+        }
+        if let Err(error) = self.load(&mut loaded).await {
+            tracing::warn!(error = crate::report::chain(&error), "credentials are kept as they are");
+        }
+    }
+
+    async fn call(&self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        let stack = self.stack().await?;
+        let response = Stack::clone(&stack).oneshot(request).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.refused().await;
+        }
+        Ok(response)
+    }
+
+    fn note(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+impl Service<Request<Body>> for Connection {
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<Incoming>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let is_watch = |query: &str| query.split('&').any(|member| member == "watch=true");
+        let watching = self
+            .watching
+            .clone()
+            .filter(|_| request.uri().query().is_some_and(is_watch));
+        Box::pin(async move {
+            let outcome = shared.call(request).await;
+            if let (Some(watching), Ok(response)) = (watching, &outcome) {
+                watching.store(response.status().is_success(), Ordering::Relaxed);
+            }
+            shared.note(match &outcome {
+                Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                    Some("the API server does not take the credentials".to_owned())
+                }
+                Ok(_) => None,
+                Err(error) => Some(crate::report::chain(error.as_ref())),
+            });
+            outcome
+        })
+    }
+}
+
+fn stack(config: kube::Config) -> Result<Stack, Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let refused = |source| Error::Unusable(Box::new(source));
+    let tls = config
+        .rustls_https_connector_with_connector(tcp)
+        .map_err(refused)?;
+    let http = HttpClient::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .build(tls);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(refused)?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(BoxCloneSyncService::new(service))
+}

@@ -1,0 +1,249 @@
+//! The cluster of a node in a cluster: the API server, asked as little as possible. Pods of this
+//! node and network attachment definitions are watched; a warm ADD costs one PATCH, a DEL nothing.
+
+mod access;
+mod cache;
+mod call;
+mod connection;
+mod object;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hyper::{Request, StatusCode};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+pub use access::Access;
+
+use crate::domain::nad::Nad;
+use crate::domain::pod::{Pod, PodRef};
+use crate::ports::{Cluster, ClusterError, Event, EventKind};
+use cache::Cache;
+use call::{Failure, Patience};
+use connection::Connection;
+use object::{Kind, Object};
+
+/// How long an ADD waits for the watch to tell of its pod before it asks the server. The runtime
+/// is often told of a pod at the same moment as the watch is.
+const WATCH_PATIENCE: Duration = Duration::from_millis(150);
+/// How long a network is asked for that no cache has.
+const NAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the adapter needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How the API server is reached.
+    pub access: Access,
+    /// The name of this node: only its pods are watched. `None` watches all pods.
+    pub node_name: Option<String>,
+    /// How long a write of network-status is tried.
+    pub write_patience: Duration,
+}
+
+/// The API server.
+pub struct Kube {
+    connection: Connection,
+    client: kube::Client,
+    pods: Arc<Cache<Pod>>,
+    nads: Arc<Cache<Nad>>,
+    write_patience: Duration,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Kube {
+    /// Begins to watch. Called once at start, on a tokio runtime; waits for nobody, so that a node
+    /// whose API server is away still serves what the ledger tells.
+    pub fn start(settings: Settings) -> Self {
+        let connection = Connection::new(settings.access);
+        let pods = Arc::new(Cache::new());
+        let nads = Arc::new(Cache::new());
+        let fields = settings
+            .node_name
+            .as_deref()
+            .map(|node| format!("spec.nodeName={node}"));
+        let tasks = vec![
+            watch(&pods, &connection, fields),
+            watch(&nads, &connection, None),
+        ];
+        Self {
+            client: connection.client(),
+            connection,
+            pods,
+            nads,
+            write_patience: settings.write_patience,
+            tasks,
+        }
+    }
+
+    async fn get<K: Kind>(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<K>, Failure> {
+        let request = Request::get(object::path::<K>(namespace, name))
+            .header("accept", "application/json")
+            .body(Bytes::new())
+            .map_err(|error| Failure::Unreachable(error.to_string()))?;
+        match call::send(&self.client, request, deadline).await {
+            Ok(body) => match serde_json::from_slice::<Object<K>>(&body) {
+                Ok(object) => Ok(Some(object.kept)),
+                Err(error) => Err(Failure::Unreachable(format!("no {}: {error}", K::KIND))),
+            },
+            Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Asks the server for the pod, and the watch in between, until the deadline.
+    async fn find_pod(&self, wanted: &PodRef, deadline: Instant) -> Result<Pod, ClusterError> {
+        let fits = |pod: &Pod| is_wanted(pod, wanted);
+        let mut patience = Patience::until(deadline);
+        loop {
+            let asked = self
+                .get::<Pod>(&wanted.namespace, &wanted.name, deadline)
+                .await;
+            let (error, next) = match asked {
+                Ok(Some(pod)) if fits(&pod) => return Ok(pod),
+                Ok(Some(pod)) => {
+                    return Err(ClusterError::UidMismatch {
+                        pod: wanted.clone(),
+                        found: pod.uid,
+                    });
+                }
+                // The watch tells as soon as there is one.
+                Ok(None) => {
+                    let live = self.pods.is_live();
+                    let at = Instant::now() + WATCH_PATIENCE;
+                    let next = (!live && at < deadline).then_some(at);
+                    (ClusterError::PodNotFound(wanted.clone()), next)
+                }
+                Err(failure) => {
+                    let next = patience.next(&failure).filter(|_| failure.is_transient());
+                    (ClusterError::Unavailable(failure.to_string()), next)
+                }
+            };
+            let until = match (&error, next) {
+                (_, Some(at)) => at,
+                (ClusterError::PodNotFound(_), None) => deadline,
+                (_, None) => return Err(error),
+            };
+            let seen = self
+                .pods
+                .wait(&wanted.namespace, &wanted.name, until, fits)
+                .await;
+            match (seen, next) {
+                (Some(pod), _) => return Ok(Pod::clone(&pod)),
+                (None, Some(_)) => {}
+                (None, None) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Kube {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl std::fmt::Debug for Kube {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kube").finish_non_exhaustive()
+    }
+}
+
+fn watch<K: Kind>(
+    cache: &Arc<Cache<K>>,
+    connection: &Connection,
+    fields: Option<String>,
+) -> AbortHandle {
+    let (cache, connection) = (Arc::clone(cache), connection.clone());
+    tokio::spawn(async move { cache.run(&connection, fields.as_deref()).await }).abort_handle()
+}
+
+/// A pod of the right name is the right pod when its uid is, or nobody told one, or it is the
+/// mirror of a static pod.
+fn is_wanted(pod: &Pod, wanted: &PodRef) -> bool {
+    wanted.uid.is_empty() || pod.uid == wanted.uid || pod.is_static()
+}
+
+#[async_trait]
+impl Cluster for Kube {
+    async fn pod(&self, wanted: &PodRef, patience: Duration) -> Result<Pod, ClusterError> {
+        let now = Instant::now();
+        let deadline = now + patience;
+        if self.pods.is_live() {
+            let soon = deadline.min(now + WATCH_PATIENCE);
+            let fits = |pod: &Pod| is_wanted(pod, wanted);
+            let seen = self
+                .pods
+                .wait(&wanted.namespace, &wanted.name, soon, fits)
+                .await;
+            if let Some(pod) = seen {
+                return Ok(Pod::clone(&pod));
+            }
+        }
+        self.find_pod(wanted, deadline).await
+    }
+
+    async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError> {
+        if self.nads.is_live()
+            && let Some(nad) = self.nads.get(namespace, name)
+        {
+            return Ok(Nad::clone(&nad));
+        }
+        let mut patience = Patience::until(Instant::now() + NAD_PATIENCE);
+        loop {
+            let deadline = patience.deadline;
+            match self.get::<Nad>(namespace, name, deadline).await {
+                Ok(Some(nad)) => return Ok(nad),
+                Ok(None) => {
+                    return Err(ClusterError::NadNotFound {
+                        namespace: namespace.to_owned(),
+                        name: name.to_owned(),
+                    });
+                }
+                Err(failure) => match patience.next(&failure).filter(|_| failure.is_transient()) {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => return Err(ClusterError::Unavailable(failure.to_string())),
+                },
+            }
+        }
+    }
+
+    async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
+        // The runtime knows a static pod by another uid than the API server does.
+        let mirror = self
+            .pods
+            .get(&pod.namespace, &pod.name)
+            .filter(|cached| cached.is_static());
+        let uid = mirror.map_or_else(|| pod.uid.clone(), |mirror| mirror.uid.clone());
+        let deadline = Instant::now() + self.write_patience;
+        status::write(&self.client, pod, &uid, status, deadline).await
+    }
+
+    fn event(&self, pod: &PodRef, event: Event) {
+        match event.kind {
+            EventKind::Normal => tracing::info!(%pod, reason = event.reason, "{}", event.message),
+            EventKind::Warning => tracing::warn!(%pod, reason = event.reason, "{}", event.message),
+        }
+    }
+
+    fn ready(&self) -> Result<(), ClusterError> {
+        if let Some(trouble) = self.connection.trouble() {
+            return Err(ClusterError::Unavailable(trouble));
+        }
+        if !self.pods.is_live() {
+            return Err(ClusterError::Unavailable(self.pods.trouble()));
+        }
+        if !self.nads.is_live() {
+            return Err(ClusterError::Unavailable(self.nads.trouble()));
+        }
+        Ok(())
+    }
+}

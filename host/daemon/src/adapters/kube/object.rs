@@ -1,0 +1,233 @@
+//! Objects of the API, trimmed while they are decoded: what no request needs is passed over by the
+//! parser and takes no memory.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::NamespaceResourceScope;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::domain::nad::Nad;
+use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod};
+
+/// Annotations that no request reads and that can be as large as their object.
+const PASSED_OVER: [&str; 2] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    NETWORK_STATUS_ANNOTATION,
+];
+
+/// A kind of object that is watched and looked up.
+pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
+    const GROUP: &'static str;
+    const KIND: &'static str;
+    const PLURAL: &'static str;
+    /// The members that the parser keeps.
+    type Wire: DeserializeOwned + Into<(Metadata, Self)>;
+}
+
+impl Kind for Pod {
+    const GROUP: &'static str = "";
+    const KIND: &'static str = "Pod";
+    const PLURAL: &'static str = "pods";
+    type Wire = PodWire;
+}
+
+#[derive(Deserialize)]
+pub(super) struct PodWire {
+    metadata: Metadata,
+}
+
+impl From<PodWire> for (Metadata, Pod) {
+    fn from(PodWire { mut metadata }: PodWire) -> Self {
+        let pod = Pod {
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone(),
+            uid: std::mem::take(&mut metadata.uid),
+            labels: std::mem::take(&mut metadata.labels.0),
+            annotations: std::mem::take(&mut metadata.annotations.0),
+        };
+        (metadata, pod)
+    }
+}
+
+impl Kind for Nad {
+    const GROUP: &'static str = "k8s.cni.cncf.io";
+    const KIND: &'static str = "NetworkAttachmentDefinition";
+    const PLURAL: &'static str = "network-attachment-definitions";
+    type Wire = NadWire;
+}
+
+#[derive(Deserialize)]
+pub(super) struct NadWire {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: NadSpec,
+}
+
+#[derive(Default, Deserialize)]
+struct NadSpec {
+    #[serde(default)]
+    config: Option<String>,
+}
+
+impl From<NadWire> for (Metadata, Nad) {
+    fn from(NadWire { mut metadata, spec }: NadWire) -> Self {
+        let nad = Nad {
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone(),
+            config: spec.config.filter(|text| !text.is_empty()),
+            annotations: std::mem::take(&mut metadata.annotations.0),
+        };
+        (metadata, nad)
+    }
+}
+
+/// The metadata that is kept.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Metadata {
+    namespace: String,
+    name: String,
+    uid: String,
+    resource_version: Option<String>,
+    labels: Strings,
+    annotations: Strings,
+}
+
+/// Labels or annotations.
+#[derive(Default)]
+struct Strings(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Strings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = BTreeMap<String, String>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(BTreeMap::new())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut strings = BTreeMap::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if PASSED_OVER.contains(&key.as_str()) {
+                        map.next_value::<IgnoredAny>()?;
+                    } else {
+                        strings.insert(key, map.next_value()?);
+                    }
+                }
+                Ok(strings)
+            }
+        }
+        deserializer.deserialize_any(Members).map(Self)
+    }
+}
+
+/// An object as `kube` wants it: the little metadata by which it watches, and what is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Object<K> {
+    meta: ObjectMeta,
+    pub(super) kept: K,
+}
+
+impl<'de, K: Kind> Deserialize<'de> for Object<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (metadata, kept) = K::Wire::deserialize(deserializer)?.into();
+        let meta = ObjectMeta {
+            namespace: Some(metadata.namespace),
+            name: Some(metadata.name),
+            resource_version: metadata.resource_version,
+            ..ObjectMeta::default()
+        };
+        Ok(Self { meta, kept })
+    }
+}
+
+impl<K: Kind> kube::Resource for Object<K> {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::KIND.into()
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        K::GROUP.into()
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        K::PLURAL.into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.meta
+    }
+}
+
+/// The path of one object.
+pub(super) fn path<K: Kind>(namespace: &str, name: &str) -> String {
+    let collection = <Object<K> as kube::Resource>::url_path(&(), Some(namespace));
+    format!("{collection}/{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_trimmed_to_what_requests_need() {
+        let object: Object<Pod> = serde_json::from_str(
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","namespace":"n","uid":"u","resourceVersion":"7",
+                "managedFields":[{"manager":"kubelet"}],"labels":null,
+                "annotations":{"k":"v","kubectl.kubernetes.io/last-applied-configuration":"{}","k8s.v1.cni.cncf.io/network-status":"[]"}},
+                "spec":{"containers":[]},"status":{"phase":"Pending"}}"#,
+        )
+        .unwrap();
+        assert_eq!(object.meta.resource_version.as_deref(), Some("7"));
+        let expected = Pod {
+            namespace: "n".into(),
+            name: "a".into(),
+            uid: "u".into(),
+            annotations: [("k".to_owned(), "v".to_owned())].into(),
+            ..Pod::default()
+        };
+        assert_eq!(object.kept, expected);
+    }
+
+    #[test]
+    fn a_nad_keeps_its_conf_byte_for_byte() {
+        let object: Object<Nad> = serde_json::from_str(
+            r#"{"metadata":{"name":"x","namespace":"n","annotations":{"a":"b"}},"spec":{"config":"{ \"type\": \"t\" }"}}"#,
+        )
+        .unwrap();
+        assert_eq!(object.kept.config.as_deref(), Some(r#"{ "type": "t" }"#));
+        let empty: Object<Nad> =
+            serde_json::from_str(r#"{"metadata":{"name":"x","namespace":"n"}}"#).unwrap();
+        assert_eq!(empty.kept.config, None);
+    }
+
+    #[test]
+    fn paths_are_those_of_the_api() {
+        assert_eq!(path::<Pod>("n", "a"), "/api/v1/namespaces/n/pods/a");
+        assert_eq!(
+            path::<Nad>("n", "x"),
+            "/apis/k8s.cni.cncf.io/v1/namespaces/n/network-attachment-definitions/x"
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! Which network has the pod's default route: the `default-route` of its selections (multi-network
+//! specification 1.3, section 4.1.2.1.9). Each address family has one default route in the end.
+
+use std::net::IpAddr;
+
+use cni_types::result::{CniResult, Route};
+use ipnet::IpNet;
+
+use super::attachment::Attachment;
+
+/// IPv4 or IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
+    }
+}
+
+/// Two networks want the default route of one family.
+#[derive(Debug, thiserror::Error)]
+#[error("networks {first:?} and {second:?} both want the default route")]
+pub struct Conflict {
+    /// The first network.
+    pub first: String,
+    /// The second one; the same where one names two gateways of a family.
+    pub second: String,
+}
+
+/// A gateway that must become the default route through an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// Position of the attachment in the plan.
+    pub position: usize,
+    /// The gateway; its family is the route's.
+    pub gateway: IpAddr,
+}
+
+/// What the pod's selections say about default routes.
+#[derive(Debug, Default)]
+pub struct Claims {
+    /// Gateways that are named: position and address.
+    named: Vec<Change>,
+    /// Attachments whose delegate's own default route is to hold.
+    kept: Vec<usize>,
+}
+
+impl Claims {
+    /// Reads the claims of a plan.
+    ///
+    /// # Errors
+    /// [`Conflict`] when a family is claimed twice.
+    pub fn of(attachments: &[Attachment]) -> Result<Self, Conflict> {
+        let mut claims = Self::default();
+        for (position, attachment) in attachments.iter().enumerate() {
+            match attachment.default_route.as_deref() {
+                None => {}
+                Some([]) => claims.kept.push(position),
+                Some(gateways) => {
+                    claims
+                        .named
+                        .extend(gateways.iter().map(|&gateway| Change { position, gateway }));
+                }
+            }
+        }
+        let name = |position| {
+            attachments
+                .get(position)
+                .map(|one: &Attachment| one.network.clone())
+                .unwrap_or_default()
+        };
+        for (index, one) in claims.named.iter().enumerate() {
+            let mut others = claims.named.iter().skip(index + 1);
+            if let Some(other) = others.find(|o| Family::of(o.gateway) == Family::of(one.gateway)) {
+                return Err(Conflict {
+                    first: name(one.position),
+                    second: name(other.position),
+                });
+            }
+        }
+        if let [first, second, ..] = claims.kept.as_slice() {
+            return Err(Conflict {
+                first: name(*first),
+                second: name(*second),
+            });
+        }
+        Ok(claims)
+    }
+
+    /// Whether the pod leaves default routes to its delegates.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.kept.is_empty()
+    }
+
+    /// What must be changed after the attachment at `position` was added, with its result.
+    pub fn after(&self, position: usize, result: &CniResult) -> Vec<Change> {
+        Family::BOTH
+            .into_iter()
+            .filter_map(|family| self.change(family, position, result))
+            .collect()
+    }
+
+    fn change(&self, family: Family, position: usize, result: &CniResult) -> Option<Change> {
+        let named = self
+            .named
+            .iter()
+            .find(|change| Family::of(change.gateway) == family);
+        match named {
+            Some(change) if change.position == position => Some(*change),
+            // A later delegate brought a default route that it must not have.
+            Some(change) if change.position < position => {
+                default_gateway(result, family).map(|_| *change)
+            }
+            Some(_) => None,
+            None if self.kept.contains(&position) => {
+                default_gateway(result, family)?.map(|gateway| Change { position, gateway })
+            }
+            None => None,
+        }
+    }
+}
+
+/// The gateway of the default route of a family, where there is such a route.
+fn default_gateway(result: &CniResult, family: Family) -> Option<Option<IpAddr>> {
+    let route = result
+        .routes
+        .iter()
+        .find(|route| is_default(route, family))?;
+    let of_address = || {
+        let mut gateways = result.ips.iter().filter_map(|ip| ip.gateway);
+        gateways.find(|gateway| Family::of(*gateway) == family)
+    };
+    Some(route.gw.or_else(of_address))
+}
+
+fn is_default(route: &Route, family: Family) -> bool {
+    route.dst.prefix_len() == 0 && Family::of(route.dst.addr()) == family
+}
+
+/// Brings results in step with a change: `results` are those of the plan, as far as they are there.
+pub fn apply<'a>(change: Change, results: impl Iterator<Item = (usize, &'a mut CniResult)>) {
+    let family = Family::of(change.gateway);
+    for (position, result) in results {
+        result.routes.retain(|route| !is_default(route, family));
+        if position == change.position {
+            let dst = match family {
+                Family::V4 => IpNet::V4(ipnet::Ipv4Net::default()),
+                Family::V6 => IpNet::V6(ipnet::Ipv6Net::default()),
+            };
+            result.routes.push(Route::new(dst, Some(change.gateway)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attachment::interface_at;
+    use crate::domain::runtime_config::RuntimeConfig;
+    use cni_types::conf::NetworkConfList;
+    use cni_types::version::{ConfVersion, Version};
+
+    fn plan(routes: &[Option<&[&str]>]) -> Vec<Attachment> {
+        routes
+            .iter()
+            .enumerate()
+            .map(|(position, gateways)| Attachment {
+                network: format!("n{position}"),
+                if_name: interface_at(position),
+                is_default: position == 0,
+                conf: NetworkConfList::parse_any(r#"{"cniVersion":"1.0.0","name":"n","type":"t"}"#)
+                    .unwrap(),
+                request: RuntimeConfig::default(),
+                base: RuntimeConfig::default(),
+                resource_name: None,
+                default_route: gateways
+                    .map(|list| list.iter().map(|ip| ip.parse().unwrap()).collect()),
+                ipam_claim_reference: None,
+            })
+            .collect()
+    }
+
+    fn result(routes: &str) -> CniResult {
+        let text = format!(
+            r#"{{"cniVersion":"1.0.0","ips":[{{"address":"10.1.0.2/24","gateway":"10.1.0.1"}}],"routes":[{routes}]}}"#
+        );
+        CniResult::parse(text.as_bytes(), ConfVersion::from(Version::V1_0_0)).unwrap()
+    }
+
+    fn change(position: usize, gateway: &str) -> Change {
+        Change {
+            position,
+            gateway: gateway.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_named_gateway_is_set_when_its_network_is_there() {
+        let claims = Claims::of(&plan(&[None, Some(&["10.2.0.1", "fd00::1"]), None])).unwrap();
+        assert_eq!(claims.after(0, &result(r#"{"dst":"0.0.0.0/0"}"#)), []);
+        assert_eq!(
+            claims.after(1, &result("")),
+            [change(1, "10.2.0.1"), change(1, "fd00::1")]
+        );
+        assert_eq!(claims.after(2, &result("")), []);
+    }
+
+    #[test]
+    fn a_default_route_that_comes_later_does_not_win() {
+        let claims = Claims::of(&plan(&[None, Some(&["10.2.0.1"]), None])).unwrap();
+        assert_eq!(
+            claims.after(2, &result(r#"{"dst":"0.0.0.0/0"}"#)),
+            [change(1, "10.2.0.1")]
+        );
+    }
+
+    #[test]
+    fn a_family_that_nobody_claims_keeps_its_default_route() {
+        let claims = Claims::of(&plan(&[None, Some(&["10.2.0.1"])])).unwrap();
+        assert_eq!(
+            claims.after(1, &result(r#"{"dst":"::/0"}"#)),
+            [change(1, "10.2.0.1")]
+        );
+    }
+
+    #[test]
+    fn an_empty_list_keeps_what_the_delegate_says() {
+        let claims = Claims::of(&plan(&[None, Some(&[])])).unwrap();
+        assert_eq!(
+            claims.after(1, &result(r#"{"dst":"0.0.0.0/0"}"#)),
+            [change(1, "10.1.0.1")]
+        );
+        assert_eq!(claims.after(1, &result("")), []);
+    }
+
+    #[test]
+    fn a_family_can_be_claimed_once() {
+        assert!(Claims::of(&plan(&[None, Some(&["10.2.0.1"]), Some(&["10.3.0.1"])])).is_err());
+        assert!(Claims::of(&plan(&[None, Some(&["10.2.0.1", "10.2.0.2"])])).is_err());
+        assert!(Claims::of(&plan(&[None, Some(&["10.2.0.1"]), Some(&["fd00::1"])])).is_ok());
+        assert!(Claims::of(&plan(&[None, Some(&[]), Some(&[])])).is_err());
+    }
+
+    #[test]
+    fn results_have_one_default_route_afterwards() {
+        let mut results = [
+            result(r#"{"dst":"0.0.0.0/0"},{"dst":"10.9.0.0/16"}"#),
+            result(""),
+        ];
+        apply(change(1, "10.2.0.1"), results.iter_mut().enumerate());
+        let shown = |result: &CniResult| -> Vec<String> {
+            result
+                .routes
+                .iter()
+                .map(|r| format!("{} {:?}", r.dst, r.gw.map(|g| g.to_string())))
+                .collect()
+        };
+        assert_eq!(shown(&results[0]), ["10.9.0.0/16 None"]);
+        assert_eq!(shown(&results[1]), [r#"0.0.0.0/0 Some("10.2.0.1")"#]);
+    }
+}

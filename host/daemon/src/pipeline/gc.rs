@@ -1,0 +1,125 @@
+//! GC: what the runtime does not know any more is undone, and the delegates of every network that is
+//! in use on the node are told what is left. Goes on past errors and returns all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cni_types::args::ContainerId;
+use cni_types::conf::NetworkConfList;
+use libcni::Attachment;
+
+use super::{Error, Pipeline, del};
+use crate::config::net_conf::NetConf;
+use crate::domain::entry::Entry;
+use crate::ports::Attached;
+use crate::stages::resolve;
+
+/// `valid` is what the runtime says is in use. Where it says nothing, nothing is undone.
+pub(super) async fn gc(
+    pipeline: &Pipeline,
+    conf: &NetConf,
+    valid: Option<Vec<Attachment>>,
+) -> Result<(), Error> {
+    let entries = pipeline.ledger.list(&conf.cni_dir).await?;
+    let mut networks = networks(pipeline, conf, &entries).await;
+    let mut errors: Vec<Error> = networks.errors.drain(..).collect();
+    let (kept, stale) = divide(entries, valid.as_deref());
+    for (container, entries) in stale {
+        errors.extend(undo(pipeline, conf, &container, &entries).await);
+    }
+    let attached = in_use(&kept, valid.unwrap_or_default());
+    pipeline.policies.gc(&attached).await;
+    for network in networks.confs.values() {
+        if let Err(failed) = pipeline
+            .delegates
+            .gc(&conf.bin_dirs, network, &attached)
+            .await
+        {
+            errors.extend(failed.into_iter().map(Error::from));
+        }
+    }
+    match errors.pop() {
+        None => Ok(()),
+        Some(only) if errors.is_empty() => Err(only),
+        Some(last) => {
+            errors.push(last);
+            Err(Error::Several(errors))
+        }
+    }
+}
+
+struct Networks {
+    confs: BTreeMap<String, NetworkConfList>,
+    errors: Vec<Error>,
+}
+
+/// Every network of the ledger, and the default network although no pod may have it at present.
+async fn networks(pipeline: &Pipeline, conf: &NetConf, entries: &[Entry]) -> Networks {
+    let named = |conf: &NetworkConfList| (conf.name().to_string(), conf.clone());
+    let mut confs: BTreeMap<_, _> = entries.iter().map(|entry| named(&entry.conf)).collect();
+    let mut errors = Vec::new();
+    match resolve::cluster_network(conf, &*pipeline.cluster).await {
+        Ok(found) => confs.extend([named(&found.conf)]),
+        Err(error) => errors.push(error.into()),
+    }
+    Networks { confs, errors }
+}
+
+/// What stays, and what is to be undone, by container.
+fn divide(
+    entries: Vec<Entry>,
+    valid: Option<&[Attachment]>,
+) -> (Vec<Entry>, BTreeMap<ContainerId, Vec<Entry>>) {
+    let Some(valid) = valid else {
+        return (entries, BTreeMap::new());
+    };
+    let containers: BTreeSet<&ContainerId> = valid.iter().map(|one| &one.container_id).collect();
+    let mut stale: BTreeMap<ContainerId, Vec<Entry>> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for entry in entries {
+        // The runtime knows the first interface alone; a container's others live as long as it.
+        if containers.contains(&entry.container_id) {
+            kept.push(entry);
+        } else {
+            stale
+                .entry(entry.container_id.clone())
+                .or_default()
+                .push(entry);
+        }
+    }
+    (kept, stale)
+}
+
+/// The union of what the ledger has and what the runtime says.
+fn in_use(kept: &[Entry], valid: Vec<Attachment>) -> Vec<Attached> {
+    let known = kept.iter().map(|entry| Attached {
+        container_id: entry.container_id.clone(),
+        if_name: entry.if_name.clone(),
+    });
+    let told = valid.into_iter().map(|one| Attached {
+        container_id: one.container_id,
+        if_name: one.if_name,
+    });
+    let all: BTreeSet<Attached> = known.chain(told).collect();
+    all.into_iter().collect()
+}
+
+async fn undo(
+    pipeline: &Pipeline,
+    conf: &NetConf,
+    container: &ContainerId,
+    entries: &[Entry],
+) -> Vec<Error> {
+    let _turn = pipeline.turns.take(container).await;
+    let mut errors = Vec::new();
+    for entry in entries.iter().rev() {
+        if let Err(error) = del::detach(pipeline, conf, entry).await {
+            errors.push(error);
+        }
+    }
+    if errors.is_empty()
+        && let Err(error) = pipeline.ledger.forget(&conf.cni_dir, container).await
+    {
+        errors.push(error.into());
+    }
+    errors
+}

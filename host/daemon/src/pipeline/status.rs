@@ -1,0 +1,23 @@
+//! STATUS: would an ADD succeed now? Says 50, or what a delegate says, with the reason.
+
+use super::{Error, Pipeline};
+use crate::config::net_conf::NetConf;
+use crate::stages::resolve;
+
+/// Asks the cluster, the policies and the delegates of the default network.
+pub(super) async fn status(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
+    pipeline.cluster.ready().map_err(Error::NotReady)?;
+    pipeline
+        .policies
+        .status()
+        .await
+        .map_err(Error::PoliciesNotReady)?;
+    let network = resolve::cluster_network(conf, &*pipeline.cluster)
+        .await
+        .map_err(Error::NoDefaultNetwork)?;
+    pipeline
+        .delegates
+        .status(&conf.bin_dirs, &network.conf)
+        .await?;
+    Ok(())
+}
