@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::report::{Denied, Finding, Hook};
-use crate::request::RequestFacts;
+use wasmtime::Engine;
+
+use crate::host::Config;
+use crate::policy::Policy;
+use crate::report::{Denied, Hook, Report};
+use crate::request::{Command, RequestFacts};
 use crate::session::Session;
 
 /// Whether a policy decides, only watches, or sleeps.
@@ -88,38 +92,86 @@ pub struct PolicyInfo {
 }
 
 /// One loaded state of the policy directory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Generation {
     number: u64,
+    engine: Option<Arc<Engine>>,
+    policies: Vec<Arc<Policy>>,
+    exempt_namespaces: Vec<String>,
+    bypass_file: Option<PathBuf>,
 }
 
 impl Generation {
+    /// A generation of loaded and broken policies, in their order.
+    pub(crate) fn new(
+        number: u64,
+        engine: Option<Arc<Engine>>,
+        policies: Vec<Arc<Policy>>,
+        config: &Config,
+    ) -> Self {
+        Self {
+            number,
+            engine,
+            policies,
+            exempt_namespaces: config.exempt_namespaces.clone(),
+            bypass_file: config.bypass_file.clone(),
+        }
+    }
+
     /// Counts the loads of this process, from 1.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// All policies in their order.
+    /// All policies in their order, for people.
     pub fn policies(&self) -> Vec<PolicyInfo> {
-        Vec::new()
+        self.policies.iter().map(|policy| policy.info()).collect()
     }
 
     /// Begins a request. Cheap: policies are instantiated when a hook needs them.
     pub fn begin(self: &Arc<Self>, facts: RequestFacts) -> Session {
-        Session::new(facts)
+        let exempt = facts
+            .pod
+            .as_ref()
+            .is_some_and(|pod| self.exempt_namespaces.contains(&pod.namespace));
+        let bypassed = self.bypass_file.as_ref().filter(|file| file.exists());
+        if let Some(file) = bypassed {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                file = %file.display(),
+                command = %facts.command,
+                pod = facts.pod.as_ref().map(tracing::field::display),
+                "ALL POLICIES ARE BYPASSED while this file exists",
+            );
+        }
+        Session::new(Arc::clone(self), facts, exempt || bypassed.is_some())
     }
 
     /// Asks the policies whether the node is ready. Called on STATUS.
     ///
     /// # Errors
     /// [`Denied`] when a required policy is not loaded, or one says that the node is not ready.
-    pub async fn status(&self) -> Result<(), Denied> {
-        Ok(())
+    pub async fn status(self: &Arc<Self>) -> Result<(), Denied> {
+        self.begin(RequestFacts::of_node(Command::Status))
+            .status()
+            .await
     }
 
-    /// Tells the policies which attachments (container id and interface) are in use. Cannot refuse.
-    pub async fn gc(&self, valid: &[(String, String)]) -> Vec<Finding> {
-        let _ = valid;
-        Vec::new()
+    /// Tells the policies which attachments (container id and interface) are in use. Called on GC;
+    /// cannot refuse.
+    pub async fn gc(self: &Arc<Self>, valid: &[(String, String)]) -> Report {
+        self.begin(RequestFacts::of_node(Command::Gc))
+            .gc(valid)
+            .await
+    }
+
+    /// The policies in their order.
+    pub(crate) fn chain(&self) -> &[Arc<Policy>] {
+        &self.policies
+    }
+
+    /// What guests run on; there is one when a policy is loaded.
+    pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
+        self.engine.as_ref()
     }
 }

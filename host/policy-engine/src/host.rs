@@ -1,11 +1,13 @@
 //! The policies of a node over time: loads them and holds the current generation.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
 use crate::generation::Generation;
+use crate::load::Loader;
 
 /// Where policies are and what may load them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,27 +49,51 @@ impl Config {
 #[derive(Debug)]
 pub struct PolicyHost {
     config: Config,
+    /// Made with the first load that finds a policy, so that a node without policies has no engine
+    /// and no ticker. Held during a load, so that there is one load at a time.
+    loader: tokio::sync::Mutex<Option<Loader>>,
+    generations: AtomicU64,
     current: ArcSwap<Generation>,
 }
 
 impl PolicyHost {
-    /// Loads all policies. Called once at start, on a tokio runtime.
+    /// Loads all policies. Called once at start, on a tokio runtime with time and processes.
     ///
     /// Never fails as a whole: a policy that does not load is kept as a broken one, with file and
     /// reason, and ADDs that it would have seen fail closed.
     pub async fn load(config: Config) -> Self {
-        Self {
-            config,
-            current: ArcSwap::from_pointee(Generation::default()),
-        }
+        let host = Self::of(config);
+        host.reload().await;
+        host
     }
 
     /// A host without any policy, for a daemon that has none configured.
     pub fn empty() -> Self {
+        Self::of(Config::new(PathBuf::new(), PathBuf::new(), PathBuf::new()))
+    }
+
+    fn of(config: Config) -> Self {
+        let nothing = Generation::new(0, None, Vec::new(), &config);
         Self {
-            config: Config::new("", "", ""),
-            current: ArcSwap::from_pointee(Generation::default()),
+            config,
+            loader: tokio::sync::Mutex::new(None),
+            generations: AtomicU64::new(0),
+            current: ArcSwap::from_pointee(nothing),
         }
+    }
+
+    /// Loads all policies again. Requests that are under way keep their generation; a policy that
+    /// does not load any more keeps running as it was loaded last.
+    pub async fn reload(&self) {
+        if self.config.module_dir == Path::new("") {
+            return;
+        }
+        let mut loader = self.loader.lock().await;
+        let before = self.current();
+        let (engine, policies) = Loader::load(&mut loader, &self.config, before.chain()).await;
+        let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        let generation = Generation::new(number, engine, policies, &self.config);
+        self.current.store(Arc::new(generation));
     }
 
     /// What the host was loaded with.

@@ -5,14 +5,25 @@
 //! request's way. The host owns the transaction: guests stage edits, the session applies them when
 //! the policy accepts and gives back the edited thing with a [`Report`].
 
+mod artifact;
 mod bindings;
+mod call;
+#[cfg(feature = "compile")]
+pub mod compile;
 mod config;
+mod engine;
 mod generation;
+mod hooks;
 mod host;
 mod imports;
+mod journal;
+mod load;
+mod module;
+mod policy;
 mod report;
 mod request;
 mod session;
+mod store;
 mod transaction;
 
 pub use generation::{Generation, Mode, PolicyInfo, State};
@@ -21,4 +32,4 @@ pub use report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use request::{
     Attachment, Bandwidth, Chosen, Command, PodRef, PortMapping, RequestFacts, Selection,
 };
-pub use session::{Outcome, Selected, Session};
+pub use session::{Finale, Outcome, Selected, Session};

@@ -118,6 +118,11 @@ pub struct Denied {
     pub findings: Vec<Finding>,
 }
 
+impl Denied {
+    /// The lowest code that is a policy's own; what fails without a code has it.
+    pub const FIRST_CODE: u32 = 100;
+}
+
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Severity {
@@ -164,4 +169,39 @@ pub struct Report {
     pub audited: Vec<AppliedEdit>,
     /// Findings of the policies and of the engine.
     pub findings: Vec<Finding>,
+}
+
+/// Text of a guest as it may stand in a log, an error or an Event: on one line, bounded.
+pub(crate) fn clean(text: &str, max: usize) -> String {
+    let mut cleaned = String::with_capacity(text.len().min(max));
+    for c in text.trim().chars() {
+        let c = if c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            ' '
+        } else {
+            c
+        };
+        if cleaned.len() + c.len_utf8() > max.saturating_sub('…'.len_utf8()) {
+            cleaned.push('…');
+            break;
+        }
+        cleaned.push(c);
+    }
+    cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_guests_stays_on_one_line_and_short() {
+        let check = |text: &str, max: usize, expected: &str| assert_eq!(clean(text, max), expected);
+        check("  plain  ", 100, "plain");
+        check("a\nb\u{1b}[31mc\u{202e}", 100, "a b [31mc ");
+        check("1234567890", 8, "12345…");
+        check("ääääää", 8, "ää…");
+        check("", 8, "");
+    }
 }

@@ -81,6 +81,21 @@ pub struct RequestFacts {
     pub node_name: String,
 }
 
+impl RequestFacts {
+    /// The facts of a request that is about the node and no pod.
+    pub(crate) fn of_node(command: Command) -> Self {
+        Self {
+            command,
+            container_id: String::new(),
+            pod: None,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            namespace_labels: None,
+            node_name: String::new(),
+        }
+    }
+}
+
 /// The bandwidth capability: bits per second and bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bandwidth {

@@ -39,15 +39,6 @@ impl AttachmentDraft {
         self.attachment
     }
 
-    pub(crate) fn plugin_types(&self) -> Vec<String> {
-        conf::plugin_types(&self.attachment.conf)
-    }
-
-    pub(crate) fn conf_get(&self, pointer: &str) -> Option<String> {
-        let pointer = conf::pointer(pointer).ok()?;
-        Some(self.attachment.conf.get(&pointer)?.to_string())
-    }
-
     pub(crate) fn conf_set(
         &mut self,
         pointer: &str,
@@ -289,6 +280,10 @@ mod tests {
         }
     }
 
+    fn at(draft: &AttachmentDraft, pointer: &str) -> Option<String> {
+        conf::get(&draft.attachment.conf, pointer)
+    }
+
     fn draft() -> AttachmentDraft {
         let reserved = [("eth0".to_owned(), "cluster".to_owned())].into();
         AttachmentDraft::new(attachment(r#"{"type":"macvlan"}"#), Arc::new(reserved))
@@ -336,7 +331,7 @@ mod tests {
             r#"[{"op":"add","path":"/conf/mtu","value":1400},{"op":"add","path":"/cniArgs","value":{"vlan":7}}]"#
         );
         let next = working.begin("b".into(), BUDGET);
-        assert_eq!(next.draft().conf_get("/mtu").as_deref(), Some("1400"));
+        assert_eq!(at(next.draft(), "/mtu").as_deref(), Some("1400"));
     }
 
     #[test]
@@ -345,7 +340,7 @@ mod tests {
         let mut transaction = working.begin("a".into(), BUDGET);
         transaction.edit(8, |draft| draft.set_mtu(1400)).unwrap();
         drop(transaction);
-        assert_eq!(working.finish().conf_get("/mtu"), None);
+        assert_eq!(at(&working.finish(), "/mtu"), None);
     }
 
     #[test]
@@ -356,7 +351,7 @@ mod tests {
             .edit(8, |draft| draft.conf_set("/type", r#""evil""#, &free()))
             .unwrap_err();
         assert_eq!(
-            transaction.draft().conf_get("/type").as_deref(),
+            at(transaction.draft(), "/type").as_deref(),
             Some(r#""macvlan""#)
         );
         assert!(working.staged(transaction).patch.is_none());
@@ -385,7 +380,7 @@ mod tests {
             }
         );
         assert_eq!(second.conflict(), Some(&error));
-        assert_eq!(second.draft().conf_get("/mtu").as_deref(), Some("1400"));
+        assert_eq!(at(second.draft(), "/mtu").as_deref(), Some("1400"));
     }
 
     #[test]

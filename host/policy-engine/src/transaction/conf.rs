@@ -80,10 +80,15 @@ pub(super) fn set_mtu(conf: &mut Document, mtu: u32) -> Result<(), EditError> {
 }
 
 /// `type` of each plugin, in order.
-pub(super) fn plugin_types(conf: &Document) -> Vec<String> {
+pub(crate) fn plugin_types(conf: &Document) -> Vec<String> {
     plugins(conf)
         .map(|(_, plugin)| type_of(plugin).unwrap_or_default())
         .collect()
+}
+
+/// JSON text at a pointer that a guest gave.
+pub(crate) fn get(conf: &Document, pointer: &str) -> Option<String> {
+    Some(conf.get(&Pointer::parse(pointer).ok()?)?.to_string())
 }
 
 /// Replaces or adds a value.

@@ -20,10 +20,11 @@ use cni_types::json::{Node, Patch};
 
 pub(crate) use attachment::{AttachmentDraft, Reserved};
 pub(crate) use claims::Claims;
-pub(crate) use conf::TypeGrant;
+pub(crate) use conf::{TypeGrant, get as conf_get, plugin_types};
 pub(crate) use finale::FinaleDraft;
-pub(crate) use outcome::OutcomeDraft;
+pub(crate) use outcome::{OutcomeDraft, RawIp, route};
 pub(crate) use selections::SelectionsDraft;
+pub(crate) use validate::json_object;
 
 /// Why an edit was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -141,7 +141,7 @@ pub(super) fn address(text: &str) -> Result<String, EditError> {
 }
 
 /// A JSON object within limits.
-pub(super) fn json_object(json: &str) -> Result<Document, EditError> {
+pub(crate) fn json_object(json: &str) -> Result<Document, EditError> {
     let document =
         Document::parse(json, JSON_LIMITS).map_err(|error| invalid(error.to_string()))?;
     match document.root() {

@@ -1,0 +1,321 @@
+//! Compiled modules on disk: a cache that only root or this user can write, filled by a child
+//! process, mapped read-only.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::engine::COMPATIBILITY;
+use crate::report::clean;
+
+/// Wall clock of one compilation. The child bounds its own processor time and memory.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of a compiler's error message that are read.
+const MAX_MESSAGE: u64 = 16 << 10;
+
+/// Where artefacts are, and who makes them.
+#[derive(Debug, Clone)]
+pub(crate) struct Cache {
+    dir: PathBuf,
+    compiler: PathBuf,
+}
+
+/// Why there is no artefact.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The directory or a file of the cache cannot be used.
+    #[error("cannot use {path} of the artefact cache", path = path.display())]
+    Io {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else could have written what would be executed.
+    #[error("{path} of the artefact cache is not safe: {reason}", path = path.display())]
+    Unsafe {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The compiler cannot be started.
+    #[error("cannot run the compiler {compiler}", compiler = compiler.display())]
+    Spawn {
+        /// The compiler.
+        compiler: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The compiler refuses the module, or crashed.
+    #[error("does not compile: {reason}")]
+    Compile {
+        /// What it said, or how it ended.
+        reason: String,
+    },
+    /// The artefact that was just made does not load.
+    #[error("the compiled module does not load")]
+    Load {
+        /// Why.
+        source: wasmtime::Error,
+    },
+}
+
+impl Cache {
+    /// A cache in `dir`, filled by `compiler`.
+    pub(crate) fn new(dir: PathBuf, compiler: PathBuf) -> Self {
+        Self { dir, compiler }
+    }
+
+    /// The component of a module, compiled if there is no artefact that fits.
+    pub(crate) async fn component(
+        &self,
+        engine: &Engine,
+        module: &Path,
+        digest: &str,
+    ) -> Result<Component, Error> {
+        self.prepare()?;
+        let hex = digest.trim_start_matches("sha256:");
+        let artefact = self.dir.join(format!("{hex}-{COMPATIBILITY}.cwasm"));
+        if artefact.exists() {
+            check(&artefact, &read_metadata(&artefact)?, 0o600)?;
+            match load(engine, &artefact) {
+                Ok(component) => return Ok(component),
+                // Of another version of wasmtime, or of another processor.
+                Err(error) => tracing::info!(
+                    target: "cnidaria::policy",
+                    artefact = %artefact.display(),
+                    error = %format!("{error:#}"),
+                    "recompiling: the artefact does not fit this engine",
+                ),
+            }
+        }
+        self.compile(module, digest, &artefact).await?;
+        load(engine, &artefact).map_err(|source| Error::Load { source })
+    }
+
+    /// Makes the directory, or checks that it is this user's alone.
+    fn prepare(&self) -> Result<(), Error> {
+        let failed = |source| Error::Io {
+            path: self.dir.clone(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)
+            .map_err(failed)?;
+        check(&self.dir, &read_metadata(&self.dir)?, 0o700)
+    }
+
+    async fn compile(&self, module: &Path, digest: &str, artefact: &Path) -> Result<(), Error> {
+        // In the cache itself, so that the rename is atomic.
+        let unfinished = artefact.with_extension(format!("{}.tmp", std::process::id()));
+        let result = self.run(module, digest, &unfinished).await.and_then(|()| {
+            let failed = |source| Error::Io {
+                path: unfinished.clone(),
+                source,
+            };
+            let file = File::open(&unfinished).map_err(failed)?;
+            file.set_permissions(fs::Permissions::from_mode(0o600))
+                .map_err(failed)?;
+            // An artefact is machine code that is executed as it is on disk: no half of one may
+            // ever be there under its final name, not even after a power cut.
+            file.sync_all().map_err(failed)?;
+            fs::rename(&unfinished, artefact).map_err(failed)
+        });
+        if result.is_err() {
+            // Nothing is there when the compiler failed early.
+            let _ = fs::remove_file(&unfinished);
+        }
+        result
+    }
+
+    async fn run(&self, module: &Path, digest: &str, output: &Path) -> Result<(), Error> {
+        let spawn = |source| Error::Spawn {
+            compiler: self.compiler.clone(),
+            source,
+        };
+        let mut child = tokio::process::Command::new(&self.compiler)
+            .args(["policy", "compile"])
+            .arg(module)
+            .args(["--digest", digest, "--output"])
+            .arg(output)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(spawn)?;
+        let mut message = Vec::new();
+        let stderr = child.stderr.take();
+        let end = async {
+            if let Some(stderr) = stderr {
+                let _ = stderr.take(MAX_MESSAGE).read_to_end(&mut message).await;
+            }
+            child.wait().await
+        };
+        let status = match tokio::time::timeout(COMPILE_TIMEOUT, end).await {
+            Ok(status) => status.map_err(spawn)?,
+            Err(_) => {
+                let reason = format!(
+                    "the compiler did not end within {} s",
+                    COMPILE_TIMEOUT.as_secs()
+                );
+                return Err(Error::Compile { reason });
+            }
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let said = clean(&String::from_utf8_lossy(&message), 2048);
+        let reason = match status.code() {
+            Some(_) if !said.is_empty() => said,
+            _ => format!("the compiler ended with {status}: {said}"),
+        };
+        Err(Error::Compile { reason })
+    }
+}
+
+fn read_metadata(path: &Path) -> Result<Metadata, Error> {
+    fs::symlink_metadata(path).map_err(|source| Error::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Whether root or this user alone can write what would be executed.
+fn check(path: &Path, metadata: &Metadata, mode: u32) -> Result<(), Error> {
+    let refused = |reason| Error::Unsafe {
+        path: path.to_owned(),
+        reason,
+    };
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.file_type().is_symlink() {
+        return Err(refused("it is a symbolic link".to_owned()));
+    }
+    if metadata.uid() != 0 && metadata.uid() != user {
+        return Err(refused(format!(
+            "it belongs to user {}, not to root or {user}",
+            metadata.uid()
+        )));
+    }
+    let actual = metadata.permissions().mode() & 0o777;
+    if actual & !mode != 0 {
+        return Err(refused(format!(
+            "its mode is {actual:o}, at most {mode:o} is safe"
+        )));
+    }
+    Ok(())
+}
+
+#[expect(
+    unsafe_code,
+    reason = "maps machine code that was compiled from a module"
+)]
+fn load(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: wasmtime executes what the file has, so it must be what this engine's compiler
+    // wrote, and it must not change while it is mapped. The contract that makes it so:
+    // - `check` has found directory and file to be writable by root or this user alone, and the
+    //   directory to be searchable by nobody else;
+    // - nothing but `Cache::compile` writes in the directory: into another name, synced, and
+    //   renamed when the compiler succeeded; a file that has its final name is never written to;
+    // - wasmtime refuses files of another version, configuration or processor.
+    unsafe { Component::deserialize_file(engine, artefact) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(dir: &Path, compiler: &str) -> Cache {
+        Cache::new(dir.join("cache"), compiler.into())
+    }
+
+    async fn error(cache: &Cache) -> String {
+        let engine = crate::engine::engine().unwrap();
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let error = cache
+            .component(&engine, Path::new("/module.wasm"), &digest)
+            .await
+            .unwrap_err();
+        let source = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        format!("{error}: {source}")
+    }
+
+    #[tokio::test]
+    async fn a_compiler_that_crashes_is_an_error_message() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("compiler");
+        fs::write(&script, "#!/bin/sh\nkill -SEGV $$\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let message = error(&cache(dir.path(), script.to_str().unwrap())).await;
+        assert!(message.contains("signal: 11"), "{message}");
+        let left: Vec<_> = fs::read_dir(dir.path().join("cache")).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn what_the_compiler_says_is_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("compiler");
+        fs::write(
+            &script,
+            "#!/bin/sh\necho \"no component: $1 $2 $3\" >&2\nexit 1\n",
+        )
+        .unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let message = error(&cache(dir.path(), script.to_str().unwrap())).await;
+        assert!(
+            message.contains("does not compile: no component: policy compile /module.wasm"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_compiler_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let message = error(&cache(dir.path(), "/does/not/exist")).await;
+        assert!(
+            message.contains("cannot run the compiler /does/not/exist"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cache_that_others_can_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), "/bin/false");
+        fs::create_dir(&cache.dir).unwrap();
+        fs::set_permissions(&cache.dir, fs::Permissions::from_mode(0o777)).unwrap();
+        let message = error(&cache).await;
+        assert!(message.contains("its mode is 777"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn an_artefact_that_is_garbage_is_compiled_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), "/bin/false");
+        cache.prepare().unwrap();
+        let artefact = cache
+            .dir
+            .join(format!("{}-{COMPATIBILITY}.cwasm", "0".repeat(64)));
+        fs::write(&artefact, "garbage").unwrap();
+        fs::set_permissions(&artefact, fs::Permissions::from_mode(0o600)).unwrap();
+        let message = error(&cache).await;
+        assert!(
+            message.contains("the compiler ended with exit status: 1"),
+            "{message}"
+        );
+    }
+}

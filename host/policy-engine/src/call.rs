@@ -1,0 +1,280 @@
+//! One policy's instance in one request: fresh, limited in time and everything else, dropped after.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::Instance as WasmInstance;
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+
+use crate::bindings::cnidaria::policy::types::{Denial, Finding, ValidAttachment, Verdict};
+use crate::config::{Limits, Spec, count};
+use crate::engine::TICK;
+use crate::imports::handle::lent;
+use crate::module::Module;
+use crate::report::{Cause, Hook, clean};
+use crate::request::RequestFacts;
+use crate::store::{GuestState, LimitReached, Stage};
+
+/// Handles of resources that a guest may hold at a time.
+const MAX_HANDLES: usize = 1024;
+/// Bytes of the reason of a failure.
+const MAX_REASON: usize = 1024;
+
+/// A policy did not come to an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The class, by which the failure policy is chosen.
+    pub(crate) cause: Cause,
+    /// For people.
+    pub(crate) reason: String,
+}
+
+/// What a hook answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Go on.
+    Accept,
+    /// Refuse the request.
+    Deny(Denial),
+    /// Del and GC: only this.
+    Findings(Vec<Finding>),
+}
+
+/// One policy's instance in one request.
+pub(crate) struct Instance {
+    store: Store<GuestState>,
+    instance: WasmInstance,
+    module: Arc<Module>,
+    limits: Limits,
+}
+
+impl Instance {
+    /// Instantiates the policy. Its start functions run, under the deadline of one hook.
+    pub(crate) async fn new(
+        engine: &Engine,
+        module: Arc<Module>,
+        spec: Arc<Spec>,
+        facts: Arc<RequestFacts>,
+    ) -> Result<Self, Failure> {
+        let limits = spec.limits;
+        let mut store = Store::new(engine, GuestState::new(spec, facts));
+        store.limiter(|state| &mut state.usage);
+        store.set_hostcall_fuel(count(limits.host_call_bytes));
+        store.set_max_component_handles(MAX_HANDLES);
+        arm(&mut store, limits.timeout());
+        let made = within(limits.timeout(), module.pre.instantiate_async(&mut store)).await;
+        match made {
+            Ok(instance) => Ok(Self {
+                store,
+                instance,
+                module,
+                limits,
+            }),
+            Err(error) => Err(failure(&error, limits, None)),
+        }
+    }
+
+    /// Checks that every hook can be called. Called once, when the policy is loaded.
+    pub(crate) fn check_hooks(&mut self) -> Result<(), crate::hooks::Error> {
+        self.module.hooks.check(&mut self.store, &self.instance)
+    }
+
+    /// Offers the settings. Called once, when the policy is loaded.
+    ///
+    /// # Errors
+    /// What the policy says of them is the inner error.
+    pub(crate) async fn configure(
+        &mut self,
+        settings: &str,
+    ) -> Result<Result<(), String>, Failure> {
+        self.store.data_mut().enter(Hook::Configure, Stage::Idle);
+        arm(&mut self.store, self.limits.timeout());
+        let Some(hook) = &self.module.hooks.configure else {
+            return Ok(Ok(()));
+        };
+        let (store, instance) = (&mut self.store, &self.instance);
+        let call = async {
+            let guest = hook.load(&mut *store, instance)?;
+            guest.call_configure(&mut *store, settings).await
+        };
+        let answer = within(self.limits.timeout(), call).await;
+        match answer {
+            Ok(answer) => Ok(answer.map_err(|reason| clean(&reason, MAX_REASON))),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    /// Calls a hook that the module has and gives back what it worked on.
+    ///
+    /// After a failure the instance must not be used again.
+    pub(crate) async fn call(
+        &mut self,
+        hook: Hook,
+        stage: Stage,
+        valid: &[ValidAttachment],
+    ) -> Result<(Answer, Stage, Vec<crate::report::Finding>), Failure> {
+        self.store.data_mut().enter(hook, stage);
+        arm(&mut self.store, self.limits.timeout());
+        let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
+        let answer = within(
+            self.limits.timeout(),
+            dispatch(hook, hooks, store, instance, valid),
+        )
+        .await;
+        match answer {
+            Ok(answer) => {
+                let state = self.store.data_mut();
+                let answer = match answer {
+                    Answer::Findings(findings) => {
+                        for finding in findings {
+                            state.report(finding);
+                        }
+                        Answer::Accept
+                    }
+                    answer => answer,
+                };
+                let (stage, findings) = state.leave();
+                Ok((answer, stage, findings))
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    fn failed(&self, error: &wasmtime::Error) -> Failure {
+        failure(error, self.limits, self.store.data().last_words.as_deref())
+    }
+}
+
+async fn dispatch(
+    hook: Hook,
+    hooks: &crate::hooks::Hooks,
+    store: &mut Store<GuestState>,
+    instance: &WasmInstance,
+    valid: &[ValidAttachment],
+) -> wasmtime::Result<Answer> {
+    macro_rules! guest {
+        ($field:ident) => {
+            hooks
+                .$field
+                .as_ref()
+                .ok_or_else(|| wasmtime::Error::msg("the module lacks the hook"))?
+                .load(&mut *store, instance)?
+        };
+    }
+    let verdict = match hook {
+        Hook::Select => guest!(select).call_select(store, lent(), lent()).await?,
+        Hook::BeforeAdd => {
+            guest!(before_add)
+                .call_before_add(store, lent(), lent())
+                .await?
+        }
+        Hook::AfterAdd => {
+            guest!(after_add)
+                .call_after_add(store, lent(), lent(), lent())
+                .await?
+        }
+        Hook::Finalize => {
+            guest!(finalize)
+                .call_finalize(store, lent(), lent(), lent())
+                .await?
+        }
+        Hook::Check => match guest!(check)
+            .call_check(store, lent(), lent(), lent())
+            .await?
+        {
+            Ok(()) => Verdict::Accept,
+            Err(denial) => Verdict::Deny(denial),
+        },
+        Hook::Status => match guest!(status).call_status(store).await? {
+            Ok(()) => Verdict::Accept,
+            Err(message) => Verdict::Deny(Denial {
+                code: 0,
+                message,
+                details: None,
+            }),
+        },
+        Hook::Del => {
+            return Ok(Answer::Findings(
+                guest!(del).call_del(store, lent(), lent()).await?,
+            ));
+        }
+        Hook::Gc => return Ok(Answer::Findings(guest!(gc).call_gc(store, valid).await?)),
+        Hook::Configure => Verdict::Accept,
+    };
+    Ok(match verdict {
+        Verdict::Accept => Answer::Accept,
+        Verdict::Deny(denial) => Answer::Deny(denial),
+    })
+}
+
+/// The guest ran past its deadline.
+#[derive(Debug, thiserror::Error)]
+#[error("did not return within {} ms", timeout.as_millis())]
+struct DeadlinePassed {
+    timeout: Duration,
+}
+
+/// Lets the guest run until the deadline, giving way to other tasks at every tick.
+fn arm(store: &mut Store<GuestState>, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        if Instant::now() >= deadline {
+            return Err(DeadlinePassed { timeout }.into());
+        }
+        Ok(UpdateDeadline::Yield(1))
+    });
+}
+
+/// Ends a call that hangs in the host, where no epoch reaches it.
+async fn within<T>(
+    timeout: Duration,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> wasmtime::Result<T> {
+    // The epoch has a reason and comes first; the clock around it is for host functions.
+    match tokio::time::timeout(timeout + 4 * TICK, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(DeadlinePassed { timeout }.into()),
+    }
+}
+
+/// What an error of a call means for the operator.
+fn failure(error: &wasmtime::Error, limits: Limits, last_words: Option<&str>) -> Failure {
+    let (cause, reason) = if let Some(passed) = error.downcast_ref::<DeadlinePassed>() {
+        (Cause::Timeout, format!("{passed} (limits.timeoutMs)"))
+    } else if let Some(reached) = error.downcast_ref::<LimitReached>() {
+        (Cause::Limit, reached.to_string())
+    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+        match trap {
+            Trap::StackOverflow => (Cause::Limit, "used up its stack".to_owned()),
+            trap => (Cause::Trap, trap.to_string()),
+        }
+    } else {
+        let text = format!("{error:#}");
+        // wasmtime has no types for these two.
+        if text.contains("too much data is being copied") {
+            let limit = limits.host_call_bytes;
+            (
+                Cause::Limit,
+                format!(
+                    "handed more than {limit} bytes to the host in one call (limits.hostCallBytes)"
+                ),
+            )
+        } else if text.contains("resource limit exceeded") {
+            (
+                Cause::Limit,
+                format!("{text} (limits.instances, limits.tables or limits.memories)"),
+            )
+        } else {
+            (Cause::Trap, text)
+        }
+    };
+    let reason = match last_words {
+        Some(words) if cause == Cause::Trap => format!("{reason}: {words}"),
+        _ => reason,
+    };
+    Failure {
+        cause,
+        reason: clean(&reason, MAX_REASON),
+    }
+}

@@ -1,0 +1,139 @@
+//! What the command line does with modules: compile them, and say what is in them.
+//!
+//! Only here is Cranelift. A module is untrusted, so the process that compiles it gives up what it
+//! does not need first; see [`confine`].
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::report::Hook;
+use crate::{engine, hooks, load};
+
+/// What a compilation may use. The daemon's wall clock comes on top.
+const LIMITS: [(Resource, u64); 5] = [
+    (Resource::Cpu, 100),
+    (Resource::As, 4 << 30),
+    (Resource::Fsize, 512 << 20),
+    (Resource::Nofile, 64),
+    (Resource::Core, 0),
+];
+
+/// Why a module is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Not WebAssembly at all.
+    #[error("no WebAssembly: it begins with {start:02x?}, not with \"\\0asm\"")]
+    NotWasm {
+        /// The first bytes.
+        start: Vec<u8>,
+    },
+    /// A core module.
+    #[error(
+        "a core module, not a component: build it for wasm32-wasip2, or with wasm-component-ld as linker"
+    )]
+    CoreModule,
+    /// Another file than the one that was asked for.
+    #[error("digest: expected {expected}, found {actual}")]
+    Digest {
+        /// What was asked for.
+        expected: String,
+        /// What the file has.
+        actual: String,
+    },
+    /// The compiler refuses it.
+    #[error("{}", .0.to_string().replace('\n', " "))]
+    Compile(wasmtime::Error),
+    /// A limit of the process cannot be set.
+    #[error("cannot limit this process")]
+    Confine(#[source] rustix::io::Errno),
+}
+
+/// What is in a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// `sha256:…` of the file.
+    pub digest: String,
+    /// The hooks that it has.
+    pub hooks: Vec<Hook>,
+    /// Exports of the package that this host does not have.
+    pub unknown: Option<String>,
+    /// All imports, by interface.
+    pub imports: Vec<String>,
+}
+
+/// Limits processor time, memory and files of this process for good. Called before a module is read.
+///
+/// # Errors
+/// [`Error::Confine`].
+pub fn confine() -> Result<(), Error> {
+    for (resource, limit) in LIMITS {
+        let limit = Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        };
+        setrlimit(resource, limit).map_err(Error::Confine)?;
+    }
+    Ok(())
+}
+
+/// Compiles a module into an artefact for this version and this processor.
+///
+/// # Errors
+/// [`Error`]: it is no component, or the compiler refuses it. `digest`, where it is given, is
+/// checked first.
+pub fn compile(module: &[u8], digest: Option<&str>) -> Result<Vec<u8>, Error> {
+    if let Some(expected) = digest {
+        let actual = load::digest(module);
+        if actual != expected {
+            return Err(Error::Digest {
+                expected: expected.to_owned(),
+                actual,
+            });
+        }
+    }
+    check_kind(module)?;
+    engine()
+        .and_then(|engine| engine.precompile_component(module))
+        .map_err(Error::Compile)
+}
+
+/// Says what is in a module: its hooks and its imports. Compiles it for that.
+///
+/// # Errors
+/// As [`compile`].
+pub fn inspect(module: &[u8]) -> Result<Inspection, Error> {
+    check_kind(module)?;
+    let engine = engine().map_err(Error::Compile)?;
+    let component = Component::new(&engine, module).map_err(Error::Compile)?;
+    let (hooks, unknown) = match hooks::exported(&engine, &component) {
+        Ok(hooks) => (hooks, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    Ok(Inspection {
+        digest: load::digest(module),
+        hooks,
+        unknown,
+        imports: hooks::imported(&engine, &component),
+    })
+}
+
+fn engine() -> wasmtime::Result<Engine> {
+    engine::engine()
+}
+
+/// Tells core modules and other files from components before the compiler does, in better words.
+fn check_kind(module: &[u8]) -> Result<(), Error> {
+    let (magic, rest) = module.split_at_checked(4).unwrap_or((module, &[]));
+    if magic != b"\0asm" {
+        return Err(Error::NotWasm {
+            start: magic.to_vec(),
+        });
+    }
+    // Version 1 in layer 0 is a core module; components are layer 1.
+    if rest.starts_with(&[1, 0, 0, 0]) {
+        return Err(Error::CoreModule);
+    }
+    Ok(())
+}

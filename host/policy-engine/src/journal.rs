@@ -1,0 +1,91 @@
+//! What the log says of policies: each edit and each denial, with policy, digest, hook and pod.
+
+use tracing::field::display;
+
+use crate::call::Failure;
+use crate::generation::Mode;
+use crate::policy::Policy;
+use crate::report::{AppliedEdit, Denied, Finding, Hook, Severity};
+use crate::request::RequestFacts;
+
+/// An edit that stands, or in audit mode would stand.
+pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
+    let AppliedEdit {
+        policy,
+        digest,
+        hook,
+        patch,
+    } = edit;
+    let what = if mode == Mode::Audit {
+        "would have edited"
+    } else {
+        "edited"
+    };
+    tracing::info!(
+        target: "cnidaria::policy",
+        policy, digest, %hook, pod = facts.pod.as_ref().map(display),
+        container_id = facts.container_id, mode = mode.as_str(), patch, "{what}",
+    );
+}
+
+/// A denial that ends the request, or in audit mode would.
+pub(crate) fn denial(facts: &RequestFacts, digest: &str, denied: &Denied, mode: Mode) {
+    let Denied {
+        policy,
+        hook,
+        code,
+        message,
+        details,
+        cause,
+        ..
+    } = denied;
+    let what = if mode == Mode::Audit {
+        "would have denied"
+    } else {
+        "denied"
+    };
+    tracing::warn!(
+        target: "cnidaria::policy",
+        policy, digest, %hook, pod = facts.pod.as_ref().map(display),
+        container_id = facts.container_id, mode = mode.as_str(), code, %cause, message, details,
+        "{what}",
+    );
+}
+
+/// A failure of a policy.
+pub(crate) fn failure(
+    facts: &RequestFacts,
+    policy: &Policy,
+    hook: Hook,
+    failure: &Failure,
+    open: bool,
+) {
+    let Failure { cause, reason } = failure;
+    tracing::error!(
+        target: "cnidaria::policy",
+        policy = &*policy.name, digest = policy.digest(), %hook,
+        pod = facts.pod.as_ref().map(display), container_id = facts.container_id, %cause, reason,
+        failure_policy = if open { "open" } else { "closed" },
+        "failed",
+    );
+}
+
+/// What a policy reported.
+pub(crate) fn finding(facts: &RequestFacts, finding: &Finding) {
+    let Finding {
+        policy,
+        hook,
+        severity,
+        code,
+        message,
+    } = finding;
+    let pod = facts.pod.as_ref().map(display);
+    match severity {
+        Severity::Info => {
+            tracing::info!(target: "cnidaria::policy", policy, %hook, pod, code, message, "finding");
+        }
+        Severity::Warning => {
+            tracing::warn!(target: "cnidaria::policy", policy, %hook, pod, code, message, "finding");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A module that is linked for one policy: imports by its grants, hooks by its exports.
+
+use std::collections::BTreeSet;
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre, Linker};
+
+use crate::config::Grant;
+use crate::hooks::{self, Hooks, PACKAGE, VERSION};
+use crate::imports;
+use crate::store::GuestState;
+
+/// Interfaces that every policy has.
+const ALWAYS: [&str; 3] = ["types", "settings", "log"];
+
+/// A module that is ready to be instantiated for requests.
+#[derive(Clone)]
+pub(crate) struct Module {
+    pub(crate) pre: InstancePre<GuestState>,
+    pub(crate) hooks: Hooks,
+    /// Grants that the module's imports ask for.
+    pub(crate) asked: BTreeSet<Grant>,
+}
+
+/// Why a module cannot be linked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// An import that needs a grant.
+    #[error(
+        "imports {import}, which needs the grant {grant:?}: give it in `grants`, or take the import out of the module"
+    )]
+    NotGranted {
+        /// The interface.
+        import: String,
+        /// The grant.
+        grant: &'static str,
+    },
+    /// An import that this host does not have.
+    #[error("imports {import}, which this host does not have: it has {PACKAGE}*@{VERSION}")]
+    Unknown {
+        /// The interface.
+        import: String,
+    },
+    /// An import that has another type than the host's.
+    #[error("an import has another type than the host's")]
+    Link {
+        /// Which and how.
+        source: wasmtime::Error,
+    },
+    /// The exports are wrong.
+    #[error(transparent)]
+    Hooks(#[from] hooks::Error),
+}
+
+impl Module {
+    /// Links a component with what is granted.
+    pub(crate) fn link(
+        engine: &Engine,
+        component: &Component,
+        grants: &BTreeSet<Grant>,
+    ) -> Result<Self, Error> {
+        let mut asked = BTreeSet::new();
+        for import in hooks::imported(engine, component) {
+            match needs(&import)? {
+                Some(grant) if !grants.contains(&grant) => {
+                    return Err(Error::NotGranted {
+                        import,
+                        grant: grant.as_str(),
+                    });
+                }
+                Some(grant) => {
+                    asked.insert(grant);
+                }
+                None => {}
+            }
+        }
+        let failed = |source| Error::Link { source };
+        let mut linker = Linker::new(engine);
+        imports::link_always(&mut linker).map_err(failed)?;
+        let pre = linker.instantiate_pre(component).map_err(failed)?;
+        let hooks = Hooks::of(engine, &pre)?;
+        Ok(Self { pre, hooks, asked })
+    }
+}
+
+/// The grant that an import needs; `None` when everybody has it.
+fn needs(import: &str) -> Result<Option<Grant>, Error> {
+    let unknown = || Error::Unknown {
+        import: import.to_owned(),
+    };
+    let (interface, version) = import
+        .strip_prefix(PACKAGE)
+        .and_then(|rest| rest.split_once('@'))
+        .ok_or_else(unknown)?;
+    if version != VERSION {
+        return Err(unknown());
+    }
+    if ALWAYS.contains(&interface) {
+        return Ok(None);
+    }
+    let grant = Grant::IMPORTS
+        .into_iter()
+        .find(|grant| grant.as_str() == interface);
+    grant.map(Some).ok_or_else(unknown)
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module")
+            .field("hooks", &self.hooks)
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! One policy of a generation: loaded, or broken with a reason.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::call::Failure;
+use crate::config::{FailurePolicies, Match, Spec};
+use crate::generation::{Mode, PolicyInfo, State};
+use crate::module::Module;
+use crate::report::{Cause, Denied, Hook};
+use crate::request::RequestFacts;
+
+/// One policy of a generation.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    /// Name, which also gives the order.
+    pub(crate) name: Arc<str>,
+    file: PathBuf,
+    /// What the operator wants, where that can be read.
+    pub(crate) spec: Option<Arc<Spec>>,
+    /// Digest of the module, where it could be read.
+    digest: Option<Arc<str>>,
+    /// The module that runs; absent for broken policies and those that are off.
+    pub(crate) module: Option<Arc<Module>>,
+    /// Why it is not loaded, or not as the files are now.
+    trouble: Option<String>,
+    counts: Arc<Counts>,
+}
+
+/// What happened to a policy since it was first loaded; shared by its generations.
+#[derive(Debug, Default)]
+struct Counts {
+    evaluations: AtomicU64,
+    denials: AtomicU64,
+    failures: AtomicU64,
+    last_error: Mutex<Option<String>>,
+}
+
+impl Policy {
+    /// A policy that runs.
+    pub(crate) fn loaded(spec: Arc<Spec>, digest: Arc<str>, module: Arc<Module>) -> Self {
+        Self {
+            digest: Some(digest),
+            module: Some(module),
+            ..Self::off(spec)
+        }
+    }
+
+    /// A policy that is switched off.
+    pub(crate) fn off(spec: Arc<Spec>) -> Self {
+        Self {
+            name: Arc::clone(&spec.name),
+            file: spec.file.clone(),
+            spec: Some(spec),
+            digest: None,
+            module: None,
+            trouble: None,
+            counts: Arc::default(),
+        }
+    }
+
+    /// A policy that does not load.
+    pub(crate) fn broken(
+        name: &str,
+        file: &Path,
+        spec: Option<Arc<Spec>>,
+        digest: Option<Arc<str>>,
+        reason: String,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            file: file.to_owned(),
+            spec,
+            digest,
+            module: None,
+            trouble: Some(reason),
+            counts: Arc::default(),
+        }
+    }
+
+    /// This policy, still running although its files do not load any more.
+    pub(crate) fn stale(&self, reason: String) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            file: self.file.clone(),
+            spec: self.spec.clone(),
+            digest: self.digest.clone(),
+            module: self.module.clone(),
+            trouble: Some(reason),
+            counts: Arc::clone(&self.counts),
+        }
+    }
+
+    /// This policy with the counts of the generation before.
+    pub(crate) fn counting_on(mut self, before: &Self) -> Self {
+        self.counts = Arc::clone(&before.counts);
+        self
+    }
+
+    /// Why it is not loaded; `None` when it runs or is off.
+    pub(crate) fn broken_reason(&self) -> Option<&str> {
+        self.trouble.as_deref().filter(|_| self.module.is_none())
+    }
+
+    /// What it is at the moment.
+    pub(crate) fn state(&self) -> State {
+        match (&self.module, &self.trouble) {
+            (Some(_), None) => State::Loaded,
+            (Some(_), Some(_)) => State::Stale,
+            (None, Some(_)) => State::Broken,
+            (None, None) => State::Off,
+        }
+    }
+
+    /// Digest of its module, empty where it could not be read.
+    pub(crate) fn digest(&self) -> &str {
+        self.digest.as_deref().unwrap_or_default()
+    }
+
+    /// Whether STATUS fails without it.
+    pub(crate) fn required(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.required)
+    }
+
+    /// Whether it decides. What cannot be read is taken at its strictest.
+    pub(crate) fn mode(&self) -> Mode {
+        self.spec.as_ref().map_or(Mode::Enforce, |spec| spec.mode)
+    }
+
+    fn failure_policies(&self) -> FailurePolicies {
+        self.spec
+            .as_ref()
+            .map_or_else(FailurePolicies::default, |spec| spec.failure)
+    }
+
+    fn matching(&self) -> Option<&Match> {
+        self.spec.as_ref().map(|spec| &spec.matching)
+    }
+
+    /// Whether it sees the request, and the network where there is one. What cannot be read sees
+    /// everything.
+    pub(crate) fn sees(&self, facts: &RequestFacts, network: Option<&str>) -> bool {
+        self.matching().is_none_or(|matching| {
+            matching.request(facts) && network.is_none_or(|network| matching.network(network))
+        })
+    }
+
+    /// Whether it is about some networks only, so that it cannot be judged before they are known.
+    pub(crate) fn names_networks(&self) -> bool {
+        self.matching().is_some_and(Match::names_networks)
+    }
+
+    /// Whether the module has a hook.
+    pub(crate) fn has(&self, hook: Hook) -> bool {
+        self.module
+            .as_ref()
+            .is_some_and(|module| module.hooks.has(hook))
+    }
+
+    /// Whether a failure of this class denies the request.
+    pub(crate) fn is_closed(&self, cause: Cause) -> bool {
+        self.failure_policies().closed(cause)
+    }
+
+    /// Counts one call.
+    pub(crate) fn evaluated(&self) {
+        self.counts.evaluations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one denial.
+    pub(crate) fn denied(&self) {
+        self.counts.denials.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one failure.
+    pub(crate) fn failed(&self, hook: Hook, failure: &Failure) {
+        self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        let error = format!("{} in hook {hook}: {}", failure.cause, failure.reason);
+        *self
+            .counts
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// A denial of this policy.
+    pub(crate) fn deny(&self, hook: Hook, cause: Cause, message: String) -> Denied {
+        Denied {
+            policy: self.name.to_string(),
+            hook,
+            code: Denied::FIRST_CODE,
+            message,
+            details: None,
+            cause,
+            findings: Vec::new(),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn info(&self) -> PolicyInfo {
+        let spec = self.spec.as_deref();
+        let module = self.module.as_deref();
+        let last_error = self
+            .counts
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        PolicyInfo {
+            name: self.name.to_string(),
+            file: self.file.clone(),
+            state: self.state(),
+            digest: self.digest.as_deref().map(str::to_owned),
+            hooks: module.map(|module| module.hooks.list()).unwrap_or_default(),
+            mode: self.mode(),
+            required: self.required(),
+            asked: module
+                .map(|module| names(&module.asked))
+                .unwrap_or_default(),
+            granted: spec.map(|spec| names(&spec.grants)).unwrap_or_default(),
+            last_error: self.trouble.clone().or(last_error),
+            evaluations: self.counts.evaluations.load(Ordering::Relaxed),
+            denials: self.counts.denials.load(Ordering::Relaxed),
+            failures: self.counts.failures.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn names(grants: &std::collections::BTreeSet<crate::config::Grant>) -> Vec<String> {
+    grants.iter().map(ToString::to_string).collect()
+}

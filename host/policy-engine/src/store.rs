@@ -1,0 +1,290 @@
+//! What one policy has in one request: the data of its store, and the limits on it.
+
+use std::sync::Arc;
+
+use wasmtime::ResourceLimiter;
+
+use crate::bindings::cnidaria::policy::types as wit;
+use crate::config::{Limits, Spec, count};
+use crate::report::{Finding, Hook, Severity, clean};
+use crate::request::{Attachment, RequestFacts};
+use crate::transaction::{
+    AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft, Transaction,
+};
+
+/// Bytes of the texts of a finding.
+const MAX_FINDING: usize = 1024;
+
+/// What the hook that is running works on. Handles of the guest point into it.
+#[derive(Debug, Default)]
+pub(crate) enum Stage {
+    /// No hook with resources is running.
+    #[default]
+    Idle,
+    /// The select hook.
+    Select(Transaction<SelectionsDraft>),
+    /// The before-add hook.
+    BeforeAdd(Transaction<AttachmentDraft>),
+    /// The after-add hook.
+    AfterAdd {
+        /// The attachment that stands.
+        attachment: Arc<Attachment>,
+        /// What its delegate answered.
+        outcome: Transaction<OutcomeDraft>,
+    },
+    /// The finalize hook.
+    Finalize {
+        /// The attachments that stand.
+        plan: Arc<[Attachment]>,
+        /// Result and network-status.
+        finale: Transaction<FinaleDraft>,
+    },
+    /// The check hook.
+    Check {
+        /// The stored attachment.
+        attachment: Arc<Attachment>,
+        /// The stored result.
+        stored: OutcomeDraft,
+    },
+    /// The del hook.
+    Del {
+        /// The stored attachment.
+        attachment: Arc<Attachment>,
+    },
+}
+
+/// The data of one store: one policy in one request.
+#[derive(Debug)]
+pub(crate) struct GuestState {
+    spec: Arc<Spec>,
+    facts: Arc<RequestFacts>,
+    hook: Hook,
+    findings: Vec<Finding>,
+    /// What the hook that is running works on.
+    pub(crate) stage: Stage,
+    /// What memories, tables and instances count against.
+    pub(crate) usage: Usage,
+    /// What lines of log count against.
+    pub(crate) log_budget: LogBudget,
+    /// The last line that was logged as an error: what a panic says.
+    pub(crate) last_words: Option<String>,
+}
+
+impl GuestState {
+    /// The data of a fresh store.
+    pub(crate) fn new(spec: Arc<Spec>, facts: Arc<RequestFacts>) -> Self {
+        let limits = spec.limits;
+        Self {
+            spec,
+            facts,
+            hook: Hook::Configure,
+            findings: Vec::new(),
+            stage: Stage::Idle,
+            usage: Usage {
+                limits,
+                memory: 0,
+                table_elements: 0,
+            },
+            log_budget: LogBudget {
+                lines: limits.log_lines,
+                bytes: limits.log_bytes,
+                spent: false,
+            },
+            last_words: None,
+        }
+    }
+
+    /// The policy.
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The policy, to keep beside a borrow of the stage.
+    pub(crate) fn shared_spec(&self) -> Arc<Spec> {
+        Arc::clone(&self.spec)
+    }
+
+    /// The request.
+    pub(crate) fn facts(&self) -> &RequestFacts {
+        &self.facts
+    }
+
+    /// The hook that is running.
+    pub(crate) fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    /// Begins a hook.
+    pub(crate) fn enter(&mut self, hook: Hook, stage: Stage) {
+        self.hook = hook;
+        self.stage = stage;
+        self.last_words = None;
+    }
+
+    /// Ends a hook: what it worked on, and what was reported.
+    pub(crate) fn leave(&mut self) -> (Stage, Vec<Finding>) {
+        (
+            std::mem::take(&mut self.stage),
+            std::mem::take(&mut self.findings),
+        )
+    }
+
+    /// Takes a finding of the guest, if there is room.
+    pub(crate) fn report(&mut self, finding: wit::Finding) {
+        if self.findings.len() >= count(self.spec.limits.findings) {
+            return;
+        }
+        self.findings.push(Finding {
+            policy: self.spec.name.to_string(),
+            hook: self.hook,
+            severity: match finding.severity {
+                wit::Severity::Info => Severity::Info,
+                wit::Severity::Warning => Severity::Warning,
+            },
+            code: clean(&finding.code, 64),
+            message: clean(&finding.message, MAX_FINDING),
+        });
+    }
+
+    /// The trap of a handle that points to what is not there in this hook.
+    pub(crate) fn stale(&self, resource: &'static str) -> impl Fn() -> wasmtime::Error + use<> {
+        let hook = self.hook;
+        move || Stale { resource, hook }.into()
+    }
+}
+
+/// A guest used a handle that it kept from another hook.
+#[derive(Debug, thiserror::Error)]
+#[error("a handle of {resource} was used in hook {hook}, where there is none")]
+struct Stale {
+    resource: &'static str,
+    hook: Hook,
+}
+
+/// A guest's index as the host's.
+pub(crate) fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// A limit on what the guest allocates was reached.
+#[derive(Debug, thiserror::Error)]
+#[error("{asked} {what} were asked for, limits.{key} allows {limit}")]
+pub(crate) struct LimitReached {
+    what: &'static str,
+    key: &'static str,
+    asked: usize,
+    limit: usize,
+}
+
+/// What one store has allocated.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    limits: Limits,
+    memory: usize,
+    table_elements: usize,
+}
+
+impl Usage {
+    fn grow(
+        total: &mut usize,
+        by: usize,
+        (what, key, limit): (&'static str, &'static str, u64),
+    ) -> wasmtime::Result<bool> {
+        let limit = count(limit);
+        let asked = total.saturating_add(by);
+        if asked > limit {
+            // A trap with a reason; by the specification the guest would get -1 and most guests
+            // would abort without one.
+            return Err(LimitReached {
+                what,
+                key,
+                asked,
+                limit,
+            }
+            .into());
+        }
+        *total = asked;
+        Ok(true)
+    }
+}
+
+impl ResourceLimiter for Usage {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let limit = ("bytes of memory", "memoryBytes", self.limits.memory_bytes);
+        Self::grow(&mut self.memory, desired.saturating_sub(current), limit)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let limit = (
+            "elements of tables",
+            "tableElements",
+            self.limits.table_elements,
+        );
+        Self::grow(
+            &mut self.table_elements,
+            desired.saturating_sub(current),
+            limit,
+        )
+    }
+
+    fn instances(&self) -> usize {
+        count(self.limits.instances)
+    }
+
+    fn tables(&self) -> usize {
+        count(self.limits.tables)
+    }
+
+    fn memories(&self) -> usize {
+        count(self.limits.memories)
+    }
+}
+
+/// What a policy may still log in this request.
+#[derive(Debug)]
+pub(crate) struct LogBudget {
+    lines: u64,
+    bytes: u64,
+    spent: bool,
+}
+
+impl LogBudget {
+    /// Whether there is room for one more line of `bytes`.
+    pub(crate) fn take(&mut self, bytes: usize) -> Room {
+        if self.spent {
+            return Room::None;
+        }
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        match (self.lines.checked_sub(1), self.bytes.checked_sub(bytes)) {
+            (Some(lines), Some(bytes)) => {
+                (self.lines, self.bytes) = (lines, bytes);
+                Room::Left
+            }
+            _ => {
+                self.spent = true;
+                Room::JustEnded
+            }
+        }
+    }
+}
+
+/// Whether a line goes into the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It does.
+    Left,
+    /// It is the first one that does not.
+    JustEnded,
+    /// It does not, and neither did the one before.
+    None,
+}
