@@ -210,6 +210,24 @@ pub trait Policies: Send + Sync {
     async fn gc(&self, valid: &[Attached]);
 }
 
+/// What policies leave of a result.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The result, rewritten or not.
+    pub result: CniResult,
+    /// For network-status.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What the finalize hook leaves.
+#[derive(Debug, Clone)]
+pub struct Finale {
+    /// For the runtime. Its tags belong to the default network.
+    pub outcome: Outcome,
+    /// What network-status says of each attachment, in the order of the plan.
+    pub shown: Vec<Outcome>,
+}
+
 /// One request's way through the policies. Hooks are called in the order of the methods.
 #[async_trait]
 pub trait PolicySession: Send {
@@ -225,7 +243,7 @@ pub trait PolicySession: Send {
     /// [`Denial`]; nothing was changed.
     async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial>;
 
-    /// Offers what a delegate answered. Gives the result and tags for network-status.
+    /// Offers what a delegate answered.
     ///
     /// # Errors
     /// [`Denial`]; the ADD is rolled back.
@@ -233,10 +251,10 @@ pub trait PolicySession: Send {
         &mut self,
         attachment: &Attachment,
         result: CniResult,
-    ) -> Result<(CniResult, BTreeMap<String, String>), Denial>;
+    ) -> Result<Outcome, Denial>;
 
-    /// Offers the whole plan and the result that the runtime is going to get. Gives the result and
-    /// tags for network-status of the default network.
+    /// Offers the whole plan, the result that the runtime is going to get, and for each attachment
+    /// the result that network-status is made from.
     ///
     /// # Errors
     /// [`Denial`]; the ADD is rolled back.
@@ -244,7 +262,8 @@ pub trait PolicySession: Send {
         &mut self,
         plan: &[Attachment],
         result: CniResult,
-    ) -> Result<(CniResult, BTreeMap<String, String>), Denial>;
+        shown: Vec<CniResult>,
+    ) -> Result<Finale, Denial>;
 
     /// Shows a recorded attachment on CHECK.
     ///

@@ -82,7 +82,7 @@ pub fn cni_error(error: &Error) -> CniError {
 
 fn error_code(error: &Error) -> u32 {
     match error {
-        Error::Draining | Error::Deadline(_) => code::TRY_AGAIN_LATER,
+        Error::Draining | Error::Superseded | Error::Deadline(_) => code::TRY_AGAIN_LATER,
         Error::Request(error) => request_code(error),
         Error::Cluster(error) => cluster_code(error),
         Error::Resolve(

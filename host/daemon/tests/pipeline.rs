@@ -442,6 +442,41 @@ async fn gc_goes_on_past_errors_and_returns_all() {
 }
 
 #[tokio::test]
+async fn del_cancels_a_running_add_which_is_undone() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("hang one");
+    let pipeline = world.pipeline();
+    let (add, del) = (body("ADD", "a"), body("DEL", "a"));
+    let (added, deleted) = tokio::join!(pipeline.handle(&add), async {
+        while !world.log.lock().unwrap().contains(&"add one".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        pipeline.handle(&del).await
+    });
+    assert!(matches!(added, Err(Error::Superseded)));
+    deleted.unwrap();
+    let log = world.log();
+    assert_eq!(log[log.len() - 3..], ["del one", "del default", "forget"]);
+    assert!(world.recorded.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_that_takes_too_long_is_undone() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("hang one");
+    let error = world
+        .pipeline()
+        .handle(&body("ADD", "a"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Deadline(_)));
+    assert_eq!(told(&error).0, 11);
+    assert_eq!(world.log().last().unwrap(), "forget");
+}
+
+#[tokio::test]
 async fn a_daemon_that_is_about_to_end_says_try_again_later() {
     let world = World::new();
     let pipeline = world.pipeline();

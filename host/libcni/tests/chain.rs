@@ -124,7 +124,7 @@ async fn add_stops_at_the_first_failure_and_keeps_its_code() {
 }
 
 #[tokio::test]
-async fn a_missing_binary_is_named_and_says_whether_others_ran() {
+async fn when_a_binary_is_missing_it_is_named_and_nothing_is_executed() {
     let plugins = Plugins::recording(&["two"]);
     plugins.answer("two", "ADD", RESULT);
     let error = plugins
@@ -143,7 +143,8 @@ async fn a_missing_binary_is_named_and_says_whether_others_ran() {
         .add(&list(swapped), &runtime("{}"))
         .await
         .unwrap_err();
-    assert!(error.executed);
+    assert!(!error.executed);
+    assert_eq!(plugins.calls().len(), 0);
     assert_eq!(error.plugin, Some(PluginType::new("one").unwrap()));
     assert!(matches!(*error.source, Cause::NotFound(_)));
 }

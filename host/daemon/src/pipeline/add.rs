@@ -1,50 +1,85 @@
 //! ADD: a pod gets its networks, all of them or none.
 
-use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 
 use cni_types::args::{Command, IfName};
 use cni_types::result::CniResult;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::turns::{Superseded, Ticket};
 use super::{Error, Pipeline};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::default_route::{self, Claims};
 use crate::domain::entry::Entry;
 use crate::domain::network_status::{self, NetworkStatus};
 use crate::domain::pod::PodRef;
-use crate::ports::{Event, EventKind, PolicySession};
+use crate::ports::{Event, EventKind, Outcome, PolicySession};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, resolve};
 
 /// Gives the result of the default network.
 pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniResult, Error> {
-    let started = tokio::time::Instant::now();
-    let _turn = pipeline.turns.take(&request.container_id).await;
-    refuse_if_attached(pipeline, &request).await?;
+    let patience = pipeline.timeouts.request();
+    let deadline = Instant::now() + patience;
+    let ticket = pipeline.turns.ticket(&request.container_id);
+    let mut limits = Limits {
+        deletions: ticket.deletions(),
+        deadline,
+        patience,
+    };
+    let _turn = limits
+        .apply(async { Ok(ticket.wait().await) })
+        .await?
+        .map_err(|_| Error::Superseded)?;
+    let (plan, mut policies) = limits.apply(prepare(pipeline, &request)).await?;
+    let mut addition = Addition::new(pipeline, &request, &plan)?;
+    pipeline
+        .ledger
+        .record(&request.conf.cni_dir, &addition.entries)
+        .await?;
+    match limits.apply(addition.run(&plan, &mut *policies)).await {
+        Ok(result) => Ok(result),
+        Err(cause) => Err(addition.undo(cause).await),
+    }
+}
+
+/// What ends an ADD early.
+struct Limits {
+    deletions: watch::Receiver<u64>,
+    deadline: Instant,
+    patience: Duration,
+}
+
+impl Limits {
+    async fn apply<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let work = tokio::time::timeout_at(self.deadline, work);
+        match Ticket::unless_superseded(&mut self.deletions, work).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(Error::Deadline(self.patience)),
+            Err(Superseded) => Err(Error::Superseded),
+        }
+    }
+}
+
+/// Everything before the first trace: the plan, as the policies leave it.
+async fn prepare(
+    pipeline: &Pipeline,
+    request: &PodRequest,
+) -> Result<(Plan, Box<dyn PolicySession>), Error> {
+    refuse_if_attached(pipeline, request).await?;
     let (sandbox, pod) =
-        identity::identify(&request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
+        identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let selections = policies.select(resolve::selections(&pod)?).await?;
     resolve::check_isolation(&pod, &selections, &request.conf)?;
     let plan =
         resolve::resolve(&request.conf, sandbox, &pod, selections, &*pipeline.cluster).await?;
     let plan = before_add(plan, &mut *policies).await?;
-    let mut addition = Addition::new(pipeline, &request, &plan)?;
-    refuse_if_taken(pipeline, &request, &plan).await?;
-    pipeline
-        .ledger
-        .record(&request.conf.cni_dir, &addition.entries)
-        .await?;
-    let deadline = started + pipeline.timeouts.request();
-    let outcome = match tokio::time::timeout_at(deadline, addition.run(&plan, &mut *policies)).await
-    {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Error::Deadline(pipeline.timeouts.request())),
-    };
-    match outcome {
-        Ok(result) => Ok(result),
-        Err(cause) => Err(addition.undo(cause).await),
-    }
+    refuse_if_taken(pipeline, request, &plan).await?;
+    Ok((plan, policies))
 }
 
 /// A second ADD must fail and harm nothing: what the first one made is in use.
@@ -113,15 +148,9 @@ struct Addition<'a> {
     /// What is recorded, with the results of the delegates.
     entries: Vec<Entry>,
     /// What is answered and shown: the results after the policies.
-    answers: Vec<Answer>,
+    answers: Vec<Outcome>,
     /// How many attachments, from the first one, may have left something.
     begun: usize,
-}
-
-/// The result of one attachment as the runtime and network-status get it.
-struct Answer {
-    result: CniResult,
-    tags: BTreeMap<String, String>,
 }
 
 impl<'a> Addition<'a> {
@@ -154,13 +183,10 @@ impl<'a> Addition<'a> {
             self.attach(position, attachment, policies).await?;
             self.set_default_routes(position).await?;
         }
-        self.finalize(plan, policies).await?;
+        let result = self.finalize(plan, policies).await?;
         self.record_results().await?;
         self.publish(&plan.sandbox.pod).await?;
-        let first = self.answers.drain(..).next();
-        first
-            .map(|answer| answer.result)
-            .ok_or_else(|| Error::NotAttached(self.request.container_id.clone()))
+        Ok(result)
     }
 
     async fn attach(
@@ -187,8 +213,8 @@ impl<'a> Addition<'a> {
             .record_result(&conf.cni_dir, entry)
             .await?;
         announce(self.pipeline, entry);
-        let (result, tags) = policies.after_add(attachment, result).await?;
-        self.answers.push(Answer { result, tags });
+        self.answers
+            .push(policies.after_add(attachment, result).await?);
         Ok(())
     }
 
@@ -226,16 +252,25 @@ impl<'a> Addition<'a> {
         &mut self,
         plan: &Plan,
         policies: &mut dyn PolicySession,
-    ) -> Result<(), Error> {
-        let Some(first) = self.answers.first_mut() else {
-            return Ok(());
+    ) -> Result<CniResult, Error> {
+        let Some(first) = self.answers.first() else {
+            return Err(Error::NotAttached(self.request.container_id.clone()));
         };
-        let (result, tags) = policies
-            .finalize(&plan.attachments, first.result.clone())
-            .await?;
-        first.result = result;
-        first.tags.extend(tags);
-        Ok(())
+        let result = first.result.clone();
+        let shown = self
+            .answers
+            .iter()
+            .map(|answer| answer.result.clone())
+            .collect();
+        let finale = policies.finalize(&plan.attachments, result, shown).await?;
+        for (answer, shown) in self.answers.iter_mut().zip(finale.shown) {
+            answer.result = shown.result;
+            answer.tags.extend(shown.tags);
+        }
+        if let Some(first) = self.answers.first_mut() {
+            first.tags.extend(finale.outcome.tags);
+        }
+        Ok(finale.outcome.result)
     }
 
     /// Once more where default routes were moved after a result was written.

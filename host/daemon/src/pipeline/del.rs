@@ -11,7 +11,7 @@ use crate::stages::request::PodRequest;
 /// Detaches everything that is recorded for the container. Of a container that is not known there
 /// is nothing to do.
 pub(super) async fn del(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
-    let _turn = pipeline.turns.take(&request.container_id).await;
+    let _turn = pipeline.turns.take_over(&request.container_id).await;
     let conf = &request.conf;
     let sandbox = request.sandbox();
     let Some(entries) = pipeline.ledger.load(&conf.cni_dir, &sandbox).await? else {

@@ -73,6 +73,9 @@ pub enum Error {
     /// Nothing is known of the sandbox.
     #[error("container {0} is not attached")]
     NotAttached(ContainerId),
+    /// A DEL came for the container.
+    #[error("given up: the container is being deleted")]
+    Superseded,
     /// The request took too long.
     #[error("not finished within {0:?}")]
     Deadline(Duration),

@@ -1,61 +1,130 @@
-//! One sandbox, one writer: requests for a container take turns.
+//! One sandbox, one writer: requests for a container take turns. A DEL does not wait for an ADD: it
+//! makes those that run or wait give up.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cni_types::args::ContainerId;
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, watch};
 
-type Turn = Arc<tokio::sync::Mutex<()>>;
+type Containers = Arc<Mutex<HashMap<ContainerId, Container>>>;
+
+/// A container that has requests at the moment.
+#[derive(Debug, Clone)]
+struct Container {
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Counts the DELs; an ADD gives up when it changes.
+    deletions: watch::Sender<u64>,
+}
 
 /// The containers that have requests at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    containers: Arc<Mutex<HashMap<ContainerId, Turn>>>,
+    containers: Containers,
+}
+
+/// A DEL came while an ADD was waiting or running.
+#[derive(Debug)]
+pub(super) struct Superseded;
+
+/// A place in the queue of one container.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    containers: Containers,
+    id: ContainerId,
+    container: Container,
+    deletions: watch::Receiver<u64>,
 }
 
 /// The right to change one container. Ends with its scope.
 #[derive(Debug)]
-pub(super) struct Guard {
-    containers: Arc<Mutex<HashMap<ContainerId, Turn>>>,
-    container: ContainerId,
+pub(super) struct Turn {
+    ticket: Option<Ticket>,
     held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Turns {
-    /// Waits until nobody else has this container.
-    pub(super) async fn take(&self, container: &ContainerId) -> Guard {
-        let turn = {
-            let mut containers = self
-                .containers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(containers.entry(container.clone()).or_default())
-        };
-        // Made before waiting, so that one who gives up waiting leaves no entry behind.
-        let mut guard = Guard {
-            containers: Arc::clone(&self.containers),
-            container: container.clone(),
-            held: None,
-        };
-        guard.held = Some(turn.lock_owned().await);
-        guard
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
+    /// Draws a ticket; DELs from now on are noticed by it.
+    pub(super) fn ticket(&self, id: &ContainerId) -> Ticket {
         let mut containers = self
             .containers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let container = containers.entry(id.clone()).or_insert_with(|| Container {
+            turn: Arc::default(),
+            deletions: watch::Sender::new(0),
+        });
+        Ticket {
+            containers: Arc::clone(&self.containers),
+            id: id.clone(),
+            deletions: container.deletions.subscribe(),
+            container: container.clone(),
+        }
+    }
+
+    /// Waits until nobody else has this container.
+    pub(super) async fn take(&self, id: &ContainerId) -> Turn {
+        self.ticket(id).turn().await
+    }
+
+    /// The same for a DEL: ADDs of the container give up.
+    pub(super) async fn take_over(&self, id: &ContainerId) -> Turn {
+        let ticket = self.ticket(id);
+        ticket.container.deletions.send_modify(|count| *count += 1);
+        ticket.turn().await
+    }
+}
+
+impl Ticket {
+    async fn turn(self) -> Turn {
+        let turn = Arc::clone(&self.container.turn);
+        // Made before waiting, so that one who gives up waiting leaves nothing behind.
+        let mut waiting = Turn {
+            ticket: Some(self),
+            held: None,
+        };
+        waiting.held = Some(turn.lock_owned().await);
+        waiting
+    }
+
+    /// Does `work` unless a DEL comes.
+    pub(super) async fn unless_superseded<T>(
+        deletions: &mut watch::Receiver<u64>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Superseded> {
+        tokio::select! {
+            biased;
+            _ = deletions.changed() => Err(Superseded),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Tells of DELs that came since the ticket was drawn.
+    pub(super) fn deletions(&self) -> watch::Receiver<u64> {
+        self.deletions.clone()
+    }
+
+    /// Waits until nobody else has the container.
+    pub(super) async fn wait(self) -> Result<Turn, Superseded> {
+        let mut deletions = self.deletions();
+        Self::unless_superseded(&mut deletions, self.turn()).await
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
         self.held = None;
-        // Others that wait hold a clone; the last one takes the entry away.
-        if containers
-            .get(&self.container)
-            .is_some_and(|turn| Arc::strong_count(turn) == 1)
-        {
-            containers.remove(&self.container);
+        let Some(ticket) = self.ticket.take() else {
+            return;
+        };
+        let mut containers = ticket
+            .containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The map has one, this ticket the other: nobody else waits.
+        if Arc::strong_count(&ticket.container.turn) == 2 {
+            containers.remove(&ticket.id);
         }
     }
 }
@@ -64,15 +133,16 @@ impl Drop for Guard {
 mod tests {
     use super::*;
 
+    fn id(name: &str) -> ContainerId {
+        ContainerId::new(name).unwrap()
+    }
+
     #[tokio::test]
     async fn a_container_is_one_writers_at_a_time() {
         let turns = Turns::default();
-        let (a, b) = (
-            ContainerId::new("a").unwrap(),
-            ContainerId::new("b").unwrap(),
-        );
-        let first = turns.take(&a).await;
-        let _other = turns.take(&b).await;
+        let first = turns.take(&id("a")).await;
+        let _other = turns.take(&id("b")).await;
+        let a = id("a");
         let mut second = Box::pin(turns.take(&a));
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(first);
@@ -82,12 +152,44 @@ mod tests {
     #[tokio::test]
     async fn nothing_stays_behind_when_nobody_waits() {
         let turns = Turns::default();
-        let a = ContainerId::new("a").unwrap();
+        let a = id("a");
         let first = turns.take(&a).await;
         let mut gave_up = Box::pin(turns.take(&a));
         assert!(futures_util::poll!(&mut gave_up).is_pending());
         drop(gave_up);
         drop(first);
         assert!(turns.containers.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_add_that_waits_or_runs_gives_up_when_a_del_comes() {
+        let turns = Turns::default();
+        let a = id("a");
+        let running = turns.ticket(&a);
+        let mut deletions = running.deletions();
+        let turn = running.wait().await.unwrap();
+        let mut waiting = Box::pin(turns.ticket(&a).wait());
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let mut del = Box::pin(turns.take_over(&a));
+        assert!(futures_util::poll!(&mut del).is_pending());
+        assert!(waiting.await.is_err());
+        let work = std::future::pending::<()>();
+        assert!(
+            Ticket::unless_superseded(&mut deletions, work)
+                .await
+                .is_err()
+        );
+        drop(turn);
+        drop(del.await);
+    }
+
+    #[tokio::test]
+    async fn an_add_that_comes_after_a_del_is_not_its_concern() {
+        let turns = Turns::default();
+        let a = id("a");
+        let del = turns.take_over(&a).await;
+        let later = turns.ticket(&a);
+        drop(del);
+        assert!(later.wait().await.is_ok());
     }
 }

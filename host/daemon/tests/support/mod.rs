@@ -31,8 +31,8 @@ use daemon::domain::sandbox::Sandbox;
 use daemon::domain::selection::Selection;
 use daemon::pipeline::{Pipeline, Ports};
 use daemon::ports::{
-    Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, Event, Ledger, LedgerError,
-    PodNetwork, PodNetworkError, Policies, PolicySession,
+    Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, Event, Finale, Ledger,
+    LedgerError, Outcome, PodNetwork, PodNetworkError, Policies, PolicySession,
 };
 
 /// A node of fakes. What is in the sets fails or is denied.
@@ -198,6 +198,14 @@ impl Cluster for World {
 impl Delegates for World {
     async fn add(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
         self.delegate("add", entry)?;
+        if self
+            .fail
+            .lock()
+            .unwrap()
+            .contains(&format!("hang {}", entry.conf.name()))
+        {
+            std::future::pending::<()>().await;
+        }
         let text = format!(
             r#"{{"cniVersion":"1.0.0","interfaces":[{{"name":"{0}","sandbox":"s"}}],"ips":[{{"address":"10.0.0.1/24","interface":0}}]}}"#,
             entry.if_name
@@ -394,18 +402,29 @@ impl PolicySession for FakeSession {
         &mut self,
         attachment: &Attachment,
         result: CniResult,
-    ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
+    ) -> Result<Outcome, Denial> {
         self.ask("after-add", attachment.conf.name().as_str())?;
-        Ok((result, BTreeMap::new()))
+        Ok(Outcome {
+            result,
+            tags: BTreeMap::new(),
+        })
     }
 
     async fn finalize(
         &mut self,
         _: &[Attachment],
         result: CniResult,
-    ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
+        shown: Vec<CniResult>,
+    ) -> Result<Finale, Denial> {
         self.ask("finalize", "")?;
-        Ok((result, BTreeMap::new()))
+        let outcome = |result| Outcome {
+            result,
+            tags: BTreeMap::new(),
+        };
+        Ok(Finale {
+            outcome: outcome(result),
+            shown: shown.into_iter().map(outcome).collect(),
+        })
     }
 
     async fn check(&mut self, entry: &Entry) -> Result<(), Denial> {

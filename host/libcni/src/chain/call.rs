@@ -1,6 +1,7 @@
 //! One call on one network while it runs: which plugin it is at, and whether any has run.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use cni_types::args::{Command, PluginType};
 use cni_types::conf::{NetworkConfList, PluginConf};
@@ -99,6 +100,11 @@ impl<'a> Call<'a> {
         .map(drop)
     }
 
+    /// The binary of a plugin.
+    pub(super) fn find(&self, plugin: &PluginType) -> Result<PathBuf, Error> {
+        find::find(plugin, &self.cni.path).map_err(|error| self.error(Some(plugin), error.into()))
+    }
+
     /// Finds and executes one plugin, and returns its standard output.
     pub(super) async fn execute(
         &mut self,
@@ -106,8 +112,7 @@ impl<'a> Call<'a> {
         variables: Variables<'_>,
         stdin: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        let path = find::find(plugin, &self.cni.path)
-            .map_err(|error| self.error(Some(plugin), error.into()))?;
+        let path = self.find(plugin)?;
         let env = self.environment(variables);
         let invocation = Invocation {
             path: &path,

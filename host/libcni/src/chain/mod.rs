@@ -124,6 +124,7 @@ impl Cni {
     }
 
     /// Attaches a container: executes every plugin in order, each with the result of the one before.
+    /// When a binary is missing none is executed: an undo, which needs that binary, would fail too.
     ///
     /// # Errors
     /// The first failure; later plugins are not executed, and nothing is undone. To undo, call
@@ -134,6 +135,9 @@ impl Cni {
         runtime: &RuntimeConf,
     ) -> Result<CniResult, Error> {
         let mut call = Call::new(self, Command::Add, list.name().as_str());
+        for plugin in list.plugins().iter().skip(1) {
+            call.find(plugin.plugin_type())?;
+        }
         let mut result: Option<CniResult> = None;
         for plugin in list.plugins() {
             let prev = result.as_ref();

@@ -2,7 +2,6 @@
 
 mod convert;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,7 +14,7 @@ use crate::domain::entry::Entry;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
-use crate::ports::{Attached, Denial, Policies, PolicySession};
+use crate::ports::{Attached, Denial, Finale, Outcome, Policies, PolicySession};
 
 /// The policies of this node.
 #[derive(Debug)]
@@ -63,9 +62,18 @@ impl Policies for Engine {
             .iter()
             .map(|one| (one.container_id.to_string(), one.if_name.to_string()))
             .collect();
-        for finding in self.host.current().gc(&valid).await {
+        for finding in self.host.current().gc(&valid).await.findings {
             let (policy, code, message) = (&finding.policy, &finding.code, &finding.message);
             tracing::info!(policy, code, message, "finding");
+        }
+    }
+}
+
+impl From<policy_engine::Outcome> for Outcome {
+    fn from(outcome: policy_engine::Outcome) -> Self {
+        Self {
+            result: outcome.result,
+            tags: outcome.tags,
         }
     }
 }
@@ -160,7 +168,7 @@ impl PolicySession for Request {
         &mut self,
         attachment: &Attachment,
         result: CniResult,
-    ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
+    ) -> Result<Outcome, Denial> {
         let offered = convert::attachment(attachment)
             .map_err(|reason| Self::unreadable("after-add", reason))?;
         let (outcome, report) = self
@@ -169,23 +177,27 @@ impl PolicySession for Request {
             .await
             .map_err(|denied| self.denial(denied))?;
         self.report(&report);
-        Ok((outcome.result, outcome.tags))
+        Ok(outcome.into())
     }
 
     async fn finalize(
         &mut self,
         plan: &[Attachment],
         result: CniResult,
-    ) -> Result<(CniResult, BTreeMap<String, String>), Denial> {
+        shown: Vec<CniResult>,
+    ) -> Result<Finale, Denial> {
         let offered: Vec<_> = plan
             .iter()
             .map(convert::attachment)
             .collect::<Result<_, _>>()
             .map_err(|reason| Self::unreadable("finalize", reason))?;
-        let finalized = self.session.finalize(&offered, result).await;
-        let (outcome, report) = finalized.map_err(|denied| self.denial(denied))?;
+        let finalized = self.session.finalize(&offered, result, shown).await;
+        let (finale, report) = finalized.map_err(|denied| self.denial(denied))?;
         self.report(&report);
-        Ok((outcome.result, outcome.tags))
+        Ok(Finale {
+            outcome: finale.outcome.into(),
+            shown: finale.statuses.into_iter().map(Outcome::from).collect(),
+        })
     }
 
     async fn check(&mut self, entry: &Entry) -> Result<(), Denial> {
