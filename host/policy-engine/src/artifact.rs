@@ -60,6 +60,9 @@ pub(crate) enum Error {
         /// What it said, or how it ended.
         reason: String,
     },
+    /// The module is not what it was.
+    #[error("it changed while it was compiled")]
+    Changed,
     /// The artefact that was just made does not load.
     #[error("the compiled module does not load")]
     Load {
@@ -118,11 +121,15 @@ impl Cache {
     async fn compile(&self, module: &Path, digest: &str, artefact: &Path) -> Result<(), Error> {
         // In the cache itself, so that the rename is atomic.
         let unfinished = artefact.with_extension(format!("{}.tmp", std::process::id()));
-        let result = self.run(module, digest, &unfinished).await.and_then(|()| {
+        let result = self.run(module, &unfinished).await.and_then(|()| {
             let failed = |source| Error::Io {
                 path: unfinished.clone(),
                 source,
             };
+            // The compiler read the module once more; its artefact must not get this one's name.
+            if crate::digest::of_file(module).ok().as_deref() != Some(digest) {
+                return Err(Error::Changed);
+            }
             let file = File::open(&unfinished).map_err(failed)?;
             file.set_permissions(fs::Permissions::from_mode(0o600))
                 .map_err(failed)?;
@@ -138,7 +145,7 @@ impl Cache {
         result
     }
 
-    async fn run(&self, module: &Path, digest: &str, output: &Path) -> Result<(), Error> {
+    async fn run(&self, module: &Path, output: &Path) -> Result<(), Error> {
         let spawn = |source| Error::Spawn {
             compiler: self.compiler.clone(),
             source,
@@ -146,7 +153,7 @@ impl Cache {
         let mut child = tokio::process::Command::new(&self.compiler)
             .args(["policy", "compile"])
             .arg(module)
-            .args(["--digest", digest, "--output"])
+            .arg("-o")
             .arg(output)
             .env_clear()
             .stdin(Stdio::null())

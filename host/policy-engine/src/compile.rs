@@ -8,7 +8,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::report::Hook;
-use crate::{engine, hooks, load};
+use crate::{digest, engine, hooks, module};
 
 /// What a compilation may use. The daemon's wall clock comes on top.
 const LIMITS: [(Resource, u64); 5] = [
@@ -34,14 +34,6 @@ pub enum Error {
         "a core module, not a component: build it for wasm32-wasip2, or with wasm-component-ld as linker"
     )]
     CoreModule,
-    /// Another file than the one that was asked for.
-    #[error("digest: expected {expected}, found {actual}")]
-    Digest {
-        /// What was asked for.
-        expected: String,
-        /// What the file has.
-        actual: String,
-    },
     /// The compiler refuses it.
     #[error("{}", .0.to_string().replace('\n', " "))]
     Compile(wasmtime::Error),
@@ -57,10 +49,52 @@ pub struct Inspection {
     pub digest: String,
     /// The hooks that it has.
     pub hooks: Vec<Hook>,
-    /// Exports of the package that this host does not have.
-    pub unknown: Option<String>,
-    /// All imports, by interface.
-    pub imports: Vec<String>,
+    /// Why the daemon would refuse the exports.
+    pub fault: Option<String>,
+    /// All imports.
+    pub imports: Vec<Import>,
+}
+
+/// An interface that a module imports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Import {
+    /// Every policy has it.
+    Always {
+        /// The interface with package and version.
+        name: String,
+    },
+    /// It needs a grant.
+    Granted {
+        /// The interface with package and version.
+        name: String,
+        /// The grant.
+        grant: &'static str,
+    },
+    /// This host does not have it.
+    Unknown {
+        /// The interface with package and version.
+        name: String,
+    },
+}
+
+impl Import {
+    /// The interface with package and version.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Always { name } | Self::Granted { name, .. } | Self::Unknown { name } => name,
+        }
+    }
+
+    fn of(name: String) -> Self {
+        match module::needs(&name) {
+            Ok(None) => Self::Always { name },
+            Ok(Some(grant)) => Self::Granted {
+                name,
+                grant: grant.as_str(),
+            },
+            Err(_) => Self::Unknown { name },
+        }
+    }
 }
 
 /// Limits processor time, memory and files of this process for good. Called before a module is read.
@@ -81,18 +115,8 @@ pub fn confine() -> Result<(), Error> {
 /// Compiles a module into an artefact for this version and this processor.
 ///
 /// # Errors
-/// [`Error`]: it is no component, or the compiler refuses it. `digest`, where it is given, is
-/// checked first.
-pub fn compile(module: &[u8], digest: Option<&str>) -> Result<Vec<u8>, Error> {
-    if let Some(expected) = digest {
-        let actual = load::digest(module);
-        if actual != expected {
-            return Err(Error::Digest {
-                expected: expected.to_owned(),
-                actual,
-            });
-        }
-    }
+/// [`Error`]: it is no component, or the compiler refuses it.
+pub fn compile(module: &[u8]) -> Result<Vec<u8>, Error> {
     check_kind(module)?;
     engine()
         .and_then(|engine| engine.precompile_component(module))
@@ -107,15 +131,18 @@ pub fn inspect(module: &[u8]) -> Result<Inspection, Error> {
     check_kind(module)?;
     let engine = engine().map_err(Error::Compile)?;
     let component = Component::new(&engine, module).map_err(Error::Compile)?;
-    let (hooks, unknown) = match hooks::exported(&engine, &component) {
+    let (hooks, fault) = match hooks::exported(&engine, &component) {
         Ok(hooks) => (hooks, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     Ok(Inspection {
-        digest: load::digest(module),
+        digest: digest::of(module),
         hooks,
-        unknown,
-        imports: hooks::imported(&engine, &component),
+        fault,
+        imports: hooks::imported(&engine, &component)
+            .into_iter()
+            .map(Import::of)
+            .collect(),
     })
 }
 

@@ -11,6 +11,7 @@ mod call;
 #[cfg(feature = "compile")]
 pub mod compile;
 mod config;
+mod digest;
 mod engine;
 mod generation;
 mod hooks;

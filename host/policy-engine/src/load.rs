@@ -1,16 +1,14 @@
 //! From files to policies that run: read, verify, compile or fetch from the cache, link, configure.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 
 use crate::artifact::{self, Cache};
 use crate::call::{Failure, Instance};
 use crate::config::{self, Found, Spec};
+use crate::digest;
 use crate::engine;
 use crate::generation::Mode;
 use crate::hooks;
@@ -18,9 +16,6 @@ use crate::host::Config;
 use crate::module::{self, Module};
 use crate::policy::Policy;
 use crate::request::{Command, RequestFacts};
-
-/// Bytes of one module.
-const MAX_MODULE: u64 = 64 << 20;
 
 /// What loads policies: the engine that they run on, and the artefacts on disk.
 #[derive(Debug)]
@@ -45,12 +40,6 @@ enum Error {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
-    },
-    /// The module is larger than any sensible one.
-    #[error("the module {path} has more than {MAX_MODULE} bytes", path = path.display())]
-    TooLarge {
-        /// Its file.
-        path: PathBuf,
     },
     /// The module is not the one that the configuration names.
     #[error("{file}: digest: expected {expected}, but the module {path} has {actual}", file = file.display(), path = path.display())]
@@ -163,7 +152,11 @@ impl Loader {
         digest: &mut Option<Arc<str>>,
     ) -> Result<Arc<Module>, Error> {
         let path = || spec.module.clone();
-        let actual: Arc<str> = digest_of(&spec.module)?.into();
+        let failed = |source| Error::Read {
+            path: path(),
+            source,
+        };
+        let actual: Arc<str> = digest::of_file(&spec.module).map_err(failed)?.into();
         *digest = Some(Arc::clone(&actual));
         if let Some(expected) = spec
             .digest
@@ -272,34 +265,6 @@ fn unreadable(config: &Config, before: &[Arc<Policy>], reason: &str) -> Vec<Arc<
         .iter()
         .map(|policy| Arc::new(policy.stale(reason.to_owned())))
         .collect()
-}
-
-fn digest_of(path: &Path) -> Result<String, Error> {
-    let failed = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_MODULE + 1).read_to_end(&mut bytes))
-        .map_err(failed)?;
-    if bytes.len() as u64 > MAX_MODULE {
-        return Err(Error::TooLarge {
-            path: path.to_owned(),
-        });
-    }
-    Ok(digest(&bytes))
-}
-
-/// The digest of a module, as configurations and logs have it.
-pub(crate) fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// An error and its sources on one line.

@@ -84,7 +84,7 @@ impl Module {
 }
 
 /// The grant that an import needs; `None` when everybody has it.
-fn needs(import: &str) -> Result<Option<Grant>, Error> {
+pub(crate) fn needs(import: &str) -> Result<Option<Grant>, Error> {
     let unknown = || Error::Unknown {
         import: import.to_owned(),
     };

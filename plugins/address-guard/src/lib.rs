@@ -1,1 +1,139 @@
-//! Placeholder.
+//! Denies pods addresses that their namespace may not have.
+//!
+//! See README.md beside this crate for the settings.
+
+mod block;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use cnidaria_guest::prelude::*;
+use serde::Deserialize;
+
+use block::Block;
+
+/// Codes of this policy's denials.
+pub mod code {
+    /// The namespace may not have the address.
+    pub const NOT_ALLOWED: u32 = 120;
+    /// What the pod asks for is no address.
+    pub const MALFORMED: u32 = 121;
+}
+
+/// The settings as JSON.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The address blocks that each namespace may ask for; `*` stands for all others.
+    namespaces: BTreeMap<String, Vec<String>>,
+}
+
+/// The policy.
+#[derive(Debug)]
+pub struct AddressGuard {
+    namespaces: BTreeMap<String, Vec<Block>>,
+}
+
+impl Policy for AddressGuard {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, String> {
+        let blocks = |(namespace, blocks): (String, Vec<String>)| {
+            let blocks: Result<Vec<Block>, _> = blocks.iter().map(|block| block.parse()).collect();
+            match blocks {
+                Ok(blocks) => Ok((namespace, blocks)),
+                Err(error) => Err(format!("settings: namespaces: {namespace}: {error}")),
+            }
+        };
+        Ok(Self {
+            namespaces: settings
+                .namespaces
+                .into_iter()
+                .map(blocks)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Select for AddressGuard {
+    fn select(&self, request: &Request, networks: &Selections) -> Verdict {
+        for selection in networks.all() {
+            let network = format!("{}/{}", selection.namespace, selection.name);
+            self.check(request, &network, &selection.ips)?;
+            self.check_args(request, &network, selection.cni_args.as_deref())?;
+        }
+        Ok(())
+    }
+}
+
+/// Once more, because another policy may have asked for an address in between, and because the
+/// default network has no selection.
+impl BeforeAdd for AddressGuard {
+    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+        let network = attachment.network();
+        self.check(request, &network, &attachment.ips())?;
+        self.check_args(request, &network, attachment.cni_args().as_deref())
+    }
+}
+
+/// The member of cni-args that IPAM plugins take addresses from.
+#[derive(Deserialize)]
+struct Args {
+    #[serde(default)]
+    ips: Vec<String>,
+}
+
+impl AddressGuard {
+    fn check_args(&self, request: &Request, network: &str, args: Option<&str>) -> Verdict {
+        let Some(args) = args else {
+            return Ok(());
+        };
+        let args: Args = serde_json::from_str(args).map_err(|error| {
+            Denial::new(
+                code::MALFORMED,
+                format!("network {network}: ips of cni-args: {error}"),
+            )
+        })?;
+        self.check(request, network, &args.ips)
+    }
+
+    fn check(&self, request: &Request, network: &str, ips: &[String]) -> Verdict {
+        let namespace = request.pod().map(|pod| pod.namespace).unwrap_or_default();
+        let allowed = self
+            .namespaces
+            .get(&namespace)
+            .or_else(|| self.namespaces.get("*"));
+        for text in ips {
+            let ip = address(text).ok_or_else(|| {
+                Denial::new(
+                    code::MALFORMED,
+                    format!("network {network}: {text:?} is no address"),
+                )
+            })?;
+            let blocks = allowed.map(Vec::as_slice).unwrap_or_default();
+            if !blocks.iter().any(|block| block.contains(ip)) {
+                let message = format!(
+                    "namespace {namespace} may not have address {text} on network {network}"
+                );
+                return Err(Denial::new(code::NOT_ALLOWED, message).with_details(may_have(blocks)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn may_have(blocks: &[Block]) -> String {
+    if blocks.is_empty() {
+        return "it may ask for no address at all".to_owned();
+    }
+    let blocks: Vec<String> = blocks.iter().map(ToString::to_string).collect();
+    format!("it may have {}", blocks.join(", "))
+}
+
+/// The address of `10.1.2.3/24` or `10.1.2.3`.
+fn address(text: &str) -> Option<IpAddr> {
+    let ip = text.split_once('/').map_or(text, |(ip, _)| ip);
+    ip.parse().ok()
+}
+
+cnidaria_guest::export!(AddressGuard: select, before_add);

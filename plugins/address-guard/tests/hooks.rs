@@ -1,0 +1,117 @@
+//! The policy against the SDK's native structs.
+
+use address_guard::{AddressGuard, code};
+use cnidaria_guest::prelude::*;
+use cnidaria_guest::testing;
+
+const SETTINGS: &str = r#"{"namespaces":{"team-a":["10.20.0.0/16","fd00:a::/64"],"team-b":[]}}"#;
+
+fn policy() -> AddressGuard {
+    testing::configure(SETTINGS).unwrap()
+}
+
+fn selections(ips: &[&str]) -> Selections {
+    Selections::new(vec![Selection {
+        ips: ips.iter().map(|ip| (*ip).to_owned()).collect(),
+        ..Selection::new("team-a", "storage")
+    }])
+}
+
+fn storage() -> Attachment {
+    Attachment::new("team-a/storage", "net1", r#"{"type":"macvlan"}"#)
+}
+
+#[test]
+fn a_namespace_gets_its_own_addresses_and_no_others() {
+    let check = |namespace: &str, ips: &[&str], expected: Result<(), u32>| {
+        let request = Request::add(namespace, "web-1");
+        let selected = policy()
+            .select(&request, &selections(ips))
+            .map_err(|denial| denial.code);
+        assert_eq!(selected, expected, "{namespace} {ips:?}");
+        let attachment = storage().with_ips(ips);
+        let added = policy()
+            .before_add(&request, &attachment)
+            .map_err(|denial| denial.code);
+        assert_eq!(added, expected, "{namespace} {ips:?}");
+    };
+    check("team-a", &[], Ok(()));
+    check("team-a", &["10.20.1.2/24"], Ok(()));
+    check("team-a", &["10.20.1.2", "fd00:a::9/64"], Ok(()));
+    check(
+        "team-a",
+        &["10.20.1.2", "10.21.1.2"],
+        Err(code::NOT_ALLOWED),
+    );
+    check("team-b", &["10.20.1.2"], Err(code::NOT_ALLOWED));
+    check("team-c", &["10.20.1.2"], Err(code::NOT_ALLOWED));
+    check("team-c", &[], Ok(()));
+    check("team-a", &["10.20.1"], Err(code::MALFORMED));
+}
+
+#[test]
+fn a_star_stands_for_all_other_namespaces() {
+    let policy: AddressGuard =
+        testing::configure(r#"{"namespaces":{"team-b":[],"*":["10.0.0.0/8"]}}"#).unwrap();
+    policy
+        .select(&Request::add("team-z", "p"), &selections(&["10.9.9.9"]))
+        .unwrap();
+    policy
+        .select(&Request::add("team-b", "p"), &selections(&["10.9.9.9"]))
+        .unwrap_err();
+}
+
+#[test]
+fn addresses_in_cni_args_count_as_well() {
+    let request = Request::add("team-a", "web-1");
+    let check = |args: &str, expected: Result<(), u32>| {
+        let selection = Selection {
+            cni_args: Some(args.to_owned()),
+            ..Selection::new("team-a", "storage")
+        };
+        let selected = policy().select(&request, &Selections::new(vec![selection]));
+        assert_eq!(selected.map_err(|denial| denial.code), expected, "{args}");
+        let added = policy().before_add(&request, &storage().with_cni_args(args));
+        assert_eq!(added.map_err(|denial| denial.code), expected, "{args}");
+    };
+    check(r#"{"ips":["10.20.1.2/24"]}"#, Ok(()));
+    check(r#"{"vlan":7}"#, Ok(()));
+    check(r#"{"ips":["10.21.1.2/24"]}"#, Err(code::NOT_ALLOWED));
+    check(r#"{"ips":"10.21.1.2/24"}"#, Err(code::MALFORMED));
+}
+
+#[test]
+fn a_denial_says_who_what_and_where() {
+    let denial = policy()
+        .before_add(
+            &Request::add("team-a", "web-1"),
+            &storage().with_ips(&["192.0.2.1"]),
+        )
+        .unwrap_err();
+    assert_eq!(
+        denial.message,
+        "namespace team-a may not have address 192.0.2.1 on network team-a/storage"
+    );
+    assert_eq!(
+        denial.details.as_deref(),
+        Some("it may have 10.20.0.0/16, fd00:a::/64")
+    );
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused() {
+    let check = |settings, part: &str| {
+        let reason = testing::configure::<AddressGuard>(settings).unwrap_err();
+        assert!(reason.contains(part), "{settings}: {reason}");
+    };
+    check("{}", "missing field `namespaces`");
+    check(
+        r#"{"namespaces":{},"default":"deny"}"#,
+        "unknown field `default`",
+    );
+    check(
+        r#"{"namespaces":{"a":["10.0.0.1/8"]}}"#,
+        "bits set after its prefix",
+    );
+    check(r#"{"namespaces":{"a":"10.0.0.0/8"}}"#, "invalid type");
+}
