@@ -17,8 +17,9 @@ use crate::adapters::manifests::Manifests;
 use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::Engine;
 use crate::config::daemon::{DaemonConfig, PolicyConfig};
+use crate::domain::entry::Entry;
 use crate::pipeline::{Pipeline, Ports};
-use crate::ports::ClusterError;
+use crate::ports::{ClusterError, Undo};
 use crate::response;
 use crate::server::{self, Handler, Socket};
 
@@ -59,10 +60,15 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
         stopping,
         patience,
     ));
+    let finishing = Arc::clone(&app);
+    let finishing = tokio::spawn(async move {
+        finishing.pipeline.finish_undos(&finishing.cni_dir).await;
+    });
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    finishing.abort();
     tracing::info!("shutting down");
     app.pipeline.drain();
     // Nobody new finds the socket; what is connected is answered.
@@ -94,9 +100,13 @@ impl App {
             Arc::clone(&policies),
             own.node_name.clone().unwrap_or_default(),
         );
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let at_once = own
+            .delegates_at_once
+            .unwrap_or_else(|| (4 * processors).max(16));
         let ports = Ports {
             cluster: Arc::new(cluster),
-            delegates: Arc::new(Executor::new(own.timeouts.delegate())),
+            delegates: Arc::new(Executor::new(own.timeouts.delegate(), at_once)),
             ledger: Arc::new(Files::default()),
             policies: Arc::new(engine),
             pod_network: Arc::new(Netlink),
@@ -158,20 +168,14 @@ impl Handler for App {
             Ok(entries) => entries,
             Err(error) => return response::respond(Err(error.into())),
         };
+        let undos = self.pipeline.undos(&self.cni_dir).await.unwrap_or_default();
         let attachments = entries
             .into_iter()
-            .map(|entry| shim_api::admin::Attachment {
-                container_id: entry.container_id.to_string(),
-                pod: shim_api::admin::Pod {
-                    namespace: entry.pod.namespace,
-                    name: entry.pod.name,
-                    uid: entry.pod.uid,
-                },
-                network: entry.network,
-                if_name: entry.if_name.to_string(),
-                netns: entry.netns.unwrap_or_default(),
-                state: shim_api::admin::AttachmentState::Attached,
-                since_unix_seconds: None,
+            .map(|entry| {
+                let undo = undos
+                    .iter()
+                    .find(|undo| undo.container_id == entry.container_id);
+                listed(entry, undo)
             })
             .collect();
         let list = shim_api::admin::AttachmentList { attachments };
@@ -179,6 +183,29 @@ impl Handler for App {
             StatusCode::OK,
             serde_json::to_vec(&list).unwrap_or_default(),
         )
+    }
+}
+
+fn listed(entry: Entry, undo: Option<&Undo>) -> shim_api::admin::Attachment {
+    use shim_api::admin;
+    admin::Attachment {
+        container_id: entry.container_id.to_string(),
+        pod: admin::Pod {
+            namespace: entry.pod.namespace,
+            name: entry.pod.name,
+            uid: entry.pod.uid,
+        },
+        network: entry.network,
+        if_name: entry.if_name.to_string(),
+        netns: entry.netns.unwrap_or_default(),
+        state: match undo {
+            Some(undo) => admin::AttachmentState::UndoPending {
+                reason: undo.reason.clone(),
+                retries: undo.retries,
+            },
+            None => admin::AttachmentState::Attached,
+        },
+        since_unix_seconds: undo.map(|undo| undo.since),
     }
 }
 

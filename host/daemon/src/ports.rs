@@ -11,6 +11,7 @@ use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::error::CniError;
 use cni_types::result::CniResult;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
@@ -330,6 +331,22 @@ pub struct DelegateError {
     pub executed: bool,
 }
 
+/// A sandbox that could not be undone: it is tried again until it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Undo {
+    /// The sandbox.
+    pub container_id: ContainerId,
+    /// Why it could not be undone the last time.
+    pub reason: String,
+    /// How often it was tried again.
+    pub retries: u32,
+    /// When it failed first, seconds since 1970.
+    pub since: u64,
+    /// Where its delegates are.
+    pub bin_dirs: Vec<PathBuf>,
+}
+
 /// The plans on disk. Every call says which directory (`cniDir`) is meant.
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -367,6 +384,18 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`LedgerError`].
     async fn forget(&self, cni_dir: &Path, container: &ContainerId) -> Result<(), LedgerError>;
+
+    /// Keeps in mind that a sandbox could not be undone, until it is forgotten.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; it is then kept in mind until the daemon ends.
+    async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError>;
+
+    /// The sandboxes that could not be undone.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the directory cannot be read.
+    async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError>;
 
     /// All entries, for people and for GC. Damaged files are reported and left out.
     ///

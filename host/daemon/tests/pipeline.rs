@@ -476,6 +476,35 @@ async fn an_add_that_takes_too_long_is_undone() {
     assert_eq!(world.log().last().unwrap(), "forget");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_undone_is_tried_again_until_it_is() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.fail("del one");
+    pipeline.handle(&body("DEL", "a")).await.unwrap_err();
+    let undo = world.undos.lock().unwrap().get("cid-a").cloned().unwrap();
+    assert!(undo.reason.contains("del one"), "{}", undo.reason);
+    let dir = std::path::Path::new("/var/lib/cni/multus");
+    tokio::select! {
+        () = pipeline.finish_undos(dir) => {}
+        () = tokio::time::sleep(std::time::Duration::from_secs(20)) => {}
+    }
+    assert_eq!(
+        world.undos.lock().unwrap()["cid-a"].retries,
+        2,
+        "after 5 and 15 seconds"
+    );
+    world.mend();
+    tokio::select! {
+        () = pipeline.finish_undos(dir) => {}
+        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
+    }
+    assert!(world.recorded.lock().unwrap().is_empty());
+    assert!(world.undos.lock().unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_daemon_that_is_about_to_end_says_try_again_later() {
     let world = World::new();

@@ -86,6 +86,8 @@ pub struct OwnConfig {
     pub policies: Option<PolicyConfig>,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// How many delegates run at once; four for each processor, and at least 16, where absent.
+    pub delegates_at_once: Option<usize>,
     /// `text` or `json`.
     pub log_format: LogFormat,
 }

@@ -18,3 +18,20 @@ pub struct Sandbox {
     /// The pod that the sandbox is for.
     pub pod: PodRef,
 }
+
+impl Sandbox {
+    /// A sandbox of which only the ledger knows anything but the id.
+    pub fn recorded(container_id: ContainerId) -> Self {
+        Self {
+            container_id,
+            netns: None,
+            if_name: IfName::new("eth0").expect("a valid name"),
+            infra_container_id: String::new(),
+            pod: PodRef {
+                namespace: String::new(),
+                name: String::new(),
+                uid: String::new(),
+            },
+        }
+    }
+}

@@ -317,7 +317,9 @@ impl<'a> Addition<'a> {
         let conf = &self.request.conf;
         let mut left = Vec::new();
         for entry in self.entries.iter().take(self.begun).rev() {
-            if let Err(error) = super::del::detach(self.pipeline, conf, entry).await {
+            if let Err(error) =
+                super::del::detach(self.pipeline, &conf.cni_dir, &conf.bin_dirs, entry).await
+            {
                 left.push(error);
             }
         }
@@ -334,7 +336,14 @@ impl<'a> Addition<'a> {
             return cause;
         }
         for error in &left {
-            tracing::error!(container = %self.request.container_id, %error, "not undone");
+            tracing::error!(container = %self.request.container_id, error = crate::report::chain(error), "not undone");
+        }
+        if let Some(error) = left.first() {
+            let container = &self.request.container_id;
+            self.pipeline
+                .unfinished
+                .add(self.pipeline, conf, container, error)
+                .await;
         }
         Error::NotUndone {
             cause: Box::new(cause),

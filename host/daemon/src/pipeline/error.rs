@@ -92,3 +92,13 @@ pub enum Error {
     #[error("{} attachments failed", .0.len())]
     Several(Vec<Error>),
 }
+
+impl Error {
+    /// All errors of something that goes on past errors; `None` where there are none.
+    pub(super) fn of_all(mut errors: Vec<Error>) -> Option<Error> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Error::Several(errors)),
+        }
+    }
+}

@@ -37,14 +37,7 @@ pub(super) async fn gc(
             errors.extend(failed.into_iter().map(Error::from));
         }
     }
-    match errors.pop() {
-        None => Ok(()),
-        Some(only) if errors.is_empty() => Err(only),
-        Some(last) => {
-            errors.push(last);
-            Err(Error::Several(errors))
-        }
-    }
+    Error::of_all(errors).map_or(Ok(()), Err)
 }
 
 struct Networks {
@@ -112,7 +105,7 @@ async fn undo(
     let _turn = pipeline.turns.take(container).await;
     let mut errors = Vec::new();
     for entry in entries.iter().rev() {
-        if let Err(error) = del::detach(pipeline, conf, entry).await {
+        if let Err(error) = del::detach(pipeline, &conf.cni_dir, &conf.bin_dirs, entry).await {
             errors.push(error);
         }
     }
@@ -120,6 +113,12 @@ async fn undo(
         && let Err(error) = pipeline.ledger.forget(&conf.cni_dir, container).await
     {
         errors.push(error.into());
+    }
+    if let Some(error) = errors.first() {
+        pipeline
+            .unfinished
+            .add(pipeline, conf, container, error)
+            .await;
     }
     errors
 }

@@ -15,6 +15,7 @@ mod error;
 mod gc;
 mod status;
 mod turns;
+mod unfinished;
 
 use std::ops::Deref;
 use std::path::Path;
@@ -29,9 +30,10 @@ pub use error::Error;
 
 use crate::config::daemon::Timeouts;
 use crate::domain::entry::Entry;
-use crate::ports::{Cluster, Delegates, Ledger, LedgerError, PodNetwork, Policies};
+use crate::ports::{Cluster, Delegates, Ledger, LedgerError, PodNetwork, Policies, Undo};
 use crate::stages::request::{self, Request};
 use turns::Turns;
+use unfinished::Unfinished;
 
 /// What the pipeline knows of the world.
 pub struct Ports {
@@ -53,6 +55,7 @@ pub struct Pipeline {
     timeouts: Timeouts,
     overrides: RawObject,
     turns: Turns,
+    unfinished: Unfinished,
     draining: AtomicBool,
 }
 
@@ -72,6 +75,7 @@ impl Pipeline {
             timeouts,
             overrides,
             turns: Turns::default(),
+            unfinished: Unfinished::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -93,6 +97,20 @@ impl Pipeline {
             Request::Status { conf } => status::status(self, &conf).await.map(|()| None),
             Request::Gc { conf, valid } => gc::gc(self, &conf, valid).await.map(|()| None),
         }
+    }
+
+    /// Tries again what could not be undone, also by an earlier daemon on `cni_dir`. Runs as long as
+    /// the daemon; sleeps while there is nothing.
+    pub async fn finish_undos(&self, cni_dir: &Path) {
+        unfinished::run(self, cni_dir).await;
+    }
+
+    /// What could not be undone, for people.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the directory cannot be read.
+    pub async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
+        self.ledger.undos(cni_dir).await
     }
 
     /// Refuses requests from now on: the daemon is about to end.

@@ -32,7 +32,7 @@ use daemon::domain::selection::Selection;
 use daemon::pipeline::{Pipeline, Ports};
 use daemon::ports::{
     Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, Event, Finale, Ledger,
-    LedgerError, Outcome, PodNetwork, PodNetworkError, Policies, PolicySession,
+    LedgerError, Outcome, PodNetwork, PodNetworkError, Policies, PolicySession, Undo,
 };
 
 /// A node of fakes. What is in the sets fails or is denied.
@@ -43,6 +43,7 @@ pub struct World {
     pub nads: Mutex<HashMap<String, String>>,
     pub recorded: Mutex<HashMap<String, Vec<Entry>>>,
     pub fail: Mutex<HashSet<String>>,
+    pub undos: Mutex<HashMap<String, Undo>>,
     pub statuses: Mutex<Vec<String>>,
 }
 
@@ -337,8 +338,21 @@ impl Ledger for World {
 
     async fn forget(&self, _dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
         self.did("forget".into());
+        self.undos.lock().unwrap().remove(container.as_str());
         self.recorded.lock().unwrap().remove(container.as_str());
         Ok(())
+    }
+
+    async fn record_undo(&self, _dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
+        self.undos
+            .lock()
+            .unwrap()
+            .insert(undo.container_id.to_string(), undo.clone());
+        Ok(())
+    }
+
+    async fn undos(&self, _dir: &Path) -> Result<Vec<Undo>, LedgerError> {
+        Ok(self.undos.lock().unwrap().values().cloned().collect())
     }
 
     async fn list(&self, _dir: &Path) -> Result<Vec<Entry>, LedgerError> {

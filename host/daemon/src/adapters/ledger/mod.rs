@@ -10,16 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use cni_types::args::{ContainerId, IfName};
+use cni_types::args::ContainerId;
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use libcni::cache::{self, Cache, Key};
 
 use crate::domain::entry::Entry;
-use crate::domain::pod::PodRef;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{Ledger, LedgerError};
+use crate::ports::{Ledger, LedgerError, Undo};
 
+/// Sandboxes that could not be undone, a file each. No container's id begins with a dot.
+const UNDO_DIR: &str = ".undo";
 /// A larger file is not read: it is none of ours.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -108,8 +109,48 @@ impl Ledger for Files {
                 path,
                 source: error,
             }),
-            _ => Ok(()),
+            _ => {
+                // There is one only where something went wrong.
+                let _ = std::fs::remove_file(cni_dir.join(UNDO_DIR).join(container.as_str()));
+                Ok(())
+            }
         }
+    }
+
+    async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
+        let dir = cni_dir.join(UNDO_DIR);
+        let path = dir.join(undo.container_id.as_str());
+        let text = serde_json::to_vec(undo).expect("strings and numbers are JSON");
+        self.replace(&dir, &path, &text)
+            .map_err(|source| LedgerError::Io {
+                action: "write",
+                path,
+                source,
+            })
+    }
+
+    async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
+        let dir = cni_dir.join(UNDO_DIR);
+        let failed = |source| LedgerError::Io {
+            action: "read",
+            path: dir.clone(),
+            source,
+        };
+        let files = match std::fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            files => files.map_err(failed)?,
+        };
+        let mut undos = Vec::new();
+        for file in files {
+            let path = file.map_err(failed)?.path();
+            let text = read(&path).map_err(failed)?;
+            match serde_json::from_slice(&text) {
+                Ok(undo) => undos.push(undo),
+                // It only says when to try again; what to undo is in the sandbox's own file.
+                Err(error) => tracing::error!(path = %path.display(), %error, "damaged"),
+            }
+        }
+        Ok(undos)
     }
 
     async fn list(&self, cni_dir: &Path) -> Result<Vec<Entry>, LedgerError> {
@@ -129,7 +170,7 @@ impl Ledger for Files {
                 continue;
             };
             if file.file_type().is_ok_and(|kind| kind.is_file()) {
-                match self.load(cni_dir, &unknown_sandbox(container)).await {
+                match self.load(cni_dir, &Sandbox::recorded(container)).await {
                     Ok(loaded) => entries.extend(loaded.into_iter().flatten()),
                     Err(error) => {
                         tracing::error!(error = crate::report::chain(&error), "damaged ledger")
@@ -236,21 +277,6 @@ fn recover(
     }
     tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
     Ok(entries)
-}
-
-/// A sandbox of which only the ledger knows anything.
-fn unknown_sandbox(container_id: ContainerId) -> Sandbox {
-    Sandbox {
-        container_id,
-        netns: None,
-        if_name: IfName::new("eth0").expect("a valid name"),
-        infra_container_id: String::new(),
-        pod: PodRef {
-            namespace: String::new(),
-            name: String::new(),
-            uid: String::new(),
-        },
-    }
 }
 
 fn from_cache(error: cache::Error) -> LedgerError {

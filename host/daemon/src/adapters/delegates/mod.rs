@@ -1,5 +1,7 @@
 //! Executing delegates, by libcni.
 
+mod slots;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use libcni::chain::{Cause, Error};
 use libcni::exec::Limits;
 use libcni::{Cni, RuntimeConf};
 
+use slots::{Class, Slots};
+
 use crate::domain::entry::Entry;
 use crate::ports::{Attached, DelegateError, Delegates};
 
@@ -18,16 +22,18 @@ use crate::ports::{Attached, DelegateError, Delegates};
 #[derive(Debug, Clone)]
 pub struct Executor {
     limits: Limits,
+    slots: Slots,
 }
 
 impl Executor {
-    /// Gives each execution at most `deadline`.
-    pub fn new(deadline: Duration) -> Self {
+    /// Gives each execution at most `deadline`, and executes `at_once` of them at a time.
+    pub fn new(deadline: Duration, at_once: usize) -> Self {
         Self {
             limits: Limits {
                 deadline,
                 ..Limits::default()
             },
+            slots: Slots::new(at_once),
         }
     }
 
@@ -39,6 +45,7 @@ impl Executor {
 #[async_trait]
 impl Delegates for Executor {
     async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
+        let _slot = self.slots.take(Class::Takes).await;
         let added = self
             .cni(bin_dirs)
             .add(&entry.conf, &runtime_conf(entry))
@@ -47,6 +54,7 @@ impl Delegates for Executor {
     }
 
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        let _slot = self.slots.take(Class::Takes).await;
         let cni = self.cni(bin_dirs);
         match cni
             .check(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
@@ -63,6 +71,7 @@ impl Delegates for Executor {
         bin_dirs: &[PathBuf],
         conf: &NetworkConfList,
     ) -> Result<(), DelegateError> {
+        let _slot = self.slots.take(Class::Takes).await;
         match self.cni(bin_dirs).status(conf).await {
             // A network of before 1.1.0 cannot be asked; nothing speaks against it.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
@@ -76,6 +85,7 @@ impl Delegates for Executor {
         conf: &NetworkConfList,
         valid: &[Attached],
     ) -> Result<(), Vec<DelegateError>> {
+        let _slot = self.slots.take(Class::Frees).await;
         let valid: Vec<_> = valid
             .iter()
             .map(|one| libcni::Attachment {
@@ -89,6 +99,7 @@ impl Delegates for Executor {
     }
 
     async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        let _slot = self.slots.take(Class::Frees).await;
         let deleted = self
             .cni(bin_dirs)
             .del(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
