@@ -76,25 +76,25 @@ impl BeforeAdd for AddressGuard {
     }
 }
 
-/// The member of cni-args that IPAM plugins take addresses from.
-#[derive(Deserialize)]
-struct Args {
-    #[serde(default)]
-    ips: Vec<String>,
-}
-
 impl AddressGuard {
     fn check_args(&self, request: &Request, network: &str, args: Option<&str>) -> Verdict {
         let Some(args) = args else {
             return Ok(());
         };
-        let args: Args = serde_json::from_str(args).map_err(|error| {
+        let malformed = |error| {
             Denial::new(
                 code::MALFORMED,
-                format!("network {network}: ips of cni-args: {error}"),
+                format!("network {network}: cni-args: {error}"),
             )
-        })?;
-        self.check(request, network, &args.ips)
+        };
+        let args: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(args).map_err(|error| malformed(error.to_string()))?;
+        for (key, value) in args.into_iter().filter(|(key, _)| is_ips(key)) {
+            let ips: Option<Vec<String>> = serde_json::from_value(value)
+                .map_err(|error| malformed(format!("{key}: {error}")))?;
+            self.check(request, network, &ips.unwrap_or_default())?;
+        }
+        Ok(())
     }
 
     fn check(&self, request: &Request, network: &str, ips: &[String]) -> Verdict {
@@ -120,6 +120,12 @@ impl AddressGuard {
         }
         Ok(())
     }
+}
+
+/// Whether an IPAM plugin takes addresses from this member of cni-args. Go's JSON compares keys
+/// whatever their case, and takes the long s for an s.
+fn is_ips(key: &str) -> bool {
+    key.replace('\u{17f}', "s").eq_ignore_ascii_case("ips")
 }
 
 fn may_have(blocks: &[Block]) -> String {

@@ -77,7 +77,11 @@ fn addresses_in_cni_args_count_as_well() {
     check(r#"{"ips":["10.20.1.2/24"]}"#, Ok(()));
     check(r#"{"vlan":7}"#, Ok(()));
     check(r#"{"ips":["10.21.1.2/24"]}"#, Err(code::NOT_ALLOWED));
+    check(r#"{"IPs":["10.21.1.2/24"]}"#, Err(code::NOT_ALLOWED));
+    check("{\"ip\u{17f}\":[\"10.21.1.2/24\"]}", Err(code::NOT_ALLOWED));
+    check(r#"{"ips":null}"#, Ok(()));
     check(r#"{"ips":"10.21.1.2/24"}"#, Err(code::MALFORMED));
+    check("[]", Err(code::MALFORMED));
 }
 
 #[test]

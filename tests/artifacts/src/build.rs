@@ -1,0 +1,140 @@
+//! Runs cargo for the guests.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::toolchain::{Missing, TARGET, Toolchain};
+
+/// The profile of guests in the workspace's manifest, and its directory.
+const PROFILE: &str = "guest";
+
+/// Policies that ship.
+const PLUGINS: [&str; 3] = ["address-guard", "annotation-mtu", "dns-inject"];
+
+/// Guests that misbehave.
+const HOSTILE: [&str; 2] = ["hostile-greedy", "hostile-misbehave"];
+
+/// Environment of the cargo or clippy that runs this program, which is not meant for guests.
+const NOT_FOR_GUESTS: [&str; 8] = [
+    "CARGO_BUILD_TARGET",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_TARGET_DIR",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTDOCFLAGS",
+    "RUSTFLAGS",
+];
+
+/// Which guests to build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Set {
+    /// The policies that ship.
+    Plugins,
+    /// The ones that misbehave, for tests.
+    Hostile,
+    /// Both.
+    All,
+}
+
+/// Why guests were not built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no toolchain for it.
+    #[error(transparent)]
+    Toolchain(#[from] Missing),
+    /// Cargo cannot be started.
+    #[error("cannot run {cargo}")]
+    Spawn {
+        /// The program.
+        cargo: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The guests do not compile.
+    #[error("the guests do not compile:\n{output}")]
+    Compile {
+        /// What the compiler says.
+        output: String,
+    },
+}
+
+impl Error {
+    /// The error and its source on one line.
+    pub(crate) fn chain(&self) -> String {
+        match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        }
+    }
+}
+
+impl Set {
+    fn packages(self) -> Vec<&'static str> {
+        match self {
+            Self::Plugins => PLUGINS.to_vec(),
+            Self::Hostile => HOSTILE.to_vec(),
+            Self::All => [PLUGINS.as_slice(), HOSTILE.as_slice()].concat(),
+        }
+    }
+}
+
+/// Builds guests from source, and gives their files. Cargo decides what is up to date.
+///
+/// # Errors
+/// [`Error::Toolchain`] with what to install; [`Error::Compile`] with what the compiler says.
+pub fn build(set: Set) -> Result<Vec<PathBuf>, Error> {
+    let toolchain = Toolchain::find()?;
+    let guests = target_dir().join("guests");
+    let name = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let mut cargo = Command::new(&name);
+    for key in NOT_FOR_GUESTS {
+        cargo.env_remove(key);
+    }
+    cargo
+        .current_dir(workspace())
+        .args(["build", "--profile", PROFILE])
+        .arg("--target-dir")
+        .arg(&guests);
+    toolchain.apply(&mut cargo);
+    for package in set.packages() {
+        cargo.args(["--package", package]);
+    }
+    let output = cargo
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::Spawn {
+            cargo: name,
+            source,
+        })?;
+    if !output.status.success() {
+        let output = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(Error::Compile { output });
+    }
+    let built = guests.join(TARGET).join(PROFILE);
+    Ok(set
+        .packages()
+        .into_iter()
+        .map(|package| built.join(file_name(package)))
+        .collect())
+}
+
+/// The file that a package is built to.
+pub(crate) fn file_name(package: &str) -> String {
+    format!("{}.wasm", package.replace('-', "_"))
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The target directory that this program itself was built in, however that was chosen.
+fn target_dir() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    program
+        .ancestors()
+        .find(|dir| dir.join(".rustc_info.json").is_file())
+        .map_or_else(|| workspace().join("target"), Path::to_path_buf)
+}

@@ -1,0 +1,250 @@
+//! Misbehaves in the way that its settings name. The host's tests go through all of
+//! [`Behaviour`] by an exhaustive `match`, so that a new one without a test does not compile.
+#![expect(clippy::panic, reason = "to panic is what this guest is for")]
+
+use cnidaria_guest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// What the guest does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Behaviour {
+    /// Never returns.
+    Spin,
+    /// Never returns, and calls the host all the time.
+    SpinInHost,
+    /// Spins while it is configured.
+    SpinInConfigure,
+    /// Takes memory until there is none.
+    Grow,
+    /// Calls itself until the stack ends.
+    Recurse,
+    /// Executes an instruction that traps.
+    Trap,
+    /// Panics with a message.
+    Panic,
+    /// Hands the host a string of many megabytes.
+    HugeArgument,
+    /// Returns a denial of many megabytes.
+    HugeAnswer,
+    /// Logs a line after the other.
+    FloodLog,
+    /// Reports a finding after the other.
+    FloodFindings,
+    /// Edits after it was told that it edited enough.
+    FloodEdits,
+    /// Makes one edit that is too large.
+    HugeEdit,
+    /// Tries to edit everything that it may not, then accepts.
+    EditForbidden,
+    /// Edits, then denies.
+    EditThenDeny,
+    /// Edits, then traps.
+    EditThenTrap,
+    /// Edits, then spins.
+    EditThenSpin,
+    /// Denies with a code below 100 and control characters in the message.
+    CrookedDenial,
+    /// Remembers the requests that it has seen, and denies the second.
+    Remember,
+    /// Behaves: accepts everything.
+    Accept,
+}
+
+impl Behaviour {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::Spin,
+        Self::SpinInHost,
+        Self::SpinInConfigure,
+        Self::Grow,
+        Self::Recurse,
+        Self::Trap,
+        Self::Panic,
+        Self::HugeArgument,
+        Self::HugeAnswer,
+        Self::FloodLog,
+        Self::FloodFindings,
+        Self::FloodEdits,
+        Self::HugeEdit,
+        Self::EditForbidden,
+        Self::EditThenDeny,
+        Self::EditThenTrap,
+        Self::EditThenSpin,
+        Self::CrookedDenial,
+        Self::Remember,
+        Self::Accept,
+    ];
+}
+
+/// The settings as JSON.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What to do wrong in before-add.
+    #[serde(rename = "do")]
+    pub behaviour: Behaviour,
+}
+
+/// The policy.
+#[derive(Debug)]
+pub struct Misbehave {
+    behaviour: Behaviour,
+    seen: std::cell::Cell<u32>,
+}
+
+impl Policy for Misbehave {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, String> {
+        if settings.behaviour == Behaviour::SpinInConfigure {
+            spin();
+        }
+        Ok(Self {
+            behaviour: settings.behaviour,
+            seen: std::cell::Cell::new(0),
+        })
+    }
+}
+
+impl BeforeAdd for Misbehave {
+    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+        match self.behaviour {
+            Behaviour::Spin => spin(),
+            Behaviour::SpinInHost => loop {
+                std::hint::black_box(attachment.conf());
+            },
+            Behaviour::Grow => {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+                }
+            }
+            Behaviour::Recurse => {
+                std::hint::black_box(recurse(1));
+            }
+            Behaviour::Trap => trap(),
+            Behaviour::Panic => panic!("the sky is falling"),
+            Behaviour::HugeArgument => {
+                attachment.set_if_name(&"x".repeat(8 << 20))?;
+            }
+            Behaviour::HugeAnswer => return Err(Denial::new(200, "x".repeat(8 << 20))),
+            Behaviour::FloodLog => {
+                for line in 0..10_000 {
+                    warn!("line {line}\nand a forged one");
+                }
+            }
+            Behaviour::FloodFindings => {
+                for number in 0..10_000 {
+                    request.report(&Finding::warning("flood", format!("finding {number}")));
+                }
+            }
+            Behaviour::FloodEdits => flood_edits(attachment)?,
+            Behaviour::HugeEdit => {
+                let error = attachment.conf_set("/args", &format!("{:?}", "x".repeat(100 << 10)));
+                attachment.set_cni_arg("error", &format!("{:?}", format!("{error:?}")))?;
+            }
+            Behaviour::EditForbidden => edit_forbidden(attachment)?,
+            Behaviour::EditThenDeny => {
+                attachment.set_mtu(1400)?;
+                return Err(Denial::new(201, "after an edit"));
+            }
+            Behaviour::EditThenTrap => {
+                attachment.set_mtu(1400)?;
+                trap();
+            }
+            Behaviour::EditThenSpin => {
+                attachment.set_mtu(1400)?;
+                spin();
+            }
+            Behaviour::CrookedDenial => {
+                return Err(Denial::new(3, "line one\nline two \u{1b}[31m").with_details("a\nb"));
+            }
+            Behaviour::Remember => {
+                self.seen.set(self.seen.get() + 1);
+                if self.seen.get() > 1 {
+                    return Err(Denial::new(202, format!("seen {}", self.seen.get())));
+                }
+            }
+            Behaviour::SpinInConfigure | Behaviour::Accept => {}
+        }
+        Ok(())
+    }
+}
+
+/// Never returns; the optimiser must not see that nothing happens.
+fn spin() -> ! {
+    loop {
+        std::hint::black_box(());
+    }
+}
+
+#[cfg(target_family = "wasm")]
+fn trap() -> ! {
+    core::arch::wasm32::unreachable()
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn trap() -> ! {
+    std::process::abort()
+}
+
+#[expect(unconditional_recursion, reason = "until the stack ends")]
+fn recurse(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    recurse(depth + 1).wrapping_add(frame[0])
+}
+
+/// Edits until the host refuses, and says how often it did not.
+fn flood_edits(attachment: &Attachment) -> Verdict {
+    let mut refusal = None;
+    let mut edits = 0_u32;
+    for number in 0..10_000_u32 {
+        match attachment.set_cni_arg("number", &number.to_string()) {
+            Ok(()) => edits += 1,
+            Err(error) => {
+                refusal = Some(error);
+                break;
+            }
+        }
+    }
+    Err(Denial::new(203, format!("{edits} edits, then {refusal:?}")))
+}
+
+/// Tries what no policy may do and tells, for each, what the host said.
+fn edit_forbidden(attachment: &Attachment) -> Verdict {
+    let tries = [
+        ("name", attachment.conf_set("/name", "\"other\"")),
+        (
+            "cniVersion",
+            attachment.conf_set("/cniVersion", "\"0.1.0\""),
+        ),
+        ("type", attachment.conf_set("/type", "\"evil\"")),
+        ("Type", attachment.conf_set("/Type", "\"evil\"")),
+        ("ipam.type", attachment.conf_set("/ipam/type", "\"evil\"")),
+        ("ipam", attachment.conf_remove("/ipam")),
+        ("prevResult", attachment.conf_set("/prevResult", "{}")),
+        ("runtimeConfig", attachment.conf_set("/runtimeConfig", "{}")),
+        (
+            "plugins",
+            attachment.conf_set("/plugins", "[{\"type\":\"evil\"}]"),
+        ),
+        ("everything", attachment.conf_set("", "{}")),
+        ("no JSON", attachment.conf_set("/x", "{")),
+        ("no place", attachment.conf_set("/x/y", "1")),
+        ("no pointer", attachment.conf_set("x", "1")),
+        ("interface", attachment.set_if_name("../../etc")),
+        ("address", attachment.set_ips(&["10.0.0.1/33".to_owned()])),
+        ("mac", attachment.set_mac(Some("ff:ff:ff:ff:ff:ff"))),
+        ("mtu", attachment.set_mtu(7)),
+    ];
+    for (what, answer) in tries {
+        match answer {
+            Ok(()) => return Err(Denial::new(204, format!("{what} was allowed"))),
+            Err(error) => info!("{what}: {error:?}"),
+        }
+    }
+    Ok(())
+}
+
+cnidaria_guest::export!(Misbehave: before_add);
