@@ -16,7 +16,7 @@ use crate::adapters::ledger::Files;
 use crate::adapters::manifests::Manifests;
 use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::Engine;
-use crate::config::daemon::{DaemonConfig, PolicyConfig};
+use crate::config::daemon::{DaemonConfig, OwnConfig, PolicyConfig};
 use crate::domain::entry::Entry;
 use crate::pipeline::{Pipeline, Ports};
 use crate::ports::{ClusterError, Undo};
@@ -96,10 +96,7 @@ impl App {
             Some(policies) => PolicyHost::load(policy_config(policies)).await,
             None => PolicyHost::empty(),
         });
-        let engine = Engine::new(
-            Arc::clone(&policies),
-            own.node_name.clone().unwrap_or_default(),
-        );
+        let engine = Engine::new(Arc::clone(&policies), node_name(own));
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let at_once = own
             .delegates_at_once
@@ -118,6 +115,24 @@ impl App {
             cni_dir: config.cni_dir.clone(),
         })
     }
+}
+
+/// The node's name as configured, as the DaemonSet tells it by `MULTUS_NODE_NAME`, or as the host
+/// calls itself.
+fn node_name(own: &OwnConfig) -> String {
+    own.node_name
+        .clone()
+        .or_else(|| {
+            std::env::var("MULTUS_NODE_NAME")
+                .ok()
+                .filter(|name| !name.is_empty())
+        })
+        .unwrap_or_else(|| {
+            rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned()
+        })
 }
 
 fn policy_config(config: &PolicyConfig) -> policy_engine::Config {
