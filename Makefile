@@ -14,14 +14,18 @@ help:
 .PHONY: demo
 demo:
 	@tests/setup/install demo
-	$(CARGO) build --bins -p cnidaria-daemon -p cnidaria-shim -p cnidaria -p cnidaria-demo
+	$(CARGO) build --bins -p cnidaria-daemon -p cnidaria -p cnidaria-demo -p test-artifacts
+	$(CARGO) build-shim
+	$(target)/debug/test-artifacts build all
 	@exec tests/node/enter $(target)/debug/cnidaria-demo
 
 .PHONY: test
 test:
 	@tests/setup/install test
 	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace
+	$(CARGO) build-shim
+	$(target)/debug/test-artifacts build all
+	CNIDARIA_BUILT=yes $(CARGO) test --workspace
 
 .PHONY: lint
 lint:

@@ -112,9 +112,10 @@ fn policies(node: &mut Node) -> Result<(), Error> {
     node.add_policy(
         "10-address-guard",
         "address-guard",
-        &json!({
-            "settings": {},
-        }),
+        &json!({ "settings": { "namespaces": {
+            "shop": ["192.168.50.0/25"],
+            "visitors": ["192.168.50.128/26"],
+        } } }),
     )?;
     node.add_policy(
         "20-annotation-mtu",
@@ -128,8 +129,9 @@ fn policies(node: &mut Node) -> Result<(), Error> {
     )?;
     node.add_policy(
         "40-endless",
-        "spin",
+        "hostile-misbehave",
         &json!({
+            "settings": { "do": "spin" },
             "match": { "namespaces": ["lab"] },
             "limits": { "timeoutMs": DEADLINE_MS },
         }),

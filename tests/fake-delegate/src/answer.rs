@@ -34,7 +34,7 @@ pub(crate) fn give(call: &Call, behaviour: &Behaviour) -> ExitCode {
     }
     match &behaviour.ending {
         Ending::Success => success(call),
-        Ending::Result(result) => print(result, 0),
+        Ending::Result(result) => print(&filled(result, call), 0),
         Ending::Error(error) => print(error, 1),
         Ending::Text(text, code) => {
             write(text.as_bytes());
@@ -75,6 +75,24 @@ fn result(call: &Call) -> Value {
         "cniVersion": call.cni_version(),
         "interfaces": [{"name": variable("CNI_IFNAME"), "sandbox": variable("CNI_NETNS")}],
     })
+}
+
+/// The result with what differs from call to call filled in, where it says so.
+fn filled(result: &Value, call: &Call) -> Value {
+    match result {
+        Value::String(text) => match text.as_str() {
+            "$cniVersion" => Value::from(call.cni_version()),
+            "$CNI_IFNAME" => Value::from(variable("CNI_IFNAME")),
+            "$CNI_NETNS" => Value::from(variable("CNI_NETNS")),
+            _ => result.clone(),
+        },
+        Value::Array(elements) => elements.iter().map(|one| filled(one, call)).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| (key.clone(), filled(value, call)))
+            .collect(),
+        _ => result.clone(),
+    }
 }
 
 fn print(value: &Value, code: u8) -> ExitCode {

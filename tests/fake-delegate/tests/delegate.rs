@@ -56,6 +56,15 @@ fn add_without_instructions_answers_the_interface() {
 }
 
 #[test]
+fn a_result_may_name_what_differs_from_call_to_call() {
+    let result = json!({"cniVersion": "$cniVersion", "interfaces": [{"name": "$CNI_IFNAME", "sandbox": "$CNI_NETNS"}]});
+    assert_eq!(
+        stdout(&told("ADD", &json!({"ADD": {"result": result}}))),
+        json!({"cniVersion": "1.0.0", "interfaces": [{"name": "net1", "sandbox": "/run/netns/a"}]})
+    );
+}
+
+#[test]
 fn add_in_a_chain_hands_the_previous_result_on() {
     let previous = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.0.0.2/24"}]});
     let conf = json!({"cniVersion": "1.0.0", "prevResult": previous});

@@ -2,15 +2,18 @@
 //! daemon would be tested in its old form.
 
 use std::env;
+use std::error::Error;
 use std::process::Command;
 use std::sync::OnceLock;
+
+use test_artifacts::Set;
 
 use crate::binaries::Binaries;
 
 /// Says that everything is built already, when set; `make test` builds first.
 const BUILT: &str = "CNIDARIA_BUILT";
 
-/// Builds all binaries into the target directory of the running program, once in its life. Takes a
+/// Builds all binaries and policy modules into the target directory of the running program, once in its life. Takes a
 /// moment when nothing has changed.
 ///
 /// # Panics
@@ -19,12 +22,24 @@ pub fn everything() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
         if env::var_os(BUILT).is_none() {
-            run_cargo();
+            binaries();
+            policies();
         }
     });
 }
 
-fn run_cargo() {
+#[expect(
+    clippy::panic,
+    reason = "a test that lacks its policies has to fail with the reason"
+)]
+fn policies() {
+    if let Err(error) = test_artifacts::build(Set::All) {
+        let cause = error.source().map(ToString::to_string);
+        panic!("{error} {}", cause.unwrap_or_default());
+    }
+}
+
+fn binaries() {
     let binaries = Binaries::of_this_build().expect("the system knows which program runs");
     let profile = if cfg!(debug_assertions) {
         "dev"

@@ -160,15 +160,23 @@ impl Node {
         })
     }
 
-    /// Adds a policy: a built module and its configuration, under a name such as `10-guard`. The
-    /// daemon's configuration gets the directory with the first one.
+    /// Adds a policy: a module that this build has made and its configuration, under a name such as
+    /// `10-guard`.
     ///
     /// # Errors
     /// [`Error::NotBuilt`] when there is no such module, [`Error::File`] when it cannot be copied.
     pub fn add_policy(&mut self, name: &str, module: &str, config: &Value) -> Result<(), Error> {
         let built = self.binaries.policy(module)?;
-        let copy = self.path(&format!("policies/{name}.wasm"));
-        fs::copy(built, &copy).map_err(Error::file(&copy))?;
+        let bytes = fs::read(&built).map_err(Error::file(built))?;
+        self.add_module(name, &bytes, config)
+    }
+
+    /// Adds a policy with a module that may be anything.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be written.
+    pub fn add_module(&mut self, name: &str, bytes: &[u8], config: &Value) -> Result<(), Error> {
+        self.write(&format!("policies/{name}.wasm"), bytes)?;
         self.write(&format!("policies/{name}.json"), pretty(config))?;
         let policies = json!({
             "modules": self.path("policies"),

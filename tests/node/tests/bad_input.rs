@@ -39,7 +39,6 @@ fn missing_and_malformed_variables_are_named() {
         let pod = node_and_pod(node, Pod::new("default", "a"));
         let add = node.call("ADD", &pod).unwrap();
         let cases: &[(Call, &str)] = &[
-            (add.clone().without("CNI_COMMAND"), "CNI_COMMAND"),
             (add.clone().with("CNI_COMMAND", "MOVE"), "CNI_COMMAND"),
             (add.clone().without("CNI_CONTAINERID"), "CNI_CONTAINERID"),
             (

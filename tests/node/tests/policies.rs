@@ -1,0 +1,132 @@
+//! Policies on the way of real attachments.
+
+#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+
+use std::fs;
+use std::time::Duration;
+
+use node::case::on_a_private_node;
+use node::inspect::{self, Traces};
+use node::{Answer, Node, Pod, Sandbox, networks};
+use serde_json::json;
+
+fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
+    let answer = node.call(command, pod).and_then(|call| call.make());
+    answer.expect("the shim can be executed")
+}
+
+fn succeed(node: &Node, command: &str, pod: &Sandbox) -> Answer {
+    let answer = make(node, command, pod);
+    assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
+    answer
+}
+
+/// The answer to an ADD that is refused and leaves nothing.
+fn refused(node: &Node, pod: &Sandbox) -> Answer {
+    let traces = || Traces::of(node, &pod.netns_name).expect("the node can be inspected");
+    let before = traces();
+    let answer = make(node, "ADD", pod);
+    assert_eq!(answer.code, Some(1), "{answer:#?}");
+    assert_eq!(traces(), before);
+    answer
+}
+
+/// The MTUs of a pod's links by the order of their names.
+fn mtus(pod: &Sandbox) -> Vec<u64> {
+    let links = inspect::links(Some(&pod.netns_name)).expect("the pod can be inspected");
+    links.into_iter().map(|link| link.mtu).collect()
+}
+
+#[test]
+fn what_a_policy_made_of_a_network_outlives_the_policy() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.add_policy("10-mtu", "annotation-mtu", &json!({}))
+            .unwrap();
+        node.start_daemon().unwrap();
+        let pod = Pod::new("default", "a").networks("blue");
+        let pod = node
+            .add_pod(pod.annotation("cnidaria.dev/mtu", "blue=1337"))
+            .unwrap();
+        succeed(node, "ADD", &pod);
+        assert_eq!(mtus(&pod), [1500, 1337]);
+
+        for file in fs::read_dir(node.path("policies")).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        node.stop_daemon().unwrap();
+        node.start_daemon().unwrap();
+        succeed(node, "CHECK", &pod);
+        succeed(node, "DEL", &pod);
+        assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_value_outside_of_the_settings_is_denied_with_policy_and_reason() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let config = json!({ "settings": { "min": 1400, "max": 1500 } });
+        node.add_policy("10-mtu", "annotation-mtu", &config)
+            .unwrap();
+        node.start_daemon().unwrap();
+        let pod = Pod::new("default", "a").networks("blue");
+        let pod = node
+            .add_pod(pod.annotation("cnidaria.dev/mtu", "blue=1337"))
+            .unwrap();
+        let error = refused(node, &pod).json().unwrap();
+        assert_eq!(error["code"], 111);
+        for word in ["10-mtu", "1337", "1400", "1500"] {
+            assert!(error["msg"].as_str().unwrap().contains(word), "{error:#}");
+        }
+    });
+}
+
+#[test]
+fn a_module_that_does_not_load_fails_the_adds_that_it_would_have_seen_and_nothing_else() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let config = json!({ "match": { "namespaces": ["guarded"] } });
+        node.add_module("10-broken", b"no WebAssembly", &config)
+            .unwrap();
+        node.start_daemon().unwrap();
+        let guarded = node.add_pod(Pod::new("guarded", "a")).unwrap();
+        let other = node.add_pod(Pod::new("default", "b")).unwrap();
+
+        let answer = refused(node, &guarded);
+        for word in ["10-broken", "10-broken.wasm"] {
+            assert!(answer.stdout.contains(word), "{answer:#?}");
+        }
+        succeed(node, "DEL", &guarded);
+        succeed(node, "ADD", &other);
+        succeed(node, "DEL", &other);
+        let list = node.command_line(&["policy", "list"]).unwrap();
+        assert!(list.contains("broken"), "{list}");
+    });
+}
+
+#[test]
+fn a_policy_that_never_returns_is_stopped_and_stops_no_del() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let config = json!({
+            "settings": { "do": "spin" },
+            "limits": { "timeoutMs": 200 },
+        });
+        node.start_daemon().unwrap();
+        let attached = node.add_pod(Pod::new("default", "a")).unwrap();
+        succeed(node, "ADD", &attached);
+        node.stop_daemon().unwrap();
+
+        node.add_policy("10-endless", "hostile-misbehave", &config)
+            .unwrap();
+        node.start_daemon().unwrap();
+        let late = node.add_pod(Pod::new("default", "b")).unwrap();
+        let answer = refused(node, &late);
+        assert!(answer.stdout.contains("10-endless"), "{answer:#?}");
+        assert!(answer.took >= Duration::from_millis(200), "{answer:#?}");
+        assert!(answer.took < Duration::from_secs(5), "{answer:#?}");
+        succeed(node, "DEL", &attached);
+        assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+    });
+}
