@@ -18,6 +18,7 @@ use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::Engine;
 use crate::config::daemon::{DaemonConfig, OwnConfig, PolicyConfig};
 use crate::domain::entry::Entry;
+use crate::multus_conf;
 use crate::pipeline::{Pipeline, Ports};
 use crate::ports::{ClusterError, Undo};
 use crate::response;
@@ -32,6 +33,9 @@ pub enum Error {
     /// The cluster cannot be used.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// There will be no conf for the runtime.
+    #[error(transparent)]
+    Conf(#[from] multus_conf::Error),
     /// The socket cannot be made.
     #[error(transparent)]
     Socket(#[from] server::Error),
@@ -48,6 +52,7 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let conf = multus_conf::Provider::open(config.conf_file.clone())?;
     let app = Arc::new(App::build(&config).await?);
     let (socket, listener) = Socket::bind(&config.socket_dir)?;
     tracing::info!(socket_dir = %config.socket_dir.display(), "serving");
@@ -64,12 +69,16 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     let finishing = tokio::spawn(async move {
         finishing.pipeline.finish_undos(&finishing.cni_dir).await;
     });
+    let providing = conf.map(|conf| tokio::spawn(conf.run()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     finishing.abort();
     tracing::info!("shutting down");
+    if let Some(providing) = providing {
+        providing.abort();
+    }
     app.pipeline.drain();
     // Nobody new finds the socket; what is connected is answered.
     drop(socket);

@@ -10,6 +10,8 @@ pub mod log;
 
 pub mod config;
 
+pub mod multus_conf;
+
 pub mod server;
 
 pub mod pipeline;
@@ -25,3 +27,5 @@ pub mod domain;
 pub mod adapters;
 
 pub mod report;
+
+pub mod watch;

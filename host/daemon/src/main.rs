@@ -1,11 +1,11 @@
-//! `cnidaria-daemon`: arguments, log, runtime, and the exit code.
+//! `cnidaria-daemon`: arguments, log, runtime, and the exit codes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use daemon::app;
-use daemon::config::daemon::{DEFAULT_PATH, DaemonConfig};
-use daemon::{log, report};
+use daemon::config::conf_file;
+use daemon::config::daemon::{self as config, DEFAULT_PATH, DaemonConfig};
+use daemon::{app, log, report};
 
 const USAGE: &str = "\
 Answers the CNI requests of a node on a unix socket.
@@ -19,28 +19,46 @@ Options:
   --help                       print this help
 ";
 
+// What Multus' daemon exits with, so that whoever watches it need not learn anew.
+const BAD_CONFIGURATION: u8 = 1;
+const BAD_ARGUMENTS: u8 = 2;
+const NO_CONF_FOR_RUNTIME: u8 = 2;
+const CANNOT_SERVE: u8 = 3;
+const VERSION_PRINTED: u8 = 4;
+
 enum Arguments {
     Serve(PathBuf),
-    Print(String),
+    Version,
+    Help,
+}
+
+/// Why the daemon ends, and what it exits with.
+struct Failure {
+    code: u8,
+    problem: String,
 }
 
 fn main() -> ExitCode {
     let config = match parse(std::env::args().skip(1)) {
         Ok(Arguments::Serve(path)) => path,
-        Ok(Arguments::Print(text)) => {
-            print!("{text}");
+        Ok(Arguments::Version) => {
+            println!("cnidaria-daemon {}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::from(VERSION_PRINTED);
+        }
+        Ok(Arguments::Help) => {
+            print!("{USAGE}");
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
             eprintln!("cnidaria-daemon: {problem}\n\n{USAGE}");
-            return ExitCode::from(2);
+            return ExitCode::from(BAD_ARGUMENTS);
         }
     };
     match serve(config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
+        Err(Failure { code, problem }) => {
             eprintln!("cnidaria-daemon: {problem}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
 }
@@ -59,28 +77,44 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 let value = value.or_else(|| arguments.next());
                 path = value.ok_or("--config needs a file")?.into();
             }
-            "version" if name.starts_with('-') => {
-                return Ok(Arguments::Print(format!(
-                    "cnidaria-daemon {}\n",
-                    env!("CARGO_PKG_VERSION")
-                )));
-            }
-            "help" | "h" if name.starts_with('-') => return Ok(Arguments::Print(USAGE.to_owned())),
+            "version" if name.starts_with('-') => return Ok(Arguments::Version),
+            "help" | "h" if name.starts_with('-') => return Ok(Arguments::Help),
             _ => return Err(format!("unknown argument {argument:?}")),
         }
     }
     Ok(Arguments::Serve(path))
 }
 
-fn serve(path: PathBuf) -> Result<(), String> {
-    let config = DaemonConfig::load(&path)
-        .map_err(|error| format!("{}: {}", path.display(), report::chain(&error)))?;
+fn serve(path: PathBuf) -> Result<(), Failure> {
+    let config = DaemonConfig::load(&path).map_err(|error| Failure {
+        code: config_code(&error),
+        problem: format!("{}: {}", path.display(), report::chain(&error)),
+    })?;
     log::start(config.log_level, config.own.log_format);
+    for warning in &config.warnings {
+        tracing::warn!(file = %path.display(), "{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
-    runtime
-        .block_on(app::run(config))
-        .map_err(|error| report::chain(&error))
+        .map_err(|error| Failure {
+            code: CANNOT_SERVE,
+            problem: format!("cannot start: {error}"),
+        })?;
+    runtime.block_on(app::run(config)).map_err(|error| Failure {
+        code: match error {
+            app::Error::Conf(_) => NO_CONF_FOR_RUNTIME,
+            _ => CANNOT_SERVE,
+        },
+        problem: report::chain(&error),
+    })
+}
+
+fn config_code(error: &config::Error) -> u8 {
+    match error {
+        config::Error::ConfFile(conf_file::Error::Value(_)) => BAD_CONFIGURATION,
+        config::Error::ConfFile(_) => NO_CONF_FOR_RUNTIME,
+        config::Error::ConnectionLimit(_) => CANNOT_SERVE,
+        _ => BAD_CONFIGURATION,
+    }
 }

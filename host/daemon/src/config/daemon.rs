@@ -7,7 +7,9 @@ use std::time::Duration;
 use cni_types::json::RawObject;
 use serde::Deserialize;
 
-use super::value;
+use super::conf_file::{self, ConfFile};
+use super::net_conf::{self, NetConf};
+use super::{keys, value};
 
 /// Where Multus' thick plugin looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/cni/net.d/multus.d/daemon-config.json";
@@ -34,9 +36,15 @@ pub enum Error {
     /// One of our own keys.
     #[error("{OWN_KEY}")]
     Own(#[source] serde_json::Error),
-    /// No cluster to ask.
-    #[error("{OWN_KEY}.manifests: a directory of manifests is needed where there is no cluster")]
-    NoCluster,
+    /// A key that overlays the CNI conf of requests, which could never be answered with it.
+    #[error(transparent)]
+    Overlay(net_conf::Error),
+    /// The conf for the runtime.
+    #[error(transparent)]
+    ConfFile(#[from] conf_file::Error),
+    /// Nobody could connect.
+    #[error("connectionLimit: must be greater than 0, found {0}")]
+    ConnectionLimit(i64),
 }
 
 /// How much is logged.
@@ -64,6 +72,10 @@ pub struct DaemonConfig {
     pub log_level: LogLevel,
     /// How many connections are served at once.
     pub connection_limit: Option<usize>,
+    /// The conf that the runtime finds.
+    pub conf_file: ConfFile,
+    /// What somebody should be told of the file; it can be used all the same.
+    pub warnings: Vec<String>,
     /// The ledger's directory where the CNI conf names none.
     pub cni_dir: PathBuf,
     /// Keys of the file that override those of each CNI conf, as Multus does it.
@@ -192,7 +204,8 @@ impl DaemonConfig {
     /// # Errors
     /// [`Error`] names the key and the value.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
-        let mut overrides = RawObject::parse(text).map_err(Error::Json)?;
+        let file = RawObject::parse(text).map_err(Error::Json)?;
+        let (mut overrides, warnings) = keys::canonical(&file);
         let own = match overrides.remove(OWN_KEY) {
             Some(raw) => serde_json::from_str(raw.get()).map_err(Error::Own)?,
             None => OwnConfig::default(),
@@ -201,20 +214,28 @@ impl DaemonConfig {
             Ok(value::optional(&overrides, key, "a path")?
                 .unwrap_or_else(|| PathBuf::from(default)))
         };
+        NetConf::check_overlay(&overrides).map_err(Error::Overlay)?;
         Ok(Self {
             socket_dir: path("socketDir", shim_api::endpoint::DEFAULT_SOCKET_DIR)?,
             cni_dir: path("cniDir", super::net_conf::DEFAULT_CNI_DIR)?,
             log_level: parse_log_level(&overrides)?,
-            connection_limit: value::optional(
-                &overrides,
-                "connectionLimit",
-                "a number of connections",
-            )?
-            .filter(|limit| *limit > 0),
+            connection_limit: connection_limit(&overrides)?,
+            conf_file: ConfFile::parse(&overrides)?,
+            warnings,
             overrides,
             own,
         })
     }
+}
+
+fn connection_limit(keys: &RawObject) -> Result<Option<usize>, Error> {
+    let limit: Option<i64> = value::optional(keys, "connectionLimit", "a number of connections")?;
+    limit
+        .map(|limit| match usize::try_from(limit) {
+            Ok(limit) if limit > 0 => Ok(limit),
+            _ => Err(Error::ConnectionLimit(limit)),
+        })
+        .transpose()
 }
 
 fn parse_log_level(object: &RawObject) -> Result<LogLevel, value::Error> {
@@ -272,6 +293,39 @@ mod tests {
         let error = DaemonConfig::parse(br#"{"cnidaria":{"manifest":"/m"}}"#).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("unknown field `manifest`"), "{source}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_passed_on_and_warned_about() {
+        let config = DaemonConfig::parse(br#"{"sockteDir":"/x"}"#).unwrap();
+        assert_eq!(config.overrides.get("sockteDir").unwrap().get(), r#""/x""#);
+        let [warning] = config.warnings.as_slice() else {
+            panic!("{:?}", config.warnings);
+        };
+        assert!(warning.contains(r#"did you mean "socketDir""#), "{warning}");
+    }
+
+    #[test]
+    fn what_no_request_could_be_answered_with_is_refused_at_once() {
+        for (text, expected) in [
+            (
+                r#"{"systemNamespaces":"kube-system"}"#,
+                "systemNamespaces: expected a list",
+            ),
+            (
+                r#"{"connectionLimit":0}"#,
+                "connectionLimit: must be greater than 0, found 0",
+            ),
+            (
+                r#"{"connectionLimit":"x"}"#,
+                "connectionLimit: expected a number",
+            ),
+        ] {
+            let error = DaemonConfig::parse(text.as_bytes())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

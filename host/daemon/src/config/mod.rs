@@ -1,5 +1,8 @@
-//! Configuration: the daemon's own file, and the CNI conf that comes with each request.
+//! Configuration: the daemon's own file, the CNI conf that comes with each request, and the conf
+//! that the runtime gets.
 
+pub mod conf_file;
 pub mod daemon;
+mod keys;
 pub mod net_conf;
 pub mod value;

@@ -76,6 +76,19 @@ impl NetConf {
         Self::from_object(&merged)
     }
 
+    /// Whether the daemon's file could be used with any conf. Called once, at start.
+    ///
+    /// # Errors
+    /// [`Error`] names the key and the value.
+    pub fn check_overlay(overrides: &RawObject) -> Result<(), Error> {
+        let mut conf = overrides.clone();
+        if !conf.contains_key("delegates") && !conf.contains_key("clusterNetwork") {
+            // Comes with each request.
+            conf.set("clusterNetwork", "any").map_err(Error::Json)?;
+        }
+        Self::from_object(&conf).map(drop)
+    }
+
     fn from_object(conf: &RawObject) -> Result<Self, Error> {
         let text = |key| {
             value::optional::<String>(conf, key, "a string").map(|v| v.filter(|v| !v.is_empty()))

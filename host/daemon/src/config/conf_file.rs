@@ -1,0 +1,269 @@
+//! The conf that the container runtime finds, `00-multus.conf`: whether the daemon provides it, and
+//! from what.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cni_types::json::RawObject;
+use cni_types::version::ConfVersion;
+
+use super::value;
+
+/// Name of the conf that is generated. Files whose names begin like it are never a primary network.
+pub const FILE_NAME: &str = "00-multus.conf";
+/// `multusConfigFile` when the conf is generated.
+const AUTO: &str = "auto";
+const DEFAULT_TARGET_DIR: &str = "/etc/cni/net.d";
+const DEFAULT_NAME: &str = "multus-cni-network";
+const DEFAULT_TYPE: &str = "multus-shim";
+
+/// Keys of the daemon's file that the generated conf repeats, around `capabilities`, `name` and
+/// `clusterNetwork`, in Multus' order.
+const REPEATED_FIRST: [&str; 1] = ["binDir"];
+const REPEATED_LOG: [&str; 4] = ["logFile", "logLevel", "logToStderr", "logOptions"];
+const REPEATED_NAMESPACES: [&str; 2] = ["namespaceIsolation", "globalNamespaces"];
+const REPEATED_LAST: [&str; 3] = ["cniDir", "auxiliaryCNIChainName", "daemonSocketDir"];
+
+/// Why nothing can be provided.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key with a wrong value.
+    #[error(transparent)]
+    Value(#[from] value::Error),
+    /// `cniVersion` is missing, and the generated conf needs one.
+    #[error("cniVersion: missing, and multusConfigFile {AUTO:?} needs it")]
+    NoVersion,
+    /// `cniVersion` is none.
+    #[error("cniVersion")]
+    Version(#[source] cni_types::version::Error),
+    /// The conf would be made of itself.
+    #[error("multusMasterCNI: {0:?} is what this daemon writes, and cannot be the primary network")]
+    Recursive(String),
+}
+
+/// What the daemon provides for the runtime.
+#[derive(Debug, Clone, Default)]
+pub enum ConfFile {
+    /// Nothing: somebody else writes the conf.
+    #[default]
+    Absent,
+    /// A copy of a file, under its own name.
+    Copied {
+        /// `multusConfigFile`.
+        from: PathBuf,
+        /// `cniConfigDir`.
+        to_dir: PathBuf,
+    },
+    /// A conf made from that of the primary network.
+    Generated(Box<Generated>),
+}
+
+/// What a generated conf is made from, but for the primary network.
+#[derive(Debug, Clone)]
+pub struct Generated {
+    /// `multusAutoconfigDir`: where the primary network's conf is.
+    pub primary_dir: PathBuf,
+    /// `multusMasterCNI`: the primary network's file; the first one of the directory where absent.
+    pub primary: Option<String>,
+    /// `cniConfigDir`: where the conf goes.
+    pub target_dir: PathBuf,
+    /// `cniVersion`.
+    pub cni_version: ConfVersion,
+    /// `forceCNIVersion`: the primary network's own conf gets this version, too.
+    pub force_version: bool,
+    /// `overrideNetworkName`: the conf has the name of the primary network.
+    pub override_name: bool,
+    /// `capabilities` beside those of the primary network.
+    capabilities: BTreeMap<String, bool>,
+    /// The daemon's file.
+    keys: RawObject,
+}
+
+impl ConfFile {
+    /// Reads the keys that concern the conf.
+    ///
+    /// # Errors
+    /// [`Error`] names the key.
+    pub fn parse(keys: &RawObject) -> Result<Self, Error> {
+        let text = |key| {
+            value::optional::<String>(keys, key, "a string").map(|v| v.filter(|v| !v.is_empty()))
+        };
+        let flag = |key| value::optional::<bool>(keys, key, "true or false");
+        let target_dir =
+            text("cniConfigDir")?.map_or_else(|| DEFAULT_TARGET_DIR.into(), PathBuf::from);
+        let primary_dir = text("multusAutoconfigDir")?.map(PathBuf::from);
+        let primary_dir = match (text("multusConfigFile")?.as_deref(), primary_dir) {
+            (Some(AUTO), dir) => dir.unwrap_or_else(|| DEFAULT_TARGET_DIR.into()),
+            (None, Some(dir)) => dir,
+            (None, None) => return Ok(Self::Absent),
+            (Some(path), _) => {
+                return Ok(Self::Copied {
+                    from: path.into(),
+                    to_dir: target_dir,
+                });
+            }
+        };
+        let primary = text("multusMasterCNI")?.map(|name| name.trim_start_matches('/').to_owned());
+        if let Some(name) = primary.as_ref().filter(|name| is_own(Path::new(name))) {
+            return Err(Error::Recursive(name.clone()));
+        }
+        Ok(Self::Generated(Box::new(Generated {
+            primary_dir,
+            primary,
+            target_dir,
+            cni_version: version(text("cniVersion")?)?,
+            force_version: flag("forceCNIVersion")?.unwrap_or(false),
+            override_name: flag("overrideNetworkName")?.unwrap_or(false),
+            capabilities: value::optional(keys, "capabilities", "an object of true and false")?
+                .unwrap_or_default(),
+            keys: keys.clone(),
+        })))
+    }
+}
+
+/// Whether a file is one that this daemon, or Multus, writes.
+pub fn is_own(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("00-multus"))
+}
+
+fn version(text: Option<String>) -> Result<ConfVersion, Error> {
+    let text = text.ok_or(Error::NoVersion)?;
+    ConfVersion::parse(&text).map_err(Error::Version)
+}
+
+/// What the primary network's conf says that the generated one needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Primary {
+    /// The file, as the daemon reaches it.
+    pub path: PathBuf,
+    /// `name` of the network.
+    pub name: String,
+    /// Capabilities of any of its plugins.
+    pub capabilities: Vec<String>,
+}
+
+impl Generated {
+    /// The text of the conf, in Multus' order of keys.
+    ///
+    /// # Errors
+    /// A path or a key that cannot be expressed in JSON.
+    pub fn text(&self, primary: &Primary) -> Result<String, cni_types::json::Error> {
+        let mut conf = RawObject::new();
+        self.repeat(&mut conf, &REPEATED_FIRST);
+        let mut capabilities = self.capabilities.clone();
+        capabilities.extend(primary.capabilities.iter().map(|name| (name.clone(), true)));
+        if !capabilities.is_empty() {
+            conf.set("capabilities", &capabilities)?;
+        }
+        conf.set("cniVersion", self.cni_version.as_str())?;
+        self.repeat(&mut conf, &REPEATED_LOG);
+        let name = if self.override_name {
+            primary.name.as_str()
+        } else {
+            DEFAULT_NAME
+        };
+        conf.set("name", name)?;
+        conf.set("clusterNetwork", &primary.path)?;
+        self.repeat(&mut conf, &REPEATED_NAMESPACES);
+        conf.set("type", DEFAULT_TYPE)?;
+        self.repeat(&mut conf, &["type"]);
+        self.repeat(&mut conf, &REPEATED_LAST);
+        Ok(conf.to_string())
+    }
+
+    /// Copies keys that say something: Go leaves out what is empty.
+    fn repeat(&self, conf: &mut RawObject, keys: &[&str]) {
+        for key in keys {
+            if let Some(value) = self.keys.get(key)
+                && !matches!(value.get(), "null" | "\"\"" | "false")
+            {
+                conf.set_raw(key, value.to_owned());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ConfFile, Error> {
+        ConfFile::parse(&RawObject::parse(text).unwrap())
+    }
+
+    fn generated(text: &str) -> String {
+        let ConfFile::Generated(generated) = parse(text).unwrap() else {
+            panic!("nothing is generated from {text}");
+        };
+        let primary = Primary {
+            path: "/autoconf/10-bridge.conflist".into(),
+            name: "cbr0".into(),
+            capabilities: vec!["mac".into()],
+        };
+        generated.text(&primary).unwrap()
+    }
+
+    #[test]
+    fn the_conf_is_that_of_multus_byte_for_byte() {
+        // As Multus 4.3.0 logged it for this file.
+        assert_eq!(
+            generated(
+                r#"{"cniVersion":"1.1.0","logLevel":"verbose","logToStderr":true,"cniConfigDir":"/cni.d",
+                    "multusAutoconfigDir":"/autoconf","multusConfigFile":"auto","socketDir":"/run/",
+                    "daemonSocketDir":"/run/","binDir":"/cnibin","cniDir":"/cnidir","metricsPort":29091}"#
+            ),
+            r#"{"binDir":"/cnibin","capabilities":{"mac":true},"cniVersion":"1.1.0","logLevel":"verbose","logToStderr":true,"name":"multus-cni-network","clusterNetwork":"/autoconf/10-bridge.conflist","type":"multus-shim","cniDir":"/cnidir","daemonSocketDir":"/run/"}"#
+        );
+    }
+
+    #[test]
+    fn the_network_can_keep_the_primary_name_and_more_capabilities() {
+        let conf = generated(
+            r#"{"cniVersion":"0.4.0","multusAutoconfigDir":"/autoconf","overrideNetworkName":true,
+                "capabilities":{"portMappings":true},"type":"shim","namespaceIsolation":true,
+                "globalNamespaces":"a,b","readinessindicatorfile":"/ready","auxiliaryCNIChainName":"aux"}"#,
+        );
+        assert_eq!(
+            conf,
+            r#"{"capabilities":{"mac":true,"portMappings":true},"cniVersion":"0.4.0","name":"cbr0","clusterNetwork":"/autoconf/10-bridge.conflist","namespaceIsolation":true,"globalNamespaces":"a,b","type":"shim","auxiliaryCNIChainName":"aux"}"#
+        );
+    }
+
+    #[test]
+    fn a_file_is_copied_and_nothing_is_provided_where_nothing_is_asked_for() {
+        assert!(matches!(parse("{}").unwrap(), ConfFile::Absent));
+        let ConfFile::Copied { from, to_dir } =
+            parse(r#"{"multusConfigFile":"/my/00.conf","multusAutoconfigDir":"/x"}"#).unwrap()
+        else {
+            panic!("not copied");
+        };
+        assert_eq!(
+            (from, to_dir),
+            ("/my/00.conf".into(), DEFAULT_TARGET_DIR.into())
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_its_key() {
+        for (text, expected) in [
+            (r#"{"multusConfigFile":"auto"}"#, "cniVersion"),
+            (
+                r#"{"multusConfigFile":"auto","cniVersion":"x"}"#,
+                "cniVersion",
+            ),
+            (
+                r#"{"multusConfigFile":"auto","cniVersion":"1.0.0","multusMasterCNI":"00-multus.conf"}"#,
+                "multusMasterCNI",
+            ),
+            (r#"{"multusConfigFile":7}"#, "multusConfigFile"),
+            (
+                r#"{"multusConfigFile":"auto","cniVersion":"1.0.0","forceCNIVersion":"yes"}"#,
+                "forceCNIVersion",
+            ),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+    }
+}

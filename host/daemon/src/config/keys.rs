@@ -1,0 +1,150 @@
+//! The keys of the daemon's file: which there are, how Go spells them, and which one somebody may
+//! have meant by another.
+
+use cni_types::json::RawObject;
+
+/// Keys that Multus' daemon, its configuration generator and its CNI conf have, and our own one.
+const KNOWN: &[&str] = &[
+    "auxiliaryCNIChainName",
+    "binDir",
+    "capabilities",
+    "chrootDir",
+    "clusterNetwork",
+    "cniConfigDir",
+    "cnidaria",
+    "cniDir",
+    "cniVersion",
+    "cniVersions",
+    "confDir",
+    "connectionLimit",
+    "daemonSocketDir",
+    "defaultNetworks",
+    "delegates",
+    "disableCheck",
+    "disableGC",
+    "dns",
+    "enablePprof",
+    "forceCNIVersion",
+    "globalNamespaces",
+    "ipam",
+    "kubeconfig",
+    "logFile",
+    "logLevel",
+    "logOptions",
+    "logToStderr",
+    "metricsPort",
+    "multusAutoconfigDir",
+    "multusConfigFile",
+    "multusMasterCNI",
+    "multusNamespace",
+    "name",
+    "namespaceIsolation",
+    "overrideNetworkName",
+    "perNodeCertificate",
+    "prevResult",
+    "readinessindicatorfile",
+    "retryDeleteOnError",
+    "runtimeConfig",
+    "socketDir",
+    "systemNamespaces",
+    "type",
+];
+
+/// Closer than this, one key is taken for a misspelling of the other.
+const SIMILAR: f64 = 0.75;
+
+/// The file with its keys spelt as they are documented, and what somebody should be told of them.
+/// Unknown keys stay: the file overlays the CNI conf, which may have keys of others.
+pub(super) fn canonical(file: &RawObject) -> (RawObject, Vec<String>) {
+    let mut keys = RawObject::new();
+    let mut warnings = Vec::new();
+    for (key, value) in file.iter() {
+        let spelling = spelling(key);
+        match spelling {
+            Spelling::Exact => {}
+            Spelling::OtherCase(known) => {
+                warnings.push(format!("key {key:?} is taken as {known:?}"));
+            }
+            Spelling::Unknown(Some(known)) => warnings.push(format!(
+                "unknown key {key:?}: it is passed on as it is; did you mean {known:?}?"
+            )),
+            Spelling::Unknown(None) => {
+                warnings.push(format!("unknown key {key:?}: it is passed on as it is"));
+            }
+        }
+        let name = match spelling {
+            Spelling::OtherCase(known) => known,
+            _ => key,
+        };
+        keys.set_raw(name, value.to_owned());
+    }
+    (keys, warnings)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    Exact,
+    /// Go's decoder does not distinguish upper and lower case, so files with other spellings work
+    /// with Multus.
+    OtherCase(&'static str),
+    Unknown(Option<&'static str>),
+}
+
+fn spelling(key: &str) -> Spelling {
+    if KNOWN.contains(&key) {
+        return Spelling::Exact;
+    }
+    if let Some(known) = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(key)) {
+        return Spelling::OtherCase(known);
+    }
+    let lower = key.to_ascii_lowercase();
+    let nearest = KNOWN
+        .iter()
+        .map(|known| {
+            let likeness =
+                strsim::normalized_damerau_levenshtein(&lower, &known.to_ascii_lowercase());
+            (likeness, *known)
+        })
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    Spelling::Unknown(
+        nearest
+            .filter(|(likeness, _)| *likeness >= SIMILAR)
+            .map(|(_, known)| known),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_recognised() {
+        for (key, meant) in [
+            ("multusConfgFile", "multusConfigFile"),
+            ("sockteDir", "socketDir"),
+            ("readinessIndicatorFiles", "readinessindicatorfile"),
+            ("namespaceisolations", "namespaceIsolation"),
+        ] {
+            assert_eq!(spelling(key), Spelling::Unknown(Some(meant)), "{key}");
+        }
+        assert_eq!(spelling("somethingElse"), Spelling::Unknown(None));
+    }
+
+    #[test]
+    fn a_key_in_other_letters_is_taken_as_go_takes_it() {
+        let file = RawObject::parse(r#"{"LogToStderr":false,"readinessIndicatorFile":"/x","x":1}"#);
+        let (keys, warnings) = canonical(&file.unwrap());
+        assert_eq!(keys.get("logToStderr").unwrap().get(), "false");
+        assert_eq!(keys.get("readinessindicatorfile").unwrap().get(), "\"/x\"");
+        assert_eq!(keys.get("x").unwrap().get(), "1", "unknown keys stay");
+        assert_eq!(warnings.len(), 3);
+    }
+
+    #[test]
+    fn known_keys_are_sorted_and_each_is_there_once() {
+        let mut sorted = KNOWN.to_vec();
+        sorted.sort_unstable_by_key(|key| key.to_ascii_lowercase());
+        sorted.dedup();
+        assert_eq!(sorted, KNOWN);
+    }
+}

@@ -1,0 +1,325 @@
+//! Provides the conf that the container runtime finds and executes the shim with: made from the
+//! primary network's conf, or copied. It is replaced whole, follows the file that it is made from,
+//! and stays when the daemon ends: without it, pods would come up with one network.
+
+mod primary;
+mod replace;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::conf_file::{ConfFile, FILE_NAME, Generated};
+use crate::report;
+use crate::watch::Watch;
+
+/// Why the conf is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory of what it is made from.
+    #[error("cannot watch {path} for the primary network's conf")]
+    Watch {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file that is to be copied.
+    #[error("multusConfigFile: cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// `multusConfigFile` names no file.
+    #[error("multusConfigFile: {0} is no path of a file")]
+    NoFile(PathBuf),
+    /// The primary network's conf cannot be used, at present.
+    #[error("primary network")]
+    Primary(#[from] libcni::load::Error),
+    /// The conf cannot be expressed.
+    #[error("generated conf")]
+    Json(#[from] cni_types::json::Error),
+    /// The conf cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The conf.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Keeps the runtime's conf as it should be.
+#[derive(Debug)]
+pub struct Provider {
+    source: Source,
+    watch: Watch,
+}
+
+#[derive(Debug)]
+enum Source {
+    File { from: PathBuf, to: PathBuf },
+    Primary(Box<Generated>),
+}
+
+impl Provider {
+    /// Begins to watch what the conf is made from. Nothing is written yet: the runtime must not
+    /// find the conf before the daemon answers. `None` where no conf is asked for.
+    ///
+    /// # Errors
+    /// [`Error`] when the directory or the file is not there.
+    pub fn open(conf: ConfFile) -> Result<Option<Self>, Error> {
+        let (source, dir) = match conf {
+            ConfFile::Absent => return Ok(None),
+            ConfFile::Copied { from, to_dir } => {
+                let (Some(name), Some(dir)) = (from.file_name(), from.parent()) else {
+                    return Err(Error::NoFile(from));
+                };
+                let (to, dir) = (to_dir.join(name), dir.to_owned());
+                std::fs::metadata(&from).map_err(|source| Error::Read {
+                    path: from.clone(),
+                    source,
+                })?;
+                (Source::File { from, to }, dir)
+            }
+            ConfFile::Generated(generated) => {
+                let dir = generated.primary_dir.clone();
+                (Source::Primary(generated), dir)
+            }
+        };
+        // A relative file's parent is empty.
+        let dir = if dir.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            dir
+        };
+        let watch =
+            Watch::on([dir.as_path()]).map_err(|source| Error::Watch { path: dir, source })?;
+        Ok(Some(Self { source, watch }))
+    }
+
+    /// Writes the conf, and again whenever it has to change. Ends only when nothing can be watched
+    /// any more.
+    pub async fn run(mut self) {
+        loop {
+            match self.source.provide() {
+                Ok(()) => {}
+                // The conf stays as it was: one that is out of date is better than none.
+                Err(error) => tracing::error!(error = report::chain(&error), "the runtime's conf"),
+            }
+            if let Err(error) = self.watch.changed().await {
+                tracing::error!(%error, "the primary network's conf is not watched any more");
+                return;
+            }
+        }
+    }
+}
+
+impl Source {
+    fn provide(&self) -> Result<(), Error> {
+        match self {
+            Self::File { from, to } => {
+                let text = std::fs::read(from).map_err(|source| Error::Read {
+                    path: from.clone(),
+                    source,
+                })?;
+                write(to, &text)
+            }
+            Self::Primary(generated) => match primary::find(generated)? {
+                Some(primary) => {
+                    let text = generated.text(&primary)?;
+                    write(&generated.target_dir.join(FILE_NAME), text.as_bytes())
+                }
+                None => {
+                    let dir = generated.primary_dir.display();
+                    tracing::warn!(%dir, "waiting for the primary network's conf");
+                    Ok(())
+                }
+            },
+        }
+    }
+}
+
+fn write(path: &Path, text: &[u8]) -> Result<(), Error> {
+    match replace::replace(path, text) {
+        Ok(true) => {
+            tracing::info!(path = %path.display(), conf = %String::from_utf8_lossy(text), "conf written");
+            Ok(())
+        }
+        Ok(false) => Ok(()),
+        Err(source) => Err(Error::Write {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cni_types::json::RawObject;
+    use std::time::Duration;
+
+    const PRIMARY: &str = r#"{"cniVersion":"1.0.0","name":"cbr0","plugins":[{"type":"bridge","capabilities":{"mac":true,"ips":false}}]}"#;
+
+    struct Rig {
+        dir: tempfile::TempDir,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Drop for Rig {
+        fn drop(&mut self) {
+            self.task.abort();
+        }
+    }
+
+    impl Rig {
+        fn start(dir: tempfile::TempDir, keys: &str) -> Self {
+            let at = dir.path().display();
+            let text = format!(
+                r#"{{"cniVersion":"1.0.0","cniConfigDir":"{at}","multusAutoconfigDir":"{at}",{keys}}}"#
+            );
+            let conf = ConfFile::parse(&RawObject::parse(text).unwrap()).unwrap();
+            let provider = Provider::open(conf).unwrap().unwrap();
+            let task = tokio::spawn(provider.run());
+            Self { dir, task }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.path(name), text).unwrap();
+        }
+
+        /// Waits until the conf says something.
+        async fn says(&self, wanted: &str) -> String {
+            let path = self.path(FILE_NAME);
+            tokio::time::timeout(Duration::from_secs(20), async {
+                loop {
+                    let text = std::fs::read_to_string(&path).unwrap_or_default();
+                    if text.contains(wanted) {
+                        return text;
+                    }
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            })
+            .await
+            .unwrap_or_else(|_| panic!("the conf never said {wanted}"))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_conf_of_the_directory_is_the_primary_network() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("10-a.conflist"), PRIMARY).unwrap();
+        std::fs::write(dir.path().join("05-x.json"), PRIMARY).unwrap();
+        std::fs::write(dir.path().join("00-multus.conf.old"), "x").unwrap();
+        let rig = Rig::start(dir, r#""multusConfigFile":"auto""#);
+        let conf = rig.says("10-a.conflist").await;
+        assert!(conf.contains(r#""capabilities":{"mac":true}"#), "{conf}");
+    }
+
+    #[tokio::test]
+    async fn a_primary_network_that_appears_later_is_found_and_followed() {
+        let rig = Rig::start(tempfile::tempdir().unwrap(), r#""multusConfigFile":"auto""#);
+        rig.write("10-a.conflist", PRIMARY);
+        rig.says(r#""mac":true"#).await;
+        rig.write(
+            "10-a.conflist",
+            &PRIMARY.replace("\"mac\"", "\"bandwidth\""),
+        );
+        rig.says(r#""capabilities":{"bandwidth":true}"#).await;
+        rig.write("05-first.conflist", PRIMARY);
+        rig.says("05-first.conflist").await;
+    }
+
+    #[tokio::test]
+    async fn a_broken_or_removed_primary_network_leaves_the_last_conf() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("10-a.conflist"), PRIMARY).unwrap();
+        let rig = Rig::start(dir, r#""multusConfigFile":"auto""#);
+        let before = rig.says("10-a").await;
+        rig.write("10-a.conflist", r#"{"cniVersion":"1.0"#);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        std::fs::remove_file(rig.path("10-a.conflist")).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        rig.task.abort();
+        assert_eq!(
+            rig.says("10-a").await,
+            before,
+            "also when the daemon has ended"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_primary_network_can_be_named_and_forced_to_a_version() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("05-other.conf"), PRIMARY).unwrap();
+        let old = PRIMARY
+            .replace("1.0.0", "0.3.1")
+            .replace("bridge\"", "bridge\",\"big\":12345678901234567890");
+        std::fs::write(dir.path().join("20-mine.conflist"), &old).unwrap();
+        let rig = Rig::start(
+            dir,
+            r#""multusMasterCNI":"20-mine.conflist","forceCNIVersion":true,"overrideNetworkName":true"#,
+        );
+        let conf = rig.says("20-mine.conflist").await;
+        assert!(conf.contains(r#""name":"cbr0""#), "{conf}");
+        let primary = std::fs::read_to_string(rig.path("20-mine.conflist")).unwrap();
+        assert_eq!(
+            primary,
+            old.replace("0.3.1", "1.0.0"),
+            "nothing else of it is changed"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_primary_network_of_another_version_is_taken_as_it_is() {
+        for version in ["0.1.0", "0.3.1", "1.1.0", ""] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(
+                dir.path().join("10-a.conflist"),
+                PRIMARY.replace("1.0.0", version),
+            )
+            .unwrap();
+            let rig = Rig::start(dir, r#""multusConfigFile":"auto""#);
+            rig.says(r#""cniVersion":"1.0.0""#).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_copied_under_its_own_name() {
+        let from = tempfile::tempdir().unwrap();
+        let source = from.path().join("01-mine.conf");
+        std::fs::write(&source, "{ \"any\": 1 }").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("01-mine.conf");
+        let keys = format!(r#""multusConfigFile":"{}""#, source.display());
+        let _rig = Rig::start(dir, &keys);
+        for text in ["{ \"any\": 1 }", "{ \"any\": 2 }"] {
+            std::fs::write(&source, text).unwrap();
+            while std::fs::read_to_string(&to).unwrap_or_default() != text {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_not_there_is_an_error() {
+        let open = |text: &str| {
+            Provider::open(ConfFile::parse(&RawObject::parse(text).unwrap()).unwrap())
+                .map(|p| p.is_some())
+        };
+        let error = open(r#"{"cniVersion":"1.0.0","multusAutoconfigDir":"/nonexistent"}"#);
+        assert!(matches!(error, Err(Error::Watch { .. })), "{error:?}");
+        let error = open(r#"{"multusConfigFile":"/nonexistent/x.conf"}"#);
+        assert!(matches!(error, Err(Error::Read { .. })), "{error:?}");
+        assert!(!open("{}").unwrap());
+    }
+}

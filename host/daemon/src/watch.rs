@@ -1,0 +1,126 @@
+//! Waiting for files to change, by inotify: nothing polls.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use inotify::{EventStream, Inotify, WatchMask};
+use tokio::time::timeout;
+
+/// Whoever writes a file often writes several: one reaction is enough.
+const QUIET: Duration = Duration::from_millis(20);
+/// A directory in which there is always something going on must not put off the reaction.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Enough for dozens of events at a time.
+const BUFFER_BYTES: usize = 4096;
+
+/// Tells when something in directories changes: files written, made, moved or removed.
+#[derive(Debug)]
+pub struct Watch {
+    events: EventStream<Vec<u8>>,
+}
+
+impl Watch {
+    /// Begins to watch. What changes from now on is told, also if nobody waits at that moment.
+    ///
+    /// # Errors
+    /// A directory that cannot be watched, for example because it is not there. Outside of a tokio
+    /// runtime.
+    pub fn on<'a>(dirs: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
+        let inotify = Inotify::init()?;
+        for dir in dirs {
+            inotify.watches().add(
+                dir,
+                WatchMask::CLOSE_WRITE
+                    | WatchMask::CREATE
+                    | WatchMask::MOVED_TO
+                    | WatchMask::MOVED_FROM
+                    | WatchMask::DELETE
+                    | WatchMask::ONLYDIR,
+            )?;
+        }
+        let events = inotify.into_event_stream(vec![0; BUFFER_BYTES])?;
+        Ok(Self { events })
+    }
+
+    /// Waits for the next changes, and for a moment without any if there is one soon.
+    ///
+    /// # Errors
+    /// What the kernel says; then nothing will be told any more.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        self.next().await?;
+        let collect = async {
+            while let Ok(next) = timeout(QUIET, self.next()).await {
+                next?;
+            }
+            Ok(())
+        };
+        timeout(PATIENCE, collect).await.unwrap_or(Ok(()))
+    }
+
+    async fn next(&mut self) -> io::Result<()> {
+        match self.events.next().await {
+            Some(event) => event.map(drop),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+/// Waits until a file is there, also where its directory is not yet. Never ends if it never is.
+///
+/// # Errors
+/// What the kernel says.
+pub async fn exists(path: &Path) -> io::Result<()> {
+    while !path.exists() {
+        let mut watch = Watch::on([nearest_dir(path).as_path()])?;
+        // It may have been made before the watch began.
+        if path.exists() {
+            break;
+        }
+        watch.next().await?;
+    }
+    Ok(())
+}
+
+/// The deepest directory on the way to a file that is there.
+fn nearest_dir(path: &Path) -> PathBuf {
+    path.ancestors()
+        .skip(1)
+        .find(|dir| dir.is_dir())
+        .map_or_else(|| PathBuf::from("/"), Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn several_writes_are_one_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::on([dir.path()]).unwrap();
+        for name in ["a", "b", "c"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        watch.changed().await.unwrap();
+        let more = timeout(Duration::from_millis(50), watch.changed()).await;
+        assert!(more.is_err(), "everything was told at once");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_awaited_also_below_directories_that_are_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/flannel/subnet.env");
+        let (found, ()) = tokio::join!(exists(&path), async {
+            tokio::task::yield_now().await;
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "x").unwrap();
+        });
+        found.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_not_there_cannot_be_watched() {
+        assert!(Watch::on([Path::new("/nonexistent")]).is_err());
+    }
+}

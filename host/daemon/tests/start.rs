@@ -1,0 +1,158 @@
+//! How the daemon starts, and with what it exits when it cannot: the codes are those of Multus.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+struct Rig {
+    dir: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let rig = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        for name in ["manifests", "autoconf", "net.d"] {
+            std::fs::create_dir(rig.path(name)).unwrap();
+        }
+        rig
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A command that starts the daemon with these keys beside those that every file needs.
+    fn command(&self, keys: &str) -> Command {
+        let at = self.dir.path().display();
+        self.with_file(&format!(
+            r#"{{"socketDir":"{at}/run/","cniConfigDir":"{at}/net.d","multusAutoconfigDir":"{at}/autoconf",
+                "multusConfigFile":"auto","cnidaria":{{"manifests":"{at}/manifests"}}{keys}}}"#
+        ))
+    }
+
+    fn with_file(&self, text: &str) -> Command {
+        let file = self.path("daemon-config.json");
+        std::fs::write(&file, text).unwrap();
+        daemon(&["-config", file.to_str().unwrap()])
+    }
+}
+
+fn daemon(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cnidaria-daemon"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn output(mut command: Command) -> (i32, String) {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+struct Running(Child);
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        Self(command.stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn wait_for(&mut self, file: &Path) {
+        let begun = Instant::now();
+        while !file.exists() {
+            assert_eq!(self.0.try_wait().unwrap(), None, "the daemon ended");
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "{file:?} never came"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn end(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn each_way_to_fail_has_its_code_and_names_its_cause() {
+    let rig = Rig::new();
+    let version = r#","cniVersion":"1.1.0""#;
+    let cases = [
+        (
+            daemon(&["-config", "/nonexistent.json"]),
+            1,
+            "/nonexistent.json",
+        ),
+        (rig.with_file("{nope"), 1, "daemon-config.json"),
+        (daemon(&["-bogus"]), 2, "bogus"),
+    ];
+    for (command, code, named) in cases {
+        let (found, stderr) = output(command);
+        assert_eq!(found, code, "{stderr}");
+        assert!(stderr.contains(named), "{stderr}");
+    }
+    for (keys, code, named) in [
+        (r#","socketDir":7"#.to_owned(), 1, "socketDir"),
+        (r#","logLevel":"loud""#.to_owned(), 1, "logLevel"),
+        (String::new(), 2, "cniVersion"),
+        (
+            format!(r#"{version},"multusAutoconfigDir":"/nonexistent""#),
+            2,
+            "/nonexistent",
+        ),
+        (
+            format!(r#"{version},"multusConfigFile":"/nonexistent/x.conf""#),
+            2,
+            "/nonexistent/x.conf",
+        ),
+        (
+            format!(r#"{version},"connectionLimit":0"#),
+            3,
+            "connectionLimit",
+        ),
+    ] {
+        let (found, stderr) = output(rig.command(&keys));
+        assert_eq!(found, code, "{keys}: {stderr}");
+        assert!(stderr.contains(named), "{keys}: {stderr}");
+    }
+}
+
+#[test]
+fn the_version_is_printed_as_multus_daemon_prints_its_own() {
+    let printed = daemon(&["-version"]).output().unwrap();
+    assert_eq!(printed.status.code(), Some(4));
+    assert!(
+        String::from_utf8(printed.stdout)
+            .unwrap()
+            .starts_with("cnidaria-daemon 0.")
+    );
+}
+
+#[test]
+fn the_conf_comes_with_the_socket_and_stays_when_the_daemon_ends() {
+    let rig = Rig::new();
+    let mut running = Running::start(rig.command(r#","cniVersion":"1.1.0","anUnknownKey":1"#));
+    running.wait_for(&rig.path("run/multus.sock"));
+    assert!(
+        !rig.path("net.d/00-multus.conf").exists(),
+        "there is no primary network yet"
+    );
+    let primary = r#"{"cniVersion":"0.3.1","name":"cbr0","type":"bridge"}"#;
+    std::fs::write(rig.path("autoconf/10-bridge.conf"), primary).unwrap();
+    running.wait_for(&rig.path("net.d/00-multus.conf"));
+    assert_eq!(running.end(), Some(0));
+    assert!(rig.path("net.d/00-multus.conf").exists());
+    assert!(!rig.path("run/multus.sock").exists());
+}
