@@ -1,0 +1,542 @@
+//! Where Multus is wrong: a test for each of the corrections that the README of the recordings lists,
+//! by its number.
+
+#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use conformance::rig::Rig;
+use conformance::{exchange, observe};
+use node::case::on_a_private_node;
+use node::{Answer, inspect, run};
+use serde_json::{Value, json};
+
+/// The recorded life of a pod, to be replayed step by step.
+fn life(rig: &Rig<'_>, pod: &str) -> Value {
+    rig.make_namespace(&format!("g-{pod}"));
+    rig.golden(&format!("lifecycle/ok-{pod}.json"))
+}
+
+fn code(answer: &Answer) -> u64 {
+    assert_eq!(answer.code, Some(1), "{answer:#?}");
+    answer.json().unwrap()["code"].as_u64().unwrap()
+}
+
+/// Names of the links in a pod's namespace, but `lo`.
+fn links(netns: &str) -> Vec<String> {
+    let links = inspect::links(Some(netns)).unwrap();
+    links.into_iter().map(|link| link.name).collect()
+}
+
+fn nothing_is_left(rig: &Rig<'_>, netns: &str) {
+    assert_eq!(links(netns), [""; 0]);
+    assert_eq!(observe::ledger(rig.node), json!({}));
+    let reserved = inspect::reserved_addresses(rig.node).unwrap();
+    assert!(reserved.is_empty(), "{reserved:?}");
+}
+
+/// A call with other keys in its conf.
+fn with_conf(rig: &Rig<'_>, recorded: &Value, change: impl FnOnce(&mut Value)) -> node::Call {
+    let mut conf: Value = serde_json::from_str(recorded["stdin"].as_str().unwrap()).unwrap();
+    change(&mut conf);
+    rig.call(recorded).stdin(conf.to_string())
+}
+
+fn add_nad(rig: &Rig<'_>, namespace: &str, name: &str, conf: &Value) {
+    rig.node.add_network(namespace, name, conf).unwrap();
+}
+
+/// Changes what a pod asks for. The file comes after that of the recordings and wins.
+fn ask_for(rig: &Rig<'_>, pod: &str, networks: &str) {
+    let manifest = json!({
+        "kind": "Pod",
+        "metadata": {
+            "name": pod, "namespace": "default", "uid": conformance::rig::uid(pod),
+            "annotations": {"k8s.v1.cni.cncf.io/networks": networks},
+        },
+    });
+    let name = format!("manifests/zz-{pod}.json");
+    rig.node.write(&name, manifest.to_string()).unwrap();
+}
+
+#[test]
+fn correction_01_check_checks_every_attachment() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        let life = life(&rig, "one-br");
+        rig.succeed(&life["add"]);
+        rig.succeed(&life["check"]);
+        run("ip", &["-n", "g-one-br", "link", "delete", "net1"]).unwrap();
+        let check = rig.replay(&life["check"]);
+        assert_eq!(check.code, Some(1), "{check:#?}");
+        assert!(check.stdout.contains("default/br-sec"), "{check:#?}");
+        rig.succeed(&life["del"]);
+        nothing_is_left(&rig, "g-one-br");
+    });
+}
+
+#[test]
+fn correction_02_a_delegates_code_message_and_details_are_kept() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        rig.make_namespace("g-bad-failing");
+        let recorded = rig.golden("lifecycle/bad-failing.json");
+        for (failure, expected) in [(11, 11), (100, 100), (7, 7), (4711, 4711)] {
+            let error = json!({"cniVersion": "1.0.0", "code": failure, "msg": "the reason", "details": "the details"});
+            rig.install("fail", &json!({"ADD": {"error": error}}));
+            let answer = rig.replay(&recorded["add"]);
+            assert_eq!(code(&answer), expected);
+            let error = answer.json().unwrap();
+            let text = |key: &str| error[key].as_str().unwrap().to_owned();
+            assert!(text("msg").contains("the reason"), "{error}");
+            assert!(text("msg").contains("default/failing"), "{error}");
+            assert_eq!(text("details"), "the details");
+        }
+        nothing_is_left(&rig, "g-bad-failing");
+    });
+}
+
+#[test]
+fn correction_03_a_del_that_did_nothing_fails_and_stays_recorded() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        let life = life(&rig, "one-br");
+        // Never added: there is nothing to do.
+        rig.succeed(&life["del"]);
+        rig.succeed(&life["add"]);
+        let before = observe::ledger(rig.node);
+
+        rig.node.stop_daemon().unwrap();
+        assert_eq!(code(&rig.replay(&life["del"])), 11);
+        assert_eq!(observe::ledger(rig.node), before);
+        assert_eq!(links("g-one-br"), ["eth0", "net1"]);
+
+        rig.node.start_daemon().unwrap();
+        let bridge = rig.node.path("cnibin/bridge");
+        let moved = rig.node.path("cnibin/bridge-away");
+        fs::rename(&bridge, &moved).unwrap();
+        let answer = rig.replay(&life["del"]);
+        assert_eq!(answer.code, Some(1), "{answer:#?}");
+        assert_eq!(observe::ledger(rig.node), before);
+
+        fs::rename(&moved, &bridge).unwrap();
+        rig.succeed(&life["del"]);
+        nothing_is_left(&rig, "g-one-br");
+        rig.succeed(&life["del_again"]);
+    });
+}
+
+#[test]
+fn correction_04_a_corrupt_ledger_file_leaks_nothing() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        let life = life(&rig, "one-br");
+        let corrupt = |what: &str| {
+            for (path, _) in observe::ledger(rig.node).as_object().unwrap() {
+                if path.contains("/results/") == (what == "results") {
+                    fs::write(path, "[{\"Conf\":{\"cniVers").unwrap();
+                }
+            }
+        };
+        // The result cache tells what was there.
+        rig.succeed(&life["add"]);
+        corrupt("delegates");
+        rig.succeed(&life["del"]);
+        nothing_is_left(&rig, "g-one-br");
+
+        // Only the API does.
+        rig.succeed(&life["add"]);
+        fs::remove_dir_all(rig.node.path("cnidir/results")).unwrap();
+        corrupt("delegates");
+        rig.succeed(&life["del"]);
+        nothing_is_left(&rig, "g-one-br");
+
+        // Nobody does.
+        rig.succeed(&life["add"]);
+        fs::remove_dir_all(rig.node.path("cnidir/results")).unwrap();
+        corrupt("delegates");
+        fs::remove_file(rig.node.path("manifests/pods.json")).unwrap();
+        let answer = rig.replay(&life["del"]);
+        assert_eq!(answer.code, Some(1), "{answer:#?}");
+        assert!(answer.stdout.contains("cnidir/cid-one-br"), "{answer:#?}");
+        assert!(rig.node.path("cnidir/cid-one-br").exists());
+    });
+}
+
+#[test]
+fn correction_05_a_second_add_harms_nothing() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        let life = life(&rig, "one-br");
+        rig.succeed(&life["add"]);
+        let before = (observe::namespace("g-one-br"), observe::ledger(rig.node));
+        let second = rig.replay(&life["add"]);
+        assert_eq!(second.code, Some(1), "{second:#?}");
+        let after = (observe::namespace("g-one-br"), observe::ledger(rig.node));
+        assert_eq!(before, after);
+        rig.succeed(&life["check"]);
+        rig.succeed(&life["del"]);
+
+        let call = rig.call(&life["add"]);
+        let answers: Vec<Answer> = thread::scope(|scope| {
+            let both = [(); 2].map(|()| scope.spawn(|| call.make().unwrap()));
+            both.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        let winners = answers.iter().filter(|answer| answer.succeeded()).count();
+        assert_eq!(winners, 1, "{answers:#?}");
+        rig.succeed(&life["check"]);
+        rig.succeed(&life["del"]);
+        nothing_is_left(&rig, "g-one-br");
+    });
+}
+
+#[test]
+fn correction_06_the_default_route_is_moved_for_both_families() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        let life = life(&rig, "gw");
+        let conf = json!({
+            "cniVersion": "1.0.0", "name": "dual", "type": "bridge", "bridge": "dual0", "isGateway": true,
+            "ipam": {
+                "type": "host-local", "dataDir": format!("{}/ipam", rig.root),
+                "ranges": [[{"subnet": "10.82.0.0/24"}], [{"subnet": "fd82::/64"}]],
+            },
+        });
+        add_nad(&rig, "default", "dual", &conf);
+        ask_for(
+            &rig,
+            "gw",
+            r#"[{"name":"dual","default-route":["10.82.0.1","fd82::1"]}]"#,
+        );
+        let added = rig.succeed(&life["add"]).json().unwrap();
+        assert!(added.get("routes").is_none(), "{added:#}");
+        for (family, gateway) in [("-4", "10.82.0.1"), ("-6", "fd82::1")] {
+            let shown = run("ip", &["-n", "g-gw", family, "route", "show", "default"]).unwrap();
+            let routes: Vec<&str> = shown.lines().collect();
+            assert_eq!(routes.len(), 1, "{shown}");
+            assert!(
+                routes[0].contains(&format!("via {gateway} dev net1")),
+                "{shown}"
+            );
+        }
+        let status = observe::status(rig.node, "default/gw");
+        assert!(status[0].get("gateway").is_none(), "{status:#}");
+        assert_eq!(status[1]["gateway"], json!(["10.82.0.1", "fd82::1"]));
+        rig.succeed(&life["check"]);
+        rig.succeed(&life["del"]);
+        nothing_is_left(&rig, "g-gw");
+    });
+}
+
+#[test]
+fn correction_07_gc_heeds_the_runtime_and_reaches_every_network() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "tracer");
+        let recorded = rig.golden("delegate-calls/tracer-plain.json");
+        rig.make_namespace("g-plain");
+        let conf = json!({"cniVersion": "1.1.0", "name": "own", "type": "tracer"});
+        add_nad(&rig, "default", "own", &conf);
+        ask_for(&rig, "plain", "own");
+        rig.succeed(&recorded["ADD"]["shim"]);
+        rig.calls();
+        let collect = |valid: Value| {
+            let call = with_conf(&rig, &recorded["GC"]["shim"], |conf| {
+                conf["cni.dev/valid-attachments"] = valid;
+            });
+            let answer = call.make().unwrap();
+            assert!(answer.succeeded(), "{answer:#?}");
+            let told = |call: &Value| {
+                let conf: Value = serde_json::from_str(call["stdin"].as_str().unwrap()).unwrap();
+                let command = call["env"]["CNI_COMMAND"].as_str().unwrap().to_owned();
+                let network = conf["name"].as_str().unwrap().to_owned();
+                (command, network, conf["cni.dev/valid-attachments"].clone())
+            };
+            rig.calls().iter().map(told).collect::<Vec<_>>()
+        };
+        let told = |command: &str, network: &str, valid: &Value| {
+            (command.to_owned(), network.to_owned(), valid.clone())
+        };
+
+        // The runtime knows eth0 alone; the pod's other interface is in use as well.
+        let valid = json!([
+            {"containerID": "cid-plain", "ifname": "eth0"}, {"containerID": "cid-plain", "ifname": "net1"},
+        ]);
+        let mut calls = collect(json!([{"containerID": "cid-plain", "ifname": "eth0"}]));
+        calls.sort_by_key(|(_, network, _)| network.clone());
+        let expected = ["own", "tracenet", "tracenet"].map(|name| told("GC", name, &valid));
+        assert_eq!(calls, expected);
+
+        // The runtime has the pod no more.
+        let calls = collect(json!([]));
+        let deleted: Vec<&str> = calls
+            .iter()
+            .filter(|(command, ..)| command == "DEL")
+            .map(|(_, network, _)| network.as_str())
+            .collect();
+        assert_eq!(deleted, ["own", "tracenet", "tracenet"]);
+        for network in ["own", "tracenet"] {
+            assert!(
+                calls.contains(&told("GC", network, &json!([]))),
+                "{calls:?}"
+            );
+        }
+        assert_eq!(observe::ledger(rig.node), json!({}));
+    });
+}
+
+#[test]
+fn correction_08_a_pod_that_is_not_there_is_an_error_and_one_that_appears_is_found() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        rig.make_namespace("g-plain");
+        for name in ["pod-not-found-add-uid", "pod-not-found-add"] {
+            let recorded = rig.golden(&format!("lifecycle/{name}.json"));
+            let answer = rig.replay(&recorded["run"]);
+            assert_eq!(code(&answer), 11);
+            assert!(answer.stdout.contains("default/ghost"), "{answer:#?}");
+            nothing_is_left(&rig, "g-plain");
+        }
+        // Created a moment after the runtime calls, and it passes no uid.
+        let recorded = rig.golden("lifecycle/pod-not-found-add.json");
+        let call = rig.call(&recorded["run"]);
+        let waiting = thread::spawn(move || call.make().unwrap());
+        thread::sleep(Duration::from_millis(300));
+        ask_for(&rig, "ghost", "");
+        let answer = waiting.join().unwrap();
+        assert!(answer.succeeded(), "{answer:#?}");
+        rig.succeed(&rig.golden("lifecycle/pod-not-found-del.json")["run"]);
+        nothing_is_left(&rig, "g-plain");
+    });
+}
+
+#[test]
+fn correction_09_del_gives_a_delegate_the_arguments_that_add_gave_it() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "tracer");
+        let recorded = rig.golden("delegate-calls/tracer-tr.json");
+        rig.make_namespace("g-tr");
+        rig.succeed(&recorded["ADD"]["shim"]);
+        // The runtime need not know any more what it said, and may have lost the namespace.
+        let del = with_conf(&rig, &recorded["DEL"]["shim"], |conf| {
+            conf.as_object_mut().unwrap().remove("runtimeConfig");
+        });
+        let answer = del.make().unwrap();
+        assert!(answer.succeeded(), "{answer:#?}");
+        let calls = rig.calls();
+        let given = |command: &str| {
+            let of_sec0 = |call: &&Value| {
+                call["env"]["CNI_COMMAND"] == command && call["env"]["CNI_IFNAME"] == "sec0"
+            };
+            let call = calls.iter().find(of_sec0).unwrap();
+            let conf: Value = serde_json::from_str(call["stdin"].as_str().unwrap()).unwrap();
+            (
+                call["env"]["CNI_ARGS"].clone(),
+                conf["runtimeConfig"].clone(),
+                conf["args"].clone(),
+            )
+        };
+        let (arguments, capabilities, args) = given("ADD");
+        assert_eq!(
+            given("DEL"),
+            (arguments.clone(), capabilities.clone(), args)
+        );
+        let arguments = arguments.as_str().unwrap();
+        assert!(arguments.contains("MAC=02:aa:bb:cc:dd:ee;IP=10.5.0.5/24,fd01::5/64"));
+        assert_eq!(capabilities["portMappings"][0]["hostPort"], 8080);
+        assert_eq!(capabilities["bandwidth"]["egressBurst"], 4000);
+    });
+}
+
+#[test]
+fn correction_10_configurations_pass_through_untouched() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "tracer");
+        let recorded = rig.golden("delegate-calls/tracer-tr.json");
+        rig.make_namespace("g-tr");
+        rig.succeed(&recorded["ADD"]["shim"]);
+        rig.succeed(&recorded["DEL"]["shim"]);
+        let mut seen = 0;
+        for call in rig.calls() {
+            let given = call["stdin"].as_str().unwrap();
+            if given.contains("\"tr-conf\"") {
+                assert!(given.contains("12345678901234567890"), "{given}");
+                assert!(
+                    given.contains("\"f\": 1.0") || given.contains("\"f\":1.0"),
+                    "{given}"
+                );
+                seen += 1;
+            }
+            if given.contains("\"unknown\"") {
+                assert!(given.contains("[1,2.50,1e3,true,null]"), "{given}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 4, "ADD and DEL of both");
+    });
+}
+
+#[test]
+fn correction_11_network_status_names_the_gateway_and_every_network() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        let life = life(&rig, "one-br");
+        let conf = json!({
+            "type": "bridge", "bridge": "peer1",
+            "ipam": {"type": "host-local", "dataDir": format!("{}/ipam", rig.root), "subnet": "10.79.0.0/16"},
+        });
+        add_nad(&rig, "default", "old", &conf);
+        ask_for(&rig, "one-br", "old");
+        rig.succeed(&life["add"]);
+        let status = observe::status(rig.node, "default/one-br");
+        assert_eq!(status[0]["gateway"], json!(["10.77.0.1"]));
+        assert_eq!(status[1]["name"], "default/old");
+        assert_eq!(status[1]["interface"], "net1");
+        assert_eq!(status[1]["ips"], json!(["10.79.0.2"]));
+        let events = observe::events(rig.node, "default/one-br");
+        assert_eq!(
+            events[1]["message"],
+            "Add net1 [10.79.0.2/16] from default/old"
+        );
+        rig.succeed(&life["check"]);
+        rig.succeed(&life["del"]);
+        nothing_is_left(&rig, "g-one-br");
+    });
+}
+
+#[test]
+fn correction_12_system_namespaces_are_namespaces() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        let life = life(&rig, "plain");
+        let conf = json!({"cniVersion": "1.0.0", "name": "everybody", "type": "noop"});
+        add_nad(&rig, "kube-system", "everybody", &conf);
+        for (system, interfaces) in [("plain", 2), ("default", 1)] {
+            let call = with_conf(&rig, &life["add"], |conf| {
+                conf["defaultNetworks"] = json!(["everybody"]);
+                conf["systemNamespaces"] = json!([system]);
+            });
+            let answer = call.make().unwrap();
+            assert!(answer.succeeded(), "{answer:#?}");
+            let ledger = observe::ledger(rig.node);
+            let file = &ledger[format!("{}/cnidir/cid-plain", rig.root)]["json"];
+            assert_eq!(file.as_array().unwrap().len(), interfaces, "{system}");
+            rig.succeed(&life["del"]);
+        }
+    });
+}
+
+#[test]
+fn correction_13_everything_on_the_socket_is_validated() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        let life = life(&rig, "plain");
+        let witness = rig.node.write("x", "somebody else's").unwrap();
+        let files = |rig: &Rig<'_>| inspect::files(rig.node.path("").as_path()).unwrap().len();
+        let before = files(&rig);
+        let hostile = [
+            ("CNI_CONTAINERID", "../x"),
+            ("CNI_CONTAINERID", ""),
+            ("CNI_CONTAINERID", "a/b"),
+            ("CNI_NETNS", "relative"),
+            ("CNI_IFNAME", "../../x"),
+            ("CNI_IFNAME", "much-too-long-a-name"),
+            ("CNI_COMMAND", "FROB"),
+        ];
+        for (name, value) in hostile {
+            for step in ["add", "del"] {
+                let mut env = life[step]["env"].clone();
+                env[name] = json!(value);
+                let conf = life[step]["stdin"].as_str().unwrap();
+                let body = json!({"env": env, "config": STANDARD.encode(conf)});
+                let (status, answer) = exchange::post(&rig.socket(), "/cni", &body);
+                assert_eq!(status, 400, "{step} {name}={value}: {answer}");
+                let error: Value = serde_json::from_str(&answer).unwrap();
+                assert_eq!(error["code"], 4, "{step} {name}={value}: {answer}");
+                assert!(answer.contains(name), "{step} {name}={value}: {answer}");
+            }
+        }
+        assert_eq!(fs::read_to_string(witness).unwrap(), "somebody else's");
+        // The log may have grown, nothing else.
+        assert_eq!(files(&rig), before);
+    });
+}
+
+#[test]
+fn correction_14_delegates_have_limits_and_the_environment_of_cni_alone() {
+    on_a_private_node(|node| {
+        let mut rig = Rig::new(node, "conf");
+        rig.node.config["cnidaria"]["timeouts"] = json!({"delegateMs": 500});
+        rig.node.start_daemon().unwrap();
+        rig.make_namespace("g-bad-failing");
+        let recorded = rig.golden("lifecycle/bad-failing.json");
+
+        rig.install("fail", &json!({"ADD": {"hang": true}}));
+        let start = Instant::now();
+        let answer = rig.replay(&recorded["add"]);
+        assert_eq!(answer.code, Some(1), "{answer:#?}");
+        assert!(answer.stdout.contains("default/failing"), "{answer:#?}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{answer:#?}");
+        nothing_is_left(&rig, "g-bad-failing");
+
+        rig.install("fail", &json!({"ADD": {"spew": 1_u64 << 30}}));
+        let answer = rig.replay(&recorded["add"]);
+        assert_eq!(answer.code, Some(1), "{answer:#?}");
+        nothing_is_left(&rig, "g-bad-failing");
+        rig.calls();
+
+        // Multus' shim sends everything that it has.
+        let mut env = recorded["add"]["env"].clone();
+        env["SECRET"] = json!("of the runtime");
+        env["LD_PRELOAD"] = json!("/somewhere.so");
+        rig.install("fail", &json!({}));
+        let conf = recorded["add"]["stdin"].as_str().unwrap();
+        let body = json!({"env": env, "config": STANDARD.encode(conf)});
+        let (status, answer) = exchange::post(&rig.socket(), "/cni", &body);
+        assert_eq!(status, 200, "{answer}");
+        let names: Vec<String> = rig.calls()[0]["env"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
+        let expected = [
+            "CNI_ARGS",
+            "CNI_COMMAND",
+            "CNI_CONTAINERID",
+            "CNI_IFNAME",
+            "CNI_NETNS",
+            "CNI_PATH",
+            "PATH",
+        ];
+        assert_eq!(names, expected);
+
+        let large = "x".repeat(32 << 20);
+        let body = json!({"env": recorded["add"]["env"], "config": large});
+        let (status, answer) = exchange::post(&rig.socket(), "/cni", &body);
+        assert!((400..=413).contains(&status), "{status} {answer}");
+        rig.succeed(&recorded["del"]);
+        nothing_is_left(&rig, "g-bad-failing");
+    });
+}
+
+#[test]
+fn correction_15_of_the_socket_directory_only_a_stale_socket_is_removed() {
+    on_a_private_node(|node| {
+        let rig = Rig::new(node, "conf");
+        let others = rig.node.write("run/others", "keep").unwrap();
+        // A daemon that was killed left this behind.
+        drop(UnixListener::bind(rig.socket()).unwrap());
+        rig.node.start_daemon().unwrap();
+        assert_eq!(fs::read_to_string(&others).unwrap(), "keep");
+        let life = life(&rig, "plain");
+        rig.succeed(&life["add"]);
+        rig.succeed(&life["del"]);
+        rig.node.stop_daemon().unwrap();
+        assert_eq!(fs::read_to_string(&others).unwrap(), "keep");
+    });
+}

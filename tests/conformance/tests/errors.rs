@@ -1,0 +1,348 @@
+//! Replays `errors/`: delegates that answer errors, daemons that cannot start, and the endpoint for
+//! attaching to running pods.
+
+#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use conformance::rig::Rig;
+use conformance::{compare, exchange, golden, normal, observe};
+use node::case::on_a_private_node;
+use node::{Answer, Node, inspect, run};
+use serde_json::{Value, json};
+
+/// A daemon that cannot start ends within this; one that runs longer has started.
+const STARTED: Duration = Duration::from_secs(3);
+
+/// How a daemon ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// It had not when it was looked at.
+    Runs,
+    /// With this exit code.
+    Code(i32),
+}
+
+impl End {
+    fn recorded(recorded: &Value) -> Self {
+        match recorded["exit"].as_i64() {
+            Some(code) => Self::Code(code as i32),
+            None => Self::Runs,
+        }
+    }
+}
+
+/// Executes the daemon and says how it ended, with what it wrote.
+fn daemon(node: &Node, arguments: &[&str]) -> (End, String) {
+    let mut child = Command::new(node.binaries().daemon().unwrap())
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let end = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break End::Code(status.code().unwrap());
+        }
+        if start.elapsed() > STARTED {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break End::Runs;
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let mut said = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    (end, said)
+}
+
+/// A recorded start of a daemon: what its file was like, and what it has to say.
+struct Start {
+    name: &'static str,
+    change: fn(&mut Value),
+    words: &'static [&'static str],
+}
+
+const fn start(
+    name: &'static str,
+    change: fn(&mut Value),
+    words: &'static [&'static str],
+) -> Start {
+    Start {
+        name,
+        change,
+        words,
+    }
+}
+
+fn remove(value: &mut Value, key: &str) {
+    value.as_object_mut().unwrap().remove(key);
+}
+
+#[rustfmt::skip]
+const STARTS: [Start; 9] = [
+    start("daemon-connlimit0", |file| file["connectionLimit"] = json!(0), &["connectionLimit", "0"]),
+    start("daemon-empty-autodir", |file| file["multusAutoconfigDir"] = json!("/run/node/empty"), &[]),
+    start("daemon-no-cniversion", |file| remove(file, "cniVersion"), &["cniVersion"]),
+    start("daemon-no-kube-env", |file| remove(file, "cnidaria"), &[]),
+    start("daemon-noautodir", |file| file["multusAutoconfigDir"] = json!("/nonexistent"), &["/nonexistent"]),
+    start("daemon-primary-031-vs-1.0", |file| file["cniVersion"] = json!("1.0.0"), &[]),
+    start("daemon-readiness-missing", |file| file["readinessindicatorfile"] = json!("/nonexistent/file"), &[]),
+    start("daemon-unknown-key", |file| file["bogus"] = json!(1), &["bogus"]),
+    start("daemon-wrongtype", |file| file["socketDir"] = json!(7), &["socketDir", "7"]),
+];
+
+/// The file that the recorded daemons were started with.
+fn daemon_file(rig: &Rig<'_>) -> Value {
+    let mut file = rig.node.config.clone();
+    file["multusAutoconfigDir"] = json!(rig.node.path("autoconf"));
+    file
+}
+
+#[test]
+fn a_daemon_that_cannot_start_ends_with_the_exit_code_of_multus_and_says_why() {
+    on_a_private_node(|node| {
+        let rig = Rig::new(node, "conf");
+        fs::create_dir(rig.node.path("empty")).unwrap();
+        let old = rig.golden("inputs/10-bridge.conflist").to_string();
+        for case in &STARTS {
+            if case.name == "daemon-primary-031-vs-1.0" {
+                let old = old.replace("1.0.0", "0.3.1");
+                rig.node.write("autoconf/10-bridge.conflist", old).unwrap();
+            }
+            let mut file = daemon_file(&rig);
+            (case.change)(&mut file);
+            let path = rig
+                .node
+                .write("daemon-config.json", file.to_string())
+                .unwrap();
+            let (end, said) = daemon(rig.node, &["-config", path.to_str().unwrap()]);
+            let recorded = rig.golden(&format!("errors/{}.json", case.name));
+            assert_eq!(end, End::recorded(&recorded), "{}: {said}", case.name);
+            for word in case.words {
+                assert!(
+                    said.contains(word),
+                    "{}: {word} is missing: {said}",
+                    case.name
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_daemon_without_a_usable_file_or_with_unknown_arguments_ends_as_multus() {
+    on_a_private_node(|node| {
+        let rig = Rig::new(node, "conf");
+        let bad = rig.node.write("bad.json", "{nope").unwrap();
+        let bad = bad.to_str().unwrap();
+        for (name, arguments, word) in [
+            ("daemon-badjson", vec!["-config", bad], bad),
+            (
+                "daemon-missing-file",
+                vec!["-config", "/nonexistent.json"],
+                "/nonexistent.json",
+            ),
+            ("daemon-unknown-flag", vec!["-bogus"], "-bogus"),
+            ("daemon-version", vec!["-version"], "version"),
+        ] {
+            let (end, said) = daemon(rig.node, &arguments);
+            let recorded = rig.golden(&format!("errors/{name}.json"));
+            assert_eq!(end, End::recorded(&recorded), "{name}: {said}");
+            assert!(
+                said.contains(word) || name == "daemon-version",
+                "{name}: {said}"
+            );
+        }
+    });
+}
+
+/// The error object of a failed call.
+fn error(answer: &Answer) -> Value {
+    assert_eq!(answer.code, Some(1), "{answer:#?}");
+    answer.json().unwrap()
+}
+
+#[test]
+fn errors_of_delegates_reach_the_runtime_for_every_verb() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "tracer");
+        rig.make_namespace("g-plain");
+        // The ADD cannot be undone either, so that there is something to check, collect and delete.
+        let expected = [
+            ("ADD", 7, "bad net conf"),
+            ("CHECK", 102, "check failed"),
+            ("STATUS", 50, "plugin not available"),
+            ("GC", 101, "gc failed"),
+            ("DEL", 11, "try later del"),
+        ];
+        for (verb, code, message) in expected {
+            let recorded = rig.golden(&format!("errors/delegate-cni-error-{verb}.json"));
+            let error = error(&rig.replay(&recorded["run"]));
+            assert_eq!(error["code"], code, "{verb}: {error:#}");
+            let text = |key: &str| error[key].as_str().unwrap_or_default().to_owned();
+            assert!(text("msg").contains(message), "{verb}: {error:#}");
+            assert!(text("msg").contains("\"sf\""), "{verb}: {error:#}");
+            let details = if verb == "STATUS" { "ipam down" } else { "det" };
+            assert!(text("details").contains(details), "{verb}: {error:#}");
+        }
+        // Multus forgets it here.
+        assert!(rig.node.path("cnidir/cid-plain").exists());
+        rig.install("statusfail", &json!({}));
+        let recorded = rig.golden("errors/delegate-cni-error-DEL.json");
+        rig.succeed(&recorded["run"]);
+        assert_eq!(observe::ledger(rig.node), json!({}));
+    });
+}
+
+/// A request to `/delegate` with the right status, where it is not that of Multus, and the interfaces
+/// that are in the pod afterwards.
+const REQUESTS: [(&str, u16, &[&str]); 13] = [
+    ("add", 200, &["net5"]),
+    ("add_dup", 400, &["net5"]),
+    ("check", 200, &["net5"]),
+    ("status", 200, &["net5"]),
+    ("del", 200, &[]),
+    ("del_again", 200, &[]),
+    ("add_attrs", 200, &["net6"]),
+    ("del_attrs", 200, &[]),
+    // Multus leaves the interface of a failed ADD in the pod.
+    ("add_list", 400, &[]),
+    ("bad_conf", 400, &[]),
+    ("no_type", 400, &[]),
+    ("wrong_uid", 400, &[]),
+    ("frob", 400, &[]),
+];
+
+#[test]
+fn networks_are_attached_to_a_running_pod_and_detached_from_it() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "tracer");
+        rig.make_namespace("g-plain");
+        // The pod runs: it has its default network, by a delegate that makes no interface.
+        let running = rig.golden("delegate-calls/tracer-plain.json");
+        rig.succeed(&running["ADD"]["shim"]);
+        let recorded = rig.golden("errors/delegate-endpoint.json");
+        for (name, right, interfaces) in REQUESTS {
+            let request = with_rig(&rig, &recorded[name]["request"]);
+            let (status, body) = exchange::post(&rig.socket(), "/delegate", &request);
+            assert_eq!(recorded[name]["status"], right, "{name}");
+            assert_eq!(status, right, "{name}: {body}\n{}", rig.node.log());
+            let links = inspect::links(Some("g-plain")).unwrap();
+            let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+            assert_eq!(names, interfaces, "{name}: {body}");
+            let expected = recorded[name]["body"].as_str().unwrap();
+            match (right, serde_json::from_str::<Value>(expected)) {
+                (200, Ok(expected)) => compare::same(
+                    name,
+                    &normal::value(expected),
+                    &normal::value(serde_json::from_str(&body).unwrap()),
+                ),
+                (200, Err(_)) => assert_eq!(body, expected, "{name}"),
+                _ => {
+                    let error: Value = serde_json::from_str(&body).unwrap();
+                    assert!(
+                        error["code"].as_u64().is_some_and(|code| code != 999),
+                        "{name}: {body}"
+                    );
+                }
+            }
+            if interfaces == ["net5"] || interfaces == ["net6"] {
+                compare::same(
+                    name,
+                    &normal::value(recorded[name]["netns"].clone()),
+                    &normal::value(observe::namespace("g-plain")),
+                );
+            }
+        }
+        // Multus refuses GC here.
+        let request = with_rig(&rig, &recorded["gc"]["request"]);
+        let (status, body) = exchange::post(&rig.socket(), "/delegate", &request);
+        assert_eq!(status, 400, "{body}");
+        assert!(inspect::reserved_addresses(rig.node).unwrap().is_empty());
+        let events = observe::events(rig.node, "default/plain");
+        let told: Vec<&str> = events
+            .iter()
+            .map(|event| event["message"].as_str().unwrap())
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "Add eth0 [10.9.0.2/24 fd00::2/64] from tracenet",
+                "Add net5 [10.78.0.2/16] from br-sec",
+                "Add net6 [10.81.0.9/24] from br-caps",
+            ]
+        );
+        compare::same(
+            "network-status",
+            &observe::recorded_status(&recorded["pod_status_after"]),
+            &observe::status(rig.node, "default/plain"),
+        );
+        rig.succeed(&running["DEL"]["shim"]);
+        assert_eq!(observe::ledger(rig.node), json!({}));
+        run("ip", &["netns", "delete", "g-plain"]).unwrap();
+    });
+}
+
+/// A recorded body with the directory of the set-up in its conf.
+fn with_rig(rig: &Rig<'_>, request: &Value) -> Value {
+    let mut request = request.clone();
+    let conf = golden::decoded(request["config"].as_str().unwrap(), &rig.root);
+    request["config"] = json!(STANDARD.encode(conf));
+    request
+}
+
+#[test]
+fn every_recorded_error_is_replayed() {
+    let starts = STARTS.iter().map(|start| start.name.to_owned());
+    let others = [
+        "daemon-badjson",
+        "daemon-missing-file",
+        "daemon-unknown-flag",
+        "daemon-version",
+        "delegate-endpoint",
+    ];
+    let verbs =
+        ["ADD", "CHECK", "DEL", "GC", "STATUS"].map(|verb| format!("delegate-cni-error-{verb}"));
+    let mut replayed: Vec<String> = starts
+        .chain(others.map(str::to_owned))
+        .chain(verbs)
+        .collect();
+    replayed.sort();
+    assert_eq!(replayed, golden::names("errors"));
+    // Every request of the endpoint's file as well.
+    let recorded = golden::json("errors/delegate-endpoint.json", "");
+    let requests = recorded.as_object().unwrap().iter();
+    let mut names: Vec<&str> = requests
+        .filter(|(_, value)| value["request"].is_object())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    names.sort_unstable();
+    let mut replayed: Vec<&str> = REQUESTS
+        .iter()
+        .map(|(name, ..)| *name)
+        .chain(["gc"])
+        .collect();
+    replayed.sort_unstable();
+    assert_eq!(replayed, names);
+}

@@ -1,0 +1,399 @@
+//! Replays `lifecycle/`: whole lives of pods, and single calls, most of them with wrong input.
+
+#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+
+use conformance::rig::{self, Rig, uid};
+use conformance::{compare, golden, normal, observe};
+use node::case::on_a_private_node;
+use node::{Answer, inspect};
+use serde_json::{Value, json};
+
+/// What a recorded pod looks like here: in what the expectation differs from the recording.
+type Correction = fn(&mut Expected);
+
+/// What is expected after an ADD.
+struct Expected {
+    result: Value,
+    namespace: Value,
+    status: Value,
+    ledger: Value,
+    events: Vec<Value>,
+}
+
+impl Expected {
+    fn of(rig: &Rig<'_>, recorded: &Value, pod: &str) -> Self {
+        let mut expected = Self {
+            result: json_of(recorded["add"]["stdout"].as_str().unwrap()),
+            namespace: recorded["netns_after_add"].clone(),
+            status: observe::recorded_status(&recorded["annotations"]),
+            ledger: observe::recorded_ledger(&recorded["cnidir_after_add"], rig.root.as_ref()),
+            events: observe::recorded_events(&recorded["events"]),
+        };
+        // The uid that the runtime does not pass is recovered.
+        for (_, file) in expected.ledger.as_object_mut().unwrap() {
+            if let Some(uid_arg) = file.pointer_mut("/json/cniArgs/4/1") {
+                *uid_arg = json!(uid(pod));
+            }
+        }
+        // Correction 11.
+        for element in expected.status.as_array_mut().unwrap() {
+            if element["gateway"] == json!(["<nil>"]) {
+                element["gateway"] = json!(["10.77.0.1"]);
+            }
+        }
+        expected
+    }
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+}
+
+/// Members of the delegates file in which Multus' ADD keeps what it does about default routes; nobody
+/// reads them afterwards.
+const WORKING_STATE: [&str; 3] = ["IsFilterV4Gateway", "IsFilterV6Gateway", "default-route"];
+
+/// A ledger without what is ours, and without what nobody reads.
+fn comparable(mut ledger: Value) -> Value {
+    for (_, file) in ledger.as_object_mut().unwrap() {
+        for delegate in file["json"].as_array_mut().into_iter().flatten() {
+            let members = delegate.as_object_mut().unwrap();
+            members.remove("cnidaria");
+            members.retain(|key, _| !WORKING_STATE.contains(&key.as_str()));
+        }
+    }
+    normal::value(ledger)
+}
+
+/// ADD, CHECK, DEL, DEL of a pod, with everything that was recorded after each.
+fn lives(rig: &Rig<'_>, name: &str, correct: Correction) {
+    let recorded = rig.golden(&format!("lifecycle/ok-{name}.json"));
+    let pod = format!("default/{name}");
+    let netns = format!("g-{name}");
+    rig.make_namespace(&netns);
+    let mut expected = Expected::of(rig, &recorded, name);
+    correct(&mut expected);
+
+    let added = rig.succeed(&recorded["add"]);
+    let same = |what: &str, expected: Value, actual: Value| {
+        compare::same(
+            &format!("{pod}: {what}"),
+            &normal::value(expected),
+            &normal::value(actual),
+        );
+    };
+    same("result", expected.result, added.json().unwrap());
+    same("namespace", expected.namespace, observe::namespace(&netns));
+    same(
+        "network-status",
+        expected.status.clone(),
+        observe::status(rig.node, &pod),
+    );
+    compare::same(
+        &format!("{pod}: ledger"),
+        &comparable(expected.ledger),
+        &comparable(observe::ledger(rig.node)),
+    );
+    same(
+        "events",
+        Value::from(expected.events),
+        Value::from(observe::events(rig.node, &pod)),
+    );
+
+    rig.succeed(&recorded["check"]);
+    rig.succeed(&recorded["del"]);
+    same(
+        "namespace after DEL",
+        recorded["netns_after_del"].clone(),
+        observe::namespace(&netns),
+    );
+    same(
+        "ledger after DEL",
+        recorded["cnidir_after_del"].clone(),
+        observe::ledger(rig.node),
+    );
+    rig.succeed(&recorded["del_again"]);
+    same(
+        "network-status after DEL",
+        expected.status,
+        observe::status(rig.node, &pod),
+    );
+    nothing_is_left(rig);
+}
+
+fn nothing_is_left(rig: &Rig<'_>) {
+    assert_eq!(observe::ledger(rig.node), json!({}));
+    assert!(inspect::reserved_addresses(rig.node).unwrap().is_empty());
+    let links = inspect::links(None).unwrap();
+    let of_pods: Vec<_> = links
+        .iter()
+        .filter(|link| link.kind != "bridge" && !rig::WIRE.contains(&link.name.as_str()))
+        .collect();
+    assert!(of_pods.is_empty(), "{of_pods:?}");
+}
+
+#[test]
+fn a_pod_with_the_default_network_alone() {
+    on_a_private_node(|node| lives(&Rig::started(node, "conf"), "plain", |_| {}));
+}
+
+#[test]
+fn a_pod_with_a_bridge_network() {
+    on_a_private_node(|node| lives(&Rig::started(node, "conf"), "one-br", |_| {}));
+}
+
+#[test]
+fn a_pod_with_a_macvlan_network() {
+    on_a_private_node(|node| lives(&Rig::started(node, "conf"), "one-mv", |_| {}));
+}
+
+#[test]
+fn a_pod_with_a_network_of_another_namespace() {
+    on_a_private_node(|node| lives(&Rig::started(node, "conf"), "cross-ns", |_| {}));
+}
+
+#[test]
+fn a_pod_that_chooses_interface_address_and_mac() {
+    on_a_private_node(|node| lives(&Rig::started(node, "conf"), "json-sel", |_| {}));
+}
+
+#[test]
+fn a_pod_that_moves_its_default_route() {
+    // Correction 6: the route is moved in the pod, in the results and in network-status.
+    on_a_private_node(|node| {
+        lives(&Rig::started(node, "conf"), "gw", |expected| {
+            expected.namespace["routes"][0] = json!({"dst": "default", "gateway": "10.78.0.1", "dev": "net1", "protocol": "static", "flags": []});
+            expected.result.as_object_mut().unwrap().remove("routes");
+            let status = &mut expected.status;
+            status[0].as_object_mut().unwrap().remove("gateway");
+            status[1]["gateway"] = json!(["10.78.0.1"]);
+        });
+    });
+}
+
+/// A recording in which the shim was executed, what Multus answered, and what is right: exit code
+/// and code of the error object.
+struct Case {
+    name: &'static str,
+    multus: (i32, Option<u64>),
+    right: (i32, Option<u64>),
+    /// Words that the error has to have.
+    words: &'static [&'static str],
+    /// Why it differs, where it does.
+    why: &'static str,
+}
+
+const fn case(
+    name: &'static str,
+    multus: (i32, Option<u64>),
+    right: (i32, Option<u64>),
+    words: &'static [&'static str],
+    why: &'static str,
+) -> Case {
+    Case {
+        name,
+        multus,
+        right,
+        words,
+        why,
+    }
+}
+
+const CODES: &str = "Multus says 999 for nearly everything";
+const MISSING_POD: &str = "correction 8";
+
+/// ADDs that fail for what the pod asks for.
+#[rustfmt::skip]
+const BAD: [Case; 10] = [
+    case("bad-failing", (1, Some(999)), (1, Some(11)), &["default/failing", "try again later", "fake"], "correction 2"),
+    case("bad-failraw", (1, Some(999)), (1, Some(5)), &["default/failraw", "boom on stderr"], CODES),
+    case("bad-ip", (1, Some(999)), (1, Some(7)), &["default/bad-ip", "300.1.1.1"], CODES),
+    case("bad-json", (1, Some(999)), (1, Some(7)), &["default/bad-json", "annotation"], CODES),
+    case("bad-mac", (1, Some(999)), (1, Some(7)), &["default/bad-mac", "zz:zz"], CODES),
+    case("bad-name", (1, Some(999)), (1, Some(7)), &["default/bad-name", "Bad_Name"], CODES),
+    case("bad-noplugin", (1, Some(999)), (1, Some(7)), &["default/noplugin", "does-not-exist", "/cnibin"], CODES),
+    case("bad-notype", (1, Some(999)), (1, Some(7)), &["default/notype", "type"], CODES),
+    case("bad-slashes", (1, Some(999)), (1, Some(7)), &["default/bad-slashes", "a/b/c"], CODES),
+    case("bad-unknown-nad", (1, Some(999)), (1, Some(7)), &["default/nope", "not found"], CODES),
+];
+
+/// Single calls, in this order on one rig.
+#[rustfmt::skip]
+const SINGLE: [Case; 37] = [
+    case("args-missing-del", (0, None), (0, None), &[], ""),
+    case("conf-031", (0, None), (0, None), &[], ""),
+    case("conf-031-del", (0, None), (0, None), &[], ""),
+    case("conf-100-status", (1, Some(1)), (1, Some(1)), &["STATUS"], ""),
+    case("conf-bad-version", (1, Some(1)), (1, Some(1)), &["9.9.9", "1.1.0"], ""),
+    case("conf-empty", (1, Some(6)), (1, Some(6)), &[], ""),
+    case("conf-garbage", (1, Some(6)), (1, Some(6)), &[], ""),
+    case("conf-no-name", (1, Some(7)), (1, Some(7)), &["name"], ""),
+    case("conf-no-version", (1, Some(999)), (1, Some(7)), &["clusterNetwork"], CODES),
+    case("env-args-empty-podname", (1, Some(999)), (1, Some(4)), &["K8S_POD_NAME"], CODES),
+    case("env-args-no-ns", (1, Some(999)), (1, Some(4)), &["K8S_POD_NAMESPACE"], CODES),
+    case("env-args-no-podname", (1, Some(999)), (1, Some(4)), &["K8S_POD_NAME"], CODES),
+    case("env-args-unknown-no-ignore", (1, Some(999)), (1, Some(4)), &["FOO"], CODES),
+    case("env-bad-containerid", (1, Some(4)), (1, Some(4)), &["CNI_CONTAINERID", "../../etc/x"], ""),
+    case("env-gc-no-valid", (0, None), (0, None), &[], ""),
+    case("env-missing-cni-args", (1, Some(999)), (1, Some(4)), &["CNI_ARGS"], CODES),
+    case("env-missing-command", (0, None), (0, None), &[], ""),
+    case("env-missing-containerid", (1, Some(4)), (1, Some(4)), &["CNI_CONTAINERID"], ""),
+    case("env-missing-ifname", (1, Some(4)), (1, Some(4)), &["CNI_IFNAME"], ""),
+    case("env-missing-netns", (1, Some(4)), (1, Some(4)), &["CNI_NETNS"], ""),
+    case("env-missing-path", (1, Some(4)), (1, Some(4)), &["CNI_PATH"], ""),
+    case("env-status", (0, None), (0, None), &[], ""),
+    case("env-unknown-command", (1, Some(4)), (1, Some(4)), &["CNI_COMMAND", "FROB"], ""),
+    case("env-version-command", (0, None), (0, None), &[], ""),
+    case("netns-empty-add", (1, Some(4)), (1, Some(4)), &["CNI_NETNS"], ""),
+    case("netns-missing-add", (1, Some(999)), (1, Some(8)), &["/run/netns/does-not-exist"], CODES),
+    case("netns-missing-del", (0, None), (0, None), &[], ""),
+    case("pod-not-found-add", (1, Some(999)), (1, Some(11)), &["default/ghost"], CODES),
+    case("pod-not-found-add-uid", (0, None), (1, Some(11)), &["default/ghost"], MISSING_POD),
+    case("pod-not-found-check", (1, Some(999)), (1, Some(3)), &["cid-ghost"], "what is not attached cannot be checked"),
+    case("pod-not-found-del", (0, None), (0, None), &[], ""),
+    case("pod-not-found-del-uid", (0, None), (0, None), &[], ""),
+    case("pod-right-uid-add", (0, None), (0, None), &[], ""),
+    case("pod-right-uid-del", (0, None), (0, None), &[], ""),
+    case("pod-right-uid-add", (0, None), (0, None), &[], "once more: the DEL left nothing"),
+    case("pod-right-uid-del", (0, None), (0, None), &[], ""),
+    case("netns-missing-del", (0, None), (0, None), &[], ""),
+];
+
+impl Case {
+    /// The table says what the recording has, and says why where the expectation differs.
+    fn agrees_with(&self, recorded: &Value) {
+        let answer = (
+            recorded["exit"].as_i64().unwrap() as i32,
+            code_of(recorded["stdout"].as_str().unwrap()),
+        );
+        assert_eq!(answer, self.multus, "{}", self.name);
+        assert!(
+            self.multus == self.right || !self.why.is_empty(),
+            "{}",
+            self.name
+        );
+    }
+
+    fn answered(&self, answer: &Answer) {
+        let found = (answer.code.unwrap(), code_of(&answer.stdout));
+        assert_eq!(found, self.right, "{}: {answer:#?}", self.name);
+        for word in self.words {
+            assert!(
+                answer.stdout.contains(word),
+                "{}: {word} is missing: {answer:#?}",
+                self.name
+            );
+        }
+        if self.right.0 != 0 {
+            let error = answer.json().unwrap();
+            assert!(error["cniVersion"].is_string(), "{}: {error}", self.name);
+        }
+    }
+}
+
+fn code_of(stdout: &str) -> Option<u64> {
+    serde_json::from_str::<Value>(stdout).ok()?["code"].as_u64()
+}
+
+#[test]
+fn what_a_pod_asks_for_wrongly_is_refused_and_leaves_nothing() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        for case in &BAD {
+            let recorded = rig.golden(&format!("lifecycle/{}.json", case.name));
+            let pod = format!("default/{}", case.name);
+            let netns = format!("g-{}", case.name);
+            rig.make_namespace(&netns);
+            case.agrees_with(&recorded["add"]);
+            case.answered(&rig.replay(&recorded["add"]));
+            let same = |what: &str, expected: &Value, actual: Value| {
+                compare::same(
+                    &format!("{pod}: {what}"),
+                    &normal::value(expected.clone()),
+                    &normal::value(actual),
+                );
+            };
+            let recorded_namespace = &recorded["netns_after_add"];
+            same("namespace", recorded_namespace, observe::namespace(&netns));
+            let events = Value::from(observe::recorded_events(&recorded["events"]));
+            same("events", &events, observe::events(rig.node, &pod).into());
+            assert_eq!(observe::status(rig.node, &pod), Value::Null);
+            // Multus leaves its file although it has undone everything.
+            nothing_is_left(&rig);
+
+            // CHECK of what is not attached fails here; with Multus it asked nobody.
+            let check = rig.replay(&recorded["check"]);
+            assert_eq!(code_of(&check.stdout), Some(3), "{check:#?}");
+            rig.succeed(&recorded["del"]);
+            nothing_is_left(&rig);
+        }
+    });
+}
+
+#[test]
+fn single_calls_are_answered_with_the_right_code_and_change_nothing() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        rig.make_namespace("g-plain");
+        for case in &SINGLE {
+            let recorded = rig.golden(&format!("lifecycle/{}.json", case.name));
+            case.agrees_with(&recorded["run"]);
+            let answer = rig.replay(&recorded["run"]);
+            case.answered(&answer);
+            let recorded_output = recorded["run"]["stdout"].as_str().unwrap();
+            if case.right.0 == 0 {
+                same_output(case.name, recorded_output, &answer.stdout);
+            }
+            if answer.succeeded() && recorded["run"]["env"]["CNI_COMMAND"] == "ADD" {
+                let root = rig.root.as_ref();
+                let mut files = observe::recorded_ledger(&recorded["cnidir"], root);
+                for (_, file) in files.as_object_mut().unwrap() {
+                    if let Some(uid_arg) = file.pointer_mut("/json/cniArgs/4/1") {
+                        *uid_arg = json!(rig::PLAIN_UID);
+                    }
+                }
+                compare::same(
+                    case.name,
+                    &comparable(files),
+                    &comparable(observe::ledger(rig.node)),
+                );
+            } else {
+                nothing_is_left(&rig);
+            }
+        }
+    });
+}
+
+fn same_output(what: &str, expected: &str, actual: &str) {
+    if expected.is_empty() {
+        assert_eq!(actual, "", "{what}");
+        return;
+    }
+    compare::same(
+        what,
+        &normal::value(json_of(expected)),
+        &normal::value(json_of(actual)),
+    );
+}
+
+#[test]
+fn without_a_command_the_shim_says_what_it_is() {
+    on_a_private_node(|node| {
+        let rig = Rig::new(node, "conf");
+        let recorded = rig.golden("lifecycle/env-missing-command.json");
+        let answer = rig.replay(&recorded["run"]);
+        assert_eq!(answer.code, Some(0), "{answer:#?}");
+        assert!(answer.stderr.contains("1.1.0"), "{answer:#?}");
+    });
+}
+
+#[test]
+fn every_recorded_life_and_call_is_replayed() {
+    let lives = ["cross-ns", "gw", "json-sel", "one-br", "one-mv", "plain"];
+    let lives = lives.map(|name| format!("ok-{name}"));
+    let cases = BAD.iter().chain(&SINGLE).map(|case| case.name.to_owned());
+    let mut replayed: Vec<String> = lives.into_iter().chain(cases).collect();
+    replayed.sort();
+    replayed.dedup();
+    assert_eq!(replayed, golden::names("lifecycle"));
+}
