@@ -1,0 +1,58 @@
+//! Two runs side by side: what got slower, beyond what runs differ by themselves.
+
+use crate::report::{Measure, Report, number};
+
+/// Scores may be this much higher in a run of the same thing.
+const TOLERANCE: f64 = 1.15;
+/// Scores this low are next to nothing, and twice nothing is nothing as well.
+const NEGLIGIBLE: f64 = 0.05;
+
+/// What got slower or larger, a line each.
+pub(crate) fn slower(stored: &Report, new: &Report) -> Vec<String> {
+    let before = |name: &str| stored.measures.iter().find(|one| one.name == name);
+    let line = |now: &Measure| {
+        let (was, is) = (before(&now.name)?.score?, now.score?);
+        let worse = is > was * TOLERANCE && is > NEGLIGIBLE;
+        worse.then(|| {
+            format!(
+                "{}: {}: {} was {}, {:+.0} %",
+                now.name,
+                now.what,
+                number(is),
+                number(was),
+                (is / was - 1.0) * 100.0
+            )
+        })
+    };
+    new.measures.iter().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::Samples;
+
+    fn report(score: f64) -> Report {
+        let mut report = Report::default();
+        report.scored("a", "an ADD", "ms", &Samples::default(), score);
+        report.measure("b", "no ratio", "ms", &Samples::default());
+        report
+    }
+
+    #[test]
+    fn what_got_slower_is_named_with_both_scores() {
+        let slower = slower(&report(1.5), &report(1.8));
+        assert_eq!(slower, ["a: an ADD: 1.80 was 1.50, +20 %"]);
+    }
+
+    #[test]
+    fn noise_and_improvements_are_not_named() {
+        assert!(slower(&report(1.5), &report(1.6)).is_empty());
+        assert!(slower(&report(1.5), &report(0.5)).is_empty());
+    }
+
+    #[test]
+    fn what_was_not_measured_before_cannot_be_slower() {
+        assert!(slower(&Report::default(), &report(9.0)).is_empty());
+    }
+}

@@ -1,0 +1,226 @@
+//! Our own daemon, installed in a directory of its own and started, as often as it takes.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use node::Binaries;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::manifests::{NOOP, network};
+use crate::target::{Target, is_ready};
+
+/// The longest that a start or an end may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_micros(250);
+
+/// Where everything is: a directory of the private node.
+const ROOT: &str = "/run/bench";
+const NETNS: &str = "bench";
+
+/// What exists once for all deployments: delegates, a network namespace, the binaries.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pub(crate) binaries: Binaries,
+    pub(crate) noop: PathBuf,
+    plugins: PathBuf,
+}
+
+/// A directory with a configuration that a daemon can be started on.
+#[derive(Debug)]
+pub(crate) struct Deployment {
+    root: PathBuf,
+    site: Site,
+    config: Value,
+}
+
+/// A daemon that runs. Ends with its scope.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) target: Target,
+    /// From its start until it said that it was ready.
+    pub(crate) ready_after: Duration,
+}
+
+impl Site {
+    /// Prepares a private node.
+    ///
+    /// # Errors
+    /// [`Error`] when something was not built, or a namespace cannot be made.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let binaries = Binaries::of_this_build()?;
+        let noop = binaries.target().join("shim/cnidaria-fake-delegate");
+        let plugins = Path::new(ROOT).join("bin");
+        fs::create_dir_all(&plugins).map_err(Error::file(&plugins))?;
+        let link = |from: &Path, name: &str| {
+            let to = plugins.join(name);
+            symlink(from, &to).map_err(Error::file(to))
+        };
+        link(&noop, NOOP)?;
+        let reference = std::env::var("CNI_BIN_DIR").unwrap_or_else(|_| "/usr/lib/cni".to_owned());
+        for name in ["bridge", "host-local"] {
+            link(&Path::new(&reference).join(name), name)?;
+        }
+        node::run("ip", &["netns", "add", NETNS])?;
+        node::run("ip", &["-n", NETNS, "link", "set", "lo", "up"])?;
+        Ok(Self {
+            binaries,
+            noop,
+            plugins,
+        })
+    }
+
+    pub(crate) fn netns(&self) -> String {
+        format!("/run/netns/{NETNS}")
+    }
+
+    pub(crate) fn plugins(&self) -> String {
+        self.plugins.display().to_string()
+    }
+
+    /// A daemon's directory, with the no-op delegate as default network and without manifests.
+    pub(crate) fn deployment(&self, name: &str) -> Result<Deployment, Error> {
+        let root = Path::new(ROOT).join(name);
+        let config = json!({
+            "cniVersion": "1.0.0",
+            "socketDir": root.join("multus"),
+            "binDir": self.plugins,
+            "cniDir": root.join("ledger"),
+            "logToStderr": true,
+            "cnidaria": {
+                "manifests": root.join("manifests"),
+                "statusDir": root.join("status"),
+            },
+        });
+        let deployment = Deployment {
+            root,
+            site: self.clone(),
+            config,
+        };
+        for name in ["manifests", "net.d", "ledger"] {
+            let path = deployment.path(name);
+            fs::create_dir_all(&path).map_err(Error::file(path))?;
+        }
+        let default = network("cluster", NOOP);
+        let conf = default.pointer("/spec/config").and_then(Value::as_str);
+        deployment.write("net.d/10-default.conf", conf.unwrap_or_default())?;
+        Ok(deployment)
+    }
+}
+
+impl Deployment {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> Result<(), Error> {
+        let path = self.path(name);
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(Error::file(directory))?;
+        }
+        fs::write(&path, text).map_err(Error::file(path))
+    }
+
+    /// Adds objects, a file each, as people write them.
+    pub(crate) fn add(&self, objects: &[Value]) -> Result<(), Error> {
+        for (number, object) in objects.iter().enumerate() {
+            let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
+            let kind = text("/kind").unwrap_or_default();
+            let name = text("/metadata/name").unwrap_or_default();
+            let file = format!("manifests/{kind}-{number}-{name}.json");
+            self.write(&file, object.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Adds `count` copies of a policy that this build has made.
+    pub(crate) fn add_policies(&mut self, module: &str, count: usize) -> Result<(), Error> {
+        let built = self.site.binaries.policy(module)?;
+        let bytes = fs::read(&built).map_err(Error::file(built))?;
+        for number in 0..count {
+            self.write(&format!("policies/{:02}-{module}.wasm", 10 + number), &bytes)?;
+        }
+        let policies = json!({
+            "modules": self.path("policies"),
+            "cache": self.path("policy-cache"),
+            "compiler": self.site.binaries.command_line()?,
+        });
+        if let Some(Value::Object(own)) = self.config.get_mut("cnidaria") {
+            own.insert("policies".to_owned(), policies);
+        }
+        Ok(())
+    }
+
+    /// Starts the daemon and waits until it says that it is ready.
+    pub(crate) fn start(&self) -> Result<Running, Error> {
+        self.write("daemon-config.json", self.config.to_string())?;
+        let conf = json!({
+            "cniVersion": "1.0.0",
+            "name": "multus-cni-network",
+            "type": "cnidaria-shim",
+            "clusterNetwork": self.path("net.d/10-default.conf"),
+            "daemonSocketDir": self.path("multus"),
+        });
+        let binary = self.site.binaries.daemon()?;
+        let log = self.path("daemon.log");
+        let log_file = File::create(&log).map_err(Error::file(&log))?;
+        let start = Instant::now();
+        let child = Command::new(&binary)
+            .arg("--config")
+            .arg(self.path("daemon-config.json"))
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            .spawn()
+            .map_err(|source| Error::Start {
+                program: binary.display().to_string(),
+                source,
+            })?;
+        let target = Target {
+            socket: self.path("multus/multus.sock"),
+            shim: self.site.binaries.shim()?,
+            conf: conf.to_string().into_bytes(),
+            netns: self.site.netns(),
+            plugins: self.site.plugins(),
+            knows_uids: true,
+        };
+        let mut running = Running {
+            child,
+            target,
+            ready_after: Duration::ZERO,
+        };
+        while !is_ready(&running.target.socket) {
+            let ended = running.child.try_wait().ok().flatten();
+            if ended.is_some() || start.elapsed() > PATIENCE {
+                return Err(Error::Failed {
+                    what: "starting the daemon".to_owned(),
+                    said: fs::read_to_string(&log).unwrap_or_default(),
+                });
+            }
+            thread::sleep(POLL);
+        }
+        running.ready_after = start.elapsed();
+        Ok(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE && !matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Plots of a report, as SVG that looks right on light and on dark pages.
+
+mod bars;
+mod lines;
+mod svg;
+
+use std::fs;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::report::Report;
+
+/// Draws what the report has: `goals.svg`, `growth.svg`.
+pub(crate) fn draw(report: &Report, directory: &Path) -> Result<(), Error> {
+    fs::create_dir_all(directory).map_err(Error::file(directory))?;
+    let plots = [
+        ("goals.svg", bars::goals(report)),
+        ("growth.svg", lines::growth(report)),
+    ];
+    for (name, plot) in plots {
+        let path = directory.join(name);
+        fs::write(&path, plot).map_err(Error::file(path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! A daemon that has nothing to do: memory and processor time with the pods of a node attached, and
+//! how long it takes to start there.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::deployment::Site;
+use crate::error::Error;
+use crate::manifests::{NETWORKS, NOOP, NODE, network, pod};
+use crate::report::Report;
+use crate::samples::{Samples, milliseconds};
+use crate::target::Way;
+
+const PODS: [usize; 3] = [0, NODE, 1000];
+const NETWORK_DEFINITIONS: usize = 200;
+const POLICIES: usize = 10;
+const STARTS: usize = 7;
+const WATCHED: Duration = Duration::from_secs(3);
+
+pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
+    for pods in PODS {
+        let mut deployment = site.deployment(&format!("idle-{pods}"))?;
+        let name = |number: usize| format!("idle-{number:04}");
+        let mut objects: Vec<_> = (0..pods).map(|number| pod(&name(number), 1)).collect();
+        objects.extend((1..=NETWORKS).map(|number| network(&format!("net-{number}"), NOOP)));
+        objects.extend(
+            (NETWORKS..NETWORK_DEFINITIONS).map(|number| network(&format!("n-{number}"), NOOP)),
+        );
+        deployment.add(&objects)?;
+        deployment.add_policies("annotation-mtu", POLICIES)?;
+        let first = deployment.start()?;
+        let cold = first.ready_after;
+        for number in 0..pods {
+            let container = format!("idle-{number}");
+            let call = first.target.call(Way::Socket, "ADD", &container, &name(number));
+            call.make()?;
+        }
+        let resident = first.target.process()?.resident()?;
+        drop(first);
+        let (mut starts, mut after_start) = (Samples::default(), Samples::default());
+        for _ in 0..STARTS {
+            let running = deployment.start()?;
+            starts.push_time(running.ready_after);
+            after_start.push(running.target.process()?.resident()?);
+        }
+        let running = deployment.start()?;
+        let daemon = running.target.process()?;
+        let before = daemon.cpu()?;
+        thread::sleep(WATCHED);
+        let cpu = milliseconds(daemon.cpu()?.saturating_sub(before)) / WATCHED.as_secs_f64();
+        let with = format!("{pods} pods");
+        let key = |what: &str| format!("idle.{pods}.{what}");
+        report.number(&key("resident"), &format!("resident after {with} were attached"), "MiB", resident);
+        report.measure(&key("after-start"), "… after a start", "MiB", &after_start);
+        report.number(&key("cpu"), "… processor time while idle", "ms/s", cpu);
+        report.measure(&key("ready"), &format!("start to ready, {with}"), "ms", &starts);
+        report.measure(
+            &key("cold"),
+            "… the first time, policies not compiled",
+            "ms",
+            &[milliseconds(cold)].into_iter().collect(),
+        );
+        let limit = match pods {
+            0 => continue,
+            NODE => 10.0,
+            _ => 20.0,
+        };
+        report.goal(
+            &format!("resident, {with}, {NETWORK_DEFINITIONS} networks, {POLICIES} policies"),
+            &format!("≤ {limit} MiB"),
+            format!("{resident:.1} MiB"),
+            resident,
+            limit,
+        );
+        if pods > NODE {
+            let ready = starts.median();
+            report.goal(
+                &format!("start to ready, {with}, {POLICIES} cached policies"),
+                "≤ 60 ms",
+                format!("{ready:.0} ms"),
+                ready,
+                60.0,
+            );
+        }
+    }
+    Ok(())
+}

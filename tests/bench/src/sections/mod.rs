@@ -1,0 +1,9 @@
+//! What is measured, a file for each part of the report.
+
+pub(crate) mod burst;
+pub(crate) mod growth;
+pub(crate) mod idle;
+pub(crate) mod latency;
+pub(crate) mod policies;
+pub(crate) mod real;
+pub(crate) mod shim;

@@ -1,0 +1,397 @@
+//! The server as tests hold it: started on a port of the loopback address, filled, disturbed, and asked
+//! what it was asked.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::Authority;
+use crate::faults::{Fault, Faults};
+use crate::kinds::Kind;
+use crate::object::{metadata, text};
+use crate::rbac::Roles;
+use crate::record::Recorded;
+use crate::store::Store;
+use crate::users::{Tokens, User};
+use crate::watch::Command;
+use crate::{Error, handler, signing, users};
+
+/// Everything that requests share.
+pub(crate) struct Cluster {
+    pub(crate) roles: Roles,
+    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) watch_commands: broadcast::Sender<Command>,
+    pub(crate) recorded: Mutex<Vec<Recorded>>,
+    /// How many requests there were.
+    pub(crate) requests: watch::Sender<usize>,
+    tokens: Mutex<Tokens>,
+    faults: Mutex<Faults>,
+    authority: Mutex<Arc<Authority>>,
+    acceptor: Mutex<TlsAcceptor>,
+    /// How requests for certificates are answered: `None` leaves them, zero denies them.
+    signing: Mutex<Option<Duration>>,
+    /// Changes when all connections are to be cut; `false` refuses new ones.
+    up: watch::Sender<bool>,
+}
+
+impl Cluster {
+    pub(crate) fn lock_store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_tokens(&self) -> MutexGuard<'_, Tokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn authority(&self) -> Arc<Authority> {
+        Arc::clone(&self.authority.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Signs a request for a certificate, or denies it, as the test has it.
+    pub(crate) fn sign(&self, request: &Value) {
+        let lifetime = *self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = match lifetime {
+            None => return,
+            Some(Duration::ZERO) => signing::denied(),
+            Some(lifetime) => match signing::signed(request, &self.authority(), lifetime) {
+                Ok(status) => status,
+                Err(_) => signing::denied(),
+            },
+        };
+        let mut after = request.clone();
+        after["status"] = status;
+        let kind = Kind::named("CertificateSigningRequest").expect("is known");
+        // A request that was deleted at once needs no answer.
+        let _ = self.lock_store().replace(kind, request, after);
+    }
+}
+
+/// What a server is made of.
+#[derive(Debug, Default)]
+pub struct Builder {
+    manifests: Vec<PathBuf>,
+}
+
+impl Builder {
+    /// Allows what the cluster roles and bindings of a manifest allow.
+    pub fn roles(mut self, manifest: impl Into<PathBuf>) -> Self {
+        self.manifests.push(manifest.into());
+        self
+    }
+
+    /// Starts the server on a free port of the loopback address.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn start(self) -> Result<FakeApi, Error> {
+        let mut roles = Roles::default();
+        for manifest in &self.manifests {
+            roles.load(manifest)?;
+        }
+        let authority = Authority::new("kubernetes")?;
+        let acceptor = TlsAcceptor::from(authority.server_config()?);
+        let cluster = Arc::new(Cluster {
+            roles,
+            store: Arc::default(),
+            watch_commands: broadcast::Sender::new(64),
+            recorded: Mutex::default(),
+            requests: watch::Sender::new(0),
+            tokens: Mutex::default(),
+            faults: Mutex::default(),
+            authority: Mutex::new(Arc::new(authority)),
+            acceptor: Mutex::new(acceptor),
+            signing: Mutex::new(None),
+            up: watch::Sender::new(true),
+        });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(accept(Arc::clone(&cluster), listener));
+        Ok(FakeApi {
+            cluster,
+            address,
+            task,
+        })
+    }
+}
+
+async fn accept(cluster: Arc<Cluster>, listener: TcpListener) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            return;
+        };
+        if !*cluster.up.borrow() {
+            // Closing with zero linger is a reset, as of a port where nobody listens.
+            let _ = stream.set_zero_linger();
+            continue;
+        }
+        let cluster = Arc::clone(&cluster);
+        tokio::spawn(async move {
+            let mut up = cluster.up.subscribe();
+            tokio::select! {
+                () = serve(&cluster, stream) => {}
+                _ = up.changed() => {}
+            }
+        });
+    }
+}
+
+async fn serve(cluster: &Arc<Cluster>, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let acceptor = cluster
+        .acceptor
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let Ok(stream) = acceptor.accept(stream).await else {
+        return;
+    };
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first().cloned());
+    let service = service_fn(|request| {
+        let user = certificate.as_ref().and_then(users::of_certificate);
+        handler::answer(Arc::clone(cluster), user, request)
+    });
+    // What is wrong with a connection is for the client to notice.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// A running server. Ends with its scope.
+pub struct FakeApi {
+    cluster: Arc<Cluster>,
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Drop for FakeApi {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.cluster.up.send_replace(false);
+    }
+}
+
+impl FakeApi {
+    /// Prepares a server.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// `https://127.0.0.1:port`.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// The certificate of the authority that signed the server's, PEM.
+    pub fn ca(&self) -> String {
+        self.cluster.authority().pem().to_owned()
+    }
+
+    /// Makes a token that is good until it is revoked.
+    pub fn issue_token(&self, user: User) -> String {
+        self.cluster.lock_tokens().issue(user)
+    }
+
+    /// Takes a token back.
+    pub fn revoke_token(&self, token: &str) {
+        self.cluster.lock_tokens().revoke(token);
+    }
+
+    /// Replaces the authority: the server shows a certificate of the new one from now on, and
+    /// connections are cut.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn rotate_authority(&self) -> Result<(), Error> {
+        let authority = Authority::new("kubernetes-next")?;
+        let acceptor = TlsAcceptor::from(authority.server_config()?);
+        *self.cluster.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        *self.cluster.authority.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
+        self.cut_connections();
+        Ok(())
+    }
+
+    /// Writes a kubeconfig by which `token` is used.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_kubeconfig(&self, path: &Path, token: &str) -> std::io::Result<()> {
+        use base64::Engine;
+        let ca = base64::engine::general_purpose::STANDARD.encode(self.ca());
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
+             clusters:\n- name: c\n  cluster:\n    server: {}\n    certificate-authority-data: {ca}\n\
+             contexts:\n- name: c\n  context: {{cluster: c, user: u}}\n\
+             users:\n- name: u\n  user:\n    token: {token}\n",
+            self.url()
+        );
+        std::fs::write(path, text)
+    }
+
+    /// Writes a service account's directory: `token` and `ca.crt`.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn write_service_account(&self, dir: &Path, token: &str) -> std::io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        std::fs::write(dir.join("token"), token)?;
+        std::fs::write(dir.join("ca.crt"), self.ca())
+    }
+
+    /// Creates an object, or replaces the one of its name. Lists are taken apart. Gives the object
+    /// as it is stored.
+    ///
+    /// # Panics
+    /// When the kind is not served or the object is refused: a test that says so is wrong.
+    #[expect(clippy::panic, reason = "what tests hand in is the test's own mistake")]
+    pub fn apply(&self, mut object: Value) -> Value {
+        if let Some(items) = object.get("items").and_then(Value::as_array) {
+            return items.iter().map(|item| self.apply(item.clone())).collect();
+        }
+        let name = text(&object, "/kind").to_owned();
+        let Some(kind) = Kind::named(&name) else {
+            panic!("{name} is not served");
+        };
+        if kind.namespaced && text(&object, "/metadata/namespace").is_empty() {
+            metadata(&mut object).insert("namespace".to_owned(), "default".into());
+        }
+        let mut store = self.cluster.lock_store();
+        let namespace = text(&object, "/metadata/namespace");
+        let before = store.get(kind, namespace, text(&object, "/metadata/name")).cloned();
+        let stored = match before {
+            Err(_) => store.create(kind, object),
+            Ok(before) => {
+                for field in ["uid", "creationTimestamp"] {
+                    let value = before["metadata"][field].clone();
+                    metadata(&mut object).entry(field).or_insert(value);
+                }
+                object["apiVersion"] = before["apiVersion"].clone();
+                metadata(&mut object).remove("resourceVersion");
+                store.replace(kind, &before, object)
+            }
+        };
+        match stored {
+            Ok(stored) => stored,
+            Err(refusal) => panic!("{}", refusal.message),
+        }
+    }
+
+    /// Deletes an object. Whether it was there.
+    pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> bool {
+        Kind::named(kind).is_some_and(|kind| self.cluster.lock_store().delete(kind, namespace, name))
+    }
+
+    /// An object as it is now.
+    pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
+        let kind = Kind::named(kind)?;
+        self.cluster.lock_store().get(kind, namespace, name).ok().cloned()
+    }
+
+    /// All objects of a kind.
+    pub fn all(&self, kind: &str) -> Vec<Value> {
+        let store = self.cluster.lock_store();
+        Kind::named(kind)
+            .map(|kind| store.all(kind, None).map(|(_, object)| object.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// What was asked since the last call.
+    pub fn take_requests(&self) -> Vec<Recorded> {
+        std::mem::take(&mut self.cluster.recorded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until what was asked and not taken yet fits.
+    pub async fn wait_for(&self, fits: impl Fn(&[Recorded]) -> bool) {
+        let mut requests = self.cluster.requests.subscribe();
+        loop {
+            requests.mark_unchanged();
+            let fit = {
+                let recorded = self.cluster.recorded.lock();
+                fits(&recorded.unwrap_or_else(PoisonError::into_inner))
+            };
+            if fit || requests.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Every answer waits this long.
+    pub fn set_latency(&self, latency: Duration) {
+        self.cluster.lock_faults().latency = latency;
+    }
+
+    /// Lets requests go wrong, each fault once.
+    pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.cluster.lock_faults().queue.extend(faults);
+    }
+
+    /// Whether lists that are watches are served; they are unless a test says otherwise.
+    pub fn set_streaming_lists(&self, served: bool) {
+        self.cluster.lock_faults().no_streaming = !served;
+    }
+
+    /// Answers requests for certificates from now on: signs them for this long, or denies them
+    /// where it is zero. `None` leaves them unanswered.
+    pub fn set_signing(&self, lifetime: Option<Duration>) {
+        *self.cluster.signing.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
+    }
+
+    /// Cuts every connection; new ones are served.
+    pub fn cut_connections(&self) {
+        self.cluster.up.send_replace(true);
+    }
+
+    /// Goes away: every connection is cut, new ones are refused.
+    pub fn go_down(&self) {
+        self.cluster.up.send_replace(false);
+    }
+
+    /// Comes back.
+    pub fn come_up(&self) {
+        self.cluster.up.send_replace(true);
+    }
+
+    /// Tells every watch that its version is too old.
+    pub fn expire_watches(&self) {
+        self.cluster.lock_store().compact();
+        let _ = self.cluster.watch_commands.send(Command::Expire);
+    }
+
+    /// Ends every watch, as the server does after a while.
+    pub fn end_watches(&self) {
+        let _ = self.cluster.watch_commands.send(Command::End);
+    }
+
+    /// Breaks the connection of every watch.
+    pub fn break_watches(&self) {
+        let _ = self.cluster.watch_commands.send(Command::Break);
+    }
+
+    /// Sends a bookmark to every watch that wants them.
+    pub fn send_bookmarks(&self) {
+        let _ = self.cluster.watch_commands.send(Command::Bookmark);
+    }
+
+    /// Forgets the history, so that who was away has to list again.
+    pub fn compact(&self) {
+        self.cluster.lock_store().compact();
+    }
+}

@@ -1,0 +1,222 @@
+//! What tests of policies need: directories of policies, and requests to run them over.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use cni_types::json::{Document, Limits, Pointer};
+use cni_types::result::CniResult;
+use cni_types::version::ConfVersion;
+use policy_engine::{
+    Attachment, Command, Config, PodRef, PolicyHost, PolicyInfo, RequestFacts, Selection, Session,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Directories of policies and of artefacts, gone with the value.
+#[derive(Debug)]
+pub struct Policies {
+    dir: TempDir,
+    cache: PathBuf,
+    compiler: PathBuf,
+}
+
+impl Policies {
+    /// Empty directories; `compiler` is `env!("CARGO_BIN_EXE_policy-compiler")`.
+    ///
+    /// # Panics
+    /// When there is no place for them.
+    pub fn new(compiler: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        std::fs::create_dir(dir.path().join("modules")).expect("the directory is new");
+        Self {
+            dir,
+            cache: test_artifacts::directory("policy-cache"),
+            compiler: compiler.into(),
+        }
+    }
+
+    /// The same with a cache of artefacts that no other test shares.
+    #[must_use]
+    pub fn with_own_cache(mut self) -> Self {
+        self.cache = self.path("cache");
+        self
+    }
+
+    /// The same with a guest of this repository under a policy's name.
+    ///
+    /// # Panics
+    /// When the guest does not build.
+    #[must_use]
+    pub fn with(self, name: &str, guest: &str, config: &Value) -> Self {
+        let module = std::fs::read(test_artifacts::guest(guest)).expect("the guest was built");
+        self.with_module(name, &module, config)
+    }
+
+    /// The same with any bytes as a policy's module.
+    #[must_use]
+    pub fn with_module(self, name: &str, module: &[u8], config: &Value) -> Self {
+        self.write(&format!("{name}.wasm"), module);
+        self.with_config(name, &config.to_string())
+    }
+
+    /// The same with the text of a policy's configuration.
+    #[must_use]
+    pub fn with_config(self, name: &str, config: &str) -> Self {
+        self.write(&format!("{name}.json"), config.as_bytes());
+        self
+    }
+
+    /// Writes a file beside the modules.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, file: &str, bytes: &[u8]) {
+        std::fs::write(self.modules().join(file), bytes).expect("the directory is ours");
+    }
+
+    /// The directory of modules.
+    pub fn modules(&self) -> PathBuf {
+        self.dir.path().join("modules")
+    }
+
+    /// The directory of artefacts: in the target directory, so that tests compile a module once.
+    pub fn cache(&self) -> PathBuf {
+        self.cache.clone()
+    }
+
+    /// A path that is the test's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A configuration of these directories.
+    pub fn config(&self) -> Config {
+        Config::new(self.modules(), self.cache(), &self.compiler)
+    }
+
+    /// Loads them.
+    pub async fn load(&self) -> PolicyHost {
+        PolicyHost::load(self.config()).await
+    }
+}
+
+/// Why the only policy of a host is not loaded.
+///
+/// # Panics
+/// When there is none, or it is loaded.
+pub fn trouble(host: &PolicyHost) -> String {
+    only(host).last_error.expect("the policy has an error")
+}
+
+/// The only policy of a host.
+///
+/// # Panics
+/// When there are none or several.
+pub fn only(host: &PolicyHost) -> PolicyInfo {
+    let mut policies = host.current().policies();
+    assert_eq!(policies.len(), 1, "{policies:?}");
+    policies.remove(0)
+}
+
+/// A request for the pod `web-1` of a namespace.
+pub fn facts(command: Command, namespace: &str) -> RequestFacts {
+    RequestFacts {
+        command,
+        container_id: "0123456789abcdef".to_owned(),
+        pod: Some(PodRef {
+            namespace: namespace.to_owned(),
+            name: "web-1".to_owned(),
+            uid: "11111111-2222-3333-4444-555555555555".to_owned(),
+        }),
+        labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
+        annotations: BTreeMap::new(),
+        namespace_labels: Some(BTreeMap::new()),
+        node_name: "node-1".to_owned(),
+    }
+}
+
+/// Begins an ADD for the pod `web-1` of namespace `default`.
+pub fn add(host: &PolicyHost) -> Session {
+    host.current().begin(facts(Command::Add, "default"))
+}
+
+/// The conf of [`storage`].
+pub const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","ipam":{"type":"host-local"},"big":12345678901234567890}"#;
+
+/// The second network of a pod.
+///
+/// # Panics
+/// Never: its conf is well-formed.
+pub fn storage() -> Attachment {
+    Attachment {
+        network: "default/storage".to_owned(),
+        if_name: "net1".to_owned(),
+        is_default: false,
+        conf: Document::parse(CONF, Limits::default()).expect("it is JSON"),
+        ips: Vec::new(),
+        mac: None,
+        bandwidth: None,
+        port_mappings: Vec::new(),
+        infiniband_guid: None,
+        cni_args: None,
+    }
+}
+
+/// The default network of a pod.
+pub fn cluster() -> Attachment {
+    Attachment {
+        network: "cluster".to_owned(),
+        if_name: "eth0".to_owned(),
+        is_default: true,
+        ..storage()
+    }
+}
+
+/// A selection of a network of namespace `default`.
+pub fn selection(name: &str) -> Selection {
+    Selection {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        ..Selection::default()
+    }
+}
+
+/// What a delegate answered.
+///
+/// # Panics
+/// Never: it is well-formed.
+pub fn answer() -> CniResult {
+    let json = r#"{"cniVersion":"1.0.0",
+        "interfaces":[{"name":"eth0","mac":"0a:00:00:00:00:01","sandbox":"/run/netns/a"}],
+        "ips":[{"address":"10.1.0.2/16","gateway":"10.1.0.1","interface":0}],
+        "routes":[{"dst":"0.0.0.0/0"}],
+        "dns":{"nameservers":["10.0.0.1"]}}"#;
+    let version = ConfVersion::parse("1.0.0").expect("it is a version");
+    CniResult::parse(json.as_bytes(), version).expect("it is a result")
+}
+
+/// JSON text of a member of an attachment's conf.
+pub fn conf_at(attachment: &Attachment, pointer: &str) -> Option<String> {
+    Some(
+        attachment
+            .conf
+            .get(&Pointer::parse(pointer).ok()?)?
+            .to_string(),
+    )
+}
+
+/// JSON text of one of an attachment's CNI args.
+pub fn arg(attachment: &Attachment, key: &str) -> Option<String> {
+    let args = attachment.cni_args.as_ref()?;
+    Some(args.get(&Pointer::root().child(key))?.to_string())
+}
+
+/// Names of the files of a directory.
+pub fn files(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

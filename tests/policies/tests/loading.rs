@@ -1,0 +1,260 @@
+//! What becomes of modules and configurations that are wrong, and of the cache.
+
+use std::os::unix::fs::PermissionsExt;
+
+use policy_engine::{Cause, Command, Hook, State};
+use policy_tests::{Policies, add, conf_at, facts, files, only, selection, storage, trouble};
+use serde_json::json;
+
+const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
+
+async fn reason_for(module: &[u8]) -> String {
+    let host = Policies::new(COMPILER)
+        .with_module("10-odd", module, &json!({}))
+        .load()
+        .await;
+    assert_eq!(only(&host).state, State::Broken);
+    let reason = trouble(&host);
+    assert!(reason.contains("10-odd.wasm"), "{reason}");
+    reason
+}
+
+async fn check(module: &[u8], parts: &[&str]) {
+    let reason = reason_for(module).await;
+    for part in parts {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_no_component_are_told_apart() {
+    check(b"", &["no WebAssembly"]).await;
+    check(b"#!/bin/sh\n", &["no WebAssembly"]).await;
+    check(
+        b"\0asm\x01\0\0\0",
+        &["a core module, not a component", "wasm-component-ld"],
+    )
+    .await;
+    check(b"\0asm\x0d\0\x01\0garbage", &["does not compile"]).await;
+}
+
+#[tokio::test]
+async fn components_that_do_not_fit_say_why() {
+    let component = |text: &str| wat::parse_str(text).unwrap();
+    check(&component("(component)"), &["exports no hook"]).await;
+    let newer = r#"(component
+        (component $hook (type $f (func (result (result (error string))))) (import "status" (func $g (type $f))) (export "status" (func $g)))
+        (core module $m (memory (export "memory") 1) (func (export "status") (result i32) i32.const 0))
+        (core instance $i (instantiate $m))
+        (func $status (result (result (error string))) (canon lift (core func $i "status") (memory (core memory $i "memory"))))
+        (instance $hook-instance (instantiate $hook (with "status" (func $status))))
+        (export "cnidaria:policy/status@9.0.0" (instance $hook-instance)))"#;
+    check(
+        &component(newer),
+        &["cnidaria:policy/status@9.0.0", "@0.1.0"],
+    )
+    .await;
+    check(
+        &component(r#"(component (import "cnidaria:policy/types@9.0.0" (instance)))"#),
+        &["imports cnidaria:policy/types@9.0.0", "@0.1.0"],
+    )
+    .await;
+    check(
+        &component(r#"(component (import "wasi:filesystem/types@0.2.0" (instance)))"#),
+        &["imports wasi:filesystem/types@0.2.0", "does not have"],
+    )
+    .await;
+    let lacking = r#"(component
+        (component $c)
+        (instance $empty (instantiate $c))
+        (export "cnidaria:policy/before-add@0.1.0" (instance $empty)))"#;
+    check(
+        &component(lacking),
+        &["exports the hook before-add, but not as the package defines it"],
+    )
+    .await;
+    let wrong_type = newer
+        .replace("9.0.0", "0.1.0")
+        .replace("(error string)", "(error u32)");
+    check(
+        &component(&wrong_type),
+        &["exports the hook status, but not as"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_import_needs_its_grant() {
+    let host = Policies::new(COMPILER)
+        .with("10-greedy", "hostile-greedy", &json!({}))
+        .load()
+        .await;
+    let reason = trouble(&host);
+    assert!(reason.contains("which needs the grant"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_digest_is_checked() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let policies =
+        Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({"digest": digest}));
+    let host = policies.load().await;
+    let reason = trouble(&host);
+    for part in ["10-mtu.json", "digest: expected sha256:0000", "has sha256:"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    let actual = only(&host).digest.unwrap();
+    let host = policies
+        .with_config("10-mtu", &json!({"digest": actual}).to_string())
+        .load()
+        .await;
+    assert_eq!(only(&host).state, State::Loaded);
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_load_fails_what_it_would_have_seen() {
+    let policies = Policies::new(COMPILER)
+        .with_config("10-gone", r#"{"match":{"namespaces":["guarded"]}}"#)
+        .with_config("20-net", r#"{"match":{"networks":["storage"]}}"#)
+        .with("30-good", "annotation-mtu", &json!({}));
+    let host = policies.load().await;
+    let states: Vec<State> = host
+        .current()
+        .policies()
+        .iter()
+        .map(|info| info.state)
+        .collect();
+    assert_eq!(states, [State::Broken, State::Broken, State::Loaded]);
+
+    let begin = |command, namespace| host.current().begin(facts(command, namespace));
+    let denied = begin(Command::Add, "guarded")
+        .select(vec![])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (denied.policy.as_str(), denied.cause, denied.hook),
+        ("10-gone", Cause::Load, Hook::Select)
+    );
+    assert!(
+        denied.message.contains("cannot read the module"),
+        "{}",
+        denied.message
+    );
+
+    let mut free = begin(Command::Add, "free");
+    free.select(vec![selection("storage")]).await.unwrap();
+    let denied = free.before_add(storage()).await.unwrap_err();
+    assert_eq!(denied.policy, "20-net");
+    let mut other = storage();
+    other.network = "default/other".to_owned();
+    free.before_add(other).await.unwrap();
+
+    let report = begin(Command::Del, "guarded").del(&storage()).await;
+    assert!(
+        report.findings.is_empty(),
+        "DEL is never blocked: {report:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_policy_that_may_fail_open_is_missing_with_a_finding() {
+    let policies =
+        Policies::new(COMPILER).with_config("10-gone", r#"{"failurePolicy":{"load":"open"}}"#);
+    let host = policies.load().await;
+    let selected = add(&host).select(vec![]).await.unwrap();
+    assert_eq!(selected.report.findings[0].code, "policy-load");
+}
+
+#[tokio::test]
+async fn a_required_policy_that_is_not_loaded_fails_status() {
+    let policies = Policies::new(COMPILER).with_config("10-gone", r#"{"required":true}"#);
+    let host = policies.load().await;
+    let denied = host.current().status().await.unwrap_err();
+    assert!(
+        denied.message.contains("required and not loaded"),
+        "{}",
+        denied.message
+    );
+    let host = policies.with_config("10-gone", "{}").load().await;
+    host.current().status().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_artefact_is_compiled_once() {
+    let policies =
+        Policies::new(COMPILER)
+            .with_own_cache()
+            .with("10-mtu", "annotation-mtu", &json!({}));
+    assert_eq!(only(&policies.load().await).state, State::Loaded);
+    let artefacts = files(&policies.cache());
+    assert_eq!(artefacts.len(), 1, "{artefacts:?}");
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&policies.cache()), 0o700);
+    assert_eq!(mode(&policies.cache().join(&artefacts[0])), 0o600);
+
+    let mut config = policies.config();
+    config.compiler = "/does/not/exist".into();
+    let host = policy_engine::PolicyHost::load(config).await;
+    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+}
+
+#[tokio::test]
+async fn a_reload_takes_what_is_new_and_keeps_the_last_good_one() {
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let host = policies.load().await;
+    let with_annotation = || {
+        let mut facts = facts(Command::Add, "default");
+        facts
+            .annotations
+            .insert("cnidaria.dev/mtu".to_owned(), "net1=1400".to_owned());
+        facts
+    };
+    let before = host.current();
+
+    policies.write("10-mtu.json", br#"{"settings":{"max":1300}}"#);
+    host.reload().await;
+    let denied = host
+        .current()
+        .begin(with_annotation())
+        .before_add(storage())
+        .await
+        .unwrap_err();
+    assert_eq!(denied.code, 111);
+    // A request that is under way keeps what it began with.
+    let (attachment, _) = before
+        .begin(with_annotation())
+        .before_add(storage())
+        .await
+        .unwrap();
+    assert_eq!(conf_at(&attachment, "/mtu").as_deref(), Some("1400"));
+
+    policies.write("10-mtu.wasm", b"broken");
+    host.reload().await;
+    let info = only(&host);
+    assert_eq!(info.state, State::Stale);
+    assert!(info.last_error.unwrap().contains("no WebAssembly"));
+    let denied = host
+        .current()
+        .begin(with_annotation())
+        .before_add(storage())
+        .await
+        .unwrap_err();
+    assert_eq!(denied.code, 111, "the last good one goes on");
+    assert_eq!(only(&host).denials, 2, "and its counts with it");
+
+    std::fs::remove_file(policies.modules().join("10-mtu.wasm")).unwrap();
+    std::fs::remove_file(policies.modules().join("10-mtu.json")).unwrap();
+    host.reload().await;
+    assert!(host.current().policies().is_empty());
+    assert_eq!(host.current().number(), 4);
+}
+
+#[tokio::test]
+async fn a_host_without_policies_lets_everything_through() {
+    let host = policy_engine::PolicyHost::empty();
+    add(&host).before_add(storage()).await.unwrap();
+    let host = Policies::new(COMPILER).load().await;
+    add(&host).before_add(storage()).await.unwrap();
+    host.current().status().await.unwrap();
+}
