@@ -78,28 +78,41 @@ pub(crate) fn failure(problem: &str, log: &str) {
     println!("\n{} {problem}", paint(Style::Bad, "The demo failed:"));
 }
 
-/// A table with a line of headings.
+/// A table with a line of headings. Cells may have several lines.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        let longest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-        let head = head.get(column).map_or(0, |cell| cell.chars().count());
-        longest.max(head)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let cells = cells.zip(&widths).map(|(cell, &width)| {
+    let lines: Vec<Vec<&str>> = rows.iter().flat_map(|row| lines_of(row)).collect();
+    let widths: Vec<usize> = head
+        .iter()
+        .enumerate()
+        .map(|(column, head)| {
+            let cells = lines.iter().filter_map(|line| line.get(column));
+            let longest = cells.map(|cell| cell.chars().count()).max();
+            longest.unwrap_or(0).max(head.chars().count())
+        })
+        .collect();
+    let padded = |cells: &[&str]| {
+        let cells = cells.iter().zip(&widths).map(|(cell, &width)| {
             let blanks = width - cell.chars().count();
             format!("{cell}{}", " ".repeat(blanks))
         });
         cells.collect::<Vec<_>>().join("   ").trim_end().to_owned()
     };
     println!();
-    let heading = line(&mut head.iter().copied());
-    println!("   {}", paint(Style::Faint, &heading));
-    for row in rows {
-        println!("   {}", line(&mut row.iter().map(String::as_str)));
+    println!("   {}", paint(Style::Faint, &padded(head)));
+    for line in lines {
+        println!("   {}", padded(&line));
     }
+}
+
+/// The lines of a row: the first ones of all cells, the second ones, and so on.
+fn lines_of(row: &[String]) -> Vec<Vec<&str>> {
+    let cells: Vec<Vec<&str>> = row.iter().map(|cell| cell.lines().collect()).collect();
+    let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+    let line = |number: usize| {
+        let cells = cells.iter().map(|cell| cell.get(number).copied());
+        cells.map(Option::unwrap_or_default).collect()
+    };
+    (0..height).map(line).collect()
 }
 
 /// JSON, indented, with what is short on one line.
@@ -185,6 +198,12 @@ mod tests {
             layout(&json!({"a": long, "b": [1, 2]}), 0),
             format!("{{\n  \"a\": \"{long}\",\n  \"b\": [1, 2]\n}}")
         );
+    }
+
+    #[test]
+    fn a_row_is_as_high_as_its_highest_cell() {
+        let row = ["a".to_owned(), "b\nc".to_owned(), String::new()];
+        assert_eq!(lines_of(&row), [["a", "b", ""], ["", "c", ""]]);
     }
 
     #[test]

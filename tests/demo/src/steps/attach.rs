@@ -1,7 +1,5 @@
 //! The first pod gets two networks.
 
-use std::iter::repeat;
-
 use node::{Call, Node, Sandbox};
 use serde_json::Value;
 
@@ -17,6 +15,7 @@ pub(crate) fn show(node: &Node, web: &Sandbox) -> Result<(), Error> {
     );
     let call = node.call("ADD", web)?;
     environment(&call);
+    screen::json("The conf on standard input", &node.conf);
     annotations(web);
     let answer = call.make()?;
     expect::success("ADD of shop/web", &answer)?;
@@ -44,17 +43,12 @@ pub(crate) fn show(node: &Node, web: &Sandbox) -> Result<(), Error> {
     Ok(())
 }
 
-/// `CNI_ARGS` is too long for one line, so it gets one for each argument.
 fn environment(call: &Call) {
     let rows: Vec<_> = call
         .variables
         .iter()
-        .flat_map(|(name, value)| {
-            let names = [name.as_str()].into_iter().chain(repeat(""));
-            let parts = value.split_inclusive(';');
-            names.zip(parts).collect::<Vec<_>>()
-        })
-        .map(|(name, part)| vec![name.to_owned(), part.to_owned()])
+        // `CNI_ARGS` is too long for one line.
+        .map(|(name, value)| vec![name.clone(), value.replace(';', ";\n")])
         .collect();
     screen::table(&["variable", "value"], &rows);
 }

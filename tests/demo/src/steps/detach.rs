@@ -20,7 +20,7 @@ pub(crate) fn show(node: &mut Node, web: &Sandbox) -> Result<(), Error> {
     let row = |what: &str, before: &[String], after: &[String]| {
         let list = |names: &[String]| match names {
             [] => "–".to_owned(),
-            names => names.join(", "),
+            names => names.join("\n"),
         };
         vec![what.to_owned(), list(before), list(after)]
     };
