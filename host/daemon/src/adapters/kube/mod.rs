@@ -79,6 +79,12 @@ impl Kube {
         }
     }
 
+    /// Whether what a cache has can be believed: what went wrong since is noticed by whichever
+    /// request meets it first.
+    fn is_current<K: Kind>(&self, cache: &Cache<K>) -> bool {
+        cache.is_live() && self.connection.trouble().is_none()
+    }
+
     async fn get<K: Kind>(
         &self,
         namespace: &str,
@@ -117,7 +123,7 @@ impl Kube {
                 }
                 // The watch tells as soon as there is one.
                 Ok(None) => {
-                    let live = self.pods.is_live();
+                    let live = self.is_current(&self.pods);
                     let at = Instant::now() + WATCH_PATIENCE;
                     let next = (!live && at < deadline).then_some(at);
                     (ClusterError::PodNotFound(wanted.clone()), next)
@@ -177,7 +183,7 @@ impl Cluster for Kube {
     async fn pod(&self, wanted: &PodRef, patience: Duration) -> Result<Pod, ClusterError> {
         let now = Instant::now();
         let deadline = now + patience;
-        if self.pods.is_live() {
+        if self.is_current(&self.pods) {
             let soon = deadline.min(now + WATCH_PATIENCE);
             let fits = |pod: &Pod| is_wanted(pod, wanted);
             let seen = self
@@ -192,7 +198,7 @@ impl Cluster for Kube {
     }
 
     async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError> {
-        if self.nads.is_live()
+        if self.is_current(&self.nads)
             && let Some(nad) = self.nads.get(namespace, name)
         {
             return Ok(Nad::clone(&nad));

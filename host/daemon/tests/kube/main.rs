@@ -1,0 +1,7 @@
+//! The adapter of the API server against one that is strict, and counts.
+
+mod rig;
+
+mod outages;
+mod pods;
+mod status;

@@ -1,0 +1,118 @@
+//! An API server, a daemon's adapter that watches it, and what tests ask of both.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use daemon::adapters::kube::{Access, Kube, Settings};
+use daemon::domain::pod::PodRef;
+use daemon::ports::Cluster;
+use fake_api::{FakeApi, User};
+use serde_json::{Value, json};
+
+pub(crate) const NODE: &str = "node1";
+/// Longer than anything here takes: a test that waits for it fails.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+pub(crate) fn deploy(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../deploy")
+        .join(file)
+}
+
+pub(crate) struct Rig {
+    pub(crate) api: FakeApi,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) token: String,
+}
+
+impl Rig {
+    /// A server with the roles of the installation.
+    pub(crate) async fn new() -> Self {
+        let api = FakeApi::builder()
+            .roles(deploy("rbac.yaml"))
+            .start()
+            .await
+            .unwrap();
+        let token = api.issue_token(User::service_account("kube-system", "cnidaria"));
+        let dir = tempfile::tempdir().unwrap();
+        api.write_kubeconfig(&dir.path().join("kubeconfig"), &token)
+            .unwrap();
+        Self { api, dir, token }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            access: Access::Kubeconfig(self.dir.path().join("kubeconfig")),
+            node_name: Some(NODE.to_owned()),
+            write_patience: Duration::from_secs(5),
+        }
+    }
+
+    /// An adapter that has begun to watch.
+    pub(crate) fn start(&self) -> Kube {
+        Kube::start(self.settings())
+    }
+
+    /// An adapter whose caches are filled. Forgets what was asked so far.
+    pub(crate) async fn warm(&self) -> Kube {
+        let kube = self.start();
+        until_ready(&kube).await;
+        self.api.take_requests();
+        kube
+    }
+
+    /// Adds a pod of this node and gives what a runtime that passes its uid calls it.
+    pub(crate) fn pod(&self, name: &str) -> PodRef {
+        reference(&self.api.apply(pod(name, NODE)))
+    }
+
+    /// What was asked since the last call, without watches and Events.
+    pub(crate) fn acts(&self) -> Vec<String> {
+        let requests = self.api.take_requests();
+        let acts = requests.iter().map(fake_api::Recorded::act);
+        acts.filter(|act| !act.starts_with("watch ") && !act.ends_with(" events"))
+            .collect()
+    }
+}
+
+pub(crate) fn pod(name: &str, node: &str) -> Value {
+    json!({
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"nodeName": node, "containers": [{"name": "c", "image": "x"}]},
+        "status": {"phase": "Pending"},
+    })
+}
+
+pub(crate) fn nad(name: &str) -> Value {
+    json!({
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"config": r#"{"type":"bridge"}"#},
+    })
+}
+
+pub(crate) fn reference(pod: &Value) -> PodRef {
+    let member = |name: &str| pod["metadata"][name].as_str().unwrap().to_owned();
+    PodRef {
+        namespace: member("namespace"),
+        name: member("name"),
+        uid: member("uid"),
+    }
+}
+
+pub(crate) async fn until_ready(kube: &Kube) {
+    until(|| kube.ready().is_ok()).await;
+}
+
+/// Waits until something holds that nothing tells of.
+pub(crate) async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting)
+        .await
+        .expect("it never came to hold");
+}

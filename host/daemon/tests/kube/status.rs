@@ -1,0 +1,103 @@
+//! Writing network-status: one PATCH that cannot hurt, and what is done when it is refused.
+
+use std::time::{Duration, Instant};
+
+use daemon::ports::{Cluster, ClusterError};
+use fake_api::Fault;
+use serde_json::json;
+
+use crate::rig::Rig;
+
+const PATCH: &str = "patch pods/status";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_patch_writes_one_annotation_and_nothing_else() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    let before = rig.api.get("Pod", "default", "a").unwrap();
+    kube.set_network_status(&pod, "[1]").await.unwrap();
+    assert_eq!(rig.acts(), [PATCH]);
+    let mut after = rig.api.get("Pod", "default", "a").unwrap();
+    let annotations = after["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("annotations");
+    assert_eq!(
+        annotations,
+        Some(json!({"k8s.v1.cni.cncf.io/network-status": "[1]"}))
+    );
+    after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+    assert_eq!(after, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_took_the_name_is_not_written_to() {
+    let rig = Rig::new().await;
+    let old = rig.pod("a");
+    let kube = rig.warm().await;
+    rig.api.delete("Pod", "default", "a");
+    rig.pod("a");
+    let error = kube.set_network_status(&old, "[1]").await.unwrap_err();
+    assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");
+    assert!(rig.api.get("Pod", "default", "a").unwrap()["metadata"]["annotations"].is_null());
+    assert_eq!(rig.acts(), [PATCH]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_is_gone_is_said_to_be_gone() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    rig.api.delete("Pod", "default", "a");
+    let error = kube.set_network_status(&pod, "[1]").await.unwrap_err();
+    assert!(matches!(error, ClusterError::PodNotFound(_)), "{error}");
+    assert_eq!(rig.acts(), [PATCH]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_and_server_errors_are_tried_again() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    rig.api.inject([
+        Fault::answer(PATCH, 409),
+        Fault::answer(PATCH, 500),
+        Fault::reset(PATCH),
+        Fault::reset(PATCH).after_the_fact(),
+        Fault::answer(PATCH, 503),
+    ]);
+    kube.set_network_status(&pod, "[1]").await.unwrap();
+    assert_eq!(rig.acts(), [PATCH; 6]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_says_when_to_ask_again() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    rig.api.inject([Fault::answer(PATCH, 429).retry_after(1)]);
+    let start = Instant::now();
+    kube.set_network_status(&pod, "[1]").await.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(1));
+    assert_eq!(rig.acts(), [PATCH; 2]);
+    // Later than anybody waits for: no use in waiting at all.
+    rig.api
+        .inject([Fault::answer(PATCH, 429).retry_after(3600)]);
+    let error = kube.set_network_status(&pod, "[2]").await.unwrap_err();
+    assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");
+    assert_eq!(rig.acts(), [PATCH]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_good_is_not_asked_twice() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    for code in [400, 403, 422] {
+        rig.api.inject([Fault::answer(PATCH, code)]);
+        let error = kube.set_network_status(&pod, "[1]").await.unwrap_err();
+        assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");
+        assert_eq!(rig.acts(), [PATCH]);
+    }
+}
