@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -19,6 +20,9 @@ use crate::report::clean;
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a compiler's error message that are read.
 const MAX_MESSAGE: u64 = 16 << 10;
+
+/// Tells the compilations of this process apart.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Where artefacts are, and who makes them.
 #[derive(Debug, Clone)]
@@ -120,7 +124,8 @@ impl Cache {
 
     async fn compile(&self, module: &Path, digest: &str, artefact: &Path) -> Result<(), Error> {
         // In the cache itself, so that the rename is atomic.
-        let unfinished = artefact.with_extension(format!("{}.tmp", std::process::id()));
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let unfinished = artefact.with_extension(format!("{}-{number}.tmp", std::process::id()));
         let result = self.run(module, &unfinished).await.and_then(|()| {
             let failed = |source| Error::Io {
                 path: unfinished.clone(),

@@ -130,6 +130,11 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// A directory for what tests make from guests, in the target directory.
+pub fn directory(name: &str) -> PathBuf {
+    target_dir().join("guests").join(name)
+}
+
 /// The target directory that this program itself was built in, however that was chosen.
 fn target_dir() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();

@@ -10,7 +10,7 @@ mod toolchain;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-pub use build::{Error, Set, build};
+pub use build::{Error, Set, build, directory};
 pub use toolchain::Missing;
 
 /// The component of one guest, such as `annotation-mtu`. The first call in a process builds all.
