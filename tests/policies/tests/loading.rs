@@ -1,4 +1,10 @@
 //! What becomes of modules and configurations that are wrong, and of the cache.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 use std::os::unix::fs::PermissionsExt;
 

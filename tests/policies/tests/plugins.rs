@@ -1,4 +1,10 @@
 //! The policies that ship, as the components that they are built to.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
 
 use policy_engine::{Cause, Command, Hook, State};
 use policy_tests::{Policies, add, answer, cluster, conf_at, facts, only, selection, storage};
