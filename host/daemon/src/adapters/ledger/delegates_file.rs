@@ -1,12 +1,15 @@
 //! The file that holds a sandbox's plan, in the format of Multus: a JSON list with an object for
 //! each delegate. What Multus has no member for is under a key of our own, which it passes over.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cni_types::args::{CniArgs, IfName};
-use cni_types::conf::{ConfKind, NetworkConfList, PluginConf};
+use cni_types::conf::{self, ConfKind, NetworkConfList, PluginConf};
 use cni_types::json::RawObject;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::domain::attachment::interface_at;
 use crate::domain::entry::Entry;
@@ -21,11 +24,11 @@ pub(super) type Reason = String;
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Delegate {
     #[serde(rename = "Conf", default)]
-    conf: Summary,
+    conf: PluginSummary,
     #[serde(rename = "ConfList", default)]
-    conf_list: Summary,
-    #[serde(rename = "CNINetworkConfigList", default, skip_serializing)]
-    chain: Option<Chain>,
+    conf_list: ListSummary,
+    #[serde(rename = "CNINetworkConfigList", default)]
+    chain: Chain,
     #[serde(rename = "Name", default)]
     name: String,
     #[serde(
@@ -61,39 +64,63 @@ struct Delegate {
     cnidaria: Option<Own>,
 }
 
-/// What Multus repeats of a conf beside its bytes: it tells a list from a single conf by it.
+/// What Multus repeats of a plugin's conf beside its bytes.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Summary {
-    #[serde(
-        rename = "cniVersion",
-        default,
-        skip_serializing_if = "String::is_empty"
-    )]
+#[serde(default)]
+struct PluginSummary {
+    #[serde(rename = "cniVersion", skip_serializing_if = "String::is_empty")]
     cni_version: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
-    #[serde(rename = "type", default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     plugin_type: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    capabilities: BTreeMap<String, bool>,
+    ipam: IpamSummary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct IpamSummary {
+    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
+    plugin_type: String,
+}
+
+/// What Multus repeats of a list; it tells a list from a single conf by the plugins here.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ListSummary {
+    #[serde(rename = "cniVersion", skip_serializing_if = "String::is_empty")]
+    cni_version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(rename = "disableCheck", skip_serializing_if = "std::ops::Not::not")]
+    disable_check: bool,
+    #[serde(rename = "disableGC", skip_serializing_if = "std::ops::Not::not")]
+    disable_gc: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     plugins: Option<Vec<PluginSummary>>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct PluginSummary {
-    #[serde(rename = "type", default)]
-    plugin_type: String,
-}
-
-/// The form in which some versions of Multus keep a chain; then `Bytes` has lost members.
-#[derive(Debug, Deserialize)]
+/// The form in which Multus keeps a list that it read from a file; `Bytes` of the delegate has then
+/// lost members. Ours is always empty, since `Bytes` has lost none.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 struct Chain {
-    #[serde(rename = "Plugins", default)]
+    name: String,
+    #[serde(rename = "CNIVersion")]
+    cni_version: String,
+    disable_check: bool,
+    #[serde(rename = "DisableGC")]
+    disable_gc: bool,
+    load_only_inlined_plugins: bool,
     plugins: Option<Vec<ChainPlugin>>,
-    #[serde(rename = "Bytes", default)]
     bytes: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ChainPlugin {
     #[serde(rename = "Bytes", default)]
     bytes: String,
@@ -129,37 +156,13 @@ pub(super) fn write(entries: &[Entry]) -> Vec<u8> {
 }
 
 fn delegate(position: usize, entry: &Entry) -> Delegate {
-    let conf = &entry.conf;
-    let names = |plugin_type: String, plugins| Summary {
-        cni_version: conf.cni_version().as_str().to_owned(),
-        name: conf.name().to_string(),
-        plugin_type,
-        plugins,
-    };
-    let first_type = || {
-        conf.plugins()
-            .first()
-            .map(|p| p.plugin_type().to_string())
-            .unwrap_or_default()
-    };
-    let (single, list) = match conf.kind() {
-        ConfKind::Single => (names(first_type(), None), Summary::default()),
-        ConfKind::List => {
-            let plugins = conf.plugins().iter().map(|p| PluginSummary {
-                plugin_type: p.plugin_type().to_string(),
-            });
-            (
-                names(String::new(), None),
-                names(String::new(), Some(plugins.collect())),
-            )
-        }
-    };
+    let (conf, conf_list) = summaries(&entry.conf);
     let arguments: RuntimeConfig =
         serde_json::from_str(&entry.capability_args.to_string()).unwrap_or_default();
     let own_name = !entry.is_default && entry.if_name != interface_at(position);
     Delegate {
-        conf: single,
-        conf_list: list,
+        conf,
+        conf_list,
         name: entry.network.clone(),
         if_name_request: if own_name {
             entry.if_name.to_string()
@@ -173,7 +176,7 @@ fn delegate(position: usize, entry: &Entry) -> Delegate {
             .get("IP")
             .map(|ips| ips.split(',').map(ToOwned::to_owned).collect()),
         device_id: arguments.device_id,
-        bytes: STANDARD.encode(conf.text()),
+        bytes: STANDARD.encode(entry.conf.text()),
         cnidaria: Some(Own {
             if_name: entry.if_name.clone(),
             netns: entry.netns.clone(),
@@ -186,6 +189,53 @@ fn delegate(position: usize, entry: &Entry) -> Delegate {
             capability_args: entry.capability_args.clone(),
         }),
         ..Delegate::default()
+    }
+}
+
+fn summaries(conf: &NetworkConfList) -> (PluginSummary, ListSummary) {
+    let version: Option<String> = conf.raw().get_as("cniVersion").ok().flatten();
+    let version = version.unwrap_or_default();
+    match (conf.kind(), conf.plugins()) {
+        (ConfKind::Single, [only, ..]) => {
+            let single = PluginSummary {
+                cni_version: version,
+                name: conf.name().to_string(),
+                ..PluginSummary::of(only)
+            };
+            (single, ListSummary::default())
+        }
+        (_, plugins) => {
+            let single = PluginSummary {
+                cni_version: version.clone(),
+                name: conf.name().to_string(),
+                ..PluginSummary::default()
+            };
+            let list = ListSummary {
+                cni_version: version,
+                name: conf.name().to_string(),
+                disable_check: conf.disable_check(),
+                disable_gc: conf.disable_gc(),
+                plugins: Some(plugins.iter().map(PluginSummary::of).collect()),
+            };
+            (single, list)
+        }
+    }
+}
+
+impl PluginSummary {
+    fn of(plugin: &PluginConf) -> Self {
+        Self {
+            plugin_type: plugin.plugin_type().to_string(),
+            capabilities: plugin.capabilities().clone(),
+            ipam: IpamSummary {
+                plugin_type: plugin
+                    .ipam_type()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            },
+            dns: plugin.dns().map(ToOwned::to_owned),
+            ..Self::default()
+        }
     }
 }
 
@@ -263,30 +313,149 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
 }
 
 fn conf(delegate: &Delegate) -> Result<NetworkConfList, Reason> {
-    let chain = delegate.chain.as_ref();
-    if let Some(plugins) = chain
-        .and_then(|chain| chain.plugins.as_ref())
-        .filter(|p| !p.is_empty())
-    {
-        let list = chain
-            .and_then(|chain| chain.bytes.as_deref())
-            .unwrap_or(&delegate.bytes);
-        let list = NetworkConfList::parse_list(decode(list)?).map_err(|error| error.to_string())?;
-        let plugins = plugins
-            .iter()
-            .map(|plugin| {
-                PluginConf::parse(decode(&plugin.bytes)?).map_err(|error| error.to_string())
-            })
-            .collect::<Result<_, _>>()?;
-        return list
-            .with_plugins(plugins)
-            .map_err(|error| error.to_string());
+    let reason = |error: conf::Error| error.to_string();
+    let chain = &delegate.chain;
+    let Some(plugins) = chain.plugins.as_ref().filter(|p| !p.is_empty()) else {
+        return NetworkConfList::parse_any(decode(&delegate.bytes)?).map_err(reason);
+    };
+    let list = chain.bytes.as_ref().unwrap_or(&delegate.bytes);
+    let list = NetworkConfList::parse_list(decode(list)?).map_err(reason)?;
+    let plugins = plugins
+        .iter()
+        .map(|plugin| PluginConf::parse(decode(&plugin.bytes)?).map_err(reason))
+        .collect::<Result<Vec<_>, _>>()?;
+    // The list has its plugins as somebody wrote them, each plugin's own bytes as Go prints them.
+    // Only plugins of a sibling directory are not in the list.
+    let types = |plugins: &[PluginConf]| -> Vec<_> {
+        plugins.iter().map(|p| p.plugin_type().clone()).collect()
+    };
+    if types(list.plugins()) == types(&plugins) {
+        return Ok(list);
     }
-    NetworkConfList::parse_any(decode(&delegate.bytes)?).map_err(|error| error.to_string())
+    list.with_plugins(plugins).map_err(reason)
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, Reason> {
     STANDARD
         .decode(text)
         .map_err(|error| format!("Bytes: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cni_types::args::ContainerId;
+    use serde_json::{Value, json};
+
+    fn sandbox() -> Sandbox {
+        Sandbox {
+            container_id: ContainerId::new("c").unwrap(),
+            netns: Some("/run/netns/a".into()),
+            if_name: IfName::new("eth0").unwrap(),
+            infra_container_id: "c".into(),
+            pod: PodRef {
+                namespace: "default".into(),
+                name: "a".into(),
+                uid: "u".into(),
+            },
+        }
+    }
+
+    fn entry_of(conf: &str) -> Entry {
+        Entry {
+            container_id: sandbox().container_id,
+            netns: sandbox().netns,
+            pod: sandbox().pod,
+            network: "default/n".into(),
+            if_name: IfName::new("eth0").unwrap(),
+            is_default: true,
+            conf: NetworkConfList::parse_any(conf).unwrap(),
+            cni_args: CniArgs::new(),
+            capability_args: RawObject::new(),
+            result: None,
+        }
+    }
+
+    fn written(conf: &str) -> Value {
+        let mut file: Value = serde_json::from_slice(&write(&[entry_of(conf)])).unwrap();
+        let delegate = file[0].as_object_mut().unwrap();
+        delegate.remove("cnidaria");
+        Value::Object(delegate.clone())
+    }
+
+    /// As Multus writes a list that stands in a file, with these plugins' own bytes.
+    fn of_multus(list: &str, plugins: &[&str]) -> Vec<u8> {
+        let plugins: Vec<Value> = plugins
+            .iter()
+            .map(|plugin| json!({"Network": {}, "Bytes": STANDARD.encode(plugin)}))
+            .collect();
+        json!([{
+            "Conf": {"ipam": {}}, "ConfList": {"name": "n", "plugins": []}, "Name": "n",
+            "CNINetworkConfigList": {"Name": "n", "Plugins": plugins, "Bytes": STANDARD.encode(list)},
+            "Bytes": STANDARD.encode(r#"{"name":"n","plugins":[{"ipam":{},"type":"a"}]}"#),
+        }])
+        .to_string()
+        .into_bytes()
+    }
+
+    #[test]
+    fn a_conf_has_the_members_that_multus_writes() {
+        let conf = r#"{"cniVersion":"1.0.0","name":"n","type":"bridge","x":1,"capabilities":{"ips":true},"ipam":{"type":"static","y":2}}"#;
+        assert_eq!(
+            written(conf),
+            json!({
+                "Conf": {
+                    "cniVersion": "1.0.0", "name": "n", "type": "bridge",
+                    "capabilities": {"ips": true}, "ipam": {"type": "static"},
+                },
+                "ConfList": {},
+                "CNINetworkConfigList": {
+                    "Name": "", "CNIVersion": "", "DisableCheck": false, "DisableGC": false,
+                    "LoadOnlyInlinedPlugins": false, "Plugins": null, "Bytes": null,
+                },
+                "Name": "default/n", "IsFilterV4Gateway": false, "IsFilterV6Gateway": false,
+                "Bytes": STANDARD.encode(conf),
+            })
+        );
+    }
+
+    #[test]
+    fn a_list_has_the_members_that_multus_writes() {
+        let file = written(
+            r#"{"cniVersion":"1.0.0","name":"n","disableCheck":true,"plugins":[{"type":"a","ipam":{"type":"static"}},{"type":"b"}]}"#,
+        );
+        assert_eq!(
+            file["Conf"],
+            json!({"cniVersion": "1.0.0", "name": "n", "ipam": {}})
+        );
+        assert_eq!(
+            file["ConfList"],
+            json!({
+                "cniVersion": "1.0.0", "name": "n", "disableCheck": true,
+                "plugins": [{"type": "a", "ipam": {"type": "static"}}, {"type": "b", "ipam": {}}],
+            })
+        );
+    }
+
+    #[test]
+    fn of_a_list_that_multus_read_from_a_file_every_byte_is_found_again() {
+        let list = r#"{"name":"n","plugins":[{"type":"a","big":1e3,"y":2.50}]}"#;
+        let text = of_multus(list, &[r#"{"big":1000,"type":"a","y":2.5}"#]);
+        let entries = read(&text, &sandbox()).unwrap();
+        assert_eq!(entries[0].conf.text(), list);
+    }
+
+    #[test]
+    fn plugins_that_multus_read_from_the_directory_of_a_list_are_found_again() {
+        let list = r#"{"name":"n","plugins":[{"type":"a","x":1}]}"#;
+        let text = of_multus(list, &[r#"{"type":"a","x":1}"#, r#"{"type":"b","z":3}"#]);
+        let entries = read(&text, &sandbox()).unwrap();
+        let plugins: Vec<String> = entries[0]
+            .conf
+            .plugins()
+            .iter()
+            .map(|plugin| plugin.raw().to_string())
+            .collect();
+        assert_eq!(plugins, [r#"{"type":"a","x":1}"#, r#"{"type":"b","z":3}"#]);
+    }
 }
