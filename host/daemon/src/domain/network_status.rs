@@ -6,13 +6,14 @@ use cni_types::result::{CniResult, Dns, Interface};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::entry::Entry;
+
 /// One element of the annotation: one interface that an attachment made in the pod.
 #[derive(Debug, Clone, Serialize)]
 pub struct NetworkStatus {
     /// `namespace/name` of the NAD, or the name of the conf.
     pub name: String,
     /// Name of the interface in the pod.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub interface: String,
     /// Addresses without prefix length.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -68,16 +69,17 @@ impl From<&Dns> for StatusDns {
 }
 
 /// The elements for one attachment: one for each interface that the delegate made in the pod, and
-/// one without an interface where it made none.
+/// one for the interface that it was asked for where its result names none, as results of before
+/// 0.3.0 cannot. `result` is that of the delegate after the policies.
 pub fn of_attachment(
-    network: &str,
-    is_default: bool,
+    entry: &Entry,
     result: &CniResult,
     tags: &BTreeMap<String, String>,
 ) -> Vec<NetworkStatus> {
+    let is_default = entry.is_default;
     let element = |interface: Option<&Interface>, ips, default| NetworkStatus {
-        name: network.to_owned(),
-        interface: interface.map(|i| i.name.clone()).unwrap_or_default(),
+        name: entry.network.clone(),
+        interface: interface.map_or_else(|| entry.if_name.to_string(), |i| i.name.clone()),
         ips,
         mac: interface.and_then(|i| i.mac.clone()),
         mtu: interface.and_then(|i| i.mtu).filter(|mtu| *mtu > 0),
@@ -167,12 +169,51 @@ fn default_gateways(result: &CniResult) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::pod::PodRef;
+    use cni_types::args::{CniArgs, ContainerId, IfName};
+    use cni_types::conf::NetworkConfList;
+    use cni_types::json::RawObject;
     use cni_types::version::{ConfVersion, Version};
+
+    fn entry(is_default: bool) -> Entry {
+        Entry {
+            container_id: ContainerId::new("c").unwrap(),
+            netns: None,
+            pod: PodRef {
+                namespace: "default".into(),
+                name: "a".into(),
+                uid: "u".into(),
+            },
+            network: "net".into(),
+            if_name: IfName::new("net4").unwrap(),
+            is_default,
+            conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
+            cni_args: CniArgs::new(),
+            capability_args: RawObject::new(),
+            result: None,
+        }
+    }
 
     fn status(is_default: bool, result: &str) -> String {
         let result =
             CniResult::parse(result.as_bytes(), ConfVersion::from(Version::V1_0_0)).unwrap();
-        serde_json::to_string(&of_attachment("net", is_default, &result, &BTreeMap::new())).unwrap()
+        serde_json::to_string(&of_attachment(
+            &entry(is_default),
+            &result,
+            &BTreeMap::new(),
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_network_without_a_version_has_an_element_with_the_interface_that_was_asked_for() {
+        assert_eq!(
+            status(
+                false,
+                r#"{"cniVersion":"0.1.0","ip4":{"ip":"10.1.0.2/24"}}"#
+            ),
+            r#"[{"name":"net","interface":"net4","ips":["10.1.0.2"],"dns":{}}]"#
+        );
     }
 
     #[test]
@@ -208,7 +249,7 @@ mod tests {
                 false,
                 r#"{"cniVersion":"1.0.0","ips":[{"address":"fd00::2/64"}],"dns":{"nameservers":["10.0.0.53"]}}"#
             ),
-            r#"[{"name":"net","ips":["fd00::2"],"dns":{"nameservers":["10.0.0.53"]}}]"#
+            r#"[{"name":"net","interface":"net4","ips":["fd00::2"],"dns":{"nameservers":["10.0.0.53"]}}]"#
         );
     }
 }

@@ -16,9 +16,9 @@ use crate::domain::default_route::{self, Claims};
 use crate::domain::entry::Entry;
 use crate::domain::network_status::{self, NetworkStatus};
 use crate::domain::pod::PodRef;
-use crate::ports::{Event, EventKind, Outcome, PolicySession};
+use crate::ports::{ClusterError, Event, EventKind, Outcome, PolicySession};
 use crate::stages::request::PodRequest;
-use crate::stages::{identity, resolve};
+use crate::stages::{identity, network_lookup, resolve};
 
 /// Gives the result of the default network.
 pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniResult, Error> {
@@ -75,8 +75,9 @@ async fn prepare(
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let selections = policies.select(resolve::selections(&pod)?).await?;
     resolve::check_isolation(&pod, &selections, &request.conf)?;
-    let plan =
-        resolve::resolve(&request.conf, sandbox, &pod, selections, &*pipeline.cluster).await?;
+    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, &*pipeline.cluster)
+        .await
+        .inspect_err(|error| announce_missing(pipeline, &pod.reference(), error))?;
     let plan = before_add(plan, &mut *policies).await?;
     refuse_if_taken(pipeline, request, &plan).await?;
     Ok((plan, policies))
@@ -296,12 +297,7 @@ impl<'a> Addition<'a> {
             .iter()
             .zip(&self.answers)
             .flat_map(|(entry, answer)| {
-                network_status::of_attachment(
-                    &entry.network,
-                    entry.is_default,
-                    &answer.result,
-                    &answer.tags,
-                )
+                network_status::of_attachment(entry, &answer.result, &answer.tags)
             })
             .collect();
         let status = serde_json::to_string(&statuses).expect("strings and numbers are JSON");
@@ -352,13 +348,28 @@ impl<'a> Addition<'a> {
     }
 }
 
+/// Tells the pod's owner that a network which it asks for is not there, in Multus' words.
+fn announce_missing(pipeline: &Pipeline, pod: &PodRef, error: &resolve::Error) {
+    let resolve::Error::Selected {
+        source: network_lookup::Error::Cluster(ClusterError::NadNotFound { namespace, name }),
+        ..
+    } = error
+    else {
+        return;
+    };
+    let event = Event {
+        kind: EventKind::Warning,
+        reason: "NoNetworkFound",
+        message: format!(
+            "cannot find a network-attachment-definition ({name}) in namespace ({namespace}): networkattachmentdefinition.k8s.cni.cncf.io {name:?} not found"
+        ),
+    };
+    pipeline.cluster.event(pod, event);
+}
+
 /// Tells the pod's owner, in Multus' words.
 fn announce(pipeline: &Pipeline, entry: &Entry) {
-    let Some(result) = entry
-        .result
-        .as_ref()
-        .filter(|r| !(r.interfaces.is_empty() && r.ips.is_empty()))
-    else {
+    let Some(result) = &entry.result else {
         return;
     };
     let ips: Vec<String> = result.ips.iter().map(|ip| ip.address.to_string()).collect();
