@@ -1,21 +1,31 @@
 //! DEL: a pod loses its networks. Needs neither the cluster nor anybody's consent; goes on past
-//! errors, and what could not be undone stays in the ledger.
+//! errors, and what could not be undone stays in the ledger. Only of a damaged ledger the cluster is
+//! asked what was there.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cni_types::args::Command;
 
 use super::{Error, Pipeline};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
+use crate::ports::LedgerError;
 use crate::stages::request::PodRequest;
+use crate::stages::{identity, resolve};
 
 /// Detaches everything that is recorded for the container. Of a container that is not known there
 /// is nothing to do.
 pub(super) async fn del(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     let _turn = pipeline.turns.take_over(&request.container_id).await;
     let conf = &request.conf;
-    let undone = sandbox(pipeline, &conf.cni_dir, &conf.bin_dirs, &request.sandbox()).await;
+    let mut undone = sandbox(pipeline, &conf.cni_dir, &conf.bin_dirs, &request.sandbox()).await;
+    if let Err(Error::Ledger(LedgerError::Damaged { .. })) = undone
+        && let Some(entries) = told_by_cluster(pipeline, &request).await
+    {
+        let sandbox = request.sandbox();
+        undone = detach_all(pipeline, &conf.cni_dir, &conf.bin_dirs, &sandbox, &entries).await;
+    }
     if let Err(error) = &undone {
         pipeline
             .unfinished
@@ -32,9 +42,39 @@ pub(super) async fn sandbox(
     bin_dirs: &[PathBuf],
     sandbox: &Sandbox,
 ) -> Result<(), Error> {
-    let Some(entries) = pipeline.ledger.load(cni_dir, sandbox).await? else {
-        return Ok(());
-    };
+    match pipeline.ledger.load(cni_dir, sandbox).await? {
+        Some(entries) => detach_all(pipeline, cni_dir, bin_dirs, sandbox, &entries).await,
+        None => Ok(()),
+    }
+}
+
+/// What an ADD of now would add: of a damaged ledger nothing better is left. `None` where the pod is
+/// gone, is another one by now, or names what is not there.
+async fn told_by_cluster(pipeline: &Pipeline, request: &PodRequest) -> Option<Vec<Entry>> {
+    let cluster = &*pipeline.cluster;
+    let (sandbox, pod) = identity::identify(request, cluster, Duration::ZERO)
+        .await
+        .ok()?;
+    let selections = resolve::selections(&pod).ok()?;
+    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, cluster)
+        .await
+        .ok()?;
+    tracing::warn!(container = %request.container_id, pod = %plan.sandbox.pod, "damaged ledger: undoing what the pod asks for now");
+    let entries = plan
+        .attachments
+        .iter()
+        .map(|one| Entry::new(one, &plan.sandbox));
+    entries.collect::<Result<_, _>>().ok()
+}
+
+/// Detaches these, last one first, and then forgets the sandbox.
+async fn detach_all(
+    pipeline: &Pipeline,
+    cni_dir: &Path,
+    bin_dirs: &[PathBuf],
+    sandbox: &Sandbox,
+    entries: &[Entry],
+) -> Result<(), Error> {
     let mut policies = pipeline.policies.begin(Command::Del, sandbox, None);
     let mut errors = Vec::new();
     for entry in entries.iter().rev() {

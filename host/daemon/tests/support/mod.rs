@@ -31,8 +31,8 @@ use daemon::domain::sandbox::Sandbox;
 use daemon::domain::selection::Selection;
 use daemon::pipeline::{Pipeline, Ports};
 use daemon::ports::{
-    Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, Event, Finale, Ledger,
-    LedgerError, Outcome, PodNetwork, PodNetworkError, Policies, PolicySession, Undo,
+    Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, Event, EventKind, Finale,
+    Ledger, LedgerError, Outcome, PodNetwork, PodNetworkError, Policies, PolicySession, Undo,
 };
 
 /// A node of fakes. What is in the sets fails or is denied.
@@ -188,7 +188,11 @@ impl Cluster for World {
         })
     }
 
-    fn event(&self, _pod: &PodRef, _event: Event) {}
+    fn event(&self, _pod: &PodRef, event: Event) {
+        if event.kind == EventKind::Warning {
+            self.did(format!("event {}: {}", event.reason, event.message));
+        }
+    }
 
     fn ready(&self) -> Result<(), ClusterError> {
         Ok(())
@@ -324,6 +328,12 @@ impl Ledger for World {
         _dir: &Path,
         sandbox: &Sandbox,
     ) -> Result<Option<Vec<Entry>>, LedgerError> {
+        if self.fail.lock().unwrap().contains("load") {
+            return Err(LedgerError::Damaged {
+                path: "x".into(),
+                reason: "told to fail".into(),
+            });
+        }
         Ok(self
             .recorded
             .lock()
