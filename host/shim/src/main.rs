@@ -61,8 +61,9 @@ fn run() -> u8 {
 fn plugin() -> u8 {
     let environment = Environment::of_process();
     if environment.get("CNI_COMMAND").is_none() {
-        // Most likely a person; a runtime reads standard output alone.
+        // A person: every runtime sets it. As the CNI library for Go, whose plugins answer so.
         let _ = stderr().write_all(about().as_bytes());
+        return EXIT_SUCCESS;
     }
     let mut version = Version::LATEST;
     match answer(&environment, &stdin(), &mut version) {
