@@ -13,6 +13,7 @@ use crate::imports::handle::lent;
 use crate::module::Module;
 use crate::report::{Cause, Hook, clean};
 use crate::request::RequestFacts;
+use crate::services::Services;
 use crate::store::{GuestState, LimitReached, Stage};
 
 /// Handles of resources that a guest may hold at a time.
@@ -55,9 +56,10 @@ impl Instance {
         module: Arc<Module>,
         spec: Arc<Spec>,
         facts: Arc<RequestFacts>,
+        services: Arc<Services>,
     ) -> Result<Self, Failure> {
         let limits = spec.limits;
-        let mut store = Store::new(engine, GuestState::new(spec, facts));
+        let mut store = Store::new(engine, GuestState::new(spec, facts, services));
         store.limiter(|state| &mut state.usage);
         store.set_hostcall_fuel(count(limits.host_call_bytes));
         store.set_max_component_handles(MAX_HANDLES);

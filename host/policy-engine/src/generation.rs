@@ -9,6 +9,7 @@ use crate::host::Config;
 use crate::policy::Policy;
 use crate::report::{Denied, Hook, Report};
 use crate::request::{Command, RequestFacts};
+use crate::services::Services;
 use crate::session::Session;
 
 /// Whether a policy decides, only watches, or sleeps.
@@ -97,6 +98,7 @@ pub struct Generation {
     number: u64,
     engine: Option<Arc<Engine>>,
     policies: Vec<Arc<Policy>>,
+    services: Arc<Services>,
     exempt_namespaces: Vec<String>,
     bypass_file: Option<PathBuf>,
 }
@@ -108,11 +110,13 @@ impl Generation {
         engine: Option<Arc<Engine>>,
         policies: Vec<Arc<Policy>>,
         config: &Config,
+        services: Arc<Services>,
     ) -> Self {
         Self {
             number,
             engine,
             policies,
+            services,
             exempt_namespaces: config.exempt_namespaces.clone(),
             bypass_file: config.bypass_file.clone(),
         }
@@ -168,6 +172,11 @@ impl Generation {
     /// The policies in their order.
     pub(crate) fn chain(&self) -> &[Arc<Policy>] {
         &self.policies
+    }
+
+    /// What stands behind the grants.
+    pub(crate) fn services(&self) -> &Arc<Services> {
+        &self.services
     }
 
     /// What guests run on; there is one when a policy is loaded.

@@ -8,9 +8,12 @@ use arc_swap::ArcSwap;
 
 use crate::generation::Generation;
 use crate::load::Loader;
+use crate::ports::{Cluster, Observer};
+use crate::services::Services;
+use crate::state::States;
 
 /// Where policies are and what may load them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Directory of modules, and of configurations beside them.
@@ -25,6 +28,13 @@ pub struct Config {
     pub exempt_namespaces: Vec<String>,
     /// While this file exists no policy runs.
     pub bypass_file: Option<PathBuf>,
+    /// Directory of what policies with the grant `state` keep; in memory alone where there is none.
+    pub state_dir: Option<PathBuf>,
+    /// Where policies with the grants `namespaces`, `nads` and `node` look things up; nothing is
+    /// known where there is none.
+    pub cluster: Option<Arc<dyn Cluster>>,
+    /// Who counts what policies do.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Config {
@@ -41,6 +51,9 @@ impl Config {
             compiler: compiler.into(),
             exempt_namespaces: Vec::new(),
             bypass_file: None,
+            state_dir: None,
+            cluster: None,
+            observer: None,
         }
     }
 }
@@ -49,6 +62,7 @@ impl Config {
 #[derive(Debug)]
 pub struct PolicyHost {
     config: Config,
+    services: Arc<Services>,
     /// Made with the first load that finds a policy, so that a node without policies has no engine
     /// and no ticker. Held during a load, so that there is one load at a time.
     loader: tokio::sync::Mutex<Option<Loader>>,
@@ -73,9 +87,15 @@ impl PolicyHost {
     }
 
     fn of(config: Config) -> Self {
-        let nothing = Generation::new(0, None, Vec::new(), &config);
+        let services = Arc::new(Services {
+            cluster: config.cluster.clone(),
+            observer: config.observer.clone(),
+            states: States::new(config.state_dir.clone()),
+        });
+        let nothing = Generation::new(0, None, Vec::new(), &config, Arc::clone(&services));
         Self {
             config,
+            services,
             loader: tokio::sync::Mutex::new(None),
             generations: AtomicU64::new(0),
             current: ArcSwap::from_pointee(nothing),
@@ -90,10 +110,16 @@ impl PolicyHost {
         }
         let mut loader = self.loader.lock().await;
         let before = self.current();
-        let (engine, policies) = Loader::load(&mut loader, &self.config, before.chain()).await;
+        let (engine, policies) =
+            Loader::load(&mut loader, &self.config, &self.services, before.chain()).await;
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let generation = Generation::new(number, engine, policies, &self.config);
+        let services = Arc::clone(&self.services);
+        let generation = Generation::new(number, engine, policies, &self.config, services);
+        let policies = generation.policies();
         self.current.store(Arc::new(generation));
+        if let Some(observer) = &self.services.observer {
+            observer.loaded(number, &policies);
+        }
     }
 
     /// What the host was loaded with.

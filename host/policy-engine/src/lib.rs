@@ -21,14 +21,18 @@ mod journal;
 mod load;
 mod module;
 mod policy;
+mod ports;
 mod report;
 mod request;
+mod services;
 mod session;
+mod state;
 mod store;
 mod transaction;
 
 pub use generation::{Generation, Mode, PolicyInfo, State};
 pub use host::{Config, PolicyHost};
+pub use ports::{Cluster, Evaluation, Observer, Verdict};
 pub use report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use request::{
     Attachment, Bandwidth, Chosen, Command, PodRef, PortMapping, RequestFacts, Selection,

@@ -16,6 +16,7 @@ use crate::host::Config;
 use crate::module::{self, Module};
 use crate::policy::Policy;
 use crate::request::{Command, RequestFacts};
+use crate::services::Services;
 
 /// What loads policies: the engine that they run on, and the artefacts on disk.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Loader {
     pub(crate) async fn load(
         slot: &mut Option<Self>,
         config: &Config,
+        services: &Arc<Services>,
         before: &[Arc<Policy>],
     ) -> (Option<Arc<Engine>>, Vec<Arc<Policy>>) {
         let found = match config::scan(&config.module_dir, config.config_dir.as_deref()) {
@@ -107,7 +109,9 @@ impl Loader {
         let mut policies = Vec::with_capacity(found.len());
         for found in found {
             let former = before.iter().find(|policy| *policy.name == found.name);
-            policies.push(Arc::new(Self::policy(slot, config, found, former).await));
+            policies.push(Arc::new(
+                Self::policy(slot, config, services, found, former).await,
+            ));
         }
         (engine_of(slot), policies)
     }
@@ -115,6 +119,7 @@ impl Loader {
     async fn policy(
         slot: &mut Option<Self>,
         config: &Config,
+        services: &Arc<Services>,
         found: Found,
         former: Option<&Arc<Policy>>,
     ) -> Policy {
@@ -127,7 +132,7 @@ impl Loader {
             return Policy::off(spec);
         }
         let mut digest = None;
-        match Self::module(slot, config, &spec, &mut digest).await {
+        match Self::module(slot, config, services, &spec, &mut digest).await {
             Ok(module) => {
                 let digest = digest.unwrap_or_default();
                 tracing::info!(
@@ -148,6 +153,7 @@ impl Loader {
     async fn module(
         slot: &mut Option<Self>,
         config: &Config,
+        services: &Arc<Services>,
         spec: &Arc<Spec>,
         digest: &mut Option<Arc<str>>,
     ) -> Result<Arc<Module>, Error> {
@@ -186,17 +192,22 @@ impl Loader {
             }
         })?;
         let module = Arc::new(module);
-        loader.configure(spec, &module).await?;
+        loader.configure(services, spec, &module).await?;
         Ok(module)
     }
 
     /// Offers the settings to an instance that is dropped afterwards.
-    async fn configure(&self, spec: &Arc<Spec>, module: &Arc<Module>) -> Result<(), Error> {
+    async fn configure(
+        &self,
+        services: &Arc<Services>,
+        spec: &Arc<Spec>,
+        module: &Arc<Module>,
+    ) -> Result<(), Error> {
         let failed = |failure| Error::Failed { failure };
         // There is no request; nothing of these facts can be seen in configure.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
-        let (module, spec) = (Arc::clone(module), Arc::clone(spec));
-        let mut instance = Instance::new(&self.engine, module, Arc::clone(&spec), facts)
+        let (module, spec, services) = (Arc::clone(module), Arc::clone(spec), Arc::clone(services));
+        let mut instance = Instance::new(&self.engine, module, Arc::clone(&spec), facts, services)
             .await
             .map_err(failed)?;
         instance.check_hooks().map_err(|source| Error::Hooks {

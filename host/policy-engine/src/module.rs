@@ -77,6 +77,9 @@ impl Module {
         let failed = |source| Error::Link { source };
         let mut linker = Linker::new(engine);
         imports::link_always(&mut linker).map_err(failed)?;
+        for grant in grants {
+            imports::link_granted(&mut linker, *grant).map_err(failed)?;
+        }
         let pre = linker.instantiate_pre(component).map_err(failed)?;
         let hooks = Hooks::of(engine, &pre)?;
         Ok(Self { pre, hooks, asked })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cni_types::result::CniResult;
 
@@ -11,6 +12,7 @@ use crate::config::{OnConflict, Spec, count};
 use crate::generation::{Generation, Mode};
 use crate::journal;
 use crate::policy::Policy;
+use crate::ports::{Evaluation, Verdict};
 use crate::report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity, clean};
 use crate::request::{Attachment, Chosen, RequestFacts, Selection};
 use crate::store::Stage;
@@ -49,6 +51,9 @@ pub struct Finale {
     /// What network-status is to say of each attachment, in the order of the plan.
     pub statuses: Vec<Outcome>,
 }
+
+/// What a call gives: the answer, what the hook worked on, and what was reported.
+type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
 
 /// The policies of one request. Hooks are called in the order of the request's way.
 pub struct Session {
@@ -217,6 +222,12 @@ impl Session {
                 .turn(index, &policy, Hook::Del, stage, &[], &mut report)
                 .await;
         }
+        let states = &self.generation.services().states;
+        states.release(
+            &self.facts.container_id,
+            &attachment.if_name,
+            attachment.is_default,
+        );
         report
     }
 
@@ -242,7 +253,7 @@ impl Session {
 
     pub(crate) async fn gc(&mut self, valid: &[(String, String)]) -> Report {
         let mut report = Report::default();
-        let valid: Vec<ValidAttachment> = valid
+        let attachments: Vec<ValidAttachment> = valid
             .iter()
             .map(|(container_id, if_name)| ValidAttachment {
                 container_id: container_id.clone(),
@@ -252,9 +263,21 @@ impl Session {
         for (index, policy) in self.turns(Hook::Gc, None) {
             // As del.
             let _ = self
-                .turn(index, &policy, Hook::Gc, Stage::Idle, &valid, &mut report)
+                .turn(
+                    index,
+                    &policy,
+                    Hook::Gc,
+                    Stage::Idle,
+                    &attachments,
+                    &mut report,
+                )
                 .await;
         }
+        let containers: Vec<&str> = valid
+            .iter()
+            .map(|(container_id, _)| container_id.as_str())
+            .collect();
+        self.generation.services().states.keep(&containers);
         report
     }
 
@@ -353,6 +376,11 @@ impl Session {
                     patch: patch.to_string(),
                 };
                 journal::edit(&self.facts, &edit, spec.mode);
+                if let Some(observer) = &self.generation.services().observer {
+                    for field in journal::fields(hook, &patch) {
+                        observer.edited(&policy.name, hook, &field);
+                    }
+                }
                 match spec.mode {
                     Mode::Audit => report.audited.push(edit),
                     Mode::Enforce | Mode::Off => report.edits.push(edit),
@@ -373,8 +401,10 @@ impl Session {
         valid: &[ValidAttachment],
         report: &mut Report,
     ) -> Result<Option<Stage>, Denied> {
-        policy.evaluated();
-        let (answer, stage, findings) = match self.call(index, policy, hook, stage, valid).await {
+        let start = Instant::now();
+        let called = self.call(index, policy, hook, stage, valid).await;
+        self.count(policy, hook, &called, start.elapsed());
+        let (answer, stage, findings) = match called {
             Ok(answer) => answer,
             Err(failure) => {
                 self.fail(policy, hook, &failure, report)?;
@@ -407,7 +437,7 @@ impl Session {
         hook: Hook,
         stage: Stage,
         valid: &[ValidAttachment],
-    ) -> Result<(Answer, Stage, Vec<Finding>), Failure> {
+    ) -> Called {
         let missing = || Failure {
             cause: Cause::Load,
             reason: "not loaded".to_owned(),
@@ -420,7 +450,8 @@ impl Session {
                 let engine = self.generation.engine().ok_or_else(missing)?;
                 let module = policy.module.clone().ok_or_else(missing)?;
                 let spec = policy.spec.clone().ok_or_else(missing)?;
-                Instance::new(engine, module, spec, Arc::clone(&self.facts)).await?
+                let services = Arc::clone(self.generation.services());
+                Instance::new(engine, module, spec, Arc::clone(&self.facts), services).await?
             }
         };
         let answer = instance.call(hook, stage, valid).await?;
@@ -428,6 +459,25 @@ impl Session {
             *slot = Some(instance);
         }
         Ok(answer)
+    }
+
+    fn count(&self, policy: &Policy, hook: Hook, called: &Called, duration: Duration) {
+        policy.evaluated();
+        if let Some(observer) = &self.generation.services().observer {
+            let verdict = match called {
+                Ok((Answer::Deny(_), ..)) => Verdict::Deny,
+                Ok(_) => Verdict::Accept,
+                Err(failure) => Verdict::Failed(failure.cause),
+            };
+            let (policy, mode) = (&*policy.name, policy.mode());
+            observer.evaluated(&Evaluation {
+                policy,
+                hook,
+                mode,
+                verdict,
+                duration,
+            });
+        }
     }
 
     /// What a denial means: the request's end, or a finding in audit mode.

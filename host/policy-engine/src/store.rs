@@ -8,6 +8,8 @@ use crate::bindings::cnidaria::policy::types as wit;
 use crate::config::{Limits, Spec, count};
 use crate::report::{Finding, Hook, Severity, clean};
 use crate::request::{Attachment, RequestFacts};
+use crate::services::Services;
+use crate::state::PolicyState;
 use crate::transaction::{
     AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft, Transaction,
 };
@@ -53,11 +55,26 @@ pub(crate) enum Stage {
     },
 }
 
+impl Stage {
+    /// The one attachment that the hook is about.
+    pub(crate) fn attachment(&self) -> Option<&Attachment> {
+        match self {
+            Self::BeforeAdd(transaction) => Some(transaction.draft().attachment()),
+            Self::AfterAdd { attachment, .. }
+            | Self::Check { attachment, .. }
+            | Self::Del { attachment } => Some(attachment),
+            Self::Idle | Self::Select(_) | Self::Finalize { .. } => None,
+        }
+    }
+}
+
 /// The data of one store: one policy in one request.
 #[derive(Debug)]
 pub(crate) struct GuestState {
     spec: Arc<Spec>,
     facts: Arc<RequestFacts>,
+    services: Arc<Services>,
+    kept: Option<Arc<PolicyState>>,
     hook: Hook,
     findings: Vec<Finding>,
     /// What the hook that is running works on.
@@ -72,11 +89,13 @@ pub(crate) struct GuestState {
 
 impl GuestState {
     /// The data of a fresh store.
-    pub(crate) fn new(spec: Arc<Spec>, facts: Arc<RequestFacts>) -> Self {
+    pub(crate) fn new(spec: Arc<Spec>, facts: Arc<RequestFacts>, services: Arc<Services>) -> Self {
         let limits = spec.limits;
         Self {
+            kept: services.state_of(&spec),
             spec,
             facts,
+            services,
             hook: Hook::Configure,
             findings: Vec::new(),
             stage: Stage::Idle,
@@ -107,6 +126,16 @@ impl GuestState {
     /// The request.
     pub(crate) fn facts(&self) -> &RequestFacts {
         &self.facts
+    }
+
+    /// What stands behind the grants.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// What the policy keeps between requests, where it may.
+    pub(crate) fn kept(&self) -> Option<&PolicyState> {
+        self.kept.as_deref()
     }
 
     /// The hook that is running.

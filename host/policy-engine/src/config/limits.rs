@@ -77,6 +77,10 @@ limits! {
     edits "edits": 64, at most 1_024;
     /// Bytes of all edits in one hook.
     edit_bytes "editBytes": 64 * KIB, at most MIB;
+    /// Keys that the policy keeps between requests.
+    state_keys "stateKeys": 1_024, at most 65_536;
+    /// Bytes of keys and values that the policy keeps between requests.
+    state_bytes "stateBytes": 256 * KIB, at most 16 * MIB;
 }
 
 impl Limits {

@@ -12,14 +12,9 @@ type Edited = wasmtime::Result<Result<(), EditError>>;
 
 impl GuestState {
     fn attachment(&self, handle: &Resource<Attachment>) -> wasmtime::Result<&request::Attachment> {
-        let at = index(handle.rep());
         let found = match &self.stage {
-            Stage::BeforeAdd(transaction) => Some(transaction.draft().attachment()),
-            Stage::AfterAdd { attachment, .. }
-            | Stage::Check { attachment, .. }
-            | Stage::Del { attachment } => Some(&**attachment),
-            Stage::Finalize { plan, .. } => plan.get(at),
-            Stage::Idle | Stage::Select(_) => None,
+            Stage::Finalize { plan, .. } => plan.get(index(handle.rep())),
+            stage => stage.attachment(),
         };
         found.ok_or_else(self.stale("attachment"))
     }

@@ -1,0 +1,57 @@
+//! What a policy keeps between requests; needs the grant.
+
+use crate::bindings::cnidaria::policy::state::{Error, Host};
+use crate::state::{Bond, Refusal};
+use crate::store::GuestState;
+
+impl GuestState {
+    /// The attachment or the sandbox that is being worked on.
+    fn bond(&self) -> Bond {
+        Bond {
+            container_id: self.facts().container_id.clone(),
+            if_name: self
+                .stage
+                .attachment()
+                .map(|attachment| attachment.if_name.clone()),
+        }
+    }
+}
+
+impl Host for GuestState {
+    fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.kept().and_then(|state| state.get(&key)))
+    }
+
+    fn swap(
+        &mut self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        new: Option<Vec<u8>>,
+        bound: bool,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let unavailable = || Error::Unavailable("there is no state in this hook".to_owned());
+        if bound && self.facts().container_id.is_empty() {
+            return Ok(Err(Error::Unavailable(
+                "there is no sandbox to bind to".to_owned(),
+            )));
+        }
+        let Some(state) = self.kept() else {
+            return Ok(Err(unavailable()));
+        };
+        let bond = bound.then(|| self.bond());
+        let swapped = state.swap(&key, expected.as_deref(), new, bond, &self.spec().limits);
+        Ok(swapped.map_err(|refusal| match refusal {
+            Refusal::Quota => Error::Quota,
+            Refusal::Conflict => Error::Conflict,
+            Refusal::TooLarge => Error::TooLarge,
+            Refusal::Unavailable(reason) => Error::Unavailable(reason),
+        }))
+    }
+
+    fn keys(&mut self, prefix: String) -> wasmtime::Result<Vec<String>> {
+        Ok(self
+            .kept()
+            .map(|state| state.keys(&prefix))
+            .unwrap_or_default())
+    }
+}
