@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::StatusCode;
+use libcni::Root;
 use policy_engine::{PolicyHost, PolicyInfo, State};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -36,6 +37,15 @@ pub enum Error {
     /// There will be no conf for the runtime.
     #[error(transparent)]
     Conf(#[from] multus_conf::Error),
+    /// Delegates have no root.
+    #[error("chrootDir: {dir} cannot be the root of delegates")]
+    Root {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The socket cannot be made.
     #[error(transparent)]
     Socket(#[from] server::Error),
@@ -106,13 +116,20 @@ impl App {
             None => PolicyHost::empty(),
         });
         let engine = Engine::new(Arc::clone(&policies), node_name(own));
+        let root = match &config.chroot_dir {
+            Some(dir) => Some(Root::enter(dir).map_err(|source| Error::Root {
+                dir: dir.clone(),
+                source,
+            })?),
+            None => None,
+        };
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let at_once = own
             .delegates_at_once
             .unwrap_or_else(|| (4 * processors).max(16));
         let ports = Ports {
             cluster: Arc::new(cluster),
-            delegates: Arc::new(Executor::new(own.timeouts.delegate(), at_once)),
+            delegates: Arc::new(Executor::new(own.timeouts.delegate(), at_once).inside(root)),
             ledger: Arc::new(Files::default()),
             policies: Arc::new(engine),
             pod_network: Arc::new(Netlink),
@@ -168,6 +185,17 @@ impl Handler for App {
         let answer = self.pipeline.handle(&body).await;
         if let Err(error) = &answer {
             tracing::error!(error = crate::report::chain(error), "request failed");
+        }
+        response::respond(answer)
+    }
+
+    async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
+        let answer = self.pipeline.hotplug(&body).await;
+        if let Err(error) = &answer {
+            tracing::error!(
+                error = crate::report::chain(error),
+                "hot-plug request failed"
+            );
         }
         response::respond(answer)
     }

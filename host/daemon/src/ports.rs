@@ -373,6 +373,12 @@ pub trait Ledger: Send + Sync {
         sandbox: &Sandbox,
     ) -> Result<Option<Vec<Entry>>, LedgerError>;
 
+    /// Adds to an entry that is in no plan what the result cache tells of it, if it does.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError>;
+
     /// Forgets one attachment that was undone.
     ///
     /// # Errors

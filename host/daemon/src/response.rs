@@ -1,5 +1,6 @@
 //! Last stage: the only place that makes a CNI error code of an error.
 
+use cni_types::conf;
 use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 use cni_types::version::Version;
@@ -9,7 +10,7 @@ use crate::config::net_conf;
 use crate::pipeline::Error;
 use crate::ports::{ClusterError, PodNetworkError};
 use crate::report;
-use crate::stages::{network_lookup, request, resolve};
+use crate::stages::{hotplug, network_lookup, request, resolve};
 
 /// Status and body for the shim: `200` with a result in 1.x form or nothing, `400` with an error.
 pub fn respond(answer: Result<Option<CniResult>, Error>) -> (StatusCode, Vec<u8>) {
@@ -83,7 +84,13 @@ pub fn cni_error(error: &Error) -> CniError {
 fn error_code(error: &Error) -> u32 {
     match error {
         Error::Draining | Error::Superseded | Error::Deadline(_) => code::TRY_AGAIN_LATER,
-        Error::Request(error) => request_code(error),
+        Error::Readiness(_) => code::TRY_AGAIN_LATER,
+        Error::NetworkNotReady(_) => code::PLUGIN_NOT_AVAILABLE,
+        Error::Request(error) | Error::Hotplug(hotplug::Error::Request(error)) => {
+            request_code(error)
+        }
+        Error::Hotplug(hotplug::Error::Conf(conf::Error::Json(_))) => code::DECODING_FAILURE,
+        Error::Hotplug(_) => code::INVALID_CONFIG,
         Error::Cluster(error) => cluster_code(error),
         Error::Resolve(
             resolve::Error::Selected { source, .. } | resolve::Error::Configured { source, .. },

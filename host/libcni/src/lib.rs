@@ -1,7 +1,8 @@
 //! Runs CNI plugins as a runtime does: loads network configurations ([`load`]), finds binaries
 //! ([`find`]), derives what each plugin of a chain is given ([`request`]), executes it within
-//! limits ([`exec`]) and in order ([`chain`]), and keeps results on disk in the format of the Go
-//! library ([`cache`]). [`runtime`] joins the last two.
+//! limits ([`exec`]), if need be below another root directory ([`root`]), and in order ([`chain`]),
+//! and keeps results on disk in the format of the Go library ([`cache`]). [`runtime`] joins the last
+//! two.
 //!
 //! The crate knows nothing of Kubernetes. It never writes to the cache by itself except through
 //! [`runtime::Runtime`].
@@ -12,11 +13,13 @@ pub mod exec;
 pub mod find;
 pub mod load;
 pub mod request;
+pub mod root;
 pub mod runtime;
 
 pub use cache::Cache;
 pub use chain::Cni;
 pub use request::{Attachment, RuntimeConf};
+pub use root::Root;
 pub use runtime::Runtime;
 
 #[cfg(doctest)]

@@ -108,28 +108,45 @@ pub fn file(path: &Path) -> Result<NetworkConfList, Error> {
         parsed => parsed,
     }
     .map_err(invalid)?;
+    let list = with_plugins_beside(list, path.parent().unwrap_or(Path::new("")))?;
+    if list.plugins().is_empty() {
+        return Err(Error::NoPlugins {
+            path: path.to_owned(),
+            directory: beside(&list, path.parent().unwrap_or(Path::new(""))),
+        });
+    }
+    Ok(list)
+}
+
+/// The list with the plugins of the directory that has its name in `directory`, after its own ones,
+/// unless it has `loadOnlyInlinedPlugins`.
+///
+/// # Errors
+/// [`Error::Read`] or [`Error::Conf`].
+pub fn with_plugins_beside(
+    list: NetworkConfList,
+    directory: &Path,
+) -> Result<NetworkConfList, Error> {
     if list.load_only_inlined_plugins() {
         return Ok(list);
     }
-    let directory = path
-        .parent()
-        .unwrap_or(Path::new(""))
-        .join(list.name().as_str());
+    let directory = beside(&list, directory);
     let mut plugins = list.plugins().to_vec();
     for path in conf_files(&directory, &["conf"])? {
         let plugin = PluginConf::parse(read(&path)?);
         plugins.push(plugin.map_err(|source| Error::Conf { path, source })?);
     }
-    if plugins.is_empty() {
-        return Err(Error::NoPlugins {
-            path: path.to_owned(),
-            directory,
-        });
-    }
     if plugins.len() == list.plugins().len() {
         return Ok(list);
     }
-    list.with_plugins(plugins).map_err(invalid)
+    list.with_plugins(plugins).map_err(|source| Error::Conf {
+        path: directory,
+        source,
+    })
+}
+
+fn beside(list: &NetworkConfList, directory: &Path) -> PathBuf {
+    directory.join(list.name().as_str())
 }
 
 /// Loads the network `name` from a directory: the first list of that name, else the first single

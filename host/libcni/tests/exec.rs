@@ -33,6 +33,7 @@ async fn execute(path: &Path, stdin: &[u8], limits: Limits) -> Result<Output, Er
         path,
         env: &env,
         stdin,
+        root: None,
     };
     run(&invocation, &limits).await
 }

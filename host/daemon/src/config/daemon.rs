@@ -72,6 +72,8 @@ pub struct DaemonConfig {
     pub log_level: LogLevel,
     /// How many connections are served at once.
     pub connection_limit: Option<usize>,
+    /// Where the node's root is mounted: delegates run there.
+    pub chroot_dir: Option<PathBuf>,
     /// The conf that the runtime finds.
     pub conf_file: ConfFile,
     /// What somebody should be told of the file; it can be used all the same.
@@ -149,6 +151,7 @@ pub struct Timeouts {
     request_ms: u64,
     delegate_ms: u64,
     pod_ms: u64,
+    readiness_ms: u64,
     shutdown_ms: u64,
 }
 
@@ -159,6 +162,7 @@ impl Default for Timeouts {
             request_ms: 220_000,
             delegate_ms: 90_000,
             pod_ms: 2_500,
+            readiness_ms: 2_000,
             shutdown_ms: 10_000,
         }
     }
@@ -178,6 +182,11 @@ impl Timeouts {
     /// How long an ADD waits for its pod to appear.
     pub fn pod(&self) -> Duration {
         Duration::from_millis(self.pod_ms)
+    }
+
+    /// How long an ADD waits for the readiness indicator file.
+    pub fn readiness(&self) -> Duration {
+        Duration::from_millis(self.readiness_ms)
     }
 
     /// How long running requests may take after SIGTERM.
@@ -214,12 +223,14 @@ impl DaemonConfig {
             Ok(value::optional(&overrides, key, "a path")?
                 .unwrap_or_else(|| PathBuf::from(default)))
         };
-        NetConf::check_overlay(&overrides).map_err(Error::Overlay)?;
+        NetConf::of_daemon(&overrides).map_err(Error::Overlay)?;
         Ok(Self {
             socket_dir: path("socketDir", shim_api::endpoint::DEFAULT_SOCKET_DIR)?,
             cni_dir: path("cniDir", super::net_conf::DEFAULT_CNI_DIR)?,
             log_level: parse_log_level(&overrides)?,
             connection_limit: connection_limit(&overrides)?,
+            chroot_dir: value::optional::<PathBuf>(&overrides, "chrootDir", "a path")?
+                .filter(|dir| !dir.as_os_str().is_empty()),
             conf_file: ConfFile::parse(&overrides)?,
             warnings,
             overrides,

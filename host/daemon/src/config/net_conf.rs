@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use cni_types::args::NetworkName;
 use cni_types::json::RawObject;
+use cni_types::version::{ConfVersion, Version};
 use serde_json::value::RawValue;
 
 use super::value;
@@ -61,6 +63,12 @@ pub struct NetConf {
     pub global_namespaces: Vec<String>,
     /// What every attachment gets as capability arguments.
     pub runtime_config: RuntimeConfig,
+    /// `readinessindicatorfile`: while it is missing, the default network is not ready.
+    pub readiness_indicator: Option<PathBuf>,
+    /// `auxiliaryCNIChainName`: a directory of plugins that every pod gets as one more attachment.
+    pub auxiliary_chain: Option<NetworkName>,
+    /// `cniVersion`, for confs that are made here.
+    pub cni_version: ConfVersion,
 }
 
 impl NetConf {
@@ -76,17 +84,18 @@ impl NetConf {
         Self::from_object(&merged)
     }
 
-    /// Whether the daemon's file could be used with any conf. Called once, at start.
+    /// The settings of the daemon's file alone, for requests that bring the conf of one network
+    /// instead. Also tells, at start, whether any request could be answered with that file.
     ///
     /// # Errors
     /// [`Error`] names the key and the value.
-    pub fn check_overlay(overrides: &RawObject) -> Result<(), Error> {
+    pub fn of_daemon(overrides: &RawObject) -> Result<Self, Error> {
         let mut conf = overrides.clone();
         if !conf.contains_key("delegates") && !conf.contains_key("clusterNetwork") {
-            // Comes with each request.
-            conf.set("clusterNetwork", "any").map_err(Error::Json)?;
+            // Nobody asks for it.
+            conf.set("clusterNetwork", "none").map_err(Error::Json)?;
         }
-        Self::from_object(&conf).map(drop)
+        Self::from_object(&conf)
     }
 
     fn from_object(conf: &RawObject) -> Result<Self, Error> {
@@ -134,6 +143,17 @@ impl NetConf {
                 "the arguments of capabilities",
             )?
             .unwrap_or_default(),
+            readiness_indicator: text("readinessindicatorfile")?.map(PathBuf::from),
+            auxiliary_chain: value::optional(
+                conf,
+                "auxiliaryCNIChainName",
+                "the name of a network",
+            )?,
+            cni_version: match text("cniVersion")? {
+                // One that is not known says nothing of the delegates' own.
+                Some(version) => ConfVersion::parse(&version).unwrap_or(Version::LATEST.into()),
+                None => ConfVersion::MISSING,
+            },
         })
     }
 }

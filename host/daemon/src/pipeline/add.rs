@@ -9,7 +9,7 @@ use cni_types::result::CniResult;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::turns::{Superseded, Ticket};
+use super::turns::{Superseded, Ticket, Turn};
 use super::{Error, Pipeline};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::default_route::{self, Claims};
@@ -18,22 +18,14 @@ use crate::domain::network_status::{self, NetworkStatus};
 use crate::domain::pod::PodRef;
 use crate::ports::{ClusterError, Event, EventKind, Outcome, PolicySession};
 use crate::stages::request::PodRequest;
-use crate::stages::{identity, network_lookup, resolve};
+use crate::stages::{identity, network_lookup, readiness, resolve};
 
 /// Gives the result of the default network.
 pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniResult, Error> {
     let patience = pipeline.timeouts.request();
-    let deadline = Instant::now() + patience;
     let ticket = pipeline.turns.ticket(&request.container_id);
-    let mut limits = Limits {
-        deletions: ticket.deletions(),
-        deadline,
-        patience,
-    };
-    let _turn = limits
-        .apply(async { Ok(ticket.wait().await) })
-        .await?
-        .map_err(|_| Error::Superseded)?;
+    let mut limits = Limits::new(&ticket, patience);
+    let _turn = limits.turn(ticket).await?;
     let (plan, mut policies) = limits.apply(prepare(pipeline, &request)).await?;
     let mut addition = Addition::new(pipeline, &request, &plan)?;
     pipeline
@@ -47,14 +39,31 @@ pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniR
 }
 
 /// What ends an ADD early.
-struct Limits {
+pub(super) struct Limits {
     deletions: watch::Receiver<u64>,
     deadline: Instant,
     patience: Duration,
 }
 
 impl Limits {
-    async fn apply<T>(&mut self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(super) fn new(ticket: &Ticket, patience: Duration) -> Self {
+        Self {
+            deletions: ticket.deletions(),
+            deadline: Instant::now() + patience,
+            patience,
+        }
+    }
+
+    /// Waits for the turn of the ticket.
+    pub(super) async fn turn(&mut self, ticket: Ticket) -> Result<Turn, Error> {
+        self.apply(async { ticket.wait().await.map_err(|_| Error::Superseded) })
+            .await
+    }
+
+    pub(super) async fn apply<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let work = tokio::time::timeout_at(self.deadline, work);
         match Ticket::unless_superseded(&mut self.deletions, work).await {
             Ok(Ok(done)) => done,
@@ -70,6 +79,7 @@ async fn prepare(
     request: &PodRequest,
 ) -> Result<(Plan, Box<dyn PolicySession>), Error> {
     refuse_if_attached(pipeline, request).await?;
+    readiness::await_indicator(&request.conf, pipeline.timeouts.readiness()).await?;
     let (sandbox, pod) =
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
@@ -96,7 +106,7 @@ async fn refuse_if_attached(pipeline: &Pipeline, request: &PodRequest) -> Result
 }
 
 /// What is in the pod already is somebody else's, and undoing this ADD would take it away.
-async fn refuse_if_taken(
+pub(super) async fn refuse_if_taken(
     pipeline: &Pipeline,
     request: &PodRequest,
     plan: &Plan,
@@ -368,7 +378,7 @@ fn announce_missing(pipeline: &Pipeline, pod: &PodRef, error: &resolve::Error) {
 }
 
 /// Tells the pod's owner, in Multus' words.
-fn announce(pipeline: &Pipeline, entry: &Entry) {
+pub(super) fn announce(pipeline: &Pipeline, entry: &Entry) {
     let Some(result) = &entry.result else {
         return;
     };

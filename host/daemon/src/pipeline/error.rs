@@ -7,7 +7,7 @@ use cni_types::args::ContainerId;
 use crate::domain::default_route;
 use crate::domain::pod::PodRef;
 use crate::ports::{ClusterError, DelegateError, Denial, LedgerError, PodNetworkError};
-use crate::stages::{request, resolve};
+use crate::stages::{hotplug, readiness, request, resolve};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,12 @@ pub enum Error {
     /// The request itself is wrong.
     #[error(transparent)]
     Request(#[from] request::Error),
+    /// The request of a hot-plug controller is wrong.
+    #[error(transparent)]
+    Hotplug(#[from] hotplug::Error),
+    /// ADD: the default network is not ready yet.
+    #[error(transparent)]
+    Readiness(#[from] readiness::Error),
     /// The cluster gave no answer, or none that is of use.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -58,6 +64,9 @@ pub enum Error {
         /// `CNI_NETNS`.
         netns: String,
     },
+    /// STATUS: the default network is not ready.
+    #[error(transparent)]
+    NetworkNotReady(readiness::Error),
     /// STATUS: the cluster cannot be asked.
     #[error("not ready")]
     NotReady(#[source] ClusterError),

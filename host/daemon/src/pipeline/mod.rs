@@ -13,6 +13,7 @@ mod check;
 mod del;
 mod error;
 mod gc;
+mod hotplug;
 mod status;
 mod turns;
 mod unfinished;
@@ -31,7 +32,10 @@ pub use error::Error;
 use crate::config::daemon::Timeouts;
 use crate::domain::entry::Entry;
 use crate::ports::{Cluster, Delegates, Ledger, LedgerError, PodNetwork, Policies, Undo};
-use crate::stages::request::{self, Request};
+use crate::stages::{
+    self,
+    request::{self, Request},
+};
 use turns::Turns;
 use unfinished::Unfinished;
 
@@ -97,6 +101,18 @@ impl Pipeline {
             Request::Status { conf } => status::status(self, &conf).await.map(|()| None),
             Request::Gc { conf, valid } => gc::gc(self, &conf, valid).await.map(|()| None),
         }
+    }
+
+    /// Answers the body of `POST /delegate`: one attachment of a pod that runs already.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn hotplug(&self, body: &[u8]) -> Result<Option<CniResult>, Error> {
+        if self.is_draining() {
+            return Err(Error::Draining);
+        }
+        let request = stages::hotplug::parse(body, &self.overrides)?;
+        hotplug::hotplug(self, request).await
     }
 
     /// Tries again what could not be undone, also by an earlier daemon on `cni_dir`. Runs as long as

@@ -1,11 +1,16 @@
 //! STATUS: would an ADD succeed now? Says 50, or what a delegate says, with the reason.
 
+use std::time::Duration;
+
 use super::{Error, Pipeline};
 use crate::config::net_conf::NetConf;
-use crate::stages::resolve;
+use crate::stages::{readiness, resolve};
 
 /// Asks the cluster, the policies and the delegates of the default network.
 pub(super) async fn status(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
+    readiness::await_indicator(conf, Duration::ZERO)
+        .await
+        .map_err(Error::NetworkNotReady)?;
     pipeline.cluster.ready().map_err(Error::NotReady)?;
     pipeline
         .policies

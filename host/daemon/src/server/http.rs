@@ -15,6 +15,8 @@ use shim_api::{endpoint, request::MAX_BODY_BYTES};
 pub trait Handler: Send + Sync {
     /// Answers `POST /cni`: status and body.
     async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /delegate`: status and body.
+    async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>);
     /// Whether requests are taken: `/readyz`.
     fn ready(&self) -> bool;
     /// `GET /v1/policies`: JSON.
@@ -41,14 +43,22 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
     let method = request.method();
     let reads = method == Method::GET || method == Method::POST;
     match request.uri().path() {
-        endpoint::CNI if method == Method::POST => match body(request).await {
-            // On a task of its own: an ADD that its client gave up is finished, or undone, all the
-            // same, and not dropped at whatever point it has reached.
-            Ok(body) => tokio::spawn(async move { handler.cni(body).await })
+        path @ (endpoint::CNI | endpoint::DELEGATE) if method == Method::POST => {
+            let is_cni = path == endpoint::CNI;
+            match body(request).await {
+                // On a task of its own: an ADD that its client gave up is finished, or undone, all
+                // the same, and not dropped at whatever point it has reached.
+                Ok(body) => tokio::spawn(async move {
+                    match is_cni {
+                        true => handler.cni(body).await,
+                        false => handler.delegate(body).await,
+                    }
+                })
                 .await
                 .unwrap_or_else(|_| (StatusCode::INTERNAL_SERVER_ERROR, Vec::new())),
-            Err(refused) => refused,
-        },
+                Err(refused) => refused,
+            }
+        }
         endpoint::HEALTHZ if reads => (StatusCode::OK, Vec::new()),
         endpoint::READYZ if reads => match handler.ready() {
             true => (StatusCode::OK, Vec::new()),
@@ -57,6 +67,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         endpoint::POLICIES if method == Method::GET => (StatusCode::OK, handler.policies()),
         endpoint::ATTACHMENTS if method == Method::GET => handler.attachments().await,
         endpoint::CNI
+        | endpoint::DELEGATE
         | endpoint::HEALTHZ
         | endpoint::READYZ
         | endpoint::POLICIES

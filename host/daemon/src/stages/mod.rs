@@ -3,6 +3,10 @@
 
 pub mod request;
 
+pub mod hotplug;
+
+pub mod readiness;
+
 pub mod identity;
 
 pub mod network_lookup;

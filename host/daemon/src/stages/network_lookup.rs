@@ -7,7 +7,7 @@ use cni_types::conf::{self, NetworkConfList, PluginConf};
 use cni_types::json::{self, RawObject};
 use serde_json::value::RawValue;
 
-use crate::config::net_conf::NetConf;
+use crate::config::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::nad::Nad;
 use crate::ports::{Cluster, ClusterError};
 
@@ -45,6 +45,9 @@ pub enum Error {
     /// A file cannot be used.
     #[error(transparent)]
     File(#[from] libcni::load::Error),
+    /// The auxiliary chain has no directory to be in.
+    #[error("clusterNetwork {0:?} is no path, and the chain is looked for beside that file")]
+    NotAPath(String),
     /// The pod's `cni-args` do not fit the conf.
     #[error("cni-args")]
     CniArgs(#[source] conf::Error),
@@ -159,6 +162,32 @@ fn conf_of_nad(nad: &Nad, text: &str) -> Result<NetworkConfList, Error> {
     NetworkConfList::parse_any(raw.to_string()).map_err(error)
 }
 
+/// The auxiliary chain: the plugins of the directory that has its name, beside the file of the
+/// cluster network. `None` where there are none, or nobody asks for it.
+///
+/// # Errors
+/// [`Error`].
+pub fn auxiliary_chain(conf: &NetConf) -> Result<Option<Found>, Error> {
+    let Some(name) = &conf.auxiliary_chain else {
+        return Ok(None);
+    };
+    let beside = match &conf.default_network {
+        DefaultNetwork::Cluster(path) if path.contains('/') => Path::new(path).parent(),
+        DefaultNetwork::Cluster(other) => return Err(Error::NotAPath(other.clone())),
+        DefaultNetwork::Delegates(_) => return Err(Error::NotAPath(String::new())),
+    };
+    // The first plugin gives the others a result to begin with, as Multus' chain does.
+    let text = serde_json::json!({
+        "cniVersion": conf.cni_version.as_str(),
+        "name": name,
+        "plugins": [{ "type": "passthru", "name": "passthru-cni" }],
+    });
+    let bare = NetworkConfList::parse_list(text.to_string()).map_err(Error::Inline)?;
+    let chain = libcni::load::with_plugins_beside(bare, beside.unwrap_or(Path::new("/")))?;
+    let is_empty = chain.plugins().len() == 1;
+    Ok((!is_empty).then(|| named_by_itself(chain)))
+}
+
 /// The conf with `args` merged into `args.cni` of each plugin (CNI conventions, `args` in network
 /// config).
 ///
@@ -224,6 +253,39 @@ mod tests {
         );
         assert!(nad_conf(r#"{"name":"n"}"#).is_err());
         assert!(nad_conf(r#"{"name":7,"type":"t"}"#).is_err());
+    }
+
+    #[test]
+    fn the_auxiliary_chain_is_the_directory_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().display();
+        let text = format!(
+            r#"{{"cniVersion":"1.0.0","clusterNetwork":"{at}/10-a.conf","auxiliaryCNIChainName":"aux"}}"#
+        );
+        let conf = NetConf::of_daemon(&RawObject::parse(text).unwrap()).unwrap();
+        assert!(auxiliary_chain(&conf).unwrap().is_none(), "without plugins");
+        std::fs::create_dir(dir.path().join("aux")).unwrap();
+        let plugin = r#"{"type":"tuning","sysctl":{"a":"1"}}"#;
+        std::fs::write(dir.path().join("aux/10-tuning.conf"), plugin).unwrap();
+        let found = auxiliary_chain(&conf).unwrap().unwrap();
+        assert_eq!(found.name, "aux");
+        let types: Vec<_> = found
+            .conf
+            .plugins()
+            .iter()
+            .map(|p| p.plugin_type().as_str())
+            .collect();
+        assert_eq!(types, ["passthru", "tuning"]);
+        assert!(found.conf.text().contains(plugin), "{}", found.conf.text());
+    }
+
+    #[test]
+    fn the_auxiliary_chain_needs_a_cluster_network_that_is_a_file() {
+        let conf = r#"{"clusterNetwork":"nad","auxiliaryCNIChainName":"aux"}"#;
+        let conf = NetConf::of_daemon(&RawObject::parse(conf).unwrap()).unwrap();
+        assert!(matches!(auxiliary_chain(&conf), Err(Error::NotAPath(_))));
+        let conf = r#"{"auxiliaryCNIChainName":"../aux"}"#;
+        assert!(NetConf::of_daemon(&RawObject::parse(conf).unwrap()).is_err());
     }
 
     #[test]

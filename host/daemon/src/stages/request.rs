@@ -1,6 +1,8 @@
 //! First stage: bytes of the socket become a checked request. Everything on the socket is hostile
 //! until it has passed here.
 
+use std::collections::BTreeMap;
+
 use cni_types::args::{CniArgs, Command, ContainerId, EnvironmentError, IfName, Parameters};
 use cni_types::json::RawObject;
 
@@ -104,14 +106,7 @@ pub struct PodArgs {
 /// [`Error`] names every variable, argument or key that is wrong. Nothing was changed.
 pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Request, Error> {
     let request = shim_api::Request::parse(body)?;
-    let parameters = Parameters::from_env(|name| match (request.env.get(name), name) {
-        (Some(value), _) => Some(value.as_str()),
-        // As Multus: the shim of an older runtime need not pass these.
-        (None, "CNI_IFNAME") => Some(DEFAULT_INTERFACE),
-        // The daemon looks for delegates in its own directories.
-        (None, "CNI_PATH") => Some("/"),
-        (None, _) => None,
-    })?;
+    let parameters = parameters(&request.env)?;
     match parameters.command {
         Command::Add | Command::Del | Command::Check => {
             let pod = match parameters.command {
@@ -133,6 +128,17 @@ pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Request, Error> {
     }
 }
 
+pub(super) fn parameters(env: &BTreeMap<String, String>) -> Result<Parameters, Error> {
+    Ok(Parameters::from_env(|name| match (env.get(name), name) {
+        (Some(value), _) => Some(value.as_str()),
+        // As Multus: the shim of an older runtime need not pass these.
+        (None, "CNI_IFNAME") => Some(DEFAULT_INTERFACE),
+        // The daemon looks for delegates in its own directories.
+        (None, "CNI_PATH") => Some("/"),
+        (None, _) => None,
+    })?)
+}
+
 /// `cni.dev/valid-attachments` (specification, section 2, GC).
 fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<libcni::Attachment>>, Error> {
     let conf = RawObject::parse(conf).map_err(net_conf::Error::Json)?;
@@ -140,7 +146,11 @@ fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<libcni::Attachment>>, Err
     Ok(valid.map_err(net_conf::Error::Value)?)
 }
 
-fn pod_request(parameters: Parameters, pod: PodArgs, conf: NetConf) -> Result<PodRequest, Error> {
+pub(super) fn pod_request(
+    parameters: Parameters,
+    pod: PodArgs,
+    conf: NetConf,
+) -> Result<PodRequest, Error> {
     let netns = parameters.netns;
     if let Some(path) = &netns
         && (!path.starts_with('/') || path.contains('\0'))
@@ -162,7 +172,7 @@ fn pod_request(parameters: Parameters, pod: PodArgs, conf: NetConf) -> Result<Po
 }
 
 impl PodArgs {
-    fn parse(args: &CniArgs) -> Result<Self, Error> {
+    pub(super) fn parse(args: &CniArgs) -> Result<Self, Error> {
         refuse_unknown(args)?;
         let object = |key: &'static str| {
             let value = argument(args, key).ok_or(Error::MissingArgument(key))?;
@@ -182,7 +192,7 @@ impl PodArgs {
     }
 
     /// The same from arguments of which nothing is needed: what is missing or malformed is empty.
-    fn lenient(args: &CniArgs) -> Self {
+    pub(super) fn lenient(args: &CniArgs) -> Self {
         let object = |key| {
             argument(args, key)
                 .filter(|value| is_object_name(value))
@@ -249,7 +259,6 @@ fn is_object_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     const ARGS: &str = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_INFRA_CONTAINER_ID=c;K8S_POD_UID=u";
 

@@ -113,8 +113,8 @@ pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> R
     }
 }
 
-/// Makes the plan: the default network, the networks that every pod gets, and the pod's own, in
-/// this order.
+/// Makes the plan: the default network, the networks that every pod gets, the pod's own, and the
+/// auxiliary chain, in this order.
 ///
 /// # Errors
 /// [`Error`] names the network and where it is asked for.
@@ -130,6 +130,16 @@ pub async fn resolve(
         let network = selected(conf, pod, index, &selection, cluster).await?;
         found.push((network, selection));
     }
+    let auxiliary = network_lookup::auxiliary_chain(conf).map_err(|source| Error::Configured {
+        key: "auxiliaryCNIChainName",
+        network: conf
+            .auxiliary_chain
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        source,
+    })?;
+    found.extend(auxiliary.map(|chain| (chain, Selection::default())));
     let attachments = found
         .into_iter()
         .enumerate()

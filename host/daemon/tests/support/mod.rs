@@ -342,6 +342,10 @@ impl Ledger for World {
             .cloned())
     }
 
+    async fn recall(&self, _dir: &Path, _entry: &mut Entry) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
     async fn forget_result(&self, _dir: &Path, _entry: &Entry) -> Result<(), LedgerError> {
         Ok(())
     }

@@ -6,12 +6,17 @@ use std::path::PathBuf;
 use cni_types::args::{Command, PluginType};
 use cni_types::conf::{NetworkConfList, PluginConf};
 use cni_types::json::{self, RawObject};
-use cni_types::result::CniResult;
+use cni_types::result::{CniResult, Dns};
+use cni_types::version::Version;
+use serde_json::value::RawValue;
 
 use super::{Cause, Cni, Error};
 use crate::exec::{self, Invocation};
 use crate::find;
 use crate::request::{self, RuntimeConf};
+
+/// The plugin that does nothing, see [`Cni::with_passthru`].
+const PASSTHRU: &str = "passthru";
 
 /// One call on one network while it runs.
 pub(super) struct Call<'a> {
@@ -68,6 +73,9 @@ impl<'a> Call<'a> {
             .map(|result| result.to_raw(version))
             .transpose()
             .map_err(|error| self.failed(plugin, Cause::PrevResult(error)))?;
+        if self.is_built_in(plugin.plugin_type()) {
+            return self.pass_through(list, prev_result);
+        }
         let request = request::attachment(list, plugin, runtime, prev_result)
             .map_err(|error| self.failed(plugin, error.into()))?;
         let variables = Variables {
@@ -91,6 +99,9 @@ impl<'a> Call<'a> {
         request: Result<RawObject, json::Error>,
     ) -> Result<(), Error> {
         let request = request.map_err(|error| self.failed(plugin, error.into()))?;
+        if self.is_built_in(plugin.plugin_type()) {
+            return Ok(());
+        }
         self.execute(
             plugin.plugin_type(),
             Variables::default(),
@@ -100,9 +111,50 @@ impl<'a> Call<'a> {
         .map(drop)
     }
 
-    /// The binary of a plugin.
-    pub(super) fn find(&self, plugin: &PluginType) -> Result<PathBuf, Error> {
-        find::find(plugin, &self.cni.path).map_err(|error| self.error(Some(plugin), error.into()))
+    fn is_built_in(&self, plugin: &PluginType) -> bool {
+        self.cni.passthru && plugin.as_str() == PASSTHRU
+    }
+
+    /// What the plugin `passthru` prints: for ADD the result so far, else nothing.
+    fn pass_through(
+        &self,
+        list: &NetworkConfList,
+        prev_result: Option<Box<RawValue>>,
+    ) -> Result<Vec<u8>, Error> {
+        if self.command != Command::Add {
+            return Ok(Vec::new());
+        }
+        let result = match prev_result {
+            Some(result) => result,
+            None => {
+                let version = list.cni_version().effective();
+                empty_result(version)
+                    .to_raw(version)
+                    .map_err(|error| self.error(None, Cause::PrevResult(error)))?
+            }
+        };
+        Ok(result.get().as_bytes().to_vec())
+    }
+
+    /// Whether a plugin can be executed.
+    pub(super) async fn require(&self, plugin: &PluginType) -> Result<(), Error> {
+        if self.is_built_in(plugin) {
+            return Ok(());
+        }
+        self.find(plugin).await.map(drop)
+    }
+
+    /// The binary of a plugin, as the plugin's own root has it.
+    async fn find(&self, plugin: &PluginType) -> Result<PathBuf, Error> {
+        let found = match &self.cni.root {
+            None => find::find(plugin, &self.cni.path),
+            Some(root) => {
+                let (name, path) = (plugin.clone(), self.cni.path.clone());
+                let found = root.run(move || find::find(&name, &path)).await;
+                found.map_err(|error| self.error(Some(plugin), Cause::Root(error)))?
+            }
+        };
+        found.map_err(|error| self.error(Some(plugin), error.into()))
     }
 
     /// Finds and executes one plugin, and returns its standard output.
@@ -112,12 +164,13 @@ impl<'a> Call<'a> {
         variables: Variables<'_>,
         stdin: &[u8],
     ) -> Result<Vec<u8>, Error> {
-        let path = self.find(plugin)?;
+        let path = self.find(plugin).await?;
         let env = self.environment(variables);
         let invocation = Invocation {
             path: &path,
             env: &env,
             stdin,
+            root: self.cni.root.as_ref(),
         };
         let done = exec::run(&invocation, &self.cni.limits).await;
         match done {
@@ -161,5 +214,15 @@ impl<'a> Call<'a> {
             ("CNI_PATH".into(), path),
         ]);
         env
+    }
+}
+
+fn empty_result(cni_version: Version) -> CniResult {
+    CniResult {
+        cni_version,
+        interfaces: Vec::new(),
+        ips: Vec::new(),
+        routes: Vec::new(),
+        dns: Dns::default(),
     }
 }

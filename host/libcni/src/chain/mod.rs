@@ -16,6 +16,7 @@ use self::call::{Call, Variables};
 use crate::exec::{self, Limits};
 use crate::find::NotFound;
 use crate::request::{self, Attachment, RuntimeConf};
+use crate::root::Root;
 
 /// Executes the plugins of networks.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub struct Cni {
     path: Vec<PathBuf>,
     env: Vec<(OsString, OsString)>,
     limits: Limits,
+    root: Option<Root>,
+    passthru: bool,
 }
 
 /// A call on a network that failed.
@@ -66,6 +69,9 @@ pub enum Cause {
     /// No binary of the plugin.
     #[error(transparent)]
     NotFound(#[from] NotFound),
+    /// The root directory of plugins cannot be used any more.
+    #[error("root directory of plugins")]
+    Root(#[source] std::io::Error),
     /// The execution failed.
     #[error(transparent)]
     Exec(#[from] exec::Error),
@@ -99,6 +105,8 @@ impl Cni {
             path: path.into_iter().map(Into::into).collect(),
             env: vec![("PATH".into(), exec::PATH.into())],
             limits: Limits::default(),
+            root: None,
+            passthru: false,
         }
     }
 
@@ -115,6 +123,21 @@ impl Cni {
         let name = name.into();
         self.env.retain(|(old, _)| *old != name);
         self.env.push((name, value.into()));
+        self
+    }
+
+    /// The same with plugins that are looked for, and run, below another root directory.
+    #[must_use]
+    pub fn with_root(mut self, root: Option<Root>) -> Self {
+        self.root = root;
+        self
+    }
+
+    /// The same with a plugin `passthru` that needs no binary: its ADD gives the result of the
+    /// plugin before it, or an empty one.
+    #[must_use]
+    pub fn with_passthru(mut self) -> Self {
+        self.passthru = true;
         self
     }
 
@@ -136,7 +159,7 @@ impl Cni {
     ) -> Result<CniResult, Error> {
         let mut call = Call::new(self, Command::Add, list.name().as_str());
         for plugin in list.plugins().iter().skip(1) {
-            call.find(plugin.plugin_type())?;
+            call.require(plugin.plugin_type()).await?;
         }
         let mut result: Option<CniResult> = None;
         for plugin in list.plugins() {

@@ -10,10 +10,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use cni_types::error::CniError;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::running::{Interrupted, Running};
+use crate::root::Root;
 
 /// The `PATH` that plugins get, for those that run other programs such as `iptables`.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -56,6 +58,8 @@ pub struct Invocation<'a> {
     pub env: &'a [(OsString, OsString)],
     /// Standard input.
     pub stdin: &'a [u8],
+    /// The plugin's root directory, where it is not the caller's own; `path` is meant inside.
+    pub root: Option<&'a Root>,
 }
 
 /// What a plugin that succeeded printed.
@@ -213,9 +217,8 @@ pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output,
     )
 }
 
-async fn spawn(invocation: &Invocation<'_>, deadline: Instant) -> Result<Running, Error> {
-    let path = invocation.path;
-    let mut command = Command::new(path);
+fn command(invocation: &Invocation<'_>) -> Command {
+    let mut command = Command::new(invocation.path);
     command
         .env_clear()
         .envs(invocation.env.iter().map(|(name, value)| (name, value)))
@@ -224,9 +227,28 @@ async fn spawn(invocation: &Invocation<'_>, deadline: Instant) -> Result<Running
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    command
+}
+
+/// A process has the root directory of the thread that spawns it.
+async fn spawn_once(invocation: &Invocation<'_>) -> io::Result<Child> {
+    let mut command = command(invocation);
+    let Some(root) = invocation.root else {
+        return command.spawn();
+    };
+    let runtime = Handle::current();
+    root.run(move || {
+        let _runtime = runtime.enter();
+        command.spawn()
+    })
+    .await?
+}
+
+async fn spawn(invocation: &Invocation<'_>, deadline: Instant) -> Result<Running, Error> {
+    let path = invocation.path;
     let mut pauses = BUSY_PAUSES.into_iter();
     loop {
-        match command.spawn() {
+        match spawn_once(invocation).await {
             Ok(child) => return Ok(Running::new(child)),
             Err(source) if source.kind() == io::ErrorKind::ExecutableFileBusy => {
                 let pause = pauses.next().map(Duration::from_millis);

@@ -11,7 +11,7 @@ use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 use libcni::chain::{Cause, Error};
 use libcni::exec::Limits;
-use libcni::{Cni, RuntimeConf};
+use libcni::{Cni, Root, RuntimeConf};
 
 use slots::{Class, Slots};
 
@@ -23,6 +23,7 @@ use crate::ports::{Attached, DelegateError, Delegates};
 pub struct Executor {
     limits: Limits,
     slots: Slots,
+    root: Option<Root>,
 }
 
 impl Executor {
@@ -34,11 +35,23 @@ impl Executor {
                 ..Limits::default()
             },
             slots: Slots::new(at_once),
+            root: None,
         }
     }
 
+    /// The same with delegates that are found and run below another root directory: the node's,
+    /// where the daemon lives in a container.
+    #[must_use]
+    pub fn inside(mut self, root: Option<Root>) -> Self {
+        self.root = root;
+        self
+    }
+
     fn cni(&self, bin_dirs: &[PathBuf]) -> Cni {
-        Cni::new(bin_dirs).with_limits(self.limits)
+        Cni::new(bin_dirs)
+            .with_limits(self.limits)
+            .with_root(self.root.clone())
+            .with_passthru()
     }
 }
 
@@ -138,7 +151,7 @@ fn refine(network: &str, error: &Error) -> DelegateError {
                 Cause::Unsupported { .. } | Cause::Incompatible { .. } => {
                     code::INCOMPATIBLE_VERSION
                 }
-                Cause::Exec(_) => code::IO_FAILURE,
+                Cause::Exec(_) | Cause::Root(_) => code::IO_FAILURE,
                 Cause::Result(_) | Cause::Version(_) => code::DECODING_FAILURE,
                 Cause::PrevResult(_) | Cause::Request(_) => code::INTERNAL,
             };

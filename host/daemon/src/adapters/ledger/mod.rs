@@ -97,6 +97,10 @@ impl Ledger for Files {
         }
     }
 
+    async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError> {
+        complete(entry, &Cache::new(cni_dir))
+    }
+
     async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
         Cache::new(cni_dir).remove(&key(entry)).map_err(from_cache)
     }

@@ -1,0 +1,206 @@
+//! First stage of `POST /delegate`: what a hot-plug controller asks for. Unlike a request of the
+//! runtime it brings the conf of one network, and everything else comes from the daemon's file.
+
+use cni_types::address::canonical_mac;
+use cni_types::args::Command;
+use cni_types::conf::{self, NetworkConfList};
+use cni_types::json::RawObject;
+use shim_api::request::InterfaceAttributes;
+
+use super::network_lookup;
+use super::request::{self, PodArgs, PodRequest};
+use crate::config::net_conf::NetConf;
+use crate::domain::attachment::Attachment;
+use crate::domain::runtime_config::RuntimeConfig;
+use crate::domain::selection::{self, ElementError};
+
+/// Why a request was refused before anything was looked up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no request, or one without what every request needs.
+    #[error(transparent)]
+    Request(#[from] request::Error),
+    /// The conf is none.
+    #[error("config")]
+    Conf(#[source] conf::Error),
+    /// What is asked for the interface is none of what it should be.
+    #[error("interfaceAttributes")]
+    Attribute(#[source] ElementError),
+    /// The arguments do not fit the conf.
+    #[error("interfaceAttributes")]
+    Arguments(#[source] Box<network_lookup::Error>),
+}
+
+/// A checked request.
+#[derive(Debug)]
+pub enum Hotplug {
+    /// ADD, DEL or CHECK of one attachment.
+    Attachment {
+        /// Sandbox and pod; `if_name` is the interface that it is about.
+        request: Box<PodRequest>,
+        /// What is asked for, before the policies.
+        attachment: Box<Attachment>,
+    },
+    /// STATUS of one network.
+    Status {
+        /// Settings of the daemon.
+        conf: Box<NetConf>,
+        /// The network.
+        network: Box<NetworkConfList>,
+    },
+}
+
+/// Checks the body of `POST /delegate`. `overrides` is the daemon's file.
+///
+/// # Errors
+/// [`Error`]; nothing was changed.
+pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Hotplug, Error> {
+    let body = shim_api::Request::parse(body).map_err(request::Error::from)?;
+    let parameters = request::parameters(&body.env)?;
+    let network = NetworkConfList::parse_any(&body.config).map_err(Error::Conf)?;
+    let conf = NetConf::of_daemon(overrides).map_err(request::Error::from)?;
+    let pod = match parameters.command {
+        Command::Add | Command::Check => PodArgs::parse(&parameters.args)?,
+        // What is recorded is found by the container and the interface alone.
+        Command::Del => PodArgs::lenient(&parameters.args),
+        Command::Status => {
+            return Ok(Hotplug::Status {
+                conf: Box::new(conf),
+                network: Box::new(network),
+            });
+        }
+        command => return Err(request::Error::Command(command).into()),
+    };
+    let request = request::pod_request(parameters, pod, conf)?;
+    let attributes = body.interface_attributes.unwrap_or_default();
+    let attachment = attachment(&request, network, attributes)?;
+    Ok(Hotplug::Attachment {
+        request: Box::new(request),
+        attachment: Box::new(attachment),
+    })
+}
+
+fn attachment(
+    request: &PodRequest,
+    network: NetworkConfList,
+    attributes: InterfaceAttributes,
+) -> Result<Attachment, Error> {
+    let ips = attributes
+        .ips
+        .iter()
+        .map(|ip| selection::canonical_address(ip))
+        .collect::<Result<_, _>>()
+        .map_err(Error::Attribute)?;
+    let mac = match attributes.mac.as_str() {
+        "" => None,
+        text => Some(canonical_mac(text).ok_or_else(|| {
+            Error::Attribute(ElementError::Mac {
+                field: "mac",
+                value: text.chars().take(80).collect(),
+            })
+        })?),
+    };
+    let mut arguments = RawObject::new();
+    for (key, value) in attributes.cni_args.into_iter().flatten() {
+        arguments.set_raw(&key, value);
+    }
+    let conf = if arguments.is_empty() {
+        network
+    } else {
+        network_lookup::with_cni_args(&network, &arguments)
+            .map_err(|error| Error::Arguments(Box::new(error)))?
+    };
+    Ok(Attachment {
+        network: conf.name().to_string(),
+        if_name: request.if_name.clone(),
+        is_default: false,
+        conf,
+        request: RuntimeConfig {
+            ips,
+            mac,
+            ..RuntimeConfig::default()
+        },
+        base: RuntimeConfig::default(),
+        resource_name: None,
+        default_route: None,
+        ipam_claim_reference: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    const CONF: &str = r#"{"cniVersion":"1.0.0","name":"n","type":"t"}"#;
+
+    fn body(command: &str, conf: &str, attributes: &str) -> Vec<u8> {
+        let env: BTreeMap<String, String> = [
+            ("CNI_COMMAND", command),
+            ("CNI_CONTAINERID", "c"),
+            ("CNI_NETNS", "/run/netns/x"),
+            ("CNI_IFNAME", "net5"),
+            (
+                "CNI_ARGS",
+                "K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_UID=u",
+            ),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+        shim_api::Request {
+            env,
+            config: conf.as_bytes().to_vec(),
+            interface_attributes: serde_json::from_str(attributes).unwrap(),
+        }
+        .to_json()
+    }
+
+    fn parse_one(command: &str, conf: &str, attributes: &str) -> Result<Hotplug, Error> {
+        let file = RawObject::parse(r#"{"binDir":"/bin-dir","cniVersion":"0.3.1"}"#).unwrap();
+        parse(&body(command, conf, attributes), &file)
+    }
+
+    #[test]
+    fn the_conf_is_the_networks_own_and_the_settings_are_the_daemons() {
+        let attributes = r#"{"ips":["10.0.0.9/24"],"mac":"02-00-00-00-00-0A","cni-args":{"x":12345678901234567890}}"#;
+        let Ok(Hotplug::Attachment {
+            request,
+            attachment,
+        }) = parse_one("ADD", CONF, attributes)
+        else {
+            panic!("no attachment");
+        };
+        assert_eq!(request.conf.bin_dirs[0], std::path::Path::new("/bin-dir"));
+        assert_eq!(attachment.if_name.as_str(), "net5");
+        assert_eq!(attachment.request.mac.as_deref(), Some("02:00:00:00:00:0a"));
+        assert_eq!(
+            attachment.conf.text(),
+            r#"{"cniVersion":"1.0.0","name":"n","type":"t","args":{"cni":{"x":12345678901234567890}}}"#
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (command, conf, attributes, expected) in [
+            ("GC", CONF, "null", "GC"),
+            ("FROB", CONF, "null", "FROB"),
+            ("ADD", "nope", "null", "config"),
+            (
+                "ADD",
+                r#"{"cniVersion":"1.0.0","name":"x"}"#,
+                "null",
+                "config",
+            ),
+            ("ADD", CONF, r#"{"ips":["x"]}"#, "interfaceAttributes"),
+            ("ADD", CONF, r#"{"mac":"x"}"#, "interfaceAttributes"),
+        ] {
+            let error = parse_one(command, conf, attributes)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(expected),
+                "{command} {conf} {attributes}: {error}"
+            );
+        }
+    }
+}

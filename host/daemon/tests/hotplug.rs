@@ -1,0 +1,167 @@
+//! `POST /delegate` on fakes of every port: one attachment more or less of a pod that runs.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use daemon::pipeline::{Error, Pipeline};
+use daemon::response;
+use support::{World, body};
+
+/// What a hot-plug controller sends about `net5` of a pod.
+fn plug(command: &str, pod: &str, network: &str) -> Vec<u8> {
+    let env = [
+        ("CNI_COMMAND", command.to_owned()),
+        ("CNI_CONTAINERID", format!("cid-{pod}")),
+        ("CNI_NETNS", format!("/run/netns/{pod}")),
+        ("CNI_IFNAME", "net5".to_owned()),
+        (
+            "CNI_ARGS",
+            format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod};K8S_POD_UID=uid-{pod}"),
+        ),
+    ];
+    shim_api::Request {
+        env: env.map(|(k, v)| (k.to_owned(), v)).into(),
+        config: format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"t"}}"#).into_bytes(),
+        interface_attributes: None,
+    }
+    .to_json()
+}
+
+async fn fails(pipeline: &Pipeline, body: &[u8]) -> (u32, String) {
+    let error: Error = pipeline.hotplug(body).await.unwrap_err();
+    let error = response::cni_error(&error);
+    (error.code, error.to_string())
+}
+
+/// Networks of a pod, as they are recorded.
+fn recorded(world: &World, pod: &str) -> Vec<String> {
+    let recorded = world.recorded.lock().unwrap();
+    let entries = recorded.get(&format!("cid-{pod}"));
+    let networks = entries.into_iter().flatten().map(|e| e.network.clone());
+    networks.collect()
+}
+
+#[tokio::test]
+async fn what_is_plugged_is_recorded_with_the_rest_and_undone_by_the_pods_del() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    let result = pipeline
+        .hotplug(&plug("ADD", "a", "hot"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(result.interfaces[0].name, "net5");
+    assert_eq!(
+        world.log(),
+        ["pod a", "record", "add hot", "record-result hot"]
+    );
+    assert_eq!(recorded(&world, "a"), ["default", "default/one", "hot"]);
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(world.log(), ["del hot", "del one", "del default", "forget"]);
+}
+
+#[tokio::test]
+async fn what_is_unplugged_is_forgotten_and_the_rest_stays() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    pipeline.hotplug(&plug("CHECK", "a", "hot")).await.unwrap();
+    world.log();
+    pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
+    assert_eq!(world.log(), ["del hot", "record"]);
+    assert_eq!(recorded(&world, "a"), ["default", "default/one"]);
+    pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
+    assert_eq!(
+        world.log(),
+        ["del hot"],
+        "a DEL of what is gone is harmless"
+    );
+}
+
+#[tokio::test]
+async fn a_pod_of_which_nothing_is_recorded_can_be_plugged_and_leaves_nothing() {
+    let world = World::new();
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
+    assert!(recorded(&world, "a").is_empty());
+    assert_eq!(world.log().last().unwrap(), "forget");
+}
+
+#[tokio::test]
+async fn a_plug_that_fails_is_undone_and_leaves_the_rest() {
+    for failing in ["add hot", "record-result hot", "deny after-add hot"] {
+        let world = World::new();
+        world.pod("a", "one");
+        let pipeline = world.pipeline();
+        pipeline.handle(&body("ADD", "a")).await.unwrap();
+        world.log();
+        world.fail(failing);
+        fails(&pipeline, &plug("ADD", "a", "hot")).await;
+        let log = world.log();
+        assert_eq!(log[log.len() - 2..], ["del hot", "record"], "{failing}");
+        assert_eq!(
+            recorded(&world, "a"),
+            ["default", "default/one"],
+            "{failing}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_plug_could_not_undo_stays_recorded() {
+    let world = World::new();
+    world.pod("a", "");
+    world.fail("add hot");
+    world.fail("del hot");
+    let pipeline = world.pipeline();
+    let (code, message) = fails(&pipeline, &plug("ADD", "a", "hot")).await;
+    assert_eq!(code, 123);
+    assert!(message.contains("could not be undone"), "{message}");
+    assert_eq!(recorded(&world, "a"), ["hot"]);
+    world.mend();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert!(recorded(&world, "a").is_empty());
+}
+
+#[tokio::test]
+async fn an_interface_that_is_taken_is_refused_before_anything_happens() {
+    let world = World::new();
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    world.log();
+    let (_, message) = fails(&pipeline, &plug("ADD", "a", "other")).await;
+    assert!(message.contains("net5"), "{message}");
+    assert_eq!(world.log(), ["pod a"]);
+    assert_eq!(recorded(&world, "a"), ["hot"]);
+}
+
+#[tokio::test]
+async fn a_denied_plug_and_a_wrong_request_leave_no_trace() {
+    let world = World::new();
+    world.pod("a", "");
+    world.fail("deny before-add hot");
+    let pipeline = world.pipeline();
+    assert_eq!(fails(&pipeline, &plug("ADD", "a", "hot")).await.0, 150);
+    assert_eq!(fails(&pipeline, &plug("GC", "a", "hot")).await.0, 4);
+    assert_eq!(fails(&pipeline, b"{").await.0, 6);
+    assert_eq!(world.log(), ["pod a"]);
+}
+
+#[tokio::test]
+async fn the_status_of_one_network_is_its_delegates_own() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    pipeline.hotplug(&plug("STATUS", "a", "hot")).await.unwrap();
+    world.fail("status hot");
+    assert_eq!(fails(&pipeline, &plug("STATUS", "a", "hot")).await.0, 123);
+    assert_eq!(world.log(), ["status hot", "status hot"]);
+}
