@@ -13,15 +13,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::adapters::delegates::Executor;
+use crate::adapters::kube::{self, Access, Kube};
 use crate::adapters::ledger::Files;
 use crate::adapters::manifests::Manifests;
 use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::Engine;
+use crate::config::api_server::ApiServer;
 use crate::config::daemon::{DaemonConfig, OwnConfig, PolicyConfig};
 use crate::domain::entry::Entry;
 use crate::multus_conf;
 use crate::pipeline::{Pipeline, Ports};
-use crate::ports::{ClusterError, Undo};
+use crate::ports::{Cluster, ClusterError, Undo};
 use crate::response;
 use crate::server::{self, Handler, Socket};
 
@@ -29,7 +31,9 @@ use crate::server::{self, Handler, Socket};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nothing tells of pods and networks.
-    #[error("cnidaria.manifests: a directory of manifests is needed where there is no cluster")]
+    #[error(
+        "no cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, and neither kubeconfig, perNodeCertificate nor cnidaria.manifests is configured"
+    )]
     NoCluster,
     /// The cluster cannot be used.
     #[error(transparent)]
@@ -109,8 +113,7 @@ struct App {
 impl App {
     async fn build(config: &DaemonConfig) -> Result<Self, Error> {
         let own = &config.own;
-        let dir = own.manifests.as_deref().ok_or(Error::NoCluster)?;
-        let cluster = Manifests::open(dir, own.status_dir.as_deref())?;
+        let cluster = cluster(config)?;
         let policies = Arc::new(match &own.policies {
             Some(policies) => PolicyHost::load(policy_config(policies)).await,
             None => PolicyHost::empty(),
@@ -128,11 +131,11 @@ impl App {
             .delegates_at_once
             .unwrap_or_else(|| (4 * processors).max(16));
         let ports = Ports {
-            cluster: Arc::new(cluster),
+            cluster,
             delegates: Arc::new(Executor::new(own.timeouts.delegate(), at_once).inside(root)),
             ledger: Arc::new(Files::default()),
             policies: Arc::new(engine),
-            pod_network: Arc::new(Netlink),
+            pod_network: Arc::new(Netlink::default()),
         };
         let pipeline = Pipeline::new(ports, own.timeouts.clone(), config.overrides.clone());
         Ok(Self {
@@ -141,6 +144,26 @@ impl App {
             cni_dir: config.cni_dir.clone(),
         })
     }
+}
+
+/// The directory of manifests where there is one, else the API server.
+fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
+    let own = &config.own;
+    if let Some(dir) = &own.manifests {
+        let manifests = Manifests::open(dir, own.status_dir.as_deref())?;
+        return Ok(Arc::new(manifests));
+    }
+    let access = match &config.api_server {
+        ApiServer::InCluster => Access::in_cluster(|name| std::env::var(name).ok()),
+        ApiServer::Kubeconfig(path) => Some(Access::Kubeconfig(path.clone())),
+        ApiServer::PerNodeCertificate { .. } => None,
+    };
+    let settings = kube::Settings {
+        access: access.ok_or(Error::NoCluster)?,
+        node_name: Some(node_name(own)),
+        write_patience: own.timeouts.status(),
+    };
+    Ok(Arc::new(Kube::start(settings)))
 }
 
 /// The node's name as configured, as the DaemonSet tells it by `MULTUS_NODE_NAME`, or as the host

@@ -1,6 +1,7 @@
 //! The world: each adapter implements one port and knows no other adapter.
 
 pub mod delegates;
+pub mod kube;
 pub mod ledger;
 pub mod manifests;
 pub mod pod_network;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cni_types::json::RawObject;
 use serde::Deserialize;
 
+use super::api_server::{self, ApiServer};
 use super::conf_file::{self, ConfFile};
 use super::net_conf::{self, NetConf};
 use super::{keys, value};
@@ -42,6 +43,9 @@ pub enum Error {
     /// The conf for the runtime.
     #[error(transparent)]
     ConfFile(#[from] conf_file::Error),
+    /// Who the daemon is to the API server.
+    #[error(transparent)]
+    ApiServer(#[from] api_server::Error),
     /// Nobody could connect.
     #[error("connectionLimit: must be greater than 0, found {0}")]
     ConnectionLimit(i64),
@@ -72,6 +76,8 @@ pub struct DaemonConfig {
     pub log_level: LogLevel,
     /// How many connections are served at once.
     pub connection_limit: Option<usize>,
+    /// How the API server is reached, where there is no directory of manifests.
+    pub api_server: ApiServer,
     /// Where the node's root is mounted: delegates run there.
     pub chroot_dir: Option<PathBuf>,
     /// The conf that the runtime finds.
@@ -151,6 +157,7 @@ pub struct Timeouts {
     request_ms: u64,
     delegate_ms: u64,
     pod_ms: u64,
+    status_ms: u64,
     readiness_ms: u64,
     shutdown_ms: u64,
 }
@@ -162,6 +169,7 @@ impl Default for Timeouts {
             request_ms: 220_000,
             delegate_ms: 90_000,
             pod_ms: 2_500,
+            status_ms: 30_000,
             readiness_ms: 2_000,
             shutdown_ms: 10_000,
         }
@@ -182,6 +190,11 @@ impl Timeouts {
     /// How long an ADD waits for its pod to appear.
     pub fn pod(&self) -> Duration {
         Duration::from_millis(self.pod_ms)
+    }
+
+    /// How long a write of network-status is tried.
+    pub fn status(&self) -> Duration {
+        Duration::from_millis(self.status_ms)
     }
 
     /// How long an ADD waits for the readiness indicator file.
@@ -229,6 +242,7 @@ impl DaemonConfig {
             cni_dir: path("cniDir", super::net_conf::DEFAULT_CNI_DIR)?,
             log_level: parse_log_level(&overrides)?,
             connection_limit: connection_limit(&overrides)?,
+            api_server: ApiServer::parse(&overrides)?,
             chroot_dir: value::optional::<PathBuf>(&overrides, "chrootDir", "a path")?
                 .filter(|dir| !dir.as_os_str().is_empty()),
             conf_file: ConfFile::parse(&overrides)?,

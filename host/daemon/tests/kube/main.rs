@@ -2,6 +2,7 @@
 
 mod rig;
 
+mod events;
 mod outages;
 mod pods;
 mod status;

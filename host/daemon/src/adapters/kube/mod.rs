@@ -5,6 +5,7 @@ mod access;
 mod cache;
 mod call;
 mod connection;
+mod events;
 mod object;
 mod status;
 
@@ -21,10 +22,11 @@ pub use access::Access;
 
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
-use crate::ports::{Cluster, ClusterError, Event, EventKind};
+use crate::ports::{Cluster, ClusterError, Event};
 use cache::Cache;
 use call::{Failure, Patience};
 use connection::Connection;
+use events::Recorder;
 use object::{Kind, Object};
 
 /// How long an ADD waits for the watch to tell of its pod before it asks the server. The runtime
@@ -50,6 +52,7 @@ pub struct Kube {
     client: kube::Client,
     pods: Arc<Cache<Pod>>,
     nads: Arc<Cache<Nad>>,
+    events: Recorder,
     write_patience: Duration,
     tasks: Vec<AbortHandle>,
 }
@@ -65,12 +68,16 @@ impl Kube {
             .node_name
             .as_deref()
             .map(|node| format!("spec.nodeName={node}"));
+        let client = connection.client();
+        let (events, writer) = Recorder::new();
         let tasks = vec![
             watch(&pods, &connection, fields),
             watch(&nads, &connection, None),
+            tokio::spawn(writer.run(client.clone())).abort_handle(),
         ];
         Self {
-            client: connection.client(),
+            client,
+            events,
             connection,
             pods,
             nads,
@@ -83,6 +90,12 @@ impl Kube {
     /// request meets it first.
     fn is_current<K: Kind>(&self, cache: &Cache<K>) -> bool {
         cache.is_live() && self.connection.trouble().is_none()
+    }
+
+    /// The API server's pod for a static one, which the runtime knows by another uid.
+    fn mirror(&self, pod: &PodRef) -> Option<Arc<Pod>> {
+        let cached = self.pods.get(&pod.namespace, &pod.name);
+        cached.filter(|cached| cached.is_static())
     }
 
     async fn get<K: Kind>(
@@ -223,21 +236,18 @@ impl Cluster for Kube {
     }
 
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
-        // The runtime knows a static pod by another uid than the API server does.
-        let mirror = self
-            .pods
-            .get(&pod.namespace, &pod.name)
-            .filter(|cached| cached.is_static());
+        let mirror = self.mirror(pod);
         let uid = mirror.map_or_else(|| pod.uid.clone(), |mirror| mirror.uid.clone());
         let deadline = Instant::now() + self.write_patience;
         status::write(&self.client, pod, &uid, status, deadline).await
     }
 
     fn event(&self, pod: &PodRef, event: Event) {
-        match event.kind {
-            EventKind::Normal => tracing::info!(%pod, reason = event.reason, "{}", event.message),
-            EventKind::Warning => tracing::warn!(%pod, reason = event.reason, "{}", event.message),
+        let mut pod = pod.clone();
+        if let Some(mirror) = self.mirror(&pod) {
+            pod.uid.clone_from(&mirror.uid);
         }
+        self.events.record(&pod, event);
     }
 
     fn ready(&self) -> Result<(), ClusterError> {

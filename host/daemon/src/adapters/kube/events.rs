@@ -1,0 +1,385 @@
+//! Events for the owners of pods, off the way of requests: queued, aggregated and limited. They are
+//! written when the server has time for them, and lost rather than waited for.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{Request, StatusCode};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::call::{self, Failure, Patience};
+use crate::domain::pod::PodRef;
+use crate::ports::{Event, EventKind};
+
+/// What waits at most. A burst of pods with many networks fits.
+const QUEUE: usize = 2048;
+/// How many recent Events are remembered, so that the same one raises a count.
+const REMEMBERED: usize = 1024;
+/// The same Event after this long is a new one, as client-go has it.
+const AGGREGATION: Duration = Duration::from_secs(600);
+/// How long one Event is tried.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Events of one pod: so many at once, and one more after each interval, as client-go has it.
+const BURST: u32 = 25;
+const INTERVAL: Duration = Duration::from_secs(300);
+/// The API takes no longer message.
+const MAX_MESSAGE: usize = 1024;
+/// Who Multus says it is; dashboards and tests look for it.
+const COMPONENT: &str = "multus";
+
+/// Takes Events without waiting.
+#[derive(Debug, Clone)]
+pub(super) struct Recorder {
+    queue: mpsc::Sender<(PodRef, Event)>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Recorder {
+    pub(super) fn new() -> (Self, Writer) {
+        let (queue, events) = mpsc::channel(QUEUE);
+        let lost = Arc::default();
+        let writer = Writer {
+            events,
+            memory: Memory::default(),
+            names: 0,
+        };
+        (Self { queue, lost }, writer)
+    }
+
+    pub(super) fn record(&self, pod: &PodRef, event: Event) {
+        if self.queue.try_send((pod.clone(), event)).is_err() {
+            let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
+            // Once for each power of two: a flood must not flood the log as well.
+            if lost.is_power_of_two() {
+                tracing::warn!(lost, "Events are lost, the API server takes them too slowly");
+            }
+        }
+    }
+}
+
+/// Writes what was recorded, one after the other. Sleeps while there is nothing.
+#[derive(Debug)]
+pub(super) struct Writer {
+    events: mpsc::Receiver<(PodRef, Event)>,
+    memory: Memory,
+    names: u64,
+}
+
+impl Writer {
+    pub(super) async fn run(mut self, client: kube::Client) {
+        while let Some((pod, event)) = self.events.recv().await {
+            let write = self.memory.note(&pod, &event, Instant::now());
+            let outcome = match &write {
+                Write::Drop => continue,
+                Write::Raise { name, count } => {
+                    let raised = raise(&client, &pod, name, *count).await;
+                    match raised {
+                        // Somebody removed it meanwhile; it begins anew.
+                        Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => {
+                            self.create(&client, &pod, &event).await
+                        }
+                        raised => raised,
+                    }
+                }
+                Write::Create => self.create(&client, &pod, &event).await,
+            };
+            if let Err(failure) = outcome {
+                tracing::debug!(%pod, reason = event.reason, %failure, "an Event was not written");
+            }
+        }
+    }
+
+    async fn create(
+        &mut self,
+        client: &kube::Client,
+        pod: &PodRef,
+        event: &Event,
+    ) -> Result<(), Failure> {
+        let now = Timestamp::now();
+        // The name of a pod leaves room for a suffix in that of its Event, as client-go counts on.
+        self.names += 1;
+        let unique = now.as_nanosecond() as u64 ^ self.names;
+        let name = format!("{}.{unique:016x}", pod.name);
+        let body = object(pod, event, &name, now);
+        let path = format!("/api/v1/namespaces/{}/events", pod.namespace);
+        send(client, "POST", &path, "application/json", &body).await?;
+        self.memory.created(pod, event, name);
+        Ok(())
+    }
+}
+
+async fn raise(
+    client: &kube::Client,
+    pod: &PodRef,
+    name: &str,
+    count: u32,
+) -> Result<(), Failure> {
+    let path = format!("/api/v1/namespaces/{}/events/{name}", pod.namespace);
+    let body = json!({"count": count, "lastTimestamp": seconds(Timestamp::now())});
+    send(client, "PATCH", &path, "application/merge-patch+json", &body).await
+}
+
+async fn send(
+    client: &kube::Client,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: &Value,
+) -> Result<(), Failure> {
+    let mut patience = Patience::until(Instant::now() + PATIENCE);
+    let body = Bytes::from(body.to_string());
+    loop {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type)
+            .header("accept", "application/json")
+            .body(body.clone())
+            .map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let failure = match call::send(client, request, patience.deadline).await {
+            Ok(_) => return Ok(()),
+            Err(failure) => failure,
+        };
+        // An Event that is there already was written by an attempt whose answer was lost.
+        if method == "POST" && failure.code() == Some(StatusCode::CONFLICT) {
+            return Ok(());
+        }
+        match patience.next(&failure).filter(|_| failure.is_transient()) {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => return Err(failure),
+        }
+    }
+}
+
+fn object(pod: &PodRef, event: &Event, name: &str, now: Timestamp) -> Value {
+    let mut message = event.message.clone();
+    if message.len() > MAX_MESSAGE {
+        let end = (0..=MAX_MESSAGE).rev().find(|end| message.is_char_boundary(*end));
+        message.truncate(end.unwrap_or_default());
+    }
+    let mut involved = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "namespace": pod.namespace,
+        "name": pod.name,
+    });
+    if !pod.uid.is_empty() {
+        involved["uid"] = json!(pod.uid);
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": pod.namespace},
+        "involvedObject": involved,
+        "type": match event.kind {
+            EventKind::Normal => "Normal",
+            EventKind::Warning => "Warning",
+        },
+        "reason": event.reason,
+        "message": message,
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": "",
+        "firstTimestamp": seconds(now),
+        "lastTimestamp": seconds(now),
+        "count": 1,
+    })
+}
+
+/// The API's times of Events have whole seconds.
+fn seconds(time: Timestamp) -> String {
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(time)
+        .to_string()
+}
+
+/// What an Event becomes.
+#[derive(Debug, PartialEq, Eq)]
+enum Write {
+    Create,
+    Raise { name: String, count: u32 },
+    /// The pod has had too many.
+    Drop,
+}
+
+type Key = (PodRef, &'static str, String);
+
+/// What was written lately.
+#[derive(Debug, Default)]
+struct Memory {
+    written: HashMap<Key, Written>,
+    order: VecDeque<Key>,
+    pods: HashMap<PodRef, Allowance>,
+}
+
+#[derive(Debug)]
+struct Written {
+    /// Empty until the server has it.
+    name: String,
+    count: u32,
+    last: Instant,
+}
+
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl Memory {
+    fn note(&mut self, pod: &PodRef, event: &Event, now: Instant) -> Write {
+        if !self.allow(pod, now) {
+            return Write::Drop;
+        }
+        let key = (pod.clone(), event.reason, event.message.clone());
+        if let Some(written) = self.written.get_mut(&key)
+            && now.duration_since(written.last) < AGGREGATION
+            && !written.name.is_empty()
+        {
+            written.count += 1;
+            written.last = now;
+            return Write::Raise {
+                name: written.name.clone(),
+                count: written.count,
+            };
+        }
+        let fresh = Written {
+            name: String::new(),
+            count: 1,
+            last: now,
+        };
+        if self.written.insert(key.clone(), fresh).is_none() {
+            self.order.push_back(key);
+        }
+        while self.order.len() > REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.written.remove(&oldest);
+            }
+        }
+        Write::Create
+    }
+
+    fn created(&mut self, pod: &PodRef, event: &Event, name: String) {
+        let key = (pod.clone(), event.reason, event.message.clone());
+        if let Some(written) = self.written.get_mut(&key) {
+            written.name = name;
+            written.count = 1;
+        }
+    }
+
+    fn allow(&mut self, pod: &PodRef, now: Instant) -> bool {
+        if self.pods.len() >= REMEMBERED && !self.pods.contains_key(pod) {
+            // Who has had nothing for so long that it is allowed everything need not be remembered.
+            self.pods
+                .retain(|_, allowance| now.duration_since(allowance.since) < INTERVAL * BURST);
+            if self.pods.len() >= REMEMBERED {
+                self.pods.clear();
+            }
+        }
+        let allowance = self.pods.entry(pod.clone()).or_insert(Allowance {
+            left: BURST,
+            since: now,
+        });
+        let earned = now.duration_since(allowance.since).as_secs() / INTERVAL.as_secs();
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(BURST);
+            allowance.left = allowance.left.saturating_add(earned).min(BURST);
+            allowance.since = now;
+        }
+        match allowance.left.checked_sub(1) {
+            Some(left) => {
+                allowance.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str) -> PodRef {
+        PodRef {
+            namespace: "n".into(),
+            name: name.into(),
+            uid: "u".into(),
+        }
+    }
+
+    fn event(message: &str) -> Event {
+        Event {
+            kind: EventKind::Normal,
+            reason: "AddedInterface",
+            message: message.into(),
+        }
+    }
+
+    #[test]
+    fn an_event_is_the_one_that_multus_writes() {
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        let written = object(&pod("a"), &event("Add eth0 [10.1.0.2/16] from x"), "a.1", now);
+        let expected = json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": {"name": "a.1", "namespace": "n"},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": "n", "name": "a", "uid": "u"},
+            "type": "Normal", "reason": "AddedInterface", "message": "Add eth0 [10.1.0.2/16] from x",
+            "source": {"component": "multus"}, "reportingComponent": "multus", "reportingInstance": "",
+            "firstTimestamp": "2023-11-14T22:13:20Z", "lastTimestamp": "2023-11-14T22:13:20Z", "count": 1,
+        });
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        let now = Timestamp::from_second(0).unwrap();
+        let written = object(&pod("a"), &event(&"ä".repeat(600)), "a.1", now);
+        assert_eq!(written["message"].as_str().unwrap().len(), 1024);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_event_raises_a_count_and_an_old_one_begins_anew() {
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        assert_eq!(memory.note(&pod("a"), &event("x"), now), Write::Create);
+        memory.created(&pod("a"), &event("x"), "a.1".into());
+        let raised = memory.note(&pod("a"), &event("x"), now + Duration::from_secs(1));
+        assert_eq!(raised, Write::Raise { name: "a.1".into(), count: 2 });
+        assert_eq!(memory.note(&pod("a"), &event("y"), now), Write::Create);
+        let later = now + AGGREGATION * 2;
+        assert_eq!(memory.note(&pod("a"), &event("x"), later), Write::Create);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_cannot_flood_and_earns_its_events_back() {
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        for number in 0..BURST {
+            let noted = memory.note(&pod("a"), &event(&number.to_string()), now);
+            assert_eq!(noted, Write::Create);
+        }
+        assert_eq!(memory.note(&pod("a"), &event("more"), now), Write::Drop);
+        assert_eq!(memory.note(&pod("b"), &event("other"), now), Write::Create);
+        let later = now + INTERVAL;
+        assert_eq!(memory.note(&pod("a"), &event("later"), later), Write::Create);
+        assert_eq!(memory.note(&pod("a"), &event("too soon"), later), Write::Drop);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_remembered_is_bounded() {
+        let mut memory = Memory::default();
+        let now = Instant::now();
+        for number in 0..REMEMBERED * 3 {
+            memory.note(&pod(&number.to_string()), &event("x"), now);
+        }
+        assert!(memory.written.len() <= REMEMBERED && memory.pods.len() <= REMEMBERED);
+        assert_eq!(memory.order.len(), memory.written.len());
+    }
+}

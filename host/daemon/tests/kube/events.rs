@@ -1,0 +1,61 @@
+//! Events: written aside, counted, never in the way.
+
+use daemon::ports::{Cluster, Event, EventKind};
+use fake_api::{Fault, Recorded};
+
+use crate::rig::{LONG, Rig, until};
+
+fn event(message: &str) -> Event {
+    Event {
+        kind: EventKind::Warning,
+        reason: "NoNetworkFound",
+        message: message.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_created_once_and_counted_after() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    for _ in 0..3 {
+        kube.event(&pod, event("no such network"));
+    }
+    until(|| rig.api.all("Event").iter().any(|event| event["count"] == 3)).await;
+    let events = rig.api.all("Event");
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_eq!(events[0]["involvedObject"]["uid"], pod.uid.as_str());
+    assert_eq!(events[0]["type"], "Warning");
+    let acts: Vec<String> = rig.api.take_requests().iter().map(Recorded::act).collect();
+    let of_events: Vec<_> = acts.iter().filter(|act| act.ends_with(" events")).collect();
+    assert_eq!(of_events, ["create events", "patch events", "patch events"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_answer_was_lost_is_not_written_twice() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    rig.api.inject([
+        Fault::answer("create events", 503),
+        Fault::reset("create events").after_the_fact(),
+    ]);
+    kube.event(&pod, event("x"));
+    let asked = |requests: &[Recorded]| requests.iter().filter(|r| r.act() == "create events").count() >= 3;
+    tokio::time::timeout(LONG, rig.api.wait_for(asked)).await.unwrap();
+    assert_eq!(rig.api.all("Event").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_is_in_nobodys_way() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    rig.api.go_down();
+    let start = std::time::Instant::now();
+    for number in 0..10_000 {
+        kube.event(&pod, event(&number.to_string()));
+    }
+    assert!(start.elapsed() < LONG);
+    rig.api.come_up();
+}
