@@ -57,6 +57,7 @@ pub mod export;
 pub mod hooks;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+mod values;
 
 #[cfg(target_family = "wasm")]
 pub use bindings::types::{Attachment, Outcome, Plan, Request, Selections};

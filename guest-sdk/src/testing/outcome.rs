@@ -29,16 +29,6 @@ impl Default for Outcome {
     }
 }
 
-impl Dns {
-    /// No name servers, no domains, no options.
-    pub const EMPTY: Self = Self {
-        nameservers: Vec::new(),
-        domain: None,
-        search: Vec::new(),
-        options: Vec::new(),
-    };
-}
-
 impl Outcome {
     /// A result without anything in it.
     pub fn new() -> Self {

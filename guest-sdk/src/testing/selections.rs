@@ -10,24 +10,6 @@ pub struct Selections {
     selections: RefCell<Vec<Selection>>,
 }
 
-impl Selection {
-    /// A selection that asks for nothing but the network.
-    pub fn new(namespace: &str, name: &str) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            if_name: None,
-            ips: Vec::new(),
-            mac: None,
-            infiniband_guid: None,
-            bandwidth: None,
-            port_mappings: Vec::new(),
-            default_route: Vec::new(),
-            cni_args: None,
-        }
-    }
-}
-
 impl Selections {
     /// The selections in order.
     pub fn new(selections: Vec<Selection>) -> Self {

@@ -15,6 +15,9 @@ const PLUGINS: [&str; 3] = ["address-guard", "annotation-mtu", "dns-inject"];
 /// Guests that misbehave.
 const HOSTILE: [&str; 2] = ["hostile-greedy", "hostile-misbehave"];
 
+/// Guests that tests of the host need beside these.
+const TESTS: [&str; 1] = ["witness"];
+
 /// Environment of the cargo or clippy that runs this program, which is not meant for guests.
 const NOT_FOR_GUESTS: [&str; 8] = [
     "CARGO_BUILD_TARGET",
@@ -34,7 +37,7 @@ pub enum Set {
     Plugins,
     /// The ones that misbehave, for tests.
     Hostile,
-    /// Both.
+    /// Every guest of this repository.
     All,
 }
 
@@ -76,7 +79,7 @@ impl Set {
         match self {
             Self::Plugins => PLUGINS.to_vec(),
             Self::Hostile => HOSTILE.to_vec(),
-            Self::All => [PLUGINS.as_slice(), HOSTILE.as_slice()].concat(),
+            Self::All => [PLUGINS.as_slice(), &HOSTILE, &TESTS].concat(),
         }
     }
 }

@@ -1,0 +1,401 @@
+//! Has all hooks and does in each what its settings say, so that a test of the host is a list of
+//! actions and what came of them.
+
+use std::collections::BTreeMap;
+
+use cnidaria_guest::prelude::*;
+use cnidaria_guest::{Bandwidth, IpConfig, PortMapping, Route, ValidAttachment, state};
+use serde::Deserialize;
+
+/// One thing to do. Edits that the host refuses deny the request, unless they are tried.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Action {
+    /// Does something, and reports a refusal as a finding instead.
+    Try(Box<Action>),
+    /// Denies with code and message.
+    Deny(u32, String),
+    /// Reports a warning with code and message.
+    Report(String, String),
+    /// Writes a line of log.
+    Log(String),
+    /// Panics.
+    Panic(String),
+    /// Reports what the hook sees, as findings.
+    Describe,
+    /// Counts in the state under this key, bound to what is worked on.
+    Count(String),
+
+    /// Selections: a network of namespace `default` at an index.
+    Insert(u32, String),
+    /// Selections: takes one out.
+    Remove(u32),
+    /// Selections: moves one.
+    Move(u32, u32),
+    /// Selections: sets the addresses of one.
+    SelectIps(u32, Vec<String>),
+
+    /// Attachment: sets the MTU.
+    SetMtu(u32),
+    /// Attachment: sets JSON at a pointer.
+    ConfSet(String, String),
+    /// Attachment: removes what is at a pointer.
+    ConfRemove(String),
+    /// Attachment: renames the interface.
+    SetIfName(String),
+    /// Attachment: sets addresses.
+    SetIps(Vec<String>),
+    /// Attachment: sets the MAC.
+    SetMac(String),
+    /// Attachment: sets the GUID.
+    SetGuid(String),
+    /// Attachment: sets rate and burst of both directions.
+    SetBandwidth(u64, u64),
+    /// Attachment: maps a port of the node to one of the pod.
+    SetPort(u16, u16),
+    /// Attachment: sets one of the CNI args to JSON.
+    SetArg(String, String),
+
+    /// Result: adds a name server.
+    AddNameserver(String),
+    /// Result: sets addresses, without interface and gateway.
+    ResultIps(Vec<String>),
+    /// Result: sets destinations of routes.
+    ResultRoutes(Vec<String>),
+    /// Result: takes all interfaces out.
+    NoInterfaces,
+    /// Result: sets a tag.
+    Tag(String, String),
+    /// Network-status of an attachment: does something with it.
+    Status(u32, Box<Action>),
+}
+
+/// By the name of the hook, what to do in it.
+pub type Settings = BTreeMap<String, Vec<Action>>;
+
+/// The policy.
+#[derive(Debug)]
+pub struct Witness {
+    actions: Settings,
+}
+
+/// What a hook gave.
+#[derive(Default, Clone, Copy)]
+struct Stage<'a> {
+    request: Option<&'a Request>,
+    selections: Option<&'a Selections>,
+    attachment: Option<&'a Attachment>,
+    outcome: Option<&'a Outcome>,
+    plan: Option<&'a Plan>,
+}
+
+impl Policy for Witness {
+    type Settings = Settings;
+
+    fn new(actions: Settings) -> Result<Self, String> {
+        if let Some(Action::Deny(_, reason)) =
+            actions.get("configure").and_then(|actions| actions.first())
+        {
+            return Err(reason.clone());
+        }
+        Ok(Self { actions })
+    }
+}
+
+impl Witness {
+    fn run(&self, hook: &str, stage: Stage<'_>) -> Verdict {
+        let actions = self
+            .actions
+            .get(hook)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        actions.iter().try_for_each(|action| stage.run(action))
+    }
+}
+
+impl Stage<'_> {
+    fn run(self, action: &Action) -> Verdict {
+        match action {
+            Action::Try(action) => {
+                if let Err(denial) = self.run(action) {
+                    self.report("refused", &denial.message);
+                }
+            }
+            Action::Deny(code, message) => return Err(Denial::new(*code, message.as_str())),
+            Action::Report(code, message) => self.report(code, message),
+            Action::Log(line) => info!("{line}"),
+            #[expect(clippy::panic, reason = "a test asks for it")]
+            Action::Panic(message) => panic!("{message}"),
+            Action::Describe => self.describe(),
+            Action::Count(key) => self.count(key)?,
+            Action::Insert(..) | Action::Remove(_) | Action::Move(..) | Action::SelectIps(..) => {
+                let selections = self.selections.ok_or("no selections in this hook")?;
+                edit_selections(selections, action)?;
+            }
+            Action::AddNameserver(_)
+            | Action::ResultIps(_)
+            | Action::ResultRoutes(_)
+            | Action::NoInterfaces
+            | Action::Tag(..) => {
+                edit_outcome(self.outcome.ok_or("no result in this hook")?, action)?
+            }
+            Action::Status(index, action) => {
+                let plan = self.plan.ok_or("no plan in this hook")?;
+                let status = plan.status(*index).ok_or("no such attachment")?;
+                edit_outcome(&status, action)?;
+            }
+            action => {
+                edit_attachment(self.attachment.ok_or("no attachment in this hook")?, action)?
+            }
+        }
+        Ok(())
+    }
+
+    fn report(self, code: &str, message: &str) {
+        if let Some(request) = self.request {
+            request.report(&Finding::warning(code, message));
+        }
+    }
+
+    fn describe(self) {
+        if let Some(request) = self.request {
+            let pod = request
+                .pod()
+                .map(|pod| format!("{}/{}/{}", pod.namespace, pod.name, pod.uid));
+            self.report(
+                "request",
+                &format!(
+                    "{:?} {} {pod:?} {:?} {:?} {}",
+                    request.command(),
+                    request.container_id(),
+                    request.labels(),
+                    request.annotations(),
+                    request.node_name()
+                ),
+            );
+        }
+        if let Some(selections) = self.selections {
+            let names: Vec<String> = selections
+                .all()
+                .into_iter()
+                .map(|selection| selection.name)
+                .collect();
+            self.report("selections", &names.join(","));
+        }
+        if let Some(attachment) = self.attachment {
+            self.report(
+                "attachment",
+                &format!(
+                    "{} {} {:?} {:?} {:?} {:?} {:?}",
+                    attachment.network(),
+                    attachment.if_name(),
+                    attachment.plugin_types(),
+                    attachment.ips(),
+                    attachment.mac(),
+                    attachment.cni_args(),
+                    attachment.conf_get("/mtu"),
+                ),
+            );
+        }
+        if let Some(outcome) = self.outcome {
+            let ips: Vec<String> = outcome.ips().into_iter().map(|ip| ip.address).collect();
+            let routes: Vec<String> = outcome
+                .routes()
+                .into_iter()
+                .map(|route| route.dst)
+                .collect();
+            let interfaces: Vec<String> = outcome
+                .interfaces()
+                .into_iter()
+                .map(|info| info.name)
+                .collect();
+            let servers = outcome.dns().nameservers;
+            self.report(
+                "outcome",
+                &format!("{ips:?} {routes:?} {interfaces:?} {servers:?}"),
+            );
+        }
+        if let Some(plan) = self.plan {
+            let networks: Vec<String> = (0..plan.length())
+                .filter_map(|index| plan.at(index))
+                .map(|attachment| attachment.network())
+                .collect();
+            self.report("plan", &networks.join(","));
+        }
+    }
+
+    fn count(self, key: &str) -> Verdict {
+        let before = state::get(key);
+        let count = before
+            .as_ref()
+            .and_then(|bytes| bytes.first())
+            .copied()
+            .unwrap_or(0);
+        state::swap(key, before.as_deref(), Some(&[count + 1]), true)
+            .map_err(|error| format!("state: {error:?}"))?;
+        self.report("count", &format!("{key}={}", count + 1));
+        Ok(())
+    }
+}
+
+fn edit_selections(selections: &Selections, action: &Action) -> Result<(), EditError> {
+    match action {
+        Action::Insert(index, name) => selections.insert(*index, &Selection::new("default", name)),
+        Action::Remove(index) => selections.remove(*index),
+        Action::Move(source, target) => selections.move_(*source, *target),
+        Action::SelectIps(index, ips) => {
+            let Some(selection) = selections.at(*index) else {
+                return Err(EditError::Invalid("no such selection".to_owned()));
+            };
+            selections.replace(
+                *index,
+                &Selection {
+                    ips: ips.clone(),
+                    ..selection
+                },
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+fn edit_attachment(attachment: &Attachment, action: &Action) -> Result<(), EditError> {
+    match action {
+        Action::SetMtu(mtu) => attachment.set_mtu(*mtu),
+        Action::ConfSet(pointer, json) => attachment.conf_set(pointer, json),
+        Action::ConfRemove(pointer) => attachment.conf_remove(pointer),
+        Action::SetIfName(name) => attachment.set_if_name(name),
+        Action::SetIps(ips) => attachment.set_ips(ips),
+        Action::SetMac(mac) => attachment.set_mac(Some(mac)),
+        Action::SetGuid(guid) => attachment.set_infiniband_guid(Some(guid)),
+        Action::SetBandwidth(rate, burst) => attachment.set_bandwidth(Some(Bandwidth {
+            ingress_rate: *rate,
+            ingress_burst: *burst,
+            egress_rate: *rate,
+            egress_burst: *burst,
+        })),
+        Action::SetPort(host_port, container_port) => {
+            attachment.set_port_mappings(&[PortMapping {
+                protocol: "TCP".to_owned(),
+                ..PortMapping::tcp(*host_port, *container_port)
+            }])
+        }
+        Action::SetArg(key, json) => attachment.set_cni_arg(key, json),
+        _ => Ok(()),
+    }
+}
+
+fn edit_outcome(outcome: &Outcome, action: &Action) -> Result<(), EditError> {
+    match action {
+        Action::AddNameserver(server) => {
+            let mut dns = outcome.dns();
+            dns.nameservers.push(server.clone());
+            outcome.set_dns(&dns)
+        }
+        Action::ResultIps(ips) => {
+            let ips: Vec<_> = ips.iter().map(|ip| IpConfig::new(ip)).collect();
+            outcome.set_ips(&ips)
+        }
+        Action::ResultRoutes(routes) => {
+            let routes: Vec<_> = routes.iter().map(|dst| Route::new(dst, None)).collect();
+            outcome.set_routes(&routes)
+        }
+        Action::NoInterfaces => outcome.set_interfaces(&[]),
+        Action::Tag(key, value) => outcome.tag(key, value),
+        _ => Ok(()),
+    }
+}
+
+impl Select for Witness {
+    fn select(&self, request: &Request, networks: &Selections) -> Verdict {
+        let stage = Stage {
+            request: Some(request),
+            selections: Some(networks),
+            ..Stage::default()
+        };
+        self.run("select", stage)
+    }
+}
+
+impl BeforeAdd for Witness {
+    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+        let stage = Stage {
+            request: Some(request),
+            attachment: Some(attachment),
+            ..Stage::default()
+        };
+        self.run("before-add", stage)
+    }
+}
+
+impl AfterAdd for Witness {
+    fn after_add(&self, request: &Request, attachment: &Attachment, outcome: &Outcome) -> Verdict {
+        let stage = Stage {
+            request: Some(request),
+            attachment: Some(attachment),
+            outcome: Some(outcome),
+            ..Stage::default()
+        };
+        self.run("after-add", stage)
+    }
+}
+
+impl Finalize for Witness {
+    fn finalize(&self, request: &Request, plan: &Plan, outcome: &Outcome) -> Verdict {
+        let first = plan.at(0);
+        let stage = Stage {
+            request: Some(request),
+            attachment: first.as_ref(),
+            outcome: Some(outcome),
+            plan: Some(plan),
+            ..Stage::default()
+        };
+        self.run("finalize", stage)
+    }
+}
+
+impl Check for Witness {
+    fn check(&self, request: &Request, attachment: &Attachment, stored: &Outcome) -> Verdict {
+        let stage = Stage {
+            request: Some(request),
+            attachment: Some(attachment),
+            outcome: Some(stored),
+            ..Stage::default()
+        };
+        self.run("check", stage)
+    }
+}
+
+impl Status for Witness {
+    fn status(&self) -> Result<(), String> {
+        self.run("status", Stage::default())
+            .map_err(|denial| denial.message)
+    }
+}
+
+impl Del for Witness {
+    fn del(&self, request: &Request, attachment: &Attachment) -> Vec<Finding> {
+        let stage = Stage {
+            request: Some(request),
+            attachment: Some(attachment),
+            ..Stage::default()
+        };
+        match self.run("del", stage) {
+            Ok(()) => vec![Finding::info("gone", attachment.network())],
+            Err(denial) => vec![Finding::warning("denied", denial.message)],
+        }
+    }
+}
+
+impl Gc for Witness {
+    fn gc(&self, valid: &[ValidAttachment]) -> Vec<Finding> {
+        valid
+            .iter()
+            .map(|valid| {
+                Finding::info("valid", format!("{} {}", valid.container_id, valid.if_name))
+            })
+            .collect()
+    }
+}
+
+cnidaria_guest::export!(Witness: select, before_add, after_add, finalize, check, status, del, gc);

@@ -1,0 +1,171 @@
+//! Grants: what is linked and what it gives; and who is told what policies do.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::sync::{Arc, Mutex};
+
+use policy_engine::{Cluster, Evaluation, Hook, Observer, PolicyHost, PolicyInfo, State, Verdict};
+use policy_tests::{Policies, add, arg, only, storage, trouble};
+use serde_json::json;
+
+const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
+
+const ALL: [&str; 7] = [
+    "namespaces",
+    "nads",
+    "node",
+    "metrics",
+    "clock",
+    "random",
+    "state",
+];
+
+#[derive(Debug)]
+struct Known;
+
+impl Cluster for Known {
+    fn namespace_label(&self, namespace: &str, key: &str) -> Option<String> {
+        Some(format!("label {key} of {namespace}"))
+    }
+    fn namespace_annotation(&self, namespace: &str, key: &str) -> Option<String> {
+        Some(format!("annotation {key} of {namespace}"))
+    }
+    fn nad_conf(&self, namespace: &str, name: &str) -> Option<String> {
+        Some(format!("conf of {namespace}/{name}"))
+    }
+    fn nad_annotation(&self, namespace: &str, name: &str, key: &str) -> Option<String> {
+        Some(format!("annotation {key} of {namespace}/{name}"))
+    }
+    fn node_label(&self, key: &str) -> Option<String> {
+        Some(format!("label {key} of the node"))
+    }
+    fn node_annotation(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counter(Mutex<Vec<String>>);
+
+impl Counter {
+    fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+impl Observer for Counter {
+    fn evaluated(&self, evaluation: &Evaluation<'_>) {
+        let Evaluation {
+            policy,
+            hook,
+            mode,
+            verdict,
+            ..
+        } = evaluation;
+        self.note(format!(
+            "{policy} {hook} {} {}",
+            mode.as_str(),
+            verdict.as_str()
+        ));
+    }
+    fn edited(&self, policy: &str, hook: Hook, field: &str) {
+        self.note(format!("{policy} {hook} edits {field}"));
+    }
+    fn counted(&self, policy: &str, name: &str, by: f64) {
+        self.note(format!("{policy} counts {name} {by}"));
+    }
+    fn observed(&self, policy: &str, name: &str, value: f64) {
+        self.note(format!("{policy} observes {name} {value}"));
+    }
+    fn loaded(&self, generation: u64, policies: &[PolicyInfo]) {
+        self.note(format!("generation {generation} of {}", policies.len()));
+    }
+}
+
+#[tokio::test]
+async fn each_import_needs_its_own_grant() {
+    for missing in ALL {
+        let grants: Vec<&str> = ALL.into_iter().filter(|grant| *grant != missing).collect();
+        let policies =
+            Policies::new(COMPILER).with("10-greedy", "hostile-greedy", &json!({"grants": grants}));
+        let reason = trouble(&policies.load().await);
+        let import =
+            format!("imports cnidaria:policy/{missing}@0.1.0, which needs the grant \"{missing}\"");
+        assert!(reason.contains(&import), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_granted_gives_what_the_daemon_knows() {
+    let policies =
+        Policies::new(COMPILER).with("10-greedy", "hostile-greedy", &json!({"grants": ALL}));
+    let counter = Arc::new(Counter::default());
+    let mut config = policies.config();
+    config.cluster = Some(Arc::new(Known));
+    config.observer = Some(counter.clone());
+    let host = PolicyHost::load(config).await;
+    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(counter.lines(), ["generation 1 of 1"]);
+
+    let (attachment, _) = add(&host).before_add(storage()).await.unwrap();
+    let check = |key: &str, expected: &str| {
+        assert_eq!(arg(&attachment, key).as_deref(), Some(expected), "{key}");
+    };
+    check("namespace-label", r#""label team of default""#);
+    check("namespace-annotation", r#""annotation note of default""#);
+    check("nad-conf", r#""conf of default/storage""#);
+    check("nad-annotation", r#""annotation note of default/storage""#);
+    check("node-label", r#""label zone of the node""#);
+    check("node-annotation", "null");
+    check("clock", r#""true""#);
+    check("random", r#""16""#);
+    check("state", r#""0 Ok(()) [\"count\"]""#);
+    assert_eq!(
+        counter.lines(),
+        [
+            "10-greedy counts seen 1",
+            "10-greedy observes size 7.5",
+            "10-greedy before-add enforce accept",
+            "10-greedy before-add edits cniArgs",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn without_a_daemon_behind_it_nothing_is_known() {
+    let policies =
+        Policies::new(COMPILER).with("10-greedy", "hostile-greedy", &json!({"grants": ALL}));
+    let host = policies.load().await;
+    let (attachment, _) = add(&host).before_add(storage()).await.unwrap();
+    assert_eq!(arg(&attachment, "nad-conf").as_deref(), Some("null"));
+}
+
+#[tokio::test]
+async fn failures_are_counted_by_class() {
+    let counter = Arc::new(Counter::default());
+    let config = json!({"settings": {"do": "trap"}});
+    let policies = Policies::new(COMPILER).with("10-bad", "hostile-misbehave", &config);
+    let mut config = policies.config();
+    config.observer = Some(counter.clone());
+    let host = PolicyHost::load(config).await;
+    add(&host).before_add(storage()).await.unwrap_err();
+    assert_eq!(
+        counter.lines()[1],
+        format!(
+            "10-bad before-add enforce {}",
+            Verdict::Failed(policy_engine::Cause::Trap).as_str()
+        )
+    );
+    let info = only(&host);
+    assert_eq!((info.evaluations, info.denials, info.failures), (1, 0, 1));
+    assert!(info.last_error.unwrap().contains("trap in hook before-add"));
+}
