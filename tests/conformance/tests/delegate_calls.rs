@@ -13,6 +13,9 @@ use serde_json::{Map, Value, json};
 /// What an execution of a delegate may have in its environment beside the variables of CNI.
 const MINIMAL: [&str; 1] = ["PATH"];
 
+/// Versions that have CHECK, and whose DEL is given the result of the ADD.
+const WITH_RESULT: [&str; 3] = ["0.4.0", "1.0.0", "1.1.0"];
+
 /// One recorded case and what Multus did in it.
 struct Case<'a> {
     rig: &'a Rig<'a>,
@@ -62,7 +65,7 @@ impl<'a> Case<'a> {
         let results = self.results();
         let checked = self.add_calls().into_iter().filter(|call| {
             let version = call["stdin"]["cniVersion"].as_str().unwrap_or_default();
-            ["0.4.0", "1.0.0", "1.1.0"].contains(&version)
+            WITH_RESULT.contains(&version)
         });
         let with_result = |mut call: Value| {
             let interface = call["env"]["CNI_IFNAME"].as_str().unwrap().to_owned();
@@ -82,7 +85,7 @@ impl<'a> Case<'a> {
         for call in &mut calls {
             let interface = call["env"]["CNI_IFNAME"].as_str().unwrap().to_owned();
             let version = call["stdin"]["cniVersion"].as_str().unwrap_or_default();
-            let knows = ["0.4.0", "1.0.0", "1.1.0"].contains(&version);
+            let knows = WITH_RESULT.contains(&version);
             call["env"]["CNI_COMMAND"] = json!("DEL");
             let conf = call["stdin"].as_object_mut().unwrap();
             conf.remove("prevResult");
