@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Instance as WasmInstance;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
-use crate::bindings::cnidaria::policy::types::{Denial, Finding, ValidAttachment, Verdict};
+use crate::bindings::cnidaria::policy::types::{Denial, Finding, Verdict};
 use crate::config::{Limits, Spec, count};
 use crate::engine::TICK;
 use crate::imports::handle::lent;
@@ -113,14 +113,13 @@ impl Instance {
         &mut self,
         hook: Hook,
         stage: Stage,
-        valid: &[ValidAttachment],
     ) -> Result<(Answer, Stage, Vec<crate::report::Finding>), Failure> {
         self.store.data_mut().enter(hook, stage);
         arm(&mut self.store, self.limits.timeout());
         let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
         let answer = within(
             self.limits.timeout(),
-            dispatch(hook, hooks, store, instance, valid),
+            dispatch(hook, hooks, store, instance),
         )
         .await;
         match answer {
@@ -152,7 +151,6 @@ async fn dispatch(
     hooks: &crate::hooks::Hooks,
     store: &mut Store<GuestState>,
     instance: &WasmInstance,
-    valid: &[ValidAttachment],
 ) -> wasmtime::Result<Answer> {
     macro_rules! guest {
         ($field:ident) => {
@@ -200,7 +198,13 @@ async fn dispatch(
                 guest!(del).call_del(store, lent(), lent()).await?,
             ));
         }
-        Hook::Gc => return Ok(Answer::Findings(guest!(gc).call_gc(store, valid).await?)),
+        Hook::Gc => {
+            let valid = match &store.data().stage {
+                Stage::Gc { valid } => Arc::clone(valid),
+                _ => Arc::default(),
+            };
+            return Ok(Answer::Findings(guest!(gc).call_gc(store, &valid).await?));
+        }
         Hook::Configure => Verdict::Accept,
     };
     Ok(match verdict {

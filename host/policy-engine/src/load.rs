@@ -79,8 +79,10 @@ enum Error {
         source: hooks::Error,
     },
     /// The policy failed while it was configured.
-    #[error("failed while it was configured: {cause}: {reason}", cause = failure.cause, reason = failure.reason)]
+    #[error("the module {path} failed while it was configured: {cause}: {reason}", path = path.display(), cause = failure.cause, reason = failure.reason)]
     Failed {
+        /// The module's file.
+        path: PathBuf,
         /// How.
         failure: Failure,
     },
@@ -203,7 +205,10 @@ impl Loader {
         spec: &Arc<Spec>,
         module: &Arc<Module>,
     ) -> Result<(), Error> {
-        let failed = |failure| Error::Failed { failure };
+        let failed = |failure| Error::Failed {
+            path: spec.module.clone(),
+            failure,
+        };
         // There is no request; nothing of these facts can be seen in configure.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let (module, spec, services) = (Arc::clone(module), Arc::clone(spec), Arc::clone(services));

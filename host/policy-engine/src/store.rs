@@ -53,6 +53,11 @@ pub(crate) enum Stage {
         /// The stored attachment.
         attachment: Arc<Attachment>,
     },
+    /// The gc hook.
+    Gc {
+        /// The attachments that are in use.
+        valid: Arc<[wit::ValidAttachment]>,
+    },
 }
 
 impl Stage {
@@ -63,7 +68,7 @@ impl Stage {
             Self::AfterAdd { attachment, .. }
             | Self::Check { attachment, .. }
             | Self::Del { attachment } => Some(attachment),
-            Self::Idle | Self::Select(_) | Self::Finalize { .. } => None,
+            Self::Idle | Self::Select(_) | Self::Finalize { .. } | Self::Gc { .. } => None,
         }
     }
 }

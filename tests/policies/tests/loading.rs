@@ -89,6 +89,76 @@ async fn components_that_do_not_fit_say_why() {
     .await;
 }
 
+/// A component with the hook status and the given core items beside it.
+fn with_status(items: &str, more: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+        (component $hook (type $f (func (result (result (error string))))) (import "status" (func $g (type $f))) (export "status" (func $g)))
+        (core module $m (memory (export "memory") 1) {items} (func (export "status") (result i32) i32.const 0))
+        (core instance $i (instantiate $m)) {more}
+        (func $status (result (result (error string))) (canon lift (core func $i "status") (memory (core memory $i "memory"))))
+        (instance $hook-instance (instantiate $hook (with "status" (func $status))))
+        (export "cnidaria:policy/status@0.1.0" (instance $hook-instance)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn memories_tables_and_instances_are_limited_when_they_are_made() {
+    let host = Policies::new(COMPILER)
+        .with_module("10-odd", &with_status("", ""), &json!({}))
+        .load()
+        .await;
+    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    host.current().status().await.unwrap();
+
+    check(
+        &with_status("(memory 300)", ""),
+        &["limits.memoryBytes allows 16777216"],
+    )
+    .await;
+    check(
+        &with_status("(table 20000 funcref)", ""),
+        &["limits.tableElements allows 10000"],
+    )
+    .await;
+    check(
+        &with_status(&"(memory 1)".repeat(4), ""),
+        &["limit", "limits.memories"],
+    )
+    .await;
+    check(
+        &with_status(&"(table 1 funcref)".repeat(9), ""),
+        &["limit", "limits.tables"],
+    )
+    .await;
+    let instances = "(core instance (instantiate $m))".repeat(16);
+    check(&with_status("", &instances), &["limit", "limits.instances"]).await;
+    // Two memories of 10 MiB each are as much as one of 20.
+    check(
+        &with_status("(memory 160) (memory 160)", ""),
+        &["limits.memoryBytes"],
+    )
+    .await;
+
+    let more = json!({"limits": {"memoryBytes": 33_554_432, "instances": 32}});
+    let odd = with_status("(memory 300)", &instances);
+    let host = Policies::new(COMPILER)
+        .with_module("10-odd", &odd, &more)
+        .load()
+        .await;
+    assert_eq!(
+        only(&host).state,
+        State::Broken,
+        "16 instances of 19 MiB are too much for 32 MiB"
+    );
+    let host = Policies::new(COMPILER)
+        .with_module("10-odd", &with_status("(memory 300)", ""), &more)
+        .load()
+        .await;
+    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+}
+
 #[tokio::test]
 async fn an_import_needs_its_grant() {
     let host = Policies::new(COMPILER)

@@ -29,7 +29,7 @@ impl GuestState {
             Stage::BeforeAdd(transaction) => Ok(transaction
                 .edit(bytes, |draft| change(draft, &spec.types))
                 .map_err(EditError::from)),
-            Stage::Idle | Stage::Select(_) => Err(self.stale("attachment")()),
+            Stage::Idle | Stage::Select(_) | Stage::Gc { .. } => Err(self.stale("attachment")()),
             _ => Ok(Err(EditError::Immutable(
                 "an attachment that stands".to_owned(),
             ))),

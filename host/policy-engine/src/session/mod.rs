@@ -1,0 +1,284 @@
+//! One request's way through the policies: at most one store a policy, dropped with the session.
+
+mod chain;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cni_types::result::CniResult;
+
+use crate::bindings::cnidaria::policy::types::ValidAttachment;
+use crate::call::Instance;
+use crate::generation::Generation;
+use crate::report::{Cause, Denied, Hook, Report};
+use crate::request::{Attachment, Chosen, RequestFacts, Selection};
+use crate::store::Stage;
+use crate::transaction::{AttachmentDraft, FinaleDraft, OutcomeDraft, Reserved, SelectionsDraft};
+
+/// What the select hook leaves.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// The selections, in order.
+    pub selections: Vec<Chosen>,
+    /// What happened.
+    pub report: Report,
+}
+
+/// What the after-add hook leaves.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The result, rewritten or not.
+    pub result: CniResult,
+    /// Tags for network-status, by key.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What the finalize hook leaves.
+#[derive(Debug, Clone)]
+pub struct Finale {
+    /// For the runtime. Tags of it belong to the default network.
+    pub outcome: Outcome,
+    /// What network-status is to say of each attachment, in the order of the plan.
+    pub statuses: Vec<Outcome>,
+}
+
+/// The policies of one request. Hooks are called in the order of the request's way.
+pub struct Session {
+    generation: Arc<Generation>,
+    facts: Arc<RequestFacts>,
+    /// No policy runs: the namespace is exempt, or the node's bypass is on.
+    skipped: bool,
+    /// One place for each policy of the generation.
+    instances: Vec<Option<Instance>>,
+    /// Interfaces of the attachments so far.
+    reserved: Reserved,
+    /// Whether the policies that do not load were asked about the request as a whole.
+    gated: bool,
+}
+
+impl Session {
+    pub(crate) fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
+        let instances = generation.chain().iter().map(|_| None).collect();
+        Self {
+            generation,
+            facts: Arc::new(facts),
+            skipped,
+            instances,
+            reserved: Reserved::default(),
+            gated: false,
+        }
+    }
+
+    /// The facts that the session began with.
+    pub fn facts(&self) -> &RequestFacts {
+        &self.facts
+    }
+
+    /// Offers the pod's selections, the default network not among them. Called once, on ADD.
+    ///
+    /// What comes out has to be resolved as if the pod had asked for it: a policy may name a
+    /// network of any namespace, and isolation of namespaces is the daemon's.
+    ///
+    /// # Errors
+    /// [`Denied`] when a policy denies, or fails and is closed on failure.
+    pub async fn select(&mut self, selections: Vec<Selection>) -> Result<Selected, Denied> {
+        let mut report = Report::default();
+        self.gate(Hook::Select, &mut report)?;
+        let draft = SelectionsDraft::new(selections);
+        let draft = self
+            .chain(Hook::Select, None, draft, Stage::Select, &mut report)
+            .await?;
+        Ok(Selected {
+            selections: draft.into_chosen(),
+            report,
+        })
+    }
+
+    /// Offers one attachment before its delegate runs. Called on ADD for each attachment, in order.
+    ///
+    /// A policy may rename the interface, to none of an earlier attachment; whether a later one
+    /// asks for the same name is for the daemon to see.
+    ///
+    /// # Errors
+    /// [`Denied`] when a policy denies, or fails and is closed on failure.
+    pub async fn before_add(
+        &mut self,
+        attachment: Attachment,
+    ) -> Result<(Attachment, Report), Denied> {
+        let mut report = Report::default();
+        let network = attachment.network.clone();
+        self.gate(Hook::BeforeAdd, &mut report)?;
+        self.gate_network(&network, &mut report)?;
+        let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
+        let hook = Hook::BeforeAdd;
+        let draft = self
+            .chain(hook, Some(&network), draft, Stage::BeforeAdd, &mut report)
+            .await?;
+        let attachment = draft.into_attachment();
+        Arc::make_mut(&mut self.reserved).insert(attachment.if_name.clone(), network);
+        Ok((attachment, report))
+    }
+
+    /// Offers what the delegate of `attachment` answered. Called on ADD after each delegate.
+    ///
+    /// # Errors
+    /// [`Denied`] when a policy denies, or fails and is closed on failure: the ADD is rolled back.
+    pub async fn after_add(
+        &mut self,
+        attachment: &Attachment,
+        result: CniResult,
+    ) -> Result<(Outcome, Report), Denied> {
+        let mut report = Report::default();
+        let attachment = Arc::new(attachment.clone());
+        let network = attachment.network.clone();
+        let stage = |outcome| Stage::AfterAdd {
+            attachment: Arc::clone(&attachment),
+            outcome,
+        };
+        let draft = OutcomeDraft::new(result);
+        let draft = self
+            .chain(Hook::AfterAdd, Some(&network), draft, stage, &mut report)
+            .await?;
+        Ok((draft.into(), report))
+    }
+
+    /// Offers the whole plan, the result for the runtime, and for each attachment the result that
+    /// network-status is made from. Called on ADD, last.
+    ///
+    /// # Errors
+    /// [`Denied`] when a policy denies, or fails and is closed on failure: the ADD is rolled back.
+    pub async fn finalize(
+        &mut self,
+        plan: &[Attachment],
+        result: CniResult,
+        statuses: Vec<CniResult>,
+    ) -> Result<(Finale, Report), Denied> {
+        let mut report = Report::default();
+        let plan: Arc<[Attachment]> = plan.into();
+        let stage = |finale| Stage::Finalize {
+            plan: Arc::clone(&plan),
+            finale,
+        };
+        let draft = FinaleDraft {
+            result: OutcomeDraft::new(result),
+            statuses: statuses.into_iter().map(OutcomeDraft::new).collect(),
+        };
+        let draft = self
+            .chain(Hook::Finalize, None, draft, stage, &mut report)
+            .await?;
+        let finale = Finale {
+            outcome: draft.result.into(),
+            statuses: draft.statuses.into_iter().map(Outcome::from).collect(),
+        };
+        Ok((finale, report))
+    }
+
+    /// Shows one stored attachment and its stored result. Called on CHECK for each attachment.
+    ///
+    /// # Errors
+    /// [`Denied`] when a policy finds fault, or fails and is closed on failure.
+    pub async fn check(
+        &mut self,
+        attachment: &Attachment,
+        result: &CniResult,
+    ) -> Result<Report, Denied> {
+        let mut report = Report::default();
+        let attachment = Arc::new(attachment.clone());
+        for seat in self.turns(Hook::Check, Some(&attachment.network)) {
+            let stored = OutcomeDraft::new(result.clone());
+            let stage = Stage::Check {
+                attachment: Arc::clone(&attachment),
+                stored,
+            };
+            self.turn(&seat, Hook::Check, stage, &mut report).await?;
+        }
+        Ok(report)
+    }
+
+    /// Tells the policies of a stored attachment that goes away. Called on DEL; cannot refuse.
+    pub async fn del(&mut self, attachment: &Attachment) -> Report {
+        let mut report = Report::default();
+        let attachment = Arc::new(attachment.clone());
+        for seat in self.turns(Hook::Del, Some(&attachment.network)) {
+            let stage = Stage::Del {
+                attachment: Arc::clone(&attachment),
+            };
+            // Del cannot deny and its failures are open, so there is no error.
+            let _ = self.turn(&seat, Hook::Del, stage, &mut report).await;
+        }
+        let states = &self.generation.services().states;
+        states.release(
+            &self.facts.container_id,
+            &attachment.if_name,
+            attachment.is_default,
+        );
+        report
+    }
+
+    pub(crate) async fn status(&mut self) -> Result<(), Denied> {
+        if self.skipped {
+            return Ok(());
+        }
+        for policy in self.generation.chain() {
+            if policy.required()
+                && let Some(reason) = policy.broken_reason()
+            {
+                let message = format!("the policy is required and not loaded: {reason}");
+                return Err(policy.deny(Hook::Status, Cause::Load, message));
+            }
+        }
+        let mut report = Report::default();
+        for seat in self.turns(Hook::Status, None) {
+            self.turn(&seat, Hook::Status, Stage::Idle, &mut report)
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn gc(&mut self, valid: &[(String, String)]) -> Report {
+        let mut report = Report::default();
+        let attachments: Arc<[ValidAttachment]> = valid
+            .iter()
+            .map(|(container_id, if_name)| ValidAttachment {
+                container_id: container_id.clone(),
+                if_name: if_name.clone(),
+            })
+            .collect();
+        for seat in self.turns(Hook::Gc, None) {
+            // As del.
+            let _ = self
+                .turn(
+                    &seat,
+                    Hook::Gc,
+                    Stage::Gc {
+                        valid: Arc::clone(&attachments),
+                    },
+                    &mut report,
+                )
+                .await;
+        }
+        let containers: Vec<&str> = valid
+            .iter()
+            .map(|(container_id, _)| container_id.as_str())
+            .collect();
+        self.generation.services().states.keep(&containers);
+        report
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("generation", &self.generation.number())
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<OutcomeDraft> for Outcome {
+    fn from(draft: OutcomeDraft) -> Self {
+        let (result, tags) = draft.into_parts();
+        Self { result, tags }
+    }
+}

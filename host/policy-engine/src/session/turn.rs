@@ -1,0 +1,216 @@
+//! One policy's turn in one hook: whose turn it is, the call, and what answer or failure mean.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::call::{Answer, Failure, Instance};
+use crate::generation::Mode;
+use crate::journal;
+use crate::policy::Policy;
+use crate::ports::{Evaluation, Verdict};
+use crate::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
+use crate::store::Stage;
+
+/// Bytes of a denial's message, and of its details.
+const MAX_MESSAGE: usize = 1024;
+const MAX_DETAILS: usize = 4096;
+
+/// What a call gives: the answer, what the hook worked on, and what was reported.
+type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
+
+/// A policy, and its place among the instances of the session.
+pub(super) struct Seat {
+    index: usize,
+    pub(super) policy: Arc<Policy>,
+}
+
+impl Session {
+    /// The policies that have the hook and see the request, in their order.
+    pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Seat> {
+        if self.skipped {
+            return Vec::new();
+        }
+        let chain = self.generation.chain().iter().enumerate();
+        chain
+            .filter(|(_, policy)| policy.has(hook) && policy.sees(&self.facts, network))
+            .map(|(index, policy)| Seat {
+                index,
+                policy: Arc::clone(policy),
+            })
+            .collect()
+    }
+
+    /// Denies what a policy that does not load would have seen. Once in a request, on ADD.
+    pub(super) fn gate(&mut self, hook: Hook, report: &mut Report) -> Result<(), Denied> {
+        if std::mem::replace(&mut self.gated, true) {
+            return Ok(());
+        }
+        self.gate_those(hook, None, report)
+    }
+
+    /// As [`gate`](Self::gate), for policies that are about some networks only.
+    pub(super) fn gate_network(&self, network: &str, report: &mut Report) -> Result<(), Denied> {
+        self.gate_those(Hook::BeforeAdd, Some(network), report)
+    }
+
+    fn gate_those(
+        &self,
+        hook: Hook,
+        network: Option<&str>,
+        report: &mut Report,
+    ) -> Result<(), Denied> {
+        if self.skipped {
+            return Ok(());
+        }
+        for policy in self.generation.chain() {
+            let Some(reason) = policy.broken_reason() else {
+                continue;
+            };
+            if policy.names_networks() == network.is_some() && policy.sees(&self.facts, network) {
+                let failure = Failure {
+                    cause: Cause::Load,
+                    reason: format!("not loaded: {reason}"),
+                };
+                self.fail(policy, hook, &failure, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls one policy, and decides what its answer or its failure means. Gives what it worked on
+    /// when it accepted, nothing when the request goes on without it.
+    pub(super) async fn turn(
+        &mut self,
+        seat: &Seat,
+        hook: Hook,
+        stage: Stage,
+        report: &mut Report,
+    ) -> Result<Option<Stage>, Denied> {
+        let policy = &seat.policy;
+        let start = Instant::now();
+        let called = self.call(seat, hook, stage).await;
+        self.count(policy, hook, &called, start.elapsed());
+        let (answer, stage, findings) = match called {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.fail(policy, hook, &failure, report)?;
+                return Ok(None);
+            }
+        };
+        for finding in &findings {
+            journal::finding(&self.facts, finding);
+        }
+        report.findings.extend(findings);
+        let Answer::Deny(denial) = answer else {
+            return Ok(Some(stage));
+        };
+        let denied = Denied {
+            code: denial.code.max(Denied::FIRST_CODE),
+            details: denial.details.map(|details| clean(&details, MAX_DETAILS)),
+            ..policy.deny(hook, Cause::Policy, clean(&denial.message, MAX_MESSAGE))
+        };
+        match self.deny(policy, denied, report) {
+            Some(denied) => Err(denied),
+            None => Ok(None),
+        }
+    }
+
+    /// Calls one policy in its instance of this request, made when it is needed first.
+    async fn call(&mut self, Seat { index, policy }: &Seat, hook: Hook, stage: Stage) -> Called {
+        let missing = || Failure {
+            cause: Cause::Load,
+            reason: "not loaded".to_owned(),
+        };
+        let slot = self.instances.get_mut(*index).ok_or_else(missing)?;
+        // Taken out, so that an instance that failed is not there any more.
+        let mut instance = match slot.take() {
+            Some(instance) => instance,
+            None => {
+                let engine = self.generation.engine().ok_or_else(missing)?;
+                let module = policy.module.clone().ok_or_else(missing)?;
+                let spec = policy.spec.clone().ok_or_else(missing)?;
+                let services = Arc::clone(self.generation.services());
+                Instance::new(engine, module, spec, Arc::clone(&self.facts), services).await?
+            }
+        };
+        let answer = instance.call(hook, stage).await?;
+        if let Some(slot) = self.instances.get_mut(*index) {
+            *slot = Some(instance);
+        }
+        Ok(answer)
+    }
+
+    fn count(&self, policy: &Policy, hook: Hook, called: &Called, duration: Duration) {
+        policy.evaluated();
+        if let Some(observer) = &self.generation.services().observer {
+            let verdict = match called {
+                Ok((Answer::Deny(_), ..)) => Verdict::Deny,
+                Ok(_) => Verdict::Accept,
+                Err(failure) => Verdict::Failed(failure.cause),
+            };
+            let (policy, mode) = (&*policy.name, policy.mode());
+            observer.evaluated(&Evaluation {
+                policy,
+                hook,
+                mode,
+                verdict,
+                duration,
+            });
+        }
+    }
+
+    /// What a denial means: the request's end, or a finding in audit mode.
+    pub(super) fn deny(
+        &self,
+        policy: &Policy,
+        mut denied: Denied,
+        report: &mut Report,
+    ) -> Option<Denied> {
+        policy.denied();
+        journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+        if policy.mode() != Mode::Audit {
+            denied.findings = std::mem::take(&mut report.findings);
+            return Some(denied);
+        }
+        report.findings.push(Finding {
+            policy: denied.policy,
+            hook: denied.hook,
+            severity: Severity::Info,
+            code: "policy-audit-deny".to_owned(),
+            message: format!(
+                "would have denied with code {}: {}",
+                denied.code, denied.message
+            ),
+        });
+        None
+    }
+
+    /// What a failure means: the request's end, or a finding where the policy is open.
+    fn fail(
+        &self,
+        policy: &Policy,
+        hook: Hook,
+        failure: &Failure,
+        report: &mut Report,
+    ) -> Result<(), Denied> {
+        policy.failed(hook, failure);
+        let open = matches!(hook, Hook::Del | Hook::Gc)
+            || policy.mode() == Mode::Audit
+            || !policy.is_closed(failure.cause);
+        journal::failure(&self.facts, policy, hook, failure, open);
+        if !open {
+            let mut denied = policy.deny(hook, failure.cause, failure.reason.clone());
+            denied.findings = std::mem::take(&mut report.findings);
+            return Err(denied);
+        }
+        report.findings.push(Finding {
+            policy: policy.name.to_string(),
+            hook,
+            severity: Severity::Warning,
+            code: format!("policy-{}", failure.cause),
+            message: format!("went on without the policy: {}", failure.reason),
+        });
+        Ok(())
+    }
+}
