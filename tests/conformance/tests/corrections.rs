@@ -486,7 +486,7 @@ fn correction_13_everything_on_the_socket_is_validated() {
 #[test]
 fn correction_14_delegates_have_limits_and_the_environment_of_cni_alone() {
     on_a_private_node(|node| {
-        let mut rig = Rig::new(node, "conf");
+        let rig = Rig::new(node, "conf");
         rig.node.config["cnidaria"]["timeouts"] = json!({"delegateMs": 500});
         rig.node.start_daemon().unwrap();
         rig.make_namespace("g-bad-failing");

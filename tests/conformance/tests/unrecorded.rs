@@ -39,7 +39,7 @@ fn nothing_is_left(rig: &Rig<'_>, pod: &str) {
 }
 
 fn started(node: &mut Node) -> Rig<'_> {
-    let mut rig = Rig::new(node, "conf");
+    let rig = Rig::new(node, "conf");
     rig.node.config["cnidaria"]["timeouts"] = json!({ "delegateMs": 1_000 });
     rig.install("hang", &json!({ "ADD": { "hang": true } }));
     rig.install("slow", &json!({ "ADD": { "sleepMs": 300 } }));
