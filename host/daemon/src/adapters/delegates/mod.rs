@@ -10,7 +10,7 @@ use cni_types::conf::NetworkConfList;
 use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 use libcni::chain::{Cause, Error};
-use libcni::exec::Limits;
+use libcni::exec::{self, Limits};
 use libcni::{Cni, Root, RuntimeConf};
 
 use slots::{Class, Slots};
@@ -150,6 +150,10 @@ fn refine(network: &str, error: &Error) -> DelegateError {
                 Cause::NoPlugins | Cause::NotFound(_) => code::INVALID_CONFIG,
                 Cause::Unsupported { .. } | Cause::Incompatible { .. } => {
                     code::INCOMPATIBLE_VERSION
+                }
+                // The next attempt may be luckier.
+                Cause::Exec(exec::Error::Deadline { .. } | exec::Error::Busy { .. }) => {
+                    code::TRY_AGAIN_LATER
                 }
                 Cause::Exec(_) | Cause::Root(_) => code::IO_FAILURE,
                 Cause::Result(_) | Cause::Version(_) => code::DECODING_FAILURE,
