@@ -1,6 +1,11 @@
 //! A node changes over from Multus, and back: its ledger, its requests, and nothing left in the end.
 
-#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what is missing or malformed fails the test"
+)]
 
 use std::path::Path;
 

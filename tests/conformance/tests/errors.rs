@@ -1,7 +1,12 @@
 //! Replays `errors/`: delegates that answer errors, daemons that cannot start, and the endpoint for
 //! attaching to running pods.
 
-#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what is missing or malformed fails the test"
+)]
 
 use std::fs;
 use std::io::Read;

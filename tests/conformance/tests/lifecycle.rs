@@ -1,6 +1,11 @@
 //! Replays `lifecycle/`: whole lives of pods, and single calls, most of them with wrong input.
 
-#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "what is missing or malformed fails the test"
+)]
 
 use conformance::rig::{self, Rig, uid};
 use conformance::{compare, golden, normal, observe};
