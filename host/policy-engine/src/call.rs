@@ -8,7 +8,7 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 
 use crate::bindings::cnidaria::policy::types::{Denial, Finding, Verdict};
 use crate::config::{Limits, Spec, count};
-use crate::engine::TICK;
+use crate::engine::{GUESTS, TICK};
 use crate::imports::handle::lent;
 use crate::module::Module;
 use crate::report::{Cause, Hook, clean};
@@ -237,6 +237,7 @@ async fn within<T>(
     timeout: Duration,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
+    let _running = GUESTS.enter();
     // The epoch has a reason and comes first; the clock around it is for host functions.
     match tokio::time::timeout(timeout + 4 * TICK, call).await {
         Ok(answer) => answer,

@@ -1,6 +1,6 @@
 //! The wasmtime engine: one configuration for compiling and for running, and the epoch ticker.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::{Config, Engine};
@@ -40,7 +40,51 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config())
 }
 
-/// An engine whose epoch advances every [`TICK`] for as long as it is used.
+/// The guests that run at the moment, on whatever engine.
+pub(crate) static GUESTS: Guests = Guests {
+    running: Mutex::new(0),
+    first: Condvar::new(),
+};
+
+/// Counts guests, so that nothing ticks while none runs: an idle node has no business to wake up.
+pub(crate) struct Guests {
+    running: Mutex<usize>,
+    first: Condvar,
+}
+
+/// A guest that runs until this is dropped.
+pub(crate) struct Running<'a>(&'a Guests);
+
+impl Guests {
+    /// Counts a guest that is about to run.
+    pub(crate) fn enter(&self) -> Running<'_> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        *running += 1;
+        if *running == 1 {
+            self.first.notify_all();
+        }
+        Running(self)
+    }
+
+    /// Waits as long as no guest runs.
+    fn wait(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.first.wait_while(running, |running| *running == 0));
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let mut running = self
+            .0
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *running -= 1;
+    }
+}
+
+/// An engine whose epoch advances every [`TICK`] while guests run.
 pub(crate) fn ticking() -> wasmtime::Result<Arc<Engine>> {
     let engine = Arc::new(engine()?);
     let weak = engine.weak();
@@ -51,8 +95,39 @@ pub(crate) fn ticking() -> wasmtime::Result<Arc<Engine>> {
             while let Some(engine) = weak.upgrade() {
                 engine.increment_epoch();
                 drop(engine);
+                GUESTS.wait();
                 std::thread::sleep(TICK);
             }
         })?;
     Ok(engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn the_ticker_waits_for_the_first_guest_and_not_for_the_last() {
+        let guests = Guests {
+            running: Mutex::new(0),
+            first: Condvar::new(),
+        };
+        let (ticked, ticks) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                guests.wait();
+                ticked.send(()).unwrap();
+            });
+            assert!(ticks.recv_timeout(Duration::from_millis(50)).is_err());
+            let first = guests.enter();
+            ticks.recv().unwrap();
+            let second = guests.enter();
+            drop(first);
+            guests.wait();
+            drop(second);
+        });
+        assert_eq!(*guests.running.lock().unwrap(), 0);
+    }
 }
