@@ -1,5 +1,6 @@
 //! The policies of a node over time: loads them and holds the current generation.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,9 +9,11 @@ use arc_swap::ArcSwap;
 
 use crate::generation::Generation;
 use crate::load::Loader;
+use crate::policy::Policy;
 use crate::ports::{Cluster, Observer};
 use crate::services::Services;
 use crate::state::States;
+use crate::watch::Watch;
 
 /// Where policies are and what may load them.
 #[derive(Debug, Clone)]
@@ -63,9 +66,8 @@ impl Config {
 pub struct PolicyHost {
     config: Config,
     services: Arc<Services>,
-    /// Made with the first load that finds a policy, so that a node without policies has no engine
-    /// and no ticker. Held during a load, so that there is one load at a time.
-    loader: tokio::sync::Mutex<Option<Loader>>,
+    /// Held during a load, so that there is one load at a time.
+    loader: tokio::sync::Mutex<Loader>,
     generations: AtomicU64,
     current: ArcSwap<Generation>,
 }
@@ -92,17 +94,18 @@ impl PolicyHost {
             observer: config.observer.clone(),
             states: States::new(config.state_dir.clone()),
         });
+        let loader = Loader::new(config.clone(), Arc::clone(&services));
         let nothing = Generation::new(0, None, Vec::new(), &config, Arc::clone(&services));
         Self {
             config,
             services,
-            loader: tokio::sync::Mutex::new(None),
+            loader: tokio::sync::Mutex::new(loader),
             generations: AtomicU64::new(0),
             current: ArcSwap::from_pointee(nothing),
         }
     }
 
-    /// Loads all policies again. Requests that are under way keep their generation; a policy that
+    /// Loads all policies again, those that changed. Requests that are under way keep their generation; a policy that
     /// does not load any more keeps running as it was loaded last.
     pub async fn reload(&self) {
         if self.config.module_dir == Path::new("") {
@@ -110,8 +113,11 @@ impl PolicyHost {
         }
         let mut loader = self.loader.lock().await;
         let before = self.current();
-        let (engine, policies) =
-            Loader::load(&mut loader, &self.config, &self.services, before.chain()).await;
+        let policies = loader.load(before.chain()).await;
+        let engine = loader.engine();
+        if before.number() > 0 && same(&policies, before.chain()) {
+            return;
+        }
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let services = Arc::clone(&self.services);
         let generation = Generation::new(number, engine, policies, &self.config, services);
@@ -119,6 +125,30 @@ impl PolicyHost {
         self.current.store(Arc::new(generation));
         if let Some(observer) = &self.services.observer {
             observer.loaded(number, &policies);
+        }
+    }
+
+    /// Reloads whenever something in the directories changes. Ends when they cannot be watched.
+    ///
+    /// # Errors
+    /// What the kernel says, for example that this user has no watches left.
+    pub async fn watch(&self) -> std::io::Result<Infallible> {
+        let config = &self.config;
+        let dirs: Vec<PathBuf> = [Some(&config.module_dir), config.config_dir.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter(|dir| *dir != Path::new(""))
+            .cloned()
+            .collect();
+        if dirs.is_empty() {
+            return std::future::pending().await;
+        }
+        let mut watch = Watch::on(dirs)?;
+        // What changed since the first load, and before the watch, was told to nobody.
+        self.reload().await;
+        loop {
+            watch.changed().await?;
+            self.reload().await;
         }
     }
 
@@ -131,4 +161,8 @@ impl PolicyHost {
     pub fn current(&self) -> Arc<Generation> {
         self.current.load_full()
     }
+}
+
+fn same(new: &[Arc<Policy>], old: &[Arc<Policy>]) -> bool {
+    new.len() == old.len() && new.iter().zip(old).all(|(new, old)| Arc::ptr_eq(new, old))
 }

@@ -29,6 +29,7 @@ mod session;
 mod state;
 mod store;
 mod transaction;
+mod watch;
 
 pub use generation::{Generation, Mode, PolicyInfo, State};
 pub use host::{Config, PolicyHost};

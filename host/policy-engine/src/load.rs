@@ -21,8 +21,11 @@ use crate::services::Services;
 /// What loads policies: the engine that they run on, and the artefacts on disk.
 #[derive(Debug)]
 pub(crate) struct Loader {
-    engine: Arc<Engine>,
+    config: Config,
+    services: Arc<Services>,
     cache: Cache,
+    /// Made with the first policy, so that a node without any has no engine and no ticker.
+    engine: Option<Arc<Engine>>,
 }
 
 /// Why one policy does not load.
@@ -52,7 +55,7 @@ enum Error {
         /// What the configuration says.
         expected: String,
         /// What the module has.
-        actual: Arc<str>,
+        actual: String,
     },
     /// There is no machine code of the module.
     #[error("the module {path}", path = path.display())]
@@ -97,126 +100,135 @@ enum Error {
 }
 
 impl Loader {
-    /// Loads all policies of the directories. `slot` is filled when there is the first one.
-    pub(crate) async fn load(
-        slot: &mut Option<Self>,
-        config: &Config,
-        services: &Arc<Services>,
-        before: &[Arc<Policy>],
-    ) -> (Option<Arc<Engine>>, Vec<Arc<Policy>>) {
-        let found = match config::scan(&config.module_dir, config.config_dir.as_deref()) {
+    /// A loader for the directories of `config`.
+    pub(crate) fn new(config: Config, services: Arc<Services>) -> Self {
+        let cache = Cache::new(config.cache_dir.clone(), config.compiler.clone());
+        Self {
+            config,
+            services,
+            cache,
+            engine: None,
+        }
+    }
+
+    /// What loaded policies run on; made with the first one.
+    pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
+        self.engine.clone()
+    }
+
+    /// Loads all policies of the directories. Those that did not change are the same as `before`.
+    pub(crate) async fn load(&mut self, before: &[Arc<Policy>]) -> Vec<Arc<Policy>> {
+        let Config {
+            module_dir,
+            config_dir,
+            ..
+        } = &self.config;
+        let found = match config::scan(module_dir, config_dir.as_deref()) {
             Ok(found) => found,
-            Err(error) => return (engine_of(slot), unreadable(config, before, &chain(&error))),
+            Err(error) => return unreadable(module_dir, before, &chain(&error)),
         };
         let mut policies = Vec::with_capacity(found.len());
         for found in found {
             let former = before.iter().find(|policy| *policy.name == found.name);
-            policies.push(Arc::new(
-                Self::policy(slot, config, services, found, former).await,
-            ));
+            policies.push(self.policy(found, former).await);
         }
-        (engine_of(slot), policies)
+        policies
     }
 
-    async fn policy(
-        slot: &mut Option<Self>,
-        config: &Config,
-        services: &Arc<Services>,
-        found: Found,
-        former: Option<&Arc<Policy>>,
-    ) -> Policy {
+    async fn policy(&mut self, found: Found, former: Option<&Arc<Policy>>) -> Arc<Policy> {
         let Found { name, file, spec } = found;
         let spec = match spec {
             Ok(spec) => Arc::new(spec),
-            Err(error) => return broken(former, &name, &file, None, None, chain(&error)),
+            Err(error) => return broken(former, Policy::broken(&name, &file, chain(&error))),
         };
         if spec.mode == Mode::Off {
-            return Policy::off(spec);
+            return Arc::new(Policy::off(spec));
         }
-        let mut digest = None;
-        match Self::module(slot, config, services, &spec, &mut digest).await {
+        let digest = match digest_of(&spec) {
+            Ok(digest) => digest,
+            Err(error) => {
+                return broken(
+                    former,
+                    Policy::broken(&name, &file, chain(&error)).with_spec(spec),
+                );
+            }
+        };
+        if let Some(former) = former.filter(|former| former.is_loaded_from(&spec, &digest)) {
+            return Arc::clone(former);
+        }
+        match self.module(&spec, &digest).await {
             Ok(module) => {
-                let digest = digest.unwrap_or_default();
                 tracing::info!(
                     target: "cnidaria::policy",
-                    policy = &*name, file = %file.display(), digest = &*digest,
+                    policy = name, file = %file.display(), digest = &*digest,
                     hooks = ?module.hooks, mode = spec.mode.as_str(), "loaded",
                 );
                 let policy = Policy::loaded(spec, digest, module);
-                match former {
+                Arc::new(match former {
                     Some(former) => policy.counting_on(former),
                     None => policy,
-                }
+                })
             }
-            Err(error) => broken(former, &name, &file, Some(spec), digest, chain(&error)),
+            Err(error) => {
+                let policy = Policy::broken(&name, &file, chain(&error));
+                broken(former, policy.with_spec(spec).with_digest(digest))
+            }
         }
     }
 
-    async fn module(
-        slot: &mut Option<Self>,
-        config: &Config,
-        services: &Arc<Services>,
-        spec: &Arc<Spec>,
-        digest: &mut Option<Arc<str>>,
-    ) -> Result<Arc<Module>, Error> {
+    async fn module(&mut self, spec: &Arc<Spec>, digest: &str) -> Result<Arc<Module>, Error> {
         let path = || spec.module.clone();
-        let failed = |source| Error::Read {
-            path: path(),
-            source,
-        };
-        let actual: Arc<str> = digest::of_file(&spec.module).map_err(failed)?.into();
-        *digest = Some(Arc::clone(&actual));
-        if let Some(expected) = spec
-            .digest
-            .as_ref()
-            .filter(|expected| **expected != *actual)
-        {
+        if let Some(expected) = spec.digest.as_ref().filter(|expected| *expected != digest) {
             return Err(Error::Digest {
                 file: spec.file.clone(),
                 path: path(),
                 expected: expected.clone(),
-                actual,
+                actual: digest.to_owned(),
             });
         }
-        let loader = Self::get(slot, config)?;
-        let component = loader
+        let engine = match &self.engine {
+            Some(engine) => Arc::clone(engine),
+            None => engine::ticking().map_err(|source| Error::Engine { source })?,
+        };
+        self.engine = Some(Arc::clone(&engine));
+        let component = self
             .cache
-            .component(&loader.engine, &spec.module, &actual)
+            .component(&engine, &spec.module, digest)
             .await
             .map_err(|source| Error::Artifact {
                 path: path(),
                 source,
             })?;
-        let module = Module::link(&loader.engine, &component, &spec.grants).map_err(|source| {
-            Error::Module {
+        let module =
+            Module::link(&engine, &component, &spec.grants).map_err(|source| Error::Module {
                 path: path(),
                 source,
-            }
-        })?;
+            })?;
         let module = Arc::new(module);
-        loader.configure(services, spec, &module).await?;
+        self.configure(&engine, spec, &module).await?;
         Ok(module)
     }
 
     /// Offers the settings to an instance that is dropped afterwards.
     async fn configure(
         &self,
-        services: &Arc<Services>,
+        engine: &Engine,
         spec: &Arc<Spec>,
         module: &Arc<Module>,
     ) -> Result<(), Error> {
+        let path = || spec.module.clone();
         let failed = |failure| Error::Failed {
-            path: spec.module.clone(),
+            path: path(),
             failure,
         };
         // There is no request; nothing of these facts can be seen in configure.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
-        let (module, spec, services) = (Arc::clone(module), Arc::clone(spec), Arc::clone(services));
-        let mut instance = Instance::new(&self.engine, module, Arc::clone(&spec), facts, services)
+        let (module, services) = (Arc::clone(module), Arc::clone(&self.services));
+        let mut instance = Instance::new(engine, module, Arc::clone(spec), facts, services)
             .await
             .map_err(failed)?;
         instance.check_hooks().map_err(|source| Error::Hooks {
-            path: spec.module.clone(),
+            path: path(),
             source,
         })?;
         let answer = instance.configure(&spec.settings).await.map_err(failed)?;
@@ -225,62 +237,42 @@ impl Loader {
             reason,
         })
     }
-
-    fn get<'a>(slot: &'a mut Option<Self>, config: &Config) -> Result<&'a Self, Error> {
-        let loader = match slot.take() {
-            Some(loader) => loader,
-            None => Self {
-                engine: engine::ticking().map_err(|source| Error::Engine { source })?,
-                cache: Cache::new(config.cache_dir.clone(), config.compiler.clone()),
-            },
-        };
-        Ok(slot.insert(loader))
-    }
 }
 
-fn engine_of(slot: &Option<Loader>) -> Option<Arc<Engine>> {
-    slot.as_ref().map(|loader| Arc::clone(&loader.engine))
-}
-
-/// A policy that does not load: the last good one goes on where there is one.
-fn broken(
-    former: Option<&Arc<Policy>>,
-    name: &str,
-    file: &Path,
-    spec: Option<Arc<Spec>>,
-    digest: Option<Arc<str>>,
-    reason: String,
-) -> Policy {
+/// What a policy that does not load becomes: the last good one goes on where there is one.
+fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     let good = former.filter(|former| former.module.is_some());
+    let reason = policy.broken_reason().unwrap_or_default();
     tracing::error!(
         target: "cnidaria::policy",
-        policy = name, file = %file.display(), reason, last_good_stays = good.is_some(),
-        "does not load",
+        policy = &*policy.name, file = %policy.file.display(), reason,
+        last_good_stays = good.is_some(), "does not load",
     );
-    match good {
-        Some(good) => good.stale(reason),
-        None => Policy::broken(name, file, spec, digest, reason),
-    }
+    Arc::new(match good {
+        Some(good) => good.stale(reason.to_owned()),
+        None => policy,
+    })
 }
 
 /// All policies when a directory cannot be listed: the last good ones, or one that stands for what
 /// may be there.
-fn unreadable(config: &Config, before: &[Arc<Policy>], reason: &str) -> Vec<Arc<Policy>> {
+fn unreadable(dir: &Path, before: &[Arc<Policy>], reason: &str) -> Vec<Arc<Policy>> {
     tracing::error!(target: "cnidaria::policy", reason, "cannot read the policies");
     if before.is_empty() {
-        let all = Policy::broken(
-            "policies",
-            &config.module_dir,
-            None,
-            None,
-            reason.to_owned(),
-        );
-        return vec![Arc::new(all)];
+        return vec![Arc::new(Policy::broken("policies", dir, reason.to_owned()))];
     }
     before
         .iter()
         .map(|policy| Arc::new(policy.stale(reason.to_owned())))
         .collect()
+}
+
+fn digest_of(spec: &Spec) -> Result<Arc<str>, Error> {
+    let failed = |source| Error::Read {
+        path: spec.module.clone(),
+        source,
+    };
+    Ok(digest::of_file(&spec.module).map_err(failed)?.into())
 }
 
 /// An error and its sources on one line.

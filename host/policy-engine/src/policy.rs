@@ -16,7 +16,8 @@ use crate::request::RequestFacts;
 pub(crate) struct Policy {
     /// Name, which also gives the order.
     pub(crate) name: Arc<str>,
-    file: PathBuf,
+    /// The file that made it a policy.
+    pub(crate) file: PathBuf,
     /// What the operator wants, where that can be read.
     pub(crate) spec: Option<Arc<Spec>>,
     /// Digest of the module, where it could be read.
@@ -61,22 +62,39 @@ impl Policy {
     }
 
     /// A policy that does not load.
-    pub(crate) fn broken(
-        name: &str,
-        file: &Path,
-        spec: Option<Arc<Spec>>,
-        digest: Option<Arc<str>>,
-        reason: String,
-    ) -> Self {
+    pub(crate) fn broken(name: &str, file: &Path, reason: String) -> Self {
         Self {
             name: name.into(),
             file: file.to_owned(),
-            spec,
-            digest,
+            spec: None,
+            digest: None,
             module: None,
             trouble: Some(reason),
             counts: Arc::default(),
         }
+    }
+
+    /// The same policy, of which is known what the operator wants.
+    pub(crate) fn with_spec(self, spec: Arc<Spec>) -> Self {
+        Self {
+            spec: Some(spec),
+            ..self
+        }
+    }
+
+    /// The same policy, of whose module the digest is known.
+    pub(crate) fn with_digest(self, digest: Arc<str>) -> Self {
+        Self {
+            digest: Some(digest),
+            ..self
+        }
+    }
+
+    /// Whether it runs as these files have it.
+    pub(crate) fn is_loaded_from(&self, spec: &Spec, digest: &str) -> bool {
+        self.state() == State::Loaded
+            && self.digest() == digest
+            && self.spec.as_deref() == Some(spec)
     }
 
     /// This policy, still running although its files do not load any more.

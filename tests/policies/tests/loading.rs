@@ -7,8 +7,10 @@
 )]
 
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use policy_engine::{Cause, Command, Hook, State};
+use policy_engine::{Cause, Command, Hook, Mode, State};
 use policy_tests::{Policies, add, conf_at, facts, files, only, selection, storage, trouble};
 use serde_json::json;
 
@@ -333,4 +335,39 @@ async fn a_host_without_policies_lets_everything_through() {
     let host = Policies::new(COMPILER).load().await;
     add(&host).before_add(storage()).await.unwrap();
     host.current().status().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_does_not_change_is_neither_configured_nor_loaded_again() {
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let host = policies.load().await;
+    host.reload().await;
+    policies.write("README.md", b"not a policy");
+    host.reload().await;
+    assert_eq!(host.current().number(), 1);
+    policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
+    host.reload().await;
+    assert_eq!(host.current().number(), 2);
+}
+
+#[tokio::test]
+async fn a_change_of_the_directory_is_loaded_by_itself() {
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let host = Arc::new(policies.load().await);
+    let watching = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.watch().await }
+    });
+    // The watch begins some time; until then, and after, a change is not lost.
+    policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
+    let audited = async {
+        while only(&host).mode != Mode::Audit {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), audited)
+        .await
+        .unwrap();
+    assert!(!watching.is_finished());
+    watching.abort();
 }

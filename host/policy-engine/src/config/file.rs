@@ -13,7 +13,7 @@ use crate::report::Cause;
 use crate::transaction::TypeGrant;
 
 /// A policy as the operator wants it: everything but the module's bytes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spec {
     /// Name, which also gives the order.
     pub(crate) name: Arc<str>,

@@ -1,0 +1,160 @@
+//! Tells when the directories of policies change: inotify on each of them, and on what is above one
+//! that is not there. Nothing polls.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use inotify::{EventStream, Inotify, WatchMask};
+use tokio::time::timeout;
+
+/// Whoever installs a policy writes two files, and large ones in pieces: one reload is enough.
+const QUIET: Duration = Duration::from_millis(200);
+/// A directory in which there is always something going on must not put off the reload.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Dozens of events at a time.
+const BUFFER_BYTES: usize = 4096;
+
+/// What happens to the policies of a directory. A mounted ConfigMap changes by the rename of a
+/// symbolic link, which is `MOVED_TO`.
+const CHANGES: WatchMask = WatchMask::CLOSE_WRITE
+    .union(WatchMask::CREATE)
+    .union(WatchMask::MOVED_TO)
+    .union(WatchMask::MOVED_FROM)
+    .union(WatchMask::DELETE)
+    .union(WatchMask::DELETE_SELF)
+    .union(WatchMask::MOVE_SELF)
+    .union(WatchMask::ONLYDIR);
+
+/// What happens above a directory that is not there.
+const APPEARANCES: WatchMask = WatchMask::CREATE
+    .union(WatchMask::MOVED_TO)
+    .union(WatchMask::DELETE_SELF)
+    .union(WatchMask::MOVE_SELF)
+    .union(WatchMask::ONLYDIR);
+
+/// Watches directories.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    dirs: Vec<PathBuf>,
+    events: EventStream<Vec<u8>>,
+}
+
+impl Watch {
+    /// Begins to watch: what changes from now on is told, also if nobody waits at that moment.
+    ///
+    /// # Errors
+    /// The kernel has no watch left for this user.
+    pub(crate) fn on(dirs: Vec<PathBuf>) -> io::Result<Self> {
+        let events = watches(&dirs)?;
+        Ok(Self { dirs, events })
+    }
+
+    /// Waits for the next changes, and until they are over for now.
+    ///
+    /// # Errors
+    /// What the kernel says; then nothing will be told any more.
+    pub(crate) async fn changed(&mut self) -> io::Result<()> {
+        self.next().await?;
+        let settle = async {
+            while let Ok(next) = timeout(QUIET, self.next()).await {
+                next?;
+            }
+            io::Result::Ok(())
+        };
+        timeout(PATIENCE, settle).await.unwrap_or(Ok(()))?;
+        // A directory may have come, gone or been replaced. Whoever reads the directories after
+        // this sees what happened before, and what happens afterwards is told again.
+        self.events = watches(&self.dirs)?;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> io::Result<()> {
+        match self.events.next().await {
+            Some(event) => event.map(drop),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+fn watches(dirs: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
+    let inotify = Inotify::init()?;
+    for dir in dirs {
+        watch(&inotify, dir)?;
+    }
+    inotify.into_event_stream(vec![0; BUFFER_BYTES])
+}
+
+/// Watches a directory, or the nearest one above it that is there.
+fn watch(inotify: &Inotify, dir: &Path) -> io::Result<()> {
+    let mut mask = CHANGES;
+    for place in dir.ancestors() {
+        match inotify.watches().add(place, mask) {
+            Ok(_) => return Ok(()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                mask = APPEARANCES;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    async fn told(watch: &mut Watch) -> bool {
+        timeout(Duration::from_secs(10), watch.changed())
+            .await
+            .is_ok_and(|told| told.is_ok())
+    }
+
+    #[tokio::test]
+    async fn a_config_map_that_is_swapped_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir(path("..1")).unwrap();
+        symlink("..1", path("..data")).unwrap();
+        let mut watch = Watch::on(vec![dir.path().to_owned()]).unwrap();
+        fs::create_dir(path("..2")).unwrap();
+        symlink("..2", path("..data_tmp")).unwrap();
+        fs::rename(path("..data_tmp"), path("..data")).unwrap();
+        assert!(told(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_comes_goes_and_comes_again_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let policies = dir.path().join("etc/policies");
+        let mut watch = Watch::on(vec![policies.clone()]).unwrap();
+        fs::create_dir_all(&policies).unwrap();
+        assert!(told(&mut watch).await);
+        fs::write(policies.join("10-a.json"), "{}").unwrap();
+        assert!(told(&mut watch).await);
+        fs::remove_dir_all(&policies).unwrap();
+        assert!(told(&mut watch).await);
+        fs::create_dir_all(&policies).unwrap();
+        assert!(told(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn several_writes_are_one_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut watch = Watch::on(vec![dir.path().to_owned()]).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(dir.path().join(name), "x").unwrap();
+        }
+        assert!(told(&mut watch).await);
+        let more = timeout(2 * QUIET, watch.changed()).await;
+        assert!(more.is_err(), "everything was told at once");
+    }
+}
