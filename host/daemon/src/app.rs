@@ -16,6 +16,7 @@ use crate::adapters::delegates::Executor;
 use crate::adapters::kube::{self, Access, Kube};
 use crate::adapters::ledger::Files;
 use crate::adapters::manifests::Manifests;
+use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::Engine;
 use crate::config::api_server::ApiServer;
@@ -23,7 +24,7 @@ use crate::config::daemon::{DaemonConfig, OwnConfig, PolicyConfig};
 use crate::domain::entry::Entry;
 use crate::multus_conf;
 use crate::pipeline::{Pipeline, Ports};
-use crate::ports::{Cluster, ClusterError, Undo};
+use crate::ports::{Cluster, ClusterError, Meter, Undo};
 use crate::response;
 use crate::server::{self, Handler, Socket};
 
@@ -83,6 +84,10 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     let finishing = tokio::spawn(async move {
         finishing.pipeline.finish_undos(&finishing.cni_dir).await;
     });
+    let measuring = match config.metrics_port {
+        Some(port) => serve_metrics(port, &app).await,
+        None => None,
+    };
     let providing = conf.map(|conf| tokio::spawn(conf.run()));
     tokio::select! {
         _ = terminate.recv() => {}
@@ -90,8 +95,8 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     }
     finishing.abort();
     tracing::info!("shutting down");
-    if let Some(providing) = providing {
-        providing.abort();
+    for task in [providing, measuring].into_iter().flatten() {
+        task.abort();
     }
     app.pipeline.drain();
     // Nobody new finds the socket; what is connected is answered.
@@ -103,8 +108,23 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// Serves metrics. A port that is in use costs the metrics and nothing else.
+async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHandle<()>> {
+    let listener = match server::metrics::bind(port).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(port, %error, "metricsPort cannot be served");
+            return None;
+        }
+    };
+    let metrics = Arc::clone(&app.metrics);
+    let text = Arc::new(move || metrics.text());
+    Some(tokio::spawn(server::metrics::run(listener, text)))
+}
+
 /// What answers requests.
 struct App {
+    metrics: Arc<Metrics>,
     pipeline: Pipeline,
     policies: Arc<PolicyHost>,
     cni_dir: PathBuf,
@@ -130,16 +150,20 @@ impl App {
         let at_once = own
             .delegates_at_once
             .unwrap_or_else(|| (4 * processors).max(16));
+        let metrics = Arc::new(Metrics::default());
+        let delegates = Executor::new(own.timeouts.delegate(), at_once).inside(root);
         let ports = Ports {
             cluster,
-            delegates: Arc::new(Executor::new(own.timeouts.delegate(), at_once).inside(root)),
+            delegates: Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics))),
             ledger: Arc::new(Files::default()),
             policies: Arc::new(engine),
             pod_network: Arc::new(Netlink::default()),
         };
         let pipeline = Pipeline::new(ports, own.timeouts.clone(), config.overrides.clone());
+        let meter: Arc<dyn Meter> = Arc::clone(&metrics) as Arc<dyn Meter>;
         Ok(Self {
-            pipeline,
+            metrics,
+            pipeline: pipeline.with_meter(meter),
             policies,
             cni_dir: config.cni_dir.clone(),
         })
@@ -210,6 +234,10 @@ impl Handler for App {
             tracing::error!(error = crate::report::chain(error), "request failed");
         }
         response::respond(answer)
+    }
+
+    fn answered(&self, handler: &'static str, method: &'static str, status: StatusCode) {
+        self.metrics.http(handler, method, status.as_u16());
     }
 
     async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>) {

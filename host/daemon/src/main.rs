@@ -90,7 +90,7 @@ fn serve(path: PathBuf) -> Result<(), Failure> {
         code: config_code(&error),
         problem: format!("{}: {}", path.display(), report::chain(&error)),
     })?;
-    log::start(config.log_level, config.own.log_format);
+    log::start(&config.logging, config.own.log_format);
     for warning in &config.warnings {
         tracing::warn!(file = %path.display(), "{warning}");
     }

@@ -276,6 +276,23 @@ pub trait PolicySession: Send {
     async fn del(&mut self, entry: &Entry);
 }
 
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answered {
+    /// With what it asked for.
+    Success,
+    /// A policy said no.
+    Denied,
+    /// With any other error.
+    Failure,
+}
+
+/// Counts requests.
+pub trait Meter: Send + Sync {
+    /// Told once for each request that was understood. `verb` is the name of a CNI command.
+    fn answered(&self, verb: &'static str, answered: Answered, took: Duration);
+}
+
 /// Executes delegates.
 #[async_trait]
 pub trait Delegates: Send + Sync {

@@ -4,5 +4,6 @@ pub mod delegates;
 pub mod kube;
 pub mod ledger;
 pub mod manifests;
+pub mod metrics;
 pub mod pod_network;
 pub mod policies;

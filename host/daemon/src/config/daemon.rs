@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::api_server::{self, ApiServer};
 use super::conf_file::{self, ConfFile};
+use super::logging::Logging;
 use super::net_conf::{self, NetConf};
 use super::{keys, value};
 
@@ -51,33 +52,19 @@ pub enum Error {
     ConnectionLimit(i64),
 }
 
-/// How much is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogLevel {
-    /// Only what stops the daemon.
-    Panic,
-    /// Requests that failed.
-    Error,
-    /// What somebody should look at: the default.
-    #[default]
-    Warning,
-    /// Every request.
-    Verbose,
-    /// Everything.
-    Debug,
-}
-
 /// What the daemon was started with.
 #[derive(Debug, Clone)]
 pub struct DaemonConfig {
     /// Directory of the socket. Made with mode 0700.
     pub socket_dir: PathBuf,
-    /// How much is logged.
-    pub log_level: LogLevel,
+    /// Where the log goes.
+    pub logging: Logging,
     /// How many connections are served at once.
     pub connection_limit: Option<usize>,
     /// How the API server is reached, where there is no directory of manifests.
     pub api_server: ApiServer,
+    /// Where metrics are served, on all addresses of the node.
+    pub metrics_port: Option<u16>,
     /// Where the node's root is mounted: delegates run there.
     pub chroot_dir: Option<PathBuf>,
     /// The conf that the runtime finds.
@@ -240,9 +227,10 @@ impl DaemonConfig {
         Ok(Self {
             socket_dir: path("socketDir", shim_api::endpoint::DEFAULT_SOCKET_DIR)?,
             cni_dir: path("cniDir", super::net_conf::DEFAULT_CNI_DIR)?,
-            log_level: parse_log_level(&overrides)?,
+            logging: Logging::parse(&overrides)?,
             connection_limit: connection_limit(&overrides)?,
             api_server: ApiServer::parse(&overrides)?,
+            metrics_port: value::optional(&overrides, "metricsPort", "a port")?,
             chroot_dir: value::optional::<PathBuf>(&overrides, "chrootDir", "a path")?
                 .filter(|dir| !dir.as_os_str().is_empty()),
             conf_file: ConfFile::parse(&overrides)?,
@@ -263,27 +251,10 @@ fn connection_limit(keys: &RawObject) -> Result<Option<usize>, Error> {
         .transpose()
 }
 
-fn parse_log_level(object: &RawObject) -> Result<LogLevel, value::Error> {
-    let Some(level) = value::optional::<String>(object, "logLevel", "a log level")? else {
-        return Ok(LogLevel::default());
-    };
-    match level.to_ascii_lowercase().as_str() {
-        "panic" => Ok(LogLevel::Panic),
-        "error" => Ok(LogLevel::Error),
-        "" | "warning" | "warn" => Ok(LogLevel::Warning),
-        "verbose" | "info" => Ok(LogLevel::Verbose),
-        "debug" => Ok(LogLevel::Debug),
-        _ => Err(value::Error {
-            key: "logLevel".to_owned(),
-            expected: "one of panic, error, warning, verbose, debug",
-            found: value::shorten(&level),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::logging::LogLevel;
 
     #[test]
     fn a_file_of_multus_is_taken_as_it_is() {
@@ -294,7 +265,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.socket_dir, Path::new("/host/run/multus/"));
-        assert_eq!(config.log_level, LogLevel::Verbose);
+        assert_eq!(config.logging.level, LogLevel::Verbose);
         assert_eq!(config.connection_limit, Some(100));
         assert_eq!(
             config.overrides.get("binDir").unwrap().get(),
@@ -357,10 +328,5 @@ mod tests {
     fn a_value_of_a_wrong_type_is_named_with_its_key() {
         let error = DaemonConfig::parse(br#"{"socketDir":7}"#).unwrap_err();
         assert_eq!(error.to_string(), "socketDir: expected a path, found 7");
-        let error = DaemonConfig::parse(br#"{"logLevel":"loud"}"#).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "logLevel: expected one of panic, error, warning, verbose, debug, found loud"
-        );
     }
 }

@@ -5,5 +5,6 @@ pub mod api_server;
 pub mod conf_file;
 pub mod daemon;
 mod keys;
+pub mod logging;
 pub mod net_conf;
 pub mod value;

@@ -22,6 +22,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use cni_types::args::Command;
 use cni_types::json::RawObject;
@@ -31,7 +32,9 @@ pub use error::Error;
 
 use crate::config::daemon::Timeouts;
 use crate::domain::entry::Entry;
-use crate::ports::{Cluster, Delegates, Ledger, LedgerError, PodNetwork, Policies, Undo};
+use crate::ports::{
+    Answered, Cluster, Delegates, Ledger, LedgerError, Meter, PodNetwork, Policies, Undo,
+};
 use crate::stages::{
     self,
     request::{self, Request},
@@ -61,6 +64,7 @@ pub struct Pipeline {
     turns: Turns,
     unfinished: Unfinished,
     draining: AtomicBool,
+    meter: Option<Arc<dyn Meter>>,
 }
 
 impl Deref for Pipeline {
@@ -81,7 +85,15 @@ impl Pipeline {
             turns: Turns::default(),
             unfinished: Unfinished::default(),
             draining: AtomicBool::new(false),
+            meter: None,
         }
+    }
+
+    /// The same with requests counted.
+    #[must_use]
+    pub fn with_meter(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.meter = Some(meter);
+        self
     }
 
     /// Answers the body of `POST /cni`: the result of an ADD, nothing for the other verbs.
@@ -92,7 +104,16 @@ impl Pipeline {
         if self.is_draining() {
             return Err(Error::Draining);
         }
-        match request::parse(body, &self.overrides)? {
+        let begun = Instant::now();
+        let request = request::parse(body, &self.overrides)?;
+        let verb = request.command();
+        let answer = self.answer(request).await;
+        self.count(verb, begun, &answer);
+        answer
+    }
+
+    async fn answer(&self, request: Request) -> Result<Option<CniResult>, Error> {
+        match request {
             Request::Pod(request) => match request.command {
                 Command::Add => add::add(self, request).await.map(Some),
                 Command::Check => check::check(self, request).await.map(|()| None),
@@ -111,8 +132,26 @@ impl Pipeline {
         if self.is_draining() {
             return Err(Error::Draining);
         }
+        let begun = Instant::now();
         let request = stages::hotplug::parse(body, &self.overrides)?;
-        hotplug::hotplug(self, request).await
+        let verb = request.command();
+        let answer = hotplug::hotplug(self, request).await;
+        self.count(verb, begun, &answer);
+        answer
+    }
+
+    fn count<T>(&self, verb: Command, begun: Instant, answer: &Result<T, Error>) {
+        let answered = match answer {
+            Ok(_) => Answered::Success,
+            Err(Error::Denied(_)) => Answered::Denied,
+            Err(Error::NotUndone { cause, .. }) if matches!(**cause, Error::Denied(_)) => {
+                Answered::Denied
+            }
+            Err(_) => Answered::Failure,
+        };
+        if let Some(meter) = &self.meter {
+            meter.answered(verb.as_str(), answered, begun.elapsed());
+        }
     }
 
     /// Tries again what could not be undone, also by an earlier daemon on `cni_dir`. Runs as long as

@@ -17,6 +17,8 @@ pub trait Handler: Send + Sync {
     async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>);
     /// Answers `POST /delegate`: status and body.
     async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Told of each answer: the path that is served, or `NotFound`, and the method.
+    fn answered(&self, handler: &'static str, method: &'static str, status: StatusCode);
     /// Whether requests are taken: `/readyz`.
     fn ready(&self) -> bool;
     /// `GET /v1/policies`: JSON.
@@ -29,7 +31,9 @@ pub(super) async fn answer(
     handler: Arc<dyn Handler>,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, body) = route(handler, request).await;
+    let (path, method) = (known_path(&request), known_method(&request));
+    let (status, body) = route(Arc::clone(&handler), request).await;
+    handler.answered(path, method, status);
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(
@@ -37,6 +41,30 @@ pub(super) async fn answer(
         hyper::header::HeaderValue::from_static("application/json"),
     );
     Ok(response)
+}
+
+/// The path, as far as it is one that is served.
+fn known_path(request: &Request<Incoming>) -> &'static str {
+    [
+        endpoint::CNI,
+        endpoint::DELEGATE,
+        endpoint::HEALTHZ,
+        endpoint::READYZ,
+        endpoint::POLICIES,
+        endpoint::ATTACHMENTS,
+    ]
+    .into_iter()
+    .find(|path| *path == request.uri().path())
+    .unwrap_or("NotFound")
+}
+
+/// As Multus counts methods.
+fn known_method(request: &Request<Incoming>) -> &'static str {
+    match *request.method() {
+        Method::GET => "get",
+        Method::POST => "post",
+        _ => "unknown",
+    }
 }
 
 async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (StatusCode, Vec<u8>) {

@@ -1,6 +1,7 @@
 //! The unix socket: who may connect, HTTP, and nothing of what a request means.
 
 mod http;
+pub mod metrics;
 mod socket;
 
 use std::sync::Arc;

@@ -50,6 +50,16 @@ pub enum Hotplug {
     },
 }
 
+impl Hotplug {
+    /// What is to be done.
+    pub fn command(&self) -> Command {
+        match self {
+            Self::Attachment { request, .. } => request.command,
+            Self::Status { .. } => Command::Status,
+        }
+    }
+}
+
 /// Checks the body of `POST /delegate`. `overrides` is the daemon's file.
 ///
 /// # Errors

@@ -70,6 +70,17 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// What is to be done.
+    pub fn command(&self) -> Command {
+        match self {
+            Self::Pod(request) => request.command,
+            Self::Status { .. } => Command::Status,
+            Self::Gc { .. } => Command::Gc,
+        }
+    }
+}
+
 /// A request about one pod.
 #[derive(Debug)]
 pub struct PodRequest {

@@ -1,0 +1,215 @@
+//! What is counted, in the text format of Prometheus. Nothing that a pod chooses is a label.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cni_types::conf::NetworkConfList;
+use cni_types::result::CniResult;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::domain::entry::Entry;
+use crate::ports::{Answered, Attached, DelegateError, Delegates, Meter};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Http {
+    handler: &'static str,
+    code: u16,
+    method: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    verb: &'static str,
+    outcome: &'static str,
+}
+
+/// Everything that is counted.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    http: Family<Http, Counter>,
+    requests: Family<Outcome, Histogram>,
+    delegates: Family<Outcome, Histogram>,
+    undo_failures: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let http = Family::default();
+        // The name and the labels of Multus, for dashboards that exist.
+        registry.register(
+            "multus_server_request",
+            "Counter of HTTP requests",
+            http.clone(),
+        );
+        let requests = Family::new_with_constructor(durations as fn() -> Histogram);
+        registry.register(
+            "cnidaria_request_seconds",
+            "Time from a request to its answer",
+            requests.clone(),
+        );
+        let delegates = Family::new_with_constructor(durations as fn() -> Histogram);
+        registry.register(
+            "cnidaria_delegate_seconds",
+            "Time that the delegates of one network took",
+            delegates.clone(),
+        );
+        let undo_failures = Counter::default();
+        registry.register(
+            "cnidaria_undo_failures",
+            "Attachments that could not be removed and stayed in the ledger",
+            undo_failures.clone(),
+        );
+        Self {
+            registry,
+            http,
+            requests,
+            delegates,
+            undo_failures,
+        }
+    }
+}
+
+/// From half a millisecond, a delegate that does nothing, to about two minutes.
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.0005, 2.0, 18))
+}
+
+impl Metrics {
+    /// Counts an answer on the socket. `handler` and `method` are of a fixed set.
+    pub fn http(&self, handler: &'static str, method: &'static str, code: u16) {
+        let labels = Http {
+            handler,
+            code,
+            method,
+        };
+        self.http.get_or_create(&labels).inc();
+    }
+
+    /// All values, as Prometheus reads them.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into memory cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    fn delegate<T, E>(&self, verb: &'static str, begun: Instant, done: &Result<T, E>) {
+        let outcome = match done {
+            Ok(_) => "success",
+            Err(_) => "failure",
+        };
+        self.delegates
+            .get_or_create(&Outcome { verb, outcome })
+            .observe(begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Meter for Metrics {
+    fn answered(&self, verb: &'static str, answered: Answered, took: Duration) {
+        let outcome = match answered {
+            Answered::Success => "success",
+            Answered::Denied => "denied",
+            Answered::Failure => "failure",
+        };
+        self.requests
+            .get_or_create(&Outcome { verb, outcome })
+            .observe(took.as_secs_f64());
+    }
+}
+
+/// Delegates whose executions are counted.
+pub struct Metered {
+    inner: Arc<dyn Delegates>,
+    metrics: Arc<Metrics>,
+}
+
+impl Metered {
+    /// Counts what `inner` does.
+    pub fn new(inner: Arc<dyn Delegates>, metrics: Arc<Metrics>) -> Self {
+        Self { inner, metrics }
+    }
+}
+
+#[async_trait]
+impl Delegates for Metered {
+    async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
+        let begun = Instant::now();
+        let done = self.inner.add(bin_dirs, entry).await;
+        self.metrics.delegate("ADD", begun, &done);
+        done
+    }
+
+    async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        let begun = Instant::now();
+        let done = self.inner.check(bin_dirs, entry).await;
+        self.metrics.delegate("CHECK", begun, &done);
+        done
+    }
+
+    async fn status(
+        &self,
+        bin_dirs: &[PathBuf],
+        conf: &NetworkConfList,
+    ) -> Result<(), DelegateError> {
+        let begun = Instant::now();
+        let done = self.inner.status(bin_dirs, conf).await;
+        self.metrics.delegate("STATUS", begun, &done);
+        done
+    }
+
+    async fn gc(
+        &self,
+        bin_dirs: &[PathBuf],
+        conf: &NetworkConfList,
+        valid: &[Attached],
+    ) -> Result<(), Vec<DelegateError>> {
+        let begun = Instant::now();
+        let done = self.inner.gc(bin_dirs, conf, valid).await;
+        self.metrics.delegate("GC", begun, &done);
+        done
+    }
+
+    async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        let begun = Instant::now();
+        let done = self.inner.del(bin_dirs, entry).await;
+        self.metrics.delegate("DEL", begun, &done);
+        if done.is_err() {
+            self.metrics.undo_failures.inc();
+        }
+        done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multus_metric_keeps_its_name_and_labels() {
+        let metrics = Metrics::default();
+        metrics.http("/cni", "post", 200);
+        metrics.http("/cni", "post", 200);
+        let text = metrics.text();
+        let line = r#"multus_server_request_total{handler="/cni",code="200",method="post"} 2"#;
+        assert!(text.lines().any(|found| found == line), "{text}");
+    }
+
+    #[test]
+    fn requests_are_timed_by_verb_and_outcome() {
+        let metrics = Metrics::default();
+        metrics.answered("ADD", Answered::Denied, Duration::from_millis(3));
+        let text = metrics.text();
+        let count = r#"cnidaria_request_seconds_count{verb="ADD",outcome="denied"} 1"#;
+        assert!(text.contains(count), "{text}");
+        assert!(text.contains("cnidaria_undo_failures_total 0"), "{text}");
+    }
+}

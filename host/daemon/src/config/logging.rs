@@ -1,0 +1,175 @@
+//! The keys of the log: where lines go, which, and how the file is rotated.
+
+use std::path::PathBuf;
+
+use cni_types::json::RawObject;
+use serde::Deserialize;
+
+use super::value;
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    /// Only what stops the daemon.
+    Panic,
+    /// Requests that failed.
+    Error,
+    /// What somebody should look at: the default.
+    #[default]
+    Warning,
+    /// Every request.
+    Verbose,
+    /// Everything.
+    Debug,
+}
+
+/// Where the log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logging {
+    /// `logLevel`.
+    pub level: LogLevel,
+    /// `logToStderr`; true where absent.
+    pub to_stderr: bool,
+    /// `logFile`.
+    pub file: Option<PathBuf>,
+    /// `logOptions`.
+    pub rotation: Rotation,
+}
+
+/// When the file is put aside, and for how long it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// Largest file, in bytes.
+    pub max_bytes: u64,
+    /// Days after which an old file is removed; 0 for never.
+    pub max_age_days: u32,
+    /// How many old files are kept; 0 for all.
+    pub max_backups: usize,
+    /// Whether old files are compressed.
+    pub compress: bool,
+}
+
+/// `logOptions` as Multus has it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Options {
+    max_size: Option<u32>,
+    max_age: Option<u32>,
+    max_backups: Option<u32>,
+    compress: Option<bool>,
+}
+
+const DEFAULT_MEGABYTES: u32 = 100;
+const DEFAULT_DAYS: u32 = 5;
+const DEFAULT_BACKUPS: u32 = 5;
+
+impl Logging {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// [`value::Error`] names the key and the value.
+    pub fn parse(keys: &RawObject) -> Result<Self, value::Error> {
+        let options: Options = value::optional(
+            keys,
+            "logOptions",
+            "an object with maxAge, maxSize, maxBackups and compress",
+        )?
+        .unwrap_or_default();
+        Ok(Self {
+            level: level(keys)?,
+            to_stderr: value::optional(keys, "logToStderr", "true or false")?.unwrap_or(true),
+            file: value::optional::<PathBuf>(keys, "logFile", "a path")?
+                .filter(|path| !path.as_os_str().is_empty()),
+            rotation: options.into(),
+        })
+    }
+}
+
+impl From<Options> for Rotation {
+    fn from(options: Options) -> Self {
+        let megabytes = options.max_size.filter(|size| *size > 0);
+        let backups = options.max_backups.unwrap_or(DEFAULT_BACKUPS);
+        Self {
+            max_bytes: u64::from(megabytes.unwrap_or(DEFAULT_MEGABYTES)) << 20,
+            max_age_days: options.max_age.unwrap_or(DEFAULT_DAYS),
+            max_backups: usize::try_from(backups).unwrap_or(usize::MAX),
+            compress: options.compress.unwrap_or(true),
+        }
+    }
+}
+
+fn level(keys: &RawObject) -> Result<LogLevel, value::Error> {
+    let Some(level) = value::optional::<String>(keys, "logLevel", "a log level")? else {
+        return Ok(LogLevel::default());
+    };
+    match level.to_ascii_lowercase().as_str() {
+        "panic" => Ok(LogLevel::Panic),
+        "error" => Ok(LogLevel::Error),
+        "" | "warning" | "warn" => Ok(LogLevel::Warning),
+        "verbose" | "info" => Ok(LogLevel::Verbose),
+        "debug" => Ok(LogLevel::Debug),
+        _ => Err(value::Error {
+            key: "logLevel".to_owned(),
+            expected: "one of panic, error, warning, verbose, debug",
+            found: value::shorten(&level),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Logging, value::Error> {
+        Logging::parse(&RawObject::parse(text).unwrap())
+    }
+
+    #[test]
+    fn defaults_are_those_of_multus_with_a_log_that_can_be_seen() {
+        let logging = parse("{}").unwrap();
+        assert!(logging.to_stderr);
+        assert_eq!(logging.file, None);
+        assert_eq!(
+            logging.rotation,
+            Rotation {
+                max_bytes: 100 << 20,
+                max_age_days: 5,
+                max_backups: 5,
+                compress: true
+            }
+        );
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let logging = parse(
+            r#"{"logLevel":"Debug","logToStderr":false,"logFile":"/x.log",
+                "logOptions":{"maxAge":0,"maxSize":1,"maxBackups":0,"compress":false}}"#,
+        )
+        .unwrap();
+        assert_eq!(logging.level, LogLevel::Debug);
+        assert!(!logging.to_stderr);
+        assert_eq!(logging.file, Some("/x.log".into()));
+        assert_eq!(
+            logging.rotation,
+            Rotation {
+                max_bytes: 1 << 20,
+                max_age_days: 0,
+                max_backups: 0,
+                compress: false
+            }
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        for text in [r#"{"logOptions":{"maxAge":"5"}}"#, r#"{"logOptions":7}"#] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with("logOptions"), "{error}");
+        }
+        assert_eq!(
+            parse(r#"{"logLevel":"loud"}"#).unwrap_err().to_string(),
+            "logLevel: expected one of panic, error, warning, verbose, debug, found loud"
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! The daemon's log: lines on standard error, in a file, or both.
+
+mod rotating;
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::Level;
+
+use crate::config::daemon::LogFormat;
+use crate::config::logging::{LogLevel, Logging};
+use rotating::RotatingFile;
+
+/// Begins to log. Called once, before anything is worth a line. A file that cannot be opened is
+/// reported and does without: nobody's pods depend on it.
+pub fn start(logging: &Logging, format: LogFormat) {
+    let level = match logging.level {
+        LogLevel::Panic | LogLevel::Error => Level::ERROR,
+        LogLevel::Warning => Level::WARN,
+        LogLevel::Verbose => Level::INFO,
+        LogLevel::Debug => Level::DEBUG,
+    };
+    let (file, problem) = open(logging);
+    // With nowhere else to go, lines go where they can be seen.
+    let stderr = logging.to_stderr || problem.is_some();
+    let ansi = stderr && file.is_none() && io::stderr().is_terminal();
+    let sinks = Arc::new(Sinks { stderr, file });
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(move || Lines(Arc::clone(&sinks)));
+    match format {
+        LogFormat::Text => lines.with_ansi(ansi).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+    if let Some(error) = problem {
+        tracing::error!(file = ?logging.file, %error, "logFile cannot be opened");
+    }
+}
+
+fn open(logging: &Logging) -> (Option<Mutex<RotatingFile>>, Option<io::Error>) {
+    let Some(path) = &logging.file else {
+        return (None, None);
+    };
+    match RotatingFile::open(path, logging.rotation.clone()) {
+        Ok(file) => (Some(Mutex::new(file)), None),
+        Err(error) => (None, Some(error)),
+    }
+}
+
+/// Where lines go.
+struct Sinks {
+    stderr: bool,
+    file: Option<Mutex<RotatingFile>>,
+}
+
+/// One line, which comes in one write.
+struct Lines(Arc<Sinks>);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if let Some(file) = &self.0.file {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = file.write(line) {
+                // There is nowhere else to tell it.
+                let _ = writeln!(io::stderr(), "cannot write the log file: {error}");
+            }
+        }
+        if self.0.stderr {
+            io::stderr().write_all(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
