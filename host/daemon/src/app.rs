@@ -151,13 +151,13 @@ impl App {
             .delegates_at_once
             .unwrap_or_else(|| (4 * processors).max(16));
         let metrics = Arc::new(Metrics::default());
-        let delegates = Executor::new(own.timeouts.delegate(), at_once).inside(root);
+        let delegates = Executor::new(own.timeouts.delegate(), at_once).inside(root.clone());
         let ports = Ports {
             cluster,
             delegates: Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics))),
             ledger: Arc::new(Files::default()),
             policies: Arc::new(engine),
-            pod_network: Arc::new(Netlink::default()),
+            pod_network: Arc::new(Netlink::below(root)),
         };
         let pipeline = Pipeline::new(ports, own.timeouts.clone(), config.overrides.clone());
         let meter: Arc<dyn Meter> = Arc::clone(&metrics) as Arc<dyn Meter>;

@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use async_trait::async_trait;
 use cni_types::args::IfName;
 use futures_util::TryStreamExt;
+use libcni::Root;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
@@ -34,6 +35,8 @@ type Visit = Box<dyn FnOnce() + Send>;
 pub struct Netlink {
     /// The thread that enters namespaces; none before the first visit.
     visitor: Mutex<Option<mpsc::Sender<Visit>>>,
+    /// Where paths of namespaces are meant; the daemon's own root where absent.
+    root: Option<Root>,
 }
 
 #[async_trait]
@@ -86,6 +89,22 @@ fn has_interface(name: &str) -> io::Result<bool> {
 }
 
 impl Netlink {
+    /// Opens namespaces below another root directory: the runtime names them as the node has them.
+    pub fn below(root: Option<Root>) -> Self {
+        Self {
+            root,
+            ..Self::default()
+        }
+    }
+
+    async fn open(&self, netns: &Path) -> io::Result<File> {
+        let path = netns.to_owned();
+        match &self.root {
+            None => File::open(path),
+            Some(root) => root.run(move || File::open(path)).await?,
+        }
+    }
+
     /// Runs `work` inside the namespace, on another thread.
     async fn inside<T: Send + 'static>(
         &self,
@@ -96,7 +115,7 @@ impl Netlink {
             path: netns.to_owned(),
             source,
         };
-        let namespace = File::open(netns).map_err(failed)?;
+        let namespace = self.open(netns).await.map_err(failed)?;
         let runtime = tokio::runtime::Handle::current();
         let (done, outcome) = oneshot::channel();
         let visit = move || {
