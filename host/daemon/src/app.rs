@@ -33,9 +33,12 @@ use crate::server::{self, Handler, Socket};
 pub enum Error {
     /// Nothing tells of pods and networks.
     #[error(
-        "no cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, and neither kubeconfig, perNodeCertificate nor cnidaria.manifests is configured"
+        "no cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, and neither kubeconfig nor cnidaria.manifests is configured"
     )]
     NoCluster,
+    /// A certificate of the node's own is configured.
+    #[error("perNodeCertificate: not supported yet; use kubeconfig, or a service account")]
+    PerNodeCertificate,
     /// The cluster cannot be used.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -180,7 +183,7 @@ fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
     let access = match &config.api_server {
         ApiServer::InCluster => Access::in_cluster(|name| std::env::var(name).ok()),
         ApiServer::Kubeconfig(path) => Some(Access::Kubeconfig(path.clone())),
-        ApiServer::PerNodeCertificate { .. } => None,
+        ApiServer::PerNodeCertificate { .. } => return Err(Error::PerNodeCertificate),
     };
     let settings = kube::Settings {
         access: access.ok_or(Error::NoCluster)?,

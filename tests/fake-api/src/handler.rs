@@ -48,7 +48,10 @@ pub(crate) async fn answer(
     let (head, body) = request.into_parts();
     let header = |name| {
         let value = head.headers.get(name);
-        value.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
     };
     let body = Limited::new(body, MAX_BODY)
         .collect()
@@ -74,7 +77,10 @@ pub(crate) async fn answer(
         query: raw_query,
         verb: target.as_ref().map_or("", |target| verb(&asked, target)),
         resource: target.as_ref().map(Target::resource).unwrap_or_default(),
-        user: user.as_ref().map(|user| user.name.clone()).unwrap_or_default(),
+        user: user
+            .as_ref()
+            .map(|user| user.name.clone())
+            .unwrap_or_default(),
         content_type: asked.content_type.clone(),
         body: serde_json::from_slice(&asked.body).unwrap_or_default(),
         code: 0,
@@ -132,14 +138,18 @@ fn injected(fault: &Fault) -> Refusal {
 fn json_response(code: StatusCode, object: &Value) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(object.to_string().into())));
     *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/json"),
+    );
     response
 }
 
 fn verb(asked: &Asked, target: &Target) -> &'static str {
-    let watches = asked.query.get("watch").is_some_and(|v| v == "true" || v == "1");
+    let watches = asked
+        .query
+        .get("watch")
+        .is_some_and(|v| v == "true" || v == "1");
     match (&asked.method, &target.name) {
         (&Method::GET, Some(_)) => "get",
         (&Method::GET, None) if watches => "watch",
@@ -159,8 +169,13 @@ fn serve(
     asked: &Asked,
 ) -> Result<Answer, Refusal> {
     let user = user.ok_or_else(|| Refusal::new(401, "Unauthorized", "Unauthorized"))?;
-    let target = target
-        .ok_or_else(|| Refusal::new(404, "NotFound", "the server could not find the requested resource"))?;
+    let target = target.ok_or_else(|| {
+        Refusal::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+    })?;
     let verb = verb(asked, &target);
     let wish = Wish {
         verb,
@@ -184,7 +199,10 @@ fn serve(
         "watch" => watch(cluster, &target, asked).map(Answer::Watch),
         "create" => {
             let object = create(cluster, &target, asked, &user)?;
-            Ok(Answer::Object(StatusCode::CREATED, shown(&object, &asked.accept)))
+            Ok(Answer::Object(
+                StatusCode::CREATED,
+                shown(&object, &asked.accept),
+            ))
         }
         "patch" => {
             let mut store = cluster.lock_store();
@@ -199,7 +217,11 @@ fn serve(
             true => ok(&json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
             false => Err(Refusal::not_found(target.kind.plural, &name)),
         },
-        _ => Err(Refusal::new(405, "MethodNotAllowed", "the server does not allow this method")),
+        _ => Err(Refusal::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method",
+        )),
     }
 }
 
@@ -226,28 +248,44 @@ fn keep_what_a_subresource_may_not_change(target: &Target, before: &Value, after
     }
 }
 
-fn create(cluster: &Cluster, target: &Target, asked: &Asked, user: &User) -> Result<Value, Refusal> {
+fn create(
+    cluster: &Cluster,
+    target: &Target,
+    asked: &Asked,
+    user: &User,
+) -> Result<Value, Refusal> {
     let mut object: Value = serde_json::from_slice(&asked.body)
         .map_err(|error| Refusal::bad_request(format!("the object is malformed: {error}")))?;
     let kind: &Kind = target.kind;
     if text(&object, "/kind") != kind.kind || text(&object, "/apiVersion") != kind.api_version() {
-        return Err(Refusal::bad_request("the object is of another kind than the path"));
+        return Err(Refusal::bad_request(
+            "the object is of another kind than the path",
+        ));
     }
     let namespace = target.namespace.clone().unwrap_or_default();
     let stated = text(&object, "/metadata/namespace").to_owned();
     if kind.namespaced && !stated.is_empty() && stated != namespace {
-        return Err(Refusal::bad_request("the namespace of the object is not that of the path"));
+        return Err(Refusal::bad_request(
+            "the namespace of the object is not that of the path",
+        ));
     }
     if kind.namespaced {
         metadata(&mut object).insert("namespace".to_owned(), json!(namespace));
     }
     let mut store = cluster.lock_store();
-    if let Some(prefix) = object.pointer("/metadata/generateName").and_then(Value::as_str) {
+    if let Some(prefix) = object
+        .pointer("/metadata/generateName")
+        .and_then(Value::as_str)
+    {
         let name = format!("{prefix}{:05x}", store.version());
-        metadata(&mut object).entry("name").or_insert_with(|| json!(name));
+        metadata(&mut object)
+            .entry("name")
+            .or_insert_with(|| json!(name));
     }
     if kind.kind == "Event" && text(&object, "/involvedObject/namespace") != namespace {
-        return Err(Refusal::invalid("involvedObject.namespace: does not match event.namespace"));
+        return Err(Refusal::invalid(
+            "involvedObject.namespace: does not match event.namespace",
+        ));
     }
     if kind.kind == "CertificateSigningRequest" {
         signing::admit(&mut object, user)?;
@@ -329,7 +367,10 @@ fn watch(cluster: &Cluster, target: &Target, asked: &Asked) -> Result<Watch, Ref
             .parse()
             .map_err(|_| Refusal::bad_request("resourceVersion: not a version of this server"))?,
     };
-    let seconds = asked.query.get("timeoutSeconds").and_then(|s| s.parse().ok());
+    let seconds = asked
+        .query
+        .get("timeoutSeconds")
+        .and_then(|s| s.parse().ok());
     Ok(Watch {
         kind: target.kind,
         namespace: target.namespace.clone(),
@@ -356,8 +397,14 @@ fn known_query(target: &Target, asked: &Asked) -> Result<Selector, Refusal> {
         "timeoutSeconds",
         "watch",
     ];
-    if let Some(unknown) = asked.query.keys().find(|key| !KNOWN.contains(&key.as_str())) {
-        return Err(Refusal::bad_request(format!("unknown parameter {unknown:?}")));
+    if let Some(unknown) = asked
+        .query
+        .keys()
+        .find(|key| !KNOWN.contains(&key.as_str()))
+    {
+        return Err(Refusal::bad_request(format!(
+            "unknown parameter {unknown:?}"
+        )));
     }
     let selector = asked.query.get("fieldSelector").map(String::as_str);
     Selector::parse(target.kind, selector.unwrap_or_default())

@@ -24,7 +24,12 @@ pub(crate) const KINDS: [Kind; 7] = [
         plural: "pods",
         namespaced: true,
         subresources: &["status"],
-        fields: &[NAME, NAMESPACE, ("spec.nodeName", "/spec/nodeName"), ("status.phase", "/status/phase")],
+        fields: &[
+            NAME,
+            NAMESPACE,
+            ("spec.nodeName", "/spec/nodeName"),
+            ("status.phase", "/status/phase"),
+        ],
     },
     Kind {
         group: "",
@@ -33,7 +38,12 @@ pub(crate) const KINDS: [Kind; 7] = [
         plural: "events",
         namespaced: true,
         subresources: &[],
-        fields: &[NAME, NAMESPACE, ("involvedObject.uid", "/involvedObject/uid"), ("reason", "/reason")],
+        fields: &[
+            NAME,
+            NAMESPACE,
+            ("involvedObject.uid", "/involvedObject/uid"),
+            ("reason", "/reason"),
+        ],
     },
     Kind {
         group: "",
@@ -78,7 +88,11 @@ pub(crate) const KINDS: [Kind; 7] = [
         plural: "resourceslices",
         namespaced: false,
         subresources: &[],
-        fields: &[NAME, ("spec.nodeName", "/spec/nodeName"), ("spec.driver", "/spec/driver")],
+        fields: &[
+            NAME,
+            ("spec.nodeName", "/spec/nodeName"),
+            ("spec.driver", "/spec/driver"),
+        ],
     },
 ];
 

@@ -7,7 +7,10 @@ use crate::status::Refusal;
 
 /// The text at a JSON pointer; empty where there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The metadata of an object, made where it is missing.
@@ -18,7 +21,9 @@ pub(crate) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
     if !object.get("metadata").is_some_and(Value::is_object) {
         object["metadata"] = json!({});
     }
-    object["metadata"].as_object_mut().expect("was made an object")
+    object["metadata"]
+        .as_object_mut()
+        .expect("was made an object")
 }
 
 /// A field selector.

@@ -20,7 +20,9 @@ pub(crate) fn apply(object: &mut Value, media_type: &str, body: &[u8]) -> Result
             let operations = patch
                 .as_array()
                 .ok_or_else(|| Refusal::bad_request("a JSON patch is a list"))?;
-            operations.iter().try_for_each(|operation| json_patch(object, operation))
+            operations
+                .iter()
+                .try_for_each(|operation| json_patch(object, operation))
         }
         other => Err(Refusal::new(
             415,
@@ -50,12 +52,19 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 fn json_patch(object: &mut Value, operation: &Value) -> Result<(), Refusal> {
-    let member = |name: &str| operation.get(name).and_then(Value::as_str).unwrap_or_default();
+    let member = |name: &str| {
+        operation
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let (action, path) = (member("op"), member("path"));
     let value = operation.get("value").cloned().unwrap_or_default();
     let failed = || Refusal::invalid(format!("the patch failed: {operation}"));
     if action == "test" {
-        return (object.pointer(path) == Some(&value)).then_some(()).ok_or_else(failed);
+        return (object.pointer(path) == Some(&value))
+            .then_some(())
+            .ok_or_else(failed);
     }
     let (parent, key) = path.rsplit_once('/').ok_or_else(failed)?;
     let key = key.replace("~1", "/").replace("~0", "~");

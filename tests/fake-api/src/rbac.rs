@@ -120,7 +120,8 @@ impl Subject {
 
 impl Rule {
     fn allows(&self, wish: &Wish<'_>) -> bool {
-        let has = |list: &[String], wanted: &str| list.iter().any(|one| one == wanted || one == "*");
+        let has =
+            |list: &[String], wanted: &str| list.iter().any(|one| one == wanted || one == "*");
         has(&self.api_groups, wish.group)
             && has(&self.resources, wish.resource)
             && has(&self.verbs, wish.verb)

@@ -58,7 +58,12 @@ impl Cluster {
     }
 
     fn authority(&self) -> Arc<Authority> {
-        Arc::clone(&self.authority.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .authority
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Signs a request for a certificate, or denies it, as the test has it.
@@ -223,8 +228,16 @@ impl FakeApi {
     pub fn rotate_authority(&self) -> Result<(), Error> {
         let authority = Authority::new("kubernetes-next")?;
         let acceptor = TlsAcceptor::from(authority.server_config()?);
-        *self.cluster.acceptor.lock().unwrap_or_else(PoisonError::into_inner) = acceptor;
-        *self.cluster.authority.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
+        *self
+            .cluster
+            .acceptor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = acceptor;
+        *self
+            .cluster
+            .authority
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
         self.cut_connections();
         Ok(())
     }
@@ -275,7 +288,9 @@ impl FakeApi {
         }
         let mut store = self.cluster.lock_store();
         let namespace = text(&object, "/metadata/namespace");
-        let before = store.get(kind, namespace, text(&object, "/metadata/name")).cloned();
+        let before = store
+            .get(kind, namespace, text(&object, "/metadata/name"))
+            .cloned();
         let stored = match before {
             Err(_) => store.create(kind, object),
             Ok(before) => {
@@ -296,26 +311,42 @@ impl FakeApi {
 
     /// Deletes an object. Whether it was there.
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> bool {
-        Kind::named(kind).is_some_and(|kind| self.cluster.lock_store().delete(kind, namespace, name))
+        Kind::named(kind)
+            .is_some_and(|kind| self.cluster.lock_store().delete(kind, namespace, name))
     }
 
     /// An object as it is now.
     pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
         let kind = Kind::named(kind)?;
-        self.cluster.lock_store().get(kind, namespace, name).ok().cloned()
+        self.cluster
+            .lock_store()
+            .get(kind, namespace, name)
+            .ok()
+            .cloned()
     }
 
     /// All objects of a kind.
     pub fn all(&self, kind: &str) -> Vec<Value> {
         let store = self.cluster.lock_store();
         Kind::named(kind)
-            .map(|kind| store.all(kind, None).map(|(_, object)| object.clone()).collect())
+            .map(|kind| {
+                store
+                    .all(kind, None)
+                    .map(|(_, object)| object.clone())
+                    .collect()
+            })
             .unwrap_or_default()
     }
 
     /// What was asked since the last call.
     pub fn take_requests(&self) -> Vec<Recorded> {
-        std::mem::take(&mut self.cluster.recorded.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut self
+                .cluster
+                .recorded
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Waits until what was asked and not taken yet fits.
@@ -351,7 +382,11 @@ impl FakeApi {
     /// Answers requests for certificates from now on: signs them for this long, or denies them
     /// where it is zero. `None` leaves them unanswered.
     pub fn set_signing(&self, lifetime: Option<Duration>) {
-        *self.cluster.signing.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
+        *self
+            .cluster
+            .signing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = lifetime;
     }
 
     /// Cuts every connection; new ones are served.

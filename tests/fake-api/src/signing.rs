@@ -22,11 +22,17 @@ pub(crate) fn admit(request: &mut Value, user: &User) -> Result<(), Refusal> {
         return Err(Refusal::invalid(format!("spec.signerName: not {SIGNER}")));
     }
     let usages = spec["usages"].as_array().cloned().unwrap_or_default();
-    if !usages.contains(&json!("client auth")) || usages.iter().any(|usage| usage == "server auth") {
+    if !usages.contains(&json!("client auth")) || usages.iter().any(|usage| usage == "server auth")
+    {
         return Err(Refusal::invalid("spec.usages: not those of a client"));
     }
-    if spec["expirationSeconds"].as_u64().is_some_and(|s| s < MIN_SECONDS) {
-        return Err(Refusal::invalid(format!("spec.expirationSeconds: at least {MIN_SECONDS}")));
+    if spec["expirationSeconds"]
+        .as_u64()
+        .is_some_and(|s| s < MIN_SECONDS)
+    {
+        return Err(Refusal::invalid(format!(
+            "spec.expirationSeconds: at least {MIN_SECONDS}"
+        )));
     }
     pem(request)?;
     request["spec"]["username"] = json!(user.name);
@@ -36,7 +42,11 @@ pub(crate) fn admit(request: &mut Value, user: &User) -> Result<(), Refusal> {
 }
 
 /// The status of a request that is approved and signed.
-pub(crate) fn signed(request: &Value, authority: &Authority, lifetime: Duration) -> Result<Value, Refusal> {
+pub(crate) fn signed(
+    request: &Value,
+    authority: &Authority,
+    lifetime: Duration,
+) -> Result<Value, Refusal> {
     let certificate = authority
         .sign_client(&pem(request)?, lifetime)
         .map_err(|error| Refusal::invalid(format!("spec.request: {error}")))?;

@@ -80,7 +80,11 @@ impl Store {
         })
     }
 
-    pub(crate) fn create(&mut self, kind: &'static Kind, mut object: Value) -> Result<Value, Refusal> {
+    pub(crate) fn create(
+        &mut self,
+        kind: &'static Kind,
+        mut object: Value,
+    ) -> Result<Value, Refusal> {
         let name = text(&object, "/metadata/name").to_owned();
         let namespace = text(&object, "/metadata/namespace").to_owned();
         if name.is_empty() {
@@ -96,7 +100,10 @@ impl Store {
         object["kind"] = json!(kind.kind);
         let metadata = metadata(&mut object);
         metadata.entry("uid").or_insert_with(|| json!(uid));
-        metadata.insert("creationTimestamp".to_owned(), json!("2026-01-01T00:00:00Z"));
+        metadata.insert(
+            "creationTimestamp".to_owned(),
+            json!("2026-01-01T00:00:00Z"),
+        );
         check(&object)?;
         Ok(self.put(kind, None, object))
     }
@@ -142,7 +149,10 @@ impl Store {
             return false;
         };
         self.version += 1;
-        metadata(&mut object).insert("resourceVersion".to_owned(), json!(self.version.to_string()));
+        metadata(&mut object).insert(
+            "resourceVersion".to_owned(),
+            json!(self.version.to_string()),
+        );
         self.note(kind, Some(object), None);
         true
     }
@@ -152,7 +162,9 @@ impl Store {
         if version < self.compacted {
             return None;
         }
-        let first = self.history.partition_point(|change| change.version <= version);
+        let first = self
+            .history
+            .partition_point(|change| change.version <= version);
         Some(self.history.get(first..).unwrap_or_default().to_vec())
     }
 
@@ -165,7 +177,10 @@ impl Store {
 
     fn put(&mut self, kind: &'static Kind, before: Option<Value>, mut object: Value) -> Value {
         self.version += 1;
-        metadata(&mut object).insert("resourceVersion".to_owned(), json!(self.version.to_string()));
+        metadata(&mut object).insert(
+            "resourceVersion".to_owned(),
+            json!(self.version.to_string()),
+        );
         let key = key(
             kind,
             text(&object, "/metadata/namespace"),

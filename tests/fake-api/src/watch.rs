@@ -71,7 +71,9 @@ impl Watch {
                 store.since(seen)
             };
             let Some(changes) = changes else {
-                let _ = body.send_data(self.line("ERROR", &Refusal::gone().object())).await;
+                let _ = body
+                    .send_data(self.line("ERROR", &Refusal::gone().object()))
+                    .await;
                 return;
             };
             for change in changes {
@@ -124,7 +126,9 @@ impl Watch {
         }
         let fits = |object: &&Value| {
             let namespace = text(object, "/metadata/namespace");
-            self.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
+            self.namespace
+                .as_deref()
+                .is_none_or(|wanted| wanted == namespace)
                 && self.selector.fits(object)
         };
         let before = change.before.as_ref().filter(fits);

@@ -41,8 +41,16 @@ async fn an_event_whose_answer_was_lost_is_not_written_twice() {
         Fault::reset("create events").after_the_fact(),
     ]);
     kube.event(&pod, event("x"));
-    let asked = |requests: &[Recorded]| requests.iter().filter(|r| r.act() == "create events").count() >= 3;
-    tokio::time::timeout(LONG, rig.api.wait_for(asked)).await.unwrap();
+    let asked = |requests: &[Recorded]| {
+        requests
+            .iter()
+            .filter(|r| r.act() == "create events")
+            .count()
+            >= 3
+    };
+    tokio::time::timeout(LONG, rig.api.wait_for(asked))
+        .await
+        .unwrap();
     assert_eq!(rig.api.all("Event").len(), 1);
 }
 

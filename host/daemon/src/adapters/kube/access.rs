@@ -55,7 +55,11 @@ impl Access {
         let given = |name| variable(name).filter(|value| !value.is_empty());
         let host = given("KUBERNETES_SERVICE_HOST")?;
         let port = given("KUBERNETES_SERVICE_PORT")?;
-        let host = if host.contains(':') { format!("[{host}]") } else { host };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
         Some(Self::InCluster {
             server: format!("https://{host}:{port}"),
             service_account: PathBuf::from(SERVICE_ACCOUNT_DIR),
@@ -122,8 +126,14 @@ mod tests {
             Some(Access::InCluster { server, .. }) => Some(server),
             _ => None,
         };
-        assert_eq!(server(address("10.0.0.1")).as_deref(), Some("https://10.0.0.1:443"));
-        assert_eq!(server(address("fd00::1")).as_deref(), Some("https://[fd00::1]:443"));
+        assert_eq!(
+            server(address("10.0.0.1")).as_deref(),
+            Some("https://10.0.0.1:443")
+        );
+        assert_eq!(
+            server(address("fd00::1")).as_deref(),
+            Some("https://[fd00::1]:443")
+        );
         assert_eq!(address(""), None);
     }
 

@@ -118,7 +118,9 @@ impl<K: Kind> Cache<K> {
                 Ok(Event::Delete(object)) => self.change(|objects| {
                     objects.remove(&key_of(&object));
                 }),
-                Err(error) if streaming && refuses_streaming(&error) => return Outcome::NoStreaming,
+                Err(error) if streaming && refuses_streaming(&error) => {
+                    return Outcome::NoStreaming;
+                }
                 Err(error) => self.note(&error),
             }
         }

@@ -136,7 +136,10 @@ impl Patience {
     pub(super) fn next(&mut self, failure: &Failure) -> Option<Instant> {
         let jittered = self.delay / 2 + self.delay.mul_f64(random() / 2.0);
         self.delay = (self.delay * 2).min(LAST_DELAY);
-        let delay = failure.retry_after().unwrap_or(Duration::ZERO).max(jittered);
+        let delay = failure
+            .retry_after()
+            .unwrap_or(Duration::ZERO)
+            .max(jittered);
         let at = Instant::now() + delay;
         (at < self.deadline).then_some(at)
     }

@@ -117,7 +117,10 @@ impl Shared {
             return;
         }
         if let Err(error) = self.load(&mut loaded).await {
-            tracing::warn!(error = crate::report::chain(&error), "credentials are kept as they are");
+            tracing::warn!(
+                error = crate::report::chain(&error),
+                "credentials are kept as they are"
+            );
         }
     }
 

@@ -57,7 +57,10 @@ impl Recorder {
             let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
             // Once for each power of two: a flood must not flood the log as well.
             if lost.is_power_of_two() {
-                tracing::warn!(lost, "Events are lost, the API server takes them too slowly");
+                tracing::warn!(
+                    lost,
+                    "Events are lost, the API server takes them too slowly"
+                );
             }
         }
     }
@@ -114,15 +117,17 @@ impl Writer {
     }
 }
 
-async fn raise(
-    client: &kube::Client,
-    pod: &PodRef,
-    name: &str,
-    count: u32,
-) -> Result<(), Failure> {
+async fn raise(client: &kube::Client, pod: &PodRef, name: &str, count: u32) -> Result<(), Failure> {
     let path = format!("/api/v1/namespaces/{}/events/{name}", pod.namespace);
     let body = json!({"count": count, "lastTimestamp": seconds(Timestamp::now())});
-    send(client, "PATCH", &path, "application/merge-patch+json", &body).await
+    send(
+        client,
+        "PATCH",
+        &path,
+        "application/merge-patch+json",
+        &body,
+    )
+    .await
 }
 
 async fn send(
@@ -160,7 +165,9 @@ async fn send(
 fn object(pod: &PodRef, event: &Event, name: &str, now: Timestamp) -> Value {
     let mut message = event.message.clone();
     if message.len() > MAX_MESSAGE {
-        let end = (0..=MAX_MESSAGE).rev().find(|end| message.is_char_boundary(*end));
+        let end = (0..=MAX_MESSAGE)
+            .rev()
+            .find(|end| message.is_char_boundary(*end));
         message.truncate(end.unwrap_or_default());
     }
     let mut involved = json!({
@@ -203,7 +210,10 @@ fn seconds(time: Timestamp) -> String {
 #[derive(Debug, PartialEq, Eq)]
 enum Write {
     Create,
-    Raise { name: String, count: u32 },
+    Raise {
+        name: String,
+        count: u32,
+    },
     /// The pod has had too many.
     Drop,
 }
@@ -325,7 +335,12 @@ mod tests {
     #[test]
     fn an_event_is_the_one_that_multus_writes() {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
-        let written = object(&pod("a"), &event("Add eth0 [10.1.0.2/16] from x"), "a.1", now);
+        let written = object(
+            &pod("a"),
+            &event("Add eth0 [10.1.0.2/16] from x"),
+            "a.1",
+            now,
+        );
         let expected = json!({
             "apiVersion": "v1", "kind": "Event",
             "metadata": {"name": "a.1", "namespace": "n"},
@@ -351,7 +366,13 @@ mod tests {
         assert_eq!(memory.note(&pod("a"), &event("x"), now), Write::Create);
         memory.created(&pod("a"), &event("x"), "a.1".into());
         let raised = memory.note(&pod("a"), &event("x"), now + Duration::from_secs(1));
-        assert_eq!(raised, Write::Raise { name: "a.1".into(), count: 2 });
+        assert_eq!(
+            raised,
+            Write::Raise {
+                name: "a.1".into(),
+                count: 2
+            }
+        );
         assert_eq!(memory.note(&pod("a"), &event("y"), now), Write::Create);
         let later = now + AGGREGATION * 2;
         assert_eq!(memory.note(&pod("a"), &event("x"), later), Write::Create);
@@ -368,8 +389,14 @@ mod tests {
         assert_eq!(memory.note(&pod("a"), &event("more"), now), Write::Drop);
         assert_eq!(memory.note(&pod("b"), &event("other"), now), Write::Create);
         let later = now + INTERVAL;
-        assert_eq!(memory.note(&pod("a"), &event("later"), later), Write::Create);
-        assert_eq!(memory.note(&pod("a"), &event("too soon"), later), Write::Drop);
+        assert_eq!(
+            memory.note(&pod("a"), &event("later"), later),
+            Write::Create
+        );
+        assert_eq!(
+            memory.note(&pod("a"), &event("too soon"), later),
+            Write::Drop
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -151,9 +151,11 @@ impl Kube {
                 (ClusterError::PodNotFound(_), None) => deadline,
                 (_, None) => return Err(error),
             };
+            // A cache that is behind has what was there before the server went away.
+            let current = |pod: &Pod| self.is_current(&self.pods) && fits(pod);
             let seen = self
                 .pods
-                .wait(&wanted.namespace, &wanted.name, until, fits)
+                .wait(&wanted.namespace, &wanted.name, until, current)
                 .await;
             match (seen, next) {
                 (Some(pod), _) => return Ok(Pod::clone(&pod)),

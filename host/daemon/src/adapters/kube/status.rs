@@ -50,7 +50,8 @@ pub(super) async fn write(
     let body = patch(uid, status);
     let mut patience = Patience::until(deadline);
     loop {
-        let request = request(pod, body.clone()).map_err(|error| refused(pod, &error.to_string()))?;
+        let request =
+            request(pod, body.clone()).map_err(|error| refused(pod, &error.to_string()))?;
         let failure = match call::send(client, request, deadline).await {
             Ok(_) => return Ok(()),
             Err(failure) => failure,
