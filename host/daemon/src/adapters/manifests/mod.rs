@@ -151,6 +151,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lookup_sees_what_was_written_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod.yaml");
+        std::fs::write(&path, POD).unwrap();
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        for round in 0..20 {
+            std::fs::write(&path, POD.replace("u1", &round.to_string())).unwrap();
+            let pod = manifests.pod(&pod_ref(), Duration::ZERO).await.unwrap();
+            assert_eq!(pod.uid, round.to_string());
+        }
+    }
+
+    #[tokio::test]
     async fn a_malformed_file_spoils_no_other() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("pod.yaml"), POD).unwrap();

@@ -18,22 +18,19 @@ pub(super) struct Store {
     /// What each file said when it could last be read.
     files: Mutex<BTreeMap<PathBuf, Arc<Objects>>>,
     all: watch::Sender<Arc<Objects>>,
+    /// Changes that no lookup has seen yet. The kernel queues them before a writer's call returns,
+    /// so a lookup that reads them first sees everything that was written before it.
+    unseen: Mutex<Inotify>,
 }
 
 impl Store {
     pub(super) fn open(dir: &Path) -> io::Result<Arc<Self>> {
-        let inotify = Inotify::init()?;
-        inotify.watches().add(
-            dir,
-            WatchMask::CLOSE_WRITE
-                | WatchMask::MOVED_TO
-                | WatchMask::MOVED_FROM
-                | WatchMask::DELETE,
-        )?;
+        let inotify = watched(dir)?;
         let store = Arc::new(Self {
             dir: dir.to_owned(),
             files: Mutex::default(),
             all: watch::Sender::new(Arc::default()),
+            unseen: Mutex::new(watched(dir)?),
         });
         store.reload()?;
         let events = inotify.into_event_stream(vec![0; 4096])?;
@@ -44,9 +41,7 @@ impl Store {
                 let Some(store) = watching.upgrade() else {
                     return;
                 };
-                if let Err(error) = store.reload() {
-                    tracing::error!(dir = %store.dir.display(), %error, "cannot read the manifests");
-                }
+                store.reload_or_log();
             }
         });
         Ok(store)
@@ -58,12 +53,11 @@ impl Store {
         patience: Duration,
         select: impl Fn(&Objects) -> Option<T>,
     ) -> Option<T> {
+        self.catch_up();
         let mut changes = self.all.subscribe();
         if let Some(found) = select(&changes.borrow_and_update()) {
             return Some(found);
         }
-        // A file that was written a moment ago: its event may not have been read yet.
-        self.reload().ok()?;
         let search = async {
             loop {
                 if let Some(found) = select(&changes.borrow_and_update()) {
@@ -75,6 +69,30 @@ impl Store {
         tokio::time::timeout(patience, search)
             .await
             .unwrap_or_default()
+    }
+
+    /// Reads the directory again where something changed since the last lookup.
+    fn catch_up(&self) {
+        let mut buffer = [0; 4096];
+        let mut changed = false;
+        let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Until the queue is empty, which is an error of kind WouldBlock.
+        while unseen
+            .read_events(&mut buffer)
+            .is_ok_and(|mut events| events.next().is_some())
+        {
+            changed = true;
+        }
+        drop(unseen);
+        if changed {
+            self.reload_or_log();
+        }
+    }
+
+    fn reload_or_log(&self) {
+        if let Err(error) = self.reload() {
+            tracing::error!(dir = %self.dir.display(), %error, "cannot read the manifests");
+        }
     }
 
     fn reload(&self) -> io::Result<()> {
@@ -102,4 +120,13 @@ impl Store {
         self.all.send_replace(Arc::new(all));
         Ok(())
     }
+}
+
+/// Watches a directory for manifests that come, change or go.
+fn watched(dir: &Path) -> io::Result<Inotify> {
+    let inotify = Inotify::init()?;
+    let changes =
+        WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::MOVED_FROM | WatchMask::DELETE;
+    inotify.watches().add(dir, changes)?;
+    Ok(inotify)
 }
