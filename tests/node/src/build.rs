@@ -47,7 +47,14 @@ fn binaries() {
         "release"
     };
     let builds: [&[&str]; 2] = [
-        &["build", "--workspace", "--bins", "--profile", profile],
+        // All targets: with the features that tests ask for, nothing is built twice.
+        &[
+            "build",
+            "--workspace",
+            "--all-targets",
+            "--profile",
+            profile,
+        ],
         &["build-shim"],
     ];
     for arguments in builds {
