@@ -3,6 +3,8 @@
 #   make demo   sees it run: two networks, three policies, on a private node on this machine
 #   make test   runs every test
 #   make lint   fmt, clippy and rustdoc, warnings denied
+#   make bench  what a CNI call costs: a table, target/bench/report.json and tests/bench/plots
+#   make bench-check  what got slower since tests/bench/stored.json
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -22,7 +24,9 @@ demo:
 .PHONY: test
 test:
 	@tests/setup/install test
-	$(CARGO) build --workspace --bins
+# All targets, although only binaries are needed: these get the features that tests ask of what they
+# depend on, and would otherwise be built once more with them.
+	$(CARGO) build --workspace --all-targets
 	$(CARGO) build-shim
 	$(target)/debug/test-artifacts build all
 	CNIDARIA_BUILT=yes $(CARGO) test --workspace
@@ -37,7 +41,28 @@ lint:
 .PHONY: build
 build:
 	@tests/setup/install lint
-	$(CARGO) build --workspace --bins --release
+# The daemon apart: built together with the command line, it would get its compiler too.
+	$(CARGO) build --release -p cnidaria-daemon
+	$(CARGO) build --release -p cnidaria
+	$(CARGO) build-shim
+
+.PHONY: bench-build
+bench-build: build
+	@tests/setup/install demo
+	$(CARGO) build-noop
+	$(CARGO) build --release -p cnidaria-bench
+	$(CARGO) build --release -p test-artifacts
+	$(target)/release/test-artifacts build all
+
+.PHONY: bench
+bench: bench-build
+	tests/node/enter $(target)/release/cnidaria-bench run --output $(target)/bench/report.json
+	$(target)/release/cnidaria-bench plot $(target)/bench/report.json tests/bench/plots
+
+.PHONY: bench-check
+bench-check: bench-build
+	tests/node/enter $(target)/release/cnidaria-bench run --quick --output $(target)/bench/check.json
+	$(target)/release/cnidaria-bench compare tests/bench/stored.json $(target)/bench/check.json
 
 .PHONY: clean
 clean:

@@ -144,7 +144,10 @@ impl Deployment {
         let built = self.site.binaries.policy(module)?;
         let bytes = fs::read(&built).map_err(Error::file(built))?;
         for number in 0..count {
-            self.write(&format!("policies/{:02}-{module}.wasm", 10 + number), &bytes)?;
+            self.write(
+                &format!("policies/{:02}-{module}.wasm", 10 + number),
+                &bytes,
+            )?;
         }
         let policies = json!({
             "modules": self.path("policies"),

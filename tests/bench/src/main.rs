@@ -41,11 +41,9 @@ fn main() -> ExitCode {
             println!("{:#}", manifests::list(manifests::all()));
             Ok(ExitCode::SUCCESS)
         }
-        Task::Plot { report, directory } => {
-            Report::read(&report)
-                .and_then(|report| plot::draw(&report, &directory))
-                .map(|()| ExitCode::SUCCESS)
-        }
+        Task::Plot { report, directory } => Report::read(&report)
+            .and_then(|report| plot::draw(&report, &directory))
+            .map(|()| ExitCode::SUCCESS),
         Task::Compare { stored, new } => compare(&stored, &new),
     };
     done.unwrap_or_else(|error| {
@@ -157,7 +155,10 @@ fn about(report: &mut Report, when: &str) {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     report.about.extend([
         ("processor".to_owned(), format!("{processors} × {model}")),
-        ("kernel".to_owned(), first_line("/proc/sys/kernel/osrelease", "")),
+        (
+            "kernel".to_owned(),
+            first_line("/proc/sys/kernel/osrelease", ""),
+        ),
         (format!("load {when}"), first_line("/proc/loadavg", "")),
     ]);
 }

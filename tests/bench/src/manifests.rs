@@ -14,6 +14,9 @@ pub(crate) const NODE: usize = 110;
 /// How many networks beside the default one the measured pods have.
 pub(crate) const EXTRA: [usize; 3] = [0, 1, 4];
 
+/// The node that the pods are on.
+const NODE_NAME: &str = "bench";
+
 const NAMESPACE: &str = "default";
 
 /// A pod that one call at a time is made for.
@@ -62,7 +65,7 @@ pub(crate) fn pod(name: &str, extra: usize) -> Value {
             "annotations": annotations,
         },
         "spec": {
-            "nodeName": "bench",
+            "nodeName": NODE_NAME,
             "containers": [{ "name": "main", "image": "registry.example.com/app:1" }],
         },
     })

@@ -103,7 +103,14 @@ impl Report {
     }
 
     /// Adds a goal: `measured` is to be at most `limit`, `shown` says both in their units.
-    pub(crate) fn goal(&mut self, what: &str, goal: &str, shown: String, measured: f64, limit: f64) {
+    pub(crate) fn goal(
+        &mut self,
+        what: &str,
+        goal: &str,
+        shown: String,
+        measured: f64,
+        limit: f64,
+    ) {
         self.goals.push(Goal {
             what: what.to_owned(),
             goal: goal.to_owned(),

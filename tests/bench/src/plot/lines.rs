@@ -1,7 +1,7 @@
 //! Cost against what is on the node, on a logarithmic scale: a flat line is what one wants.
 
 use super::svg::Svg;
-use crate::report::{Curve, Report, number};
+use crate::report::{Curve, Report};
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 360.0;
@@ -35,17 +35,27 @@ pub(super) fn growth(report: &Report) -> String {
     let mut level = 0.0;
     while level <= top {
         svg.line((LEFT, y(level)), (WIDTH - RIGHT, y(level)), "grid");
-        let label = format!("{} ×", number(level));
+        let label = format!("{level:.1} ×");
         svg.text(LEFT - 8.0, y(level) + 4.0, "small faint end", &label);
         level += 0.5;
     }
     for decade in 0..=DECADES {
         let value = 10_f64.powi(decade);
         let label = format!("{value}");
-        svg.text(x(value), HEIGHT - BOTTOM + 18.0, "small faint middle", &label);
+        svg.text(
+            x(value),
+            HEIGHT - BOTTOM + 18.0,
+            "small faint middle",
+            &label,
+        );
     }
     let middle = LEFT.midpoint(WIDTH - RIGHT);
-    svg.text(middle, HEIGHT - 10.0, "small faint middle", "how many there are");
+    svg.text(
+        middle,
+        HEIGHT - 10.0,
+        "small faint middle",
+        "how many there are",
+    );
     // Names stand at the ends of their curves, apart from each other.
     let mut ends: Vec<(f64, usize, &Curve)> = curves
         .iter()

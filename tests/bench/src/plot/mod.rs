@@ -1,6 +1,7 @@
 //! Plots of a report, as SVG that looks right on light and on dark pages.
 
 mod bars;
+mod calls;
 mod lines;
 mod svg;
 
@@ -10,11 +11,12 @@ use std::path::Path;
 use crate::error::Error;
 use crate::report::Report;
 
-/// Draws what the report has: `goals.svg`, `growth.svg`.
+/// Draws what the report has: `goals.svg`, `calls.svg`, `growth.svg`.
 pub(crate) fn draw(report: &Report, directory: &Path) -> Result<(), Error> {
     fs::create_dir_all(directory).map_err(Error::file(directory))?;
     let plots = [
         ("goals.svg", bars::goals(report)),
+        ("calls.svg", calls::calls(report)),
         ("growth.svg", lines::growth(report)),
     ];
     for (name, plot) in plots {

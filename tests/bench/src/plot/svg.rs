@@ -8,11 +8,11 @@ text{font:13px system-ui,sans-serif;fill:#1f2328}\
 .faint{fill:#59636e}.small{font-size:11px}.title{font-size:15px;font-weight:600}\
 .end{text-anchor:end}.middle{text-anchor:middle}\
 .grid{stroke:#d1d9e0;stroke-width:1}.limit{stroke:#1f2328;stroke-width:1.5}\
-.met{fill:#2da44e}.missed{fill:#cf222e}\
+.limits{fill:#afb8c1}.met{fill:#2da44e}.missed{fill:#cf222e}\
 .c0{stroke:#0969da;fill:#0969da}.c1{stroke:#8250df;fill:#8250df}.c2{stroke:#bf8700;fill:#bf8700}.c3{stroke:#1a7f37;fill:#1a7f37}\
 polyline{fill:none!important;stroke-width:2}\
 @media(prefers-color-scheme:dark){text{fill:#f0f6fc}.faint{fill:#9198a1}.grid{stroke:#3d444d}.limit{stroke:#f0f6fc}\
-.met{fill:#3fb950}.missed{fill:#f85149}.c0{stroke:#4493f8;fill:#4493f8}.c1{stroke:#ab7df8;fill:#ab7df8}\
+.limits{fill:#656c76}.met{fill:#3fb950}.missed{fill:#f85149}.c0{stroke:#4493f8;fill:#4493f8}.c1{stroke:#ab7df8;fill:#ab7df8}\
 .c2{stroke:#d29922;fill:#d29922}.c3{stroke:#3fb950;fill:#3fb950}}";
 
 /// A drawing.

@@ -58,8 +58,7 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
                 ratios.push(took(&large)? / took(&small)?);
             }
             drop(large);
-            fs::remove_dir_all(deployment.path(""))
-                .map_err(Error::file(deployment.path("")))?;
+            fs::remove_dir_all(deployment.path("")).map_err(Error::file(deployment.path("")))?;
             let ratio = ratios.median();
             points.push((*size as f64, ratio));
             report.scored(
@@ -91,7 +90,9 @@ fn pods(deployment: &Deployment, count: usize) -> Result<(), Error> {
 
 fn networks(deployment: &Deployment, count: usize) -> Result<(), Error> {
     let name = |number: usize| format!("another-{number}");
-    let networks = (0..count).map(|number| network(&name(number), NOOP)).collect();
+    let networks = (0..count)
+        .map(|number| network(&name(number), NOOP))
+        .collect();
     deployment.write("manifests/networks.json", list(networks).to_string())
 }
 

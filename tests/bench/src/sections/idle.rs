@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::deployment::Site;
 use crate::error::Error;
-use crate::manifests::{NETWORKS, NOOP, NODE, network, pod};
+use crate::manifests::{NETWORKS, NODE, NOOP, network, pod};
 use crate::report::Report;
 use crate::samples::{Samples, milliseconds};
 use crate::target::Way;
@@ -32,7 +32,9 @@ pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
         let cold = first.ready_after;
         for number in 0..pods {
             let container = format!("idle-{number}");
-            let call = first.target.call(Way::Socket, "ADD", &container, &name(number));
+            let call = first
+                .target
+                .call(Way::Socket, "ADD", &container, &name(number));
             call.make()?;
         }
         let resident = first.target.process()?.resident()?;
@@ -50,10 +52,20 @@ pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
         let cpu = milliseconds(daemon.cpu()?.saturating_sub(before)) / WATCHED.as_secs_f64();
         let with = format!("{pods} pods");
         let key = |what: &str| format!("idle.{pods}.{what}");
-        report.number(&key("resident"), &format!("resident after {with} were attached"), "MiB", resident);
+        report.number(
+            &key("resident"),
+            &format!("resident after {with} were attached"),
+            "MiB",
+            resident,
+        );
         report.measure(&key("after-start"), "… after a start", "MiB", &after_start);
         report.number(&key("cpu"), "… processor time while idle", "ms/s", cpu);
-        report.measure(&key("ready"), &format!("start to ready, {with}"), "ms", &starts);
+        report.measure(
+            &key("ready"),
+            &format!("start to ready, {with}"),
+            "ms",
+            &starts,
+        );
         report.measure(
             &key("cold"),
             "… the first time, policies not compiled",

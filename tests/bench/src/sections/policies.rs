@@ -25,7 +25,9 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
     for round in 0..rounds {
         for (running, samples) in running.iter().zip(&mut samples) {
             let container = format!("policies-{round}");
-            let (add, _) = running.target.add_and_del(Way::Socket, &container, &single(0))?;
+            let (add, _) = running
+                .target
+                .add_and_del(Way::Socket, &container, &single(0))?;
             samples.push_time(add);
         }
     }
@@ -42,7 +44,12 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
         );
     }
     let each = ten.pairs(none, |ten, none| (ten - none) * 100.0);
-    report.measure("policies.each", "one policy, from the cost of ten", "µs", &each);
+    report.measure(
+        "policies.each",
+        "one policy, from the cost of ten",
+        "µs",
+        &each,
+    );
     report.goal(
         "one policy in an ADD",
         "≤ 60 µs",
@@ -52,8 +59,8 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
     );
     let points = COUNTS.iter().zip(&samples);
     report.curve(
-        "growth",
         "policies",
+        "share of an ADD without policies",
         points
             .map(|(count, samples)| {
                 let ratio = samples.pairs(none, |some, none| some / none);

@@ -34,7 +34,10 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
         env: target
             .variables(command, container, &single(0))
             .into_iter()
-            .chain([("PATH".to_owned(), "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())])
+            .chain([(
+                "PATH".to_owned(),
+                "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            )])
             .collect(),
         stdin: conf.clone().into_bytes(),
     };
@@ -49,12 +52,27 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
         del.push_time(one_del);
     }
     for (name, what, whole, alone) in [
-        ("real.add", "ADD with bridge and host-local", &add, &direct_add),
-        ("real.del", "DEL with bridge and host-local", &del, &direct_del),
+        (
+            "real.add",
+            "ADD with bridge and host-local",
+            &add,
+            &direct_add,
+        ),
+        (
+            "real.del",
+            "DEL with bridge and host-local",
+            &del,
+            &direct_del,
+        ),
     ] {
         let ratio = whole.pairs(alone, |whole, alone| whole / alone).median();
         report.scored(name, what, "ms", whole, ratio);
-        report.measure(&format!("{name}.alone"), "… the delegates alone", "ms", alone);
+        report.measure(
+            &format!("{name}.alone"),
+            "… the delegates alone",
+            "ms",
+            alone,
+        );
     }
     Ok(())
 }

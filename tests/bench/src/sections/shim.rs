@@ -30,7 +30,8 @@ pub(crate) fn run(
     };
     // Without the other variables ADD is a mistake that the shim sees by itself.
     let (version, wrong) = (command("VERSION"), command("ADD"));
-    let [mut t, mut y, mut versions, mut wrongs] = [const { Vec::new() }; 4].map(Samples::from_iter);
+    let [mut t, mut y, mut versions, mut wrongs] =
+        [const { Vec::new() }; 4].map(Samples::from_iter);
     for _ in 0..rounds {
         t.push_time(yardsticks.t()?);
         versions.push_time(version.succeed()?.took);
@@ -50,7 +51,13 @@ pub(crate) fn run(
     }
     let peak = peak(target, scratch)?;
     report.number("shim.peak", "shim, peak resident memory", "MiB", peak);
-    report.goal("shim, peak memory", "≤ 2 MiB", format!("{peak:.2} MiB"), peak, 2.0);
+    report.goal(
+        "shim, peak memory",
+        "≤ 2 MiB",
+        format!("{peak:.2} MiB"),
+        peak,
+        2.0,
+    );
     let size = size(&target.shim)? / 1e6;
     report.number("shim.size", "shim, size of its file", "MB", size);
     report.goal("shim, size", "≤ 1.2 MB", format!("{size:.2} MB"), size, 1.2);
@@ -77,7 +84,9 @@ fn peak(target: &Target, scratch: &Path) -> Result<f64, Error> {
         .spawn()
         .map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(conf.to_string().as_bytes()).map_err(failed)?;
+        stdin
+            .write_all(conf.to_string().as_bytes())
+            .map_err(failed)?;
     }
     let (mut connection, _) = listener.accept().map_err(Error::file(&socket))?;
     let mut some = [0; 64];
