@@ -141,7 +141,8 @@ impl Instance {
         }
     }
 
-    fn failed(&self, error: &wasmtime::Error) -> Failure {
+    fn failed(&mut self, error: &wasmtime::Error) -> Failure {
+        self.store.data_mut().log_output();
         failure(error, self.limits, self.store.data().last_words.as_deref())
     }
 }

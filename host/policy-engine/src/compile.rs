@@ -7,8 +7,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::module::Need;
 use crate::report::Hook;
-use crate::{digest, engine, hooks, module};
+use crate::{digest, engine, hooks};
 
 /// What a compilation may use. The daemon's wall clock comes on top.
 const LIMITS: [(Resource, u64); 5] = [
@@ -70,6 +71,11 @@ pub enum Import {
         /// The grant.
         grant: &'static str,
     },
+    /// WASI, of which this host has nothing but the interfaces.
+    Wasi {
+        /// The interface with package and version.
+        name: String,
+    },
     /// This host does not have it.
     Unknown {
         /// The interface with package and version.
@@ -81,14 +87,18 @@ impl Import {
     /// The interface with package and version.
     pub fn name(&self) -> &str {
         match self {
-            Self::Always { name } | Self::Granted { name, .. } | Self::Unknown { name } => name,
+            Self::Always { name }
+            | Self::Granted { name, .. }
+            | Self::Wasi { name }
+            | Self::Unknown { name } => name,
         }
     }
 
     fn of(name: String) -> Self {
-        match module::needs(&name) {
-            Ok(None) => Self::Always { name },
-            Ok(Some(grant)) => Self::Granted {
+        match Need::of(&name) {
+            Ok(Need::Nothing) => Self::Always { name },
+            Ok(Need::Wasi) => Self::Wasi { name },
+            Ok(Need::Grant(grant)) => Self::Granted {
                 name,
                 grant: grant.as_str(),
             },

@@ -12,6 +12,22 @@ pub(crate) const PACKAGE: &str = "cnidaria:policy/";
 /// The version of it that this host has.
 pub(crate) const VERSION: &str = "0.1.0";
 
+/// Whether this host speaks a version of the package: the same minor version, and nothing newer.
+/// Functions that a patch version adds are missing in older hosts; what was there stays.
+pub(crate) fn speaks(version: &str) -> bool {
+    match (minor_and_patch(version), minor_and_patch(VERSION)) {
+        (Some((minor, patch)), Some((own_minor, own_patch))) => {
+            minor == own_minor && patch <= own_patch
+        }
+        _ => false,
+    }
+}
+
+fn minor_and_patch(version: &str) -> Option<(&str, u32)> {
+    let (minor, patch) = version.rsplit_once('.')?;
+    Some((minor, patch.parse().ok()?))
+}
+
 /// Where to find each hook in an instance of one module.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
@@ -144,7 +160,7 @@ pub(crate) fn exported(engine: &Engine, component: &Component) -> Result<Vec<Hoo
         };
         let hook = rest
             .split_once('@')
-            .filter(|(_, version)| *version == VERSION)
+            .filter(|(_, version)| speaks(version))
             .and_then(|(interface, _)| {
                 Hook::ALL
                     .into_iter()
@@ -164,4 +180,23 @@ pub(crate) fn imported(engine: &Engine, component: &Component) -> Vec<String> {
         .imports(engine)
         .map(|(name, _)| name.to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_speaks_its_minor_version_and_nothing_newer() {
+        assert!(speaks(VERSION));
+        for version in ["0.1.1", "0.2.0", "1.1.0", "0.1", "", "0.1.x"] {
+            assert!(!speaks(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_package() {
+        let types = include_str!("../../../wit/policy-0.1.0/types.wit");
+        assert!(types.contains(&format!("package cnidaria:policy@{VERSION};")));
+    }
 }

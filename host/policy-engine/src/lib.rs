@@ -29,6 +29,8 @@ mod session;
 mod state;
 mod store;
 mod transaction;
+#[cfg(feature = "wasi")]
+mod wasi;
 mod watch;
 
 pub use generation::{Generation, Mode, PolicyInfo, State};

@@ -13,6 +13,16 @@ use crate::store::GuestState;
 /// Interfaces that every policy has.
 const ALWAYS: [&str; 3] = ["types", "settings", "log"];
 
+/// Packages of WASI that are linked, with nothing behind them.
+const WASI: [&str; 6] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
+
 /// A module that is ready to be instantiated for requests.
 #[derive(Clone)]
 pub(crate) struct Module {
@@ -60,18 +70,20 @@ impl Module {
         grants: &BTreeSet<Grant>,
     ) -> Result<Self, Error> {
         let mut asked = BTreeSet::new();
+        let mut uses_wasi = false;
         for import in hooks::imported(engine, component) {
-            match needs(&import)? {
-                Some(grant) if !grants.contains(&grant) => {
+            match Need::of(&import)? {
+                Need::Grant(grant) if !grants.contains(&grant) => {
                     return Err(Error::NotGranted {
                         import,
                         grant: grant.as_str(),
                     });
                 }
-                Some(grant) => {
+                Need::Grant(grant) => {
                     asked.insert(grant);
                 }
-                None => {}
+                Need::Wasi => uses_wasi = true,
+                Need::Nothing => {}
             }
         }
         let failed = |source| Error::Link { source };
@@ -80,31 +92,62 @@ impl Module {
         for grant in grants {
             imports::link_granted(&mut linker, *grant).map_err(failed)?;
         }
+        if uses_wasi {
+            link_wasi(&mut linker).map_err(failed)?;
+        }
         let pre = linker.instantiate_pre(component).map_err(failed)?;
         let hooks = Hooks::of(engine, &pre)?;
         Ok(Self { pre, hooks, asked })
     }
 }
 
-/// The grant that an import needs; `None` when everybody has it.
-pub(crate) fn needs(import: &str) -> Result<Option<Grant>, Error> {
-    let unknown = || Error::Unknown {
-        import: import.to_owned(),
-    };
-    let (interface, version) = import
-        .strip_prefix(PACKAGE)
-        .and_then(|rest| rest.split_once('@'))
-        .ok_or_else(unknown)?;
-    if version != VERSION {
-        return Err(unknown());
+/// What an import needs in order to be linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Every policy has it.
+    Nothing,
+    /// The grant of its name.
+    Grant(Grant),
+    /// A WASI with nothing in it, which every policy may have.
+    Wasi,
+}
+
+impl Need {
+    /// Reads an interface with package and version.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for what this host does not have.
+    pub(crate) fn of(import: &str) -> Result<Self, Error> {
+        let unknown = || Error::Unknown {
+            import: import.to_owned(),
+        };
+        if cfg!(feature = "wasi") && WASI.iter().any(|package| import.starts_with(package)) {
+            return Ok(Self::Wasi);
+        }
+        let (interface, _) = import
+            .strip_prefix(PACKAGE)
+            .and_then(|rest| rest.split_once('@'))
+            .filter(|(_, version)| hooks::speaks(version))
+            .ok_or_else(unknown)?;
+        if ALWAYS.contains(&interface) {
+            return Ok(Self::Nothing);
+        }
+        let grant = Grant::IMPORTS
+            .into_iter()
+            .find(|grant| grant.as_str() == interface);
+        grant.map(Self::Grant).ok_or_else(unknown)
     }
-    if ALWAYS.contains(&interface) {
-        return Ok(None);
-    }
-    let grant = Grant::IMPORTS
-        .into_iter()
-        .find(|grant| grant.as_str() == interface);
-    grant.map(Some).ok_or_else(unknown)
+}
+
+#[cfg(feature = "wasi")]
+fn link_wasi(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    crate::wasi::link(linker)
+}
+
+/// No import needs it: they are unknown in such a build.
+#[cfg(not(feature = "wasi"))]
+fn link_wasi(_: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+    Ok(())
 }
 
 impl std::fmt::Debug for Module {

@@ -74,12 +74,13 @@ impl Stage {
 }
 
 /// The data of one store: one policy in one request.
-#[derive(Debug)]
 pub(crate) struct GuestState {
     spec: Arc<Spec>,
     facts: Arc<RequestFacts>,
     services: Arc<Services>,
     kept: Option<Arc<PolicyState>>,
+    #[cfg(feature = "wasi")]
+    wasi: Option<Box<crate::wasi::Wasi>>,
     hook: Hook,
     findings: Vec<Finding>,
     /// What the hook that is running works on.
@@ -101,6 +102,8 @@ impl GuestState {
             spec,
             facts,
             services,
+            #[cfg(feature = "wasi")]
+            wasi: None,
             hook: Hook::Configure,
             findings: Vec::new(),
             stage: Stage::Idle,
@@ -143,6 +146,29 @@ impl GuestState {
         self.kept.as_deref()
     }
 
+    /// WASI, made when it is used first.
+    #[cfg(feature = "wasi")]
+    pub(crate) fn wasi(&mut self) -> &mut crate::wasi::Wasi {
+        let spec = &self.spec;
+        self.wasi
+            .get_or_insert_with(|| Box::new(crate::wasi::Wasi::new(spec)))
+    }
+
+    /// Logs what the guest wrote to standard output and error since the last time.
+    pub(crate) fn log_output(&mut self) {
+        #[cfg(feature = "wasi")]
+        if let Some(wasi) = &mut self.wasi {
+            for line in wasi
+                .take_output()
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+            {
+                self.last_words = Some(clean(line, MAX_FINDING));
+                self.write_log(tracing::Level::INFO, line);
+            }
+        }
+    }
+
     /// The hook that is running.
     pub(crate) fn hook(&self) -> Hook {
         self.hook
@@ -157,6 +183,7 @@ impl GuestState {
 
     /// Ends a hook: what it worked on, and what was reported.
     pub(crate) fn leave(&mut self) -> (Stage, Vec<Finding>) {
+        self.log_output();
         (
             std::mem::take(&mut self.stage),
             std::mem::take(&mut self.findings),

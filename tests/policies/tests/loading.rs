@@ -68,8 +68,8 @@ async fn components_that_do_not_fit_say_why() {
     )
     .await;
     check(
-        &component(r#"(component (import "wasi:filesystem/types@0.2.0" (instance)))"#),
-        &["imports wasi:filesystem/types@0.2.0", "does not have"],
+        &component(r#"(component (import "acme:disk/format@1.0.0" (instance)))"#),
+        &["imports acme:disk/format@1.0.0", "does not have"],
     )
     .await;
     let lacking = r#"(component

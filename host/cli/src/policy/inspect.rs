@@ -46,7 +46,7 @@ fn describe(inspection: &Inspection, bytes: usize) -> String {
         .iter()
         .filter_map(|import| match import {
             Import::Granted { grant, .. } => Some((*grant).to_owned()),
-            Import::Always { .. } | Import::Unknown { .. } => None,
+            _ => None,
         })
         .collect();
     let imports: Vec<_> = inspection

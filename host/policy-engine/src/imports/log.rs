@@ -1,5 +1,7 @@
 //! Lines of the daemon's log, bounded in number and bytes for each request.
 
+use tracing::Level as Severity;
+
 use crate::bindings::cnidaria::policy::log::{Host, Level};
 use crate::report::clean;
 use crate::store::{GuestState, Room};
@@ -9,27 +11,43 @@ const MAX_LINE: usize = 2048;
 
 impl Host for GuestState {
     fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
-        let line = clean(&message, MAX_LINE);
         // The last words of a panic go with the error, whether or not there is room in the log.
         if level == Level::Error {
-            self.last_words = Some(line.clone());
+            self.last_words = Some(clean(&message, MAX_LINE));
         }
+        let severity = match level {
+            Level::Debug => Severity::DEBUG,
+            Level::Info => Severity::INFO,
+            Level::Warn => Severity::WARN,
+            Level::Error => Severity::ERROR,
+        };
+        self.write_log(severity, &message);
+        Ok(())
+    }
+}
+
+impl GuestState {
+    /// Writes one line of the guest's, if there is room for it.
+    pub(crate) fn write_log(&mut self, severity: Severity, message: &str) {
+        let line = clean(message, MAX_LINE);
         let (spec, hook) = (self.shared_spec(), self.hook());
         let policy = &*spec.name;
         match self.log_budget.take(line.len()) {
             Room::Left => {}
             Room::JustEnded => {
-                tracing::warn!(target: "cnidaria::policy", policy, %hook, "the rest of this policy's log for this request is dropped");
-                return Ok(());
+                tracing::warn!(
+                    target: "cnidaria::policy",
+                    policy, %hook, "the rest of this policy's log for this request is dropped",
+                );
+                return;
             }
-            Room::None => return Ok(()),
+            Room::None => return,
         }
-        match level {
-            Level::Debug => tracing::debug!(target: "cnidaria::policy", policy, %hook, "{line}"),
-            Level::Info => tracing::info!(target: "cnidaria::policy", policy, %hook, "{line}"),
-            Level::Warn => tracing::warn!(target: "cnidaria::policy", policy, %hook, "{line}"),
-            Level::Error => tracing::error!(target: "cnidaria::policy", policy, %hook, "{line}"),
+        match severity {
+            Severity::ERROR => tracing::error!(target: "cnidaria::policy", policy, %hook, "{line}"),
+            Severity::WARN => tracing::warn!(target: "cnidaria::policy", policy, %hook, "{line}"),
+            Severity::INFO => tracing::info!(target: "cnidaria::policy", policy, %hook, "{line}"),
+            _ => tracing::debug!(target: "cnidaria::policy", policy, %hook, "{line}"),
         }
-        Ok(())
     }
 }
