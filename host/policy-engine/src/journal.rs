@@ -76,7 +76,7 @@ pub(crate) fn denial(facts: &RequestFacts, digest: &str, denied: &Denied, mode: 
     tracing::warn!(
         target: "cnidaria::policy",
         policy, digest, %hook, pod = facts.pod.as_ref().map(display),
-        container_id = facts.container_id, mode = mode.as_str(), code, %cause, message, details,
+        container_id = facts.container_id, mode = mode.as_str(), code, %cause, reason = message, details,
         "{what}",
     );
 }
@@ -111,10 +111,10 @@ pub(crate) fn finding(facts: &RequestFacts, finding: &Finding) {
     let pod = facts.pod.as_ref().map(display);
     match severity {
         Severity::Info => {
-            tracing::info!(target: "cnidaria::policy", policy, %hook, pod, code, message, "finding");
+            tracing::info!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, "finding");
         }
         Severity::Warning => {
-            tracing::warn!(target: "cnidaria::policy", policy, %hook, pod, code, message, "finding");
+            tracing::warn!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, "finding");
         }
     }
 }

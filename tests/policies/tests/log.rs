@@ -1,0 +1,193 @@
+//! What the log says of policies, and how much of it they can write.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use policy_tests::{Policies, add, only, storage};
+use serde_json::{Value, json};
+use tracing::subscriber::DefaultGuard;
+
+const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
+
+/// What was logged by this thread since the value was made.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn begin() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn witness(actions: &Value, rest: &Value) -> Policies {
+    let mut config = json!({"settings": {"before-add": actions}, "grants": ["state"]});
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(rest.as_object().unwrap().clone());
+    Policies::new(COMPILER).with("10-witness", "witness", &config)
+}
+
+#[tokio::test]
+async fn an_edit_is_logged_as_a_patch_with_policy_digest_hook_and_pod() {
+    let (log, _guard) = Log::begin();
+    let host = witness(&json!([{"set-mtu": 1400}]), &json!({}))
+        .load()
+        .await;
+    assert!(
+        log.lines()
+            .iter()
+            .any(|line| line.contains("loaded") && line.contains("10-witness"))
+    );
+    add(&host).before_add(storage()).await.unwrap();
+    let [line] = log.lines().try_into().unwrap();
+    let digest = format!("digest=\"{}\"", only(&host).digest.unwrap());
+    for part in [
+        " INFO cnidaria::policy: edited",
+        "policy=\"10-witness\"",
+        &digest,
+        "hook=before-add",
+        "pod=default/web-1",
+        "container_id=\"0123456789abcdef\"",
+        "mode=\"enforce\"",
+        r#"[{\"op\":\"add\",\"path\":\"/conf/mtu\",\"value\":1400}]"#,
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_denial_a_failure_and_a_finding_are_logged() {
+    let check = async |actions: Value, rest: Value, parts: &[&str]| {
+        let host = witness(&actions, &rest).load().await;
+        let (log, _guard) = Log::begin();
+        let _ = add(&host).before_add(storage()).await;
+        let lines = log.lines();
+        for part in parts {
+            assert!(
+                lines.iter().any(|line| line.contains(part)),
+                "{part}: {lines:#?}"
+            );
+        }
+    };
+    let deny = json!([{"report": ["odd", "a\nb"]}, {"set-mtu": 1400}, {"deny": [150, "no way"]}]);
+    check(
+        deny.clone(),
+        json!({}),
+        &[
+            "WARN cnidaria::policy: denied",
+            "code=150",
+            "reason=\"no way\"",
+            "cause=policy",
+            "finding",
+            "text=\"a b\"",
+        ],
+    )
+    .await;
+    check(
+        deny,
+        json!({"mode": "audit"}),
+        &["would have denied", "mode=\"audit\""],
+    )
+    .await;
+    check(
+        json!([{"set-mtu": 1400}]),
+        json!({"mode": "audit"}),
+        &["would have edited"],
+    )
+    .await;
+    check(
+        json!([{"panic": "the sky is falling"}]),
+        json!({}),
+        &[
+            "ERROR cnidaria::policy: panicked at",
+            "ERROR cnidaria::policy: failed",
+            "cause=trap",
+            "the sky is falling",
+            "failure_policy=\"closed\"",
+        ],
+    )
+    .await;
+    check(
+        json!([{"panic": "no"}]),
+        json!({"failurePolicy": "open"}),
+        &["failure_policy=\"open\""],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_flood_ends_with_one_line_that_says_so_and_forges_none() {
+    let config = json!({"settings": {"do": "flood-log"}, "limits": {"timeoutMs": 10_000}});
+    let host = Policies::new(COMPILER)
+        .with("10-bad", "hostile-misbehave", &config)
+        .load()
+        .await;
+    let (log, _guard) = Log::begin();
+    add(&host).before_add(storage()).await.unwrap();
+    let lines = log.lines();
+    assert_eq!(lines.len(), 33, "{lines:#?}");
+    assert!(lines[0].contains("line 0 and a forged one"), "{}", lines[0]);
+    assert!(lines[32].contains("is dropped"), "{}", lines[32]);
+    assert!(lines.iter().all(|line| line.contains("cnidaria::policy")));
+}
+
+#[tokio::test]
+async fn bytes_of_log_are_limited_as_well_as_lines() {
+    let long = "x".repeat(3000);
+    let actions = json!([{"log": long}, {"log": long}, {"log": long}]);
+    let host = witness(&actions, &json!({"limits": {"logBytes": 5000}}))
+        .load()
+        .await;
+    let (log, _guard) = Log::begin();
+    add(&host).before_add(storage()).await.unwrap();
+    let lines = log.lines();
+    assert_eq!(
+        lines.len(),
+        3,
+        "two of 2 KiB and one that says that the rest is dropped"
+    );
+    assert!(lines[0].len() < 2300, "{}", lines[0].len());
+    assert!(lines[2].contains("is dropped"));
+}
+
+#[tokio::test]
+async fn the_bypass_is_loud() {
+    let policies = witness(&json!([]), &json!({}));
+    policies.write("bypass", b"");
+    let mut config = policies.config();
+    config.bypass_file = Some(policies.modules().join("bypass"));
+    let host = policy_engine::PolicyHost::load(config).await;
+    let (log, _guard) = Log::begin();
+    add(&host).before_add(storage()).await.unwrap();
+    assert!(log.lines()[0].contains("ALL POLICIES ARE BYPASSED"));
+}
