@@ -1,8 +1,10 @@
 //! The daemon as a whole: parse the configuration, build the adapters, bind the socket, serve until
 //! told to stop. Nothing is opened before the configuration is known to be good.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::adapters::delegates::Executor;
+use crate::adapters::delegates::orphans::{self, Tenure};
 use crate::adapters::kube::{self, Access, Kube};
 use crate::adapters::ledger::Files;
 use crate::adapters::manifests::Manifests;
@@ -57,6 +60,9 @@ pub enum Error {
     /// The socket cannot be made.
     #[error(transparent)]
     Socket(#[from] server::Error),
+    /// Another daemon lives on.
+    #[error(transparent)]
+    Tenure(#[from] orphans::Error),
     /// The kernel gives no signals.
     #[error("cannot handle signals")]
     Signal(#[source] std::io::Error),
@@ -73,8 +79,12 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     let conf = multus_conf::Provider::open(config.conf_file.clone())?;
     let app = Arc::new(App::build(&config).await?);
     let (socket, listener) = Socket::bind(&config.socket_dir)?;
-    tracing::info!(socket_dir = %config.socket_dir.display(), "serving");
     let patience = config.own.timeouts.shutdown();
+    // Who connects now waits until there is nobody else left.
+    let tenure = Tenure::begin(&config.socket_dir, 2 * patience).await?;
+    app.clean_up();
+    let tenure = settle(&app, tenure, patience).await;
+    tracing::info!(socket_dir = %config.socket_dir.display(), "serving");
     let handler: Arc<dyn Handler> = Arc::clone(&app) as Arc<dyn Handler>;
     let serving = tokio::spawn(server::run(
         listener,
@@ -108,6 +118,7 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     if let Err(error) = serving.await {
         tracing::error!(%error, "the server ended by itself");
     }
+    drop(tenure);
     Ok(())
 }
 
@@ -125,10 +136,30 @@ async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHan
     Some(tokio::spawn(server::metrics::run(listener, text)))
 }
 
+/// Makes the requests for containers wait for which delegates of an earlier daemon are running.
+async fn settle(app: &Arc<App>, tenure: Tenure, patience: Duration) -> Arc<Tenure> {
+    let tenure = Arc::new(tenure);
+    let mut held = BTreeMap::new();
+    for container in tenure.orphaned() {
+        tracing::warn!(%container, "delegates of an earlier daemon are running");
+        let hold = app.pipeline.hold(&container).await;
+        held.insert(container, hold);
+    }
+    let settling = Arc::clone(&tenure);
+    tokio::spawn(async move {
+        let settled = settling.settle(patience, |container| {
+            held.remove(container);
+        });
+        settled.await;
+    });
+    tenure
+}
+
 /// What answers requests.
 struct App {
     metrics: Arc<Metrics>,
     pipeline: Pipeline,
+    ledger: Files,
     policies: Arc<PolicyHost>,
     cni_dir: PathBuf,
 }
@@ -153,12 +184,13 @@ impl App {
         let at_once = own
             .delegates_at_once
             .unwrap_or_else(|| (4 * processors).max(16));
+        let ledger = Files::new(own.durability);
         let metrics = Arc::new(Metrics::default());
         let delegates = Executor::new(own.timeouts.delegate(), at_once).inside(root.clone());
         let ports = Ports {
             cluster,
             delegates: Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics))),
-            ledger: Arc::new(Files::default()),
+            ledger: Arc::new(ledger.clone()),
             policies: Arc::new(engine),
             pod_network: Arc::new(Netlink::below(root)),
         };
@@ -167,9 +199,20 @@ impl App {
         Ok(Self {
             metrics,
             pipeline: pipeline.with_meter(meter),
+            ledger,
             policies,
             cni_dir: config.cni_dir.clone(),
         })
+    }
+
+    /// Before the first request: the ledger is nobody else's.
+    fn clean_up(&self) {
+        if let Err(error) = self.ledger.sweep(&self.cni_dir) {
+            tracing::error!(
+                error = crate::report::chain(&error),
+                "the ledger was not swept"
+            );
+        }
     }
 }
 
@@ -270,12 +313,16 @@ impl Handler for App {
     }
 
     async fn attachments(&self) -> (StatusCode, Vec<u8>) {
-        let entries = match self.pipeline.entries(&self.cni_dir).await {
-            Ok(entries) => entries,
+        let listing = match self.pipeline.entries(&self.cni_dir).await {
+            Ok(listing) => listing,
             Err(error) => return response::respond(Err(error.into())),
         };
+        for (container, error) in &listing.unreadable {
+            tracing::error!(%container, error = crate::report::chain(error), "not in the list");
+        }
         let undos = self.pipeline.undos(&self.cni_dir).await.unwrap_or_default();
-        let attachments = entries
+        let attachments = listing
+            .entries
             .into_iter()
             .map(|entry| {
                 let undo = undos

@@ -379,6 +379,12 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`]; the ADD is then rolled back.
     async fn record_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError>;
 
+    /// Records what was found out of a sandbox in some other way, and sets its damaged file aside.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the damaged file is then where it was.
+    async fn restore(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError>;
+
     /// What is recorded for a sandbox, in the order of its plan; `None` where nothing is. `sandbox`
     /// tells what a ledger of Multus leaves out.
     ///
@@ -420,11 +426,20 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`] when the directory cannot be read.
     async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError>;
 
-    /// All entries, for people and for GC. Damaged files are reported and left out.
+    /// All entries, for people and for GC.
     ///
     /// # Errors
     /// [`LedgerError`] when the directory cannot be read.
-    async fn list(&self, cni_dir: &Path) -> Result<Vec<Entry>, LedgerError>;
+    async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError>;
+}
+
+/// Everything that is recorded on the node.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Of every sandbox, in the order of its plan.
+    pub entries: Vec<Entry>,
+    /// Sandboxes that have networks, but which ones cannot be told.
+    pub unreadable: Vec<(ContainerId, LedgerError)>,
 }
 
 /// Why the ledger could not be read or written.

@@ -95,8 +95,22 @@ pub struct OwnConfig {
     pub timeouts: Timeouts,
     /// How many delegates run at once; four for each processor, and at least 16, where absent.
     pub delegates_at_once: Option<usize>,
+    /// When the ledger reaches the disk: `grouped` or `strict`.
+    pub durability: Durability,
     /// `text` or `json`.
     pub log_format: LogFormat,
+}
+
+/// When what the ledger writes is safe from a loss of power. From the death of the daemon it always
+/// is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Within a second; no request waits for it. What a loss of power tears is noticed.
+    #[default]
+    Grouped,
+    /// Before a delegate is executed.
+    Strict,
 }
 
 /// How a line of the log looks.

@@ -24,6 +24,11 @@ pub(super) async fn del(pipeline: &Pipeline, request: PodRequest) -> Result<(), 
         && let Some(entries) = told_by_cluster(pipeline, &request).await
     {
         let sandbox = request.sandbox();
+        // So that it is tried again with these, and the damaged file is there to be looked at. It
+        // can be undone without.
+        if let Err(error) = pipeline.ledger.restore(&conf.cni_dir, &entries).await {
+            tracing::error!(error = crate::report::chain(&error), "not put in place");
+        }
         undone = detach_all(pipeline, &conf.cni_dir, &conf.bin_dirs, &sandbox, &entries).await;
     }
     if let Err(error) = &undone {

@@ -10,7 +10,8 @@ use libcni::Attachment;
 use super::{Error, Pipeline, del};
 use crate::config::net_conf::NetConf;
 use crate::domain::entry::Entry;
-use crate::ports::Attached;
+use crate::domain::sandbox::Sandbox;
+use crate::ports::{Attached, Listing};
 use crate::stages::resolve;
 
 /// `valid` is what the runtime says is in use. Where it says nothing, nothing is undone.
@@ -19,12 +20,20 @@ pub(super) async fn gc(
     conf: &NetConf,
     valid: Option<Vec<Attachment>>,
 ) -> Result<(), Error> {
-    let entries = pipeline.ledger.list(&conf.cni_dir).await?;
+    let Listing {
+        entries,
+        unreadable,
+    } = pipeline.ledger.list(&conf.cni_dir).await?;
     let mut networks = networks(pipeline, conf, &entries).await;
     let mut errors: Vec<Error> = networks.errors.drain(..).collect();
     let (kept, stale) = divide(entries, valid.as_deref());
-    for (container, entries) in stale {
-        errors.extend(undo(pipeline, conf, &container, &entries).await);
+    for container in stale {
+        errors.extend(undo(pipeline, conf, &container).await);
+    }
+    // What such a pod has would look as if nobody had it.
+    if !unreadable.is_empty() {
+        errors.extend(unreadable.into_iter().map(|(_, error)| error.into()));
+        return Error::of_all(errors).map_or(Ok(()), Err);
     }
     let attached = in_use(&kept, valid.unwrap_or_default());
     pipeline.policies.gc(&attached).await;
@@ -57,28 +66,20 @@ async fn networks(pipeline: &Pipeline, conf: &NetConf, entries: &[Entry]) -> Net
     Networks { confs, errors }
 }
 
-/// What stays, and what is to be undone, by container.
+/// What stays, and the containers that are to be undone.
 fn divide(
     entries: Vec<Entry>,
     valid: Option<&[Attachment]>,
-) -> (Vec<Entry>, BTreeMap<ContainerId, Vec<Entry>>) {
+) -> (Vec<Entry>, BTreeSet<ContainerId>) {
     let Some(valid) = valid else {
-        return (entries, BTreeMap::new());
+        return (entries, BTreeSet::new());
     };
     let containers: BTreeSet<&ContainerId> = valid.iter().map(|one| &one.container_id).collect();
-    let mut stale: BTreeMap<ContainerId, Vec<Entry>> = BTreeMap::new();
-    let mut kept = Vec::new();
-    for entry in entries {
-        // The runtime knows the first interface alone; a container's others live as long as it.
-        if containers.contains(&entry.container_id) {
-            kept.push(entry);
-        } else {
-            stale
-                .entry(entry.container_id.clone())
-                .or_default()
-                .push(entry);
-        }
-    }
+    // The runtime knows the first interface alone; a container's others live as long as it.
+    let (kept, stale): (Vec<Entry>, Vec<Entry>) = entries
+        .into_iter()
+        .partition(|entry| containers.contains(&entry.container_id));
+    let stale = stale.into_iter().map(|entry| entry.container_id).collect();
     (kept, stale)
 }
 
@@ -96,29 +97,16 @@ fn in_use(kept: &[Entry], valid: Vec<Attachment>) -> Vec<Attached> {
     all.into_iter().collect()
 }
 
-async fn undo(
-    pipeline: &Pipeline,
-    conf: &NetConf,
-    container: &ContainerId,
-    entries: &[Entry],
-) -> Vec<Error> {
+async fn undo(pipeline: &Pipeline, conf: &NetConf, container: &ContainerId) -> Option<Error> {
     let _turn = pipeline.turns.take(container).await;
-    let mut errors = Vec::new();
-    for entry in entries.iter().rev() {
-        if let Err(error) = del::detach(pipeline, &conf.cni_dir, &conf.bin_dirs, entry).await {
-            errors.push(error);
-        }
-    }
-    if errors.is_empty()
-        && let Err(error) = pipeline.ledger.forget(&conf.cni_dir, container).await
-    {
-        errors.push(error.into());
-    }
-    if let Some(error) = errors.first() {
-        pipeline
-            .unfinished
-            .add(pipeline, conf, container, error)
-            .await;
-    }
-    errors
+    // As it is now: the list is older than the turn.
+    let sandbox = Sandbox::recorded(container.clone());
+    let error = del::sandbox(pipeline, &conf.cni_dir, &conf.bin_dirs, &sandbox)
+        .await
+        .err()?;
+    pipeline
+        .unfinished
+        .add(pipeline, conf, container, &error)
+        .await;
+    Some(error)
 }

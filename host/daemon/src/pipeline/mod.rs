@@ -24,16 +24,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use cni_types::args::Command;
+use cni_types::args::{Command, ContainerId};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 
 pub use error::Error;
 
 use crate::config::daemon::Timeouts;
-use crate::domain::entry::Entry;
 use crate::ports::{
-    Answered, Cluster, Delegates, Ledger, LedgerError, Meter, PodNetwork, Policies, Undo,
+    Answered, Cluster, Delegates, Ledger, LedgerError, Listing, Meter, PodNetwork, Policies, Undo,
 };
 use crate::stages::{
     self,
@@ -65,6 +64,11 @@ pub struct Pipeline {
     unfinished: Unfinished,
     draining: AtomicBool,
     meter: Option<Arc<dyn Meter>>,
+}
+
+/// A container whose requests wait.
+pub struct Hold {
+    _turn: turns::Turn,
 }
 
 impl Deref for Pipeline {
@@ -160,6 +164,13 @@ impl Pipeline {
         unfinished::run(self, cni_dir).await;
     }
 
+    /// Lets requests for a container wait, until the hold is dropped.
+    pub async fn hold(&self, container: &ContainerId) -> Hold {
+        Hold {
+            _turn: self.turns.take(container).await,
+        }
+    }
+
     /// What could not be undone, for people.
     ///
     /// # Errors
@@ -182,7 +193,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`LedgerError`] when the directory cannot be read.
-    pub async fn entries(&self, cni_dir: &Path) -> Result<Vec<Entry>, LedgerError> {
+    pub async fn entries(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
         self.ledger.list(cni_dir).await
     }
 }

@@ -119,7 +119,17 @@ async fn again(pipeline: &Pipeline, cni_dir: &Path, undo: Undo) {
     let container = undo.container_id.clone();
     let _turn = pipeline.turns.take(&container).await;
     let sandbox = Sandbox::recorded(container.clone());
-    match del::sandbox(pipeline, cni_dir, &undo.bin_dirs, &sandbox).await {
+    let undone = match del::sandbox(pipeline, cni_dir, &undo.bin_dirs, &sandbox).await {
+        // Also where nothing was recorded any more: a daemon that was killed while it forgot the
+        // sandbox left this behind.
+        Ok(()) => pipeline
+            .ledger
+            .forget(cni_dir, &container)
+            .await
+            .map_err(Error::from),
+        failed => failed,
+    };
+    match undone {
         Ok(()) => {
             pipeline.unfinished.remove(cni_dir, &container);
             tracing::info!(%container, retries = undo.retries + 1, "undone at last");

@@ -32,7 +32,8 @@ use daemon::domain::selection::Selection;
 use daemon::pipeline::{Pipeline, Ports};
 use daemon::ports::{
     Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, Event, EventKind, Finale,
-    Ledger, LedgerError, Outcome, PodNetwork, PodNetworkError, Policies, PolicySession, Undo,
+    Ledger, LedgerError, Listing, Outcome, PodNetwork, PodNetworkError, Policies, PolicySession,
+    Undo,
 };
 
 /// A node of fakes. What is in the sets fails or is denied.
@@ -323,6 +324,10 @@ impl Ledger for World {
         }
     }
 
+    async fn restore(&self, _dir: &Path, _entries: &[Entry]) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
     async fn load(
         &self,
         _dir: &Path,
@@ -369,15 +374,12 @@ impl Ledger for World {
         Ok(self.undos.lock().unwrap().values().cloned().collect())
     }
 
-    async fn list(&self, _dir: &Path) -> Result<Vec<Entry>, LedgerError> {
-        Ok(self
-            .recorded
-            .lock()
-            .unwrap()
-            .values()
-            .flatten()
-            .cloned()
-            .collect())
+    async fn list(&self, _dir: &Path) -> Result<Listing, LedgerError> {
+        let recorded = self.recorded.lock().unwrap();
+        Ok(Listing {
+            entries: recorded.values().flatten().cloned().collect(),
+            unreadable: Vec::new(),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Executing delegates, by libcni.
 
+pub mod orphans;
 mod slots;
 
 use std::path::PathBuf;

@@ -11,6 +11,7 @@ use cni_types::json::RawObject;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::seal::{self, Seal};
 use crate::domain::attachment::interface_at;
 use crate::domain::entry::Entry;
 use crate::domain::pod::PodRef;
@@ -20,9 +21,21 @@ use crate::domain::sandbox::Sandbox;
 /// Why a file cannot be understood, in words.
 pub(super) type Reason = String;
 
+/// Who wrote a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    /// This daemon, or an earlier one: everything is in it.
+    Cnidaria,
+    /// Multus, which leaves out what only the result cache has.
+    Multus,
+}
+
 /// One delegate as Multus writes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Delegate {
+    /// Stands first, for the checksum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cnidaria: Option<Own>,
     #[serde(rename = "Conf", default)]
     conf: PluginSummary,
     #[serde(rename = "ConfList", default)]
@@ -60,8 +73,6 @@ struct Delegate {
     /// The conf, base64.
     #[serde(rename = "Bytes", default)]
     bytes: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cnidaria: Option<Own>,
 }
 
 /// What Multus repeats of a plugin's conf beside its bytes.
@@ -130,6 +141,9 @@ struct ChainPlugin {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Own {
+    /// Of everything behind it, in the first delegate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
     if_name: IfName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     netns: Option<String>,
@@ -152,7 +166,10 @@ pub(super) fn write(entries: &[Entry]) -> Vec<u8> {
         .enumerate()
         .map(|(i, e)| delegate(i, e))
         .collect();
-    serde_json::to_vec(&delegates).expect("strings and raw JSON into memory cannot fail")
+    let mut text =
+        serde_json::to_vec(&delegates).expect("strings and raw JSON into memory cannot fail");
+    seal::seal(&mut text);
+    text
 }
 
 fn delegate(position: usize, entry: &Entry) -> Delegate {
@@ -178,6 +195,7 @@ fn delegate(position: usize, entry: &Entry) -> Delegate {
         device_id: arguments.device_id,
         bytes: STANDARD.encode(entry.conf.text()),
         cnidaria: Some(Own {
+            checksum: (position == 0).then(seal::placeholder),
             if_name: entry.if_name.clone(),
             netns: entry.netns.clone(),
             pod: Pod {
@@ -241,20 +259,32 @@ impl PluginSummary {
 
 /// The plan of a file. `sandbox` tells what Multus does not write: the namespace, the pod and the
 /// interface of the default network, as the present request has them.
-pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<Vec<Entry>, Reason> {
+pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<(Vec<Entry>, Writer), Reason> {
+    let seal = seal::verify(text);
+    if seal == Seal::Broken {
+        return Err("its checksum does not match".to_owned());
+    }
     let delegates: Vec<Delegate> = serde_json::from_slice(text)
         .map_err(|error| format!("not a list of delegates: {error}"))?;
+    if seal == Seal::None && delegates.iter().any(|delegate| delegate.cnidaria.is_some()) {
+        return Err("it is this daemon's and has lost its checksum".to_owned());
+    }
     if delegates.is_empty() {
         return Err("a list without delegates".to_owned());
     }
-    delegates
+    let entries = delegates
         .into_iter()
         .enumerate()
         .map(|(position, delegate)| {
             entry(position, delegate, sandbox)
                 .map_err(|reason| format!("delegate {position}: {reason}"))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    let writer = match seal {
+        Seal::Whole => Writer::Cnidaria,
+        Seal::Broken | Seal::None => Writer::Multus,
+    };
+    Ok((entries, writer))
 }
 
 fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry, Reason> {
@@ -441,7 +471,7 @@ mod tests {
     fn of_a_list_that_multus_read_from_a_file_every_byte_is_found_again() {
         let list = r#"{"name":"n","plugins":[{"type":"a","big":1e3,"y":2.50}]}"#;
         let text = of_multus(list, &[r#"{"big":1000,"type":"a","y":2.5}"#]);
-        let entries = read(&text, &sandbox()).unwrap();
+        let (entries, _) = read(&text, &sandbox()).unwrap();
         assert_eq!(entries[0].conf.text(), list);
     }
 
@@ -449,7 +479,7 @@ mod tests {
     fn plugins_that_multus_read_from_the_directory_of_a_list_are_found_again() {
         let list = r#"{"name":"n","plugins":[{"type":"a","x":1}]}"#;
         let text = of_multus(list, &[r#"{"type":"a","x":1}"#, r#"{"type":"b","z":3}"#]);
-        let entries = read(&text, &sandbox()).unwrap();
+        let (entries, _) = read(&text, &sandbox()).unwrap();
         let plugins: Vec<String> = entries[0]
             .conf
             .plugins()

@@ -2,33 +2,107 @@
 //! beside it. A file is there from before the first delegate runs until the last one is undone.
 
 mod delegates_file;
+mod durability;
+mod file;
+mod recovery;
+mod seal;
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
-use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use libcni::cache::{self, Cache, Key};
 
+use self::delegates_file::Writer;
+use self::durability::Disk;
+use crate::config::daemon::Durability;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{Ledger, LedgerError, Undo};
+use crate::ports::{Ledger, LedgerError, Listing, Undo};
 
 /// Sandboxes that could not be undone, a file each. No container's id begins with a dot.
 const UNDO_DIR: &str = ".undo";
-/// A larger file is not read: it is none of ours.
-const MAX_BYTES: u64 = 64 << 20;
+/// Damaged files that were replaced by what could be found out otherwise.
+const DAMAGED_DIR: &str = ".damaged";
 
 /// The ledger on the file system. Writes are small and go to the page cache, so they are done in
-/// place, without a hop to another thread.
-#[derive(Debug, Default)]
+/// place, without a hop to another thread; those that wait for the disk are not.
+#[derive(Debug, Clone)]
 pub struct Files {
-    writes: AtomicU64,
+    disk: Disk,
+}
+
+/// A sandbox as its file, or the result cache in its stead, describes it.
+struct Found {
+    entries: Vec<Entry>,
+    /// What is wrong with the file.
+    damage: Option<String>,
+}
+
+impl Files {
+    /// A ledger whose writes are on the disk when `durability` says.
+    pub fn new(durability: Durability) -> Self {
+        Self {
+            disk: Disk::new(durability),
+        }
+    }
+
+    /// Removes what the writes of a killed daemon left half done. Called before the first request.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; nothing but disk space is lost then.
+    pub fn sweep(&self, cni_dir: &Path) -> Result<(), LedgerError> {
+        let dirs = [cni_dir.to_owned(), cni_dir.join(UNDO_DIR), results(cni_dir)];
+        for dir in dirs {
+            file::sweep(&dir).map_err(failed("sweep", &dir))?;
+        }
+        Ok(())
+    }
+
+    async fn replace(&self, path: PathBuf, text: Vec<u8>) -> Result<(), LedgerError> {
+        let replaced = if self.disk.is_strict() {
+            let (disk, path) = (self.disk.clone(), path.clone());
+            blocking(move || file::replace(&path, &text, &disk)).await
+        } else {
+            file::replace(&path, &text, &self.disk).inspect(|()| self.disk.sync_soon(&path))
+        };
+        replaced.map_err(failed("write", &path))
+    }
+
+    /// What there is of a sandbox, wherever it is; nothing is changed.
+    fn look(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Option<Found>, LedgerError> {
+        let path = cni_dir.join(sandbox.container_id.as_str());
+        let text = match file::read(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(error.to_string()),
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        let cache = Cache::new(cni_dir);
+        match text.and_then(|text| delegates_file::read(&text, sandbox)) {
+            Ok((mut entries, writer)) => {
+                for entry in &mut entries {
+                    complete(entry, writer, &cache)?;
+                }
+                Ok(Some(Found {
+                    entries,
+                    damage: None,
+                }))
+            }
+            Err(reason) => {
+                let entries = recovery::from_results(&cache, sandbox).map_err(from_cache)?;
+                if entries.is_empty() {
+                    return Err(LedgerError::Damaged { path, reason });
+                }
+                Ok(Some(Found {
+                    entries,
+                    damage: Some(reason),
+                }))
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -38,12 +112,7 @@ impl Ledger for Files {
             return Ok(());
         };
         let path = cni_dir.join(first.container_id.as_str());
-        self.replace(cni_dir, &path, &delegates_file::write(entries))
-            .map_err(|source| LedgerError::Io {
-                action: "write",
-                path,
-                source,
-            })
+        self.replace(path, delegates_file::write(entries)).await
     }
 
     async fn record_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
@@ -51,7 +120,7 @@ impl Ledger for Files {
             return Ok(());
         };
         let damaged = |reason: String| LedgerError::Damaged {
-            path: cni_dir.join("results"),
+            path: results(cni_dir),
             reason,
         };
         let raw = result
@@ -65,7 +134,16 @@ impl Ledger for Files {
             capability_args: entry.capability_args.clone(),
             result: RawObject::from_value(&raw).map_err(|error| damaged(error.to_string()))?,
         };
-        Cache::new(cni_dir).write(&cached).map_err(from_cache)
+        let cache = Cache::new(cni_dir).with_sync(self.disk.is_strict());
+        if self.disk.is_strict() {
+            return blocking(move || Ok(cache.write(&cached)))
+                .await
+                .map_err(failed("write", &results(cni_dir)))?
+                .map_err(from_cache);
+        }
+        cache.write(&cached).map_err(from_cache)?;
+        self.disk.sync_soon(&cache.path(&cached.key));
+        Ok(())
     }
 
     async fn load(
@@ -73,32 +151,38 @@ impl Ledger for Files {
         cni_dir: &Path,
         sandbox: &Sandbox,
     ) -> Result<Option<Vec<Entry>>, LedgerError> {
-        let path = cni_dir.join(sandbox.container_id.as_str());
-        let text = match read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => {
-                return Err(LedgerError::Io {
-                    action: "read",
-                    path,
-                    source,
-                });
-            }
+        let Some(found) = self.look(cni_dir, sandbox)? else {
+            return Ok(None);
         };
-        let cache = Cache::new(cni_dir);
-        match delegates_file::read(&text, sandbox) {
-            Ok(mut entries) => {
-                for entry in &mut entries {
-                    complete(entry, &cache)?;
-                }
-                Ok(Some(entries))
+        if let Some(reason) = found.damage {
+            let path = cni_dir.join(sandbox.container_id.as_str());
+            tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
+            // What is known can be used without.
+            if let Err(error) = self.restore(cni_dir, &found.entries).await {
+                tracing::error!(error = crate::report::chain(&error), "not put in place");
             }
-            Err(reason) => recover(&cache, sandbox, path, reason).map(Some),
         }
+        Ok(Some(found.entries))
+    }
+
+    async fn restore(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError> {
+        let Some(first) = entries.first() else {
+            return Ok(());
+        };
+        let path = cni_dir.join(first.container_id.as_str());
+        match file::set_aside(&path, &cni_dir.join(DAMAGED_DIR)) {
+            Ok(aside) => {
+                tracing::error!(path = %path.display(), aside = %aside.display(), "set aside");
+            }
+            // What people could have looked at is worth less than what can be undone now.
+            Err(error) => tracing::error!(path = %path.display(), %error, "cannot be set aside"),
+        }
+        self.record(cni_dir, entries).await
     }
 
     async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError> {
-        complete(entry, &Cache::new(cni_dir))
+        // Of such an attachment nothing else is recorded.
+        complete(entry, Writer::Multus, &Cache::new(cni_dir))
     }
 
     async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
@@ -107,48 +191,34 @@ impl Ledger for Files {
 
     async fn forget(&self, cni_dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
         let path = cni_dir.join(container.as_str());
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::Io {
-                action: "remove",
-                path,
-                source: error,
-            }),
-            _ => {
-                // There is one only where something went wrong.
-                let _ = std::fs::remove_file(cni_dir.join(UNDO_DIR).join(container.as_str()));
-                Ok(())
-            }
-        }
+        remove(&path)?;
+        // In this order, so that a daemon that is killed in between tries again.
+        remove(&cni_dir.join(UNDO_DIR).join(container.as_str()))
     }
 
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
         let dir = cni_dir.join(UNDO_DIR);
         let path = dir.join(undo.container_id.as_str());
         let text = serde_json::to_vec(undo).expect("strings and numbers are JSON");
-        self.replace(&dir, &path, &text)
-            .map_err(|source| LedgerError::Io {
-                action: "write",
-                path,
-                source,
-            })
+        self.replace(path, text).await
     }
 
     async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
         let dir = cni_dir.join(UNDO_DIR);
-        let failed = |source| LedgerError::Io {
-            action: "read",
-            path: dir.clone(),
-            source,
-        };
         let files = match std::fs::read_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            files => files.map_err(failed)?,
+            files => files.map_err(failed("read", &dir))?,
         };
         let mut undos = Vec::new();
         for file in files {
-            let path = file.map_err(failed)?.path();
-            let text = read(&path).map_err(failed)?;
-            match serde_json::from_slice(&text) {
+            let file = file.map_err(failed("read", &dir))?;
+            if ContainerId::new(file.file_name().to_string_lossy()).is_err() {
+                continue;
+            }
+            let path = file.path();
+            let undo = file::read(&path)
+                .and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
+            match undo {
                 Ok(undo) => undos.push(undo),
                 // It only says when to try again; what to undo is in the sandbox's own file.
                 Err(error) => tracing::error!(path = %path.display(), %error, "damaged"),
@@ -157,63 +227,57 @@ impl Ledger for Files {
         Ok(undos)
     }
 
-    async fn list(&self, cni_dir: &Path) -> Result<Vec<Entry>, LedgerError> {
-        let failed = |source| LedgerError::Io {
-            action: "read",
-            path: cni_dir.to_owned(),
-            source,
-        };
+    async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
+        let mut listing = Listing::default();
         let files = match std::fs::read_dir(cni_dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            files => files.map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
+            files => files.map_err(failed("read", cni_dir))?,
         };
-        let mut entries = Vec::new();
         for file in files {
-            let file = file.map_err(failed)?;
+            let file = file.map_err(failed("read", cni_dir))?;
             let Ok(container) = ContainerId::new(file.file_name().to_string_lossy()) else {
                 continue;
             };
-            if file.file_type().is_ok_and(|kind| kind.is_file()) {
-                match self.load(cni_dir, &Sandbox::recorded(container)).await {
-                    Ok(loaded) => entries.extend(loaded.into_iter().flatten()),
-                    Err(error) => {
-                        tracing::error!(error = crate::report::chain(&error), "damaged ledger")
-                    }
-                }
+            if file.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            match self.look(cni_dir, &Sandbox::recorded(container.clone())) {
+                Ok(Some(found)) => listing.entries.extend(found.entries),
+                Ok(None) => {}
+                Err(error) => listing.unreadable.push((container, error)),
             }
         }
-        Ok(entries)
+        Ok(listing)
     }
 }
 
-impl Files {
-    /// Writes a file whole: whoever reads it sees the old text or the new one.
-    fn replace(&self, dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let number = self.writes.fetch_add(1, Ordering::Relaxed);
-        let temporary = dir.join(format!(".{}-{number}.new", std::process::id()));
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(text))
-            .and_then(|()| std::fs::rename(&temporary, path));
-        if written.is_err() {
-            // The first error is the one to report.
-            let _ = std::fs::remove_file(&temporary);
-        }
-        written
+fn results(cni_dir: &Path) -> PathBuf {
+    cni_dir.join("results")
+}
+
+fn remove(path: &Path) -> Result<(), LedgerError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(failed("remove", path)),
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    std::fs::File::open(path)?
-        .take(MAX_BYTES)
-        .read_to_end(&mut text)?;
-    Ok(text)
+/// Does what waits for the disk where it delays nobody else.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError {
+    let path = path.to_owned();
+    move |source| LedgerError::Io {
+        action,
+        path,
+        source,
+    }
 }
 
 fn key(entry: &Entry) -> Key {
@@ -226,11 +290,14 @@ fn key(entry: &Entry) -> Key {
 
 /// Adds what the result cache knows: the result, and, for a plan that Multus wrote, the arguments
 /// that it does not write into its own file.
-fn complete(entry: &mut Entry, cache: &Cache) -> Result<(), LedgerError> {
+fn complete(entry: &mut Entry, writer: Writer, cache: &Cache) -> Result<(), LedgerError> {
     let cached = match cache.read(&key(entry)) {
         Ok(Some(cached)) => cached,
         Ok(None) => return Ok(()),
-        Err(error @ cache::Error::Io { .. }) => return Err(from_cache(error)),
+        // It can be read another time.
+        Err(error @ cache::Error::Io { .. }) if !is_lasting(&error) => {
+            return Err(from_cache(error));
+        }
         Err(error) => {
             // CHECK and DEL work without a result, if less precisely.
             tracing::error!(error = crate::report::chain(&error), "a result is left out");
@@ -238,49 +305,28 @@ fn complete(entry: &mut Entry, cache: &Cache) -> Result<(), LedgerError> {
         }
     };
     entry.result = cached.parsed_result(entry.conf.cni_version()).ok();
-    entry.cni_args = cached.args;
-    entry.capability_args = cached.capability_args;
+    // What is under the checksum is not overruled by what is not.
+    if writer == Writer::Multus {
+        entry.cni_args = cached.args;
+        entry.capability_args = cached.capability_args;
+    }
     if entry.netns.is_none() {
         entry.netns = Some(cached.netns).filter(|netns| !netns.is_empty());
     }
     Ok(())
 }
 
-/// What the result cache knows of a sandbox whose own file is damaged.
-fn recover(
-    cache: &Cache,
-    sandbox: &Sandbox,
-    path: PathBuf,
-    reason: String,
-) -> Result<Vec<Entry>, LedgerError> {
-    let (cached, _) = cache.list().map_err(from_cache)?;
-    let entries: Vec<Entry> = cached
-        .into_iter()
-        .filter(|cached| cached.key.container_id == sandbox.container_id)
-        .filter_map(|cached| {
-            let conf = NetworkConfList::parse_any(&cached.config).ok()?;
-            Some(Entry {
-                container_id: cached.key.container_id.clone(),
-                netns: sandbox
-                    .netns
-                    .clone()
-                    .or(Some(cached.netns.clone()).filter(|n| !n.is_empty())),
-                pod: sandbox.pod.clone(),
-                network: conf.name().to_string(),
-                is_default: cached.key.if_name == sandbox.if_name,
-                if_name: cached.key.if_name.clone(),
-                result: cached.parsed_result(conf.cni_version()).ok(),
-                cni_args: cached.args,
-                capability_args: cached.capability_args,
-                conf,
-            })
-        })
-        .collect();
-    if entries.is_empty() {
-        return Err(LedgerError::Damaged { path, reason });
+/// Whether an error is about the file itself, and not about what the system lacks at the moment.
+fn is_lasting(error: &cache::Error) -> bool {
+    match error {
+        cache::Error::Io { source, .. } => {
+            matches!(
+                source.kind(),
+                io::ErrorKind::FileTooLarge | io::ErrorKind::Other
+            )
+        }
+        _ => true,
     }
-    tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
-    Ok(entries)
 }
 
 fn from_cache(error: cache::Error) -> LedgerError {

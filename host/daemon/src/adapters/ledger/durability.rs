@@ -1,0 +1,165 @@
+//! When files reach the disk. A rename makes a file survive the death of the daemon; the machine's
+//! takes an fsync, which the caller waits for or not.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::config::daemon::Durability;
+
+/// How long a group gathers. With the fsyncs behind it, well below a second.
+const GATHER: Duration = Duration::from_millis(300);
+
+type Sync = dyn Fn(&Path) -> io::Result<()> + Send + std::marker::Sync;
+
+/// Brings files and directories to the disk.
+#[derive(Clone)]
+pub(super) struct Disk {
+    durability: Durability,
+    sync: Arc<Sync>,
+    group: Arc<Mutex<Group>>,
+}
+
+/// What waits for the next fsyncs.
+#[derive(Debug, Default)]
+struct Group {
+    changed: BTreeSet<PathBuf>,
+    /// Whether somebody is there to sync it.
+    awaited: bool,
+}
+
+impl Disk {
+    pub(super) fn new(durability: Durability) -> Self {
+        Self::with(durability, |path| File::open(path)?.sync_all())
+    }
+
+    fn with(
+        durability: Durability,
+        sync: impl Fn(&Path) -> io::Result<()> + Send + std::marker::Sync + 'static,
+    ) -> Self {
+        Self {
+            durability,
+            sync: Arc::new(sync),
+            group: Arc::default(),
+        }
+    }
+
+    /// Whether a write has to be on the disk before it returns.
+    pub(super) fn is_strict(&self) -> bool {
+        self.durability == Durability::Strict
+    }
+
+    /// Waits until a file or directory is on the disk.
+    pub(super) fn sync(&self, path: &Path) -> io::Result<()> {
+        (self.sync)(path)
+    }
+
+    /// Remembers a file that was written, and syncs it with its directory in a moment. Called within
+    /// the runtime.
+    pub(super) fn sync_soon(&self, path: &Path) {
+        let awaited = {
+            let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+            group.changed.insert(path.to_owned());
+            if let Some(directory) = path.parent() {
+                group.changed.insert(directory.to_owned());
+            }
+            std::mem::replace(&mut group.awaited, true)
+        };
+        if !awaited {
+            tokio::spawn(self.clone().sync_groups());
+        }
+    }
+
+    /// Until there is no group any more.
+    async fn sync_groups(self) {
+        loop {
+            tokio::time::sleep(GATHER).await;
+            let changed = {
+                let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+                group.awaited = !group.changed.is_empty();
+                std::mem::take(&mut group.changed)
+            };
+            if changed.is_empty() {
+                return;
+            }
+            let sync = Arc::clone(&self.sync);
+            let synced = tokio::task::spawn_blocking(move || sync_all(&*sync, &changed)).await;
+            if synced.is_err() {
+                tracing::error!("the ledger was not synced");
+            }
+        }
+    }
+}
+
+fn sync_all(sync: &Sync, changed: &BTreeSet<PathBuf>) {
+    for path in changed {
+        match sync(path) {
+            // Forgotten in the meantime.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!(
+                path = %path.display(),
+                %error,
+                "did not reach the disk; a loss of power now would lose it"
+            ),
+            Ok(()) => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk")
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A disk that writes down what is synced instead.
+    pub(in super::super) fn recorded(durability: Durability) -> (Disk, Arc<Mutex<Vec<PathBuf>>>) {
+        let synced: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
+        let log = Arc::clone(&synced);
+        let disk = Disk::with(durability, move |path| {
+            log.lock().unwrap().push(path.to_owned());
+            Ok(())
+        });
+        (disk, synced)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_writes_are_one_group_within_a_second() {
+        let (disk, synced) = recorded(Durability::Grouped);
+        for name in ["a", "b", "a"] {
+            disk.sync_soon(&Path::new("/ledger").join(name));
+        }
+        assert!(synced.lock().unwrap().is_empty());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let paths = ["/ledger", "/ledger/a", "/ledger/b"].map(PathBuf::from);
+        assert_eq!(*synced.lock().unwrap(), paths);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_after_a_group_is_synced_as_well() {
+        let (disk, synced) = recorded(Durability::Grouped);
+        for round in 1..4 {
+            disk.sync_soon(Path::new("/ledger/a"));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(synced.lock().unwrap().len(), 2 * round);
+        }
+    }
+
+    #[test]
+    fn a_file_is_really_brought_to_the_disk() {
+        let disk = Disk::new(Durability::Strict);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        disk.sync(file.path()).unwrap();
+        let gone = file.path().with_extension("gone");
+        assert!(disk.sync(&gone).is_err());
+    }
+}

@@ -1,0 +1,404 @@
+//! The ledger on a real file system: what is written is read back, and whatever has become of a
+//! file, it is recovered or refused, and never taken for an empty one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what is missing fails the test"
+)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use cni_types::args::{CniArgs, ContainerId, IfName};
+use cni_types::conf::NetworkConfList;
+use cni_types::json::RawObject;
+use cni_types::result::CniResult;
+use cni_types::version::ConfVersion;
+use daemon::adapters::ledger::Files;
+use daemon::config::daemon::Durability;
+use daemon::domain::entry::Entry;
+use daemon::domain::pod::PodRef;
+use daemon::domain::sandbox::Sandbox;
+use daemon::ports::{Ledger, LedgerError, Undo};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+const CONTAINER: &str = "sandbox-a";
+
+struct Rig {
+    dir: TempDir,
+    files: Files,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::with(Durability::Grouped)
+    }
+
+    fn with(durability: Durability) -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            files: Files::new(durability),
+        }
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The file of the sandbox.
+    fn file(&self) -> PathBuf {
+        self.dir().join(CONTAINER)
+    }
+
+    /// Two attachments as an ADD records them.
+    async fn add(&self) -> Vec<Entry> {
+        let entries = vec![entry("cluster", "eth0"), entry("blue", "net1")];
+        self.files.record(self.dir(), &entries).await.unwrap();
+        for entry in &entries {
+            self.files.record_result(self.dir(), entry).await.unwrap();
+        }
+        entries
+    }
+
+    async fn load(&self) -> Result<Option<Vec<Entry>>, LedgerError> {
+        self.files.load(self.dir(), &sandbox()).await
+    }
+}
+
+fn id(name: &str) -> ContainerId {
+    ContainerId::new(name).unwrap()
+}
+
+fn sandbox() -> Sandbox {
+    Sandbox {
+        container_id: id(CONTAINER),
+        netns: Some("/run/netns/a".into()),
+        if_name: IfName::new("eth0").unwrap(),
+        infra_container_id: CONTAINER.into(),
+        pod: PodRef {
+            namespace: "default".into(),
+            name: "a".into(),
+            uid: "uid-a".into(),
+        },
+    }
+}
+
+fn entry(network: &str, if_name: &str) -> Entry {
+    let conf = format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"bridge"}}"#);
+    let result = br#"{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}"#;
+    let mut args = CniArgs::new();
+    args.set("K8S_POD_NAME", "a").unwrap();
+    Entry {
+        container_id: id(CONTAINER),
+        netns: sandbox().netns,
+        pod: sandbox().pod,
+        network: network.into(),
+        if_name: IfName::new(if_name).unwrap(),
+        is_default: if_name == "eth0",
+        conf: NetworkConfList::parse_any(conf.as_str()).unwrap(),
+        cni_args: args,
+        capability_args: RawObject::new(),
+        result: Some(CniResult::parse(result, ConfVersion::default()).unwrap()),
+    }
+}
+
+/// What DEL needs to be the same.
+fn essence(entries: &[Entry]) -> Vec<String> {
+    entries
+        .iter()
+        .map(|entry| {
+            format!(
+                "{} {:?} {} {} {} {:?} {}",
+                entry.container_id,
+                entry.netns,
+                entry.if_name,
+                entry.is_default,
+                entry.conf.text(),
+                entry.cni_args,
+                entry.result.is_some(),
+            )
+        })
+        .collect()
+}
+
+/// Everything that can happen to the bytes of a file.
+fn damages() -> Vec<(&'static str, fn(&mut Vec<u8>))> {
+    vec![
+        ("emptied", |text| text.clear()),
+        ("torn", |text| text.truncate(text.len() / 2)),
+        ("without its last byte", |text| drop(text.pop())),
+        ("zeroed from the middle on", |text| {
+            let middle = text.len() / 2;
+            text[middle..].fill(0);
+        }),
+        ("garbage", |text| *text = b"\xff\xfe not JSON".to_vec()),
+        ("an empty list", |text| *text = b"[]".to_vec()),
+        ("an object", |text| *text = b"{}".to_vec()),
+        ("changed by a letter", |text| {
+            let at = text.len() - 9;
+            text[at] ^= 1;
+        }),
+        ("with another checksum", |text| {
+            let at = text.iter().position(|b| *b == b':').unwrap() + 20;
+            text[at] ^= 1;
+        }),
+        ("with more behind its end", |text| text.push(b' ')),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_recorded_is_what_is_loaded() {
+    for durability in [Durability::Grouped, Durability::Strict] {
+        let rig = Rig::with(durability);
+        let entries = rig.add().await;
+        let loaded = rig.load().await.unwrap().unwrap();
+        assert_eq!(essence(&loaded), essence(&entries));
+        for entry in &entries {
+            rig.files.forget_result(rig.dir(), entry).await.unwrap();
+        }
+        rig.files.forget(rig.dir(), &id(CONTAINER)).await.unwrap();
+        assert!(rig.load().await.unwrap().is_none());
+        assert_eq!(fs::read_dir(rig.dir().join("results")).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_recovered_from_the_results_and_set_aside() {
+    for (what, damage) in damages() {
+        let rig = Rig::new();
+        let entries = rig.add().await;
+        let mut text = fs::read(rig.file()).unwrap();
+        damage(&mut text);
+        fs::write(rig.file(), &text).unwrap();
+
+        let loaded = rig
+            .load()
+            .await
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(essence(&loaded.unwrap()), essence(&entries), "{what}");
+        let aside = rig.dir().join(".damaged").join(format!("{CONTAINER}.0"));
+        assert_eq!(fs::read(aside).unwrap(), text, "{what}");
+        // What stands in its place is whole, without the results as well.
+        fs::remove_dir_all(rig.dir().join("results")).unwrap();
+        assert_eq!(rig.load().await.unwrap().unwrap().len(), 2, "{what}");
+        let listing = rig.files.list(rig.dir()).await.unwrap();
+        assert_eq!(
+            listing.entries.len(),
+            2,
+            "{what}: what is set aside is no container"
+        );
+        assert!(listing.unreadable.is_empty(), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_nothing_tells_of_any_more_is_an_error_and_stays() {
+    for (what, damage) in damages() {
+        let rig = Rig::new();
+        rig.add().await;
+        fs::remove_dir_all(rig.dir().join("results")).unwrap();
+        let mut text = fs::read(rig.file()).unwrap();
+        damage(&mut text);
+        fs::write(rig.file(), &text).unwrap();
+
+        let error = rig.load().await.unwrap_err();
+        assert!(
+            matches!(&error, LedgerError::Damaged { path, .. } if *path == rig.file()),
+            "{what}: {error}"
+        );
+        let listing = rig.files.list(rig.dir()).await.unwrap();
+        assert!(listing.entries.is_empty(), "{what}");
+        assert_eq!(listing.unreadable[0].0, id(CONTAINER), "{what}");
+        assert_eq!(fs::read(rig.file()).unwrap(), text, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_found_out_otherwise_takes_the_place_of_a_damaged_file() {
+    let rig = Rig::new();
+    fs::write(rig.file(), "torn").unwrap();
+    let entries = [entry("cluster", "eth0")];
+    rig.files.restore(rig.dir(), &entries).await.unwrap();
+    assert_eq!(rig.load().await.unwrap().unwrap().len(), 1);
+    let aside = rig.dir().join(".damaged").join(format!("{CONTAINER}.0"));
+    assert_eq!(fs::read(aside).unwrap(), b"torn");
+}
+
+#[tokio::test]
+async fn so_many_damaged_files_are_kept_and_no_more() {
+    let rig = Rig::new();
+    rig.add().await;
+    for _ in 0..20 {
+        fs::write(rig.file(), "torn").unwrap();
+        assert_eq!(rig.load().await.unwrap().unwrap().len(), 2);
+    }
+    let kept = fs::read_dir(rig.dir().join(".damaged")).unwrap().count();
+    assert_eq!(kept, 8);
+}
+
+#[tokio::test]
+async fn a_damaged_result_is_left_out() {
+    for damage in ["", "{", "[]", r#"{"kind":"cniCacheV1"}"#] {
+        let rig = Rig::new();
+        rig.add().await;
+        let result = rig.dir().join(format!("results/blue-{CONTAINER}-net1"));
+        assert!(result.exists());
+        fs::write(&result, damage).unwrap();
+        let loaded = rig.load().await.unwrap().unwrap();
+        assert!(loaded[0].result.is_some());
+        assert!(loaded[1].result.is_none(), "{damage:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_somebody_changed_does_not_overrule_what_is_under_the_checksum() {
+    let rig = Rig::new();
+    let entries = rig.add().await;
+    let result = rig.dir().join(format!("results/cluster-{CONTAINER}-eth0"));
+    let text = fs::read_to_string(&result).unwrap();
+    let changed = text.replace(r#"["K8S_POD_NAME","a"]"#, r#"["K8S_POD_NAME","b"]"#);
+    assert_ne!(text, changed);
+    fs::write(&result, changed).unwrap();
+    let loaded = rig.load().await.unwrap().unwrap();
+    assert_eq!(essence(&loaded), essence(&entries));
+}
+
+#[tokio::test]
+async fn what_is_no_file_is_an_error_at_once() {
+    let rig = Rig::new();
+    let elsewhere = rig.dir().join("elsewhere");
+    fs::write(&elsewhere, "[]").unwrap();
+    symlink(&elsewhere, rig.file()).unwrap();
+    assert!(matches!(rig.load().await, Err(LedgerError::Io { .. })));
+    fs::remove_file(rig.file()).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, rig.file(), rustix::fs::Mode::RUSR).unwrap();
+    assert!(matches!(rig.load().await, Err(LedgerError::Io { .. })));
+    fs::remove_file(rig.file()).unwrap();
+    fs::create_dir(rig.file()).unwrap();
+    assert!(matches!(rig.load().await, Err(LedgerError::Io { .. })));
+}
+
+#[tokio::test]
+async fn writing_through_a_link_replaces_the_link() {
+    let rig = Rig::new();
+    let elsewhere = rig.dir().join("elsewhere");
+    fs::write(&elsewhere, "precious").unwrap();
+    symlink(&elsewhere, rig.file()).unwrap();
+    rig.add().await;
+    assert_eq!(fs::read(elsewhere).unwrap(), b"precious");
+    assert_eq!(rig.load().await.unwrap().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_sweep_removes_what_is_half_written_and_nothing_else() {
+    let rig = Rig::new();
+    rig.add().await;
+    let undo = Undo {
+        container_id: id(CONTAINER),
+        reason: "busy".into(),
+        retries: 0,
+        since: 0,
+        bin_dirs: Vec::new(),
+    };
+    rig.files.record_undo(rig.dir(), &undo).await.unwrap();
+    let half = [".7-0.new", ".undo/.7-1.new", "results/.7-0.tmp"].map(|name| rig.dir().join(name));
+    for path in &half {
+        fs::write(path, "ha").unwrap();
+    }
+    fs::write(rig.dir().join(".keep"), "").unwrap();
+    rig.files.sweep(rig.dir()).unwrap();
+    assert!(half.iter().all(|path| !path.exists()));
+    assert!(rig.dir().join(".keep").exists());
+    assert_eq!(rig.load().await.unwrap().unwrap().len(), 2);
+    assert_eq!(rig.files.undos(rig.dir()).await.unwrap(), [undo]);
+    // A directory that is not there yet has nothing to sweep.
+    rig.files.sweep(&rig.dir().join("missing")).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_undo_does_not_hide_the_others() {
+    let rig = Rig::new();
+    let undo = Undo {
+        container_id: id("b"),
+        reason: "busy".into(),
+        retries: 3,
+        since: 7,
+        bin_dirs: vec!["/opt/cni/bin".into()],
+    };
+    rig.files.record_undo(rig.dir(), &undo).await.unwrap();
+    fs::write(rig.dir().join(".undo/a"), "{").unwrap();
+    assert_eq!(rig.files.undos(rig.dir()).await.unwrap(), [undo]);
+}
+
+/// A value that JSON has, in a place where the ledger expects something.
+fn json_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("null".to_owned()),
+        Just("{}".to_owned()),
+        Just("[]".to_owned()),
+        Just("-1".to_owned()),
+        Just("1e400".to_owned()),
+        Just("[[[[[[]]]]]]".to_owned()),
+        Just(r#""\u0000""#.to_owned()),
+        "[a-zA-Z0-9+/=]{0,40}".prop_map(|text| format!("{text:?}")),
+    ]
+}
+
+/// Files in the form of Multus with anything as the value of each member, and bytes of any kind.
+fn file_text() -> impl Strategy<Value = Vec<u8>> {
+    let member = prop_oneof![
+        Just("Conf"),
+        Just("ConfList"),
+        Just("CNINetworkConfigList"),
+        Just("Name"),
+        Just("ifnameRequest"),
+        Just("macRequest"),
+        Just("ipRequest"),
+        Just("Bytes"),
+        Just("cnidaria"),
+    ];
+    let delegate = prop::collection::vec((member, json_value()), 0..6).prop_map(|members| {
+        let members: Vec<String> = members
+            .iter()
+            .map(|(name, value)| format!("{name:?}:{value}"))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    });
+    let list = prop::collection::vec(delegate, 0..4)
+        .prop_map(|delegates| format!("[{}]", delegates.join(",")).into_bytes());
+    prop_oneof![list, prop::collection::vec(any::<u8>(), 0..200)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_file_makes_the_ledger_panic(text in file_text()) {
+        let rig = Rig::new();
+        fs::write(rig.file(), &text).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let _ = rig.load().await;
+            rig.files.list(rig.dir()).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn no_byte_of_a_file_can_change_unnoticed(position in any::<prop::sample::Index>(), bit in 0..8) {
+        let rig = Rig::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            rig.files.record(rig.dir(), &[entry("cluster", "eth0")]).await.unwrap();
+            let mut text = fs::read(rig.file()).unwrap();
+            let position = position.index(text.len());
+            text[position] ^= 1_u8 << bit;
+            fs::write(rig.file(), &text).unwrap();
+            prop_assert!(rig.load().await.is_err());
+            Ok(())
+        })?;
+    }
+}
