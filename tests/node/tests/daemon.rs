@@ -230,3 +230,39 @@ fn a_del_after_the_runtime_gave_up_on_an_add_takes_everything_away() {
         only_the_wire_is_left(node, &pod);
     });
 }
+
+#[test]
+fn a_del_waits_for_delegates_that_outlived_their_daemon() {
+    on_a_private_node(|node| {
+        let (pod, go_on, adding) = add_that_waits(node);
+        node.kill_daemon().unwrap();
+        assert_eq!(adding.join().unwrap().code, Some(1));
+        // The delegate of the dead daemon runs on, and is going to do something later.
+        node.start_daemon().unwrap();
+        let call = node.call("DEL", &pod).unwrap();
+        let deleting = thread::spawn(move || call.make().unwrap());
+        let other = node.add_pod(Pod::new("default", "b")).unwrap();
+        assert!(make(node, "ADD", &other).succeeded(), "nobody else waits");
+        assert!(make(node, "DEL", &other).succeeded());
+        assert!(!deleting.is_finished());
+        fs::write(go_on, "").unwrap();
+        let del = deleting.join().unwrap();
+        assert!(del.succeeded(), "{del:#?} {}", node.log());
+        only_the_wire_is_left(node, &pod);
+    });
+}
+
+#[test]
+fn a_delegate_that_outlived_its_daemon_and_hangs_is_killed_after_a_while() {
+    on_a_private_node(|node| {
+        node.config["cnidaria"]["timeouts"] = json!({ "shutdownMs": 700 });
+        let (pod, _, adding) = add_that_waits(node);
+        node.kill_daemon().unwrap();
+        assert_eq!(adding.join().unwrap().code, Some(1));
+        node.start_daemon().unwrap();
+        let del = make(node, "DEL", &pod);
+        assert!(del.succeeded(), "{del:#?} {}", node.log());
+        assert!(del.took >= Duration::from_millis(300), "{del:#?}");
+        only_the_wire_is_left(node, &pod);
+    });
+}

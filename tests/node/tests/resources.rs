@@ -1,0 +1,228 @@
+//! What the machine lacks at the moment: a clear error, nothing lost, and recovery by itself.
+
+#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use node::case::on_a_private_node;
+use node::inspect::{self, Traces};
+use node::{Answer, Node, Pod, Sandbox, networks, run};
+use serde_json::{Value, json};
+
+/// The code of CNI for a failure of input or output.
+const IO_FAILURE: u32 = 5;
+
+/// A node whose ledger is on a small file system of its own.
+fn node_and_pod(node: &mut Node) -> Sandbox {
+    let ledger = node.path("ledger").display().to_string();
+    let mut prepare = || {
+        networks::prepare(node)?;
+        run(
+            "mount",
+            &["-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", &ledger],
+        )?;
+        node.start_daemon()?;
+        node.add_pod(Pod::new("default", "a").networks("blue"))
+    };
+    prepare().expect("the node can be prepared")
+}
+
+fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
+    let answer = node.call(command, pod).and_then(|call| call.make());
+    answer.expect("the shim can be executed")
+}
+
+fn refused(answer: &Answer, reason: &str) {
+    let error = answer.json().expect("an error object");
+    assert_eq!(error["code"], json!(IO_FAILURE), "{error:#}");
+    assert!(
+        error["msg"].as_str().unwrap_or_default().contains(reason),
+        "{error:#}"
+    );
+}
+
+/// Uses up what the file system has.
+fn fill(directory: &Path) -> impl Fn() {
+    let filler = directory.join(".filler");
+    let mut size = 256 << 10;
+    let mut text = Vec::new();
+    // The last bytes as well: a file of one page may still fit.
+    while size > 0 {
+        text.resize(text.len() + size, 0);
+        if fs::write(&filler, &text).is_err() {
+            text.truncate(text.len() - size);
+            size /= 2;
+        }
+    }
+    // A failed write has written what it could.
+    let _ = fs::write(&filler, vec![0; 256 << 10]);
+    move || fs::remove_file(&filler).expect("the filler is there")
+}
+
+#[test]
+fn a_full_disk_refuses_adds_and_lets_dels_through() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        let clean = Traces::of(node, &pod.netns_name).unwrap();
+        let make_room = fill(&node.path("ledger"));
+        refused(&make(node, "ADD", &pod), "No space left on device");
+        make_room();
+        assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
+
+        assert!(
+            make(node, "ADD", &pod).succeeded(),
+            "by itself, when there is room"
+        );
+        let make_room = fill(&node.path("ledger"));
+        let del = make(node, "DEL", &pod);
+        assert!(del.succeeded(), "{del:#?}");
+        make_room();
+        assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
+    });
+}
+
+#[test]
+fn a_ledger_that_cannot_be_written_loses_nothing() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        let clean = Traces::of(node, &pod.netns_name).unwrap();
+        let ledger = node.path("ledger").display().to_string();
+        let remount = |mode: &str| {
+            let options = format!("remount,{mode}");
+            run("mount", &["-o", &options, &ledger]).expect("it can be remounted");
+        };
+        remount("ro");
+        refused(&make(node, "ADD", &pod), "Read-only file system");
+        assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
+        remount("rw");
+        assert!(make(node, "ADD", &pod).succeeded());
+        remount("ro");
+        refused(&make(node, "DEL", &pod), "Read-only file system");
+        let links = inspect::links(Some(&pod.netns_name)).unwrap();
+        assert!(links.is_empty(), "what can be undone is: {links:?}");
+        assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+        remount("rw");
+        assert!(make(node, "DEL", &pod).succeeded());
+        assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
+    });
+}
+
+/// The number of the daemon's process; there is one on a private node.
+fn daemon() -> String {
+    let found = run("pgrep", &["-x", "cnidaria-daemon"]).expect("the daemon runs");
+    found.trim().to_owned()
+}
+
+/// Leaves so many file descriptors to the daemon beside those that it has.
+fn leave_descriptors(pid: &str, free: usize) {
+    let used: Vec<usize> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the daemon runs")
+        .flatten()
+        .filter_map(|file| file.file_name().to_string_lossy().parse().ok())
+        .collect();
+    // The limit is on the number of the next one, and the lowest free one is taken.
+    let limit = (0..)
+        .filter(|number| !used.contains(number))
+        .nth(free)
+        .expect("endless");
+    limit_descriptors(pid, limit);
+}
+
+fn limit_descriptors(pid: &str, limit: usize) {
+    let limit = format!("--nofile={limit}:1024");
+    run("prlimit", &["--pid", pid, &limit]).expect("the limit can be set");
+}
+
+#[test]
+fn out_of_file_descriptors_is_an_error_that_passes() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        let clean = Traces::of(node, &pod.netns_name).unwrap();
+        let pid = daemon();
+        // One for the connection, and from none to many for all that an ADD opens.
+        for free in 1..12 {
+            leave_descriptors(&pid, free);
+            let answer = make(node, "ADD", &pod);
+            limit_descriptors(&pid, 1024);
+            if !answer.succeeded() {
+                let error: Value = answer.json().expect("an error object");
+                assert!(error["msg"].as_str().is_some_and(|text| !text.is_empty()));
+            }
+            let del = make(node, "DEL", &pod);
+            assert!(del.succeeded(), "{free}: {del:#?}");
+            let left = Traces::of(node, &pod.netns_name).unwrap();
+            assert_eq!(left, clean, "{free} descriptors: {answer:#?}");
+        }
+        assert!(make(node, "ADD", &pod).succeeded());
+        leave_descriptors(&pid, 1);
+        let del = make(node, "DEL", &pod);
+        assert!(!del.succeeded(), "nothing can be undone: {del:#?}");
+        limit_descriptors(&pid, 1024);
+        assert!(make(node, "DEL", &pod).succeeded());
+        assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
+    });
+}
+
+#[test]
+fn a_daemon_that_cannot_accept_a_connection_does_so_later() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        let pid = daemon();
+        leave_descriptors(&pid, 0);
+        let call = node.call("ADD", &pod).unwrap();
+        let waiting = thread::spawn(move || call.make().unwrap());
+        thread::sleep(Duration::from_millis(300));
+        assert!(!waiting.is_finished());
+        limit_descriptors(&pid, 1024);
+        let answer = waiting.join().unwrap();
+        assert!(answer.succeeded(), "{answer:#?}");
+    });
+}
+
+#[test]
+fn a_damaged_ledger_is_recovered_from_the_results_or_the_cluster() {
+    on_a_private_node(|node| {
+        let pod = node_and_pod(node);
+        let clean = Traces::of(node, &pod.netns_name).unwrap();
+        let damage = |node: &Node| {
+            let file = node.path("ledger").join(&pod.container_id);
+            let text = fs::read(&file).unwrap();
+            fs::write(&file, &text[..text.len() / 2]).unwrap();
+        };
+        let del = |node: &Node| {
+            let answer = make(node, "DEL", &pod);
+            // What is set aside is for people, who remove it.
+            fs::remove_dir_all(node.path("ledger/.damaged")).unwrap();
+            assert!(answer.succeeded(), "{answer:#?} {}", node.log());
+            assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
+        };
+        assert!(make(node, "ADD", &pod).succeeded());
+        damage(node);
+        del(node);
+
+        assert!(make(node, "ADD", &pod).succeeded());
+        damage(node);
+        fs::remove_dir_all(node.path("ledger/results")).unwrap();
+        del(node);
+
+        assert!(make(node, "ADD", &pod).succeeded());
+        damage(node);
+        fs::remove_dir_all(node.path("ledger/results")).unwrap();
+        let manifest = node.path("manifests/pod-default-a.json");
+        let text = fs::read(&manifest).unwrap();
+        fs::remove_file(&manifest).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        let unknown = make(node, "DEL", &pod);
+        assert!(
+            !unknown.succeeded(),
+            "nobody knows what to undo: {unknown:#?}"
+        );
+        assert!(unknown.stdout.contains("is damaged"), "{unknown:#?}");
+        fs::write(&manifest, text).unwrap();
+        thread::sleep(Duration::from_millis(300));
+        del(node);
+    });
+}
