@@ -2,6 +2,7 @@
 #
 #   make demo   sees it run: two networks, three policies, on a private node on this machine
 #   make test   runs every test
+#   make soak   kills the daemon 300 times at random moments, and runs every fuzz target for a while
 #   make lint   fmt, clippy and rustdoc, warnings denied
 #   make bench  what a CNI call costs: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  what got slower since tests/bench/stored.json
@@ -30,6 +31,15 @@ test:
 	$(CARGO) build-shim
 	$(target)/debug/test-artifacts build all
 	CNIDARIA_BUILT=yes $(CARGO) test --workspace
+
+.PHONY: soak
+soak: rounds ?= 300
+soak: seconds ?= 600
+soak:
+	@tests/setup/install test
+	$(CARGO) build --workspace --bins
+	CNIDARIA_CRASH_ROUNDS=$(rounds) $(CARGO) test --package cnidaria-node-tests --test crash -- --nocapture
+	tests/fuzz/run $(seconds)
 
 .PHONY: lint
 lint:

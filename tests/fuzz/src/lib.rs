@@ -1,0 +1,126 @@
+//! Every format that crosses a process boundary, as a function of bytes. None of them may panic,
+//! whatever the bytes are, and what was understood must be understood again when it is printed.
+//!
+//! `fuzz/` feeds them with what libFuzzer makes up, `tests/replay.rs` with the seeds and changes of
+//! them, on a stable compiler.
+
+use std::path::Path;
+
+use cni_types::args::{ContainerId, IfName};
+use cni_types::conf::{NetworkConfList, PluginConf};
+use cni_types::json::RawObject;
+use cni_types::result::CniResult;
+use cni_types::version::{ConfVersion, Version};
+use daemon::adapters::ledger::Files;
+use daemon::config::daemon::{DaemonConfig, Durability};
+use daemon::domain::pod::PodRef;
+use daemon::domain::sandbox::Sandbox;
+use daemon::domain::selection;
+use daemon::ports::Ledger as _;
+use policy_engine::PolicyHost;
+
+/// A format, by the name of its target and of the directory of its seeds.
+pub type Entry = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const ENTRIES: [Entry; 6] = [
+    ("http_body", http_body),
+    ("conf", conf),
+    ("annotation", annotation),
+    ("ledger_file", ledger_file),
+    ("result", result),
+    ("policy_config", policy_config),
+];
+
+/// The body of `POST /cni`.
+pub fn http_body(bytes: &[u8]) {
+    let _ = daemon::stages::request::parse(bytes, &RawObject::new());
+}
+
+/// The conf of a network, of a plugin, and of the daemon.
+pub fn conf(bytes: &[u8]) {
+    let _ = PluginConf::parse(bytes);
+    let _ = DaemonConfig::parse(bytes);
+    if let Ok(list) = NetworkConfList::parse_any(bytes) {
+        let again = NetworkConfList::parse_any(list.text()).expect("it was understood before");
+        assert_eq!(again.name(), list.name());
+        assert_eq!(again.plugins().len(), list.plugins().len());
+    }
+}
+
+/// The annotation in which a pod asks for networks.
+pub fn annotation(bytes: &[u8]) {
+    let _ = selection::parse(&String::from_utf8_lossy(bytes), "default");
+}
+
+/// A file of the ledger, where a DEL looks for it.
+///
+/// # Panics
+/// Also when the machine has no room for a temporary directory.
+pub fn ledger_file(bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let sandbox = Sandbox {
+        container_id: ContainerId::new("a").expect("a valid id"),
+        netns: None,
+        if_name: IfName::new("eth0").expect("a valid name"),
+        infra_container_id: "a".to_owned(),
+        pod: PodRef {
+            namespace: "default".to_owned(),
+            name: "a".to_owned(),
+            uid: "u".to_owned(),
+        },
+    };
+    write(dir.path(), "a", bytes);
+    within_a_runtime(async {
+        let files = Files::new(Durability::Grouped);
+        if let Ok(Some(entries)) = files.load(dir.path(), &sandbox).await {
+            files
+                .record(dir.path(), &entries)
+                .await
+                .expect("there is room");
+            let again = files.load(dir.path(), &sandbox).await;
+            let again = again
+                .expect("it was understood before")
+                .expect("it is there");
+            assert_eq!(again.len(), entries.len());
+        }
+    });
+}
+
+/// The result of a delegate, in the form of every version.
+pub fn result(bytes: &[u8]) {
+    let Ok(result) = CniResult::parse(bytes, ConfVersion::default()) else {
+        return;
+    };
+    for version in Version::ALL {
+        if let Ok(text) = result.to_json(version) {
+            CniResult::parse(text.as_bytes(), ConfVersion::default())
+                .expect("what is printed can be read");
+        }
+    }
+}
+
+/// The configuration of a policy, beside a module.
+///
+/// # Panics
+/// Also when the machine has no room for a temporary directory.
+pub fn policy_config(bytes: &[u8]) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    write(dir.path(), "10-a.json", bytes);
+    let config = policy_engine::Config::new(dir.path(), dir.path().join("cache"), "/nonexistent");
+    within_a_runtime(async {
+        let _ = PolicyHost::load(config).await.current().policies();
+    });
+}
+
+fn write(dir: &Path, name: &str, bytes: &[u8]) {
+    std::fs::write(dir.join(name), bytes).expect("a temporary file");
+}
+
+fn within_a_runtime(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(work);
+}

@@ -1,0 +1,163 @@
+//! Pods of containerd get their networks through shim and daemon.
+
+use std::fs;
+
+use node::case::on_a_private_node;
+use node::inspect::{self, Link};
+use node::{Node, Pod, networks};
+use runtime::containerd::{self, Containerd};
+use runtime::cri::Client;
+use serde_json::json;
+
+/// What has to be as before when all pods are gone.
+#[derive(Debug, PartialEq, Eq)]
+struct Traces {
+    links: Vec<String>,
+    addresses: Vec<String>,
+    ledger: Vec<String>,
+    namespaces: usize,
+    mounts: Vec<String>,
+    processes: Vec<String>,
+}
+
+impl Traces {
+    fn of(node: &Node) -> Self {
+        let names = |links: Vec<Link>| links.into_iter().filter(|link| link.kind != "bridge");
+        let ledger = inspect::files(&node.path("ledger")).unwrap();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        Self {
+            links: names(inspect::links(None).unwrap())
+                .map(|link| link.name)
+                .collect(),
+            addresses: inspect::reserved_addresses(node).unwrap(),
+            ledger: ledger
+                .into_keys()
+                .map(|path| path.display().to_string())
+                .collect(),
+            namespaces: fs::read_dir("/run/netns").map_or(0, Iterator::count),
+            // containerd makes the directory of namespaces shared, once.
+            mounts: mounts
+                .lines()
+                .filter(|mount| !mount.contains(" /run/netns "))
+                .map(str::to_owned)
+                .collect(),
+            processes: processes(),
+        }
+    }
+}
+
+/// The names of what runs on the node, but for what has ended and what only this test executes.
+fn processes() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|process| {
+            let command = fs::read_to_string(process.path().join("cmdline")).ok()?;
+            let name = fs::read_to_string(process.path().join("comm")).ok()?;
+            let number = process.file_name().to_string_lossy().parse::<u32>();
+            (number.is_ok() && !command.is_empty()).then(|| name.trim().to_owned())
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+fn containerd(node: &mut Node) -> Option<Containerd> {
+    if !containerd::is_possible() {
+        eprintln!("left out: runc needs to be root of this machine, not of a user namespace");
+        return None;
+    }
+    networks::prepare(node).unwrap();
+    node.start_daemon().unwrap();
+    match Containerd::start(node) {
+        Ok(containerd) => Some(containerd),
+        Err(error) => unreachable!("{error} {:?}", std::error::Error::source(&error)),
+    }
+}
+
+fn pod(node: &Node, name: &str, networks: &str) -> Pod {
+    let pod = Pod::new("default", name).networks(networks);
+    let manifest = format!("manifests/pod-{name}.json");
+    node.write(&manifest, pod.manifest().to_string()).unwrap();
+    pod
+}
+
+/// The name of a running sandbox's namespace.
+fn netns(client: &Client, sandbox: &str) -> String {
+    let netns = client.status(sandbox).unwrap().netns;
+    netns.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// The address of an interface, without its prefix.
+fn address(netns: &str, name: &str) -> String {
+    let links = inspect::links(Some(netns)).unwrap();
+    let link = links.iter().find(|link| link.name == name);
+    let address = link.and_then(|link| link.addresses.first()).unwrap();
+    address.split('/').next().unwrap().to_owned()
+}
+
+#[test]
+fn pods_of_containerd_reach_one_another_over_both_networks_and_leave_nothing() {
+    on_a_private_node(|node| {
+        let Some(containerd) = containerd(node) else {
+            return;
+        };
+        let client = containerd.client();
+        let before = Traces::of(node);
+        let pods = ["a", "b"].map(|name| pod(node, name, "blue"));
+        let sandboxes = pods.each_ref().map(|pod| client.run(pod).unwrap());
+        let [here, there] = sandboxes.each_ref().map(|sandbox| netns(client, sandbox));
+        for link in ["eth0", "net1"] {
+            inspect::ping(&here, link, &address(&there, link)).unwrap();
+        }
+        for (pod, sandbox) in pods.iter().zip(&sandboxes) {
+            let status = node.network_status(pod).unwrap();
+            let ip = client.status(sandbox).unwrap().ip;
+            assert_eq!(status[0]["ips"], json!([ip]), "{status:#}");
+            assert_eq!(status[1]["name"], json!("default/blue"), "{status:#}");
+        }
+        for sandbox in &sandboxes {
+            client.stop(sandbox).unwrap();
+            // The kubelet repeats it.
+            client.stop(sandbox).unwrap();
+            client.remove(sandbox).unwrap();
+        }
+        assert_eq!(Traces::of(node), before, "{}", containerd.log());
+    });
+}
+
+#[test]
+fn a_pod_whose_network_cannot_be_had_does_not_start_and_leaves_nothing() {
+    on_a_private_node(|node| {
+        let Some(containerd) = containerd(node) else {
+            return;
+        };
+        let client = containerd.client();
+        let before = Traces::of(node);
+        let error = json!({ "cniVersion": "1.0.0", "code": 123, "msg": "no cable" });
+        let conf = networks::fake("broken", &json!({ "ADD": { "error": error } }));
+        node.add_network("default", "broken", &conf).unwrap();
+        let refused = client.run(&pod(node, "a", "blue,broken")).unwrap_err();
+        assert!(refused.to_string().contains("no cable"), "{refused}");
+        assert_eq!(Traces::of(node), before, "{}", containerd.log());
+    });
+}
+
+#[test]
+fn a_pod_is_stopped_by_another_daemon_than_it_was_started_by() {
+    on_a_private_node(|node| {
+        let Some(containerd) = containerd(node) else {
+            return;
+        };
+        let client = containerd.client();
+        let before = Traces::of(node);
+        let sandbox = client.run(&pod(node, "a", "blue")).unwrap();
+        node.kill_daemon().unwrap();
+        let refused = client.stop(&sandbox).unwrap_err();
+        assert!(refused.to_string().contains("StopPodSandbox"), "{refused}");
+        node.start_daemon().unwrap();
+        client.stop(&sandbox).unwrap();
+        client.remove(&sandbox).unwrap();
+        assert_eq!(Traces::of(node), before, "{}", containerd.log());
+    });
+}
