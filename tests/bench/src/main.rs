@@ -5,6 +5,11 @@
 //! args ─▶ deployment ─▶ target ─▶ sections ─▶ report ─▶ tables, JSON, plots, comparison
 //! ```
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "JSON that is built here has the members that are set here"
+)]
+
 mod args;
 mod compare;
 mod deployment;

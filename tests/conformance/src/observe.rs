@@ -57,6 +57,8 @@ pub fn ledger(node: &Node) -> Value {
     let files = inspect::files(&directory).unwrap();
     let seen: Map<String, Value> = files
         .into_iter()
+        // Kept for a person to look at; nothing reads them again.
+        .filter(|(path, _)| !path.starts_with(".damaged"))
         .map(|(path, bytes)| {
             let path = directory.join(path);
             let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;

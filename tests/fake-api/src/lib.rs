@@ -3,6 +3,8 @@
 //! installation allow and nothing else, refuses parameters that it does not know, and records every
 //! request so that tests can count. What goes wrong in a real cluster goes wrong here on demand.
 
+#![allow(clippy::indexing_slicing, reason = "a test that fails here says where")]
+
 mod certificates;
 mod faults;
 mod handler;

@@ -1,6 +1,11 @@
 //! The seeds of the fuzz targets, as they are and changed a little, on a stable compiler.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
 
 use std::fs;
 use std::path::Path;

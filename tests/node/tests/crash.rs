@@ -4,7 +4,11 @@
 //! `CNIDARIA_CRASH_ROUNDS` says how many times, `CNIDARIA_CRASH_SEED` repeats the choices of a run;
 //! its timing cannot be repeated.
 
-#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
 
 use std::collections::BTreeMap;
 use std::env;

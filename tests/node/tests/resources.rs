@@ -1,6 +1,10 @@
 //! What the machine lacks at the moment: a clear error, nothing lost, and recovery by itself.
 
-#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -67,7 +71,8 @@ fn a_full_disk_refuses_adds_and_lets_dels_through() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();
-        let make_room = fill(&node.path("ledger"));
+        let ledger = node.path("ledger");
+        let make_room = fill(&ledger);
         refused(&make(node, "ADD", &pod), "No space left on device");
         make_room();
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
@@ -76,7 +81,8 @@ fn a_full_disk_refuses_adds_and_lets_dels_through() {
             make(node, "ADD", &pod).succeeded(),
             "by itself, when there is room"
         );
-        let make_room = fill(&node.path("ledger"));
+        let ledger = node.path("ledger");
+        let make_room = fill(&ledger);
         let del = make(node, "DEL", &pod);
         assert!(del.succeeded(), "{del:#?}");
         make_room();

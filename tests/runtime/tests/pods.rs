@@ -1,5 +1,11 @@
 //! Pods of containerd get their networks through shim and daemon.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
+
 use std::fs;
 
 use node::case::on_a_private_node;

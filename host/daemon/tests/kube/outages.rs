@@ -120,6 +120,7 @@ async fn an_authority_that_was_replaced_is_trusted_once_it_is_on_disk() {
     let error = kube.pod(&pod, SHORT).await.unwrap_err();
     assert!(matches!(error, ClusterError::Unavailable(_)), "{error}");
     rig.api.write_service_account(&account, &rig.token).unwrap();
+    until_ready(&kube).await;
     assert_eq!(kube.pod(&pod, LONG).await.unwrap().uid, pod.uid);
 }
 

@@ -79,9 +79,9 @@ async fn a_pod_that_the_watch_tells_of_a_moment_later_costs_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_is_not_there_is_not_invented() {
     let rig = Rig::new().await;
-    let kube = rig.warm().await;
     let mut wanted = rig.pod("gone");
     rig.api.delete("Pod", "default", "gone");
+    let kube = rig.warm().await;
     for uid in [wanted.uid.clone(), String::new()] {
         wanted.uid = uid;
         let error = kube

@@ -83,12 +83,6 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
-
-    /// Reads the credentials again. Requests that are under way end on the old ones.
-    pub(super) async fn reload(&self) -> Result<(), Error> {
-        let mut loaded = self.shared.loaded.lock().await;
-        self.shared.load(&mut loaded).await.map(drop)
-    }
 }
 
 impl Shared {
@@ -126,7 +120,12 @@ impl Shared {
 
     async fn call(&self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
         let stack = self.stack().await?;
-        let response = Stack::clone(&stack).oneshot(request).await?;
+        let answered = Stack::clone(&stack).oneshot(request).await;
+        if answered.is_err() {
+            // A server that is not trusted may be so by the authority that is on disk by now.
+            self.refused().await;
+        }
+        let response = answered?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.refused().await;
         }

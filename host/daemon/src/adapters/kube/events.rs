@@ -176,8 +176,8 @@ fn object(pod: &PodRef, event: &Event, name: &str, now: Timestamp) -> Value {
         "namespace": pod.namespace,
         "name": pod.name,
     });
-    if !pod.uid.is_empty() {
-        involved["uid"] = json!(pod.uid);
+    if let (false, Some(members)) = (pod.uid.is_empty(), involved.as_object_mut()) {
+        members.insert("uid".to_owned(), json!(pod.uid));
     }
     json!({
         "apiVersion": "v1",

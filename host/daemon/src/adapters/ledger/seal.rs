@@ -8,6 +8,9 @@ const HEAD: &[u8] = br#"[{"cnidaria":{"checksum":""#;
 /// SHA-256 in hexadecimal.
 const DIGITS: usize = 64;
 
+/// A member that every sealed file has and no file of Multus.
+const MARK: &[u8] = br#""capabilityArgs":"#;
+
 /// What is said of a text's integrity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seal {
@@ -38,7 +41,9 @@ pub(super) fn seal(text: &mut [u8]) {
 /// Whether a text is what was sealed.
 pub(super) fn verify(text: &[u8]) -> Seal {
     let Some(sealed) = text.strip_prefix(HEAD) else {
-        return Seal::None;
+        // With another beginning it is Multus' or damaged there.
+        let ours = text.windows(MARK.len()).any(|window| window == MARK);
+        return if ours { Seal::Broken } else { Seal::None };
     };
     match sealed.split_at_checked(DIGITS) {
         Some((found, rest)) if found == digits(rest).as_bytes() => Seal::Whole,
