@@ -1,0 +1,74 @@
+//! Delegates that outlive their daemon. A program of its own, with one test: everything that a
+//! process executes meanwhile inherits the witness, and between fork and exec the lock as well.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use cni_types::args::ContainerId;
+use daemon::adapters::delegates::orphans::{Error, Tenure};
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// What a daemon has executed, and the daemon's end. It runs until its standard input is closed.
+async fn delegate_of_a_killed_daemon(dir: &Path, container: &str) -> Child {
+    let tenure = Tenure::begin(dir, AT_ONCE).await.unwrap();
+    let child = Command::new("cat")
+        .stdin(Stdio::piped())
+        .env("CNI_CONTAINERID", container)
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    drop(tenure);
+    child
+}
+
+fn ids(names: &[&str]) -> BTreeSet<ContainerId> {
+    names
+        .iter()
+        .map(|name| ContainerId::new(*name).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_executed_is_known_waited_for_and_killed_at_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let first = Tenure::begin(dir, AT_ONCE).await.unwrap();
+    assert!(matches!(
+        Tenure::begin(dir, AT_ONCE).await,
+        Err(Error::Alive(_))
+    ));
+    drop(first);
+
+    let mut short = delegate_of_a_killed_daemon(dir, "short").await;
+    let mut long = delegate_of_a_killed_daemon(dir, "long").await;
+
+    let tenure = Tenure::begin(dir, AT_ONCE).await.unwrap();
+    assert_eq!(tenure.orphaned(), ids(&["short", "long"]));
+    // Waiting for one closes its standard input; the other one's stays open.
+    let endless = long.stdin.take();
+    let reaping = std::thread::spawn(move || (short.wait().unwrap(), long.wait().unwrap()));
+    let mut ended = Vec::new();
+    let settling = tenure.settle(Duration::from_secs(3), |container| {
+        ended.push(container.to_string());
+    });
+    settling.await;
+    assert_eq!(ended, ["short", "long"]);
+    let (short, long) = reaping.join().unwrap();
+    assert!(short.success(), "it was to end by itself: {short}");
+    assert!(!long.success(), "it was to be killed: {long}");
+
+    drop((endless, tenure));
+    drop(Tenure::begin(dir, AT_ONCE).await.unwrap());
+    let files = fs::read_dir(dir).unwrap().count();
+    assert_eq!(
+        files, 2,
+        "the lock and one witness: those of earlier daemons are gone"
+    );
+}
