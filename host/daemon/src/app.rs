@@ -140,14 +140,15 @@ async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHan
 async fn settle(app: &Arc<App>, tenure: Tenure, patience: Duration) -> Arc<Tenure> {
     let tenure = Arc::new(tenure);
     let mut held = BTreeMap::new();
-    for container in tenure.orphaned() {
+    let orphaned = tenure.orphaned().await;
+    for container in &orphaned {
         tracing::warn!(%container, "delegates of an earlier daemon are running");
-        let hold = app.pipeline.hold(&container).await;
-        held.insert(container, hold);
+        let hold = app.pipeline.hold(container).await;
+        held.insert(container.clone(), hold);
     }
     let settling = Arc::clone(&tenure);
     tokio::spawn(async move {
-        let settled = settling.settle(patience, |container| {
+        let settled = settling.settle(orphaned, patience, |container| {
             held.remove(container);
         });
         settled.await;

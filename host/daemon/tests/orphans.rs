@@ -1,5 +1,5 @@
 //! Delegates that outlive their daemon. A program of its own, with one test: everything that a
-//! process executes meanwhile inherits the witness, and between fork and exec the lock as well.
+//! process executes meanwhile inherits the witness, and until it is executed the lock as well.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,12 +14,15 @@ use cni_types::args::ContainerId;
 use daemon::adapters::delegates::orphans::{Error, Tenure};
 
 const AT_ONCE: Duration = Duration::ZERO;
+/// Longer than a child that is being executed keeps the lock of its parent.
+const SOON: Duration = Duration::from_secs(20);
 
 /// What a daemon has executed, and the daemon's end. It runs until its standard input is closed.
 async fn delegate_of_a_killed_daemon(dir: &Path, container: &str) -> Child {
-    let tenure = Tenure::begin(dir, AT_ONCE).await.unwrap();
+    let tenure = Tenure::begin(dir, SOON).await.unwrap();
     let child = Command::new("cat")
         .stdin(Stdio::piped())
+        .env("CNI_COMMAND", "ADD")
         .env("CNI_CONTAINERID", container)
         .process_group(0)
         .spawn()
@@ -39,7 +42,7 @@ fn ids(names: &[&str]) -> BTreeSet<ContainerId> {
 async fn what_was_executed_is_known_waited_for_and_killed_at_last() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let first = Tenure::begin(dir, AT_ONCE).await.unwrap();
+    let first = Tenure::begin(dir, SOON).await.unwrap();
     assert!(matches!(
         Tenure::begin(dir, AT_ONCE).await,
         Err(Error::Alive(_))
@@ -49,13 +52,14 @@ async fn what_was_executed_is_known_waited_for_and_killed_at_last() {
     let mut short = delegate_of_a_killed_daemon(dir, "short").await;
     let mut long = delegate_of_a_killed_daemon(dir, "long").await;
 
-    let tenure = Tenure::begin(dir, AT_ONCE).await.unwrap();
-    assert_eq!(tenure.orphaned(), ids(&["short", "long"]));
+    let tenure = Tenure::begin(dir, SOON).await.unwrap();
+    let orphaned = tenure.orphaned().await;
+    assert_eq!(orphaned, ids(&["short", "long"]));
     // Waiting for one closes its standard input; the other one's stays open.
     let endless = long.stdin.take();
     let reaping = std::thread::spawn(move || (short.wait().unwrap(), long.wait().unwrap()));
     let mut ended = Vec::new();
-    let settling = tenure.settle(Duration::from_secs(3), |container| {
+    let settling = tenure.settle(orphaned, Duration::from_secs(3), |container| {
         ended.push(container.to_string());
     });
     settling.await;
@@ -65,7 +69,7 @@ async fn what_was_executed_is_known_waited_for_and_killed_at_last() {
     assert!(!long.success(), "it was to be killed: {long}");
 
     drop((endless, tenure));
-    drop(Tenure::begin(dir, AT_ONCE).await.unwrap());
+    drop(Tenure::begin(dir, SOON).await.unwrap());
     let files = fs::read_dir(dir).unwrap().count();
     assert_eq!(
         files, 2,

@@ -23,6 +23,8 @@ const LOCK: &str = ".daemon";
 /// How the witnesses of all daemons begin; a number follows.
 const WITNESS: &str = ".delegates-";
 const POLL: Duration = Duration::from_millis(20);
+/// How long the start of a process may take. Also what is waited for one that hides its environment.
+const EXECUTED: Duration = Duration::from_secs(1);
 
 /// Why a daemon cannot take over.
 #[derive(Debug, thiserror::Error)]
@@ -81,22 +83,32 @@ impl Tenure {
         })
     }
 
-    /// The containers for which delegates of earlier daemons are running.
-    pub fn orphaned(&self) -> BTreeSet<ContainerId> {
-        let orphans = self.orphans();
+    /// The containers for which delegates of earlier daemons are running. Waits for a moment if some
+    /// are only just being executed: until then their environment is not there to be read.
+    pub async fn orphaned(&self) -> BTreeSet<ContainerId> {
+        let deadline = Instant::now() + EXECUTED;
+        let mut orphans = self.orphans();
+        while orphans.iter().any(|one| !one.is_executed) && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+            orphans = self.orphans();
+        }
         orphans
             .into_iter()
             .filter_map(|one| one.container)
             .collect()
     }
 
-    /// Waits until the orphans have ended by themselves: they may be in the middle of something that
-    /// nobody else could undo. Delegates that have not ended within `patience` are killed; of what
-    /// they have left in the background on purpose nobody waits any longer. `ended` is told of each
-    /// container that has none any more.
-    pub async fn settle(&self, patience: Duration, mut ended: impl FnMut(&ContainerId)) {
+    /// Waits until the orphans of the containers in `waiting` have ended by themselves: they may be in
+    /// the middle of something that nobody else could undo. Delegates that have not ended within
+    /// `patience` are killed; of what they have left in the background on purpose nobody waits any
+    /// longer. `ended` is told of each container that has none any more.
+    pub async fn settle(
+        &self,
+        mut waiting: BTreeSet<ContainerId>,
+        patience: Duration,
+        mut ended: impl FnMut(&ContainerId),
+    ) {
         let deadline = Instant::now() + patience;
-        let mut waiting = self.orphaned();
         loop {
             let orphans = self.orphans();
             let overdue = Instant::now() > deadline;
@@ -152,6 +164,8 @@ struct Orphan {
     pid: Pid,
     /// For which container it runs, as its environment says.
     container: Option<ContainerId>,
+    /// Whether its environment is that of a delegate, and not yet what it was forked with.
+    is_executed: bool,
     /// Whether a delegate, which leads a process group, or one of its helpers; otherwise it was left
     /// behind by one that has ended.
     is_delegate: bool,
@@ -172,13 +186,17 @@ impl Orphan {
         }
         let leader = process.with_file_name(group.to_string());
         let environment = fs::read(process.join("environ")).unwrap_or_default();
-        let container = environment
-            .split(|byte| *byte == 0)
-            .find_map(|variable| variable.strip_prefix(b"CNI_CONTAINERID="))
+        let variable = |prefix: &[u8]| {
+            environment
+                .split(|byte| *byte == 0)
+                .find_map(|variable| variable.strip_prefix(prefix))
+        };
+        let container = variable(b"CNI_CONTAINERID=")
             .and_then(|id| ContainerId::new(String::from_utf8_lossy(id)).ok());
         Some(Self {
             pid,
             container,
+            is_executed: variable(b"CNI_COMMAND=").is_some(),
             is_delegate: group_and_session(&leader.join("stat")).is_some(),
         })
     }
