@@ -370,3 +370,55 @@ fn a_node_that_is_ready_says_so_on_status() {
         succeed(node, "STATUS", &pod);
     });
 }
+
+#[test]
+fn networks_that_are_attached_at_once_are_the_same_and_are_undone_all() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        for (name, subnet) in [("green", "10.80.0.0/24"), ("red", "10.81.0.0/24")] {
+            let conf = networks::bridge(node, name, subnet);
+            node.add_network("default", name, &conf).unwrap();
+        }
+        let bad = networks::fake(
+            "bad",
+            &json!({ "ADD": { "error": { "cniVersion": "1.0.0", "code": 117, "msg": "no port" } } }),
+        );
+        node.add_network("default", "bad", &bad).unwrap();
+        if let Some(Value::Object(own)) = node.config.get_mut("cnidaria") {
+            own.insert("attachmentsAtOnce".to_owned(), json!(4));
+        }
+        node.start_daemon().unwrap();
+        let networks = "blue, green, red, storage";
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks(networks))
+            .unwrap();
+        succeed(node, "ADD", &pod);
+        assert_eq!(
+            status(node, &pod.pod),
+            named(&[
+                ("cluster", "eth0"),
+                ("default/blue", "net1"),
+                ("default/green", "net2"),
+                ("default/red", "net3"),
+                ("default/storage", "net4"),
+            ])
+        );
+        for (link, gateway) in [
+            ("net1", "10.78.0.1"),
+            ("net2", "10.80.0.1"),
+            ("net3", "10.81.0.1"),
+        ] {
+            inspect::ping(&pod.netns_name, link, gateway).unwrap();
+        }
+        succeed(node, "CHECK", &pod);
+        succeed(node, "DEL", &pod);
+        nothing_is_left(node, &pod);
+
+        let pod = node
+            .add_pod(Pod::new("default", "b").networks("blue, bad, green, red"))
+            .unwrap();
+        let answer = node.call("ADD", &pod).unwrap().make().unwrap();
+        assert_eq!(answer.json().unwrap()["code"], 117);
+        nothing_is_left(node, &pod);
+    });
+}

@@ -9,14 +9,13 @@ use cni_types::result::CniResult;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::addition::Addition;
 use super::turns::{Superseded, Ticket, Turn};
 use super::{Error, Pipeline};
-use crate::domain::attachment::{Attachment, Plan};
-use crate::domain::default_route::{self, Claims};
+use crate::domain::attachment::Plan;
 use crate::domain::entry::Entry;
-use crate::domain::network_status::{self, NetworkStatus};
 use crate::domain::pod::PodRef;
-use crate::ports::{ClusterError, Event, EventKind, Outcome, PolicySession};
+use crate::ports::{ClusterError, Event, EventKind, PolicySession};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, network_lookup, readiness, resolve};
 
@@ -30,7 +29,7 @@ pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniR
     let mut addition = Addition::new(pipeline, &request, &plan)?;
     pipeline
         .ledger
-        .record(&request.conf.cni_dir, &addition.entries)
+        .record(&request.conf.cni_dir, addition.entries())
         .await?;
     match limits.apply(addition.run(&plan, &mut *policies)).await {
         Ok(result) => Ok(result),
@@ -149,213 +148,6 @@ async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan
     };
     resolve::check_interfaces(&plan)?;
     Ok(plan)
-}
-
-/// An ADD from its first delegate on: what it knows of itself is what undoing it needs.
-struct Addition<'a> {
-    pipeline: &'a Pipeline,
-    request: &'a PodRequest,
-    claims: Claims,
-    /// What is recorded, with the results of the delegates.
-    entries: Vec<Entry>,
-    /// What is answered and shown: the results after the policies.
-    answers: Vec<Outcome>,
-    /// How many attachments, from the first one, may have left something.
-    begun: usize,
-}
-
-impl<'a> Addition<'a> {
-    fn new(pipeline: &'a Pipeline, request: &'a PodRequest, plan: &Plan) -> Result<Self, Error> {
-        let claims = Claims::of(&plan.attachments).map_err(|source| Error::DefaultRoute {
-            pod: plan.sandbox.pod.clone(),
-            source,
-        })?;
-        let entries = plan
-            .attachments
-            .iter()
-            .map(|attachment| Entry::new(attachment, &plan.sandbox))
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            pipeline,
-            request,
-            claims,
-            entries,
-            answers: Vec::new(),
-            begun: 0,
-        })
-    }
-
-    async fn run(
-        &mut self,
-        plan: &Plan,
-        policies: &mut dyn PolicySession,
-    ) -> Result<CniResult, Error> {
-        for (position, attachment) in plan.attachments.iter().enumerate() {
-            self.attach(position, attachment, policies).await?;
-            self.set_default_routes(position).await?;
-        }
-        let result = self.finalize(plan, policies).await?;
-        self.record_results().await?;
-        self.publish(&plan.sandbox.pod).await?;
-        Ok(result)
-    }
-
-    async fn attach(
-        &mut self,
-        position: usize,
-        attachment: &Attachment,
-        policies: &mut dyn PolicySession,
-    ) -> Result<(), Error> {
-        let conf = &self.request.conf;
-        let Some(entry) = self.entries.get_mut(position) else {
-            return Ok(());
-        };
-        self.begun = position + 1;
-        let added = self.pipeline.delegates.add(&conf.bin_dirs, entry).await;
-        let result = added.inspect_err(|error| {
-            if !error.executed {
-                self.begun = position;
-            }
-        })?;
-        // CHECK and DEL need what the delegate answered, not what a policy made of it.
-        entry.result = Some(result.clone());
-        self.pipeline
-            .ledger
-            .record_result(&conf.cni_dir, entry)
-            .await?;
-        announce(self.pipeline, entry);
-        self.answers
-            .push(policies.after_add(attachment, result).await?);
-        Ok(())
-    }
-
-    async fn set_default_routes(&mut self, position: usize) -> Result<(), Error> {
-        let Some(result) = self
-            .entries
-            .get(position)
-            .and_then(|entry| entry.result.as_ref())
-        else {
-            return Ok(());
-        };
-        for change in self.claims.after(position, result) {
-            let (Some(netns), Some(entry)) = (
-                self.request.netns.as_deref(),
-                self.entries.get(change.position),
-            ) else {
-                continue;
-            };
-            let pod_network = &self.pipeline.pod_network;
-            pod_network
-                .set_default_route(Path::new(netns), &entry.if_name, change.gateway)
-                .await?;
-            let recorded = self.entries.iter_mut().map(|entry| entry.result.as_mut());
-            let recorded = recorded
-                .enumerate()
-                .filter_map(|(i, result)| Some((i, result?)));
-            default_route::apply(change, recorded);
-            let answers = self.answers.iter_mut().map(|answer| &mut answer.result);
-            default_route::apply(change, answers.enumerate());
-        }
-        Ok(())
-    }
-
-    async fn finalize(
-        &mut self,
-        plan: &Plan,
-        policies: &mut dyn PolicySession,
-    ) -> Result<CniResult, Error> {
-        let Some(first) = self.answers.first() else {
-            return Err(Error::NotAttached(self.request.container_id.clone()));
-        };
-        let result = first.result.clone();
-        let shown = self
-            .answers
-            .iter()
-            .map(|answer| answer.result.clone())
-            .collect();
-        let finale = policies.finalize(&plan.attachments, result, shown).await?;
-        for (answer, shown) in self.answers.iter_mut().zip(finale.shown) {
-            answer.result = shown.result;
-            answer.tags.extend(shown.tags);
-        }
-        if let Some(first) = self.answers.first_mut() {
-            first.tags.extend(finale.outcome.tags);
-        }
-        Ok(finale.outcome.result)
-    }
-
-    /// Once more where default routes were moved after a result was written.
-    async fn record_results(&self) -> Result<(), Error> {
-        if self.claims.is_empty() {
-            return Ok(());
-        }
-        for entry in &self.entries {
-            self.pipeline
-                .ledger
-                .record_result(&self.request.conf.cni_dir, entry)
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn publish(&self, pod: &PodRef) -> Result<(), Error> {
-        if self.request.conf.system_namespaces.contains(&pod.namespace) {
-            return Ok(());
-        }
-        let statuses: Vec<NetworkStatus> = self
-            .entries
-            .iter()
-            .zip(&self.answers)
-            .flat_map(|(entry, answer)| {
-                network_status::of_attachment(entry, &answer.result, &answer.tags)
-            })
-            .collect();
-        let status = serde_json::to_string(&statuses).expect("strings and numbers are JSON");
-        self.pipeline
-            .cluster
-            .set_network_status(pod, &status)
-            .await?;
-        Ok(())
-    }
-
-    /// Takes back what this ADD made, and nothing else. Gives the error to answer.
-    async fn undo(self, cause: Error) -> Error {
-        let conf = &self.request.conf;
-        let mut left = Vec::new();
-        for entry in self.entries.iter().take(self.begun).rev() {
-            if let Err(error) =
-                super::del::detach(self.pipeline, &conf.cni_dir, &conf.bin_dirs, entry).await
-            {
-                left.push(error);
-            }
-        }
-        if left.is_empty()
-            && let Err(error) = self
-                .pipeline
-                .ledger
-                .forget(&conf.cni_dir, &self.request.container_id)
-                .await
-        {
-            left.push(error.into());
-        }
-        if left.is_empty() {
-            return cause;
-        }
-        for error in &left {
-            tracing::error!(container = %self.request.container_id, error = crate::report::chain(error), "not undone");
-        }
-        if let Some(error) = left.first() {
-            let container = &self.request.container_id;
-            self.pipeline
-                .unfinished
-                .add(self.pipeline, conf, container, error)
-                .await;
-        }
-        Error::NotUndone {
-            cause: Box::new(cause),
-            left,
-        }
-    }
 }
 
 /// Tells the pod's owner that a network which it asks for is not there, in Multus' words.

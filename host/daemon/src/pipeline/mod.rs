@@ -9,6 +9,7 @@
 //! | STATUS | the first reason |
 
 mod add;
+mod addition;
 mod check;
 mod del;
 mod error;
@@ -60,6 +61,8 @@ pub struct Pipeline {
     ports: Ports,
     timeouts: Timeouts,
     overrides: RawObject,
+    /// How many attachments of one pod are made at once.
+    attachments_at_once: usize,
     turns: Turns,
     unfinished: Unfinished,
     draining: AtomicBool,
@@ -86,6 +89,7 @@ impl Pipeline {
             ports,
             timeouts,
             overrides,
+            attachments_at_once: 1,
             turns: Turns::default(),
             unfinished: Unfinished::default(),
             draining: AtomicBool::new(false),
@@ -97,6 +101,14 @@ impl Pipeline {
     #[must_use]
     pub fn with_meter(mut self, meter: Arc<dyn Meter>) -> Self {
         self.meter = Some(meter);
+        self
+    }
+
+    /// The same with as many attachments of a pod made at once, after its default network. Otherwise
+    /// one after the other.
+    #[must_use]
+    pub fn attaching_at_once(mut self, count: usize) -> Self {
+        self.attachments_at_once = count.max(1);
         self
     }
 

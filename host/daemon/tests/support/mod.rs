@@ -46,12 +46,16 @@ pub struct World {
     pub fail: Mutex<HashSet<String>>,
     pub undos: Mutex<HashMap<String, Undo>>,
     pub statuses: Mutex<Vec<String>>,
+    /// Networks and what their ADD waits for, before it is answered.
+    pub slow: Mutex<HashMap<String, String>>,
+    /// Policies after a delegate and Events of success, in order.
+    pub told: Mutex<Vec<String>>,
 }
 
 impl World {
     pub fn new() -> Arc<Self> {
         let world = Self::default();
-        for name in ["one", "two"] {
+        for name in ["one", "two", "three"] {
             let conf = format!(r#"{{"cniVersion":"1.0.0","name":"{name}","type":"t"}}"#);
             world
                 .nads
@@ -82,6 +86,20 @@ impl World {
 
     pub fn mend(&self) {
         self.fail.lock().unwrap().clear();
+    }
+
+    /// Lets the delegate of a network answer only after something else is in the log.
+    pub fn slow(&self, network: &str, until: &str) {
+        let mut slow = self.slow.lock().unwrap();
+        slow.insert(network.into(), until.into());
+    }
+
+    async fn be_slow(&self, network: &str) {
+        let until = self.slow.lock().unwrap().get(network).cloned();
+        let happened = |until| self.log.lock().unwrap().contains(until);
+        while until.as_ref().is_some_and(|until| !happened(until)) {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// What happened since the last call.
@@ -192,6 +210,8 @@ impl Cluster for World {
     fn event(&self, _pod: &PodRef, event: Event) {
         if event.kind == EventKind::Warning {
             self.did(format!("event {}: {}", event.reason, event.message));
+        } else {
+            self.told.lock().unwrap().push(event.message);
         }
     }
 
@@ -203,7 +223,9 @@ impl Cluster for World {
 #[async_trait]
 impl Delegates for World {
     async fn add(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
-        self.delegate("add", entry)?;
+        let added = self.delegate("add", entry);
+        self.be_slow(entry.conf.name().as_str()).await;
+        added?;
         if self
             .fail
             .lock()
@@ -433,7 +455,13 @@ impl PolicySession for FakeSession {
         attachment: &Attachment,
         result: CniResult,
     ) -> Result<Outcome, Denial> {
-        self.ask("after-add", attachment.conf.name().as_str())?;
+        let name = attachment.conf.name().as_str();
+        self.0
+            .told
+            .lock()
+            .unwrap()
+            .push(format!("after-add {name}"));
+        self.ask("after-add", name)?;
         Ok(Outcome {
             result,
             tags: BTreeMap::new(),

@@ -1,0 +1,339 @@
+//! An ADD from its first delegate on: what was begun, what came of it, and how it is taken back.
+//!
+//! The default network is attached first and alone. Of the others as many at once as the
+//! configuration allows; what follows from an answer happens in the order of the plan all the same,
+//! whichever delegate was the fastest: policies, Events, default routes, and which failure is the
+//! first.
+
+use std::path::Path;
+
+use cni_types::result::CniResult;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::add::announce;
+use super::{Error, Pipeline};
+use crate::domain::attachment::Plan;
+use crate::domain::default_route::{self, Claims};
+use crate::domain::entry::Entry;
+use crate::domain::network_status::{self, NetworkStatus};
+use crate::domain::pod::PodRef;
+use crate::ports::{Outcome, PolicySession};
+use crate::stages::request::PodRequest;
+
+/// What an ADD knows of itself: what it answers, and what undoing it needs.
+pub(super) struct Addition<'a> {
+    pipeline: &'a Pipeline,
+    request: &'a PodRequest,
+    claims: Claims,
+    /// What is recorded, with the results of the delegates.
+    entries: Vec<Entry>,
+    /// What is answered and shown: the results after the policies, of the first attachments.
+    answers: Vec<Outcome>,
+    /// Which attachments may have left something.
+    begun: Vec<bool>,
+}
+
+/// What became of one attachment.
+struct Attached {
+    position: usize,
+    entry: Entry,
+    failed: Option<Error>,
+}
+
+impl<'a> Addition<'a> {
+    pub(super) fn new(
+        pipeline: &'a Pipeline,
+        request: &'a PodRequest,
+        plan: &Plan,
+    ) -> Result<Self, Error> {
+        let claims = Claims::of(&plan.attachments).map_err(|source| Error::DefaultRoute {
+            pod: plan.sandbox.pod.clone(),
+            source,
+        })?;
+        let entries = plan
+            .attachments
+            .iter()
+            .map(|attachment| Entry::new(attachment, &plan.sandbox))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            pipeline,
+            request,
+            claims,
+            begun: vec![false; entries.len()],
+            entries,
+            answers: Vec::new(),
+        })
+    }
+
+    /// The plan as it is recorded before anything is executed.
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        plan: &Plan,
+        policies: &mut dyn PolicySession,
+    ) -> Result<CniResult, Error> {
+        self.attach(plan, policies).await?;
+        let result = self.finalize(plan, policies).await?;
+        self.record_results().await?;
+        self.publish(&plan.sandbox.pod).await?;
+        Ok(result)
+    }
+
+    /// Executes all delegates. Once one has failed no other is begun, and those that run are waited
+    /// for: one that stands before it in the plan may fail as well, and what it did must be known to
+    /// be undone.
+    async fn attach(&mut self, plan: &Plan, policies: &mut dyn PolicySession) -> Result<(), Error> {
+        let mut running = FuturesUnordered::new();
+        let mut waiting = self.entries.clone().into_iter().enumerate();
+        let mut first_failure: Option<(usize, Error)> = None;
+        loop {
+            while first_failure.is_none() && running.len() < self.at_once() {
+                let Some((position, entry)) = waiting.next() else {
+                    break;
+                };
+                self.set_begun(position, true);
+                running.push(attach_one(self.pipeline, self.request, position, entry));
+            }
+            let Some(attached) = running.next().await else {
+                break;
+            };
+            if let Some(failure) = self.note(attached) {
+                keep_first(&mut first_failure, failure);
+            }
+            while let Some((position, result)) = self.next_answer(first_failure.as_ref()) {
+                if let Err(error) = self.accept(plan, position, result, policies).await {
+                    keep_first(&mut first_failure, (position, error));
+                }
+            }
+        }
+        first_failure.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// How many delegates may run now. Where default routes are moved around, each has to find what
+    /// the one before it left.
+    fn at_once(&self) -> usize {
+        match self.answers.is_empty() || !self.claims.is_empty() {
+            true => 1,
+            false => self.pipeline.attachments_at_once,
+        }
+    }
+
+    fn set_begun(&mut self, position: usize, is_begun: bool) {
+        if let Some(begun) = self.begun.get_mut(position) {
+            *begun = is_begun;
+        }
+    }
+
+    /// Keeps what is known of an attachment, and gives its failure.
+    fn note(&mut self, attached: Attached) -> Option<(usize, Error)> {
+        let Attached {
+            position,
+            entry,
+            failed,
+        } = attached;
+        if let Some(Error::Delegate(error)) = &failed {
+            self.set_begun(position, error.executed);
+        }
+        if let Some(place) = self.entries.get_mut(position) {
+            *place = entry;
+        }
+        failed.map(|error| (position, error))
+    }
+
+    /// The next answer in the order of the plan, where it has come and nothing before it has failed.
+    fn next_answer(&self, first_failure: Option<&(usize, Error)>) -> Option<(usize, CniResult)> {
+        let position = self.answers.len();
+        if first_failure.is_some_and(|(failed, _)| *failed <= position) {
+            return None;
+        }
+        let result = self.entries.get(position)?.result.clone()?;
+        Some((position, result))
+    }
+
+    /// Everything that follows from the answer of a delegate, when all before it have been accepted.
+    async fn accept(
+        &mut self,
+        plan: &Plan,
+        position: usize,
+        result: CniResult,
+        policies: &mut dyn PolicySession,
+    ) -> Result<(), Error> {
+        let (Some(entry), Some(attachment)) =
+            (self.entries.get(position), plan.attachments.get(position))
+        else {
+            return Ok(());
+        };
+        announce(self.pipeline, entry);
+        self.answers
+            .push(policies.after_add(attachment, result).await?);
+        self.set_default_routes(position).await
+    }
+
+    async fn set_default_routes(&mut self, position: usize) -> Result<(), Error> {
+        let Some(result) = self
+            .entries
+            .get(position)
+            .and_then(|entry| entry.result.as_ref())
+        else {
+            return Ok(());
+        };
+        for change in self.claims.after(position, result) {
+            let (Some(netns), Some(entry)) = (
+                self.request.netns.as_deref(),
+                self.entries.get(change.position),
+            ) else {
+                continue;
+            };
+            let pod_network = &self.pipeline.pod_network;
+            pod_network
+                .set_default_route(Path::new(netns), &entry.if_name, change.gateway)
+                .await?;
+            let recorded = self.entries.iter_mut().map(|entry| entry.result.as_mut());
+            let recorded = recorded
+                .enumerate()
+                .filter_map(|(i, result)| Some((i, result?)));
+            default_route::apply(change, recorded);
+            let answers = self.answers.iter_mut().map(|answer| &mut answer.result);
+            default_route::apply(change, answers.enumerate());
+        }
+        Ok(())
+    }
+
+    async fn finalize(
+        &mut self,
+        plan: &Plan,
+        policies: &mut dyn PolicySession,
+    ) -> Result<CniResult, Error> {
+        let Some(first) = self.answers.first() else {
+            return Err(Error::NotAttached(self.request.container_id.clone()));
+        };
+        let result = first.result.clone();
+        let shown = self
+            .answers
+            .iter()
+            .map(|answer| answer.result.clone())
+            .collect();
+        let finale = policies.finalize(&plan.attachments, result, shown).await?;
+        for (answer, shown) in self.answers.iter_mut().zip(finale.shown) {
+            answer.result = shown.result;
+            answer.tags.extend(shown.tags);
+        }
+        if let Some(first) = self.answers.first_mut() {
+            first.tags.extend(finale.outcome.tags);
+        }
+        Ok(finale.outcome.result)
+    }
+
+    /// Once more where default routes were moved after a result was written.
+    async fn record_results(&self) -> Result<(), Error> {
+        if self.claims.is_empty() {
+            return Ok(());
+        }
+        for entry in &self.entries {
+            self.pipeline
+                .ledger
+                .record_result(&self.request.conf.cni_dir, entry)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, pod: &PodRef) -> Result<(), Error> {
+        if self.request.conf.system_namespaces.contains(&pod.namespace) {
+            return Ok(());
+        }
+        let statuses: Vec<NetworkStatus> = self
+            .entries
+            .iter()
+            .zip(&self.answers)
+            .flat_map(|(entry, answer)| {
+                network_status::of_attachment(entry, &answer.result, &answer.tags)
+            })
+            .collect();
+        let status = serde_json::to_string(&statuses).expect("strings and numbers are JSON");
+        self.pipeline
+            .cluster
+            .set_network_status(pod, &status)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes back what this ADD made, and nothing else. Gives the error to answer.
+    pub(super) async fn undo(self, cause: Error) -> Error {
+        let conf = &self.request.conf;
+        let mut left = Vec::new();
+        let begun = self.entries.iter().zip(&self.begun);
+        for entry in begun
+            .filter_map(|(entry, begun)| begun.then_some(entry))
+            .rev()
+        {
+            if let Err(error) =
+                super::del::detach(self.pipeline, &conf.cni_dir, &conf.bin_dirs, entry).await
+            {
+                left.push(error);
+            }
+        }
+        if left.is_empty()
+            && let Err(error) = self
+                .pipeline
+                .ledger
+                .forget(&conf.cni_dir, &self.request.container_id)
+                .await
+        {
+            left.push(error.into());
+        }
+        if left.is_empty() {
+            return cause;
+        }
+        for error in &left {
+            tracing::error!(container = %self.request.container_id, error = crate::report::chain(error), "not undone");
+        }
+        if let Some(error) = left.first() {
+            let container = &self.request.container_id;
+            self.pipeline
+                .unfinished
+                .add(self.pipeline, conf, container, error)
+                .await;
+        }
+        Error::NotUndone {
+            cause: Box::new(cause),
+            left,
+        }
+    }
+}
+
+/// Executes the delegates of one attachment and records what they answered.
+async fn attach_one(
+    pipeline: &Pipeline,
+    request: &PodRequest,
+    position: usize,
+    mut entry: Entry,
+) -> Attached {
+    let conf = &request.conf;
+    let attached = async {
+        // CHECK and DEL need what the delegate answered, not what a policy makes of it.
+        entry.result = Some(pipeline.delegates.add(&conf.bin_dirs, &entry).await?);
+        pipeline.ledger.record_result(&conf.cni_dir, &entry).await?;
+        Ok(())
+    };
+    let failed = attached.await.err();
+    Attached {
+        position,
+        entry,
+        failed,
+    }
+}
+
+/// Keeps the failure that stands first in the plan.
+fn keep_first(first: &mut Option<(usize, Error)>, failure: (usize, Error)) {
+    if first
+        .as_ref()
+        .is_none_or(|(position, _)| failure.0 < *position)
+    {
+        *first = Some(failure);
+    }
+}

@@ -1,0 +1,149 @@
+//! Attachments of one pod that are made at once, on fakes of every port.
+
+mod support;
+
+use std::sync::Arc;
+
+use daemon::pipeline::{Error, Pipeline};
+use support::{World, body};
+
+/// A pod that asks for three networks.
+fn world() -> Arc<World> {
+    let world = World::new();
+    world.pod("a", "one,two,three");
+    world
+}
+
+fn at_once(world: &Arc<World>, count: usize) -> Pipeline {
+    world.pipeline().attaching_at_once(count)
+}
+
+async fn add(world: &Arc<World>, count: usize) -> Result<(), Error> {
+    let added = at_once(world, count).handle(&body("ADD", "a")).await;
+    added.map(drop)
+}
+
+/// What the delegates and the ledger did, without what is before and after.
+fn attached(world: &World) -> Vec<String> {
+    let log = world.log();
+    let about = |one: &&String| one.starts_with("add ") || one.starts_with("record-result ");
+    log.iter().filter(about).cloned().collect()
+}
+
+#[tokio::test]
+async fn the_default_network_is_first_and_the_order_of_answers_changes_nothing_that_is_told() {
+    let world = world();
+    world.slow("one", "record-result three");
+    world.slow("two", "add three");
+    world.slow("three", "record-result two");
+    add(&world, 8).await.unwrap();
+    assert_eq!(
+        attached(&world),
+        [
+            "add default",
+            "record-result default",
+            "add one",
+            "add two",
+            "add three",
+            "record-result two",
+            "record-result three",
+            "record-result one",
+        ]
+    );
+    let at_once = (
+        world.told.lock().unwrap().clone(),
+        world.statuses.lock().unwrap().clone(),
+    );
+
+    let world = self::world();
+    add(&world, 1).await.unwrap();
+    let one_after_the_other = (
+        world.told.lock().unwrap().clone(),
+        world.statuses.lock().unwrap().clone(),
+    );
+    assert_eq!(at_once, one_after_the_other);
+    assert_eq!(at_once.0.len(), 8);
+}
+
+#[tokio::test]
+async fn no_more_run_at_once_than_are_allowed() {
+    let world = world();
+    world.slow("one", "record-result two");
+    add(&world, 2).await.unwrap();
+    let attached = attached(&world);
+    let position = |what: &str| attached.iter().position(|one| one == what).unwrap();
+    assert!(position("add two") < position("record-result two"));
+    assert!(position("record-result two") < position("add three"));
+}
+
+#[tokio::test]
+async fn the_first_failure_is_that_of_the_plan_and_all_that_began_is_undone_in_reverse_order() {
+    let world = world();
+    world.fail("add one");
+    world.slow("one", "add three");
+    world.fail("add three");
+    world.slow("two", "add three");
+    let error = add(&world, 8).await.unwrap_err();
+    assert!(error.to_string().contains("add one"), "{error}");
+    let log = world.log();
+    assert_eq!(
+        log[log.len() - 5..],
+        ["del three", "del two", "del one", "del default", "forget"]
+    );
+    assert!(world.recorded.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_policy_that_denies_comes_before_a_later_delegate_that_failed_earlier() {
+    let world = world();
+    world.fail("add two");
+    world.slow("one", "add three");
+    world.fail("deny after-add one");
+    let error = add(&world, 8).await.unwrap_err();
+    assert!(matches!(error, Error::Denied(_)), "{error}");
+    let told = world.told.lock().unwrap().clone();
+    assert_eq!(told.last().map(String::as_str), Some("after-add one"));
+}
+
+#[tokio::test]
+async fn nothing_is_begun_after_a_failure_and_what_did_not_run_is_not_undone() {
+    let world = world();
+    world.fail("add one");
+    world.fail("not executed");
+    add(&world, 2).await.unwrap_err();
+    let log = world.log();
+    assert!(!log.contains(&"add three".to_owned()), "{log:?}");
+    assert_eq!(log[log.len() - 3..], ["del two", "del default", "forget"]);
+}
+
+#[tokio::test]
+async fn what_hangs_is_given_up_and_undone_when_a_del_comes() {
+    let world = world();
+    world.fail("hang one");
+    world.fail("hang three");
+    let pipeline = Arc::new(at_once(&world, 8));
+    let adding = Arc::clone(&pipeline);
+    let adding = tokio::spawn(async move { adding.handle(&body("ADD", "a")).await });
+    while !world.log.lock().unwrap().contains(&"add three".to_owned()) {
+        tokio::task::yield_now().await;
+    }
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert!(matches!(adding.await.unwrap(), Err(Error::Superseded)));
+    let log = world.log();
+    let undone: Vec<_> = log.iter().filter(|one| one.starts_with("del ")).collect();
+    assert_eq!(undone, ["del three", "del two", "del one", "del default"]);
+}
+
+#[tokio::test]
+async fn where_a_network_claims_the_default_route_each_waits_for_the_one_before() {
+    let world = World::new();
+    world.pod(
+        "a",
+        r#"[{"name":"one"},{"name":"two","default-route":["10.0.0.9"]},{"name":"three"}]"#,
+    );
+    add(&world, 8).await.unwrap();
+    let attached = attached(&world);
+    let expected = ["default", "one", "two", "three"]
+        .map(|name| [format!("add {name}"), format!("record-result {name}")]);
+    assert_eq!(attached[..8], expected.concat());
+}
