@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::adapters::delegates::Executor;
 use crate::adapters::delegates::orphans::{self, Tenure};
-use crate::adapters::kube::{self, Access, Kube};
+use crate::adapters::kube::{self, Access, Kube, NodeCertificate};
 use crate::adapters::ledger::Files;
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
@@ -39,9 +39,6 @@ pub enum Error {
         "no cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, and neither kubeconfig nor cnidaria.manifests is configured"
     )]
     NoCluster,
-    /// A certificate of the node's own is configured.
-    #[error("perNodeCertificate: not supported yet; use kubeconfig, or a service account")]
-    PerNodeCertificate,
     /// The cluster cannot be used.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -228,7 +225,16 @@ fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
     let access = match &config.api_server {
         ApiServer::InCluster => Access::in_cluster(|name| std::env::var(name).ok()),
         ApiServer::Kubeconfig(path) => Some(Access::Kubeconfig(path.clone())),
-        ApiServer::PerNodeCertificate { .. } => return Err(Error::PerNodeCertificate),
+        ApiServer::PerNodeCertificate {
+            bootstrap_kubeconfig,
+            cert_dir,
+            duration,
+        } => Some(Access::NodeCertificate(NodeCertificate {
+            bootstrap_kubeconfig: bootstrap_kubeconfig.clone(),
+            dir: cert_dir.clone(),
+            node: node_name(own),
+            lifetime: *duration,
+        })),
     };
     let settings = kube::Settings {
         access: access.ok_or(Error::NoCluster)?,

@@ -6,10 +6,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
-use rustls::RootCertStore;
-use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
 use std::time::{Duration, SystemTime};
 
 use crate::Error;
@@ -17,8 +20,8 @@ use crate::Error;
 /// Signs for the server and for clients.
 pub(crate) struct Authority {
     pem: String,
-    der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
+    clients: Arc<dyn ClientCertVerifier>,
 }
 
 impl Authority {
@@ -29,10 +32,16 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).map_err(tls)?;
+        let clients = WebPkiClientVerifier::builder(Arc::new(roots))
+            .allow_unauthenticated()
+            .build()
+            .map_err(tls)?;
         Ok(Self {
             pem: certificate.pem(),
-            der: certificate.der().clone(),
             issuer: Issuer::new(params, key),
+            clients,
         })
     }
 
@@ -41,8 +50,16 @@ impl Authority {
         &self.pem
     }
 
-    /// TLS for the server, with a certificate for the loopback address. Clients may show a certificate of this
-    /// authority and need not.
+    /// Whether a client's certificate is of this authority and good at present.
+    pub(crate) fn trusts(&self, certificate: &CertificateDer<'_>) -> bool {
+        let verified = self
+            .clients
+            .verify_client_cert(certificate, &[], UnixTime::now());
+        verified.is_ok()
+    }
+
+    /// TLS for the server, with a certificate for the loopback address. Clients may show any
+    /// certificate: as in the real server, it is each request that is authenticated by it.
     pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, Error> {
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let mut params = CertificateParams::new(names)?;
@@ -52,15 +69,9 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).map_err(tls)?;
-        let clients = WebPkiClientVerifier::builder(Arc::new(roots))
-            .allow_unauthenticated()
-            .build()
-            .map_err(tls)?;
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let config = ServerConfig::builder()
-            .with_client_cert_verifier(clients)
+            .with_client_cert_verifier(Arc::new(Unverified(Arc::clone(&self.clients))))
             .with_single_cert(vec![certificate.der().clone()], key)
             .map_err(tls)?;
         Ok(Arc::new(config))
@@ -74,6 +85,53 @@ impl Authority {
         request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         request.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         Ok(request.signed_by(&self.issuer)?.pem())
+    }
+}
+
+/// Looks at the signature of the handshake and not at who signed the certificate.
+#[derive(Debug)]
+struct Unverified(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for Unverified {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

@@ -170,7 +170,11 @@ async fn serve(cluster: &Arc<Cluster>, stream: TcpStream) {
         .peer_certificates()
         .and_then(|chain| chain.first().cloned());
     let service = service_fn(|request| {
-        let user = certificate.as_ref().and_then(users::of_certificate);
+        // A connection may outlive the certificate, and the authority.
+        let user = certificate
+            .as_ref()
+            .filter(|certificate| cluster.authority().trusts(certificate))
+            .and_then(users::of_certificate);
         handler::answer(Arc::clone(cluster), user, request)
     });
     // What is wrong with a connection is for the client to notice.
@@ -379,14 +383,19 @@ impl FakeApi {
         self.cluster.lock_faults().no_streaming = !served;
     }
 
-    /// Answers requests for certificates from now on: signs them for this long, or denies them
-    /// where it is zero. `None` leaves them unanswered.
+    /// Answers requests for certificates from now on, and those that wait: signs them for this long,
+    /// or denies them where it is zero. `None` leaves them unanswered.
     pub fn set_signing(&self, lifetime: Option<Duration>) {
         *self
             .cluster
             .signing
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = lifetime;
+        for request in self.all("CertificateSigningRequest") {
+            if request["status"]["conditions"].is_null() {
+                self.cluster.sign(&request);
+            }
+        }
     }
 
     /// Cuts every connection; new ones are served.

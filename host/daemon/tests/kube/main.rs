@@ -9,6 +9,7 @@
 
 mod rig;
 
+mod certificates;
 mod events;
 mod outages;
 mod pods;

@@ -2,8 +2,14 @@
 //! a certificate of the node's own.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::certificate::NodeCertificate;
+use super::certificate::kept;
 
 /// Where the kubelet puts a pod's service account.
 const SERVICE_ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -29,6 +35,23 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file is no list of certificates.
+    #[error("{path} has no certificate authority: {reason}")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The certificate of the node's own cannot be used.
+    #[error(transparent)]
+    Kept(#[from] kept::Error),
+    /// There was none yet, or it is too old.
+    #[error("no certificate of this node in {dir} that is good at present")]
+    NoCertificate {
+        /// Where certificates are kept.
+        dir: PathBuf,
+    },
     /// TLS or HTTP cannot be set up with them.
     #[error("credentials")]
     Unusable(#[source] Box<kube::Error>),
@@ -47,6 +70,8 @@ pub enum Access {
     },
     /// By a kubeconfig.
     Kubeconfig(PathBuf),
+    /// By a certificate of the node's own.
+    NodeCertificate(NodeCertificate),
 }
 
 impl Access {
@@ -77,6 +102,15 @@ impl Access {
                 service_account,
             } => in_cluster(server, service_account),
             Self::Kubeconfig(path) => kubeconfig(path).await,
+            Self::NodeCertificate(own) => {
+                let kept = kept::load(&own.dir)?.filter(|kept| kept.ends > SystemTime::now());
+                let kept = kept.ok_or_else(|| Error::NoCertificate {
+                    dir: own.dir.clone(),
+                })?;
+                let mut config = kubeconfig(&own.bootstrap_kubeconfig).await?;
+                config.auth_info = kept.auth_info();
+                Ok(config)
+            }
         }
     }
 }
@@ -93,9 +127,27 @@ fn in_cluster(server: &str, service_account: &Path) -> Result<kube::Config, Erro
         source: KubeconfigError::ParseClusterUrl(source),
     })?;
     let mut config = kube::Config::new(uri);
-    config.root_cert_file = Some(service_account.join("ca.crt"));
+    let authority = service_account.join("ca.crt");
+    // The file is what counts. Without these `kube` would load what the system trusts besides, which
+    // an image need not have.
+    config.root_cert = Some(authorities(&authority)?);
+    config.root_cert_file = Some(authority);
     config.auth_info.token_file = Some(token.display().to_string());
     Ok(config)
+}
+
+fn authorities(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let pem = std::fs::read(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    CertificateDer::pem_slice_iter(&pem)
+        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Error::Authority {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
 }
 
 async fn kubeconfig(path: &Path) -> Result<kube::Config, Error> {

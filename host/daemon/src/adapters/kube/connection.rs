@@ -14,6 +14,7 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::{Body, ConfigExt};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
@@ -22,6 +23,8 @@ use super::access::{Access, Error};
 
 /// How long connecting may take. The API server is near or it is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// After how long without a word the other side is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Idle connections are kept for a burst, not for ever.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_CONNECTIONS: usize = 16;
@@ -44,6 +47,10 @@ struct Shared {
     /// When credentials were last read; `None` before the first time.
     loaded: tokio::sync::Mutex<Option<Instant>>,
     trouble: Mutex<Option<String>>,
+    /// Why there are no credentials, told by whoever gets them.
+    explanation: Mutex<Option<String>>,
+    /// Tells of credentials that the server did not take.
+    refusals: Notify,
 }
 
 impl Connection {
@@ -55,6 +62,8 @@ impl Connection {
                 stack: ArcSwapOption::empty(),
                 loaded: tokio::sync::Mutex::new(None),
                 trouble: Mutex::new(None),
+                explanation: Mutex::new(None),
+                refusals: Notify::new(),
             }),
             watching: None,
         }
@@ -75,13 +84,34 @@ impl Connection {
         kube::Client::new(connection, "default")
     }
 
-    /// Why the last request did not get through; `None` where it did.
+    /// Why the last request did not get through, or none could; `None` where it did.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.shared
-            .trouble
+        let read = |text: &Mutex<Option<String>>| {
+            text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        read(&self.shared.explanation).or_else(|| read(&self.shared.trouble))
+    }
+
+    /// Tells why there are no credentials.
+    pub(super) fn explain(&self, reason: Option<String>) {
+        *self
+            .shared
+            .explanation
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// Reads the credentials again, because they were replaced. What is under way goes on with the
+    /// old ones.
+    pub(super) async fn reload(&self) {
+        self.shared
+            .reload(&mut *self.shared.loaded.lock().await)
+            .await;
+    }
+
+    /// Waits until the server does not take the credentials.
+    pub(super) async fn refusal(&self) {
+        self.shared.refusals.notified().await;
     }
 }
 
@@ -110,7 +140,11 @@ impl Shared {
         if loaded.is_some_and(|at| at.elapsed() < RELOAD_INTERVAL) {
             return;
         }
-        if let Err(error) = self.load(&mut loaded).await {
+        self.reload(&mut loaded).await;
+    }
+
+    async fn reload(&self, loaded: &mut Option<Instant>) {
+        if let Err(error) = self.load(loaded).await {
             tracing::warn!(
                 error = crate::report::chain(&error),
                 "credentials are kept as they are"
@@ -128,6 +162,7 @@ impl Shared {
         let response = answered?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.refused().await;
+            self.refusals.notify_one();
         }
         Ok(response)
     }
@@ -175,6 +210,10 @@ fn stack(config: kube::Config) -> Result<Stack, Error> {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    // By the kernel, so that nothing here wakes up: a watch on a server that vanished is noticed.
+    tcp.set_keepalive(Some(KEEPALIVE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE / 3));
+    tcp.set_keepalive_retries(Some(3));
     let refused = |source| Error::Unusable(Box::new(source));
     let tls = config
         .rustls_https_connector_with_connector(tcp)

@@ -4,6 +4,7 @@
 mod access;
 mod cache;
 mod call;
+mod certificate;
 mod connection;
 mod events;
 mod object;
@@ -19,12 +20,14 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 pub use access::Access;
+pub use certificate::NodeCertificate;
 
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
 use crate::ports::{Cluster, ClusterError, Event};
 use cache::Cache;
 use call::{Failure, Patience};
+use certificate::Renewal;
 use connection::Connection;
 use events::Recorder;
 use object::{Kind, Object};
@@ -61,7 +64,7 @@ impl Kube {
     /// Begins to watch. Called once at start, on a tokio runtime; waits for nobody, so that a node
     /// whose API server is away still serves what the ledger tells.
     pub fn start(settings: Settings) -> Self {
-        let connection = Connection::new(settings.access);
+        let connection = Connection::new(settings.access.clone());
         let pods = Arc::new(Cache::new());
         let nads = Arc::new(Cache::new());
         let fields = settings
@@ -70,11 +73,15 @@ impl Kube {
             .map(|node| format!("spec.nodeName={node}"));
         let client = connection.client();
         let (events, writer) = Recorder::new();
-        let tasks = vec![
+        let mut tasks = vec![
             watch(&pods, &connection, fields),
             watch(&nads, &connection, None),
             tokio::spawn(writer.run(client.clone())).abort_handle(),
         ];
+        if let Access::NodeCertificate(own) = settings.access {
+            let renewal = Renewal::new(own, connection.clone());
+            tasks.push(tokio::spawn(renewal.run()).abort_handle());
+        }
         Self {
             client,
             events,

@@ -1,0 +1,216 @@
+//! A certificate of the node's own (`perNodeCertificate`): asked for with the credentials of a
+//! bootstrap kubeconfig, kept where Multus keeps it, and renewed long before it expires. The
+//! connection goes on with the old one until the new one is on the disk.
+
+pub(super) mod kept;
+mod request;
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::access::Access;
+use super::call::random;
+use super::connection::Connection;
+use kept::Kept;
+
+/// Who Multus says it is: the group, and with a colon and the node's name behind it the user.
+const IDENTITY: &str = "system:multus";
+/// How long whoever approves may take, as client-go has it. Then there is another request.
+const APPROVAL: Duration = Duration::from_secs(15 * 60);
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// Each try leaves an object in the cluster.
+const LAST_DELAY: Duration = Duration::from_secs(5 * 60);
+/// A server that refuses a new certificate as well has other worries.
+const REFUSAL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Request(#[from] request::Error),
+    #[error(transparent)]
+    Kept(#[from] kept::Error),
+    #[error("certificate request {0} was neither approved nor denied")]
+    NotApproved(String),
+}
+
+/// What the certificate is to be, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeCertificate {
+    /// Tells where the API server is, and who asks for the first certificate.
+    pub bootstrap_kubeconfig: PathBuf,
+    /// Where certificates are kept.
+    pub dir: PathBuf,
+    /// Name of this node.
+    pub node: String,
+    /// How long a certificate is asked to last. The API server may decide otherwise, and takes
+    /// nothing below ten minutes.
+    pub lifetime: Duration,
+}
+
+impl NodeCertificate {
+    fn name(&self) -> String {
+        format!("{IDENTITY}:{}", self.node)
+    }
+
+    fn is_of(&self, kept: &Kept) -> bool {
+        kept.name == self.name() && kept.groups.iter().any(|group| group == IDENTITY)
+    }
+}
+
+/// Keeps the certificate of a connection good.
+pub(super) struct Renewal {
+    own: NodeCertificate,
+    /// Authenticates with the certificate.
+    connection: Connection,
+    /// Authenticates as the bootstrap kubeconfig says.
+    bootstrap: Connection,
+    /// Issued, and not on the disk yet.
+    unsaved: Option<Kept>,
+}
+
+impl Renewal {
+    pub(super) fn new(own: NodeCertificate, connection: Connection) -> Self {
+        let bootstrap = Connection::new(Access::Kubeconfig(own.bootstrap_kubeconfig.clone()));
+        Self {
+            own,
+            connection,
+            bootstrap,
+            unsaved: None,
+        }
+    }
+
+    /// Renews for ever: when the certificate is missing, damaged or somebody else's, when 70 to 90 %
+    /// of its time are over, when the server does not take it any more.
+    pub(super) async fn run(mut self) {
+        let mut delay = FIRST_DELAY;
+        let mut obtained: Option<Instant> = None;
+        let mut refused = false;
+        loop {
+            let current = self.current();
+            let renewal = current.as_ref().map(|kept| renewal(kept, random()));
+            if let Some(rest) = renewal.and_then(rest)
+                && !refused
+            {
+                self.connection.explain(None);
+                tokio::select! {
+                    () = tokio::time::sleep(rest) => {}
+                    () = self.connection.refusal() => {
+                        let recent = obtained.is_some_and(|at| at.elapsed() < REFUSAL_INTERVAL);
+                        refused = !recent && self.current() == current;
+                    }
+                }
+                continue;
+            }
+            let good = current.filter(|kept| !refused && kept.ends > SystemTime::now());
+            match self.obtain(good.as_ref()).await {
+                Ok(()) => {
+                    (delay, obtained, refused) = (FIRST_DELAY, Some(Instant::now()), false);
+                }
+                Err(error) => {
+                    let error = crate::report::chain(&error);
+                    tracing::warn!(error, "no new certificate of this node");
+                    if good.is_none() {
+                        self.connection.explain(Some(error));
+                    }
+                    tokio::time::sleep(delay / 2 + delay.mul_f64(random() / 2.0)).await;
+                    delay = (delay * 2).min(LAST_DELAY);
+                }
+            }
+        }
+    }
+
+    /// The certificate on the disk, where it is of use.
+    fn current(&self) -> Option<Kept> {
+        match kept::load(&self.own.dir) {
+            Ok(kept) => kept.filter(|kept| self.own.is_of(kept)),
+            Err(error) => {
+                let error = crate::report::chain(&error);
+                tracing::warn!(error, "a new certificate is needed");
+                None
+            }
+        }
+    }
+
+    /// Gets a new certificate and lets the connection use it. `good` speaks for the node until then.
+    async fn obtain(&mut self, good: Option<&Kept>) -> Result<(), Error> {
+        let unsaved = self.unsaved.take();
+        let kept = match (unsaved.filter(|kept| kept.ends > SystemTime::now()), good) {
+            (Some(unsaved), _) => unsaved,
+            (None, Some(_)) => match self.ask(&self.connection, false).await {
+                Err(Error::Request(error)) if error.is_refusal() => {
+                    self.ask(&self.bootstrap, false).await?
+                }
+                asked => asked?,
+            },
+            (None, None) => self.ask(&self.bootstrap, true).await?,
+        };
+        if let Err(error) = kept::save(&self.own.dir, &kept, Timestamp::now()) {
+            self.unsaved = Some(kept);
+            return Err(error.into());
+        }
+        tracing::info!(name = kept.name, "a new certificate of this node");
+        self.connection.reload().await;
+        Ok(())
+    }
+
+    /// `lacking` where nothing works until there is an answer.
+    async fn ask(&self, with: &Connection, lacking: bool) -> Result<Kept, Error> {
+        let client = with.client();
+        let (name, lifetime) = (self.own.name(), self.own.lifetime);
+        let pending = request::send(&client, &name, IDENTITY, lifetime).await?;
+        let request = pending.name.clone();
+        tracing::info!(
+            request,
+            "waiting for the certificate request to be approved"
+        );
+        if lacking {
+            self.connection.explain(Some(format!(
+                "certificate request {request} waits to be approved"
+            )));
+        }
+        match tokio::time::timeout(APPROVAL, pending.answer(&client)).await {
+            Ok(answered) => Ok(answered?),
+            Err(_) => Err(Error::NotApproved(request)),
+        }
+    }
+}
+
+/// When to renew: after 70 to 90 % of the lifetime. `random` from 0 to 1 keeps nodes apart that
+/// began together.
+fn renewal(kept: &Kept, random: f64) -> SystemTime {
+    let lifetime = kept.ends.duration_since(kept.begins).unwrap_or_default();
+    kept.begins + lifetime.mul_f64(0.7 + 0.2 * random)
+}
+
+fn rest(until: SystemTime) -> Option<Duration> {
+    until
+        .duration_since(SystemTime::now())
+        .ok()
+        .filter(|rest| !rest.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_between_70_and_90_percent_of_its_lifetime() {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 1, 11);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        let kept = Kept::parse(pem).unwrap();
+        let days = |random| {
+            let after = renewal(&kept, random).duration_since(kept.begins).unwrap();
+            after.as_secs() / (24 * 3600)
+        };
+        assert_eq!(days(0.0), 7);
+        assert_eq!(days(0.5), 8);
+        assert_eq!(days(1.0), 9);
+    }
+}

@@ -1,0 +1,189 @@
+//! Asking the API server to sign a certificate: a new key, a request, and the wait for whoever
+//! approves and signs.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::certificates::v1::{
+    CertificateSigningRequest, CertificateSigningRequestSpec,
+};
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams, WatchEvent, WatchParams};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+use super::kept::Kept;
+
+/// The signer of clients' certificates. Nothing in Kubernetes approves for it by itself.
+const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+const USAGES: [&str; 2] = ["digital signature", "client auth"];
+/// Time between two looks where the server cuts the watch.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// There is no request to ask with.
+    #[error("certificate request")]
+    Request(#[from] rcgen::Error),
+    /// The API server does not take the request, or cannot be reached.
+    #[error("certificate request")]
+    Api(#[from] kube::Error),
+    /// Somebody said no.
+    #[error("certificate request {name} was not granted: {reason}")]
+    Denied {
+        /// Name of the CertificateSigningRequest.
+        name: String,
+        /// The condition that says so.
+        reason: String,
+    },
+    /// What was issued is of no use.
+    #[error("the certificate that was issued for {name} cannot be used: {reason}")]
+    Useless {
+        /// Name of the CertificateSigningRequest.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Whether it is the one who asks that the server does not like.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Api(kube::Error::Api(status)) if matches!(status.code, 401 | 403))
+    }
+}
+
+/// A request that the server has, and the key that belongs to it.
+pub(super) struct Pending {
+    pub(super) name: String,
+    version: String,
+    key: KeyPair,
+}
+
+/// Sends a request for a certificate of `name` in `group`.
+///
+/// # Errors
+/// [`Error`].
+pub(super) async fn send(
+    client: &kube::Client,
+    name: &str,
+    group: &str,
+    lifetime: Duration,
+) -> Result<Pending, Error> {
+    let key = KeyPair::generate()?;
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, group);
+    subject.push(DnType::CommonName, name);
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject;
+    let request = params.serialize_request(&key)?.pem()?;
+    let object = CertificateSigningRequest {
+        metadata: ObjectMeta {
+            generate_name: Some("csr-".to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: CertificateSigningRequestSpec {
+            request: ByteString(request.into_bytes()),
+            signer_name: SIGNER.to_owned(),
+            usages: Some(USAGES.map(str::to_owned).to_vec()),
+            expiration_seconds: Some(i32::try_from(lifetime.as_secs()).unwrap_or(i32::MAX)),
+            ..CertificateSigningRequestSpec::default()
+        },
+        status: None,
+    };
+    let api = Api::<CertificateSigningRequest>::all(client.clone());
+    let created = api.create(&PostParams::default(), &object).await?;
+    Ok(Pending {
+        name: created.metadata.name.unwrap_or_default(),
+        version: created.metadata.resource_version.unwrap_or_default(),
+        key,
+    })
+}
+
+impl Pending {
+    /// Waits for the answer, as long as it takes.
+    ///
+    /// # Errors
+    /// [`Error::Denied`], [`Error::Useless`], and [`Error::Api`] where the server does not let this
+    /// be watched.
+    pub(super) async fn answer(self, client: &kube::Client) -> Result<Kept, Error> {
+        let api = Api::<CertificateSigningRequest>::all(client.clone());
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
+        let mut from = self.version.clone();
+        loop {
+            match self.watch(&api, &params, &from).await {
+                Ok(Some(certificate)) => return self.check(&certificate),
+                // The server ends watches; the next one tells what there is, whatever was missed.
+                Ok(None) => {}
+                Err(error) if error.is_refusal() || matches!(error, Error::Denied { .. }) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    let error = crate::report::chain(&error);
+                    tracing::debug!(request = self.name, error, "the watch broke");
+                }
+            }
+            "0".clone_into(&mut from);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn watch(
+        &self,
+        api: &Api<CertificateSigningRequest>,
+        params: &WatchParams,
+        from: &str,
+    ) -> Result<Option<String>, Error> {
+        let mut events = pin!(api.watch(params, from).await?);
+        while let Some(event) = events.try_next().await? {
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    if let Some(certificate) = self.read(&object)? {
+                        return Ok(Some(certificate));
+                    }
+                }
+                WatchEvent::Deleted(_) => {
+                    return Err(self.denied("it was deleted".to_owned()));
+                }
+                WatchEvent::Bookmark(_) => {}
+                WatchEvent::Error(_) => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The chain, PEM, where it was issued.
+    fn read(&self, object: &CertificateSigningRequest) -> Result<Option<String>, Error> {
+        let Some(status) = &object.status else {
+            return Ok(None);
+        };
+        for condition in status.conditions.iter().flatten() {
+            if matches!(condition.type_.as_str(), "Denied" | "Failed") {
+                let parts = [&condition.reason, &condition.message].map(Option::as_deref);
+                let reason: Vec<&str> = parts.into_iter().flatten().collect();
+                return Err(self.denied(reason.join(": ")));
+            }
+        }
+        let issued = status.certificate.as_ref().map(|bytes| &bytes.0);
+        Ok(issued
+            .filter(|bytes| !bytes.is_empty())
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+    }
+
+    fn denied(&self, reason: String) -> Error {
+        Error::Denied {
+            name: self.name.clone(),
+            reason,
+        }
+    }
+
+    fn check(&self, certificate: &str) -> Result<Kept, Error> {
+        let pem = format!("{}\n{}", certificate.trim_end(), self.key.serialize_pem());
+        Kept::parse(pem).map_err(|reason| Error::Useless {
+            name: self.name.clone(),
+            reason,
+        })
+    }
+}
