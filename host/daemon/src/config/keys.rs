@@ -81,6 +81,14 @@ pub(super) fn canonical(file: &RawObject) -> (RawObject, Vec<String>) {
     (keys, warnings)
 }
 
+/// The name of a key as the rest of this crate has it: Go's decoder takes a known one in any case.
+pub(super) fn folded(key: &str) -> &str {
+    match KNOWN.iter().find(|known| known.eq_ignore_ascii_case(key)) {
+        Some(known) => known,
+        None => key,
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spelling {
     Exact,

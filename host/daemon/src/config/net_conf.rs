@@ -7,7 +7,7 @@ use cni_types::json::RawObject;
 use cni_types::version::{ConfVersion, Version};
 use serde_json::value::RawValue;
 
-use super::value;
+use super::{keys, value};
 use crate::domain::runtime_config::RuntimeConfig;
 
 /// The ledger's directory, as Multus has it.
@@ -45,7 +45,8 @@ pub enum DefaultNetwork {
 pub struct NetConf {
     /// Where the default network is described.
     pub default_network: DefaultNetwork,
-    /// `defaultNetworks`: networks that every pod outside the system namespaces gets as well.
+    /// `defaultNetworks`: networks that every pod outside the system namespaces gets as well. None
+    /// beside `delegates`.
     pub default_networks: Vec<String>,
     /// Directories in which delegates are looked for.
     pub bin_dirs: Vec<PathBuf>,
@@ -77,7 +78,11 @@ impl NetConf {
     /// # Errors
     /// [`Error`] names the key and the value.
     pub fn parse(conf: &[u8], overrides: &RawObject) -> Result<Self, Error> {
-        let mut merged = RawObject::parse(conf).map_err(Error::Json)?;
+        let conf = RawObject::parse(conf).map_err(Error::Json)?;
+        let mut merged = RawObject::new();
+        for (key, value) in conf.iter() {
+            merged.set_raw(keys::folded(key), value.to_owned());
+        }
         for (key, value) in overrides.iter() {
             merged.set_raw(key, value.to_owned());
         }
@@ -115,6 +120,11 @@ impl NetConf {
             (None, Some(confs)) if !confs.is_empty() => DefaultNetwork::Delegates(confs),
             (None, _) => return Err(Error::NoDefaultNetwork),
         };
+        // As Multus: they are part of what `clusterNetwork` names, and nothing beside `delegates`.
+        let default_networks = match default_network {
+            DefaultNetwork::Cluster(_) => names("defaultNetworks")?.unwrap_or_default(),
+            DefaultNetwork::Delegates(_) => Vec::new(),
+        };
         let mut bin_dirs = vec![path("binDir", DEFAULT_BIN_DIR)?];
         bin_dirs.extend(
             std::env::var_os("CNI_PATH")
@@ -123,7 +133,7 @@ impl NetConf {
         );
         Ok(Self {
             default_network,
-            default_networks: names("defaultNetworks")?.unwrap_or_default(),
+            default_networks,
             bin_dirs,
             cni_dir: path("cniDir", DEFAULT_CNI_DIR)?,
             conf_dir: path("confDir", DEFAULT_CONF_DIR)?,
@@ -189,6 +199,27 @@ mod tests {
         assert_eq!(conf.multus_namespace, "kube-system");
         assert_eq!(conf.system_namespaces, ["kube-system"]);
         assert_eq!(conf.global_namespaces, ["default"]);
+    }
+
+    #[test]
+    fn keys_in_other_letters_are_taken_as_go_takes_them() {
+        let conf = parse(
+            r#"{"ClusterNetwork":"x","readinessIndicatorFile":"/ready","CNIDir":"/theirs"}"#,
+            r#"{"cniDir":"/ours"}"#,
+        )
+        .unwrap();
+        assert_eq!(conf.readiness_indicator.as_deref(), Some("/ready".as_ref()));
+        assert_eq!(conf.cni_dir, PathBuf::from("/ours"));
+    }
+
+    #[test]
+    fn default_networks_belong_to_a_cluster_network() {
+        let conf = |text: &str| parse(text, r#"{"defaultNetworks":["a"]}"#).unwrap();
+        assert_eq!(conf(r#"{"clusterNetwork":"x"}"#).default_networks, ["a"]);
+        let both = r#"{"clusterNetwork":"x","delegates":[{"type":"t"}]}"#;
+        assert_eq!(conf(both).default_networks, ["a"]);
+        let delegates = r#"{"delegates":[{"type":"t"}]}"#;
+        assert!(conf(delegates).default_networks.is_empty());
     }
 
     #[test]

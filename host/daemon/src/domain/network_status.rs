@@ -105,7 +105,9 @@ pub fn of_attachment(
     match in_pod.as_slice() {
         // Old results say which addresses there are and not on which interface.
         [] => vec![element(None, all_ips(), is_default)],
-        [(_, only)] => vec![element(Some(only), all_ips(), is_default)],
+        [(_, only)] if result.interfaces.len() == 1 => {
+            vec![element(Some(only), all_ips(), is_default)]
+        }
         several => {
             let default_index = default_interface(several, result);
             let last = several.last().map(|(index, _)| *index);
@@ -227,6 +229,19 @@ mod tests {
                     "routes":[{"dst":"0.0.0.0/0"}]}"#
             ),
             r#"[{"name":"net","interface":"eth0","ips":["10.1.0.2"],"mac":"02:00:00:00:00:02","default":true,"dns":{},"gateway":["10.1.0.1"]}]"#
+        );
+    }
+
+    #[test]
+    fn an_address_of_an_interface_on_the_node_is_not_the_pods() {
+        assert_eq!(
+            status(
+                true,
+                r#"{"cniVersion":"1.0.0","interfaces":[{"name":"br0"},{"name":"eth0","sandbox":"/run/netns/x"}],
+                    "ips":[{"address":"10.1.0.1/24","interface":0},{"address":"10.1.0.2/24","interface":1},
+                    {"address":"fd00::2/64"}]}"#
+            ),
+            r#"[{"name":"net","interface":"eth0","ips":["10.1.0.2","fd00::2"],"default":true,"dns":{}}]"#
         );
     }
 

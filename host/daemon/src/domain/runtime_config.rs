@@ -11,9 +11,11 @@ use super::sandbox::Sandbox;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
-    /// Port on the node.
+    /// Port on the node; 0 where absent.
+    #[serde(default)]
     pub host_port: u16,
-    /// Port in the pod.
+    /// Port in the pod; 0 where absent.
+    #[serde(default)]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`; the delegate's default where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -150,11 +150,17 @@ pub(super) fn parameters(env: &BTreeMap<String, String>) -> Result<Parameters, E
     })?)
 }
 
-/// `cni.dev/valid-attachments` (specification, section 2, GC).
+/// `cni.dev/valid-attachments` (specification, section 2, GC), or what runtimes with version 1.2.0 of
+/// the Go library have in its place.
 fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<libcni::Attachment>>, Error> {
     let conf = RawObject::parse(conf).map_err(net_conf::Error::Json)?;
-    let valid = value::optional(&conf, "cni.dev/valid-attachments", "a list of attachments");
-    Ok(valid.map_err(net_conf::Error::Value)?)
+    for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
+        let valid = value::optional(&conf, key, "a list of attachments");
+        if let Some(valid) = valid.map_err(net_conf::Error::Value)? {
+            return Ok(Some(valid));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn pod_request(
@@ -378,15 +384,20 @@ mod tests {
 
     #[test]
     fn gc_is_told_what_is_in_use() {
-        let conf = r#"{"clusterNetwork":"x","cni.dev/valid-attachments":[{"containerID":"c","ifname":"eth0"}]}"#;
-        let body = body(&[("CNI_COMMAND", Some("GC"))], conf);
-        let Ok(Request::Gc {
-            valid: Some(valid), ..
-        }) = parse(&body, &RawObject::new())
-        else {
-            panic!("no valid attachments");
-        };
-        assert_eq!(valid[0].container_id.as_str(), "c");
+        let one = r#""cni.dev/valid-attachments":[{"containerID":"c","ifname":"eth0"}]"#;
+        let older = r#""cni.dev/attachments":[{"containerID":"c","ifname":"eth0"}]"#;
+        let both = format!(r#"{one},"cni.dev/attachments":[]"#);
+        for keys in [one, older, &both] {
+            let conf = format!(r#"{{"clusterNetwork":"x",{keys}}}"#);
+            let body = body(&[("CNI_COMMAND", Some("GC"))], &conf);
+            let Ok(Request::Gc {
+                valid: Some(valid), ..
+            }) = parse(&body, &RawObject::new())
+            else {
+                panic!("no valid attachments: {keys}");
+            };
+            assert_eq!(valid[0].container_id.as_str(), "c", "{keys}");
+        }
     }
 
     #[test]

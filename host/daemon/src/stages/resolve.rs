@@ -25,8 +25,8 @@ pub enum Error {
         #[source]
         source: selection::Error,
     },
-    /// The pod replaces the default network by several.
-    #[error("annotation {DEFAULT_NETWORK_ANNOTATION} of pod {0}: more than one default network")]
+    /// The pod replaces the default network by several, or by none.
+    #[error("annotation {DEFAULT_NETWORK_ANNOTATION} of pod {0}: it must name one network")]
     SeveralDefaults(PodRef),
     /// The pod may not use a network of that namespace.
     #[error(

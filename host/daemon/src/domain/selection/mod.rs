@@ -1,12 +1,13 @@
 //! The network selection annotations: what a pod asks for, parsed and checked but not yet resolved
 //! (multi-network specification 1.3, section 4.1). Refuses to know which networks exist.
 
+mod json;
+
 use std::net::IpAddr;
 
 use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
 use cni_types::args::IfName;
 use cni_types::json::RawObject;
-use serde::Deserialize;
 
 use super::runtime_config::{Bandwidth, PortMapping};
 
@@ -117,6 +118,19 @@ pub enum ElementError {
         /// The value that the pod gave.
         value: String,
     },
+    /// Not a JSON object, or a member of another type.
+    #[error("{field}: expected {expected}, found {found}")]
+    Type {
+        /// The member; `element` for the element itself.
+        field: &'static str,
+        /// What would be right, in words.
+        expected: &'static str,
+        /// What the pod gave, as JSON, shortened.
+        found: String,
+    },
+    /// Addresses are named, and taken from a claim as well.
+    #[error("ips and ipam-claim-reference exclude each other")]
+    IpsAndClaim,
 }
 
 /// Parses a selection annotation, a comma list or JSON. `default_namespace` is where elements look
@@ -127,7 +141,7 @@ pub enum ElementError {
 pub fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
     // Multus takes any of these three characters for a sign of JSON; none can occur in a comma list.
     let selections = if annotation.contains(['[', '{', '"']) {
-        parse_json(annotation, default_namespace)?
+        json::parse(annotation, default_namespace)?
     } else {
         parse_list(annotation, default_namespace)?
     };
@@ -172,95 +186,6 @@ fn parse_item(item: &str, default_namespace: &str) -> Result<Selection, ElementE
         interface: parse_interface(interface)?,
         ..Selection::default()
     })
-}
-
-/// The JSON form, with the names of the specification and the older `interfaceRequest`.
-#[derive(Deserialize)]
-struct JsonElement {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    namespace: Option<String>,
-    #[serde(default)]
-    interface: Option<String>,
-    #[serde(default, rename = "interfaceRequest")]
-    interface_request: Option<String>,
-    #[serde(default)]
-    ips: Option<Vec<String>>,
-    #[serde(default)]
-    mac: Option<String>,
-    #[serde(default, rename = "infiniband-guid")]
-    infiniband_guid: Option<String>,
-    #[serde(default, rename = "portMappings")]
-    port_mappings: Option<Vec<PortMapping>>,
-    #[serde(default)]
-    bandwidth: Option<Bandwidth>,
-    #[serde(default, rename = "deviceID")]
-    device_id: Option<String>,
-    #[serde(default, rename = "cni-args")]
-    cni_args: Option<RawObject>,
-    #[serde(default, rename = "default-route")]
-    default_route: Option<Vec<String>>,
-    #[serde(default, rename = "ipam-claim-reference")]
-    ipam_claim_reference: Option<String>,
-}
-
-fn parse_json(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
-    let elements: Vec<JsonElement> = serde_json::from_str(annotation).map_err(Error::Json)?;
-    elements
-        .into_iter()
-        .enumerate()
-        .map(|(index, element)| {
-            let name: String = element.name.chars().take(80).collect();
-            element
-                .check(default_namespace)
-                .map_err(|source| Error::Element {
-                    position: index + 1,
-                    element: if name.is_empty() {
-                        "without a name".to_owned()
-                    } else {
-                        name
-                    },
-                    source,
-                })
-        })
-        .collect()
-}
-
-impl JsonElement {
-    fn check(self, default_namespace: &str) -> Result<Selection, ElementError> {
-        check_object_name("name", &self.name)?;
-        let namespace = non_empty_or(self.namespace.as_deref().unwrap_or(""), default_namespace);
-        check_object_name("namespace", &namespace)?;
-        let interface = self
-            .interface
-            .as_deref()
-            .filter(|name| !name.is_empty())
-            .or(self.interface_request.as_deref())
-            .unwrap_or("");
-        Ok(Selection {
-            interface: parse_interface(interface)?,
-            ips: self
-                .ips
-                .unwrap_or_default()
-                .iter()
-                .map(|ip| canonical_address(ip))
-                .collect::<Result<_, _>>()?,
-            mac: parse_mac("mac", self.mac)?,
-            infiniband_guid: parse_mac("infiniband-guid", self.infiniband_guid)?,
-            port_mappings: self.port_mappings.unwrap_or_default(),
-            bandwidth: self.bandwidth,
-            device_id: self.device_id.filter(|id| !id.is_empty()),
-            cni_args: self.cni_args,
-            default_route: self
-                .default_route
-                .map(|gateways| parse_gateways(&gateways))
-                .transpose()?,
-            ipam_claim_reference: self.ipam_claim_reference.filter(|name| !name.is_empty()),
-            namespace,
-            name: self.name,
-        })
-    }
 }
 
 fn non_empty_or(value: &str, default: &str) -> String {
@@ -414,87 +339,6 @@ mod tests {
         assert!(error("a@b@c").contains("not of the form"));
         assert!(error("a,,b").contains("element 2 (): a network needs a name"));
         assert!(error("br@averyveryverylongname").contains("cannot be the name of an interface"));
-    }
-
-    #[test]
-    fn json_elements_carry_every_wish() {
-        let parsed = parse(
-            r#"[{"name":"n","namespace":"ns","interface":"sec7","ips":["10.81.0.7/24","FD00::1"],
-                "mac":"02-11-22-33-44-5A","infiniband-guid":"C2:11:22:33:44:55:66:77",
-                "portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}],
-                "bandwidth":{"ingressRate":1,"ingressBurst":2,"egressRate":3,"egressBurst":4},
-                "deviceID":"0000:03:02.0","cni-args":{"n":12345678901234567890},
-                "default-route":["10.81.0.1"],"ipam-claim-reference":"claim","unknown":1}]"#,
-            "here",
-        )
-        .unwrap();
-        let one = &parsed[0];
-        assert_eq!(one.network(), "ns/n");
-        assert_eq!(one.interface.as_ref().unwrap().as_str(), "sec7");
-        assert_eq!(one.ips, ["10.81.0.7/24", "fd00::1"]);
-        assert_eq!(one.mac.as_deref(), Some("02:11:22:33:44:5a"));
-        assert_eq!(
-            one.infiniband_guid.as_deref(),
-            Some("c2:11:22:33:44:55:66:77")
-        );
-        assert_eq!(one.port_mappings[0].host_port, 8080);
-        assert_eq!(one.bandwidth.as_ref().unwrap().egress_burst, 4);
-        assert_eq!(one.device_id.as_deref(), Some("0000:03:02.0"));
-        assert!(
-            one.cni_args
-                .as_ref()
-                .unwrap()
-                .to_string()
-                .contains("12345678901234567890")
-        );
-        assert_eq!(
-            one.default_route.as_deref(),
-            Some(&["10.81.0.1".parse().unwrap()][..])
-        );
-        assert_eq!(one.ipam_claim_reference.as_deref(), Some("claim"));
-    }
-
-    #[test]
-    fn the_older_interface_request_counts_where_there_is_no_interface() {
-        assert_eq!(
-            names(r#"[{"name":"n","interfaceRequest":"old0"}]"#),
-            ["here/n@old0"]
-        );
-        assert_eq!(
-            names(r#"[{"name":"n","interface":"new0","interfaceRequest":"old0"}]"#),
-            ["here/n@new0"]
-        );
-    }
-
-    #[test]
-    fn an_empty_default_route_differs_from_none() {
-        assert_eq!(
-            parse(r#"[{"name":"n","default-route":[]}]"#, "here").unwrap()[0].default_route,
-            Some(vec![])
-        );
-        assert_eq!(
-            parse(r#"[{"name":"n"}]"#, "here").unwrap()[0].default_route,
-            None
-        );
-    }
-
-    #[test]
-    fn wrong_values_are_named() {
-        assert!(error(r#"[{"name":"n",]"#).starts_with("not a JSON list of network selections"));
-        assert_eq!(
-            error(r#"[{"name":"n","mac":"zz:zz"}]"#),
-            r#"element 1 (n): mac "zz:zz" is not a hardware address"#
-        );
-        assert_eq!(
-            error(r#"[{"name":"n","ips":["300.1.1.1"]}]"#),
-            r#"element 1 (n): ips "300.1.1.1" is not an IP address or CIDR"#
-        );
-        assert_eq!(
-            error(r#"[{"name":"n","default-route":["x"]}]"#),
-            r#"element 1 (n): default-route "x" is not an IP address"#
-        );
-        assert!(error(r#"[{"name":"../../etc/passwd"}]"#).contains("must consist of"));
-        assert!(error(r#"[{"namespace":"x"}]"#).contains("a network needs a name"));
     }
 
     #[test]

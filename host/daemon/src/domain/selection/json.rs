@@ -1,0 +1,351 @@
+//! The JSON form of the annotation: a list of objects, with the names of the specification and the
+//! older `interfaceRequest`. Names of members are taken in any case, as Go takes them.
+
+use cni_types::json::RawObject;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::{
+    ElementError, Error, Selection, canonical_address, check_object_name, non_empty_or,
+    parse_gateways, parse_interface, parse_mac,
+};
+
+const NAME: &str = "name";
+const NAMESPACE: &str = "namespace";
+const INTERFACE: &str = "interface";
+const INTERFACE_REQUEST: &str = "interfaceRequest";
+const IPS: &str = "ips";
+const MAC: &str = "mac";
+const INFINIBAND_GUID: &str = "infiniband-guid";
+const PORT_MAPPINGS: &str = "portMappings";
+const BANDWIDTH: &str = "bandwidth";
+const DEVICE_ID: &str = "deviceID";
+const CNI_ARGS: &str = "cni-args";
+const DEFAULT_ROUTE: &str = "default-route";
+const CLAIM: &str = "ipam-claim-reference";
+
+const MEMBERS: [&str; 13] = [
+    NAME,
+    NAMESPACE,
+    INTERFACE,
+    INTERFACE_REQUEST,
+    IPS,
+    MAC,
+    INFINIBAND_GUID,
+    PORT_MAPPINGS,
+    BANDWIDTH,
+    DEVICE_ID,
+    CNI_ARGS,
+    DEFAULT_ROUTE,
+    CLAIM,
+];
+
+pub(super) fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
+    let elements: Vec<&RawValue> = serde_json::from_str(annotation).map_err(Error::Json)?;
+    elements
+        .into_iter()
+        .enumerate()
+        .map(|(index, element)| {
+            parse_element(element, default_namespace).map_err(|source| Error::Element {
+                position: index + 1,
+                element: label(element),
+                source,
+            })
+        })
+        .collect()
+}
+
+/// What an error calls an element.
+fn label(element: &RawValue) -> String {
+    let name: Option<String> = members(element)
+        .ok()
+        .and_then(|members| members.get_as(NAME).ok().flatten());
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) => name.chars().take(80).collect(),
+        None => "without a name".to_owned(),
+    }
+}
+
+/// The members that mean something, under their own names.
+fn members(element: &RawValue) -> Result<RawObject, ElementError> {
+    let object = RawObject::from_value(element)
+        .map_err(|_| mistyped("element", "an object", element.get()))?;
+    let mut members = RawObject::new();
+    for (key, value) in object.iter() {
+        let known = MEMBERS.iter().find(|known| known.eq_ignore_ascii_case(key));
+        if let Some(known) = known {
+            members.set_raw(known, value.to_owned());
+        }
+    }
+    Ok(members)
+}
+
+fn parse_element(element: &RawValue, default_namespace: &str) -> Result<Selection, ElementError> {
+    let members = Members(members(element)?);
+    let name = members.text(NAME)?;
+    check_object_name("name", &name)?;
+    let namespace = non_empty_or(&members.text(NAMESPACE)?, default_namespace);
+    check_object_name("namespace", &namespace)?;
+    let interface = members.text(INTERFACE)?;
+    let older = members.text(INTERFACE_REQUEST)?;
+    let interface = non_empty_or(&interface, &older);
+    let ips: Vec<String> = members.get(IPS, "a list of addresses")?.unwrap_or_default();
+    let claim = Some(members.text(CLAIM)?).filter(|name| !name.is_empty());
+    if claim.is_some() && !ips.is_empty() {
+        return Err(ElementError::IpsAndClaim);
+    }
+    let gateways: Option<Vec<String>> = members.get(DEFAULT_ROUTE, "a list of addresses")?;
+    Ok(Selection {
+        namespace,
+        name,
+        interface: parse_interface(&interface)?,
+        ips: ips
+            .iter()
+            .map(|ip| canonical_address(ip))
+            .collect::<Result<_, _>>()?,
+        mac: parse_mac(MAC, Some(members.text(MAC)?))?,
+        infiniband_guid: parse_mac(INFINIBAND_GUID, Some(members.text(INFINIBAND_GUID)?))?,
+        port_mappings: members
+            .get(
+                PORT_MAPPINGS,
+                "a list of objects with hostPort, containerPort, protocol and hostIP",
+            )?
+            .unwrap_or_default(),
+        bandwidth: members.get(
+            BANDWIDTH,
+            "an object with ingressRate, ingressBurst, egressRate and egressBurst",
+        )?,
+        device_id: Some(members.text(DEVICE_ID)?).filter(|id| !id.is_empty()),
+        cni_args: members.get(CNI_ARGS, "an object")?,
+        default_route: gateways
+            .map(|gateways| parse_gateways(&gateways))
+            .transpose()?,
+        ipam_claim_reference: claim,
+    })
+}
+
+struct Members(RawObject);
+
+impl Members {
+    /// A member; `None` where it is absent or `null`.
+    fn get<T: DeserializeOwned>(
+        &self,
+        field: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<T>, ElementError> {
+        self.0.get_as(field).map_err(|_| {
+            let found = self.0.get(field).map_or("", RawValue::get);
+            mistyped(field, expected, found)
+        })
+    }
+
+    /// A string, empty where it is absent: Go does not tell the two apart.
+    fn text(&self, field: &'static str) -> Result<String, ElementError> {
+        Ok(self.get(field, "a string")?.unwrap_or_default())
+    }
+}
+
+fn mistyped(field: &'static str, expected: &'static str, found: &str) -> ElementError {
+    ElementError::Type {
+        field,
+        expected,
+        found: found.chars().take(80).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use std::error::Error as _;
+
+    fn error(annotation: &str) -> String {
+        let error = parse(annotation, "here").unwrap_err();
+        match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn json_elements_carry_every_wish() {
+        let parsed = parse(
+            r#"[{"name":"n","namespace":"ns","interface":"sec7","ips":["10.81.0.7/24","FD00::1"],
+                "mac":"02-11-22-33-44-5A","infiniband-guid":"C2:11:22:33:44:55:66:77",
+                "portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}],
+                "bandwidth":{"ingressRate":1,"ingressBurst":2,"egressRate":3,"egressBurst":4},
+                "deviceID":"0000:03:02.0","cni-args":{"n":12345678901234567890},
+                "default-route":["10.81.0.1"],"unknown":1},
+                {"name":"n","ipam-claim-reference":"claim"}]"#,
+            "here",
+        )
+        .unwrap();
+        let one = &parsed[0];
+        assert_eq!(one.network(), "ns/n");
+        assert_eq!(one.interface.as_ref().unwrap().as_str(), "sec7");
+        assert_eq!(one.ips, ["10.81.0.7/24", "fd00::1"]);
+        assert_eq!(one.mac.as_deref(), Some("02:11:22:33:44:5a"));
+        assert_eq!(
+            one.infiniband_guid.as_deref(),
+            Some("c2:11:22:33:44:55:66:77")
+        );
+        assert_eq!(one.port_mappings[0].host_port, 8080);
+        assert_eq!(one.bandwidth.as_ref().unwrap().egress_burst, 4);
+        assert_eq!(one.device_id.as_deref(), Some("0000:03:02.0"));
+        assert!(
+            one.cni_args
+                .as_ref()
+                .unwrap()
+                .to_string()
+                .contains("12345678901234567890")
+        );
+        assert_eq!(
+            one.default_route.as_deref(),
+            Some(&["10.81.0.1".parse().unwrap()][..])
+        );
+        assert_eq!(parsed[1].ipam_claim_reference.as_deref(), Some("claim"));
+    }
+
+    #[test]
+    fn the_older_interface_request_counts_where_there_is_no_interface() {
+        for (element, expected) in [
+            (r#"[{"name":"n","interfaceRequest":"old0"}]"#, "old0"),
+            (
+                r#"[{"name":"n","interface":"new0","interfaceRequest":"old0"}]"#,
+                "new0",
+            ),
+        ] {
+            let parsed = parse(element, "here").unwrap();
+            assert_eq!(parsed[0].interface.as_ref().unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn an_empty_default_route_differs_from_none() {
+        assert_eq!(
+            parse(r#"[{"name":"n","default-route":[]}]"#, "here").unwrap()[0].default_route,
+            Some(vec![])
+        );
+        assert_eq!(
+            parse(r#"[{"name":"n"}]"#, "here").unwrap()[0].default_route,
+            None
+        );
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        assert!(error(r#"[{"name":"n",]"#).starts_with("not a JSON list of network selections"));
+        assert_eq!(
+            error(r#"[{"name":"n","mac":"zz:zz"}]"#),
+            r#"element 1 (n): mac "zz:zz" is not a hardware address"#
+        );
+        assert_eq!(
+            error(r#"[{"name":"n","ips":["300.1.1.1"]}]"#),
+            r#"element 1 (n): ips "300.1.1.1" is not an IP address or CIDR"#
+        );
+        assert_eq!(
+            error(r#"[{"name":"n","default-route":["x"]}]"#),
+            r#"element 1 (n): default-route "x" is not an IP address"#
+        );
+        assert!(error(r#"[{"name":"../../etc/passwd"}]"#).contains("must consist of"));
+        assert!(error(r#"[{"namespace":"x"}]"#).contains("a network needs a name"));
+    }
+
+    #[test]
+    fn members_in_other_letters_are_taken_as_go_takes_them() {
+        let parsed = parse(
+            r#"[{"Name":"n","NAMESPACE":"ns","Interface":"a0","IPs":["10.0.0.1"],"Default-Route":[],"DeviceId":"d"}]"#,
+            "here",
+        )
+        .unwrap();
+        let one = &parsed[0];
+        assert_eq!(one.network(), "ns/n");
+        assert_eq!(one.interface.as_ref().unwrap().as_str(), "a0");
+        assert_eq!(one.ips, ["10.0.0.1"]);
+        assert_eq!(one.default_route, Some(vec![]));
+        assert_eq!(one.device_id.as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn null_and_empty_members_ask_for_nothing() {
+        let all = super::MEMBERS
+            .iter()
+            .filter(|name| **name != super::NAME)
+            .map(|name| format!(r#","{name}":null"#))
+            .collect::<String>();
+        let parsed = parse(&format!(r#"[{{"name":"n"{all}}}]"#), "here").unwrap();
+        assert_eq!(parsed, parse("n", "here").unwrap());
+        let empty = r#"[{"name":"n","namespace":"","interface":"","ips":[],"mac":"","portMappings":[],"deviceID":""}]"#;
+        assert_eq!(parse(empty, "here").unwrap(), parsed);
+    }
+
+    #[test]
+    fn a_port_mapping_need_not_say_everything() {
+        let parsed = parse(
+            r#"[{"name":"n","portMappings":[{"containerPort":80}]}]"#,
+            "here",
+        );
+        let mapping = &parsed.unwrap()[0].port_mappings[0];
+        assert_eq!((mapping.host_port, mapping.container_port), (0, 80));
+    }
+
+    #[test]
+    fn a_member_of_another_type_is_named_with_its_element_and_value() {
+        for (member, expected) in [
+            (r#""interface":7"#, r"interface: expected a string, found 7"),
+            (
+                r#""namespace":["a"]"#,
+                r#"namespace: expected a string, found ["a"]"#,
+            ),
+            (
+                r#""ips":"10.0.0.1""#,
+                r#"ips: expected a list of addresses, found "10.0.0.1""#,
+            ),
+            (r#""ips":[7]"#, "ips: expected a list of addresses, found [7]"),
+            (r#""mac":{}"#, "mac: expected a string, found {}"),
+            (
+                r#""infiniband-guid":1"#,
+                "infiniband-guid: expected a string, found 1",
+            ),
+            (
+                r#""portMappings":[{"hostPort":"80"}]"#,
+                "portMappings: expected a list",
+            ),
+            (
+                r#""portMappings":[{"hostPort":65536}]"#,
+                "portMappings: expected a list",
+            ),
+            (
+                r#""bandwidth":{"ingressRate":-1}"#,
+                "bandwidth: expected an object",
+            ),
+            (r#""deviceID":true"#, "deviceID: expected a string, found true"),
+            (r#""cni-args":[]"#, "cni-args: expected an object, found []"),
+            (
+                r#""default-route":"10.0.0.1""#,
+                r#"default-route: expected a list of addresses, found "10.0.0.1""#,
+            ),
+            (
+                r#""ipam-claim-reference":{}"#,
+                "ipam-claim-reference: expected a string, found {}",
+            ),
+            (
+                r#""ips":["10.0.0.1"],"ipam-claim-reference":"c""#,
+                "ips and ipam-claim-reference exclude each other",
+            ),
+        ] {
+            let shown = error(&format!(r#"[{{"name":"a"}},{{"name":"n",{member}}}]"#));
+            let wanted = format!("element 2 (n): {expected}");
+            assert!(shown.starts_with(&wanted), "{member}: {shown}");
+        }
+        assert_eq!(
+            error(r#"["a"]"#),
+            r#"element 1 (without a name): element: expected an object, found "a""#
+        );
+        assert_eq!(
+            error("[null]"),
+            "element 1 (without a name): element: expected an object, found null"
+        );
+        assert!(error(r#"{"name":"n"}"#).starts_with("not a JSON list of network selections"));
+        assert!(error(r#"[{"name":7}]"#).contains("name: expected a string, found 7"));
+    }
+}
