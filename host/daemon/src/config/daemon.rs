@@ -230,7 +230,7 @@ impl DaemonConfig {
     /// [`Error`] names the key and the value.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         let file = RawObject::parse(text).map_err(Error::Json)?;
-        let (mut overrides, warnings) = keys::canonical(&file);
+        let (mut overrides, mut warnings) = keys::canonical(&file);
         let own = match overrides.remove(OWN_KEY) {
             Some(raw) => serde_json::from_str(raw.get()).map_err(Error::Own)?,
             None => OwnConfig::default(),
@@ -243,7 +243,7 @@ impl DaemonConfig {
         Ok(Self {
             socket_dir: path("socketDir", shim_api::endpoint::DEFAULT_SOCKET_DIR)?,
             cni_dir: path("cniDir", super::net_conf::DEFAULT_CNI_DIR)?,
-            logging: Logging::parse(&overrides)?,
+            logging: Logging::parse(&overrides, &mut warnings)?,
             connection_limit: connection_limit(&overrides)?,
             api_server: ApiServer::parse(&overrides)?,
             metrics_port: value::optional(&overrides, "metricsPort", "a port")?,

@@ -64,11 +64,12 @@ const DEFAULT_DAYS: u32 = 5;
 const DEFAULT_BACKUPS: u32 = 5;
 
 impl Logging {
-    /// Reads the keys.
+    /// Reads the keys. A level that nobody knows is warned about and otherwise taken for the default:
+    /// with Multus it costs no pod its network either.
     ///
     /// # Errors
     /// [`value::Error`] names the key and the value.
-    pub fn parse(keys: &RawObject) -> Result<Self, value::Error> {
+    pub fn parse(keys: &RawObject, warnings: &mut Vec<String>) -> Result<Self, value::Error> {
         let options: Options = value::optional(
             keys,
             "logOptions",
@@ -76,7 +77,7 @@ impl Logging {
         )?
         .unwrap_or_default();
         Ok(Self {
-            level: level(keys)?,
+            level: level(keys, warnings)?,
             to_stderr: value::optional(keys, "logToStderr", "true or false")?.unwrap_or(true),
             file: value::optional::<PathBuf>(keys, "logFile", "a path")?
                 .filter(|path| !path.as_os_str().is_empty()),
@@ -98,22 +99,24 @@ impl From<Options> for Rotation {
     }
 }
 
-fn level(keys: &RawObject) -> Result<LogLevel, value::Error> {
+fn level(keys: &RawObject, warnings: &mut Vec<String>) -> Result<LogLevel, value::Error> {
     let Some(level) = value::optional::<String>(keys, "logLevel", "a log level")? else {
         return Ok(LogLevel::default());
     };
-    match level.to_ascii_lowercase().as_str() {
-        "panic" => Ok(LogLevel::Panic),
-        "error" => Ok(LogLevel::Error),
-        "" | "warning" | "warn" => Ok(LogLevel::Warning),
-        "verbose" | "info" => Ok(LogLevel::Verbose),
-        "debug" => Ok(LogLevel::Debug),
-        _ => Err(value::Error {
-            key: "logLevel".to_owned(),
-            expected: "one of panic, error, warning, verbose, debug",
-            found: value::shorten(&level),
-        }),
-    }
+    Ok(match level.to_ascii_lowercase().as_str() {
+        "panic" => LogLevel::Panic,
+        "error" => LogLevel::Error,
+        "" | "warning" | "warn" => LogLevel::Warning,
+        "verbose" | "info" => LogLevel::Verbose,
+        "debug" => LogLevel::Debug,
+        _ => {
+            let found = value::shorten(&level);
+            warnings.push(format!(
+                "logLevel: {found:?} is none of panic, error, warning, verbose and debug: warning is taken"
+            ));
+            LogLevel::default()
+        }
+    })
 }
 
 #[cfg(test)]
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Logging, value::Error> {
-        Logging::parse(&RawObject::parse(text).unwrap())
+        Logging::parse(&RawObject::parse(text).unwrap(), &mut Vec::new())
     }
 
     #[test]
@@ -163,13 +166,29 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named() {
-        for text in [r#"{"logOptions":{"maxAge":"5"}}"#, r#"{"logOptions":7}"#] {
+        for (text, key) in [
+            (r#"{"logOptions":{"maxAge":"5"}}"#, "logOptions"),
+            (r#"{"logOptions":7}"#, "logOptions"),
+            (r#"{"logLevel":7}"#, "logLevel"),
+            (r#"{"logFile":[]}"#, "logFile"),
+        ] {
             let error = parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("logOptions"), "{error}");
+            assert!(error.starts_with(key), "{error}");
         }
-        assert_eq!(
-            parse(r#"{"logLevel":"loud"}"#).unwrap_err().to_string(),
-            "logLevel: expected one of panic, error, warning, verbose, debug, found loud"
+    }
+
+    #[test]
+    fn a_level_that_nobody_knows_is_warned_about() {
+        let mut warnings = Vec::new();
+        let keys = RawObject::parse(r#"{"logLevel":"loud"}"#).unwrap();
+        let logging = Logging::parse(&keys, &mut warnings).unwrap();
+        assert_eq!(logging.level, LogLevel::Warning);
+        let [warning] = warnings.as_slice() else {
+            panic!("{warnings:?}");
+        };
+        assert!(
+            warning.starts_with(r#"logLevel: "loud" is none of panic"#),
+            "{warning}"
         );
     }
 }

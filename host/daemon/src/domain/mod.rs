@@ -2,6 +2,7 @@
 //! definitions, selections, attachments and plans. Knows nothing of sockets, runtimes, clusters or
 //! WebAssembly.
 
+pub mod announcement;
 pub mod attachment;
 pub mod default_route;
 pub mod entry;

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::addition::Addition;
 use super::turns::{Superseded, Ticket, Turn};
 use super::{Error, Pipeline};
+use crate::domain::announcement;
 use crate::domain::attachment::Plan;
 use crate::domain::entry::Entry;
 use crate::domain::pod::PodRef;
@@ -171,16 +172,9 @@ fn announce_missing(pipeline: &Pipeline, pod: &PodRef, error: &resolve::Error) {
 
 /// Tells the pod's owner, in Multus' words.
 pub(super) fn announce(pipeline: &Pipeline, entry: &Entry) {
-    let Some(result) = &entry.result else {
+    let Some(message) = announcement::of_attachment(entry) else {
         return;
     };
-    let ips: Vec<String> = result.ips.iter().map(|ip| ip.address.to_string()).collect();
-    let message = format!(
-        "Add {} [{}] from {}",
-        entry.if_name,
-        ips.join(" "),
-        entry.network
-    );
     let event = Event {
         kind: EventKind::Normal,
         reason: "AddedInterface",

@@ -300,7 +300,10 @@ mod tests {
                 r#""ips":"10.0.0.1""#,
                 r#"ips: expected a list of addresses, found "10.0.0.1""#,
             ),
-            (r#""ips":[7]"#, "ips: expected a list of addresses, found [7]"),
+            (
+                r#""ips":[7]"#,
+                "ips: expected a list of addresses, found [7]",
+            ),
             (r#""mac":{}"#, "mac: expected a string, found {}"),
             (
                 r#""infiniband-guid":1"#,
@@ -318,7 +321,10 @@ mod tests {
                 r#""bandwidth":{"ingressRate":-1}"#,
                 "bandwidth: expected an object",
             ),
-            (r#""deviceID":true"#, "deviceID: expected a string, found true"),
+            (
+                r#""deviceID":true"#,
+                "deviceID: expected a string, found true",
+            ),
             (r#""cni-args":[]"#, "cni-args: expected an object, found []"),
             (
                 r#""default-route":"10.0.0.1""#,

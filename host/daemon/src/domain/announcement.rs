@@ -1,0 +1,80 @@
+//! What the owner of a pod is told of an attachment, in Multus' words.
+
+use super::entry::Entry;
+
+/// The message of the Event for a new attachment. `None` where its delegates made neither an
+/// interface nor an address, such as those that only set sysctls: there is nothing to tell.
+pub fn of_attachment(entry: &Entry) -> Option<String> {
+    let result = entry.result.as_ref()?;
+    if result.interfaces.is_empty() && result.ips.is_empty() {
+        return None;
+    }
+    let ips: Vec<String> = result.ips.iter().map(|ip| ip.address.to_string()).collect();
+    Some(format!(
+        "Add {} [{}] from {}",
+        entry.if_name,
+        ips.join(" "),
+        entry.network
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::pod::PodRef;
+    use cni_types::args::{CniArgs, ContainerId, IfName};
+    use cni_types::conf::NetworkConfList;
+    use cni_types::json::RawObject;
+    use cni_types::result::CniResult;
+    use cni_types::version::ConfVersion;
+
+    fn message(result: &str) -> Option<String> {
+        of_attachment(&Entry {
+            container_id: ContainerId::new("c").unwrap(),
+            netns: None,
+            pod: PodRef {
+                namespace: "default".into(),
+                name: "a".into(),
+                uid: "u".into(),
+            },
+            network: "default/n".into(),
+            if_name: IfName::new("net1").unwrap(),
+            is_default: false,
+            conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
+            cni_args: CniArgs::new(),
+            capability_args: RawObject::new(),
+            result: Some(CniResult::parse(result.as_bytes(), ConfVersion::MISSING).unwrap()),
+        })
+    }
+
+    #[test]
+    fn a_new_attachment_is_told_with_interface_addresses_and_network() {
+        for (result, expected) in [
+            (
+                r#"{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24"},{"address":"fd00::2/64"}]}"#,
+                "Add net1 [10.0.0.2/24 fd00::2/64] from default/n",
+            ),
+            (
+                r#"{"cniVersion":"1.0.0","interfaces":[{"name":"net1"}]}"#,
+                "Add net1 [] from default/n",
+            ),
+            (
+                r#"{"ip4":{"ip":"10.0.0.2/24"}}"#,
+                "Add net1 [10.0.0.2/24] from default/n",
+            ),
+        ] {
+            assert_eq!(message(result).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn of_delegates_that_made_nothing_nothing_is_told() {
+        for result in [
+            r#"{"cniVersion":"1.0.0"}"#,
+            r#"{"cniVersion":"1.0.0","routes":[{"dst":"10.0.0.0/8"}]}"#,
+            "{}",
+        ] {
+            assert_eq!(message(result), None, "{result}");
+        }
+    }
+}
