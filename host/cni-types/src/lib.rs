@@ -14,3 +14,7 @@ pub mod error;
 pub mod json;
 pub mod result;
 pub mod version;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

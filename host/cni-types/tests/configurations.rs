@@ -52,6 +52,27 @@ fn a_single_plugin_is_a_list_of_one_that_remembers_it() {
 }
 
 #[test]
+fn a_plugin_may_write_its_members_in_any_case_as_for_go() {
+    let text = r#"{"Name":"n","CNIVersion":"0.3.1","TYPE":"macvlan","IPAM":{"Type":"static"},"Capabilities":{"ips":true}}"#;
+    let list = conf(text);
+    assert_eq!(list.name().as_str(), "n");
+    assert_eq!(list.cni_version().as_str(), "0.3.1");
+    let plugin = &list.plugins()[0];
+    assert_eq!(plugin.plugin_type().as_str(), "macvlan");
+    assert_eq!(plugin.ipam_type().unwrap().as_str(), "static");
+    assert!(plugin.has_capability("ips"));
+    assert_eq!(list.text(), text);
+    let both = conf(r#"{"name":"n","Type":"a","type":"b","tYPE":"c"}"#);
+    assert_eq!(both.plugins()[0].plugin_type().as_str(), "b");
+    // The reference library tells the cases of a list's own members apart.
+    check_refused(
+        r#"{"name":"n","Plugins":[{"type":"a"}]}"#,
+        7,
+        "network configuration without \"type or plugins\"",
+    );
+}
+
+#[test]
 fn what_is_missing_or_invalid_is_named_with_key_and_value() {
     check_refused("{}", 7, "network configuration without \"type or plugins\"");
     check_refused(

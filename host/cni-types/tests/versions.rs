@@ -104,4 +104,19 @@ proptest! {
             prop_assert_eq!(version.as_str(), text);
         }
     }
+
+    #[test]
+    fn an_answer_to_version_is_printed_as_it_is_read(
+        cni_version in "[0-9.]{1,8}",
+        supported_versions in prop::collection::vec("[0-9.]{1,8}", 1..5),
+    ) {
+        let info = VersionInfo { cni_version, supported_versions };
+        let printed = serde_json::to_vec(&info).unwrap();
+        prop_assert_eq!(VersionInfo::parse(&printed).unwrap(), info);
+    }
+
+    #[test]
+    fn no_answer_to_version_makes_the_parser_panic(text in "[{}\\[\\]\":,a-zA-Z0-9.]{0,60}") {
+        let _ = VersionInfo::parse(text.as_bytes());
+    }
 }

@@ -1,9 +1,10 @@
 //! The worked example in the appendix of the specification: `bridge`, `tuning` and `portmap` in a
-//! chain, with the requests and results that it shows.
+//! chain, with the requests and results that it shows for ADD, CHECK and DEL; and what sections 2 and
+//! 3 say that the same network gets for STATUS and GC.
 
 #![cfg(test)]
 
-use libcni::request::RuntimeConf;
+use libcni::{Attachment, RuntimeConf};
 use serde_json::{Value, json};
 use support::{Plugins, list, runtime};
 
@@ -119,11 +120,53 @@ async fn the_worked_example_of_the_specification_is_followed() {
         ("DEL", with(tuning, Some(result(second)))),
         ("DEL", with(bridge, Some(result(second)))),
     ];
+    made(&plugins, &expected);
+}
+
+#[tokio::test]
+async fn status_and_gc_of_the_same_network_follow_the_specification() {
+    let plugins = Plugins::recording(&["bridge", "tuning", "portmap"]);
+    let (conf, runtime) = example();
+    let (list, cni) = (list(&conf), plugins.cni());
+    let valid = Attachment {
+        container_id: runtime.container_id.clone(),
+        if_name: runtime.if_name.clone(),
+    };
+
+    cni.status(&list).await.unwrap();
+    cni.gc(&list, std::slice::from_ref(&valid)).await.unwrap();
+    cni.gc(&list, &[]).await.unwrap();
+
+    // Neither has a runtimeConfig or a result: there is no attachment that it is about.
+    let bare = requests().map(|mut request| {
+        request.as_object_mut().unwrap().remove("runtimeConfig");
+        request
+    });
+    let with = |valid: &Value| {
+        bare.clone().map(|mut request| {
+            request["cni.dev/valid-attachments"] = valid.clone();
+            request["cni.dev/attachments"] = valid.clone();
+            ("GC", request)
+        })
+    };
+    let valid = json!([{"containerID": valid.container_id, "ifname": valid.if_name}]);
+    let status = bare.clone().map(|request| ("STATUS", request));
+    let expected = [status, with(&valid), with(&json!([]))].concat();
+    made(&plugins, &expected);
+    for call in plugins.calls() {
+        for variable in ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_ARGS"] {
+            assert_eq!(call.env[variable], "", "{variable}");
+        }
+    }
+}
+
+/// These calls were made, in this order, and no others.
+fn made(plugins: &Plugins, expected: &[(&str, Value)]) {
     let calls = plugins.calls();
     assert_eq!(calls.len(), expected.len());
     for (call, (command, request)) in calls.iter().zip(expected) {
-        assert_eq!(call.command(), command);
+        assert_eq!(call.command(), *command);
         assert_eq!(call.plugin, request["type"].as_str().unwrap());
-        assert_eq!(call.json(), request);
+        assert_eq!(call.json(), *request);
     }
 }

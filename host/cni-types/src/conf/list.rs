@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::plugin::{filled, member};
+use super::plugin::{filled, member, spelling};
 use super::{Error, PluginConf};
 use crate::args::NetworkName;
 use crate::json::RawObject;
@@ -48,7 +48,7 @@ impl NetworkConfList {
                 });
             }
             Ok(list)
-        } else if raw.contains_key("type") {
+        } else if raw.contains_key(spelling(&raw, "type")) {
             single(raw, text)
         } else {
             Err(Error::Missing {
@@ -191,7 +191,7 @@ fn list(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
     }
     Ok(NetworkConfList {
         kind: ConfKind::List,
-        name: name(&raw)?,
+        name: name(&raw, "name")?,
         cni_version: negotiated(&raw)?,
         disable_check: flag(&raw, "disableCheck")?,
         disable_gc: flag(&raw, "disableGC")?,
@@ -205,8 +205,8 @@ fn list(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
 fn single(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
     Ok(NetworkConfList {
         kind: ConfKind::Single,
-        name: name(&raw)?,
-        cni_version: declared(&raw)?,
+        name: name(&raw, spelling(&raw, "name"))?,
+        cni_version: declared(&raw, spelling(&raw, "cniVersion"))?,
         disable_check: false,
         disable_gc: false,
         load_only_inlined_plugins: true,
@@ -216,16 +216,16 @@ fn single(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
     })
 }
 
-fn name(raw: &RawObject) -> Result<NetworkName, Error> {
-    let text = filled(raw, "name", "name")?.ok_or_else(|| Error::Missing {
+fn name(raw: &RawObject, key: &str) -> Result<NetworkName, Error> {
+    let text = filled(raw, key, "name")?.ok_or_else(|| Error::Missing {
         key: "name".to_owned(),
     })?;
     NetworkName::new(text.as_str())
         .map_err(|reason| Error::value("name", &format!("{text:?}"), reason))
 }
 
-fn declared(raw: &RawObject) -> Result<ConfVersion, Error> {
-    let text = filled(raw, "cniVersion", "cniVersion")?.unwrap_or_default();
+fn declared(raw: &RawObject, key: &str) -> Result<ConfVersion, Error> {
+    let text = filled(raw, key, "cniVersion")?.unwrap_or_default();
     ConfVersion::parse(&text).map_err(Error::Version)
 }
 
@@ -233,7 +233,7 @@ fn declared(raw: &RawObject) -> Result<ConfVersion, Error> {
 /// not know; without such a list there is nothing to choose from.
 fn negotiated(raw: &RawObject) -> Result<ConfVersion, Error> {
     let Some(offered): Option<Vec<String>> = member(raw, "cniVersions", "cniVersions")? else {
-        return declared(raw);
+        return declared(raw, "cniVersion");
     };
     let mut known: Vec<Version> = Vec::new();
     for text in &offered {
@@ -245,7 +245,7 @@ fn negotiated(raw: &RawObject) -> Result<ConfVersion, Error> {
             }
         }
     }
-    match declared(raw) {
+    match declared(raw, "cniVersion") {
         Ok(version) => known.extend(version.declared()),
         Err(Error::Version(version::Error::Unsupported { .. })) if !known.is_empty() => {}
         Err(error) => return Err(error),

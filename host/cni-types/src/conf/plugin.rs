@@ -35,7 +35,7 @@ impl PluginConf {
     /// [`Error::Missing`] without `type`; [`Error::Value`] when `type` or `ipam.type` is no plain
     /// file name or `capabilities` is no map to booleans.
     pub fn from_raw(raw: RawObject) -> Result<Self, Error> {
-        let plugin_type = match filled(&raw, "type", "type")? {
+        let plugin_type = match filled(&raw, spelling(&raw, "type"), "type")? {
             Some(text) => plugin_name("type", &text)?,
             None => {
                 return Err(Error::Missing {
@@ -43,15 +43,15 @@ impl PluginConf {
                 });
             }
         };
-        let ipam: Option<RawObject> = member(&raw, "ipam", "ipam")?;
+        let ipam: Option<RawObject> = member(&raw, spelling(&raw, "ipam"), "ipam")?;
         let ipam_type = match &ipam {
-            Some(ipam) => filled(ipam, "type", "ipam.type")?
+            Some(ipam) => filled(ipam, spelling(ipam, "type"), "ipam.type")?
                 .map(|text| plugin_name("ipam.type", &text))
                 .transpose()?,
             None => None,
         };
         let capabilities: Option<BTreeMap<String, bool>> =
-            member(&raw, "capabilities", "capabilities")?;
+            member(&raw, spelling(&raw, "capabilities"), "capabilities")?;
         Ok(Self {
             raw,
             plugin_type,
@@ -105,6 +105,20 @@ impl Serialize for PluginConf {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.raw.serialize(serializer)
     }
+}
+
+/// How `raw` spells `key`. Go's decoder takes the members of a plugin's configuration in any case, so
+/// that configurations with `cniversion` or `Type` work everywhere; one that is spelt right counts
+/// more.
+pub(super) fn spelling<'a>(raw: &'a RawObject, key: &'a str) -> &'a str {
+    if raw.contains_key(key) {
+        return key;
+    }
+    let similar = raw.iter().map(|(name, _)| name);
+    similar
+        .filter(|name| name.eq_ignore_ascii_case(key))
+        .last()
+        .unwrap_or(key)
 }
 
 /// The member `key` of `raw`, which the error calls `path`.

@@ -92,8 +92,10 @@ struct WireIp {
 
 impl WireIp {
     fn read(self, at: usize, interfaces: usize) -> Result<IpConfig, Error> {
+        // Multi-network specification 1.3, section 5.3.3.1: less than zero is no interface.
         let interface = self
             .interface
+            .filter(|index| *index >= 0)
             .map(|index| {
                 usize::try_from(index)
                     .ok()

@@ -47,7 +47,8 @@ pub struct Interface {
 /// An address of a [`CniResult`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpConfig {
-    /// Index into [`CniResult::interfaces`]; within bounds when read by [`CniResult::parse`].
+    /// Index into [`CniResult::interfaces`]; within bounds when read by [`CniResult::parse`], which
+    /// takes a negative one for none.
     pub interface: Option<usize>,
     /// Address with prefix length; the host part counts.
     pub address: IpNet,
