@@ -1,7 +1,10 @@
 //! What goes wrong on demand.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Barrier;
 
 /// One request that goes wrong.
 #[derive(Debug, Clone)]
@@ -52,9 +55,18 @@ pub(crate) struct Faults {
     pub(crate) queue: VecDeque<Fault>,
     /// Whether lists that are watches are unknown here.
     pub(crate) no_streaming: bool,
+    /// Requests that are answered together.
+    pub(crate) gathering: Option<(String, Arc<Barrier>)>,
+    /// Plurals of kinds of which the server does not know.
+    pub(crate) not_served: Vec<&'static str>,
 }
 
 impl Faults {
+    pub(crate) fn gathering(&self, wanted: &str) -> Option<Arc<Barrier>> {
+        let (act, barrier) = self.gathering.as_ref()?;
+        (act == wanted).then(|| Arc::clone(barrier))
+    }
+
     /// Takes the first fault that is meant for the request.
     pub(crate) fn take(&mut self, act: &str) -> Option<Fault> {
         let position = self

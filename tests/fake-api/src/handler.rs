@@ -85,11 +85,15 @@ pub(crate) async fn answer(
         body: serde_json::from_slice(&asked.body).unwrap_or_default(),
         code: 0,
     };
-    let (latency, fault) = {
+    let (latency, fault, gathering) = {
         let mut faults = cluster.lock_faults();
-        (faults.latency, faults.take(&recorded.act()))
+        let act = recorded.act();
+        (faults.latency, faults.take(&act), faults.gathering(&act))
     };
     tokio::time::sleep(latency).await;
+    if let Some(others) = gathering {
+        others.wait().await;
+    }
     let served = match &fault {
         Some(fault) if !fault.carried_out => None,
         _ => Some(serve(&cluster, user, target, &asked)),
@@ -169,7 +173,11 @@ fn serve(
     asked: &Asked,
 ) -> Result<Answer, Refusal> {
     let user = user.ok_or_else(|| Refusal::new(401, "Unauthorized", "Unauthorized"))?;
-    let target = target.ok_or_else(|| {
+    let is_served = |target: &Target| {
+        let faults = cluster.lock_faults();
+        !faults.not_served.contains(&target.kind.plural)
+    };
+    let target = target.filter(is_served).ok_or_else(|| {
         Refusal::new(
             404,
             "NotFound",

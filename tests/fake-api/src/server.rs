@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Barrier, broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -373,6 +373,12 @@ impl FakeApi {
         self.cluster.lock_faults().latency = latency;
     }
 
+    /// Answers requests of an act, `verb resource`, only when so many of them are there at once.
+    pub fn gather(&self, act: &str, count: usize) {
+        let together = Arc::new(Barrier::new(count));
+        self.cluster.lock_faults().gathering = Some((act.to_owned(), together));
+    }
+
     /// Lets requests go wrong, each fault once.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.cluster.lock_faults().queue.extend(faults);
@@ -381,6 +387,22 @@ impl FakeApi {
     /// Whether lists that are watches are served; they are unless a test says otherwise.
     pub fn set_streaming_lists(&self, served: bool) {
         self.cluster.lock_faults().no_streaming = !served;
+    }
+
+    /// Whether a kind is served; all are unless a test says otherwise. Watches of one that ceases to be
+    /// end, as when its definition is deleted.
+    ///
+    /// # Panics
+    /// When the kind is unknown here.
+    pub fn set_served(&self, kind: &str, served: bool) {
+        let kind = Kind::named(kind).expect("tests name kinds that are known here");
+        let mut faults = self.cluster.lock_faults();
+        faults.not_served.retain(|plural| *plural != kind.plural);
+        if !served {
+            faults.not_served.push(kind.plural);
+        }
+        drop(faults);
+        self.end_watches();
     }
 
     /// Answers requests for certificates from now on, and those that wait: signs them for this long,

@@ -11,6 +11,8 @@ pub const DEFAULT_NETWORK_ANNOTATION: &str = "v1.multus-cni.io/default-network";
 pub const NETWORK_STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
 /// The kubelet's mark of where it has a pod from; anything but `api` is a static pod.
 const CONFIG_SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
+/// The kubelet's mark of a pod that it made in the API server to mirror a static one.
+const CONFIG_MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// Which pod: its name, and its uid where it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,6 +62,7 @@ impl Pod {
         self.annotations
             .get(CONFIG_SOURCE_ANNOTATION)
             .is_some_and(|source| source != "api")
+            || self.annotations.contains_key(CONFIG_MIRROR_ANNOTATION)
     }
 
     /// The networks annotation; `None` where the pod asks for none.

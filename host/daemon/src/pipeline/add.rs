@@ -34,7 +34,10 @@ pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniR
         .await?;
     match limits.apply(addition.run(&plan, &mut *policies)).await {
         Ok(result) => Ok(result),
-        Err(cause) => Err(addition.undo(cause).await),
+        Err(cause) => {
+            announce_failure(pipeline, &plan.sandbox.pod, &cause);
+            Err(addition.undo(cause).await)
+        }
     }
 }
 
@@ -166,6 +169,20 @@ fn announce_missing(pipeline: &Pipeline, pod: &PodRef, error: &resolve::Error) {
         message: format!(
             "cannot find a network-attachment-definition ({name}) in namespace ({namespace}): networkattachmentdefinition.k8s.cni.cncf.io {name:?} not found"
         ),
+    };
+    pipeline.cluster.event(pod, event);
+}
+
+/// Tells the pod's owner which network could not be had, as its delegate said it. The runtime tries
+/// again with another container, so that none is named: the same failure is the same Event.
+pub(super) fn announce_failure(pipeline: &Pipeline, pod: &PodRef, cause: &Error) {
+    let Error::Delegate(error) = cause else {
+        return;
+    };
+    let event = Event {
+        kind: EventKind::Warning,
+        reason: "DelegateFailed",
+        message: crate::report::chain(error),
     };
     pipeline.cluster.event(pod, event);
 }

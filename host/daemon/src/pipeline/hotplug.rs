@@ -65,6 +65,7 @@ async fn plug(
     let Err(cause) = added else {
         return added;
     };
+    add::announce_failure(pipeline, &entry.pod, &cause);
     let undone = match executed {
         true => del::detach(pipeline, cni_dir, bin_dirs, &entry).await,
         false => Ok(()),

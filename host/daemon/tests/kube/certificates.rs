@@ -1,5 +1,6 @@
 //! A certificate of the node's own: asked for, renewed, replaced when it is of no use.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use daemon::ports::{Cluster, ClusterError};
 use fake_api::{FakeApi, User};
 
 use crate::rig::{LONG, NODE, Rig, deploy, until, until_ready};
+use crate::roles;
 
 /// What every cluster lets kubelets do.
 const NODES: &str = "
@@ -128,6 +130,7 @@ async fn a_certificate_is_renewed_without_a_request_that_fails() {
     rig.api.take_requests();
     let pod = rig.pod("a");
     let mut refused = Vec::new();
+    let mut used = BTreeSet::new();
     let mut written = 0_u32;
     // Two more than the first one: longer than any single one is good.
     while rig.api.all("CertificateSigningRequest").len() < 3 {
@@ -136,10 +139,13 @@ async fn a_certificate_is_renewed_without_a_request_that_fails() {
             .unwrap();
         written += 1;
         let requests = rig.api.take_requests();
+        let acts = requests.iter().map(fake_api::Recorded::act);
+        used.extend(acts.filter(|act| act.contains("certificate")));
         refused.extend(requests.into_iter().filter(|request| request.code >= 400));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(refused.is_empty(), "{refused:?}");
+    assert_eq!(used, roles::allowed(&["per-node-certificate.yaml"]));
     // The node itself asks for its next one; the kubelet was needed once.
     let askers: Vec<_> = rig
         .api

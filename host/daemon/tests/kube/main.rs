@@ -8,9 +8,13 @@
 )]
 
 mod rig;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod certificates;
 mod events;
 mod outages;
 mod pods;
+mod requests;
+mod roles;
 mod status;

@@ -136,3 +136,88 @@ async fn a_role_that_allows_no_watch_is_told_by_status() {
     let kube = rig.start();
     until(|| matches!(kube.ready(), Err(ClusterError::Unavailable(reason)) if reason.contains("forbidden"))).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_without_the_definition_of_networks_serves_pods_and_learns_of_it() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    rig.api.set_served("NetworkAttachmentDefinition", false);
+    let kube = rig.warm().await;
+    kube.pod(&pod, LONG).await.unwrap();
+    let error = kube.nad("default", "x").await.unwrap_err();
+    assert!(matches!(error, ClusterError::NadNotFound { .. }), "{error}");
+    rig.api.set_served("NetworkAttachmentDefinition", true);
+    rig.api.apply(rig::nad("x"));
+    // At once by a request, and without one when the watch has begun.
+    kube.nad("default", "x").await.unwrap();
+    rig.acts();
+    until_warm(&rig, &kube, "x").await;
+}
+
+/// Waits until the lookup of a network asks nothing of the server.
+async fn until_warm(rig: &Rig, kube: &Kube, name: &str) {
+    let warm = async {
+        loop {
+            kube.nad("default", name).await.unwrap();
+            if rig.acts().is_empty() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, warm).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_whose_definition_is_deleted_are_forgotten() {
+    let rig = Rig::new().await;
+    rig.api.apply(rig::nad("x"));
+    let kube = rig.warm().await;
+    rig.api.set_served("NetworkAttachmentDefinition", false);
+    let gone = async { while kube.nad("default", "x").await.is_ok() {} };
+    tokio::time::timeout(LONG, gone).await.unwrap();
+    until_ready(&kube).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_cannot_be_resumed_begins_anew() {
+    let rig = Rig::new().await;
+    rig.pod("a");
+    let kube = rig.warm().await;
+    // Said by the answer itself, before a watch is served.
+    rig.api.inject([fake_api::Fault::answer("watch pods", 410)]);
+    rig.api.end_watches();
+    let anew = |requests: &[fake_api::Recorded]| {
+        requests.iter().any(|request| {
+            request.act() == "watch pods" && request.query.contains("sendInitialEvents=true")
+        })
+    };
+    tokio::time::timeout(LONG, rig.api.wait_for(anew))
+        .await
+        .unwrap();
+    until_ready(&kube).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_understood_is_nobody_elses_trouble() {
+    for streaming in [true, false] {
+        let rig = Rig::new().await;
+        rig.api.set_streaming_lists(streaming);
+        rig.api.apply(rig::nad("good"));
+        let mut bad = rig::nad("odd");
+        bad["spec"]["config"] = serde_json::json!({"type": 17});
+        rig.api.apply(bad.clone());
+        let kube = rig.warm().await;
+        kube.nad("default", "good").await.unwrap();
+        // While it is watched nothing whatever may be in the way.
+        bad["metadata"]["name"] = "bad".into();
+        bad["spec"] = "no object".into();
+        rig.api.apply(bad);
+        rig.api.apply(rig::nad("late"));
+        until_warm(&rig, &kube, "late").await;
+        assert!(kube.ready().is_ok());
+        let error = kube.nad("default", "bad").await.unwrap_err();
+        assert!(matches!(error, ClusterError::Malformed { .. }), "{error}");
+        assert_eq!(rig.acts(), ["get network-attachment-definitions"]);
+    }
+}

@@ -405,7 +405,7 @@ impl Ledger for World {
     }
 }
 
-struct FakePolicies(Arc<World>);
+pub struct FakePolicies(pub Arc<World>);
 
 #[async_trait]
 impl Policies for FakePolicies {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use kube::Api;
@@ -15,6 +16,9 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::object::{Kind, Object};
+
+/// Before a list after a watch that could not be resumed.
+const RESTART: Duration = Duration::from_secs(1);
 
 type Objects<K> = HashMap<String, Arc<K>>;
 
@@ -87,20 +91,36 @@ impl<K: Kind> Cache<K> {
     /// Watches for ever. `fields` restricts what is watched.
     pub(super) async fn run(&self, connection: &Connection, fields: Option<&str>) {
         let client = connection.watching_client(&self.watching);
-        let mut config = watcher::Config::default();
+        let mut plain = watcher::Config::default();
         if let Some(fields) = fields {
-            config = config.fields(fields);
+            plain = plain.fields(fields);
         }
-        if self.follow(&client, config.clone().streaming_lists()).await == Outcome::NoStreaming {
-            tracing::debug!(kind = K::KIND, "the API server streams no lists");
-            self.follow(&client, config).await;
+        let mut config = plain.clone().streaming_lists();
+        loop {
+            match self.follow(&client, config.clone()).await {
+                Outcome::NoStreaming => {
+                    tracing::debug!(kind = K::KIND, "the API server streams no lists");
+                    config = plain.clone();
+                }
+                Outcome::Expired => tokio::time::sleep(RESTART).await,
+                Outcome::Ended => return,
+            }
         }
     }
 
     async fn follow(&self, client: &kube::Client, config: watcher::Config) -> Outcome {
         let streaming = config.initial_list_strategy == watcher::InitialListStrategy::StreamingList;
         let api = Api::<Object<K>>::all(client.clone());
-        let mut events = pin!(watcher(api, config).default_backoff());
+        // The rest of the watch can be read, and whoever asks for that object asks the server.
+        let readable = watcher(api, config).filter(|event| {
+            let unreadable = event.as_ref().err().filter(|error| is_unreadable(error));
+            if let Some(error) = unreadable {
+                let error = crate::report::chain(error);
+                tracing::warn!(kind = K::KIND, error, "an object cannot be understood");
+            }
+            std::future::ready(unreadable.is_none())
+        });
+        let mut events = pin!(readable.default_backoff());
         let mut listing = Objects::new();
         while let Some(event) = events.next().await {
             match event {
@@ -121,6 +141,12 @@ impl<K: Kind> Cache<K> {
                 Err(error) if streaming && refuses_streaming(&error) => {
                     return Outcome::NoStreaming;
                 }
+                Err(error) if code(&error) == Some(410) => {
+                    self.note(&error);
+                    return Outcome::Expired;
+                }
+                // The server has no such kind, so there is nothing that could be missing here.
+                Err(error) if code(&error) == Some(404) => self.note_absent(),
                 Err(error) => self.note(&error),
             }
         }
@@ -130,6 +156,16 @@ impl<K: Kind> Cache<K> {
     fn change(&self, edit: impl FnOnce(&mut Objects<K>)) {
         edit(&mut self.objects.write().unwrap_or_else(PoisonError::into_inner));
         self.changes.send_replace(());
+    }
+
+    /// Looks again from time to time: nothing else tells that a kind begins to be served.
+    fn note_absent(&self) {
+        if !self.is_live() {
+            tracing::warn!(kind = K::KIND, "the API server does not serve this kind");
+        }
+        self.change(Objects::clear);
+        self.listed.store(true, Ordering::Relaxed);
+        self.watching.store(true, Ordering::Relaxed);
     }
 
     fn note(&self, error: &watcher::Error) {
@@ -147,15 +183,32 @@ impl<K: Kind> Cache<K> {
 enum Outcome {
     /// The server does not know lists that are watches.
     NoStreaming,
+    /// The server does not know any more what came after the version that was seen last.
+    Expired,
     Ended,
 }
 
 /// A server without the feature calls the parameter of it invalid.
 fn refuses_streaming(error: &watcher::Error) -> bool {
+    matches!(code(error), Some(400 | 422))
+}
+
+/// What the server answered in place of a list or a watch. `kube` begins anew by itself where a watch
+/// that is served tells of an error.
+fn code(error: &watcher::Error) -> Option<u16> {
     match error {
-        watcher::Error::WatchStartFailed(kube::Error::Api(status)) => {
-            matches!(status.code, 400 | 422)
-        }
+        watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::InitialListFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// Whether it is one event that cannot be decoded. `kube` takes the line for a `Status` then, which any
+/// object can be taken for; none of the server's is without a code.
+fn is_unreadable(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchFailed(kube::Error::SerdeError(_)) => true,
+        watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 0,
         _ => false,
     }
 }

@@ -32,12 +32,15 @@ pub(super) enum Failure {
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,
     },
+    /// The answer is not what was asked for.
+    #[error("{0}")]
+    Malformed(String),
 }
 
 impl Failure {
     pub(super) fn code(&self) -> Option<StatusCode> {
         match self {
-            Self::Unreachable(_) => None,
+            Self::Unreachable(_) | Self::Malformed(_) => None,
             Self::Refused { code, .. } => Some(*code),
         }
     }
@@ -45,7 +48,7 @@ impl Failure {
     /// Whether the same request may succeed later.
     pub(super) fn is_transient(&self) -> bool {
         match self.code() {
-            None => true,
+            None => !matches!(self, Self::Malformed(_)),
             // Credentials are read again when they were refused.
             Some(StatusCode::UNAUTHORIZED | StatusCode::CONFLICT) => true,
             Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => true,
@@ -55,7 +58,7 @@ impl Failure {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unreachable(_) => None,
+            Self::Unreachable(_) | Self::Malformed(_) => None,
             Self::Refused { retry_after, .. } => *retry_after,
         }
     }

@@ -118,7 +118,7 @@ impl Kube {
         match call::send(&self.client, request, deadline).await {
             Ok(body) => match serde_json::from_slice::<Object<K>>(&body) {
                 Ok(object) => Ok(Some(object.kept)),
-                Err(error) => Err(Failure::Unreachable(format!("no {}: {error}", K::KIND))),
+                Err(error) => Err(Failure::Malformed(error.to_string())),
             },
             Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => Ok(None),
             Err(failure) => Err(failure),
@@ -150,7 +150,8 @@ impl Kube {
                 }
                 Err(failure) => {
                     let next = patience.next(&failure).filter(|_| failure.is_transient());
-                    (ClusterError::Unavailable(failure.to_string()), next)
+                    let (namespace, name) = (&wanted.namespace, &wanted.name);
+                    (unavailable::<Pod>(namespace, name, failure), next)
                 }
             };
             let until = match (&error, next) {
@@ -192,6 +193,16 @@ fn watch<K: Kind>(
 ) -> AbortHandle {
     let (cache, connection) = (Arc::clone(cache), connection.clone());
     tokio::spawn(async move { cache.run(&connection, fields.as_deref()).await }).abort_handle()
+}
+
+fn unavailable<K: Kind>(namespace: &str, name: &str, failure: Failure) -> ClusterError {
+    match failure {
+        Failure::Malformed(reason) => ClusterError::Malformed {
+            object: format!("{} {namespace}/{name}", K::KIND),
+            reason,
+        },
+        failure => ClusterError::Unavailable(failure.to_string()),
+    }
 }
 
 /// A pod of the right name is the right pod when its uid is, or nobody told one, or it is the
@@ -238,7 +249,7 @@ impl Cluster for Kube {
                 }
                 Err(failure) => match patience.next(&failure).filter(|_| failure.is_transient()) {
                     Some(at) => tokio::time::sleep_until(at).await,
-                    None => return Err(ClusterError::Unavailable(failure.to_string())),
+                    None => return Err(unavailable::<Nad>(namespace, name, failure)),
                 },
             }
         }

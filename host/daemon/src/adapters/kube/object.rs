@@ -70,7 +70,26 @@ pub(super) struct NadWire {
 #[derive(Default, Deserialize)]
 struct NadSpec {
     #[serde(default)]
-    config: Option<String>,
+    config: Option<Conf>,
+}
+
+/// The schema says text, but not every cluster's definition has one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Conf {
+    Text(String),
+    /// Its JSON, so that whoever parses it says what is wrong with this network; others are not
+    /// concerned.
+    Other(serde_json::Value),
+}
+
+impl Conf {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Other(value) => value.to_string(),
+        }
+    }
 }
 
 impl From<NadWire> for (Metadata, Nad) {
@@ -78,7 +97,7 @@ impl From<NadWire> for (Metadata, Nad) {
         let nad = Nad {
             namespace: metadata.namespace.clone(),
             name: metadata.name.clone(),
-            config: spec.config.filter(|text| !text.is_empty()),
+            config: spec.config.map(Conf::text).filter(|text| !text.is_empty()),
             annotations: std::mem::take(&mut metadata.annotations.0),
         };
         (metadata, nad)
@@ -220,6 +239,19 @@ mod tests {
         let empty: Object<Nad> =
             serde_json::from_str(r#"{"metadata":{"name":"x","namespace":"n"}}"#).unwrap();
         assert_eq!(empty.kept.config, None);
+    }
+
+    #[test]
+    fn a_nad_without_a_schema_may_have_anything_for_its_conf() {
+        let conf = |spec: &str| {
+            let text = format!(r#"{{"metadata":{{"name":"x","namespace":"n"}},"spec":{spec}}}"#);
+            let object: Object<Nad> = serde_json::from_str(&text).unwrap();
+            object.kept.config
+        };
+        assert_eq!(conf(r#"{"config":17}"#).as_deref(), Some("17"));
+        assert_eq!(conf(r#"{"config":null}"#), None);
+        let object = conf(r#"{"config":{"type":"bridge"}}"#);
+        assert_eq!(object.as_deref(), Some(r#"{"type":"bridge"}"#));
     }
 
     #[test]

@@ -56,7 +56,8 @@ pub(super) async fn write(
             Ok(_) => return Ok(()),
             Err(failure) => failure,
         };
-        let again = patience.next(&failure).filter(|_| failure.is_transient());
+        let is_final = !failure.is_transient() || is_of_another_pod(&failure);
+        let again = patience.next(&failure).filter(|_| !is_final);
         match again {
             Some(at) => tokio::time::sleep_until(at).await,
             None => return Err(final_error(pod, &failure)),
@@ -67,10 +68,24 @@ pub(super) async fn write(
 fn final_error(pod: &PodRef, failure: &Failure) -> ClusterError {
     match failure.code() {
         Some(StatusCode::NOT_FOUND) => ClusterError::PodNotFound(pod.clone()),
-        Some(StatusCode::UNPROCESSABLE_ENTITY) => {
+        _ if is_of_another_pod(failure) => {
             refused(pod, &format!("another pod has its name: {failure}"))
         }
         _ => refused(pod, &failure.to_string()),
+    }
+}
+
+/// Whether it is the uid that the server takes offence at. Which code it has for that depends on how
+/// it looks at it: a condition that does not hold, or a field that must not change.
+fn is_of_another_pod(failure: &Failure) -> bool {
+    match failure {
+        Failure::Refused { code, message, .. } => {
+            matches!(
+                *code,
+                StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY
+            ) && message.to_lowercase().contains("uid")
+        }
+        Failure::Unreachable(_) | Failure::Malformed(_) => false,
     }
 }
 
@@ -91,6 +106,34 @@ mod tests {
             patch("u1", r#"[{"name":"x"}]"#),
             r#"{"metadata":{"annotations":{"k8s.v1.cni.cncf.io/network-status":"[{\"name\":\"x\"}]"},"uid":"u1"}}"#
         );
+    }
+
+    #[test]
+    fn a_conflict_about_the_uid_is_final_and_another_is_not() {
+        let answer = |code, message: &str| Failure::Refused {
+            code,
+            message: message.to_owned(),
+            retry_after: None,
+        };
+        for (expected, code, message) in [
+            (
+                true,
+                StatusCode::CONFLICT,
+                "Precondition failed: UID in precondition: a, UID in object meta: b",
+            ),
+            (
+                true,
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Pod \"a\" is invalid: metadata.uid: Invalid value: \"u\": field is immutable",
+            ),
+            (
+                false,
+                StatusCode::CONFLICT,
+                "the object has been modified; please apply your changes to the latest version",
+            ),
+        ] {
+            assert_eq!(is_of_another_pod(&answer(code, message)), expected);
+        }
     }
 
     #[test]

@@ -1,0 +1,85 @@
+//! What the roles of the installation allow is what is asked for: neither less nor more.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use daemon::ports::{Cluster, Event, EventKind};
+use fake_api::Recorded;
+use serde_json::Value;
+
+use crate::rig::{self, LONG, Rig, deploy, until, until_ready};
+
+/// `verb resource` of every rule of the cluster roles in these manifests.
+pub(crate) fn allowed(files: &[&str]) -> BTreeSet<String> {
+    let mut allowed = BTreeSet::new();
+    for file in files {
+        let text = std::fs::read_to_string(deploy(file)).unwrap();
+        let manifests: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let rules = manifests
+            .iter()
+            .filter(|manifest| manifest["kind"] == "ClusterRole")
+            .flat_map(|role| role["rules"].as_array().unwrap());
+        for rule in rules {
+            let list =
+                |name: &str| -> Vec<String> { serde_json::from_value(rule[name].clone()).unwrap() };
+            for resource in list("resources") {
+                let verbs = list("verbs").into_iter();
+                allowed.extend(verbs.map(|verb| format!("{verb} {resource}")));
+            }
+        }
+    }
+    allowed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_allows_what_is_asked_for_and_nothing_else() {
+    let mut used = BTreeSet::new();
+    for streaming in [true, false] {
+        let rig = Rig::new().await;
+        rig.api.set_streaming_lists(streaming);
+        let pod = rig.pod("a");
+        let far = rig::reference(&rig.api.apply(rig::pod("far", "node2")));
+        rig.api.apply(rig::nad("x"));
+        let kube = rig.start();
+        until_ready(&kube).await;
+        kube.pod(&far, LONG).await.unwrap();
+        kube.nad("default", "unknown").await.unwrap_err();
+        kube.set_network_status(&pod, "[1]").await.unwrap();
+        for _ in 0..2 {
+            let event = Event {
+                kind: EventKind::Normal,
+                reason: "AddedInterface",
+                message: "x".to_owned(),
+            };
+            kube.event(&pod, event);
+        }
+        until(|| rig.api.all("Event").iter().any(|event| event["count"] == 2)).await;
+        let requests = rig.api.take_requests();
+        assert!(!requests.iter().any(|request| request.code == 403));
+        used.extend(requests.iter().map(Recorded::act));
+    }
+    assert_eq!(used, allowed(&["rbac.yaml"]));
+}
+
+/// A role that lost a verb: the stand-in refuses, and STATUS or the request says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_role_every_request_is_refused() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let nobody = fake_api::User::service_account("default", "nobody");
+    let token = rig.api.issue_token(nobody);
+    let kubeconfig = rig.dir.path().join("kubeconfig");
+    rig.api.write_kubeconfig(&kubeconfig, &token).unwrap();
+    let kube = rig.start();
+    kube.pod(&pod, Duration::from_millis(300))
+        .await
+        .unwrap_err();
+    kube.nad("default", "x").await.unwrap_err();
+    kube.set_network_status(&pod, "[1]").await.unwrap_err();
+    let requests = rig.api.take_requests();
+    assert!(requests.len() >= 3);
+    assert!(
+        requests.iter().all(|request| request.code == 403),
+        "{requests:?}"
+    );
+}
