@@ -13,6 +13,7 @@ mod support;
 
 mod certificates;
 mod events;
+mod idle;
 mod outages;
 mod pods;
 mod requests;

@@ -221,3 +221,29 @@ async fn an_object_that_cannot_be_understood_is_nobody_elses_trouble() {
         assert_eq!(rig.acts(), ["get network-attachment-definitions"]);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_expires_between_its_pages_begins_anew() {
+    let rig = Rig::new().await;
+    rig.api.set_streaming_lists(false);
+    for number in 0..501 {
+        rig.pod(&format!("p{number}"));
+    }
+    // Longer than it takes to forget the history.
+    rig.api.set_latency(Duration::from_millis(300));
+    let kube = rig.start();
+    let first_page = |requests: &[fake_api::Recorded]| {
+        requests.iter().any(|request| request.act() == "list pods")
+    };
+    tokio::time::timeout(LONG, rig.api.wait_for(first_page))
+        .await
+        .unwrap();
+    rig.api.compact();
+    until_ready(&kube).await;
+    rig.api.set_latency(Duration::ZERO);
+    let lists = rig.api.take_requests();
+    assert!(lists.iter().any(|request| request.code == 410), "{lists:?}");
+    let last = rig::reference(&rig.api.get("Pod", "default", "p500").unwrap());
+    assert!(kube.pod(&last, Duration::ZERO).await.is_ok());
+    assert_eq!(rig.acts(), Vec::<String>::new());
+}

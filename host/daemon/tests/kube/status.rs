@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use daemon::adapters::kube::{Kube, Settings};
 use daemon::ports::{Cluster, ClusterError};
 use fake_api::Fault;
 use serde_json::json;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, until_ready};
 
 const PATCH: &str = "patch pods/status";
 
@@ -100,4 +101,19 @@ async fn what_is_refused_for_good_is_not_asked_twice() {
         assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");
         assert_eq!(rig.acts(), [PATCH]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_answer_is_given_up_at_the_deadline() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = Kube::start(Settings {
+        write_patience: Duration::from_millis(300),
+        ..rig.settings()
+    });
+    until_ready(&kube).await;
+    // Waits for a second one, which nobody sends.
+    rig.api.gather(PATCH, 2);
+    let error = kube.set_network_status(&pod, "[1]").await.unwrap_err();
+    assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");
 }
