@@ -53,6 +53,8 @@ impl Fault {
 pub(crate) struct Faults {
     pub(crate) latency: Duration,
     pub(crate) queue: VecDeque<Fault>,
+    /// Between the head of a watch that lists and its first object.
+    pub(crate) list_delay: Duration,
     /// Whether lists that are watches are unknown here.
     pub(crate) no_streaming: bool,
     /// Requests that are answered together.

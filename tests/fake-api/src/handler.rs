@@ -386,6 +386,7 @@ fn watch(cluster: &Cluster, target: &Target, asked: &Asked) -> Result<Watch, Ref
         accept: asked.accept.clone(),
         from: (version > 0 && !streamed_list).then_some(version),
         streamed_list,
+        delay: cluster.lock_faults().list_delay,
         bookmarks: flag("allowWatchBookmarks"),
         timeout: Duration::from_secs(seconds.unwrap_or(WATCH_SECONDS)),
     })

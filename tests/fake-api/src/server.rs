@@ -373,6 +373,11 @@ impl FakeApi {
         self.cluster.lock_faults().latency = latency;
     }
 
+    /// Watches that list begin at once, and tell of the first object after this long.
+    pub fn set_list_delay(&self, delay: Duration) {
+        self.cluster.lock_faults().list_delay = delay;
+    }
+
     /// Answers requests of an act, `verb resource`, only when so many of them are there at once.
     pub fn gather(&self, act: &str, count: usize) {
         let together = Arc::new(Barrier::new(count));

@@ -36,6 +36,8 @@ pub(crate) struct Watch {
     pub(crate) from: Option<u64>,
     /// Whether a bookmark tells the end of the initial objects.
     pub(crate) streamed_list: bool,
+    /// Before the initial objects.
+    pub(crate) delay: Duration,
     pub(crate) bookmarks: bool,
     pub(crate) timeout: Duration,
 }
@@ -49,6 +51,9 @@ impl Watch {
         mut commands: broadcast::Receiver<Command>,
         mut body: Body,
     ) {
+        if self.streamed_list {
+            tokio::time::sleep(self.delay).await;
+        }
         let lock = || store.lock().unwrap_or_else(PoisonError::into_inner);
         let mut versions = lock().versions.subscribe();
         let (mut seen, initial) = match self.from {

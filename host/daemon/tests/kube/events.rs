@@ -67,3 +67,19 @@ async fn a_server_that_is_away_is_in_nobodys_way() {
     assert!(start.elapsed() < LONG);
     rig.api.come_up();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_refused_is_in_the_way_of_no_other() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    // A namespace that is going away takes no new objects.
+    rig.api.inject([Fault::answer("create events", 403)]);
+    kube.event(&pod, event("refused"));
+    kube.event(&pod, event("written"));
+    until(|| !rig.api.all("Event").is_empty()).await;
+    let events = rig.api.all("Event");
+    assert_eq!(events[0]["message"], "written");
+    kube.set_network_status(&pod, "[1]").await.unwrap();
+    assert!(kube.ready().is_ok());
+}

@@ -11,6 +11,10 @@ use crate::rig::{self, LONG, NODE, Rig};
 /// How long nothing may happen. What ticks at all ticks once a second.
 const WINDOW: Duration = Duration::from_secs(3);
 
+const PODS: usize = 1000;
+/// What real ones can have.
+const POD_BYTES: usize = 50_000;
+
 struct Daemon(Child);
 
 impl Drop for Daemon {
@@ -39,6 +43,19 @@ impl Daemon {
         Self(child.unwrap())
     }
 
+    /// Memory of its own, without the pages of the program.
+    fn memory(&self) -> usize {
+        let status = Path::new("/proc")
+            .join(self.0.id().to_string())
+            .join("status");
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<usize>().unwrap() << 10
+    }
+
     /// How often its threads gave up a processor, willingly or not: each time one woke up.
     fn switches(&self) -> u64 {
         let tasks = Path::new("/proc")
@@ -59,10 +76,14 @@ impl Daemon {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_ticks_while_nothing_changes() {
+async fn pods_are_trimmed_while_they_are_read_and_then_nothing_ticks() {
     let rig = Rig::new().await;
-    for number in 0..1000 {
-        rig.pod(&format!("p{number}"));
+    for number in 0..PODS {
+        let mut pod = rig::pod(&format!("p{number}"), NODE);
+        let nothing_that_is_needed = "x".repeat(POD_BYTES);
+        pod["spec"]["containers"][0]["env"] =
+            json!([{"name": "X", "value": nothing_that_is_needed}]);
+        rig.api.apply(pod);
     }
     for number in 0..200 {
         rig.api.apply(rig::nad(&format!("x{number}")));
@@ -88,6 +109,8 @@ async fn nothing_ticks_while_nothing_changes() {
         }
     };
     let before = tokio::time::timeout(LONG, quiet).await.unwrap();
+    let sent = PODS * POD_BYTES;
+    assert!(daemon.memory() < sent / 3, "{} of {sent}", daemon.memory());
     rig.api.take_requests();
     tokio::time::sleep(WINDOW).await;
     assert_eq!(daemon.switches() - before, 0);

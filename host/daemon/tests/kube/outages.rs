@@ -247,3 +247,26 @@ async fn a_list_that_expires_between_its_pages_begins_anew() {
     assert!(kube.pod(&last, Duration::ZERO).await.is_ok());
     assert_eq!(rig.acts(), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_everything_is_listed_anew_nothing_old_is_believed() {
+    let rig = Rig::new().await;
+    rig.api.apply(rig::nad("x"));
+    let kube = rig.warm().await;
+    rig.api.set_list_delay(Duration::from_secs(2));
+    rig.api.expire_watches();
+    let listing = |requests: &[fake_api::Recorded]| {
+        let act = "watch network-attachment-definitions";
+        requests.iter().any(|request| request.act() == act)
+    };
+    tokio::time::timeout(LONG, rig.api.wait_for(listing))
+        .await
+        .unwrap();
+    let mut changed = rig::nad("x");
+    changed["spec"]["config"] = r#"{"type":"macvlan"}"#.into();
+    rig.api.apply(changed);
+    // The server serves the watch, and has told of nothing yet.
+    until_ready(&kube).await;
+    let nad = kube.nad("default", "x").await.unwrap();
+    assert_eq!(nad.config.as_deref(), Some(r#"{"type":"macvlan"}"#));
+}

@@ -32,6 +32,8 @@ pub(super) struct Cache<K> {
     watching: Arc<AtomicBool>,
     /// Whether everything was listed once.
     listed: AtomicBool,
+    /// Whether everything is being listed; until then there is what was there before.
+    listing: AtomicBool,
     trouble: Mutex<Option<String>>,
 }
 
@@ -42,6 +44,7 @@ impl<K: Kind> Cache<K> {
             changes: watch::Sender::new(()),
             watching: Arc::default(),
             listed: AtomicBool::new(false),
+            listing: AtomicBool::new(false),
             trouble: Mutex::default(),
         }
     }
@@ -77,6 +80,12 @@ impl<K: Kind> Cache<K> {
     /// Whether the cache is in step with the server, as far as can be known.
     pub(super) fn is_live(&self) -> bool {
         self.listed.load(Ordering::Relaxed) && self.watching.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is here can be believed. Not so for the moment of a new list after one that broke
+    /// off, in which the cache is live all the same.
+    pub(super) fn is_complete(&self) -> bool {
+        self.is_live() && !self.listing.load(Ordering::Relaxed)
     }
 
     /// Why the cache is not in step.
@@ -124,7 +133,10 @@ impl<K: Kind> Cache<K> {
         let mut listing = Objects::new();
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Init) => listing.clear(),
+                Ok(Event::Init) => {
+                    self.listing.store(true, Ordering::Relaxed);
+                    listing.clear();
+                }
                 Ok(Event::InitApply(object)) => {
                     insert(&mut listing, object);
                 }
@@ -132,6 +144,7 @@ impl<K: Kind> Cache<K> {
                     listing.shrink_to_fit();
                     self.change(|objects| *objects = std::mem::take(&mut listing));
                     self.listed.store(true, Ordering::Relaxed);
+                    self.listing.store(false, Ordering::Relaxed);
                     tracing::debug!(kind = K::KIND, "listed");
                 }
                 Ok(Event::Apply(object)) => self.change(|objects| insert(objects, object)),

@@ -96,7 +96,7 @@ impl Kube {
     /// Whether what a cache has can be believed: what went wrong since is noticed by whichever
     /// request meets it first.
     fn is_current<K: Kind>(&self, cache: &Cache<K>) -> bool {
-        cache.is_live() && self.connection.trouble().is_none()
+        cache.is_complete() && self.connection.trouble().is_none()
     }
 
     /// The API server's pod for a static one, which the runtime knows by another uid.

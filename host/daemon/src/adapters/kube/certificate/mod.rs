@@ -107,20 +107,28 @@ impl Renewal {
             }
             let good = current.filter(|kept| !refused && kept.ends > SystemTime::now());
             match self.obtain(good.as_ref()).await {
-                Ok(()) => {
-                    (delay, obtained, refused) = (FIRST_DELAY, Some(Instant::now()), false);
-                }
+                Ok(()) => (obtained, refused) = (Some(Instant::now()), false),
                 Err(error) => {
                     let error = crate::report::chain(&error);
                     tracing::warn!(error, "no new certificate of this node");
                     if good.is_none() {
                         self.connection.explain(Some(error));
                     }
-                    tokio::time::sleep(delay / 2 + delay.mul_f64(random() / 2.0)).await;
-                    delay = (delay * 2).min(LAST_DELAY);
                 }
             }
+            // Where the clocks differ by more than its lifetime a new certificate is old at once.
+            if self.is_at_rest() && !refused {
+                delay = FIRST_DELAY;
+            } else {
+                tokio::time::sleep(delay / 2 + delay.mul_f64(random() / 2.0)).await;
+                delay = (delay * 2).min(LAST_DELAY);
+            }
         }
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let latest = self.current().map(|kept| renewal(&kept, 0.0));
+        latest.and_then(rest).is_some()
     }
 
     /// The certificate on the disk, where it is of use.
