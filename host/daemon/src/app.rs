@@ -16,7 +16,9 @@ use tokio::sync::watch;
 
 use crate::adapters::delegates::Executor;
 use crate::adapters::delegates::orphans::{self, Tenure};
+use crate::adapters::device_info::{self, Describing};
 use crate::adapters::kube::{self, Access, Kube, NodeCertificate};
+use crate::adapters::kubelet::{self, Kubelet};
 use crate::adapters::ledger::Files;
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
@@ -185,9 +187,13 @@ impl App {
         let ledger = Files::new(own.durability);
         let metrics = Arc::new(Metrics::default());
         let delegates = Executor::new(own.timeouts.delegate(), at_once).inside(root.clone());
+        let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
+        let files = device_info::Files::new(own.device_info_dir().to_owned(), root.clone());
         let ports = Ports {
             cluster,
-            delegates: Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics))),
+            delegates: Arc::new(Describing::new(delegates, files.clone())),
+            devices: Arc::new(Kubelet::new(kubelet_settings(own, root.clone()))),
+            device_info: Arc::new(files),
             ledger: Arc::new(ledger.clone()),
             policies: Arc::new(engine),
             pod_network: Arc::new(Netlink::below(root)),
@@ -242,6 +248,15 @@ fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
         write_patience: own.timeouts.status(),
     };
     Ok(Arc::new(Kube::start(settings)))
+}
+
+fn kubelet_settings(own: &OwnConfig, root: Option<Root>) -> kubelet::Settings {
+    kubelet::Settings {
+        socket: own.kubelet.pod_resources_socket.clone(),
+        checkpoint: own.kubelet.device_checkpoint.clone(),
+        patience: own.timeouts.kubelet(),
+        root,
+    }
 }
 
 /// The node's name as configured, as the DaemonSet tells it by `MULTUS_NODE_NAME`, or as the host

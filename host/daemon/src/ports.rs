@@ -1,6 +1,8 @@
 //! What the pipeline needs of the world, as traits. Adapters implement them; a port is called a few
 //! times a request, beside a fork and exec, so they are trait objects.
 
+mod devices;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,8 +19,11 @@ use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
+use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
+
+pub use devices::{DeviceInfo, Devices, DevicesError};
 
 /// Pods, networks and what is said of them: the API server, or a directory of manifests.
 #[async_trait]
@@ -36,6 +41,26 @@ pub trait Cluster: Send + Sync {
     /// [`ClusterError::NadNotFound`] when there is none of that name.
     async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError>;
 
+    /// A resource claim, as the server has it now.
+    ///
+    /// # Errors
+    /// [`ClusterError::ClaimNotFound`] when there is none of that name.
+    async fn resource_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ResourceClaim, ClusterError>;
+
+    /// The slices by which a driver publishes devices.
+    ///
+    /// # Errors
+    /// [`ClusterError::Unavailable`].
+    async fn resource_slices(
+        &self,
+        driver: &str,
+        reach: Reach,
+    ) -> Result<Vec<ResourceSlice>, ClusterError>;
+
     /// Writes the network-status annotation, JSON text, on condition that the pod is still `pod`.
     ///
     /// # Errors
@@ -50,6 +75,15 @@ pub trait Cluster: Send + Sync {
     /// # Errors
     /// [`ClusterError::Unavailable`] with the reason, for STATUS.
     fn ready(&self) -> Result<(), ClusterError>;
+}
+
+/// Who can use the devices of a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// This node alone.
+    Node,
+    /// More nodes than one.
+    Nodes,
 }
 
 /// Why the cluster gave no answer, or none that is of use.
@@ -72,6 +106,14 @@ pub enum ClusterError {
         /// Namespace that was searched.
         namespace: String,
         /// Name that was searched.
+        name: String,
+    },
+    /// No such resource claim.
+    #[error("resource claim {namespace}/{name} not found")]
+    ClaimNotFound {
+        /// Namespace of the pod.
+        namespace: String,
+        /// Name that the pod tells.
         name: String,
     },
     /// The object is there and cannot be understood.

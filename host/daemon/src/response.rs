@@ -10,7 +10,7 @@ use crate::config::net_conf;
 use crate::pipeline::Error;
 use crate::ports::{ClusterError, PodNetworkError};
 use crate::report;
-use crate::stages::{hotplug, network_lookup, request, resolve};
+use crate::stages::{devices, hotplug, network_lookup, request, resolve};
 
 /// Status and body for the shim: `200` with a result in 1.x form or nothing, `400` with an error.
 pub fn respond(answer: Result<Option<CniResult>, Error>) -> (StatusCode, Vec<u8>) {
@@ -81,6 +81,17 @@ pub fn cni_error(error: &Error) -> CniError {
     }
 }
 
+/// A kubelet or a scheduler that is not ready may be so the next time.
+fn device_code(error: &devices::Error) -> u32 {
+    match error {
+        devices::Error::Kubelet(_) | devices::Error::NotAllocated { .. } => code::TRY_AGAIN_LATER,
+        devices::Error::Cluster(error) => cluster_code(error),
+        devices::Error::NoDevice { .. }
+        | devices::Error::Undescribed { .. }
+        | devices::Error::Conf(_) => code::INVALID_CONFIG,
+    }
+}
+
 fn error_code(error: &Error) -> u32 {
     match error {
         Error::Draining | Error::Superseded | Error::Deadline(_) => code::TRY_AGAIN_LATER,
@@ -95,6 +106,7 @@ fn error_code(error: &Error) -> u32 {
         Error::Resolve(
             resolve::Error::Selected { source, .. } | resolve::Error::Configured { source, .. },
         ) => lookup_code(source),
+        Error::Resolve(resolve::Error::Device { source, .. }) => device_code(source),
         Error::Resolve(_) | Error::Argument(_) => code::INVALID_CONFIG,
         Error::Ledger(_) | Error::PodNetwork(PodNetworkError::Netlink { .. }) => code::IO_FAILURE,
         Error::PodNetwork(PodNetworkError::Namespace { .. }) => code::INVALID_NETNS,

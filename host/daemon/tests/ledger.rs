@@ -103,6 +103,7 @@ fn entry(network: &str, if_name: &str) -> Entry {
         conf: NetworkConfList::parse_any(conf.as_str()).unwrap(),
         cni_args: args,
         capability_args: RawObject::new(),
+        device: None,
         result: Some(CniResult::parse(result, ConfVersion::default()).unwrap()),
     }
 }

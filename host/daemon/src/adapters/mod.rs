@@ -1,7 +1,9 @@
 //! The world: each adapter implements one port and knows no other adapter.
 
 pub mod delegates;
+pub mod device_info;
 pub mod kube;
+pub mod kubelet;
 pub mod ledger;
 pub mod manifests;
 pub mod metrics;

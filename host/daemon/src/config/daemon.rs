@@ -91,6 +91,10 @@ pub struct OwnConfig {
     pub node_name: Option<String>,
     /// The policies; none where absent.
     pub policies: Option<PolicyConfig>,
+    /// Where the kubelet tells which devices pods have.
+    pub kubelet: KubeletConfig,
+    /// Where devices are described; `/var/run/k8s.cni.cncf.io/devinfo` where absent.
+    pub device_info_dir: Option<PathBuf>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// How many delegates run at once; four for each processor, and at least 16, where absent.
@@ -101,6 +105,35 @@ pub struct OwnConfig {
     pub durability: Durability,
     /// `text` or `json`.
     pub log_format: LogFormat,
+}
+
+impl OwnConfig {
+    /// The directory of the device-info specification, as delegates have it.
+    pub fn device_info_dir(&self) -> &Path {
+        self.device_info_dir
+            .as_deref()
+            .unwrap_or(Path::new("/var/run/k8s.cni.cncf.io/devinfo"))
+    }
+}
+
+/// The kubelet's files, as the node has them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct KubeletConfig {
+    /// Socket of the pod-resources API.
+    pub pod_resources_socket: PathBuf,
+    /// File with the devices of device plugins, where nobody listens on the socket.
+    pub device_checkpoint: PathBuf,
+}
+
+impl Default for KubeletConfig {
+    fn default() -> Self {
+        let kubelet = Path::new("/var/lib/kubelet");
+        Self {
+            pod_resources_socket: kubelet.join("pod-resources/kubelet.sock"),
+            device_checkpoint: kubelet.join("device-plugins/kubelet_internal_checkpoint"),
+        }
+    }
 }
 
 /// When what the ledger writes is safe from a loss of power. From the death of the daemon it always
@@ -162,6 +195,7 @@ pub struct Timeouts {
     pod_ms: u64,
     status_ms: u64,
     readiness_ms: u64,
+    kubelet_ms: u64,
     shutdown_ms: u64,
 }
 
@@ -174,6 +208,7 @@ impl Default for Timeouts {
             pod_ms: 2_500,
             status_ms: 30_000,
             readiness_ms: 2_000,
+            kubelet_ms: 10_000,
             shutdown_ms: 10_000,
         }
     }
@@ -203,6 +238,11 @@ impl Timeouts {
     /// How long an ADD waits for the readiness indicator file.
     pub fn readiness(&self) -> Duration {
         Duration::from_millis(self.readiness_ms)
+    }
+
+    /// How long the kubelet may take to tell which devices a pod has.
+    pub fn kubelet(&self) -> Duration {
+        Duration::from_millis(self.kubelet_ms)
     }
 
     /// How long running requests may take after SIGTERM.

@@ -3,12 +3,15 @@
 
 use std::net::IpAddr;
 
-use cni_types::args::IfName;
+use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 
 use super::runtime_config::RuntimeConfig;
 use super::sandbox::Sandbox;
+
+/// The capability of delegates that read or write what is said of a device.
+pub const DEVICE_INFO_CAPABILITY: &str = "CNIDeviceInfoFile";
 
 /// One network, interface name and pod sandbox: what one delegate ADD creates.
 #[derive(Debug, Clone)]
@@ -26,24 +29,57 @@ pub struct Attachment {
     pub request: RuntimeConfig,
     /// What the CNI conf of the daemon says for every attachment; `request` wins over it.
     pub base: RuntimeConfig,
-    /// The device plugin's resource that `request.device_id` was allocated from.
-    pub resource_name: Option<String>,
+    /// The device that was allocated to the pod for this attachment. The conf has it, too.
+    pub device: Option<Device>,
+    /// Where the delegates find, or leave, what is said of the device.
+    pub device_info_file: Option<String>,
     /// Gateways that the pod wants its default route to go through, by this network.
     pub default_route: Option<Vec<IpAddr>>,
     /// IPAM claim that the attachment takes its addresses from.
     pub ipam_claim_reference: Option<String>,
 }
 
+/// A device that was allocated to a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// The resource that it was allocated from.
+    pub resource_name: String,
+    /// The id by which delegates know it.
+    pub id: String,
+}
+
 impl Attachment {
     /// The arguments of all capabilities, before the conf says which of them a plugin has. The
     /// default network does not get what a pod may ask of the others.
     pub fn capability_args(&self) -> RawObject {
+        let mut arguments = self.arguments();
+        if let Some(path) = &self.device_info_file {
+            arguments.device_info_file = Some(path.clone());
+        }
+        arguments.capability_args()
+    }
+
+    fn arguments(&self) -> RuntimeConfig {
         if self.is_default {
-            self.base.capability_args()
+            self.base.clone()
         } else {
-            self.base.overridden_by(&self.request).capability_args()
+            self.base.overridden_by(&self.request)
         }
     }
+
+    /// Whether something may be said of a device: the attachment has one, or its delegates say that
+    /// they describe what they make (device-info specification 1.1, section 5.1.1).
+    pub fn describes_device(&self) -> bool {
+        let mut plugins = self.conf.plugins().iter();
+        self.device.is_some()
+            || self.arguments().device_id.is_some()
+            || plugins.any(|plugin| plugin.has_capability(DEVICE_INFO_CAPABILITY))
+    }
+}
+
+/// What the file is called in which the device of an attachment is described, as Multus calls it.
+pub fn device_info_name(network: &str, container: &ContainerId, if_name: &IfName) -> String {
+    format!("{network}-{container}_{if_name}")
 }
 
 /// The ordered attachments of one sandbox. The first is the default network.

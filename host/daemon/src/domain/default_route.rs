@@ -182,7 +182,8 @@ mod tests {
                     .unwrap(),
                 request: RuntimeConfig::default(),
                 base: RuntimeConfig::default(),
-                resource_name: None,
+                device: None,
+                device_info_file: None,
                 default_route: gateways
                     .map(|list| list.iter().map(|ip| ip.parse().unwrap()).collect()),
                 ipam_claim_reference: None,

@@ -6,7 +6,7 @@ use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 
-use super::attachment::Attachment;
+use super::attachment::{Attachment, DEVICE_INFO_CAPABILITY, Device};
 use super::pod::PodRef;
 use super::sandbox::Sandbox;
 
@@ -31,6 +31,8 @@ pub struct Entry {
     pub cni_args: CniArgs,
     /// Arguments of all capabilities; each plugin gets those that its conf declares.
     pub capability_args: RawObject,
+    /// The device that was allocated to the pod for it; the conf has its id, too.
+    pub device: Option<Device>,
     /// What the delegates answered, once they did.
     pub result: Option<CniResult>,
 }
@@ -51,7 +53,14 @@ impl Entry {
             conf: attachment.conf.clone(),
             cni_args: attachment.request.cni_args(sandbox)?,
             capability_args: attachment.capability_args(),
+            device: attachment.device.clone(),
             result: None,
         })
+    }
+
+    /// Where its device is described, as its delegates are told.
+    pub fn device_info_file(&self) -> Option<String> {
+        let path: Option<String> = self.capability_args.get_as(DEVICE_INFO_CAPABILITY).ok()?;
+        path.filter(|path| !path.is_empty())
     }
 }

@@ -5,10 +5,12 @@
 pub mod announcement;
 pub mod attachment;
 pub mod default_route;
+pub mod device;
 pub mod entry;
 pub mod nad;
 pub mod network_status;
 pub mod pod;
+pub mod resource_claim;
 pub mod runtime_config;
 pub mod sandbox;
 pub mod selection;

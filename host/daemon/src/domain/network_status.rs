@@ -192,6 +192,7 @@ mod tests {
             conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
             cni_args: CniArgs::new(),
             capability_args: RawObject::new(),
+            device: None,
             result: None,
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::resource_claim::PodClaims;
+
 /// The annotation by which a pod asks for networks.
 pub const NETWORKS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/networks";
 /// The annotation by which a pod replaces the default network.
@@ -44,6 +46,8 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// Annotations, hostile until they are parsed.
     pub annotations: BTreeMap<String, String>,
+    /// What it claims of dynamic resources.
+    pub claims: PodClaims,
 }
 
 impl Pod {

@@ -88,7 +88,7 @@ async fn prepare(
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let selections = policies.select(resolve::selections(&pod)?).await?;
     resolve::check_isolation(&pod, &selections, &request.conf)?;
-    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, &*pipeline.cluster)
+    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await
         .inspect_err(|error| announce_missing(pipeline, &pod.reference(), error))?;
     let plan = before_add(plan, &mut *policies).await?;

@@ -246,14 +246,15 @@ impl<'a> Addition<'a> {
         if self.request.conf.system_namespaces.contains(&pod.namespace) {
             return Ok(());
         }
-        let statuses: Vec<NetworkStatus> = self
-            .entries
-            .iter()
-            .zip(&self.answers)
-            .flat_map(|(entry, answer)| {
-                network_status::of_attachment(entry, &answer.result, &answer.tags)
-            })
-            .collect();
+        let mut statuses: Vec<NetworkStatus> = Vec::new();
+        for (entry, answer) in self.entries.iter().zip(&self.answers) {
+            let shown = network_status::of_attachment(entry, &answer.result, &answer.tags);
+            let device_info = self.pipeline.device_info(entry).await;
+            statuses.extend(shown.into_iter().map(|status| NetworkStatus {
+                device_info: device_info.clone(),
+                ..status
+            }));
+        }
         let status = serde_json::to_string(&statuses).expect("strings and numbers are JSON");
         self.pipeline
             .cluster

@@ -61,7 +61,7 @@ async fn told_by_cluster(pipeline: &Pipeline, request: &PodRequest) -> Option<Ve
         .await
         .ok()?;
     let selections = resolve::selections(&pod).ok()?;
-    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, cluster)
+    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await
         .ok()?;
     tracing::warn!(container = %request.container_id, pod = %plan.sandbox.pod, "damaged ledger: undoing what the pod asks for now");

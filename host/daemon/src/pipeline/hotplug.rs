@@ -10,8 +10,8 @@ use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::stages::hotplug::Hotplug;
-use crate::stages::identity;
 use crate::stages::request::PodRequest;
+use crate::stages::{identity, resolve};
 
 /// Answers a request: the result of an ADD, nothing for the other verbs.
 pub(super) async fn hotplug(
@@ -97,6 +97,7 @@ async fn prepare(
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let attachment = policies.before_add(attachment).await?;
+    let attachment = resolve::with_device_info(attachment, &sandbox, &*pipeline.device_info);
     let recorded = recorded(pipeline, request).await?;
     if let Some(taken) = of_interface(&recorded, &attachment.if_name) {
         return Err(Error::InterfaceExists {

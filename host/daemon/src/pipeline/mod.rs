@@ -28,16 +28,20 @@ use std::time::Instant;
 use cni_types::args::{Command, ContainerId};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
+use serde_json::value::RawValue;
 
 pub use error::Error;
 
 use crate::config::daemon::Timeouts;
+use crate::domain::entry::Entry;
 use crate::ports::{
-    Answered, Cluster, Delegates, Ledger, LedgerError, Listing, Meter, PodNetwork, Policies, Undo,
+    Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
+    PodNetwork, Policies, Undo,
 };
 use crate::stages::{
     self,
     request::{self, Request},
+    resolve::Lookups,
 };
 use turns::Turns;
 use unfinished::Unfinished;
@@ -54,6 +58,21 @@ pub struct Ports {
     pub policies: Arc<dyn Policies>,
     /// The insides of pods' network namespaces.
     pub pod_network: Arc<dyn PodNetwork>,
+    /// What was allocated to pods.
+    pub devices: Arc<dyn Devices>,
+    /// What is said of their devices.
+    pub device_info: Arc<dyn DeviceInfo>,
+}
+
+impl Ports {
+    /// What a plan is made of.
+    fn lookups(&self) -> Lookups<'_> {
+        Lookups {
+            cluster: &*self.cluster,
+            devices: &*self.devices,
+            device_info: &*self.device_info,
+        }
+    }
 }
 
 /// Everything that requests need. One of it serves all of them.
@@ -138,6 +157,12 @@ impl Pipeline {
             Request::Status { conf } => status::status(self, &conf).await.map(|()| None),
             Request::Gc { conf, valid } => gc::gc(self, &conf, valid).await.map(|()| None),
         }
+    }
+
+    /// What is said of the device of an attachment that was made.
+    async fn device_info(&self, entry: &Entry) -> Option<Box<RawValue>> {
+        let path = entry.device_info_file()?;
+        self.ports.device_info.read(&path).await
     }
 
     /// Answers the body of `POST /delegate`: one attachment of a pod that runs already.

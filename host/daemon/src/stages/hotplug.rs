@@ -131,7 +131,8 @@ fn attachment(
             ..RuntimeConfig::default()
         },
         base: RuntimeConfig::default(),
-        resource_name: None,
+        device: None,
+        device_info_file: None,
         default_route: None,
         ipam_claim_reference: None,
     })

@@ -9,5 +9,6 @@ pub mod readiness;
 
 pub mod identity;
 
+pub mod devices;
 pub mod network_lookup;
 pub mod resolve;

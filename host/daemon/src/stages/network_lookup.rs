@@ -8,6 +8,7 @@ use cni_types::json::{self, RawObject};
 use serde_json::value::RawValue;
 
 use crate::config::net_conf::{DefaultNetwork, NetConf};
+use crate::domain::attachment::Device;
 use crate::domain::nad::Nad;
 use crate::ports::{Cluster, ClusterError};
 
@@ -60,6 +61,10 @@ pub struct Found {
     pub name: String,
     /// Its conf.
     pub conf: NetworkConfList,
+    /// The resource of which each attachment is given a device.
+    pub resource_name: Option<String>,
+    /// The device that this one was given; the conf has its id.
+    pub device: Option<Device>,
 }
 
 /// Finds a network that the CNI conf refers to: the name of a NAD in the cluster's own namespace,
@@ -104,6 +109,8 @@ fn named_by_itself(conf: NetworkConfList) -> Found {
     Found {
         name: conf.name().to_string(),
         conf,
+        resource_name: None,
+        device: None,
     }
 }
 
@@ -135,6 +142,8 @@ pub async fn nad(
     Ok(Found {
         name: format!("{namespace}/{name}"),
         conf,
+        resource_name: nad.resource_name().map(ToOwned::to_owned),
+        device: None,
     })
 }
 

@@ -2,14 +2,15 @@
 
 use serde_json::value::RawValue;
 
+use super::devices;
 use super::network_lookup::{self, Found};
 use crate::config::net_conf::{DefaultNetwork, NetConf};
-use crate::domain::attachment::{Attachment, Plan, interface_at};
+use crate::domain::attachment::{Attachment, Plan, device_info_name, interface_at};
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::{self, Selection};
-use crate::ports::Cluster;
+use crate::ports::{Cluster, DeviceInfo, Devices};
 
 /// Why there is no plan. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,19 @@ pub enum Error {
         #[source]
         source: network_lookup::Error,
     },
+    /// A network needs a device and it is not known which.
+    #[error("pod {pod}: device of network {network:?} (resource {resource:?})")]
+    Device {
+        /// The pod.
+        pod: PodRef,
+        /// As network-status calls it.
+        network: String,
+        /// The resource that its definition names.
+        resource: String,
+        /// Why.
+        #[source]
+        source: Box<devices::Error>,
+    },
     /// Two attachments want one interface.
     #[error("pod {pod}: networks {first:?} and {second:?} both want interface {interface}")]
     SameInterface {
@@ -113,6 +127,17 @@ pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> R
     }
 }
 
+/// Who is asked for what a plan is made of.
+#[derive(Clone, Copy)]
+pub struct Lookups<'a> {
+    /// Pods and networks.
+    pub cluster: &'a dyn Cluster,
+    /// What was allocated to pods.
+    pub devices: &'a dyn Devices,
+    /// Where devices are described.
+    pub device_info: &'a dyn DeviceInfo,
+}
+
 /// Makes the plan: the default network, the networks that every pod gets, the pod's own, and the
 /// auxiliary chain, in this order.
 ///
@@ -123,8 +148,9 @@ pub async fn resolve(
     sandbox: Sandbox,
     pod: &Pod,
     selections: Vec<Selection>,
-    cluster: &dyn Cluster,
+    lookups: Lookups<'_>,
 ) -> Result<Plan, Error> {
+    let cluster = lookups.cluster;
     let mut found = default_networks(conf, pod, cluster).await?;
     for (index, selection) in selections.into_iter().enumerate() {
         let network = selected(conf, pod, index, &selection, cluster).await?;
@@ -140,11 +166,13 @@ pub async fn resolve(
         source,
     })?;
     found.extend(auxiliary.map(|chain| (chain, Selection::default())));
+    give_devices(&mut found, pod, &sandbox.pod, lookups).await?;
     let attachments = found
         .into_iter()
         .enumerate()
         .map(|(position, (network, selection))| {
-            attachment(conf, &sandbox, position, network, selection)
+            let attachment = attachment(conf, &sandbox, position, network, selection);
+            with_device_info(attachment, &sandbox, lookups.device_info)
         })
         .collect();
     let plan = Plan {
@@ -280,6 +308,47 @@ async fn selected(
     })
 }
 
+/// Gives devices to the networks, in the order of the plan.
+async fn give_devices(
+    found: &mut [(Found, Selection)],
+    pod: &Pod,
+    pod_ref: &PodRef,
+    lookups: Lookups<'_>,
+) -> Result<(), Error> {
+    let networks = found.iter_mut().map(|(network, _)| network).collect();
+    let given = devices::assign(networks, pod, pod_ref, lookups.devices, lookups.cluster).await;
+    given.map_err(|(position, source)| {
+        let network = found.get(position).map(|(network, _)| network);
+        Error::Device {
+            pod: pod_ref.clone(),
+            network: network.map(|one| one.name.clone()).unwrap_or_default(),
+            resource: network
+                .and_then(|one| one.resource_name.clone())
+                .unwrap_or_default(),
+            source: Box::new(source),
+        }
+    })
+}
+
+/// The attachment with the path at which its device is described, where something may be said of it.
+pub fn with_device_info(
+    attachment: Attachment,
+    sandbox: &Sandbox,
+    files: &dyn DeviceInfo,
+) -> Attachment {
+    if !attachment.describes_device() {
+        return attachment;
+    }
+    let Attachment {
+        network, if_name, ..
+    } = &attachment;
+    let name = device_info_name(network, &sandbox.container_id, if_name);
+    Attachment {
+        device_info_file: Some(files.path(&name)),
+        ..attachment
+    }
+}
+
 fn attachment(
     conf: &NetConf,
     sandbox: &Sandbox,
@@ -306,10 +375,15 @@ fn attachment(
             ips: selection.ips,
             mac: selection.mac,
             infiniband_guid: selection.infiniband_guid,
-            device_id: selection.device_id,
+            // What the kubelet allocated is what there is.
+            device_id: match &network.device {
+                Some(device) => Some(device.id.clone()),
+                None => selection.device_id,
+            },
             device_info_file: None,
         },
-        resource_name: None,
+        device: network.device,
+        device_info_file: None,
         default_route: selection.default_route,
         ipam_claim_reference: selection.ipam_claim_reference,
     }

@@ -24,17 +24,20 @@ use cni_types::result::CniResult;
 use cni_types::version::{ConfVersion, Version};
 use daemon::config::daemon::Timeouts;
 use daemon::domain::attachment::Attachment;
+use daemon::domain::device::Allocation;
 use daemon::domain::entry::Entry;
 use daemon::domain::nad::Nad;
 use daemon::domain::pod::{NETWORKS_ANNOTATION, Pod, PodRef};
+use daemon::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use daemon::domain::sandbox::Sandbox;
 use daemon::domain::selection::Selection;
 use daemon::pipeline::{Pipeline, Ports};
 use daemon::ports::{
-    Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, Event, EventKind, Finale,
-    Ledger, LedgerError, Listing, Outcome, PodNetwork, PodNetworkError, Policies, PolicySession,
-    Undo,
+    Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, DeviceInfo, Devices,
+    DevicesError, Event, EventKind, Finale, Ledger, LedgerError, Listing, Outcome, PodNetwork,
+    PodNetworkError, Policies, PolicySession, Reach, Undo,
 };
+use serde_json::value::RawValue;
 
 /// A node of fakes. What is in the sets fails or is denied.
 #[derive(Default)]
@@ -50,6 +53,14 @@ pub struct World {
     pub slow: Mutex<HashMap<String, String>>,
     /// Policies after a delegate and Events of success, in order.
     pub told: Mutex<Vec<String>>,
+    /// Networks and the resource of which each attachment needs a device.
+    pub resources: Mutex<HashMap<String, String>>,
+    /// Resources and what the kubelet allocated of them to every pod.
+    pub allocated: Mutex<Vec<(&'static str, &'static str)>>,
+    pub claims: Mutex<HashMap<String, serde_json::Value>>,
+    pub slices: Mutex<Vec<serde_json::Value>>,
+    /// What is said of devices, by the path of the file.
+    pub device_info: Mutex<HashMap<String, String>>,
 }
 
 impl World {
@@ -120,6 +131,8 @@ impl World {
             ledger: Arc::clone(self) as Arc<dyn Ledger>,
             policies: Arc::new(FakePolicies(Arc::clone(self))),
             pod_network: Arc::clone(self) as Arc<dyn PodNetwork>,
+            devices: Arc::clone(self) as Arc<dyn Devices>,
+            device_info: Arc::clone(self) as Arc<dyn DeviceInfo>,
         };
         Pipeline::new(ports, Timeouts::default(), RawObject::new())
     }
@@ -186,14 +199,52 @@ impl Cluster for World {
             .cloned();
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         match config {
-            Some(config) => Ok(Nad {
-                namespace,
-                name,
-                config: Some(config),
-                ..Nad::default()
-            }),
+            Some(config) => {
+                let resource = self.resources.lock().unwrap().get(&name).cloned();
+                let annotation = "k8s.v1.cni.cncf.io/resourceName".to_owned();
+                Ok(Nad {
+                    namespace,
+                    name,
+                    config: Some(config),
+                    annotations: resource
+                        .map(|name| (annotation, name))
+                        .into_iter()
+                        .collect(),
+                })
+            }
             None => Err(ClusterError::NadNotFound { namespace, name }),
         }
+    }
+
+    async fn resource_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ResourceClaim, ClusterError> {
+        self.did(format!("claim {name}"));
+        match self.claims.lock().unwrap().get(name) {
+            Some(claim) => Ok(serde_json::from_value(claim.clone()).unwrap()),
+            None => Err(ClusterError::ClaimNotFound {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    async fn resource_slices(
+        &self,
+        driver: &str,
+        reach: Reach,
+    ) -> Result<Vec<ResourceSlice>, ClusterError> {
+        self.did(format!("slices {driver} {reach:?}"));
+        let slices = self.slices.lock().unwrap().clone();
+        let slices = slices
+            .into_iter()
+            .map(|slice| serde_json::from_value::<ResourceSlice>(slice).unwrap());
+        let of = |slice: &ResourceSlice| {
+            slice.spec.driver == driver && slice.spec.node_name.is_some() == (reach == Reach::Node)
+        };
+        Ok(slices.filter(of).collect())
     }
 
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
@@ -217,6 +268,38 @@ impl Cluster for World {
 
     fn ready(&self) -> Result<(), ClusterError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Devices for World {
+    async fn allocated(&self, pod: &PodRef) -> Result<Allocation, DevicesError> {
+        if !self.did(format!("devices {} {}", pod.name, pod.uid)) {
+            return Err(DevicesError {
+                pod: pod.clone(),
+                socket: "/socket".into(),
+                reason: "told to fail".into(),
+                checkpoint: "/checkpoint".into(),
+                checkpoint_reason: "told to fail".into(),
+            });
+        }
+        let mut allocation = Allocation::default();
+        for (resource, id) in &*self.allocated.lock().unwrap() {
+            allocation.add(resource, *id);
+        }
+        Ok(allocation)
+    }
+}
+
+#[async_trait]
+impl DeviceInfo for World {
+    fn path(&self, name: &str) -> String {
+        format!("/devinfo/{}", name.replace('/', "-"))
+    }
+
+    async fn read(&self, path: &str) -> Option<Box<RawValue>> {
+        let said = self.device_info.lock().unwrap().get(path).cloned();
+        said.map(|text| RawValue::from_string(text).unwrap())
     }
 }
 

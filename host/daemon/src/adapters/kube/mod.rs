@@ -8,6 +8,7 @@ mod certificate;
 mod connection;
 mod events;
 mod object;
+mod resources;
 mod status;
 
 use std::sync::Arc;
@@ -24,7 +25,8 @@ pub use certificate::NodeCertificate;
 
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
-use crate::ports::{Cluster, ClusterError, Event};
+use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
+use crate::ports::{Cluster, ClusterError, Event, Reach};
 use cache::Cache;
 use call::{Failure, Patience};
 use certificate::Renewal;
@@ -35,7 +37,7 @@ use object::{Kind, Object};
 /// How long an ADD waits for the watch to tell of its pod before it asks the server. The runtime
 /// is often told of a pod at the same moment as the watch is.
 const WATCH_PATIENCE: Duration = Duration::from_millis(150);
-/// How long a network is asked for that no cache has.
+/// How long a network, or a claim, is asked for that no cache has.
 const NAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the adapter needs to know.
@@ -56,6 +58,7 @@ pub struct Kube {
     pods: Arc<Cache<Pod>>,
     nads: Arc<Cache<Nad>>,
     events: Recorder,
+    node_name: Option<String>,
     write_patience: Duration,
     tasks: Vec<AbortHandle>,
 }
@@ -88,6 +91,7 @@ impl Kube {
             connection,
             pods,
             nads,
+            node_name: settings.node_name,
             write_patience: settings.write_patience,
             tasks,
         }
@@ -253,6 +257,25 @@ impl Cluster for Kube {
                 },
             }
         }
+    }
+
+    async fn resource_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ResourceClaim, ClusterError> {
+        let deadline = Instant::now() + NAD_PATIENCE;
+        resources::claim(&self.client, namespace, name, deadline).await
+    }
+
+    async fn resource_slices(
+        &self,
+        driver: &str,
+        reach: Reach,
+    ) -> Result<Vec<ResourceSlice>, ClusterError> {
+        let deadline = Instant::now() + NAD_PATIENCE;
+        let node = self.node_name.as_deref();
+        resources::slices(&self.client, driver, node, reach, deadline).await
     }
 
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::domain::nad::Nad;
 use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod};
+use crate::domain::resource_claim::{PodClaims, PodClaimsSpec, PodClaimsStatus};
 
 /// Annotations that no request reads and that can be as large as their object.
 const PASSED_OVER: [&str; 2] = [
@@ -38,16 +39,26 @@ impl Kind for Pod {
 #[derive(Deserialize)]
 pub(super) struct PodWire {
     metadata: Metadata,
+    #[serde(default)]
+    spec: PodClaimsSpec,
+    #[serde(default)]
+    status: PodClaimsStatus,
 }
 
 impl From<PodWire> for (Metadata, Pod) {
-    fn from(PodWire { mut metadata }: PodWire) -> Self {
+    fn from(wire: PodWire) -> Self {
+        let PodWire {
+            mut metadata,
+            spec,
+            status,
+        } = wire;
         let pod = Pod {
             namespace: metadata.namespace.clone(),
             name: metadata.name.clone(),
             uid: std::mem::take(&mut metadata.uid),
             labels: std::mem::take(&mut metadata.labels.0),
             annotations: std::mem::take(&mut metadata.annotations.0),
+            claims: PodClaims::new(spec, status),
         };
         (metadata, pod)
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::seal::{self, Seal};
-use crate::domain::attachment::interface_at;
+use crate::domain::attachment::{Device, interface_at};
 use crate::domain::entry::Entry;
 use crate::domain::pod::PodRef;
 use crate::domain::runtime_config::RuntimeConfig;
@@ -70,6 +70,12 @@ struct Delegate {
     is_filter_v6_gateway: bool,
     #[serde(rename = "deviceID", default, skip_serializing_if = "Option::is_none")]
     device_id: Option<String>,
+    #[serde(
+        rename = "resourceName",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    resource_name: Option<String>,
     /// The conf, base64.
     #[serde(rename = "Bytes", default)]
     bytes: String,
@@ -192,7 +198,14 @@ fn delegate(position: usize, entry: &Entry) -> Delegate {
             .cni_args
             .get("IP")
             .map(|ips| ips.split(',').map(ToOwned::to_owned).collect()),
-        device_id: arguments.device_id,
+        device_id: match &entry.device {
+            Some(device) => Some(device.id.clone()),
+            None => arguments.device_id,
+        },
+        resource_name: entry
+            .device
+            .as_ref()
+            .map(|device| device.resource_name.clone()),
         bytes: STANDARD.encode(entry.conf.text()),
         cnidaria: Some(Own {
             checksum: (position == 0).then(seal::placeholder),
@@ -290,6 +303,13 @@ pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<(Vec<Entry>, Writer
 fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry, Reason> {
     let is_default = position == 0;
     let conf = conf(&delegate)?;
+    let device = match (&delegate.device_id, &delegate.resource_name) {
+        (Some(id), Some(resource_name)) => Some(Device {
+            resource_name: resource_name.clone(),
+            id: id.clone(),
+        }),
+        _ => None,
+    };
     let common = |if_name, netns, pod, cni_args, capability_args| Entry {
         container_id: sandbox.container_id.clone(),
         netns,
@@ -300,6 +320,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         conf,
         cni_args,
         capability_args,
+        device,
         result: None,
     };
     if let Some(own) = delegate.cnidaria {
@@ -327,7 +348,8 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         ips: delegate.ip_request.unwrap_or_default(),
         mac: delegate.mac_request,
         infiniband_guid: delegate.infiniband_guid_request,
-        device_id: delegate.device_id,
+        // The default network has its device in the conf alone.
+        device_id: delegate.device_id.filter(|_| !is_default),
         ..RuntimeConfig::default()
     };
     let cni_args = request
@@ -402,6 +424,7 @@ mod tests {
             conf: NetworkConfList::parse_any(conf).unwrap(),
             cni_args: CniArgs::new(),
             capability_args: RawObject::new(),
+            device: None,
             result: None,
         }
     }

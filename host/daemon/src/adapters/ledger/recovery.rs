@@ -34,6 +34,7 @@ fn entry(cached: cache::Entry, sandbox: &Sandbox) -> Option<Entry> {
         result: cached.parsed_result(conf.cni_version()).ok(),
         cni_args: cached.args,
         capability_args: cached.capability_args,
+        device: None,
         conf,
     })
 }

@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
-use crate::ports::{Cluster, ClusterError, Event, EventKind};
+use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
+use crate::ports::{Cluster, ClusterError, Event, EventKind, Reach};
 use store::Store;
 
 /// A directory of manifests. network-status goes to a second directory, a file a pod.
@@ -63,6 +64,25 @@ impl Cluster for Manifests {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             })
+    }
+
+    async fn resource_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ResourceClaim, ClusterError> {
+        Err(ClusterError::ClaimNotFound {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    async fn resource_slices(
+        &self,
+        _driver: &str,
+        _reach: Reach,
+    ) -> Result<Vec<ResourceSlice>, ClusterError> {
+        Ok(Vec::new())
     }
 
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::domain::nad::Nad;
 use crate::domain::pod::Pod;
+use crate::domain::resource_claim::PodClaims;
 
 /// A larger manifest is not read.
 const MAX_BYTES: u64 = 8 << 20;
@@ -53,6 +54,8 @@ impl Objects {
                     uid: metadata.uid.unwrap_or_default(),
                     labels: metadata.labels.unwrap_or_default(),
                     annotations: metadata.annotations.unwrap_or_default(),
+                    // Claims are allocated by a scheduler, and there is none.
+                    claims: PodClaims::default(),
                 };
                 self.pods.insert(key, pod);
             }

@@ -1,0 +1,86 @@
+//! Delegates whose devices are described: the file of an attachment is there when they are executed,
+//! and goes with the attachment.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cni_types::conf::NetworkConfList;
+use cni_types::error::{CniError, code};
+use cni_types::result::CniResult;
+
+use super::Files;
+use crate::domain::entry::Entry;
+use crate::ports::{Attached, DelegateError, Delegates};
+
+/// Prepares the file before an ADD and removes it after a DEL.
+pub struct Describing {
+    delegates: Arc<dyn Delegates>,
+    files: Files,
+}
+
+impl Describing {
+    /// The same delegates with files.
+    pub fn new(delegates: Arc<dyn Delegates>, files: Files) -> Self {
+        Self { delegates, files }
+    }
+
+    async fn clean(&self, entry: &Entry) -> Result<(), DelegateError> {
+        let Some(path) = self.files.of_entry(entry) else {
+            return Ok(());
+        };
+        self.files.remove(&path).await.map_err(|error| {
+            let message = format!("cannot remove {path}: {error}");
+            DelegateError {
+                network: entry.network.clone(),
+                error: CniError::new(code::IO_FAILURE, message),
+                executed: true,
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Delegates for Describing {
+    async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
+        if let Some(path) = entry.device_info_file() {
+            self.files.prepare(&path, entry.device.as_ref()).await;
+        }
+        let added = self.delegates.add(bin_dirs, entry).await;
+        if let Err(error) = &added
+            && !error.executed
+            && let Err(left) = self.clean(entry).await
+        {
+            // Nothing else is undone of what was not executed.
+            tracing::warn!(error = crate::report::chain(&left), "not undone");
+        }
+        added
+    }
+
+    async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        self.delegates.check(bin_dirs, entry).await
+    }
+
+    async fn status(
+        &self,
+        bin_dirs: &[PathBuf],
+        conf: &NetworkConfList,
+    ) -> Result<(), DelegateError> {
+        self.delegates.status(bin_dirs, conf).await
+    }
+
+    async fn gc(
+        &self,
+        bin_dirs: &[PathBuf],
+        conf: &NetworkConfList,
+        valid: &[Attached],
+    ) -> Result<(), Vec<DelegateError>> {
+        self.delegates.gc(bin_dirs, conf, valid).await
+    }
+
+    /// The file is there until the delegates are done with it.
+    async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        self.delegates.del(bin_dirs, entry).await?;
+        self.clean(entry).await
+    }
+}

@@ -1,0 +1,93 @@
+//! Single files: one component beneath a directory of ours, read bounded and written whole.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+
+/// What a file is called until it is whole, after a dot and before its name.
+const UNFINISHED: &str = "new";
+
+/// Opens a directory of ours. The way to the first one is the node's, links in it included.
+fn open_dir(dir: &Path, part: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let parent = rustix::fs::openat(CWD, dir, flags, Mode::empty())?;
+    let opened = rustix::fs::openat(&parent, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    Ok(opened)
+}
+
+/// `None` where there is no such file.
+pub(super) fn read(
+    dir: &Path,
+    part: &str,
+    name: &str,
+    max_bytes: usize,
+) -> io::Result<Option<Vec<u8>>> {
+    let open = || {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(open_dir(dir, part)?, name, flags, Mode::empty())?;
+        Ok(File::from(opened))
+    };
+    let file = match open() {
+        Err(error) if is_absent(&error) => return Ok(None),
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.take(max_bytes as u64 + 1).read_to_end(&mut text)?;
+    if text.len() > max_bytes {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(Some(text))
+}
+
+/// Writes a file whole, in place of what has its name. Makes the directory where it is missing.
+pub(super) fn write(dir: &Path, part: &str, name: &str, text: &[u8]) -> io::Result<()> {
+    let part = match open_dir(dir, part) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(dir.join(part))?;
+            open_dir(dir, part)?
+        }
+        opened => opened?,
+    };
+    // Files of one attachment are written one after the other; what is left is of a dead daemon.
+    let unfinished = format!(".{UNFINISHED}-{name}");
+    unlink(&part, &unfinished)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    let written = rustix::fs::openat(&part, &unfinished, flags, mode)
+        .map_err(io::Error::from)
+        .and_then(|file| File::from(file).write_all(text))
+        .and_then(|()| Ok(rustix::fs::renameat(&part, &unfinished, &part, name)?));
+    if written.is_err() {
+        // The first error is the one to report.
+        let _ = unlink(&part, &unfinished);
+    }
+    written
+}
+
+/// Removes a file; of what is not there nothing.
+pub(super) fn remove(dir: &Path, part: &str, name: &str) -> io::Result<()> {
+    match open_dir(dir, part) {
+        Err(error) if is_absent(&error) => Ok(()),
+        opened => unlink(&opened?, name),
+    }
+}
+
+fn unlink(part: &OwnedFd, name: &str) -> io::Result<()> {
+    match rustix::fs::unlinkat(part, name, AtFlags::empty()).map_err(io::Error::from) {
+        Err(error) if is_absent(&error) => Ok(()),
+        removed => removed,
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

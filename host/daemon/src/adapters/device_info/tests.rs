@@ -1,0 +1,215 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+use cni_types::args::{CniArgs, ContainerId, IfName};
+use cni_types::conf::NetworkConfList;
+use cni_types::json::RawObject;
+
+use crate::domain::pod::PodRef;
+
+const PCI: &str =
+    r#"{ "type": "pci", "version": "1.1.0", "pci": { "pci-address": "0000:01:02.2" } }"#;
+
+struct Rig {
+    dir: tempfile::TempDir,
+    files: Files,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(dir.path().join("devinfo"), None);
+        Self { dir, files }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join("devinfo").join(path)
+    }
+
+    /// Writes what a device plugin says.
+    fn say(&self, name: &str, text: &str) {
+        std::fs::create_dir_all(self.at("dp")).unwrap();
+        std::fs::write(self.at("dp").join(name), text).unwrap();
+    }
+
+    async fn read(&self, path: &str) -> Option<String> {
+        Some(self.files.read(path).await?.get().to_owned())
+    }
+}
+
+fn device(resource: &str, id: &str) -> Device {
+    Device {
+        resource_name: resource.into(),
+        id: id.into(),
+    }
+}
+
+#[tokio::test]
+async fn what_the_device_plugin_says_is_there_for_the_delegate_byte_for_byte_until_it_is_removed() {
+    let rig = Rig::new();
+    rig.say("intel.com-sriov-0000:01:02.2-device.json", PCI);
+    let path = rig.files.path("default/net-c_net1");
+    assert_eq!(Path::new(&path), rig.at("cni/default-net-c_net1"));
+    let device = device("intel.com/sriov", "0000:01:02.2");
+    rig.files.prepare(&path, Some(&device)).await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), PCI);
+    assert_eq!(
+        rig.read(&path).await.as_deref(),
+        Some(r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:02.2"}}"#)
+    );
+    rig.files.remove(&path).await.unwrap();
+    rig.files.remove(&path).await.unwrap();
+    assert_eq!(std::fs::read_dir(rig.at("cni")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn without_a_word_of_the_device_plugin_the_delegate_has_a_place_of_its_own() {
+    let rig = Rig::new();
+    let path = rig.files.path("n-c_net1");
+    rig.files.prepare(&path, Some(&device("a/x", "1"))).await;
+    assert_eq!(rig.read(&path).await, None, "nobody said anything");
+    std::fs::create_dir_all(rig.at("cni")).unwrap();
+    std::fs::write(&path, r#"{"type":"memif"}"#).unwrap();
+    assert_eq!(
+        rig.read(&path).await.as_deref(),
+        Some(r#"{"type":"memif"}"#)
+    );
+    rig.files.prepare(&path, None).await;
+    assert!(!Path::new(&path).exists(), "what an earlier ADD left");
+}
+
+#[tokio::test]
+async fn what_is_no_device_information_is_neither_passed_on_nor_shown() {
+    let rig = Rig::new();
+    let large = format!(r#"{{"type":"pci","x":"{}"}}"#, "x".repeat(LIMITS.max_bytes));
+    let deep = format!(
+        r#"{{"type":"pci","x":{}1{}}}"#,
+        "[".repeat(99),
+        "]".repeat(99)
+    );
+    for text in [
+        "",
+        "[]",
+        "{}",
+        r#"{"type":7}"#,
+        "{\"type\":\"\u{0}\"",
+        &large,
+        &deep,
+    ] {
+        rig.say("a-x-1-device.json", text);
+        let path = rig.files.path("n-c_net1");
+        rig.files.prepare(&path, Some(&device("a/x", "1"))).await;
+        assert!(!Path::new(&path).exists(), "{text}");
+        std::fs::create_dir_all(rig.at("cni")).unwrap();
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(rig.read(&path).await, None, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_lead_elsewhere_stay_beneath_their_directory() {
+    let rig = Rig::new();
+    let secret = rig.dir.path().join("secret-device.json");
+    std::fs::write(&secret, PCI).unwrap();
+    rig.say("unrelated", "");
+    let long = "x".repeat(5000);
+    for (resource, id) in [
+        ("..", "/../../secret"),
+        ("../../secret", ""),
+        ("/", "/"),
+        ("a\0", "b\n"),
+        (&*long, &*long),
+    ] {
+        let path = rig.files.path(&format!("{resource}-{id}"));
+        let inside = Path::new(&path).parent() == Some(&rig.at("cni"));
+        assert!(inside && path.len() < 4096, "{path}");
+        rig.files.prepare(&path, Some(&device(resource, id))).await;
+        assert_eq!(rig.read(&path).await, None, "{resource} {id}");
+    }
+    assert!(secret.exists());
+}
+
+#[tokio::test]
+async fn links_are_not_followed() {
+    let rig = Rig::new();
+    let secret = rig.dir.path().join("secret");
+    std::fs::write(&secret, PCI).unwrap();
+    rig.say("unrelated", "");
+    symlink(&secret, rig.at("dp/a-x-1-device.json")).unwrap();
+    std::fs::create_dir_all(rig.at("cni")).unwrap();
+    let path = rig.files.path("n-c_net1");
+    symlink(&secret, &path).unwrap();
+    assert_eq!(rig.read(&path).await, None);
+    rig.files.prepare(&path, Some(&device("a/x", "1"))).await;
+    assert_eq!(rig.read(&path).await, None);
+    // Where the delegate's place is a link, the link is replaced and not what it points to.
+    std::fs::remove_file(rig.at("dp/a-x-1-device.json")).unwrap();
+    rig.say("a-x-1-device.json", r#"{"type":"vdpa"}"#);
+    symlink(&secret, &path).unwrap();
+    rig.files.prepare(&path, Some(&device("a/x", "1"))).await;
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap(),
+        r#"{"type":"vdpa"}"#
+    );
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), PCI);
+    // A directory that is a link is none of ours.
+    std::fs::remove_dir_all(rig.at("cni")).unwrap();
+    std::fs::create_dir(rig.dir.path().join("other")).unwrap();
+    std::fs::write(rig.dir.path().join("other/n-c_net1"), PCI).unwrap();
+    symlink(rig.dir.path().join("other"), rig.at("cni")).unwrap();
+    assert_eq!(rig.read(&path).await, None);
+    rig.files.remove(&path).await.unwrap_or_default();
+    assert!(rig.dir.path().join("other/n-c_net1").exists());
+}
+
+#[tokio::test]
+async fn a_path_that_is_none_of_ours_is_left_alone() {
+    let rig = Rig::new();
+    let other = rig.dir.path().join("other");
+    std::fs::write(&other, PCI).unwrap();
+    let shown = other.display().to_string();
+    for path in [
+        &*shown,
+        &format!("{}/cni/../../other", rig.at("").display()),
+    ] {
+        assert_eq!(rig.read(path).await, None);
+        rig.files.prepare(path, None).await;
+        rig.files.remove(path).await.unwrap();
+    }
+    assert!(other.exists());
+}
+
+fn entry(arguments: &str) -> Entry {
+    Entry {
+        container_id: ContainerId::new("c").unwrap(),
+        netns: None,
+        pod: PodRef {
+            namespace: "default".into(),
+            name: "a".into(),
+            uid: "u".into(),
+        },
+        network: "default/n".into(),
+        if_name: IfName::new("net1").unwrap(),
+        is_default: false,
+        conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
+        cni_args: CniArgs::new(),
+        capability_args: RawObject::parse(arguments).unwrap(),
+        device: None,
+        result: None,
+    }
+}
+
+#[test]
+fn the_file_of_an_attachment_that_multus_made_is_known_without_its_path() {
+    let files = Files::new("/d".into(), None);
+    let of = |arguments: &str| files.of_entry(&entry(arguments));
+    assert_eq!(of("{}"), None);
+    assert_eq!(
+        of(r#"{"deviceID":"1"}"#).as_deref(),
+        Some("/d/cni/default-n-c_net1")
+    );
+    assert_eq!(
+        of(r#"{"deviceID":"1","CNIDeviceInfoFile":"/d/cni/x"}"#).as_deref(),
+        Some("/d/cni/x")
+    );
+}

@@ -1,0 +1,159 @@
+//! The file in which the kubelet keeps what it allocated of device plugins
+//! (`kubelet_internal_checkpoint`).
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use serde::Deserialize;
+
+use crate::domain::device::Allocation;
+
+/// A larger file is none that the kubelet wrote.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Why the file does not tell.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It cannot be read.
+    #[error("cannot be read")]
+    Read(#[from] io::Error),
+    /// It is something else.
+    #[error("is no checkpoint of devices")]
+    Format(#[from] serde_json::Error),
+    /// It knows pods by uid alone.
+    #[error("tells nothing of a pod without a uid")]
+    NoUid,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct File {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Data {
+    #[serde(default)]
+    pod_device_entries: Option<Vec<Allocated>>,
+}
+
+#[derive(Deserialize)]
+struct Allocated {
+    #[serde(rename = "PodUID")]
+    pod_uid: String,
+    #[serde(rename = "ResourceName")]
+    resource_name: String,
+    #[serde(rename = "DeviceIDs", default)]
+    device_ids: Option<DeviceIds>,
+}
+
+/// The kubelet of before 1.20 wrote a list, newer ones write a list for each NUMA node, which is -1
+/// for devices that belong to none.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DeviceIds {
+    List(Vec<String>),
+    ByNode(BTreeMap<String, Option<Vec<String>>>),
+}
+
+impl DeviceIds {
+    fn into_ids(self) -> Vec<String> {
+        match self {
+            Self::List(ids) => ids,
+            Self::ByNode(nodes) => nodes.into_values().flatten().flatten().collect(),
+        }
+    }
+}
+
+/// What was allocated to the pod with this uid.
+pub(super) fn read(path: &Path, uid: &str) -> Result<Allocation, Error> {
+    if uid.is_empty() {
+        return Err(Error::NoUid);
+    }
+    // Not on a pipe that nobody writes to.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file").into());
+    }
+    let mut text = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
+    }
+    allocation(&text, uid)
+}
+
+fn allocation(text: &[u8], uid: &str) -> Result<Allocation, Error> {
+    let file: File = serde_json::from_slice(text)?;
+    let mut allocation = Allocation::default();
+    let entries = file.data.pod_device_entries.into_iter().flatten();
+    for entry in entries.filter(|entry| entry.pod_uid == uid) {
+        let ids = entry.device_ids.map(DeviceIds::into_ids);
+        for id in ids.into_iter().flatten() {
+            allocation.add_once(&entry.resource_name, id);
+        }
+    }
+    Ok(allocation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::device::Supply;
+
+    /// All devices of `a/x` that the pod `u` has.
+    fn devices(entries: &str) -> Vec<String> {
+        let text = format!(
+            r#"{{"Data":{{"PodDeviceEntries":{entries},"RegisteredDevices":{{"a/x":["1"]}}}},"Checksum":1}}"#
+        );
+        let mut supply = Supply::from(allocation(text.as_bytes(), "u").unwrap());
+        std::iter::from_fn(|| supply.take("a/x")).collect()
+    }
+
+    #[test]
+    fn both_forms_are_read_and_several_containers_and_nodes_are_put_together() {
+        let entries = r#"[
+            {"PodUID":"u","ContainerName":"b","ResourceName":"a/x","DeviceIDs":{"1":["5","3"],"0":["4"],"-1":null},"AllocResp":"Ci4="},
+            {"PodUID":"v","ContainerName":"a","ResourceName":"a/x","DeviceIDs":{"0":["9"]},"AllocResp":""},
+            {"PodUID":"u","ContainerName":"a","ResourceName":"a/x","DeviceIDs":["2","1"],"AllocResp":""},
+            {"PodUID":"u","ContainerName":"a","ResourceName":"a/y","DeviceIDs":["7"],"AllocResp":""},
+            {"PodUID":"u","ContainerName":"a","ResourceName":"a/x","DeviceIDs":null,"AllocResp":""}]"#;
+        assert_eq!(devices(entries), ["1", "2", "3", "4", "5"]);
+    }
+
+    #[test]
+    fn a_device_that_an_init_container_had_before_is_one_device() {
+        let entries = r#"[
+            {"PodUID":"u","ContainerName":"init","ResourceName":"a/x","DeviceIDs":{"0":["1"]}},
+            {"PodUID":"u","ContainerName":"main","ResourceName":"a/x","DeviceIDs":{"0":["1"]}}]"#;
+        assert_eq!(devices(entries), ["1"]);
+    }
+
+    #[test]
+    fn a_node_without_devices_has_a_file_all_the_same() {
+        assert_eq!(devices("null"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_checkpoint_is_an_error() {
+        for text in [
+            "",
+            "{}",
+            "[]",
+            r#"{"Data":{"PodDeviceEntries":[{"PodUID":"u","ResourceName":"a/x","DeviceIDs":7}]}}"#,
+        ] {
+            assert!(allocation(text.as_bytes(), "u").is_err(), "{text}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(read(dir.path(), "u"), Err(Error::Read(_))));
+        assert!(matches!(read(dir.path(), ""), Err(Error::NoUid)));
+    }
+}

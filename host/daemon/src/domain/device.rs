@@ -1,0 +1,84 @@
+//! Devices that were allocated to the containers of a pod, and which attachment gets which.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// Devices of a pod by the resource that they were allocated from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allocation(BTreeMap<String, Vec<String>>);
+
+impl Allocation {
+    /// Adds a device.
+    pub fn add(&mut self, resource: &str, device_id: impl Into<String>) {
+        let devices = self.0.entry(resource.to_owned()).or_default();
+        devices.push(device_id.into());
+    }
+
+    /// Adds a device that may have been told of before: a container that runs first leaves its
+    /// devices to the ones that follow, and has them all the same.
+    pub fn add_once(&mut self, resource: &str, device_id: impl Into<String>) {
+        let device_id = device_id.into();
+        let devices = self.0.entry(resource.to_owned()).or_default();
+        if !devices.contains(&device_id) {
+            devices.push(device_id);
+        }
+    }
+}
+
+/// The devices that no attachment has been given yet.
+#[derive(Debug, Default)]
+pub struct Supply(BTreeMap<String, VecDeque<String>>);
+
+impl Supply {
+    /// The next device of a resource.
+    pub fn take(&mut self, resource: &str) -> Option<String> {
+        self.0.get_mut(resource)?.pop_front()
+    }
+}
+
+impl From<Allocation> for Supply {
+    /// In the order of the ids, whichever containers they were allocated to and in whichever order
+    /// they were told of: the order in which Multus, and others who look at the same pod, count them.
+    fn from(Allocation(allocation): Allocation) -> Self {
+        let sorted = allocation.into_iter().map(|(resource, mut devices)| {
+            devices.sort();
+            (resource, devices.into())
+        });
+        Self(sorted.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_given_out_in_the_order_of_their_ids_and_each_resource_for_itself() {
+        let mut allocation = Allocation::default();
+        for (resource, id) in [
+            ("a/x", "0:10"),
+            ("a/y", "0:1"),
+            ("a/x", "0:02"),
+            ("a/x", "0:1"),
+        ] {
+            allocation.add(resource, id);
+        }
+        let mut supply = Supply::from(allocation);
+        let mut take = |resource| supply.take(resource);
+        assert_eq!(take("a/x").as_deref(), Some("0:02"));
+        assert_eq!(take("a/y").as_deref(), Some("0:1"));
+        assert_eq!(take("a/x").as_deref(), Some("0:1"));
+        assert_eq!(take("a/x").as_deref(), Some("0:10"));
+        assert_eq!(take("a/x"), None);
+        assert_eq!(take("a/z"), None);
+    }
+
+    #[test]
+    fn a_device_that_two_containers_have_after_each_other_is_one_device() {
+        let mut allocation = Allocation::default();
+        allocation.add_once("a/x", "1");
+        allocation.add_once("a/x", "1");
+        let mut supply = Supply::from(allocation);
+        assert_eq!(supply.take("a/x").as_deref(), Some("1"));
+        assert_eq!(supply.take("a/x"), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! Giving devices to attachments. A network attachment definition that names a resource makes each
+//! attachment to it take the next device of that resource which the pod was allocated, be it by the
+//! kubelet from a device plugin or by the scheduler from a driver of dynamic resources. Where no
+//! network names a resource, nobody is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cni_types::conf::{self, NetworkConfList, PluginConf};
+
+use super::network_lookup::Found;
+use crate::domain::attachment::Device;
+use crate::domain::device::{Allocation, Supply};
+use crate::domain::pod::{Pod, PodRef};
+use crate::domain::resource_claim::{
+    AllocatedDevice, Catalogue, Described, ExtendedClaim, ResourceClaim,
+};
+use crate::ports::{Cluster, ClusterError, Devices, DevicesError, Reach};
+
+/// Why an attachment has no device.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kubelet gave no answer.
+    #[error(transparent)]
+    Kubelet(#[from] DevicesError),
+    /// The cluster gave no answer, or none that is of use.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The scheduler is not done.
+    #[error("resource claim {namespace}/{name} has no allocation")]
+    NotAllocated {
+        /// Namespace of the pod.
+        namespace: String,
+        /// Name of the claim.
+        name: String,
+    },
+    /// The claim for extended resources does not have what the pod's status says of it.
+    #[error("resource claim {claim} has no device for request {request:?}")]
+    NoDevice {
+        /// The claim.
+        claim: String,
+        /// The request.
+        request: String,
+    },
+    /// The device that stands for an extended resource is not described as one of it.
+    #[error("device {device} of driver {driver:?} in pool {pool:?} {reason}")]
+    Undescribed {
+        /// Name of the device.
+        device: String,
+        /// Its driver.
+        driver: String,
+        /// Its pool.
+        pool: String,
+        /// What its driver says, or does not say.
+        reason: String,
+    },
+    /// The conf does not take the device.
+    #[error("conf")]
+    Conf(#[source] conf::Error),
+}
+
+/// Gives devices to the networks that need one, in their order. `pod_ref` is the pod as the kubelet
+/// of this node knows it.
+///
+/// # Errors
+/// [`Error`], with the position of the network. A resource of which nothing is left is none: the
+/// attachment has no device then, as with Multus, and its delegate says what it makes of that.
+pub async fn assign(
+    networks: Vec<&mut Found>,
+    pod: &Pod,
+    pod_ref: &PodRef,
+    devices: &dyn Devices,
+    cluster: &dyn Cluster,
+) -> Result<(), (usize, Error)> {
+    let mut available = None;
+    for (position, network) in networks.into_iter().enumerate() {
+        let Some(resource) = &network.resource_name else {
+            continue;
+        };
+        let at_position = |error| (position, error);
+        let available = match &mut available {
+            Some(available) => available,
+            None => {
+                let found = Available::of(pod, pod_ref, devices, cluster).await;
+                available.insert(found.map_err(at_position)?)
+            }
+        };
+        let Some(id) = available.take(resource).map_err(at_position)? else {
+            tracing::warn!(pod = %pod_ref, network = network.name, resource, "no device is left for the attachment");
+            continue;
+        };
+        network.conf = with_device(&network.conf, &id)
+            .map_err(Error::Conf)
+            .map_err(at_position)?;
+        network.device = Some(Device {
+            resource_name: resource.clone(),
+            id,
+        });
+    }
+    Ok(())
+}
+
+/// The conf with a device in every plugin, under both names that plugins have for it.
+fn with_device(conf: &NetworkConfList, id: &str) -> Result<NetworkConfList, conf::Error> {
+    let plugins = conf.plugins().iter().map(|plugin| {
+        let mut raw = plugin.raw().clone();
+        for key in ["deviceID", "pciBusID"] {
+            raw.set(key, id).map_err(conf::Error::Json)?;
+        }
+        PluginConf::from_raw(raw)
+    });
+    conf.with_plugins(plugins.collect::<Result<_, _>>()?)
+}
+
+/// What a pod has that no attachment was given yet.
+struct Available {
+    supply: Supply,
+    /// Resources whose devices are not what they should be. Only who needs one is told.
+    broken: BTreeMap<String, Error>,
+}
+
+impl Available {
+    async fn of(
+        pod: &Pod,
+        pod_ref: &PodRef,
+        devices: &dyn Devices,
+        cluster: &dyn Cluster,
+    ) -> Result<Self, Error> {
+        let allocation = devices.allocated(pod_ref).await?;
+        let mut claimed = Claimed {
+            pod,
+            cluster,
+            catalogue: Catalogue::default(),
+            read: BTreeSet::new(),
+            allocation,
+            broken: BTreeMap::new(),
+        };
+        if !pod.claims.is_empty() {
+            claimed.add_claims().await?;
+        }
+        Ok(Self {
+            supply: claimed.allocation.into(),
+            broken: claimed.broken,
+        })
+    }
+
+    fn take(&mut self, resource: &str) -> Result<Option<String>, Error> {
+        match self.broken.remove(resource) {
+            Some(error) => Err(error),
+            None => Ok(self.supply.take(resource)),
+        }
+    }
+}
+
+/// What a pod was allocated, while its claims are gone through.
+struct Claimed<'a> {
+    pod: &'a Pod,
+    cluster: &'a dyn Cluster,
+    catalogue: Catalogue,
+    /// The drivers whose slices are in the catalogue.
+    read: BTreeSet<(String, Reach)>,
+    allocation: Allocation,
+    broken: BTreeMap<String, Error>,
+}
+
+impl Claimed<'_> {
+    async fn add_claims(&mut self) -> Result<(), Error> {
+        let claims = &self.pod.claims;
+        for name in &claims.names {
+            let claim = self.claim(name).await?;
+            for device in self.devices(&claim, name)? {
+                self.add(device).await?;
+            }
+        }
+        match &claims.extended {
+            Some(extended) => self.add_extended(extended).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn claim(&self, name: &str) -> Result<ResourceClaim, Error> {
+        let namespace = &self.pod.namespace;
+        Ok(self.cluster.resource_claim(namespace, name).await?)
+    }
+
+    fn devices<'c>(
+        &self,
+        claim: &'c ResourceClaim,
+        name: &str,
+    ) -> Result<Vec<&'c AllocatedDevice>, Error> {
+        let devices = claim.devices().ok_or_else(|| Error::NotAllocated {
+            namespace: self.pod.namespace.clone(),
+            name: name.to_owned(),
+        })?;
+        Ok(devices.collect())
+    }
+
+    /// A claim may be for anything: what is not for networks is passed over.
+    async fn add(&mut self, device: &AllocatedDevice) -> Result<(), Error> {
+        let described = self.describe(device).await?;
+        match described.as_ref().and_then(Described::usable) {
+            Some((resource, id)) => self.allocation.add(resource, id),
+            None => tracing::debug!(
+                pod = %self.pod.reference(),
+                driver = device.driver,
+                pool = device.pool,
+                device = device.device,
+                "a device that is not for networks"
+            ),
+        }
+        Ok(())
+    }
+
+    /// The pod's status says which resource a device of this claim stands for, and its driver has to
+    /// say the same.
+    async fn add_extended(&mut self, extended: &ExtendedClaim) -> Result<(), Error> {
+        let name = &extended.resource_claim_name;
+        let claim = self.claim(name).await?;
+        let devices = self.devices(&claim, name)?;
+        for mapping in &extended.request_mappings {
+            let resource = &mapping.resource_name;
+            let of_request: Vec<&AllocatedDevice> = devices
+                .iter()
+                .filter(|device| device.request == mapping.request_name)
+                .copied()
+                .collect();
+            if of_request.is_empty() {
+                let error = Error::NoDevice {
+                    claim: name.clone(),
+                    request: mapping.request_name.clone(),
+                };
+                self.broken.insert(resource.clone(), error);
+            }
+            for device in of_request {
+                let described = self.describe(device).await?;
+                match named(resource, described.as_ref()) {
+                    Ok(id) => self.allocation.add(resource, id),
+                    Err(reason) => {
+                        let error = Error::Undescribed {
+                            device: device.device.clone(),
+                            driver: device.driver.clone(),
+                            pool: device.pool.clone(),
+                            reason,
+                        };
+                        self.broken.insert(resource.clone(), error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the driver says of a device. The slices of this node are read before those of all nodes,
+    /// and each at most once.
+    async fn describe(&mut self, device: &AllocatedDevice) -> Result<Option<Described>, Error> {
+        for reach in [Reach::Node, Reach::Nodes] {
+            if let Some(described) = self.catalogue.get(device) {
+                return Ok(Some(described.clone()));
+            }
+            if self.read.insert((device.driver.clone(), reach)) {
+                let slices = self.cluster.resource_slices(&device.driver, reach).await?;
+                slices
+                    .into_iter()
+                    .for_each(|slice| self.catalogue.add(slice));
+            }
+        }
+        Ok(self.catalogue.get(device).cloned())
+    }
+}
+
+/// The id of a device that has to be one of `resource`.
+fn named<'d>(resource: &str, described: Option<&'d Described>) -> Result<&'d str, String> {
+    let Some(described) = described else {
+        return Err("is in no resource slice".to_owned());
+    };
+    match described.usable() {
+        Some((said, id)) if said == resource => Ok(id),
+        Some((said, _)) => Err(format!(
+            "stands for {resource:?} and is said to be {said:?}"
+        )),
+        None => Err(format!(
+            "stands for {resource:?} and has no attribute {}",
+            described.missing().unwrap_or_default()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn injected(conf: &str) -> String {
+        let conf = NetworkConfList::parse_any(conf).unwrap();
+        with_device(&conf, "0000:af:06.1")
+            .unwrap()
+            .text()
+            .to_owned()
+    }
+
+    #[test]
+    fn a_conf_gets_the_device_under_both_names_and_keeps_everything_else() {
+        assert_eq!(
+            injected(
+                r#"{"cniVersion":"1.0.0","name":"n","type":"sriov","big":12345678901234567890}"#
+            ),
+            r#"{"cniVersion":"1.0.0","name":"n","type":"sriov","big":12345678901234567890,"deviceID":"0000:af:06.1","pciBusID":"0000:af:06.1"}"#
+        );
+    }
+
+    #[test]
+    fn every_plugin_of_a_list_gets_the_device_and_one_that_it_had_is_replaced_in_place() {
+        assert_eq!(
+            injected(
+                r#"{"name":"n","z":1.50,"plugins":[{"deviceID":"old","type":"a","e":1e3},{"type":"b"}]}"#
+            ),
+            r#"{"name":"n","z":1.50,"plugins":[{"deviceID":"0000:af:06.1","type":"a","e":1e3,"pciBusID":"0000:af:06.1"},{"type":"b","deviceID":"0000:af:06.1","pciBusID":"0000:af:06.1"}]}"#
+        );
+    }
+
+    #[test]
+    fn a_device_that_is_no_plain_text_is_quoted() {
+        let conf = NetworkConfList::parse_any(r#"{"name":"n","type":"a"}"#).unwrap();
+        let conf = with_device(&conf, "\"},{\n").unwrap();
+        assert_eq!(
+            conf.text(),
+            r#"{"name":"n","type":"a","deviceID":"\"},{\n","pciBusID":"\"},{\n"}"#
+        );
+    }
+}

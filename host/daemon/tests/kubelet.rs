@@ -1,0 +1,196 @@
+//! The adapter of the kubelet against one that answers, refuses, breaks and goes away.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that fails here says where"
+)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use daemon::adapters::kubelet::{Kubelet, Settings};
+use daemon::domain::device::Supply;
+use daemon::domain::pod::PodRef;
+use daemon::ports::{Devices, DevicesError};
+use fake_kubelet::{FakeKubelet, Fault, Get};
+
+/// Longer than anything here takes: a test that waits for it fails.
+const LONG: Duration = Duration::from_secs(20);
+const POD: (&str, &str) = ("default", "a");
+const RESOURCE_EXHAUSTED: u32 = 8;
+
+struct Rig {
+    dir: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("kubelet.sock")
+    }
+
+    /// A kubelet that has allocated devices to two containers of the pod, and to another pod.
+    fn kubelet(&self) -> FakeKubelet {
+        let kubelet = FakeKubelet::start(&self.socket()).unwrap();
+        kubelet.allocate(POD, "second", "a/x", &["0000:10", "0000:02"]);
+        kubelet.allocate(POD, "first", "a/x", &["0000:01"]);
+        kubelet.allocate(POD, "first", "a/y", &["y"]);
+        kubelet.allocate(("default", "b"), "first", "a/x", &["0000:00"]);
+        kubelet.allocate(("other", "a"), "first", "a/x", &["0000:00"]);
+        kubelet
+    }
+
+    fn adapter(&self, patience: Duration) -> Kubelet {
+        Kubelet::new(Settings {
+            socket: self.socket(),
+            checkpoint: self.dir.path().join("checkpoint"),
+            patience,
+            root: None,
+        })
+    }
+
+    fn checkpoint(&self, id: &str) {
+        let text = format!(
+            r#"{{"Data":{{"PodDeviceEntries":[{{"PodUID":"uid-a","ContainerName":"c","ResourceName":"a/x","DeviceIDs":{{"0":["{id}"]}},"AllocResp":""}}],"RegisteredDevices":{{}}}},"Checksum":0}}"#
+        );
+        std::fs::write(self.dir.path().join("checkpoint"), text).unwrap();
+    }
+}
+
+fn pod_ref(name: &str) -> PodRef {
+    PodRef {
+        namespace: "default".into(),
+        name: name.into(),
+        uid: format!("uid-{name}"),
+    }
+}
+
+/// The devices of `a/x`, in the order in which attachments get them.
+async fn devices(adapter: &Kubelet, pod: &str) -> Result<Vec<String>, DevicesError> {
+    let mut supply = Supply::from(adapter.allocated(&pod_ref(pod)).await?);
+    Ok(std::iter::from_fn(|| supply.take("a/x")).collect())
+}
+
+const ALL: [&str; 3] = ["0000:01", "0000:02", "0000:10"];
+
+#[tokio::test]
+async fn the_one_pod_is_asked_for_where_the_kubelet_can_tell_of_one() {
+    let rig = Rig::new();
+    let kubelet = rig.kubelet();
+    let adapter = rig.adapter(LONG);
+    assert_eq!(devices(&adapter, "a").await.unwrap(), ALL);
+    assert_eq!(kubelet.take_calls(), ["Get"]);
+}
+
+#[tokio::test]
+async fn a_kubelet_without_get_is_asked_for_the_list_and_that_is_remembered() {
+    for get in [Get::Disabled, Get::Unknown] {
+        let rig = Rig::new();
+        let kubelet = rig.kubelet();
+        kubelet.set_get(get);
+        let adapter = rig.adapter(LONG);
+        assert_eq!(devices(&adapter, "a").await.unwrap(), ALL);
+        assert_eq!(devices(&adapter, "a").await.unwrap(), ALL);
+        assert_eq!(kubelet.take_calls(), ["Get", "List", "List"], "{get:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_that_the_kubelet_does_not_know_has_no_devices() {
+    let rig = Rig::new();
+    let kubelet = rig.kubelet();
+    let adapter = rig.adapter(LONG);
+    assert_eq!(
+        devices(&adapter, "unknown").await.unwrap(),
+        Vec::<String>::new()
+    );
+    assert_eq!(kubelet.take_calls(), ["Get", "List"]);
+    devices(&adapter, "a").await.unwrap();
+    assert_eq!(kubelet.take_calls(), ["Get"], "it does have the method");
+}
+
+#[tokio::test]
+async fn a_list_that_is_longer_than_every_window_is_read_whole() {
+    let rig = Rig::new();
+    let kubelet = rig.kubelet();
+    kubelet.set_fault(Fault::Inflate(15 << 20));
+    assert_eq!(devices(&rig.adapter(LONG), "a").await.unwrap(), ALL);
+}
+
+#[tokio::test]
+async fn a_kubelet_that_is_asked_too_often_is_asked_again() {
+    let rig = Rig::new();
+    let kubelet = rig.kubelet();
+    kubelet.set_fault(Fault::Refuse {
+        code: RESOURCE_EXHAUSTED,
+        message: "rejected by rate limit".into(),
+        times: 2,
+    });
+    assert_eq!(devices(&rig.adapter(LONG), "a").await.unwrap(), ALL);
+    assert_eq!(kubelet.take_calls(), ["Get", "Get", "Get"]);
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_an_error_that_says_so() {
+    for (fault, expected) in [
+        (Fault::Inflate(17 << 20), "more than 16777216 bytes"),
+        (Fault::Bytes(b"?".to_vec()), "shorter than the head"),
+        (Fault::Bytes(vec![1, 0, 0, 0, 0]), "compressed"),
+        (Fault::Bytes(vec![0, 0, 0, 0, 9, 1]), "not one frame"),
+        (Fault::Bytes(vec![0, 0, 0, 0, 2, 0x0a, 0x7f]), "no message"),
+        (Fault::NoStatus, "without a status"),
+        (
+            Fault::Refuse {
+                code: 7,
+                message: "not you".into(),
+                times: 9,
+            },
+            "refuses with code 7: not you",
+        ),
+    ] {
+        let rig = Rig::new();
+        let kubelet = rig.kubelet();
+        kubelet.set_fault(fault.clone());
+        let error = devices(&rig.adapter(LONG), "a").await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(expected), "{fault:?}: {error}");
+        assert!(error.contains("default/a") && error.contains("checkpoint"));
+    }
+}
+
+#[tokio::test]
+async fn a_kubelet_that_does_not_answer_is_not_waited_for_beyond_its_time() {
+    let rig = Rig::new();
+    let kubelet = rig.kubelet();
+    kubelet.set_fault(Fault::Hang);
+    let error = devices(&rig.adapter(Duration::from_millis(50)), "a")
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("no answer within 50ms"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn while_nobody_listens_the_checkpoint_tells() {
+    let rig = Rig::new();
+    let adapter = rig.adapter(LONG);
+    let error = devices(&adapter, "a").await.unwrap_err().to_string();
+    assert!(error.contains("kubelet.sock: cannot connect"), "{error}");
+    assert!(error.contains("checkpoint: cannot be read"), "{error}");
+    rig.checkpoint("from-checkpoint");
+    assert_eq!(devices(&adapter, "a").await.unwrap(), ["from-checkpoint"]);
+    // A socket whose kubelet died is there and leads nowhere.
+    drop(tokio::net::UnixListener::bind(rig.socket()).unwrap());
+    assert_eq!(devices(&adapter, "a").await.unwrap(), ["from-checkpoint"]);
+    std::fs::remove_file(rig.socket()).unwrap();
+    let _kubelet = rig.kubelet();
+    assert_eq!(devices(&adapter, "a").await.unwrap(), ALL);
+}
