@@ -1,10 +1,18 @@
 //! Which attachment gets which device, on fakes of every port.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
+
 mod support;
 
+use daemon::domain::pod::Pod;
 use daemon::domain::resource_claim::PodClaims;
 use daemon::response;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 use support::{World, body};
 
@@ -130,9 +138,10 @@ async fn a_default_network_of_the_pod_takes_its_device_first_and_has_it_in_the_c
         "v1.multus-cni.io/default-network".into(),
         "default/one".into(),
     );
-    let mut pods = world.pods.lock().unwrap();
-    pods.get_mut("a").unwrap().annotations.extend([default]);
-    drop(pods);
+    let by_annotation = |pods: &mut HashMap<String, Pod>| {
+        pods.get_mut("a").unwrap().annotations.extend([default]);
+    };
+    by_annotation(&mut world.pods.lock().unwrap());
     allocate(&world, &[("a/x", "1"), ("a/x", "2")]);
     let default = ("eth0".to_owned(), Some("1".to_owned()), None);
     assert_eq!(add(&world).await, [default, with("net1", "2")]);

@@ -194,3 +194,25 @@ async fn while_nobody_listens_the_checkpoint_tells() {
     let _kubelet = rig.kubelet();
     assert_eq!(devices(&adapter, "a").await.unwrap(), ALL);
 }
+
+#[tokio::test]
+async fn below_another_root_the_kubelet_of_the_node_is_asked() {
+    let rig = Rig::new();
+    let root = match libcni::Root::enter(rig.dir.path()) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            eprintln!("skipped: needs CAP_SYS_CHROOT");
+            return;
+        }
+        entered => entered.unwrap(),
+    };
+    let adapter = Kubelet::new(Settings {
+        socket: "/kubelet.sock".into(),
+        checkpoint: "/checkpoint".into(),
+        patience: LONG,
+        root: Some(root),
+    });
+    rig.checkpoint("from-checkpoint");
+    assert_eq!(devices(&adapter, "a").await.unwrap(), ["from-checkpoint"]);
+    let _kubelet = rig.kubelet();
+    assert_eq!(devices(&adapter, "a").await.unwrap(), ALL);
+}

@@ -43,6 +43,7 @@ mod tests {
             conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
             cni_args: CniArgs::new(),
             capability_args: RawObject::new(),
+            device: None,
             result: Some(CniResult::parse(result.as_bytes(), ConfVersion::MISSING).unwrap()),
         })
     }

@@ -17,5 +17,6 @@ mod idle;
 mod outages;
 mod pods;
 mod requests;
+mod resources;
 mod roles;
 mod status;

@@ -9,7 +9,7 @@ use daemon::adapters::kube::Kube;
 use daemon::config::daemon::Timeouts;
 use daemon::domain::pod::NETWORKS_ANNOTATION;
 use daemon::pipeline::{Error, Pipeline, Ports};
-use daemon::ports::{Delegates, Ledger, PodNetwork};
+use daemon::ports::{Delegates, DeviceInfo, Devices, Ledger, PodNetwork};
 use daemon::response;
 use fake_api::Fault;
 use serde_json::json;
@@ -26,6 +26,8 @@ fn pipeline(world: &Arc<World>, kube: Kube) -> Pipeline {
         ledger: Arc::clone(world) as Arc<dyn Ledger>,
         policies: Arc::new(FakePolicies(Arc::clone(world))),
         pod_network: Arc::clone(world) as Arc<dyn PodNetwork>,
+        devices: Arc::clone(world) as Arc<dyn Devices>,
+        device_info: Arc::clone(world) as Arc<dyn DeviceInfo>,
     };
     Pipeline::new(ports, Timeouts::default(), RawObject::new())
 }

@@ -213,3 +213,30 @@ fn the_file_of_an_attachment_that_multus_made_is_known_without_its_path() {
         Some("/d/cni/x")
     );
 }
+
+#[tokio::test]
+async fn below_another_root_the_node_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = match Root::enter(dir.path()) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            eprintln!("skipped: needs CAP_SYS_CHROOT");
+            return;
+        }
+        entered => entered.unwrap(),
+    };
+    // As on a node, where `/var/run` is a link to `/run`.
+    std::fs::create_dir_all(dir.path().join("run/devinfo/dp")).unwrap();
+    std::fs::create_dir(dir.path().join("var")).unwrap();
+    symlink("/run", dir.path().join("var/run")).unwrap();
+    let said = dir.path().join("run/devinfo/dp/a-x-1-device.json");
+    std::fs::write(said, PCI).unwrap();
+    let files = Files::new("/var/run/devinfo".into(), Some(root));
+    let path = files.path("n-c_net1");
+    assert_eq!(path, "/var/run/devinfo/cni/n-c_net1");
+    files.prepare(&path, Some(&device("a/x", "1"))).await;
+    let copied = dir.path().join("run/devinfo/cni/n-c_net1");
+    assert_eq!(std::fs::read_to_string(&copied).unwrap(), PCI);
+    assert!(files.read(&path).await.is_some());
+    files.remove(&path).await.unwrap();
+    assert!(!copied.exists());
+}

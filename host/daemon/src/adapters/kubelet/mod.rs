@@ -48,7 +48,7 @@ impl Kubelet {
         }
     }
 
-    async fn from_checkpoint(&self, pod: &PodRef) -> Result<Allocation, checkpoint::Error> {
+    async fn recorded_for(&self, pod: &PodRef) -> Result<Allocation, checkpoint::Error> {
         let (path, uid) = (self.settings.checkpoint.clone(), pod.uid.clone());
         let read = move || checkpoint::read(&path, &uid);
         let read = match &self.settings.root {
@@ -69,7 +69,7 @@ impl Devices for Kubelet {
             Ok(allocation) => return Ok(allocation),
             Err(error) => crate::report::chain(&error),
         };
-        match self.from_checkpoint(pod).await {
+        match self.recorded_for(pod).await {
             Ok(allocation) => {
                 let socket = self.settings.socket.display();
                 tracing::warn!(%pod, %socket, error, "devices are taken from the kubelet's checkpoint");

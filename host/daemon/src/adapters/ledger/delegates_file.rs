@@ -491,6 +491,35 @@ mod tests {
     }
 
     #[test]
+    fn a_device_is_written_as_multus_writes_it_and_found_again() {
+        let mut entry = entry_of(r#"{"name":"n","type":"a","deviceID":"1"}"#);
+        entry.device = Some(Device {
+            resource_name: "a/x".into(),
+            id: "1".into(),
+        });
+        let text = write(&[entry.clone()]);
+        let file: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(file[0]["deviceID"], "1");
+        assert_eq!(file[0]["resourceName"], "a/x");
+        let (read, _) = read(&text, &sandbox()).unwrap();
+        assert_eq!(read[0].device, entry.device);
+    }
+
+    #[test]
+    fn of_multus_devices_only_further_networks_have_theirs_as_an_argument() {
+        let conf = STANDARD.encode(r#"{"name":"n","type":"a","deviceID":"1"}"#);
+        let delegate = json!({
+            "Conf": {"ipam": {}}, "ConfList": {}, "Name": "n", "deviceID": "1",
+            "resourceName": "a/x", "Bytes": conf,
+        });
+        let text = json!([delegate, delegate]).to_string();
+        let (entries, _) = read(text.as_bytes(), &sandbox()).unwrap();
+        assert!(!entries[0].capability_args.contains_key("deviceID"));
+        assert!(entries[1].capability_args.contains_key("deviceID"));
+        assert!(entries.iter().all(|entry| entry.device.is_some()));
+    }
+
+    #[test]
     fn of_a_list_that_multus_read_from_a_file_every_byte_is_found_again() {
         let list = r#"{"name":"n","plugins":[{"type":"a","big":1e3,"y":2.50}]}"#;
         let text = of_multus(list, &[r#"{"big":1000,"type":"a","y":2.5}"#]);
