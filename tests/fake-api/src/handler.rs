@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::channel::Channel;
 use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -81,6 +81,7 @@ pub(crate) async fn answer(
             .as_ref()
             .map(|user| user.name.clone())
             .unwrap_or_default(),
+        user_agent: header(USER_AGENT),
         content_type: asked.content_type.clone(),
         body: serde_json::from_slice(&asked.body).unwrap_or_default(),
         code: 0,

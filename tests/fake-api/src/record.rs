@@ -17,6 +17,8 @@ pub struct Recorded {
     pub resource: String,
     /// Who asked; empty where nobody was authenticated.
     pub user: String,
+    /// What it calls itself: `User-Agent`.
+    pub user_agent: String,
     /// The media type of the body.
     pub content_type: String,
     /// The body, where it was JSON.

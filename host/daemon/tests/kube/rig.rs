@@ -69,6 +69,10 @@ impl Rig {
     /// What was asked since the last call, without watches and Events.
     pub(crate) fn acts(&self) -> Vec<String> {
         let requests = self.api.take_requests();
+        for request in &requests {
+            let agent = &request.user_agent;
+            assert!(agent.starts_with("cnidaria-daemon/"), "{request:?}");
+        }
         let acts = requests.iter().map(fake_api::Recorded::act);
         acts.filter(|act| !act.starts_with("watch ") && !act.ends_with(" events"))
             .collect()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
+use hyper::header::{HeaderValue, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -30,6 +31,10 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_CONNECTIONS: usize = 16;
 /// Credentials that are refused are read again, at most this often.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// By this name audit logs and API priorities know the daemon.
+const WHO: HeaderValue =
+    HeaderValue::from_static(concat!("cnidaria-daemon/", env!("CARGO_PKG_VERSION")));
 
 type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
 
@@ -181,7 +186,8 @@ impl Service<Request<Body>> for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        request.headers_mut().insert(USER_AGENT, WHO);
         let shared = Arc::clone(&self.shared);
         let is_watch = |query: &str| query.split('&').any(|member| member == "watch=true");
         let watching = self
