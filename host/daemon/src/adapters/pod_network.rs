@@ -1,16 +1,15 @@
 //! Looking into and changing the network namespace of a pod, by netlink.
 //!
-//! Namespaces are entered by one thread that does nothing else. It goes home after each visit, so that
-//! it keeps no namespace alive; should it not find its way back it ends, and the next visit has a new
-//! one. Each visit begins by entering, so none is ever made in the wrong namespace. Sockets that it made
-//! stay in the namespace, and are used from outside.
+//! A namespace is entered by whichever thread needs to, for a few system calls in which it does nothing
+//! else, and left before the thread does anything else: to hand that to another thread and to wait for
+//! it takes several times as long. Sockets that were made inside stay there, and are used from outside.
 
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use cni_types::args::IfName;
@@ -23,18 +22,14 @@ use rtnetlink::{Handle, RouteMessageBuilder};
 use rustix::io::Errno;
 use rustix::thread::LinkNameSpaceType;
 use tokio::net::TcpSocket;
-use tokio::sync::oneshot;
 
 use crate::ports::{PodNetwork, PodNetworkError};
-
-/// What is done on the thread that enters namespaces.
-type Visit = Box<dyn FnOnce() + Send>;
 
 /// The networks of pods on this node.
 #[derive(Debug, Default)]
 pub struct Netlink {
-    /// The thread that enters namespaces; none before the first visit.
-    visitor: Mutex<Option<mpsc::Sender<Visit>>>,
+    /// The namespace of this process; opened with the first visit to another one.
+    home: OnceLock<File>,
     /// Where paths of namespaces are meant; the daemon's own root where absent.
     root: Option<Root>,
 }
@@ -105,63 +100,47 @@ impl Netlink {
         }
     }
 
-    /// Runs `work` inside the namespace, on another thread.
-    async fn inside<T: Send + 'static>(
+    /// Runs `work` inside the namespace. It has to be short, and cannot wait for anything.
+    async fn inside<T>(
         &self,
         netns: &Path,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+        work: impl FnOnce() -> io::Result<T>,
     ) -> Result<T, PodNetworkError> {
         let failed = |source| PodNetworkError::Namespace {
             path: netns.to_owned(),
             source,
         };
         let namespace = self.open(netns).await.map_err(failed)?;
-        let runtime = tokio::runtime::Handle::current();
-        let (done, outcome) = oneshot::channel();
-        let visit = move || {
-            // Sockets that `work` makes belong to the runtime.
-            let _runtime = runtime.enter();
-            // Nobody waits any more when the request was given up.
-            let _ = done.send(enter(&namespace).and_then(|()| work()));
-        };
-        self.visit(Box::new(visit)).map_err(failed)?;
-        outcome
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("the thread that entered it ended")))
-            .map_err(failed)
+        let home = self.home().map_err(failed)?;
+        visit(home, &namespace, work).map_err(failed)
     }
 
-    /// Hands a visit to the thread, starting one where there is none or it ended.
-    fn visit(&self, visit: Visit) -> io::Result<()> {
-        let mut visitor = self.visitor.lock().unwrap_or_else(PoisonError::into_inner);
-        let visit = match visitor.as_ref() {
-            Some(visits) => match visits.send(visit) {
-                Ok(()) => return Ok(()),
-                Err(mpsc::SendError(visit)) => visit,
-            },
-            None => visit,
-        };
-        let (visits, queue) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("netns".to_owned())
-            .spawn(move || make_visits(&queue))?;
-        let _ = visits.send(visit);
-        *visitor = Some(visits);
-        Ok(())
+    fn home(&self) -> io::Result<&File> {
+        if let Some(home) = self.home.get() {
+            return Ok(home);
+        }
+        let home = File::open("/proc/thread-self/ns/net")?;
+        Ok(self.home.get_or_init(|| home))
     }
 }
 
-/// The thread: one visit after the other, and home after each.
-fn make_visits(visits: &mpsc::Receiver<Visit>) {
-    let Ok(home) = File::open("/proc/thread-self/ns/net") else {
-        return;
-    };
-    for visit in visits {
-        visit();
-        if enter(&home).is_err() {
-            return;
+/// Brings the thread back, also when what it did inside panics.
+struct Back<'a>(&'a File);
+
+impl Drop for Back<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = enter(self.0) {
+            // Whatever this thread did next would be done to the pod's network instead of the node's.
+            tracing::error!(%error, "cannot leave the network namespace of a pod");
+            std::process::abort();
         }
     }
+}
+
+fn visit<T>(home: &File, namespace: &File, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    enter(namespace)?;
+    let _back = Back(home);
+    work()
 }
 
 fn enter(namespace: &File) -> io::Result<()> {
@@ -237,6 +216,8 @@ fn leads_through(route: &RouteMessage, index: u32, gateway: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     const OWN: &str = "/proc/self/ns/net";
@@ -259,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn interfaces_are_found_by_their_whole_names() {
         let netlink = Netlink::default();
-        // Twice: the thread that entered is kept.
+        // Twice: once with the own namespace opened already.
         for _ in 0..2 {
             if let Some(found) = existing(&netlink).await {
                 assert_eq!(found, ["lo"]);
@@ -267,14 +248,42 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_thread_that_ended_is_replaced() {
-        let netlink = Netlink::default();
-        let (ended, queue) = mpsc::channel();
-        drop(queue);
-        *netlink.visitor.lock().unwrap() = Some(ended);
-        if let Some(found) = existing(&netlink).await {
-            assert_eq!(found, ["lo"]);
-        }
+    /// The namespace of this thread.
+    fn current() -> PathBuf {
+        std::fs::read_link("/proc/thread-self/ns/net").unwrap()
+    }
+
+    /// A thread that may, is in a namespace of its own; its namespace is given.
+    fn elsewhere() -> Option<(File, PathBuf)> {
+        let made = std::thread::spawn(|| {
+            let flags = rustix::thread::UnshareFlags::NEWNET;
+            // Of this thread alone, which ends.
+            #[expect(unsafe_code, reason = "the call has no safe form")]
+            // SAFETY: a network namespace has nothing to do with what is shared in memory.
+            let made = unsafe { rustix::thread::unshare_unsafe(flags) };
+            made.ok()
+                .map(|()| (File::open("/proc/thread-self/ns/net").unwrap(), current()))
+        });
+        made.join().unwrap()
+    }
+
+    #[test]
+    fn a_thread_is_back_home_after_each_visit_even_when_it_panics() {
+        let Some((there, name)) = elsewhere() else {
+            // It takes the right to make namespaces; tests/node has a node where everybody may.
+            return;
+        };
+        let before = current();
+        let home = File::open("/proc/thread-self/ns/net").unwrap();
+        assert_eq!(visit(&home, &there, || Ok(current())).unwrap(), name);
+        assert_eq!(current(), before);
+        let failed = visit(&home, &there, || Err::<(), _>(io::ErrorKind::Other.into()));
+        assert!(failed.is_err());
+        assert_eq!(current(), before);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            visit::<()>(&home, &there, || panic!("inside"))
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(current(), before);
     }
 }
