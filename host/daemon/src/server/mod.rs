@@ -63,6 +63,8 @@ pub async fn run(
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
+            // Who asks over a socket of this node has the same clock.
+            .auto_date_header(false)
             .serve_connection(
                 TokioIo::new(stream),
                 hyper::service::service_fn(move |request| {

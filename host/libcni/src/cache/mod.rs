@@ -217,21 +217,29 @@ impl Cache {
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         static WRITES: AtomicU64 = AtomicU64::new(0);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.results)?;
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let temporary = self
             .results
             .join(format!(".{}-{number}.tmp", std::process::id()));
-        let written = (|| {
-            let mut file = OpenOptions::new()
+        let create = || {
+            OpenOptions::new()
                 .write(true)
                 .create(true)
                 .truncate(true)
                 .mode(0o600)
-                .open(&temporary)?;
+                .open(&temporary)
+        };
+        let written = (|| {
+            let mut file = match create() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    DirBuilder::new()
+                        .recursive(true)
+                        .mode(0o700)
+                        .create(&self.results)?;
+                    create()?
+                }
+                created => created?,
+            };
             file.write_all(bytes)?;
             if self.sync {
                 file.sync_all()?;

@@ -3,8 +3,10 @@
 mod object;
 mod store;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -98,9 +100,18 @@ impl Cluster for Manifests {
         let text = serde_json::to_vec_pretty(&file).map_err(|e| failed(e.to_string()))?;
         let dir = self.status_dir.join(&pod.namespace);
         let path = dir.join(format!("{}.json", pod.name));
-        let temporary = dir.join(format!(".{}.new", pod.name));
-        std::fs::create_dir_all(&dir)
-            .and_then(|()| std::fs::write(&temporary, text))
+        // Two sandboxes of one pod can be at it at the same time.
+        static WRITES: AtomicU64 = AtomicU64::new(0);
+        let number = WRITES.fetch_add(1, Ordering::Relaxed);
+        let temporary = dir.join(format!(".{}-{number}.new", pod.name));
+        let write = || match std::fs::write(&temporary, &text) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                std::fs::create_dir_all(&dir)?;
+                std::fs::write(&temporary, &text)
+            }
+            written => written,
+        };
+        write()
             .and_then(|()| std::fs::rename(&temporary, &path))
             .map_err(|error| failed(format!("{}: {error}", path.display())))
     }
