@@ -60,10 +60,9 @@ impl Executor {
 impl Delegates for Executor {
     async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
         let _slot = self.slots.take(Class::Takes).await;
-        let added = self
-            .cni(bin_dirs)
-            .add(&entry.conf, &runtime_conf(entry))
-            .await;
+        let (cni, runtime) = (self.cni(bin_dirs), runtime_conf(entry));
+        // Boxed, so that those that wait for a slot, as many as there are in a burst, are small.
+        let added = Box::pin(cni.add(&entry.conf, &runtime)).await;
         added.map_err(|error| refine(&entry.network, &error))
     }
 
@@ -114,10 +113,8 @@ impl Delegates for Executor {
 
     async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
         let _slot = self.slots.take(Class::Frees).await;
-        let deleted = self
-            .cni(bin_dirs)
-            .del(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
-            .await;
+        let (cni, runtime) = (self.cni(bin_dirs), runtime_conf(entry));
+        let deleted = Box::pin(cni.del(&entry.conf, &runtime, entry.result.as_ref())).await;
         deleted.map_err(|error| refine(&entry.network, &error))
     }
 }
