@@ -48,6 +48,9 @@ pub(crate) struct Run {
     /// Only these parts.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Section>,
+    /// Further policy modules to measure, such as one of each language. May be given several times.
+    #[arg(long, value_name = "WASM")]
+    pub(crate) module: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) foreign: Option<Foreign>,
 }
@@ -61,6 +64,8 @@ pub(crate) enum Section {
     Latency,
     /// Many calls at once.
     Burst,
+    /// With an API server.
+    Api,
     /// Real delegates.
     Real,
     /// What policies cost.

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::error::Error;
-use crate::manifests::{NOOP, network};
+use crate::manifests::{NODE_NAME, NOOP, network};
 use crate::target::{Target, is_ready};
 
 /// The longest that a start or an end may take.
@@ -142,22 +142,38 @@ impl Deployment {
     /// Adds `count` copies of a policy that this build has made.
     pub(crate) fn add_policies(&mut self, module: &str, count: usize) -> Result<(), Error> {
         let built = self.site.binaries.policy(module)?;
-        let bytes = fs::read(&built).map_err(Error::file(built))?;
+        self.add_modules(&built, count)
+    }
+
+    /// Adds `count` policies of one module. Each gets a number inside, so that all of them are
+    /// compiled, cached and mapped as if they had nothing in common.
+    pub(crate) fn add_modules(&mut self, module: &Path, count: usize) -> Result<(), Error> {
+        let bytes = fs::read(module).map_err(Error::file(module))?;
         for number in 0..count {
-            self.write(
-                &format!("policies/{:02}-{module}.wasm", 10 + number),
-                &bytes,
-            )?;
+            let mut bytes = bytes.clone();
+            bytes.extend(custom_section(number));
+            self.write(&format!("policies/{:02}-copy.wasm", 10 + number), &bytes)?;
         }
         let policies = json!({
             "modules": self.path("policies"),
             "cache": self.path("policy-cache"),
             "compiler": self.site.binaries.command_line()?,
         });
-        if let Some(Value::Object(own)) = self.config.get_mut("cnidaria") {
-            own.insert("policies".to_owned(), policies);
-        }
+        self.set("policies", policies);
         Ok(())
+    }
+
+    /// Sets one of our own settings.
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
+        if let Some(Value::Object(own)) = self.config.get_mut("cnidaria") {
+            own.insert(key.to_owned(), value);
+        }
+    }
+
+    /// Takes pods and networks from an API server instead of manifests.
+    pub(crate) fn use_api(&mut self, kubeconfig: &Path) {
+        self.config["kubeconfig"] = kubeconfig.display().to_string().into();
+        self.config["cnidaria"] = json!({ "nodeName": NODE_NAME });
     }
 
     /// Starts the daemon and waits until it says that it is ready.
@@ -214,6 +230,19 @@ impl Deployment {
         running.ready_after = start.elapsed();
         Ok(running)
     }
+}
+
+/// A section that means nothing to a WebAssembly engine.
+fn custom_section(number: usize) -> Vec<u8> {
+    const CUSTOM: u8 = 0;
+    let name = b"bench";
+    let number = number.to_string();
+    let mut content = vec![u8::try_from(name.len()).unwrap_or_default()];
+    content.extend(name);
+    content.extend(number.as_bytes());
+    let mut section = vec![CUSTOM, u8::try_from(content.len()).unwrap_or_default()];
+    section.extend(content);
+    section
 }
 
 impl Drop for Running {

@@ -10,6 +10,7 @@
     reason = "JSON that is built here has the members that are set here"
 )]
 
+mod api;
 mod args;
 mod compare;
 mod deployment;
@@ -35,7 +36,7 @@ use crate::args::{Arguments, Foreign, Run, Section, Task};
 use crate::deployment::{Running, Site};
 use crate::error::Error;
 use crate::report::Report;
-use crate::sections::{burst, growth, idle, latency, policies, real, shim};
+use crate::sections::{api as with_api, burst, growth, idle, latency, policies, real, shim};
 use crate::target::Target;
 use crate::yardstick::Yardsticks;
 
@@ -118,17 +119,20 @@ fn measure(run: &Run) -> Result<(), Error> {
         done?;
     }
     if wanted(Section::Latency) {
-        latency::run(&mut report, yardsticks, target, rounds(500))?;
+        latency::run(&mut report, yardsticks, target, rounds(500), None)?;
     }
     if wanted(Section::Burst) {
         burst::run(&mut report, yardsticks, target, rounds(3200))?;
     }
     if let Some((site, _)) = own {
+        if wanted(Section::Api) {
+            with_api::run(&mut report, site, yardsticks, rounds(250), rounds(1280))?;
+        }
         if wanted(Section::Real) {
             real::run(&mut report, site, rounds(100))?;
         }
         if wanted(Section::Policies) {
-            policies::run(&mut report, site, rounds(500))?;
+            policies::run(&mut report, site, &run.module, rounds(500), rounds(3200))?;
         }
         if wanted(Section::Idle) {
             idle::run(&mut report, site)?;

@@ -15,7 +15,7 @@ pub(crate) const NODE: usize = 110;
 pub(crate) const EXTRA: [usize; 3] = [0, 1, 4];
 
 /// The node that the pods are on.
-const NODE_NAME: &str = "bench";
+pub(crate) const NODE_NAME: &str = "bench";
 
 const NAMESPACE: &str = "default";
 
@@ -74,6 +74,11 @@ pub(crate) fn pod(name: &str, extra: usize) -> Value {
 /// A network attachment definition with one plugin.
 pub(crate) fn network(name: &str, plugin: &str) -> Value {
     let conf = json!({ "cniVersion": "1.0.0", "name": name, "type": plugin });
+    network_of(name, &conf)
+}
+
+/// A network attachment definition of a conf.
+pub(crate) fn network_of(name: &str, conf: &Value) -> Value {
     json!({
         "apiVersion": "k8s.cni.cncf.io/v1",
         "kind": "NetworkAttachmentDefinition",

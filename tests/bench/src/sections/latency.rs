@@ -1,6 +1,7 @@
 //! One call at a time, over both ways, with delegates that do nothing: what is left after the time
 //! of the delegates and of a process start is ours.
 
+use crate::api::Api;
 use crate::error::Error;
 use crate::manifests::{EXTRA, single};
 use crate::report::Report;
@@ -31,7 +32,9 @@ pub(crate) fn run(
     yardsticks: &Yardsticks,
     target: &Target,
     rounds: usize,
+    api: Option<&Api>,
 ) -> Result<(), Error> {
+    let mut writer = api.map(Api::connect).transpose()?;
     for extra in EXTRA {
         let pod = single(extra);
         let delegates = (1 + extra) as f64;
@@ -43,12 +46,17 @@ pub(crate) fn run(
             let container = format!("socket-{extra}-{round}");
             let (add, del) = target.add_and_del(Way::Socket, &container, &pod)?;
             let y = before.midpoint(milliseconds(yardsticks.y()?));
-            add_socket.push(add, y * delegates, y);
-            del_socket.push(del, y * delegates, y);
             let t = milliseconds(yardsticks.t()?);
+            // A DEL writes nothing.
+            let a = match &mut writer {
+                Some(writer) => milliseconds(writer.patch(&pod)?),
+                None => 0.0,
+            };
+            add_socket.push(add, y * delegates + a, y);
+            del_socket.push(del, y * delegates, y);
             let container = format!("shim-{extra}-{round}");
             let (add, del) = target.add_and_del(Way::Shim, &container, &pod)?;
-            add_shim.push(add, y * delegates + t, y);
+            add_shim.push(add, y * delegates + t + a, y);
             del_shim.push(del, y * delegates + t, y);
         }
         let names = [
@@ -58,8 +66,12 @@ pub(crate) fn run(
             ("del.shim", "DEL through the shim"),
         ];
         for ((name, what), kind) in names.into_iter().zip(&kinds) {
-            let what = format!("{what}, k = {extra}");
-            record(report, &format!("{name}.k{extra}"), &what, kind);
+            let (prefix, with) = match api {
+                Some(_) => ("api.", " with API"),
+                None => ("", ""),
+            };
+            let what = format!("{what}{with}, k = {extra}");
+            record(report, &format!("{prefix}{name}.k{extra}"), &what, kind);
         }
     }
     Ok(())
@@ -70,6 +82,8 @@ fn allowance(name: &str) -> Option<f64> {
     match name {
         "add.socket.k0" => Some(0.35),
         "add.shim.k0" => Some(0.45),
+        "api.add.shim.k0" => Some(0.8),
+        "api.add.shim.k4" => Some(1.5),
         "del.shim.k0" => Some(0.5),
         "del.shim.k4" => Some(1.2),
         _ => None,

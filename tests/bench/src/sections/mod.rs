@@ -1,5 +1,6 @@
 //! What is measured, a file for each part of the report.
 
+pub(crate) mod api;
 pub(crate) mod burst;
 pub(crate) mod growth;
 pub(crate) mod idle;

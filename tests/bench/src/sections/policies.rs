@@ -1,37 +1,86 @@
-//! What policies cost: none, one and ten of them, side by side.
+//! What policies cost: none, one and ten of them, side by side; in other languages; under load; at
+//! start and when their directory changes.
 
-use crate::deployment::{Running, Site};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use crate::deployment::{Deployment, Running, Site};
 use crate::error::Error;
-use crate::manifests::{pod, single};
+use crate::manifests::{burst, pod, single};
 use crate::report::Report;
-use crate::samples::Samples;
+use crate::samples::{Samples, milliseconds};
 use crate::target::Way;
+use crate::yardstick::at_the_same_time;
 
 const COUNTS: [usize; 3] = [0, 1, 10];
 /// A policy with hooks before and after the delegate.
 const MODULE: &str = "annotation-mtu";
+const AT_ONCE: usize = 64;
+const STARTS: usize = 9;
+/// Longer than a daemon waits for more changes before it reloads.
+const RELOADED: Duration = Duration::from_secs(3);
 
-pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(), Error> {
-    let mut running: Vec<Running> = Vec::new();
+/// Measures; `modules` are those of other languages.
+pub(crate) fn run(
+    report: &mut Report,
+    site: &Site,
+    modules: &[PathBuf],
+    rounds: usize,
+    calls: usize,
+) -> Result<(), Error> {
+    let mut deployments = Vec::new();
     for count in COUNTS {
-        let mut deployment = site.deployment(&format!("policies-{count}"))?;
-        deployment.add(&[pod(&single(0), 0)])?;
+        let mut deployment = prepared(site, &format!("policies-{count}"))?;
         if count > 0 {
             deployment.add_policies(MODULE, count)?;
         }
-        running.push(deployment.start()?);
+        deployments.push(deployment);
     }
-    let mut samples = COUNTS.map(|_| Samples::default());
+    let running = start(&deployments)?;
+    one_by_one(report, &running, rounds)?;
+    under_load(report, &running, calls)?;
+    drop(running);
+    starts(report, &deployments)?;
+    if let [_, _, ten] = deployments.as_slice() {
+        reload(report, ten)?;
+    }
+    languages(report, site, modules, rounds)
+}
+
+fn prepared(site: &Site, name: &str) -> Result<Deployment, Error> {
+    let deployment = site.deployment(name)?;
+    let mut pods = vec![pod(&single(0), 0)];
+    pods.extend((0..AT_ONCE).map(|number| pod(&burst(number), 0)));
+    deployment.add(&pods)?;
+    Ok(deployment)
+}
+
+fn start(deployments: &[Deployment]) -> Result<Vec<Running>, Error> {
+    deployments.iter().map(Deployment::start).collect()
+}
+
+/// ADDs of several daemons in turns.
+fn in_turns(running: &[Running], rounds: usize) -> Result<Vec<Samples>, Error> {
+    let mut samples = vec![Samples::default(); running.len()];
     for round in 0..rounds {
         for (running, samples) in running.iter().zip(&mut samples) {
             let container = format!("policies-{round}");
-            let (add, _) = running
-                .target
-                .add_and_del(Way::Socket, &container, &single(0))?;
+            let target = &running.target;
+            let (add, _) = target.add_and_del(Way::Socket, &container, &single(0))?;
             samples.push_time(add);
         }
     }
-    let [none, one, ten] = &samples;
+    Ok(samples)
+}
+
+fn one_by_one(report: &mut Report, running: &[Running], rounds: usize) -> Result<(), Error> {
+    let samples = in_turns(running, rounds)?;
+    let [none, one, ten] = samples.as_slice() else {
+        return Ok(());
+    };
     report.measure("policies.0", "ADD on the socket, no policy", "ms", none);
     for (count, samples) in [(1, one), (10, ten)] {
         let ratio = samples.pairs(none, |some, none| some / none).median();
@@ -43,20 +92,21 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
             ratio,
         );
     }
-    let each = ten.pairs(none, |ten, none| (ten - none) * 100.0);
-    report.measure(
-        "policies.each",
-        "one policy, from the cost of ten",
-        "µs",
-        &each,
-    );
-    report.goal(
-        "one policy in an ADD",
-        "≤ 60 µs",
-        format!("{:.0} µs", each.median()),
-        each.median(),
-        60.0,
-    );
+    let more = |some: &Samples| some.pairs(none, |some, none| (some - none) * 1000.0);
+    for (name, what, samples, goal) in [
+        ("policies.first", "one policy in an ADD", more(one), 60.0),
+        ("policies.ten", "ten policies in an ADD", more(ten), 400.0),
+    ] {
+        report.measure(name, what, "µs", &samples);
+        let median = samples.median();
+        report.goal(
+            what,
+            &format!("≤ {goal} µs"),
+            format!("{median:.0} µs"),
+            median,
+            goal,
+        );
+    }
     let points = COUNTS.iter().zip(&samples);
     report.curve(
         "policies",
@@ -68,5 +118,158 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
             })
             .collect(),
     );
+    Ok(())
+}
+
+/// Whether requests wait for each other inside of policies.
+fn under_load(report: &mut Report, running: &[Running], calls: usize) -> Result<(), Error> {
+    const ROUNDS: usize = 5;
+    let each = (calls / ROUNDS / AT_ONCE).max(1);
+    let [none, one, _] = running else {
+        return Ok(());
+    };
+    let rate = |running: &Running, command: &str, round: usize| -> Result<f64, Error> {
+        let (elapsed, _) = at_the_same_time(AT_ONCE, |thread| {
+            (0..each).try_for_each(|call| {
+                let container = format!("load-{round}-{thread}-{call}");
+                let target = &running.target;
+                let call = target.call(Way::Socket, command, &container, &burst(thread));
+                call.make().map(drop)
+            })
+        })?;
+        Ok((each * AT_ONCE) as f64 / elapsed.as_secs_f64())
+    };
+    let mut shares = Samples::default();
+    for round in 0..ROUNDS {
+        let without = rate(none, "ADD", round)?;
+        let with = rate(one, "ADD", round)?;
+        shares.push(with / without.midpoint(rate(none, "ADD", ROUNDS + round)?));
+        rate(one, "DEL", round)?;
+        rate(none, "DEL", round)?;
+        rate(none, "DEL", ROUNDS + round)?;
+    }
+    let share = shares.median();
+    let what = "ADD, 64 at once, with a policy beside without";
+    report.scored("policies.load", what, "×", &shares, 1.0 / share);
+    report.goal(what, "≥ 0.9", format!("{share:.2}"), 0.9, share);
+    Ok(())
+}
+
+/// What ten policies that were compiled before add to a start, and to the memory after it.
+fn starts(report: &mut Report, deployments: &[Deployment]) -> Result<(), Error> {
+    let [none, _, ten] = deployments else {
+        return Ok(());
+    };
+    let (mut times, mut memory) = (Samples::default(), Samples::default());
+    for _ in 0..STARTS {
+        let measure = |deployment: &Deployment| -> Result<(f64, f64), Error> {
+            let running = deployment.start()?;
+            running
+                .target
+                .add_and_del(Way::Socket, "first", &single(0))?;
+            let resident = running.target.process()?.resident()?;
+            Ok((milliseconds(running.ready_after), resident))
+        };
+        let (without, with) = (measure(none)?, measure(ten)?);
+        times.push(with.0 - without.0);
+        memory.push(with.1 - without.1);
+    }
+    let (time, size) = (times.median(), memory.median());
+    report.measure(
+        "policies.start",
+        "loading ten cached policies",
+        "ms",
+        &times,
+    );
+    report.goal(
+        "loading ten cached policies",
+        "≤ 20 ms",
+        format!("{time:.1} ms"),
+        time,
+        20.0,
+    );
+    report.scored(
+        "policies.memory",
+        "memory of ten policies",
+        "MiB",
+        &memory,
+        size,
+    );
+    report.goal(
+        "memory of ten policies",
+        "≤ 6 MiB",
+        format!("{size:.1} MiB"),
+        size,
+        6.0,
+    );
+    Ok(())
+}
+
+/// A change of the directory that changes no policy. Nothing may be compiled again.
+fn reload(report: &mut Report, deployment: &Deployment) -> Result<(), Error> {
+    let running = deployment.start()?;
+    let before = compiled(deployment)?;
+    let cpu = running.target.process()?.cpu()?;
+    let file = deployment.path("policies/10-copy.wasm");
+    let bytes = fs::read(&file).map_err(Error::file(&file))?;
+    fs::write(&file, bytes).map_err(Error::file(&file))?;
+    thread::sleep(RELOADED);
+    let cpu = running.target.process()?.cpu()?.saturating_sub(cpu);
+    let after = compiled(deployment)?;
+    let again = after.difference(&before).count();
+    report.measure(
+        "policies.reload",
+        "reload of ten unchanged policies, processor time",
+        "ms",
+        &[milliseconds(cpu)].into_iter().collect(),
+    );
+    report.goal(
+        "policies compiled by a reload without a change",
+        "none",
+        format!("{again} of {}", after.len()),
+        1.0 + again as f64,
+        1.0,
+    );
+    Ok(())
+}
+
+/// Artefacts and when they were made.
+fn compiled(deployment: &Deployment) -> Result<BTreeSet<(PathBuf, SystemTime)>, Error> {
+    let cache = deployment.path("policy-cache");
+    let files = fs::read_dir(&cache).map_err(Error::file(&cache))?;
+    files
+        .map(|file| {
+            let file = file.map_err(Error::file(&cache))?;
+            let metadata = file.metadata().map_err(Error::file(file.path()))?;
+            let time = metadata.modified().map_err(Error::file(file.path()))?;
+            Ok((file.path(), time))
+        })
+        .collect()
+}
+
+/// One policy of each language, beside none.
+fn languages(
+    report: &mut Report,
+    site: &Site,
+    modules: &[PathBuf],
+    rounds: usize,
+) -> Result<(), Error> {
+    for module in modules {
+        let name = module.file_stem().unwrap_or_default().to_string_lossy();
+        let none = prepared(site, &format!("language-{name}-none"))?;
+        let mut some = prepared(site, &format!("language-{name}"))?;
+        some.add_modules(module, 1)?;
+        let samples = in_turns(&start(&[none, some])?, rounds)?;
+        let [none, some] = samples.as_slice() else {
+            continue;
+        };
+        let more = some.pairs(none, |some, none| (some - none) * 1000.0);
+        report.measure(
+            &format!("policies.module.{name}"),
+            &format!("one policy in an ADD, {name}"),
+            "µs",
+            &more,
+        );
+    }
     Ok(())
 }

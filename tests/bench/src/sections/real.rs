@@ -1,31 +1,41 @@
-//! Real delegates: `bridge` with `host-local`, called by us and called by the daemon.
+//! Real delegates: `bridge` with `host-local`, called by us and called by the daemon; and the networks
+//! of a pod attached one after the other and at once.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::deployment::Site;
+use crate::deployment::{Deployment, Site};
 use crate::error::Error;
-use crate::manifests::{pod, single};
+use crate::manifests::{NETWORKS, network_of, pod, single};
 use crate::program::Program;
 use crate::report::Report;
 use crate::samples::Samples;
 use crate::target::Way;
 
 pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(), Error> {
-    let deployment = site.deployment("real")?;
-    deployment.add(&[pod(&single(0), 0)])?;
-    let conf = json!({
+    beside_the_delegates(report, site, rounds)?;
+    at_once(report, site, rounds)
+}
+
+/// A bridge of its own with addresses of its own.
+fn bridge(deployment: &Deployment, name: &str, number: usize) -> Value {
+    json!({
         "cniVersion": "1.0.0",
-        "name": "cluster",
+        "name": name,
         "type": "bridge",
-        "bridge": "bench0",
+        "bridge": format!("bench{number}"),
         "isGateway": true,
         "ipam": {
             "type": "host-local",
             "dataDir": deployment.path("ipam"),
-            "ranges": [[{ "subnet": "10.99.0.0/16" }]],
+            "ranges": [[{ "subnet": format!("10.{}.0.0/16", 99 + number) }]],
         },
     })
-    .to_string();
+}
+
+fn beside_the_delegates(report: &mut Report, site: &Site, rounds: usize) -> Result<(), Error> {
+    let deployment = site.deployment("real")?;
+    deployment.add(&[pod(&single(0), 0)])?;
+    let conf = bridge(&deployment, "cluster", 0).to_string();
     deployment.write("net.d/10-default.conf", &conf)?;
     let running = deployment.start()?;
     let target = &running.target;
@@ -74,5 +84,49 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
             alone,
         );
     }
+    Ok(())
+}
+
+/// ADDs of a pod with several bridges, by a daemon that attaches them one after the other and by one
+/// that attaches them at once.
+fn at_once(report: &mut Report, site: &Site, rounds: usize) -> Result<(), Error> {
+    let start = |name: &str, at_once: usize| {
+        let mut deployment = site.deployment(name)?;
+        deployment.set("attachmentsAtOnce", at_once.into());
+        let conf = bridge(&deployment, "cluster", 0);
+        deployment.write("net.d/10-default.conf", conf.to_string())?;
+        let networks = (1..=NETWORKS).map(|number| {
+            let name = format!("net-{number}");
+            network_of(&name, &bridge(&deployment, &name, number))
+        });
+        let objects: Vec<Value> = networks.chain([pod(&single(NETWORKS), NETWORKS)]).collect();
+        deployment.add(&objects)?;
+        deployment.start()
+    };
+    let one_by_one = start("real-one-by-one", 1)?;
+    let at_once = start("real-at-once", NETWORKS)?;
+    let [mut before, mut after] = [(); 2].map(|()| Samples::default());
+    for round in 0..rounds {
+        for (running, samples) in [(&one_by_one, &mut before), (&at_once, &mut after)] {
+            let container = format!("parallel-{round}");
+            let (add, _) =
+                running
+                    .target
+                    .add_and_del(Way::Socket, &container, &single(NETWORKS))?;
+            samples.push_time(add);
+        }
+    }
+    let ratio = after
+        .pairs(&before, |after, before| after / before)
+        .median();
+    let what = format!("ADD with {} bridges, one after the other", 1 + NETWORKS);
+    report.measure("real.one-by-one", &what, "ms", &before);
+    report.scored(
+        "real.at-once",
+        "… the last 4 at once: share of that",
+        "ms",
+        &after,
+        ratio,
+    );
     Ok(())
 }

@@ -1,0 +1,246 @@
+//! The same calls with an API server that takes its time: one write for an ADD, nothing for a DEL,
+//! and nothing of ours that limits how many are written at once.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::api::{Api, LATENCY};
+use crate::deployment::Site;
+use crate::error::Error;
+use crate::manifests::{self, BURST, NETWORKS, NOOP, burst, network, pod, single};
+use crate::report::Report;
+use crate::samples::{Samples, milliseconds};
+use crate::sections::latency;
+use crate::target::{Target, Way};
+use crate::yardstick::{Yardsticks, at_the_same_time};
+
+/// A burst that is held to its throughput.
+const AT_ONCE: usize = 64;
+
+pub(crate) fn run(
+    report: &mut Report,
+    site: &Site,
+    yardsticks: &Yardsticks,
+    rounds: usize,
+    calls: usize,
+) -> Result<(), Error> {
+    let mut deployment = site.deployment("api")?;
+    let api = Api::start(&deployment.path(""), manifests::all())?;
+    deployment.use_api(&api.kubeconfig);
+    let running = deployment.start()?;
+    warm_up(&api, &running.target)?;
+    requests(report, &api, &running.target)?;
+    latency::run(report, yardsticks, &running.target, rounds, Some(&api))?;
+    for at_once in [AT_ONCE, BURST] {
+        api.settle();
+        at_once_with_api(report, &api, yardsticks, &running.target, at_once, calls)?;
+    }
+    drop(running);
+    drop(api);
+    idle(report, site)
+}
+
+/// A daemon that knows of a large node from its watches, and of which nobody wants anything.
+fn idle(report: &mut Report, site: &Site) -> Result<(), Error> {
+    const PODS: usize = 1000;
+    const NETWORK_DEFINITIONS: usize = 200;
+    const WATCHED: Duration = Duration::from_secs(3);
+    let mut objects = manifests::all();
+    objects.extend((0..PODS).map(|number| pod(&format!("idle-{number:04}"), 1)));
+    objects.extend(
+        (NETWORKS..NETWORK_DEFINITIONS).map(|number| network(&format!("n-{number}"), NOOP)),
+    );
+    let mut deployment = site.deployment("api-idle")?;
+    let api = Api::start(&deployment.path(""), objects)?;
+    deployment.use_api(&api.kubeconfig);
+    let running = deployment.start()?;
+    warm_up(&api, &running.target)?;
+    api.settle();
+    let daemon = running.target.process()?;
+    let before = daemon.cpu()?;
+    thread::sleep(WATCHED);
+    let cpu = milliseconds(daemon.cpu()?.saturating_sub(before)) / WATCHED.as_secs_f64();
+    let asked = api.asked();
+    let resident = daemon.resident()?;
+    let what = format!("resident with API, {PODS} pods, {NETWORK_DEFINITIONS} networks");
+    report.number("api.idle.resident", &what, "MiB", resident);
+    report.goal(
+        &what,
+        "≤ 20 MiB",
+        format!("{resident:.1} MiB"),
+        resident,
+        20.0,
+    );
+    report.number("api.idle.cpu", "… processor time while idle", "ms/s", cpu);
+    // A tick of the clock in which processor time is counted may be somebody else's.
+    report.goal(
+        "processor time with API while nothing changes",
+        "≤ 4 ms/s",
+        format!(
+            "{cpu:.1} ms/s, {} requests",
+            asked.patches + asked.events + asked.others
+        ),
+        cpu.max(0.1),
+        4.0,
+    );
+    Ok(())
+}
+
+/// Waits until the caches are filled: until an ADD asks for nothing but its one write.
+fn warm_up(api: &Api, target: &Target) -> Result<(), Error> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let start = Instant::now();
+    let mut round = 0;
+    loop {
+        api.settle();
+        target.add_and_del(Way::Socket, &format!("warm-{round}"), &single(4))?;
+        let asked = api.asked();
+        if asked.others == 0 {
+            return Ok(());
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(Error::Failed {
+                what: "filling the caches".to_owned(),
+                said: format!("{asked:?}"),
+            });
+        }
+        thread::sleep(Duration::from_millis(50));
+        round += 1;
+    }
+}
+
+/// What a warm ADD and a DEL ask of the server.
+fn requests(report: &mut Report, api: &Api, target: &Target) -> Result<(), Error> {
+    api.settle();
+    let call = |command| target.call(Way::Socket, command, "requests", &single(4));
+    call("ADD").make()?;
+    let add = api.asked();
+    api.settle();
+    call("DEL").make()?;
+    thread::sleep(20 * LATENCY);
+    let del = api.asked();
+    let waited_for = (add.patches + add.others) as f64;
+    report.number(
+        "api.requests.add",
+        "requests that an ADD with 4 networks waits for",
+        "",
+        waited_for,
+    );
+    report.goal(
+        "ADD with API, requests on its way",
+        "1 PATCH",
+        format!("{} PATCH, {} others", add.patches, add.others),
+        waited_for,
+        1.0,
+    );
+    let del = del.patches + del.events + del.others;
+    report.number("api.requests.del", "requests of a DEL", "", del as f64);
+    report.goal(
+        "DEL with API, requests",
+        "none",
+        del.to_string(),
+        1.0 + del as f64,
+        1.0,
+    );
+    Ok(())
+}
+
+/// ADDs at once, beside the delegates and writes alone, as many at once and without any daemon.
+fn at_once_with_api(
+    report: &mut Report,
+    api: &Api,
+    yardsticks: &Yardsticks,
+    target: &Target,
+    at_once: usize,
+    calls: usize,
+) -> Result<(), Error> {
+    const ROUNDS: usize = 3;
+    let each = (calls / at_once).max(1);
+    let count = (each * at_once) as f64;
+    let alone = || -> Result<f64, Error> {
+        let connections = (0..at_once).map(|_| api.connect().map(std::sync::Mutex::new));
+        let connections = connections.collect::<Result<Vec<_>, _>>()?;
+        let (elapsed, _) = at_the_same_time(at_once, |thread| {
+            let mut connection = connections[thread]
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            (0..each).try_for_each(|_| {
+                yardsticks.y()?;
+                connection.patch(&burst(thread)).map(drop)
+            })
+        })?;
+        Ok(count / elapsed.as_secs_f64())
+    };
+    let (mut rates, mut limits) = (Samples::default(), Samples::default());
+    let mut took = Samples::default();
+    for round in 0..ROUNDS {
+        api.settle();
+        let before = alone()?;
+        let container =
+            |thread: usize, call: usize| format!("api-{at_once}-{round}-{thread}-{call}");
+        let all = |command: &str| -> Result<(f64, Samples), Error> {
+            let (elapsed, found) = at_the_same_time(at_once, |thread| {
+                let mut took = Samples::default();
+                for call in 0..each {
+                    let call = target.call(
+                        Way::Socket,
+                        command,
+                        &container(thread, call),
+                        &burst(thread),
+                    );
+                    took.push_time(call.make()?);
+                }
+                Ok(took)
+            })?;
+            let mut all = Samples::default();
+            found.into_iter().for_each(|one| all.extend(one));
+            Ok((count / elapsed.as_secs_f64(), all))
+        };
+        let (rate, times) = all("ADD")?;
+        all("DEL")?;
+        api.settle();
+        rates.push(rate);
+        limits.push(before.midpoint(alone()?));
+        took.extend(times);
+    }
+    let share = rates.pairs(&limits, |rate, limit| rate / limit).median();
+    let rate = limits.median();
+    let name = format!("api.burst.{at_once}");
+    let what = format!("ADD with API, {at_once} at once");
+    report.scored(&name, &what, "1/s", &rates, 1.0 / share);
+    report.measure(
+        &format!("{name}.limit"),
+        "… delegates and writes alone",
+        "1/s",
+        &limits,
+    );
+    report.measure(&format!("{name}.took"), "… time of one", "ms", &took);
+    if at_once == AT_ONCE {
+        report.goal(
+            &what,
+            "≥ 0.8 of the limit",
+            format!("{share:.2} of {rate:.0}/s"),
+            0.8,
+            share,
+        );
+        return Ok(());
+    }
+    let p99 = took.quantile(0.99);
+    let ideal = at_once as f64 / rate * 1000.0;
+    report.goal(
+        &format!("{what}, p99"),
+        &format!("≤ 1.2 × {at_once} / limit"),
+        format!("{:.2} × {ideal:.0} ms", p99 / ideal),
+        p99,
+        1.2 * ideal,
+    );
+    let serial = at_once as f64 * milliseconds(LATENCY);
+    report.goal(
+        &format!("{what}, p99 beside answers one by one"),
+        &format!("≤ 2 × {serial:.0} ms"),
+        format!("{p99:.0} ms"),
+        p99,
+        2.0 * serial,
+    );
+    Ok(())
+}
