@@ -23,7 +23,7 @@ use crate::adapters::ledger::Files;
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::pod_network::Netlink;
-use crate::adapters::policies::Engine;
+use crate::adapters::policies::{Engine, Lookup};
 use crate::config::api_server::ApiServer;
 use crate::config::daemon::{DaemonConfig, OwnConfig, PolicyConfig};
 use crate::domain::entry::Entry;
@@ -67,6 +67,9 @@ pub enum Error {
     Signal(#[source] std::io::Error),
 }
 
+/// When the kernel had no watch left, somebody else may have given one back after this.
+const WATCH_AGAIN: Duration = Duration::from_secs(60);
+
 /// Runs the daemon until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -100,12 +103,14 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
         Some(port) => serve_metrics(port, &app).await,
         None => None,
     };
+    let reloading = tokio::spawn(reload_policies(Arc::clone(&app.policies)));
     let providing = conf.map(|conf| tokio::spawn(conf.run()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     finishing.abort();
+    reloading.abort();
     tracing::info!("shutting down");
     for task in [providing, measuring].into_iter().flatten() {
         task.abort();
@@ -119,6 +124,19 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     }
     drop(tenure);
     Ok(())
+}
+
+/// Loads policies again whenever their directories change, as long as the daemon runs.
+async fn reload_policies(policies: Arc<PolicyHost>) {
+    loop {
+        let Err(error) = policies.watch().await;
+        tracing::error!(
+            %error,
+            again_in_seconds = WATCH_AGAIN.as_secs(),
+            "the directories of policies cannot be watched: changes are not seen"
+        );
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
 }
 
 /// Serves metrics. A port that is in use costs the metrics and nothing else.
@@ -168,11 +186,18 @@ impl App {
     async fn build(config: &DaemonConfig) -> Result<Self, Error> {
         let own = &config.own;
         let cluster = cluster(config)?;
+        let metrics = Arc::new(Metrics::default());
         let policies = Arc::new(match &own.policies {
-            Some(policies) => PolicyHost::load(policy_config(policies)).await,
+            Some(policies) => {
+                let mut engine = policy_config(policies);
+                let lookup = Lookup::new(Arc::clone(&cluster), node_name(own));
+                engine.cluster = Some(Arc::new(lookup));
+                engine.observer = Some(metrics.policies().clone());
+                PolicyHost::load(engine).await
+            }
             None => PolicyHost::empty(),
         });
-        let engine = Engine::new(Arc::clone(&policies), node_name(own));
+        let engine = Engine::new(Arc::clone(&policies), Arc::clone(&cluster), node_name(own));
         let root = match &config.chroot_dir {
             Some(dir) => Some(Root::enter(dir).map_err(|source| Error::Root {
                 dir: dir.clone(),
@@ -185,7 +210,6 @@ impl App {
             .delegates_at_once
             .unwrap_or_else(|| (4 * processors).max(16));
         let ledger = Files::new(own.durability);
-        let metrics = Arc::new(Metrics::default());
         let delegates = Executor::new(own.timeouts.delegate(), at_once).inside(root.clone());
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
         let files = device_info::Files::new(own.device_info_dir().to_owned(), root.clone());
@@ -285,6 +309,8 @@ fn policy_config(config: &PolicyConfig) -> policy_engine::Config {
         .exempt_namespaces
         .clone_from(&config.exempt_namespaces);
     engine.bypass_file.clone_from(&config.bypass_file);
+    engine.required.clone_from(&config.required);
+    engine.state_dir = Some(config.state.clone());
     engine
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
+use crate::domain::metadata::Metadata;
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
@@ -66,6 +67,27 @@ pub trait Cluster: Send + Sync {
     /// # Errors
     /// [`ClusterError`] when it is not written; the ADD is then rolled back.
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError>;
+
+    /// A network attachment definition as it is in memory. Never waits.
+    fn remembered_nad(&self, _namespace: &str, _name: &str) -> Option<Nad> {
+        None
+    }
+
+    /// Somebody is going to ask for namespaces. Until then they need not be known.
+    fn remember_namespaces(&self) {}
+
+    /// A namespace as it is in memory; `None` where it is not known (yet). Never waits.
+    fn namespace(&self, _name: &str) -> Option<Metadata> {
+        None
+    }
+
+    /// Somebody is going to ask for this node. Until then it need not be known.
+    fn remember_node(&self, _name: &str) {}
+
+    /// A node as it is in memory; `None` where it is not known (yet). Never waits.
+    fn node(&self, _name: &str) -> Option<Metadata> {
+        None
+    }
 
     /// Reports something about a pod to its owner. Never waits.
     fn event(&self, pod: &PodRef, event: Event);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Instance as WasmInstance;
-use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::bindings::cnidaria::policy::types::{Denial, Finding, Verdict};
 use crate::config::{Limits, Spec, count};
@@ -52,14 +52,13 @@ pub(crate) struct Instance {
 impl Instance {
     /// Instantiates the policy. Its start functions run, under the deadline of one hook.
     pub(crate) async fn new(
-        engine: &Engine,
         module: Arc<Module>,
         spec: Arc<Spec>,
         facts: Arc<RequestFacts>,
         services: Arc<Services>,
     ) -> Result<Self, Failure> {
         let limits = spec.limits;
-        let mut store = Store::new(engine, GuestState::new(spec, facts, services));
+        let mut store = Store::new(module.pre.engine(), GuestState::new(spec, facts, services));
         store.limiter(|state| &mut state.usage);
         store.set_hostcall_fuel(count(limits.host_call_bytes));
         store.set_max_component_handles(MAX_HANDLES);
@@ -254,7 +253,11 @@ fn failure(error: &wasmtime::Error, limits: Limits, last_words: Option<&str>) ->
         (Cause::Limit, reached.to_string())
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         match trap {
-            Trap::StackOverflow => (Cause::Limit, "used up its stack".to_owned()),
+            Trap::StackOverflow => {
+                let limit = limits.stack_bytes;
+                let reason = format!("used up its {limit} bytes of stack (limits.stackBytes)");
+                (Cause::Limit, reason)
+            }
             trap => (Cause::Trap, trap.to_string()),
         }
     } else {

@@ -36,7 +36,7 @@ pub enum Error {
     )]
     CoreModule,
     /// The compiler refuses it.
-    #[error("{}", .0.to_string().replace('\n', " "))]
+    #[error("{}", format!("{:#}", .0).replace('\n', " "))]
     Compile(wasmtime::Error),
     /// A limit of the process cannot be set.
     #[error("cannot limit this process")]

@@ -1,39 +1,56 @@
 //! Digests of modules, as configurations, the cache and logs have them: `sha256:` and hexadecimal.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use crate::regular;
+
 /// Bytes of the largest module that is read.
 pub(crate) const MAX_MODULE: u64 = 64 << 20;
 
+/// Bytes of a file that are in memory at a time.
+const CHUNK: usize = 64 << 10;
+
 /// The digest of a module.
+#[cfg(any(test, feature = "compile"))]
 pub(crate) fn of(module: &[u8]) -> String {
+    text(&Sha256::digest(module))
+}
+
+fn text(digest: &[u8]) -> String {
     let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(module) {
+    for byte in digest {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
 }
 
-/// The digest of a module's file.
+/// The digest of a module's file, which is never in memory as a whole.
 ///
 /// # Errors
 /// As the file system has them; [`io::ErrorKind::FileTooLarge`] above [`MAX_MODULE`].
 pub(crate) fn of_file(path: &Path) -> io::Result<String> {
-    let mut module = Vec::new();
-    File::open(path)?
-        .take(MAX_MODULE + 1)
-        .read_to_end(&mut module)?;
-    if module.len() as u64 > MAX_MODULE {
-        let reason = format!("it has more than {MAX_MODULE} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    let mut file = regular::open(path)?;
+    let mut chunk = vec![0; CHUNK];
+    let mut hash = Sha256::new();
+    let mut left = MAX_MODULE;
+    loop {
+        let read = match file.read(&mut chunk) {
+            Ok(0) => return Ok(text(&hash.finalize())),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        left = left.checked_sub(read as u64).ok_or_else(|| {
+            let reason = format!("it has more than {MAX_MODULE} bytes");
+            io::Error::new(io::ErrorKind::FileTooLarge, reason)
+        })?;
+        hash.update(chunk.get(..read).unwrap_or_default());
     }
-    Ok(of(&module))
 }
 
 #[cfg(test)]
@@ -47,5 +64,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("m"), "abc").unwrap();
         assert_eq!(of_file(&dir.path().join("m")).unwrap(), expected);
+        let large = vec![7; 3 * CHUNK + 1];
+        std::fs::write(dir.path().join("l"), &large).unwrap();
+        assert_eq!(of_file(&dir.path().join("l")).unwrap(), of(&large));
+    }
+
+    #[test]
+    fn a_module_that_is_too_large_is_not_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge");
+        // A file with a hole, of which nothing is on disk.
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = of_file(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

@@ -1,6 +1,6 @@
 //! The wasmtime engine: one configuration for compiling and for running, and the epoch ticker.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::{Config, Engine};
@@ -8,8 +8,8 @@ use wasmtime::{Config, Engine};
 /// How often guests are interrupted to look at the clock and to let others run.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
-/// Bytes of stack for one guest; the engine's, since a store has none of its own.
-const MAX_STACK: usize = 512 << 10;
+/// Bytes of stack for host functions, on top of those of the guest.
+const HOST_STACK: usize = 512 << 10;
 
 /// Names everything that decides whether a compiled artefact fits: part of its name in the cache.
 ///
@@ -21,23 +21,27 @@ pub(crate) const COMPATIBILITY: &str = concat!(
     env!("CARGO_PKG_VERSION_MINOR")
 );
 
-/// The configuration that artefacts are compiled with and run with.
-fn config() -> Config {
+/// The configuration that artefacts are compiled with and run with. The size of the stack is a
+/// matter of running alone, but the engine's, since a store has none of its own.
+fn config(stack: usize) -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
         .epoch_interruption(true)
-        .max_wasm_stack(MAX_STACK)
-        .async_stack_size(2 * MAX_STACK)
+        .max_wasm_stack(stack)
+        .async_stack_size(stack + HOST_STACK)
         // A guest's frames tell nobody anything; without the map artefacts are a third smaller.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false);
     config
 }
 
-/// An engine for compiling or running; without a ticker.
+/// An engine for compiling, with the stack of policies that ask for no other; without a ticker.
+#[cfg(any(test, feature = "compile"))]
 pub(crate) fn engine() -> wasmtime::Result<Engine> {
-    Engine::new(&config())
+    Engine::new(&config(crate::config::count(
+        crate::config::Limits::default().stack_bytes,
+    )))
 }
 
 /// The guests that run at the moment, on whatever engine.
@@ -84,9 +88,10 @@ impl Drop for Running<'_> {
     }
 }
 
-/// An engine whose epoch advances every [`TICK`] while guests run.
-pub(crate) fn ticking() -> wasmtime::Result<Arc<Engine>> {
-    let engine = Arc::new(engine()?);
+/// An engine for guests with so many bytes of stack, whose epoch advances every [`TICK`] while
+/// guests run.
+pub(crate) fn ticking(stack: usize) -> wasmtime::Result<Engine> {
+    let engine = Engine::new(&config(stack))?;
     let weak = engine.weak();
     // A thread, not a task: guests must be interrupted also when they occupy all of the runtime.
     std::thread::Builder::new()

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wasmtime::Engine;
-
+use crate::config::Grant;
 use crate::host::Config;
 use crate::policy::Policy;
+use crate::ports::{Needs, Skipped};
 use crate::report::{Denied, Hook, Report};
 use crate::request::{Command, RequestFacts};
 use crate::services::Services;
@@ -96,7 +96,6 @@ pub struct PolicyInfo {
 #[derive(Debug)]
 pub struct Generation {
     number: u64,
-    engine: Option<Arc<Engine>>,
     policies: Vec<Arc<Policy>>,
     services: Arc<Services>,
     exempt_namespaces: Vec<String>,
@@ -107,14 +106,12 @@ impl Generation {
     /// A generation of loaded and broken policies, in their order.
     pub(crate) fn new(
         number: u64,
-        engine: Option<Arc<Engine>>,
         policies: Vec<Arc<Policy>>,
         config: &Config,
         services: Arc<Services>,
     ) -> Self {
         Self {
             number,
-            engine,
             policies,
             services,
             exempt_namespaces: config.exempt_namespaces.clone(),
@@ -139,6 +136,13 @@ impl Generation {
             .as_ref()
             .is_some_and(|pod| self.exempt_namespaces.contains(&pod.namespace));
         let bypassed = self.bypass_file.as_ref().filter(|file| file.exists());
+        let skipped = match bypassed {
+            Some(_) => Some(Skipped::Bypass),
+            None => exempt.then_some(Skipped::ExemptNamespace),
+        };
+        if let Some((observer, skipped)) = self.services.observer.as_ref().zip(skipped) {
+            observer.skipped(skipped);
+        }
         if let Some(file) = bypassed {
             tracing::warn!(
                 target: "cnidaria::policy",
@@ -148,7 +152,7 @@ impl Generation {
                 "ALL POLICIES ARE BYPASSED while this file exists",
             );
         }
-        Session::new(Arc::clone(self), facts, exempt || bypassed.is_some())
+        Session::new(Arc::clone(self), facts, skipped.is_some())
     }
 
     /// Asks the policies whether the node is ready. Called on STATUS.
@@ -169,6 +173,18 @@ impl Generation {
             .await
     }
 
+    /// What the policies look up beside the request.
+    pub fn needs(&self) -> Needs {
+        let specs = self.policies.iter().filter(|policy| policy.runs());
+        let specs = specs.filter_map(|policy| policy.spec.as_deref());
+        specs.fold(Needs::default(), |needs, spec| Needs {
+            namespaces: needs.namespaces
+                || spec.matching.names_namespace_labels()
+                || spec.grants.contains(&Grant::Namespaces),
+            node: needs.node || spec.grants.contains(&Grant::Node),
+        })
+    }
+
     /// The policies in their order.
     pub(crate) fn chain(&self) -> &[Arc<Policy>] {
         &self.policies
@@ -177,10 +193,5 @@ impl Generation {
     /// What stands behind the grants.
     pub(crate) fn services(&self) -> &Arc<Services> {
         &self.services
-    }
-
-    /// What guests run on; there is one when a policy is loaded.
-    pub(crate) fn engine(&self) -> Option<&Arc<Engine>> {
-        self.engine.as_ref()
     }
 }

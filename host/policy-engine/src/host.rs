@@ -31,6 +31,9 @@ pub struct Config {
     pub exempt_namespaces: Vec<String>,
     /// While this file exists no policy runs.
     pub bypass_file: Option<PathBuf>,
+    /// Names of policies that must be there and loaded: without one, STATUS fails and ADDs do, also
+    /// when its files are gone.
+    pub required: Vec<String>,
     /// Directory of what policies with the grant `state` keep; in memory alone where there is none.
     pub state_dir: Option<PathBuf>,
     /// Where policies with the grants `namespaces`, `nads` and `node` look things up; nothing is
@@ -54,6 +57,7 @@ impl Config {
             compiler: compiler.into(),
             exempt_namespaces: Vec::new(),
             bypass_file: None,
+            required: Vec::new(),
             state_dir: None,
             cluster: None,
             observer: None,
@@ -78,6 +82,13 @@ impl PolicyHost {
     /// Never fails as a whole: a policy that does not load is kept as a broken one, with file and
     /// reason, and ADDs that it would have seen fail closed.
     pub async fn load(config: Config) -> Self {
+        if !config.exempt_namespaces.is_empty() {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                namespaces = ?config.exempt_namespaces,
+                "no policy sees the pods of these namespaces",
+            );
+        }
         let host = Self::of(config);
         host.reload().await;
         host
@@ -95,7 +106,7 @@ impl PolicyHost {
             states: States::new(config.state_dir.clone()),
         });
         let loader = Loader::new(config.clone(), Arc::clone(&services));
-        let nothing = Generation::new(0, None, Vec::new(), &config, Arc::clone(&services));
+        let nothing = Generation::new(0, Vec::new(), &config, Arc::clone(&services));
         Self {
             config,
             services,
@@ -114,14 +125,16 @@ impl PolicyHost {
         let mut loader = self.loader.lock().await;
         let before = self.current();
         let policies = loader.load(before.chain()).await;
-        let engine = loader.engine();
         if before.number() > 0 && same(&policies, before.chain()) {
             return;
         }
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let services = Arc::clone(&self.services);
-        let generation = Generation::new(number, engine, policies, &self.config, services);
+        let generation = Generation::new(number, policies, &self.config, services);
         let policies = generation.policies();
+        if let Some(cluster) = &self.services.cluster {
+            cluster.needed(generation.needs());
+        }
         self.current.store(Arc::new(generation));
         if let Some(observer) = &self.services.observer {
             observer.loaded(number, &policies);

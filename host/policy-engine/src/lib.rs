@@ -22,6 +22,7 @@ mod load;
 mod module;
 mod policy;
 mod ports;
+mod regular;
 mod report;
 mod request;
 mod services;
@@ -35,7 +36,7 @@ mod watch;
 
 pub use generation::{Generation, Mode, PolicyInfo, State};
 pub use host::{Config, PolicyHost};
-pub use ports::{Cluster, Evaluation, Observer, Verdict};
+pub use ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
 pub use report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use request::{
     Attachment, Bandwidth, Chosen, Command, PodRef, PortMapping, RequestFacts, Selection,

@@ -1,5 +1,6 @@
 //! From files to policies that run: read, verify, compile or fetch from the cache, link, configure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use wasmtime::Engine;
 
 use crate::artifact::{self, Cache};
 use crate::call::{Failure, Instance};
-use crate::config::{self, Found, Spec};
+use crate::config::{self, Found, Grant, Spec};
 use crate::digest;
 use crate::engine;
 use crate::generation::Mode;
@@ -15,8 +16,12 @@ use crate::hooks;
 use crate::host::Config;
 use crate::module::{self, Module};
 use crate::policy::Policy;
+use crate::report::clean;
 use crate::request::{Command, RequestFacts};
 use crate::services::Services;
+
+/// Bytes of the reason why a policy does not load.
+const MAX_REASON: usize = 4096;
 
 /// What loads policies: the engine that they run on, and the artefacts on disk.
 #[derive(Debug)]
@@ -24,8 +29,9 @@ pub(crate) struct Loader {
     config: Config,
     services: Arc<Services>,
     cache: Cache,
-    /// Made with the first policy, so that a node without any has no engine and no ticker.
-    engine: Option<Arc<Engine>>,
+    /// One for each size of stack. Made with the first policy that needs it, so that a node without
+    /// any has no engine and no ticker.
+    engines: BTreeMap<u64, Engine>,
 }
 
 /// Why one policy does not load.
@@ -99,6 +105,19 @@ enum Error {
     },
 }
 
+impl Error {
+    /// Grants that the module asks for, where it was not linked for want of one.
+    fn asked(&self) -> BTreeSet<Grant> {
+        match self {
+            Self::Module {
+                source: module::Error::NotGranted { asked, .. },
+                ..
+            } => asked.clone(),
+            _ => BTreeSet::new(),
+        }
+    }
+}
+
 impl Loader {
     /// A loader for the directories of `config`.
     pub(crate) fn new(config: Config, services: Arc<Services>) -> Self {
@@ -107,13 +126,8 @@ impl Loader {
             config,
             services,
             cache,
-            engine: None,
+            engines: BTreeMap::new(),
         }
-    }
-
-    /// What loaded policies run on; made with the first one.
-    pub(crate) fn engine(&self) -> Option<Arc<Engine>> {
-        self.engine.clone()
     }
 
     /// Loads all policies of the directories. Those that did not change are the same as `before`.
@@ -132,13 +146,42 @@ impl Loader {
             let former = before.iter().find(|policy| *policy.name == found.name);
             policies.push(self.policy(found, former).await);
         }
+        self.add_missing(before, &mut policies);
         policies
+    }
+
+    /// Adds a broken policy for each that must be there and is not, or is off.
+    fn add_missing(&self, before: &[Arc<Policy>], policies: &mut Vec<Arc<Policy>>) {
+        for name in &self.config.required {
+            let found = policies.iter().position(|policy| *policy.name == **name);
+            let reason = match found.and_then(|index| policies.get(index)) {
+                None => "has no file here, but the daemon's configuration requires it",
+                Some(policy) if !policy.runs() => {
+                    "is off, but the daemon's configuration requires it"
+                }
+                Some(_) => continue,
+            };
+            if let Some(index) = found {
+                policies.remove(index);
+            }
+            let missing = Policy::broken(name, &self.config.module_dir, reason.to_owned());
+            let former = before.iter().find(|policy| *policy.name == **name);
+            let kept = former.filter(|former| former.is_as_broken_as(&missing));
+            policies.push(match kept {
+                Some(former) => Arc::clone(former),
+                None => broken(None, missing),
+            });
+        }
+        policies.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
     async fn policy(&mut self, found: Found, former: Option<&Arc<Policy>>) -> Arc<Policy> {
         let Found { name, file, spec } = found;
         let spec = match spec {
-            Ok(spec) => Arc::new(spec),
+            Ok(mut spec) => {
+                spec.required |= self.config.required.contains(&name);
+                Arc::new(spec)
+            }
             Err(error) => return broken(former, Policy::broken(&name, &file, chain(&error))),
         };
         if spec.mode == Mode::Off {
@@ -171,6 +214,7 @@ impl Loader {
             }
             Err(error) => {
                 let policy = Policy::broken(&name, &file, chain(&error));
+                let policy = policy.asking_for(error.asked());
                 broken(former, policy.with_spec(spec).with_digest(digest))
             }
         }
@@ -186,11 +230,7 @@ impl Loader {
                 actual: digest.to_owned(),
             });
         }
-        let engine = match &self.engine {
-            Some(engine) => Arc::clone(engine),
-            None => engine::ticking().map_err(|source| Error::Engine { source })?,
-        };
-        self.engine = Some(Arc::clone(&engine));
+        let engine = self.engine(spec)?;
         let component = self
             .cache
             .component(&engine, &spec.module, digest)
@@ -205,17 +245,24 @@ impl Loader {
                 source,
             })?;
         let module = Arc::new(module);
-        self.configure(&engine, spec, &module).await?;
+        self.configure(spec, &module).await?;
         Ok(module)
     }
 
+    /// What a policy runs on.
+    fn engine(&mut self, spec: &Spec) -> Result<Engine, Error> {
+        let stack = spec.limits.stack_bytes;
+        if let Some(engine) = self.engines.get(&stack) {
+            return Ok(engine.clone());
+        }
+        let engine =
+            engine::ticking(config::count(stack)).map_err(|source| Error::Engine { source })?;
+        self.engines.insert(stack, engine.clone());
+        Ok(engine)
+    }
+
     /// Offers the settings to an instance that is dropped afterwards.
-    async fn configure(
-        &self,
-        engine: &Engine,
-        spec: &Arc<Spec>,
-        module: &Arc<Module>,
-    ) -> Result<(), Error> {
+    async fn configure(&self, spec: &Arc<Spec>, module: &Arc<Module>) -> Result<(), Error> {
         let path = || spec.module.clone();
         let failed = |failure| Error::Failed {
             path: path(),
@@ -224,7 +271,7 @@ impl Loader {
         // There is no request; nothing of these facts can be seen in configure.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let (module, services) = (Arc::clone(module), Arc::clone(&self.services));
-        let mut instance = Instance::new(engine, module, Arc::clone(spec), facts, services)
+        let mut instance = Instance::new(module, Arc::clone(spec), facts, services)
             .await
             .map_err(failed)?;
         instance.check_hooks().map_err(|source| Error::Hooks {
@@ -241,6 +288,9 @@ impl Loader {
 
 /// What a policy that does not load becomes: the last good one goes on where there is one.
 fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
+    if let Some(former) = former.filter(|former| former.is_as_broken_as(&policy)) {
+        return Arc::clone(former);
+    }
     let good = former.filter(|former| former.module.is_some());
     let reason = policy.broken_reason().unwrap_or_default();
     tracing::error!(
@@ -275,7 +325,8 @@ fn digest_of(spec: &Spec) -> Result<Arc<str>, Error> {
     Ok(digest::of_file(&spec.module).map_err(failed)?.into())
 }
 
-/// An error and its sources on one line.
+/// An error and its sources on one line. The names of a module's imports and exports, of which an
+/// error can be made, are as long as their author likes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -283,5 +334,5 @@ fn chain(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         source = error.source();
     }
-    text
+    clean(&text, MAX_REASON)
 }

@@ -35,15 +35,15 @@ pub(crate) struct Module {
 /// Why a module cannot be linked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// An import that needs a grant.
+    /// Imports that need grants.
     #[error(
-        "imports {import}, which needs the grant {grant:?}: give it in `grants`, or take the import out of the module"
+        "{}: give it in `grants`, or take the import out of the module", missing(.imports)
     )]
     NotGranted {
-        /// The interface.
-        import: String,
-        /// The grant.
-        grant: &'static str,
+        /// The interfaces and their grants.
+        imports: Vec<(String, Grant)>,
+        /// All grants that the module asks for.
+        asked: BTreeSet<Grant>,
     },
     /// An import that this host does not have.
     #[error("imports {import}, which this host does not have: it has {PACKAGE}*@{VERSION}")]
@@ -70,21 +70,25 @@ impl Module {
         grants: &BTreeSet<Grant>,
     ) -> Result<Self, Error> {
         let mut asked = BTreeSet::new();
+        let mut missing = Vec::new();
         let mut uses_wasi = false;
         for import in hooks::imported(engine, component) {
             match Need::of(&import)? {
-                Need::Grant(grant) if !grants.contains(&grant) => {
-                    return Err(Error::NotGranted {
-                        import,
-                        grant: grant.as_str(),
-                    });
-                }
                 Need::Grant(grant) => {
                     asked.insert(grant);
+                    if !grants.contains(&grant) {
+                        missing.push((import, grant));
+                    }
                 }
                 Need::Wasi => uses_wasi = true,
                 Need::Nothing => {}
             }
+        }
+        if !missing.is_empty() {
+            return Err(Error::NotGranted {
+                imports: missing,
+                asked,
+            });
         }
         let failed = |source| Error::Link { source };
         let mut linker = Linker::new(engine);
@@ -99,6 +103,19 @@ impl Module {
         let hooks = Hooks::of(engine, &pre)?;
         Ok(Self { pre, hooks, asked })
     }
+}
+
+fn missing(imports: &[(String, Grant)]) -> String {
+    let each: Vec<String> = imports
+        .iter()
+        .map(|(import, grant)| {
+            format!(
+                "imports {import}, which needs the grant {:?}",
+                grant.as_str()
+            )
+        })
+        .collect();
+    each.join("; ")
 }
 
 /// What an import needs in order to be linked.

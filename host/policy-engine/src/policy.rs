@@ -1,11 +1,12 @@
 //! One policy of a generation: loaded, or broken with a reason.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::call::Failure;
-use crate::config::{FailurePolicies, Match, Spec};
+use crate::config::{FailurePolicies, Grant, Match, Spec};
 use crate::generation::{Mode, PolicyInfo, State};
 use crate::module::Module;
 use crate::report::{Cause, Denied, Hook};
@@ -24,6 +25,8 @@ pub(crate) struct Policy {
     digest: Option<Arc<str>>,
     /// The module that runs; absent for broken policies and those that are off.
     pub(crate) module: Option<Arc<Module>>,
+    /// Grants that the module asks for, where its imports could be read.
+    asked: BTreeSet<Grant>,
     /// Why it is not loaded, or not as the files are now.
     trouble: Option<String>,
     counts: Arc<Counts>,
@@ -43,6 +46,7 @@ impl Policy {
     pub(crate) fn loaded(spec: Arc<Spec>, digest: Arc<str>, module: Arc<Module>) -> Self {
         Self {
             digest: Some(digest),
+            asked: module.asked.clone(),
             module: Some(module),
             ..Self::off(spec)
         }
@@ -56,6 +60,7 @@ impl Policy {
             spec: Some(spec),
             digest: None,
             module: None,
+            asked: BTreeSet::new(),
             trouble: None,
             counts: Arc::default(),
         }
@@ -69,6 +74,7 @@ impl Policy {
             spec: None,
             digest: None,
             module: None,
+            asked: BTreeSet::new(),
             trouble: Some(reason),
             counts: Arc::default(),
         }
@@ -90,6 +96,20 @@ impl Policy {
         }
     }
 
+    /// The same policy, of whose module is known which grants it asks for.
+    pub(crate) fn asking_for(self, asked: BTreeSet<Grant>) -> Self {
+        Self { asked, ..self }
+    }
+
+    /// Whether `other` would be this policy once more: neither loads, for the same reason.
+    pub(crate) fn is_as_broken_as(&self, other: &Self) -> bool {
+        self.trouble.is_some()
+            && self.trouble == other.trouble
+            && self.module.is_none()
+            && self.spec == other.spec
+            && self.digest == other.digest
+    }
+
     /// Whether it runs as these files have it.
     pub(crate) fn is_loaded_from(&self, spec: &Spec, digest: &str) -> bool {
         self.state() == State::Loaded
@@ -105,6 +125,7 @@ impl Policy {
             spec: self.spec.clone(),
             digest: self.digest.clone(),
             module: self.module.clone(),
+            asked: self.asked.clone(),
             trouble: Some(reason),
             counts: Arc::clone(&self.counts),
         }
@@ -136,9 +157,14 @@ impl Policy {
         self.digest.as_deref().unwrap_or_default()
     }
 
-    /// Whether STATUS fails without it.
+    /// Whether requests have to do with it: it is loaded, or fails them since it is not.
+    pub(crate) fn runs(&self) -> bool {
+        self.state() != State::Off
+    }
+
+    /// Whether STATUS and ADDs fail without it. What cannot be read is taken at its strictest.
     pub(crate) fn required(&self) -> bool {
-        self.spec.as_ref().is_some_and(|spec| spec.required)
+        self.spec.as_ref().is_none_or(|spec| spec.required)
     }
 
     /// Whether it decides. What cannot be read is taken at its strictest.
@@ -178,7 +204,7 @@ impl Policy {
 
     /// Whether a failure of this class denies the request.
     pub(crate) fn is_closed(&self, cause: Cause) -> bool {
-        self.failure_policies().closed(cause)
+        (cause == Cause::Load && self.required()) || self.failure_policies().closed(cause)
     }
 
     /// Counts one call.
@@ -233,9 +259,7 @@ impl Policy {
             hooks: module.map(|module| module.hooks.list()).unwrap_or_default(),
             mode: self.mode(),
             required: self.required(),
-            asked: module
-                .map(|module| names(&module.asked))
-                .unwrap_or_default(),
+            asked: names(&self.asked),
             granted: spec.map(|spec| names(&spec.grants)).unwrap_or_default(),
             last_error: self.trouble.clone().or(last_error),
             evaluations: self.counts.evaluations.load(Ordering::Relaxed),
@@ -245,6 +269,6 @@ impl Policy {
     }
 }
 
-fn names(grants: &std::collections::BTreeSet<crate::config::Grant>) -> Vec<String> {
+fn names(grants: &BTreeSet<Grant>) -> Vec<String> {
     grants.iter().map(ToString::to_string).collect()
 }

@@ -12,6 +12,9 @@ use crate::report::{Cause, Hook};
 /// Called in the middle of a guest's call: answers come from memory, never from the API server.
 /// What is not known is `None`.
 pub trait Cluster: Debug + Send + Sync {
+    /// Policies of a generation that comes into force look these up. Called after each load, before
+    /// its first request.
+    fn needed(&self, needs: Needs);
     /// A label of a namespace.
     fn namespace_label(&self, namespace: &str, key: &str) -> Option<String>;
     /// An annotation of a namespace.
@@ -26,6 +29,15 @@ pub trait Cluster: Debug + Send + Sync {
     fn node_annotation(&self, key: &str) -> Option<String>;
 }
 
+/// What the policies of a generation look up beside the request: what nobody needs is not watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Namespaces, for a grant or to match their labels.
+    pub namespaces: bool,
+    /// The own node.
+    pub node: bool,
+}
+
 /// Who counts what policies do. Called on the way of requests: cheap, and never blocks.
 ///
 /// Names of policies, hooks, fields and metrics are of bounded number; nothing here names a pod.
@@ -38,6 +50,8 @@ pub trait Observer: Debug + Send + Sync {
     fn counted(&self, policy: &str, name: &str, by: f64);
     /// A policy with the grant `metrics` observes a value of a histogram of its own.
     fn observed(&self, policy: &str, name: &str, value: f64);
+    /// A request passed by the policies, although there are some.
+    fn skipped(&self, reason: Skipped);
     /// A generation of policies is in force from now on.
     fn loaded(&self, generation: u64, policies: &[PolicyInfo]);
 }
@@ -55,6 +69,25 @@ pub struct Evaluation<'a> {
     pub verdict: Verdict,
     /// Wall clock of the call, instantiation included where it was the first of the request.
     pub duration: Duration,
+}
+
+/// Why a request passed by the policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Skipped {
+    /// The pod's namespace is exempt.
+    ExemptNamespace,
+    /// The node's bypass is on.
+    Bypass,
+}
+
+impl Skipped {
+    /// The name as metrics have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ExemptNamespace => "exempt-namespace",
+            Self::Bypass => "bypass",
+        }
+    }
 }
 
 /// How a call ended.

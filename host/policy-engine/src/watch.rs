@@ -1,5 +1,5 @@
-//! Tells when the directories of policies change: inotify on each of them, and on what is above one
-//! that is not there. Nothing polls.
+//! Tells when the directories of policies change: inotify on each of them, on what is above one that
+//! is not there, and on where symbolic links lie that lead to one or out of one. Nothing polls.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,14 +25,20 @@ const CHANGES: WatchMask = WatchMask::CLOSE_WRITE
     .union(WatchMask::DELETE)
     .union(WatchMask::DELETE_SELF)
     .union(WatchMask::MOVE_SELF)
-    .union(WatchMask::ONLYDIR);
+    .union(WatchMask::ONLYDIR)
+    // One directory may be watched for two reasons.
+    .union(WatchMask::MASK_ADD);
 
 /// What happens above a directory that is not there.
 const APPEARANCES: WatchMask = WatchMask::CREATE
     .union(WatchMask::MOVED_TO)
     .union(WatchMask::DELETE_SELF)
     .union(WatchMask::MOVE_SELF)
-    .union(WatchMask::ONLYDIR);
+    .union(WatchMask::ONLYDIR)
+    .union(WatchMask::MASK_ADD);
+
+/// Links of one directory that are followed; a ConfigMap has one for each key.
+const MAX_LINKS: usize = 1024;
 
 /// Watches directories.
 #[derive(Debug)]
@@ -81,14 +87,42 @@ impl Watch {
 fn watches(dirs: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
     let inotify = Inotify::init()?;
     for dir in dirs {
-        watch(&inotify, dir)?;
+        watch(&inotify, dir, CHANGES)?;
+        for link in links_to(dir) {
+            // The link itself may be replaced.
+            if let Some(place) = link.parent() {
+                watch(&inotify, place, APPEARANCES)?;
+            }
+        }
+        for target in targets(dir) {
+            // As is what a link in the directory leads to.
+            if let Some(place) = target.parent() {
+                watch(&inotify, place, CHANGES)?;
+            }
+        }
     }
     inotify.into_event_stream(vec![0; BUFFER_BYTES])
 }
 
+/// The parts of a path that are symbolic links.
+fn links_to(dir: &Path) -> impl Iterator<Item = &Path> {
+    dir.ancestors().filter(|part| part.is_symlink())
+}
+
+/// The files outside of a directory that its links lead to.
+fn targets(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_symlink())
+        .take(MAX_LINKS)
+        .filter_map(|path| path.canonicalize().ok())
+        .filter(|target| target.is_file())
+        .collect()
+}
+
 /// Watches a directory, or the nearest one above it that is there.
-fn watch(inotify: &Inotify, dir: &Path) -> io::Result<()> {
-    let mut mask = CHANGES;
+fn watch(inotify: &Inotify, dir: &Path, mut mask: WatchMask) -> io::Result<()> {
     for place in dir.ancestors() {
         match inotify.watches().add(place, mask) {
             Ok(_) => return Ok(()),
@@ -144,6 +178,28 @@ mod tests {
         assert!(told(&mut watch).await);
         fs::create_dir_all(&policies).unwrap();
         assert!(told(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn links_are_followed_and_their_replacement_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for version in ["1", "2"] {
+            fs::create_dir(path(version)).unwrap();
+        }
+        fs::create_dir(path("elsewhere")).unwrap();
+        fs::write(path("elsewhere/a.wasm"), "1").unwrap();
+        symlink("../elsewhere/a.wasm", path("1/a.wasm")).unwrap();
+        symlink("1", path("policies")).unwrap();
+        let mut watch = Watch::on(vec![path("policies")]).unwrap();
+        fs::write(path("elsewhere/a.wasm"), "2").unwrap();
+        assert!(told(&mut watch).await, "the file that a link leads to");
+        symlink("2", path("new")).unwrap();
+        assert!(told(&mut watch).await);
+        fs::rename(path("new"), path("policies")).unwrap();
+        assert!(told(&mut watch).await, "the link to the directory");
+        fs::write(path("2/b.json"), "{}").unwrap();
+        assert!(told(&mut watch).await, "the directory that it leads to now");
     }
 
     #[tokio::test]

@@ -9,7 +9,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use policy_engine::{Cluster, Evaluation, Hook, Observer, PolicyHost, PolicyInfo, State, Verdict};
+use policy_engine::{
+    Cluster, Evaluation, Hook, Needs, Observer, PolicyHost, PolicyInfo, Skipped, State, Verdict,
+};
 use policy_tests::{Policies, add, arg, only, storage, trouble};
 use serde_json::json;
 
@@ -29,6 +31,7 @@ const ALL: [&str; 7] = [
 struct Known;
 
 impl Cluster for Known {
+    fn needed(&self, _: Needs) {}
     fn namespace_label(&self, namespace: &str, key: &str) -> Option<String> {
         Some(format!("label {key} of {namespace}"))
     }
@@ -85,6 +88,9 @@ impl Observer for Counter {
     }
     fn observed(&self, policy: &str, name: &str, value: f64) {
         self.note(format!("{policy} observes {name} {value}"));
+    }
+    fn skipped(&self, reason: Skipped) {
+        self.note(format!("skipped {}", reason.as_str()));
     }
     fn loaded(&self, generation: u64, policies: &[PolicyInfo]) {
         self.note(format!("generation {generation} of {}", policies.len()));
@@ -168,4 +174,50 @@ async fn failures_are_counted_by_class() {
     let info = only(&host);
     assert_eq!((info.evaluations, info.denials, info.failures), (1, 0, 1));
     assert!(info.last_error.unwrap().contains("trap in hook before-add"));
+}
+
+#[tokio::test]
+async fn requests_that_pass_by_the_policies_are_counted_by_reason() {
+    let counter = Arc::new(Counter::default());
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let mut config = policies.config();
+    config.observer = Some(counter.clone());
+    config.exempt_namespaces = vec!["default".to_owned()];
+    config.bypass_file = Some(policies.path("bypass"));
+    let host = PolicyHost::load(config).await;
+    counter.lines();
+    add(&host);
+    std::fs::write(policies.path("bypass"), "").unwrap();
+    add(&host);
+    assert_eq!(
+        counter.lines(),
+        ["skipped exempt-namespace", "skipped bypass"]
+    );
+}
+
+#[tokio::test]
+async fn what_is_looked_up_is_what_policies_need() {
+    let needs = async |config: serde_json::Value| {
+        let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &config);
+        policies.load().await.current().needs()
+    };
+    let (nothing, namespaces, node) = (
+        Needs::default(),
+        Needs {
+            namespaces: true,
+            ..Needs::default()
+        },
+        Needs {
+            node: true,
+            ..Needs::default()
+        },
+    );
+    assert_eq!(needs(json!({})).await, nothing);
+    let labels = json!({"match": {"namespaceLabels": {"team": "a"}}});
+    assert_eq!(needs(labels.clone()).await, namespaces);
+    assert_eq!(needs(json!({"grants": ["namespaces"]})).await, namespaces);
+    assert_eq!(needs(json!({"grants": ["node"]})).await, node);
+    let mut off = labels;
+    off["mode"] = json!("off");
+    assert_eq!(needs(off).await, nothing);
 }

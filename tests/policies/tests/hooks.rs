@@ -390,6 +390,55 @@ async fn a_conflict_denies_and_names_both() {
 }
 
 #[tokio::test]
+async fn what_a_policy_set_in_after_add_is_its_own_in_finalize() {
+    let owner = witness(
+        &json!({"after-add": [{"tag": ["tier", "gold"]}, {"add-nameserver": "10.96.0.10"}]}),
+        &json!({"grants": ["state"]}),
+    );
+    let other = |action: Value| {
+        Policies::new(COMPILER)
+            .with("10-owner", "witness", &owner)
+            .with(
+                "20-other",
+                "witness",
+                &witness(
+                    &json!({"finalize": [action]}),
+                    &json!({"grants": ["state", "rewrite-result"]}),
+                ),
+            )
+    };
+    let finalize = async |action: Value| {
+        let host = other(action).load().await;
+        let mut session = add(&host);
+        let (got, _) = session.after_add(&cluster(), answer()).await.unwrap();
+        let shown = vec![got.result.clone()];
+        session.finalize(&[cluster()], got.result, shown).await
+    };
+    let denied = finalize(json!({"try": {"status": [0, {"set-nameservers": ["10.0.0.1"]}]}})).await;
+    let denied = denied.unwrap_err();
+    assert_eq!(
+        (denied.policy.as_str(), denied.cause),
+        ("20-other", Cause::Conflict)
+    );
+    assert!(
+        denied.message.contains("policy \"10-owner\""),
+        "{}",
+        denied.message
+    );
+    let denied = finalize(json!({"try": {"set-nameservers": []}}))
+        .await
+        .unwrap_err();
+    assert!(
+        denied.message.contains("/final/result/dns"),
+        "{}",
+        denied.message
+    );
+    finalize(json!({"add-nameserver": "10.96.0.11"}))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn audit_mode_logs_what_would_be_and_changes_nothing() {
     let actions = json!({
         "before-add": [{"set-mtu": 1400}],

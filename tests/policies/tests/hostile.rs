@@ -8,9 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use hostile_misbehave::Behaviour;
-use policy_engine::{Cause, Denied, Report, Severity, State};
-use policy_tests::{Policies, add, arg, conf_at, only, storage, trouble};
+use hostile_misbehave::{Behaviour, Place};
+use policy_engine::{Cause, Command, Denied, Report, Severity, State};
+use policy_tests::{Policies, add, arg, conf_at, facts, only, storage, trouble};
 use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -68,14 +68,6 @@ async fn meets_its_limit(behaviour: Behaviour) {
             // Generous: the machine may be busy. Without a limit it would be for ever.
             assert!(start.elapsed() < Duration::from_secs(60));
         }
-        Behaviour::SpinInConfigure => {
-            let host = misbehaving(behaviour, &json!({})).load().await;
-            assert!(
-                trouble(&host).contains("did not return within 300 ms"),
-                "{}",
-                trouble(&host)
-            );
-        }
         Behaviour::Grow => {
             check(
                 &denied(behaviour).await,
@@ -83,7 +75,22 @@ async fn meets_its_limit(behaviour: Behaviour) {
                 "limits.memoryBytes allows 16777216",
             );
         }
-        Behaviour::Recurse => check(&denied(behaviour).await, Cause::Limit, "used up its stack"),
+        Behaviour::Recurse => {
+            check(
+                &denied(behaviour).await,
+                Cause::Limit,
+                "used up its 524288 bytes of stack",
+            );
+            let host = misbehaving(behaviour, &json!({"limits": {"stackBytes": 65_536}}))
+                .load()
+                .await;
+            let denied = add(&host).before_add(storage()).await.unwrap_err();
+            check(
+                &denied,
+                Cause::Limit,
+                "65536 bytes of stack (limits.stackBytes)",
+            );
+        }
         Behaviour::Trap => check(&denied(behaviour).await, Cause::Trap, "unreachable"),
         Behaviour::Panic => check(&denied(behaviour).await, Cause::Trap, "the sky is falling"),
         Behaviour::HugeArgument | Behaviour::HugeAnswer => {
@@ -140,6 +147,10 @@ async fn meets_its_limit(behaviour: Behaviour) {
             assert_eq!(again.message, "seen 2");
             add(&host).before_add(storage()).await.unwrap();
         }
+        Behaviour::RefuseHugely => {
+            let denied = denied(behaviour).await;
+            check(&denied, Cause::Limit, "limits.hostCallBytes");
+        }
         Behaviour::Accept => {
             let (attachment, report) = accepted(behaviour, json!({})).await;
             assert_eq!(attachment, storage());
@@ -160,6 +171,99 @@ async fn dropped(behaviour: Behaviour, code: &str) {
         (finding.code.as_str(), finding.severity),
         (code, Severity::Warning)
     );
+}
+
+/// A policy that does `behaviour` at a place other than before-add.
+fn misbehaving_at(place: Place, behaviour: Behaviour) -> Policies {
+    let settings = json!({"do": behaviour, "at": place});
+    misbehaving(behaviour, &json!({"settings": settings}))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_misbehaves_while_it_is_configured_does_not_load() {
+    for (behaviour, part) in [
+        (Behaviour::Spin, "timeout: did not return within 300 ms"),
+        (Behaviour::Grow, "limit: "),
+        (Behaviour::Grow, "limits.memoryBytes allows 16777216"),
+        (Behaviour::Recurse, "limits.stackBytes"),
+        (Behaviour::Trap, "trap: "),
+        (Behaviour::Panic, "the sky is falling"),
+        (Behaviour::RefuseHugely, "limits.hostCallBytes"),
+    ] {
+        let host = misbehaving_at(Place::Configure, behaviour).load().await;
+        let reason = trouble(&host);
+        assert_eq!(only(&host).state, State::Broken, "{behaviour:?}");
+        assert!(reason.contains(part), "{part}: {reason}");
+        assert!(reason.contains("10-bad.wasm"), "{reason}");
+        assert!(reason.len() <= 4096, "{}", reason.len());
+        add(&host).before_add(storage()).await.unwrap_err();
+    }
+    let host = misbehaving_at(Place::Configure, Behaviour::FloodLog)
+        .load()
+        .await;
+    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_misbehaves_in_status_fails_it_and_in_del_delays_it_once() {
+    let host = misbehaving_at(Place::Status, Behaviour::Spin).load().await;
+    let denied = host.current().status().await.unwrap_err();
+    check(&denied, Cause::Timeout, "did not return within 300 ms");
+
+    for (behaviour, code) in [
+        (Behaviour::Spin, "policy-timeout"),
+        (Behaviour::Grow, "policy-limit"),
+        (Behaviour::Panic, "policy-trap"),
+        (Behaviour::RefuseHugely, "policy-limit"),
+    ] {
+        let host = misbehaving_at(Place::Del, behaviour).load().await;
+        let mut session = host.current().begin(facts(Command::Del, "default"));
+        let first = session.del(&storage()).await;
+        assert_eq!(first.findings[0].code, code);
+        let second = session.del(&storage()).await;
+        let again = behaviour != Behaviour::Spin;
+        assert_eq!(second.findings.len(), usize::from(again), "{second:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_policy_keeps_counts_and_draws_has_an_end() {
+    let greedy = async |settings: Value, limits: Value| {
+        let config = json!({
+            "settings": settings, "limits": limits,
+            "grants": ["namespaces", "nads", "node", "metrics", "clock", "random", "state"],
+        });
+        let host = Policies::new(COMPILER)
+            .with("10-greedy", "hostile-greedy", &config)
+            .load()
+            .await;
+        assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+        add(&host).before_add(storage()).await
+    };
+    let refusal = async |settings: Value, limits: Value| {
+        let denied = greedy(settings, limits).await.unwrap_err();
+        denied.message
+    };
+    assert_eq!(
+        refusal(json!({"keys": 10}), json!({"stateKeys": 3})).await,
+        "3 keys, then Error::Quota"
+    );
+    assert_eq!(
+        refusal(json!({"keys": 10}), json!({"stateBytes": 250})).await,
+        "2 keys, then Error::Quota"
+    );
+    assert!(
+        refusal(json!({"value": 65_537}), json!({}))
+            .await
+            .contains("TooLarge")
+    );
+    assert!(
+        refusal(json!({"random": 4097}), json!({}))
+            .await
+            .contains("4097 random bytes were asked for")
+    );
+    // How many of them are shown is the daemon's business.
+    greedy(json!({"metrics": 1000}), json!({})).await.unwrap();
 }
 
 #[tokio::test]

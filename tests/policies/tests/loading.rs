@@ -161,6 +161,178 @@ async fn memories_tables_and_instances_are_limited_when_they_are_made() {
     assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn instantiation_is_limited_as_hooks_are() {
+    let start = |body: &str| format!("(func $start {body}) (start $start)");
+    let odd = |items: &str| with_status(items, "");
+    let quick = json!({"limits": {"timeoutMs": 200}});
+    let reason = async |module: &[u8]| {
+        let policies = Policies::new(COMPILER).with_module("10-odd", module, &quick);
+        trouble(&policies.load().await)
+    };
+    let spinning = reason(&odd(&start("(loop $l (br $l))"))).await;
+    assert!(
+        spinning.contains("timeout: did not return within 200 ms"),
+        "{spinning}"
+    );
+    let trapping = reason(&odd(&start("unreachable"))).await;
+    assert!(trapping.contains("trap: "), "{trapping}");
+    let growing = reason(&odd(&start(
+        "(loop $l (drop (memory.grow (i32.const 16))) (br $l))",
+    )))
+    .await;
+    assert!(growing.contains("limits.memoryBytes allows"), "{growing}");
+    let recursing = reason(&odd("(func $start (call $start)) (start $start)")).await;
+    assert!(recursing.contains("limits.stackBytes"), "{recursing}");
+    // 17 MiB of data: in the file they are a few bytes each, in memory they are not.
+    let segments: String = (0..272)
+        .map(|page| format!("(data (i32.const {}) \"x\")", page * 65_536))
+        .collect();
+    let filling = reason(&odd(&format!(
+        "(memory 272) {}",
+        segments.replace("(data (", "(data (memory 1) (")
+    )))
+    .await;
+    assert!(filling.contains("limits.memoryBytes allows"), "{filling}");
+}
+
+#[tokio::test]
+async fn a_module_with_thousands_of_exports_is_one_with_some_hooks_or_refused() {
+    let exports: String = (0..5_000)
+        .map(|number| format!("(func (export \"e{number}\"))"))
+        .collect();
+    let more = |count: u32| -> String {
+        (0..count)
+            .map(|number| format!("(instance (export \"extra-{number}\"))"))
+            .collect()
+    };
+    let host = Policies::new(COMPILER)
+        .with_module("10-odd", &with_status(&exports, &more(300)), &json!({}))
+        .load()
+        .await;
+    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).hooks, [Hook::Status]);
+
+    // More of them than the compiler cares to look at.
+    check(
+        &with_status("", &more(2_000)),
+        &["does not compile", "count"],
+    )
+    .await;
+
+    let long = format!("acme:{}/x", "y".repeat(50_000));
+    let reason = reason_for(
+        &wat::parse_str(format!(r#"(component (import "{long}" (instance)))"#)).unwrap(),
+    )
+    .await;
+    assert!(reason.len() <= 4096, "{}", reason.len());
+}
+
+#[tokio::test]
+async fn what_is_no_file_keeps_nobody_waiting_and_spoils_no_other_policy() {
+    let policies = Policies::new(COMPILER).with("30-good", "annotation-mtu", &json!({}));
+    let pipe = |name: &str| {
+        let path = policies.modules().join(name);
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    };
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, policies.modules().join(name)).unwrap();
+    };
+    pipe("10-pipe.wasm");
+    pipe("11-pipe.json");
+    link("/dev/zero", "12-zero.wasm");
+    link("nowhere", "13-dangling.wasm");
+    link("14-loop.wasm", "14-loop.wasm");
+    link("/", "15-directory.wasm");
+    link("30-good.wasm", "16-link.wasm");
+    std::fs::File::create(policies.modules().join("17-huge.wasm"))
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let loading = tokio::time::timeout(Duration::from_secs(60), policies.load());
+    let host = loading.await.expect("nothing waits for a writer");
+    let shown: Vec<_> = host
+        .current()
+        .policies()
+        .into_iter()
+        .map(|info| {
+            let error = info.last_error.unwrap_or_default();
+            let end = error.rsplit(": ").next().unwrap_or_default().to_owned();
+            (info.name, info.state, end)
+        })
+        .collect();
+    let row = |name: &str, state, end: &str| (name.to_owned(), state, end.to_owned());
+    assert_eq!(
+        shown,
+        [
+            row("10-pipe", State::Broken, "it is no regular file"),
+            row("11-pipe", State::Broken, "it is no regular file"),
+            row("12-zero", State::Broken, "it is no regular file"),
+            row(
+                "13-dangling",
+                State::Broken,
+                "No such file or directory (os error 2)"
+            ),
+            row(
+                "14-loop",
+                State::Broken,
+                "Too many levels of symbolic links (os error 40)"
+            ),
+            row("16-link", State::Loaded, ""),
+            row("17-huge", State::Broken, "it has more than 67108864 bytes"),
+            row("30-good", State::Loaded, ""),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_policy_that_must_be_there_fails_status_and_adds_also_when_its_files_are_gone() {
+    let policies = Policies::new(COMPILER).with(
+        "10-mtu",
+        "annotation-mtu",
+        &json!({"failurePolicy": "open"}),
+    );
+    let mut config = policies.config();
+    config.required = vec!["10-mtu".to_owned()];
+    let host = policy_engine::PolicyHost::load(config).await;
+    host.current().status().await.unwrap();
+    let refused = async |part: &str| {
+        let denied = host.current().status().await.unwrap_err();
+        assert!(denied.message.contains(part), "{}", denied.message);
+        let denied = add(&host).select(vec![]).await.unwrap_err();
+        assert_eq!(
+            (denied.policy.as_str(), denied.cause),
+            ("10-mtu", Cause::Load)
+        );
+    };
+    std::fs::remove_file(policies.modules().join("10-mtu.wasm")).unwrap();
+    std::fs::remove_file(policies.modules().join("10-mtu.json")).unwrap();
+    host.reload().await;
+    refused("has no file here").await;
+    let number = host.current().number();
+    host.reload().await;
+    assert_eq!(host.current().number(), number, "nothing has changed");
+
+    policies.write("10-mtu.json", br#"{"mode":"off"}"#);
+    host.reload().await;
+    refused("is off").await;
+    // It may be open on failure, but not when it must be there.
+    policies.write("10-mtu.json", br#"{"failurePolicy":"open"}"#);
+    host.reload().await;
+    refused("cannot read the module").await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_is_taken_at_its_strictest() {
+    let host = Policies::new(COMPILER)
+        .with_config("10-odd", "{")
+        .load()
+        .await;
+    host.current().status().await.unwrap_err();
+    add(&host).select(vec![]).await.unwrap_err();
+}
+
 #[tokio::test]
 async fn an_import_needs_its_grant() {
     let host = Policies::new(COMPILER)
@@ -168,7 +340,22 @@ async fn an_import_needs_its_grant() {
         .load()
         .await;
     let reason = trouble(&host);
-    assert!(reason.contains("which needs the grant"), "{reason}");
+    let grants = [
+        "clock",
+        "metrics",
+        "nads",
+        "namespaces",
+        "node",
+        "random",
+        "state",
+    ];
+    for grant in grants {
+        let part = format!("which needs the grant \"{grant}\"");
+        assert!(reason.contains(&part), "{part}: {reason}");
+    }
+    let mut asked = only(&host).asked;
+    asked.sort();
+    assert_eq!(asked, grants);
 }
 
 #[tokio::test]

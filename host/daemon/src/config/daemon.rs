@@ -174,6 +174,12 @@ pub struct PolicyConfig {
     /// The `cnidaria` binary; the one beside the daemon's where absent.
     #[serde(default)]
     pub compiler: Option<PathBuf>,
+    /// Directory of what policies with the grant `state` keep.
+    #[serde(default = "default_policy_state")]
+    pub state: PathBuf,
+    /// Names of policies without which STATUS and ADDs fail, also when their files are gone.
+    #[serde(default)]
+    pub required: Vec<String>,
     /// Namespaces whose pods no policy sees.
     #[serde(default)]
     pub exempt_namespaces: Vec<String>,
@@ -184,6 +190,10 @@ pub struct PolicyConfig {
 
 fn default_policy_cache() -> PathBuf {
     PathBuf::from("/var/lib/cnidaria/policies")
+}
+
+fn default_policy_state() -> PathBuf {
+    PathBuf::from("/var/lib/cnidaria/policy-state")
 }
 
 /// Deadlines, in milliseconds in the file.

@@ -1,11 +1,11 @@
 //! The directories of policies: which files make which policy.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Error, Spec};
+use crate::regular;
 
 /// Bytes of one configuration; a ConfigMap as a whole has at most as many.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -88,7 +88,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
         source,
     };
     let mut text = String::new();
-    let file = File::open(path).map_err(failed)?;
+    let file = regular::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     file.take(MAX_CONFIG + 1)
         .read_to_string(&mut text)

@@ -37,7 +37,7 @@ pub(crate) struct Spec {
     pub(crate) grants: BTreeSet<Grant>,
     /// What it may change `type` to.
     pub(crate) types: TypeGrant,
-    /// Whether STATUS fails without it.
+    /// Whether STATUS and ADDs fail without it, whatever its failure policy says.
     pub(crate) required: bool,
     /// What a conflict with another policy means.
     pub(crate) on_conflict: OnConflict,
@@ -181,11 +181,11 @@ impl Spec {
             key: key.to_owned(),
             reason,
         };
-        let syntax = |source| Error::Syntax {
+        let read = read(text).map_err(|(key, source)| Error::Syntax {
             path: file.to_owned(),
+            key,
             source,
-        };
-        let read: File = serde_json::from_str(text).map_err(syntax)?;
+        })?;
         let module = read.module.unwrap_or_else(|| format!("{name}.wasm"));
         if module.contains('/') || matches!(module.as_str(), "" | "." | "..") {
             let reason = format!(
@@ -217,6 +217,10 @@ impl Spec {
                 "allowTypes",
                 "goes together with the grant change-type".to_owned(),
             ));
+        }
+        if read.required && read.mode == Mode::Off {
+            let reason = "a policy that is off cannot be required".to_owned();
+            return Err(wrong("required", reason));
         }
         for name in &read.allow_types {
             cni_types::args::PluginType::new(name)
@@ -254,6 +258,15 @@ impl Spec {
             ..Self::of_module(name, &module_dir.join(module))
         })
     }
+}
+
+/// Reads the text, or says which key is wrong and how.
+fn read(text: &str) -> Result<File, (String, serde_json::Error)> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = serde_path_to_error::deserialize(&mut json)
+        .map_err(|error| (error.path().to_string(), error.into_inner()))?;
+    json.end().map_err(|error| (String::new(), error))?;
+    Ok(read)
 }
 
 fn is_digest(text: &str) -> bool {
@@ -345,7 +358,25 @@ mod tests {
             r#"{"failurePolicy":{"crash":"open"}}"#,
             &["load, trap, timeout and limit"],
         );
-        check(r#"{"mode":7}"#, &["line 1"]);
+        check(r#"{"mode":7}"#, &["10-x.json: mode", "line 1"]);
+        check(
+            r#"{"limits":{"logLines":"many"}}"#,
+            &["10-x.json: limits.logLines", "string \"many\"", "u64"],
+        );
+        check(
+            r#"{"match":{"namespaces":"shop"}}"#,
+            &[
+                "10-x.json: match.namespaces",
+                "string \"shop\"",
+                "a sequence",
+            ],
+        );
+        check(r#"{"grants":["clock",7]}"#, &["10-x.json: grants[1]"]);
+        check("{} {}", &["trailing characters"]);
+        check(
+            r#"{"required":true,"mode":"off"}"#,
+            &["10-x.json: required", "off"],
+        );
         check(
             r#"{"module":"../x.wasm"}"#,
             &["module", "plain name", "/lib"],

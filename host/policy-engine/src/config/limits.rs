@@ -65,6 +65,8 @@ limits! {
     table_elements "tableElements": 10_000, at most 1_000_000;
     /// Number of core instances.
     instances "instances": 16, at most 256;
+    /// Bytes of the stack of calls.
+    stack_bytes "stackBytes": 512 * KIB, at most 8 * MIB;
     /// Bytes that the guest hands to the host in one call.
     host_call_bytes "hostCallBytes": 256 * KIB, at most 16 * MIB;
     /// Lines of log in one request.

@@ -74,6 +74,11 @@ impl Match {
         !self.networks.is_empty()
     }
 
+    /// Whether labels of the pod's namespace decide.
+    pub(crate) fn names_namespace_labels(&self) -> bool {
+        !self.namespace_labels.is_empty()
+    }
+
     /// The first pattern that can match nothing, for the operator.
     pub(super) fn misplaced(&self) -> Option<(&'static str, &str)> {
         let inner =

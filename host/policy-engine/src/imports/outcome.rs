@@ -11,6 +11,9 @@ use crate::config::Grant;
 use crate::store::{GuestState, Stage, index};
 use crate::transaction::{self, OutcomeDraft, RawIp};
 
+/// What an element of a list counts as an edit, beside its texts.
+const ELEMENT: usize = 16;
+
 type Edited = wasmtime::Result<Result<(), EditError>>;
 
 impl GuestState {
@@ -110,20 +113,26 @@ impl HostOutcome for GuestState {
     }
 
     fn set_interfaces(&mut self, handle: Resource<Outcome>, interfaces: Vec<IfInfo>) -> Edited {
-        let bytes = interfaces.len() * size_of::<IfInfo>();
+        let texts = |info: &IfInfo| {
+            let more = [&info.mac, &info.sandbox, &info.socket_path, &info.pci_id];
+            info.name.len() + more.into_iter().flatten().map(String::len).sum::<usize>()
+        };
+        let bytes = interfaces.iter().map(|info| ELEMENT + texts(info)).sum();
         self.rewrite_outcome(&handle, bytes, |draft| {
             draft.set_interfaces(interfaces.into_iter().map(Into::into).collect())
         })
     }
 
     fn set_ips(&mut self, handle: Resource<Outcome>, ips: Vec<IpConfig>) -> Edited {
-        let bytes = ips.len() * size_of::<IpConfig>();
+        let texts = |ip: &IpConfig| ip.address.len() + ip.gateway.as_ref().map_or(0, String::len);
+        let bytes = ips.iter().map(|ip| ELEMENT + texts(ip)).sum();
         let ips: Vec<RawIp> = ips.into_iter().map(Into::into).collect();
         self.rewrite_outcome(&handle, bytes, |draft| draft.set_ips(&ips))
     }
 
     fn set_routes(&mut self, handle: Resource<Outcome>, routes: Vec<Route>) -> Edited {
-        let bytes = routes.len() * size_of::<Route>();
+        let texts = |route: &Route| route.dst.len() + route.gw.as_ref().map_or(0, String::len);
+        let bytes = routes.iter().map(|route| ELEMENT + texts(route)).sum();
         self.rewrite_outcome(&handle, bytes, |draft| {
             let routes = routes
                 .iter()

@@ -19,11 +19,10 @@ impl Session {
         &mut self,
         hook: Hook,
         network: Option<&str>,
-        draft: D,
+        mut working: Working<D>,
         stage: impl Fn(Transaction<D>) -> Stage,
         report: &mut Report,
-    ) -> Result<D, Denied> {
-        let mut working = Working::new(draft);
+    ) -> Result<Working<D>, Denied> {
         for seat in self.turns(hook, network) {
             let policy = &seat.policy;
             let Some(spec) = &policy.spec else { continue };
@@ -70,7 +69,7 @@ impl Session {
                 }
             }
         }
-        Ok(working.finish())
+        Ok(working)
     }
 }
 

@@ -3,7 +3,7 @@
 mod chain;
 mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cni_types::result::CniResult;
@@ -14,7 +14,9 @@ use crate::generation::Generation;
 use crate::report::{Cause, Denied, Hook, Report};
 use crate::request::{Attachment, Chosen, RequestFacts, Selection};
 use crate::store::Stage;
-use crate::transaction::{AttachmentDraft, FinaleDraft, OutcomeDraft, Reserved, SelectionsDraft};
+use crate::transaction::{
+    AttachmentDraft, Claims, FinaleDraft, OutcomeDraft, Reserved, SelectionsDraft, Working,
+};
 
 /// What the select hook leaves.
 #[derive(Debug, Clone)]
@@ -51,6 +53,10 @@ pub struct Session {
     skipped: bool,
     /// One place for each policy of the generation.
     instances: Vec<Option<Instance>>,
+    /// Policies that ran out of time in this request, by their places.
+    exhausted: BTreeSet<usize>,
+    /// What policies own of the results of the attachments so far.
+    owned: Vec<Arc<Claims>>,
     /// Interfaces of the attachments so far.
     reserved: Reserved,
     /// Whether the policies that do not load were asked about the request as a whole.
@@ -65,6 +71,8 @@ impl Session {
             facts: Arc::new(facts),
             skipped,
             instances,
+            exhausted: BTreeSet::new(),
+            owned: Vec::new(),
             reserved: Reserved::default(),
             gated: false,
         }
@@ -85,12 +93,12 @@ impl Session {
     pub async fn select(&mut self, selections: Vec<Selection>) -> Result<Selected, Denied> {
         let mut report = Report::default();
         self.gate(Hook::Select, &mut report)?;
-        let draft = SelectionsDraft::new(selections);
-        let draft = self
-            .chain(Hook::Select, None, draft, Stage::Select, &mut report)
+        let working = Working::new(SelectionsDraft::new(selections));
+        let working = self
+            .chain(Hook::Select, None, working, Stage::Select, &mut report)
             .await?;
         Ok(Selected {
-            selections: draft.into_chosen(),
+            selections: working.finish().into_chosen(),
             report,
         })
     }
@@ -111,11 +119,11 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
-        let hook = Hook::BeforeAdd;
-        let draft = self
-            .chain(hook, Some(&network), draft, Stage::BeforeAdd, &mut report)
+        let (hook, working) = (Hook::BeforeAdd, Working::new(draft));
+        let working = self
+            .chain(hook, Some(&network), working, Stage::BeforeAdd, &mut report)
             .await?;
-        let attachment = draft.into_attachment();
+        let attachment = working.finish().into_attachment();
         Arc::make_mut(&mut self.reserved).insert(attachment.if_name.clone(), network);
         Ok((attachment, report))
     }
@@ -136,11 +144,12 @@ impl Session {
             attachment: Arc::clone(&attachment),
             outcome,
         };
-        let draft = OutcomeDraft::new(result);
-        let draft = self
-            .chain(Hook::AfterAdd, Some(&network), draft, stage, &mut report)
+        let working = Working::new(OutcomeDraft::new(result));
+        let working = self
+            .chain(Hook::AfterAdd, Some(&network), working, stage, &mut report)
             .await?;
-        Ok((draft.into(), report))
+        self.owned.push(working.claims());
+        Ok((working.finish().into(), report))
     }
 
     /// Offers the whole plan, the result for the runtime, and for each attachment the result that
@@ -164,9 +173,18 @@ impl Session {
             result: OutcomeDraft::new(result),
             statuses: statuses.into_iter().map(OutcomeDraft::new).collect(),
         };
-        let draft = self
-            .chain(Hook::Finalize, None, draft, stage, &mut report)
+        // The result for the runtime is that of the first attachment.
+        let first = self
+            .owned
+            .first()
+            .map(|claims| ("/final".to_owned(), &**claims));
+        let each = self.owned.iter().enumerate();
+        let each = each.map(|(index, claims)| (format!("/status/{index}"), &**claims));
+        let working = Working::new(draft).carrying(first.into_iter().chain(each));
+        let working = self
+            .chain(Hook::Finalize, None, working, stage, &mut report)
             .await?;
+        let draft = working.finish();
         let finale = Finale {
             outcome: draft.result.into(),
             statuses: draft.statuses.into_iter().map(Outcome::from).collect(),
@@ -196,7 +214,8 @@ impl Session {
         Ok(report)
     }
 
-    /// Tells the policies of a stored attachment that goes away. Called on DEL; cannot refuse.
+    /// Tells the policies of a stored attachment that goes away. Called on DEL; cannot refuse. A
+    /// policy that ran out of time is not told of the other attachments: a DEL waits for it once.
     pub async fn del(&mut self, attachment: &Attachment) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());

@@ -33,7 +33,10 @@ impl Session {
         }
         let chain = self.generation.chain().iter().enumerate();
         chain
-            .filter(|(_, policy)| policy.has(hook) && policy.sees(&self.facts, network))
+            .filter(|(index, policy)| {
+                let asked = hook != Hook::Del || !self.exhausted.contains(index);
+                asked && policy.has(hook) && policy.sees(&self.facts, network)
+            })
             .map(|(index, policy)| Seat {
                 index,
                 policy: Arc::clone(policy),
@@ -94,6 +97,9 @@ impl Session {
         let (answer, stage, findings) = match called {
             Ok(answer) => answer,
             Err(failure) => {
+                if failure.cause == Cause::Timeout {
+                    self.exhausted.insert(seat.index);
+                }
                 self.fail(policy, hook, &failure, report)?;
                 return Ok(None);
             }
@@ -127,11 +133,10 @@ impl Session {
         let mut instance = match slot.take() {
             Some(instance) => instance,
             None => {
-                let engine = self.generation.engine().ok_or_else(missing)?;
                 let module = policy.module.clone().ok_or_else(missing)?;
                 let spec = policy.spec.clone().ok_or_else(missing)?;
                 let services = Arc::clone(self.generation.services());
-                Instance::new(engine, module, spec, Arc::clone(&self.facts), services).await?
+                Instance::new(module, spec, Arc::clone(&self.facts), services).await?
             }
         };
         let answer = instance.call(hook, stage).await?;

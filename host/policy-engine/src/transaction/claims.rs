@@ -47,6 +47,19 @@ impl Claims {
         }
     }
 
+    /// Takes over what policies claimed in an earlier hook of the same thing, which lies at `place`
+    /// in `tree` now: as far as it is as they left it.
+    pub(crate) fn carry(&mut self, earlier: &Self, place: &str, tree: &Node) {
+        for claim in &earlier.claims {
+            let Ok(path) = Pointer::parse(&format!("{place}{}", claim.path)) else {
+                continue;
+            };
+            if tree.get(&path) == claim.value.as_ref() {
+                self.push(&claim.owner, path, claim.value.clone());
+            }
+        }
+    }
+
     /// The first path of another policy than `owner` that is not in `tree` as that policy left it.
     pub(crate) fn violated_by(&self, owner: &str, tree: &Node) -> Option<EditError> {
         self.claims
@@ -132,6 +145,18 @@ mod tests {
         check(r"{}", r#"{"o":{"x":1}}"#, r#"{"o":{"x":1,"y":2}}"#, None);
         check(r"{}", r#"{"o":{"x":1}}"#, r#"{"o":{"x":2}}"#, Some("a/o/x"));
         check(r"{}", r#"{"o":{}}"#, r"{}", Some("a/o"));
+    }
+
+    #[test]
+    fn what_was_claimed_in_an_earlier_hook_is_carried_over_unless_it_changed_meanwhile() {
+        let mut earlier = Claims::default();
+        earlier.record(&"a".into(), &node("{}"), &node(r#"{"x":1,"y":2}"#));
+        let now = node(r#"{"all":[{"x":1,"y":3}]}"#);
+        let mut claims = Claims::default();
+        claims.carry(&earlier, "/all/0", &now);
+        let changed = |json: &str| claims.violated_by("b", &node(json)).is_some();
+        assert!(changed(r#"{"all":[{"x":9,"y":3}]}"#));
+        assert!(!changed(r#"{"all":[{"x":1,"y":9}]}"#));
     }
 
     #[test]

@@ -25,7 +25,15 @@ const WITH_MTU: [&str; 12] = [
 ];
 
 /// Members of a plugin or of a list that no policy may change.
-const PROTECTED: [&str; 4] = ["name", "cniversion", "prevresult", "runtimeconfig"];
+const PROTECTED: [&str; 6] = [
+    "name",
+    "cniversion",
+    "cniversions",
+    "prevresult",
+    "runtimeconfig",
+    // Without it, a chain goes on with files of a directory.
+    "loadonlyinlinedplugins",
+];
 
 /// Whether, and to what, a policy may change which binaries a conf names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,8 +59,13 @@ pub(super) fn check(old: &Document, new: &Document, grant: &TypeGrant) -> Result
     if grant.0.is_empty() {
         return Err(EditError::Immutable(path));
     }
-    let known = |value: &Node| before.types.iter().any(|(_, old)| old == value);
-    for (path, value) in after.types.iter().filter(|(_, value)| !known(value)) {
+    // Those that the conf had may change places; one more than there was is as new as any other.
+    let mut known: Vec<&Node> = before.types.iter().map(|(_, old)| old).collect();
+    for (path, value) in &after.types {
+        if let Some(same) = known.iter().position(|old| *old == value) {
+            known.swap_remove(same);
+            continue;
+        }
         let name: Option<String> = value.get_as().ok();
         let allowed = name.filter(|name| grant.0.contains(name) && PluginType::new(name).is_ok());
         if allowed.is_none() {
@@ -247,6 +260,12 @@ mod tests {
             ("/plugins/0/delegate", r#"{"type":"evil"}"#),
             ("/plugins/-", r#"{"type":"evil"}"#),
             ("/plugins", r"[]"),
+            (
+                "/plugins/0/delegate",
+                r#"{"meta":[{"ipam":{"Type":"evil"}}]}"#,
+            ),
+            ("/loadOnlyInlinedPlugins", "false"),
+            ("/cniVersions", r#"["0.1.0"]"#),
             ("/Plugins", r#"[{"name":"x"}]"#),
             ("", r"{}"),
         ] {
@@ -274,6 +293,9 @@ mod tests {
         edited(CHAIN, "/plugins/0/type", r#""evil""#, &grant).unwrap_err();
         edited(CHAIN, "/plugins/-", r#"{"type":"ptp"}"#, &grant).unwrap();
         edited(CHAIN, "/name", r#""m""#, &grant).unwrap_err();
+        // The conf has a bridge; a second one is not granted.
+        edited(CHAIN, "/plugins/-", r#"{"type":"bridge"}"#, &grant).unwrap_err();
+        edited(CHAIN, "/plugins/0/ipam/type", r#""bridge""#, &grant).unwrap_err();
         let crooked = TypeGrant(["../ptp".to_owned()].into());
         edited(CHAIN, "/plugins/0/type", r#""../ptp""#, &crooked).unwrap_err();
     }

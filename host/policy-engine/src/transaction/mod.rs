@@ -106,6 +106,27 @@ impl<D: Draft> Working<D> {
         }
     }
 
+    /// The same with what policies own since an earlier hook: each of `earlier` is about the part of
+    /// the thing at its place.
+    pub(crate) fn carrying<'a>(
+        mut self,
+        earlier: impl IntoIterator<Item = (String, &'a Claims)>,
+    ) -> Self {
+        let mut earlier = earlier
+            .into_iter()
+            .filter(|(_, claims)| !claims.is_empty())
+            .peekable();
+        if earlier.peek().is_none() {
+            return self;
+        }
+        let tree = self.current.claim_tree();
+        let claims = Arc::make_mut(&mut self.claims);
+        for (place, earlier) in earlier {
+            claims.carry(earlier, &place, &tree);
+        }
+        self
+    }
+
     /// Begins the turn of one policy.
     pub(crate) fn begin(&self, owner: Arc<str>, budget: Budget) -> Transaction<D> {
         Transaction {
@@ -138,6 +159,11 @@ impl<D: Draft> Working<D> {
         );
         self.current = staged.draft;
         Some(patch)
+    }
+
+    /// Who owns what.
+    pub(crate) fn claims(&self) -> Arc<Claims> {
+        Arc::clone(&self.claims)
     }
 
     /// What all policies together left.

@@ -3,21 +3,59 @@
 use cnidaria_guest::prelude::*;
 use cnidaria_guest::{clock, metrics, nads, namespaces, node, random, state};
 
+/// What the guest takes.
+#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Keys that it wants to keep between requests, of 100 bytes each.
+    keys: u32,
+    /// Bytes of one value that it wants to keep.
+    value: usize,
+    /// Metrics that it wants to have.
+    metrics: u32,
+    /// Random bytes that it asks for at once.
+    random: u32,
+}
+
 /// The policy.
 #[derive(Debug)]
-pub struct Greedy;
+pub struct Greedy(Settings);
 
 impl Policy for Greedy {
-    type Settings = NoSettings;
+    type Settings = Settings;
 
-    fn new(_: NoSettings) -> Result<Self, String> {
-        Ok(Self)
+    fn new(settings: Settings) -> Result<Self, String> {
+        Ok(Self(settings))
+    }
+}
+
+impl Greedy {
+    /// Takes until the host refuses, and says how much it got.
+    fn take(&self) -> Verdict {
+        for number in 0..self.0.metrics {
+            metrics::add(&format!("metric_{number}"), 1.0);
+        }
+        for number in 0..self.0.keys {
+            let key = format!("key-{number}");
+            if let Err(error) = state::swap(&key, None, Some(&[0; 100]), true) {
+                return Err(Denial::new(206, format!("{number} keys, then {error:?}")));
+            }
+        }
+        if self.0.value > 0 {
+            let error = state::swap("value", None, Some(&vec![0; self.0.value]), false);
+            return Err(Denial::new(207, format!("{error:?}")));
+        }
+        if self.0.random > 0 {
+            std::hint::black_box(random::bytes(self.0.random));
+        }
+        Ok(())
     }
 }
 
 impl BeforeAdd for Greedy {
     /// Puts what it got into the cni-args, for the test to see.
     fn before_add(&self, _: &Request, attachment: &Attachment) -> Verdict {
+        self.take()?;
         let arg = |key: &str, value: Option<String>| {
             let json = value.map_or_else(|| "null".to_owned(), |value| format!("{value:?}"));
             attachment.set_cni_arg(key, &json)

@@ -13,8 +13,6 @@ pub enum Behaviour {
     Spin,
     /// Never returns, and calls the host all the time.
     SpinInHost,
-    /// Spins while it is configured.
-    SpinInConfigure,
     /// Takes memory until there is none.
     Grow,
     /// Calls itself until the stack ends.
@@ -47,8 +45,25 @@ pub enum Behaviour {
     CrookedDenial,
     /// Remembers the requests that it has seen, and denies the second.
     Remember,
+    /// Refuses its settings with many megabytes of reasons.
+    RefuseHugely,
     /// Behaves: accepts everything.
     Accept,
+}
+
+/// Where the guest does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// When its settings are offered.
+    Configure,
+    /// In before-add.
+    #[default]
+    BeforeAdd,
+    /// In status.
+    Status,
+    /// In del.
+    Del,
 }
 
 impl Behaviour {
@@ -56,7 +71,6 @@ impl Behaviour {
     pub const ALL: [Self; 20] = [
         Self::Spin,
         Self::SpinInHost,
-        Self::SpinInConfigure,
         Self::Grow,
         Self::Recurse,
         Self::Trap,
@@ -73,6 +87,7 @@ impl Behaviour {
         Self::EditThenSpin,
         Self::CrookedDenial,
         Self::Remember,
+        Self::RefuseHugely,
         Self::Accept,
     ];
 }
@@ -81,15 +96,18 @@ impl Behaviour {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What to do wrong in before-add.
+    /// What to do wrong.
     #[serde(rename = "do")]
     pub behaviour: Behaviour,
+    /// Where; what needs an attachment is done in before-add alone.
+    #[serde(default)]
+    pub at: Place,
 }
 
 /// The policy.
 #[derive(Debug)]
 pub struct Misbehave {
-    behaviour: Behaviour,
+    settings: Settings,
     seen: std::cell::Cell<u32>,
 }
 
@@ -97,11 +115,11 @@ impl Policy for Misbehave {
     type Settings = Settings;
 
     fn new(settings: Settings) -> Result<Self, String> {
-        if settings.behaviour == Behaviour::SpinInConfigure {
-            spin();
+        if settings.at == Place::Configure {
+            anywhere(settings.behaviour)?;
         }
         Ok(Self {
-            behaviour: settings.behaviour,
+            settings,
             seen: std::cell::Cell::new(0),
         })
     }
@@ -109,31 +127,17 @@ impl Policy for Misbehave {
 
 impl BeforeAdd for Misbehave {
     fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
-        match self.behaviour {
-            Behaviour::Spin => spin(),
+        if self.settings.at != Place::BeforeAdd {
+            return Ok(());
+        }
+        match self.settings.behaviour {
             Behaviour::SpinInHost => loop {
                 std::hint::black_box(attachment.conf());
             },
-            Behaviour::Grow => {
-                let mut hoard = Vec::new();
-                loop {
-                    hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
-                }
-            }
-            Behaviour::Recurse => {
-                std::hint::black_box(recurse(1));
-            }
-            Behaviour::Trap => trap(),
-            Behaviour::Panic => panic!("the sky is falling"),
             Behaviour::HugeArgument => {
                 attachment.set_if_name(&"x".repeat(8 << 20))?;
             }
             Behaviour::HugeAnswer => return Err(Denial::new(200, "x".repeat(8 << 20))),
-            Behaviour::FloodLog => {
-                for line in 0..10_000 {
-                    warn!("line {line}\nand a forged one");
-                }
-            }
             Behaviour::FloodFindings => {
                 for number in 0..10_000 {
                     request.report(&Finding::warning("flood", format!("finding {number}")));
@@ -166,10 +170,56 @@ impl BeforeAdd for Misbehave {
                     return Err(Denial::new(202, format!("seen {}", self.seen.get())));
                 }
             }
-            Behaviour::SpinInConfigure | Behaviour::Accept => {}
+            behaviour => anywhere(behaviour).map_err(|reason| Denial::new(205, reason))?,
         }
         Ok(())
     }
+}
+
+impl Status for Misbehave {
+    fn status(&self) -> Result<(), String> {
+        match self.settings.at {
+            Place::Status => anywhere(self.settings.behaviour),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Del for Misbehave {
+    fn del(&self, _: &Request, _: &Attachment) -> Vec<Finding> {
+        if self.settings.at == Place::Del
+            && let Err(reason) = anywhere(self.settings.behaviour)
+        {
+            return vec![Finding::warning("refused", reason)];
+        }
+        Vec::new()
+    }
+}
+
+/// Does what needs nothing of a request.
+fn anywhere(behaviour: Behaviour) -> Result<(), String> {
+    match behaviour {
+        Behaviour::Spin => spin(),
+        Behaviour::Grow => {
+            let mut hoard = Vec::new();
+            loop {
+                hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+            }
+        }
+        Behaviour::Recurse => {
+            std::hint::black_box(recurse(1));
+        }
+        Behaviour::Trap => trap(),
+        Behaviour::Panic => panic!("the sky is falling"),
+        Behaviour::FloodLog => {
+            for line in 0..10_000 {
+                warn!("line {line}\nand a forged one");
+            }
+        }
+        Behaviour::RefuseHugely => return Err("x".repeat(8 << 20)),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Never returns; the optimiser must not see that nothing happens.
@@ -249,4 +299,4 @@ fn edit_forbidden(attachment: &Attachment) -> Verdict {
     Ok(())
 }
 
-cnidaria_guest::export!(Misbehave: before_add);
+cnidaria_guest::export!(Misbehave: before_add, status, del);

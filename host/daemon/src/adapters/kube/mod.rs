@@ -8,6 +8,7 @@ mod certificate;
 mod connection;
 mod events;
 mod object;
+mod on_demand;
 mod resources;
 mod status;
 
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 pub use access::Access;
 pub use certificate::NodeCertificate;
 
+use crate::domain::metadata::Metadata;
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
@@ -32,7 +34,8 @@ use call::{Failure, Patience};
 use certificate::Renewal;
 use connection::Connection;
 use events::Recorder;
-use object::{Kind, Object};
+use object::{Kind, Namespace, Node, Object};
+use on_demand::OnDemand;
 
 /// How long an ADD waits for the watch to tell of its pod before it asks the server. The runtime
 /// is often told of a pod at the same moment as the watch is.
@@ -57,6 +60,8 @@ pub struct Kube {
     client: kube::Client,
     pods: Arc<Cache<Pod>>,
     nads: Arc<Cache<Nad>>,
+    namespaces: OnDemand<Namespace>,
+    node: OnDemand<Node>,
     events: Recorder,
     node_name: Option<String>,
     write_patience: Duration,
@@ -92,6 +97,8 @@ impl Kube {
             pods,
             nads,
             node_name: settings.node_name,
+            namespaces: OnDemand::new(),
+            node: OnDemand::new(),
             write_patience: settings.write_patience,
             tasks,
         }
@@ -285,6 +292,27 @@ impl Cluster for Kube {
         status::write(&self.client, pod, &uid, status, deadline).await
     }
 
+    fn remembered_nad(&self, namespace: &str, name: &str) -> Option<Nad> {
+        self.nads.get(namespace, name).as_deref().cloned()
+    }
+
+    fn remember_namespaces(&self) {
+        self.namespaces.begin(&self.connection, None);
+    }
+
+    fn namespace(&self, name: &str) -> Option<Metadata> {
+        Some(self.namespaces.get(name)?.0.clone())
+    }
+
+    fn remember_node(&self, name: &str) {
+        let fields = format!("metadata.name={name}");
+        self.node.begin(&self.connection, Some(fields));
+    }
+
+    fn node(&self, name: &str) -> Option<Metadata> {
+        Some(self.node.get(name)?.0.clone())
+    }
+
     fn event(&self, pod: &PodRef, event: Event) {
         let mut pod = pod.clone();
         if let Some(mirror) = self.mirror(&pod) {
@@ -302,6 +330,11 @@ impl Cluster for Kube {
         }
         if !self.nads.is_live() {
             return Err(ClusterError::Unavailable(self.nads.trouble()));
+        }
+        for trouble in [self.namespaces.trouble(), self.node.trouble()] {
+            if let Some(trouble) = trouble {
+                return Err(ClusterError::Unavailable(trouble));
+            }
         }
         Ok(())
     }

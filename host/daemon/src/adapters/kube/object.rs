@@ -10,6 +10,7 @@ use kube::core::NamespaceResourceScope;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::domain::metadata::Metadata as Said;
 use crate::domain::nad::Nad;
 use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod};
 use crate::domain::resource_claim::{PodClaims, PodClaimsSpec, PodClaimsStatus};
@@ -112,6 +113,58 @@ impl From<NadWire> for (Metadata, Nad) {
             annotations: std::mem::take(&mut metadata.annotations.0),
         };
         (metadata, nad)
+    }
+}
+
+/// A namespace, for policies.
+#[derive(Debug, Clone)]
+pub(super) struct Namespace(pub(super) Said);
+
+/// A node, for policies.
+#[derive(Debug, Clone)]
+pub(super) struct Node(pub(super) Said);
+
+impl Kind for Namespace {
+    const GROUP: &'static str = "";
+    const KIND: &'static str = "Namespace";
+    const PLURAL: &'static str = "namespaces";
+    type Wire = MetadataWire;
+}
+
+impl Kind for Node {
+    const GROUP: &'static str = "";
+    const KIND: &'static str = "Node";
+    const PLURAL: &'static str = "nodes";
+    type Wire = MetadataWire;
+}
+
+/// An object of which nothing but its metadata is kept.
+#[derive(Deserialize)]
+pub(super) struct MetadataWire {
+    metadata: Metadata,
+}
+
+impl MetadataWire {
+    fn said(mut self) -> (Metadata, Said) {
+        let said = Said {
+            labels: std::mem::take(&mut self.metadata.labels.0),
+            annotations: std::mem::take(&mut self.metadata.annotations.0),
+        };
+        (self.metadata, said)
+    }
+}
+
+impl From<MetadataWire> for (Metadata, Namespace) {
+    fn from(wire: MetadataWire) -> Self {
+        let (metadata, said) = wire.said();
+        (metadata, Namespace(said))
+    }
+}
+
+impl From<MetadataWire> for (Metadata, Node) {
+    fn from(wire: MetadataWire) -> Self {
+        let (metadata, said) = wire.said();
+        (metadata, Node(said))
     }
 }
 

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::domain::metadata::Metadata;
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
@@ -116,6 +117,18 @@ impl Cluster for Manifests {
             .map_err(|error| failed(format!("{}: {error}", path.display())))
     }
 
+    fn remembered_nad(&self, namespace: &str, name: &str) -> Option<Nad> {
+        self.store.look(|objects| objects.nad(namespace, name))
+    }
+
+    fn namespace(&self, name: &str) -> Option<Metadata> {
+        self.store.look(|objects| objects.namespace(name))
+    }
+
+    fn node(&self, name: &str) -> Option<Metadata> {
+        self.store.look(|objects| objects.node(name))
+    }
+
     fn event(&self, pod: &PodRef, event: Event) {
         match event.kind {
             EventKind::Normal => tracing::info!(%pod, reason = event.reason, "{}", event.message),
@@ -192,6 +205,17 @@ mod tests {
             let pod = manifests.pod(&pod_ref(), Duration::ZERO).await.unwrap();
             assert_eq!(pod.uid, round.to_string());
         }
+    }
+
+    #[tokio::test]
+    async fn namespaces_and_nodes_have_labels_and_annotations() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "kind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n---\nkind: Node\nmetadata: {name: n1, annotations: {zone: b}}\n";
+        std::fs::write(dir.path().join("more.yaml"), text).unwrap();
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        assert_eq!(manifests.namespace("shop").unwrap().labels["team"], "a");
+        assert_eq!(manifests.node("n1").unwrap().annotations["zone"], "b");
+        assert_eq!(manifests.namespace("n1"), None);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::domain::metadata as domain;
 use crate::domain::nad::Nad;
 use crate::domain::pod::Pod;
 use crate::domain::resource_claim::PodClaims;
@@ -17,6 +18,8 @@ const MAX_BYTES: u64 = 8 << 20;
 pub(super) struct Objects {
     pods: BTreeMap<(String, String), Pod>,
     nads: BTreeMap<(String, String), Nad>,
+    namespaces: BTreeMap<String, domain::Metadata>,
+    nodes: BTreeMap<String, domain::Metadata>,
 }
 
 impl Objects {
@@ -32,10 +35,20 @@ impl Objects {
             .cloned()
     }
 
+    pub(super) fn namespace(&self, name: &str) -> Option<domain::Metadata> {
+        self.namespaces.get(name).cloned()
+    }
+
+    pub(super) fn node(&self, name: &str) -> Option<domain::Metadata> {
+        self.nodes.get(name).cloned()
+    }
+
     /// Adds the objects of another file; those of the later file win.
     pub(super) fn merge(&mut self, other: &Objects) {
         self.pods.extend(other.pods.clone());
         self.nads.extend(other.nads.clone());
+        self.namespaces.extend(other.namespaces.clone());
+        self.nodes.extend(other.nodes.clone());
     }
 
     fn add(&mut self, manifest: Manifest) {
@@ -44,7 +57,8 @@ impl Objects {
             return;
         }
         let metadata = manifest.metadata;
-        let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
+        let namespace = metadata.namespace.clone();
+        let namespace = namespace.unwrap_or_else(|| "default".to_owned());
         let key = (namespace.clone(), metadata.name.clone());
         match manifest.kind.as_str() {
             "Pod" => {
@@ -70,6 +84,13 @@ impl Objects {
                     annotations: metadata.annotations.unwrap_or_default(),
                 };
                 self.nads.insert(key, nad);
+            }
+            "Namespace" => {
+                self.namespaces
+                    .insert(metadata.name.clone(), metadata.said());
+            }
+            "Node" => {
+                self.nodes.insert(metadata.name.clone(), metadata.said());
             }
             // Other kinds are nobody's business here.
             _ => {}
@@ -98,6 +119,15 @@ struct Metadata {
     uid: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Metadata {
+    fn said(self) -> domain::Metadata {
+        domain::Metadata {
+            labels: self.labels.unwrap_or_default(),
+            annotations: self.annotations.unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(Deserialize)]

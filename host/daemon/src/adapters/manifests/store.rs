@@ -71,6 +71,12 @@ impl Store {
             .unwrap_or_default()
     }
 
+    /// What `select` finds now.
+    pub(super) fn look<T>(&self, select: impl Fn(&Objects) -> Option<T>) -> Option<T> {
+        self.catch_up();
+        select(&self.all.borrow())
+    }
+
     /// Reads the directory again where something changed since the last lookup.
     fn catch_up(&self) {
         let mut buffer = [0; 4096];

@@ -1,32 +1,42 @@
 //! The policies, by the policy engine: conversion there and back, and what is reported on the way.
 
 mod convert;
+mod lookup;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::args::Command;
 use cni_types::result::CniResult;
-use policy_engine::{Denied, PolicyHost, Report, RequestFacts, Session, Severity};
+use policy_engine::{Cause, Denied, Finding, PolicyHost, Report, RequestFacts, Session, Severity};
+
+pub use lookup::Lookup;
 
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
-use crate::ports::{Attached, Denial, Finale, Outcome, Policies, PolicySession};
+use crate::ports::{
+    Attached, Cluster, Denial, Event, EventKind, Finale, Outcome, Policies, PolicySession,
+};
 
 /// The policies of this node.
-#[derive(Debug)]
 pub struct Engine {
     host: Arc<PolicyHost>,
+    cluster: Arc<dyn Cluster>,
     node_name: String,
 }
 
 impl Engine {
-    /// Serves the policies that `host` holds.
-    pub fn new(host: Arc<PolicyHost>, node_name: String) -> Self {
-        Self { host, node_name }
+    /// Serves the policies that `host` holds. Owners of pods learn of denials and findings by
+    /// `cluster`, which also tells the labels of namespaces.
+    pub fn new(host: Arc<PolicyHost>, cluster: Arc<dyn Cluster>, node_name: String) -> Self {
+        Self {
+            host,
+            cluster,
+            node_name,
+        }
     }
 }
 
@@ -38,17 +48,24 @@ impl Policies for Engine {
         sandbox: &Sandbox,
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession> {
+        let generation = self.host.current();
+        let namespace = &sandbox.pod.namespace;
+        let namespace_labels = match generation.needs().namespaces {
+            true => self.cluster.namespace(namespace).map(|said| said.labels),
+            false => None,
+        };
         let facts = RequestFacts {
             command: convert::command(command),
             container_id: sandbox.container_id.to_string(),
             pod: Some(convert::pod_ref(&sandbox.pod)),
             labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
             annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
-            namespace_labels: None,
+            namespace_labels,
             node_name: self.node_name.clone(),
         };
         Box::new(Request {
-            session: self.host.current().begin(facts),
+            session: generation.begin(facts),
+            cluster: Arc::clone(&self.cluster),
             pod: sandbox.pod.clone(),
         })
     }
@@ -62,10 +79,8 @@ impl Policies for Engine {
             .iter()
             .map(|one| (one.container_id.to_string(), one.if_name.to_string()))
             .collect();
-        for finding in self.host.current().gc(&valid).await.findings {
-            let (policy, code, message) = (&finding.policy, &finding.code, &finding.message);
-            tracing::info!(policy, code, message, "finding");
-        }
+        // What policies find is in the log; there is no pod whose owner could be told.
+        let _ = self.host.current().gc(&valid).await;
     }
 }
 
@@ -90,29 +105,64 @@ fn own_denial(denied: Denied) -> Denial {
 
 struct Request {
     session: Session,
+    cluster: Arc<dyn Cluster>,
     pod: PodRef,
 }
 
 impl Request {
-    /// Edits are logged by the engine; findings are for the pod's owner.
+    /// Everything is logged by the engine; warnings are also for the pod's owner.
     fn report(&self, report: &Report) {
-        for finding in &report.findings {
-            let (policy, code, message) = (&finding.policy, &finding.code, &finding.message);
-            match finding.severity {
-                Severity::Info => tracing::info!(pod = %self.pod, policy, code, message, "finding"),
-                Severity::Warning => {
-                    tracing::warn!(pod = %self.pod, policy, code, message, "finding")
-                }
-            }
+        self.announce(&report.findings);
+    }
+
+    fn announce(&self, findings: &[Finding]) {
+        let warnings = findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Warning);
+        for finding in warnings {
+            let Finding {
+                policy,
+                hook,
+                code,
+                message,
+                ..
+            } = finding;
+            self.tell(
+                "PolicyFinding",
+                format!("policy {policy} found {code} ({hook}): {message}"),
+            );
         }
     }
 
     fn denial(&self, denied: Denied) -> Denial {
-        self.report(&Report {
-            findings: denied.findings.clone(),
-            ..Report::default()
-        });
+        self.announce(&denied.findings);
+        let Denied {
+            policy,
+            hook,
+            message,
+            cause,
+            ..
+        } = &denied;
+        match cause {
+            Cause::Policy | Cause::Conflict => self.tell(
+                "PolicyDenied",
+                format!("policy {policy} denied ({hook}): {message}"),
+            ),
+            cause => self.tell(
+                "PolicyFailed",
+                format!("policy {policy} failed ({hook}, {cause}): {message}"),
+            ),
+        }
         own_denial(denied)
+    }
+
+    fn tell(&self, reason: &'static str, message: String) {
+        let event = Event {
+            kind: EventKind::Warning,
+            reason,
+            message,
+        };
+        self.cluster.event(&self.pod, event);
     }
 
     /// Something that cannot be told to the policies, or read back from them. Fails closed.

@@ -58,6 +58,8 @@ pub enum Action {
 
     /// Result: adds a name server.
     AddNameserver(String),
+    /// Result: has these name servers and no others.
+    SetNameservers(Vec<String>),
     /// Result: sets addresses, without interface and gateway.
     ResultIps(Vec<String>),
     /// Result: sets destinations of routes.
@@ -133,6 +135,7 @@ impl Stage<'_> {
                 edit_selections(selections, action)?;
             }
             Action::AddNameserver(_)
+            | Action::SetNameservers(_)
             | Action::ResultIps(_)
             | Action::ResultRoutes(_)
             | Action::NoInterfaces
@@ -290,6 +293,11 @@ fn edit_outcome(outcome: &Outcome, action: &Action) -> Result<(), EditError> {
         Action::AddNameserver(server) => {
             let mut dns = outcome.dns();
             dns.nameservers.push(server.clone());
+            outcome.set_dns(&dns)
+        }
+        Action::SetNameservers(servers) => {
+            let mut dns = outcome.dns();
+            dns.nameservers.clone_from(servers);
             outcome.set_dns(&dns)
         }
         Action::ResultIps(ips) => {

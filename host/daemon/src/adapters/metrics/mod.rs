@@ -1,5 +1,8 @@
 //! What is counted, in the text format of Prometheus. Nothing that a pod chooses is a label.
 
+mod guests;
+mod policies;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +16,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+pub use policies::Policies;
 
 use crate::domain::entry::Entry;
 use crate::ports::{Answered, Attached, DelegateError, Delegates, Meter};
@@ -38,6 +43,7 @@ pub struct Metrics {
     requests: Family<Outcome, Histogram>,
     delegates: Family<Outcome, Histogram>,
     undo_failures: Counter,
+    policies: Arc<Policies>,
 }
 
 impl Default for Metrics {
@@ -68,12 +74,14 @@ impl Default for Metrics {
             "Attachments that could not be removed and stayed in the ledger",
             undo_failures.clone(),
         );
+        let policies = Arc::new(Policies::register(&mut registry));
         Self {
             registry,
             http,
             requests,
             delegates,
             undo_failures,
+            policies,
         }
     }
 }
@@ -92,6 +100,11 @@ impl Metrics {
             method,
         };
         self.http.get_or_create(&labels).inc();
+    }
+
+    /// Who counts what policies do.
+    pub fn policies(&self) -> &Arc<Policies> {
+        &self.policies
     }
 
     /// All values, as Prometheus reads them.

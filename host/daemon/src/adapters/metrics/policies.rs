@@ -1,0 +1,282 @@
+//! What policies do, counted. Names of policies, hooks and fields are labels; nothing that a pod or a
+//! message says is.
+
+use std::fmt::Debug;
+
+use policy_engine::{Evaluation, Hook, Observer, PolicyInfo, Skipped, Verdict};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use super::guests::Guests;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Evaluated {
+    policy: String,
+    hook: &'static str,
+    verdict: &'static str,
+    mode: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Called {
+    policy: String,
+    hook: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failed {
+    policy: String,
+    hook: &'static str,
+    class: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Edited {
+    policy: String,
+    hook: &'static str,
+    field: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Passed {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Info {
+    policy: String,
+    digest: String,
+    generation: u64,
+    state: &'static str,
+    mode: &'static str,
+}
+
+/// Everything that is counted of policies.
+#[derive(Debug)]
+pub struct Policies {
+    evaluations: Family<Evaluated, Counter>,
+    seconds: Family<Called, Histogram>,
+    failures: Family<Failed, Counter>,
+    edits: Family<Edited, Counter>,
+    skipped: Family<Passed, Counter>,
+    info: Family<Info, Gauge>,
+    generation: Gauge,
+    guests: Guests,
+}
+
+/// From ten microseconds, less than a call costs, to more than any may take.
+fn durations() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_01, 2.0, 21))
+}
+
+impl Policies {
+    /// The counters, which `registry` shows from now on.
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let policies = Self {
+            evaluations: Family::default(),
+            seconds: Family::new_with_constructor(durations as fn() -> Histogram),
+            failures: Family::default(),
+            edits: Family::default(),
+            skipped: Family::default(),
+            info: Family::default(),
+            generation: Gauge::default(),
+            guests: Guests::default(),
+        };
+        let Self {
+            evaluations,
+            seconds,
+            failures,
+            edits,
+            skipped,
+            info,
+            generation,
+            guests,
+        } = &policies;
+        registry.register(
+            "cnidaria_policy_evaluations",
+            "Calls of the hooks of policies",
+            evaluations.clone(),
+        );
+        registry.register(
+            "cnidaria_policy_seconds",
+            "Time that a hook of a policy took, instantiation included",
+            seconds.clone(),
+        );
+        registry.register(
+            "cnidaria_policy_failures",
+            "Calls in which a policy came to no answer, by class",
+            failures.clone(),
+        );
+        registry.register(
+            "cnidaria_policy_edits",
+            "Fields that policies changed, or in audit mode would have changed",
+            edits.clone(),
+        );
+        registry.register(
+            "cnidaria_policy_skipped_requests",
+            "Requests that no policy saw, by reason",
+            skipped.clone(),
+        );
+        registry.register(
+            "cnidaria_policy_info",
+            "The policies of this node, with the digests of their modules",
+            info.clone(),
+        );
+        registry.register(
+            "cnidaria_policy_generation",
+            "Loads of the policies in which something had changed",
+            generation.clone(),
+        );
+        guests.register(registry);
+        policies
+    }
+}
+
+impl Observer for Policies {
+    fn evaluated(&self, evaluation: &Evaluation<'_>) {
+        let (policy, hook) = (evaluation.policy.to_owned(), evaluation.hook.as_str());
+        let verdict = match evaluation.verdict {
+            Verdict::Accept => "accept",
+            Verdict::Deny => "deny",
+            Verdict::Failed(cause) => {
+                let (policy, class) = (policy.clone(), cause.as_str());
+                let labels = Failed {
+                    policy,
+                    hook,
+                    class,
+                };
+                self.failures.get_or_create(&labels).inc();
+                "failure"
+            }
+        };
+        let mode = evaluation.mode.as_str();
+        let labels = Called { policy, hook };
+        self.seconds
+            .get_or_create(&labels)
+            .observe(evaluation.duration.as_secs_f64());
+        let Called { policy, hook } = labels;
+        self.evaluations
+            .get_or_create(&Evaluated {
+                policy,
+                hook,
+                verdict,
+                mode,
+            })
+            .inc();
+    }
+
+    fn edited(&self, policy: &str, hook: Hook, field: &str) {
+        let labels = Edited {
+            policy: policy.to_owned(),
+            hook: hook.as_str(),
+            field: field.to_owned(),
+        };
+        self.edits.get_or_create(&labels).inc();
+    }
+
+    fn counted(&self, policy: &str, name: &str, by: f64) {
+        self.guests.count(policy, name, by);
+    }
+
+    fn observed(&self, policy: &str, name: &str, value: f64) {
+        self.guests.observe(policy, name, value);
+    }
+
+    fn skipped(&self, reason: Skipped) {
+        let reason = reason.as_str();
+        self.skipped.get_or_create(&Passed { reason }).inc();
+    }
+
+    fn loaded(&self, generation: u64, policies: &[PolicyInfo]) {
+        self.generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.info.clear();
+        for policy in policies {
+            let labels = Info {
+                policy: policy.name.clone(),
+                digest: policy.digest.clone().unwrap_or_default(),
+                generation,
+                state: policy.state.as_str(),
+                mode: policy.mode.as_str(),
+            };
+            self.info.get_or_create(&labels).set(1);
+        }
+        self.guests
+            .keep(|policy| policies.iter().any(|known| known.name == policy));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use policy_engine::{Cause, Mode};
+
+    use crate::adapters::metrics::Metrics;
+
+    use super::*;
+
+    fn shows(metrics: &Metrics, line: &str) {
+        let text = metrics.text();
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+
+    #[test]
+    fn calls_are_counted_and_timed_and_failures_have_a_class() {
+        let metrics = Metrics::default();
+        for verdict in [
+            Verdict::Accept,
+            Verdict::Deny,
+            Verdict::Failed(Cause::Timeout),
+        ] {
+            metrics.policies().evaluated(&Evaluation {
+                policy: "10-a",
+                hook: Hook::BeforeAdd,
+                mode: Mode::Audit,
+                verdict,
+                duration: Duration::from_millis(1),
+            });
+        }
+        for verdict in ["accept", "deny", "failure"] {
+            shows(
+                &metrics,
+                &format!(
+                    r#"cnidaria_policy_evaluations_total{{policy="10-a",hook="before-add",verdict="{verdict}",mode="audit"}} 1"#
+                ),
+            );
+        }
+        shows(
+            &metrics,
+            r#"cnidaria_policy_failures_total{policy="10-a",hook="before-add",class="timeout"} 1"#,
+        );
+        shows(
+            &metrics,
+            r#"cnidaria_policy_seconds_count{policy="10-a",hook="before-add"} 3"#,
+        );
+        shows(
+            &metrics,
+            r#"cnidaria_policy_seconds_bucket{le="0.00128",policy="10-a",hook="before-add"} 3"#,
+        );
+    }
+
+    #[test]
+    fn edits_are_counted_by_field_and_requests_that_no_policy_saw_by_reason() {
+        let metrics = Metrics::default();
+        metrics
+            .policies()
+            .edited("10-a", Hook::AfterAdd, "result.dns");
+        metrics.policies().skipped(Skipped::Bypass);
+        shows(
+            &metrics,
+            r#"cnidaria_policy_edits_total{policy="10-a",hook="after-add",field="result.dns"} 1"#,
+        );
+        shows(
+            &metrics,
+            r#"cnidaria_policy_skipped_requests_total{reason="bypass"} 1"#,
+        );
+    }
+}
