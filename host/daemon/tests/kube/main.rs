@@ -14,6 +14,7 @@ mod support;
 mod certificates;
 mod events;
 mod idle;
+mod on_demand;
 mod outages;
 mod pods;
 mod requests;
