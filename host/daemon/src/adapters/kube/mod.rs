@@ -331,10 +331,9 @@ impl Cluster for Kube {
         if !self.nads.is_live() {
             return Err(ClusterError::Unavailable(self.nads.trouble()));
         }
-        for trouble in [self.namespaces.trouble(), self.node.trouble()] {
-            if let Some(trouble) = trouble {
-                return Err(ClusterError::Unavailable(trouble));
-            }
+        let on_demand = self.namespaces.trouble().or_else(|| self.node.trouble());
+        if let Some(trouble) = on_demand {
+            return Err(ClusterError::Unavailable(trouble));
         }
         Ok(())
     }
