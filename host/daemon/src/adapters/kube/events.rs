@@ -30,6 +30,8 @@ const BURST: u32 = 25;
 const INTERVAL: Duration = Duration::from_secs(300);
 /// The API takes no longer message.
 const MAX_MESSAGE: usize = 1024;
+/// Names of objects are no longer.
+const MAX_NAME: usize = 253;
 /// Who Multus says it is; dashboards and tests look for it.
 const COMPONENT: &str = "multus";
 
@@ -105,16 +107,22 @@ impl Writer {
         event: &Event,
     ) -> Result<(), Failure> {
         let now = Timestamp::now();
-        // The name of a pod leaves room for a suffix in that of its Event, as client-go counts on.
         self.names += 1;
-        let unique = now.as_nanosecond() as u64 ^ self.names;
-        let name = format!("{}.{unique:016x}", pod.name);
+        let name = name(&pod.name, now.as_nanosecond() as u64 ^ self.names);
         let body = object(pod, event, &name, now);
         let path = format!("/api/v1/namespaces/{}/events", pod.namespace);
         send(client, "POST", &path, "application/json", &body).await?;
         self.memory.created(pod, event, name);
         Ok(())
     }
+}
+
+/// As client-go names Events; a pod may have a name that leaves no room for the suffix.
+fn name(pod: &str, unique: u64) -> String {
+    let suffix = format!(".{unique:016x}");
+    let room = MAX_NAME - suffix.len();
+    let begin = pod.get(..room).unwrap_or(pod);
+    format!("{}{suffix}", begin.trim_end_matches(['.', '-']))
 }
 
 async fn raise(client: &kube::Client, pod: &PodRef, name: &str, count: u32) -> Result<(), Failure> {
@@ -350,6 +358,14 @@ mod tests {
             "firstTimestamp": "2023-11-14T22:13:20Z", "lastTimestamp": "2023-11-14T22:13:20Z", "count": 1,
         });
         assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn the_name_of_an_event_is_one_whatever_the_pod_is_called() {
+        assert_eq!(name("a", 255), "a.00000000000000ff");
+        let longest = format!("{}.{}", "x".repeat(235), "y".repeat(17));
+        let name = name(&longest, 1);
+        assert_eq!(name, format!("{}.0000000000000001", "x".repeat(235)));
     }
 
     #[test]
