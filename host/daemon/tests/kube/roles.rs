@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use daemon::ports::{Cluster, Event, EventKind};
+use daemon::ports::{Cluster, Event, EventKind, Reach};
 use fake_api::Recorded;
 use serde_json::Value;
 
@@ -44,6 +44,8 @@ async fn the_role_allows_what_is_asked_for_and_nothing_else() {
         until_ready(&kube).await;
         kube.pod(&far, LONG).await.unwrap();
         kube.nad("default", "unknown").await.unwrap_err();
+        kube.resource_claim("default", "unknown").await.unwrap_err();
+        kube.resource_slices("driver", Reach::Node).await.unwrap();
         kube.set_network_status(&pod, "[1]").await.unwrap();
         for _ in 0..2 {
             let event = Event {
