@@ -4,8 +4,8 @@ use super::svg::Svg;
 use crate::report::Report;
 
 const ROW: f64 = 30.0;
-const LEFT: f64 = 330.0;
-const WIDTH: f64 = 900.0;
+const LEFT: f64 = 380.0;
+const WIDTH: f64 = 950.0;
 /// Where the goal stands, from the left end of the bars.
 const GOAL: f64 = 250.0;
 /// Bars end here, whatever the number.

@@ -4,7 +4,7 @@ use super::svg::Svg;
 use crate::report::{Measure, Report};
 
 const ROW: f64 = 24.0;
-const LEFT: f64 = 230.0;
+const LEFT: f64 = 280.0;
 const WIDTH: f64 = 900.0;
 const RIGHT: f64 = 120.0;
 

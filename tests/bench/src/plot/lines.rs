@@ -6,7 +6,7 @@ use crate::report::{Curve, Report};
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 60.0;
-const RIGHT: f64 = 160.0;
+const RIGHT: f64 = 175.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 50.0;
 /// Powers of ten on the horizontal axis.
@@ -68,7 +68,10 @@ pub(super) fn growth(report: &Report) -> String {
         let points: Vec<_> = curve.points.iter().map(|(a, b)| (x(*a), y(*b))).collect();
         svg.polyline(&points, &format!("c{number}"));
         last = end.max(last + 16.0);
-        svg.text(WIDTH - RIGHT + 12.0, last + 4.0, "", &curve.name);
+        // Curves lie on each other where nothing grows: a mark tells which name is which.
+        let (name, mark) = (WIDTH - RIGHT + 30.0, WIDTH - RIGHT + 14.0);
+        svg.bar(mark, last - 5.0, 10.0, 10.0, &format!("c{number}"));
+        svg.text(name, last + 4.0, "", &curve.name);
     }
     svg.finish()
 }
