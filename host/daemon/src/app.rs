@@ -33,6 +33,9 @@ use crate::ports::{Cluster, ClusterError, Meter, Undo};
 use crate::response;
 use crate::server::{self, Handler, Socket};
 
+/// More sandboxes than any node has: what is beyond was never deleted.
+const LEDGER_LIMIT: usize = 100_000;
+
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -99,6 +102,9 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     let finishing = tokio::spawn(async move {
         finishing.pipeline.finish_undos(&finishing.cni_dir).await;
     });
+    let deferred = Arc::clone(&app);
+    let may_defer = config.own.defer_dels.unwrap_or(true);
+    let deferred = tokio::spawn(async move { deferred.finish_deferred(may_defer).await });
     let measuring = match config.metrics_port {
         Some(port) => serve_metrics(port, &app).await,
         None => None,
@@ -111,6 +117,7 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     }
     finishing.abort();
     reloading.abort();
+    deferred.abort();
     tracing::info!("shutting down");
     for task in [providing, measuring].into_iter().flatten() {
         task.abort();
@@ -209,7 +216,10 @@ impl App {
         let at_once = own
             .delegates_at_once
             .unwrap_or_else(|| (4 * processors).max(16));
-        let ledger = Files::new(own.durability);
+        let limit = own.ledger_limit.unwrap_or(LEDGER_LIMIT);
+        let ledger = Files::new(own.durability)
+            .with_limit(limit)
+            .with_deferrable(own.defer_dels_of.clone());
         let delegates = Executor::new(own.timeouts.delegate(), at_once).inside(root.clone());
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
         let files = device_info::Files::new(own.device_info_dir().to_owned(), root.clone());
@@ -232,6 +242,27 @@ impl App {
             policies,
             cni_dir: config.cni_dir.clone(),
         })
+    }
+
+    /// Carries out what shims have recorded while no daemon was there. Called when the socket is
+    /// bound: a shim that records something later finds it.
+    async fn finish_deferred(&self, may_defer: bool) {
+        if may_defer {
+            self.tell_shims(true);
+        }
+        self.pipeline
+            .finish_deferred(&self.cni_dir, may_defer)
+            .await;
+        self.tell_shims(false);
+    }
+
+    fn tell_shims(&self, may_defer: bool) {
+        if let Err(error) = self.ledger.ask_for_deferred(&self.cni_dir, may_defer) {
+            tracing::error!(
+                error = crate::report::chain(&error),
+                "DELs cannot be recorded while no daemon is there"
+            );
+        }
     }
 
     /// Before the first request: the ledger is nobody else's.

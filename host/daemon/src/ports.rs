@@ -2,6 +2,7 @@
 //! times a request, beside a fork and exec, so they are trait objects.
 
 mod devices;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,7 +15,9 @@ use cni_types::conf::NetworkConfList;
 use cni_types::error::CniError;
 use cni_types::result::CniResult;
 use serde::{Deserialize, Serialize};
+use shim_api::deferred::NetnsId;
 
+pub use self::wanted::{GiveUp, Wanted};
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
 use crate::domain::metadata::Metadata;
@@ -180,6 +183,9 @@ pub trait PodNetwork: Send + Sync {
         netns: &Path,
         names: &[IfName],
     ) -> Result<Vec<IfName>, PodNetworkError>;
+
+    /// Which namespace is at a path; `None` where none is.
+    async fn identity(&self, netns: &Path) -> Option<NetnsId>;
 
     /// Makes `gateway` on `if_name` the one default route of its address family.
     ///
@@ -360,11 +366,18 @@ pub trait Meter: Send + Sync {
 /// Executes delegates.
 #[async_trait]
 pub trait Delegates: Send + Sync {
-    /// Adds one attachment and gives the result of the last plugin of its chain.
+    /// Adds one attachment and gives the result of the last plugin of its chain. Once that is not
+    /// `wanted` any more, no further plugin is executed; the one that runs may end. Dropping the
+    /// future kills it.
     ///
     /// # Errors
     /// [`DelegateError`], after which parts of the chain may have been added.
-    async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError>;
+    async fn add(
+        &self,
+        bin_dirs: &[PathBuf],
+        entry: &Entry,
+        wanted: Wanted,
+    ) -> Result<CniResult, DelegateError>;
 
     /// Checks one attachment against the result that ADD had.
     ///
@@ -472,6 +485,32 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`]; undoing it once more is harmless.
     async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError>;
 
+    /// The containers for which a DEL was recorded while no daemon was there.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the directory cannot be read.
+    async fn deferred(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError>;
+
+    /// The record of such a DEL, as the shim wrote it; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be read.
+    async fn deferred_del(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<Option<Vec<u8>>, LedgerError>;
+
+    /// Forgets such a DEL, if there is one: it was carried out.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; carrying it out once more is harmless.
+    async fn forget_deferred(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError>;
+
     /// Forgets a sandbox of which nothing is left.
     ///
     /// # Errors
@@ -519,6 +558,14 @@ pub enum LedgerError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// There are as many sandboxes as the configuration allows.
+    #[error("{dir} has {limit} sandboxes, as many as cnidaria.ledgerLimit allows")]
+    Full {
+        /// The directory.
+        dir: PathBuf,
+        /// How many are allowed.
+        limit: usize,
     },
     /// A file is not what this daemon or Multus writes.
     #[error("{path} is damaged: {reason}")]

@@ -70,6 +70,35 @@ impl Rig {
     }
 }
 
+#[tokio::test]
+async fn a_full_ledger_refuses_what_is_new_and_lets_go_of_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files::new(Durability::Grouped).with_limit(2);
+    let of = |container: &str| Entry {
+        container_id: id(container),
+        ..entry("cluster", "eth0")
+    };
+    for container in ["a", "b", "b"] {
+        files.record(dir.path(), &[of(container)]).await.unwrap();
+    }
+    let refused = files.record(dir.path(), &[of("c")]).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("cnidaria.ledgerLimit"),
+        "{refused}"
+    );
+    assert!(matches!(refused, LedgerError::Full { limit: 2, .. }));
+    // Also for another daemon, which has not counted along.
+    let next = Files::new(Durability::Grouped).with_limit(2);
+    next.record(dir.path(), &[of("c")]).await.unwrap_err();
+    next.restore(dir.path(), &[of("a")]).await.unwrap();
+    // What is gone already makes no room.
+    for container in ["a", "a", "x"] {
+        next.forget(dir.path(), &id(container)).await.unwrap();
+    }
+    next.record(dir.path(), &[of("c")]).await.unwrap();
+    next.record(dir.path(), &[of("d")]).await.unwrap_err();
+}
+
 fn id(name: &str) -> ContainerId {
     ContainerId::new(name).unwrap()
 }

@@ -477,7 +477,7 @@ async fn gc_goes_on_past_errors_and_returns_all() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn del_cancels_a_running_add_which_is_undone() {
     let world = World::new();
     world.pod("a", "one");
@@ -495,6 +495,34 @@ async fn del_cancels_a_running_add_which_is_undone() {
     let log = world.log();
     assert_eq!(log[log.len() - 3..], ["del one", "del default", "forget"]);
     assert!(world.recorded.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_delegate_that_runs_when_a_del_comes_ends_by_itself_and_no_other_begins() {
+    let world = World::new();
+    world.pod("a", "one,two");
+    world.fail("slow one");
+    let pipeline = world.pipeline();
+    let (add, del) = (body("ADD", "a"), body("DEL", "a"));
+    let (added, deleted) = tokio::join!(pipeline.handle(&add), async {
+        while !world.log.lock().unwrap().contains(&"add one".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        pipeline.handle(&del).await
+    });
+    assert!(matches!(added, Err(Error::Superseded)));
+    deleted.unwrap();
+    let log = world.log();
+    let since = log.iter().position(|what| what == "add one").unwrap();
+    let expected = [
+        "add one",
+        "ended one",
+        "record-result one",
+        "del one",
+        "del default",
+        "forget",
+    ];
+    assert_eq!(log[since..], expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod admin;
+pub mod deferred;
 pub mod endpoint;
 pub mod exchange;
 pub mod http;

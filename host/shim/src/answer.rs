@@ -10,7 +10,7 @@ use cni_types::version::{self, Version, VersionInfo};
 use serde_json::value::RawValue;
 use shim_api::{exchange, http};
 
-use crate::{call, conf, forward};
+use crate::{call, conf, defer, forward};
 
 /// Why the call failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,11 @@ pub(crate) enum Failure {
     Forward {
         command: Command,
         source: forward::Error,
+    },
+    #[error("{source}, and the DEL cannot be left to a later one: {why}")]
+    NotDeferred {
+        source: forward::Error,
+        why: defer::Error,
     },
     #[error("the daemon answered ADD without a result")]
     NoResult,
@@ -94,6 +99,7 @@ impl Failure {
                 | forward::Error::Exchange { .. }
                 | forward::Error::Answered(_) => code::TRY_AGAIN_LATER,
             },
+            Self::NotDeferred { .. } => code::TRY_AGAIN_LATER,
             Self::NoResult | Self::Result { .. } => code::DECODING_FAILURE,
         }
     }
@@ -129,7 +135,9 @@ impl Failure {
                     causes(source)
                 )
             }
-            Self::Forward { source, .. } => source.source().map(causes).unwrap_or_default(),
+            Self::Forward { source, .. } | Self::NotDeferred { source, .. } => {
+                source.source().map(causes).unwrap_or_default()
+            }
             _ => self.source().map(causes).unwrap_or_default(),
         }
     }

@@ -17,6 +17,9 @@ const ADD_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// minutes that kubelet gives a sandbox by default, so that it sees our error and not its own.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(200);
 
+/// Where the ledger is, if the configuration does not say.
+const CNI_DIR: &str = "/var/lib/cni/multus";
+
 /// Most characters of a refused value in a message.
 const SHOWN_CHARS: usize = 120;
 
@@ -55,6 +58,10 @@ pub(crate) struct Conf {
     pub(crate) add_connect_timeout: Duration,
     /// How long any call waits for the answer.
     pub(crate) answer_timeout: Duration,
+    /// The ledger's directory.
+    pub(crate) cni_dir: PathBuf,
+    /// Whether a DEL that finds no daemon is left to a later one.
+    pub(crate) defer_del: bool,
 }
 
 impl Conf {
@@ -83,6 +90,11 @@ impl Conf {
             socket: endpoint::socket_path(socket_dir.as_ref()),
             add_connect_timeout: ADD_CONNECT_TIMEOUT,
             answer_timeout: ANSWER_TIMEOUT,
+            cni_dir: string(&object, "cniDir")?
+                .filter(|dir| !dir.is_empty())
+                .unwrap_or_else(|| CNI_DIR.to_owned())
+                .into(),
+            defer_del: true,
         };
         if let Some(own) = inner(&object, "cnidaria", "cnidaria")?
             && let Some(shim) = inner(&own, "shim", "cnidaria.shim")?
@@ -117,6 +129,11 @@ impl Conf {
                 }
                 "answerTimeoutMs" => {
                     self.answer_timeout = milliseconds("cnidaria.shim.answerTimeoutMs", value)?;
+                }
+                "deferDel" => {
+                    self.defer_del = serde_json::from_str(value.get()).map_err(|_| {
+                        mistyped("cnidaria.shim.deferDel", "true or false", Some(value))
+                    })?;
                 }
                 _ => {
                     return Err(Error::UnknownKey {

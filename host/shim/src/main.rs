@@ -1,9 +1,11 @@
 //! `cnidaria-shim`: the CNI plugin that a container runtime executes. It checks what it was given,
 //! forwards it over the unix socket, and prints what the daemon answers in the version that was
-//! asked for. It decides nothing about networks and keeps nothing.
+//! asked for. It decides nothing about networks, and keeps nothing but a DEL for a daemon that is not
+//! there.
 //!
 //! ```text
 //! call ─▶ conf ─▶ forward ═══ daemon ═══▶ answer
+//!                    └──▶ defer ─▶ cniDir
 //! ```
 
 #![no_main]
@@ -11,13 +13,15 @@
 mod answer;
 mod call;
 mod conf;
+mod defer;
 mod forward;
 
 use std::ffi::{c_char, c_int};
-use std::io::{Stdin, Write as _, stderr, stdin, stdout};
+use std::io::{ErrorKind, Stdin, Write as _, stderr, stdin, stdout};
 
 use cni_types::args::Command;
 use cni_types::version::Version;
+use shim_api::exchange::ConnectError;
 
 use crate::answer::Failure;
 use crate::call::Environment;
@@ -90,12 +94,34 @@ fn answer(
     conf.allows(parameters.command)?;
     call::check_netns(&parameters, environment)?;
     let command = parameters.command;
-    let result = forward::forward(command, &environment.to_request(config), &conf)
-        .map_err(|source| Failure::Forward { command, source })?;
+    let request = environment.to_request(config);
+    let forward = || forward::forward(command, &request, &conf);
+    let result = match forward() {
+        Err(source @ forward::Error::Unreachable { .. })
+            if command == Command::Del && conf.defer_del =>
+        {
+            if let Err(why) = defer::record(&request, &parameters, &conf) {
+                return Err(Failure::NotDeferred { source, why });
+            }
+            // A daemon that was not there before may have looked for records already; one that is
+            // still not there will find this one.
+            match forward() {
+                Err(forward::Error::Unreachable { source, .. }) if is_nobody(&source) => Ok(None),
+                answer => answer,
+            }
+        }
+        answer => answer,
+    };
+    let result = result.map_err(|source| Failure::Forward { command, source })?;
     match command {
         Command::Add => answer::result(result, *version),
         _ => Ok(String::new()),
     }
+}
+
+/// Whether nobody serves the socket. A full queue is a daemon's.
+fn is_nobody(error: &ConnectError) -> bool {
+    matches!(error, ConnectError::Unreachable(source) if source.kind() != ErrorKind::WouldBlock)
 }
 
 fn print(text: &str) -> u8 {

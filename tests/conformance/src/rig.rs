@@ -67,6 +67,8 @@ impl<'a> Rig<'a> {
             "manifests": self.node.path("manifests"),
             "statusDir": self.node.path("status"),
             "logFormat": "json",
+            // Multus answers a DEL by itself or not at all.
+            "deferDels": false,
         });
         self.node.config = daemon;
     }

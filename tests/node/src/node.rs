@@ -56,6 +56,7 @@ impl Node {
             "type": "cnidaria-shim",
             "clusterNetwork": root.join("net.d/10-default.conflist"),
             "daemonSocketDir": root.join("multus"),
+            "cniDir": root.join("ledger"),
         });
         let node = Self {
             root,
@@ -230,6 +231,14 @@ impl Node {
             self.log_path(),
         )?);
         Ok(())
+    }
+
+    /// The number of the daemon's process.
+    ///
+    /// # Errors
+    /// [`Error::NoDaemon`] when it does not run.
+    pub fn daemon_pid(&self) -> Result<u32, Error> {
+        self.daemon.as_ref().map(Daemon::pid).ok_or(Error::NoDaemon)
     }
 
     /// Ends the daemon with SIGTERM and waits for it.

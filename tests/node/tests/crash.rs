@@ -1,5 +1,5 @@
 //! The daemon is killed at random moments of random requests; the next one takes away all that was
-//! begun. What is left is asked of the kernel and of host-local, not of the ledger.
+//! begun, also where all that a pod's DEL found was no daemon. What is left is asked of the kernel and of host-local, not of the ledger.
 //!
 //! `CNIDARIA_CRASH_ROUNDS` says how many times, `CNIDARIA_CRASH_SEED` repeats the choices of a run;
 //! its timing cannot be repeated.
@@ -15,7 +15,7 @@ use std::env;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
@@ -25,6 +25,8 @@ use serde_json::{Value, json};
 const ROUNDS: u64 = 30;
 /// Most kills meet a request when they come this soon.
 const LONGEST_LIFE_MS: u64 = 160;
+/// The next daemon takes away within this time what nobody asks it for.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What the pods of a round ask for, beside the default network.
 const NETWORKS: [&str; 4] = ["", "blue", "blue,storage", "blue,blue,storage"];
 /// What runs on the node when nothing is left: the test itself, the daemon, and the shell that is
@@ -69,7 +71,10 @@ fn whatever_a_killed_daemon_was_doing_the_next_one_takes_away() {
         for round in 0..rounds {
             let mut random = Random(seed.wrapping_add(round.wrapping_mul(0x1_0001)));
             let done = crash(node, &pods, &mut random);
-            let recovered = recover(node, &pods, &mut random);
+            let recovered = match random.one_in(3) {
+                true => recover_unheard(node, &pods),
+                false => recover(node, &pods, &mut random),
+            };
             let left = State::of(node, &pods);
             assert_eq!(
                 left,
@@ -149,6 +154,24 @@ fn recover(node: &mut Node, pods: &[Sandbox], random: &mut Random) -> Vec<Answer
     };
     for answer in &answers {
         assert!(answer.succeeded(), "{answer:#?} {}", node.log());
+    }
+    answers
+}
+
+/// DEL of each pod before the next daemon is there, which then has to do it without being asked.
+fn recover_unheard(node: &mut Node, pods: &[Sandbox]) -> Vec<Answer> {
+    let calls = Calls::of(node, pods);
+    let answers: Vec<Answer> = (0..pods.len())
+        .map(|number| calls.make(number, "DEL"))
+        .collect();
+    for answer in &answers {
+        assert!(answer.succeeded(), "{answer:#?} {}", node.log());
+    }
+    node.start_daemon().expect("the daemon starts again");
+    let start = Instant::now();
+    while inspect::files(&node.path("ledger")).is_ok_and(|files| !files.is_empty()) {
+        assert!(start.elapsed() < PATIENCE, "{answers:#?} {}", node.log());
+        thread::sleep(Duration::from_millis(5));
     }
     answers
 }

@@ -48,14 +48,14 @@ fn what_was_added_before_a_restart_is_checked_and_deleted_after_it() {
 }
 
 #[test]
-fn without_a_daemon_del_and_check_answer_11_and_status_50_at_once() {
+fn without_a_daemon_check_answers_11_and_status_50_at_once_and_a_del_is_kept_for_it() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         assert!(make(node, "ADD", &pod).succeeded());
         node.kill_daemon().unwrap();
         let before = Traces::of(node, &pod.netns_name).unwrap();
         node.conf["cniVersion"] = json!("1.1.0");
-        for (command, code) in [("DEL", 11), ("CHECK", 11), ("STATUS", 50)] {
+        for (command, code) in [("CHECK", 11), ("STATUS", 50)] {
             let answer = make(node, command, &pod);
             assert_eq!(answer.code, Some(1), "{command}: {answer:#?}");
             let error = answer.json().unwrap();
@@ -66,6 +66,16 @@ fn without_a_daemon_del_and_check_answer_11_and_status_50_at_once() {
             );
         }
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
+        let del = make(node, "DEL", &pod);
+        assert!(del.succeeded(), "{del:#?}");
+        assert!(del.took < Duration::from_secs(1), "{del:#?}");
+        node.start_daemon().unwrap();
+        let start = Instant::now();
+        while !Traces::of(node, &pod.netns_name).unwrap().ledger.is_empty() {
+            assert!(start.elapsed() < PATIENCE, "{}", node.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+        only_the_wire_is_left(node, &pod);
     });
 }
 

@@ -4,10 +4,11 @@
 //! else, and left before the thread does anything else: to hand that to another thread and to wait for
 //! it takes several times as long. Sockets that were made inside stay there, and are used from outside.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -19,8 +20,10 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::thread::LinkNameSpaceType;
+use shim_api::deferred::NetnsId;
 use tokio::net::TcpSocket;
 
 use crate::ports::{PodNetwork, PodNetworkError};
@@ -52,6 +55,14 @@ impl PodNetwork for Netlink {
             Ok(existing)
         })
         .await
+    }
+
+    async fn identity(&self, netns: &Path) -> Option<NetnsId> {
+        let path = netns.to_owned();
+        match &self.root {
+            None => NetnsId::at(&path),
+            Some(root) => root.run(move || NetnsId::at(&path)).await.ok()?,
+        }
     }
 
     async fn set_default_route(
@@ -95,8 +106,8 @@ impl Netlink {
     async fn open(&self, netns: &Path) -> io::Result<File> {
         let path = netns.to_owned();
         match &self.root {
-            None => File::open(path),
-            Some(root) => root.run(move || File::open(path)).await?,
+            None => open(&path),
+            Some(root) => root.run(move || open(&path)).await?,
         }
     }
 
@@ -122,6 +133,15 @@ impl Netlink {
         let home = File::open("/proc/thread-self/ns/net")?;
         Ok(self.home.get_or_init(|| home))
     }
+}
+
+/// Opens a namespace. Whatever else is at the path must not keep the thread: a pipe would, until
+/// somebody writes to it.
+fn open(netns: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(netns)
 }
 
 /// Brings the thread back, also when what it did inside panics.
@@ -245,6 +265,21 @@ mod tests {
             if let Some(found) = existing(&netlink).await {
                 assert_eq!(found, ["lo"]);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_namespace_is_an_error_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        for path in [pipe.as_path(), dir.path(), Path::new("/nonexistent")] {
+            let names = [IfName::new("lo").unwrap()];
+            let outcome = Netlink::default().existing(path, &names).await;
+            assert!(
+                matches!(outcome, Err(PodNetworkError::Namespace { .. })),
+                "{path:?}"
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! The daemon's configuration file: Multus' `daemon-config.json` as it is, with the project's own
 //! settings under the one key `cnidaria`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -103,6 +104,12 @@ pub struct OwnConfig {
     pub attachments_at_once: Option<usize>,
     /// When the ledger reaches the disk: `grouped` or `strict`.
     pub durability: Durability,
+    /// How many sandboxes the ledger may have; a million where absent.
+    pub ledger_limit: Option<usize>,
+    /// Whether shims may record DELs while no daemon is there; they may where absent.
+    pub defer_dels: Option<bool>,
+    /// Types of delegates, beside those that are known, whose DEL may come when the namespace is gone.
+    pub defer_dels_of: BTreeSet<String>,
     /// `text` or `json`.
     pub log_format: LogFormat,
 }

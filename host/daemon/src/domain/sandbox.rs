@@ -9,7 +9,7 @@ use super::pod::PodRef;
 pub struct Sandbox {
     /// `CNI_CONTAINERID`.
     pub container_id: ContainerId,
-    /// `CNI_NETNS`; `None` on a DEL for which the namespace is gone.
+    /// `CNI_NETNS`; `None` where a DEL does not say, and empty where the namespace is known to be gone.
     pub netns: Option<String>,
     /// `CNI_IFNAME`: the interface of the default network.
     pub if_name: IfName,

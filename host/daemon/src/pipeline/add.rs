@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use cni_types::args::{Command, IfName};
@@ -11,14 +12,20 @@ use tokio::time::Instant;
 
 use super::addition::Addition;
 use super::turns::{Superseded, Ticket, Turn};
-use super::{Error, Pipeline};
+use super::{Error, Pipeline, deferred};
+use crate::config::net_conf::NetConf;
 use crate::domain::announcement;
 use crate::domain::attachment::Plan;
 use crate::domain::entry::Entry;
 use crate::domain::pod::PodRef;
-use crate::ports::{ClusterError, Event, EventKind, PolicySession};
+use crate::ports::{ClusterError, DelegateError, Event, EventKind, GiveUp, PolicySession, Wanted};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, network_lookup, readiness, resolve};
+
+/// How long a delegate whose ADD is given up may take to end by itself. Killed at once, it could
+/// leave what no DEL finds: host-local, which nearly all plugins call, makes the file of an address
+/// first and writes whose it is afterwards, and never frees an empty one.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Gives the result of the default network.
 pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniResult, Error> {
@@ -26,13 +33,17 @@ pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniR
     let ticket = pipeline.turns.ticket(&request.container_id);
     let mut limits = Limits::new(&ticket, patience);
     let _turn = limits.turn(ticket).await?;
+    let NetConf {
+        cni_dir, bin_dirs, ..
+    } = &request.conf;
+    deferred::carry_out(pipeline, cni_dir, bin_dirs, &request.container_id).await?;
     let (plan, mut policies) = limits.apply(prepare(pipeline, &request)).await?;
     let mut addition = Addition::new(pipeline, &request, &plan)?;
     pipeline
         .ledger
         .record(&request.conf.cni_dir, addition.entries())
         .await?;
-    match limits.apply(addition.run(&plan, &mut *policies)).await {
+    match addition.run(&plan, &mut *policies, &mut limits).await {
         Ok(result) => Ok(result),
         Err(cause) => {
             announce_failure(pipeline, &plan.sandbox.pod, &cause);
@@ -73,6 +84,34 @@ impl Limits {
             Ok(Err(_)) => Err(Error::Deadline(self.patience)),
             Err(Superseded) => Err(Error::Superseded),
         }
+    }
+
+    /// Runs a delegate. One that is not wanted any more may end by itself.
+    pub(super) async fn delegate<T, W>(&mut self, run: impl FnOnce(Wanted) -> W) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, DelegateError>>,
+    {
+        let (give_up, wanted) = Wanted::channel();
+        let mut work = pin!(run(wanted));
+        let ended = self.apply(async { Ok((&mut work).await?) }).await;
+        if ended.as_ref().is_err_and(is_given_up) {
+            let_end(&give_up, work).await;
+        }
+        ended
+    }
+}
+
+/// Whether an ADD has failed because it was given up, and not by itself.
+pub(super) fn is_given_up(error: &Error) -> bool {
+    matches!(error, Error::Superseded | Error::Deadline(_))
+}
+
+/// Lets delegates that run end by themselves, within [`GRACE`]; then they are to be dropped, which
+/// kills them.
+pub(super) async fn let_end(give_up: &GiveUp, delegates: impl Future) {
+    give_up.now();
+    if tokio::time::timeout(GRACE, delegates).await.is_err() {
+        tracing::warn!("a delegate that is not wanted any more does not end: killed");
     }
 }
 

@@ -11,14 +11,14 @@ use cni_types::result::CniResult;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::add::announce;
+use super::add::{self, Limits, announce, is_given_up};
 use super::{Error, Pipeline};
 use crate::domain::attachment::Plan;
 use crate::domain::default_route::{self, Claims};
 use crate::domain::entry::Entry;
 use crate::domain::network_status::{self, NetworkStatus};
 use crate::domain::pod::PodRef;
-use crate::ports::{Outcome, PolicySession};
+use crate::ports::{GiveUp, Outcome, PolicySession, Wanted};
 use crate::stages::request::PodRequest;
 
 /// What an ADD knows of itself: what it answers, and what undoing it needs.
@@ -75,18 +75,29 @@ impl<'a> Addition<'a> {
         &mut self,
         plan: &Plan,
         policies: &mut dyn PolicySession,
+        limits: &mut Limits,
     ) -> Result<CniResult, Error> {
-        self.attach(plan, policies).await?;
-        let result = self.finalize(plan, policies).await?;
-        self.record_results().await?;
-        self.publish(&plan.sandbox.pod).await?;
-        Ok(result)
+        self.attach(plan, policies, limits).await?;
+        limits
+            .apply(async {
+                let result = self.finalize(plan, policies).await?;
+                self.record_results().await?;
+                self.publish(&plan.sandbox.pod).await?;
+                Ok(result)
+            })
+            .await
     }
 
     /// Executes all delegates. Once one has failed no other is begun, and those that run are waited
     /// for: one that stands before it in the plan may fail as well, and what it did must be known to
-    /// be undone.
-    async fn attach(&mut self, plan: &Plan, policies: &mut dyn PolicySession) -> Result<(), Error> {
+    /// be undone. Where the ADD is given up they may end, within bounds.
+    async fn attach(
+        &mut self,
+        plan: &Plan,
+        policies: &mut dyn PolicySession,
+        limits: &mut Limits,
+    ) -> Result<(), Error> {
+        let (give_up, wanted) = Wanted::channel();
         let mut running = FuturesUnordered::new();
         let mut waiting = self.entries.clone().into_iter().enumerate();
         let mut first_failure: Option<(usize, Error)> = None;
@@ -96,21 +107,53 @@ impl<'a> Addition<'a> {
                     break;
                 };
                 self.set_begun(position, true);
-                running.push(attach_one(self.pipeline, self.request, position, entry));
+                let wanted = wanted.clone();
+                running.push(attach_one(
+                    self.pipeline,
+                    self.request,
+                    position,
+                    entry,
+                    wanted,
+                ));
             }
-            let Some(attached) = running.next().await else {
-                break;
+            let next = limits.apply(async { Ok(running.next().await) }).await;
+            let attached = match next {
+                Ok(Some(attached)) => attached,
+                Ok(None) => break,
+                Err(cause) => {
+                    self.let_end(&give_up, running).await;
+                    return Err(cause);
+                }
             };
             if let Some(failure) = self.note(attached) {
                 keep_first(&mut first_failure, failure);
             }
             while let Some((position, result)) = self.next_answer(first_failure.as_ref()) {
-                if let Err(error) = self.accept(plan, position, result, policies).await {
+                let accepted = self.accept(plan, position, result, policies);
+                if let Err(error) = limits.apply(accepted).await {
+                    if is_given_up(&error) {
+                        self.let_end(&give_up, running).await;
+                        return Err(error);
+                    }
                     keep_first(&mut first_failure, (position, error));
                 }
             }
         }
         first_failure.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Keeps what is known of attachments whose delegates end although nobody wants them any more.
+    async fn let_end(
+        &mut self,
+        give_up: &GiveUp,
+        mut running: FuturesUnordered<impl Future<Output = Attached>>,
+    ) {
+        let ending = async {
+            while let Some(attached) = running.next().await {
+                self.note(attached);
+            }
+        };
+        add::let_end(give_up, ending).await;
     }
 
     /// How many delegates may run now. Where default routes are moved around, each has to find what
@@ -297,7 +340,13 @@ impl<'a> Addition<'a> {
             let container = &self.request.container_id;
             self.pipeline
                 .unfinished
-                .add(self.pipeline, conf, container, error)
+                .add(
+                    self.pipeline,
+                    &conf.cni_dir,
+                    &conf.bin_dirs,
+                    container,
+                    error,
+                )
                 .await;
         }
         Error::NotUndone {
@@ -313,11 +362,13 @@ async fn attach_one(
     request: &PodRequest,
     position: usize,
     mut entry: Entry,
+    wanted: Wanted,
 ) -> Attached {
     let conf = &request.conf;
     let attached = async {
         // CHECK and DEL need what the delegate answered, not what a policy makes of it.
-        entry.result = Some(pipeline.delegates.add(&conf.bin_dirs, &entry).await?);
+        let added = pipeline.delegates.add(&conf.bin_dirs, &entry, wanted);
+        entry.result = Some(added.await?);
         pipeline.ledger.record_result(&conf.cni_dir, &entry).await?;
         Ok(())
     };

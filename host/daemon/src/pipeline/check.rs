@@ -10,7 +10,16 @@ pub(super) async fn check(pipeline: &Pipeline, request: PodRequest) -> Result<()
     let _turn = pipeline.turns.take(&request.container_id).await;
     let conf = &request.conf;
     let sandbox = request.sandbox();
-    let Some(entries) = pipeline.ledger.load(&conf.cni_dir, &sandbox).await? else {
+    let container = &request.container_id;
+    let is_deleted = pipeline
+        .ledger
+        .deferred_del(&conf.cni_dir, container)
+        .await?;
+    let recorded = match is_deleted {
+        Some(_) => None,
+        None => pipeline.ledger.load(&conf.cni_dir, &sandbox).await?,
+    };
+    let Some(entries) = recorded else {
         return Err(Error::NotAttached(request.container_id));
     };
     let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cni_types::args::Command;
 
 use super::{Error, Pipeline};
+use crate::config::net_conf::NetConf;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::LedgerError;
@@ -18,10 +19,32 @@ use crate::stages::{identity, resolve};
 /// is nothing to do.
 pub(super) async fn del(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     let _turn = pipeline.turns.take_over(&request.container_id).await;
+    let NetConf {
+        cni_dir, bin_dirs, ..
+    } = &request.conf;
+    let undone = undo(pipeline, &request).await;
+    match &undone {
+        Err(error) => {
+            pipeline
+                .unfinished
+                .add(pipeline, cni_dir, bin_dirs, &request.container_id, error)
+                .await;
+            undone
+        }
+        Ok(()) => Ok(pipeline
+            .ledger
+            .forget_deferred(cni_dir, &request.container_id)
+            .await?),
+    }
+}
+
+/// Detaches everything, as far as the ledger or, of a damaged one, the cluster tells. The caller has
+/// the container's turn.
+pub(super) async fn undo(pipeline: &Pipeline, request: &PodRequest) -> Result<(), Error> {
     let conf = &request.conf;
     let mut undone = sandbox(pipeline, &conf.cni_dir, &conf.bin_dirs, &request.sandbox()).await;
     if let Err(Error::Ledger(LedgerError::Damaged { .. })) = undone
-        && let Some(entries) = told_by_cluster(pipeline, &request).await
+        && let Some(entries) = told_by_cluster(pipeline, request).await
     {
         let sandbox = request.sandbox();
         // So that it is tried again with these, and the damaged file is there to be looked at. It
@@ -30,12 +53,6 @@ pub(super) async fn del(pipeline: &Pipeline, request: PodRequest) -> Result<(), 
             tracing::error!(error = crate::report::chain(&error), "not put in place");
         }
         undone = detach_all(pipeline, &conf.cni_dir, &conf.bin_dirs, &sandbox, &entries).await;
-    }
-    if let Err(error) = &undone {
-        pipeline
-            .unfinished
-            .add(pipeline, conf, &request.container_id, error)
-            .await;
     }
     undone
 }

@@ -7,7 +7,7 @@ use cni_types::args::ContainerId;
 use cni_types::conf::NetworkConfList;
 use libcni::Attachment;
 
-use super::{Error, Pipeline, del};
+use super::{Error, Pipeline, deferred, del};
 use crate::config::net_conf::NetConf;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -20,12 +20,13 @@ pub(super) async fn gc(
     conf: &NetConf,
     valid: Option<Vec<Attachment>>,
 ) -> Result<(), Error> {
+    let mut errors = deferred::carry_out_all(pipeline, &conf.cni_dir, &conf.bin_dirs).await;
     let Listing {
         entries,
         unreadable,
     } = pipeline.ledger.list(&conf.cni_dir).await?;
     let mut networks = networks(pipeline, conf, &entries).await;
-    let mut errors: Vec<Error> = networks.errors.drain(..).collect();
+    errors.append(&mut networks.errors);
     let (kept, stale) = divide(entries, valid.as_deref());
     for container in stale {
         errors.extend(undo(pipeline, conf, &container).await);
@@ -106,7 +107,7 @@ async fn undo(pipeline: &Pipeline, conf: &NetConf, container: &ContainerId) -> O
         .err()?;
     pipeline
         .unfinished
-        .add(pipeline, conf, container, &error)
+        .add(pipeline, &conf.cni_dir, &conf.bin_dirs, container, &error)
         .await;
     Some(error)
 }

@@ -52,16 +52,21 @@ async fn plug(
     let (cni_dir, bin_dirs) = (&request.conf.cni_dir, &request.conf.bin_dirs);
     pipeline.ledger.record(cni_dir, &all).await?;
     let mut executed = true;
-    let added = limits
-        .apply(async {
-            let added = pipeline.delegates.add(bin_dirs, &entry).await;
-            let result = added.inspect_err(|error| executed = error.executed)?;
-            entry.result = Some(result.clone());
-            pipeline.ledger.record_result(cni_dir, &entry).await?;
-            add::announce(pipeline, &entry);
-            Ok(policies.after_add(attachment, result).await?.result)
-        })
-        .await;
+    let added = async {
+        let added = limits
+            .delegate(|wanted| pipeline.delegates.add(bin_dirs, &entry, wanted))
+            .await;
+        let result = added.inspect_err(|error| {
+            executed = !matches!(error, Error::Delegate(failed) if !failed.executed);
+        })?;
+        entry.result = Some(result.clone());
+        pipeline.ledger.record_result(cni_dir, &entry).await?;
+        add::announce(pipeline, &entry);
+        limits
+            .apply(async { Ok(policies.after_add(attachment, result).await?.result) })
+            .await
+    }
+    .await;
     let Err(cause) = added else {
         return added;
     };

@@ -11,6 +11,7 @@
 mod add;
 mod addition;
 mod check;
+mod deferred;
 mod del;
 mod error;
 mod gc;
@@ -199,6 +200,13 @@ impl Pipeline {
     /// the daemon; sleeps while there is nothing.
     pub async fn finish_undos(&self, cni_dir: &Path) {
         unfinished::run(self, cni_dir).await;
+    }
+
+    /// Carries out the DELs that came while no daemon was there. Where more may come (a shim may have
+    /// looked for this daemon a moment before it was there), runs as long as the daemon; sleeps while
+    /// there are none.
+    pub async fn finish_deferred(&self, cni_dir: &Path, may_come: bool) {
+        deferred::run(self, cni_dir, may_come).await;
     }
 
     /// Lets requests for a container wait, until the hold is dropped.

@@ -10,8 +10,7 @@ use cni_types::args::ContainerId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Error, Pipeline, del};
-use crate::config::net_conf::NetConf;
+use super::{Error, Pipeline, deferred, del};
 use crate::domain::sandbox::Sandbox;
 use crate::ports::Undo;
 
@@ -37,19 +36,20 @@ impl Unfinished {
     pub(super) async fn add(
         &self,
         pipeline: &Pipeline,
-        conf: &NetConf,
+        cni_dir: &Path,
+        bin_dirs: &[PathBuf],
         container: &ContainerId,
         error: &Error,
     ) {
-        let earlier = self.get(&conf.cni_dir, container);
+        let earlier = self.get(cni_dir, container);
         let undo = Undo {
             container_id: container.clone(),
             reason: crate::report::chain(error),
             retries: earlier.as_ref().map_or(0, |waiting| waiting.undo.retries),
             since: earlier.map_or_else(seconds, |waiting| waiting.undo.since),
-            bin_dirs: conf.bin_dirs.clone(),
+            bin_dirs: bin_dirs.to_vec(),
         };
-        self.keep(pipeline, &conf.cni_dir, undo).await;
+        self.keep(pipeline, cni_dir, undo).await;
     }
 
     async fn keep(&self, pipeline: &Pipeline, cni_dir: &Path, undo: Undo) {
@@ -69,6 +69,11 @@ impl Unfinished {
         self.lock()
             .get(&(cni_dir.to_owned(), container.clone()))
             .cloned()
+    }
+
+    /// Whether a sandbox is to be tried again.
+    pub(super) fn has(&self, cni_dir: &Path, container: &ContainerId) -> bool {
+        self.get(cni_dir, container).is_some()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(PathBuf, ContainerId), Waiting>> {
@@ -119,7 +124,12 @@ async fn again(pipeline: &Pipeline, cni_dir: &Path, undo: Undo) {
     let container = undo.container_id.clone();
     let _turn = pipeline.turns.take(&container).await;
     let sandbox = Sandbox::recorded(container.clone());
-    let undone = match del::sandbox(pipeline, cni_dir, &undo.bin_dirs, &sandbox).await {
+    let undone = match deferred::carry_out(pipeline, cni_dir, &undo.bin_dirs, &container).await {
+        Ok(false) => del::sandbox(pipeline, cni_dir, &undo.bin_dirs, &sandbox).await,
+        Ok(true) => Ok(()),
+        Err(error) => Err(error),
+    };
+    let undone = match undone {
         // Also where nothing was recorded any more: a daemon that was killed while it forgot the
         // sandbox left this behind.
         Ok(()) => pipeline

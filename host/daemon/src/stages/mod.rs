@@ -3,6 +3,7 @@
 
 pub mod request;
 
+pub mod deferred;
 pub mod hotplug;
 
 pub mod readiness;

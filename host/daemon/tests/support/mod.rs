@@ -35,9 +35,10 @@ use daemon::pipeline::{Pipeline, Ports};
 use daemon::ports::{
     Attached, Cluster, ClusterError, DelegateError, Delegates, Denial, DeviceInfo, Devices,
     DevicesError, Event, EventKind, Finale, Ledger, LedgerError, Listing, Outcome, PodNetwork,
-    PodNetworkError, Policies, PolicySession, Reach, Undo,
+    PodNetworkError, Policies, PolicySession, Reach, Undo, Wanted,
 };
 use serde_json::value::RawValue;
+use shim_api::deferred::NetnsId;
 
 /// A node of fakes. What is in the sets fails or is denied.
 #[derive(Default)]
@@ -61,6 +62,9 @@ pub struct World {
     pub slices: Mutex<Vec<serde_json::Value>>,
     /// What is said of devices, by the path of the file.
     pub device_info: Mutex<HashMap<String, String>>,
+    pub deferred: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// `CNI_NETNS` as the ledger was asked with it last.
+    pub netns: Mutex<Option<String>>,
 }
 
 impl World {
@@ -93,6 +97,12 @@ impl World {
     /// Makes `what` fail: `add one`, `del two`, `status`, `record`, `deny before-add one`, …
     pub fn fail(&self, what: &str) {
         self.fail.lock().unwrap().insert(what.into());
+    }
+
+    /// Records a DEL as a shim does.
+    pub fn defer(&self, container: &str, record: Vec<u8>) {
+        let mut deferred = self.deferred.lock().unwrap();
+        deferred.insert(container.to_owned(), record);
     }
 
     pub fn mend(&self) {
@@ -305,10 +315,20 @@ impl DeviceInfo for World {
 
 #[async_trait]
 impl Delegates for World {
-    async fn add(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
+    async fn add(
+        &self,
+        _bin_dirs: &[PathBuf],
+        entry: &Entry,
+        mut wanted: Wanted,
+    ) -> Result<CniResult, DelegateError> {
         let added = self.delegate("add", entry);
         self.be_slow(entry.conf.name().as_str()).await;
         added?;
+        let slow = format!("slow {}", entry.conf.name());
+        if self.fail.lock().unwrap().contains(&slow) {
+            wanted.not_any_more().await;
+            self.did(format!("ended {}", entry.conf.name()));
+        }
         if self
             .fail
             .lock()
@@ -391,6 +411,10 @@ impl PodNetwork for World {
             .collect())
     }
 
+    async fn identity(&self, netns: &Path) -> Option<NetnsId> {
+        NetnsId::at(netns)
+    }
+
     async fn set_default_route(
         &self,
         _: &Path,
@@ -438,6 +462,7 @@ impl Ledger for World {
         _dir: &Path,
         sandbox: &Sandbox,
     ) -> Result<Option<Vec<Entry>>, LedgerError> {
+        self.netns.lock().unwrap().clone_from(&sandbox.netns);
         if self.fail.lock().unwrap().contains("load") {
             return Err(LedgerError::Damaged {
                 path: "x".into(),
@@ -464,6 +489,30 @@ impl Ledger for World {
         self.did("forget".into());
         self.undos.lock().unwrap().remove(container.as_str());
         self.recorded.lock().unwrap().remove(container.as_str());
+        Ok(())
+    }
+
+    async fn deferred(&self, _dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
+        let deferred = self.deferred.lock().unwrap();
+        let ids = deferred.keys().map(|id| ContainerId::new(id).unwrap());
+        Ok(ids.collect())
+    }
+
+    async fn deferred_del(
+        &self,
+        _dir: &Path,
+        container: &ContainerId,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        let deferred = self.deferred.lock().unwrap();
+        Ok(deferred.get(container.as_str()).cloned())
+    }
+
+    async fn forget_deferred(
+        &self,
+        _dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError> {
+        self.deferred.lock().unwrap().remove(container.as_str());
         Ok(())
     }
 

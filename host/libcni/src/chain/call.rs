@@ -164,6 +164,9 @@ impl<'a> Call<'a> {
         variables: Variables<'_>,
         stdin: &[u8],
     ) -> Result<Vec<u8>, Error> {
+        if self.cni.go_on.as_ref().is_some_and(|go_on| !(go_on.0)()) {
+            return Err(self.error(Some(plugin), Cause::GivenUp));
+        }
         let path = self.find(plugin).await?;
         let env = self.environment(variables);
         let invocation = Invocation {

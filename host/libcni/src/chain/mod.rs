@@ -4,6 +4,7 @@ mod call;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cni_types::args::{Command, PluginType};
 use cni_types::conf::NetworkConfList;
@@ -18,6 +19,16 @@ use crate::find::NotFound;
 use crate::request::{self, Attachment, RuntimeConf};
 use crate::root::Root;
 
+/// Asked before each plugin.
+#[derive(Clone)]
+struct GoOn(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl std::fmt::Debug for GoOn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("GoOn")
+    }
+}
+
 /// Executes the plugins of networks.
 #[derive(Clone, Debug)]
 pub struct Cni {
@@ -26,6 +37,7 @@ pub struct Cni {
     limits: Limits,
     root: Option<Root>,
     passthru: bool,
+    go_on: Option<GoOn>,
 }
 
 /// A call on a network that failed.
@@ -69,6 +81,9 @@ pub enum Cause {
     /// No binary of the plugin.
     #[error(transparent)]
     NotFound(#[from] NotFound),
+    /// The caller does not want it any more, see [`Cni::while_true`].
+    #[error("given up")]
+    GivenUp,
     /// The root directory of plugins cannot be used any more.
     #[error("root directory of plugins")]
     Root(#[source] std::io::Error),
@@ -107,6 +122,7 @@ impl Cni {
             limits: Limits::default(),
             root: None,
             passthru: false,
+            go_on: None,
         }
     }
 
@@ -138,6 +154,14 @@ impl Cni {
     #[must_use]
     pub fn with_passthru(mut self) -> Self {
         self.passthru = true;
+        self
+    }
+
+    /// The same, and a plugin is executed only while this says so: for a caller that gives up a call,
+    /// but lets the plugin end that runs.
+    #[must_use]
+    pub fn while_true(mut self, go_on: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.go_on = Some(GoOn(Arc::new(go_on)));
         self
     }
 

@@ -8,6 +8,7 @@
 
 mod answers;
 mod closure;
+mod deferring;
 mod rig;
 mod waiting;
 mod wrong_calls;

@@ -17,7 +17,7 @@ use libcni::{Cni, Root, RuntimeConf};
 use slots::{Class, Slots};
 
 use crate::domain::entry::Entry;
-use crate::ports::{Attached, DelegateError, Delegates};
+use crate::ports::{Attached, DelegateError, Delegates, Wanted};
 
 /// Executes the delegates of attachments within limits.
 #[derive(Debug, Clone)]
@@ -58,9 +58,18 @@ impl Executor {
 
 #[async_trait]
 impl Delegates for Executor {
-    async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
-        let _slot = self.slots.take(Class::Takes).await;
-        let (cni, runtime) = (self.cni(bin_dirs), runtime_conf(entry));
+    async fn add(
+        &self,
+        bin_dirs: &[PathBuf],
+        entry: &Entry,
+        mut wanted: Wanted,
+    ) -> Result<CniResult, DelegateError> {
+        let _slot = tokio::select! {
+            slot = self.slots.take(Class::Takes) => slot,
+            () = wanted.not_any_more() => return Err(not_begun(entry)),
+        };
+        let cni = self.cni(bin_dirs).while_true(move || wanted.is_still());
+        let runtime = runtime_conf(entry);
         // Boxed, so that those that wait for a slot, as many as there are in a burst, are small.
         let added = Box::pin(cni.add(&entry.conf, &runtime)).await;
         added.map_err(|error| refine(&entry.network, &error))
@@ -119,6 +128,15 @@ impl Delegates for Executor {
     }
 }
 
+/// An ADD that was given up before its turn.
+fn not_begun(entry: &Entry) -> DelegateError {
+    DelegateError {
+        network: entry.network.clone(),
+        error: CniError::new(code::TRY_AGAIN_LATER, "given up before it began"),
+        executed: false,
+    }
+}
+
 fn runtime_conf(entry: &Entry) -> RuntimeConf {
     RuntimeConf {
         container_id: entry.container_id.clone(),
@@ -150,9 +168,8 @@ fn refine(network: &str, error: &Error) -> DelegateError {
                     code::INCOMPATIBLE_VERSION
                 }
                 // The next attempt may be luckier.
-                Cause::Exec(exec::Error::Deadline { .. } | exec::Error::Busy { .. }) => {
-                    code::TRY_AGAIN_LATER
-                }
+                Cause::Exec(exec::Error::Deadline { .. } | exec::Error::Busy { .. })
+                | Cause::GivenUp => code::TRY_AGAIN_LATER,
                 Cause::Exec(_) | Cause::Root(_) => code::IO_FAILURE,
                 Cause::Result(_) | Cause::Version(_) => code::DECODING_FAILURE,
                 Cause::PrevResult(_) | Cause::Request(_) => code::INTERNAL,

@@ -11,7 +11,7 @@ use cni_types::result::CniResult;
 
 use super::Files;
 use crate::domain::entry::Entry;
-use crate::ports::{Attached, DelegateError, Delegates};
+use crate::ports::{Attached, DelegateError, Delegates, Wanted};
 
 /// Prepares the file before an ADD and removes it after a DEL.
 pub struct Describing {
@@ -42,11 +42,16 @@ impl Describing {
 
 #[async_trait]
 impl Delegates for Describing {
-    async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
+    async fn add(
+        &self,
+        bin_dirs: &[PathBuf],
+        entry: &Entry,
+        wanted: Wanted,
+    ) -> Result<CniResult, DelegateError> {
         if let Some(path) = entry.device_info_file() {
             self.files.prepare(&path, entry.device.as_ref()).await;
         }
-        let added = self.delegates.add(bin_dirs, entry).await;
+        let added = self.delegates.add(bin_dirs, entry, wanted).await;
         if let Err(error) = &added
             && !error.executed
             && let Err(left) = self.clean(entry).await

@@ -150,6 +150,10 @@ struct Own {
     /// Of everything behind it, in the first delegate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     checksum: Option<String>,
+    /// In the first delegate, right behind the checksum, where the shim looks for it: whether a DEL
+    /// may come when the namespace is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    deferrable: bool,
     if_name: IfName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     netns: Option<String>,
@@ -165,12 +169,12 @@ struct Pod {
     uid: String,
 }
 
-/// The text of the file for a plan.
-pub(super) fn write(entries: &[Entry]) -> Vec<u8> {
+/// The text of the file for a plan. `deferrable` says that its DEL may come when the namespace is gone.
+pub(super) fn write(entries: &[Entry], deferrable: bool) -> Vec<u8> {
     let delegates: Vec<Delegate> = entries
         .iter()
         .enumerate()
-        .map(|(i, e)| delegate(i, e))
+        .map(|(position, entry)| delegate(position, entry, deferrable))
         .collect();
     let mut text =
         serde_json::to_vec(&delegates).expect("strings and raw JSON into memory cannot fail");
@@ -178,7 +182,7 @@ pub(super) fn write(entries: &[Entry]) -> Vec<u8> {
     text
 }
 
-fn delegate(position: usize, entry: &Entry) -> Delegate {
+fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
     let (conf, conf_list) = summaries(&entry.conf);
     let arguments: RuntimeConfig =
         serde_json::from_str(&entry.capability_args.to_string()).unwrap_or_default();
@@ -209,6 +213,7 @@ fn delegate(position: usize, entry: &Entry) -> Delegate {
         bytes: STANDARD.encode(entry.conf.text()),
         cnidaria: Some(Own {
             checksum: (position == 0).then(seal::placeholder),
+            deferrable: position == 0 && deferrable,
             if_name: entry.if_name.clone(),
             netns: entry.netns.clone(),
             pod: Pod {
@@ -430,7 +435,7 @@ mod tests {
     }
 
     fn written(conf: &str) -> Value {
-        let mut file: Value = serde_json::from_slice(&write(&[entry_of(conf)])).unwrap();
+        let mut file: Value = serde_json::from_slice(&write(&[entry_of(conf)], false)).unwrap();
         let delegate = file[0].as_object_mut().unwrap();
         delegate.remove("cnidaria");
         Value::Object(delegate.clone())
@@ -497,7 +502,7 @@ mod tests {
             resource_name: "a/x".into(),
             id: "1".into(),
         });
-        let text = write(&[entry.clone()]);
+        let text = write(&[entry.clone()], false);
         let file: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(file[0]["deviceID"], "1");
         assert_eq!(file[0]["resourceName"], "a/x");

@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,8 +14,9 @@ use super::durability::Disk;
 const MAX_BYTES: u64 = 64 << 20;
 /// What a file is called until it is whole.
 const UNFINISHED: &str = ".new";
-/// So many damaged files of one name are kept.
+/// So many damaged files of one name are kept, and so many of all.
 const MAX_ASIDE: u32 = 8;
+const MAX_ALL_ASIDE: usize = 1024;
 
 /// Reads a file.
 ///
@@ -88,6 +89,20 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
+/// Makes a directory for this user alone, or keeps one that is.
+///
+/// # Errors
+/// Also where somebody else could write to what is there, or it is a link.
+pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
+    make_dir(dir)?;
+    let metadata = dir.symlink_metadata()?;
+    let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !metadata.is_dir() || !is_own || metadata.mode() & 0o022 != 0 {
+        return Err(io::Error::other("not a directory of this daemon alone"));
+    }
+    Ok(())
+}
+
 /// Gives a damaged file a second name in a directory that nobody looks for containers in, so that
 /// people can look at it after it has been replaced.
 ///
@@ -95,6 +110,9 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 /// When it cannot be linked.
 pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
     make_dir(dir)?;
+    if std::fs::read_dir(dir)?.count() >= MAX_ALL_ASIDE {
+        return Err(io::ErrorKind::QuotaExceeded.into());
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     for number in 0..MAX_ASIDE {
         let aside = dir.join(format!("{name}.{number}"));

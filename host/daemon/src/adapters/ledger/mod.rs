@@ -1,20 +1,25 @@
 //! The ledger: a file for each sandbox in the format of Multus, and the result cache of libcni
 //! beside it. A file is there from before the first delegate runs until the last one is undone.
 
+mod count;
+mod deferred;
 mod delegates_file;
 mod durability;
 mod file;
 mod recovery;
 mod seal;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cni_types::json::RawObject;
 use libcni::cache::{self, Cache, Key};
 
+use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
 use crate::config::daemon::Durability;
@@ -32,6 +37,9 @@ const DAMAGED_DIR: &str = ".damaged";
 #[derive(Debug, Clone)]
 pub struct Files {
     disk: Disk,
+    count: Count,
+    /// Delegates that are not known here to be undone without a namespace, and are.
+    deferrable: Arc<BTreeSet<String>>,
 }
 
 /// A sandbox as its file, or the result cache in its stead, describes it.
@@ -46,7 +54,36 @@ impl Files {
     pub fn new(durability: Durability) -> Self {
         Self {
             disk: Disk::new(durability),
+            count: Count::new(usize::MAX),
+            deferrable: Arc::default(),
         }
+    }
+
+    /// The same with a bound on the sandboxes in one directory.
+    #[must_use]
+    pub fn with_limit(mut self, sandboxes: usize) -> Self {
+        self.count = Count::new(sandboxes);
+        self
+    }
+
+    /// The same with further types of delegates whose DEL may come when the namespace is gone.
+    #[must_use]
+    pub fn with_deferrable(mut self, delegates: BTreeSet<String>) -> Self {
+        self.deferrable = Arc::new(delegates);
+        self
+    }
+
+    /// Tells shims that they may record DELs while no daemon is there, or that they may not, once
+    /// what they have recorded was carried out.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; shims then record nothing new.
+    pub fn ask_for_deferred(&self, cni_dir: &Path, may: bool) -> Result<(), LedgerError> {
+        let told = match may {
+            true => deferred::ask(cni_dir),
+            false => deferred::no_more(cni_dir),
+        };
+        told.map_err(failed("prepare", &cni_dir.join(shim_api::deferred::DIR)))
     }
 
     /// Removes what the writes of a killed daemon left half done. Called before the first request.
@@ -54,7 +91,12 @@ impl Files {
     /// # Errors
     /// [`LedgerError`]; nothing but disk space is lost then.
     pub fn sweep(&self, cni_dir: &Path) -> Result<(), LedgerError> {
-        let dirs = [cni_dir.to_owned(), cni_dir.join(UNDO_DIR), results(cni_dir)];
+        let dirs = [
+            cni_dir.to_owned(),
+            cni_dir.join(UNDO_DIR),
+            cni_dir.join(shim_api::deferred::DIR),
+            results(cni_dir),
+        ];
         for dir in dirs {
             file::sweep(&dir).map_err(failed("sweep", &dir))?;
         }
@@ -112,7 +154,21 @@ impl Ledger for Files {
             return Ok(());
         };
         let path = cni_dir.join(first.container_id.as_str());
-        self.replace(path, delegates_file::write(entries)).await
+        // What is there already is only changed, which a DEL may have to.
+        let is_new = path.symlink_metadata().is_err();
+        if is_new && !self.count.admits(cni_dir) {
+            return Err(LedgerError::Full {
+                dir: cni_dir.to_owned(),
+                limit: self.count.limit(),
+            });
+        }
+        let deferrable = deferred::outlives_netns(entries, &self.deferrable);
+        let text = delegates_file::write(entries, deferrable);
+        self.replace(path, text).await?;
+        if is_new {
+            self.count.one_more(cni_dir);
+        }
+        Ok(())
     }
 
     async fn record_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
@@ -191,9 +247,37 @@ impl Ledger for Files {
 
     async fn forget(&self, cni_dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
         let path = cni_dir.join(container.as_str());
-        remove(&path)?;
+        if remove(&path)? {
+            self.count.one_less(cni_dir);
+        }
         // In this order, so that a daemon that is killed in between tries again.
-        remove(&cni_dir.join(UNDO_DIR).join(container.as_str()))
+        remove(&cni_dir.join(UNDO_DIR).join(container.as_str())).map(drop)
+    }
+
+    async fn deferred(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
+        deferred::list(cni_dir).map_err(failed("read", &cni_dir.join(shim_api::deferred::DIR)))
+    }
+
+    async fn deferred_del(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        let path = deferred::path(cni_dir, container);
+        match file::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // No shim writes such a thing. The name alone tells whose DEL it is.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Some(Vec::new())),
+            read => read.map(Some).map_err(failed("read", &path)),
+        }
+    }
+
+    async fn forget_deferred(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError> {
+        remove(&deferred::path(cni_dir, container)).map(drop)
     }
 
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
@@ -255,10 +339,11 @@ fn results(cni_dir: &Path) -> PathBuf {
     cni_dir.join("results")
 }
 
-fn remove(path: &Path) -> Result<(), LedgerError> {
+/// Says whether there was anything.
+fn remove(path: &Path) -> Result<bool, LedgerError> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(failed("remove", path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true).map_err(failed("remove", path)),
     }
 }
 

@@ -4,9 +4,9 @@
 use sha2::{Digest as _, Sha256};
 
 /// How every sealed file begins: a list, its first delegate, our own object, the checksum.
-const HEAD: &[u8] = br#"[{"cnidaria":{"checksum":""#;
+const HEAD: &[u8] = shim_api::deferred::SEALED_HEAD;
 /// SHA-256 in hexadecimal.
-const DIGITS: usize = 64;
+const DIGITS: usize = shim_api::deferred::SEAL_DIGITS;
 
 /// A member that every sealed file has and no file of Multus.
 const MARK: &[u8] = br#""capabilityArgs":"#;

@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 pub use policies::Policies;
 
 use crate::domain::entry::Entry;
-use crate::ports::{Answered, Attached, DelegateError, Delegates, Meter};
+use crate::ports::{Answered, Attached, DelegateError, Delegates, Meter, Wanted};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Http {
@@ -154,9 +154,14 @@ impl Metered {
 
 #[async_trait]
 impl Delegates for Metered {
-    async fn add(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<CniResult, DelegateError> {
+    async fn add(
+        &self,
+        bin_dirs: &[PathBuf],
+        entry: &Entry,
+        wanted: Wanted,
+    ) -> Result<CniResult, DelegateError> {
         let begun = Instant::now();
-        let done = self.inner.add(bin_dirs, entry).await;
+        let done = self.inner.add(bin_dirs, entry, wanted).await;
         self.metrics.delegate("ADD", begun, &done);
         done
     }

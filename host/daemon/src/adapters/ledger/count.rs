@@ -1,0 +1,65 @@
+//! How many sandboxes a directory has, without looking at each ADD. The number that is kept in mind
+//! may be wrong; it is counted anew before anybody is refused.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cni_types::args::ContainerId;
+
+/// A bound on the sandboxes of one directory.
+#[derive(Debug, Clone)]
+pub(super) struct Count {
+    limit: usize,
+    known: Arc<Mutex<HashMap<PathBuf, usize>>>,
+}
+
+impl Count {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            known: Arc::default(),
+        }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether there is room for another one.
+    pub(super) fn admits(&self, dir: &Path) -> bool {
+        let known = self.known().get(dir).copied();
+        if known.is_some_and(|known| known < self.limit) {
+            return true;
+        }
+        let counted = count(dir);
+        self.known().insert(dir.to_owned(), counted);
+        counted < self.limit
+    }
+
+    pub(super) fn one_more(&self, dir: &Path) {
+        if let Some(known) = self.known().get_mut(dir) {
+            *known += 1;
+        }
+    }
+
+    pub(super) fn one_less(&self, dir: &Path) {
+        if let Some(known) = self.known().get_mut(dir) {
+            *known = known.saturating_sub(1);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The files of sandboxes. A directory that cannot be read has none: writing to it will tell.
+fn count(dir: &Path) -> usize {
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let of_sandboxes = files.filter(|file| {
+        ContainerId::new(file.file_name().to_string_lossy()).is_ok()
+            && file.file_type().is_ok_and(|kind| kind.is_file())
+    });
+    of_sandboxes.count()
+}

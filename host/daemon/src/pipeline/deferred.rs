@@ -1,0 +1,111 @@
+//! DELs that came while no daemon was there. Each is carried out before anything else is done with
+//! its container, and forgotten only then; one that fails is tried again as any other DEL.
+
+use std::path::{Path, PathBuf};
+
+use cni_types::args::ContainerId;
+
+use super::{Error, Pipeline, del};
+use crate::config::net_conf::NetConf;
+use crate::domain::sandbox::Sandbox;
+use crate::stages::deferred;
+use crate::stages::request::PodRequest;
+use crate::watch::Watch;
+
+/// Carries out what is recorded and, where more may come, what shims record later, for ever.
+pub(super) async fn run(pipeline: &Pipeline, cni_dir: &Path, may_come: bool) {
+    let bin_dirs =
+        NetConf::of_daemon(&pipeline.overrides).map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
+    loop {
+        // Before the look, so that nothing comes in between.
+        let watch = Watch::on([cni_dir.join(shim_api::deferred::DIR).as_path()]);
+        carry_out_all(pipeline, cni_dir, &bin_dirs).await;
+        if !may_come {
+            return;
+        }
+        let changed = match watch {
+            Ok(mut watch) => watch.changed().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = changed {
+            tracing::info!(%error, "no DELs are recorded while the daemon is away");
+            return;
+        }
+    }
+}
+
+/// Carries out every DEL that is recorded, but those that are to be tried again later. Gives all
+/// errors.
+pub(super) async fn carry_out_all(
+    pipeline: &Pipeline,
+    cni_dir: &Path,
+    bin_dirs: &[PathBuf],
+) -> Vec<Error> {
+    let containers = match pipeline.ledger.deferred(cni_dir).await {
+        Ok(containers) => containers,
+        Err(error) => return vec![error.into()],
+    };
+    let mut errors = Vec::new();
+    for container in containers {
+        if pipeline.unfinished.has(cni_dir, &container) {
+            continue;
+        }
+        let _turn = pipeline.turns.take(&container).await;
+        if let Err(error) = carry_out(pipeline, cni_dir, bin_dirs, &container).await {
+            tracing::error!(%container, error = crate::report::chain(&error), "not undone");
+            let unfinished = &pipeline.unfinished;
+            unfinished
+                .add(pipeline, cni_dir, bin_dirs, &container, &error)
+                .await;
+            errors.push(error);
+        }
+    }
+    errors
+}
+
+/// Carries out the DEL that is recorded for a container; says whether one was. The caller has the
+/// container's turn. `bin_dirs` are for a record that does not tell.
+pub(super) async fn carry_out(
+    pipeline: &Pipeline,
+    cni_dir: &Path,
+    bin_dirs: &[PathBuf],
+    container: &ContainerId,
+) -> Result<bool, Error> {
+    let Some(text) = pipeline.ledger.deferred_del(cni_dir, container).await? else {
+        return Ok(false);
+    };
+    match request(pipeline, cni_dir, container, &text).await {
+        Ok(request) => del::undo(pipeline, &request).await?,
+        Err(error) => {
+            // Its name says enough to undo what the ledger knows.
+            tracing::error!(%container, error = crate::report::chain(&error), "damaged record of a DEL");
+            let sandbox = Sandbox {
+                netns: Some(String::new()),
+                ..Sandbox::recorded(container.clone())
+            };
+            del::sandbox(pipeline, cni_dir, bin_dirs, &sandbox).await?;
+        }
+    }
+    pipeline.ledger.forget_deferred(cni_dir, container).await?;
+    tracing::info!(%container, "carried out a DEL that came while no daemon was there");
+    Ok(true)
+}
+
+async fn request(
+    pipeline: &Pipeline,
+    cni_dir: &Path,
+    container: &ContainerId,
+    text: &[u8],
+) -> Result<PodRequest, deferred::Error> {
+    let (mut request, record) = deferred::parse(text, container, &pipeline.overrides)?;
+    let found = match &request.netns {
+        Some(netns) => pipeline.pod_network.identity(Path::new(netns)).await,
+        None => None,
+    };
+    if !record.is_still(found) {
+        // Not the path that the ledger has either.
+        request.netns = Some(String::new());
+    }
+    cni_dir.clone_into(&mut request.conf.cni_dir);
+    Ok(request)
+}

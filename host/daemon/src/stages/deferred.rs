@@ -1,0 +1,41 @@
+//! What a shim recorded while no daemon was there becomes a checked request.
+
+use cni_types::args::{Command, ContainerId};
+use cni_types::json::RawObject;
+use shim_api::deferred::Record;
+
+use super::request::{self, PodRequest, Request};
+
+/// Why a record cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is torn, or no record.
+    #[error("not a record of a DEL")]
+    Json(#[from] serde_json::Error),
+    /// The request in it is wrong.
+    #[error(transparent)]
+    Request(#[from] request::Error),
+    /// The request in it is another one than its name says.
+    #[error("not a DEL of this container")]
+    Another,
+}
+
+/// Checks the record of a container, under the daemon's overrides of the conf in it.
+///
+/// # Errors
+/// [`Error`].
+pub fn parse(
+    text: &[u8],
+    container: &ContainerId,
+    overrides: &RawObject,
+) -> Result<(PodRequest, Record), Error> {
+    let record = Record::parse(text)?;
+    match request::parse(&record.request.to_json(), overrides)? {
+        Request::Pod(request)
+            if request.command == Command::Del && request.container_id == *container =>
+        {
+            Ok((request, record))
+        }
+        _ => Err(Error::Another),
+    }
+}

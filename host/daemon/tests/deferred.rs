@@ -1,0 +1,137 @@
+//! DELs that were recorded while no daemon was there, on fakes of every port.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use daemon::pipeline::{Error, Pipeline};
+use shim_api::deferred::Record;
+use support::{World, body, gc_body};
+
+const DIR: &str = "/var/lib/cni/multus";
+
+/// A pod that was added, and whose DEL nobody heard.
+async fn deleted_unheard() -> (Arc<World>, Pipeline) {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let request = shim_api::Request::parse(&body("DEL", "a")).unwrap();
+    world.defer("cid-a", Record::of(request).to_json());
+    world.log();
+    (world, pipeline)
+}
+
+fn nothing_is_left(world: &World) {
+    assert!(world.recorded.lock().unwrap().is_empty());
+    assert!(world.deferred.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_next_daemon_carries_it_out() {
+    let (world, pipeline) = deleted_unheard().await;
+    pipeline.finish_deferred(Path::new(DIR), false).await;
+    assert_eq!(world.log(), ["del one", "del default", "forget"]);
+    nothing_is_left(&world);
+}
+
+#[tokio::test]
+async fn an_add_of_the_same_container_comes_after_it() {
+    let (world, pipeline) = deleted_unheard().await;
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let log = world.log();
+    assert_eq!(log[..3], ["del one", "del default", "forget"]);
+    assert!(log.contains(&"add one".to_owned()));
+    assert!(world.deferred.lock().unwrap().is_empty());
+    // What the daemon does next does not harm the new attachments.
+    pipeline.finish_deferred(Path::new(DIR), false).await;
+    assert!(world.log().is_empty());
+}
+
+#[tokio::test]
+async fn an_add_fails_while_it_cannot_be_carried_out() {
+    let (world, pipeline) = deleted_unheard().await;
+    world.fail("del one");
+    pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    assert!(!world.log().contains(&"add one".to_owned()));
+    assert!(!world.deferred.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_del_that_comes_again_does_it_instead() {
+    let (world, pipeline) = deleted_unheard().await;
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    nothing_is_left(&world);
+}
+
+#[tokio::test]
+async fn a_check_of_a_deleted_container_fails() {
+    let (_, pipeline) = deleted_unheard().await;
+    let checked = pipeline.handle(&body("CHECK", "a")).await;
+    assert!(matches!(checked, Err(Error::NotAttached(_))));
+}
+
+#[tokio::test]
+async fn gc_carries_it_out_whatever_it_says_is_in_use() {
+    let (world, pipeline) = deleted_unheard().await;
+    pipeline.handle(&gc_body(None)).await.unwrap();
+    nothing_is_left(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_is_tried_again_and_forgotten_only_when_it_was_done() {
+    let (world, pipeline) = deleted_unheard().await;
+    world.fail("del one");
+    pipeline.finish_deferred(Path::new(DIR), false).await;
+    assert!(world.undos.lock().unwrap().contains_key("cid-a"));
+    assert!(!world.deferred.lock().unwrap().is_empty());
+    world.mend();
+    tokio::select! {
+        () = pipeline.finish_undos(Path::new(DIR)) => unreachable!("it never ends"),
+        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
+    }
+    nothing_is_left(&world);
+    assert!(world.undos.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn of_a_damaged_record_the_name_is_enough() {
+    for text in ["", "{", r#"{"bootId":"","netns":null,"request":{}}"#] {
+        let (world, pipeline) = deleted_unheard().await;
+        world.defer("cid-a", text.as_bytes().to_vec());
+        pipeline.finish_deferred(Path::new(DIR), false).await;
+        nothing_is_left(&world);
+    }
+}
+
+#[tokio::test]
+async fn a_record_is_about_the_container_of_its_name_alone() {
+    let (world, pipeline) = deleted_unheard().await;
+    let record = world.deferred.lock().unwrap().remove("cid-a").unwrap();
+    world.defer("cid-b", record);
+    pipeline.finish_deferred(Path::new(DIR), false).await;
+    assert!(world.recorded.lock().unwrap().contains_key("cid-a"));
+}
+
+#[tokio::test]
+async fn a_namespace_of_before_a_reboot_is_not_entered() {
+    // Of this process, so that there is one at the path.
+    let netns = "/proc/self/ns/net";
+    for (boot_id, expected) in [(None, netns), (Some("before"), "")] {
+        let (world, pipeline) = deleted_unheard().await;
+        let mut request = shim_api::Request::parse(&body("DEL", "a")).unwrap();
+        request.env.insert("CNI_NETNS".into(), netns.into());
+        let mut record = Record::of(request);
+        record.boot_id = boot_id.map_or(record.boot_id, str::to_owned);
+        world.defer("cid-a", record.to_json());
+        pipeline.finish_deferred(Path::new(DIR), false).await;
+        assert_eq!(world.netns.lock().unwrap().as_deref(), Some(expected));
+    }
+}

@@ -1,0 +1,101 @@
+//! A DEL that finds no daemon is recorded for the next one, so that a node whose daemon is down gets
+//! rid of its pods.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use cni_types::args::Parameters;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+use shim_api::Request;
+use shim_api::deferred::{DIR, MAX_BYTES, MAX_RECORDS, Record, UNFINISHED, is_deferrable};
+
+use crate::conf::Conf;
+
+/// Enough of a file of the ledger to see what the daemon has said.
+const HEAD_BYTES: u64 = 256;
+
+/// Why a DEL cannot be left to a later daemon.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("no daemon asks for it here")]
+    NotAsked,
+    #[error("the directory is not the daemon's alone")]
+    NotSafe,
+    #[error("its networks have to be undone before its namespace goes")]
+    NeedsNetns,
+    #[error("it is too large")]
+    TooLarge,
+    #[error("too many wait already")]
+    TooMany,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// Records a DEL, so that it survives the node's loss of power. The daemon may have started
+/// meanwhile and have looked before: the caller asks once more.
+pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) -> Result<(), Error> {
+    let Some(id) = parameters.container_id.as_ref() else {
+        return Err(Error::NotAsked);
+    };
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let not_asked = |errno| match errno {
+        Errno::NOENT => Error::NotAsked,
+        errno => errno.into(),
+    };
+    let ledger = rustix::fs::open(&conf.cni_dir, directory, Mode::empty()).map_err(not_asked)?;
+    let records = rustix::fs::openat(&ledger, DIR, directory | OFlags::NOFOLLOW, Mode::empty())
+        .map_err(not_asked)?;
+    let metadata = rustix::fs::fstat(&records)?;
+    let others_write = Mode::WGRP | Mode::WOTH;
+    if metadata.st_uid != rustix::process::geteuid().as_raw()
+        || Mode::from_raw_mode(metadata.st_mode).intersects(others_write)
+    {
+        return Err(Error::NotSafe);
+    }
+    if needs_netns(&ledger, id.as_str().as_ref())? {
+        return Err(Error::NeedsNetns);
+    }
+    let text = Record::of(request.clone()).to_json();
+    if text.len() > MAX_BYTES {
+        return Err(Error::TooLarge);
+    }
+    // Beside the two names of the directories themselves.
+    if Dir::read_from(&records)?.count() >= MAX_RECORDS + 2 {
+        return Err(Error::TooMany);
+    }
+    let unfinished = format!(".{}{UNFINISHED}", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let write = || -> io::Result<()> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let mut file = File::from(rustix::fs::openat(&records, &unfinished, flags, mode)?);
+        file.write_all(&text)?;
+        file.sync_all()?;
+        rustix::fs::renameat(&records, &unfinished, &records, id.as_str())?;
+        Ok(rustix::fs::fsync(&records)?)
+    };
+    write().map_err(|error| {
+        let _ = rustix::fs::unlinkat(&records, &unfinished, AtFlags::empty());
+        error.into()
+    })
+}
+
+/// Whether a container has networks that cannot be undone later, for all that the daemon has said.
+fn needs_netns(ledger: impl rustix::fd::AsFd, id: &Path) -> Result<bool, Error> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(ledger, id, flags, Mode::empty()) {
+        // Not attached.
+        Err(Errno::NOENT) => return Ok(false),
+        opened => File::from(opened?),
+    };
+    let mut head = Vec::new();
+    file.take(HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(!is_deferrable(&head))
+}

@@ -1,0 +1,135 @@
+//! A DEL that finds no daemon: recorded where a daemon asked for it, and an error everywhere else.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use shim_api::deferred::{MAX_RECORDS, Record};
+
+use crate::rig::{Daemon, NO_WAIT, Node, go};
+
+/// A call on a node whose daemon has asked for records, and is not there.
+fn call(command: &str) -> Node {
+    let node = Node::call(command);
+    let ledger = node.dir.path().join("ledger");
+    fs::create_dir(&ledger).unwrap();
+    let node = node.with_conf("cniDir", json!(ledger));
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(records(&node))
+        .unwrap();
+    node
+}
+
+fn records(node: &Node) -> PathBuf {
+    node.dir.path().join("ledger/.deferred")
+}
+
+fn names(node: &Node) -> Vec<String> {
+    let files = fs::read_dir(records(node)).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    names.collect()
+}
+
+fn refused(node: &Node, why: &str) {
+    let failure = node.run().failure();
+    assert_eq!(failure.code, 11, "{failure:?}");
+    assert!(failure.msg.contains(why), "{failure:?}");
+}
+
+#[test]
+fn a_del_is_recorded_whole_and_for_the_owner_alone() {
+    let node = call("DEL").with("CNI_NETNS", "/proc/self/ns/net");
+    assert_eq!(node.run().success(), "");
+    assert_eq!(names(&node), ["cid-plain"]);
+    let path = records(&node).join("cid-plain");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let record = Record::parse(&fs::read(path).unwrap()).unwrap();
+    assert_eq!(record.request.env["CNI_COMMAND"], "DEL");
+    assert_eq!(record.request.config, node.conf.to_string().into_bytes());
+    assert!(record.netns.is_some());
+    // Once more: the runtime may not have heard of the success.
+    assert_eq!(node.run().success(), "");
+    assert_eq!(names(&node), ["cid-plain"]);
+}
+
+#[test]
+fn no_other_verb_is_recorded() {
+    for command in ["ADD", "CHECK", "GC", "STATUS"] {
+        let node = call(command);
+        node.run().failure();
+        assert!(names(&node).is_empty(), "{command}");
+    }
+}
+
+#[test]
+fn where_no_daemon_has_asked_a_del_fails_as_ever() {
+    let node = call("DEL");
+    fs::remove_dir(records(&node)).unwrap();
+    refused(&node, "no daemon asks for it here");
+    let node = call("DEL").with_conf("cnidaria", json!({"shim": {"deferDel": false}}));
+    assert_eq!(node.run().failure().code, 11);
+    assert!(names(&node).is_empty());
+}
+
+#[test]
+fn a_directory_that_others_may_write_to_or_that_is_a_link_is_not_used() {
+    let node = call("DEL");
+    fs::set_permissions(records(&node), fs::Permissions::from_mode(0o777)).unwrap();
+    refused(&node, "not the daemon's alone");
+    fs::rename(records(&node), node.dir.path().join("elsewhere")).unwrap();
+    symlink(node.dir.path().join("elsewhere"), records(&node)).unwrap();
+    refused(&node, "cannot be left to a later one");
+    assert!(names(&node).is_empty());
+}
+
+#[test]
+fn what_the_daemon_did_not_say_can_wait_does_not() {
+    let node = call("DEL");
+    let ledger = node.dir.path().join("ledger/cid-plain");
+    let ours = |rest: &str| format!(r#"[{{"cnidaria":{{"checksum":"{:064}"{rest}"#, 0);
+    let later = r#","ifName":"eth0","deferrable":true}}]"#;
+    // Of Multus, of this project where it cannot be, and damaged.
+    for text in [r#"[{"Conf":{"type":"bridge"}}]"#, &ours(later), "", "\0\0"] {
+        fs::write(&ledger, text).unwrap();
+        refused(&node, "before its namespace goes");
+    }
+    fs::write(&ledger, ours(r#","deferrable":true,"ifName":"eth0"}}]"#)).unwrap();
+    node.run().success();
+}
+
+#[test]
+fn records_are_bounded_in_number_and_size() {
+    let node = call("DEL");
+    for number in 0..MAX_RECORDS {
+        fs::write(records(&node).join(number.to_string()), "").unwrap();
+    }
+    refused(&node, "too many");
+    let node = call("DEL").with_conf("large", json!("x".repeat(1 << 20)));
+    refused(&node, "too large");
+    assert!(names(&node).is_empty());
+}
+
+#[test]
+fn a_daemon_that_comes_meanwhile_is_asked_after_all() {
+    let node = call("DEL");
+    let (dir, records) = (node.socket_dir(), records(&node));
+    // Comes when the record is there, and has looked for records before.
+    let coming = thread::spawn(move || {
+        let start = Instant::now();
+        while fs::read_dir(&records).unwrap().count() == 0 {
+            assert!(start.elapsed() < NO_WAIT);
+        }
+        Daemon::start(&dir, vec![go(200, "application/json", "{}")])
+    });
+    // The shim is quicker now and then; then nobody is asked, and the record stays.
+    let output = node.run();
+    let daemon = coming.join().unwrap();
+    thread::sleep(Duration::from_millis(20));
+    output.success();
+    assert!(daemon.received().len() <= 1);
+    assert_eq!(names(&node), ["cid-plain"]);
+}
