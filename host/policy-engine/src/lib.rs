@@ -13,6 +13,8 @@ pub mod compile;
 mod config;
 mod digest;
 mod engine;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod generation;
 mod hooks;
 mod host;

