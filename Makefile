@@ -2,7 +2,8 @@
 #
 #   make demo   sees it run: two networks, three policies, on a private node on this machine
 #   make test   runs every test
-#   make soak   kills the daemon 300 times at random moments, and runs every fuzz target for a while
+#   make soak   kills the daemon 300 times at random moments, loads it for an hour, and runs every
+#               fuzz target for a while
 #   make lint   fmt, clippy and rustdoc, warnings denied
 #   make bench  what a CNI call costs: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  what got slower since tests/bench/stored.json
@@ -35,10 +36,13 @@ test:
 .PHONY: soak
 soak: rounds ?= 300
 soak: seconds ?= 600
+soak: load ?= 3600
 soak:
 	@tests/setup/install test
 	$(CARGO) build --workspace --bins
 	CNIDARIA_CRASH_ROUNDS=$(rounds) $(CARGO) test --package cnidaria-node-tests --test crash -- --nocapture
+	$(CARGO) build-shim
+	tests/node/enter $(target)/debug/cnidaria-soak $(load)
 	tests/fuzz/run $(seconds)
 
 .PHONY: lint

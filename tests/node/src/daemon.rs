@@ -80,6 +80,10 @@ impl Daemon {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the daemon to end, as an init system does, and waits for it.
     pub(crate) fn stop(mut self) -> Result<(), Error> {
         let pid = self.child.id().to_string();
