@@ -152,6 +152,32 @@ fn corrupt_and_swapped_files_are_errors_and_stay() {
 }
 
 #[test]
+fn of_one_container_only_its_own_entries_are_found() {
+    let directory = TempDir::new().unwrap();
+    let cache = Cache::new(directory.path());
+    let all = [
+        ("n", "c", "eth0"),
+        ("a-c-b", "d", "x"),
+        ("n", "c", "net1"),
+        ("n", "cc", "eth0"),
+        ("n", "c-c", "eth0"),
+    ];
+    for (network, container_id, if_name) in all {
+        cache.write(&entry(network, container_id, if_name)).unwrap();
+    }
+    fs::write(directory.path().join("results/n-other-eth0"), "broken").unwrap();
+    let of = |id: &str| {
+        let (entries, errors) = cache.of_container(&key("n", id, "x").container_id).unwrap();
+        assert!(errors.is_empty(), "{errors:?}");
+        let names = entries.iter().map(|entry| entry.key.to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(of("c"), ["n-c-eth0", "n-c-net1"]);
+    assert_eq!(of("c-c"), ["n-c-c-eth0"]);
+    assert!(of("e").is_empty());
+}
+
+#[test]
 fn names_in_a_file_that_could_leave_the_directory_are_refused() {
     let directory = TempDir::new().unwrap();
     let cache = Cache::new(directory.path());

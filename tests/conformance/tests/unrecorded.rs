@@ -144,3 +144,29 @@ fn pods_that_ask_for_what_cannot_be_get_nothing_and_are_told_why() {
         }
     });
 }
+
+#[test]
+fn whatever_became_of_an_add_a_del_leaves_nothing() {
+    on_a_private_node(|node| {
+        let rig = started(node);
+        let processes = observe::processes();
+        let mut pods = Vec::new();
+        for file in ["inputs/pods.json", "tracer.json"] {
+            let list = rig.golden(file);
+            let all = list["items"].as_array().unwrap().iter();
+            let of_default = all.filter(|one| one["kind"] == "Pod");
+            pods.extend(of_default.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned()));
+        }
+        assert!(pods.len() >= 34, "{pods:?}");
+        let added = pods.iter().filter(|pod| call(&rig, "ADD", pod).succeeded());
+        let added = added.count();
+        assert!(added >= 15, "{added} of {pods:?}");
+        for pod in &pods {
+            succeed(&rig, "DEL", pod);
+        }
+        for pod in &pods {
+            nothing_is_left(&rig, pod);
+        }
+        assert_eq!(observe::processes(), processes);
+    });
+}

@@ -1,5 +1,6 @@
 //! The CNI conf of a request: what the runtime gave the shim, overlaid with the daemon's file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cni_types::args::NetworkName;
@@ -7,6 +8,7 @@ use cni_types::json::RawObject;
 use cni_types::version::{ConfVersion, Version};
 use serde_json::value::RawValue;
 
+use super::logging::Logging;
 use super::{keys, value};
 use crate::domain::runtime_config::RuntimeConfig;
 
@@ -125,6 +127,7 @@ impl NetConf {
             DefaultNetwork::Cluster(_) => names("defaultNetworks")?.unwrap_or_default(),
             DefaultNetwork::Delegates(_) => Vec::new(),
         };
+        check_unused(conf)?;
         let mut bin_dirs = vec![path("binDir", DEFAULT_BIN_DIR)?];
         bin_dirs.extend(
             std::env::var_os("CNI_PATH")
@@ -166,6 +169,17 @@ impl NetConf {
             },
         })
     }
+}
+
+/// Keys that mean nothing for one request: a wrong value of theirs is as wrong as any other, and
+/// somebody has to say so.
+fn check_unused(conf: &RawObject) -> Result<(), value::Error> {
+    Logging::parse(conf, &mut Vec::new())?;
+    value::optional::<bool>(conf, "retryDeleteOnError", "true or false")?;
+    value::optional::<String>(conf, "kubeconfig", "a path")?;
+    let capabilities = "an object of true and false";
+    value::optional::<BTreeMap<String, bool>>(conf, "capabilities", capabilities)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -233,12 +247,43 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named() {
-        let error = parse(r#"{"clusterNetwork":["a"]}"#, "{}")
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            r#"CNI conf: clusterNetwork: expected a string, found ["a"]"#
-        );
+        for (key, value, expected) in [
+            ("clusterNetwork", r#"["a"]"#, "a string"),
+            ("delegates", r#"{"type":"t"}"#, "a list of confs"),
+            ("defaultNetworks", r#""a""#, "a list of names"),
+            ("systemNamespaces", r#""a""#, "a list of names"),
+            ("multusNamespace", "7", "a string"),
+            ("namespaceIsolation", r#""yes""#, "true or false"),
+            ("globalNamespaces", r#"["a"]"#, "a string"),
+            ("readinessindicatorfile", "true", "a string"),
+            ("binDir", "7", "a string"),
+            ("cniDir", "{}", "a string"),
+            ("confDir", "[]", "a string"),
+            (
+                "capabilities",
+                r#"{"ips":1}"#,
+                "an object of true and false",
+            ),
+            (
+                "runtimeConfig",
+                r#"{"ips":"x"}"#,
+                "the arguments of capabilities",
+            ),
+            ("retryDeleteOnError", r#""x""#, "true or false"),
+            (
+                "auxiliaryCNIChainName",
+                r#""../x""#,
+                "the name of a network",
+            ),
+            ("kubeconfig", "7", "a path"),
+            ("logFile", "7", "a path"),
+            ("logLevel", "7", "a log level"),
+            ("logToStderr", r#""x""#, "true or false"),
+        ] {
+            let conf = format!(r#"{{"clusterNetwork":"a","{key}":{value}}}"#);
+            let error = parse(&conf, "{}").unwrap_err().to_string();
+            let wanted = format!("CNI conf: {key}: expected {expected}, found {value}");
+            assert_eq!(error, wanted);
+        }
     }
 }

@@ -18,10 +18,19 @@ pub struct PortMapping {
     #[serde(default)]
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`; the delegate's default where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "empty_is_none"
+    )]
     pub protocol: Option<String>,
     /// Address of the node to listen on.
-    #[serde(default, rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "hostIP",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "empty_is_none"
+    )]
     pub host_ip: Option<String>,
 }
 
@@ -60,16 +69,31 @@ pub struct RuntimeConfig {
     )]
     pub ips: Vec<String>,
     /// Hardware address.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "empty_is_none"
+    )]
     pub mac: Option<String>,
     /// InfiniBand GUID.
-    #[serde(rename = "infinibandGUID", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "infinibandGUID",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "empty_is_none"
+    )]
     pub infiniband_guid: Option<String>,
     /// Device that was allocated to the pod.
-    #[serde(rename = "deviceID", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "deviceID",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "empty_is_none"
+    )]
     pub device_id: Option<String>,
     /// File in which the delegate describes its device (device-info specification 1.1).
-    #[serde(rename = "CNIDeviceInfoFile", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        rename = "CNIDeviceInfoFile",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "empty_is_none"
+    )]
     pub device_info_file: Option<String>,
 }
 
@@ -138,6 +162,14 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Go does not tell an empty string from an absent one.
+fn empty_is_none<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +196,24 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&config).unwrap(),
             r#"{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}],"bandwidth":{"ingressRate":1,"ingressBurst":2,"egressRate":3,"egressBurst":4},"ips":["10.1.1.1/24"],"mac":"02:00:00:00:00:77"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_empty_asks_for_nothing() {
+        for text in [
+            r#"{"portMappings":null,"bandwidth":null,"ips":null,"mac":null,"infinibandGUID":null,"deviceID":null}"#,
+            r#"{"portMappings":[],"ips":[],"mac":"","infinibandGUID":"","deviceID":"","CNIDeviceInfoFile":""}"#,
+            r#"{"dns":{"servers":["10.0.0.53"]},"aliases":{}}"#,
+        ] {
+            let config: RuntimeConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(config.capability_args().to_string(), "{}", "{text}");
+        }
+        let mapping = r#"{"hostPort":8080,"containerPort":80,"protocol":"","hostIP":""}"#;
+        let mapping: PortMapping = serde_json::from_str(mapping).unwrap();
+        assert_eq!(
+            serde_json::to_string(&mapping).unwrap(),
+            r#"{"hostPort":8080,"containerPort":80}"#
         );
     }
 

@@ -28,8 +28,8 @@ pub(super) async fn gc(
     let mut networks = networks(pipeline, conf, &entries).await;
     errors.append(&mut networks.errors);
     let (kept, stale) = divide(entries, valid.as_deref());
-    for container in stale {
-        errors.extend(undo(pipeline, conf, &container).await);
+    for (container, entries) in stale {
+        errors.extend(undo(pipeline, conf, &container, &entries).await);
     }
     // What such a pod has would look as if nobody had it.
     if !unreadable.is_empty() {
@@ -71,16 +71,22 @@ async fn networks(pipeline: &Pipeline, conf: &NetConf, entries: &[Entry]) -> Net
 fn divide(
     entries: Vec<Entry>,
     valid: Option<&[Attachment]>,
-) -> (Vec<Entry>, BTreeSet<ContainerId>) {
+) -> (Vec<Entry>, BTreeMap<ContainerId, Vec<Entry>>) {
     let Some(valid) = valid else {
-        return (entries, BTreeSet::new());
+        return (entries, BTreeMap::new());
     };
     let containers: BTreeSet<&ContainerId> = valid.iter().map(|one| &one.container_id).collect();
     // The runtime knows the first interface alone; a container's others live as long as it.
-    let (kept, stale): (Vec<Entry>, Vec<Entry>) = entries
-        .into_iter()
-        .partition(|entry| containers.contains(&entry.container_id));
-    let stale = stale.into_iter().map(|entry| entry.container_id).collect();
+    let mut kept = Vec::new();
+    let mut stale: BTreeMap<ContainerId, Vec<Entry>> = BTreeMap::new();
+    for entry in entries {
+        if containers.contains(&entry.container_id) {
+            kept.push(entry);
+        } else {
+            let container = entry.container_id.clone();
+            stale.entry(container).or_default().push(entry);
+        }
+    }
     (kept, stale)
 }
 
@@ -98,13 +104,29 @@ fn in_use(kept: &[Entry], valid: Vec<Attachment>) -> Vec<Attached> {
     all.into_iter().collect()
 }
 
-async fn undo(pipeline: &Pipeline, conf: &NetConf, container: &ContainerId) -> Option<Error> {
+/// Undoes what the ledger has of a container: its plan or, where there is none any more, what else
+/// is `known` of it.
+async fn undo(
+    pipeline: &Pipeline,
+    conf: &NetConf,
+    container: &ContainerId,
+    known: &[Entry],
+) -> Option<Error> {
     let _turn = pipeline.turns.take(container).await;
     // As it is now: the list is older than the turn.
     let sandbox = Sandbox::recorded(container.clone());
-    let error = del::sandbox(pipeline, &conf.cni_dir, &conf.bin_dirs, &sandbox)
-        .await
-        .err()?;
+    let error = match pipeline.ledger.load(&conf.cni_dir, &sandbox).await {
+        Ok(None) => {
+            let mut errors = Vec::new();
+            for entry in known.iter().rev() {
+                let undone = del::detach(pipeline, &conf.cni_dir, &conf.bin_dirs, entry).await;
+                errors.extend(undone.err());
+            }
+            return Error::of_all(errors);
+        }
+        _ => del::sandbox(pipeline, &conf.cni_dir, &conf.bin_dirs, &sandbox).await,
+    }
+    .err()?;
     pipeline
         .unfinished
         .add(pipeline, &conf.cni_dir, &conf.bin_dirs, container, &error)

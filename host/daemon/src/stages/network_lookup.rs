@@ -7,6 +7,7 @@ use cni_types::conf::{self, NetworkConfList, PluginConf};
 use cni_types::json::{self, RawObject};
 use serde_json::value::RawValue;
 
+use crate::config::conf_file;
 use crate::config::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Device;
 use crate::domain::nad::Nad;
@@ -98,7 +99,8 @@ pub async fn by_reference(
 
 fn at_path(path: &Path) -> Result<Found, Error> {
     let conf = if path.is_dir() {
-        libcni::load::default_network(path, |_| true)?.1
+        // The conf that executes the shim is no network of its own.
+        libcni::load::default_network(path, |file| !conf_file::is_own(file))?.1
     } else {
         libcni::load::file(path)?
     };
@@ -262,6 +264,22 @@ mod tests {
         );
         assert!(nad_conf(r#"{"name":"n"}"#).is_err());
         assert!(nad_conf(r#"{"name":7,"type":"t"}"#).is_err());
+    }
+
+    #[test]
+    fn of_a_directory_the_first_conf_is_taken_but_never_our_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, network: &str| {
+            let text = format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"t"}}"#);
+            std::fs::write(dir.path().join(name), text).unwrap();
+        };
+        write("00-multus.conf", "ours");
+        write("20-b.json", "b");
+        assert_eq!(at_path(dir.path()).unwrap().name, "b");
+        write("10-a.conf", "a");
+        assert_eq!(at_path(dir.path()).unwrap().name, "a");
+        std::fs::write(dir.path().join("05-broken.conflist"), "{").unwrap();
+        assert_eq!(at_path(dir.path()).unwrap().name, "a");
     }
 
     #[test]

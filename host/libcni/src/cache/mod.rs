@@ -170,6 +170,26 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`] when the directory cannot be read; a missing one has no entries.
     pub fn list(&self) -> Result<(Vec<Entry>, Vec<Error>), Error> {
+        self.list_named(|_| true)
+    }
+
+    /// The entries of one container, sorted by file name, and the files that are none. Other
+    /// containers' files are not opened.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn of_container(
+        &self,
+        container_id: &ContainerId,
+    ) -> Result<(Vec<Entry>, Vec<Error>), Error> {
+        let part = format!("-{container_id}-");
+        let (mut entries, errors) = self.list_named(|name| name.contains(&part))?;
+        // All three parts of a name may have hyphens in them.
+        entries.retain(|entry| entry.key.container_id == *container_id);
+        Ok((entries, errors))
+    }
+
+    fn list_named(&self, wanted: impl Fn(&str) -> bool) -> Result<(Vec<Entry>, Vec<Error>), Error> {
         let directory = match fs::read_dir(&self.results) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok((Vec::new(), Vec::new()));
@@ -184,8 +204,8 @@ impl Cache {
         let (mut entries, mut errors) = (Vec::new(), Vec::new());
         for path in paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with('.') {
-                // What a write leaves that did not get to its end.
+            // What begins with a dot was left by a write that did not get to its end.
+            if name.starts_with('.') || !wanted(&name) {
                 continue;
             }
             match self.listed(&path, &name) {

@@ -47,6 +47,8 @@ struct Found {
     entries: Vec<Entry>,
     /// What is wrong with the file.
     damage: Option<String>,
+    /// Whether nothing can be attached beside: Multus writes no plan for what it attaches later.
+    is_complete: bool,
 }
 
 impl Files {
@@ -131,6 +133,7 @@ impl Files {
                 Ok(Some(Found {
                     entries,
                     damage: None,
+                    is_complete: writer == Writer::Cnidaria,
                 }))
             }
             Err(reason) => {
@@ -141,6 +144,7 @@ impl Files {
                 Ok(Some(Found {
                     entries,
                     damage: Some(reason),
+                    is_complete: true,
                 }))
             }
         }
@@ -207,9 +211,13 @@ impl Ledger for Files {
         cni_dir: &Path,
         sandbox: &Sandbox,
     ) -> Result<Option<Vec<Entry>>, LedgerError> {
-        let Some(found) = self.look(cni_dir, sandbox)? else {
+        let Some(mut found) = self.look(cni_dir, sandbox)? else {
             return Ok(None);
         };
+        if !found.is_complete {
+            let beside = recovery::beside(&Cache::new(cni_dir), sandbox, &found.entries);
+            found.entries.extend(beside.map_err(from_cache)?);
+        }
         if let Some(reason) = found.damage {
             let path = cni_dir.join(sandbox.container_id.as_str());
             tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
@@ -331,6 +339,8 @@ impl Ledger for Files {
                 Err(error) => listing.unreadable.push((container, error)),
             }
         }
+        let beside = recovery::beside_all(&Cache::new(cni_dir), &listing.entries);
+        listing.entries.extend(beside.map_err(from_cache)?);
         Ok(listing)
     }
 }

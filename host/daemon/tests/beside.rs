@@ -1,0 +1,150 @@
+//! What is in no plan: Multus attaches networks to running pods and remembers that in the result
+//! cache alone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that fails here says where"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cni_types::json::RawObject;
+use daemon::adapters::ledger::Files;
+use daemon::config::daemon::{Durability, Timeouts};
+use daemon::pipeline::{Pipeline, Ports};
+use daemon::ports::{Cluster, Delegates, PodNetwork};
+use serde_json::{Value, json};
+use support::{FakePolicies, World, body, gc_body};
+use tempfile::TempDir;
+
+/// A pipeline on fakes, but with the real ledger.
+struct Rig {
+    dir: TempDir,
+    world: Arc<World>,
+    pipeline: Pipeline,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::new();
+        let ports = Ports {
+            cluster: Arc::clone(&world) as Arc<dyn Cluster>,
+            delegates: Arc::clone(&world) as Arc<dyn Delegates>,
+            ledger: Arc::new(Files::new(Durability::Grouped)),
+            policies: Arc::new(FakePolicies(Arc::clone(&world))),
+            pod_network: Arc::clone(&world) as Arc<dyn PodNetwork>,
+        };
+        let mut overrides = RawObject::new();
+        overrides.set("cniDir", dir.path()).unwrap();
+        Self {
+            pipeline: Pipeline::new(ports, Timeouts::default(), overrides),
+            dir,
+            world,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A pod that Multus added: what this daemon writes beyond it is taken away.
+    async fn add_by_multus(&self, pod: &str) {
+        self.world.pod(pod, "one");
+        self.pipeline.handle(&body("ADD", pod)).await.unwrap();
+        let path = self.path(&format!("cid-{pod}"));
+        let mut plan: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for delegate in plan.as_array_mut().unwrap() {
+            delegate.as_object_mut().unwrap().remove("cnidaria");
+        }
+        fs::write(&path, plan.to_string()).unwrap();
+        self.world.log();
+    }
+
+    /// What the Go library remembers of an attachment: `{"name":"<network>","type":"<plugin>"}`.
+    fn remember(&self, network: &str, plugin: &str, container: &str, if_name: &str) {
+        use base64::Engine as _;
+        let conf = json!({ "cniVersion": "1.1.0", "name": network, "type": plugin });
+        let config = base64::engine::general_purpose::STANDARD.encode(conf.to_string());
+        let cached = json!({
+            "kind": "cniCacheV1", "containerId": container, "config": config, "ifName": if_name,
+            "networkName": network, "netns": "/run/netns/x", "result": { "cniVersion": "1.1.0" },
+        });
+        let path = self.path(&format!("results/{network}-{container}-{if_name}"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, cached.to_string()).unwrap();
+    }
+
+    fn results(&self) -> usize {
+        fs::read_dir(self.path("results")).unwrap().count()
+    }
+}
+
+#[tokio::test]
+async fn what_multus_attached_to_a_running_pod_is_checked_and_deleted_with_it() {
+    let rig = Rig::new();
+    rig.add_by_multus("a").await;
+    rig.remember("plugged", "t", "cid-a", "net7");
+    rig.pipeline.handle(&body("CHECK", "a")).await.unwrap();
+    assert!(rig.world.log().contains(&"check plugged".to_owned()));
+    rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(
+        rig.world.log(),
+        ["del plugged", "del one", "del default"],
+        "the last one first"
+    );
+    assert_eq!(rig.results(), 0);
+}
+
+#[tokio::test]
+async fn gc_does_not_take_from_a_pod_what_multus_attached_to_it() {
+    let rig = Rig::new();
+    rig.add_by_multus("a").await;
+    rig.remember("plugged", "t", "cid-a", "net7");
+    for valid in [None, Some("cid-a")] {
+        rig.pipeline.handle(&gc_body(valid)).await.unwrap();
+        let log = rig.world.log();
+        assert!(!log.iter().any(|done| done.starts_with("del")), "{log:?}");
+        for network in ["gc default", "gc one", "gc plugged"] {
+            assert!(log.iter().any(|done| done == network), "{log:?}");
+        }
+        let told = "valid cid-a/eth0 cid-a/net1 cid-a/net7";
+        let told = log.iter().filter(|done| *done == told).count();
+        assert_eq!(told, 3, "{log:?}");
+    }
+}
+
+#[tokio::test]
+async fn gc_undoes_what_is_remembered_of_a_container_that_is_gone() {
+    let rig = Rig::new();
+    rig.remember("lost", "t", "cid-gone", "net1");
+    rig.world.fail("del lost");
+    let gc = gc_body(Some("cid-a"));
+    assert!(rig.pipeline.handle(&gc).await.is_err());
+    assert_eq!(rig.results(), 1, "to be tried again");
+    rig.world.mend();
+    rig.pipeline.handle(&gc).await.unwrap();
+    assert!(rig.world.log().contains(&"del lost".to_owned()));
+    assert_eq!(rig.results(), 0);
+}
+
+#[tokio::test]
+async fn what_the_runtimes_own_library_remembers_of_us_is_not_undone() {
+    let rig = Rig::new();
+    rig.add_by_multus("a").await;
+    for plugin in ["multus-shim", "multus", "cnidaria-shim"] {
+        rig.remember("multus-cni-network", plugin, "cid-a", "eth0");
+        rig.remember("multus-cni-network", plugin, "cid-gone", "eth0");
+        rig.pipeline.handle(&gc_body(Some("cid-a"))).await.unwrap();
+        let log = rig.world.log();
+        assert!(!log.iter().any(|done| done.contains("multus")), "{log:?}");
+    }
+    rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(rig.world.log(), ["del one", "del default"]);
+}
