@@ -1,12 +1,16 @@
 //! What the owner of a pod is told of an attachment, in Multus' words.
 
+use cni_types::version::Version;
+
 use super::entry::Entry;
 
 /// The message of the Event for a new attachment. `None` where its delegates made neither an
-/// interface nor an address, such as those that only set sysctls: there is nothing to tell.
+/// interface nor an address, such as those that only set sysctls: there is nothing to tell. Results
+/// of before 0.3.0 have no place for interfaces, so that saying nothing means nothing.
 pub fn of_attachment(entry: &Entry) -> Option<String> {
     let result = entry.result.as_ref()?;
-    if result.interfaces.is_empty() && result.ips.is_empty() {
+    let is_silent = result.interfaces.is_empty() && result.ips.is_empty();
+    if is_silent && result.cni_version >= Version::V0_3_0 {
         return None;
     }
     let ips: Vec<String> = result.ips.iter().map(|ip| ip.address.to_string()).collect();
@@ -63,6 +67,7 @@ mod tests {
                 r#"{"ip4":{"ip":"10.0.0.2/24"}}"#,
                 "Add net1 [10.0.0.2/24] from default/n",
             ),
+            ("{}", "Add net1 [] from default/n"),
         ] {
             assert_eq!(message(result).as_deref(), Some(expected));
         }
@@ -73,7 +78,7 @@ mod tests {
         for result in [
             r#"{"cniVersion":"1.0.0"}"#,
             r#"{"cniVersion":"1.0.0","routes":[{"dst":"10.0.0.0/8"}]}"#,
-            "{}",
+            r#"{"cniVersion":"0.3.0","dns":{}}"#,
         ] {
             assert_eq!(message(result), None, "{result}");
         }
