@@ -16,11 +16,10 @@ use std::sync::Arc;
 
 use cni_types::json::RawObject;
 use daemon::adapters::ledger::Files;
-use daemon::config::daemon::{Durability, Timeouts};
-use daemon::pipeline::{Pipeline, Ports};
-use daemon::ports::{Cluster, Delegates, PodNetwork};
+use daemon::config::daemon::Durability;
+use daemon::pipeline::Pipeline;
 use serde_json::{Value, json};
-use support::{FakePolicies, World, body, gc_body};
+use support::{World, body, gc_body};
 use tempfile::TempDir;
 
 /// A pipeline on fakes, but with the real ledger.
@@ -34,17 +33,10 @@ impl Rig {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let world = World::new();
-        let ports = Ports {
-            cluster: Arc::clone(&world) as Arc<dyn Cluster>,
-            delegates: Arc::clone(&world) as Arc<dyn Delegates>,
-            ledger: Arc::new(Files::new(Durability::Grouped)),
-            policies: Arc::new(FakePolicies(Arc::clone(&world))),
-            pod_network: Arc::clone(&world) as Arc<dyn PodNetwork>,
-        };
         let mut overrides = RawObject::new();
         overrides.set("cniDir", dir.path()).unwrap();
         Self {
-            pipeline: Pipeline::new(ports, Timeouts::default(), overrides),
+            pipeline: world.pipeline_with(Arc::new(Files::new(Durability::Grouped)), overrides),
             dir,
             world,
         }

@@ -135,16 +135,25 @@ impl World {
     }
 
     pub fn pipeline(self: &Arc<Self>) -> Pipeline {
+        self.pipeline_with(Arc::clone(self) as Arc<dyn Ledger>, RawObject::new())
+    }
+
+    /// The same with another ledger and keys of the daemon's file.
+    pub fn pipeline_with(
+        self: &Arc<Self>,
+        ledger: Arc<dyn Ledger>,
+        overrides: RawObject,
+    ) -> Pipeline {
         let ports = Ports {
             cluster: Arc::clone(self) as Arc<dyn Cluster>,
             delegates: Arc::clone(self) as Arc<dyn Delegates>,
-            ledger: Arc::clone(self) as Arc<dyn Ledger>,
+            ledger,
             policies: Arc::new(FakePolicies(Arc::clone(self))),
             pod_network: Arc::clone(self) as Arc<dyn PodNetwork>,
             devices: Arc::clone(self) as Arc<dyn Devices>,
             device_info: Arc::clone(self) as Arc<dyn DeviceInfo>,
         };
-        Pipeline::new(ports, Timeouts::default(), RawObject::new())
+        Pipeline::new(ports, Timeouts::default(), overrides)
     }
 }
 
