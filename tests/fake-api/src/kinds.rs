@@ -16,7 +16,7 @@ pub(crate) struct Kind {
 const NAME: (&str, &str) = ("metadata.name", "/metadata/name");
 const NAMESPACE: (&str, &str) = ("metadata.namespace", "/metadata/namespace");
 
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 8] = [
     Kind {
         group: "",
         version: "v1",
@@ -52,6 +52,15 @@ pub(crate) const KINDS: [Kind; 7] = [
         plural: "namespaces",
         namespaced: false,
         subresources: &[],
+        fields: &[NAME],
+    },
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "Node",
+        plural: "nodes",
+        namespaced: false,
+        subresources: &["status"],
         fields: &[NAME],
     },
     Kind {

@@ -30,6 +30,7 @@ impl Rig {
     pub(crate) async fn new() -> Self {
         let api = FakeApi::builder()
             .roles(deploy("rbac.yaml"))
+            .roles(deploy("policy-lookups.yaml"))
             .start()
             .await
             .unwrap();

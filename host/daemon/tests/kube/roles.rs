@@ -7,7 +7,7 @@ use daemon::ports::{Cluster, Event, EventKind, Reach};
 use fake_api::Recorded;
 use serde_json::Value;
 
-use crate::rig::{self, LONG, Rig, deploy, until, until_ready};
+use crate::rig::{self, LONG, NODE, Rig, deploy, until, until_ready};
 
 /// `verb resource` of every rule of the cluster roles in these manifests.
 pub(crate) fn allowed(files: &[&str]) -> BTreeSet<String> {
@@ -41,6 +41,8 @@ async fn the_role_allows_what_is_asked_for_and_nothing_else() {
         let far = rig::reference(&rig.api.apply(rig::pod("far", "node2")));
         rig.api.apply(rig::nad("x"));
         let kube = rig.start();
+        kube.remember_namespaces();
+        kube.remember_node(NODE);
         until_ready(&kube).await;
         kube.pod(&far, LONG).await.unwrap();
         kube.nad("default", "unknown").await.unwrap_err();
@@ -60,7 +62,7 @@ async fn the_role_allows_what_is_asked_for_and_nothing_else() {
         assert!(!requests.iter().any(|request| request.code == 403));
         used.extend(requests.iter().map(Recorded::act));
     }
-    assert_eq!(used, allowed(&["rbac.yaml"]));
+    assert_eq!(used, allowed(&["rbac.yaml", "policy-lookups.yaml"]));
 }
 
 /// A role that lost a verb: the stand-in refuses, and STATUS or the request says so.
