@@ -1,0 +1,180 @@
+//! A running daemon takes the policies as they are in their directories.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "what is missing fails the test, in its helpers too"
+)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use node::case::on_a_private_node;
+use node::{Answer, Node, Pod, Sandbox, inspect, networks};
+use serde_json::{Value, json};
+
+/// Longer than anything here takes: a test that waits for it fails.
+const LONG: Duration = Duration::from_secs(60);
+
+fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
+    let answer = node.call(command, pod).and_then(|call| call.make());
+    answer.expect("the shim can be executed")
+}
+
+fn succeed(node: &Node, command: &str, pod: &Sandbox) {
+    let answer = make(node, command, pod);
+    assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
+}
+
+/// Waits for what nothing tells of.
+fn until(what: &str, node: &Node, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LONG, "{what}:\n{}", node.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The policies as the command line shows them.
+fn policies(node: &Node) -> Vec<Value> {
+    let list = node.command_line(&["--output", "json", "policy", "list"]);
+    let list: Value = serde_json::from_str(&list.expect("the daemon answers")).unwrap();
+    list["policies"].as_array().cloned().unwrap_or_default()
+}
+
+/// How often the log says so.
+fn logged(node: &Node, text: &str) -> usize {
+    node.log()
+        .lines()
+        .filter(|line| line.contains(text))
+        .count()
+}
+
+/// The second directory of configurations as the kubelet mounts a ConfigMap: links to a link to the
+/// directory of the moment.
+fn mount(node: &Node, version: &str, files: &[(&str, &Value)]) {
+    let dir = node.path("config-map");
+    let data = dir.join(format!("..{version}"));
+    fs::create_dir_all(&data).unwrap();
+    for (name, config) in files {
+        fs::write(data.join(name), config.to_string()).unwrap();
+        let link = dir.join(name);
+        if !link.is_symlink() {
+            symlink(format!("..data/{name}"), link).unwrap();
+        }
+    }
+    symlink(format!("..{version}"), dir.join("..data_tmp")).unwrap();
+    fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+}
+
+/// A witness in the directory of modules, and configurations in a ConfigMap.
+fn prepare(node: &mut Node, files: &[(&str, &Value)]) {
+    networks::prepare(node).unwrap();
+    node.add_policy("witness", "witness", &json!({})).unwrap();
+    fs::remove_file(node.path("policies/witness.json")).unwrap();
+    mount(node, "1", files);
+    let config_map = json!(node.path("config-map"));
+    node.config["cnidaria"]["policies"]["configs"] = config_map;
+    node.conf["cniVersion"] = json!("1.1.0");
+    node.start_daemon().unwrap();
+}
+
+fn tagging(tag: &str) -> Value {
+    json!({
+        "module": "witness.wasm", "grants": ["state"],
+        "settings": { "after-add": [{ "tag": ["generation", tag] }] },
+    })
+}
+
+fn denying() -> Value {
+    json!({
+        "module": "witness.wasm", "grants": ["state"],
+        "settings": { "after-add": [{ "deny": [150, "not any more"] }] },
+    })
+}
+
+#[test]
+fn a_config_map_that_is_swapped_is_in_force_and_requests_under_way_keep_what_they_began_with() {
+    on_a_private_node(|node| {
+        let first = tagging("one");
+        let audit = json!({"module": "witness.wasm", "grants": ["state"], "mode": "audit"});
+        prepare(node, &[("10-a.json", &first), ("20-b.json", &audit)]);
+        let gate = node.path("gate");
+        let slow = networks::fake("slow", &json!({ "ADD": { "until": gate } }));
+        node.add_network("default", "slow", &slow).unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("slow"))
+            .unwrap();
+        let call = node.call("ADD", &pod).unwrap();
+        let under_way = thread::spawn(move || call.make());
+        // It has its first network, so it has begun.
+        until("the ADD begins", node, || {
+            logged(node, "\"AddedInterface\"") > 0
+        });
+
+        mount(
+            node,
+            "2",
+            &[("10-a.json", &denying()), ("20-b.json", &audit)],
+        );
+        until("the reload", node, || logged(node, "\"loaded\"") == 3);
+        fs::write(&gate, "").unwrap();
+        let answer = under_way.join().unwrap().unwrap();
+        assert!(answer.succeeded(), "{answer:#?}\n{}", node.log());
+        let status = node.network_status(&pod.pod).unwrap();
+        assert!(status.to_string().contains("\"one\""), "{status}");
+
+        let late = node.add_pod(Pod::new("default", "b")).unwrap();
+        let answer = make(node, "ADD", &late);
+        assert!(answer.stdout.contains("not any more"), "{answer:#?}");
+        assert_eq!(
+            logged(node, "\"loaded\""),
+            3,
+            "what did not change is not configured again"
+        );
+        let artefacts = inspect::files(&node.path("policy-cache")).unwrap();
+        assert_eq!(artefacts.len(), 1, "{artefacts:?}");
+        succeed(node, "DEL", &pod);
+    });
+}
+
+#[test]
+fn the_last_good_one_stays_and_a_required_one_that_never_loaded_fails_status() {
+    on_a_private_node(|node| {
+        prepare(node, &[("10-a.json", &tagging("good"))]);
+        mount(
+            node,
+            "2",
+            &[(
+                "10-a.json",
+                &json!({"module": "witness.wasm", "mod": "audit"}),
+            )],
+        );
+        until("stale", node, || policies(node)[0]["state"] == "stale");
+        let error = policies(node)[0]["lastError"].to_string();
+        assert!(error.contains("unknown field `mod`"), "{error}");
+        assert!(error.contains("10-a.json"), "{error}");
+        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        succeed(node, "ADD", &pod);
+        let status = node.network_status(&pod.pod).unwrap();
+        assert!(status.to_string().contains("\"good\""), "{status}");
+        succeed(node, "STATUS", &pod);
+
+        let required = json!({"module": "gone.wasm", "required": true, "failurePolicy": "open"});
+        mount(
+            node,
+            "3",
+            &[("10-a.json", &tagging("good")), ("20-b.json", &required)],
+        );
+        until("broken", node, || policies(node).len() == 2);
+        let answer = make(node, "STATUS", &pod);
+        let error = answer.json().unwrap();
+        assert_eq!(error["code"], 50, "{error:#}");
+        assert!(error.to_string().contains("20-b"), "{error:#}");
+        let other = node.add_pod(Pod::new("default", "b")).unwrap();
+        assert!(!make(node, "ADD", &other).succeeded());
+        succeed(node, "DEL", &pod);
+    });
+}
