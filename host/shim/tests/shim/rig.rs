@@ -157,6 +157,7 @@ impl Node {
             "name": "multus-cni-network",
             "type": "cnidaria-shim",
             "daemonSocketDir": dir.path(),
+            "cniDir": dir.path().join("ledger"),
             "cnidaria": {"shim": {"addConnectTimeoutMs": 0}},
         });
         let variables = [
