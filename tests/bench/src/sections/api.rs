@@ -236,7 +236,7 @@ fn at_once_with_api(
     );
     let serial = at_once as f64 * milliseconds(LATENCY);
     report.goal(
-        &format!("{what}, beside answers one by one"),
+        &format!("{what}, p99 beside serial"),
         &format!("≤ 2 × {serial:.0} ms"),
         format!("{p99:.0} ms"),
         p99,
