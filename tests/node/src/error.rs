@@ -54,6 +54,9 @@ pub enum Error {
         /// The last lines of its log.
         log: String,
     },
+    /// The daemon was to be started while it runs.
+    #[error("cnidaria-daemon runs already")]
+    Running,
     /// The daemon was asked for something while it does not run.
     #[error("cnidaria-daemon does not run")]
     NoDaemon,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -136,7 +137,11 @@ pub fn files(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, Error> {
             if path.is_dir() {
                 pending.push(path);
             } else {
-                let bytes = fs::read(&path).map_err(Error::file(&path))?;
+                let bytes = match fs::read(&path) {
+                    // Gone since the directory was read.
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    bytes => bytes.map_err(Error::file(&path))?,
+                };
                 let relative = path.strip_prefix(directory).unwrap_or(&path);
                 found.insert(relative.to_owned(), bytes);
             }

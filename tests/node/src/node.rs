@@ -221,8 +221,13 @@ impl Node {
     /// Starts the daemon with [`Node::config`] and waits until it is ready.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`], [`Error::Start`] or, with the end of its log, [`Error::Daemon`].
+    /// [`Error::NotBuilt`], [`Error::Start`], [`Error::Running`] or, with the end of its log,
+    /// [`Error::Daemon`].
     pub fn start_daemon(&mut self) -> Result<(), Error> {
+        // The one that runs would answer for the other, which cannot have its socket.
+        if self.daemon.is_some() {
+            return Err(Error::Running);
+        }
         let config = self.write("daemon-config.json", pretty(&self.config))?;
         self.daemon = Some(Daemon::start(
             &self.binaries.daemon()?,
