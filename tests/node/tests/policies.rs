@@ -79,6 +79,9 @@ fn a_value_outside_of_the_settings_is_denied_with_policy_and_reason() {
         for word in ["10-mtu", "1337", "1400", "1500"] {
             assert!(error["msg"].as_str().unwrap().contains(word), "{error:#}");
         }
+        let told = node.log();
+        let event = told.lines().find(|line| line.contains("PolicyDenied"));
+        assert!(event.is_some_and(|line| line.contains("10-mtu")), "{told}");
     });
 }
 
