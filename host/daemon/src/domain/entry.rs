@@ -64,3 +64,11 @@ impl Entry {
         path.filter(|path| !path.is_empty())
     }
 }
+
+/// Whether a request for `if_name` means these attachments of a container. The runtime knows of one
+/// interface, that of the default network; the others are behind it. Where no default network is
+/// recorded, as of a container that was hot-plugged alone, whatever is there is meant.
+pub fn are_behind(entries: &[Entry], if_name: &IfName) -> bool {
+    let default = entries.iter().find(|entry| entry.is_default);
+    default.is_none_or(|default| default.if_name == *if_name)
+}

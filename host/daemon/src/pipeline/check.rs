@@ -3,6 +3,7 @@
 use cni_types::args::Command;
 
 use super::{Error, Pipeline};
+use crate::domain::entry;
 use crate::stages::request::PodRequest;
 
 /// Checks everything that is recorded for the container.
@@ -19,7 +20,8 @@ pub(super) async fn check(pipeline: &Pipeline, request: PodRequest) -> Result<()
         Some(_) => None,
         None => pipeline.ledger.load(&conf.cni_dir, &sandbox).await?,
     };
-    let Some(entries) = recorded else {
+    let Some(entries) = recorded.filter(|entries| entry::are_behind(entries, &request.if_name))
+    else {
         return Err(Error::NotAttached(request.container_id));
     };
     let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);

@@ -75,7 +75,10 @@ pub(super) async fn carry_out(
         return Ok(false);
     };
     match request(pipeline, cni_dir, container, &text).await {
-        Ok(request) => del::undo(pipeline, &request).await?,
+        Ok(request) => {
+            let recorded = pipeline.ledger.load(cni_dir, &request.sandbox()).await;
+            del::undo(pipeline, &request, recorded).await?;
+        }
         Err(error) => {
             // Its name says enough to undo what the ledger knows.
             tracing::error!(%container, error = crate::report::chain(&error), "damaged record of a DEL");

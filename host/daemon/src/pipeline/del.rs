@@ -9,20 +9,27 @@ use cni_types::args::Command;
 
 use super::{Error, Pipeline};
 use crate::config::net_conf::NetConf;
-use crate::domain::entry::Entry;
+use crate::domain::entry::{self, Entry};
 use crate::domain::sandbox::Sandbox;
 use crate::ports::LedgerError;
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, resolve};
 
-/// Detaches everything that is recorded for the container. Of a container that is not known there
-/// is nothing to do.
+/// Detaches everything that is recorded for the container. Of a container that is not known, or is
+/// attached by another interface than the one that is asked for, there is nothing to do.
 pub(super) async fn del(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     let _turn = pipeline.turns.take_over(&request.container_id).await;
     let NetConf {
         cni_dir, bin_dirs, ..
     } = &request.conf;
-    let undone = undo(pipeline, &request).await;
+    let recorded = pipeline.ledger.load(cni_dir, &request.sandbox()).await;
+    if let Ok(Some(entries)) = &recorded
+        && !entry::are_behind(entries, &request.if_name)
+    {
+        tracing::warn!(container = %request.container_id, interface = %request.if_name, "no attachment of this interface: nothing to undo");
+        return Ok(());
+    }
+    let undone = undo(pipeline, &request, recorded).await;
     match &undone {
         Err(error) => {
             pipeline
@@ -38,23 +45,32 @@ pub(super) async fn del(pipeline: &Pipeline, request: PodRequest) -> Result<(), 
     }
 }
 
-/// Detaches everything, as far as the ledger or, of a damaged one, the cluster tells. The caller has
-/// the container's turn.
-pub(super) async fn undo(pipeline: &Pipeline, request: &PodRequest) -> Result<(), Error> {
+/// Detaches what is recorded or, where that is damaged, what the cluster tells. The caller has the
+/// container's turn.
+pub(super) async fn undo(
+    pipeline: &Pipeline,
+    request: &PodRequest,
+    recorded: Result<Option<Vec<Entry>>, LedgerError>,
+) -> Result<(), Error> {
     let conf = &request.conf;
-    let mut undone = sandbox(pipeline, &conf.cni_dir, &conf.bin_dirs, &request.sandbox()).await;
-    if let Err(Error::Ledger(LedgerError::Damaged { .. })) = undone
-        && let Some(entries) = told_by_cluster(pipeline, request).await
-    {
-        let sandbox = request.sandbox();
-        // So that it is tried again with these, and the damaged file is there to be looked at. It
-        // can be undone without.
-        if let Err(error) = pipeline.ledger.restore(&conf.cni_dir, &entries).await {
-            tracing::error!(error = crate::report::chain(&error), "not put in place");
+    let entries = match recorded {
+        Ok(Some(entries)) => entries,
+        Ok(None) => return Ok(()),
+        Err(damaged @ LedgerError::Damaged { .. }) => {
+            let Some(entries) = told_by_cluster(pipeline, request).await else {
+                return Err(damaged.into());
+            };
+            // So that it is tried again with these, and the damaged file is there to be looked at.
+            // It can be undone without.
+            if let Err(error) = pipeline.ledger.restore(&conf.cni_dir, &entries).await {
+                tracing::error!(error = crate::report::chain(&error), "not put in place");
+            }
+            entries
         }
-        undone = detach_all(pipeline, &conf.cni_dir, &conf.bin_dirs, &sandbox, &entries).await;
-    }
-    undone
+        Err(error) => return Err(error.into()),
+    };
+    let (cni_dir, bin_dirs) = (&conf.cni_dir, &conf.bin_dirs);
+    detach_all(pipeline, cni_dir, bin_dirs, &request.sandbox(), &entries).await
 }
 
 /// Detaches everything that is recorded for a sandbox. The caller has its turn.

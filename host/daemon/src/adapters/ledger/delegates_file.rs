@@ -186,7 +186,8 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
     let (conf, conf_list) = summaries(&entry.conf);
     let arguments: RuntimeConfig =
         serde_json::from_str(&entry.capability_args.to_string()).unwrap_or_default();
-    let own_name = !entry.is_default && entry.if_name != interface_at(position);
+    // At the first place the name also says that this is no default network.
+    let own_name = !entry.is_default && (position == 0 || entry.if_name != interface_at(position));
     Delegate {
         conf,
         conf_list,
@@ -306,7 +307,10 @@ pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<(Vec<Entry>, Writer
 }
 
 fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry, Reason> {
-    let is_default = position == 0;
+    // Of what was hot-plugged alone the first one has a name of its own. Multus writes such a name of
+    // default networks, too, which then are attached by it.
+    let is_default =
+        position == 0 && (delegate.cnidaria.is_none() || delegate.if_name_request.is_empty());
     let conf = conf(&delegate)?;
     let device = match (&delegate.device_id, &delegate.resource_name) {
         (Some(id), Some(resource_name)) => Some(Device {
@@ -508,6 +512,20 @@ mod tests {
         assert_eq!(file[0]["resourceName"], "a/x");
         let (read, _) = read(&text, &sandbox()).unwrap();
         assert_eq!(read[0].device, entry.device);
+    }
+
+    #[test]
+    fn what_was_hot_plugged_alone_is_no_default_network() {
+        for name in ["net0", "net1"] {
+            let entry = Entry {
+                if_name: IfName::new(name).unwrap(),
+                is_default: false,
+                ..entry_of(r#"{"cniVersion":"1.0.0","name":"n","type":"bridge"}"#)
+            };
+            let (read, _) = read(&write(&[entry], false), &sandbox()).unwrap();
+            assert!(!read[0].is_default);
+            assert_eq!(read[0].if_name.as_str(), name);
+        }
     }
 
     #[test]

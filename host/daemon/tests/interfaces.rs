@@ -1,0 +1,49 @@
+//! Requests that name another interface of a container than the one it was attached by.
+
+mod support;
+
+use daemon::pipeline::Error;
+use daemon::response;
+use support::{World, body};
+
+/// The same request about another interface.
+fn about(if_name: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = shim_api::Request::parse(body).unwrap();
+    request
+        .env
+        .insert("CNI_IFNAME".to_owned(), if_name.to_owned());
+    request.to_json()
+}
+
+fn code(error: &Error) -> u32 {
+    response::cni_error(error).code
+}
+
+#[tokio::test]
+async fn the_roll_back_of_an_add_by_another_interface_harms_nothing() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    let second = about("eth1", &body("ADD", "a"));
+    let error = pipeline.handle(&second).await.unwrap_err();
+    assert_eq!(code(&error), 4);
+    let roll_back = about("eth1", &body("DEL", "a"));
+    pipeline.handle(&roll_back).await.unwrap();
+    assert_eq!(world.log(), Vec::<String>::new());
+    pipeline.handle(&body("CHECK", "a")).await.unwrap();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(world.log()[2..], ["del one", "del default", "forget"]);
+}
+
+#[tokio::test]
+async fn an_interface_that_was_not_asked_for_is_not_attached() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let other = about("eth1", &body("CHECK", "a"));
+    let error = pipeline.handle(&other).await.unwrap_err();
+    assert_eq!(code(&error), 3);
+}
