@@ -68,13 +68,13 @@ fn a_plugin_may_write_its_members_in_any_case_as_for_go() {
     check_refused(
         r#"{"name":"n","Plugins":[{"type":"a"}]}"#,
         7,
-        "network configuration without \"type or plugins\"",
+        "network configuration with neither \"type\" nor \"plugins\"",
     );
 }
 
 #[test]
 fn what_is_missing_or_invalid_is_named_with_key_and_value() {
-    check_refused("{}", 7, "network configuration without \"type or plugins\"");
+    check_refused("{}", 7, "network configuration with neither \"type\" nor \"plugins\"");
     check_refused(
         r#"{"type":"a"}"#,
         7,

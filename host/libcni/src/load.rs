@@ -102,7 +102,8 @@ pub fn file(path: &Path) -> Result<NetworkConfList, Error> {
         source,
     };
     let list = match NetworkConfList::parse_any(&bytes) {
-        Err(conf::Error::Missing { .. }) if path.extension().is_some_and(|e| e == "conflist") => {
+        Err(conf::Error::Missing { .. } | conf::Error::NoPlugin)
+            if path.extension().is_some_and(|e| e == "conflist") => {
             NetworkConfList::parse_list(&bytes)
         }
         parsed => parsed,

@@ -75,7 +75,7 @@ fn a_directory_without_valid_files_says_what_is_wrong_with_them() {
         text.contains("05-broken.conf") && text.contains("06-notype.conf"),
         "{text}"
     );
-    assert!(text.contains("type or plugins"), "{text}");
+    assert!(text.contains(r#"neither "type" nor "plugins""#), "{text}");
 }
 
 #[test]

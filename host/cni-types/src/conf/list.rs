@@ -37,7 +37,7 @@ impl NetworkConfList {
     /// single plugin.
     ///
     /// # Errors
-    /// [`Error`]; [`Error::Missing`] names `plugins` or `type` when both are missing.
+    /// [`Error`]; [`Error::NoPlugin`] when both are missing.
     pub fn parse_any(text: impl AsRef<[u8]>) -> Result<Self, Error> {
         let (raw, text) = read(text.as_ref())?;
         if raw.contains_key("plugins") {
@@ -51,9 +51,7 @@ impl NetworkConfList {
         } else if raw.contains_key(spelling(&raw, "type")) {
             single(raw, text)
         } else {
-            Err(Error::Missing {
-                key: "type or plugins".to_owned(),
-            })
+            Err(Error::NoPlugin)
         }
     }
 

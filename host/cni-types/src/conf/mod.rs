@@ -23,6 +23,9 @@ pub enum Error {
         /// Which, such as `plugins[1].type`.
         key: String,
     },
+    /// It says nothing of what is to be executed.
+    #[error("network configuration with neither \"type\" nor \"plugins\"")]
+    NoPlugin,
     /// A member has a value that is not allowed.
     #[error("invalid value {value} for {key:?} in the network configuration: {reason}")]
     Value {
@@ -43,7 +46,7 @@ impl Error {
     pub fn code(&self) -> u32 {
         match self {
             Self::Json(_) => code::DECODING_FAILURE,
-            Self::Missing { .. } | Self::Value { .. } => code::INVALID_CONFIG,
+            Self::Missing { .. } | Self::NoPlugin | Self::Value { .. } => code::INVALID_CONFIG,
             Self::Version(version::Error::Malformed { .. }) => code::INVALID_CONFIG,
             Self::Version(version::Error::Unsupported { .. }) => code::INCOMPATIBLE_VERSION,
         }
@@ -69,7 +72,7 @@ impl Error {
                 value,
                 reason,
             },
-            Self::Json(_) | Self::Version(_) => self,
+            Self::NoPlugin | Self::Json(_) | Self::Version(_) => self,
         }
     }
 

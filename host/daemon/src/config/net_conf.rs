@@ -150,7 +150,7 @@ impl NetConf {
                 Some(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
                 None => vec![DEFAULT_GLOBAL_NAMESPACE.to_owned()],
             },
-            runtime_config: value::optional(
+            runtime_config: value::optional_object(
                 conf,
                 "runtimeConfig",
                 "the arguments of capabilities",
@@ -269,6 +269,7 @@ mod tests {
                 r#"{"ips":"x"}"#,
                 "the arguments of capabilities",
             ),
+            ("runtimeConfig", "[]", "the arguments of capabilities"),
             ("retryDeleteOnError", r#""x""#, "true or false"),
             (
                 "auxiliaryCNIChainName",

@@ -27,14 +27,27 @@ impl Family {
     }
 }
 
-/// Two networks want the default route of one family.
+/// The default route of one family is wanted twice.
 #[derive(Debug, thiserror::Error)]
-#[error("networks {first:?} and {second:?} both want the default route")]
-pub struct Conflict {
-    /// The first network.
-    pub first: String,
-    /// The second one; the same where one names two gateways of a family.
-    pub second: String,
+pub enum Conflict {
+    /// By two networks.
+    #[error("networks {first:?} and {second:?} both want the default route")]
+    Networks {
+        /// The first network.
+        first: String,
+        /// The second one.
+        second: String,
+    },
+    /// By one network through two gateways.
+    #[error("network {network:?} names two gateways for one default route, {first} and {second}")]
+    Gateways {
+        /// The network.
+        network: String,
+        /// The first gateway.
+        first: IpAddr,
+        /// The second one.
+        second: IpAddr,
+    },
 }
 
 /// A gateway that must become the default route through an attachment.
@@ -82,14 +95,21 @@ impl Claims {
         for (index, one) in claims.named.iter().enumerate() {
             let mut others = claims.named.iter().skip(index + 1);
             if let Some(other) = others.find(|o| Family::of(o.gateway) == Family::of(one.gateway)) {
-                return Err(Conflict {
-                    first: name(one.position),
-                    second: name(other.position),
+                return Err(match one.position == other.position {
+                    true => Conflict::Gateways {
+                        network: name(one.position),
+                        first: one.gateway,
+                        second: other.gateway,
+                    },
+                    false => Conflict::Networks {
+                        first: name(one.position),
+                        second: name(other.position),
+                    },
                 });
             }
         }
         if let [first, second, ..] = claims.kept.as_slice() {
-            return Err(Conflict {
+            return Err(Conflict::Networks {
                 first: name(*first),
                 second: name(*second),
             });
@@ -247,7 +267,11 @@ mod tests {
     #[test]
     fn a_family_can_be_claimed_once() {
         assert!(Claims::of(&plan(&[None, Some(&["10.2.0.1"]), Some(&["10.3.0.1"])])).is_err());
-        assert!(Claims::of(&plan(&[None, Some(&["10.2.0.1", "10.2.0.2"])])).is_err());
+        let of_one = Claims::of(&plan(&[None, Some(&["10.2.0.1", "10.2.0.2"])]));
+        assert_eq!(
+            of_one.unwrap_err().to_string(),
+            r#"network "n1" names two gateways for one default route, 10.2.0.1 and 10.2.0.2"#
+        );
         assert!(Claims::of(&plan(&[None, Some(&["10.2.0.1"]), Some(&["fd00::1"])])).is_ok());
         assert!(Claims::of(&plan(&[None, Some(&[]), Some(&[])])).is_err());
     }

@@ -111,7 +111,7 @@ fn parse_element(element: &RawValue, default_namespace: &str) -> Result<Selectio
                 "a list of objects with hostPort, containerPort, protocol and hostIP",
             )?
             .unwrap_or_default(),
-        bandwidth: members.get(
+        bandwidth: members.object(
             BANDWIDTH,
             "an object with ingressRate, ingressBurst, egressRate and egressBurst",
         )?,
@@ -127,6 +127,17 @@ fn parse_element(element: &RawValue, default_namespace: &str) -> Result<Selectio
 struct Members(RawObject);
 
 impl Members {
+    /// The same of an object. A list is none, although it could be read as the members in their
+    /// order.
+    fn object<T: DeserializeOwned>(
+        &self,
+        field: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<T>, ElementError> {
+        self.get::<RawObject>(field, expected)?;
+        self.get(field, expected)
+    }
+
     /// A member; `None` where it is absent or `null`.
     fn get<T: DeserializeOwned>(
         &self,
@@ -319,6 +330,10 @@ mod tests {
             ),
             (
                 r#""bandwidth":{"ingressRate":-1}"#,
+                "bandwidth: expected an object",
+            ),
+            (
+                r#""bandwidth":[1,2,3,4]"#,
                 "bandwidth: expected an object",
             ),
             (

@@ -94,14 +94,8 @@ pub enum ElementError {
         value: String,
     },
     /// Not usable as the name of an interface.
-    #[error("interface {value:?} cannot be the name of an interface")]
-    Interface {
-        /// The value that the pod gave.
-        value: String,
-        /// Which rule it breaks.
-        #[source]
-        source: cni_types::args::Error,
-    },
+    #[error(transparent)]
+    Interface(cni_types::args::Error),
     /// Not a hardware address.
     #[error("{field} {value:?} is not a hardware address")]
     Mac {
@@ -202,10 +196,7 @@ fn parse_interface(name: &str) -> Result<Option<IfName>, ElementError> {
     }
     IfName::new(name)
         .map(Some)
-        .map_err(|source| ElementError::Interface {
-            value: name.to_owned(),
-            source,
-        })
+        .map_err(ElementError::Interface)
 }
 
 /// A DNS-1123 label, the rule of the comma list.
@@ -338,7 +329,7 @@ mod tests {
         );
         assert!(error("a@b@c").contains("not of the form"));
         assert!(error("a,,b").contains("element 2 (): a network needs a name"));
-        assert!(error("br@averyveryverylongname").contains("cannot be the name of an interface"));
+        assert!(error("br@averyveryverylongname").contains("interface name \"averyveryverylongname\" has 21 bytes"));
     }
 
     #[test]
