@@ -74,7 +74,11 @@ fn a_plugin_may_write_its_members_in_any_case_as_for_go() {
 
 #[test]
 fn what_is_missing_or_invalid_is_named_with_key_and_value() {
-    check_refused("{}", 7, "network configuration with neither \"type\" nor \"plugins\"");
+    check_refused(
+        "{}",
+        7,
+        "network configuration with neither \"type\" nor \"plugins\"",
+    );
     check_refused(
         r#"{"type":"a"}"#,
         7,

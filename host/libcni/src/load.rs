@@ -103,7 +103,8 @@ pub fn file(path: &Path) -> Result<NetworkConfList, Error> {
     };
     let list = match NetworkConfList::parse_any(&bytes) {
         Err(conf::Error::Missing { .. } | conf::Error::NoPlugin)
-            if path.extension().is_some_and(|e| e == "conflist") => {
+            if path.extension().is_some_and(|e| e == "conflist") =>
+        {
             NetworkConfList::parse_list(&bytes)
         }
         parsed => parsed,

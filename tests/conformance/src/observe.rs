@@ -86,20 +86,13 @@ fn opened_file(file: &Value, root: &Path) -> Value {
     json!({ "mode": file["mode"], "json": golden::opened(text, root) })
 }
 
-/// The reasons for which Multus writes Events. Others are additions, which recordings cannot have.
-const MULTUS_REASONS: [&str; 2] = ["AddedInterface", "NoNetworkFound"];
-
-/// The Events of a pod that Multus would write: type, reason and message, in the order in which they
+/// The Events of a pod: type, reason and message, in the order in which they
 /// were reported.
 pub fn events(node: &Node, pod: &str) -> Vec<Value> {
     node.log()
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|line| line["pod"] == pod)
-        .filter(|line| {
-            let reason = line["reason"].as_str().unwrap_or_default();
-            MULTUS_REASONS.contains(&reason)
-        })
+        .filter(|line| line["pod"] == pod && line["reason"].is_string())
         .map(|line| {
             let kind = if line["level"] == "WARN" {
                 "Warning"

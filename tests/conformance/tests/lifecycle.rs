@@ -207,6 +207,9 @@ const fn case(
 const CODES: &str = "Multus says 999 for nearly everything";
 const MISSING_POD: &str = "correction 8";
 
+/// Those of which a delegate failed or could not be executed: the pod's owner is told, which Multus does not.
+const FAILED_DELEGATE: [&str; 3] = ["bad-failing", "bad-failraw", "bad-noplugin"];
+
 /// ADDs that fail for what the pod asks for.
 #[rustfmt::skip]
 const BAD: [Case; 10] = [
@@ -265,6 +268,22 @@ const SINGLE: [Case; 37] = [
 ];
 
 impl Case {
+    /// These are the Events that the pod's owner has to be told beyond those of Multus.
+    fn is_told_by(&self, events: &[Value]) {
+        let expected = usize::from(FAILED_DELEGATE.contains(&self.name));
+        assert_eq!(events.len(), expected, "{}: {events:?}", self.name);
+        for event in events {
+            assert_eq!(event["type"], "Warning");
+            let message = event["message"].as_str().unwrap();
+            let missing: Vec<_> = self
+                .words
+                .iter()
+                .filter(|w| !message.contains(**w))
+                .collect();
+            assert!(missing.is_empty(), "{message}: without {missing:?}");
+        }
+    }
+
     /// The table says what the recording has, and says why where the expectation differs.
     fn agrees_with(&self, recorded: &Value) {
         let answer = (
@@ -320,8 +339,13 @@ fn what_a_pod_asks_for_wrongly_is_refused_and_leaves_nothing() {
             };
             let recorded_namespace = &recorded["netns_after_add"];
             same("namespace", recorded_namespace, observe::namespace(&netns));
-            let events = Value::from(observe::recorded_events(&recorded["events"]));
-            same("events", &events, observe::events(rig.node, &pod).into());
+            let mut events = observe::events(rig.node, &pod);
+            let failures: Vec<Value> = events
+                .extract_if(.., |event| event["reason"] == "DelegateFailed")
+                .collect();
+            case.is_told_by(&failures);
+            let recorded_events = Value::from(observe::recorded_events(&recorded["events"]));
+            same("events", &recorded_events, events.into());
             assert_eq!(observe::status(rig.node, &pod), Value::Null);
             // Multus leaves its file although it has undone everything.
             nothing_is_left(&rig);

@@ -332,10 +332,7 @@ mod tests {
                 r#""bandwidth":{"ingressRate":-1}"#,
                 "bandwidth: expected an object",
             ),
-            (
-                r#""bandwidth":[1,2,3,4]"#,
-                "bandwidth: expected an object",
-            ),
+            (r#""bandwidth":[1,2,3,4]"#, "bandwidth: expected an object"),
             (
                 r#""deviceID":true"#,
                 "deviceID: expected a string, found true",

@@ -194,9 +194,7 @@ fn parse_interface(name: &str) -> Result<Option<IfName>, ElementError> {
     if name.is_empty() {
         return Ok(None);
     }
-    IfName::new(name)
-        .map(Some)
-        .map_err(ElementError::Interface)
+    IfName::new(name).map(Some).map_err(ElementError::Interface)
 }
 
 /// A DNS-1123 label, the rule of the comma list.
@@ -329,7 +327,10 @@ mod tests {
         );
         assert!(error("a@b@c").contains("not of the form"));
         assert!(error("a,,b").contains("element 2 (): a network needs a name"));
-        assert!(error("br@averyveryverylongname").contains("interface name \"averyveryverylongname\" has 21 bytes"));
+        assert!(
+            error("br@averyveryverylongname")
+                .contains("interface name \"averyveryverylongname\" has 21 bytes")
+        );
     }
 
     #[test]
