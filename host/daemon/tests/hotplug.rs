@@ -1,6 +1,6 @@
 //! `POST /delegate` on fakes of every port: one attachment more or less of a pod that runs.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod support;
 
@@ -164,4 +164,18 @@ async fn the_status_of_one_network_is_its_delegates_own() {
     world.fail("status hot");
     assert_eq!(fails(&pipeline, &plug("STATUS", "a", "hot")).await.0, 123);
     assert_eq!(world.log(), ["status hot", "status hot"]);
+}
+
+#[tokio::test]
+async fn what_is_plugged_is_told_where_to_describe_its_device() {
+    let world = World::new();
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    let conf = r#"{"cniVersion":"1.0.0","name":"hot","type":"t","capabilities":{"CNIDeviceInfoFile":true}}"#;
+    let mut request = shim_api::Request::parse(&plug("ADD", "a", "hot")).unwrap();
+    request.config = conf.as_bytes().to_vec();
+    pipeline.hotplug(&request.to_json()).await.unwrap();
+    let recorded = world.recorded.lock().unwrap();
+    let file = recorded["cid-a"][0].device_info_file();
+    assert_eq!(file.as_deref(), Some("/devinfo/hot-cid-a_net5"));
 }

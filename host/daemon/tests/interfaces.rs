@@ -1,5 +1,7 @@
 //! Requests that name another interface of a container than the one it was attached by.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use daemon::pipeline::Error;
