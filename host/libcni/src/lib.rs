@@ -12,6 +12,7 @@ pub mod chain;
 pub mod exec;
 pub mod find;
 pub mod load;
+pub mod netns;
 pub mod request;
 pub mod root;
 pub mod runtime;

@@ -12,6 +12,7 @@ mod call;
 pub mod case;
 mod daemon;
 mod error;
+pub mod every_plugin;
 pub mod inspect;
 pub mod networks;
 mod node;

@@ -68,28 +68,53 @@ impl<'a> Call<'a> {
         runtime: &RuntimeConf,
         result: Option<&CniResult>,
     ) -> Result<Vec<u8>, Error> {
-        let version = list.cni_version().effective();
-        let prev_result = result
-            .map(|result| result.to_raw(version))
-            .transpose()
-            .map_err(|error| self.failed(plugin, Cause::PrevResult(error)))?;
+        let prev_result = self.prev_result(list, plugin, result)?;
         if self.is_built_in(plugin.plugin_type()) {
             return self.pass_through(list, prev_result);
         }
         let request = request::attachment(list, plugin, runtime, prev_result)
             .map_err(|error| self.failed(plugin, error.into()))?;
-        let variables = Variables {
-            container_id: runtime.container_id.as_str(),
-            netns: &runtime.netns,
-            if_name: runtime.if_name.as_str(),
-            args: &runtime.args.to_string(),
-        };
         self.execute(
             plugin.plugin_type(),
-            variables,
+            variables(runtime, &runtime.args.to_string()),
             request.to_string().as_bytes(),
         )
         .await
+    }
+
+    /// The same of the IPAM plugin that a plugin's configuration names, as that would call it: with
+    /// its own configuration (specification, section 4). Where it names none there is nothing to do.
+    pub(super) async fn ipam(
+        &mut self,
+        list: &NetworkConfList,
+        plugin: &PluginConf,
+        runtime: &RuntimeConf,
+        result: Option<&CniResult>,
+    ) -> Result<(), Error> {
+        let Some(ipam) = plugin.ipam_type() else {
+            return Ok(());
+        };
+        let prev_result = self.prev_result(list, plugin, result)?;
+        let request = request::attachment(list, plugin, runtime, prev_result)
+            .map_err(|error| self.failed(plugin, error.into()))?;
+        let args = runtime.args.to_string();
+        let request = request.to_string();
+        self.execute(ipam, variables(runtime, &args), request.as_bytes())
+            .await
+            .map(drop)
+    }
+
+    fn prev_result(
+        &self,
+        list: &NetworkConfList,
+        plugin: &PluginConf,
+        result: Option<&CniResult>,
+    ) -> Result<Option<Box<RawValue>>, Error> {
+        let version = list.cni_version().effective();
+        result
+            .map(|result| result.to_raw(version))
+            .transpose()
+            .map_err(|error| self.failed(plugin, Cause::PrevResult(error)))
     }
 
     /// GC or STATUS of one plugin.
@@ -217,6 +242,15 @@ impl<'a> Call<'a> {
             ("CNI_PATH".into(), path),
         ]);
         env
+    }
+}
+
+fn variables<'a>(runtime: &'a RuntimeConf, args: &'a str) -> Variables<'a> {
+    Variables {
+        container_id: runtime.container_id.as_str(),
+        netns: &runtime.netns,
+        if_name: runtime.if_name.as_str(),
+        args,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The plugins of a network in order: what ADD, CHECK, DEL, GC, STATUS and VERSION mean for a list.
 
 mod call;
+mod gone;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -225,7 +226,8 @@ impl Cni {
     ///
     /// # Errors
     /// The first failure; the plugins before it in the list are not executed (specification,
-    /// section 3, deleting an attachment). The call can be repeated.
+    /// section 3, deleting an attachment). The call can be repeated; when the network namespace is
+    /// gone, with [`del_without_netns`](Self::del_without_netns).
     pub async fn del(
         &self,
         list: &NetworkConfList,

@@ -12,7 +12,7 @@ use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 use libcni::chain::{Cause, Error};
 use libcni::exec::{self, Limits};
-use libcni::{Cni, Root, RuntimeConf};
+use libcni::{Cni, Root, RuntimeConf, netns};
 
 use slots::{Class, Slots};
 
@@ -123,8 +123,17 @@ impl Delegates for Executor {
     async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
         let _slot = self.slots.take(Class::Frees).await;
         let (cni, runtime) = (self.cni(bin_dirs), runtime_conf(entry));
-        let deleted = Box::pin(cni.del(&entry.conf, &runtime, entry.result.as_ref())).await;
-        deleted.map_err(|error| refine(&entry.network, &error))
+        let (conf, result) = (&entry.conf, entry.result.as_ref());
+        let Err(error) = Box::pin(cni.del(conf, &runtime, result)).await else {
+            return Ok(());
+        };
+        if !netns::is_gone(&runtime.netns, self.root.as_ref()).await {
+            return Err(refine(&entry.network, &error));
+        }
+        let deleted = Box::pin(cni.del_without_netns(conf, &runtime, result)).await;
+        deleted.map_err(|errors| {
+            first_of(&entry.network, &errors).unwrap_or_else(|| refine(&entry.network, &error))
+        })
     }
 }
 
@@ -145,6 +154,15 @@ fn runtime_conf(entry: &Entry) -> RuntimeConf {
         args: entry.cni_args.clone(),
         capability_args: entry.capability_args.clone(),
     }
+}
+
+/// The first of several failures; the others are told to the log.
+fn first_of(network: &str, errors: &[Error]) -> Option<DelegateError> {
+    let (first, others) = errors.split_first()?;
+    for error in others {
+        tracing::error!(error = crate::report::chain(error), "not undone");
+    }
+    Some(refine(network, first))
 }
 
 /// Keeps code, message and details of what a delegate answered; finds a code for the rest.

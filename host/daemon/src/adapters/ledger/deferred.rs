@@ -13,7 +13,7 @@ use crate::domain::entry::Entry;
 
 /// Delegates whose DEL undoes everything although the namespace is gone. Not the others: what they
 /// have to give back may go with it, as the name of a card that `host-device` moved into it, and
-/// `tuning` keeps a file of what it changed until it can change it back. `sbr` fails.
+/// `tuning` keeps a file of what it changed until it can change it back. `sbr` fails without one.
 const OUTLIVE_NETNS: [&str; 13] = [
     "bandwidth",
     "bridge",

@@ -1,0 +1,171 @@
+//! Whether a container's network namespace is gone, and a stand-in for plugins that need one to undo
+//! what is outside of it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+use cni_types::args::IfName;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::thread::UnshareFlags;
+
+use crate::root::Root;
+
+/// What the kernel calls the file system of namespaces: `NSFS_MAGIC` of its `magic.h`.
+const NSFS: i64 = 0x6e73_6673;
+
+/// Whether no network namespace is at `CNI_NETNS`, as somebody with that root directory sees it. An
+/// empty one says so (specification, section 2), and so does a file that was a mount point once.
+pub async fn is_gone(netns: &str, root: Option<&Root>) -> bool {
+    let path = netns.to_owned();
+    let look = move || match rustix::fs::statfs(path) {
+        Ok(found) => i64::try_from(found.f_type) != Ok(NSFS),
+        Err(error) => matches!(error, Errno::NOENT | Errno::NOTDIR),
+    };
+    match root {
+        _ if netns.is_empty() => true,
+        None => look(),
+        Some(root) => root.run(look).await.unwrap_or(false),
+    }
+}
+
+/// A namespace in which there is nothing but an interface without addresses, for as long as this is
+/// kept. The interface is the namespace's loopback under another name: plugins find it, and the kernel
+/// lets nobody move it out.
+#[derive(Debug)]
+pub(crate) struct StandIn {
+    file: File,
+}
+
+impl StandIn {
+    /// Makes one. Nobody is in it.
+    ///
+    /// # Errors
+    /// Without `CAP_SYS_ADMIN`.
+    pub(crate) fn with(interface: &IfName) -> io::Result<Self> {
+        let interface = interface.clone();
+        let made = std::thread::Builder::new()
+            .name("netns".to_owned())
+            .spawn(move || {
+                unshare()?;
+                rename_loopback(&interface)?;
+                File::open("/proc/thread-self/ns/net")
+            })?;
+        let file = made
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))?;
+        Ok(Self { file })
+    }
+
+    /// Where other processes of this machine find it.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+    }
+}
+
+/// Renames the first interface of this thread's namespace, by one message to the kernel.
+fn rename_loopback(name: &IfName) -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        // `NETLINK_ROUTE` is protocol 0, the default one.
+        None,
+    )?;
+    rustix::net::send(&socket, &set_name(1, name.as_str()), SendFlags::empty())?;
+    let mut answer = [0; 256];
+    rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
+    // The answer is an `nlmsgerr`: behind the header of 16 bytes the error, 0 for success.
+    match answer.get(16..20).map(<[u8; 4]>::try_from) {
+        Some(Ok([0, 0, 0, 0])) => Ok(()),
+        Some(Ok(error)) => Err(io::Error::from_raw_os_error(
+            i32::from_ne_bytes(error).saturating_neg(),
+        )),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// `RTM_SETLINK` with `IFLA_IFNAME` (rtnetlink(7)), to be acknowledged.
+fn set_name(index: i32, name: &str) -> Vec<u8> {
+    const SETLINK: u16 = 19;
+    const REQUEST_AND_ACK: u16 = 1 | 4;
+    const IFNAME: u16 = 3;
+    // `ifinfomsg`: family, padding, type, index, flags, change.
+    let mut body = [[0; 4], index.to_ne_bytes(), [0; 4], [0; 4]].concat();
+    // The attribute: length with its head and the closing zero, kind, name; padded to four bytes.
+    let length = u16::try_from(4 + name.len() + 1).unwrap_or(u16::MAX);
+    body.extend(length.to_ne_bytes());
+    body.extend(IFNAME.to_ne_bytes());
+    body.extend(name.as_bytes());
+    body.push(0);
+    body.resize(body.len().next_multiple_of(4), 0);
+    // `nlmsghdr`: length, type, flags, sequence number, port.
+    let length = u32::try_from(16 + body.len()).unwrap_or(u32::MAX);
+    let mut message = length.to_ne_bytes().to_vec();
+    message.extend(SETLINK.to_ne_bytes());
+    message.extend(REQUEST_AND_ACK.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    message
+}
+
+/// Gives this thread alone a namespace of its own.
+#[expect(
+    unsafe_code,
+    reason = "rustix has no safe form for a part of the flags"
+)]
+fn unshare() -> io::Result<()> {
+    // SAFETY: `unshare` is unsafe for flags that take away what other code of the thread may rely
+    // on, which is the table of file descriptors. `NEWNET` changes where sockets are made, and this
+    // thread makes one for itself alone.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_namespace_is_one() {
+        assert!(!is_gone("/proc/self/ns/net", None).await);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for gone in [
+            "",
+            "/nonexistent",
+            "/dev/null/x",
+            file.path().to_str().unwrap(),
+        ] {
+            assert!(is_gone(gone, None).await, "{gone}");
+        }
+    }
+
+    #[test]
+    fn a_stand_in_has_the_interface_and_is_not_the_callers_own_namespace() {
+        let name = IfName::new("net1").unwrap();
+        let stand_in = match StandIn::with(&name) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                eprintln!("skipped: needs CAP_SYS_ADMIN");
+                return;
+            }
+            made => made.unwrap(),
+        };
+        let at = |path: &str| {
+            use std::os::unix::fs::MetadataExt as _;
+            std::fs::metadata(path).unwrap().ino()
+        };
+        assert_ne!(at(&stand_in.path()), at("/proc/self/ns/net"));
+        assert_eq!(at("/proc/thread-self/ns/net"), at("/proc/self/ns/net"));
+        let namespace = format!("--net={}", stand_in.path());
+        let links = std::process::Command::new("nsenter")
+            .args([&namespace, "cat", "/proc/net/dev"])
+            .output()
+            .unwrap();
+        let links = String::from_utf8(links.stdout).unwrap();
+        // Below a head of two lines.
+        let names = links.lines().skip(2).map(|line| line.split(':').next());
+        let names: Vec<_> = names.flatten().map(str::trim).collect();
+        assert_eq!(names, ["net1"]);
+    }
+}

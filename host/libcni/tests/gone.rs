@@ -1,0 +1,131 @@
+//! DEL when the network namespace is gone, with plugins that mind it in their own ways.
+
+#![cfg(test)]
+
+use std::fs;
+
+use libcni::netns;
+use support::{Plugins, list, runtime};
+
+#[allow(dead_code, reason = "not every test binary needs all of it")]
+mod support;
+
+const NETWORK: &str = r#"{"cniVersion":"1.0.0","name":"n","plugins":[
+    {"type":"main","ipam":{"type":"ipam"}},{"type":"chained"}]}"#;
+
+/// Plugins that write down their name, command and namespace, and then run their `rule`.
+fn plugins(rules: &[(&str, &str)]) -> Plugins {
+    let plugins = Plugins::new();
+    for (name, rule) in rules {
+        let text = format!(
+            "#!/bin/sh\ncat >/dev/null\ncase $CNI_NETNS in /proc/*) at=empty;; *) at=$CNI_NETNS;; esac\n\
+             echo \"{name} $CNI_COMMAND $at\" >> ${{0%/*}}/log\n{rule}\n"
+        );
+        plugins.script(name, &text);
+    }
+    plugins
+}
+
+const FAIL: &str = r#"echo '{"code":999,"msg":"no such file or directory"}'; exit 1"#;
+
+async fn check(rules: &[(&str, &str)], failures: usize, expected: &[&str]) {
+    let plugins = plugins(rules);
+    let deleted = plugins
+        .cni()
+        .del_without_netns(&list(NETWORK), &runtime("{}"), None)
+        .await;
+    assert_eq!(deleted.err().map_or(0, |errors| errors.len()), failures);
+    let log = fs::read_to_string(plugins.path().join("log")).unwrap();
+    assert_eq!(log.lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn plugins_that_do_not_mind_are_executed_once() {
+    check(
+        &[("main", ""), ("chained", ""), ("ipam", FAIL)],
+        0,
+        &["chained DEL /run/netns/blue", "main DEL /run/netns/blue"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_wants_to_be_told_gives_back_its_address_first() {
+    let told = format!("[ -z \"$CNI_NETNS\" ] && exit 0; {FAIL}");
+    check(
+        &[("main", &told), ("chained", ""), ("ipam", "")],
+        0,
+        &[
+            "chained DEL /run/netns/blue",
+            "main DEL /run/netns/blue",
+            "ipam DEL /run/netns/blue",
+            "main DEL ",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_given_back_is_a_failure() {
+    let told = format!("[ -z \"$CNI_NETNS\" ] && exit 0; {FAIL}");
+    check(
+        &[("main", &told), ("chained", ""), ("ipam", FAIL)],
+        1,
+        &[
+            "chained DEL /run/netns/blue",
+            "main DEL /run/netns/blue",
+            "ipam DEL /run/netns/blue",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_wants_a_namespace_gets_an_empty_one() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs CAP_SYS_ADMIN");
+        return;
+    }
+    let wants = format!("[ -e \"$CNI_NETNS\" ] && exit 0; {FAIL}");
+    check(
+        &[("main", ""), ("chained", &wants)],
+        0,
+        &[
+            "chained DEL /run/netns/blue",
+            "chained DEL ",
+            "chained DEL empty",
+            "main DEL /run/netns/blue",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_always_fails_keeps_none_of_the_others_from_being_executed() {
+    let plugins = plugins(&[("main", ""), ("chained", FAIL)]);
+    let errors = plugins
+        .cni()
+        .del_without_netns(&list(NETWORK), &runtime("{}"), None)
+        .await
+        .unwrap_err();
+    assert_eq!(errors.len(), 1);
+    assert_eq!(errors[0].plugin.as_ref().unwrap().as_str(), "chained");
+    let log = fs::read_to_string(plugins.path().join("log")).unwrap();
+    assert_eq!(log.lines().last(), Some("main DEL /run/netns/blue"));
+}
+
+#[tokio::test]
+async fn a_missing_binary_keeps_none_of_the_others_from_being_executed() {
+    check(&[("main", "")], 1, &["main DEL /run/netns/blue"]).await;
+}
+
+#[tokio::test]
+async fn a_namespace_below_another_root_is_looked_for_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let Ok(root) = libcni::Root::enter(dir.path()) else {
+        eprintln!("skipped: needs CAP_SYS_CHROOT");
+        return;
+    };
+    assert!(!netns::is_gone("/proc/self/ns/net", None).await);
+    assert!(netns::is_gone("/proc/self/ns/net", Some(&root)).await);
+}

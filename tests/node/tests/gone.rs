@@ -1,0 +1,84 @@
+//! DELs that come when the network namespace is gone: every reference plugin's succeeds, and nothing is
+//! left that a daemon could know of. What really cannot be undone stays, is told and is tried again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
+
+use node::case::on_a_private_node;
+use node::every_plugin::{self, State};
+use node::{Node, Pod, Sandbox, inspect, networks, run};
+use serde_json::json;
+
+/// A pod of these networks whose namespace is taken away.
+fn add_and_lose(node: &Node, name: &str, networks: &str) -> Sandbox {
+    let pod = node
+        .add_pod(Pod::new("default", name).networks(networks))
+        .unwrap();
+    let added = node.call("ADD", &pod).unwrap().make().unwrap();
+    assert!(added.succeeded(), "{name}: {added:#?} {}", node.log());
+    run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
+    pod
+}
+
+#[test]
+fn of_every_reference_plugin_del_succeeds_and_gives_back_the_address() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        networks::add_wire("card", "switch").unwrap();
+        let mut all = every_plugin::that_outlive_their_namespace(node);
+        all.extend(every_plugin::that_want_their_namespace(node));
+        for network in &all {
+            node.add_network("default", network.name, &network.conf)
+                .unwrap();
+        }
+        node.start_daemon().unwrap();
+        for network in all.iter().filter(|network| network.can_be_had()) {
+            let name = network.name;
+            let pod = add_and_lose(node, name, &network.selection());
+            let before = State::of(node).unwrap();
+            assert!(!before.ledger.is_empty(), "{name}");
+            let deleted = node.call("DEL", &pod).unwrap().make().unwrap();
+            assert!(deleted.succeeded(), "{name}: {deleted:#?} {}", node.log());
+            let after = State::of(node).unwrap();
+            assert!(after.addresses.is_empty(), "{name}: {after:#?}");
+            assert!(after.ledger.is_empty(), "{name}: {after:#?}");
+            let again = node.call("DEL", &pod).unwrap().make().unwrap();
+            assert!(again.succeeded(), "{name}: {again:#?}");
+        }
+    });
+}
+
+#[test]
+fn what_fails_all_the_same_is_told_and_kept_and_the_rest_is_undone() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let bridge = networks::bridge(node, "half", "10.96.0.0/24");
+        let error = json!({ "cniVersion": "1.0.0", "code": 123, "msg": "the switch is away" });
+        let conf = json!({ "cniVersion": "1.0.0", "name": "half", "plugins": [
+            { "type": "bridge", "bridge": "half", "ipam": bridge["ipam"] },
+            { "type": networks::FAKE, "fake": { "DEL": { "error": error } } },
+        ] });
+        node.add_network("default", "half", &conf).unwrap();
+        node.start_daemon().unwrap();
+        let pod = add_and_lose(node, "half", "half");
+        assert_eq!(inspect::reserved_addresses(node).unwrap().len(), 2);
+        let refused = node.call("DEL", &pod).unwrap().make().unwrap();
+        let refused = refused.json().unwrap();
+        assert_eq!(refused["code"], 123, "{refused:#}");
+        assert!(
+            refused["msg"]
+                .as_str()
+                .unwrap()
+                .contains("the switch is away")
+        );
+        assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+        let kept = node.command_line(&["attachments"]).unwrap();
+        assert!(
+            kept.contains("half") && kept.contains("the switch is away"),
+            "{kept}"
+        );
+    });
+}
