@@ -6,6 +6,7 @@ mod support;
 
 use daemon::pipeline::{Error, Pipeline};
 use daemon::response;
+use shim_api::deferred::Record;
 use support::{World, body};
 
 /// What a hot-plug controller sends about `net5` of a pod.
@@ -40,6 +41,22 @@ fn recorded(world: &World, pod: &str) -> Vec<String> {
     let entries = recorded.get(&format!("cid-{pod}"));
     let networks = entries.into_iter().flatten().map(|e| e.network.clone());
     networks.collect()
+}
+
+#[tokio::test]
+async fn a_del_that_nobody_heard_comes_first() {
+    for verb in ["ADD", "CHECK", "DEL"] {
+        let world = World::new();
+        world.pod("a", "one");
+        let pipeline = world.pipeline();
+        pipeline.handle(&body("ADD", "a")).await.unwrap();
+        let request = shim_api::Request::parse(&body("DEL", "a")).unwrap();
+        world.defer("cid-a", Record::of(request).to_json());
+        world.log();
+        pipeline.hotplug(&plug(verb, "a", "hot")).await.unwrap();
+        assert_eq!(world.log()[..3], ["del one", "del default", "forget"]);
+        assert!(world.deferred.lock().unwrap().is_empty(), "{verb}");
+    }
 }
 
 #[tokio::test]

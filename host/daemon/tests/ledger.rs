@@ -288,6 +288,26 @@ async fn a_damaged_result_is_left_out() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_in_the_place_of_a_result_is_left_out_and_not_followed() {
+    let makes: [fn(&std::path::Path); 3] = [
+        |path| symlink("/proc/self/environ", path).unwrap(),
+        |path| fs::create_dir(path).unwrap(),
+        |path| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).unwrap();
+        },
+    ];
+    for make in makes {
+        let rig = Rig::new();
+        rig.add().await;
+        let result = rig.dir().join(format!("results/blue-{CONTAINER}-net1"));
+        fs::remove_file(&result).unwrap();
+        make(&result);
+        let loaded = rig.load().await.unwrap().unwrap();
+        assert!(loaded[0].result.is_some() && loaded[1].result.is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_result_that_somebody_changed_does_not_overrule_what_is_under_the_checksum() {
     let rig = Rig::new();
     let entries = rig.add().await;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 
 use cni_types::args::IfName;
+use rustix::fs::FsWord;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::thread::UnshareFlags;
@@ -13,14 +14,14 @@ use rustix::thread::UnshareFlags;
 use crate::root::Root;
 
 /// What the kernel calls the file system of namespaces: `NSFS_MAGIC` of its `magic.h`.
-const NSFS: i64 = 0x6e73_6673;
+const NSFS: FsWord = 0x6e73_6673;
 
 /// Whether no network namespace is at `CNI_NETNS`, as somebody with that root directory sees it. An
 /// empty one says so (specification, section 2), and so does a file that was a mount point once.
 pub async fn is_gone(netns: &str, root: Option<&Root>) -> bool {
     let path = netns.to_owned();
     let look = move || match rustix::fs::statfs(path) {
-        Ok(found) => i64::try_from(found.f_type) != Ok(NSFS),
+        Ok(found) => found.f_type != NSFS,
         Err(error) => matches!(error, Errno::NOENT | Errno::NOTDIR),
     };
     match root {

@@ -5,7 +5,7 @@ use cni_types::args::{Command, IfName};
 use cni_types::result::CniResult;
 
 use super::add::{self, Limits};
-use super::{Error, Pipeline, del};
+use super::{Error, Pipeline, deferred, del};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -42,6 +42,7 @@ async fn plug(
     let ticket = pipeline.turns.ticket(&request.container_id);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request());
     let _turn = limits.turn(ticket).await?;
+    carry_out_deferred(pipeline, request).await?;
     let prepared = prepare(pipeline, request, attachment);
     let (plan, mut policies, recorded) = limits.apply(prepared).await?;
     let Some(attachment) = plan.attachments.first() else {
@@ -91,6 +92,13 @@ async fn plug(
     }
 }
 
+/// A DEL of the whole container that came while no daemon was there is older than this request.
+async fn carry_out_deferred(pipeline: &Pipeline, request: &PodRequest) -> Result<(), Error> {
+    let (conf, container) = (&request.conf, &request.container_id);
+    deferred::carry_out(pipeline, &conf.cni_dir, &conf.bin_dirs, container).await?;
+    Ok(())
+}
+
 /// Everything before the first trace: the attachment as the policies leave it, as a plan of one,
 /// and what the pod has already.
 async fn prepare(
@@ -125,6 +133,7 @@ async fn check(
     attachment: &Attachment,
 ) -> Result<(), Error> {
     let _turn = pipeline.turns.take(&request.container_id).await;
+    carry_out_deferred(pipeline, request).await?;
     let recorded = recorded(pipeline, request).await?;
     let entry = match of_interface(&recorded, &request.if_name) {
         Some(entry) => entry.clone(),
@@ -146,6 +155,7 @@ async fn unplug(
     attachment: &Attachment,
 ) -> Result<(), Error> {
     let _turn = pipeline.turns.take(&request.container_id).await;
+    carry_out_deferred(pipeline, request).await?;
     let mut recorded = recorded(pipeline, request).await?;
     let position = recorded
         .iter()

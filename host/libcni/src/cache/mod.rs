@@ -13,6 +13,7 @@ use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use cni_types::json::RawObject;
 use cni_types::result::{self, CniResult};
 use cni_types::version::ConfVersion;
+use rustix::fs::OFlags;
 
 use self::wire::Wire;
 use crate::request::RuntimeConf;
@@ -247,6 +248,7 @@ impl Cache {
                 .create(true)
                 .truncate(true)
                 .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
                 .open(&temporary)
         };
         let written = (|| {
@@ -319,13 +321,17 @@ impl Entry {
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let bounded = || {
-        if !fs::metadata(path)?.is_file() {
+        // Whoever may write to the directory could have put a link, or a pipe that never ends, there.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits().cast_signed())
+            .open(path)?;
+        if !file.metadata()?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
         let mut bytes = Vec::new();
-        File::open(path)?
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_BYTES {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }

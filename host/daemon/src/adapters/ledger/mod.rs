@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cni_types::json::RawObject;
 use libcni::cache::{self, Cache, Key};
+use rustix::io::Errno;
 
 use self::count::Count;
 use self::delegates_file::Writer;
@@ -415,10 +416,9 @@ fn complete(entry: &mut Entry, writer: Writer, cache: &Cache) -> Result<(), Ledg
 fn is_lasting(error: &cache::Error) -> bool {
     match error {
         cache::Error::Io { source, .. } => {
-            matches!(
-                source.kind(),
-                io::ErrorKind::FileTooLarge | io::ErrorKind::Other
-            )
+            let is_link = source.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+            let kind = source.kind();
+            is_link || matches!(kind, io::ErrorKind::FileTooLarge | io::ErrorKind::Other)
         }
         _ => true,
     }
