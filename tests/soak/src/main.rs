@@ -12,6 +12,8 @@
 
 mod load;
 mod sample;
+mod trend;
+mod verdict;
 
 use std::env;
 use std::process::ExitCode;
@@ -21,7 +23,8 @@ use std::time::{Duration, Instant};
 use node::Node;
 
 use crate::load::Load;
-use crate::sample::{Sample, Verdict};
+use crate::sample::Sample;
+use crate::verdict::Verdict;
 
 /// How long a round lasts.
 const ROUND: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What a daemon has at one moment, as the kernel says, and whether that grew.
+//! What a daemon has at one moment, as the kernel says.
 
 use std::fmt;
 use std::fs;
@@ -7,21 +7,18 @@ use std::time::Duration;
 
 use node::{Error, Node, inspect};
 
-/// So much more memory than in the beginning is no growth yet: pages that the allocator keeps.
-const MEMORY_KIB: u64 = 1024;
-
 /// What a daemon has while nothing is asked of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
-    after: Duration,
-    calls: u64,
-    memory_kib: u64,
-    threads: u64,
-    descriptors: u64,
-    children: u64,
+    pub(crate) after: Duration,
+    pub(crate) calls: u64,
+    pub(crate) memory_kib: u64,
+    pub(crate) threads: u64,
+    pub(crate) descriptors: u64,
+    pub(crate) children: u64,
     /// Of the ledger, of host-local, of network-status and of the socket's directory.
-    files: u64,
-    interfaces: u64,
+    pub(crate) files: u64,
+    pub(crate) interfaces: u64,
 }
 
 impl Sample {
@@ -87,113 +84,5 @@ impl fmt::Display for Sample {
             self.files,
             self.interfaces
         )
-    }
-}
-
-/// What the second quarter of a run had, and what the last one has. The first quarter is for warming
-/// up: threads start, the allocator gets its pages.
-#[derive(Debug)]
-pub(crate) struct Verdict {
-    calls: u64,
-    rows: Vec<Row>,
-}
-
-#[derive(Debug)]
-struct Row {
-    name: &'static str,
-    before: u64,
-    after: u64,
-    allowed: u64,
-}
-
-impl Verdict {
-    pub(crate) fn of(samples: &[Sample]) -> Self {
-        let quarter = samples.len() / 4;
-        let second = samples.get(quarter..2 * quarter).unwrap_or_default();
-        let last = samples.get(3 * quarter..).unwrap_or_default();
-        let row = |name, allowed, of: fn(&Sample) -> u64| Row {
-            name,
-            before: median(second.iter().map(of)),
-            after: median(last.iter().map(of)),
-            allowed,
-        };
-        Self {
-            calls: samples.last().map_or(0, |sample| sample.calls),
-            rows: vec![
-                row("KiB anonymous", MEMORY_KIB, |sample| sample.memory_kib),
-                row("threads", 0, |sample| sample.threads),
-                row("descriptors", 0, |sample| sample.descriptors),
-                row("children", 0, |sample| sample.children),
-                row("files", 0, |sample| sample.files),
-                row("interfaces", 0, |sample| sample.interfaces),
-            ],
-        }
-    }
-
-    pub(crate) fn is_flat(&self) -> bool {
-        self.rows.iter().all(Row::is_flat)
-    }
-}
-
-impl Row {
-    fn is_flat(&self) -> bool {
-        self.after <= self.before + self.allowed
-    }
-}
-
-fn median(values: impl Iterator<Item = u64>) -> u64 {
-    let mut values: Vec<u64> = values.collect();
-    values.sort_unstable();
-    values.get(values.len() / 2).copied().unwrap_or(0)
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "after {} calls, second quarter and last quarter:",
-            self.calls
-        )?;
-        for row in &self.rows {
-            let word = if row.is_flat() { "flat" } else { "GREW" };
-            writeln!(
-                f,
-                "{:>15} {:8} {:8}  {word}",
-                row.name, row.before, row.after
-            )?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(memory_kib: u64, files: u64) -> Sample {
-        Sample {
-            after: Duration::ZERO,
-            calls: 1,
-            memory_kib,
-            threads: 1,
-            descriptors: 1,
-            children: 0,
-            files,
-            interfaces: 0,
-        }
-    }
-
-    #[test]
-    fn warming_up_is_no_growth() {
-        let samples: Vec<_> = [1000, 9000, 9100, 9000].map(|kib| sample(kib, 3)).into();
-        assert!(Verdict::of(&samples).is_flat());
-    }
-
-    #[test]
-    fn what_grows_is_seen() {
-        let memory: Vec<_> = (0..8).map(|n| sample(9000 + n * 1000, 3)).collect();
-        assert!(!Verdict::of(&memory).is_flat());
-        let files: Vec<_> = (0..8).map(|n| sample(9000, n)).collect();
-        assert!(!Verdict::of(&files).is_flat());
     }
 }

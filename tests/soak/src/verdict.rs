@@ -1,0 +1,163 @@
+//! Whether what a daemon has grew in the course of a run. The first quarter is for warming up: threads
+//! start, the allocator gets its pages.
+
+use std::fmt;
+
+use crate::sample::Sample;
+use crate::trend::Trend;
+
+/// Memory that grows by less for each call, on an average over all verbs, is no leak: the smallest
+/// that an allocator gives is 16 bytes, and a pod comes and goes with five calls.
+const LEAK_BYTES: f64 = 1.0;
+
+/// Memory as a trend over all samples, for it goes up and down by a tenth between two of them; what can
+/// be counted as the second quarter of the run had it, and as the last one has it.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    calls: u64,
+    /// Bytes for each call.
+    memory: Trend,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    name: &'static str,
+    before: u64,
+    after: u64,
+}
+
+impl Verdict {
+    pub(crate) fn of(samples: &[Sample]) -> Self {
+        let quarter = samples.len() / 4;
+        let warm = samples.get(quarter..).unwrap_or_default();
+        let second = samples.get(quarter..2 * quarter).unwrap_or_default();
+        let last = samples.get(3 * quarter..).unwrap_or_default();
+        let row = |name, of: fn(&Sample) -> u64| Row {
+            name,
+            before: median(second.iter().map(of)),
+            after: median(last.iter().map(of)),
+        };
+        let memory = warm
+            .iter()
+            .map(|sample| (sample.calls, sample.memory_kib * 1024));
+        Self {
+            calls: samples.last().map_or(0, |sample| sample.calls),
+            memory: Trend::of(memory),
+            rows: vec![
+                row("KiB anonymous", |sample| sample.memory_kib),
+                row("threads", |sample| sample.threads),
+                row("descriptors", |sample| sample.descriptors),
+                row("children", |sample| sample.children),
+                row("files", |sample| sample.files),
+                row("interfaces", |sample| sample.interfaces),
+            ],
+        }
+    }
+
+    pub(crate) fn is_flat(&self) -> bool {
+        // The first row is the memory, which has its trend.
+        !self.memory.exceeds(LEAK_BYTES) && self.rows.iter().skip(1).all(Row::is_flat)
+    }
+}
+
+impl Row {
+    fn is_flat(&self) -> bool {
+        self.after <= self.before
+    }
+}
+
+fn median(values: impl Iterator<Item = u64>) -> u64 {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+fn word(is_flat: bool) -> &'static str {
+    if is_flat { "flat" } else { "GREW" }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "after {} calls, second quarter and last quarter:",
+            self.calls
+        )?;
+        let memory = word(!self.memory.exceeds(LEAK_BYTES));
+        for (position, row) in self.rows.iter().enumerate() {
+            let word = match position {
+                0 => memory,
+                _ => word(row.is_flat()),
+            };
+            let Row {
+                name,
+                before,
+                after,
+            } = row;
+            writeln!(f, "{name:>15} {before:8} {after:8}  {word}")?;
+        }
+        writeln!(
+            f,
+            "memory over calls: {} bytes a call; a leak from {LEAK_BYTES} on",
+            self.memory
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn sample(calls: u64, memory_kib: u64, files: u64) -> Sample {
+        Sample {
+            after: Duration::ZERO,
+            calls,
+            memory_kib,
+            threads: 1,
+            descriptors: 1,
+            children: 0,
+            files,
+            interfaces: 0,
+        }
+    }
+
+    /// An hour with a sample each ten seconds, of 1,000 calls each, whose memory goes up and down by
+    /// 700 KiB, and grows by so many bytes for each call.
+    fn hour(leak: u64) -> Vec<Sample> {
+        let noise = |n: u64| (n * 7919) % 1400;
+        let leaked = |n: u64| leak * n * 1000 / 1024;
+        let samples = (0..360).map(|n| sample(n * 1000, 6000 + noise(n) + leaked(n), 3));
+        samples.collect()
+    }
+
+    #[test]
+    fn warming_up_is_no_growth() {
+        let warming = [1000, 9000, 9100, 9000, 9050, 9020, 9080, 9010];
+        let samples = warming.iter().zip(1..);
+        let samples: Vec<_> = samples.map(|(kib, n)| sample(n * 1000, *kib, 3)).collect();
+        assert!(Verdict::of(&samples).is_flat());
+    }
+
+    #[test]
+    fn going_up_and_down_is_no_growth() {
+        let verdict = Verdict::of(&hour(0));
+        assert!(verdict.is_flat(), "{verdict}");
+    }
+
+    #[test]
+    fn a_few_bytes_that_each_call_leaves_are_seen_in_an_hour() {
+        for leak in [3, 16, 1000] {
+            let verdict = Verdict::of(&hour(leak));
+            assert!(!verdict.is_flat(), "{leak}: {verdict}");
+        }
+    }
+
+    #[test]
+    fn a_file_more_is_growth() {
+        let files: Vec<_> = (0..8).map(|n| sample(n, 9000, n)).collect();
+        assert!(!Verdict::of(&files).is_flat());
+    }
+}
