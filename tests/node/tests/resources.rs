@@ -232,3 +232,41 @@ fn a_damaged_ledger_is_recovered_from_the_results_or_the_cluster() {
         del(node);
     });
 }
+
+/// The most memory that the daemon had at any time, in KiB.
+fn most_memory(node: &Node) -> u64 {
+    let pid = node.daemon_pid().expect("it runs");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the kernel tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_ascii_whitespace().next());
+    number.and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+#[test]
+fn what_delegates_print_takes_no_memory_of_the_daemon() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let printed = json!({ "ADD": { "spew": 100_u64 << 20 } });
+        node.add_network("default", "bad", &networks::fake("bad", &printed))
+            .unwrap();
+        node.start_daemon().unwrap();
+        let pods: Vec<_> = ["a", "b", "c", "d"]
+            .map(|name| {
+                node.add_pod(Pod::new("default", name).networks("bad"))
+                    .unwrap()
+            })
+            .into();
+        let before = most_memory(node);
+        thread::scope(|scope| {
+            let node = &*node;
+            for pod in &pods {
+                scope.spawn(move || {
+                    let answer = make(node, "ADD", pod);
+                    assert!(answer.stdout.contains("printed more than"), "{answer:#?}");
+                });
+            }
+        });
+        let more = most_memory(node) - before;
+        assert!(more < 24 << 10, "{more} KiB for 400 MB of four delegates");
+    });
+}

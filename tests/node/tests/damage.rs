@@ -1,0 +1,84 @@
+//! Files of the ledger in which a bit has flipped, with real delegates: the DEL gives back every
+//! address, and what it could tell to be damaged is set aside and told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use node::case::on_a_private_node;
+use node::inspect::{self, Traces};
+use node::{Node, Pod, Sandbox, networks};
+
+/// So many places of each file are tried.
+const PLACES: usize = 12;
+
+fn prepare(node: &mut Node) -> Sandbox {
+    let mut prepare = || {
+        networks::prepare(node)?;
+        node.start_daemon()?;
+        node.add_pod(Pod::new("default", "a").networks("blue"))
+    };
+    prepare().unwrap_or_else(|error: node::Error| unreachable!("{}", error.chain()))
+}
+
+fn flip(path: &Path, place: usize) {
+    let mut text = fs::read(path).expect("the file is there");
+    let at = text.len() * place / PLACES;
+    if let Some(byte) = text.get_mut(at) {
+        *byte ^= 1 << (place % 7);
+    }
+    fs::write(path, text).expect("it can be written");
+}
+
+/// Adds the pod, flips a bit of a file, deletes it; gives what is left.
+fn delete_with_a_flipped_bit(node: &Node, pod: &Sandbox, file: &Path, place: usize) -> Traces {
+    let added = node.call("ADD", pod).unwrap().make().unwrap();
+    assert!(added.succeeded(), "{added:#?}");
+    flip(file, place);
+    let deleted = node.call("DEL", pod).unwrap().make().unwrap();
+    assert!(
+        deleted.succeeded(),
+        "{}, place {place}: {deleted:#?} {}",
+        file.display(),
+        node.log()
+    );
+    let aside = node.path("ledger/.damaged");
+    if aside.exists() {
+        fs::remove_dir_all(aside).unwrap();
+    }
+    Traces::of(node, &pod.netns_name).unwrap()
+}
+
+#[test]
+fn a_bit_of_a_plan_that_flips_is_noticed_and_told_and_costs_no_address() {
+    on_a_private_node(|node| {
+        let pod = prepare(node);
+        let clean = Traces::of(node, &pod.netns_name).unwrap();
+        let file = node.path("ledger").join(&pod.container_id);
+        for place in 0..PLACES {
+            let before = node.log().matches("damaged").count();
+            let left = delete_with_a_flipped_bit(node, &pod, &file, place);
+            assert_eq!(left, clean, "place {place}");
+            let told = node.log().matches("damaged").count();
+            assert!(told > before, "place {place}: {}", node.log());
+        }
+    });
+}
+
+#[test]
+fn a_bit_of_a_result_that_flips_costs_no_address() {
+    on_a_private_node(|node| {
+        let pod = prepare(node);
+        let clean = Traces::of(node, &pod.netns_name).unwrap();
+        let results = node.path("ledger/results");
+        assert!(node.call("ADD", &pod).unwrap().make().unwrap().succeeded());
+        let files: Vec<PathBuf> = inspect::files(&results).unwrap().into_keys().collect();
+        assert_eq!(files.len(), 2);
+        assert!(node.call("DEL", &pod).unwrap().make().unwrap().succeeded());
+        for file in files {
+            for place in 0..PLACES {
+                let left = delete_with_a_flipped_bit(node, &pod, &results.join(&file), place);
+                assert_eq!(left, clean, "{}, place {place}", file.display());
+            }
+        }
+    });
+}

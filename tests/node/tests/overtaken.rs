@@ -1,0 +1,56 @@
+//! A DEL that overtakes an ADD whose delegates are real: whatever they were doing, host-local has its
+//! addresses back. It makes the file of an address first and writes whose it is afterwards, so that a
+//! plugin that is killed in between leaves what no DEL finds.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use node::case::on_a_private_node;
+use node::inspect::{self, Traces};
+use node::{Node, Pod, Sandbox, networks};
+
+const ROUNDS: u32 = 24;
+
+fn prepare(node: &mut Node) -> Sandbox {
+    let mut prepare = || {
+        networks::prepare(node)?;
+        node.start_daemon()?;
+        node.add_pod(Pod::new("default", "a").networks("blue,blue"))
+    };
+    prepare().unwrap_or_else(|error: node::Error| unreachable!("{}", error.chain()))
+}
+
+#[test]
+fn whenever_a_del_overtakes_an_add_host_local_has_its_addresses_back() {
+    on_a_private_node(|node| {
+        let pod = prepare(node);
+        let clean = Traces::of(node, &pod.netns_name).unwrap();
+        // How long one takes here, to spread the rounds over.
+        let begun = Instant::now();
+        assert!(node.call("ADD", &pod).unwrap().make().unwrap().succeeded());
+        let whole = begun.elapsed();
+        assert!(node.call("DEL", &pod).unwrap().make().unwrap().succeeded());
+        let mut overtaken = 0;
+        for round in 0..ROUNDS {
+            let call = node.call("ADD", &pod).unwrap();
+            let adding = thread::spawn(move || call.make().unwrap());
+            thread::sleep(whole * round / ROUNDS + Duration::from_millis(1));
+            let deleted = node.call("DEL", &pod).unwrap().make().unwrap();
+            assert!(deleted.succeeded(), "{deleted:#?} {}", node.log());
+            let added = adding.join().unwrap();
+            // Where the DEL was first, there was nothing to overtake.
+            let added_after =
+                added.succeeded() && !inspect::files(&node.path("ledger")).unwrap().is_empty();
+            if added_after {
+                assert!(node.call("DEL", &pod).unwrap().make().unwrap().succeeded());
+            }
+            if !added.succeeded() {
+                assert_eq!(added.json().unwrap()["code"], 11, "{added:#?}");
+                overtaken += 1;
+            }
+            let left = Traces::of(node, &pod.netns_name).unwrap();
+            assert_eq!(left, clean, "round {round}: {added:#?} {}", node.log());
+        }
+        assert!(overtaken > 0, "no DEL came while an ADD ran");
+    });
+}
