@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::StatusCode;
-use libcni::Root;
+use libcni::{Cgroup, Root};
 use policy_engine::{PolicyHost, PolicyInfo, State};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -53,6 +53,15 @@ pub enum Error {
     /// Delegates have no root.
     #[error("chrootDir: {dir} cannot be the root of delegates")]
     Root {
+        /// The directory.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Delegates have no control group.
+    #[error("delegateCgroup: {dir} cannot be the control group of delegates")]
+    Cgroup {
         /// The directory.
         dir: PathBuf,
         /// What the system said.
@@ -220,7 +229,9 @@ impl App {
         let ledger = Files::new(own.durability)
             .with_limit(limit)
             .with_deferrable(own.defer_dels_of.clone());
-        let delegates = Executor::new(own.timeouts.delegate(), at_once).inside(root.clone());
+        let delegates = Executor::new(own.timeouts.delegate(), at_once)
+            .inside(root.clone())
+            .grouped(cgroup(config)?);
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
         let files = device_info::Files::new(own.device_info_dir().to_owned(), root.clone());
         let ports = Ports {
@@ -273,6 +284,21 @@ impl App {
                 "the ledger was not swept"
             );
         }
+    }
+}
+
+/// The node's control group for delegates, where one is configured.
+fn cgroup(config: &DaemonConfig) -> Result<Option<Cgroup>, Error> {
+    let Some(dir) = &config.own.delegate_cgroup else {
+        return Ok(None);
+    };
+    let dir = match &config.chroot_dir {
+        Some(root) => root.join(dir.strip_prefix("/").unwrap_or(dir)),
+        None => dir.clone(),
+    };
+    match Cgroup::open(&dir) {
+        Ok(cgroup) => Ok(Some(cgroup)),
+        Err(source) => Err(Error::Cgroup { dir, source }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs CNI plugins as a runtime does: loads network configurations ([`load`]), finds binaries
 //! ([`find`]), derives what each plugin of a chain is given ([`request`]), executes it within
-//! limits ([`exec`]), if need be below another root directory ([`root`]), and in order ([`chain`]),
+//! limits ([`exec`]), if need be below another root directory ([`root`]) and in a control group
+//! ([`cgroup`]), and in order ([`chain`]),
 //! and keeps results on disk in the format of the Go library ([`cache`]). [`runtime`] joins the last
 //! two.
 //!
@@ -8,6 +9,7 @@
 //! [`runtime::Runtime`].
 
 pub mod cache;
+pub mod cgroup;
 pub mod chain;
 pub mod exec;
 pub mod find;
@@ -18,6 +20,7 @@ pub mod root;
 pub mod runtime;
 
 pub use cache::Cache;
+pub use cgroup::Cgroup;
 pub use chain::Cni;
 pub use request::{Attachment, RuntimeConf};
 pub use root::Root;

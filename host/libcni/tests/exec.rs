@@ -34,6 +34,7 @@ async fn execute(path: &Path, stdin: &[u8], limits: Limits) -> Result<Output, Er
         env: &env,
         stdin,
         root: None,
+        cgroup: None,
     };
     run(&invocation, &limits).await
 }

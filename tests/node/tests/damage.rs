@@ -1,6 +1,12 @@
 //! Files of the ledger in which a bit has flipped, with real delegates: the DEL gives back every
 //! address, and what it could tell to be damaged is set aside and told.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -2,6 +2,12 @@
 //! addresses back. It makes the file of an address first and writes whose it is afterwards, so that a
 //! plugin that is killed in between leaves what no DEL finds.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
+
 use std::thread;
 use std::time::{Duration, Instant};
 

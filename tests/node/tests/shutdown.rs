@@ -1,6 +1,10 @@
 //! SIGTERM: not ready at once, what runs is finished within a bound, the rest is told to come later.
 
-#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

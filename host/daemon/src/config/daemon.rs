@@ -100,6 +100,8 @@ pub struct OwnConfig {
     pub timeouts: Timeouts,
     /// How many delegates run at once; four for each processor, and at least 16, where absent.
     pub delegates_at_once: Option<usize>,
+    /// The control group that delegates run in, as the node has it; the daemon's where absent.
+    pub delegate_cgroup: Option<PathBuf>,
     /// How many attachments of one pod are made at once, after its default network; one where absent.
     pub attachments_at_once: Option<usize>,
     /// When the ledger reaches the disk: `grouped` or `strict`.

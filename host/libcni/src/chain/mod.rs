@@ -15,6 +15,7 @@ use cni_types::result::{self, CniResult};
 use cni_types::version::{ConfVersion, Version, VersionInfo, VersionInfoError};
 
 use self::call::{Call, Variables};
+use crate::cgroup::Cgroup;
 use crate::exec::{self, Limits};
 use crate::find::NotFound;
 use crate::request::{self, Attachment, RuntimeConf};
@@ -37,6 +38,7 @@ pub struct Cni {
     env: Vec<(OsString, OsString)>,
     limits: Limits,
     root: Option<Root>,
+    cgroup: Option<Cgroup>,
     passthru: bool,
     go_on: Option<GoOn>,
 }
@@ -122,6 +124,7 @@ impl Cni {
             env: vec![("PATH".into(), exec::PATH.into())],
             limits: Limits::default(),
             root: None,
+            cgroup: None,
             passthru: false,
             go_on: None,
         }
@@ -147,6 +150,13 @@ impl Cni {
     #[must_use]
     pub fn with_root(mut self, root: Option<Root>) -> Self {
         self.root = root;
+        self
+    }
+
+    /// The same with plugins that run in a control group.
+    #[must_use]
+    pub fn with_cgroup(mut self, cgroup: Option<Cgroup>) -> Self {
+        self.cgroup = cgroup;
         self
     }
 

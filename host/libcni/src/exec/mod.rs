@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::running::{Interrupted, Running};
+use crate::cgroup::Cgroup;
 use crate::root::Root;
 
 /// The `PATH` that plugins get, for those that run other programs such as `iptables`.
@@ -60,6 +61,8 @@ pub struct Invocation<'a> {
     pub stdin: &'a [u8],
     /// The plugin's root directory, where it is not the caller's own; `path` is meant inside.
     pub root: Option<&'a Root>,
+    /// Where it runs, if not where the caller does.
+    pub cgroup: Option<&'a Cgroup>,
 }
 
 /// What a plugin that succeeded printed.
@@ -169,6 +172,10 @@ pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output,
     let path = invocation.path;
     let deadline = Instant::now() + limits.deadline;
     let mut running = spawn(invocation, deadline).await?;
+    if let Some(cgroup) = invocation.cgroup {
+        // Before it has its input, without which no plugin begins.
+        running.enter(cgroup);
+    }
     let mut output = Output::default();
     let exchange = running.exchange(invocation.stdin, limits, &mut output);
     let status = match timeout_at(deadline, exchange).await {

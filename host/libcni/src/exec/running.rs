@@ -10,6 +10,7 @@ use tokio::process::Child;
 use tokio::time::timeout;
 
 use super::{Limits, Output};
+use crate::cgroup::{Cgroup, Group};
 
 /// How long a plugin that has exited may keep its pipes open, through a process it left behind,
 /// before what it printed is taken as it is.
@@ -32,6 +33,7 @@ pub(super) struct Running {
     child: Child,
     /// The process group; `None` once the plugin was waited for, when its number may be reused.
     group: Option<rustix::process::Pid>,
+    cgroup: Option<Group>,
 }
 
 impl Running {
@@ -40,7 +42,20 @@ impl Running {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(rustix::process::Pid::from_raw);
-        Self { child, group }
+        Self {
+            child,
+            group,
+            cgroup: None,
+        }
+    }
+
+    /// Puts the plugin into a control group. Where that cannot be, it stays in the caller's.
+    pub(super) fn enter(&mut self, cgroup: &Cgroup) {
+        let Some(process) = self.group else { return };
+        match cgroup.take(process) {
+            Ok(group) => self.cgroup = Some(group),
+            Err(error) => tracing::warn!(%error, "a plugin runs in its caller's control group"),
+        }
     }
 
     /// Writes the input, reads both streams and waits for the exit, all at once.
@@ -105,6 +120,9 @@ impl Running {
         if let Some(group) = self.group {
             // The group may be gone already, and there is nobody to tell.
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            if let Some(cgroup) = &self.cgroup {
+                cgroup.kill();
+            }
         }
     }
 }

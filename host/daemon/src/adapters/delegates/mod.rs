@@ -12,7 +12,7 @@ use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 use libcni::chain::{Cause, Error};
 use libcni::exec::{self, Limits};
-use libcni::{Cni, Root, RuntimeConf, netns};
+use libcni::{Cgroup, Cni, Root, RuntimeConf, netns};
 
 use slots::{Class, Slots};
 
@@ -25,6 +25,7 @@ pub struct Executor {
     limits: Limits,
     slots: Slots,
     root: Option<Root>,
+    cgroup: Option<Cgroup>,
 }
 
 impl Executor {
@@ -37,6 +38,7 @@ impl Executor {
             },
             slots: Slots::new(at_once),
             root: None,
+            cgroup: None,
         }
     }
 
@@ -48,10 +50,18 @@ impl Executor {
         self
     }
 
+    /// The same with delegates that run in a control group of their own.
+    #[must_use]
+    pub fn grouped(mut self, cgroup: Option<Cgroup>) -> Self {
+        self.cgroup = cgroup;
+        self
+    }
+
     fn cni(&self, bin_dirs: &[PathBuf]) -> Cni {
         Cni::new(bin_dirs)
             .with_limits(self.limits)
             .with_root(self.root.clone())
+            .with_cgroup(self.cgroup.clone())
             .with_passthru()
     }
 }

@@ -1,0 +1,122 @@
+//! A control group (version 2) in which plugins run, so that what they use is not the caller's: each
+//! execution has a child of it, which can be killed as a whole.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::FsWord;
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+/// `CGROUP2_SUPER_MAGIC` of the kernel's `magic.h`.
+const CGROUP2: FsWord = 0x6367_7270;
+/// How the children are called; process and number follow.
+const CHILD: &str = "plugin-";
+
+/// A control group for plugins.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dir: PathBuf,
+    executions: AtomicU64,
+    /// Children that something a plugin left behind still lives in.
+    left: Mutex<Vec<PathBuf>>,
+}
+
+impl Cgroup {
+    /// Takes a directory of the kernel's file system of control groups, and makes it where its parent
+    /// is one. What executions of before left empty is removed.
+    ///
+    /// # Errors
+    /// Where it is no control group of version 2, or cannot be written to.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        match DirBuilder::new().create(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        if rustix::fs::statfs(dir)?.f_type != CGROUP2 {
+            // Made above, and not wanted.
+            let _ = fs::remove_dir(dir);
+            return Err(io::Error::other("no control group of version 2"));
+        }
+        for child in fs::read_dir(dir)? {
+            let child = child?;
+            if child.file_name().to_string_lossy().starts_with(CHILD) {
+                // Busy where something lives in it.
+                let _ = fs::remove_dir(child.path());
+            }
+        }
+        Ok(Self {
+            shared: Arc::new(Shared {
+                dir: dir.to_owned(),
+                executions: AtomicU64::new(0),
+                left: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Puts a process that has not begun to work into a group of its own.
+    pub(crate) fn take(&self, process: Pid) -> io::Result<Group> {
+        let shared = &self.shared;
+        shared.remove_left();
+        let number = shared.executions.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{CHILD}{}-{number}", std::process::id());
+        let dir = shared.dir.join(name);
+        DirBuilder::new().create(&dir)?;
+        let group = Group {
+            dir,
+            shared: Arc::clone(shared),
+        };
+        let number = process.as_raw_nonzero().to_string();
+        fs::write(group.dir.join("cgroup.procs"), number)?;
+        Ok(group)
+    }
+}
+
+impl Shared {
+    fn remove_left(&self) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|dir| is_busy(&fs::remove_dir(dir)));
+    }
+}
+
+fn is_busy(removed: &io::Result<()>) -> bool {
+    let error = removed.as_ref().err().and_then(io::Error::raw_os_error);
+    error == Some(Errno::BUSY.raw_os_error())
+}
+
+/// The group of one execution. Its directory goes with it, or later, when what the plugin has left
+/// behind has ended.
+#[derive(Debug)]
+pub(crate) struct Group {
+    dir: PathBuf,
+    shared: Arc<Shared>,
+}
+
+impl Group {
+    /// Kills everything in it, also what has left the plugin's process group.
+    pub(crate) fn kill(&self) {
+        // Since Linux 5.14; before, the process group is what can be killed.
+        let _ = fs::write(self.dir.join("cgroup.kill"), "1");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if is_busy(&fs::remove_dir(&self.dir)) {
+            let mut left = self
+                .shared
+                .left
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            left.push(std::mem::take(&mut self.dir));
+        }
+    }
+}
