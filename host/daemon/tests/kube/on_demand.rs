@@ -1,4 +1,4 @@
-//! Namespaces: watched where a policy needs them, and nowhere else.
+//! Namespaces and the own node: watched where a policy needs them, and nowhere else.
 
 use daemon::ports::Cluster;
 use serde_json::json;
@@ -38,4 +38,34 @@ async fn namespaces_are_watched_from_the_moment_that_somebody_needs_them() {
         .iter()
         .filter(|one| one.act() == "watch namespaces" || one.act() == "list namespaces");
     assert!(lists.count() <= 2, "one watch, whoever needs it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_all_nodes_only_the_own_one_is_watched() {
+    let rig = Rig::new().await;
+    let node = |name: &str, zone: &str| json!({"kind": "Node", "metadata": {"name": name, "labels": {"zone": zone}}});
+    rig.api.apply(node("node1", "a"));
+    rig.api.apply(node("node2", "a"));
+    let kube = rig.warm().await;
+    kube.remember_node("node1");
+    kube.remember_node("node1");
+    until_ready(&kube).await;
+    assert_eq!(kube.node("node1").unwrap().labels["zone"], "a");
+    rig.api.apply(node("node2", "b"));
+    rig.api.apply(node("node1", "b"));
+    until(|| {
+        kube.node("node1")
+            .is_some_and(|node| node.labels["zone"] == "b")
+    })
+    .await;
+    assert_eq!(kube.node("node2"), None);
+    let asked = rig.api.take_requests();
+    let of_nodes: Vec<_> = asked
+        .iter()
+        .filter(|one| one.act().ends_with(" nodes"))
+        .collect();
+    assert!(!of_nodes.is_empty());
+    for one in of_nodes {
+        assert!(one.query.contains("metadata.name%3Dnode1"), "{one:?}");
+    }
 }
