@@ -11,7 +11,7 @@
 )]
 
 wit_bindgen::generate!({
-    path: "../wit/policy-0.1.0",
+    path: "../wit/policy-0.2.0",
     world: "imports",
     generate_all,
     additional_derives: [PartialEq],
@@ -25,7 +25,7 @@ pub mod hooks {
         ($module:ident, $world:literal, $path:literal $(, $types:literal)?) => {
             pub mod $module {
                 wit_bindgen::generate!({
-                    path: "../wit/policy-0.1.0",
+                    path: "../wit/policy-0.2.0",
                     world: $world,
                     pub_export_macro: true,
                     default_bindings_module: $path,
@@ -44,31 +44,31 @@ pub mod hooks {
         select,
         "hook-select",
         "cnidaria_guest::bindings::hooks::select",
-        "cnidaria:policy/types@0.1.0"
+        "cnidaria:policy/types@0.2.0"
     );
     hook!(
         before_add,
         "hook-before-add",
         "cnidaria_guest::bindings::hooks::before_add",
-        "cnidaria:policy/types@0.1.0"
+        "cnidaria:policy/types@0.2.0"
     );
     hook!(
         after_add,
         "hook-after-add",
         "cnidaria_guest::bindings::hooks::after_add",
-        "cnidaria:policy/types@0.1.0"
+        "cnidaria:policy/types@0.2.0"
     );
     hook!(
         finalize,
         "hook-finalize",
         "cnidaria_guest::bindings::hooks::finalize",
-        "cnidaria:policy/types@0.1.0"
+        "cnidaria:policy/types@0.2.0"
     );
     hook!(
         check,
         "hook-check",
         "cnidaria_guest::bindings::hooks::check",
-        "cnidaria:policy/types@0.1.0"
+        "cnidaria:policy/types@0.2.0"
     );
     hook!(
         status,
@@ -79,12 +79,12 @@ pub mod hooks {
         del,
         "hook-del",
         "cnidaria_guest::bindings::hooks::del",
-        "cnidaria:policy/types@0.1.0"
+        "cnidaria:policy/types@0.2.0"
     );
     hook!(
         gc,
         "hook-gc",
         "cnidaria_guest::bindings::hooks::gc",
-        "cnidaria:policy/types@0.1.0"
+        "cnidaria:policy/types@0.2.0"
     );
 }

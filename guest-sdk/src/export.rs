@@ -107,11 +107,11 @@ macro_rules! __hook {
     (export select $policy:ty) => {
         impl $crate::bindings::hooks::select::exports::cnidaria::policy::select::Guest for Guest {
             fn select(
-                request: &$crate::Request,
-                networks: &$crate::Selections,
+                request: $crate::Request,
+                networks: $crate::Selections,
             ) -> $crate::bindings::types::Verdict {
                 POLICY.with(|policy| {
-                    $crate::export::verdict($crate::hooks::Select::select(policy.get(), request, networks))
+                    $crate::export::verdict($crate::hooks::Select::select(policy.get(), &request, &networks))
                 })
             }
         }
@@ -120,11 +120,11 @@ macro_rules! __hook {
     (export before_add $policy:ty) => {
         impl $crate::bindings::hooks::before_add::exports::cnidaria::policy::before_add::Guest for Guest {
             fn before_add(
-                request: &$crate::Request,
-                attachment: &$crate::Attachment,
+                request: $crate::Request,
+                attachment: $crate::Attachment,
             ) -> $crate::bindings::types::Verdict {
                 POLICY.with(|policy| {
-                    $crate::export::verdict($crate::hooks::BeforeAdd::before_add(policy.get(), request, attachment))
+                    $crate::export::verdict($crate::hooks::BeforeAdd::before_add(policy.get(), &request, &attachment))
                 })
             }
         }
@@ -133,13 +133,13 @@ macro_rules! __hook {
     (export after_add $policy:ty) => {
         impl $crate::bindings::hooks::after_add::exports::cnidaria::policy::after_add::Guest for Guest {
             fn after_add(
-                request: &$crate::Request,
-                attachment: &$crate::Attachment,
-                outcome: &$crate::Outcome,
+                request: $crate::Request,
+                attachment: $crate::Attachment,
+                outcome: $crate::Outcome,
             ) -> $crate::bindings::types::Verdict {
                 POLICY.with(|policy| {
                     $crate::export::verdict($crate::hooks::AfterAdd::after_add(
-                        policy.get(), request, attachment, outcome,
+                        policy.get(), &request, &attachment, &outcome,
                     ))
                 })
             }
@@ -149,12 +149,12 @@ macro_rules! __hook {
     (export finalize $policy:ty) => {
         impl $crate::bindings::hooks::finalize::exports::cnidaria::policy::finalize::Guest for Guest {
             fn finalize(
-                request: &$crate::Request,
-                plan: &$crate::Plan,
-                outcome: &$crate::Outcome,
+                request: $crate::Request,
+                plan: $crate::Plan,
+                outcome: $crate::Outcome,
             ) -> $crate::bindings::types::Verdict {
                 POLICY.with(|policy| {
-                    $crate::export::verdict($crate::hooks::Finalize::finalize(policy.get(), request, plan, outcome))
+                    $crate::export::verdict($crate::hooks::Finalize::finalize(policy.get(), &request, &plan, &outcome))
                 })
             }
         }
@@ -163,11 +163,11 @@ macro_rules! __hook {
     (export check $policy:ty) => {
         impl $crate::bindings::hooks::check::exports::cnidaria::policy::check::Guest for Guest {
             fn check(
-                request: &$crate::Request,
-                attachment: &$crate::Attachment,
-                stored: &$crate::Outcome,
+                request: $crate::Request,
+                attachment: $crate::Attachment,
+                stored: $crate::Outcome,
             ) -> $crate::hooks::Verdict {
-                POLICY.with(|policy| $crate::hooks::Check::check(policy.get(), request, attachment, stored))
+                POLICY.with(|policy| $crate::hooks::Check::check(policy.get(), &request, &attachment, &stored))
             }
         }
         $crate::bindings::hooks::check::export!(Guest with_types_in $crate::bindings::hooks::check);
@@ -183,10 +183,10 @@ macro_rules! __hook {
     (export del $policy:ty) => {
         impl $crate::bindings::hooks::del::exports::cnidaria::policy::del::Guest for Guest {
             fn del(
-                request: &$crate::Request,
-                attachment: &$crate::Attachment,
+                request: $crate::Request,
+                attachment: $crate::Attachment,
             ) -> ::std::vec::Vec<$crate::Finding> {
-                POLICY.with(|policy| $crate::hooks::Del::del(policy.get(), request, attachment))
+                POLICY.with(|policy| $crate::hooks::Del::del(policy.get(), &request, &attachment))
             }
         }
         $crate::bindings::hooks::del::export!(Guest with_types_in $crate::bindings::hooks::del);

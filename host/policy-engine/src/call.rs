@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Instance as WasmInstance;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-use crate::bindings::cnidaria::policy::types::{Denial, Finding, Verdict};
 use crate::config::{Limits, Spec, count};
 use crate::engine::{GUESTS, TICK};
-use crate::imports::handle::lent;
+use crate::hooks::Answer;
 use crate::module::Module;
 use crate::report::{Cause, Hook, clean};
 use crate::request::RequestFacts;
@@ -28,17 +27,6 @@ pub(crate) struct Failure {
     pub(crate) cause: Cause,
     /// For people.
     pub(crate) reason: String,
-}
-
-/// What a hook answered.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    /// Go on.
-    Accept,
-    /// Refuse the request.
-    Deny(Denial),
-    /// Del and GC: only this.
-    Findings(Vec<Finding>),
 }
 
 /// One policy's instance in one request.
@@ -90,14 +78,8 @@ impl Instance {
     ) -> Result<Result<(), String>, Failure> {
         self.store.data_mut().enter(Hook::Configure, Stage::Idle);
         arm(&mut self.store, self.limits.timeout());
-        let Some(hook) = &self.module.hooks.configure else {
-            return Ok(Ok(()));
-        };
-        let (store, instance) = (&mut self.store, &self.instance);
-        let call = async {
-            let guest = hook.load(&mut *store, instance)?;
-            guest.call_configure(&mut *store, settings).await
-        };
+        let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
+        let call = hooks.configure(store, instance, settings);
         let answer = within(self.limits.timeout(), call).await;
         match answer {
             Ok(answer) => Ok(answer.map_err(|reason| clean(&reason, MAX_REASON))),
@@ -116,11 +98,8 @@ impl Instance {
         self.store.data_mut().enter(hook, stage);
         arm(&mut self.store, self.limits.timeout());
         let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
-        let answer = within(
-            self.limits.timeout(),
-            dispatch(hook, hooks, store, instance),
-        )
-        .await;
+        let call = hooks.call(hook, store, instance);
+        let answer = within(self.limits.timeout(), call).await;
         match answer {
             Ok(answer) => {
                 let state = self.store.data_mut();
@@ -144,73 +123,6 @@ impl Instance {
         self.store.data_mut().log_output();
         failure(error, self.limits, self.store.data().last_words.as_deref())
     }
-}
-
-async fn dispatch(
-    hook: Hook,
-    hooks: &crate::hooks::Hooks,
-    store: &mut Store<GuestState>,
-    instance: &WasmInstance,
-) -> wasmtime::Result<Answer> {
-    macro_rules! guest {
-        ($field:ident) => {
-            hooks
-                .$field
-                .as_ref()
-                .ok_or_else(|| wasmtime::Error::msg("the module lacks the hook"))?
-                .load(&mut *store, instance)?
-        };
-    }
-    let verdict = match hook {
-        Hook::Select => guest!(select).call_select(store, lent(), lent()).await?,
-        Hook::BeforeAdd => {
-            guest!(before_add)
-                .call_before_add(store, lent(), lent())
-                .await?
-        }
-        Hook::AfterAdd => {
-            guest!(after_add)
-                .call_after_add(store, lent(), lent(), lent())
-                .await?
-        }
-        Hook::Finalize => {
-            guest!(finalize)
-                .call_finalize(store, lent(), lent(), lent())
-                .await?
-        }
-        Hook::Check => match guest!(check)
-            .call_check(store, lent(), lent(), lent())
-            .await?
-        {
-            Ok(()) => Verdict::Accept,
-            Err(denial) => Verdict::Deny(denial),
-        },
-        Hook::Status => match guest!(status).call_status(store).await? {
-            Ok(()) => Verdict::Accept,
-            Err(message) => Verdict::Deny(Denial {
-                code: 0,
-                message,
-                details: None,
-            }),
-        },
-        Hook::Del => {
-            return Ok(Answer::Findings(
-                guest!(del).call_del(store, lent(), lent()).await?,
-            ));
-        }
-        Hook::Gc => {
-            let valid = match &store.data().stage {
-                Stage::Gc { valid } => Arc::clone(valid),
-                _ => Arc::default(),
-            };
-            return Ok(Answer::Findings(guest!(gc).call_gc(store, &valid).await?));
-        }
-        Hook::Configure => Verdict::Accept,
-    };
-    Ok(match verdict {
-        Verdict::Accept => Answer::Accept,
-        Verdict::Deny(denial) => Answer::Deny(denial),
-    })
 }
 
 /// The guest ran past its deadline.

@@ -9,6 +9,7 @@ use wasmtime::component::Component;
 
 use crate::module::Need;
 use crate::report::Hook;
+use crate::version::Version;
 use crate::{digest, engine, hooks};
 
 /// What a compilation may use. The daemon's wall clock comes on top.
@@ -48,6 +49,8 @@ pub enum Error {
 pub struct Inspection {
     /// `sha256:…` of the file.
     pub digest: String,
+    /// The version of the WIT package that it targets, as far as its hooks say.
+    pub version: Option<&'static str>,
     /// The hooks that it has.
     pub hooks: Vec<Hook>,
     /// Why the daemon would refuse the exports.
@@ -96,7 +99,7 @@ impl Import {
 
     fn of(name: String) -> Self {
         match Need::of(&name) {
-            Ok(Need::Nothing) => Self::Always { name },
+            Ok(Need::Types | Need::Settings | Need::Log) => Self::Always { name },
             Ok(Need::Wasi) => Self::Wasi { name },
             Ok(Need::Grant(grant)) => Self::Granted {
                 name,
@@ -141,13 +144,15 @@ pub fn inspect(module: &[u8]) -> Result<Inspection, Error> {
     check_kind(module)?;
     let engine = engine().map_err(Error::Compile)?;
     let component = Component::new(&engine, module).map_err(Error::Compile)?;
-    let (hooks, fault) = match hooks::exported(&engine, &component) {
-        Ok(hooks) => (hooks, None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
+    let (target, fault) = match hooks::exported(&engine, &component) {
+        Ok(target) => (target, None),
+        Err(error) => (None, Some(error.to_string())),
     };
+    let (version, hooks) = target.unzip();
     Ok(Inspection {
         digest: digest::of(module),
-        hooks,
+        version: version.map(Version::as_str),
+        hooks: hooks.unwrap_or_default(),
         fault,
         imports: hooks::imported(&engine, &component)
             .into_iter()

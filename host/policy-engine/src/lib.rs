@@ -32,6 +32,7 @@ mod session;
 mod state;
 mod store;
 mod transaction;
+mod version;
 #[cfg(feature = "wasi")]
 mod wasi;
 mod watch;

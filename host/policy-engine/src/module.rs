@@ -6,12 +6,10 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::config::Grant;
-use crate::hooks::{self, Hooks, PACKAGE, VERSION};
+use crate::hooks::{self, Hooks};
 use crate::imports;
 use crate::store::GuestState;
-
-/// Interfaces that every policy has.
-const ALWAYS: [&str; 3] = ["types", "settings", "log"];
+use crate::version::{Interface, served};
 
 /// Packages of WASI that are linked, with nothing behind them.
 const WASI: [&str; 6] = [
@@ -46,7 +44,10 @@ pub(crate) enum Error {
         asked: BTreeSet<Grant>,
     },
     /// An import that this host does not have.
-    #[error("imports {import}, which this host does not have: it has {PACKAGE}*@{VERSION}")]
+    #[error(
+        "imports {import}, which this host does not have: it serves {}",
+        served()
+    )]
     Unknown {
         /// The interface.
         import: String,
@@ -71,18 +72,17 @@ impl Module {
     ) -> Result<Self, Error> {
         let mut asked = BTreeSet::new();
         let mut missing = Vec::new();
-        let mut uses_wasi = false;
+        let mut needs = Vec::new();
         for import in hooks::imported(engine, component) {
-            match Need::of(&import)? {
-                Need::Grant(grant) => {
-                    asked.insert(grant);
-                    if !grants.contains(&grant) {
-                        missing.push((import, grant));
-                    }
+            let need = Need::of(&import)?;
+            if let Need::Grant(grant) = need {
+                asked.insert(grant);
+                if !grants.contains(&grant) {
+                    missing.push((import, grant));
+                    continue;
                 }
-                Need::Wasi => uses_wasi = true,
-                Need::Nothing => {}
             }
+            needs.push((import, need));
         }
         if !missing.is_empty() {
             return Err(Error::NotGranted {
@@ -92,11 +92,10 @@ impl Module {
         }
         let failed = |source| Error::Link { source };
         let mut linker = Linker::new(engine);
-        imports::link_always(&mut linker).map_err(failed)?;
-        for grant in grants {
-            imports::link_granted(&mut linker, *grant).map_err(failed)?;
+        for (import, need) in &needs {
+            imports::link(&mut linker, import, *need).map_err(failed)?;
         }
-        if uses_wasi {
+        if needs.iter().any(|(_, need)| *need == Need::Wasi) {
             link_wasi(&mut linker).map_err(failed)?;
         }
         let pre = linker.instantiate_pre(component).map_err(failed)?;
@@ -121,8 +120,12 @@ fn missing(imports: &[(String, Grant)]) -> String {
 /// What an import needs in order to be linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Every policy has it.
-    Nothing,
+    /// Every policy has what hooks speak of.
+    Types,
+    /// Every policy has its settings.
+    Settings,
+    /// Every policy has lines of log.
+    Log,
     /// The grant of its name.
     Grant(Grant),
     /// A WASI with nothing in it, which every policy may have.
@@ -141,18 +144,23 @@ impl Need {
         if cfg!(feature = "wasi") && WASI.iter().any(|package| import.starts_with(package)) {
             return Ok(Self::Wasi);
         }
-        let (interface, _) = import
-            .strip_prefix(PACKAGE)
-            .and_then(|rest| rest.split_once('@'))
-            .filter(|(_, version)| hooks::speaks(version))
-            .ok_or_else(unknown)?;
-        if ALWAYS.contains(&interface) {
-            return Ok(Self::Nothing);
+        let Some(Interface {
+            name,
+            version: Some(_),
+        }) = Interface::parse(import)
+        else {
+            return Err(unknown());
+        };
+        match name {
+            "types" => Ok(Self::Types),
+            "settings" => Ok(Self::Settings),
+            "log" => Ok(Self::Log),
+            name => {
+                let mut grants = Grant::IMPORTS.into_iter();
+                let grant = grants.find(|grant| grant.as_str() == name);
+                grant.map(Self::Grant).ok_or_else(unknown)
+            }
         }
-        let grant = Grant::IMPORTS
-            .into_iter()
-            .find(|grant| grant.as_str() == interface);
-        grant.map(Self::Grant).ok_or_else(unknown)
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct GuestState {
     #[cfg(feature = "wasi")]
     wasi: Option<Box<crate::wasi::Wasi>>,
     hook: Hook,
+    /// Counts the hooks that were entered, so that handles of an earlier one are told apart.
+    turn: u16,
     findings: Vec<Finding>,
     /// What the hook that is running works on.
     pub(crate) stage: Stage,
@@ -105,6 +107,7 @@ impl GuestState {
             #[cfg(feature = "wasi")]
             wasi: None,
             hook: Hook::Configure,
+            turn: 0,
             findings: Vec::new(),
             stage: Stage::Idle,
             usage: Usage {
@@ -158,13 +161,18 @@ impl GuestState {
     pub(crate) fn log_output(&mut self) {
         #[cfg(feature = "wasi")]
         if let Some(wasi) = &mut self.wasi {
-            for line in wasi
-                .take_output()
+            let output = wasi.take_output();
+            let lines: Vec<&str> = output
                 .lines()
                 .filter(|line| !line.trim().is_empty())
-            {
-                self.last_words = Some(clean(line, MAX_FINDING));
+                .collect();
+            for line in &lines {
                 self.write_log(tracing::Level::INFO, line);
+            }
+            if !lines.is_empty() {
+                // An exception of other languages takes several lines, the last of which may be
+                // advice.
+                self.last_words = Some(clean(&lines.join(" / "), MAX_FINDING));
             }
         }
     }
@@ -177,6 +185,7 @@ impl GuestState {
     /// Begins a hook.
     pub(crate) fn enter(&mut self, hook: Hook, stage: Stage) {
         self.hook = hook;
+        self.turn = self.turn.wrapping_add(1);
         self.stage = stage;
         self.last_words = None;
     }
@@ -207,6 +216,17 @@ impl GuestState {
         });
     }
 
+    /// The number of a handle of a part of what the hook that is running works on.
+    pub(crate) fn number(&self, part: u16) -> u32 {
+        u32::from(self.turn) << u16::BITS | u32::from(part)
+    }
+
+    /// The part that a handle stands for; `None` when it is one of an earlier hook.
+    pub(crate) fn part(&self, number: u32) -> Option<usize> {
+        let (turn, part) = (number >> u16::BITS, number & u32::from(u16::MAX));
+        (turn == u32::from(self.turn)).then(|| index(part))
+    }
+
     /// The trap of a handle that points to what is not there in this hook.
     pub(crate) fn stale(&self, resource: &'static str) -> impl Fn() -> wasmtime::Error + use<> {
         let hook = self.hook;
@@ -216,7 +236,7 @@ impl GuestState {
 
 /// A guest used a handle that it kept from another hook.
 #[derive(Debug, thiserror::Error)]
-#[error("a handle of {resource} was used in hook {hook}, where there is none")]
+#[error("a handle of {resource} that does not belong to this call was used in hook {hook}")]
 struct Stale {
     resource: &'static str,
     hook: Hook,

@@ -16,7 +16,7 @@ const PLUGINS: [&str; 3] = ["address-guard", "annotation-mtu", "dns-inject"];
 const HOSTILE: [&str; 2] = ["hostile-greedy", "hostile-misbehave"];
 
 /// Guests that tests of the host need beside these.
-const TESTS: [&str; 1] = ["witness"];
+const TESTS: [&str; 2] = ["targets-0-1", "witness"];
 
 /// Environment of the cargo or clippy that runs this program, which is not meant for guests.
 const NOT_FOR_GUESTS: [&str; 8] = [
@@ -127,6 +127,11 @@ pub fn build(set: Set) -> Result<Vec<PathBuf>, Error> {
 /// The file that a package is built to.
 pub(crate) fn file_name(package: &str) -> String {
     format!("{}.wasm", package.replace('-', "_"))
+}
+
+/// The directory of the guest SDK.
+pub(crate) fn sdk() -> PathBuf {
+    workspace().join("guest-sdk")
 }
 
 fn workspace() -> PathBuf {

@@ -105,7 +105,7 @@ async fn each_import_needs_its_own_grant() {
             Policies::new(COMPILER).with("10-greedy", "hostile-greedy", &json!({"grants": grants}));
         let reason = trouble(&policies.load().await);
         let import =
-            format!("imports cnidaria:policy/{missing}@0.1.0, which needs the grant \"{missing}\"");
+            format!("imports cnidaria:policy/{missing}@0.2.0, which needs the grant \"{missing}\"");
         assert!(reason.contains(&import), "{reason}");
     }
 }

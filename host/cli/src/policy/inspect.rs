@@ -54,9 +54,14 @@ fn describe(inspection: &Inspection, bytes: usize) -> String {
         .iter()
         .map(|import| import.name().to_owned())
         .collect();
+    let target = inspection.version.map_or_else(
+        || super::words(&[]),
+        |version| format!("cnidaria:policy@{version}"),
+    );
     let rows = [
         ("digest", inspection.digest.clone()),
         ("size", format!("{bytes} bytes")),
+        ("targets", target),
         ("hooks", super::words(&hooks)),
         ("grants asked for", super::words(&grants)),
         ("imports", super::words(&imports)),

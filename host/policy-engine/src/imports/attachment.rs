@@ -5,25 +5,29 @@ use wasmtime::component::Resource;
 use super::handle::Attachment;
 use crate::bindings::cnidaria::policy::types::{Bandwidth, EditError, HostAttachment, PortMapping};
 use crate::request;
-use crate::store::{GuestState, Stage, index};
+use crate::store::{GuestState, Stage};
 use crate::transaction::{self, AttachmentDraft, TypeGrant};
 
 type Edited = wasmtime::Result<Result<(), EditError>>;
 
 impl GuestState {
     fn attachment(&self, handle: &Resource<Attachment>) -> wasmtime::Result<&request::Attachment> {
-        let found = match &self.stage {
-            Stage::Finalize { plan, .. } => plan.get(index(handle.rep())),
+        let found = self.part(handle.rep()).and_then(|part| match &self.stage {
+            Stage::Finalize { plan, .. } => plan.get(part),
             stage => stage.attachment(),
-        };
+        });
         found.ok_or_else(self.stale("attachment"))
     }
 
     fn edit_attachment(
         &mut self,
+        handle: &Resource<Attachment>,
         bytes: usize,
         change: impl FnOnce(&mut AttachmentDraft, &TypeGrant) -> Result<(), transaction::EditError>,
     ) -> Edited {
+        if self.part(handle.rep()).is_none() {
+            return Err(self.stale("attachment")());
+        }
         let spec = self.shared_spec();
         match &mut self.stage {
             Stage::BeforeAdd(transaction) => Ok(transaction
@@ -69,14 +73,14 @@ impl HostAttachment for GuestState {
         ))
     }
 
-    fn conf_set(&mut self, _: Resource<Attachment>, pointer: String, json: String) -> Edited {
-        self.edit_attachment(pointer.len() + json.len(), |draft, grant| {
+    fn conf_set(&mut self, handle: Resource<Attachment>, pointer: String, json: String) -> Edited {
+        self.edit_attachment(&handle, pointer.len() + json.len(), |draft, grant| {
             draft.conf_set(&pointer, &json, grant)
         })
     }
 
-    fn conf_remove(&mut self, _: Resource<Attachment>, pointer: String) -> Edited {
-        self.edit_attachment(pointer.len(), |draft, grant| {
+    fn conf_remove(&mut self, handle: Resource<Attachment>, pointer: String) -> Edited {
+        self.edit_attachment(&handle, pointer.len(), |draft, grant| {
             draft.conf_remove(&pointer, grant)
         })
     }
@@ -116,44 +120,60 @@ impl HostAttachment for GuestState {
             .map(ToString::to_string))
     }
 
-    fn set_if_name(&mut self, _: Resource<Attachment>, name: String) -> Edited {
-        self.edit_attachment(name.len(), |draft, _| draft.set_if_name(&name))
+    fn set_if_name(&mut self, handle: Resource<Attachment>, name: String) -> Edited {
+        self.edit_attachment(&handle, name.len(), |draft, _| draft.set_if_name(&name))
     }
 
-    fn set_ips(&mut self, _: Resource<Attachment>, cidrs: Vec<String>) -> Edited {
+    fn set_ips(&mut self, handle: Resource<Attachment>, cidrs: Vec<String>) -> Edited {
         let bytes = cidrs.iter().map(String::len).sum();
-        self.edit_attachment(bytes, |draft, _| draft.set_ips(&cidrs))
+        self.edit_attachment(&handle, bytes, |draft, _| draft.set_ips(&cidrs))
     }
 
-    fn set_mac(&mut self, _: Resource<Attachment>, mac: Option<String>) -> Edited {
+    fn set_mac(&mut self, handle: Resource<Attachment>, mac: Option<String>) -> Edited {
         let bytes = mac.as_ref().map_or(0, String::len);
-        self.edit_attachment(bytes, |draft, _| draft.set_mac(mac.as_deref()))
+        self.edit_attachment(&handle, bytes, |draft, _| draft.set_mac(mac.as_deref()))
     }
 
-    fn set_infiniband_guid(&mut self, _: Resource<Attachment>, guid: Option<String>) -> Edited {
+    fn set_infiniband_guid(
+        &mut self,
+        handle: Resource<Attachment>,
+        guid: Option<String>,
+    ) -> Edited {
         let bytes = guid.as_ref().map_or(0, String::len);
-        self.edit_attachment(bytes, |draft, _| draft.set_infiniband_guid(guid.as_deref()))
+        self.edit_attachment(&handle, bytes, |draft, _| {
+            draft.set_infiniband_guid(guid.as_deref())
+        })
     }
 
-    fn set_mtu(&mut self, _: Resource<Attachment>, mtu: u32) -> Edited {
-        self.edit_attachment(size_of::<u32>(), |draft, _| draft.set_mtu(mtu))
+    fn set_mtu(&mut self, handle: Resource<Attachment>, mtu: u32) -> Edited {
+        self.edit_attachment(&handle, size_of::<u32>(), |draft, _| draft.set_mtu(mtu))
     }
 
-    fn set_bandwidth(&mut self, _: Resource<Attachment>, bandwidth: Option<Bandwidth>) -> Edited {
+    fn set_bandwidth(
+        &mut self,
+        handle: Resource<Attachment>,
+        bandwidth: Option<Bandwidth>,
+    ) -> Edited {
         let bytes = size_of::<Bandwidth>();
-        self.edit_attachment(bytes, |draft, _| {
+        self.edit_attachment(&handle, bytes, |draft, _| {
             draft.set_bandwidth(bandwidth.map(Into::into))
         })
     }
 
-    fn set_port_mappings(&mut self, _: Resource<Attachment>, mappings: Vec<PortMapping>) -> Edited {
+    fn set_port_mappings(
+        &mut self,
+        handle: Resource<Attachment>,
+        mappings: Vec<PortMapping>,
+    ) -> Edited {
         let bytes = mappings.len() * size_of::<PortMapping>();
         let mappings: Vec<_> = mappings.into_iter().map(Into::into).collect();
-        self.edit_attachment(bytes, |draft, _| draft.set_port_mappings(&mappings))
+        self.edit_attachment(&handle, bytes, |draft, _| {
+            draft.set_port_mappings(&mappings)
+        })
     }
 
-    fn set_cni_arg(&mut self, _: Resource<Attachment>, key: String, json: String) -> Edited {
-        self.edit_attachment(key.len() + json.len(), |draft, _| {
+    fn set_cni_arg(&mut self, handle: Resource<Attachment>, key: String, json: String) -> Edited {
+        self.edit_attachment(&handle, key.len() + json.len(), |draft, _| {
             draft.set_cni_arg(&key, &json)
         })
     }

@@ -1,14 +1,12 @@
 //! What the resources of the guest stand for.
 //!
 //! The data of a hook lies in the store ([`Stage`](crate::store::Stage)); a handle's number says
-//! which part of it. Handles that are lent for a call end with it; those that a guest got from a
-//! plan can be kept, so every access looks whether the part is there.
+//! which part of it, and of which call. A guest can keep handles that are its own, so every access
+//! looks whether that call is still running and has the part.
 #![expect(
     unreachable_pub,
     reason = "the generated bindings re-export these types"
 )]
-
-use wasmtime::component::Resource;
 
 /// The request: there is one.
 #[derive(Debug)]
@@ -29,8 +27,3 @@ pub struct Outcome;
 /// The plan: there is one.
 #[derive(Debug)]
 pub struct Plan;
-
-/// A handle to lend for one call.
-pub(crate) fn lent<T: 'static>() -> Resource<T> {
-    Resource::new_borrow(0)
-}

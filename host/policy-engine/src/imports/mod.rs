@@ -19,25 +19,35 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::cnidaria::policy as wit;
 use crate::config::Grant;
+use crate::module::Need;
 use crate::store::GuestState;
 
-/// Gives a linker the imports that every policy has.
-pub(crate) fn link_always(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    wit::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    wit::settings::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    wit::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)
-}
-
-/// Gives a linker one import that needs a grant; nothing for grants that are kinds of edits.
-pub(crate) fn link_granted(linker: &mut Linker<GuestState>, grant: Grant) -> wasmtime::Result<()> {
-    match grant {
-        Grant::Namespaces => wit::namespaces::add_to_linker::<_, HasSelf<_>>(linker, |state| state),
-        Grant::Nads => wit::nads::add_to_linker::<_, HasSelf<_>>(linker, |state| state),
-        Grant::Node => wit::node::add_to_linker::<_, HasSelf<_>>(linker, |state| state),
-        Grant::Metrics => wit::metrics::add_to_linker::<_, HasSelf<_>>(linker, |state| state),
-        Grant::Clock => wit::clock::add_to_linker::<_, HasSelf<_>>(linker, |state| state),
-        Grant::Random => wit::random::add_to_linker::<_, HasSelf<_>>(linker, |state| state),
-        Grant::State => wit::state::add_to_linker::<_, HasSelf<_>>(linker, |state| state),
-        Grant::RewriteResult | Grant::ChangeType => Ok(()),
+/// Gives a linker an interface of the package, under the name by which a module imports it: with the
+/// version that the module targets. Nothing for what is not of the package.
+pub(crate) fn link(
+    linker: &mut Linker<GuestState>,
+    import: &str,
+    need: Need,
+) -> wasmtime::Result<()> {
+    macro_rules! link {
+        ($interface:ident) => {
+            wit::$interface::add_to_linker_instance::<_, HasSelf<_>>(
+                &mut linker.instance(import)?,
+                |state| state,
+            )
+        };
+    }
+    match need {
+        Need::Types => link!(types),
+        Need::Settings => link!(settings),
+        Need::Log => link!(log),
+        Need::Grant(Grant::Namespaces) => link!(namespaces),
+        Need::Grant(Grant::Nads) => link!(nads),
+        Need::Grant(Grant::Node) => link!(node),
+        Need::Grant(Grant::Metrics) => link!(metrics),
+        Need::Grant(Grant::Clock) => link!(clock),
+        Need::Grant(Grant::Random) => link!(random),
+        Need::Grant(Grant::State) => link!(state),
+        Need::Grant(Grant::RewriteResult | Grant::ChangeType) | Need::Wasi => Ok(()),
     }
 }

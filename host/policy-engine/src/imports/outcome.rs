@@ -8,7 +8,7 @@ use crate::bindings::cnidaria::policy::types::{
     Dns, EditError, HostOutcome, IfInfo, IpConfig, Route,
 };
 use crate::config::Grant;
-use crate::store::{GuestState, Stage, index};
+use crate::store::{GuestState, Stage};
 use crate::transaction::{self, OutcomeDraft, RawIp};
 
 /// What an element of a list counts as an edit, beside its texts.
@@ -18,15 +18,15 @@ type Edited = wasmtime::Result<Result<(), EditError>>;
 
 impl GuestState {
     fn outcome(&self, handle: &Resource<Outcome>) -> wasmtime::Result<&OutcomeDraft> {
-        let found = match &self.stage {
+        let found = self.part(handle.rep()).and_then(|part| match &self.stage {
             Stage::AfterAdd { outcome, .. } => Some(outcome.draft()),
             Stage::Check { stored, .. } => Some(stored),
-            Stage::Finalize { finale, .. } => match index(handle.rep()).checked_sub(1) {
+            Stage::Finalize { finale, .. } => match part.checked_sub(1) {
                 None => Some(&finale.draft().result),
                 Some(at) => finale.draft().statuses.get(at),
             },
             _ => None,
-        };
+        });
         found.ok_or_else(self.stale("outcome"))
     }
 
@@ -36,9 +36,12 @@ impl GuestState {
         bytes: usize,
         change: impl FnOnce(&mut OutcomeDraft) -> Result<(), transaction::EditError>,
     ) -> Edited {
+        let Some(part) = self.part(handle.rep()) else {
+            return Err(self.stale("outcome")());
+        };
         let edited = match &mut self.stage {
             Stage::AfterAdd { outcome, .. } => outcome.edit(bytes, change),
-            Stage::Finalize { finale, .. } => match index(handle.rep()).checked_sub(1) {
+            Stage::Finalize { finale, .. } => match part.checked_sub(1) {
                 None => finale.edit(bytes, |draft| change(&mut draft.result)),
                 Some(at) => finale.edit(bytes, |draft| change(draft.status_mut(at)?)),
             },

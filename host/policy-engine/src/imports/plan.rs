@@ -6,12 +6,22 @@ use super::handle::{Attachment, Outcome, Plan};
 use crate::bindings::cnidaria::policy::types::HostPlan;
 use crate::store::{GuestState, Stage, index};
 
+/// Attachments of a plan that handles can be had of: far more than a pod has.
+const MAX_PARTS: u16 = u16::MAX - 1;
+
 impl GuestState {
     fn plan_length(&self) -> wasmtime::Result<usize> {
         match &self.stage {
             Stage::Finalize { plan, .. } => Ok(plan.len()),
             _ => Err(self.stale("plan")()),
         }
+    }
+
+    /// The number of an attachment of the plan, where there is one.
+    fn plan_part(&self, at: u32) -> wasmtime::Result<Option<u16>> {
+        let there = index(at) < self.plan_length()?;
+        let part = u16::try_from(at).ok();
+        Ok(part.filter(|part| there && *part < MAX_PARTS))
     }
 }
 
@@ -21,8 +31,8 @@ impl HostPlan for GuestState {
     }
 
     fn at(&mut self, _: Resource<Plan>, at: u32) -> wasmtime::Result<Option<Resource<Attachment>>> {
-        let there = index(at) < self.plan_length()?;
-        Ok(there.then(|| Resource::new_own(at)))
+        let part = self.plan_part(at)?;
+        Ok(part.map(|part| Resource::new_own(self.number(part))))
     }
 
     fn status(
@@ -30,8 +40,8 @@ impl HostPlan for GuestState {
         _: Resource<Plan>,
         at: u32,
     ) -> wasmtime::Result<Option<Resource<Outcome>>> {
-        let there = index(at) < self.plan_length()?;
-        Ok(there.then(|| Resource::new_own(at.saturating_add(1))))
+        let part = self.plan_part(at)?;
+        Ok(part.map(|part| Resource::new_own(self.number(part.saturating_add(1)))))
     }
 
     fn drop(&mut self, _: Resource<Plan>) -> wasmtime::Result<()> {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::call::{Answer, Failure, Instance};
+use crate::call::{Failure, Instance};
 use crate::generation::Mode;
+use crate::hooks::Answer;
 use crate::journal;
 use crate::policy::Policy;
 use crate::ports::{Evaluation, Verdict};

@@ -1,0 +1,220 @@
+//! The hooks of one version of the package: where they are in a module's instances, and how each is
+//! called. The versions differ in their bindings and in whose the handles are.
+
+/// Defines `Calls` for the exports of a version's bindings; `$lend` makes a handle of a resource.
+macro_rules! calls {
+    ($exports:path, $lend:ident) => {
+        use std::sync::Arc;
+
+        use wasmtime::Store;
+        use wasmtime::component::{Instance, InstancePre, Resource};
+
+        use crate::hooks::{Answer, Error};
+        use crate::bindings::cnidaria::policy::types::{Denial, Verdict};
+        use crate::report::Hook;
+        use crate::store::{GuestState, Stage};
+        use $exports as exports;
+
+        /// Where to find each hook in an instance of one module.
+        #[derive(Clone, Default)]
+        pub(crate) struct Calls {
+            configure: Option<exports::configure::GuestIndices>,
+            select: Option<exports::select::GuestIndices>,
+            before_add: Option<exports::before_add::GuestIndices>,
+            after_add: Option<exports::after_add::GuestIndices>,
+            finalize: Option<exports::finalize::GuestIndices>,
+            check: Option<exports::check::GuestIndices>,
+            status: Option<exports::status::GuestIndices>,
+            del: Option<exports::del::GuestIndices>,
+            gc: Option<exports::gc::GuestIndices>,
+        }
+
+        impl Calls {
+            /// Looks for hooks that the module exports.
+            pub(crate) fn find(
+                hooks: &[Hook],
+                pre: &InstancePre<GuestState>,
+            ) -> Result<Self, Error> {
+                let mut calls = Self::default();
+                for hook in hooks.iter().copied() {
+                    calls
+                        .find_one(hook, pre)
+                        .map_err(|source| Error::Malformed { hook, source })?;
+                }
+                Ok(calls)
+            }
+
+            fn find_one(
+                &mut self,
+                hook: Hook,
+                pre: &InstancePre<GuestState>,
+            ) -> wasmtime::Result<()> {
+                macro_rules! find {
+                    ($field:ident) => {
+                        self.$field = Some(exports::$field::GuestIndices::new(pre)?)
+                    };
+                }
+                match hook {
+                    Hook::Configure => find!(configure),
+                    Hook::Select => find!(select),
+                    Hook::BeforeAdd => find!(before_add),
+                    Hook::AfterAdd => find!(after_add),
+                    Hook::Finalize => find!(finalize),
+                    Hook::Check => find!(check),
+                    Hook::Status => find!(status),
+                    Hook::Del => find!(del),
+                    Hook::Gc => find!(gc),
+                }
+                Ok(())
+            }
+
+            /// Checks the types of all hooks on one instance, so that no request is the first to
+            /// find out.
+            pub(crate) fn check(
+                &self,
+                store: &mut Store<GuestState>,
+                instance: &Instance,
+            ) -> Result<(), Error> {
+                macro_rules! check {
+                    ($field:ident $hook:expr) => {
+                        if let Some(indices) = &self.$field {
+                            indices.load(&mut *store, instance).map_err(|source| {
+                                Error::Malformed {
+                                    hook: $hook,
+                                    source,
+                                }
+                            })?;
+                        }
+                    };
+                }
+                check!(configure Hook::Configure);
+                check!(select Hook::Select);
+                check!(before_add Hook::BeforeAdd);
+                check!(after_add Hook::AfterAdd);
+                check!(finalize Hook::Finalize);
+                check!(check Hook::Check);
+                check!(status Hook::Status);
+                check!(del Hook::Del);
+                check!(gc Hook::Gc);
+                Ok(())
+            }
+
+            /// Whether the module has a hook.
+            pub(crate) fn has(&self, hook: Hook) -> bool {
+                match hook {
+                    Hook::Configure => self.configure.is_some(),
+                    Hook::Select => self.select.is_some(),
+                    Hook::BeforeAdd => self.before_add.is_some(),
+                    Hook::AfterAdd => self.after_add.is_some(),
+                    Hook::Finalize => self.finalize.is_some(),
+                    Hook::Check => self.check.is_some(),
+                    Hook::Status => self.status.is_some(),
+                    Hook::Del => self.del.is_some(),
+                    Hook::Gc => self.gc.is_some(),
+                }
+            }
+
+            /// Offers the settings, where the module has the hook.
+            pub(crate) async fn configure(
+                &self,
+                store: &mut Store<GuestState>,
+                instance: &Instance,
+                settings: &str,
+            ) -> wasmtime::Result<Result<(), String>> {
+                let Some(hook) = &self.configure else {
+                    return Ok(Ok(()));
+                };
+                let guest = hook.load(&mut *store, instance)?;
+                guest.call_configure(&mut *store, settings).await
+            }
+
+            /// Calls any other hook over what is staged in the store.
+            pub(crate) async fn call(
+                &self,
+                hook: Hook,
+                store: &mut Store<GuestState>,
+                instance: &Instance,
+            ) -> wasmtime::Result<Answer> {
+                macro_rules! guest {
+                    ($field:ident) => {
+                        self.$field
+                            .as_ref()
+                            .ok_or_else(|| wasmtime::Error::msg("the module lacks the hook"))?
+                            .load(&mut *store, instance)?
+                    };
+                }
+                let number = store.data().number(0);
+                macro_rules! handle {
+                    () => {
+                        Resource::$lend(number)
+                    };
+                }
+                let verdict = match hook {
+                    Hook::Select => {
+                        let guest = guest!(select);
+                        guest.call_select(store, handle!(), handle!()).await?
+                    }
+                    Hook::BeforeAdd => {
+                        let guest = guest!(before_add);
+                        guest.call_before_add(store, handle!(), handle!()).await?
+                    }
+                    Hook::AfterAdd => {
+                        let guest = guest!(after_add);
+                        guest
+                            .call_after_add(store, handle!(), handle!(), handle!())
+                            .await?
+                    }
+                    Hook::Finalize => {
+                        let guest = guest!(finalize);
+                        guest
+                            .call_finalize(store, handle!(), handle!(), handle!())
+                            .await?
+                    }
+                    Hook::Check => {
+                        let guest = guest!(check);
+                        let checked = guest
+                            .call_check(store, handle!(), handle!(), handle!())
+                            .await?;
+                        checked.map_or_else(Verdict::Deny, |()| Verdict::Accept)
+                    }
+                    Hook::Status => match guest!(status).call_status(store).await? {
+                        Ok(()) => Verdict::Accept,
+                        Err(message) => Verdict::Deny(Denial {
+                            code: 0,
+                            message,
+                            details: None,
+                        }),
+                    },
+                    Hook::Del => {
+                        let guest = guest!(del);
+                        let findings = guest.call_del(store, handle!(), handle!()).await?;
+                        return Ok(Answer::Findings(findings));
+                    }
+                    Hook::Gc => {
+                        let valid = match &store.data().stage {
+                            Stage::Gc { valid } => Arc::clone(valid),
+                            _ => Arc::default(),
+                        };
+                        let findings = guest!(gc).call_gc(store, &valid).await?;
+                        return Ok(Answer::Findings(findings));
+                    }
+                    Hook::Configure => Verdict::Accept,
+                };
+                Ok(match verdict {
+                    Verdict::Accept => Answer::Accept,
+                    Verdict::Deny(denial) => Answer::Deny(denial),
+                })
+            }
+        }
+    };
+}
+
+/// Handles are lent: the guest must have let go of them when it returns.
+pub(super) mod v0_1 {
+    calls!(crate::bindings::v0_1::exports::cnidaria::policy, new_borrow);
+}
+
+/// Handles are given away: the guest lets go of them when it likes, or with its store.
+pub(super) mod v0_2 {
+    calls!(crate::bindings::v0_2::exports::cnidaria::policy, new_own);
+}
