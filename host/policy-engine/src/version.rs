@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn a_minor_version_is_served_up_to_the_patch_version_that_the_host_has() {
-        let served = |name| Interface::parse(name).map(|found| (found.name, found.version));
+        fn served(name: &str) -> Option<(&str, Option<Version>)> {
+            Interface::parse(name).map(|found| (found.name, found.version))
+        }
         let types = |version| Some(("types", version));
         assert_eq!(
             served("cnidaria:policy/types@0.1.0"),

@@ -5,10 +5,11 @@
 //! A test calls [`guest`] and gets a file; what has not changed is not built again.
 
 mod build;
+mod foreign;
 mod toolchain;
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 pub use build::{Error, Set, build, directory};
 pub use toolchain::Missing;
@@ -32,5 +33,60 @@ pub fn guest(name: &str) -> PathBuf {
             .find(|path| path.ends_with(&file))
             .unwrap_or_else(|| panic!("no guest is named {name:?}"))
             .clone(),
+    }
+}
+
+/// The component of the example policy in JavaScript, built with its own tools.
+///
+/// # Panics
+/// With what to install, or what the tools say, when it cannot be built.
+pub fn javascript() -> PathBuf {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    built(BUILT.get_or_init(|| foreign::javascript("example", &[]).map_err(|error| chain(&error))))
+}
+
+/// As [`javascript`], with other sources than the example's under the same world.
+///
+/// # Panics
+/// As [`javascript`].
+pub fn javascript_of(name: &str, policy: &str) -> PathBuf {
+    // One at a time: they share their tools.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    javascript();
+    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    built(&foreign::javascript(name, &[("policy.js", policy)]).map_err(|error| chain(&error)))
+}
+
+/// The component of the example policy in Python, built with its own tools.
+///
+/// # Panics
+/// As [`javascript`].
+pub fn python() -> PathBuf {
+    built(&foreign::python("example", &[]).map_err(|error| chain(&error)))
+}
+
+/// As [`python`], with other sources than the example's under the same world.
+///
+/// # Panics
+/// As [`javascript`].
+pub fn python_of(name: &str, policy: &str) -> PathBuf {
+    built(&foreign::python(name, &[("policy.py", policy)]).map_err(|error| chain(&error)))
+}
+
+#[expect(
+    clippy::panic,
+    reason = "a test that lacks its guest has to fail with the reason"
+)]
+fn built(guest: &Result<PathBuf, String>) -> PathBuf {
+    match guest {
+        Ok(path) => path.clone(),
+        Err(reason) => panic!("{reason}"),
+    }
+}
+
+fn chain(error: &foreign::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

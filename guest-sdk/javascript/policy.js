@@ -1,0 +1,58 @@
+// An MTU for the networks of pods, and a name server with them; no pod asks for more than is allowed.
+//
+// Settings: { "maxMtu": 9000, "nameserver": "10.0.0.53" }. The pod's annotation is example.com/mtu.
+
+import { get } from "cnidaria:policy/settings@0.2.0";
+import { log } from "cnidaria:policy/log@0.2.0";
+
+const ANNOTATION = "example.com/mtu";
+
+function read(settings) {
+  const { maxMtu, nameserver, ...unknown } = JSON.parse(settings);
+  const [key] = Object.keys(unknown);
+  if (key !== undefined) throw `unknown key "${key}"`;
+  if (!Number.isInteger(maxMtu)) throw `maxMtu: expected a whole number, not ${JSON.stringify(maxMtu)}`;
+  if (typeof nameserver !== "string") throw `nameserver: expected an address`;
+  return { maxMtu, nameserver };
+}
+
+function deny(code, message) {
+  return { tag: "deny", val: { code, message } };
+}
+
+const accept = { tag: "accept" };
+
+// An exported interface is an object of its functions. An error of a `result` is thrown.
+export const configure = {
+  configure(settings) {
+    read(settings);
+  },
+};
+
+export const beforeAdd = {
+  beforeAdd(request, attachment) {
+    const { maxMtu } = read(get());
+    const wanted = request.annotation(ANNOTATION);
+    if (wanted === null || attachment.isDefault()) return accept;
+    const mtu = Number(wanted);
+    if (!(mtu <= maxMtu)) return deny(110, `${ANNOTATION}: ${wanted} is more than ${maxMtu}`);
+    try {
+      attachment.setMtu(mtu);
+    } catch (refused) {
+      return deny(111, `${ANNOTATION}: ${refused.payload.val}`);
+    }
+    log("info", `${attachment.network()} gets an MTU of ${mtu}`);
+    return accept;
+  },
+};
+
+export const afterAdd = {
+  afterAdd(_request, attachment, outcome) {
+    if (attachment.isDefault()) return accept;
+    const { nameserver } = read(get());
+    const dns = outcome.dns();
+    outcome.setDns({ ...dns, nameservers: [...dns.nameservers, nameserver] });
+    outcome.tag("mtu", attachment.confGet("/mtu") ?? "unset");
+    return accept;
+  },
+};
