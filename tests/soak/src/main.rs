@@ -27,7 +27,7 @@ use crate::sample::Sample;
 use crate::verdict::Verdict;
 
 /// How long a round lasts.
-const ROUND: Duration = Duration::from_secs(10);
+const ROUND: Duration = Duration::from_secs(5);
 /// After so long the daemon has closed the last connections.
 const QUIET: Duration = Duration::from_secs(1);
 /// There have to be rounds enough to compare.

@@ -7,7 +7,8 @@ use crate::sample::Sample;
 use crate::trend::Trend;
 
 /// Memory that grows by less for each call, on an average over all verbs, is no leak: the smallest
-/// that an allocator gives is 16 bytes, and a pod comes and goes with five calls.
+/// that an allocator gives is 16 bytes, and a pod comes and goes with five calls. How little can be
+/// told from the ups and downs follows from the number of calls, and is printed with the trend.
 const LEAK_BYTES: f64 = 1.0;
 
 /// Memory as a trend over all samples, for it goes up and down by a tenth between two of them; what can
