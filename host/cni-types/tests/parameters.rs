@@ -178,7 +178,8 @@ fn arguments_keep_order_duplicates_and_equal_signs() {
     let text = "A=1;B=x=y;A=2;C=";
     let args = CniArgs::parse(text).unwrap();
     assert_eq!(args.to_string(), text);
-    assert_eq!(args.get("A"), Some("1"));
+    // Plugins in Go take the last one.
+    assert_eq!(args.get("A"), Some("2"));
     assert_eq!(args.get("B"), Some("x=y"));
     assert_eq!(args.get("C"), Some(""));
     assert_eq!(args.get("D"), None);
@@ -192,6 +193,13 @@ fn arguments_that_are_no_pairs_are_refused() {
             "{text:?}"
         );
     }
+}
+
+#[test]
+fn of_several_arguments_the_one_that_counts_is_replaced() {
+    let mut args = CniArgs::parse("A=1;B=2;A=3").unwrap();
+    args.set("A", "4").unwrap();
+    assert_eq!(args.to_string(), "A=1;B=2;A=4");
 }
 
 #[test]

@@ -41,18 +41,19 @@ impl CniArgs {
         Ok(Self { pairs })
     }
 
-    /// The value of the first `key`.
+    /// The value of `key`; of several the last, as plugins take them.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.iter().find(|(k, _)| *k == key).map(|(_, v)| v)
+        let mut from_last = self.pairs.iter().rev();
+        from_last.find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
-    /// Replaces the value of the first `key`, or appends it.
+    /// Replaces the value of the last `key`, which is the one that counts, or appends it.
     ///
     /// # Errors
     /// [`Error::Separator`] when key or value would change the meaning of other elements.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
         check(key, value)?;
-        match self.pairs.iter_mut().find(|(k, _)| k == key) {
+        match self.pairs.iter_mut().rev().find(|(k, _)| k == key) {
             Some((_, old)) => value.clone_into(old),
             None => self.pairs.push((key.to_owned(), value.to_owned())),
         }
