@@ -314,6 +314,13 @@ pub trait PolicySession: Send {
     /// [`Denial`]; nothing was changed.
     async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial>;
 
+    /// Shows the plan that is going to be recorded, when all its attachments were offered: what the
+    /// policies made of it has to hold as a whole.
+    ///
+    /// # Errors
+    /// [`Denial`]; nothing was changed.
+    async fn settle(&mut self, plan: &[Attachment]) -> Result<(), Denial>;
+
     /// Offers what a delegate answered.
     ///
     /// # Errors

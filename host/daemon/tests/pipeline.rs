@@ -112,7 +112,7 @@ async fn what_a_failed_add_could_not_undo_stays_in_the_ledger_and_is_told() {
 
 #[tokio::test]
 async fn a_denial_before_the_first_delegate_leaves_no_trace() {
-    for denied in ["deny select", "deny before-add two"] {
+    for denied in ["deny select", "deny before-add two", "deny settle"] {
         let world = World::new();
         world.pod("a", "one,two");
         world.fail(denied);

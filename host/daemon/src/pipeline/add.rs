@@ -189,6 +189,7 @@ async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan
         attachments,
         ..plan
     };
+    policies.settle(&plan.attachments).await?;
     resolve::check_interfaces(&plan)?;
     Ok(plan)
 }

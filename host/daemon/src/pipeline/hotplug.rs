@@ -110,6 +110,7 @@ async fn prepare(
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let attachment = policies.before_add(attachment).await?;
+    policies.settle(std::slice::from_ref(&attachment)).await?;
     let attachment = resolve::with_device_info(attachment, &sandbox, &*pipeline.device_info);
     let recorded = recorded(pipeline, request).await?;
     if let Some(taken) = of_interface(&recorded, &attachment.if_name) {

@@ -591,6 +591,10 @@ impl PolicySession for FakeSession {
         Ok(attachment)
     }
 
+    async fn settle(&mut self, _: &[Attachment]) -> Result<(), Denial> {
+        self.ask("settle", "")
+    }
+
     async fn after_add(
         &mut self,
         attachment: &Attachment,

@@ -1,6 +1,7 @@
 //! One request's way through the policies: at most one store a policy, dropped with the session.
 
 mod chain;
+mod settle;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use crate::request::{Attachment, Chosen, RequestFacts, Selection};
 use crate::store::Stage;
 use crate::transaction::{
     AttachmentDraft, Claims, FinaleDraft, OutcomeDraft, Reserved, SelectionsDraft, Working,
+    invariants::{self, Offered},
 };
 
 /// What the select hook leaves.
@@ -55,6 +57,8 @@ pub struct Session {
     instances: Vec<Option<Instance>>,
     /// Policies that ran out of time in this request, by their places.
     exhausted: BTreeSet<usize>,
+    /// The attachments so far as they were offered in before-add.
+    offered: Vec<Offered>,
     /// What policies own of the results of the attachments so far.
     owned: Vec<Arc<Claims>>,
     /// Interfaces of the attachments so far.
@@ -72,6 +76,7 @@ impl Session {
             skipped,
             instances,
             exhausted: BTreeSet::new(),
+            offered: Vec::new(),
             owned: Vec::new(),
             reserved: Reserved::default(),
             gated: false,
@@ -97,16 +102,20 @@ impl Session {
         let working = self
             .chain(Hook::Select, None, working, Stage::Select, &mut report)
             .await?;
+        let claims = working.claims();
+        let draft = working.finish();
+        let sound = invariants::selections(&draft, &claims);
+        self.sound(Hook::Select, sound, &mut report)?;
         Ok(Selected {
-            selections: working.finish().into_chosen(),
+            selections: draft.into_chosen(),
             report,
         })
     }
 
     /// Offers one attachment before its delegate runs. Called on ADD for each attachment, in order.
     ///
-    /// A policy may rename the interface, to none of an earlier attachment; whether a later one
-    /// asks for the same name is for the daemon to see.
+    /// A policy may rename the interface, to none of an earlier attachment; what all edits come to
+    /// together is seen by [`settle`](Self::settle).
     ///
     /// # Errors
     /// [`Denied`] when a policy denies, or fails and is closed on failure.
@@ -119,10 +128,12 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
+        let before = draft.attachment().clone();
         let (hook, working) = (Hook::BeforeAdd, Working::new(draft));
         let working = self
             .chain(hook, Some(&network), working, Stage::BeforeAdd, &mut report)
             .await?;
+        self.offer(before, working.claims());
         let attachment = working.finish().into_attachment();
         Arc::make_mut(&mut self.reserved).insert(attachment.if_name.clone(), network);
         Ok((attachment, report))
@@ -148,8 +159,12 @@ impl Session {
         let working = self
             .chain(Hook::AfterAdd, Some(&network), working, stage, &mut report)
             .await?;
-        self.owned.push(working.claims());
-        Ok((working.finish().into(), report))
+        let claims = working.claims();
+        let draft = working.finish();
+        let sound = invariants::result(draft.result(), &claims, "");
+        self.sound(Hook::AfterAdd, sound, &mut report)?;
+        self.owned.push(claims);
+        Ok((draft.into(), report))
     }
 
     /// Offers the whole plan, the result for the runtime, and for each attachment the result that
@@ -184,7 +199,10 @@ impl Session {
         let working = self
             .chain(Hook::Finalize, None, working, stage, &mut report)
             .await?;
+        let claims = working.claims();
         let draft = working.finish();
+        let sound = invariants::finale(&draft, &claims);
+        self.sound(Hook::Finalize, sound, &mut report)?;
         let finale = Finale {
             outcome: draft.result.into(),
             statuses: draft.statuses.into_iter().map(Outcome::from).collect(),

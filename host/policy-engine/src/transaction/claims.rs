@@ -1,5 +1,6 @@
 //! Who set what: every path that a policy changed belongs to it for the rest of the hook.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cni_types::json::{Node, Operation, Patch, Pointer};
@@ -69,6 +70,18 @@ impl Claims {
                 owner: Arc::clone(&claim.owner),
                 path: claim.path.to_string(),
             })
+    }
+
+    /// The policies that changed `place`, something in it, or all that it is in.
+    pub(crate) fn owners(&self, place: &str) -> BTreeSet<Arc<str>> {
+        let Ok(place) = Pointer::parse(place) else {
+            return BTreeSet::new();
+        };
+        let touching = self
+            .claims
+            .iter()
+            .filter(|claim| place.contains(&claim.path) || claim.path.contains(&place));
+        touching.map(|claim| Arc::clone(&claim.owner)).collect()
     }
 
     fn claim(&mut self, owner: &Arc<str>, path: Pointer, value: &Node) {

@@ -101,6 +101,34 @@ pub(super) fn set_mtu(conf: &mut Document, mtu: u32) -> Result<(), EditError> {
     Ok(())
 }
 
+/// Every MTU of a plugin and its pointer, also of plugins of lists within lists.
+pub(super) fn mtus(conf: &Node) -> Vec<(String, &Node)> {
+    let mut found = Vec::new();
+    collect_mtus(&Pointer::root(), conf, &mut found);
+    found
+}
+
+fn collect_mtus<'a>(at: &Pointer, node: &'a Node, found: &mut Vec<(String, &'a Node)>) {
+    match node {
+        Node::Scalar(_) => {}
+        Node::Array(elements) => {
+            for (index, element) in elements.iter().enumerate() {
+                collect_mtus(&at.child(index.to_string()), element, found);
+            }
+        }
+        Node::Object(members) => {
+            for (key, value) in members {
+                let path = at.child(key.as_str());
+                match folded(key).as_str() {
+                    "mtu" => found.push((path.to_string(), value)),
+                    "plugins" => collect_mtus(&path, value, found),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
 /// `type` of each plugin, in order.
 pub(crate) fn plugin_types(conf: &Document) -> Vec<String> {
     plugins(conf)

@@ -9,6 +9,7 @@ mod attachment;
 mod claims;
 mod conf;
 mod finale;
+pub(crate) mod invariants;
 mod outcome;
 mod selections;
 mod tree;

@@ -66,6 +66,11 @@ impl SelectionsDraft {
         self.slots.iter().map(|slot| &slot.selection)
     }
 
+    /// Each with what its claims are under.
+    pub(crate) fn identified(&self) -> impl Iterator<Item = (usize, &Selection)> {
+        self.slots.iter().map(|slot| (slot.id, &slot.selection))
+    }
+
     pub(crate) fn insert(&mut self, index: usize, selection: &Selection) -> Result<(), EditError> {
         if self.slots.len() >= MAX_SELECTIONS {
             return Err(EditError::TooLarge(format!(

@@ -214,6 +214,18 @@ impl PolicySession for Request {
         convert::edited(attachment, edited).map_err(|reason| Self::unreadable("before-add", reason))
     }
 
+    async fn settle(&mut self, plan: &[Attachment]) -> Result<(), Denial> {
+        let shown: Vec<_> = plan
+            .iter()
+            .map(convert::attachment)
+            .collect::<Result<_, _>>()
+            .map_err(|reason| Self::unreadable("before-add", reason))?;
+        let settled = self.session.settle(&shown);
+        let report = settled.map_err(|denied| self.denial(denied))?;
+        self.report(&report);
+        Ok(())
+    }
+
     async fn after_add(
         &mut self,
         attachment: &Attachment,

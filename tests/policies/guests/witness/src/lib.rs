@@ -34,6 +34,10 @@ pub enum Action {
     Move(u32, u32),
     /// Selections: sets the addresses of one.
     SelectIps(u32, Vec<String>),
+    /// Selections: gives one an interface.
+    SelectInterface(u32, String),
+    /// Selections: gives one the default route through a gateway.
+    SelectDefault(u32, String),
 
     /// Attachment: sets the MTU.
     SetMtu(u32),
@@ -64,6 +68,8 @@ pub enum Action {
     ResultIps(Vec<String>),
     /// Result: sets destinations of routes.
     ResultRoutes(Vec<String>),
+    /// Result: adds a route to a destination through a gateway.
+    AddRoute(String, String),
     /// Result: takes all interfaces out.
     NoInterfaces,
     /// Result: sets a tag.
@@ -130,7 +136,12 @@ impl Stage<'_> {
             Action::Panic(message) => panic!("{message}"),
             Action::Describe => self.describe(),
             Action::Count(key) => self.count(key)?,
-            Action::Insert(..) | Action::Remove(_) | Action::Move(..) | Action::SelectIps(..) => {
+            Action::Insert(..)
+            | Action::Remove(_)
+            | Action::Move(..)
+            | Action::SelectIps(..)
+            | Action::SelectInterface(..)
+            | Action::SelectDefault(..) => {
                 let selections = self.selections.ok_or("no selections in this hook")?;
                 edit_selections(selections, action)?;
             }
@@ -138,6 +149,7 @@ impl Stage<'_> {
             | Action::SetNameservers(_)
             | Action::ResultIps(_)
             | Action::ResultRoutes(_)
+            | Action::AddRoute(..)
             | Action::NoInterfaces
             | Action::Tag(..) => {
                 edit_outcome(self.outcome.ok_or("no result in this hook")?, action)?
@@ -246,20 +258,29 @@ fn edit_selections(selections: &Selections, action: &Action) -> Result<(), EditE
         Action::Insert(index, name) => selections.insert(*index, &Selection::new("default", name)),
         Action::Remove(index) => selections.remove(*index),
         Action::Move(source, target) => selections.move_(*source, *target),
-        Action::SelectIps(index, ips) => {
-            let Some(selection) = selections.at(*index) else {
-                return Err(EditError::Invalid("no such selection".to_owned()));
-            };
-            selections.replace(
-                *index,
-                &Selection {
-                    ips: ips.clone(),
-                    ..selection
-                },
-            )
-        }
+        Action::SelectIps(index, ips) => replace(selections, *index, |selection| {
+            selection.ips.clone_from(ips);
+        }),
+        Action::SelectInterface(index, name) => replace(selections, *index, |selection| {
+            selection.if_name = Some(name.clone());
+        }),
+        Action::SelectDefault(index, gateway) => replace(selections, *index, |selection| {
+            selection.default_route = vec![gateway.clone()];
+        }),
         _ => Ok(()),
     }
+}
+
+fn replace(
+    selections: &Selections,
+    index: u32,
+    change: impl FnOnce(&mut Selection),
+) -> Result<(), EditError> {
+    let Some(mut selection) = selections.at(index) else {
+        return Err(EditError::Invalid("no such selection".to_owned()));
+    };
+    change(&mut selection);
+    selections.replace(index, &selection)
 }
 
 fn edit_attachment(attachment: &Attachment, action: &Action) -> Result<(), EditError> {
@@ -306,6 +327,11 @@ fn edit_outcome(outcome: &Outcome, action: &Action) -> Result<(), EditError> {
         }
         Action::ResultRoutes(routes) => {
             let routes: Vec<_> = routes.iter().map(|dst| Route::new(dst, None)).collect();
+            outcome.set_routes(&routes)
+        }
+        Action::AddRoute(dst, gateway) => {
+            let mut routes = outcome.routes();
+            routes.push(Route::new(dst, Some(gateway)));
             outcome.set_routes(&routes)
         }
         Action::NoInterfaces => outcome.set_interfaces(&[]),

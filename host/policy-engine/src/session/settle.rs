@@ -1,0 +1,62 @@
+//! The end of a hook over all its policies: what their edits come to together.
+
+use std::sync::Arc;
+
+use super::Session;
+use crate::report::{Cause, Denied, Hook, Report};
+use crate::request::Attachment;
+use crate::transaction::invariants::{self, Fault, Offered};
+use crate::transaction::{Claims, TypeGrant};
+
+impl Session {
+    /// Checks the final plan: every attachment once more as a whole, through all plugins of its conf,
+    /// and all of them together. Called on ADD when every attachment went through before-add, with
+    /// what is going to be stored; `plan` has them in that order.
+    ///
+    /// # Errors
+    /// [`Denied`] names the policies whose edits do not go together. What a pod asks for without any
+    /// policy is not judged here.
+    pub fn settle(&self, plan: &[Attachment]) -> Result<Report, Denied> {
+        let mut report = Report::default();
+        let sound = invariants::plan(&self.offered, plan);
+        self.sound(Hook::BeforeAdd, sound, &mut report)?;
+        Ok(report)
+    }
+
+    /// Keeps how an attachment was offered, with what its policies own of it.
+    pub(super) fn offer(&mut self, before: Attachment, claims: Arc<Claims>) {
+        let owners = claims.owners("");
+        let specs = self.generation.chain().iter().filter_map(|policy| {
+            let spec = policy.spec.as_ref()?;
+            owners.contains(&policy.name).then_some(spec)
+        });
+        let types = specs
+            .flat_map(|spec| spec.types.0.iter().cloned())
+            .collect();
+        self.offered.push(Offered {
+            before,
+            claims,
+            types: TypeGrant(types),
+        });
+    }
+
+    /// Denies in the name of the last policy that has to do with a fault; the message names all.
+    pub(super) fn sound(
+        &self,
+        hook: Hook,
+        sound: Result<(), Fault>,
+        report: &mut Report,
+    ) -> Result<(), Denied> {
+        let Err(Fault { reason, owners }) = sound else {
+            return Ok(());
+        };
+        let mut chain = self.generation.chain().iter().rev();
+        let Some(policy) = chain.find(|policy| owners.contains(&policy.name)) else {
+            return Ok(());
+        };
+        let names: Vec<String> = owners.iter().map(|owner| format!("{owner:?}")).collect();
+        let message = format!("{reason}, edited by {}", names.join(" and "));
+        let denied = policy.deny(hook, Cause::Conflict, message);
+        self.deny(policy, denied, report).map_or(Ok(()), Err)
+    }
+}

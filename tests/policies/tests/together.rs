@@ -1,0 +1,202 @@
+//! Edits that are each right, and wrong together: the pass over what all policies left.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use policy_engine::{Attachment, Cause, Denied, Hook, PolicyHost};
+use policy_tests::{Policies, add, answer, selection, storage};
+use serde_json::{Value, json};
+
+const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
+
+/// Two policies: what each does, by hook, and more of its configuration.
+async fn host(first: Value, second: Value, rest: &Value) -> PolicyHost {
+    let config = |actions: Value| {
+        let mut config = json!({"settings": actions, "grants": ["state", "rewrite-result"]});
+        let (config_map, rest) = (config.as_object_mut().unwrap(), rest.as_object().unwrap());
+        config_map.extend(rest.clone());
+        config
+    };
+    Policies::new(COMPILER)
+        .with("10-first", "witness", &config(first))
+        .with("20-second", "witness", &config(second))
+        .load()
+        .await
+}
+
+/// The attachments `net1` of `default/storage` and `net2` of `default/backup`.
+fn plan() -> [Attachment; 2] {
+    let backup = Attachment {
+        network: "default/backup".to_owned(),
+        if_name: "net2".to_owned(),
+        ..storage()
+    };
+    [storage(), backup]
+}
+
+/// Goes through before-add, and settles what comes of it.
+async fn settle(host: &PolicyHost, plan: &[Attachment]) -> Result<Vec<Attachment>, Denied> {
+    let mut session = add(host);
+    let mut edited = Vec::new();
+    for attachment in plan {
+        let (attachment, report) = session.before_add(attachment.clone()).await.unwrap();
+        assert!(report.findings.is_empty(), "{report:?}");
+        edited.push(attachment);
+    }
+    session.settle(&edited)?;
+    Ok(edited)
+}
+
+fn check(denied: &Denied, hook: Hook, reason: &str) {
+    assert_eq!((denied.hook, denied.cause), (hook, Cause::Conflict));
+    assert_eq!(denied.message, reason);
+}
+
+#[tokio::test]
+async fn edits_that_go_together_are_settled() {
+    let first = json!({"before-add": [{"set-mtu": 1400}, {"set-ips": ["10.1.0.5/16"]}]});
+    let second = json!({"before-add": [{"set-arg": ["vlan", "7"]}]});
+    let edited = settle(&host(first, second, &json!({})).await, &plan()).await;
+    assert_eq!(edited.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn an_mtu_and_addresses_of_two_policies_have_to_fit() {
+    let first = json!({"before-add": [{"set-mtu": 1000}]});
+    let second = json!({"before-add": [{"set-ips": ["fd00::5/64"]}]});
+    let denied = settle(&host(first, second, &json!({})).await, &plan()).await;
+    check(
+        &denied.unwrap_err(),
+        Hook::BeforeAdd,
+        "network \"default/storage\", /mtu: MTU 1000 is not within 1280 to 65535, \
+         edited by \"10-first\" and \"20-second\"",
+    );
+}
+
+#[tokio::test]
+async fn an_mtu_that_is_set_as_json_is_checked_through_lists_of_plugins() {
+    let chain = r#"[{"type":"macvlan","plugins":[{"type":"macvlan","MTU":12}]}]"#;
+    let first = json!({"before-add": [{"conf-set": ["/plugins", chain]}]});
+    let granted = json!({"grants": ["state", "change-type"], "allowTypes": ["macvlan"]});
+    let denied = settle(&host(first, json!({}), &granted).await, &plan()).await;
+    check(
+        &denied.unwrap_err(),
+        Hook::BeforeAdd,
+        "network \"default/storage\", /plugins/0/plugins/0/MTU: MTU 12 is not within 68 to 65535, \
+         edited by \"10-first\"",
+    );
+}
+
+#[tokio::test]
+async fn an_interface_that_a_later_attachment_has_is_not_given_away() {
+    let only_storage = json!({"match": {"networks": ["storage"]}});
+    let first = json!({"before-add": [{"set-if-name": "net2"}]});
+    let host = host(first, json!({}), &only_storage).await;
+    let denied = settle(&host, &plan()).await;
+    check(
+        &denied.unwrap_err(),
+        Hook::BeforeAdd,
+        "networks \"default/storage\" and \"default/backup\" both get interface \"net2\", \
+         edited by \"10-first\"",
+    );
+}
+
+#[tokio::test]
+async fn a_port_of_the_node_leads_to_one_network() {
+    let map = |network: &str| {
+        json!({
+            "grants": ["state"],
+            "match": {"networks": [network]},
+            "settings": {"before-add": [{"set-port": [8080, 80]}]},
+        })
+    };
+    let host = Policies::new(COMPILER)
+        .with("10-first", "witness", &map("storage"))
+        .with("20-second", "witness", &map("backup"))
+        .load()
+        .await;
+    let denied = settle(&host, &plan()).await;
+    check(
+        &denied.unwrap_err(),
+        Hook::BeforeAdd,
+        "networks \"default/storage\" and \"default/backup\" both get tcp port 8080 of the node, \
+         edited by \"10-first\" and \"20-second\"",
+    );
+}
+
+#[tokio::test]
+async fn what_the_pod_asks_for_itself_is_not_the_policies() {
+    let host = host(json!({}), json!({}), &json!({})).await;
+    let mut plan = plan();
+    plan[1].if_name = "net1".to_owned();
+    settle(&host, &plan).await.unwrap();
+}
+
+#[tokio::test]
+async fn selections_ask_for_one_default_route_and_for_an_interface_once() {
+    let selected = async |first: Value, second: Value| {
+        let host = host(
+            json!({"select": [first]}),
+            json!({"select": [second]}),
+            &json!({}),
+        )
+        .await;
+        let asked = vec![selection("storage"), selection("backup")];
+        add(&host).select(asked).await.map(|_| ())
+    };
+    let denied = selected(
+        json!({"select-default": [0, "10.1.0.1"]}),
+        json!({"select-default": [1, "10.2.0.1"]}),
+    );
+    check(
+        &denied.await.unwrap_err(),
+        Hook::Select,
+        "networks default/storage and default/backup both ask for the default route, \
+         edited by \"10-first\" and \"20-second\"",
+    );
+    let families = selected(
+        json!({"select-default": [0, "10.1.0.1"]}),
+        json!({"select-default": [1, "fd00::1"]}),
+    );
+    families.await.unwrap();
+    let denied = selected(
+        json!({"select-interface": [0, "data0"]}),
+        json!({"select-interface": [1, "data0"]}),
+    );
+    check(
+        &denied.await.unwrap_err(),
+        Hook::Select,
+        "networks default/storage and default/backup both ask for interface \"data0\", \
+         edited by \"10-first\" and \"20-second\"",
+    );
+}
+
+#[tokio::test]
+async fn a_result_has_one_default_route() {
+    let through = |gateway: &str| json!([{"add-route": ["0.0.0.0/0", gateway]}]);
+    let reason = "the result has two default routes of one family, \
+                  edited by \"10-first\" and \"20-second\"";
+    let rest = json!({});
+    let (first, second) = (through("10.1.0.1"), through("10.1.0.9"));
+    let mut none = answer();
+    none.routes.clear();
+
+    let after = |actions: &Value| json!({"after-add": actions});
+    let host_of = host(after(&first), after(&second), &rest).await;
+    let denied = add(&host_of).after_add(&storage(), none.clone()).await;
+    check(&denied.unwrap_err(), Hook::AfterAdd, reason);
+
+    let finalize = |actions: &Value| json!({"finalize": actions});
+    let host_of = host(finalize(&first), finalize(&second), &rest).await;
+    let plan = [storage()];
+    let denied = add(&host_of)
+        .finalize(&plan, none.clone(), vec![none.clone()])
+        .await;
+    check(&denied.unwrap_err(), Hook::Finalize, reason);
+
+    let host_of = host(after(&first), json!({}), &rest).await;
+    add(&host_of).after_add(&storage(), none).await.unwrap();
+}
