@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::engine::COMPATIBILITY;
+use crate::engine::{COMPATIBILITY, Engines};
 use crate::report::clean;
 
 /// Wall clock of one compilation. The child bounds its own processor time and memory.
@@ -84,7 +84,7 @@ impl Cache {
     /// The component of a module, compiled if there is no artefact that fits.
     pub(crate) async fn component(
         &self,
-        engine: &Engine,
+        engines: &Engines,
         module: &Path,
         digest: &str,
     ) -> Result<Component, Error> {
@@ -93,7 +93,7 @@ impl Cache {
         let artefact = self.dir.join(format!("{hex}-{COMPATIBILITY}.cwasm"));
         if artefact.exists() {
             check(&artefact, &read_metadata(&artefact)?, 0o600)?;
-            match load(engine, &artefact) {
+            match load(engines, &artefact) {
                 Ok(component) => return Ok(component),
                 // Of another version of wasmtime, or of another processor.
                 Err(error) => tracing::info!(
@@ -105,7 +105,7 @@ impl Cache {
             }
         }
         self.compile(module, digest, &artefact).await?;
-        load(engine, &artefact).map_err(|source| Error::Load { source })
+        load(engines, &artefact).map_err(|source| Error::Load { source })
     }
 
     /// Makes the directory, or checks that it is this user's alone.
@@ -229,11 +229,20 @@ fn check(path: &Path, metadata: &Metadata, mode: u32) -> Result<(), Error> {
     Ok(())
 }
 
+/// Loads an artefact for instances in slots, or, where the module has no room in one, for plain ones.
+fn load(engines: &Engines, artefact: &Path) -> wasmtime::Result<Component> {
+    let slots = engines.slots.as_ref();
+    match slots.and_then(|engine| map(engine, artefact).ok()) {
+        Some(component) => Ok(component),
+        None => map(&engines.plain, artefact),
+    }
+}
+
 #[expect(
     unsafe_code,
     reason = "maps machine code that was compiled from a module"
 )]
-fn load(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
+fn map(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
     // SAFETY: wasmtime executes what the file has, so it must be what this engine's compiler
     // wrote, and it must not change while it is mapped. The contract that makes it so:
     // - `check` has found directory and file to be writable by root or this user alone, and the
@@ -242,6 +251,17 @@ fn load(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
     //   renamed when the compiler succeeded; a file that has its final name is never written to;
     // - wasmtime refuses files of another version, configuration or processor.
     unsafe { Component::deserialize_file(engine, artefact) }
+}
+
+/// A component once more, for another engine of the same configuration.
+#[expect(
+    unsafe_code,
+    reason = "copies machine code that was compiled from a module"
+)]
+pub(crate) fn copy(component: &Component, engine: &Engine) -> wasmtime::Result<Component> {
+    let bytes = component.serialize()?;
+    // SAFETY: the bytes are those of a component that `map` has loaded, unchanged.
+    unsafe { Component::deserialize(engine, bytes) }
 }
 
 #[cfg(test)]
@@ -253,10 +273,13 @@ mod tests {
     }
 
     async fn error(cache: &Cache) -> String {
-        let engine = crate::engine::engine().unwrap();
+        let engines = Engines {
+            slots: None,
+            plain: crate::engine::engine().unwrap(),
+        };
         let digest = format!("sha256:{}", "0".repeat(64));
         let error = cache
-            .component(&engine, Path::new("/module.wasm"), &digest)
+            .component(&engines, Path::new("/module.wasm"), &digest)
             .await
             .unwrap_err();
         let source = std::error::Error::source(&error)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Instance as WasmInstance;
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::config::{Limits, Spec, count};
 use crate::engine::{GUESTS, TICK};
@@ -46,21 +46,34 @@ impl Instance {
         services: Arc<Services>,
     ) -> Result<Self, Failure> {
         let limits = spec.limits;
-        let mut store = Store::new(module.pre.engine(), GuestState::new(spec, facts, services));
+        let state =
+            || GuestState::new(Arc::clone(&spec), Arc::clone(&facts), Arc::clone(&services));
+        let mut made = Self::of(&module, state(), limits).await;
+        if let Err(error) = &made
+            && error.is::<PoolConcurrencyLimitError>()
+            && let Some(plain) = module.without_slots()
+        {
+            made = match plain {
+                Ok(plain) => Self::of(&plain, state(), limits).await,
+                Err(error) => Err(error),
+            };
+        }
+        made.map_err(|error| failure(&error, limits, None))
+    }
+
+    async fn of(module: &Arc<Module>, state: GuestState, limits: Limits) -> wasmtime::Result<Self> {
+        let mut store = Store::new(module.pre.engine(), state);
         store.limiter(|state| &mut state.usage);
         store.set_hostcall_fuel(count(limits.host_call_bytes));
         store.set_max_component_handles(MAX_HANDLES);
         arm(&mut store, limits.timeout());
-        let made = within(limits.timeout(), module.pre.instantiate_async(&mut store)).await;
-        match made {
-            Ok(instance) => Ok(Self {
-                store,
-                instance,
-                module,
-                limits,
-            }),
-            Err(error) => Err(failure(&error, limits, None)),
-        }
+        let instance = within(limits.timeout(), module.pre.instantiate_async(&mut store)).await?;
+        Ok(Self {
+            store,
+            instance,
+            module: Arc::clone(module),
+            limits,
+        })
     }
 
     /// Checks that every hook can be called. Called once, when the policy is loaded.

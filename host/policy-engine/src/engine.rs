@@ -1,9 +1,12 @@
-//! The wasmtime engine: one configuration for compiling and for running, and the epoch ticker.
+//! The wasmtime engines: one configuration for compiling and for running, the slots that instances
+//! are made in, and the epoch ticker.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use wasmtime::{Config, Engine};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
+
+use crate::config::{Limits, count};
 
 /// How often guests are interrupted to look at the clock and to let others run.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -11,12 +14,26 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 /// Bytes of stack for host functions, on top of those of the guest.
 const HOST_STACK: usize = 512 << 10;
 
+/// Instances that can be alive in slots. A slot that was used once keeps some 60 KiB, so this bounds
+/// what a burst leaves behind. Those beyond are made without a slot, which takes several times as long.
+const SLOTS: u32 = 128;
+
+/// Address space of a slot's memory, and of a memory outside of slots before it has to move.
+const SLOT_MEMORY: usize = 16 << 20;
+
+/// Bytes of a slot's memory that are cleared and kept for the next instance, where the kernel tells
+/// which pages were written; the pages of small guests. Others are given back.
+const KEPT_MEMORY: usize = 128 << 10;
+
+/// The same of a table. Tables are small and cleared without asking the kernel.
+const KEPT_TABLE: usize = 16 << 10;
+
 /// Names everything that decides whether a compiled artefact fits: part of its name in the cache.
 ///
 /// To be raised with every change of [`config`]. wasmtime refuses artefacts of another
 /// configuration all the same.
 pub(crate) const COMPATIBILITY: &str = concat!(
-    "1-",
+    "2-",
     env!("CARGO_PKG_VERSION_MAJOR"),
     env!("CARGO_PKG_VERSION_MINOR")
 );
@@ -30,18 +47,53 @@ fn config(stack: usize) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(stack)
         .async_stack_size(stack + HOST_STACK)
+        // Bounds are checked by the machine code and not by the kernel's page protection. Guests are
+        // so short that they do not feel it, while to change a protection or a mapping for each
+        // instance interrupts all processors.
+        .signals_based_traps(false)
+        .memory_reservation(SLOT_MEMORY as u64)
+        .memory_reservation_for_growth(SLOT_MEMORY as u64)
+        .memory_guard_size(0)
+        .guard_before_linear_memory(false)
         // A guest's frames tell nobody anything; without the map artefacts are a third smaller.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false);
     config
 }
 
+/// Slots for instances that stay within the default limits.
+fn slots() -> PoolingAllocationConfig {
+    let limits = Limits::default();
+    let tables = u32::try_from(limits.tables).unwrap_or(u32::MAX);
+    let mut slots = PoolingAllocationConfig::new();
+    slots
+        .total_component_instances(SLOTS)
+        .total_core_instances(SLOTS * 8)
+        .total_memories(SLOTS)
+        .total_tables(SLOTS * 2)
+        .total_stacks(SLOTS)
+        .max_memory_size(SLOT_MEMORY)
+        .max_memories_per_module(u32::try_from(limits.memories).unwrap_or(u32::MAX))
+        .max_tables_per_module(tables)
+        .table_elements(count(limits.table_elements))
+        // What is used once is used again before anything else is.
+        .max_unused_warm_slots(0)
+        .table_keep_resident(KEPT_TABLE);
+    if PoolingAllocationConfig::is_pagemap_scan_available() {
+        slots
+            .linear_memory_keep_resident(KEPT_MEMORY)
+            .pagemap_scan(Enabled::Auto);
+    } else {
+        // Linux before 6.7: all is given back, several at a time.
+        slots.decommit_batch_size(8);
+    }
+    slots
+}
+
 /// An engine for compiling, with the stack of policies that ask for no other; without a ticker.
 #[cfg(any(test, feature = "compile"))]
 pub(crate) fn engine() -> wasmtime::Result<Engine> {
-    Engine::new(&config(crate::config::count(
-        crate::config::Limits::default().stack_bytes,
-    )))
+    Engine::new(&config(count(Limits::default().stack_bytes)))
 }
 
 /// The guests that run at the moment, on whatever engine.
@@ -88,23 +140,72 @@ impl Drop for Running<'_> {
     }
 }
 
-/// An engine for guests with so many bytes of stack, whose epoch advances every [`TICK`] while
-/// guests run.
-pub(crate) fn ticking(stack: usize) -> wasmtime::Result<Engine> {
-    let engine = Engine::new(&config(stack))?;
-    let weak = engine.weak();
-    // A thread, not a task: guests must be interrupted also when they occupy all of the runtime.
-    std::thread::Builder::new()
-        .name("policy-epoch".to_owned())
-        .spawn(move || {
-            while let Some(engine) = weak.upgrade() {
-                engine.increment_epoch();
-                drop(engine);
-                GUESTS.wait();
-                std::thread::sleep(TICK);
-            }
-        })?;
-    Ok(engine)
+/// Engines for guests with one size of stack. Their epochs advance every [`TICK`] while guests run.
+#[derive(Clone, Debug)]
+pub(crate) struct Engines {
+    /// Makes instances in slots. None where a policy may use more than fits into a slot, or where the
+    /// machine has no address space for them.
+    pub(crate) slots: Option<Engine>,
+    /// Makes every instance anew.
+    pub(crate) plain: Engine,
+}
+
+impl Engines {
+    /// Engines for policies with such limits.
+    pub(crate) fn ticking(limits: &Limits) -> wasmtime::Result<Self> {
+        let mut config = config(count(limits.stack_bytes));
+        let plain = Engine::new(&config)?;
+        let slots = if fits(limits) {
+            config.allocation_strategy(slots());
+            Engine::new(&config)
+                .inspect_err(|error| {
+                    tracing::warn!(
+                        target: "cnidaria::policy",
+                        error = %format!("{error:#}"),
+                        "no slots for instances of policies, which makes them slower",
+                    );
+                })
+                .ok()
+        } else {
+            None
+        };
+        let engines = Self { slots, plain };
+        engines.tick()?;
+        Ok(engines)
+    }
+
+    fn tick(&self) -> wasmtime::Result<()> {
+        let weak = self.plain.weak();
+        let slots = self.slots.as_ref().map(Engine::weak);
+        // A thread, not a task: guests must be interrupted also when they occupy all of the runtime.
+        std::thread::Builder::new()
+            .name("policy-epoch".to_owned())
+            .spawn(move || {
+                while let Some(plain) = weak.upgrade() {
+                    plain.increment_epoch();
+                    drop(plain);
+                    if let Some(slots) = slots.as_ref().and_then(wasmtime::EngineWeak::upgrade) {
+                        slots.increment_epoch();
+                    }
+                    GUESTS.wait();
+                    std::thread::sleep(TICK);
+                }
+            })?;
+        Ok(())
+    }
+}
+
+/// What decides on which engines a policy runs: two policies with the same can share them.
+pub(crate) fn kind(limits: &Limits) -> (u64, bool) {
+    (limits.stack_bytes, fits(limits))
+}
+
+/// Whether all that a policy may allocate has room in a slot.
+fn fits(limits: &Limits) -> bool {
+    let most = Limits::default();
+    limits.stack_bytes <= most.stack_bytes
+        && limits.memory_bytes <= most.memory_bytes
+        && limits.table_elements <= most.table_elements
 }
 
 #[cfg(test)]

@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wasmtime::Engine;
-
 use crate::artifact::{self, Cache};
 use crate::call::{Failure, Instance};
 use crate::config::{self, Found, Grant, Spec};
 use crate::digest;
-use crate::engine;
+use crate::engine::{self, Engines};
 use crate::generation::Mode;
 use crate::hooks;
 use crate::host::Config;
@@ -29,9 +27,9 @@ pub(crate) struct Loader {
     config: Config,
     services: Arc<Services>,
     cache: Cache,
-    /// One for each size of stack. Made with the first policy that needs it, so that a node without
-    /// any has no engine and no ticker.
-    engines: BTreeMap<u64, Engine>,
+    /// Some for each [kind](engine::kind) of policies. Made with the first policy that needs them, so
+    /// that a node without any has no engine and no ticker.
+    engines: BTreeMap<(u64, bool), Engines>,
 }
 
 /// Why one policy does not load.
@@ -230,17 +228,17 @@ impl Loader {
                 actual: digest.to_owned(),
             });
         }
-        let engine = self.engine(spec)?;
+        let engines = self.engines(spec)?;
         let component = self
             .cache
-            .component(&engine, &spec.module, digest)
+            .component(&engines, &spec.module, digest)
             .await
             .map_err(|source| Error::Artifact {
                 path: path(),
                 source,
             })?;
         let module =
-            Module::link(&engine, &component, &spec.grants).map_err(|source| Error::Module {
+            Module::link(&engines, &component, &spec.grants).map_err(|source| Error::Module {
                 path: path(),
                 source,
             })?;
@@ -250,15 +248,14 @@ impl Loader {
     }
 
     /// What a policy runs on.
-    fn engine(&mut self, spec: &Spec) -> Result<Engine, Error> {
-        let stack = spec.limits.stack_bytes;
-        if let Some(engine) = self.engines.get(&stack) {
-            return Ok(engine.clone());
+    fn engines(&mut self, spec: &Spec) -> Result<Engines, Error> {
+        let kind = engine::kind(&spec.limits);
+        if let Some(engines) = self.engines.get(&kind) {
+            return Ok(engines.clone());
         }
-        let engine =
-            engine::ticking(config::count(stack)).map_err(|source| Error::Engine { source })?;
-        self.engines.insert(stack, engine.clone());
-        Ok(engine)
+        let engines = Engines::ticking(&spec.limits).map_err(|source| Error::Engine { source })?;
+        self.engines.insert(kind, engines.clone());
+        Ok(engines)
     }
 
     /// Offers the settings to an instance that is dropped afterwards.

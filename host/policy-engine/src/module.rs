@@ -1,11 +1,14 @@
 //! A module that is linked for one policy: imports by its grants, hooks by its exports.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::artifact;
 use crate::config::Grant;
+use crate::engine::Engines;
 use crate::hooks::{self, Hooks};
 use crate::imports;
 use crate::store::GuestState;
@@ -22,12 +25,20 @@ const WASI: [&str; 6] = [
 ];
 
 /// A module that is ready to be instantiated for requests.
-#[derive(Clone)]
 pub(crate) struct Module {
     pub(crate) pre: InstancePre<GuestState>,
     pub(crate) hooks: Hooks,
     /// Grants that the module's imports ask for.
     pub(crate) asked: BTreeSet<Grant>,
+    /// Where the instances of `pre` are in slots: the same without.
+    spare: Option<Spare>,
+}
+
+/// How to go on when all slots are taken. Made when that happens first: it takes memory.
+struct Spare {
+    plain: Engine,
+    grants: BTreeSet<Grant>,
+    module: Mutex<Option<Arc<Module>>>,
 }
 
 /// Why a module cannot be linked.
@@ -64,8 +75,43 @@ pub(crate) enum Error {
 }
 
 impl Module {
-    /// Links a component with what is granted.
+    /// Links a component, which was loaded for one of the engines, with what is granted.
     pub(crate) fn link(
+        engines: &Engines,
+        component: &Component,
+        grants: &BTreeSet<Grant>,
+    ) -> Result<Self, Error> {
+        let slots = engines.slots.as_ref();
+        let spare = slots
+            .filter(|engine| Engine::same(engine, component.engine()))
+            .map(|_| Spare {
+                plain: engines.plain.clone(),
+                grants: grants.clone(),
+                module: Mutex::default(),
+            });
+        Ok(Self {
+            spare,
+            ..Self::link_to(component.engine(), component, grants)?
+        })
+    }
+
+    /// The module whose instances need no slot; none where this is it.
+    pub(crate) fn without_slots(&self) -> Option<wasmtime::Result<Arc<Self>>> {
+        let Spare {
+            plain,
+            grants,
+            module,
+        } = self.spare.as_ref()?;
+        let mut module = module.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = &*module {
+            return Some(Ok(Arc::clone(module)));
+        }
+        let made = artifact::copy(self.pre.component(), plain)
+            .and_then(|component| Ok(Self::link_to(plain, &component, grants)?));
+        Some(made.map(|made| Arc::clone(module.insert(Arc::new(made)))))
+    }
+
+    fn link_to(
         engine: &Engine,
         component: &Component,
         grants: &BTreeSet<Grant>,
@@ -100,7 +146,12 @@ impl Module {
         }
         let pre = linker.instantiate_pre(component).map_err(failed)?;
         let hooks = Hooks::of(engine, &pre)?;
-        Ok(Self { pre, hooks, asked })
+        Ok(Self {
+            pre,
+            hooks,
+            asked,
+            spare: None,
+        })
     }
 }
 

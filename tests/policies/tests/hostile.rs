@@ -298,3 +298,24 @@ async fn a_guest_that_spins_lets_other_requests_run() {
     // Once at every tick of 5 ms, were the machine idle.
     assert!(others > 3, "{others}");
 }
+
+#[tokio::test]
+async fn a_burst_beyond_the_slots_for_instances_is_served() {
+    let host = Policies::new(COMPILER)
+        .with("10-mtu", "annotation-mtu", &json!({}))
+        .load()
+        .await;
+    let mut requests = Vec::new();
+    // Each keeps its instance until its end; there are slots for 128.
+    for _ in 0..300 {
+        let mut request = add(&host);
+        let (attachment, _) = request.before_add(storage()).await.unwrap();
+        requests.push((request, attachment));
+    }
+    for (request, attachment) in &mut requests {
+        request
+            .after_add(attachment, policy_tests::answer())
+            .await
+            .unwrap();
+    }
+}
