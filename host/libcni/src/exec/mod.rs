@@ -5,6 +5,7 @@ mod running;
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use self::running::{Interrupted, Running};
+use self::running::{Input, Interrupted, Running};
 use crate::cgroup::Cgroup;
 use crate::root::Root;
 
@@ -177,7 +178,7 @@ pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output,
         running.enter(cgroup);
     }
     let mut output = Output::default();
-    let exchange = running.exchange(invocation.stdin, limits, &mut output);
+    let exchange = running.exchange(limits, &mut output);
     let status = match timeout_at(deadline, exchange).await {
         Ok(Ok(status)) => status,
         Ok(Err(Interrupted::TooLarge)) => {
@@ -224,39 +225,45 @@ pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output,
     )
 }
 
-fn command(invocation: &Invocation<'_>) -> Command {
+fn command(invocation: &Invocation<'_>, stdin: OwnedFd) -> Command {
     let mut command = Command::new(invocation.path);
     command
         .env_clear()
         .envs(invocation.env.iter().map(|(name, value)| (name, value)))
         // Unlike a pre_exec hook, this leaves posix_spawn possible.
         .process_group(0)
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
 }
 
 /// A process has the root directory of the thread that spawns it.
-async fn spawn_once(invocation: &Invocation<'_>) -> io::Result<Child> {
-    let mut command = command(invocation);
+async fn spawn_once<'a>(invocation: &Invocation<'a>) -> io::Result<Running<'a>> {
+    let (stdin, input) = match invocation.cgroup {
+        None => Input::filled(invocation.stdin)?,
+        Some(_) => Input::held_back(invocation.stdin)?,
+    };
+    let mut command = command(invocation, stdin);
     let Some(root) = invocation.root else {
-        return command.spawn();
+        return Ok(Running::new(command.spawn()?, input));
     };
     let runtime = Handle::current();
-    root.run(move || {
-        let _runtime = runtime.enter();
-        command.spawn()
-    })
-    .await?
+    let child: io::Result<Child> = root
+        .run(move || {
+            let _runtime = runtime.enter();
+            command.spawn()
+        })
+        .await?;
+    Ok(Running::new(child?, input))
 }
 
-async fn spawn(invocation: &Invocation<'_>, deadline: Instant) -> Result<Running, Error> {
+async fn spawn<'a>(invocation: &Invocation<'a>, deadline: Instant) -> Result<Running<'a>, Error> {
     let path = invocation.path;
     let mut pauses = BUSY_PAUSES.into_iter();
     loop {
         match spawn_once(invocation).await {
-            Ok(child) => return Ok(Running::new(child)),
+            Ok(running) => return Ok(running),
             Err(source) if source.kind() == io::ErrorKind::ExecutableFileBusy => {
                 let pause = pauses.next().map(Duration::from_millis);
                 match pause.filter(|pause| Instant::now() + *pause < deadline) {

@@ -1,11 +1,16 @@
 //! A plugin between start and exit: its pipes, its process group and its end.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe::Sender;
 use tokio::process::Child;
 use tokio::time::timeout;
 
@@ -28,22 +33,60 @@ impl From<io::Error> for Interrupted {
     }
 }
 
+/// What of the standard input is not in the pipe when the plugin is started.
+pub(super) struct Input<'a> {
+    pipe: Sender,
+    rest: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    /// A pipe that holds the input, as far as it takes it, and the rest. A pipe takes 64 KiB, so that
+    /// next to no plugin has to wait for its input, and nobody for a plugin that reads it.
+    pub(super) fn filled(input: &'a [u8]) -> io::Result<(OwnedFd, Option<Self>)> {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+        let mut rest = input;
+        while !rest.is_empty() {
+            match rustix::io::write(&ours, rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let pipe = Sender::from_owned_fd(ours)?;
+                    return Ok((theirs, Some(Self { pipe, rest })));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((theirs, None))
+    }
+
+    /// An empty pipe, for a plugin that must not begin yet.
+    pub(super) fn held_back(input: &'a [u8]) -> io::Result<(OwnedFd, Option<Self>)> {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+        fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+        let pipe = Sender::from_owned_fd(ours)?;
+        Ok((theirs, Some(Self { pipe, rest: input })))
+    }
+}
+
 /// A plugin that has been started and not been waited for.
-pub(super) struct Running {
+pub(super) struct Running<'a> {
     child: Child,
+    input: Option<Input<'a>>,
     /// The process group; `None` once the plugin was waited for, when its number may be reused.
     group: Option<rustix::process::Pid>,
     cgroup: Option<Group>,
 }
 
-impl Running {
-    pub(super) fn new(child: Child) -> Self {
+impl<'a> Running<'a> {
+    pub(super) fn new(child: Child, input: Option<Input<'a>>) -> Self {
         let group = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(rustix::process::Pid::from_raw);
         Self {
             child,
+            input,
             group,
             cgroup: None,
         }
@@ -58,14 +101,13 @@ impl Running {
         }
     }
 
-    /// Writes the input, reads both streams and waits for the exit, all at once.
+    /// Writes what is left of the input, reads both streams and waits for the exit, all at once.
     pub(super) async fn exchange(
         &mut self,
-        input: &[u8],
         limits: &Limits,
         output: &mut Output,
     ) -> Result<ExitStatus, Interrupted> {
-        let stdin = self.child.stdin.take();
+        let input = self.input.take();
         let stdout = self.child.stdout.take();
         let stderr = self.child.stderr.take();
         let Output {
@@ -73,9 +115,9 @@ impl Running {
             stderr: err,
         } = output;
         let write = async {
-            if let Some(mut stdin) = stdin {
+            if let Some(Input { mut pipe, rest }) = input {
                 // A plugin need not read all of its input, nor any.
-                let _ = stdin.write_all(input).await;
+                let _ = pipe.write_all(rest).await;
             }
             Ok(())
         };
@@ -127,7 +169,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         // Before the child is handed to tokio's reaper, so that the number is still ours.
         self.kill_group();
