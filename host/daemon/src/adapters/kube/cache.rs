@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::object::{Kind, Object};
 
-/// Before a list after a watch that could not be resumed.
+/// Between two lists at least, where a server forgets at once where each watch was.
 const RESTART: Duration = Duration::from_secs(1);
 
 type Objects<K> = HashMap<String, Arc<K>>;
@@ -106,12 +106,13 @@ impl<K: Kind> Cache<K> {
         }
         let mut config = plain.clone().streaming_lists();
         loop {
+            let earliest = Instant::now() + RESTART;
             match self.follow(&client, config.clone()).await {
                 Outcome::NoStreaming => {
                     tracing::debug!(kind = K::KIND, "the API server streams no lists");
                     config = plain.clone();
                 }
-                Outcome::Expired => tokio::time::sleep(RESTART).await,
+                Outcome::Expired => tokio::time::sleep_until(earliest).await,
                 Outcome::Ended => return,
             }
         }
@@ -206,12 +207,12 @@ fn refuses_streaming(error: &watcher::Error) -> bool {
     matches!(code(error), Some(400 | 422))
 }
 
-/// What the server answered in place of a list or a watch. `kube` begins anew by itself where a watch
-/// that is served tells of an error.
+/// What the server answered in place of a list or a watch, or told in one.
 fn code(error: &watcher::Error) -> Option<u16> {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::InitialListFailed(kube::Error::Api(status)) => Some(status.code),
+        | watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(status.code),
         _ => None,
     }
 }
