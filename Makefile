@@ -56,7 +56,7 @@ lint:
 build:
 	@tests/setup/install lint
 # The daemon apart: built together with the command line, it would get its compiler too.
-	$(CARGO) build --release -p cnidaria-daemon
+	$(CARGO) build-daemon
 	$(CARGO) build --release -p cnidaria
 	$(CARGO) build-shim
 
