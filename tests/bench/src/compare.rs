@@ -14,13 +14,16 @@ pub(crate) fn slower(stored: &Report, new: &Report) -> Vec<String> {
         let (was, is) = (before(&now.name)?.score?, now.score?);
         let worse = is > was * TOLERANCE && is > NEGLIGIBLE;
         worse.then(|| {
+            let change = match was {
+                was if was > 0.0 => format!(", {:+.0} %", (is / was - 1.0) * 100.0),
+                _ => String::new(),
+            };
             format!(
-                "{}: {}: {} was {}, {:+.0} %",
+                "{}: {}: {} was {}{change}",
                 now.name,
                 now.what,
                 number(is),
                 number(was),
-                (is / was - 1.0) * 100.0
             )
         })
     };
@@ -49,6 +52,12 @@ mod tests {
     fn noise_and_improvements_are_not_named() {
         assert!(slower(&report(1.5), &report(1.6)).is_empty());
         assert!(slower(&report(1.5), &report(0.5)).is_empty());
+    }
+
+    #[test]
+    fn what_was_nothing_has_no_percentage() {
+        let slower = slower(&report(0.0), &report(1.8));
+        assert_eq!(slower, ["a: an ADD: 1.80 was 0"]);
     }
 
     #[test]

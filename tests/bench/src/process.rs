@@ -55,6 +55,24 @@ impl Process {
         Ok(TICK * ticks)
     }
 
+    /// Processor time of the threads that it has now, to the nanosecond: what a process that does next
+    /// to nothing takes is less than a tick.
+    pub(crate) fn cpu_of_threads(self) -> Result<Duration, Error> {
+        let tasks = format!("/proc/{}/task", self.0);
+        let mut all = Duration::ZERO;
+        for task in fs::read_dir(&tasks).map_err(Error::file(&tasks))? {
+            let path = task.map_err(Error::file(&tasks))?.path().join("schedstat");
+            // One that has just ended has no file.
+            let Ok(times) = fs::read_to_string(&path) else {
+                continue;
+            };
+            let running = times.split_ascii_whitespace().next();
+            let running = running.and_then(|time| time.parse().ok());
+            all += Duration::from_nanos(running.unwrap_or_default());
+        }
+        Ok(all)
+    }
+
     fn status(self, key: &str) -> Result<f64, Error> {
         let path = format!("/proc/{}/status", self.0);
         let status = fs::read_to_string(&path).map_err(Error::file(&path))?;
@@ -83,5 +101,6 @@ mod tests {
         let start = std::time::Instant::now();
         while start.elapsed() < Duration::from_secs(5) && own.cpu().unwrap() < before + 5 * TICK {}
         assert!(own.cpu().unwrap() > before);
+        assert!(own.cpu_of_threads().unwrap() > Duration::ZERO);
     }
 }

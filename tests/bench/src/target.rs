@@ -50,6 +50,20 @@ enum Made {
 }
 
 impl Target {
+    /// What the daemon says of its policies, as JSON.
+    pub(crate) fn policies(&self) -> Result<String, Error> {
+        let failed = |said: String| Error::Failed {
+            what: "asking for the policies".to_owned(),
+            said,
+        };
+        let stream = exchange::connect(&self.socket).map_err(|error| failed(error.to_string()))?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let request = http::get(endpoint::POLICIES);
+        let answer = exchange::exchange(&stream, &request, MAX_ANSWER, deadline)
+            .map_err(|error| failed(error.to_string()))?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
     pub(crate) fn process(&self) -> Result<Process, Error> {
         Process::listening_on(&self.socket)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::deployment::Site;
 use crate::error::Error;
 use crate::manifests::{NETWORKS, NODE, NOOP, network, pod};
+use crate::process::Process;
 use crate::report::Report;
 use crate::samples::{Samples, milliseconds};
 use crate::target::Way;
@@ -16,6 +17,19 @@ const NETWORK_DEFINITIONS: usize = 200;
 const POLICIES: usize = 10;
 const STARTS: usize = 7;
 const WATCHED: Duration = Duration::from_secs(3);
+/// Longer than anything that a daemon has put off at its start or in its last request.
+const AT_REST: Duration = Duration::from_secs(1);
+/// Milliseconds of processor time a second that are none.
+pub(super) const NO_CPU: f64 = 0.1;
+
+/// Processor time of a daemon of which nobody wants anything, in ms/s.
+pub(super) fn idle_cpu(daemon: Process) -> Result<f64, Error> {
+    thread::sleep(AT_REST);
+    let before = daemon.cpu_of_threads()?;
+    thread::sleep(WATCHED);
+    let cpu = daemon.cpu_of_threads()?.saturating_sub(before);
+    Ok(milliseconds(cpu) / WATCHED.as_secs_f64())
+}
 
 pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
     for pods in PODS {
@@ -47,9 +61,7 @@ pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
         }
         let running = deployment.start()?;
         let daemon = running.target.process()?;
-        let before = daemon.cpu()?;
-        thread::sleep(WATCHED);
-        let cpu = milliseconds(daemon.cpu()?.saturating_sub(before)) / WATCHED.as_secs_f64();
+        let cpu = idle_cpu(daemon)?;
         let with = format!("{pods} pods");
         let key = |what: &str| format!("idle.{pods}.{what}");
         report.number(
@@ -83,6 +95,13 @@ pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
             format!("{resident:.1} MiB"),
             resident,
             limit,
+        );
+        report.goal(
+            &format!("processor time while idle, {with}, {POLICIES} policies"),
+            "none",
+            format!("{cpu:.3} ms/s"),
+            cpu,
+            NO_CPU,
         );
         if pods > NODE {
             let ready = starts.median();
