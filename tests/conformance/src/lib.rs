@@ -19,3 +19,4 @@ pub mod golden;
 pub mod normal;
 pub mod observe;
 pub mod rig;
+pub mod steps;

@@ -18,26 +18,15 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use conformance::rig::Rig;
+use conformance::steps::links;
 use conformance::{exchange, observe};
 use node::case::on_a_private_node;
-use node::{Answer, inspect, run};
+use node::{Answer, run};
 use serde_json::{Value, json};
-
-/// The recorded life of a pod, to be replayed step by step.
-fn life(rig: &Rig<'_>, pod: &str) -> Value {
-    rig.make_namespace(&format!("g-{pod}"));
-    rig.golden(&format!("lifecycle/ok-{pod}.json"))
-}
 
 fn code(answer: &Answer) -> u64 {
     assert_eq!(answer.code, Some(1), "{answer:#?}");
     answer.json().unwrap()["code"].as_u64().unwrap()
-}
-
-/// Names of the links in a pod's namespace, but `lo`.
-fn links(netns: &str) -> Vec<String> {
-    let links = inspect::links(Some(netns)).unwrap();
-    links.into_iter().map(|link| link.name).collect()
 }
 
 /// The ledger without the notes on what is to be tried again.
@@ -48,43 +37,11 @@ fn recorded(rig: &Rig<'_>) -> Value {
     ledger
 }
 
-fn nothing_is_left(rig: &Rig<'_>, netns: &str) {
-    assert_eq!(links(netns), [""; 0]);
-    assert_eq!(observe::ledger(rig.node), json!({}));
-    let reserved = inspect::reserved_addresses(rig.node).unwrap();
-    assert!(reserved.is_empty(), "{reserved:?}");
-}
-
-/// A call with other keys in its conf.
-fn with_conf(rig: &Rig<'_>, recorded: &Value, change: impl FnOnce(&mut Value)) -> node::Call {
-    let mut conf: Value = serde_json::from_str(recorded["stdin"].as_str().unwrap()).unwrap();
-    change(&mut conf);
-    rig.call(recorded).stdin(conf.to_string())
-}
-
-fn add_nad(rig: &Rig<'_>, namespace: &str, name: &str, conf: &Value) {
-    rig.node.add_network(namespace, name, conf).unwrap();
-}
-
-/// Lets a pod ask for something else. The file comes after that of the recordings and wins. Where the
-/// pod is there already, before the daemon starts.
-fn ask_for(rig: &Rig<'_>, pod: &str, networks: &str) {
-    let manifest = json!({
-        "kind": "Pod",
-        "metadata": {
-            "name": pod, "namespace": "default", "uid": conformance::rig::uid(pod),
-            "annotations": {"k8s.v1.cni.cncf.io/networks": networks},
-        },
-    });
-    let name = format!("manifests/zz-{pod}.json");
-    rig.node.write(&name, manifest.to_string()).unwrap();
-}
-
 #[test]
 fn correction_01_check_checks_every_attachment() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
-        let life = life(&rig, "one-br");
+        let life = rig.life("one-br");
         rig.succeed(&life["add"]);
         rig.succeed(&life["check"]);
         run("ip", &["-n", "g-one-br", "link", "delete", "net1"]).unwrap();
@@ -92,7 +49,7 @@ fn correction_01_check_checks_every_attachment() {
         assert_eq!(check.code, Some(1), "{check:#?}");
         assert!(check.stdout.contains("default/br-sec"), "{check:#?}");
         rig.succeed(&life["del"]);
-        nothing_is_left(&rig, "g-one-br");
+        rig.nothing_is_left_of("one-br");
     });
 }
 
@@ -113,7 +70,7 @@ fn correction_02_a_delegates_code_message_and_details_are_kept() {
             assert!(text("msg").contains("default/failing"), "{error}");
             assert_eq!(text("details"), "the details");
         }
-        nothing_is_left(&rig, "g-bad-failing");
+        rig.nothing_is_left_of("bad-failing");
     });
 }
 
@@ -121,7 +78,7 @@ fn correction_02_a_delegates_code_message_and_details_are_kept() {
 fn correction_03_a_del_that_did_nothing_fails_and_stays_recorded() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
-        let life = life(&rig, "one-br");
+        let life = rig.life("one-br");
         // Never added: there is nothing to do.
         rig.succeed(&life["del"]);
         rig.succeed(&life["add"]);
@@ -142,7 +99,7 @@ fn correction_03_a_del_that_did_nothing_fails_and_stays_recorded() {
 
         fs::rename(&moved, &bridge).unwrap();
         rig.succeed(&life["del"]);
-        nothing_is_left(&rig, "g-one-br");
+        rig.nothing_is_left_of("one-br");
         rig.succeed(&life["del_again"]);
     });
 }
@@ -151,7 +108,7 @@ fn correction_03_a_del_that_did_nothing_fails_and_stays_recorded() {
 fn correction_04_a_corrupt_ledger_file_leaks_nothing() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
-        let life = life(&rig, "one-br");
+        let life = rig.life("one-br");
         let corrupt = |what: &str| {
             for (path, _) in observe::ledger(rig.node).as_object().unwrap() {
                 if path.contains("/results/") == (what == "results") {
@@ -163,14 +120,14 @@ fn correction_04_a_corrupt_ledger_file_leaks_nothing() {
         rig.succeed(&life["add"]);
         corrupt("delegates");
         rig.succeed(&life["del"]);
-        nothing_is_left(&rig, "g-one-br");
+        rig.nothing_is_left_of("one-br");
 
         // Only the API does.
         rig.succeed(&life["add"]);
         fs::remove_dir_all(rig.node.path("cnidir/results")).unwrap();
         corrupt("delegates");
         rig.succeed(&life["del"]);
-        nothing_is_left(&rig, "g-one-br");
+        rig.nothing_is_left_of("one-br");
 
         // Nobody does.
         rig.succeed(&life["add"]);
@@ -188,7 +145,7 @@ fn correction_04_a_corrupt_ledger_file_leaks_nothing() {
 fn correction_05_a_second_add_harms_nothing() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
-        let life = life(&rig, "one-br");
+        let life = rig.life("one-br");
         rig.succeed(&life["add"]);
         let before = (observe::namespace("g-one-br"), observe::ledger(rig.node));
         let second = rig.replay(&life["add"]);
@@ -207,7 +164,7 @@ fn correction_05_a_second_add_harms_nothing() {
         assert_eq!(winners, 1, "{answers:#?}");
         rig.succeed(&life["check"]);
         rig.succeed(&life["del"]);
-        nothing_is_left(&rig, "g-one-br");
+        rig.nothing_is_left_of("one-br");
     });
 }
 
@@ -215,7 +172,7 @@ fn correction_05_a_second_add_harms_nothing() {
 fn correction_06_the_default_route_is_moved_for_both_families() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
-        let life = life(&rig, "gw");
+        let life = rig.life("gw");
         let conf = json!({
             "cniVersion": "1.0.0", "name": "dual", "type": "bridge", "bridge": "dual0", "isGateway": true,
             "ipam": {
@@ -223,9 +180,8 @@ fn correction_06_the_default_route_is_moved_for_both_families() {
                 "ranges": [[{"subnet": "10.82.0.0/24"}], [{"subnet": "fd82::/64"}]],
             },
         });
-        add_nad(&rig, "default", "dual", &conf);
-        ask_for(
-            &rig,
+        rig.add_nad("default", "dual", &conf);
+        rig.ask_for(
             "gw",
             r#"[{"name":"dual","default-route":["10.82.0.1","fd82::1"]}]"#,
         );
@@ -246,7 +202,7 @@ fn correction_06_the_default_route_is_moved_for_both_families() {
         assert_eq!(status[1]["gateway"], json!(["10.82.0.1", "fd82::1"]));
         rig.succeed(&life["check"]);
         rig.succeed(&life["del"]);
-        nothing_is_left(&rig, "g-gw");
+        rig.nothing_is_left_of("gw");
     });
 }
 
@@ -257,13 +213,13 @@ fn correction_07_gc_heeds_the_runtime_and_reaches_every_network() {
         let recorded = rig.golden("delegate-calls/tracer-plain.json");
         rig.make_namespace("g-plain");
         let conf = json!({"cniVersion": "1.1.0", "name": "own", "type": "tracer"});
-        add_nad(&rig, "default", "own", &conf);
-        ask_for(&rig, "plain", "own");
+        rig.add_nad("default", "own", &conf);
+        rig.ask_for("plain", "own");
         rig.node.start_daemon().unwrap();
         rig.succeed(&recorded["ADD"]["shim"]);
         rig.calls();
         let collect = |valid: Value| {
-            let call = with_conf(&rig, &recorded["GC"]["shim"], |conf| {
+            let call = rig.with_conf(&recorded["GC"]["shim"], |conf| {
                 conf["cni.dev/valid-attachments"] = valid;
             });
             let answer = call.make().unwrap();
@@ -317,18 +273,18 @@ fn correction_08_a_pod_that_is_not_there_is_an_error_and_one_that_appears_is_fou
             let answer = rig.replay(&recorded["run"]);
             assert_eq!(code(&answer), 11);
             assert!(answer.stdout.contains("default/ghost"), "{answer:#?}");
-            nothing_is_left(&rig, "g-plain");
+            rig.nothing_is_left_of("plain");
         }
         // Created a moment after the runtime calls, and it passes no uid.
         let recorded = rig.golden("lifecycle/pod-not-found-add.json");
         let call = rig.call(&recorded["run"]);
         let waiting = thread::spawn(move || call.make().unwrap());
         thread::sleep(Duration::from_millis(300));
-        ask_for(&rig, "ghost", "");
+        rig.ask_for("ghost", "");
         let answer = waiting.join().unwrap();
         assert!(answer.succeeded(), "{answer:#?}");
         rig.succeed(&rig.golden("lifecycle/pod-not-found-del.json")["run"]);
-        nothing_is_left(&rig, "g-plain");
+        rig.nothing_is_left_of("plain");
     });
 }
 
@@ -340,7 +296,7 @@ fn correction_09_del_gives_a_delegate_the_arguments_that_add_gave_it() {
         rig.make_namespace("g-tr");
         rig.succeed(&recorded["ADD"]["shim"]);
         // The runtime need not know any more what it said, and may have lost the namespace.
-        let del = with_conf(&rig, &recorded["DEL"]["shim"], |conf| {
+        let del = rig.with_conf(&recorded["DEL"]["shim"], |conf| {
             conf.as_object_mut().unwrap().remove("runtimeConfig");
         });
         let answer = del.make().unwrap();
@@ -402,13 +358,13 @@ fn correction_10_configurations_pass_through_untouched() {
 fn correction_11_network_status_names_the_gateway_and_every_network() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
-        let life = life(&rig, "one-br");
+        let life = rig.life("one-br");
         let conf = json!({
             "type": "bridge", "bridge": "peer1",
             "ipam": {"type": "host-local", "dataDir": format!("{}/ipam", rig.root), "subnet": "10.79.0.0/16"},
         });
-        add_nad(&rig, "default", "old", &conf);
-        ask_for(&rig, "one-br", "old");
+        rig.add_nad("default", "old", &conf);
+        rig.ask_for("one-br", "old");
         rig.node.start_daemon().unwrap();
         rig.succeed(&life["add"]);
         let status = observe::status(rig.node, "default/one-br");
@@ -423,7 +379,7 @@ fn correction_11_network_status_names_the_gateway_and_every_network() {
         );
         rig.succeed(&life["check"]);
         rig.succeed(&life["del"]);
-        nothing_is_left(&rig, "g-one-br");
+        rig.nothing_is_left_of("one-br");
     });
 }
 
@@ -431,11 +387,11 @@ fn correction_11_network_status_names_the_gateway_and_every_network() {
 fn correction_12_system_namespaces_are_namespaces() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
-        let life = life(&rig, "plain");
+        let life = rig.life("plain");
         let conf = json!({"cniVersion": "1.0.0", "name": "everybody", "type": "noop"});
-        add_nad(&rig, "kube-system", "everybody", &conf);
+        rig.add_nad("kube-system", "everybody", &conf);
         for (system, interfaces) in [("plain", 2), ("default", 1)] {
-            let call = with_conf(&rig, &life["add"], |conf| {
+            let call = rig.with_conf(&life["add"], |conf| {
                 conf["defaultNetworks"] = json!(["everybody"]);
                 conf["systemNamespaces"] = json!([system]);
             });
@@ -453,7 +409,7 @@ fn correction_12_system_namespaces_are_namespaces() {
 fn correction_13_everything_on_the_socket_is_validated() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
-        let life = life(&rig, "plain");
+        let life = rig.life("plain");
         let witness = rig.node.write("x", "somebody else's").unwrap();
         let names = |rig: &Rig<'_>| -> BTreeSet<OsString> {
             let entries = fs::read_dir(rig.node.path("")).unwrap();
@@ -503,12 +459,12 @@ fn correction_14_delegates_have_limits_and_the_environment_of_cni_alone() {
         assert_eq!(answer.code, Some(1), "{answer:#?}");
         assert!(answer.stdout.contains("default/failing"), "{answer:#?}");
         assert!(start.elapsed() < Duration::from_secs(20), "{answer:#?}");
-        nothing_is_left(&rig, "g-bad-failing");
+        rig.nothing_is_left_of("bad-failing");
 
         rig.install("fail", &json!({"ADD": {"spew": 1_u64 << 30}}));
         let answer = rig.replay(&recorded["add"]);
         assert_eq!(answer.code, Some(1), "{answer:#?}");
-        nothing_is_left(&rig, "g-bad-failing");
+        rig.nothing_is_left_of("bad-failing");
         rig.calls();
 
         // Multus' shim sends everything that it has.
@@ -542,7 +498,7 @@ fn correction_14_delegates_have_limits_and_the_environment_of_cni_alone() {
         let (status, answer) = exchange::post(&rig.socket(), "/cni", &body);
         assert!((400..=413).contains(&status), "{status} {answer}");
         rig.succeed(&recorded["del"]);
-        nothing_is_left(&rig, "g-bad-failing");
+        rig.nothing_is_left_of("bad-failing");
     });
 }
 
@@ -555,7 +511,7 @@ fn correction_15_of_the_socket_directory_only_a_stale_socket_is_removed() {
         drop(UnixListener::bind(rig.socket()).unwrap());
         rig.node.start_daemon().unwrap();
         assert_eq!(fs::read_to_string(&others).unwrap(), "keep");
-        let life = life(&rig, "plain");
+        let life = rig.life("plain");
         rig.succeed(&life["add"]);
         rig.succeed(&life["del"]);
         rig.node.stop_daemon().unwrap();

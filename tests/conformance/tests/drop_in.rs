@@ -11,7 +11,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use conformance::rig::{self, Rig};
+use conformance::rig::Rig;
 use conformance::{compare, exchange, golden, normal, observe};
 use node::case::on_a_private_node;
 use node::{Node, inspect};
@@ -47,18 +47,6 @@ fn with_rig(value: Value, root: &str) -> Value {
         Value::Array(elements) => elements.into_iter().map(|e| with_rig(e, root)).collect(),
         other => other,
     }
-}
-
-fn nothing_is_left(rig: &Rig<'_>) {
-    assert_eq!(observe::ledger(rig.node), json!({}));
-    let reserved = inspect::reserved_addresses(rig.node).unwrap();
-    assert!(reserved.is_empty(), "{reserved:?}");
-    let links = inspect::links(None).unwrap();
-    let of_pods: Vec<_> = links
-        .iter()
-        .filter(|link| link.kind != "bridge" && !rig::WIRE.contains(&link.name.as_str()))
-        .collect();
-    assert!(of_pods.is_empty(), "{of_pods:?}");
 }
 
 /// What delegates have to be given for a DEL by what Multus recorded of the ADD.
@@ -154,7 +142,7 @@ fn what_is_attached_in_the_form_of_multus_is_checked_and_deleted() {
             let links = inspect::links(Some(&format!("g-{pod}"))).unwrap();
             assert!(links.is_empty(), "{pod}: {links:?}");
         }
-        nothing_is_left(&rig);
+        rig.nothing_is_left();
     });
 }
 
@@ -183,7 +171,7 @@ fn multus_own_files_of_real_plugins_are_deleted() {
             write_ledger(&rig, &life["cnidir_after_add"]);
             rig.succeed(&life["del"]);
         }
-        nothing_is_left(&rig);
+        rig.nothing_is_left();
     });
 }
 
@@ -220,7 +208,7 @@ fn a_request_as_the_shim_of_multus_sends_it_is_answered_in_its_form() {
         for step in ["check", "del", "del_again"] {
             assert_eq!(post(step), (200, String::new()), "{step}");
         }
-        nothing_is_left(&rig);
+        rig.nothing_is_left();
 
         // Without what only our shim would send there is an error object, in a body of JSON.
         let (status, body) = exchange::post(&rig.socket(), "/cni", &json!({ "env": {} }));
@@ -257,7 +245,7 @@ fn after_add_and_del_of_every_pod_no_interface_address_file_or_process_is_left()
             let life = rig.golden(&format!("lifecycle/{name}.json"));
             rig.succeed(&life["del"]);
         }
-        nothing_is_left(&rig);
+        rig.nothing_is_left();
         assert_eq!(observe::processes(), processes);
     });
 }

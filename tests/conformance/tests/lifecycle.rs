@@ -9,8 +9,8 @@
 
 use conformance::rig::{self, Rig, uid};
 use conformance::{compare, golden, normal, observe};
+use node::Answer;
 use node::case::on_a_private_node;
-use node::{Answer, inspect};
 use serde_json::{Value, json};
 
 /// What a recorded pod looks like here: in what the expectation differs from the recording.
@@ -123,18 +123,7 @@ fn lives(rig: &Rig<'_>, name: &str, correct: Correction) {
         expected.status,
         observe::status(rig.node, &pod),
     );
-    nothing_is_left(rig);
-}
-
-fn nothing_is_left(rig: &Rig<'_>) {
-    assert_eq!(observe::ledger(rig.node), json!({}));
-    assert!(inspect::reserved_addresses(rig.node).unwrap().is_empty());
-    let links = inspect::links(None).unwrap();
-    let of_pods: Vec<_> = links
-        .iter()
-        .filter(|link| link.kind != "bridge" && !rig::WIRE.contains(&link.name.as_str()))
-        .collect();
-    assert!(of_pods.is_empty(), "{of_pods:?}");
+    rig.nothing_is_left();
 }
 
 #[test]
@@ -348,13 +337,13 @@ fn what_a_pod_asks_for_wrongly_is_refused_and_leaves_nothing() {
             same("events", &recorded_events, events.into());
             assert_eq!(observe::status(rig.node, &pod), Value::Null);
             // Multus leaves its file although it has undone everything.
-            nothing_is_left(&rig);
+            rig.nothing_is_left();
 
             // CHECK of what is not attached fails here; with Multus it asked nobody.
             let check = rig.replay(&recorded["check"]);
             assert_eq!(code_of(&check.stdout), Some(3), "{check:#?}");
             rig.succeed(&recorded["del"]);
-            nothing_is_left(&rig);
+            rig.nothing_is_left();
         }
     });
 }
@@ -387,7 +376,7 @@ fn single_calls_are_answered_with_the_right_code_and_change_nothing() {
                     &comparable(observe::ledger(rig.node)),
                 );
             } else {
-                nothing_is_left(&rig);
+                rig.nothing_is_left();
             }
         }
     });

@@ -8,9 +8,9 @@
 )]
 
 use conformance::observe;
-use conformance::rig::{self, Rig};
+use conformance::rig::Rig;
 use node::case::on_a_private_node;
-use node::{Answer, Node, inspect};
+use node::{Answer, Node};
 use serde_json::{Value, json};
 
 /// The recorded execution of a verb, for another pod of the inputs.
@@ -27,20 +27,6 @@ fn succeed(rig: &Rig<'_>, verb: &str, pod: &str) -> Answer {
     let answer = call(rig, verb, pod);
     assert!(answer.succeeded(), "{verb} {pod}: {answer:#?}");
     answer
-}
-
-fn nothing_is_left(rig: &Rig<'_>, pod: &str) {
-    let links = inspect::links(Some(&format!("g-{pod}"))).unwrap();
-    assert!(links.is_empty(), "{pod}: {links:?}");
-    assert_eq!(observe::ledger(rig.node), json!({}), "{pod}");
-    let reserved = inspect::reserved_addresses(rig.node).unwrap();
-    assert!(reserved.is_empty(), "{pod}: {reserved:?}");
-    let links = inspect::links(None).unwrap();
-    let of_pods: Vec<_> = links
-        .iter()
-        .filter(|link| link.kind != "bridge" && !rig::WIRE.contains(&link.name.as_str()))
-        .collect();
-    assert!(of_pods.is_empty(), "{pod}: {of_pods:?}");
 }
 
 fn started(node: &mut Node) -> Rig<'_> {
@@ -98,7 +84,7 @@ fn pods_that_ask_for_what_is_there_get_it() {
             assert_eq!(found, networks, "{pod}");
             succeed(&rig, "CHECK", pod);
             succeed(&rig, "DEL", pod);
-            nothing_is_left(&rig, pod);
+            rig.nothing_is_left_of(pod);
             succeed(&rig, "DEL", pod);
         }
     });
@@ -135,7 +121,7 @@ fn pods_that_ask_for_what_cannot_be_get_nothing_and_are_told_why() {
                 assert!(text.contains(word), "{pod}: {word} is missing: {error:#}");
             }
             assert_eq!(error["code"], code, "{pod}: {error:#}");
-            nothing_is_left(&rig, pod);
+            rig.nothing_is_left_of(pod);
             assert_eq!(
                 observe::status(rig.node, &format!("default/{pod}")),
                 Value::Null
@@ -167,7 +153,7 @@ fn whatever_became_of_an_add_a_del_leaves_nothing() {
             succeed(&rig, "DEL", pod);
         }
         for pod in &pods {
-            nothing_is_left(&rig, pod);
+            rig.nothing_is_left_of(pod);
         }
         assert_eq!(observe::processes(), processes);
     });
