@@ -1,11 +1,13 @@
 //! Network configurations in files: lists, single plugins, and plugins in a directory beside a
 //! list. Everything here blocks on the file system.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use cni_types::conf::{self, NetworkConfList, PluginConf};
+use rustix::fs::OFlags;
 
 /// Extensions of files with a network configuration.
 pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
@@ -201,14 +203,16 @@ pub fn default_network(
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let bounded = || {
-        // A FIFO would block for ever.
-        if !fs::metadata(path)?.is_file() {
+        // A pipe would block for ever. Links are followed: those of a ConfigMap have to be.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)?;
+        if !file.metadata()?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
         let mut bytes = Vec::new();
-        File::open(path)?
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes)?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_BYTES {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }

@@ -81,9 +81,18 @@ pub enum Error {
         /// Bytes that are taken.
         limit: usize,
     },
-    /// The body is no JSON object of the expected shape, or `config` is no base64.
+    /// The body is no JSON.
     #[error("request is not the expected JSON")]
     Json(#[source] serde_json::Error),
+    /// The body is JSON of another shape. What stands there instead is not told: it may be part of an
+    /// environment, and errors get to logs.
+    #[error("request has not the expected shape, at line {line} column {column}")]
+    Shape {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
     /// The decoded configuration is larger than [`MAX_CONFIG_BYTES`].
     #[error("config of {actual} bytes, at most {limit} are taken")]
     ConfigTooLarge {
@@ -115,7 +124,7 @@ impl Request {
                 limit: MAX_BODY_BYTES,
             });
         }
-        let request: Self = object::parse(body).map_err(Error::Json)?;
+        let request: Self = object::parse(body).map_err(refused)?;
         if request.config.len() > MAX_CONFIG_BYTES {
             return Err(Error::ConfigTooLarge {
                 actual: request.config.len(),
@@ -133,6 +142,16 @@ impl Request {
     /// The request as a JSON body.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("string keys and an in-memory writer: nothing can fail")
+    }
+}
+
+fn refused(error: serde_json::Error) -> Error {
+    match error.is_data() {
+        true => Error::Shape {
+            line: error.line(),
+            column: error.column(),
+        },
+        false => Error::Json(error),
     }
 }
 
@@ -252,7 +271,10 @@ mod tests {
             r#"{} {}"#,
         ] {
             let error = Request::parse(body.as_bytes()).expect_err(body);
-            assert!(matches!(error, Error::Json(_)), "{body}: {error:?}");
+            assert!(
+                matches!(error, Error::Json(_) | Error::Shape { .. }),
+                "{body}: {error:?}"
+            );
         }
     }
 

@@ -102,6 +102,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_newer_daemon_says_beside_the_result_is_skipped() {
+        let body =
+            br#"{"Warnings":["w"],"Result":{"cniVersion":"1.1.0","new":1},"Trace":{"id":7}}"#;
+        let result = parse(200, body).unwrap().unwrap();
+        assert_eq!(result.get(), r#"{"cniVersion":"1.1.0","new":1}"#);
+        let failure = fail(503, r#"{"code":11,"msg":"m","retryAfterMs":500}"#);
+        assert_eq!((failure.code, failure.msg.as_str()), (11, "m"));
+    }
+
+    #[test]
     fn nothing_empty_and_null_all_mean_no_result() {
         assert_eq!(success(None), b"");
         for body in ["", "\n", "{}", r#"{"Result":null}"#] {

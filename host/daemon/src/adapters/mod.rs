@@ -1,5 +1,6 @@
 //! The world: each adapter implements one port and knows no other adapter.
 
+mod beneath;
 pub mod delegates;
 pub mod device_info;
 pub mod kube;

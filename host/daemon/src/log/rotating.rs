@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
+use rustix::fs::OFlags;
 
 use crate::config::logging::Rotation;
 
@@ -151,14 +152,21 @@ fn tidy(names: &Names, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
 fn compress(path: &Path) -> io::Result<()> {
     let mut name = OsString::from(path);
     name.push(COMPRESSED);
+    // Where others may write to the directory of logs, they could have put links under these names.
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
     let to = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
+        .custom_flags(no_link)
         .open(&name)?;
+    let mut from = OpenOptions::new()
+        .read(true)
+        .custom_flags(no_link | OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
     let mut encoder = GzEncoder::new(to, Compression::default());
-    io::copy(&mut File::open(path)?, &mut encoder)?;
+    io::copy(&mut from, &mut encoder)?;
     encoder.finish()?;
     fs::remove_file(path)
 }
@@ -251,5 +259,21 @@ mod tests {
             .read_to_string(&mut text)
             .unwrap();
         assert_eq!(text, "text");
+    }
+
+    #[test]
+    fn old_files_are_neither_read_nor_compressed_through_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let precious = dir.path().join("precious");
+        std::fs::write(&precious, "precious").unwrap();
+        let old = dir.path().join("old.log");
+        std::fs::write(&old, "line").unwrap();
+        std::os::unix::fs::symlink(&precious, dir.path().join("old.log.gz")).unwrap();
+        assert!(compress(&old).is_err());
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+        std::fs::remove_file(dir.path().join("old.log.gz")).unwrap();
+        std::fs::remove_file(&old).unwrap();
+        std::os::unix::fs::symlink(&precious, &old).unwrap();
+        assert!(compress(&old).is_err());
     }
 }

@@ -19,10 +19,14 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
     };
     // Runtimes go by the extension: this one is nobody's.
     let temporary = dir.join(format!(".{}.new", name.to_string_lossy()));
+    // A dead daemon's; and nothing is written through a link that somebody else put there.
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let written = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(mode)
         .open(&temporary)
         .and_then(|mut file| {
@@ -43,6 +47,20 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_written_through_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let precious = dir.path().join("precious");
+        std::fs::write(&precious, "old").unwrap();
+        let path = dir.path().join("x.conf");
+        for name in ["x.conf", ".x.conf.new"] {
+            std::os::unix::fs::symlink(&precious, dir.path().join(name)).unwrap();
+        }
+        assert!(replace(&path, b"new").unwrap());
+        assert_eq!(std::fs::read(&precious).unwrap(), b"old");
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
 
     #[test]
     fn a_file_is_written_once_and_keeps_its_mode() {

@@ -69,6 +69,35 @@ async fn a_warm_add_is_one_patch_however_many_networks_and_a_del_is_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_for_ever_fails_an_add_in_time_and_keeps_no_del_waiting() {
+    let rig = Rig::new().await;
+    let world = World::new();
+    let (there, new) = (pod(&rig, "there", 1), pod(&rig, "new", 2));
+    let settings = daemon::adapters::kube::Settings {
+        write_patience: Duration::from_millis(300),
+        ..rig.settings()
+    };
+    let kube = Kube::start(settings);
+    until_ready(&kube).await;
+    let pipeline = pipeline(&world, kube);
+    pipeline.handle(&there("ADD")).await.unwrap();
+    // Far beyond any deadline: what waits for the server waits for the end of the test.
+    rig.api.set_latency(20 * LONG);
+    let requests = async {
+        let error = pipeline.handle(&new("ADD")).await.unwrap_err();
+        assert_eq!(code(&error), 11, "{error:?}");
+        assert_eq!(world.recorded.lock().unwrap().len(), 1, "it is undone");
+        pipeline.handle(&there("CHECK")).await.unwrap();
+        pipeline.handle(&there("DEL")).await.unwrap();
+        pipeline.handle(&gc_body(None)).await.unwrap();
+        assert!(world.recorded.lock().unwrap().is_empty());
+    };
+    tokio::time::timeout(LONG, requests).await.unwrap();
+    rig.api.set_latency(Duration::ZERO);
+    pipeline.handle(&new("ADD")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_add_whose_status_is_refused_is_undone() {
     for (answer, expected) in [(404, 11), (403, 999), (422, 999)] {
         let rig = Rig::new().await;

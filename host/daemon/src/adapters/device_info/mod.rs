@@ -6,7 +6,6 @@
 //! whatever is in it; it is opened beneath its directory and never through a link.
 
 mod describing;
-mod file;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use libcni::Root;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use crate::adapters::beneath;
 use crate::domain::attachment::{Device, device_info_name};
 use crate::domain::entry::Entry;
 use crate::ports::DeviceInfo;
@@ -80,7 +80,7 @@ impl Files {
         let said = device.map(of_device_plugin);
         let prepared = self.run(move |dir| {
             let text = match said {
-                Some(said) => file::read(dir, OF_DEVICE_PLUGINS, &said, LIMITS.max_bytes),
+                Some(said) => beneath::read(dir, OF_DEVICE_PLUGINS, &said, LIMITS.max_bytes),
                 None => Ok(None),
             };
             let usable = text.and_then(|text| match text {
@@ -88,10 +88,10 @@ impl Files {
                 None => Ok(None),
             });
             match usable {
-                Ok(Some(text)) => file::write(dir, OF_ATTACHMENTS, &name, &text),
+                Ok(Some(text)) => beneath::write(dir, OF_ATTACHMENTS, &name, &text),
                 // What an earlier attachment left is not about this one.
-                Ok(None) => file::remove(dir, OF_ATTACHMENTS, &name),
-                Err(error) => file::remove(dir, OF_ATTACHMENTS, &name).and(Err(error)),
+                Ok(None) => beneath::remove(dir, OF_ATTACHMENTS, &name),
+                Err(error) => beneath::remove(dir, OF_ATTACHMENTS, &name).and(Err(error)),
             }
         });
         if let Err(error) = prepared.await {
@@ -103,7 +103,7 @@ impl Files {
     async fn remove(&self, path: &str) -> io::Result<()> {
         match self.name(path) {
             Some(name) => {
-                self.run(move |dir| file::remove(dir, OF_ATTACHMENTS, &name))
+                self.run(move |dir| beneath::remove(dir, OF_ATTACHMENTS, &name))
                     .await
             }
             None => Ok(()),
@@ -137,7 +137,7 @@ impl DeviceInfo for Files {
     async fn read(&self, path: &str) -> Option<Box<RawValue>> {
         let name = self.name(path)?;
         let found = self.run(move |dir| {
-            let text = file::read(dir, OF_ATTACHMENTS, &name, LIMITS.max_bytes)?;
+            let text = beneath::read(dir, OF_ATTACHMENTS, &name, LIMITS.max_bytes)?;
             text.map(|text| describes(&text)).transpose()
         });
         found.await.unwrap_or_else(|error| {

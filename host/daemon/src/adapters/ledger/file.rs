@@ -109,7 +109,7 @@ pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// When it cannot be linked.
 pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
-    make_dir(dir)?;
+    make_private_dir(dir)?;
     if std::fs::read_dir(dir)?.count() >= MAX_ALL_ASIDE {
         return Err(io::ErrorKind::QuotaExceeded.into());
     }

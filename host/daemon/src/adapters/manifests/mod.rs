@@ -3,16 +3,15 @@
 mod object;
 mod store;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::adapters::beneath;
 use crate::domain::metadata::Metadata;
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
@@ -25,6 +24,7 @@ use store::Store;
 pub struct Manifests {
     store: Arc<Store>,
     status_dir: PathBuf,
+    writing: Mutex<()>,
 }
 
 impl Manifests {
@@ -37,7 +37,11 @@ impl Manifests {
         let store = Store::open(dir)
             .map_err(|error| ClusterError::Unavailable(format!("{}: {error}", dir.display())))?;
         let status_dir = status_dir.map_or_else(|| beside(dir), Path::to_owned);
-        Ok(Self { store, status_dir })
+        Ok(Self {
+            store,
+            status_dir,
+            writing: Mutex::default(),
+        })
     }
 }
 
@@ -99,22 +103,13 @@ impl Cluster for Manifests {
             network_status: &status,
         };
         let text = serde_json::to_vec_pretty(&file).map_err(|e| failed(e.to_string()))?;
-        let dir = self.status_dir.join(&pod.namespace);
-        let path = dir.join(format!("{}.json", pod.name));
+        let name = format!("{}.json", pod.name);
         // Two sandboxes of one pod can be at it at the same time.
-        static WRITES: AtomicU64 = AtomicU64::new(0);
-        let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let temporary = dir.join(format!(".{}-{number}.new", pod.name));
-        let write = || match std::fs::write(&temporary, &text) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                std::fs::create_dir_all(&dir)?;
-                std::fs::write(&temporary, &text)
-            }
-            written => written,
-        };
-        write()
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .map_err(|error| failed(format!("{}: {error}", path.display())))
+        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        beneath::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
+            let path = self.status_dir.join(&pod.namespace).join(&name);
+            failed(format!("{}: {error}", path.display()))
+        })
     }
 
     fn remembered_nad(&self, namespace: &str, name: &str) -> Option<Nad> {
@@ -242,5 +237,40 @@ mod tests {
             value,
             serde_json::json!({"uid": "u1", "network-status": [{"name": "x"}]})
         );
+    }
+
+    #[tokio::test]
+    async fn network_status_is_not_written_through_links() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let (status, elsewhere) = (dir.path().join("status"), dir.path().join("elsewhere"));
+        let manifests = Manifests::open(dir.path(), Some(&status)).unwrap();
+        std::fs::create_dir_all(status.join("default")).unwrap();
+        std::fs::create_dir(&elsewhere).unwrap();
+        let precious = elsewhere.join("a.json");
+        std::fs::write(&precious, "precious").unwrap();
+        for name in ["a.json", ".new-a.json"] {
+            symlink(&precious, status.join("default").join(name)).unwrap();
+        }
+        manifests
+            .set_network_status(&pod_ref(), "[]")
+            .await
+            .unwrap();
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+        std::fs::remove_dir_all(status.join("default")).unwrap();
+        symlink(&elsewhere, status.join("default")).unwrap();
+        let written = manifests.set_network_status(&pod_ref(), "[]").await;
+        assert!(written.is_err());
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+    }
+
+    #[tokio::test]
+    async fn a_pipe_among_the_manifests_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("pod.yaml"), POD).unwrap();
+        let pipe = dir.path().join("pipe.yaml");
+        rustix::fs::mkfifoat(rustix::fs::CWD, pipe, rustix::fs::Mode::RUSR).unwrap();
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        assert!(manifests.pod(&pod_ref(), Duration::ZERO).await.is_ok());
     }
 }

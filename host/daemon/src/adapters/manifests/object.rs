@@ -1,8 +1,12 @@
 //! One manifest file: which pods and network attachment definitions are in it.
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::domain::metadata as domain;
@@ -146,20 +150,30 @@ pub(super) fn is_manifest(path: &Path) -> bool {
     known && !hidden
 }
 
+/// The text of a file; links are followed, as those of a ConfigMap have to be.
+fn read_text(path: &Path) -> io::Result<String> {
+    let file = OpenOptions::new()
+        .read(true)
+        // A pipe would keep the daemon until somebody writes to it.
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(text)
+}
+
 /// Reads one file.
 ///
 /// # Errors
 /// The reason, in words, without the file's name.
 pub(super) fn read(path: &Path) -> Result<Objects, String> {
-    let size = std::fs::metadata(path)
-        .map_err(|error| error.to_string())?
-        .len();
-    if size > MAX_BYTES {
-        return Err(format!(
-            "{size} bytes are more than the {MAX_BYTES} that are read"
-        ));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = read_text(path).map_err(|error| error.to_string())?;
     let mut objects = Objects::default();
     if path.extension().is_some_and(|e| e == "json") {
         objects.add(serde_json::from_str(&text).map_err(|error| error.to_string())?);

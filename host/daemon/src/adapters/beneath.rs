@@ -1,4 +1,5 @@
-//! Single files: one component beneath a directory of ours, read bounded and written whole.
+//! Single files: one component beneath a directory of ours, whose name a request may have chosen. Read
+//! bounded and written whole; no link is followed on the way from that directory.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -54,7 +55,7 @@ pub(super) fn write(dir: &Path, part: &str, name: &str, text: &[u8]) -> io::Resu
         }
         opened => opened?,
     };
-    // Files of one attachment are written one after the other; what is left is of a dead daemon.
+    // Files of one name are written one after the other; what is left is of a dead daemon.
     let unfinished = format!(".{UNFINISHED}-{name}");
     unlink(&part, &unfinished)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

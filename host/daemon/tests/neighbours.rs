@@ -1,0 +1,75 @@
+//! Shims of other versions than the daemon's, as a node has them while it is upgraded: what they send
+//! is here as the bytes that they sent, not as this version would write it.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::path::Path;
+
+use base64::Engine as _;
+use support::World;
+
+/// A body of `POST /cni` for the pod `a`, with what stands for its members besides the environment.
+fn body(command: &str, more_env: &str, more: &str) -> String {
+    let conf = r#"{"cniVersion":"1.0.0","name":"multus-cni-network","type":"multus-shim","delegates":[{"cniVersion":"1.0.0","name":"default","type":"t"}]}"#;
+    let conf = base64::engine::general_purpose::STANDARD.encode(conf);
+    format!(
+        r#"{{"env":{{"CNI_ARGS":"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_INFRA_CONTAINER_ID=cid-a;K8S_POD_UID=uid-a","CNI_COMMAND":"{command}","CNI_CONTAINERID":"cid-a","CNI_IFNAME":"eth0","CNI_NETNS":"/run/netns/a","CNI_PATH":"/opt/cni/bin"{more_env}}},"config":"{conf}"{more}}}"#
+    )
+}
+
+/// Everything that neighbours send: the shim of 0.1.0; Multus' own, with its whole environment; and
+/// one that is newer than this daemon.
+fn forms() -> [(&'static str, &'static str); 4] {
+    [
+        ("", ""),
+        (
+            r#","PATH":"/usr/bin","KUBERNETES_SERVICE_HOST":"10.0.0.1","HOME":"/""#,
+            r#","interfaceAttributes":null"#,
+        ),
+        (
+            r#","CNI_NETNS_OVERRIDE":"1","CNI_SOMETHING_NEW":"x""#,
+            r#","shim":{"version":"9.1.0"},"deadlineMs":1000,"trace":["a",{"b":null}]"#,
+        ),
+        (
+            "",
+            r#","interfaceAttributes":{"ips":null,"mac":"","cni-args":null,"vlan":7}"#,
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn requests_of_older_and_newer_shims_are_understood() {
+    for (more_env, more) in forms() {
+        let world = World::new();
+        world.pod("a", "one");
+        let pipeline = world.pipeline();
+        for command in ["ADD", "CHECK", "DEL"] {
+            let body = body(command, more_env, more);
+            let answer = pipeline.handle(body.as_bytes()).await;
+            assert!(answer.is_ok(), "{command} {more_env} {more}: {answer:?}");
+        }
+        assert!(world.recorded.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn records_of_older_and_newer_shims_are_carried_out() {
+    for (more_env, more) in forms() {
+        for beside in ["", r#","shim":"9.1.0","netns":[4,4026532001]"#] {
+            let world = World::new();
+            world.pod("a", "one");
+            let pipeline = world.pipeline();
+            let add = body("ADD", "", "");
+            pipeline.handle(add.as_bytes()).await.unwrap();
+            let request = body("DEL", more_env, more);
+            let record = format!(r#"{{"bootId":"b","request":{request}{beside}}}"#);
+            world.defer("cid-a", record.into_bytes());
+            let dir = Path::new("/var/lib/cni/multus");
+            pipeline.finish_deferred(dir, false).await;
+            assert!(world.recorded.lock().unwrap().is_empty(), "{more}{beside}");
+            assert!(world.deferred.lock().unwrap().is_empty(), "{more}{beside}");
+        }
+    }
+}

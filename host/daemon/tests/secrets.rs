@@ -1,0 +1,147 @@
+//! What the daemon writes to its log at the most talkative level, whatever goes wrong: no credential,
+//! and nothing of the environment that a shim sends, or that the daemon has, beside `CNI_*`.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fake_api::{FakeApi, User};
+use serde_json::{Value, json};
+
+/// Stands for what nobody else may read.
+const SECRET: &str = "correct-horse-battery-staple";
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(dir: &Path) -> Running {
+    let config = json!({
+        "cniVersion": "1.0.0",
+        "socketDir": dir.join("run"),
+        "cniDir": dir.join("ledger"),
+        "binDir": dir.join("bin"),
+        "kubeconfig": dir.join("kubeconfig"),
+        "multusConfigFile": "",
+        "clusterNetwork": dir.join("10-default.conf"),
+        "logLevel": "debug",
+        "logToStderr": true,
+        "cnidaria": { "nodeName": "node1", "timeouts": { "podMs": 300, "statusMs": 300 } },
+    });
+    let file = dir.join("daemon-config.json");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_cnidaria-daemon"))
+        .arg("--config")
+        .arg(file)
+        .env("SOME_PASSWORD", SECRET)
+        .stdin(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    Running(child)
+}
+
+/// The answer to a request; empty where there is none.
+fn post(dir: &Path, path: &str, body: &Value) -> String {
+    let begun = Instant::now();
+    let mut stream = loop {
+        match UnixStream::connect(dir.join("run/multus.sock")) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let body = body.to_string();
+    let length = body.len();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SECRET}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}
+
+/// What Multus' shim sends: its whole environment.
+fn request(command: &str, uid: &str) -> Value {
+    use base64::Engine as _;
+    let conf =
+        json!({ "cniVersion": "1.0.0", "name": "multus", "type": "multus-shim" }).to_string();
+    json!({
+        "env": {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": "c1",
+            "CNI_NETNS": "/proc/self/ns/net",
+            "CNI_IFNAME": "eth0",
+            "CNI_PATH": "/opt/cni/bin",
+            "CNI_ARGS": format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_UID={uid}"),
+            "REGISTRY_TOKEN": SECRET,
+        },
+        "config": base64::engine::general_purpose::STANDARD.encode(conf),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_credential_and_no_environment_is_in_the_log() {
+    let api = FakeApi::builder()
+        .roles(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/rbac.yaml"))
+        .start()
+        .await
+        .unwrap();
+    let token = api.issue_token(User::service_account("kube-system", "cnidaria"));
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().to_owned();
+    let kubeconfig = dir.join("kubeconfig");
+    api.write_kubeconfig(&kubeconfig, &token).unwrap();
+    let conf = json!({ "cniVersion": "1.0.0", "name": "default", "type": "no-such-plugin" });
+    std::fs::write(dir.join("10-default.conf"), conf.to_string()).unwrap();
+    let pod = api.apply(json!({
+        "kind": "Pod",
+        "metadata": { "name": "a", "namespace": "default" },
+        "spec": { "nodeName": "node1", "containers": [] },
+    }));
+    let uid = pod
+        .pointer("/metadata/uid")
+        .and_then(Value::as_str)
+        .unwrap();
+    let (uid, at) = (uid.to_owned(), dir.clone());
+    let requests = move || {
+        let running = start(&at);
+        for command in ["ADD", "CHECK", "DEL", "GC", "STATUS", "nonsense"] {
+            post(&at, "/cni", &request(command, &uid));
+            post(&at, "/delegate", &request(command, &uid));
+        }
+        post(&at, "/cni", &json!({ "env": { "TOKEN": [SECRET] } }));
+        post(&at, "/cni", &json!([SECRET]));
+        // A credential that is not taken any more, and one that cannot be read.
+        api.revoke_token(&token);
+        api.cut_connections();
+        let answer = post(&at, "/cni", &request("ADD", &uid));
+        std::fs::write(&kubeconfig, format!("users: {{{token}")).unwrap();
+        post(&at, "/cni", &request("ADD", &uid));
+        drop(running);
+        (token, answer)
+    };
+    let (token, answer) = tokio::task::spawn_blocking(requests).await.unwrap();
+    let log = std::fs::read_to_string(dir.join("log")).unwrap();
+    assert!(
+        log.contains("DEBUG") && log.contains("request failed"),
+        "{log}"
+    );
+    assert!(answer.contains("400") || answer.contains("503"), "{answer}");
+    for secret in [SECRET, &token, "Bearer", "PRIVATE KEY", "BEGIN CERTIFICATE"] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+    }
+}
