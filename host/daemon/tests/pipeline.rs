@@ -4,7 +4,7 @@ mod support;
 
 use daemon::pipeline::Error;
 use daemon::response;
-use support::{World, body, body_with, gc_body};
+use support::{World, body, body_with};
 
 /// Code and message that the runtime gets.
 fn told(error: &Error) -> (u32, String) {
@@ -171,68 +171,6 @@ async fn of_two_adds_at_once_one_wins() {
             .count(),
         1
     );
-}
-
-#[tokio::test]
-async fn del_goes_backwards_past_errors_and_keeps_what_is_left() {
-    let world = World::new();
-    world.pod("a", "one,two");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
-    world.log();
-    world.fail("del two");
-    world.fail("del default");
-    let error = pipeline.handle(&body("DEL", "a")).await.unwrap_err();
-    let (code, message) = told(&error);
-    assert_eq!(code, 123);
-    assert!(
-        message.contains("del two") && message.contains("del default"),
-        "{message}"
-    );
-    assert_eq!(world.log(), ["del two", "del one", "del default"]);
-    world.mend();
-    pipeline.handle(&body("DEL", "a")).await.unwrap();
-    assert_eq!(world.log().last().unwrap(), "forget");
-}
-
-#[tokio::test]
-async fn del_of_what_was_never_added_succeeds_and_asks_nobody() {
-    let world = World::new();
-    world
-        .pipeline()
-        .handle(&body("DEL", "ghost"))
-        .await
-        .unwrap();
-    assert_eq!(world.log(), Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn del_succeeds_when_the_pod_is_gone() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
-    world.pods.lock().unwrap().clear();
-    world.nads.lock().unwrap().clear();
-    pipeline.handle(&body("DEL", "a")).await.unwrap();
-}
-
-#[tokio::test]
-async fn del_of_a_damaged_ledger_undoes_what_the_pod_asks_for_now() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
-    world.log();
-    world.fail("load");
-    pipeline.handle(&body("DEL", "a")).await.unwrap();
-    assert_eq!(world.log(), ["pod a", "del one", "del default", "forget"]);
-
-    // Nobody knows what there is to undo.
-    world.pods.lock().unwrap().clear();
-    let error = pipeline.handle(&body("DEL", "a")).await.unwrap_err();
-    assert!(told(&error).1.contains("damaged"), "{error}");
-    assert!(!world.log().contains(&"forget".to_owned()));
 }
 
 #[tokio::test]
@@ -424,107 +362,6 @@ async fn status_asks_policies_and_the_default_network() {
     assert!(message.contains("told to deny"), "{message}");
 }
 
-#[tokio::test]
-async fn gc_undoes_what_the_runtime_does_not_know_and_tells_every_network() {
-    let world = World::new();
-    world.pod("a", "one");
-    world.pod("b", "two");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
-    pipeline.handle(&body("ADD", "b")).await.unwrap();
-    world.log();
-    pipeline.handle(&gc_body(Some("cid-b"))).await.unwrap();
-    let log = world.log();
-    assert_eq!(log[..3], ["del one", "del default", "forget"]);
-    for network in ["gc default", "gc one", "gc two"] {
-        assert!(log.iter().any(|done| done == network), "{log:?}");
-    }
-    assert!(
-        log.contains(&"valid cid-b/eth0 cid-b/net1".to_owned()),
-        "{log:?}"
-    );
-    assert!(!world.recorded.lock().unwrap().contains_key("cid-a"));
-}
-
-#[tokio::test]
-async fn gc_undoes_nothing_when_the_runtime_does_not_say_what_is_in_use() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
-    world.log();
-    pipeline.handle(&gc_body(None)).await.unwrap();
-    assert!(!world.log().iter().any(|done| done.starts_with("del")));
-}
-
-#[tokio::test]
-async fn gc_goes_on_past_errors_and_returns_all() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
-    world.fail("del one");
-    world.fail("gc default");
-    let error = pipeline.handle(&gc_body(Some("cid-x"))).await.unwrap_err();
-    let (_, message) = told(&error);
-    assert!(
-        message.contains("del one") && message.contains("gc default"),
-        "{message}"
-    );
-    assert!(
-        world.recorded.lock().unwrap().contains_key("cid-a"),
-        "what is left stays recorded"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn del_cancels_a_running_add_which_is_undone() {
-    let world = World::new();
-    world.pod("a", "one");
-    world.fail("hang one");
-    let pipeline = world.pipeline();
-    let (add, del) = (body("ADD", "a"), body("DEL", "a"));
-    let (added, deleted) = tokio::join!(pipeline.handle(&add), async {
-        while !world.log.lock().unwrap().contains(&"add one".to_owned()) {
-            tokio::task::yield_now().await;
-        }
-        pipeline.handle(&del).await
-    });
-    assert!(matches!(added, Err(Error::Superseded)));
-    deleted.unwrap();
-    let log = world.log();
-    assert_eq!(log[log.len() - 3..], ["del one", "del default", "forget"]);
-    assert!(world.recorded.lock().unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_delegate_that_runs_when_a_del_comes_ends_by_itself_and_no_other_begins() {
-    let world = World::new();
-    world.pod("a", "one,two");
-    world.fail("slow one");
-    let pipeline = world.pipeline();
-    let (add, del) = (body("ADD", "a"), body("DEL", "a"));
-    let (added, deleted) = tokio::join!(pipeline.handle(&add), async {
-        while !world.log.lock().unwrap().contains(&"add one".to_owned()) {
-            tokio::task::yield_now().await;
-        }
-        pipeline.handle(&del).await
-    });
-    assert!(matches!(added, Err(Error::Superseded)));
-    deleted.unwrap();
-    let log = world.log();
-    let since = log.iter().position(|what| what == "add one").unwrap();
-    let expected = [
-        "add one",
-        "ended one",
-        "record-result one",
-        "del one",
-        "del default",
-        "forget",
-    ];
-    assert_eq!(log[since..], expected);
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_add_that_takes_too_long_is_undone() {
     let world = World::new();
@@ -538,35 +375,6 @@ async fn an_add_that_takes_too_long_is_undone() {
     assert!(matches!(error, Error::Deadline(_)));
     assert_eq!(told(&error).0, 11);
     assert_eq!(world.log().last().unwrap(), "forget");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_could_not_be_undone_is_tried_again_until_it_is() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
-    world.fail("del one");
-    pipeline.handle(&body("DEL", "a")).await.unwrap_err();
-    let undo = world.undos.lock().unwrap().get("cid-a").cloned().unwrap();
-    assert!(undo.reason.contains("del one"), "{}", undo.reason);
-    let dir = std::path::Path::new("/var/lib/cni/multus");
-    tokio::select! {
-        () = pipeline.finish_undos(dir) => {}
-        () = tokio::time::sleep(std::time::Duration::from_secs(20)) => {}
-    }
-    assert_eq!(
-        world.undos.lock().unwrap()["cid-a"].retries,
-        2,
-        "after 5 and 15 seconds"
-    );
-    world.mend();
-    tokio::select! {
-        () = pipeline.finish_undos(dir) => {}
-        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
-    }
-    assert!(world.recorded.lock().unwrap().is_empty());
-    assert!(world.undos.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

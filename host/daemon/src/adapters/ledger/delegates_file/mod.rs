@@ -1,15 +1,14 @@
 //! The file that holds a sandbox's plan, in the format of Multus: a JSON list with an object for
 //! each delegate. What Multus has no member for is under a key of our own, which it passes over.
 
-use std::collections::BTreeMap;
+mod format;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cni_types::args::{CniArgs, IfName};
-use cni_types::conf::{self, ConfKind, NetworkConfList, PluginConf};
-use cni_types::json::RawObject;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use cni_types::args::IfName;
+use cni_types::conf::{self, NetworkConfList, PluginConf};
+
+use format::{Delegate, Own, Pod, summaries};
 
 use super::seal::{self, Seal};
 use crate::domain::attachment::{Device, interface_at};
@@ -28,145 +27,6 @@ pub(super) enum Writer {
     Cnidaria,
     /// Multus, which leaves out what only the result cache has.
     Multus,
-}
-
-/// One delegate as Multus writes it.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Delegate {
-    /// Stands first, for the checksum.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cnidaria: Option<Own>,
-    #[serde(rename = "Conf", default)]
-    conf: PluginSummary,
-    #[serde(rename = "ConfList", default)]
-    conf_list: ListSummary,
-    #[serde(rename = "CNINetworkConfigList", default)]
-    chain: Chain,
-    #[serde(rename = "Name", default)]
-    name: String,
-    #[serde(
-        rename = "ifnameRequest",
-        default,
-        skip_serializing_if = "String::is_empty"
-    )]
-    if_name_request: String,
-    #[serde(
-        rename = "macRequest",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
-    mac_request: Option<String>,
-    #[serde(
-        rename = "infinibandGUIDRequest",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
-    infiniband_guid_request: Option<String>,
-    #[serde(rename = "ipRequest", default, skip_serializing_if = "Option::is_none")]
-    ip_request: Option<Vec<String>>,
-    #[serde(rename = "IsFilterV4Gateway", default)]
-    is_filter_v4_gateway: bool,
-    #[serde(rename = "IsFilterV6Gateway", default)]
-    is_filter_v6_gateway: bool,
-    #[serde(rename = "deviceID", default, skip_serializing_if = "Option::is_none")]
-    device_id: Option<String>,
-    #[serde(
-        rename = "resourceName",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
-    resource_name: Option<String>,
-    /// The conf, base64.
-    #[serde(rename = "Bytes", default)]
-    bytes: String,
-}
-
-/// What Multus repeats of a plugin's conf beside its bytes.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct PluginSummary {
-    #[serde(rename = "cniVersion", skip_serializing_if = "String::is_empty")]
-    cni_version: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
-    plugin_type: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    capabilities: BTreeMap<String, bool>,
-    ipam: IpamSummary,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dns: Option<Box<RawValue>>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct IpamSummary {
-    #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
-    plugin_type: String,
-}
-
-/// What Multus repeats of a list; it tells a list from a single conf by the plugins here.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct ListSummary {
-    #[serde(rename = "cniVersion", skip_serializing_if = "String::is_empty")]
-    cni_version: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(rename = "disableCheck", skip_serializing_if = "std::ops::Not::not")]
-    disable_check: bool,
-    #[serde(rename = "disableGC", skip_serializing_if = "std::ops::Not::not")]
-    disable_gc: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plugins: Option<Vec<PluginSummary>>,
-}
-
-/// The form in which Multus keeps a list that it read from a file; `Bytes` of the delegate has then
-/// lost members. Ours is always empty, since `Bytes` has lost none.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Chain {
-    name: String,
-    #[serde(rename = "CNIVersion")]
-    cni_version: String,
-    disable_check: bool,
-    #[serde(rename = "DisableGC")]
-    disable_gc: bool,
-    load_only_inlined_plugins: bool,
-    plugins: Option<Vec<ChainPlugin>>,
-    bytes: Option<String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ChainPlugin {
-    #[serde(rename = "Bytes", default)]
-    bytes: String,
-}
-
-/// What is ours alone.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Own {
-    /// Of everything behind it, in the first delegate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    checksum: Option<String>,
-    /// In the first delegate, right behind the checksum, where the shim looks for it: whether a DEL
-    /// may come when the namespace is gone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    deferrable: bool,
-    if_name: IfName,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    netns: Option<String>,
-    pod: Pod,
-    cni_args: CniArgs,
-    capability_args: RawObject,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Pod {
-    namespace: String,
-    name: String,
-    uid: String,
 }
 
 /// The text of the file for a plan. `deferrable` says that its DEL may come when the namespace is gone.
@@ -226,53 +86,6 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
             capability_args: entry.capability_args.clone(),
         }),
         ..Delegate::default()
-    }
-}
-
-fn summaries(conf: &NetworkConfList) -> (PluginSummary, ListSummary) {
-    let version: Option<String> = conf.raw().get_as("cniVersion").ok().flatten();
-    let version = version.unwrap_or_default();
-    match (conf.kind(), conf.plugins()) {
-        (ConfKind::Single, [only, ..]) => {
-            let single = PluginSummary {
-                cni_version: version,
-                name: conf.name().to_string(),
-                ..PluginSummary::of(only)
-            };
-            (single, ListSummary::default())
-        }
-        (_, plugins) => {
-            let single = PluginSummary {
-                cni_version: version.clone(),
-                name: conf.name().to_string(),
-                ..PluginSummary::default()
-            };
-            let list = ListSummary {
-                cni_version: version,
-                name: conf.name().to_string(),
-                disable_check: conf.disable_check(),
-                disable_gc: conf.disable_gc(),
-                plugins: Some(plugins.iter().map(PluginSummary::of).collect()),
-            };
-            (single, list)
-        }
-    }
-}
-
-impl PluginSummary {
-    fn of(plugin: &PluginConf) -> Self {
-        Self {
-            plugin_type: plugin.plugin_type().to_string(),
-            capabilities: plugin.capabilities().clone(),
-            ipam: IpamSummary {
-                plugin_type: plugin
-                    .ipam_type()
-                    .map(ToString::to_string)
-                    .unwrap_or_default(),
-            },
-            dns: plugin.dns().map(ToOwned::to_owned),
-            ..Self::default()
-        }
     }
 }
 
@@ -405,7 +218,8 @@ fn decode(text: &str) -> Result<Vec<u8>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cni_types::args::ContainerId;
+    use cni_types::args::{CniArgs, ContainerId};
+    use cni_types::json::RawObject;
     use serde_json::{Value, json};
 
     fn sandbox() -> Sandbox {

@@ -1,0 +1,129 @@
+//! Delegates that write down that they were executed, and namespaces in which nothing is.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use cni_types::args::IfName;
+use cni_types::conf::NetworkConfList;
+use cni_types::error::CniError;
+use cni_types::result::CniResult;
+use cni_types::version::{ConfVersion, Version};
+use daemon::domain::entry::Entry;
+use daemon::ports::{Attached, DelegateError, Delegates, PodNetwork, PodNetworkError, Wanted};
+use shim_api::deferred::NetnsId;
+
+use super::World;
+
+#[async_trait]
+impl Delegates for World {
+    async fn add(
+        &self,
+        _bin_dirs: &[PathBuf],
+        entry: &Entry,
+        mut wanted: Wanted,
+    ) -> Result<CniResult, DelegateError> {
+        let added = self.delegate("add", entry);
+        self.be_slow(entry.conf.name().as_str()).await;
+        added?;
+        let slow = format!("slow {}", entry.conf.name());
+        if self.fail.lock().unwrap().contains(&slow) {
+            wanted.not_any_more().await;
+            self.did(format!("ended {}", entry.conf.name()));
+        }
+        if self
+            .fail
+            .lock()
+            .unwrap()
+            .contains(&format!("hang {}", entry.conf.name()))
+        {
+            std::future::pending::<()>().await;
+        }
+        let text = format!(
+            r#"{{"cniVersion":"1.0.0","interfaces":[{{"name":"{0}","sandbox":"s"}}],"ips":[{{"address":"10.0.0.1/24","interface":0}}]}}"#,
+            entry.if_name
+        );
+        Ok(CniResult::parse(text.as_bytes(), ConfVersion::from(Version::V1_0_0)).unwrap())
+    }
+
+    async fn check(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        self.delegate("check", entry)
+    }
+
+    async fn status(&self, _: &[PathBuf], conf: &NetworkConfList) -> Result<(), DelegateError> {
+        self.asked("status", conf, conf.name().as_str())
+    }
+
+    async fn gc(
+        &self,
+        _: &[PathBuf],
+        conf: &NetworkConfList,
+        valid: &[Attached],
+    ) -> Result<(), Vec<DelegateError>> {
+        let valid: Vec<_> = valid
+            .iter()
+            .map(|v| format!("{}/{}", v.container_id, v.if_name))
+            .collect();
+        self.log
+            .lock()
+            .unwrap()
+            .push(format!("valid {}", valid.join(" ")));
+        self.asked("gc", conf, conf.name().as_str())
+            .map_err(|error| vec![error])
+    }
+
+    async fn del(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+        self.delegate("del", entry)
+    }
+}
+
+impl World {
+    fn delegate(&self, verb: &str, entry: &Entry) -> Result<(), DelegateError> {
+        self.asked(verb, &entry.conf, &entry.network)
+    }
+
+    fn asked(
+        &self,
+        verb: &str,
+        conf: &NetworkConfList,
+        network: &str,
+    ) -> Result<(), DelegateError> {
+        let what = format!("{verb} {}", conf.name());
+        if self.did(what.clone()) {
+            return Ok(());
+        }
+        let executed = !self.fail.lock().unwrap().contains("not executed");
+        let error = CniError::new(123, format!("{what} told to fail"));
+        Err(DelegateError {
+            network: network.to_owned(),
+            error,
+            executed,
+        })
+    }
+}
+
+#[async_trait]
+impl PodNetwork for World {
+    async fn existing(&self, _: &Path, names: &[IfName]) -> Result<Vec<IfName>, PodNetworkError> {
+        let fail = self.fail.lock().unwrap();
+        Ok(names
+            .iter()
+            .filter(|name| fail.contains(&format!("exists {name}")))
+            .cloned()
+            .collect())
+    }
+
+    async fn identity(&self, netns: &Path) -> Option<NetnsId> {
+        NetnsId::at(netns)
+    }
+
+    async fn set_default_route(
+        &self,
+        _: &Path,
+        if_name: &IfName,
+        gateway: IpAddr,
+    ) -> Result<(), PodNetworkError> {
+        self.did(format!("default route {gateway} on {if_name}"));
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! A ledger in memory.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use cni_types::args::ContainerId;
+use daemon::domain::entry::Entry;
+use daemon::domain::sandbox::Sandbox;
+use daemon::ports::{Ledger, LedgerError, Listing, Undo};
+
+use super::World;
+
+#[async_trait]
+impl Ledger for World {
+    async fn record(&self, _dir: &Path, entries: &[Entry]) -> Result<(), LedgerError> {
+        if !self.did("record".into()) {
+            return Err(LedgerError::Damaged {
+                path: "x".into(),
+                reason: "told to fail".into(),
+            });
+        }
+        let container = entries[0].container_id.to_string();
+        self.recorded
+            .lock()
+            .unwrap()
+            .insert(container, entries.to_vec());
+        Ok(())
+    }
+
+    async fn record_result(&self, _dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
+        match self.did(format!("record-result {}", entry.conf.name())) {
+            true => Ok(()),
+            false => Err(LedgerError::Damaged {
+                path: "x".into(),
+                reason: "told to fail".into(),
+            }),
+        }
+    }
+
+    async fn restore(&self, _dir: &Path, _entries: &[Entry]) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn load(
+        &self,
+        _dir: &Path,
+        sandbox: &Sandbox,
+    ) -> Result<Option<Vec<Entry>>, LedgerError> {
+        self.netns.lock().unwrap().clone_from(&sandbox.netns);
+        if self.fail.lock().unwrap().contains("load") {
+            return Err(LedgerError::Damaged {
+                path: "x".into(),
+                reason: "told to fail".into(),
+            });
+        }
+        Ok(self
+            .recorded
+            .lock()
+            .unwrap()
+            .get(sandbox.container_id.as_str())
+            .cloned())
+    }
+
+    async fn recall(&self, _dir: &Path, _entry: &mut Entry) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn forget_result(&self, _dir: &Path, _entry: &Entry) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn forget(&self, _dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
+        self.did("forget".into());
+        self.undos.lock().unwrap().remove(container.as_str());
+        self.recorded.lock().unwrap().remove(container.as_str());
+        Ok(())
+    }
+
+    async fn deferred(&self, _dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
+        let deferred = self.deferred.lock().unwrap();
+        let ids = deferred.keys().map(|id| ContainerId::new(id).unwrap());
+        Ok(ids.collect())
+    }
+
+    async fn deferred_del(
+        &self,
+        _dir: &Path,
+        container: &ContainerId,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        let deferred = self.deferred.lock().unwrap();
+        Ok(deferred.get(container.as_str()).cloned())
+    }
+
+    async fn forget_deferred(
+        &self,
+        _dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError> {
+        self.deferred.lock().unwrap().remove(container.as_str());
+        Ok(())
+    }
+
+    async fn record_undo(&self, _dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
+        self.undos
+            .lock()
+            .unwrap()
+            .insert(undo.container_id.to_string(), undo.clone());
+        Ok(())
+    }
+
+    async fn undos(&self, _dir: &Path) -> Result<Vec<Undo>, LedgerError> {
+        Ok(self.undos.lock().unwrap().values().cloned().collect())
+    }
+
+    async fn list(&self, _dir: &Path) -> Result<Listing, LedgerError> {
+        let recorded = self.recorded.lock().unwrap();
+        Ok(Listing {
+            entries: recorded.values().flatten().cloned().collect(),
+            unreadable: Vec::new(),
+        })
+    }
+}

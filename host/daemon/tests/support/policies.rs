@@ -1,0 +1,107 @@
+//! Policies that accept what no test has told them to deny.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cni_types::args::Command;
+use cni_types::result::CniResult;
+use daemon::domain::attachment::Attachment;
+use daemon::domain::entry::Entry;
+use daemon::domain::pod::Pod;
+use daemon::domain::sandbox::Sandbox;
+use daemon::domain::selection::Selection;
+use daemon::ports::{Attached, Denial, Finale, Outcome, Policies, PolicySession};
+
+use super::World;
+
+pub struct FakePolicies(pub Arc<World>);
+
+#[async_trait]
+impl Policies for FakePolicies {
+    fn begin(&self, _: Command, _: &Sandbox, _: Option<&Pod>) -> Box<dyn PolicySession> {
+        Box::new(FakeSession(Arc::clone(&self.0)))
+    }
+
+    async fn status(&self) -> Result<(), Denial> {
+        FakeSession(Arc::clone(&self.0)).ask("status", "")
+    }
+
+    async fn gc(&self, _: &[Attached]) {}
+}
+
+struct FakeSession(Arc<World>);
+
+impl FakeSession {
+    fn ask(&self, hook: &'static str, about: &str) -> Result<(), Denial> {
+        let what = format!("deny {hook} {about}");
+        if !self.0.fail.lock().unwrap().contains(what.trim_end()) {
+            return Ok(());
+        }
+        Err(Denial {
+            policy: "p".into(),
+            hook,
+            code: 150,
+            message: "told to deny".into(),
+            details: None,
+        })
+    }
+}
+
+#[async_trait]
+impl PolicySession for FakeSession {
+    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
+        self.ask("select", "")?;
+        Ok(selections)
+    }
+
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
+        self.ask("before-add", attachment.conf.name().as_str())?;
+        Ok(attachment)
+    }
+
+    async fn settle(&mut self, _: &[Attachment]) -> Result<(), Denial> {
+        self.ask("settle", "")
+    }
+
+    async fn after_add(
+        &mut self,
+        attachment: &Attachment,
+        result: CniResult,
+    ) -> Result<Outcome, Denial> {
+        let name = attachment.conf.name().as_str();
+        self.0
+            .told
+            .lock()
+            .unwrap()
+            .push(format!("after-add {name}"));
+        self.ask("after-add", name)?;
+        Ok(Outcome {
+            result,
+            tags: BTreeMap::new(),
+        })
+    }
+
+    async fn finalize(
+        &mut self,
+        _: &[Attachment],
+        result: CniResult,
+        shown: Vec<CniResult>,
+    ) -> Result<Finale, Denial> {
+        self.ask("finalize", "")?;
+        let outcome = |result| Outcome {
+            result,
+            tags: BTreeMap::new(),
+        };
+        Ok(Finale {
+            outcome: outcome(result),
+            shown: shown.into_iter().map(outcome).collect(),
+        })
+    }
+
+    async fn check(&mut self, entry: &Entry) -> Result<(), Denial> {
+        self.ask("check", entry.conf.name().as_str())
+    }
+
+    async fn del(&mut self, _entry: &Entry) {}
+}
