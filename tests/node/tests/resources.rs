@@ -270,3 +270,47 @@ fn what_delegates_print_takes_no_memory_of_the_daemon() {
         assert!(more < 24 << 10, "{more} KiB for 400 MB of four delegates");
     });
 }
+
+#[test]
+fn delegates_run_in_the_control_group_that_is_configured() {
+    on_a_private_node(|node| {
+        let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+        let is_v2 = |root: &&Path| root.join("cgroup.procs").exists();
+        let root = roots.into_iter().find(is_v2);
+        let name = format!("cnidaria-test-{}", std::process::id());
+        let group = root.map(|root| root.join(name));
+        let made = group.filter(|group| fs::create_dir(group).is_ok());
+        let Some(group) = made else {
+            eprintln!("left out: needs control groups of version 2 that can be written to");
+            return;
+        };
+        networks::prepare(node).unwrap();
+        let go_on = node.path("go-on");
+        let slow = networks::fake("slow", &json!({ "ADD": { "until": go_on } }));
+        node.add_network("default", "slow", &slow).unwrap();
+        node.config["cnidaria"]["delegateCgroup"] = json!(group);
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("slow"))
+            .unwrap();
+        let populated = || {
+            let children = fs::read_dir(&group).unwrap().flatten();
+            children
+                .filter_map(|child| fs::read_to_string(child.path().join("cgroup.procs")).ok())
+                .any(|processes| !processes.trim().is_empty())
+        };
+        thread::scope(|scope| {
+            let node = &*node;
+            let adding = scope.spawn(|| make(node, "ADD", &pod));
+            while !populated() {
+                assert!(!adding.is_finished(), "{}", node.log());
+                thread::sleep(Duration::from_millis(5));
+            }
+            fs::write(&go_on, "").unwrap();
+            assert!(adding.join().unwrap().succeeded());
+        });
+        assert!(make(node, "DEL", &pod).succeeded());
+        node.stop_daemon().unwrap();
+        fs::remove_dir(&group).expect("nothing is left in it");
+    });
+}
