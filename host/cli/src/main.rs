@@ -24,8 +24,17 @@ fn main() -> ExitCode {
             for advice in advice(&*error, &args) {
                 eprintln!("{advice}");
             }
-            ExitCode::FAILURE
+            exit_code(&*error)
         }
+    }
+}
+
+/// A module that does not compile is told apart from whatever else can fail.
+fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
+    use policy_engine::compile;
+    match error.downcast_ref::<compile::Error>() {
+        Some(error) if error.is_refusal() => ExitCode::from(compile::REFUSED),
+        _ => ExitCode::FAILURE,
     }
 }
 

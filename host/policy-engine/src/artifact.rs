@@ -1,6 +1,7 @@
 //! Compiled modules on disk: a cache that only root or this user can write, filled by a child
 //! process, mapped read-only.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -21,14 +22,22 @@ const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes of a compiler's error message that are read.
 const MAX_MESSAGE: u64 = 16 << 10;
 
+/// What the compiler exits with when it is the module that is wrong, as sysexits.h has it for data:
+/// to compile that once more would end the same way.
+pub(crate) const REFUSED: u8 = 65;
+/// Modules of which is remembered that they do not compile.
+const MAX_REFUSED: usize = 256;
+
 /// Tells the compilations of this process apart.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Where artefacts are, and who makes them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
     compiler: PathBuf,
+    /// What the compiler said of modules that it refuses, by digest, as long as this process lives.
+    refused: BTreeMap<String, String>,
 }
 
 /// Why there is no artefact.
@@ -58,7 +67,13 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The compiler refuses the module, or crashed.
+    /// The compiler refuses the module.
+    #[error("does not compile: {reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+    /// The compiler crashed, or failed for a reason that is not the module's.
     #[error("does not compile: {reason}")]
     Compile {
         /// What it said, or how it ended.
@@ -78,12 +93,17 @@ pub(crate) enum Error {
 impl Cache {
     /// A cache in `dir`, filled by `compiler`.
     pub(crate) fn new(dir: PathBuf, compiler: PathBuf) -> Self {
-        Self { dir, compiler }
+        Self {
+            dir,
+            compiler,
+            refused: BTreeMap::new(),
+        }
     }
 
-    /// The component of a module, compiled if there is no artefact that fits.
+    /// The component of a module, compiled if there is no artefact that fits; not once more if the
+    /// compiler has refused it.
     pub(crate) async fn component(
-        &self,
+        &mut self,
         engines: &Engines,
         module: &Path,
         digest: &str,
@@ -104,7 +124,18 @@ impl Cache {
                 ),
             }
         }
-        self.compile(module, digest, &artefact).await?;
+        if let Some(reason) = self.refused.get(digest) {
+            let reason = reason.clone();
+            return Err(Error::Refused { reason });
+        }
+        let compiled = self.compile(module, digest, &artefact).await;
+        if let Err(Error::Refused { reason }) = &compiled {
+            if self.refused.len() >= MAX_REFUSED {
+                self.refused.clear();
+            }
+            self.refused.insert(digest.to_owned(), reason.clone());
+        }
+        compiled?;
         load(engines, &artefact).map_err(|source| Error::Load { source })
     }
 
@@ -126,15 +157,17 @@ impl Cache {
         // In the cache itself, so that the rename is atomic.
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let unfinished = artefact.with_extension(format!("{}-{number}.tmp", std::process::id()));
-        let result = self.run(module, &unfinished).await.and_then(|()| {
+        let ran = self.run(module, &unfinished).await;
+        // The compiler read the module once more; neither its artefact nor what it says of it must
+        // be taken for this one's.
+        let about_it = matches!(ran, Ok(()) | Err(Error::Refused { .. }));
+        let changed = about_it && crate::digest::of_file(module).ok().as_deref() != Some(digest);
+        let ran = if changed { Err(Error::Changed) } else { ran };
+        let result = ran.and_then(|()| {
             let failed = |source| Error::Io {
                 path: unfinished.clone(),
                 source,
             };
-            // The compiler read the module once more; its artefact must not get this one's name.
-            if crate::digest::of_file(module).ok().as_deref() != Some(digest) {
-                return Err(Error::Changed);
-            }
             let file = File::open(&unfinished).map_err(failed)?;
             file.set_permissions(fs::Permissions::from_mode(0o600))
                 .map_err(failed)?;
@@ -190,6 +223,9 @@ impl Cache {
         }
         let said = clean(&String::from_utf8_lossy(&message), 2048);
         let reason = match status.code() {
+            Some(code) if code == i32::from(REFUSED) && !said.is_empty() => {
+                return Err(Error::Refused { reason: said });
+            }
             Some(_) if !said.is_empty() => said,
             _ => format!("the compiler ended with {status}: {said}"),
         };
@@ -272,7 +308,7 @@ mod tests {
         Cache::new(dir.join("cache"), compiler.into())
     }
 
-    async fn error(cache: &Cache) -> String {
+    async fn error(cache: &mut Cache) -> String {
         let engines = Engines {
             slots: None,
             plain: crate::engine::engine().unwrap(),
@@ -294,7 +330,7 @@ mod tests {
         let script = dir.path().join("compiler");
         fs::write(&script, "#!/bin/sh\nkill -SEGV $$\n").unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        let message = error(&cache(dir.path(), script.to_str().unwrap())).await;
+        let message = error(&mut cache(dir.path(), script.to_str().unwrap())).await;
         assert!(message.contains("signal: 11"), "{message}");
         let left: Vec<_> = fs::read_dir(dir.path().join("cache")).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
@@ -310,7 +346,7 @@ mod tests {
         )
         .unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        let message = error(&cache(dir.path(), script.to_str().unwrap())).await;
+        let message = error(&mut cache(dir.path(), script.to_str().unwrap())).await;
         assert!(
             message.contains("does not compile: no component: policy compile /module.wasm"),
             "{message}"
@@ -318,9 +354,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_compiler_refuses_is_not_compiled_again_and_what_failed_otherwise_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("compiler");
+        let module = dir.path().join("module.wasm");
+        fs::write(&module, "no component").unwrap();
+        let engines = Engines {
+            slots: None,
+            plain: crate::engine::engine().unwrap(),
+        };
+        let runs = dir.path().join("runs");
+        let mut cache = cache(dir.path(), script.to_str().unwrap());
+        let mut check = async |code: u8, digest: &str, expected: usize| {
+            let text = format!(
+                "#!/bin/sh\necho run >> {}\necho no >&2\nexit {code}\n",
+                runs.display()
+            );
+            fs::write(&script, text).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            let error = cache.component(&engines, &module, digest).await.unwrap_err();
+            assert!(!error.to_string().is_empty());
+            let runs = fs::read_to_string(&runs).unwrap().lines().count();
+            assert_eq!(runs, expected, "{code} {error}");
+        };
+        let digest = crate::digest::of_file(&module).unwrap();
+        check(1, &digest, 1).await;
+        check(1, &digest, 2).await;
+        check(REFUSED, &digest, 3).await;
+        check(REFUSED, &digest, 3).await;
+        // What was refused is not what this digest is of.
+        let other = format!("sha256:{}", "0".repeat(64));
+        check(REFUSED, &other, 4).await;
+        check(REFUSED, &other, 5).await;
+    }
+
+    #[tokio::test]
     async fn a_missing_compiler_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let message = error(&cache(dir.path(), "/does/not/exist")).await;
+        let message = error(&mut cache(dir.path(), "/does/not/exist")).await;
         assert!(
             message.contains("cannot run the compiler /does/not/exist"),
             "{message}"
@@ -330,24 +401,24 @@ mod tests {
     #[tokio::test]
     async fn a_cache_that_others_can_write_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = cache(dir.path(), "/bin/false");
+        let mut cache = cache(dir.path(), "/bin/false");
         fs::create_dir(&cache.dir).unwrap();
         fs::set_permissions(&cache.dir, fs::Permissions::from_mode(0o777)).unwrap();
-        let message = error(&cache).await;
+        let message = error(&mut cache).await;
         assert!(message.contains("its mode is 777"), "{message}");
     }
 
     #[tokio::test]
     async fn an_artefact_that_is_garbage_is_compiled_again() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = cache(dir.path(), "/bin/false");
+        let mut cache = cache(dir.path(), "/bin/false");
         cache.prepare().unwrap();
         let artefact = cache
             .dir
             .join(format!("{}-{COMPATIBILITY}.cwasm", "0".repeat(64)));
         fs::write(&artefact, "garbage").unwrap();
         fs::set_permissions(&artefact, fs::Permissions::from_mode(0o600)).unwrap();
-        let message = error(&cache).await;
+        let message = error(&mut cache).await;
         assert!(
             message.contains("the compiler ended with exit status: 1"),
             "{message}"

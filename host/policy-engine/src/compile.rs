@@ -21,6 +21,9 @@ const LIMITS: [(Resource, u64); 5] = [
     (Resource::Core, 0),
 ];
 
+/// What `cnidaria policy compile` exits with when it is the module that is wrong.
+pub const REFUSED: u8 = crate::artifact::REFUSED;
+
 /// Why a module is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,6 +45,16 @@ pub enum Error {
     /// A limit of the process cannot be set.
     #[error("cannot limit this process")]
     Confine(#[source] rustix::io::Errno),
+}
+
+impl Error {
+    /// Whether it is the module that is wrong, so that it will be refused again.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NotWasm { .. } | Self::CoreModule | Self::Compile(_) => true,
+            Self::Confine(_) => false,
+        }
+    }
 }
 
 /// What is in a module.

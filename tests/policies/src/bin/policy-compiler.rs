@@ -12,7 +12,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            match error.downcast_ref::<policy_engine::compile::Error>() {
+                Some(error) if error.is_refusal() => policy_engine::compile::REFUSED.into(),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
