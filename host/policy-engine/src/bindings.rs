@@ -23,7 +23,11 @@ pub(crate) mod v0_2 {
     wasmtime::component::bindgen!({
         path: "../../wit/policy-0.2.0",
         world: "policy",
-        imports: { default: trappable },
+        imports: {
+            // Waits for a file.
+            "cnidaria:policy/state.swap": async | trappable,
+            default: trappable,
+        },
         exports: { default: async },
         with: {
             "cnidaria:policy/types.request": crate::imports::handle::Request,

@@ -1,12 +1,16 @@
 //! Small values that a policy keeps between requests: in memory, and in one file for each policy so
 //! that they survive a restart of the daemon.
+//!
+//! A change is made in memory, in a moment, and is in the file before the policy that made it is told
+//! so. The file is written whole, by one at a time: what others changed meanwhile goes with the next
+//! write, which is made once for all of them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -54,13 +58,28 @@ pub(crate) struct States {
 #[derive(Debug, Default)]
 pub(crate) struct PolicyState {
     file: Option<PathBuf>,
-    keys: Mutex<BTreeMap<String, Value>>,
+    /// Read from the file when it is needed first, while nobody else waits for other policies.
+    kept: OnceLock<Mutex<Kept>>,
+    /// The change up to which the file has all. Held while it is written.
+    written: Mutex<u64>,
+}
+
+/// What is in memory. Cheap to copy, so that nobody waits for a file.
+#[derive(Debug, Default)]
+struct Kept {
+    keys: BTreeMap<Arc<str>, Value>,
+    /// Of all keys and values.
+    bytes: usize,
+    /// Counts the changes.
+    change: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Value {
-    bytes: Vec<u8>,
-    bond: Option<Bond>,
+    bytes: Arc<[u8]>,
+    bond: Option<Arc<Bond>>,
+    /// The change that made it.
+    change: u64,
 }
 
 impl States {
@@ -82,13 +101,17 @@ impl States {
             .dir
             .as_ref()
             .map(|dir| dir.join(format!("{policy}.json")));
-        let keys = file.as_deref().map(read).unwrap_or_default();
         let state = Arc::new(PolicyState {
             file,
-            keys: Mutex::new(keys),
+            ..PolicyState::default()
         });
         open.insert(policy.to_owned(), Arc::clone(&state));
         state
+    }
+
+    /// Whether nobody keeps anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.open).is_empty()
     }
 
     /// Removes what is bound to an attachment, and with the default network to its sandbox.
@@ -117,18 +140,16 @@ impl States {
 
 impl PolicyState {
     pub(crate) fn get(&self, key: &str) -> Option<Vec<u8>> {
-        lock(&self.keys).get(key).map(|value| value.bytes.clone())
+        self.lock().keys.get(key).map(|value| value.bytes.to_vec())
     }
 
     pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
-        lock(&self.keys)
-            .keys()
-            .filter(|key| key.starts_with(prefix))
-            .cloned()
-            .collect()
+        let kept = self.lock();
+        let keys = kept.keys.keys().filter(|key| key.starts_with(prefix));
+        keys.map(ToString::to_string).collect()
     }
 
-    /// Sets or removes a key when its present value is `expected`.
+    /// Sets or removes a key when its present value is `expected`. Returns when it is in the file.
     pub(crate) fn swap(
         &self,
         key: &str,
@@ -140,72 +161,156 @@ impl PolicyState {
         if key.len() > MAX_KEY || new.as_ref().is_some_and(|new| new.len() > MAX_VALUE) {
             return Err(Refusal::TooLarge);
         }
-        let mut keys = lock(&self.keys);
-        if keys.get(key).map(|value| value.bytes.as_slice()) != expected {
-            return Err(Refusal::Conflict);
-        }
-        let mut next = keys.clone();
-        match new {
-            Some(bytes) => next.insert(key.to_owned(), Value { bytes, bond }),
-            None => next.remove(key),
-        };
-        let bytes: usize = next
-            .iter()
-            .map(|(key, value)| key.len() + value.bytes.len())
-            .sum();
-        if next.len() > count(limits.state_keys) || bytes > count(limits.state_bytes) {
-            return Err(Refusal::Quota);
-        }
-        self.write(&next)
-            .map_err(|error| Refusal::Unavailable(error.to_string()))?;
-        *keys = next;
-        Ok(())
+        let (change, before) = self.lock().swap(key, expected, new, bond, limits)?;
+        self.write(change).map_err(|error| {
+            self.lock().undo(key, change, before);
+            Refusal::Unavailable(error.to_string())
+        })
     }
 
     fn retain(&self, keep: impl Fn(&Bond) -> bool) {
-        let mut keys = lock(&self.keys);
-        let before = keys.len();
-        keys.retain(|_, value| value.bond.as_ref().is_none_or(&keep));
-        if keys.len() != before
-            && let Err(error) = self.write(&keys)
-        {
+        let Some(change) = self.lock().retain(keep) else {
+            return;
+        };
+        if let Err(error) = self.write(change) {
             // They are gone from memory; a restart brings them back until the next GC.
             tracing::warn!(target: "cnidaria::policy", %error, file = ?self.file, "cannot store the state");
         }
     }
 
-    fn write(&self, keys: &BTreeMap<String, Value>) -> io::Result<()> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        lock(self.kept.get_or_init(|| {
+            let keys = self.file.as_deref().map(read).unwrap_or_default();
+            let bytes = keys.iter().map(|(key, value)| size(key, value)).sum();
+            Mutex::new(Kept {
+                keys,
+                bytes,
+                change: 0,
+            })
+        }))
+    }
+
+    /// Writes what is in memory, unless the file has `change` already.
+    fn write(&self, change: u64) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        if let Some(dir) = file.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)?;
+        let mut written = lock(&self.written);
+        if *written >= change {
+            return Ok(());
         }
-        let stored = Stored {
-            keys: keys
-                .iter()
-                .map(|(key, value)| {
-                    let stored = StoredValue {
-                        value: STANDARD.encode(&value.bytes),
-                        bound: value.bond.clone(),
-                    };
-                    (key.clone(), stored)
-                })
-                .collect(),
+        let (keys, latest) = {
+            let kept = self.lock();
+            (kept.keys.clone(), kept.change)
         };
-        let unfinished = file.with_extension("tmp");
-        let mut output = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        output.write_all(&serde_json::to_vec(&stored)?)?;
-        fs::rename(&unfinished, file)
+        replace(file, &keys)?;
+        *written = latest;
+        Ok(())
     }
+}
+
+impl Kept {
+    /// Gives the number of the change, and what was there before.
+    fn swap(
+        &mut self,
+        key: &str,
+        expected: Option<&[u8]>,
+        new: Option<Vec<u8>>,
+        bond: Option<Bond>,
+        limits: &Limits,
+    ) -> Result<(u64, Option<Value>), Refusal> {
+        let before = self.keys.get(key).cloned();
+        if before.as_ref().map(|value| &*value.bytes) != expected {
+            return Err(Refusal::Conflict);
+        }
+        let change = self.change + 1;
+        let new = new.map(|bytes| Value {
+            bytes: bytes.into(),
+            bond: bond.map(Arc::new),
+            change,
+        });
+        let of = |value: &Option<Value>| value.as_ref().map_or(0, |value| size(key, value));
+        let bytes = self.bytes + of(&new) - of(&before);
+        let number = self.keys.len() + usize::from(new.is_some()) - usize::from(before.is_some());
+        // What a smaller quota finds may still be taken away.
+        let over = number > count(limits.state_keys) || bytes > count(limits.state_bytes);
+        if over && new.is_some() {
+            return Err(Refusal::Quota);
+        }
+        self.change = change;
+        self.put(key, new);
+        Ok((change, before))
+    }
+
+    /// Takes a change back, unless somebody has built on it.
+    fn undo(&mut self, key: &str, change: u64, before: Option<Value>) {
+        let now = self.keys.get(key);
+        // A key that was removed has no number any more: as long as it is away, nobody needs that.
+        if now.is_none_or(|value| value.change == change) {
+            self.change += 1;
+            self.put(key, before);
+        }
+    }
+
+    fn put(&mut self, key: &str, value: Option<Value>) {
+        let old = match value {
+            Some(value) => {
+                self.bytes += size(key, &value);
+                self.keys.insert(key.into(), value)
+            }
+            None => self.keys.remove(key),
+        };
+        self.bytes -= old.map_or(0, |old| size(key, &old));
+    }
+
+    /// Gives the number of the change, where something went.
+    fn retain(&mut self, keep: impl Fn(&Bond) -> bool) -> Option<u64> {
+        let before = self.keys.len();
+        self.keys
+            .retain(|_, value| value.bond.as_deref().is_none_or(&keep));
+        if self.keys.len() == before {
+            return None;
+        }
+        self.bytes = self.keys.iter().map(|(key, value)| size(key, value)).sum();
+        self.change += 1;
+        Some(self.change)
+    }
+}
+
+/// What a key counts against the quota.
+fn size(key: &str, value: &Value) -> usize {
+    key.len() + value.bytes.len()
+}
+
+/// Replaces the file of a policy as a whole.
+fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Result<()> {
+    if let Some(dir) = file.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+    }
+    let stored = Stored {
+        keys: keys
+            .iter()
+            .map(|(key, value)| {
+                let stored = StoredValue {
+                    value: STANDARD.encode(&value.bytes),
+                    bound: value.bond.as_deref().cloned(),
+                };
+                (key.to_string(), stored)
+            })
+            .collect(),
+    };
+    let unfinished = file.with_extension("tmp");
+    let mut output = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    output.write_all(&serde_json::to_vec(&stored)?)?;
+    fs::rename(&unfinished, file)
 }
 
 /// The file of one policy.
@@ -223,7 +328,7 @@ struct StoredValue {
 }
 
 /// What a file has; one that cannot be read is put aside, so that nothing is lost for good.
-fn read(file: &Path) -> BTreeMap<String, Value> {
+fn read(file: &Path) -> BTreeMap<Arc<str>, Value> {
     let text = match fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return BTreeMap::new(),
@@ -247,14 +352,21 @@ fn read(file: &Path) -> BTreeMap<String, Value> {
     }
 }
 
-fn decode(text: &[u8]) -> Result<BTreeMap<String, Value>, String> {
+fn decode(text: &[u8]) -> Result<BTreeMap<Arc<str>, Value>, String> {
     let stored: Stored = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     stored
         .keys
         .into_iter()
         .map(
             |(key, StoredValue { value, bound })| match STANDARD.decode(&value) {
-                Ok(bytes) => Ok((key, Value { bytes, bond: bound })),
+                Ok(bytes) => {
+                    let value = Value {
+                        bytes: bytes.into(),
+                        bond: bound.map(Arc::new),
+                        change: 0,
+                    };
+                    Ok((key.into(), value))
+                }
                 Err(error) => Err(format!("{key}: {error}")),
             },
         )
@@ -339,10 +451,97 @@ mod tests {
         let state = open();
         set(&state, "k", bond("c1", Some("net1")));
         set(&state, "l", None);
-        assert_eq!(*lock(&open().keys), *lock(&state.keys));
+        let kept = |state: &PolicyState| {
+            let kept = state.lock();
+            let bonds = kept.keys.iter().map(|(key, value)| {
+                (
+                    key.to_string(),
+                    value.bytes.to_vec(),
+                    value.bond.as_deref().cloned(),
+                )
+            });
+            (bonds.collect::<Vec<_>>(), kept.bytes)
+        };
+        assert_eq!(kept(&open()), kept(&state));
 
         fs::write(dir.path().join("state/10-p.json"), "{").unwrap();
         assert_eq!(open().keys(""), Vec::<String>::new());
         assert!(dir.path().join("state/10-p.corrupt").exists());
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_stored_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = States::new(Some(dir.path().join("state"))).open("10-p");
+        set(&state, "k", None);
+        // No file can be made in place of the directory.
+        fs::remove_dir_all(dir.path().join("state")).unwrap();
+        fs::write(dir.path().join("state"), "").unwrap();
+        let swap = |expected: &[u8], new: Option<Vec<u8>>| {
+            let swapped = state.swap("k", Some(expected), new, None, &Limits::default());
+            assert!(
+                matches!(swapped, Err(Refusal::Unavailable(_))),
+                "{swapped:?}"
+            );
+        };
+        swap(&[1], Some(vec![2, 3]));
+        assert_eq!(state.get("k"), Some(vec![1]));
+        swap(&[1], None);
+        assert_eq!(state.get("k"), Some(vec![1]));
+        assert_eq!(state.lock().bytes, 2);
+        fs::remove_file(dir.path().join("state")).unwrap();
+        let swapped = state.swap("k", Some(&[1]), Some(vec![2]), None, &Limits::default());
+        assert_eq!(swapped, Ok(()));
+    }
+
+    #[test]
+    fn what_many_count_at_once_is_counted_and_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let states = States::new(Some(dir.path().join("state")));
+        let state = states.open("10-p");
+        let increment = || {
+            loop {
+                let before = state.get("n");
+                let now = before.as_ref().map_or(0, |bytes| bytes[0]) + 1;
+                let limits = Limits::default();
+                match state.swap("n", before.as_deref(), Some(vec![now]), None, &limits) {
+                    Ok(()) => return,
+                    Err(refusal) => assert_eq!(refusal, Refusal::Conflict),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..10).for_each(|_| increment()));
+            }
+        });
+        assert_eq!(state.get("n"), Some(vec![80]));
+        let again = States::new(Some(dir.path().join("state"))).open("10-p");
+        assert_eq!(again.get("n"), Some(vec![80]));
+    }
+
+    #[test]
+    fn nobody_waits_in_memory_for_a_file_that_is_being_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let states = States::new(Some(dir.path().join("state")));
+        let (state, other) = (states.open("10-p"), states.open("20-q"));
+        set(&state, "k", None);
+        let writing = lock(&state.written);
+        assert_eq!(state.get("k"), Some(vec![1]));
+        set(&other, "k", None);
+        std::thread::scope(|scope| {
+            scope.spawn(|| set(&state, "l", None));
+            // It is seen before it is in the file.
+            while state.get("l").is_none() {
+                std::thread::yield_now();
+            }
+            drop(writing);
+        });
+        assert_eq!(
+            States::new(Some(dir.path().join("state")))
+                .open("10-p")
+                .keys(""),
+            ["k", "l"]
+        );
     }
 }

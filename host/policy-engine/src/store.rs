@@ -145,8 +145,8 @@ impl GuestState {
     }
 
     /// What the policy keeps between requests, where it may.
-    pub(crate) fn kept(&self) -> Option<&PolicyState> {
-        self.kept.as_deref()
+    pub(crate) fn kept(&self) -> Option<&Arc<PolicyState>> {
+        self.kept.as_ref()
     }
 
     /// WASI, made when it is used first.

@@ -1,5 +1,7 @@
 //! What a policy keeps between requests; needs the grant.
 
+use std::sync::Arc;
+
 use crate::bindings::cnidaria::policy::state::{Error, Host};
 use crate::state::{Bond, Refusal};
 use crate::store::GuestState;
@@ -22,7 +24,7 @@ impl Host for GuestState {
         Ok(self.kept().and_then(|state| state.get(&key)))
     }
 
-    fn swap(
+    async fn swap(
         &mut self,
         key: String,
         expected: Option<Vec<u8>>,
@@ -35,11 +37,14 @@ impl Host for GuestState {
                 "there is no sandbox to bind to".to_owned(),
             )));
         }
-        let Some(state) = self.kept() else {
+        let Some(state) = self.kept().map(Arc::clone) else {
             return Ok(Err(unavailable()));
         };
         let bond = bound.then(|| self.bond());
-        let swapped = state.swap(&key, expected.as_deref(), new, bond, &self.spec().limits);
+        let limits = self.spec().limits;
+        let swap = move || state.swap(&key, expected.as_deref(), new, bond, &limits);
+        // It ends when the file is written: other requests of this thread go on meanwhile.
+        let swapped = tokio::task::spawn_blocking(swap).await?;
         Ok(swapped.map_err(|refusal| match refusal {
             Refusal::Quota => Error::Quota,
             Refusal::Conflict => Error::Conflict,

@@ -14,6 +14,7 @@ use crate::call::Instance;
 use crate::generation::Generation;
 use crate::report::{Cause, Denied, Hook, Report};
 use crate::request::{Attachment, Chosen, RequestFacts, Selection};
+use crate::state::States;
 use crate::store::Stage;
 use crate::transaction::{
     AttachmentDraft, Claims, FinaleDraft, OutcomeDraft, Reserved, SelectionsDraft, Working,
@@ -244,12 +245,7 @@ impl Session {
             // Del cannot deny and its failures are open, so there is no error.
             let _ = self.turn(&seat, Hook::Del, stage, &mut report).await;
         }
-        let states = &self.generation.services().states;
-        states.release(
-            &self.facts.container_id,
-            &attachment.if_name,
-            attachment.is_default,
-        );
+        self.release(attachment).await;
         report
     }
 
@@ -295,12 +291,38 @@ impl Session {
                 )
                 .await;
         }
-        let containers: Vec<&str> = valid
-            .iter()
-            .map(|(container_id, _)| container_id.as_str())
-            .collect();
-        self.generation.services().states.keep(&containers);
+        let containers: Vec<String> = valid.iter().map(|(id, _)| id.clone()).collect();
+        self.with_states(move |states| {
+            let containers: Vec<&str> = containers.iter().map(String::as_str).collect();
+            states.keep(&containers);
+        })
+        .await;
         report
+    }
+
+    /// Removes what policies keep bound to an attachment.
+    async fn release(&self, attachment: Arc<Attachment>) {
+        let facts = Arc::clone(&self.facts);
+        self.with_states(move |states| {
+            states.release(
+                &facts.container_id,
+                &attachment.if_name,
+                attachment.is_default,
+            );
+        })
+        .await;
+    }
+
+    /// Does something with what all policies keep, which may take the time of writing files.
+    async fn with_states(&self, work: impl FnOnce(&States) + Send + 'static) {
+        let services = Arc::clone(self.generation.services());
+        if services.states.is_empty() {
+            return;
+        }
+        let work = tokio::task::spawn_blocking(move || work(&services.states));
+        if let Err(error) = work.await {
+            tracing::error!(target: "cnidaria::policy", %error, "what policies keep was not cleared");
+        }
     }
 }
 
