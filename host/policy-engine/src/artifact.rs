@@ -372,7 +372,10 @@ mod tests {
             );
             fs::write(&script, text).unwrap();
             fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-            let error = cache.component(&engines, &module, digest).await.unwrap_err();
+            let error = cache
+                .component(&engines, &module, digest)
+                .await
+                .unwrap_err();
             assert!(!error.to_string().is_empty());
             let runs = fs::read_to_string(&runs).unwrap().lines().count();
             assert_eq!(runs, expected, "{code} {error}");

@@ -7,9 +7,10 @@ use cni_types::json::{Document, Limits, Pointer};
 use cni_types::result::CniResult;
 use cni_types::version::ConfVersion;
 use policy_engine::{
-    Attachment, Command, Config, PodRef, PolicyHost, PolicyInfo, RequestFacts, Selection, Session,
+    Attachment, Command, Config, PodRef, PolicyHost, PolicyInfo, Report, RequestFacts, Selection,
+    Session,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Directories of policies and of artefacts, gone with the value.
@@ -98,6 +99,28 @@ impl Policies {
     pub async fn load(&self) -> PolicyHost {
         PolicyHost::load(self.config()).await
     }
+}
+
+/// The configuration of a witness that does `actions`, by hook, with the keys of `rest` beside them.
+///
+/// # Panics
+/// When `rest` is no object.
+pub fn witness(actions: &Value, rest: &Value) -> Value {
+    let mut config = json!({"settings": actions});
+    let keys = rest.as_object().expect("it is an object").clone();
+    if let Some(config) = config.as_object_mut() {
+        config.extend(keys);
+    }
+    config
+}
+
+/// Codes and messages of what was reported.
+pub fn findings(report: &Report) -> Vec<(&str, &str)> {
+    report
+        .findings
+        .iter()
+        .map(|finding| (finding.code.as_str(), finding.message.as_str()))
+        .collect()
 }
 
 /// Why the only policy of a host is not loaded.

@@ -7,9 +7,9 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Command, Hook, PolicyHost, Report, State};
+use policy_engine::{Command, Hook, PolicyHost, State};
 use policy_tests::{
-    Policies, add, answer, cluster, conf_at, facts, only, selection, storage, trouble,
+    Policies, add, answer, cluster, conf_at, facts, findings, only, selection, storage, trouble,
 };
 use serde_json::json;
 
@@ -23,14 +23,6 @@ async fn host() -> PolicyHost {
         .await;
     assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
     host
-}
-
-fn findings(report: &Report) -> Vec<(&str, &str)> {
-    report
-        .findings
-        .iter()
-        .map(|finding| (finding.code.as_str(), finding.message.as_str()))
-        .collect()
 }
 
 #[tokio::test]
