@@ -44,7 +44,16 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.dir);
+        // What was killed takes a moment to be gone.
+        for _ in 0..200 {
+            for child in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(child.path());
+            }
+            if fs::remove_dir(&self.dir).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
