@@ -14,6 +14,7 @@ use crate::call::Instance;
 use crate::generation::Generation;
 use crate::report::{Cause, Denied, Hook, Report};
 use crate::request::{Attachment, Chosen, RequestFacts, Selection};
+use crate::services::Services;
 use crate::state::States;
 use crate::store::Stage;
 use crate::transaction::{
@@ -292,7 +293,8 @@ impl Session {
                 .await;
         }
         let containers: Vec<String> = valid.iter().map(|(id, _)| id.clone()).collect();
-        self.with_states(move |states| {
+        let services = Arc::clone(self.generation.services());
+        with_states(services, move |states| {
             let containers: Vec<&str> = containers.iter().map(String::as_str).collect();
             states.keep(&containers);
         })
@@ -301,28 +303,28 @@ impl Session {
     }
 
     /// Removes what policies keep bound to an attachment.
-    async fn release(&self, attachment: Arc<Attachment>) {
+    fn release(&self, attachment: Arc<Attachment>) -> impl Future<Output = ()> + use<> {
         let facts = Arc::clone(&self.facts);
-        self.with_states(move |states| {
+        let services = Arc::clone(self.generation.services());
+        with_states(services, move |states| {
             states.release(
                 &facts.container_id,
                 &attachment.if_name,
                 attachment.is_default,
             );
         })
-        .await;
     }
+}
 
-    /// Does something with what all policies keep, which may take the time of writing files.
-    async fn with_states(&self, work: impl FnOnce(&States) + Send + 'static) {
-        let services = Arc::clone(self.generation.services());
-        if services.states.is_empty() {
-            return;
-        }
-        let work = tokio::task::spawn_blocking(move || work(&services.states));
-        if let Err(error) = work.await {
-            tracing::error!(target: "cnidaria::policy", %error, "what policies keep was not cleared");
-        }
+/// Does something with what all policies keep, which may take the time of writing files. Not of a
+/// session: its instances cannot be looked at by two threads.
+async fn with_states(services: Arc<Services>, work: impl FnOnce(&States) + Send + 'static) {
+    if services.states.is_empty() {
+        return;
+    }
+    let work = tokio::task::spawn_blocking(move || work(&services.states));
+    if let Err(error) = work.await {
+        tracing::error!(target: "cnidaria::policy", %error, "what policies keep was not cleared");
     }
 }
 
