@@ -304,8 +304,20 @@ pub(crate) fn copy(component: &Component, engine: &Engine) -> wasmtime::Result<C
 mod tests {
     use super::*;
 
+    const COMPILER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/compiler");
+
     fn cache(dir: &Path, compiler: &str) -> Cache {
         Cache::new(dir.join("cache"), compiler.into())
+    }
+
+    /// A compiler in `dir` that is this shell script.
+    fn compiler(dir: &Path, script: &str) -> String {
+        let link = dir.join("compiler");
+        if !link.exists() {
+            std::os::unix::fs::symlink(COMPILER, &link).unwrap();
+        }
+        fs::write(dir.join("does"), script).unwrap();
+        link.to_str().unwrap().to_owned()
     }
 
     async fn error(cache: &mut Cache) -> String {
@@ -327,10 +339,8 @@ mod tests {
     #[tokio::test]
     async fn a_compiler_that_crashes_is_an_error_message() {
         let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("compiler");
-        fs::write(&script, "#!/bin/sh\nkill -SEGV $$\n").unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        let message = error(&mut cache(dir.path(), script.to_str().unwrap())).await;
+        let crashing = compiler(dir.path(), "kill -SEGV $$");
+        let message = error(&mut cache(dir.path(), &crashing)).await;
         assert!(message.contains("signal: 11"), "{message}");
         let left: Vec<_> = fs::read_dir(dir.path().join("cache")).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
@@ -339,14 +349,8 @@ mod tests {
     #[tokio::test]
     async fn what_the_compiler_says_is_the_reason() {
         let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("compiler");
-        fs::write(
-            &script,
-            "#!/bin/sh\necho \"no component: $1 $2 $3\" >&2\nexit 1\n",
-        )
-        .unwrap();
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        let message = error(&mut cache(dir.path(), script.to_str().unwrap())).await;
+        let refusing = compiler(dir.path(), "echo \"no component: $1 $2 $3\" >&2; exit 1");
+        let message = error(&mut cache(dir.path(), &refusing)).await;
         assert!(
             message.contains("does not compile: no component: policy compile /module.wasm"),
             "{message}"
@@ -356,7 +360,6 @@ mod tests {
     #[tokio::test]
     async fn what_the_compiler_refuses_is_not_compiled_again_and_what_failed_otherwise_is() {
         let dir = tempfile::tempdir().unwrap();
-        let script = dir.path().join("compiler");
         let module = dir.path().join("module.wasm");
         fs::write(&module, "no component").unwrap();
         let engines = Engines {
@@ -364,14 +367,10 @@ mod tests {
             plain: crate::engine::engine().unwrap(),
         };
         let runs = dir.path().join("runs");
-        let mut cache = cache(dir.path(), script.to_str().unwrap());
+        let mut cache = cache(dir.path(), &compiler(dir.path(), ""));
         let mut check = async |code: u8, digest: &str, expected: usize| {
-            let text = format!(
-                "#!/bin/sh\necho run >> {}\necho no >&2\nexit {code}\n",
-                runs.display()
-            );
-            fs::write(&script, text).unwrap();
-            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            let count = format!("echo run >> {}", runs.display());
+            compiler(dir.path(), &format!("{count}; echo no >&2; exit {code}"));
             let error = cache
                 .component(&engines, &module, digest)
                 .await

@@ -15,6 +15,10 @@ use policy_tests::{Policies, add, conf_at, facts, files, only, selection, storag
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
+const SCRIPTED_COMPILER: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../host/policy-engine/fixtures/compiler"
+);
 
 #[tokio::test]
 async fn what_is_no_file_keeps_nobody_waiting_and_spoils_no_other_policy() {
@@ -256,12 +260,9 @@ async fn an_artefact_is_compiled_once() {
 async fn a_module_that_the_compiler_refuses_is_compiled_once_and_again_when_it_changed() {
     let policies = Policies::new(COMPILER).with_module("10-odd", b"no component", &json!({}));
     let (compiler, runs) = (policies.path("compiler"), policies.path("runs"));
-    let script = format!(
-        "#!/bin/sh\necho run >> {}\nexec {COMPILER} \"$@\"\n",
-        runs.display()
-    );
-    std::fs::write(&compiler, script).unwrap();
-    std::fs::set_permissions(&compiler, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let script = format!("echo run >> {}; exec {COMPILER} \"$@\"", runs.display());
+    std::fs::write(policies.path("does"), script).unwrap();
+    std::os::unix::fs::symlink(SCRIPTED_COMPILER, &compiler).unwrap();
     let mut config = policies.config();
     config.compiler = compiler;
     let host = policy_engine::PolicyHost::load(config).await;
