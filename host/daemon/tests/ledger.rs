@@ -275,16 +275,44 @@ async fn so_many_damaged_files_are_kept_and_no_more() {
 
 #[tokio::test]
 async fn a_damaged_result_is_left_out() {
-    for damage in ["", "{", "[]", r#"{"kind":"cniCacheV1"}"#] {
+    let others = ["", "{", "[]", r#"{"kind":"cniCacheV1"}"#].map(str::to_owned);
+    let rig = Rig::new();
+    rig.add().await;
+    let name = format!("blue-{CONTAINER}-net1");
+    let written = fs::read_to_string(rig.dir().join("results").join(&name)).unwrap();
+    let changed = written.replace("10.1.2.3/24", "10.1.2.2/24");
+    assert_ne!(written, changed);
+    for damage in others.into_iter().chain([changed]) {
         let rig = Rig::new();
         rig.add().await;
-        let result = rig.dir().join(format!("results/blue-{CONTAINER}-net1"));
+        let result = rig.dir().join("results").join(&name);
         assert!(result.exists());
-        fs::write(&result, damage).unwrap();
+        fs::write(&result, &damage).unwrap();
+        // Whoever only looks changes nothing.
+        rig.files.list(rig.dir()).await.unwrap();
+        assert!(result.exists(), "{damage}");
         let loaded = rig.load().await.unwrap().unwrap();
         assert!(loaded[0].result.is_some());
-        assert!(loaded[1].result.is_none(), "{damage:?}");
+        assert!(loaded[1].result.is_none(), "{damage}");
+        let aside = rig.dir().join(".damaged").join(format!("{name}.0"));
+        assert_eq!(fs::read_to_string(aside).unwrap(), damage);
+        assert!(!result.exists(), "{damage}");
     }
+}
+
+#[tokio::test]
+async fn where_the_file_and_a_result_are_damaged_no_attachment_is_forgotten() {
+    let rig = Rig::new();
+    rig.add().await;
+    fs::write(rig.file(), "torn").unwrap();
+    fs::write(
+        rig.dir().join(format!("results/blue-{CONTAINER}-net1")),
+        "torn",
+    )
+    .unwrap();
+    let error = rig.load().await.unwrap_err();
+    assert!(matches!(error, LedgerError::Damaged { .. }), "{error}");
+    assert_eq!(fs::read(rig.file()).unwrap(), b"torn");
 }
 
 #[tokio::test]
@@ -308,13 +336,15 @@ async fn what_is_no_file_in_the_place_of_a_result_is_left_out_and_not_followed()
 }
 
 #[tokio::test]
-async fn a_result_that_somebody_changed_does_not_overrule_what_is_under_the_checksum() {
+async fn a_result_without_a_checksum_does_not_overrule_what_is_under_one() {
     let rig = Rig::new();
     let entries = rig.add().await;
     let result = rig.dir().join(format!("results/cluster-{CONTAINER}-eth0"));
     let text = fs::read_to_string(&result).unwrap();
-    let changed = text.replace(r#"["K8S_POD_NAME","a"]"#, r#"["K8S_POD_NAME","b"]"#);
-    assert_ne!(text, changed);
+    let (_, unsealed) = text.split_once(r#"","kind""#).unwrap();
+    let changed = unsealed.replace(r#"["K8S_POD_NAME","a"]"#, r#"["K8S_POD_NAME","b"]"#);
+    assert_ne!(unsealed, changed);
+    let changed = format!(r#"{{"kind"{changed}"#);
     fs::write(&result, changed).unwrap();
     let loaded = rig.load().await.unwrap().unwrap();
     assert_eq!(essence(&loaded), essence(&entries));

@@ -2,8 +2,8 @@
 //! ([`find`]), derives what each plugin of a chain is given ([`request`]), executes it within
 //! limits ([`exec`]), if need be below another root directory ([`root`]) and in a control group
 //! ([`cgroup`]), and in order ([`chain`]),
-//! and keeps results on disk in the format of the Go library ([`cache`]). [`runtime`] joins the last
-//! two.
+//! and keeps results on disk in the format of the Go library ([`cache`]), under a checksum
+//! ([`seal`]). [`runtime`] joins chain and cache.
 //!
 //! The crate knows nothing of Kubernetes. It never writes to the cache by itself except through
 //! [`runtime::Runtime`].
@@ -18,6 +18,7 @@ pub mod netns;
 pub mod request;
 pub mod root;
 pub mod runtime;
+pub mod seal;
 
 pub use cache::Cache;
 pub use cgroup::Cgroup;

@@ -42,8 +42,11 @@ fn recorded() -> (TempDir, Cache, Vec<String>) {
     (directory, cache, names)
 }
 
+/// The members that the Go library knows.
 fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    let mut file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    file.as_object_mut().unwrap().remove("sha256");
+    file
 }
 
 #[test]
@@ -205,10 +208,52 @@ fn empty_members_are_left_out_as_the_go_library_does() {
     let cache = Cache::new(directory.path());
     let entry = entry("n", "c", "eth0");
     cache.write(&entry).unwrap();
+    // The checksum is what `tail --bytes=+76 FILE | sha256sum` says.
     assert_eq!(
         fs::read_to_string(cache.path(&entry.key)).unwrap(),
-        r#"{"kind":"cniCacheV1","containerId":"c","config":"eyAibmFtZSI6Im4iIH0K","ifName":"eth0","networkName":"n","result":{"n":12345678901234567890}}"#
+        r#"{"sha256":"ed9169bacc44708ef666031f75ca09031574eab3f97abd8d34d5357d8edc9b3f","kind":"cniCacheV1","containerId":"c","config":"eyAibmFtZSI6Im4iIH0K","ifName":"eth0","networkName":"n","result":{"n":12345678901234567890}}"#
     );
+}
+
+#[test]
+fn an_entry_without_a_checksum_or_with_members_of_others_is_read() {
+    let directory = TempDir::new().unwrap();
+    let cache = Cache::new(directory.path());
+    let entry = entry("n", "c", "eth0");
+    cache.write(&entry).unwrap();
+    let text = fs::read_to_string(cache.path(&entry.key)).unwrap();
+    let (_, behind) = text.split_once(r#","kind""#).unwrap();
+    for head in [r#"{"kind""#, r#"{"another":"x","kind""#] {
+        fs::write(cache.path(&entry.key), format!("{head}{behind}")).unwrap();
+        assert_eq!(cache.read(&entry.key).unwrap().as_ref(), Some(&entry));
+        assert_eq!(cache.list().unwrap().0, std::slice::from_ref(&entry));
+    }
+}
+
+#[test]
+fn no_bit_of_an_entry_can_change_unnoticed() {
+    let directory = TempDir::new().unwrap();
+    let cache = Cache::new(directory.path());
+    let entry = entry("n", "c", "eth0");
+    cache.write(&entry).unwrap();
+    let path = cache.path(&entry.key);
+    let text = fs::read(&path).unwrap();
+    for position in 0..text.len() {
+        for bit in 0..8 {
+            let mut changed = text.clone();
+            changed[position] ^= 1 << bit;
+            fs::write(&path, &changed).unwrap();
+            let read = cache.read(&entry.key);
+            assert!(
+                matches!(read, Err(Error::Changed { .. })),
+                "bit {bit} of {position}: {read:?}"
+            );
+            let (entries, errors) = cache.list().unwrap();
+            assert_eq!((entries.len(), errors.len()), (0, 1));
+        }
+        fs::write(&path, &text[..position]).unwrap();
+        assert!(cache.read(&entry.key).is_err(), "{position} bytes");
+    }
 }
 
 proptest! {

@@ -64,7 +64,12 @@ pub fn ledger(node: &Node) -> Value {
             let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
             let text = String::from_utf8(bytes).unwrap();
             let seen = json!({ "mode": format!("0o{mode:o}"), "text": text });
-            (path.display().to_string(), opened_file(&seen, &root))
+            let mut opened = opened_file(&seen, &root);
+            // A member of our own that the Go library passes over.
+            if let Some(Value::Object(result)) = opened.get_mut("json") {
+                result.remove("sha256");
+            }
+            (path.display().to_string(), opened)
         })
         .collect();
     Value::Object(seen)

@@ -1,5 +1,7 @@
 //! Results on disk in the format `cniCacheV1` of the Go library, so that either can delete what the
-//! other has added. Everything here blocks on the file system.
+//! other has added. What is written here begins with a checksum, `sha256`, which the Go library
+//! passes over; what that one wrote has none and is taken as it is. Everything here blocks on the
+//! file system.
 
 mod wire;
 
@@ -17,6 +19,7 @@ use rustix::fs::OFlags;
 
 use self::wire::Wire;
 use crate::request::RuntimeConf;
+use crate::seal::Seal;
 
 /// Largest entry that is read, in bytes.
 const MAX_BYTES: u64 = 8 << 20;
@@ -79,6 +82,12 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The file is not what was written.
+    #[error("entry {path:?} in the result cache has another checksum than when it was written")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is an entry about another attachment than its name says.
     #[error("entry {path:?} in the result cache is about {found}")]
     Mismatch {
@@ -118,7 +127,7 @@ impl Cache {
     /// [`Error::Io`].
     pub fn write(&self, entry: &Entry) -> Result<(), Error> {
         let path = self.path(&entry.key);
-        let bytes = serde_json::to_vec(&Wire::from(entry)).map_err(|source| Error::Corrupt {
+        let bytes = wire::write(entry).map_err(|source| Error::Corrupt {
             path: path.clone(),
             source,
         })?;
@@ -131,7 +140,7 @@ impl Cache {
     /// [`Error`]. The file is left as it is.
     pub fn read(&self, key: &Key) -> Result<Option<Entry>, Error> {
         let path = self.path(key);
-        let Some(bytes) = read(&path)? else {
+        let Some(bytes) = read_sealed(&path)? else {
             return Ok(None);
         };
         let corrupt = |source| Error::Corrupt {
@@ -218,7 +227,7 @@ impl Cache {
     }
 
     fn listed(&self, path: &Path, name: &str) -> Result<Option<Entry>, Error> {
-        let Some(bytes) = read(path)? else {
+        let Some(bytes) = read_sealed(path)? else {
             return Ok(None);
         };
         let wire: Wire = serde_json::from_slice(&bytes).map_err(|source| Error::Corrupt {
@@ -317,6 +326,17 @@ impl Entry {
             result,
         }
     }
+}
+
+/// The bytes of a file, unless they are not what this library once wrote.
+fn read_sealed(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let bytes = read(path)?;
+    if bytes.as_deref().map(wire::verify) == Some(Seal::Broken) {
+        return Err(Error::Changed {
+            path: path.to_owned(),
+        });
+    }
+    Ok(bytes)
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {

@@ -7,11 +7,37 @@ use cni_types::json::RawObject;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Entry, Key};
+use crate::seal::{self, Seal};
+
+/// How every entry of this library begins. The Go library passes over a member that it does not
+/// know.
+const HEAD: &[u8] = br#"{"sha256":""#;
+/// What follows the checksum. Nobody else has that at this place.
+const BEHIND: &[u8] = br#"","kind":"#;
+
+/// The text of an entry, with its checksum.
+pub(super) fn write(entry: &Entry) -> serde_json::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(&Wire::from(entry))?;
+    seal::close(&mut text, HEAD);
+    Ok(text)
+}
+
+/// Whether a text is what [`write`] made; the Go library's is not sealed.
+pub(super) fn verify(text: &[u8]) -> Seal {
+    let behind = text.get(HEAD.len() + seal::DIGITS..).unwrap_or_default();
+    match seal::verify(text, HEAD) {
+        Seal::Missing if behind.starts_with(BEHIND) => Seal::Broken,
+        seal => seal,
+    }
+}
 
 /// An entry as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Wire {
+    /// Covers every byte behind it, so it stands first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
     kind: Kind,
     container_id: ContainerId,
     #[serde(default)]
@@ -55,6 +81,7 @@ impl From<&Entry> for Wire {
     fn from(entry: &Entry) -> Self {
         let filled = |object: &RawObject| Some(object.clone()).filter(|object| !object.is_empty());
         Self {
+            sha256: Some(seal::placeholder()),
             kind: Kind::V1,
             container_id: entry.key.container_id.clone(),
             config: Base64(entry.config.clone()),

@@ -48,6 +48,8 @@ struct Found {
     entries: Vec<Entry>,
     /// What is wrong with the file.
     damage: Option<String>,
+    /// Results that are not what was written, and are left out.
+    damaged_results: Vec<PathBuf>,
     /// Whether nothing can be attached beside: Multus writes no plan for what it attaches later.
     is_complete: bool,
 }
@@ -116,6 +118,16 @@ impl Files {
         replaced.map_err(failed("write", &path))
     }
 
+    /// Takes damaged results out of the way, so that nobody else takes them for good either.
+    fn set_results_aside(&self, cni_dir: &Path, damaged: &[PathBuf]) {
+        for path in damaged {
+            set_aside(path, cni_dir);
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::error!(path = %path.display(), %error, "cannot be removed");
+            }
+        }
+    }
+
     /// What there is of a sandbox, wherever it is; nothing is changed.
     fn look(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Option<Found>, LedgerError> {
         let path = cni_dir.join(sandbox.container_id.as_str());
@@ -128,23 +140,28 @@ impl Files {
         let cache = Cache::new(cni_dir);
         match text.and_then(|text| delegates_file::read(&text, sandbox)) {
             Ok((mut entries, writer)) => {
+                let mut damaged_results = Vec::new();
                 for entry in &mut entries {
-                    complete(entry, writer, &cache)?;
+                    damaged_results.extend(complete(entry, writer, &cache)?);
                 }
                 Ok(Some(Found {
                     entries,
                     damage: None,
+                    damaged_results,
                     is_complete: writer == Writer::Cnidaria,
                 }))
             }
             Err(reason) => {
-                let entries = recovery::from_results(&cache, sandbox).map_err(from_cache)?;
-                if entries.is_empty() {
+                let (entries, errors) =
+                    recovery::from_results(&cache, sandbox).map_err(from_cache)?;
+                // An attachment whose result is damaged as well would be forgotten.
+                if entries.is_empty() || !errors.is_empty() {
                     return Err(LedgerError::Damaged { path, reason });
                 }
                 Ok(Some(Found {
                     entries,
                     damage: Some(reason),
+                    damaged_results: Vec::new(),
                     is_complete: true,
                 }))
             }
@@ -219,6 +236,7 @@ impl Ledger for Files {
             let beside = recovery::beside(&Cache::new(cni_dir), sandbox, &found.entries);
             found.entries.extend(beside.map_err(from_cache)?);
         }
+        self.set_results_aside(cni_dir, &found.damaged_results);
         if let Some(reason) = found.damage {
             let path = cni_dir.join(sandbox.container_id.as_str());
             tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
@@ -235,19 +253,15 @@ impl Ledger for Files {
             return Ok(());
         };
         let path = cni_dir.join(first.container_id.as_str());
-        match file::set_aside(&path, &cni_dir.join(DAMAGED_DIR)) {
-            Ok(aside) => {
-                tracing::error!(path = %path.display(), aside = %aside.display(), "set aside");
-            }
-            // What people could have looked at is worth less than what can be undone now.
-            Err(error) => tracing::error!(path = %path.display(), %error, "cannot be set aside"),
-        }
+        set_aside(&path, cni_dir);
         self.record(cni_dir, entries).await
     }
 
     async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError> {
         // Of such an attachment nothing else is recorded.
-        complete(entry, Writer::Multus, &Cache::new(cni_dir))
+        let damaged = complete(entry, Writer::Multus, &Cache::new(cni_dir))?;
+        self.set_results_aside(cni_dir, damaged.as_slice());
+        Ok(())
     }
 
     async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
@@ -384,12 +398,27 @@ fn key(entry: &Entry) -> Key {
     }
 }
 
+/// Keeps a damaged file for people to look at.
+fn set_aside(path: &Path, cni_dir: &Path) {
+    match file::set_aside(path, &cni_dir.join(DAMAGED_DIR)) {
+        Ok(aside) => {
+            tracing::error!(path = %path.display(), aside = %aside.display(), "damaged; set aside");
+        }
+        // What people could have looked at is worth less than what can be undone now.
+        Err(error) => tracing::error!(path = %path.display(), %error, "cannot be set aside"),
+    }
+}
+
 /// Adds what the result cache knows: the result, and, for a plan that Multus wrote, the arguments
-/// that it does not write into its own file.
-fn complete(entry: &mut Entry, writer: Writer, cache: &Cache) -> Result<(), LedgerError> {
+/// that it does not write into its own file. Gives the file of a result that is damaged.
+fn complete(
+    entry: &mut Entry,
+    writer: Writer,
+    cache: &Cache,
+) -> Result<Option<PathBuf>, LedgerError> {
     let cached = match cache.read(&key(entry)) {
         Ok(Some(cached)) => cached,
-        Ok(None) => return Ok(()),
+        Ok(None) => return Ok(None),
         // It can be read another time.
         Err(error @ cache::Error::Io { .. }) if !is_lasting(&error) => {
             return Err(from_cache(error));
@@ -397,7 +426,12 @@ fn complete(entry: &mut Entry, writer: Writer, cache: &Cache) -> Result<(), Ledg
         Err(error) => {
             // CHECK and DEL work without a result, if less precisely.
             tracing::error!(error = crate::report::chain(&error), "a result is left out");
-            return Ok(());
+            return Ok(match error {
+                cache::Error::Io { .. } => None,
+                cache::Error::Corrupt { path, .. }
+                | cache::Error::Changed { path }
+                | cache::Error::Mismatch { path, .. } => Some(path),
+            });
         }
     };
     entry.result = cached.parsed_result(entry.conf.cni_version()).ok();
@@ -409,7 +443,7 @@ fn complete(entry: &mut Entry, writer: Writer, cache: &Cache) -> Result<(), Ledg
     if entry.netns.is_none() {
         entry.netns = Some(cached.netns).filter(|netns| !netns.is_empty());
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Whether an error is about the file itself, and not about what the system lacks at the moment.
@@ -438,6 +472,10 @@ fn from_cache(error: cache::Error) -> LedgerError {
         cache::Error::Corrupt { path, source } => LedgerError::Damaged {
             path,
             reason: source.to_string(),
+        },
+        cache::Error::Changed { path } => LedgerError::Damaged {
+            path,
+            reason: "its checksum does not match".to_owned(),
         },
         cache::Error::Mismatch { path, found } => LedgerError::Damaged {
             path,

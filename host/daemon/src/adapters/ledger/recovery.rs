@@ -14,15 +14,21 @@ use crate::domain::sandbox::Sandbox;
 /// results there of what it executes: to undo those would be to ask ourselves.
 const SHIMS: [&str; 3] = ["cnidaria-shim", "multus", "multus-shim"];
 
-/// The attachments of a sandbox that the result cache knows, the default network first; none where
-/// it knows nothing.
-pub(super) fn from_results(cache: &Cache, sandbox: &Sandbox) -> Result<Vec<Entry>, cache::Error> {
-    let (cached, _) = cache.of_container(&sandbox.container_id)?;
+/// The attachments of a sandbox that the result cache knows, the default network first, none where it
+/// knows nothing; and what is damaged there.
+pub(super) fn from_results(
+    cache: &Cache,
+    sandbox: &Sandbox,
+) -> Result<(Vec<Entry>, Vec<cache::Error>), cache::Error> {
+    let (cached, errors) = cache.of_container(&sandbox.container_id)?;
+    for error in &errors {
+        tracing::error!(error = crate::report::chain(error), "a result is left out");
+    }
     let cached = cached.into_iter();
     let mut entries: Vec<Entry> = cached.filter_map(|one| entry(one, sandbox)).collect();
     // DEL goes backwards.
     entries.sort_by(|a, b| (!a.is_default, &a.if_name).cmp(&(!b.is_default, &b.if_name)));
-    Ok(entries)
+    Ok((entries, errors))
 }
 
 /// The attachments of a sandbox that are not in its plan.
@@ -32,7 +38,7 @@ pub(super) fn beside(
     plan: &[Entry],
 ) -> Result<Vec<Entry>, cache::Error> {
     let known: HashSet<_> = plan.iter().map(|entry| &entry.if_name).collect();
-    let mut entries = from_results(cache, sandbox)?;
+    let (mut entries, _) = from_results(cache, sandbox)?;
     entries.retain(|entry| !known.contains(&entry.if_name));
     Ok(entries)
 }

@@ -98,7 +98,7 @@ pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<(Vec<Entry>, Writer
     }
     let delegates: Vec<Delegate> = serde_json::from_slice(text)
         .map_err(|error| format!("not a list of delegates: {error}"))?;
-    if seal == Seal::None && delegates.iter().any(|delegate| delegate.cnidaria.is_some()) {
+    if seal == Seal::Missing && delegates.iter().any(|delegate| delegate.cnidaria.is_some()) {
         return Err("it is this daemon's and has lost its checksum".to_owned());
     }
     if delegates.is_empty() {
@@ -114,7 +114,7 @@ pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<(Vec<Entry>, Writer
         .collect::<Result<_, _>>()?;
     let writer = match seal {
         Seal::Whole => Writer::Cnidaria,
-        Seal::Broken | Seal::None => Writer::Multus,
+        Seal::Broken | Seal::Missing => Writer::Multus,
     };
     Ok((entries, writer))
 }

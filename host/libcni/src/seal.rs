@@ -1,0 +1,108 @@
+//! A checksum that stands in the text that it covers: every byte behind it, so that wherever a disk
+//! has torn a file, or something has changed it, that is noticed. Whose text it is, and what is done
+//! about it, is the caller's.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+/// Characters of a checksum: SHA-256 in hexadecimal.
+pub const DIGITS: usize = 64;
+
+/// What a text says of its own integrity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seal {
+    /// Every byte behind the checksum is as it was when the text was sealed.
+    Whole,
+    /// Another one than what was sealed.
+    Broken,
+    /// The text does not begin as sealed ones do.
+    Missing,
+}
+
+/// Stands in a text for the checksum until [`close`] puts it in.
+pub fn placeholder() -> String {
+    "0".repeat(DIGITS)
+}
+
+/// Puts the checksum into a text that begins with `head` and, right behind it, [`placeholder`].
+pub fn close(text: &mut [u8], head: &[u8]) {
+    let Some(rest) = text.get(head.len() + DIGITS..) else {
+        return;
+    };
+    let digits = digits(rest);
+    if let Some(place) = text.get_mut(head.len()..head.len() + DIGITS) {
+        place.copy_from_slice(digits.as_bytes());
+    }
+}
+
+/// Whether a text is what was sealed under that `head`.
+pub fn verify(text: &[u8], head: &[u8]) -> Seal {
+    let Some(sealed) = text.strip_prefix(head) else {
+        return Seal::Missing;
+    };
+    match sealed.split_at_checked(DIGITS) {
+        Some((found, rest)) if found == digits(rest).as_bytes() => Seal::Whole,
+        _ => Seal::Broken,
+    }
+}
+
+fn digits(bytes: &[u8]) -> String {
+    let mut digits = String::with_capacity(DIGITS);
+    for byte in Sha256::digest(bytes) {
+        write!(digits, "{byte:02x}").expect("writing to a string cannot fail");
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = br#"{"seal":""#;
+
+    fn sealed() -> Vec<u8> {
+        let mut text = format!(r#"{{"seal":"{}","name":"blue"}}"#, placeholder()).into_bytes();
+        close(&mut text, HEAD);
+        text
+    }
+
+    #[test]
+    fn what_was_sealed_is_whole() {
+        assert_eq!(verify(&sealed(), HEAD), Seal::Whole);
+    }
+
+    #[test]
+    fn no_bit_behind_the_head_can_change_unnoticed() {
+        let text = sealed();
+        for position in HEAD.len()..text.len() {
+            for bit in 0..8 {
+                let mut changed = text.clone();
+                changed[position] ^= 1 << bit;
+                assert_eq!(
+                    verify(&changed, HEAD),
+                    Seal::Broken,
+                    "bit {bit} of {position}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_end_can_be_missing_unnoticed() {
+        let text = sealed();
+        for length in HEAD.len()..text.len() {
+            assert_eq!(
+                verify(&text[..length], HEAD),
+                Seal::Broken,
+                "{length} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn what_begins_otherwise_is_not_sealed() {
+        assert_eq!(verify(br#"{"name":"blue"}"#, HEAD), Seal::Missing);
+        assert_eq!(verify(b"", HEAD), Seal::Missing);
+    }
+}
