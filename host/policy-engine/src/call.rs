@@ -7,13 +7,13 @@ use wasmtime::component::Instance as WasmInstance;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::config::{Limits, Spec, count};
-use crate::engine::{GUESTS, TICK};
 use crate::hooks::Answer;
 use crate::module::Module;
 use crate::report::{Cause, Hook, clean};
 use crate::request::RequestFacts;
 use crate::services::Services;
 use crate::store::{GuestState, LimitReached, Stage};
+use crate::ticker::{self, TICK};
 
 /// Handles of resources that a guest may hold at a time.
 const MAX_HANDLES: usize = 1024;
@@ -162,7 +162,7 @@ async fn within<T>(
     timeout: Duration,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
-    let _running = GUESTS.enter();
+    let _running = ticker::enter();
     // The epoch has a reason and comes first; the clock around it is for host functions.
     match tokio::time::timeout(timeout + 4 * TICK, call).await {
         Ok(answer) => answer,

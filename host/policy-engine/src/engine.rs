@@ -1,15 +1,10 @@
-//! The wasmtime engines: one configuration for compiling and for running, the slots that instances
-//! are made in, and the epoch ticker.
-
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
+//! The wasmtime engines: one configuration for compiling and for running, and the slots that
+//! instances are made in.
 
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
 
 use crate::config::{Limits, count};
-
-/// How often guests are interrupted to look at the clock and to let others run.
-pub(crate) const TICK: Duration = Duration::from_millis(5);
+use crate::ticker;
 
 /// Bytes of stack for host functions, on top of those of the guest.
 const HOST_STACK: usize = 512 << 10;
@@ -96,51 +91,7 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config(count(Limits::default().stack_bytes)))
 }
 
-/// The guests that run at the moment, on whatever engine.
-pub(crate) static GUESTS: Guests = Guests {
-    running: Mutex::new(0),
-    first: Condvar::new(),
-};
-
-/// Counts guests, so that nothing ticks while none runs: an idle node has no business to wake up.
-pub(crate) struct Guests {
-    running: Mutex<usize>,
-    first: Condvar,
-}
-
-/// A guest that runs until this is dropped.
-pub(crate) struct Running<'a>(&'a Guests);
-
-impl Guests {
-    /// Counts a guest that is about to run.
-    pub(crate) fn enter(&self) -> Running<'_> {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        *running += 1;
-        if *running == 1 {
-            self.first.notify_all();
-        }
-        Running(self)
-    }
-
-    /// Waits as long as no guest runs.
-    fn wait(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.first.wait_while(running, |running| *running == 0));
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        let mut running = self
-            .0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *running -= 1;
-    }
-}
-
-/// Engines for guests with one size of stack. Their epochs advance every [`TICK`] while guests run.
+/// Engines for guests with one size of stack. Their epochs advance while guests run.
 #[derive(Clone, Debug)]
 pub(crate) struct Engines {
     /// Makes instances in slots. None where a policy may use more than fits into a slot, or where the
@@ -169,29 +120,8 @@ impl Engines {
         } else {
             None
         };
-        let engines = Self { slots, plain };
-        engines.tick()?;
-        Ok(engines)
-    }
-
-    fn tick(&self) -> wasmtime::Result<()> {
-        let weak = self.plain.weak();
-        let slots = self.slots.as_ref().map(Engine::weak);
-        // A thread, not a task: guests must be interrupted also when they occupy all of the runtime.
-        std::thread::Builder::new()
-            .name("policy-epoch".to_owned())
-            .spawn(move || {
-                while let Some(plain) = weak.upgrade() {
-                    plain.increment_epoch();
-                    drop(plain);
-                    if let Some(slots) = slots.as_ref().and_then(wasmtime::EngineWeak::upgrade) {
-                        slots.increment_epoch();
-                    }
-                    GUESTS.wait();
-                    std::thread::sleep(TICK);
-                }
-            })?;
-        Ok(())
+        ticker::add(slots.iter().chain([&plain]))?;
+        Ok(Self { slots, plain })
     }
 }
 
@@ -206,34 +136,4 @@ fn fits(limits: &Limits) -> bool {
     limits.stack_bytes <= most.stack_bytes
         && limits.memory_bytes <= most.memory_bytes
         && limits.table_elements <= most.table_elements
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[test]
-    fn the_ticker_waits_for_the_first_guest_and_not_for_the_last() {
-        let guests = Guests {
-            running: Mutex::new(0),
-            first: Condvar::new(),
-        };
-        let (ticked, ticks) = mpsc::channel();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                guests.wait();
-                ticked.send(()).unwrap();
-            });
-            assert!(ticks.recv_timeout(Duration::from_millis(50)).is_err());
-            let first = guests.enter();
-            ticks.recv().unwrap();
-            let second = guests.enter();
-            drop(first);
-            guests.wait();
-            drop(second);
-        });
-        assert_eq!(*guests.running.lock().unwrap(), 0);
-    }
 }

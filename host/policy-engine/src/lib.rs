@@ -31,6 +31,7 @@ mod services;
 mod session;
 mod state;
 mod store;
+mod ticker;
 mod transaction;
 mod version;
 #[cfg(feature = "wasi")]
