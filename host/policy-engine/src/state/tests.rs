@@ -1,0 +1,163 @@
+use super::*;
+
+fn bond(container_id: &str, if_name: Option<&str>) -> Option<Bond> {
+    Some(Bond {
+        container_id: container_id.to_owned(),
+        if_name: if_name.map(str::to_owned),
+    })
+}
+
+fn set(state: &PolicyState, key: &str, bond: Option<Bond>) {
+    state
+        .swap(key, None, Some(vec![1]), bond, &Limits::default())
+        .unwrap();
+}
+
+#[test]
+fn a_swap_needs_the_present_value() {
+    let state = PolicyState::default();
+    let swap = |expected, new| state.swap("k", expected, new, None, &Limits::default());
+    assert_eq!(swap(Some(b"a".as_slice()), None), Err(Refusal::Conflict));
+    swap(None, Some(b"a".to_vec())).unwrap();
+    assert_eq!(swap(None, Some(b"b".to_vec())), Err(Refusal::Conflict));
+    swap(Some(b"a"), Some(b"b".to_vec())).unwrap();
+    assert_eq!(state.get("k"), Some(b"b".to_vec()));
+    swap(Some(b"b"), None).unwrap();
+    assert_eq!(state.keys(""), Vec::<String>::new());
+}
+
+#[test]
+fn keys_and_bytes_have_a_quota() {
+    let state = PolicyState::default();
+    let limits = Limits {
+        state_keys: 2,
+        state_bytes: 10,
+        ..Limits::default()
+    };
+    let swap = |key: &str, bytes: usize| state.swap(key, None, Some(vec![0; bytes]), None, &limits);
+    swap("a", 1).unwrap();
+    assert_eq!(swap("b", 9), Err(Refusal::Quota));
+    swap("b", 1).unwrap();
+    assert_eq!(swap("c", 1), Err(Refusal::Quota));
+    assert_eq!(swap("c", MAX_VALUE + 1), Err(Refusal::TooLarge));
+    assert_eq!(swap(&"k".repeat(MAX_KEY + 1), 1), Err(Refusal::TooLarge));
+    assert_eq!(state.keys(""), ["a", "b"]);
+}
+
+#[test]
+fn what_is_bound_vanishes_with_its_sandbox() {
+    let states = States::default();
+    let state = states.open("p");
+    set(&state, "free", None);
+    set(&state, "net1", bond("c1", Some("net1")));
+    set(&state, "net2", bond("c1", Some("net2")));
+    set(&state, "sandbox", bond("c1", None));
+    set(&state, "other", bond("c2", None));
+    states.release("c1", "net1", false);
+    assert_eq!(state.keys(""), ["free", "net2", "other", "sandbox"]);
+    states.release("c1", "eth0", true);
+    assert_eq!(state.keys(""), ["free", "net2", "other"]);
+    states.keep(&["c2"]);
+    assert_eq!(state.keys(""), ["free", "other"]);
+}
+
+#[test]
+fn state_survives_a_restart_and_a_corrupt_file_is_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || States::new(Some(dir.path().join("state"))).open("10-p");
+    let state = open();
+    set(&state, "k", bond("c1", Some("net1")));
+    set(&state, "l", None);
+    let kept = |state: &PolicyState| {
+        let kept = state.lock();
+        let bonds = kept.keys.iter().map(|(key, value)| {
+            (
+                key.to_string(),
+                value.bytes.to_vec(),
+                value.bond.as_deref().cloned(),
+            )
+        });
+        (bonds.collect::<Vec<_>>(), kept.bytes)
+    };
+    assert_eq!(kept(&open()), kept(&state));
+
+    fs::write(dir.path().join("state/10-p.json"), "{").unwrap();
+    assert_eq!(open().keys(""), Vec::<String>::new());
+    assert!(dir.path().join("state/10-p.corrupt").exists());
+}
+
+#[test]
+fn a_change_that_cannot_be_stored_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = States::new(Some(dir.path().join("state"))).open("10-p");
+    set(&state, "k", None);
+    // No file can be made in place of the directory.
+    fs::remove_dir_all(dir.path().join("state")).unwrap();
+    fs::write(dir.path().join("state"), "").unwrap();
+    let swap = |expected: &[u8], new: Option<Vec<u8>>| {
+        let swapped = state.swap("k", Some(expected), new, None, &Limits::default());
+        assert!(
+            matches!(swapped, Err(Refusal::Unavailable(_))),
+            "{swapped:?}"
+        );
+    };
+    swap(&[1], Some(vec![2, 3]));
+    assert_eq!(state.get("k"), Some(vec![1]));
+    swap(&[1], None);
+    assert_eq!(state.get("k"), Some(vec![1]));
+    assert_eq!(state.lock().bytes, 2);
+    fs::remove_file(dir.path().join("state")).unwrap();
+    let swapped = state.swap("k", Some(&[1]), Some(vec![2]), None, &Limits::default());
+    assert_eq!(swapped, Ok(()));
+}
+
+#[test]
+fn what_many_count_at_once_is_counted_and_in_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let states = States::new(Some(dir.path().join("state")));
+    let state = states.open("10-p");
+    let increment = || {
+        loop {
+            let before = state.get("n");
+            let now = before.as_ref().map_or(0, |bytes| bytes[0]) + 1;
+            let limits = Limits::default();
+            match state.swap("n", before.as_deref(), Some(vec![now]), None, &limits) {
+                Ok(()) => return,
+                Err(refusal) => assert_eq!(refusal, Refusal::Conflict),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..10).for_each(|_| increment()));
+        }
+    });
+    assert_eq!(state.get("n"), Some(vec![80]));
+    let again = States::new(Some(dir.path().join("state"))).open("10-p");
+    assert_eq!(again.get("n"), Some(vec![80]));
+}
+
+#[test]
+fn nobody_waits_in_memory_for_a_file_that_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let states = States::new(Some(dir.path().join("state")));
+    let (state, other) = (states.open("10-p"), states.open("20-q"));
+    set(&state, "k", None);
+    let writing = lock(&state.written);
+    assert_eq!(state.get("k"), Some(vec![1]));
+    set(&other, "k", None);
+    std::thread::scope(|scope| {
+        scope.spawn(|| set(&state, "l", None));
+        // It is seen before it is in the file.
+        while state.get("l").is_none() {
+            std::thread::yield_now();
+        }
+        drop(writing);
+    });
+    assert_eq!(
+        States::new(Some(dir.path().join("state")))
+            .open("10-p")
+            .keys(""),
+        ["k", "l"]
+    );
+}
