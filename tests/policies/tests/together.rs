@@ -6,8 +6,8 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Attachment, Cause, Denied, Hook, PolicyHost};
-use policy_tests::{Policies, add, answer, selection, storage};
+use policy_engine::{Attachment, Cause, Command, Denied, Hook, PolicyHost};
+use policy_tests::{Policies, add, answer, facts, selection, storage};
 use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -199,4 +199,36 @@ async fn a_result_has_one_default_route() {
 
     let host_of = host(after(&first), json!({}), &rest).await;
     add(&host_of).after_add(&storage(), none).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_offered_where_no_policy_has_to_do_with_it() {
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let host = policies.load().await;
+    let mut session = add(&host);
+    session.before_add(storage()).await.unwrap();
+    assert!(session.is_settled());
+    assert!(session.passes_after_add("default/storage"));
+    assert!(session.passes_finalize());
+
+    let mut facts = facts(Command::Add, "default");
+    let asked = ("cnidaria.dev/mtu".to_owned(), "net1=1400".to_owned());
+    facts.annotations.extend([asked]);
+    let mut session = host.current().begin(facts);
+    session.before_add(storage()).await.unwrap();
+    assert!(!session.is_settled());
+}
+
+#[tokio::test]
+async fn what_a_policy_made_of_a_result_is_offered_to_the_end() {
+    let first =
+        json!({"before-add": [{"set-mtu": 1400}], "after-add": [{"tag": ["tier", "gold"]}]});
+    let host = host(first, json!({}), &json!({})).await;
+    let mut session = add(&host);
+    let (attachment, _) = session.before_add(storage()).await.unwrap();
+    assert!(!session.is_settled());
+    assert!(!session.passes_after_add(&attachment.network));
+    let (outcome, _) = session.after_add(&attachment, answer()).await.unwrap();
+    assert_eq!(outcome.tags.len(), 1);
+    assert!(!session.passes_finalize());
 }

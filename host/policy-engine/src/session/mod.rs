@@ -1,6 +1,7 @@
 //! One request's way through the policies: at most one store a policy, dropped with the session.
 
 mod chain;
+mod instances;
 mod settle;
 mod turn;
 
@@ -9,8 +10,9 @@ use std::sync::Arc;
 
 use cni_types::result::CniResult;
 
+use instances::Instances;
+
 use crate::bindings::cnidaria::policy::types::ValidAttachment;
-use crate::call::Instance;
 use crate::generation::Generation;
 use crate::report::{Cause, Denied, Hook, Report};
 use crate::request::{Attachment, Chosen, RequestFacts, Selection};
@@ -56,7 +58,7 @@ pub struct Session {
     /// No policy runs: the namespace is exempt, or the node's bypass is on.
     skipped: bool,
     /// One place for each policy of the generation.
-    instances: Vec<Option<Instance>>,
+    instances: Instances,
     /// Policies that ran out of time in this request, by their places.
     exhausted: BTreeSet<usize>,
     /// The attachments so far as they were offered in before-add.
@@ -71,7 +73,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
-        let instances = generation.chain().iter().map(|_| None).collect();
+        let instances = Instances::of(generation.chain());
         Self {
             generation,
             facts: Arc::new(facts),
@@ -130,8 +132,8 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
-        let before = draft.attachment().clone();
         let (hook, working) = (Hook::BeforeAdd, Working::new(draft));
+        let before = working.current();
         let working = self
             .chain(hook, Some(&network), working, Stage::BeforeAdd, &mut report)
             .await?;
@@ -139,6 +141,16 @@ impl Session {
         let attachment = working.finish().into_attachment();
         Arc::make_mut(&mut self.reserved).insert(attachment.if_name.clone(), network);
         Ok((attachment, report))
+    }
+
+    /// Whether no policy has to do with what the delegate of the next attachment answered, so that
+    /// [`after_add`](Self::after_add) need not be called for it: the answer stands.
+    pub fn passes_after_add(&mut self, network: &str) -> bool {
+        let passes = self.turns(Hook::AfterAdd, Some(network)).is_empty();
+        if passes {
+            self.owned.push(Arc::default());
+        }
+        passes
     }
 
     /// Offers what the delegate of `attachment` answered. Called on ADD after each delegate.
@@ -167,6 +179,13 @@ impl Session {
         self.sound(Hook::AfterAdd, sound, &mut report)?;
         self.owned.push(claims);
         Ok((draft.into(), report))
+    }
+
+    /// Whether no policy has to do with the plan as a whole, or with what earlier hooks made of its
+    /// results, so that [`finalize`](Self::finalize) need not be called: the results stand.
+    pub fn passes_finalize(&self) -> bool {
+        self.turns(Hook::Finalize, None).is_empty()
+            && self.owned.iter().all(|claims| claims.is_empty())
     }
 
     /// Offers the whole plan, the result for the runtime, and for each attachment the result that

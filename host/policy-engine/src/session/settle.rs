@@ -6,7 +6,7 @@ use super::Session;
 use crate::report::{Cause, Denied, Hook, Report};
 use crate::request::Attachment;
 use crate::transaction::invariants::{self, Fault, Offered};
-use crate::transaction::{Claims, TypeGrant};
+use crate::transaction::{AttachmentDraft, Claims, TypeGrant};
 
 impl Session {
     /// Checks the final plan: every attachment once more as a whole, through all plugins of its conf,
@@ -23,8 +23,24 @@ impl Session {
         Ok(report)
     }
 
+    /// Whether the final plan is as it was offered, so that [`settle`](Self::settle) has nothing to
+    /// look at. What is only needed before the delegates run is given up either way.
+    pub fn is_settled(&mut self) -> bool {
+        self.instances
+            .leave([Hook::AfterAdd, Hook::Finalize], self.generation.chain());
+        self.offered.iter().all(|offered| offered.claims.is_empty())
+    }
+
     /// Keeps how an attachment was offered, with what its policies own of it.
-    pub(super) fn offer(&mut self, before: Attachment, claims: Arc<Claims>) {
+    pub(super) fn offer(&mut self, before: Arc<AttachmentDraft>, claims: Arc<Claims>) {
+        if claims.is_empty() {
+            self.offered.push(Offered {
+                before: None,
+                claims,
+                types: TypeGrant::default(),
+            });
+            return;
+        }
         let owners = claims.owners("");
         let specs = self.generation.chain().iter().filter_map(|policy| {
             let spec = policy.spec.as_ref()?;
@@ -34,7 +50,7 @@ impl Session {
             .flat_map(|spec| spec.types.0.iter().cloned())
             .collect();
         self.offered.push(Offered {
-            before,
+            before: Some(before),
             claims,
             types: TypeGrant(types),
         });

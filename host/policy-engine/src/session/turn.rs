@@ -129,9 +129,8 @@ impl Session {
             cause: Cause::Load,
             reason: "not loaded".to_owned(),
         };
-        let slot = self.instances.get_mut(*index).ok_or_else(missing)?;
         // Taken out, so that an instance that failed is not there any more.
-        let mut instance = match slot.take() {
+        let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
             None => {
                 let module = policy.module.clone().ok_or_else(missing)?;
@@ -141,9 +140,7 @@ impl Session {
             }
         };
         let answer = instance.call(hook, stage).await?;
-        if let Some(slot) = self.instances.get_mut(*index) {
-            *slot = Some(instance);
-        }
+        self.instances.keep(*index, instance);
         Ok(answer)
     }
 

@@ -11,7 +11,7 @@ use cni_types::json::Node;
 use cni_types::result::{CniResult, Route};
 
 use super::conf::{self, TypeGrant};
-use super::{Claims, EditError, FinaleDraft, SelectionsDraft, validate};
+use super::{AttachmentDraft, Claims, EditError, FinaleDraft, SelectionsDraft, validate};
 use crate::request::{Attachment, PortMapping};
 
 /// What does not hold, and the policies whose edits made it so.
@@ -40,8 +40,8 @@ impl Fault {
 /// One attachment that was offered to the policies: how it was, and who edited what of it.
 #[derive(Debug)]
 pub(crate) struct Offered {
-    /// Before the first policy.
-    pub(crate) before: Attachment,
+    /// Before the first policy; none where no policy edited it.
+    pub(crate) before: Option<Arc<AttachmentDraft>>,
     /// What policies own of it.
     pub(crate) claims: Arc<Claims>,
     /// The plugins that the policies which edited it may bring in.
@@ -76,6 +76,7 @@ fn executed(
     }: &Offered,
     after: &Attachment,
 ) -> Option<Fault> {
+    let before = before.as_ref()?.attachment();
     let moved = before.network != after.network
         || before.is_default != after.is_default
         || before.is_default && before.if_name != after.if_name;
@@ -303,6 +304,10 @@ mod tests {
         }
     }
 
+    fn before_policies(conf: &str) -> AttachmentDraft {
+        AttachmentDraft::new(attachment("net", "net1", conf), Arc::default())
+    }
+
     /// Policy `a` turned the conf from `before` into `after`, by whatever way.
     fn conf_fault(before: &str, after: &str, types: &[&str]) -> Option<String> {
         let node = |json: &str| Node::parse(json, Limits::default()).unwrap();
@@ -310,7 +315,7 @@ mod tests {
         let mut claims = Claims::default();
         claims.record(&"a".into(), &wrapped(before), &wrapped(after));
         let offered = Offered {
-            before: attachment("net", "net1", before),
+            before: Some(Arc::new(before_policies(before))),
             claims: Arc::new(claims),
             types: TypeGrant(types.iter().map(|name| (*name).to_owned()).collect()),
         };
@@ -365,13 +370,13 @@ mod tests {
 
     #[test]
     fn what_no_policy_edited_is_not_refused() {
-        let offered = |network| Offered {
-            before: attachment(network, "net1", r#"{"type":"x","mtu":12}"#),
+        let offered = || Offered {
+            before: None,
             claims: Arc::default(),
             types: TypeGrant::default(),
         };
-        let all = ["a", "b"].map(offered);
-        let after: Vec<_> = all.iter().map(|one| one.before.clone()).collect();
-        assert_eq!(plan(&all, &after), Ok(()));
+        let after =
+            ["a", "b"].map(|network| attachment(network, "net1", r#"{"type":"x","mtu":12}"#));
+        assert_eq!(plan(&[offered(), offered()], &after), Ok(()));
     }
 }

@@ -74,7 +74,8 @@ pub(crate) trait Draft: Clone {
 /// The copy that one policy edits in one hook.
 #[derive(Debug)]
 pub(crate) struct Transaction<D> {
-    draft: D,
+    /// What the next policy starts from as well, until the first edit.
+    draft: Arc<D>,
     owner: Arc<str>,
     claims: Arc<Claims>,
     budget: Budget,
@@ -86,7 +87,7 @@ pub(crate) struct Transaction<D> {
 #[derive(Debug)]
 pub(crate) struct Staged<D> {
     /// The edited thing.
-    pub(crate) draft: D,
+    pub(crate) draft: Arc<D>,
     /// The difference; `None` when there is none.
     pub(crate) patch: Option<Patch>,
 }
@@ -94,7 +95,7 @@ pub(crate) struct Staged<D> {
 /// One hook over all its policies: what the next policy starts from, and who owns what.
 #[derive(Debug)]
 pub(crate) struct Working<D> {
-    current: D,
+    current: Arc<D>,
     claims: Arc<Claims>,
 }
 
@@ -102,7 +103,7 @@ impl<D: Draft> Working<D> {
     /// Begins a hook with nothing edited.
     pub(crate) fn new(current: D) -> Self {
         Self {
-            current,
+            current: Arc::new(current),
             claims: Arc::default(),
         }
     }
@@ -131,7 +132,7 @@ impl<D: Draft> Working<D> {
     /// Begins the turn of one policy.
     pub(crate) fn begin(&self, owner: Arc<str>, budget: Budget) -> Transaction<D> {
         Transaction {
-            draft: self.current.clone(),
+            draft: Arc::clone(&self.current),
             owner,
             claims: Arc::clone(&self.claims),
             budget,
@@ -167,9 +168,14 @@ impl<D: Draft> Working<D> {
         Arc::clone(&self.claims)
     }
 
+    /// What the next policy starts from.
+    pub(crate) fn current(&self) -> Arc<D> {
+        Arc::clone(&self.current)
+    }
+
     /// What all policies together left.
     pub(crate) fn finish(self) -> D {
-        self.current
+        Arc::unwrap_or_clone(self.current)
     }
 }
 
@@ -186,7 +192,7 @@ impl<D: Draft> Transaction<D> {
         change: impl FnOnce(&mut D) -> Result<T, EditError>,
     ) -> Result<T, EditError> {
         self.budget.spend(bytes)?;
-        let mut next = self.draft.clone();
+        let mut next = D::clone(&self.draft);
         let answer = change(&mut next)?;
         if !self.claims.is_empty()
             && let Some(error) = self.claims.violated_by(&self.owner, &next.claim_tree())
@@ -194,7 +200,7 @@ impl<D: Draft> Transaction<D> {
             self.conflict.get_or_insert_with(|| error.clone());
             return Err(error);
         }
-        self.draft = next;
+        self.draft = Arc::new(next);
         self.edited = true;
         Ok(answer)
     }

@@ -16,7 +16,7 @@ use crate::target::Way;
 use crate::yardstick::at_the_same_time;
 
 const COUNTS: [usize; 3] = [0, 1, 10];
-/// A policy with hooks before and after the delegate.
+/// A policy with a hook before the delegate, and settings that it reads for it.
 const MODULE: &str = "annotation-mtu";
 const AT_ONCE: usize = 64;
 const STARTS: usize = 9;

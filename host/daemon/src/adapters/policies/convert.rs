@@ -104,6 +104,19 @@ pub(super) fn attachment(attachment: &Attachment) -> Result<engine::Attachment, 
     })
 }
 
+/// An attachment that no policy edited: its addresses are in canonical form now, the rest is as it was.
+pub(super) fn unedited(origin: Attachment, shown: engine::Attachment) -> Attachment {
+    Attachment {
+        request: RuntimeConfig {
+            ips: shown.ips,
+            mac: shown.mac,
+            infiniband_guid: shown.infiniband_guid,
+            ..origin.request
+        },
+        ..origin
+    }
+}
+
 /// An attachment as the policies leave it.
 pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<Attachment, String> {
     let conf = NetworkConfList::parse_any(edited.conf.to_string())

@@ -3,6 +3,7 @@
 mod convert;
 mod lookup;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -90,6 +91,14 @@ impl From<policy_engine::Outcome> for Outcome {
             result: outcome.result,
             tags: outcome.tags,
         }
+    }
+}
+
+/// A result that no policy has to do with.
+fn untouched(result: CniResult) -> Outcome {
+    Outcome {
+        result,
+        tags: BTreeMap::new(),
     }
 }
 
@@ -211,10 +220,16 @@ impl PolicySession for Request {
             .await
             .map_err(|denied| self.denial(denied))?;
         self.report(&report);
+        if report.edits.is_empty() {
+            return Ok(convert::unedited(attachment, edited));
+        }
         convert::edited(attachment, edited).map_err(|reason| Self::unreadable("before-add", reason))
     }
 
     async fn settle(&mut self, plan: &[Attachment]) -> Result<(), Denial> {
+        if self.session.is_settled() {
+            return Ok(());
+        }
         let shown: Vec<_> = plan
             .iter()
             .map(convert::attachment)
@@ -231,6 +246,9 @@ impl PolicySession for Request {
         attachment: &Attachment,
         result: CniResult,
     ) -> Result<Outcome, Denial> {
+        if self.session.passes_after_add(&attachment.network) {
+            return Ok(untouched(result));
+        }
         let offered = convert::attachment(attachment)
             .map_err(|reason| Self::unreadable("after-add", reason))?;
         let (outcome, report) = self
@@ -248,6 +266,12 @@ impl PolicySession for Request {
         result: CniResult,
         shown: Vec<CniResult>,
     ) -> Result<Finale, Denial> {
+        if self.session.passes_finalize() {
+            return Ok(Finale {
+                outcome: untouched(result),
+                shown: shown.into_iter().map(untouched).collect(),
+            });
+        }
         let offered: Vec<_> = plan
             .iter()
             .map(convert::attachment)
