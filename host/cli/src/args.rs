@@ -91,6 +91,7 @@ pub(crate) enum PolicyCommand {
     ///
     /// STATE is `loaded`; `stale` if the newest file did not load and the last good one stays in
     /// force; `broken` if none did, so that ADDs which the policy would have seen fail; or `off`.
+    /// ASKED are the grants that the module's imports ask for, GRANTED those of its configuration.
     /// Below the table stands what is wrong with which policy.
     List,
 

@@ -20,10 +20,10 @@ fn policies_are_listed_with_what_is_wrong_with_them() {
     assert_eq!(
         node.run(&["policy", "list"]).success(),
         "\
-NAME            STATE   MODE     HOOKS                  GRANTS      CALLS  DENIED  FAILED  DIGEST
-annotation-mtu  loaded  enforce  configure, before-add  -           1412   0       0       3f29a1c9d0e4
-address-guard   stale   enforce  before-add             namespaces  9      7       0       9c0de1234567
-new             ?       off      -                      -           0      0       0       -
+NAME            STATE   MODE     HOOKS                  ASKED             GRANTED     CALLS  DENIED  FAILED  DIGEST
+annotation-mtu  loaded  enforce  configure, before-add  -                 -           1412   0       0       3f29a1c9d0e4
+address-guard   stale   enforce  before-add             namespaces, nads  namespaces  9      7       0       9c0de1234567
+new             ?       off      -                      -                 -           0      0       0       -
 
 address-guard (/p/20-address-guard.wasm): settings refused: no CIDR\\n\\u{1b}[2J
 address-guard (/p/20-address-guard.wasm): asks for nads, which its configuration does not grant
