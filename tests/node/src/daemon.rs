@@ -24,8 +24,7 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the daemon and waits until it says that it is ready. Its log is appended to `log`.
     pub(crate) fn start(
-        binary: &Path,
-        config: &Path,
+        command: &mut Command,
         socket: PathBuf,
         log: PathBuf,
     ) -> Result<Self, Error> {
@@ -34,18 +33,14 @@ impl Daemon {
             .append(true)
             .open(&log)
             .map_err(Error::file(&log))?;
-        let child = Command::new(binary)
-            .arg("--config")
-            .arg(config)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        let child = command
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log_file)
             .spawn()
             .map_err(|source| Error::Start {
-                program: binary.display().to_string(),
+                program: command.get_program().to_string_lossy().into_owned(),
                 source,
             })?;
         let mut daemon = Self { child, socket, log };

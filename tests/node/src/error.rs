@@ -46,6 +46,14 @@ pub enum Error {
         /// Where it should be.
         path: PathBuf,
     },
+    /// Something that tests use is not on this machine.
+    #[error("{what} is missing: `make test` installs Debian's package {package}")]
+    NotInstalled {
+        /// What is missing.
+        what: &'static str,
+        /// The package that has it.
+        package: &'static str,
+    },
     /// The daemon ended, or does not answer.
     #[error("cnidaria-daemon {problem}; its log ends with:\n{log}")]
     Daemon {

@@ -10,6 +10,7 @@ mod binaries;
 pub mod build;
 mod call;
 pub mod case;
+mod clock;
 mod daemon;
 mod error;
 pub mod every_plugin;
@@ -21,6 +22,7 @@ mod program;
 
 pub use binaries::Binaries;
 pub use call::{Answer, Call};
+pub use clock::Clock;
 pub use error::Error;
 pub use node::Node;
 pub use pod::{Pod, Sandbox};

@@ -1,8 +1,10 @@
 //! The node: its directories, its networks, its pods and its daemon. It lives below `/run`, which is
 //! empty and private on a node that `tests/node/enter` made.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -25,6 +27,8 @@ pub struct Node {
     pub config: Value,
     /// The conf that the runtime gives to the shim.
     pub conf: Value,
+    /// Variables of the daemon's environment, beside `PATH`.
+    pub environment: BTreeMap<String, String>,
     daemon: Option<Daemon>,
 }
 
@@ -63,6 +67,7 @@ impl Node {
             binaries,
             config,
             conf,
+            environment: BTreeMap::new(),
             daemon: None,
         };
         for name in ["manifests", "status", "ledger", "ipam", "net.d", "policies"] {
@@ -230,8 +235,12 @@ impl Node {
         }
         let config = self.write("daemon-config.json", pretty(&self.config))?;
         self.daemon = Some(Daemon::start(
-            &self.binaries.daemon()?,
-            &config,
+            Command::new(self.binaries.daemon()?)
+                .arg("--config")
+                .arg(&config)
+                .env_clear()
+                .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+                .envs(&self.environment),
             self.socket_dir().join("multus.sock"),
             self.log_path(),
         )?);

@@ -1,0 +1,231 @@
+//! The wall clock jumps by decades, forward and back: nothing hangs, expires, is lost, or is tried
+//! again sooner than it would be.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use node::case::on_a_private_node;
+use node::inspect;
+use node::{Answer, Clock, Node, Pod, Sandbox, networks};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const JUMPS: [i32; 4] = [12, -20, 3, 0];
+const YEAR: u64 = 365 * 24 * 60 * 60;
+
+fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
+    let answer = node.call(command, pod).and_then(|call| call.make());
+    answer.expect("the shim can be executed")
+}
+
+fn succeed(node: &Node, command: &str, pod: &Sandbox) {
+    let answer = make(node, command, pod);
+    assert!(answer.succeeded(), "{command}: {answer:#?} {}", node.log());
+}
+
+fn wait_until(what: &str, node: &Node, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what}: {}", node.log());
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How often the fake delegate was executed for a verb.
+fn executed(calls: &Path, verb: &str) -> usize {
+    let end = format!("-{verb}.json");
+    let names = fs::read_dir(calls)
+        .unwrap()
+        .map(|file| file.unwrap().file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(&end))
+        .count()
+}
+
+/// A node whose daemons have a clock that jumps; the fake delegate does what the file says that is
+/// written with [`instruct`].
+fn prepare(node: &mut Node) -> Clock {
+    let mut prepare = || {
+        networks::prepare(node)?;
+        let conf = json!({ "cniVersion": "1.0.0", "name": "odd", "type": networks::FAKE });
+        node.add_network("default", "odd", &conf)?;
+        Clock::of(node)
+    };
+    let clock = prepare().unwrap_or_else(|error: node::Error| unreachable!("{}", error.chain()));
+    fs::create_dir(node.path("calls")).unwrap();
+    clock
+}
+
+fn instruct(node: &Node, mut instructions: Value) {
+    instructions["record"] = json!(node.path("calls"));
+    node.write("bin/fake.fake.json", instructions.to_string())
+        .unwrap();
+}
+
+#[test]
+fn an_add_under_way_and_what_comes_beside_it_do_not_notice() {
+    on_a_private_node(|node| {
+        let clock = prepare(node);
+        instruct(node, json!({ "ADD": { "until": node.path("go-on") } }));
+        node.conf["cniVersion"] = json!("1.1.0");
+        node.start_daemon().unwrap();
+        let pod = Pod::new("default", "slow").networks("blue,odd");
+        let pod = node.add_pod(pod).unwrap();
+        let add = node.call("ADD", &pod).unwrap();
+        let adding = thread::spawn(move || add.make().unwrap());
+        let calls = node.path("calls");
+        wait_until("the ADD", node, || executed(&calls, "ADD") == 1);
+        let beside = Pod::new("default", "beside").networks("blue");
+        let beside = node.add_pod(beside).unwrap();
+        for years in JUMPS {
+            clock.jump_to_years(years).unwrap();
+            for verb in ["STATUS", "ADD", "CHECK", "DEL"] {
+                succeed(node, verb, &beside);
+            }
+        }
+        clock.jump_to_years(30).unwrap();
+        fs::write(node.path("go-on"), "").unwrap();
+        let added = adding.join().unwrap();
+        assert!(added.succeeded(), "{added:#?} {}", node.log());
+        for verb in ["CHECK", "DEL"] {
+            clock.jump_to_years(-15).unwrap();
+            succeed(node, verb, &pod);
+        }
+        assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
+        assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_delegate_that_hangs_is_stopped_all_the_same() {
+    on_a_private_node(|node| {
+        let clock = prepare(node);
+        instruct(node, json!({ "ADD": { "hang": true } }));
+        node.config["cnidaria"]["timeouts"] = json!({ "delegateMs": 2000 });
+        node.start_daemon().unwrap();
+        let pod = node.add_pod(Pod::new("default", "a").networks("blue,odd"));
+        let pod = pod.unwrap();
+        let add = node.call("ADD", &pod).unwrap();
+        let adding = thread::spawn(move || add.make().unwrap());
+        let calls = node.path("calls");
+        wait_until("the ADD", node, || executed(&calls, "ADD") == 1);
+        // The deadline is decades away by this clock.
+        clock.jump_to_years(-20).unwrap();
+        let answer = adding.join().unwrap();
+        assert_eq!(answer.code, Some(1), "{answer:#?}");
+        assert!(answer.stdout.contains("default/odd"), "{answer:#?}");
+        assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn an_undo_waits_for_its_retry_as_long_as_it_would_have() {
+    on_a_private_node(|node| {
+        let clock = prepare(node);
+        let busy = json!({ "cniVersion": "1.0.0", "code": 111, "msg": "busy" });
+        instruct(node, json!({ "DEL": { "error": busy } }));
+        node.start_daemon().unwrap();
+        let pod = node.add_pod(Pod::new("default", "a").networks("blue,odd"));
+        let pod = pod.unwrap();
+        succeed(node, "ADD", &pod);
+        clock.jump_to_years(12).unwrap();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let (start, calls) = (Instant::now(), node.path("calls"));
+        assert!(!make(node, "DEL", &pod).succeeded());
+        let listed = node
+            .command_line(&["--output", "json", "attachments"])
+            .unwrap();
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let since = listed["attachments"][0]["sinceUnixSeconds"].as_u64();
+        assert!(
+            since.is_some_and(|since| since > now.as_secs() + 11 * YEAR),
+            "the daemon's clock is not moved: {listed:#}"
+        );
+
+        clock.jump_to_years(40).unwrap();
+        wait_until("a retry", node, || executed(&calls, "DEL") > 1);
+        // A pause is never shorter, and how much longer the machine makes it is not asked.
+        let first = start.elapsed();
+        assert!(first >= Duration::from_secs(5), "{first:?}");
+        clock.jump_to_years(-20).unwrap();
+        instruct(node, json!({}));
+        let ledger = node.path("ledger");
+        wait_until("the undo", node, || {
+            inspect::files(&ledger).unwrap().is_empty()
+        });
+        let second = start.elapsed();
+        assert!(second >= Duration::from_secs(15), "{second:?}");
+        assert_eq!(executed(&calls, "DEL"), 3, "{}", node.log());
+    });
+}
+
+#[test]
+fn a_del_that_waits_for_a_daemon_is_carried_out_whatever_the_time_is() {
+    on_a_private_node(|node| {
+        let clock = prepare(node);
+        instruct(node, json!({}));
+        for years in [25, -25] {
+            clock.jump_to_years(0).unwrap();
+            node.start_daemon().unwrap();
+            let pod = Pod::new("default", &format!("a{years}")).networks("blue");
+            let pod = node.add_pod(pod).unwrap();
+            succeed(node, "ADD", &pod);
+            node.kill_daemon().unwrap();
+            // The shim has no such clock and needs none.
+            succeed(node, "DEL", &pod);
+            clock.jump_to_years(years).unwrap();
+            node.start_daemon().unwrap();
+            let ledger = node.path("ledger");
+            wait_until("the DEL", node, || {
+                inspect::files(&ledger).unwrap().is_empty()
+            });
+            assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+            node.stop_daemon().unwrap();
+        }
+    });
+}
+
+#[test]
+fn compiled_policies_are_neither_stale_nor_too_new() {
+    on_a_private_node(|node| {
+        let clock = prepare(node);
+        let config = json!({
+            "grants": ["state"],
+            "settings": { "after-add": [{ "tag": ["generation", "one"] }] },
+        });
+        node.add_policy("10-witness", "witness", &config).unwrap();
+        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        let mut compiled = None;
+        for years in [0, 25, -25] {
+            clock.jump_to_years(years).unwrap();
+            node.start_daemon().unwrap();
+            succeed(node, "ADD", &pod);
+            // Also in the middle of a daemon's life.
+            clock.jump_to_years(-years).unwrap();
+            succeed(node, "DEL", &pod);
+            succeed(node, "ADD", &pod);
+            let status = node.network_status(&pod.pod).unwrap().to_string();
+            assert!(status.contains("generation"), "{status}");
+            succeed(node, "DEL", &pod);
+            let cache = node.path("policy-cache");
+            let artefacts = inspect::files(&cache).unwrap();
+            let artefacts: Vec<_> = artefacts
+                .into_keys()
+                .map(|path| fs::metadata(cache.join(path)).unwrap().ino())
+                .collect();
+            assert_eq!(artefacts.len(), 1);
+            // Another file would have been compiled again.
+            assert_eq!(*compiled.get_or_insert(artefacts.clone()), artefacts);
+            node.stop_daemon().unwrap();
+        }
+    });
+}
