@@ -142,7 +142,7 @@ impl Module {
             imports::link(&mut linker, import, *need).map_err(failed)?;
         }
         if needs.iter().any(|(_, need)| *need == Need::Wasi) {
-            link_wasi(&mut linker).map_err(failed)?;
+            link_wasi(&mut linker, component).map_err(failed)?;
         }
         let pre = linker.instantiate_pre(component).map_err(failed)?;
         let hooks = Hooks::of(engine, &pre)?;
@@ -216,13 +216,13 @@ impl Need {
 }
 
 #[cfg(feature = "wasi")]
-fn link_wasi(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    crate::wasi::link(linker)
+fn link_wasi(linker: &mut Linker<GuestState>, component: &Component) -> wasmtime::Result<()> {
+    crate::wasi::link(linker, component)
 }
 
 /// No import needs it: they are unknown in such a build.
 #[cfg(not(feature = "wasi"))]
-fn link_wasi(_: &mut Linker<GuestState>) -> wasmtime::Result<()> {
+fn link_wasi(_: &mut Linker<GuestState>, _: &Component) -> wasmtime::Result<()> {
     Ok(())
 }
 

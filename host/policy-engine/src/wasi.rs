@@ -3,16 +3,23 @@
 //! stands still and random numbers are always the same, unless the grants `clock` and `random` say
 //! otherwise.
 
+mod closed;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use wasmtime::component::{Linker, ResourceTable};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream, WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{HostMonotonicClock, HostWallClock};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::p2::bindings::cli::{
+    environment, exit, terminal_input, terminal_output, terminal_stderr, terminal_stdin,
+    terminal_stdout,
+};
+use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed};
+use wasmtime_wasi::p2::{self, OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::random::{Deterministic, WasiRandom, WasiRandomCtx};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::config::{Grant, Spec, count};
@@ -39,9 +46,6 @@ impl Wasi {
         builder
             .stdout(output.clone())
             .stderr(output.clone())
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
             .max_random_size(MAX_RANDOM);
         if !spec.grants.contains(&Grant::Clock) {
             builder.wall_clock(Still).monotonic_clock(Still);
@@ -165,7 +169,21 @@ impl WasiView for GuestState {
     }
 }
 
-/// Gives a linker all of WASI 0.2 but HTTP.
-pub(crate) fn link(linker: &mut Linker<GuestState>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)
+/// Gives a linker what a component imports of WASI 0.2 but HTTP.
+pub(crate) fn link(linker: &mut Linker<GuestState>, component: &Component) -> wasmtime::Result<()> {
+    p2::add_to_linker_proxy_interfaces_async(linker)?;
+    exit::add_to_linker::<GuestState, WasiCli>(linker, GuestState::cli)?;
+    environment::add_to_linker::<GuestState, WasiCli>(linker, GuestState::cli)?;
+    terminal_input::add_to_linker::<GuestState, WasiCli>(linker, GuestState::cli)?;
+    terminal_output::add_to_linker::<GuestState, WasiCli>(linker, GuestState::cli)?;
+    terminal_stdin::add_to_linker::<GuestState, WasiCli>(linker, GuestState::cli)?;
+    terminal_stdout::add_to_linker::<GuestState, WasiCli>(linker, GuestState::cli)?;
+    terminal_stderr::add_to_linker::<GuestState, WasiCli>(linker, GuestState::cli)?;
+    insecure::add_to_linker::<GuestState, WasiRandom>(linker, random)?;
+    insecure_seed::add_to_linker::<GuestState, WasiRandom>(linker, random)?;
+    closed::link(linker, component)
+}
+
+fn random(state: &mut GuestState) -> &mut WasiRandomCtx {
+    state.ctx().ctx.random()
 }

@@ -211,3 +211,76 @@ async fn http_is_not_there() {
         trouble(&host)
     );
 }
+
+/// A component whose hook `status` makes a socket, and accepts when that is refused with a code.
+fn with_a_socket() -> Vec<u8> {
+    let text = r#"(component
+  (import "wasi:sockets/network@0.2.0" (instance $network
+    (export "network" (type (sub resource)))
+    (type $c0 (enum "unknown" "access-denied" "not-supported"))
+    (export "error-code" (type (eq $c0)))
+    (type $f0 (enum "ipv4" "ipv6"))
+    (export "ip-address-family" (type (eq $f0)))))
+  (alias export $network "network" (type $network-type))
+  (alias export $network "error-code" (type $code))
+  (alias export $network "ip-address-family" (type $family))
+  (import "wasi:sockets/instance-network@0.2.0" (instance $instance-network
+    (alias outer 1 $network-type (type $n0))
+    (export "network" (type $n (eq $n0)))
+    (export "instance-network" (func (result (own $n))))))
+  (import "wasi:sockets/tcp@0.2.0" (instance $tcp (export "tcp-socket" (type (sub resource)))))
+  (alias export $tcp "tcp-socket" (type $socket))
+  (import "wasi:sockets/tcp-create-socket@0.2.0" (instance $create
+    (alias outer 1 $socket (type $s0))
+    (export "tcp-socket" (type $s (eq $s0)))
+    (alias outer 1 $code (type $c0))
+    (export "error-code" (type $c (eq $c0)))
+    (alias outer 1 $family (type $f0))
+    (export "ip-address-family" (type $f (eq $f0)))
+    (export "create-tcp-socket" (func (param "address-family" $f) (result (result (own $s) (error $c)))))))
+
+  (core module $libc (memory (export "memory") 1))
+  (core instance $libc (instantiate $libc))
+  (alias core export $libc "memory" (core memory $memory))
+  (core func $network (canon lower (func $instance-network "instance-network")))
+  (core func $drop (canon resource.drop $network-type))
+  (core func $create (canon lower (func $create "create-tcp-socket") (memory $memory)))
+
+  (core module $guest
+    (import "w" "memory" (memory 1))
+    (import "w" "network" (func $network (result i32)))
+    (import "w" "drop" (func $drop (param i32)))
+    (import "w" "create" (func $create (param i32 i32)))
+    (func $must (param i32) (if (i32.eqz (local.get 0)) (then unreachable)))
+    (func (export "status") (result i32)
+      (call $drop (call $network))
+      (call $create (i32.const 0) (i32.const 64))
+      ;; An error, and the second code.
+      (call $must (i32.eq (i32.load8_u (i32.const 64)) (i32.const 1)))
+      (call $must (i32.eq (i32.load8_u (i32.const 68)) (i32.const 1)))
+      (i32.store8 (i32.const 1024) (i32.const 0))
+      (i32.const 1024)))
+  (core instance $guest (instantiate $guest (with "w" (instance
+    (export "memory" (memory $memory)) (export "network" (func $network))
+    (export "drop" (func $drop)) (export "create" (func $create))))))
+
+  (component $hook
+    (type $f (func (result (result (error string)))))
+    (import "status" (func $g (type $f)))
+    (export "status" (func $g)))
+  (func $status (result (result (error string)))
+    (canon lift (core func $guest "status") (memory $memory)))
+  (instance $instance (instantiate $hook (with "status" (func $status))))
+  (export "cnidaria:policy/status@0.1.0" (instance $instance)))"#;
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_socket_is_refused_with_a_code_and_none_is_made() {
+    let host = Policies::new(COMPILER)
+        .with_module("10-socket", &with_a_socket(), &json!({}))
+        .load()
+        .await;
+    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    host.current().status().await.unwrap();
+}
