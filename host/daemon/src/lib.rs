@@ -28,4 +28,6 @@ pub mod adapters;
 
 pub mod report;
 
+mod yaml;
+
 pub mod watch;

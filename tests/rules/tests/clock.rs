@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host");
 
 /// Who may read it, and what for.
-const MAY: [(&str, &str); 7] = [
+const MAY: [(&str, &str); 8] = [
     (
         "cli/src/attachments.rs",
         "the age of an undo, as it is shown",
@@ -24,6 +24,10 @@ const MAY: [(&str, &str); 7] = [
         "when a certificate is renewed",
     ),
     ("daemon/src/adapters/kube/events.rs", "the times of Events"),
+    (
+        "daemon/src/adapters/kube/plugin.rs",
+        "how long a plugin's credential is good for",
+    ),
     ("daemon/src/log/rotating.rs", "names of old log files"),
     (
         "daemon/src/pipeline/unfinished.rs",

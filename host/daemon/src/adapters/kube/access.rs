@@ -2,17 +2,26 @@
 //! a certificate of the node's own.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::Uri;
+use hyper::header::HeaderValue;
 
 use super::certificate::NodeCertificate;
 use super::certificate::kept;
+use super::kubeconfig::{self, Cluster, Kubeconfig, User};
+use super::peer::{Peer, Trust};
+use super::plugin;
 
 /// Where the kubelet puts a pod's service account.
 const SERVICE_ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// How long what was read from a file is taken for what is in it. As client-go has it.
+const FRESH: Duration = Duration::from_secs(60);
+/// How long before its end a plugin's credential is asked for again.
+const EARLY: Duration = Duration::from_secs(60);
 
 /// Why there are no credentials. They may be there later.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +33,11 @@ pub(super) enum Error {
         path: PathBuf,
         /// What is wrong.
         #[source]
-        source: KubeconfigError,
+        source: kubeconfig::Error,
     },
+    /// The server has no address that can be one.
+    #[error("{0:?} is no URL of an API server")]
+    Server(String),
     /// A file of credentials cannot be read.
     #[error("cannot read {path}")]
     Read {
@@ -35,14 +47,9 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A file is no list of certificates.
-    #[error("{path} has no certificate authority: {reason}")]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    /// The credential plugin gives none.
+    #[error("credential plugin")]
+    Plugin(#[from] plugin::Error),
     /// The certificate of the node's own cannot be used.
     #[error(transparent)]
     Kept(#[from] kept::Error),
@@ -52,9 +59,23 @@ pub(super) enum Error {
         /// Where certificates are kept.
         dir: PathBuf,
     },
-    /// TLS or HTTP cannot be set up with them.
+    /// The kubeconfig's way to authenticate is no more.
+    #[error("auth-provider {0:?} is not supported: use its credential plugin (`exec`)")]
+    AuthProvider(String),
+    /// A token or a name has bytes that no header can have.
+    #[error("credentials that do not fit into a header")]
+    Header,
+    /// TLS cannot be set up with them.
     #[error("credentials")]
-    Unusable(#[source] Box<kube::Error>),
+    Unusable(#[from] super::peer::Error),
+}
+
+/// Who the server is, and who the daemon is to it.
+pub(super) struct Credentials {
+    pub(super) peer: Peer,
+    pub(super) authorization: Option<HeaderValue>,
+    /// After which they have to be read again.
+    pub(super) fresh: Option<Duration>,
 }
 
 /// How the API server is reached.
@@ -95,70 +116,141 @@ impl Access {
     ///
     /// # Errors
     /// [`Error`] names the file.
-    pub(super) async fn load(&self) -> Result<kube::Config, Error> {
+    pub(super) async fn load(&self) -> Result<Credentials, Error> {
         match self {
             Self::InCluster {
                 server,
                 service_account,
             } => in_cluster(server, service_account),
-            Self::Kubeconfig(path) => kubeconfig(path).await,
+            Self::Kubeconfig(path) => {
+                let Kubeconfig { cluster, user } = read(path)?;
+                let credentials = of_cluster(path, &cluster)?;
+                of_user(path, &cluster, &user, credentials).await
+            }
             Self::NodeCertificate(own) => {
                 let kept = kept::load(&own.dir)?.filter(|kept| kept.ends > SystemTime::now());
                 let kept = kept.ok_or_else(|| Error::NoCertificate {
                     dir: own.dir.clone(),
                 })?;
-                let mut config = kubeconfig(&own.bootstrap_kubeconfig).await?;
-                config.auth_info = kept.auth_info();
-                Ok(config)
+                let path = &own.bootstrap_kubeconfig;
+                let mut credentials = of_cluster(path, &read(path)?.cluster)?;
+                credentials.peer.identity = Some(kept.pem());
+                Ok(credentials)
             }
         }
     }
 }
 
-fn in_cluster(server: &str, service_account: &Path) -> Result<kube::Config, Error> {
-    let token = service_account.join("token");
-    // `kube` reads the token again every minute, and the CA for new connections as often.
-    std::fs::metadata(&token).map_err(|source| Error::Read {
-        path: token.clone(),
-        source,
-    })?;
-    let uri = server.parse().map_err(|source| Error::Kubeconfig {
-        path: service_account.to_owned(),
-        source: KubeconfigError::ParseClusterUrl(source),
-    })?;
-    let mut config = kube::Config::new(uri);
+fn in_cluster(server: &str, service_account: &Path) -> Result<Credentials, Error> {
+    let token = read_token(&service_account.join("token"))?;
     let authority = service_account.join("ca.crt");
-    // The file is what counts. Without these `kube` would load what the system trusts besides, which
-    // an image need not have.
-    config.root_cert = Some(authorities(&authority)?);
-    config.root_cert_file = Some(authority);
-    config.auth_info.token_file = Some(token.display().to_string());
-    Ok(config)
-}
-
-fn authorities(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
-    let pem = std::fs::read(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
+    let authorities = std::fs::read(&authority).map_err(|source| Error::Read {
+        path: authority,
         source,
     })?;
-    CertificateDer::pem_slice_iter(&pem)
-        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
-        .collect::<Result<_, _>>()
-        .map_err(|error| Error::Authority {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+    Ok(Credentials {
+        peer: Peer {
+            server: url(server)?,
+            name: None,
+            trust: Trust::Authorities(authorities),
+            identity: None,
+        },
+        authorization: Some(bearer(&token)?),
+        // The kubelet replaces both files in place.
+        fresh: Some(FRESH),
+    })
 }
 
-async fn kubeconfig(path: &Path) -> Result<kube::Config, Error> {
-    let error = |source| Error::Kubeconfig {
+fn read(path: &Path) -> Result<Kubeconfig, Error> {
+    Kubeconfig::read(path).map_err(of_kubeconfig(path))
+}
+
+fn of_kubeconfig(path: &Path) -> impl Fn(kubeconfig::Error) -> Error {
+    move |source| Error::Kubeconfig {
         path: path.to_owned(),
         source,
+    }
+}
+
+/// The server of a cluster, for nobody yet.
+fn of_cluster(path: &Path, cluster: &Cluster) -> Result<Credentials, Error> {
+    let authority = cluster.authority().map_err(of_kubeconfig(path))?;
+    let trust = match authority {
+        _ if cluster.insecure_skip_tls_verify == Some(true) => Trust::Anybody,
+        Some(authorities) => Trust::Authorities(authorities),
+        None => Trust::System,
     };
-    let file = Kubeconfig::read_from(path).map_err(error)?;
-    kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .map_err(error)
+    Ok(Credentials {
+        peer: Peer {
+            server: url(&cluster.server)?,
+            name: cluster
+                .tls_server_name
+                .clone()
+                .filter(|name| !name.is_empty()),
+            trust,
+            identity: None,
+        },
+        authorization: None,
+        fresh: None,
+    })
+}
+
+/// Adds what a user shows. Of several tokens the first of these counts, beside a certificate.
+async fn of_user(
+    path: &Path,
+    cluster: &Cluster,
+    user: &User,
+    mut credentials: Credentials,
+) -> Result<Credentials, Error> {
+    credentials.peer.identity = user.identity().map_err(of_kubeconfig(path))?;
+    if let Some(provider) = &user.auth_provider {
+        let token = ["id-token", "access-token"]
+            .iter()
+            .find_map(|key| provider.config.get(*key)?.as_str());
+        let token = token.ok_or_else(|| Error::AuthProvider(provider.name.clone()))?;
+        credentials.authorization = Some(bearer(token)?);
+    } else if let (Some(name), Some(password)) = (&user.username, &user.password) {
+        let both = BASE64.encode(format!("{name}:{password}"));
+        credentials.authorization = Some(secret(&format!("Basic {both}"))?);
+    } else if let Some(token) = user.token.as_deref().filter(|token| !token.is_empty()) {
+        credentials.authorization = Some(bearer(token)?);
+    } else if let Some(file) = &user.token_file {
+        credentials.authorization = Some(bearer(&read_token(file)?)?);
+        credentials.fresh = Some(FRESH);
+    } else if let Some(exec) = &user.exec {
+        let credential = plugin::run(exec, cluster).await?;
+        if let Some(token) = credential.token {
+            credentials.authorization = Some(bearer(&token)?);
+        }
+        if credential.identity.is_some() {
+            credentials.peer.identity = credential.identity;
+        }
+        credentials.fresh = credential.lasts.map(|lasts| lasts.saturating_sub(EARLY));
+    }
+    Ok(credentials)
+}
+
+fn read_token(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn url(server: &str) -> Result<Uri, Error> {
+    let url: Option<Uri> = server.parse().ok();
+    url.filter(|url| url.host().is_some() && url.scheme().is_some())
+        .ok_or_else(|| Error::Server(server.to_owned()))
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, Error> {
+    secret(&format!("Bearer {}", token.trim()))
+}
+
+fn secret(text: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| Error::Header)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -192,13 +284,49 @@ mod tests {
     #[tokio::test]
     async fn credentials_that_are_missing_are_named() {
         let access = Access::Kubeconfig("/nowhere/kubeconfig".into());
-        let error = access.load().await.unwrap_err();
+        let error = access.load().await.err().unwrap();
         assert!(error.to_string().contains("/nowhere/kubeconfig"), "{error}");
         let access = Access::InCluster {
             server: "https://10.0.0.1:443".into(),
             service_account: "/nowhere".into(),
         };
-        let error = access.load().await.unwrap_err();
+        let error = access.load().await.err().unwrap();
         assert_eq!(error.to_string(), "cannot read /nowhere/token");
+    }
+
+    #[tokio::test]
+    async fn a_user_shows_what_its_kubeconfig_has() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("token"), "t\n").unwrap();
+        let plugin = r#"{"command":"sh","args":["-c","echo status: {token: p}"]}"#;
+        for (user, expected, fresh) in [
+            (
+                r#"{"token":"s3cret","tokenFile":"token"}"#.into(),
+                "Bearer s3cret",
+                None,
+            ),
+            (r#"{"tokenFile":"token"}"#.into(), "Bearer t", Some(FRESH)),
+            (
+                r#"{"username":"a","password":"b"}"#.into(),
+                "Basic YTpi",
+                None,
+            ),
+            (
+                r#"{"auth-provider":{"name":"oidc","config":{"id-token":"i"}}}"#.into(),
+                "Bearer i",
+                None,
+            ),
+            (format!(r#"{{"exec":{plugin}}}"#), "Bearer p", None),
+        ] {
+            let path = dir.path().join("kubeconfig");
+            let text = format!(
+                r#"{{"current-context":"c","contexts":[{{"name":"c","context":{{"cluster":"c","user":"u"}}}}],
+                    "clusters":[{{"name":"c","cluster":{{"server":"https://a"}}}}],"users":[{{"name":"u","user":{user}}}]}}"#
+            );
+            std::fs::write(&path, text).unwrap();
+            let credentials = Access::Kubeconfig(path).load().await.ok().unwrap();
+            assert_eq!(credentials.authorization.unwrap(), expected);
+            assert_eq!(credentials.fresh, fresh);
+        }
     }
 }

@@ -9,18 +9,20 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::{HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::{Body, ConfigExt};
+use kube::client::Body;
+use kube::client::middleware::{BaseUri, BaseUriLayer};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt};
 
-use super::access::{Access, Error};
+use super::access::{Access, Credentials, Error};
+use super::peer::Peer;
 
 /// How long connecting may take. The API server is near or it is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,7 +38,48 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 const WHO: HeaderValue =
     HeaderValue::from_static(concat!("cnidaria-daemon/", env!("CARGO_PKG_VERSION")));
 
-type Stack = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+type Http = BaseUri<HttpClient<HttpsConnector<HttpConnector>, Body>>;
+
+/// What requests go through, with the credentials of a moment.
+struct Stack {
+    peer: Peer,
+    http: Http,
+    authorization: Option<HeaderValue>,
+    /// When the credentials are to be read again.
+    until: Option<Instant>,
+}
+
+impl Stack {
+    /// With the connections of what was there before, where they are to the same.
+    fn new(credentials: Credentials, before: Option<&Self>) -> Result<Self, Error> {
+        let Credentials {
+            peer,
+            authorization,
+            fresh,
+        } = credentials;
+        let http = match before.filter(|before| before.peer == peer) {
+            Some(before) => before.http.clone(),
+            None => http(&peer)?,
+        };
+        Ok(Self {
+            peer,
+            http,
+            authorization,
+            until: fresh.map(|fresh| Instant::now() + fresh),
+        })
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
+
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        if let Some(value) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, value.clone());
+        }
+        Ok(self.http.clone().oneshot(request).await?)
+    }
+}
 
 /// The way to one API server.
 #[derive(Clone)]
@@ -122,30 +165,40 @@ impl Connection {
 
 impl Shared {
     async fn stack(&self) -> Result<Arc<Stack>, Error> {
-        if let Some(stack) = self.stack.load_full() {
+        if let Some(stack) = self.stack.load_full().filter(|stack| stack.is_fresh()) {
             return Ok(stack);
         }
         let mut loaded = self.loaded.lock().await;
         match self.stack.load_full() {
-            Some(stack) => Ok(stack),
+            Some(stack) if stack.is_fresh() => Ok(stack),
+            Some(stack) => {
+                self.renew(&mut loaded).await;
+                Ok(self.stack.load_full().unwrap_or(stack))
+            }
             None => self.load(&mut loaded).await,
         }
     }
 
     async fn load(&self, loaded: &mut Option<Instant>) -> Result<Arc<Stack>, Error> {
         *loaded = Some(Instant::now());
-        let stack = Arc::new(stack(self.access.load().await?)?);
+        let credentials = self.access.load().await?;
+        let before = self.stack.load_full();
+        let stack = Arc::new(Stack::new(credentials, before.as_deref())?);
         self.stack.store(Some(Arc::clone(&stack)));
         Ok(stack)
     }
 
     /// What the server does not take may have been replaced on disk meanwhile.
     async fn refused(&self) {
-        let mut loaded = self.loaded.lock().await;
+        self.renew(&mut *self.loaded.lock().await).await;
+    }
+
+    /// Reads the credentials again, not more often than makes sense.
+    async fn renew(&self, loaded: &mut Option<Instant>) {
         if loaded.is_some_and(|at| at.elapsed() < RELOAD_INTERVAL) {
             return;
         }
-        self.reload(&mut loaded).await;
+        self.reload(loaded).await;
     }
 
     async fn reload(&self, loaded: &mut Option<Instant>) {
@@ -159,7 +212,7 @@ impl Shared {
 
     async fn call(&self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
         let stack = self.stack().await?;
-        let answered = Stack::clone(&stack).oneshot(request).await;
+        let answered = stack.send(request).await;
         if answered.is_err() {
             // A server that is not trusted may be so by the authority that is on disk by now.
             self.refused().await;
@@ -211,7 +264,7 @@ impl Service<Request<Body>> for Connection {
     }
 }
 
-fn stack(config: kube::Config) -> Result<Stack, Error> {
+fn http(peer: &Peer) -> Result<Http, Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -220,19 +273,16 @@ fn stack(config: kube::Config) -> Result<Stack, Error> {
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE / 3));
     tcp.set_keepalive_retries(Some(3));
-    let refused = |source| Error::Unusable(Box::new(source));
-    let tls = config
-        .rustls_https_connector_with_connector(tcp)
-        .map_err(refused)?;
+    let mut tls = HttpsConnectorBuilder::new()
+        .with_tls_config(peer.tls()?)
+        .https_or_http();
+    if let Some(name) = peer.server_name()? {
+        tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
     let http = HttpClient::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(tls);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer().map_err(refused)?)
-        .map_err(BoxError::from)
-        .service(http);
-    Ok(BoxCloneSyncService::new(service))
+        .build(tls.enable_http1().wrap_connector(tcp));
+    Ok(BaseUriLayer::new(peer.server.clone()).layer(http))
 }

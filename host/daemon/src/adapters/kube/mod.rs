@@ -7,8 +7,11 @@ mod call;
 mod certificate;
 mod connection;
 mod events;
+mod kubeconfig;
 mod object;
 mod on_demand;
+mod peer;
+mod plugin;
 mod resources;
 mod status;
 

@@ -9,10 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use k8s_openapi::jiff::Timestamp;
-use kube::config::AuthInfo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -104,13 +101,9 @@ impl Kept {
         })
     }
 
-    /// What a kubeconfig of this certificate says of its user.
-    pub(in super::super) fn auth_info(&self) -> AuthInfo {
-        AuthInfo {
-            client_certificate_data: Some(BASE64.encode(&self.pem)),
-            client_key_data: Some(String::new().into()),
-            ..AuthInfo::default()
-        }
+    /// The chain and the key, PEM.
+    pub(in super::super) fn pem(&self) -> Vec<u8> {
+        self.pem.clone().into_bytes()
     }
 }
 

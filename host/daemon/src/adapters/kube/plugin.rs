@@ -1,0 +1,189 @@
+//! Credential plugins of a kubeconfig: a program that prints a token or a certificate.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::kubeconfig::{self, Cluster, Exec};
+use crate::yaml;
+
+/// A plugin that takes longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a plugin gives no credentials.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It cannot be told of the cluster.
+    #[error(transparent)]
+    Cluster(#[from] kubeconfig::Error),
+    /// It cannot be executed.
+    #[error("cannot execute {command}")]
+    Start {
+        /// The program.
+        command: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It fails, hangs, or prints something else.
+    #[error("{command} {reason}")]
+    Failed {
+        /// The program.
+        command: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What a plugin gives. It is secret.
+pub(super) struct Credential {
+    pub(super) token: Option<String>,
+    /// Certificates and their key, PEM.
+    pub(super) identity: Option<Vec<u8>>,
+    /// How long it is good for.
+    pub(super) lasts: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Printed {
+    status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    token: Option<String>,
+    client_certificate_data: Option<String>,
+    client_key_data: Option<String>,
+    expiration_timestamp: Option<String>,
+}
+
+/// Executes a plugin, with nobody at a terminal. What it says of its troubles is in the daemon's log.
+///
+/// # Errors
+/// [`Error`] names the program and quotes nothing that it printed.
+pub(super) async fn run(exec: &Exec, cluster: &Cluster) -> Result<Credential, Error> {
+    let command = exec.command.display().to_string();
+    let failed = |reason: String| Error::Failed {
+        command: command.clone(),
+        reason,
+    };
+    let spec = if exec.provide_cluster_info {
+        json!({"interactive": false, "cluster": cluster.for_plugins()?})
+    } else {
+        json!({"interactive": false})
+    };
+    let info = json!({"apiVersion": exec.api_version, "kind": "ExecCredential", "spec": spec});
+    let environment = exec.env.iter().flatten();
+    let run = tokio::process::Command::new(&exec.command)
+        .args(exec.args.iter().flatten())
+        .envs(environment.map(|variable| (&variable.name, &variable.value)))
+        .env("KUBERNETES_EXEC_INFO", info.to_string())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output();
+    let output = match tokio::time::timeout(TIMEOUT, run).await {
+        Ok(output) => output.map_err(|source| Error::Start {
+            command: command.clone(),
+            source,
+        })?,
+        Err(_) => {
+            return Err(failed(format!(
+                "did not end within {} s",
+                TIMEOUT.as_secs()
+            )));
+        }
+    };
+    if !output.status.success() {
+        return Err(failed(format!("ended with {}", output.status)));
+    }
+    let printed = String::from_utf8(output.stdout).ok();
+    let printed = printed.and_then(|text| yaml::documents(&text).ok()?.into_iter().next());
+    let printed = printed.and_then(|document| serde_json::from_value::<Printed>(document).ok());
+    let Some(Printed { status }) = printed else {
+        return Err(failed("prints no ExecCredential with a status".to_owned()));
+    };
+    let lasts = match status.expiration_timestamp {
+        None => None,
+        Some(text) => match text.parse::<Timestamp>() {
+            Ok(end) => Some(lasts(end)),
+            Err(error) => return Err(failed(format!("prints no time of expiry: {error}"))),
+        },
+    };
+    let identity = status
+        .client_key_data
+        .zip(status.client_certificate_data)
+        .map(|(key, certificate)| format!("{key}\n{certificate}\n").into_bytes());
+    if status.token.is_none() && identity.is_none() {
+        return Err(failed(
+            "prints neither a token nor a certificate".to_owned(),
+        ));
+    }
+    Ok(Credential {
+        token: status.token,
+        identity,
+        lasts,
+    })
+}
+
+fn lasts(end: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn print(script: &str) -> Result<Credential, Error> {
+        let exec = serde_json::from_value::<Exec>(json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": "sh",
+            "args": ["-c", script],
+            "env": [{"name": "WHO", "value": "me"}],
+            "provideClusterInfo": true,
+        }));
+        let cluster = serde_json::from_value(json!({"server": "https://a"}));
+        run(&exec.unwrap(), &cluster.unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn a_plugin_is_told_of_the_cluster_and_its_token_is_taken() {
+        // The token is what the plugin was told, without what JSON would take for its own.
+        let script = r#"told=$(echo "$WHO $KUBERNETES_EXEC_INFO" | tr -d '"')
+            echo "{\"kind\":\"ExecCredential\",\"status\":{\"token\":\"$told\",\"expirationTimestamp\":\"2999-01-01T00:00:00Z\"}}""#;
+        let credential = print(script).await.unwrap();
+        assert_eq!(
+            credential.token.unwrap(),
+            "me {apiVersion:client.authentication.k8s.io/v1,kind:ExecCredential,spec:{cluster:{server:https://a},interactive:false}}"
+        );
+        assert!(credential.lasts.unwrap() > Duration::from_secs(1 << 30));
+        assert!(credential.identity.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_certificate_of_a_plugin_comes_with_its_key_and_may_have_expired() {
+        let script = r#"echo '{"status":{"clientCertificateData":"C","clientKeyData":"K","expirationTimestamp":"2001-01-01T00:00:00Z"}}'"#;
+        let credential = print(script).await.unwrap();
+        assert_eq!(credential.identity.unwrap(), b"K\nC\n");
+        assert_eq!(credential.lasts, Some(Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn what_a_plugin_prints_instead_is_not_in_the_error() {
+        for (script, expected) in [
+            ("echo s3cret; exit 3", "sh ended with exit status: 3"),
+            ("echo s3cret", "sh prints no ExecCredential with a status"),
+            (
+                r#"echo '{"status":{}}'"#,
+                "sh prints neither a token nor a certificate",
+            ),
+        ] {
+            let error = print(script).await.err().unwrap();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}
