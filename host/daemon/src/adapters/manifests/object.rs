@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use serde::Deserialize;
@@ -17,11 +18,11 @@ use crate::domain::resource_claim::PodClaims;
 /// A larger manifest is not read.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// The objects of one file, or of all files.
+/// The objects of one file, or of all files, which share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Objects {
-    pods: BTreeMap<(String, String), Pod>,
-    nads: BTreeMap<(String, String), Nad>,
+    pods: BTreeMap<(String, String), Arc<Pod>>,
+    nads: BTreeMap<(String, String), Arc<Nad>>,
     namespaces: BTreeMap<String, domain::Metadata>,
     nodes: BTreeMap<String, domain::Metadata>,
 }
@@ -30,13 +31,13 @@ impl Objects {
     pub(super) fn pod(&self, namespace: &str, name: &str) -> Option<Pod> {
         self.pods
             .get(&(namespace.to_owned(), name.to_owned()))
-            .cloned()
+            .map(|found| found.as_ref().clone())
     }
 
     pub(super) fn nad(&self, namespace: &str, name: &str) -> Option<Nad> {
         self.nads
             .get(&(namespace.to_owned(), name.to_owned()))
-            .cloned()
+            .map(|found| found.as_ref().clone())
     }
 
     pub(super) fn namespace(&self, name: &str) -> Option<domain::Metadata> {
@@ -75,7 +76,7 @@ impl Objects {
                     // Claims are allocated by a scheduler, and there is none.
                     claims: PodClaims::default(),
                 };
-                self.pods.insert(key, pod);
+                self.pods.insert(key, Arc::new(pod));
             }
             "NetworkAttachmentDefinition" => {
                 let nad = Nad {
@@ -87,7 +88,7 @@ impl Objects {
                         .filter(|text| !text.is_empty()),
                     annotations: metadata.annotations.unwrap_or_default(),
                 };
-                self.nads.insert(key, nad);
+                self.nads.insert(key, Arc::new(nad));
             }
             "Namespace" => {
                 self.namespaces
