@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use daemon::pipeline::Error;
 use daemon::response;
 use support::{World, body, gc_body};
@@ -127,11 +129,8 @@ async fn gc_goes_on_past_errors_and_returns_all() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn del_cancels_a_running_add_which_is_undone() {
-    let world = World::new();
-    world.pod("a", "one");
-    world.fail("hang one");
+/// A DEL comes as soon as the first further network is being added.
+async fn del_overtakes_add(world: &Arc<World>) {
     let pipeline = world.pipeline();
     let (add, del) = (body("ADD", "a"), body("DEL", "a"));
     let (added, deleted) = tokio::join!(pipeline.handle(&add), async {
@@ -142,6 +141,14 @@ async fn del_cancels_a_running_add_which_is_undone() {
     });
     assert!(matches!(added, Err(Error::Superseded)));
     deleted.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn del_cancels_a_running_add_which_is_undone() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.fail("hang one");
+    del_overtakes_add(&world).await;
     let log = world.log();
     assert_eq!(log[log.len() - 3..], ["del one", "del default", "forget"]);
     assert!(world.recorded.lock().unwrap().is_empty());
@@ -152,16 +159,7 @@ async fn a_delegate_that_runs_when_a_del_comes_ends_by_itself_and_no_other_begin
     let world = World::new();
     world.pod("a", "one,two");
     world.fail("slow one");
-    let pipeline = world.pipeline();
-    let (add, del) = (body("ADD", "a"), body("DEL", "a"));
-    let (added, deleted) = tokio::join!(pipeline.handle(&add), async {
-        while !world.log.lock().unwrap().contains(&"add one".to_owned()) {
-            tokio::task::yield_now().await;
-        }
-        pipeline.handle(&del).await
-    });
-    assert!(matches!(added, Err(Error::Superseded)));
-    deleted.unwrap();
+    del_overtakes_add(&world).await;
     let log = world.log();
     let since = log.iter().position(|what| what == "add one").unwrap();
     let expected = [

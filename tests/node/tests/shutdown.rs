@@ -8,12 +8,13 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
-use node::inspect::{self, Traces};
+use node::inspect::Traces;
 use node::{Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
@@ -21,7 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A pod whose second network waits in its ADD until `go-on` exists in the node's directory.
 fn prepare(node: &mut Node, shutdown_ms: u64) -> Sandbox {
-    let instructions = json!({ "ADD": { "until": node.path("go-on") } });
+    let instructions = json!({
+        "record": node.path("calls"),
+        "ADD": { "until": node.path("go-on") },
+    });
+    std::fs::create_dir(node.path("calls")).unwrap();
     node.config["cnidaria"]["timeouts"] = json!({ "shutdownMs": shutdown_ms });
     // Nobody waits for the next daemon.
     node.conf["cnidaria"] = json!({ "shim": { "addConnectTimeoutMs": 1 } });
@@ -42,15 +47,14 @@ fn wait_until(what: impl Fn() -> bool) {
     }
 }
 
-/// Waits until the ADD of a pod is at its second network.
-fn is_under_way(pod: &Sandbox) {
+/// Waits until the ADD of a pod is at its second network, whose delegate says what it was called for
+/// before it waits.
+fn is_under_way(calls: &Path) {
+    let is_called = |name: std::ffi::OsString| name.to_string_lossy().ends_with("-ADD.json");
     wait_until(|| {
-        let links = inspect::links(Some(&pod.netns_name)).expect("the pod can be inspected");
-        let addresses = links.iter().filter(|link| !link.addresses.is_empty());
-        addresses.count() == 2
+        let mut files = std::fs::read_dir(calls).expect("it is there");
+        files.any(|file| is_called(file.expect("it can be listed").file_name()))
     });
-    // The bridge plugin ends a moment after it has set the address.
-    thread::sleep(Duration::from_millis(100));
 }
 
 #[test]
@@ -59,7 +63,7 @@ fn what_runs_too_long_after_sigterm_is_given_up_and_deleted_by_the_next_daemon()
         let pod = prepare(node, 700);
         let call = node.call("ADD", &pod).unwrap();
         let adding = thread::spawn(move || call.make().unwrap());
-        is_under_way(&pod);
+        is_under_way(&node.path("calls"));
         // The delegate would never end.
         node.stop_daemon().unwrap();
         let answer = adding.join().unwrap();
@@ -81,6 +85,19 @@ fn begin(node: &Node, line: &str) -> UnixStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "{line} HTTP/1.1\r\n").expect("it reads");
     stream
+}
+
+/// Whether the daemon has read all that its clients have sent, as ss(8) of iproute2 tells.
+fn all_is_read(socket: &Path) -> bool {
+    let socket = socket.display().to_string();
+    let sockets = node::run("ss", &["-xH"]).expect("it lists sockets");
+    let connections = sockets.lines().filter(|line| line.contains(&socket));
+    // Kind, state, bytes that were not read yet.
+    let unread: Vec<_> = connections
+        .map(|line| line.split_whitespace().nth(2))
+        .collect();
+    assert!(unread.len() >= 2, "{sockets}");
+    unread.iter().all(|bytes| *bytes == Some("0"))
 }
 
 /// Status and body of the answer once the rest is sent.
@@ -108,10 +125,9 @@ fn after_sigterm_the_daemon_is_not_ready_and_tells_what_comes_to_come_again() {
         let socket = node.path("multus/multus.sock");
         let daemon = node.daemon_pid().unwrap().to_string();
         let adding = thread::spawn(move || adding.make().unwrap());
-        is_under_way(&pod);
+        is_under_way(&node.path("calls"));
         let [ready, posted] = ["GET /readyz", "POST /cni"].map(|line| begin(node, line));
-        // So that both have been read from.
-        thread::sleep(Duration::from_millis(200));
+        wait_until(|| all_is_read(&socket));
         let sent = Command::new("/bin/kill").args(["-TERM", &daemon]).status();
         assert!(sent.unwrap().success());
         wait_until(|| !socket.exists());
