@@ -5,6 +5,7 @@
 #   make soak   kills the daemon 300 times at random moments, loads it for an hour, and runs every
 #               fuzz target for a while
 #   make lint   fmt, clippy and rustdoc, warnings denied
+#   make advisories  what RustSec says of the dependencies; needs cargo-deny and GitHub
 #   make bench  what a CNI call costs: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  what got slower since tests/bench/stored.json
 
@@ -51,6 +52,10 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps
+
+.PHONY: advisories
+advisories:
+	$(CARGO) deny check
 
 .PHONY: build
 build:

@@ -134,13 +134,18 @@ async fn del_overtakes_add(world: &Arc<World>) {
     let pipeline = world.pipeline();
     let (add, del) = (body("ADD", "a"), body("DEL", "a"));
     let (added, deleted) = tokio::join!(pipeline.handle(&add), async {
-        while !world.log.lock().unwrap().contains(&"add one".to_owned()) {
+        while !world
+            .log
+            .lock()
+            .expect("nobody panicked")
+            .contains(&"add one".to_owned())
+        {
             tokio::task::yield_now().await;
         }
         pipeline.handle(&del).await
     });
     assert!(matches!(added, Err(Error::Superseded)));
-    deleted.unwrap();
+    deleted.expect("the DEL succeeds");
 }
 
 #[tokio::test(start_paused = true)]
