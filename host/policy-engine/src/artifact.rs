@@ -320,6 +320,12 @@ mod tests {
         link.to_str().unwrap().to_owned()
     }
 
+    /// The artefact of the module that [`error`] asks for.
+    fn artefact(cache: &Cache) -> PathBuf {
+        let hex = "0".repeat(64);
+        cache.dir.join(format!("{hex}-{COMPATIBILITY}.cwasm"))
+    }
+
     async fn error(cache: &mut Cache) -> String {
         let engines = Engines {
             slots: None,
@@ -411,13 +417,48 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_cache_that_is_a_link_or_another_users_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = cache(dir.path(), "/bin/false");
+        let elsewhere = dir.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &cache.dir).unwrap();
+        let message = error(&mut cache).await;
+        assert!(message.contains("it is a symbolic link"), "{message}");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&elsewhere, Some(65534), None).unwrap();
+            cache.dir = elsewhere;
+            let message = error(&mut cache).await;
+            assert!(message.contains("it belongs to user 65534"), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_artefact_that_is_a_link_or_that_others_can_write_is_not_executed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cache = cache(dir.path(), "/bin/false");
+        cache.prepare().unwrap();
+        let artefact = artefact(&cache);
+        let elsewhere = dir.path().join("elsewhere");
+        fs::write(&elsewhere, "machine code").unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &artefact).unwrap();
+        let message = error(&mut cache).await;
+        assert!(message.contains("it is a symbolic link"), "{message}");
+        fs::rename(&elsewhere, &artefact).unwrap();
+        fs::set_permissions(&artefact, fs::Permissions::from_mode(0o622)).unwrap();
+        let message = error(&mut cache).await;
+        assert!(message.contains("its mode is 622"), "{message}");
+    }
+
+    #[tokio::test]
     async fn an_artefact_that_is_garbage_is_compiled_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut cache = cache(dir.path(), "/bin/false");
         cache.prepare().unwrap();
-        let artefact = cache
-            .dir
-            .join(format!("{}-{COMPATIBILITY}.cwasm", "0".repeat(64)));
+        let artefact = artefact(&cache);
         fs::write(&artefact, "garbage").unwrap();
         fs::set_permissions(&artefact, fs::Permissions::from_mode(0o600)).unwrap();
         let message = error(&mut cache).await;

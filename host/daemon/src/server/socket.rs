@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,14 @@ pub enum Error {
     /// Another daemon answers there.
     #[error("another daemon is serving on {0}")]
     InUse(PathBuf),
+    /// Somebody else could put a socket in this one's place, and answer shims.
+    #[error("{dir} {reason}, who could answer in the daemon's place")]
+    Exposed {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with it, and who could.
+        reason: &'static str,
+    },
     /// Something that is no socket has its name.
     #[error("{0} is in the way and not a socket")]
     NotASocket(PathBuf),
@@ -57,7 +65,7 @@ impl Socket {
             .create(dir)
             .map_err(io("make directory", dir))?;
         let path = shim_api::endpoint::socket_path(dir);
-        restrict(dir, &path);
+        restrict(dir, &path)?;
         match std::fs::symlink_metadata(&path) {
             Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket(path)),
             Ok(_) if UnixStream::connect(&path).is_ok() => return Err(Error::InUse(path)),
@@ -72,19 +80,35 @@ impl Socket {
     }
 }
 
-/// Takes the directory away from others, unless it is shared with something else.
-fn restrict(dir: &Path, socket: &Path) {
-    let Ok(metadata) = std::fs::metadata(dir) else {
-        return;
+/// Takes the directory away from others, unless it is shared with something else. Nobody else may
+/// be able to write to it all the same.
+fn restrict(dir: &Path, socket: &Path) -> Result<(), Error> {
+    let exposed = |reason| Error::Exposed {
+        dir: dir.to_owned(),
+        reason,
     };
-    if metadata.permissions().mode() & 0o077 == 0 {
-        return;
+    let metadata = std::fs::metadata(dir).map_err(|source| Error::Io {
+        action: "look at",
+        path: dir.to_owned(),
+        source,
+    })?;
+    if metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(exposed("belongs to another user"));
+    }
+    let mode = metadata.permissions().mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
     }
     let ours_alone = std::fs::read_dir(dir)
         .is_ok_and(|entries| entries.flatten().all(|entry| entry.path() == socket));
-    if !ours_alone || std::fs::set_permissions(dir, Permissions::from_mode(0o700)).is_err() {
-        tracing::warn!(dir = %dir.display(), "the socket's directory is open to other users");
+    if ours_alone && std::fs::set_permissions(dir, Permissions::from_mode(0o700)).is_ok() {
+        return Ok(());
     }
+    if mode & 0o002 != 0 {
+        return Err(exposed("can be written by all users"));
+    }
+    tracing::warn!(dir = %dir.display(), "the socket's directory is open to other users");
+    Ok(())
 }
 
 impl Drop for Socket {
@@ -137,5 +161,35 @@ mod tests {
             Socket::bind(dir.path()),
             Err(Error::NotASocket(_))
         ));
+    }
+    #[tokio::test]
+    async fn a_link_in_the_place_of_the_socket_is_neither_followed_nor_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, _listener) = Socket::bind(&dir.path().join("elsewhere")).unwrap();
+        let socket = dir.path().join(shim_api::endpoint::SOCKET_FILE);
+        std::os::unix::fs::symlink(&elsewhere.path, &socket).unwrap();
+        let refused = Socket::bind(dir.path());
+        assert!(matches!(refused, Err(Error::NotASocket(_))), "{refused:?}");
+        assert!(socket.is_symlink() && elsewhere.path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_directory_in_which_others_could_replace_the_socket_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+        open();
+        drop(Socket::bind(dir.path()).unwrap());
+        assert_eq!(mode(dir.path()), 0o700, "nothing else is in it");
+        std::fs::write(dir.path().join("other"), "x").unwrap();
+        open();
+        let refused = Socket::bind(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("can be written by all users"), "{refused}");
+        assert_eq!(mode(dir.path()), 0o777);
+        if rustix::process::geteuid().is_root() {
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
+            std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
+            let refused = Socket::bind(dir.path()).unwrap_err().to_string();
+            assert!(refused.contains("belongs to another user"), "{refused}");
+        }
     }
 }
