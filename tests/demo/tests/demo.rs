@@ -11,8 +11,9 @@ use node::{build, case};
 /// Starts the demo in a session of its own, by which its processes can be told from all others.
 fn start() -> Child {
     build::everything();
-    Command::new("setsid")
-        .arg(case::ENTER)
+    // A shell cannot answer a signal that it was started to ignore, as nohup(1) has it.
+    Command::new("env")
+        .args(["--default-signal=HUP,INT,TERM", "setsid", case::ENTER])
         .arg(env!("CARGO_BIN_EXE_cnidaria-demo"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
