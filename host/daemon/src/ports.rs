@@ -2,6 +2,7 @@
 //! times a request, beside a fork and exec, so they are trait objects.
 
 mod devices;
+mod ledger;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,6 @@ use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::error::CniError;
 use cni_types::result::CniResult;
-use serde::{Deserialize, Serialize};
 use shim_api::deferred::NetnsId;
 
 pub use self::wanted::{GiveUp, Wanted};
@@ -28,6 +28,7 @@ use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
 
 pub use devices::{DeviceInfo, Devices, DevicesError};
+pub use ledger::{Ledger, LedgerError, Listing, Lost, Undo};
 
 /// Pods, networks and what is said of them: the API server, or a directory of manifests.
 #[async_trait]
@@ -430,156 +431,4 @@ pub struct DelegateError {
     pub error: CniError,
     /// Whether any delegate ran, so that there may be something to undo.
     pub executed: bool,
-}
-
-/// A sandbox that could not be undone: it is tried again until it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Undo {
-    /// The sandbox.
-    pub container_id: ContainerId,
-    /// Why it could not be undone the last time.
-    pub reason: String,
-    /// How often it was tried again.
-    pub retries: u32,
-    /// When it failed first, seconds since 1970.
-    pub since: u64,
-    /// Where its delegates are.
-    pub bin_dirs: Vec<PathBuf>,
-}
-
-/// The plans on disk. Every call says which directory (`cniDir`) is meant.
-#[async_trait]
-pub trait Ledger: Send + Sync {
-    /// Records what is going to be added, before a delegate runs.
-    ///
-    /// # Errors
-    /// [`LedgerError`]; nothing may be added then.
-    async fn record(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError>;
-
-    /// Records the result of one attachment, after its delegate ran.
-    ///
-    /// # Errors
-    /// [`LedgerError`]; the ADD is then rolled back.
-    async fn record_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError>;
-
-    /// Records what was found out of a sandbox in some other way, and sets its damaged file aside.
-    ///
-    /// # Errors
-    /// [`LedgerError`]; the damaged file is then where it was.
-    async fn restore(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError>;
-
-    /// What is recorded for a sandbox, in the order of its plan; `None` where nothing is. `sandbox`
-    /// tells what a ledger of Multus leaves out.
-    ///
-    /// # Errors
-    /// [`LedgerError::Damaged`] where there is something that neither it nor the result cache tells.
-    async fn load(
-        &self,
-        cni_dir: &Path,
-        sandbox: &Sandbox,
-    ) -> Result<Option<Vec<Entry>>, LedgerError>;
-
-    /// Adds to an entry that is in no plan what the result cache tells of it, if it does.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError>;
-
-    /// Forgets one attachment that was undone.
-    ///
-    /// # Errors
-    /// [`LedgerError`]; undoing it once more is harmless.
-    async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError>;
-
-    /// The containers for which a DEL was recorded while no daemon was there.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when the directory cannot be read.
-    async fn deferred(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError>;
-
-    /// The record of such a DEL, as the shim wrote it; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when it cannot be read.
-    async fn deferred_del(
-        &self,
-        cni_dir: &Path,
-        container: &ContainerId,
-    ) -> Result<Option<Vec<u8>>, LedgerError>;
-
-    /// Forgets such a DEL, if there is one: it was carried out.
-    ///
-    /// # Errors
-    /// [`LedgerError`]; carrying it out once more is harmless.
-    async fn forget_deferred(
-        &self,
-        cni_dir: &Path,
-        container: &ContainerId,
-    ) -> Result<(), LedgerError>;
-
-    /// Forgets a sandbox of which nothing is left.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    async fn forget(&self, cni_dir: &Path, container: &ContainerId) -> Result<(), LedgerError>;
-
-    /// Keeps in mind that a sandbox could not be undone, until it is forgotten.
-    ///
-    /// # Errors
-    /// [`LedgerError`]; it is then kept in mind until the daemon ends.
-    async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError>;
-
-    /// The sandboxes that could not be undone.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when the directory cannot be read.
-    async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError>;
-
-    /// All entries, for people and for GC.
-    ///
-    /// # Errors
-    /// [`LedgerError`] when the directory cannot be read.
-    async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError>;
-}
-
-/// Everything that is recorded on the node.
-#[derive(Debug, Default)]
-pub struct Listing {
-    /// Of every sandbox, in the order of its plan.
-    pub entries: Vec<Entry>,
-    /// Sandboxes that have networks, but which ones cannot be told.
-    pub unreadable: Vec<(ContainerId, LedgerError)>,
-}
-
-/// Why the ledger could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum LedgerError {
-    /// The file system refused.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// What was tried: `read`, `write`, `remove`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// There are as many sandboxes as the configuration allows.
-    #[error("{dir} has {limit} sandboxes, as many as cnidaria.ledgerLimit allows")]
-    Full {
-        /// The directory.
-        dir: PathBuf,
-        /// How many are allowed.
-        limit: usize,
-    },
-    /// A file is not what this daemon or Multus writes.
-    #[error("{path} is damaged: {reason}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
 }

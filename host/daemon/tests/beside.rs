@@ -18,6 +18,7 @@ use cni_types::json::RawObject;
 use daemon::adapters::ledger::Files;
 use daemon::config::daemon::Durability;
 use daemon::pipeline::Pipeline;
+use daemon::report::chain;
 use serde_json::{Value, json};
 use support::{World, body, gc_body};
 use tempfile::TempDir;
@@ -92,6 +93,51 @@ async fn what_multus_attached_to_a_running_pod_is_checked_and_deleted_with_it() 
         "the last one first"
     );
     assert_eq!(rig.results(), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_result_of_what_multus_attached_to_a_running_pod_is_never_taken_for_nothing() {
+    let rig = Rig::new();
+    rig.add_by_multus("a").await;
+    rig.remember("plugged", "t", "cid-a", "net7");
+    let damaged = rig.path("results/plugged-cid-a-net7");
+    fs::write(&damaged, "{").unwrap();
+    // The runtime's own library has a file for an interface that the plan tells of.
+    fs::write(rig.path("results/multus-cni-network-cid-a-eth0"), "{").unwrap();
+
+    for verb in ["CHECK", "DEL"] {
+        let error = rig.pipeline.handle(&body(verb, "a")).await.unwrap_err();
+        let error = chain(&error);
+        assert!(error.contains("interface net7 of network"), "{error}");
+        assert!(error.contains(damaged.to_str().unwrap()), "{error}");
+        assert!(!error.contains("eth0"), "{error}");
+    }
+    assert_eq!(rig.world.log(), ["del one", "del default"]);
+    let listing = rig.pipeline.entries(rig.dir.path()).await.unwrap();
+    assert_eq!(listing.unreadable.len(), 1, "{listing:?}");
+    let gc = gc_body(Some("cid-a"));
+    let error = chain(&rig.pipeline.handle(&gc).await.unwrap_err());
+    assert!(error.contains("net7"), "{error}");
+    assert!(damaged.exists() && rig.path("cid-a").exists());
+
+    // Somebody has released the interface and its addresses.
+    fs::remove_file(&damaged).unwrap();
+    rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert!(!rig.path("cid-a").exists());
+}
+
+#[tokio::test]
+async fn the_pod_tells_what_was_attached_where_the_result_is_damaged() {
+    let rig = Rig::new();
+    rig.add_by_multus("a").await;
+    rig.world.pod("a", "one,two");
+    rig.remember("two", "t", "cid-a", "net2");
+    fs::write(rig.path("results/two-cid-a-net2"), "{").unwrap();
+    rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(rig.world.log(), ["del two", "del one", "del default"]);
+    assert!(!rig.path("cid-a").exists());
+    assert_eq!(rig.results(), 0);
+    assert_eq!(fs::read_dir(rig.path(".damaged")).unwrap().count(), 1);
 }
 
 #[tokio::test]

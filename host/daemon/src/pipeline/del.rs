@@ -11,7 +11,7 @@ use super::{Error, Pipeline};
 use crate::config::net_conf::NetConf;
 use crate::domain::entry::{self, Entry};
 use crate::domain::sandbox::Sandbox;
-use crate::ports::LedgerError;
+use crate::ports::{LedgerError, Lost};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, resolve};
 
@@ -67,10 +67,57 @@ pub(super) async fn undo(
             }
             entries
         }
+        Err(LedgerError::Lost { known, lost }) => {
+            return without(pipeline, request, known, lost).await;
+        }
         Err(error) => return Err(error.into()),
     };
     let (cni_dir, bin_dirs) = (&conf.cni_dir, &conf.bin_dirs);
     detach_all(pipeline, cni_dir, bin_dirs, &request.sandbox(), &entries).await
+}
+
+/// Detaches what is `known` and what the cluster tells of what is `lost`. Where that is not all, the
+/// sandbox stays in the ledger.
+async fn without(
+    pipeline: &Pipeline,
+    request: &PodRequest,
+    mut known: Vec<Entry>,
+    mut lost: Vec<Lost>,
+) -> Result<(), Error> {
+    let NetConf {
+        cni_dir, bin_dirs, ..
+    } = &request.conf;
+    let mut told = told_by_cluster(pipeline, request).await.unwrap_or_default();
+    told.retain(|entry| lost.iter().any(|one| one.is(entry)));
+    lost.retain(|one| !told.iter().any(|entry| one.is(entry)));
+    let sandbox = request.sandbox();
+    if lost.is_empty() {
+        // From here on the plan tells all, and the damaged files are not needed.
+        let mut all = known.clone();
+        all.extend(told.iter().cloned());
+        pipeline.ledger.record(cni_dir, &all).await?;
+        for entry in &mut told {
+            pipeline.ledger.recall(cni_dir, entry).await?;
+        }
+        return detach_all(pipeline, cni_dir, bin_dirs, &sandbox, &all).await;
+    }
+    known.extend(told);
+    detach_known(pipeline, cni_dir, bin_dirs, &sandbox, &known, lost).await
+}
+
+/// Detaches what is known of a sandbox of which something is lost, and says what is.
+async fn detach_known(
+    pipeline: &Pipeline,
+    cni_dir: &Path,
+    bin_dirs: &[PathBuf],
+    sandbox: &Sandbox,
+    known: &[Entry],
+    lost: Vec<Lost>,
+) -> Result<(), Error> {
+    let mut errors = detach_each(pipeline, cni_dir, bin_dirs, sandbox, known).await;
+    let known = Vec::new();
+    errors.push(LedgerError::Lost { known, lost }.into());
+    Error::of_all(errors).map_or(Ok(()), Err)
 }
 
 /// Detaches everything that is recorded for a sandbox. The caller has its turn.
@@ -80,9 +127,13 @@ pub(super) async fn sandbox(
     bin_dirs: &[PathBuf],
     sandbox: &Sandbox,
 ) -> Result<(), Error> {
-    match pipeline.ledger.load(cni_dir, sandbox).await? {
-        Some(entries) => detach_all(pipeline, cni_dir, bin_dirs, sandbox, &entries).await,
-        None => Ok(()),
+    match pipeline.ledger.load(cni_dir, sandbox).await {
+        Ok(Some(entries)) => detach_all(pipeline, cni_dir, bin_dirs, sandbox, &entries).await,
+        Ok(None) => Ok(()),
+        Err(LedgerError::Lost { known, lost }) => {
+            detach_known(pipeline, cni_dir, bin_dirs, sandbox, &known, lost).await
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -113,6 +164,24 @@ async fn detach_all(
     sandbox: &Sandbox,
     entries: &[Entry],
 ) -> Result<(), Error> {
+    let errors = detach_each(pipeline, cni_dir, bin_dirs, sandbox, entries).await;
+    match Error::of_all(errors) {
+        Some(error) => Err(error),
+        None => Ok(pipeline
+            .ledger
+            .forget(cni_dir, &sandbox.container_id)
+            .await?),
+    }
+}
+
+/// Detaches these, last one first; goes on past errors and gives them.
+async fn detach_each(
+    pipeline: &Pipeline,
+    cni_dir: &Path,
+    bin_dirs: &[PathBuf],
+    sandbox: &Sandbox,
+    entries: &[Entry],
+) -> Vec<Error> {
     let mut policies = pipeline.policies.begin(Command::Del, sandbox, None);
     let mut errors = Vec::new();
     for entry in entries.iter().rev() {
@@ -122,13 +191,7 @@ async fn detach_all(
             errors.push(error);
         }
     }
-    match Error::of_all(errors) {
-        Some(error) => Err(error),
-        None => Ok(pipeline
-            .ledger
-            .forget(cni_dir, &sandbox.container_id)
-            .await?),
-    }
+    errors
 }
 
 /// Undoes one attachment and forgets its result.

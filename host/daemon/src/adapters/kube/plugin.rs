@@ -1,17 +1,22 @@
 //! Credential plugins of a kubeconfig: a program that prints a token or a certificate.
 
-use std::process::Stdio;
+use std::io;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::process::Child;
 
 use super::kubeconfig::{self, Cluster, Exec};
 use crate::yaml;
 
 /// A plugin that takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest output that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Why a plugin gives no credentials.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +31,7 @@ pub(super) enum Error {
         command: String,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It fails, hangs, or prints something else.
     #[error("{command} {reason}")]
@@ -84,13 +89,15 @@ pub(super) async fn run(exec: &Exec, cluster: &Cluster) -> Result<Credential, Er
         .env("KUBERNETES_EXEC_INFO", info.to_string())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
+        .stdout(Stdio::piped())
         .kill_on_drop(true)
-        .output();
-    let output = match tokio::time::timeout(TIMEOUT, run).await {
-        Ok(output) => output.map_err(|source| Error::Start {
-            command: command.clone(),
-            source,
-        })?,
+        .spawn();
+    let child = run.map_err(|source| Error::Start {
+        command: command.clone(),
+        source,
+    })?;
+    let (status, stdout) = match tokio::time::timeout(TIMEOUT, end(child)).await {
+        Ok(ended) => ended.map_err(|error| failed(error.to_string()))?,
         Err(_) => {
             return Err(failed(format!(
                 "did not end within {} s",
@@ -98,10 +105,10 @@ pub(super) async fn run(exec: &Exec, cluster: &Cluster) -> Result<Credential, Er
             )));
         }
     };
-    if !output.status.success() {
-        return Err(failed(format!("ended with {}", output.status)));
+    if !status.success() {
+        return Err(failed(format!("ended with {status}")));
     }
-    let printed = String::from_utf8(output.stdout).ok();
+    let printed = String::from_utf8(stdout).ok();
     let printed = printed.and_then(|text| yaml::documents(&text).ok()?.into_iter().next());
     let printed = printed.and_then(|document| serde_json::from_value::<Printed>(document).ok());
     let Some(Printed { status }) = printed else {
@@ -128,6 +135,19 @@ pub(super) async fn run(exec: &Exec, cluster: &Cluster) -> Result<Credential, Er
         identity,
         lasts,
     })
+}
+
+/// How a plugin ended and what it printed. One that is dropped before its end is killed.
+async fn end(mut child: Child) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let mut printed = Vec::new();
+    if let Some(stdout) = &mut child.stdout {
+        stdout.take(MAX_BYTES + 1).read_to_end(&mut printed).await?;
+    }
+    if printed.len() as u64 > MAX_BYTES {
+        let reason = format!("prints more than {MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    Ok((child.wait().await?, printed))
 }
 
 fn lasts(end: Timestamp) -> Duration {
@@ -175,6 +195,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_plugin_prints_instead_is_not_in_the_error() {
         for (script, expected) in [
+            ("yes s3cret", "sh prints more than 1048576 bytes"),
             ("echo s3cret; exit 3", "sh ended with exit status: 3"),
             ("echo s3cret", "sh prints no ExecCredential with a status"),
             (

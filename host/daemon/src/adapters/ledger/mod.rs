@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
+use self::recovery::Beside;
 use crate::config::daemon::Durability;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -232,11 +233,16 @@ impl Ledger for Files {
         let Some(mut found) = self.look(cni_dir, sandbox)? else {
             return Ok(None);
         };
+        self.set_results_aside(cni_dir, &found.damaged_results);
         if !found.is_complete {
             let beside = recovery::beside(&Cache::new(cni_dir), sandbox, &found.entries);
-            found.entries.extend(beside.map_err(from_cache)?);
+            let Beside { entries, mut lost } = beside.map_err(from_cache)?;
+            found.entries.extend(entries);
+            if let Some(lost) = lost.remove(&sandbox.container_id) {
+                let known = found.entries;
+                return Err(LedgerError::Lost { known, lost });
+            }
         }
-        self.set_results_aside(cni_dir, &found.damaged_results);
         if let Some(reason) = found.damage {
             let path = cni_dir.join(sandbox.container_id.as_str());
             tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
@@ -336,6 +342,7 @@ impl Ledger for Files {
 
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
         let mut listing = Listing::default();
+        let mut incomplete = BTreeSet::new();
         let files = match std::fs::read_dir(cni_dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
             files => files.map_err(failed("read", cni_dir))?,
@@ -349,13 +356,25 @@ impl Ledger for Files {
                 continue;
             }
             match self.look(cni_dir, &Sandbox::recorded(container.clone())) {
-                Ok(Some(found)) => listing.entries.extend(found.entries),
+                Ok(Some(found)) => {
+                    if !found.is_complete {
+                        incomplete.insert(container);
+                    }
+                    listing.entries.extend(found.entries);
+                }
                 Ok(None) => {}
                 Err(error) => listing.unreadable.push((container, error)),
             }
         }
-        let beside = recovery::beside_all(&Cache::new(cni_dir), &listing.entries);
-        listing.entries.extend(beside.map_err(from_cache)?);
+        let beside = recovery::beside_all(&Cache::new(cni_dir), &listing.entries, &incomplete);
+        let Beside { entries, lost } = beside.map_err(from_cache)?;
+        listing.entries.extend(entries);
+        listing
+            .unreadable
+            .extend(lost.into_iter().map(|(container, lost)| {
+                let known = Vec::new();
+                (container, LedgerError::Lost { known, lost })
+            }));
         Ok(listing)
     }
 }

@@ -2,25 +2,39 @@
 //! delegates have answered. It makes up for a sandbox's file that is damaged, and knows what Multus
 //! attached to a running pod, of which it writes nothing else.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::Path;
 
+use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use libcni::cache::{self, Cache};
 
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
+use crate::ports::Lost;
 
 /// Where `cniDir` is the directory that the container runtime's own library uses, too, that one has
 /// results there of what it executes: to undo those would be to ask ourselves.
 const SHIMS: [&str; 3] = ["cnidaria-shim", "multus", "multus-shim"];
 
+/// What the result cache knows beside plans.
+pub(super) struct Beside {
+    pub(super) entries: Vec<Entry>,
+    /// Attachments of sandboxes whose plans do not tell all, and whose results are damaged.
+    pub(super) lost: BTreeMap<ContainerId, Vec<Lost>>,
+}
+
 /// The attachments of a sandbox that the result cache knows, the default network first, none where it
 /// knows nothing; and what is damaged there.
+///
+/// # Errors
+/// [`cache::Error`] where something cannot be read now, and may be later.
 pub(super) fn from_results(
     cache: &Cache,
     sandbox: &Sandbox,
 ) -> Result<(Vec<Entry>, Vec<cache::Error>), cache::Error> {
     let (cached, errors) = cache.of_container(&sandbox.container_id)?;
+    let errors = lasting(errors)?;
     for error in &errors {
         tracing::error!(error = crate::report::chain(error), "a result is left out");
     }
@@ -31,33 +45,99 @@ pub(super) fn from_results(
     Ok((entries, errors))
 }
 
-/// The attachments of a sandbox that are not in its plan.
+/// The attachments of a sandbox that are not in its plan, which does not tell all.
+///
+/// # Errors
+/// As [`from_results`].
 pub(super) fn beside(
     cache: &Cache,
     sandbox: &Sandbox,
     plan: &[Entry],
-) -> Result<Vec<Entry>, cache::Error> {
+) -> Result<Beside, cache::Error> {
     let known: HashSet<_> = plan.iter().map(|entry| &entry.if_name).collect();
-    let (mut entries, _) = from_results(cache, sandbox)?;
+    let (mut entries, errors) = from_results(cache, sandbox)?;
     entries.retain(|entry| !known.contains(&entry.if_name));
-    Ok(entries)
+    let lost = lost(&errors, [&sandbox.container_id], plan);
+    Ok(Beside { entries, lost })
 }
 
-/// The attachments of all sandboxes that are in none of the plans.
-pub(super) fn beside_all(cache: &Cache, plans: &[Entry]) -> Result<Vec<Entry>, cache::Error> {
+/// The attachments of all sandboxes that are in none of the plans. Those of `incomplete` do not tell
+/// all.
+///
+/// # Errors
+/// As [`from_results`].
+pub(super) fn beside_all(
+    cache: &Cache,
+    plans: &[Entry],
+    incomplete: &BTreeSet<ContainerId>,
+) -> Result<Beside, cache::Error> {
     let known: HashSet<_> = plans
         .iter()
         .map(|entry| (&entry.container_id, &entry.if_name))
         .collect();
-    let (cached, _) = cache.list()?;
-    Ok(cached
+    let (cached, errors) = cache.list()?;
+    let errors = lasting(errors)?;
+    let entries = cached
         .into_iter()
         .filter(|one| !known.contains(&(&one.key.container_id, &one.key.if_name)))
         .filter_map(|one| {
             let sandbox = Sandbox::recorded(one.key.container_id.clone());
             entry(one, &sandbox)
         })
-        .collect())
+        .collect();
+    let lost = lost(&errors, incomplete, plans);
+    Ok(Beside { entries, lost })
+}
+
+/// The errors, where all of them are about the files themselves.
+fn lasting(errors: Vec<cache::Error>) -> Result<Vec<cache::Error>, cache::Error> {
+    let (lasting, passing): (Vec<_>, Vec<_>) = errors.into_iter().partition(super::is_lasting);
+    passing.into_iter().next().map_or(Ok(lasting), Err)
+}
+
+/// The damaged files that are about interfaces of these sandboxes, and of none in a plan: how they
+/// were attached is lost. Of such a file only the name can be read.
+fn lost<'a>(
+    errors: &[cache::Error],
+    sandboxes: impl IntoIterator<Item = &'a ContainerId>,
+    plans: &[Entry],
+) -> BTreeMap<ContainerId, Vec<Lost>> {
+    let planned: HashSet<(&ContainerId, &str)> = plans
+        .iter()
+        .map(|entry| (&entry.container_id, entry.if_name.as_str()))
+        .collect();
+    let mut lost = BTreeMap::new();
+    for container in sandboxes {
+        let part = format!("-{container}-");
+        let these: Vec<Lost> = errors
+            .iter()
+            .filter_map(|error| {
+                let (path, reason) = damage(error)?;
+                let (network, if_name) = path.file_name()?.to_str()?.split_once(&part)?;
+                let is_planned = planned.contains(&(container, if_name));
+                (!is_planned && IfName::new(if_name).is_ok()).then(|| Lost {
+                    network: network.to_owned(),
+                    if_name: if_name.to_owned(),
+                    path: path.to_owned(),
+                    reason,
+                })
+            })
+            .collect();
+        if !these.is_empty() {
+            lost.insert(container.clone(), these);
+        }
+    }
+    lost
+}
+
+/// Which file is damaged, and how.
+fn damage(error: &cache::Error) -> Option<(&Path, String)> {
+    match error {
+        cache::Error::Io { path, source, .. } => Some((path, source.to_string())),
+        cache::Error::Corrupt { path, source } => Some((path, source.to_string())),
+        cache::Error::Changed { path } => Some((path, "its checksum does not match".to_owned())),
+        cache::Error::Mismatch { path, found } => Some((path, format!("it is about {found}"))),
+    }
 }
 
 fn entry(cached: cache::Entry, sandbox: &Sandbox) -> Option<Entry> {
