@@ -112,7 +112,7 @@ async fn a_damaged_result_of_what_multus_attached_to_a_running_pod_is_never_take
         assert!(error.contains(damaged.to_str().unwrap()), "{error}");
         assert!(!error.contains("eth0"), "{error}");
     }
-    assert_eq!(rig.world.log(), ["del one", "del default"]);
+    assert_eq!(rig.world.log(), ["pod a", "del one", "del default"]);
     let listing = rig.pipeline.entries(rig.dir.path()).await.unwrap();
     assert_eq!(listing.unreadable.len(), 1, "{listing:?}");
     let gc = gc_body(Some("cid-a"));
@@ -134,7 +134,8 @@ async fn the_pod_tells_what_was_attached_where_the_result_is_damaged() {
     rig.remember("two", "t", "cid-a", "net2");
     fs::write(rig.path("results/two-cid-a-net2"), "{").unwrap();
     rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
-    assert_eq!(rig.world.log(), ["del two", "del one", "del default"]);
+    let log = rig.world.log();
+    assert_eq!(log, ["pod a", "del two", "del one", "del default"]);
     assert!(!rig.path("cid-a").exists());
     assert_eq!(rig.results(), 0);
     assert_eq!(fs::read_dir(rig.path(".damaged")).unwrap().count(), 1);

@@ -1,4 +1,5 @@
 //! One policy's instance in one request: fresh, limited in time and everything else, dropped after.
+//! It may be made ahead of the request, of which its start functions know nothing either way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,14 @@ pub(crate) struct Failure {
     pub(crate) cause: Cause,
     /// For people.
     pub(crate) reason: String,
+}
+
+/// Why there is no instance before there is a request.
+pub(crate) enum NotAhead {
+    /// All slots are taken.
+    Now,
+    /// The start functions ask for what may change until there is one, or fail.
+    Ever,
 }
 
 /// One policy's instance in one request.
@@ -59,6 +68,28 @@ impl Instance {
             };
         }
         made.map_err(|error| failure(&error, limits, None))
+    }
+
+    /// Instantiates the policy for a request that is still to come.
+    ///
+    /// # Errors
+    /// [`NotAhead`].
+    pub(crate) async fn ahead(
+        module: Arc<Module>,
+        spec: Arc<Spec>,
+        services: Arc<Services>,
+    ) -> Result<Self, NotAhead> {
+        let limits = spec.limits;
+        let made = Self::of(&module, GuestState::ahead(spec, services), limits).await;
+        made.map_err(|error| match error.is::<PoolConcurrencyLimitError>() {
+            true => NotAhead::Now,
+            false => NotAhead::Ever,
+        })
+    }
+
+    /// Takes a request, for an instance that was made ahead.
+    pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>) {
+        self.store.data_mut().serve(facts);
     }
 
     async fn of(module: &Arc<Module>, state: GuestState, limits: Limits) -> wasmtime::Result<Self> {

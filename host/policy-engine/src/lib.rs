@@ -24,6 +24,7 @@ mod load;
 mod module;
 mod policy;
 mod ports;
+mod ready;
 mod regular;
 mod report;
 mod request;

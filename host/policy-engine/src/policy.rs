@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::call::Failure;
+use crate::call::{Failure, Instance};
 use crate::config::{FailurePolicies, Grant, Match, Spec};
 use crate::generation::{Mode, PolicyInfo, State};
 use crate::module::Module;
+use crate::ready::Ready;
 use crate::report::{Cause, Denied, Hook};
 use crate::request::RequestFacts;
+use crate::services::Services;
 
 /// One policy of a generation.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Policy {
     /// Why it is not loaded, or not as the files are now.
     trouble: Option<String>,
     counts: Arc<Counts>,
+    /// The instance for the next request.
+    ready: Ready,
 }
 
 /// What happened to a policy since it was first loaded; shared by its generations.
@@ -63,6 +67,7 @@ impl Policy {
             asked: BTreeSet::new(),
             trouble: None,
             counts: Arc::default(),
+            ready: Ready::default(),
         }
     }
 
@@ -77,6 +82,7 @@ impl Policy {
             asked: BTreeSet::new(),
             trouble: Some(reason),
             counts: Arc::default(),
+            ready: Ready::default(),
         }
     }
 
@@ -128,6 +134,7 @@ impl Policy {
             asked: self.asked.clone(),
             trouble: Some(reason),
             counts: Arc::clone(&self.counts),
+            ready: Ready::default(),
         }
     }
 
@@ -205,6 +212,36 @@ impl Policy {
     /// Whether a failure of this class denies the request.
     pub(crate) fn is_closed(&self, cause: Cause) -> bool {
         (cause == Cause::Load && self.required()) || self.failure_policies().closed(cause)
+    }
+
+    /// An instance for a request: the one that was made ahead, or a new one.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be made, or the policy has no module.
+    pub(crate) async fn instance(
+        &self,
+        facts: &Arc<RequestFacts>,
+        services: &Arc<Services>,
+    ) -> Result<Instance, Failure> {
+        if let Some(mut instance) = self.ready.take() {
+            instance.serve(Arc::clone(facts));
+            return Ok(instance);
+        }
+        let (Some(module), Some(spec)) = (&self.module, &self.spec) else {
+            return Err(Failure {
+                cause: Cause::Load,
+                reason: "not loaded".to_owned(),
+            });
+        };
+        let (module, spec) = (Arc::clone(module), Arc::clone(spec));
+        Instance::new(module, spec, Arc::clone(facts), Arc::clone(services)).await
+    }
+
+    /// Makes the instance for the next request.
+    pub(crate) async fn prepare(&self, services: &Arc<Services>) {
+        if let (Some(module), Some(spec)) = (&self.module, &self.spec) {
+            self.ready.refill(module, spec, services).await;
+        }
     }
 
     /// Counts one call.

@@ -7,7 +7,7 @@ use wasmtime::ResourceLimiter;
 use crate::bindings::cnidaria::policy::types as wit;
 use crate::config::{Limits, Spec, count};
 use crate::report::{Finding, Hook, Severity, clean};
-use crate::request::{Attachment, RequestFacts};
+use crate::request::{Attachment, Command, RequestFacts};
 use crate::services::Services;
 use crate::state::PolicyState;
 use crate::transaction::{
@@ -79,6 +79,8 @@ pub(crate) struct GuestState {
     facts: Arc<RequestFacts>,
     services: Arc<Services>,
     kept: Option<Arc<PolicyState>>,
+    /// No request is there yet.
+    ahead: bool,
     #[cfg(feature = "wasi")]
     wasi: Option<Box<crate::wasi::Wasi>>,
     hook: Hook,
@@ -101,6 +103,7 @@ impl GuestState {
         let limits = spec.limits;
         Self {
             kept: services.state_of(&spec),
+            ahead: false,
             spec,
             facts,
             services,
@@ -124,6 +127,21 @@ impl GuestState {
         }
     }
 
+    /// The data of a store that is made before the request that it is for.
+    pub(crate) fn ahead(spec: Arc<Spec>, services: Arc<Services>) -> Self {
+        let facts = Arc::new(RequestFacts::of_node(Command::Status));
+        Self {
+            ahead: true,
+            ..Self::new(spec, facts, services)
+        }
+    }
+
+    /// Gives a store that was made ahead its request.
+    pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>) {
+        self.facts = facts;
+        self.ahead = false;
+    }
+
     /// The policy.
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
@@ -139,14 +157,23 @@ impl GuestState {
         &self.facts
     }
 
-    /// What stands behind the grants.
-    pub(crate) fn services(&self) -> &Services {
-        &self.services
+    /// What stands behind the grants. Before there is a request it would be out of date when one comes.
+    ///
+    /// # Errors
+    /// A trap then.
+    pub(crate) fn services(&self) -> wasmtime::Result<&Services> {
+        match self.ahead {
+            true => Err(Ahead.into()),
+            false => Ok(&self.services),
+        }
     }
 
     /// What the policy keeps between requests, where it may.
-    pub(crate) fn kept(&self) -> Option<&Arc<PolicyState>> {
-        self.kept.as_ref()
+    ///
+    /// # Errors
+    /// As [`services`](Self::services).
+    pub(crate) fn kept(&self) -> wasmtime::Result<Option<&Arc<PolicyState>>> {
+        self.services().map(|_| self.kept.as_ref())
     }
 
     /// WASI, made when it is used first.
@@ -233,6 +260,11 @@ impl GuestState {
         move || Stale { resource, hook }.into()
     }
 }
+
+/// A guest that is started ahead of its request wants to know what may change until then.
+#[derive(Debug, thiserror::Error)]
+#[error("used a grant before there was a request")]
+struct Ahead;
 
 /// A guest used a handle that it kept from another hook.
 #[derive(Debug, thiserror::Error)]

@@ -191,3 +191,66 @@ async fn the_bypass_is_loud() {
     add(&host).before_add(storage()).await.unwrap();
     assert!(log.lines()[0].contains("ALL POLICIES ARE BYPASSED"));
 }
+
+/// A component with the hook status, whose start function logs `started` after `first`.
+fn starting(first: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+        (type $level (enum "debug" "info" "warn" "error"))
+        (import "cnidaria:policy/log@0.2.0" (instance $log
+            (export "level" (type $l (eq $level)))
+            (export "log" (func (param "level" $l) (param "message" string)))))
+        (import "cnidaria:policy/metrics@0.2.0" (instance $metrics
+            (export "add" (func (param "name" string) (param "by" f64)))))
+        (core module $memory (memory (export "memory") 1) (data (i32.const 16) "started"))
+        (core instance $memory (instantiate $memory))
+        (core func $line (canon lower (func $log "log") (memory (core memory $memory "memory"))))
+        (core func $add (canon lower (func $metrics "add") (memory (core memory $memory "memory"))))
+        (core module $m
+            (import "host" "log" (func $log (param i32 i32 i32)))
+            (import "host" "add" (func $add (param i32 i32 f64)))
+            (func $start {first} (call $log (i32.const 1) (i32.const 16) (i32.const 7)))
+            (start $start)
+            (func (export "status") (result i32) i32.const 0))
+        (core instance $i (instantiate $m (with "host" (instance
+            (export "log" (func $line)) (export "add" (func $add))))))
+        (component $hook (type $f (func (result (result (error string))))) (import "status" (func $g (type $f))) (export "status" (func $g)))
+        (func $status (result (result (error string))) (canon lift (core func $i "status") (memory (core memory $memory "memory"))))
+        (instance $hook-instance (instantiate $hook (with "status" (func $status))))
+        (export "cnidaria:policy/status@0.2.0" (instance $hook-instance)))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// How many instances were started by the load, and by each of three requests.
+async fn starts(module: &[u8]) -> [usize; 4] {
+    let (log, _guard) = Log::begin();
+    let host = Policies::new(COMPILER)
+        .with_module("10-starting", module, &json!({"grants": ["metrics"]}))
+        .load()
+        .await;
+    assert_eq!(only(&host).last_error, None);
+    let starts = || {
+        let lines = log.lines();
+        lines.iter().filter(|line| line.contains("started")).count()
+    };
+    let mut counts = [starts(), 0, 0, 0];
+    for count in counts.iter_mut().skip(1) {
+        host.current().status().await.unwrap();
+        // What nobody waits for is done by the one thread of this test.
+        tokio::task::yield_now().await;
+        *count = starts();
+    }
+    counts
+}
+
+#[tokio::test]
+async fn the_instance_of_the_next_request_is_made_when_one_is_taken() {
+    assert_eq!(starts(&starting("")).await, [1, 2, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_guest_that_uses_a_grant_when_it_starts_is_started_for_its_request_alone() {
+    let add = "(call $add (i32.const 16) (i32.const 7) (f64.const 1))";
+    assert_eq!(starts(&starting(add)).await, [1, 1, 1, 1]);
+}

@@ -186,7 +186,7 @@ pub struct Lost {
 impl Lost {
     /// Whether an entry is about this attachment.
     pub fn is(&self, entry: &Entry) -> bool {
-        *entry.conf.name() == *self.network && entry.if_name == *self.if_name
+        entry.conf.name().as_str() == self.network && entry.if_name.as_str() == self.if_name
     }
 }
 

@@ -1,12 +1,18 @@
 //! The socket file: made where nobody else can reach it, and removed only when it is stale.
 
 use std::fs::{DirBuilder, Permissions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::UnixListener;
+
+/// What any daemon on the socket answers, if only with an error.
+const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+/// How long a daemon that is serving may take for that.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the socket is not there.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +74,7 @@ impl Socket {
         restrict(dir, &path)?;
         match std::fs::symlink_metadata(&path) {
             Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket(path)),
-            Ok(_) if UnixStream::connect(&path).is_ok() => return Err(Error::InUse(path)),
+            Ok(_) if is_served(&path) => return Err(Error::InUse(path)),
             Ok(_) => std::fs::remove_file(&path).map_err(io("remove stale socket", &path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io("look at", &path)(error)),
@@ -78,6 +84,23 @@ impl Socket {
             .map_err(io("restrict", &path))?;
         Ok((Self { path }, listener))
     }
+}
+
+/// Whether a daemon is there. A killed one's socket is open for as long as a child of it has not
+/// executed its delegate yet, and takes connections until then.
+fn is_served(path: &Path) -> bool {
+    while let Ok(mut stream) = UnixStream::connect(path) {
+        let asked = stream
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| stream.write_all(QUESTION))
+            .and_then(|()| stream.read(&mut [0]));
+        match asked.map_err(|error| error.kind()) {
+            Err(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {}
+            // Also where there is no answer: a daemon that hangs is one.
+            _ => return true,
+        }
+    }
+    false
 }
 
 /// Takes the directory away from others, unless it is shared with something else. Nobody else may
@@ -120,6 +143,8 @@ impl Drop for Socket {
 
 #[cfg(test)]
 mod tests {
+    use rustix::event::{PollFd, PollFlags, poll};
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -150,6 +175,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_socket_that_is_closed_without_an_answer_is_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, listener) = Socket::bind(dir.path()).unwrap();
+        std::mem::forget(socket);
+        let listener = listener.into_std().unwrap();
+        let child = std::thread::spawn(move || {
+            let mut waiting = [PollFd::new(&listener, PollFlags::IN)];
+            poll(&mut waiting, None).unwrap();
+        });
+        Socket::bind(dir.path()).unwrap();
+        child.join().unwrap();
+    }
+
+    #[tokio::test]
     async fn other_files_of_the_directory_stay() {
         let dir = tempfile::tempdir().unwrap();
         let other = dir.path().join("other");
@@ -162,6 +201,7 @@ mod tests {
             Err(Error::NotASocket(_))
         ));
     }
+
     #[tokio::test]
     async fn a_link_in_the_place_of_the_socket_is_neither_followed_nor_replaced() {
         let dir = tempfile::tempdir().unwrap();

@@ -12,19 +12,19 @@ const MAX_METRIC_NAME: usize = 64;
 
 impl namespaces::Host for GuestState {
     fn label(&mut self, namespace: String, key: String) -> wasmtime::Result<Option<String>> {
-        let cluster = self.services().cluster.as_ref();
+        let cluster = self.services()?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.namespace_label(&namespace, &key)))
     }
 
     fn annotation(&mut self, namespace: String, key: String) -> wasmtime::Result<Option<String>> {
-        let cluster = self.services().cluster.as_ref();
+        let cluster = self.services()?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.namespace_annotation(&namespace, &key)))
     }
 }
 
 impl nads::Host for GuestState {
     fn conf(&mut self, namespace: String, name: String) -> wasmtime::Result<Option<String>> {
-        let cluster = self.services().cluster.as_ref();
+        let cluster = self.services()?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.nad_conf(&namespace, &name)))
     }
 
@@ -34,7 +34,7 @@ impl nads::Host for GuestState {
         name: String,
         key: String,
     ) -> wasmtime::Result<Option<String>> {
-        let cluster = self.services().cluster.as_ref();
+        let cluster = self.services()?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.nad_annotation(&namespace, &name, &key)))
     }
 }
@@ -42,7 +42,7 @@ impl nads::Host for GuestState {
 impl node::Host for GuestState {
     fn label(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         Ok(self
-            .services()
+            .services()?
             .cluster
             .as_ref()
             .and_then(|cluster| cluster.node_label(&key)))
@@ -50,7 +50,7 @@ impl node::Host for GuestState {
 
     fn annotation(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         Ok(self
-            .services()
+            .services()?
             .cluster
             .as_ref()
             .and_then(|cluster| cluster.node_annotation(&key)))
@@ -60,7 +60,7 @@ impl node::Host for GuestState {
 impl metrics::Host for GuestState {
     /// A counter never goes down; what would make it is dropped.
     fn add(&mut self, name: String, by: f64) -> wasmtime::Result<()> {
-        if let Some(observer) = &self.services().observer
+        if let Some(observer) = &self.services()?.observer
             && is_metric_name(&name)
             && by.is_finite()
             && by >= 0.0
@@ -71,7 +71,7 @@ impl metrics::Host for GuestState {
     }
 
     fn observe(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
-        if let Some(observer) = &self.services().observer
+        if let Some(observer) = &self.services()?.observer
             && is_metric_name(&name)
             && value.is_finite()
         {
@@ -90,6 +90,7 @@ fn is_metric_name(name: &str) -> bool {
 
 impl clock::Host for GuestState {
     fn unix_ms(&mut self) -> wasmtime::Result<u64> {
+        self.services()?;
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

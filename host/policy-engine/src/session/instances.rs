@@ -1,7 +1,7 @@
-//! The instances of one request, and how they go: nobody waits for that.
+//! The instances of one request: how they go, and how the next ones come. Nobody waits for either.
 //!
-//! To clear what an instance wrote takes about as long as a call. So instances are dropped by a task
-//! of their own, which runs when the request waits for something, or has its answer.
+//! To clear what an instance wrote takes about as long as a call, and so does to make one. Both are
+//! done by a task of their own, which runs when the request waits for something, or has its answer.
 
 use std::sync::Arc;
 
@@ -10,50 +10,80 @@ use tokio::runtime::Handle;
 use crate::call::Instance;
 use crate::policy::Policy;
 use crate::report::Hook;
+use crate::services::Services;
+
+/// So many policies have an instance that waits for the next request. They take slots, of which
+/// requests need some, too.
+const AHEAD: usize = 32;
 
 /// One place for each policy of the generation.
-#[derive(Default)]
-pub(super) struct Instances(Vec<Option<Instance>>);
+pub(super) struct Instances {
+    places: Vec<Option<Instance>>,
+    /// Policies that have made an instance for this request since others were made ahead.
+    used: Vec<Arc<Policy>>,
+    services: Arc<Services>,
+}
 
 impl Instances {
     /// Places for the instances of policies, none of which is made yet.
-    pub(super) fn of(chain: &[Arc<Policy>]) -> Self {
-        Self(chain.iter().map(|_| None).collect())
+    pub(super) fn of(chain: &[Arc<Policy>], services: &Arc<Services>) -> Self {
+        Self {
+            places: chain.iter().map(|_| None).collect(),
+            used: Vec::new(),
+            services: Arc::clone(services),
+        }
     }
 
     /// Takes the instance out of its place.
     pub(super) fn take(&mut self, index: usize) -> Option<Instance> {
-        self.0.get_mut(index)?.take()
+        self.places.get_mut(index)?.take()
+    }
+
+    /// Keeps in mind that a policy needs an instance for the next request.
+    pub(super) fn used(&mut self, index: usize, policy: &Arc<Policy>) {
+        if index < AHEAD {
+            self.used.push(Arc::clone(policy));
+        }
     }
 
     /// Puts an instance back into its place.
     pub(super) fn keep(&mut self, index: usize, instance: Instance) {
-        if let Some(place) = self.0.get_mut(index) {
+        if let Some(place) = self.places.get_mut(index) {
             *place = Some(instance);
         }
     }
 
     /// Drops the instances of the policies that have none of the hooks which are still to come.
     pub(super) fn leave<const N: usize>(&mut self, to_come: [Hook; N], chain: &[Arc<Policy>]) {
-        let places = self.0.iter_mut().zip(chain);
+        let places = self.places.iter_mut().zip(chain);
         let done = places
             .filter(|(_, policy)| !to_come.iter().any(|hook| policy.has(*hook)))
-            .filter_map(|(place, _)| place.take());
-        drop_aside(done.collect());
+            .filter_map(|(place, _)| place.take())
+            .collect();
+        self.aside(done);
+    }
+
+    fn aside(&mut self, done: Vec<Instance>) {
+        let used = std::mem::take(&mut self.used);
+        if done.is_empty() && used.is_empty() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let services = Arc::clone(&self.services);
+        runtime.spawn(async move {
+            drop(done);
+            for policy in used {
+                policy.prepare(&services).await;
+            }
+        });
     }
 }
 
 impl Drop for Instances {
     fn drop(&mut self) {
-        drop_aside(self.0.drain(..).flatten().collect());
-    }
-}
-
-fn drop_aside(instances: Vec<Instance>) {
-    if instances.is_empty() {
-        return;
-    }
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(async move { drop(instances) });
+        let left = self.places.drain(..).flatten().collect();
+        self.aside(left);
     }
 }

@@ -73,7 +73,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
-        let instances = Instances::of(generation.chain());
+        let instances = Instances::of(generation.chain(), generation.services());
         Self {
             generation,
             facts: Arc::new(facts),

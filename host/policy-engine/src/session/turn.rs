@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::call::{Failure, Instance};
+use crate::call::Failure;
 use crate::generation::Mode;
 use crate::hooks::Answer;
 use crate::journal;
@@ -125,18 +125,13 @@ impl Session {
 
     /// Calls one policy in its instance of this request, made when it is needed first.
     async fn call(&mut self, Seat { index, policy }: &Seat, hook: Hook, stage: Stage) -> Called {
-        let missing = || Failure {
-            cause: Cause::Load,
-            reason: "not loaded".to_owned(),
-        };
         // Taken out, so that an instance that failed is not there any more.
         let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
             None => {
-                let module = policy.module.clone().ok_or_else(missing)?;
-                let spec = policy.spec.clone().ok_or_else(missing)?;
-                let services = Arc::clone(self.generation.services());
-                Instance::new(module, spec, Arc::clone(&self.facts), services).await?
+                self.instances.used(*index, policy);
+                let services = self.generation.services();
+                policy.instance(&self.facts, services).await?
             }
         };
         let answer = instance.call(hook, stage).await?;

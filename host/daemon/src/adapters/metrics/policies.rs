@@ -103,7 +103,7 @@ impl Policies {
         );
         registry.register(
             "cnidaria_policy_seconds",
-            "Time that a hook of a policy took, instantiation included",
+            "Time that a hook of a policy took, with its instance where none was ready",
             seconds.clone(),
         );
         registry.register(

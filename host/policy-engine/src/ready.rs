@@ -1,0 +1,87 @@
+//! An instance of a policy that is made before the request that takes it, so that no request waits
+//! for that: the next one is made while a request that took one waits for its delegates.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::call::{Instance, NotAhead};
+use crate::config::{Grant, Spec};
+use crate::module::Module;
+use crate::services::Services;
+
+/// The next instance of one policy.
+#[derive(Default)]
+pub(crate) struct Ready(Mutex<State>);
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Empty,
+    Making,
+    Made(Box<Instance>),
+    /// It cannot be made without a request.
+    Never,
+}
+
+impl Ready {
+    /// Takes the instance, where there is one.
+    pub(crate) fn take(&self) -> Option<Instance> {
+        let mut state = self.state();
+        match std::mem::take(&mut *state) {
+            State::Made(instance) => Some(*instance),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+
+    /// Makes an instance, unless there is one or somebody makes one. Not of a policy that may read
+    /// the clock: it would have the time of before its request.
+    pub(crate) async fn refill(
+        &self,
+        module: &Arc<Module>,
+        spec: &Arc<Spec>,
+        services: &Arc<Services>,
+    ) {
+        {
+            let mut state = self.state();
+            if !matches!(*state, State::Empty) || spec.grants.contains(&Grant::Clock) {
+                return;
+            }
+            *state = State::Making;
+        }
+        // Lets others try where this is dropped half way.
+        let mut made = Making(self, State::Empty);
+        let (module, spec, services) = (Arc::clone(module), Arc::clone(spec), Arc::clone(services));
+        made.1 = match Instance::ahead(module, spec, services).await {
+            Ok(instance) => State::Made(Box::new(instance)),
+            Err(NotAhead::Now) => State::Empty,
+            Err(NotAhead::Ever) => State::Never,
+        };
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What there is once nobody makes one any more.
+struct Making<'a>(&'a Ready, State);
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        *self.0.state() = std::mem::take(&mut self.1);
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match *self.state() {
+            State::Empty => "Empty",
+            State::Making => "Making",
+            State::Made(_) => "Made",
+            State::Never => "Never",
+        })
+    }
+}
