@@ -327,6 +327,7 @@ fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
         access: access.ok_or(Error::NoCluster)?,
         node_name: Some(node_name(own)),
         write_patience: own.timeouts.status(),
+        outage_patience: own.timeouts.outage(),
     };
     Ok(Arc::new(Kube::start(settings)))
 }

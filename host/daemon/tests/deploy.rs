@@ -258,6 +258,21 @@ fn a_daemon_may_not_write_on_pods_of_another_node() {
     }
 }
 
+/// The API server checks expressions against the types of pods, and warns where a member with a type of
+/// its own gets a map for its default.
+#[test]
+fn members_with_types_have_no_defaults_of_others() {
+    let policy = Policy(manifest("admission.yaml", "ValidatingAdmissionPolicy"));
+    let validations = policy.0["spec"]["validations"].as_array().unwrap().iter();
+    for validation in validations {
+        let expression = validation["expression"].as_str().unwrap();
+        for member in ["spec", "status"] {
+            let typed = format!("?{member}.orValue(");
+            assert!(!expression.contains(&typed), "{expression}");
+        }
+    }
+}
+
 #[test]
 fn the_policy_is_about_daemons_alone_and_is_in_force() {
     let document = manifest("admission.yaml", "ValidatingAdmissionPolicy");

@@ -67,8 +67,9 @@ pub(crate) async fn answer(
         body,
     };
     let target = Target::parse(head.uri.path());
-    let user = match header(AUTHORIZATION).as_str() {
-        "" => certificate_user,
+    // An empty token is none that could be wrong.
+    let user = match header(AUTHORIZATION).trim_end() {
+        "" | "Bearer" => certificate_user,
         header => cluster.lock_tokens().user(header),
     };
     let mut recorded = Recorded {
@@ -178,13 +179,7 @@ fn serve(
         let faults = cluster.lock_faults();
         !faults.not_served.contains(&target.kind.plural)
     };
-    let target = target.filter(is_served).ok_or_else(|| {
-        Refusal::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
-    })?;
+    let target = target.filter(is_served).ok_or_else(Refusal::not_served)?;
     let verb = verb(asked, &target);
     let wish = Wish {
         verb,
@@ -195,7 +190,10 @@ fn serve(
     if !cluster.roles.allow(&user, &wish) {
         let message = format!(
             "{} is forbidden: User {:?} cannot {verb} resource {:?} in API group {:?}",
-            target.kind.plural, user.name, wish.resource, target.kind.group
+            target.kind.resource(),
+            user.name,
+            wish.resource,
+            target.kind.group
         );
         return Err(Refusal::new(403, "Forbidden", message));
     }
@@ -224,7 +222,7 @@ fn serve(
         }
         "delete" => match cluster.lock_store().delete(target.kind, &namespace, &name) {
             true => ok(&json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
-            false => Err(Refusal::not_found(target.kind.plural, &name)),
+            false => Err(Refusal::not_found(target.kind, &name)),
         },
         _ => Err(Refusal::new(
             405,

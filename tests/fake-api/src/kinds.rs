@@ -113,6 +113,14 @@ impl Kind {
         }
     }
 
+    /// As messages have it: with its group, where it is of one.
+    pub(crate) fn resource(&self) -> String {
+        match self.group {
+            "" => self.plural.to_owned(),
+            group => format!("{}.{group}", self.plural),
+        }
+    }
+
     /// By the `kind` of a manifest.
     pub(crate) fn named(kind: &str) -> Option<&'static Self> {
         KINDS.iter().find(|known| known.kind == kind)

@@ -171,10 +171,11 @@ async fn serve(cluster: &Arc<Cluster>, stream: TcpStream) {
         .and_then(|chain| chain.first().cloned());
     let service = service_fn(|request| {
         // A connection may outlive the certificate, and the authority.
-        let user = certificate
-            .as_ref()
-            .filter(|certificate| cluster.authority().trusts(certificate))
-            .and_then(users::of_certificate);
+        let user = match &certificate {
+            None => Some(User::anonymous()),
+            Some(one) if cluster.authority().trusts(one) => users::of_certificate(one),
+            Some(_) => None,
+        };
         handler::answer(Arc::clone(cluster), user, request)
     });
     // What is wrong with a connection is for the client to notice.
@@ -435,8 +436,9 @@ impl FakeApi {
         self.cluster.up.send_replace(false);
     }
 
-    /// Comes back.
+    /// Comes back, and knows nothing of what was before, as a server that was started again.
     pub fn come_up(&self) {
+        self.cluster.lock_store().compact();
         self.cluster.up.send_replace(true);
     }
 

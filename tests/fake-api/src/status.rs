@@ -3,6 +3,8 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
+use crate::kinds::Kind;
+
 /// A refusal.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
@@ -10,6 +12,8 @@ pub(crate) struct Refusal {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     pub(crate) retry_after: Option<u64>,
+    /// What it is about.
+    details: Value,
 }
 
 impl Refusal {
@@ -19,6 +23,7 @@ impl Refusal {
             reason,
             message: message.into(),
             retry_after: None,
+            details: json!({}),
         }
     }
 
@@ -30,8 +35,20 @@ impl Refusal {
         Self::new(422, "Invalid", message)
     }
 
-    pub(crate) fn not_found(plural: &str, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{plural} {name:?} not found"))
+    pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} {name:?} not found", kind.resource());
+        let mut refusal = Self::new(404, "NotFound", message);
+        refusal.details = json!({"name": name, "kind": kind.plural});
+        if !kind.group.is_empty() {
+            refusal.details["group"] = json!(kind.group);
+        }
+        refusal
+    }
+
+    /// There is no such kind here: about no object.
+    pub(crate) fn not_served() -> Self {
+        let message = "the server could not find the requested resource";
+        Self::new(404, "NotFound", message)
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
@@ -51,6 +68,7 @@ impl Refusal {
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
+            "details": self.details,
             "code": self.code.as_u16(),
         })
     }

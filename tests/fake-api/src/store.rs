@@ -65,7 +65,7 @@ impl Store {
     pub(crate) fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Result<&Value, Refusal> {
         self.objects
             .get(&key(kind, namespace, name))
-            .ok_or_else(|| Refusal::not_found(kind.plural, name))
+            .ok_or_else(|| Refusal::not_found(kind, name))
     }
 
     /// All objects of a kind, of one namespace or of all, in the order of their names.

@@ -25,6 +25,14 @@ impl User {
             ],
         }
     }
+
+    /// Who shows nothing.
+    pub(crate) fn anonymous() -> Self {
+        Self {
+            name: "system:anonymous".to_owned(),
+            groups: vec!["system:unauthenticated".to_owned()],
+        }
+    }
 }
 
 /// The tokens that are good at present.

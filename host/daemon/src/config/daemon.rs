@@ -216,6 +216,7 @@ pub struct Timeouts {
     readiness_ms: u64,
     kubelet_ms: u64,
     shutdown_ms: u64,
+    outage_ms: u64,
 }
 
 impl Default for Timeouts {
@@ -229,6 +230,7 @@ impl Default for Timeouts {
             readiness_ms: 2_000,
             kubelet_ms: 10_000,
             shutdown_ms: 10_000,
+            outage_ms: 300_000,
         }
     }
 }
@@ -267,6 +269,11 @@ impl Timeouts {
     /// How long running requests may take after SIGTERM.
     pub fn shutdown(&self) -> Duration {
         Duration::from_millis(self.shutdown_ms)
+    }
+
+    /// How long the API server may be away before STATUS says so.
+    pub fn outage(&self) -> Duration {
+        Duration::from_millis(self.outage_ms)
     }
 }
 

@@ -5,7 +5,10 @@ mod rotating;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tracing::Level;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::daemon::LogFormat;
 use crate::config::logging::{LogLevel, Logging};
@@ -28,13 +31,20 @@ pub fn start(logging: &Logging, format: LogFormat) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(move || Lines(Arc::clone(&sinks)));
+    let told = filter_fn(move |line| level == Level::DEBUG || !is_repeated(line));
     match format {
-        LogFormat::Text => lines.with_ansi(ansi).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => lines.with_ansi(ansi).finish().with(told).init(),
+        LogFormat::Json => lines.json().flatten_event(true).finish().with(told).init(),
     }
     if let Some(error) = problem {
         tracing::error!(file = ?logging.file, %error, "logFile cannot be opened");
     }
+}
+
+/// What the client of the API server warns about, each time that it tries, its caller is told as well
+/// and has told once.
+fn is_repeated(line: &Metadata<'_>) -> bool {
+    line.target().starts_with("kube_") && *line.level() != Level::ERROR
 }
 
 fn open(logging: &Logging) -> (Option<Mutex<RotatingFile>>, Option<io::Error>) {

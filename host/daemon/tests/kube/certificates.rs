@@ -90,6 +90,9 @@ async fn a_node_asks_for_a_certificate_and_speaks_with_it_once_it_is_approved() 
     assert!(matches!(error, ClusterError::Unavailable(_)), "{error}");
     let requests = rig.api.all("CertificateSigningRequest");
     assert_eq!(requests.len(), 1);
+    // Whoever is to approve it reads its name in the pod's Events.
+    let name = requests[0]["metadata"]["name"].as_str().unwrap();
+    assert!(error.to_string().contains(name), "{error}");
     let spec = &requests[0]["spec"];
     assert_eq!(spec["signerName"], "kubernetes.io/kube-apiserver-client");
     assert_eq!(

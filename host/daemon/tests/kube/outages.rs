@@ -40,10 +40,18 @@ async fn a_server_that_goes_away_makes_lookups_fail_and_recovers() {
     rig.api.come_up();
     assert_eq!(kube.pod(&late, LONG).await.unwrap().name, "late");
     until_ready(&kube).await;
-    rig.api.take_requests();
-    kube.pod(&pod, LONG).await.unwrap();
-    kube.pod(&late, LONG).await.unwrap();
-    assert_eq!(rig.acts(), Vec::<String>::new());
+    rig.acts();
+    // A server that was started again serves the watch, and tells then that it knows nothing of before.
+    let warm = async {
+        loop {
+            kube.pod(&pod, LONG).await.unwrap();
+            kube.pod(&late, LONG).await.unwrap();
+            if rig.acts().is_empty() {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, warm).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,4 +277,70 @@ async fn while_everything_is_listed_anew_nothing_old_is_believed() {
     until_ready(&kube).await;
     let nad = kube.nad("default", "x").await.unwrap();
     assert_eq!(nad.config.as_deref(), Some(r#"{"type":"macvlan"}"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_no_reason_to_be_not_ready_and_a_refusal_is() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let settings = || Settings {
+        outage_patience: 100 * LONG,
+        ..rig.settings()
+    };
+    let kube = Kube::start(settings());
+    until_ready(&kube).await;
+    rig.api.go_down();
+    // Noticed by whoever needs the server.
+    let away = async { while kube.pod(&pod, Duration::ZERO).await.is_ok() {} };
+    tokio::time::timeout(LONG, away).await.unwrap();
+    kube.ready().unwrap();
+    // Who has never seen the server knows no pod.
+    let late = Kube::start(settings());
+    let error = late.pod(&pod, SHORT).await.unwrap_err();
+    assert!(matches!(error, ClusterError::Unavailable(_)), "{error}");
+    late.ready().unwrap_err();
+    rig.api.come_up();
+    until_ready(&late).await;
+    rig.api.revoke_token(&rig.token);
+    rig.api.end_watches();
+    until(|| kube.ready().is_err()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn networks_that_are_not_served_for_a_moment_are_listed_again() {
+    let rig = Rig::new().await;
+    rig.api.apply(rig::nad("x"));
+    let kube = rig.warm().await;
+    let act = "watch network-attachment-definitions";
+    rig.api.inject([fake_api::Fault::answer(act, 404)]);
+    rig.api.end_watches();
+    let served_again = |requests: &[fake_api::Recorded]| {
+        let watches = requests.iter().filter(|request| request.act() == act);
+        let mut codes = watches.map(|request| request.code);
+        codes.any(|code| code == 404) && codes.any(|code| code == 200)
+    };
+    tokio::time::timeout(LONG, rig.api.wait_for(served_again))
+        .await
+        .unwrap();
+    until_warm(&rig, &kube, "x").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_token_is_not_shown_to_the_server_and_is_read_again() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let account = rig.dir.path().join("account");
+    rig.api.write_service_account(&account, "\n").unwrap();
+    let kube = Kube::start(Settings {
+        access: Access::InCluster {
+            server: rig.api.url(),
+            service_account: account.clone(),
+        },
+        ..rig.settings()
+    });
+    let error = kube.pod(&pod, SHORT).await.unwrap_err().to_string();
+    assert!(error.contains("account/token is empty"), "{error}");
+    assert!(rig.api.take_requests().is_empty());
+    rig.api.write_service_account(&account, &rig.token).unwrap();
+    assert_eq!(kube.pod(&pod, LONG).await.unwrap().uid, pod.uid);
 }

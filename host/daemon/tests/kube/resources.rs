@@ -124,3 +124,23 @@ async fn many_slices_are_read_in_pages() {
     let described = catalogue.get(&last.unwrap()).unwrap();
     assert_eq!(described.usable(), Some(("a/x", "id-of-s100")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_knows_no_claims_yet_is_told_from_a_claim_that_is_not_there() {
+    let rig = Rig::new().await;
+    let kube = rig.warm().await;
+    let error = kube.resource_claim("default", "c").await.unwrap_err();
+    assert!(
+        matches!(error, ClusterError::ClaimNotFound { .. }),
+        "{error}"
+    );
+    for kind in ["ResourceClaim", "ResourceSlice"] {
+        rig.api.set_served(kind, false);
+    }
+    let claim = kube.resource_claim("default", "c").await.unwrap_err();
+    let slices = kube.resource_slices("d", Reach::Node).await.unwrap_err();
+    for error in [claim, slices] {
+        let text = error.to_string();
+        assert!(text.contains("does not serve resource.k8s.io/v1"), "{text}");
+    }
+}

@@ -46,6 +46,7 @@ impl Rig {
             access: Access::Kubeconfig(self.dir.path().join("kubeconfig")),
             node_name: Some(NODE.to_owned()),
             write_patience: Duration::from_secs(5),
+            outage_patience: Duration::ZERO,
         }
     }
 

@@ -65,6 +65,9 @@ pub(super) enum Error {
     /// A token or a name has bytes that no header can have.
     #[error("credentials that do not fit into a header")]
     Header,
+    /// No token, or none yet. The API server would take the daemon for nobody.
+    #[error("{0} is empty")]
+    NoToken(String),
     /// TLS cannot be set up with them.
     #[error("credentials")]
     Unusable(#[from] super::peer::Error),
@@ -206,7 +209,8 @@ async fn of_user(
     if let Some(provider) = &user.auth_provider {
         let token = ["id-token", "access-token"]
             .iter()
-            .find_map(|key| provider.config.get(*key)?.as_str());
+            .filter_map(|key| provider.config.get(*key)?.as_str())
+            .find(|token| !token.is_empty());
         let token = token.ok_or_else(|| Error::AuthProvider(provider.name.clone()))?;
         credentials.authorization = Some(bearer(token)?);
     } else if let (Some(name), Some(password)) = (&user.username, &user.password) {
@@ -231,10 +235,14 @@ async fn of_user(
 }
 
 fn read_token(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Read {
+    let token = std::fs::read_to_string(path).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    match token.trim() {
+        "" => Err(Error::NoToken(path.display().to_string())),
+        token => Ok(token.to_owned()),
+    }
 }
 
 fn url(server: &str) -> Result<Uri, Error> {

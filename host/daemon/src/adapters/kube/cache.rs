@@ -9,16 +9,20 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use kube::Api;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
-use tokio::sync::watch;
+use kube::core::Status;
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::object::{Kind, Object};
+use super::trouble::Trouble;
 
 /// Between two lists at least, where a server forgets at once where each watch was.
 const RESTART: Duration = Duration::from_secs(1);
+/// Between two tries at least, however many want to know.
+const HURRY: Duration = Duration::from_secs(1);
 
 type Objects<K> = HashMap<String, Arc<K>>;
 
@@ -34,7 +38,11 @@ pub(super) struct Cache<K> {
     listed: AtomicBool,
     /// Whether everything is being listed; until then there is what was there before.
     listing: AtomicBool,
-    trouble: Mutex<Option<String>>,
+    /// Whether the server has no such kind.
+    absent: AtomicBool,
+    trouble: Mutex<Option<Trouble>>,
+    /// Ends the pause before the next try.
+    hurry: Notify,
 }
 
 impl<K: Kind> Cache<K> {
@@ -45,7 +53,9 @@ impl<K: Kind> Cache<K> {
             watching: Arc::default(),
             listed: AtomicBool::new(false),
             listing: AtomicBool::new(false),
+            absent: AtomicBool::new(false),
             trouble: Mutex::default(),
+            hurry: Notify::new(),
         }
     }
 
@@ -88,13 +98,27 @@ impl<K: Kind> Cache<K> {
         self.is_live() && !self.listing.load(Ordering::Relaxed)
     }
 
-    /// Why the cache is not in step.
-    pub(super) fn trouble(&self) -> String {
-        self.trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-            .unwrap_or_else(|| format!("{} were not listed yet", K::PLURAL))
+    /// Whether everything was listed once.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// Why the cache is not in step; `None` where it is.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        if self.is_live() {
+            return None;
+        }
+        let trouble = self.trouble.lock();
+        let trouble = trouble.unwrap_or_else(PoisonError::into_inner).clone();
+        let unlisted = || Trouble::lasting(format!("{} were not listed yet", K::PLURAL));
+        Some(trouble.unwrap_or_else(unlisted))
+    }
+
+    /// Somebody needs to know: a watch that pauses tries again soon.
+    pub(super) fn hurry(&self) {
+        if !self.is_live() {
+            self.hurry.notify_one();
+        }
     }
 
     /// Watches for ever. `fields` restricts what is watched.
@@ -105,20 +129,27 @@ impl<K: Kind> Cache<K> {
             plain = plain.fields(fields);
         }
         let mut config = plain.clone().streaming_lists();
+        let mut backoff = DefaultBackoff::default();
         loop {
             let earliest = Instant::now() + RESTART;
-            match self.follow(&client, config.clone()).await {
+            match self.follow(&client, config.clone(), &mut backoff).await {
                 Outcome::NoStreaming => {
                     tracing::debug!(kind = K::KIND, "the API server streams no lists");
                     config = plain.clone();
                 }
                 Outcome::Expired => tokio::time::sleep_until(earliest).await,
+                Outcome::Absent => {}
                 Outcome::Ended => return,
             }
         }
     }
 
-    async fn follow(&self, client: &kube::Client, config: watcher::Config) -> Outcome {
+    async fn follow(
+        &self,
+        client: &kube::Client,
+        config: watcher::Config,
+        backoff: &mut DefaultBackoff,
+    ) -> Outcome {
         let streaming = config.initial_list_strategy == watcher::InitialListStrategy::StreamingList;
         let api = Api::<Object<K>>::all(client.clone());
         // The rest of the watch can be read, and whoever asks for that object asks the server.
@@ -130,41 +161,66 @@ impl<K: Kind> Cache<K> {
             }
             std::future::ready(unreadable.is_none())
         });
-        let mut events = pin!(readable.default_backoff());
+        let mut events = pin!(readable);
         let mut listing = Objects::new();
         while let Some(event) = events.next().await {
-            match event {
-                Ok(Event::Init) => {
-                    self.listing.store(true, Ordering::Relaxed);
-                    listing.clear();
+            let error = match event {
+                Ok(event) => {
+                    backoff.reset();
+                    self.take(event, &mut listing);
+                    continue;
                 }
-                Ok(Event::InitApply(object)) => {
-                    insert(&mut listing, object);
-                }
-                Ok(Event::InitDone) => {
-                    listing.shrink_to_fit();
-                    self.change(|objects| *objects = std::mem::take(&mut listing));
-                    self.listed.store(true, Ordering::Relaxed);
-                    self.listing.store(false, Ordering::Relaxed);
-                    tracing::debug!(kind = K::KIND, "listed");
-                }
-                Ok(Event::Apply(object)) => self.change(|objects| insert(objects, object)),
-                Ok(Event::Delete(object)) => self.change(|objects| {
-                    objects.remove(&key_of(&object));
-                }),
-                Err(error) if streaming && refuses_streaming(&error) => {
-                    return Outcome::NoStreaming;
-                }
-                Err(error) if code(&error) == Some(410) => {
+                Err(error) => error,
+            };
+            match status(&error).map(|status| status.code) {
+                Some(400 | 422) if streaming => return Outcome::NoStreaming,
+                Some(410) => {
                     self.note(&error);
                     return Outcome::Expired;
                 }
-                // The server has no such kind, so there is nothing that could be missing here.
-                Err(error) if code(&error) == Some(404) => self.note_absent(),
-                Err(error) => self.note(&error),
+                // The server has no such kind, so there is nothing that could be missing here. When it
+                // has one again, all there is has to be listed.
+                Some(404) => {
+                    self.note_absent();
+                    self.pause(backoff).await;
+                    return Outcome::Absent;
+                }
+                _ => self.note(&error),
             }
+            self.pause(backoff).await;
         }
         Outcome::Ended
+    }
+
+    /// Longer each time, and shorter when somebody needs to know.
+    async fn pause(&self, backoff: &mut DefaultBackoff) {
+        let whole = backoff.next().unwrap_or(RESTART);
+        let rest = whole.saturating_sub(HURRY);
+        tokio::time::sleep(whole - rest).await;
+        // Whether somebody hurried or not: then it is time.
+        let _ = tokio::time::timeout(rest, self.hurry.notified()).await;
+    }
+
+    fn take(&self, event: Event<Object<K>>, listing: &mut Objects<K>) {
+        match event {
+            Event::Init => {
+                self.listing.store(true, Ordering::Relaxed);
+                listing.clear();
+            }
+            Event::InitApply(object) => insert(listing, object),
+            Event::InitDone => {
+                listing.shrink_to_fit();
+                self.change(|objects| *objects = std::mem::take(listing));
+                self.absent.store(false, Ordering::Relaxed);
+                self.listing.store(false, Ordering::Relaxed);
+                self.listed.store(true, Ordering::Relaxed);
+                tracing::debug!(kind = K::KIND, "listed");
+            }
+            Event::Apply(object) => self.change(|objects| insert(objects, object)),
+            Event::Delete(object) => self.change(|objects| {
+                objects.remove(&key_of(&object));
+            }),
+        }
     }
 
     fn change(&self, edit: impl FnOnce(&mut Objects<K>)) {
@@ -174,22 +230,33 @@ impl<K: Kind> Cache<K> {
 
     /// Looks again from time to time: nothing else tells that a kind begins to be served.
     fn note_absent(&self) {
-        if !self.is_live() {
+        if !self.absent.swap(true, Ordering::Relaxed) {
             tracing::warn!(kind = K::KIND, "the API server does not serve this kind");
         }
         self.change(Objects::clear);
+        self.listing.store(false, Ordering::Relaxed);
         self.listed.store(true, Ordering::Relaxed);
         self.watching.store(true, Ordering::Relaxed);
     }
 
     fn note(&self, error: &watcher::Error) {
-        let reason = format!("{}: {}", K::PLURAL, crate::report::chain(error));
-        if self.watching.swap(false, Ordering::Relaxed) {
-            tracing::warn!(kind = K::KIND, reason, "the watch broke");
+        let reason = match status(error) {
+            Some(status) => format!("the API server answers {}: {}", status.code, status.message),
+            None => crate::report::chain(error),
+        };
+        let reason = format!("{}: {reason}", K::PLURAL);
+        let was_watching = self.watching.swap(false, Ordering::Relaxed);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = trouble.take().filter(|_| !was_watching);
+        if before.is_none() {
+            tracing::warn!(kind = K::KIND, reason, "no watch");
         } else {
-            tracing::debug!(kind = K::KIND, reason, "no watch");
+            tracing::debug!(kind = K::KIND, reason, "still no watch");
         }
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        *trouble = Some(match is_away(error) {
+            true => Trouble::outage(reason, before.as_ref()),
+            false => Trouble::lasting(reason),
+        });
     }
 }
 
@@ -199,21 +266,26 @@ enum Outcome {
     NoStreaming,
     /// The server does not know any more what came after the version that was seen last.
     Expired,
+    /// The server does not know the kind.
+    Absent,
     Ended,
 }
 
-/// A server without the feature calls the parameter of it invalid.
-fn refuses_streaming(error: &watcher::Error) -> bool {
-    matches!(code(error), Some(400 | 422))
-}
-
 /// What the server answered in place of a list or a watch, or told in one.
-fn code(error: &watcher::Error) -> Option<u16> {
+fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => Some(status.code),
+        | watcher::Error::WatchError(status) => Some(status),
         _ => None,
+    }
+}
+
+/// Whether the server is not there, or not yet itself again.
+fn is_away(error: &watcher::Error) -> bool {
+    match status(error) {
+        None => true,
+        Some(status) => matches!(status.code, 410 | 429 | 500..),
     }
 }
 
@@ -241,4 +313,29 @@ fn key_of<K: Kind>(object: &Object<K>) -> String {
 
 fn key(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::nad::Nad;
+
+    /// How long the pause is to which twenty tries without success have come.
+    async fn pause(cache: &Cache<Nad>) -> Duration {
+        let mut backoff = DefaultBackoff::default();
+        let _ = backoff.by_ref().take(20).count();
+        let before = Instant::now();
+        cache.pause(&mut backoff).await;
+        before.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_needs_a_watch_does_not_wait_for_the_end_of_a_long_pause() {
+        let cache = Cache::new();
+        assert!(pause(&cache).await >= Duration::from_secs(15));
+        cache.hurry();
+        cache.hurry();
+        assert_eq!(pause(&cache).await, HURRY);
+        assert!(pause(&cache).await >= Duration::from_secs(15), "once");
+    }
 }

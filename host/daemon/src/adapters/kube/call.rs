@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const ATTEMPT: Duration = Duration::from_secs(10);
 /// A longer answer is no object that is asked for here.
 const MAX_ANSWER: usize = 16 << 20;
+/// What is quoted of a refusal, in characters.
+const MAX_MESSAGE: usize = 500;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LAST_DELAY: Duration = Duration::from_secs(2);
 
@@ -31,6 +33,8 @@ pub(super) enum Failure {
         message: String,
         /// When the server wants to be asked again.
         retry_after: Option<Duration>,
+        /// Whether the answer is about one object; it is not where the server does not know the kind.
+        of_object: bool,
     },
     /// The answer is not what was asked for.
     #[error("{0}")]
@@ -42,6 +46,16 @@ impl Failure {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => None,
             Self::Refused { code, .. } => Some(*code),
+        }
+    }
+
+    /// Whether the server does not know what kind of object that is.
+    pub(super) fn is_of_unknown_kind(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Malformed(_) => false,
+            Self::Refused {
+                code, of_object, ..
+            } => *code == StatusCode::NOT_FOUND && !of_object,
         }
     }
 
@@ -94,24 +108,37 @@ async fn exchange(client: &kube::Client, request: Request<Bytes>) -> Result<Byte
     if head.status.is_success() {
         return Ok(body);
     }
+    let Status { message, details } = Status::read(&body);
     Err(Failure::Refused {
         code: head.status,
-        message: message(&body),
+        message: message.chars().take(MAX_MESSAGE).collect(),
         retry_after: retry_after(&head.headers),
+        of_object: !details.name.is_empty(),
     })
 }
 
-/// The message of a `Status` object, or what there is.
-fn message(body: &[u8]) -> String {
-    #[derive(Deserialize)]
-    struct Status {
-        message: String,
+/// A `Status` object.
+#[derive(Default, Deserialize)]
+struct Status {
+    message: String,
+    #[serde(default)]
+    details: Details,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    name: String,
+}
+
+impl Status {
+    /// What there is where it is none.
+    fn read(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_else(|_| Self {
+            message: String::from_utf8_lossy(body).into_owned(),
+            details: Details::default(),
+        })
     }
-    let text = match serde_json::from_slice::<Status>(body) {
-        Ok(status) => status.message,
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    };
-    text.chars().take(500).collect()
 }
 
 /// Seconds; the API server sends no dates.
@@ -163,6 +190,7 @@ mod tests {
             code,
             message: String::new(),
             retry_after,
+            of_object: true,
         }
     }
 

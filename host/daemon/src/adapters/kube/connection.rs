@@ -2,7 +2,7 @@
 //! replaced in place when credentials change, under a client that never has to know.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::access::{Access, Credentials, Error};
 use super::peer::Peer;
+use super::trouble::Trouble;
 
 /// How long connecting may take. The API server is near or it is gone.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +95,7 @@ struct Shared {
     stack: ArcSwapOption<Stack>,
     /// When credentials were last read; `None` before the first time.
     loaded: tokio::sync::Mutex<Option<Instant>>,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
     /// Why there are no credentials, told by whoever gets them.
     explanation: Mutex<Option<String>>,
     /// Tells of credentials that the server did not take.
@@ -133,20 +134,15 @@ impl Connection {
     }
 
     /// Why the last request did not get through, or none could; `None` where it did.
-    pub(super) fn trouble(&self) -> Option<String> {
-        let read = |text: &Mutex<Option<String>>| {
-            text.lock().unwrap_or_else(PoisonError::into_inner).clone()
-        };
-        read(&self.shared.explanation).or_else(|| read(&self.shared.trouble))
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        let explained = self.shared.explanation().map(Trouble::lasting);
+        explained.or_else(|| self.shared.trouble().clone())
     }
 
     /// Tells why there are no credentials.
     pub(super) fn explain(&self, reason: Option<String>) {
-        *self
-            .shared
-            .explanation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = reason;
+        let explanation = self.shared.explanation.lock();
+        *explanation.unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     /// Reads the credentials again, because they were replaced. What is under way goes on with the
@@ -211,22 +207,48 @@ impl Shared {
     }
 
     async fn call(&self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
-        let stack = self.stack().await?;
+        let stack = match self.stack().await {
+            Ok(stack) => stack,
+            Err(error) => {
+                let reason = crate::report::chain(&error);
+                let reason = match self.explanation() {
+                    Some(explanation) => format!("{reason}: {explanation}"),
+                    None => reason,
+                };
+                *self.trouble() = Some(Trouble::lasting(reason.clone()));
+                return Err(reason.into());
+            }
+        };
         let answered = stack.send(request).await;
-        if answered.is_err() {
+        if let Err(error) = &answered {
+            self.note_outage(crate::report::chain(error.as_ref()));
             // A server that is not trusted may be so by the authority that is on disk by now.
             self.refused().await;
         }
         let response = answered?;
         if response.status() == StatusCode::UNAUTHORIZED {
+            let reason = "the API server does not take the credentials";
+            *self.trouble() = Some(Trouble::lasting(reason.to_owned()));
             self.refused().await;
             self.refusals.notify_one();
+        } else {
+            *self.trouble() = None;
         }
         Ok(response)
     }
 
-    fn note(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn note_outage(&self, reason: String) {
+        let mut trouble = self.trouble();
+        *trouble = Some(Trouble::outage(reason, trouble.as_ref()));
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn explanation(&self) -> Option<String> {
+        let explanation = self.explanation.lock();
+        explanation.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -249,16 +271,12 @@ impl Service<Request<Body>> for Connection {
             .filter(|_| request.uri().query().is_some_and(is_watch));
         Box::pin(async move {
             let outcome = shared.call(request).await;
-            if let (Some(watching), Ok(response)) = (watching, &outcome) {
-                watching.store(response.status().is_success(), Ordering::Relaxed);
+            // What else is answered the watch itself is told of.
+            if let (Some(watching), Ok(response)) = (watching, &outcome)
+                && response.status().is_success()
+            {
+                watching.store(true, Ordering::Relaxed);
             }
-            shared.note(match &outcome {
-                Ok(response) if response.status() == StatusCode::UNAUTHORIZED => {
-                    Some("the API server does not take the credentials".to_owned())
-                }
-                Ok(_) => None,
-                Err(error) => Some(crate::report::chain(error.as_ref())),
-            });
             outcome
         })
     }

@@ -14,6 +14,7 @@ mod peer;
 mod plugin;
 mod resources;
 mod status;
+mod trouble;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ use connection::Connection;
 use events::Recorder;
 use object::{Kind, Namespace, Node, Object};
 use on_demand::OnDemand;
+use trouble::Trouble;
 
 /// How long an ADD waits for the watch to tell of its pod before it asks the server. The runtime
 /// is often told of a pod at the same moment as the watch is.
@@ -55,6 +57,8 @@ pub struct Settings {
     pub node_name: Option<String>,
     /// How long a write of network-status is tried.
     pub write_patience: Duration,
+    /// How long the API server may be away before this node is not ready.
+    pub outage_patience: Duration,
 }
 
 /// The API server.
@@ -68,6 +72,7 @@ pub struct Kube {
     events: Recorder,
     node_name: Option<String>,
     write_patience: Duration,
+    outage_patience: Duration,
     tasks: Vec<AbortHandle>,
 }
 
@@ -103,6 +108,7 @@ impl Kube {
             namespaces: OnDemand::new(),
             node: OnDemand::new(),
             write_patience: settings.write_patience,
+            outage_patience: settings.outage_patience,
             tasks,
         }
     }
@@ -110,6 +116,7 @@ impl Kube {
     /// Whether what a cache has can be believed: what went wrong since is noticed by whichever
     /// request meets it first.
     fn is_current<K: Kind>(&self, cache: &Cache<K>) -> bool {
+        cache.hurry();
         cache.is_complete() && self.connection.trouble().is_none()
     }
 
@@ -324,20 +331,23 @@ impl Cluster for Kube {
         self.events.record(&pod, event);
     }
 
+    /// Who is not ready gets its node marked, and with it the pods that run there, once the API server is
+    /// back: an outage, which all nodes notice, is given some time.
     fn ready(&self) -> Result<(), ClusterError> {
-        if let Some(trouble) = self.connection.trouble() {
-            return Err(ClusterError::Unavailable(trouble));
+        self.pods.hurry();
+        self.nads.hurry();
+        let listed = self.pods.is_listed() && self.nads.is_listed();
+        let troubles = [
+            self.connection.trouble(),
+            self.pods.trouble(),
+            self.nads.trouble(),
+            self.namespaces.trouble(),
+            self.node.trouble(),
+        ];
+        let passes = |trouble: &Trouble| listed && trouble.is_shorter_than(self.outage_patience);
+        match troubles.into_iter().flatten().find(|one| !passes(one)) {
+            Some(trouble) => Err(ClusterError::Unavailable(trouble.reason)),
+            None => Ok(()),
         }
-        if !self.pods.is_live() {
-            return Err(ClusterError::Unavailable(self.pods.trouble()));
-        }
-        if !self.nads.is_live() {
-            return Err(ClusterError::Unavailable(self.nads.trouble()));
-        }
-        let on_demand = self.namespaces.trouble().or_else(|| self.node.trouble());
-        if let Some(trouble) = on_demand {
-            return Err(ClusterError::Unavailable(trouble));
-        }
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use tokio::task::AbortHandle;
 use super::cache::Cache;
 use super::connection::Connection;
 use super::object::Kind;
+use super::trouble::Trouble;
 
 /// The cache of one kind, empty until somebody needs it.
 #[derive(Debug)]
@@ -35,9 +36,10 @@ impl<K: Kind> OnDemand<K> {
     }
 
     /// Why nothing can be said about the objects, although somebody needs them.
-    pub(super) fn trouble(&self) -> Option<String> {
-        let watched = self.watch.get().is_some();
-        (watched && !self.cache.is_live()).then(|| self.cache.trouble())
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.watch.get()?;
+        self.cache.hurry();
+        self.cache.trouble()
     }
 }
 

@@ -125,13 +125,14 @@ pub(super) async fn run(exec: &Exec, cluster: &Cluster) -> Result<Credential, Er
         .client_key_data
         .zip(status.client_certificate_data)
         .map(|(key, certificate)| format!("{key}\n{certificate}\n").into_bytes());
-    if status.token.is_none() && identity.is_none() {
+    let token = status.token.filter(|token| !token.is_empty());
+    if token.is_none() && identity.is_none() {
         return Err(failed(
             "prints neither a token nor a certificate".to_owned(),
         ));
     }
     Ok(Credential {
-        token: status.token,
+        token,
         identity,
         lasts,
     })
@@ -200,6 +201,10 @@ mod tests {
             ("echo s3cret", "sh prints no ExecCredential with a status"),
             (
                 r#"echo '{"status":{}}'"#,
+                "sh prints neither a token nor a certificate",
+            ),
+            (
+                r#"echo '{"status":{"token":""}}'"#,
                 "sh prints neither a token nor a certificate",
             ),
         ] {

@@ -30,6 +30,7 @@ pub(super) async fn claim(
     }
     let path = format!("{GROUP}/namespaces/{namespace}/resourceclaims/{name}");
     match get(client, &path, deadline).await {
+        Err(failure) if failure.is_of_unknown_kind() => Err(unavailable(failure)),
         Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => {
             Err(not_found(namespace, name))
         }
@@ -107,7 +108,13 @@ async fn get<T: DeserializeOwned>(
 }
 
 fn unavailable(failure: Failure) -> ClusterError {
-    ClusterError::Unavailable(failure.to_string())
+    ClusterError::Unavailable(match failure.is_of_unknown_kind() {
+        true => {
+            "the API server does not serve resource.k8s.io/v1, which Kubernetes has from 1.34 on"
+                .to_owned()
+        }
+        false => failure.to_string(),
+    })
 }
 
 fn not_found(namespace: &str, name: &str) -> ClusterError {

@@ -114,6 +114,7 @@ mod tests {
             code,
             message: message.to_owned(),
             retry_after: None,
+            of_object: true,
         };
         for (expected, code, message) in [
             (

@@ -1,0 +1,54 @@
+//! What is in the way between the daemon and the API server, and since when.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A trouble.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    /// For people.
+    pub(super) reason: String,
+    /// Since when the server is away; `None` where it is there, and nothing but a change will help.
+    away: Option<Instant>,
+}
+
+impl Trouble {
+    /// Something that does not pass by itself: the server refuses, or was never there.
+    pub(super) fn lasting(reason: String) -> Self {
+        Self { reason, away: None }
+    }
+
+    /// The server is away, since the trouble before, if that was it.
+    pub(super) fn outage(reason: String, before: Option<&Self>) -> Self {
+        let away = before.and_then(|before| before.away);
+        Self {
+            reason,
+            away: Some(away.unwrap_or_else(Instant::now)),
+        }
+    }
+
+    /// Whether it is an outage that has not lasted this long.
+    pub(super) fn is_shorter_than(&self, patience: Duration) -> bool {
+        self.away.is_some_and(|since| since.elapsed() < patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_lasts_from_its_first_failure_on() {
+        let patience = Duration::from_secs(10);
+        let first = Trouble::outage("refused".into(), None);
+        tokio::time::advance(Duration::from_secs(6)).await;
+        let second = Trouble::outage("reset".into(), Some(&first));
+        assert!(second.is_shorter_than(patience));
+        tokio::time::advance(Duration::from_secs(6)).await;
+        assert!(!second.is_shorter_than(patience));
+        let lasting = Trouble::lasting("forbidden".into());
+        assert!(!lasting.is_shorter_than(patience));
+        assert!(Trouble::outage("reset".into(), Some(&lasting)).is_shorter_than(patience));
+    }
+}
