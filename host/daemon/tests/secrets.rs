@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+#[path = "support/process.rs"]
+mod process;
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fake_api::{FakeApi, User};
@@ -14,42 +16,6 @@ use serde_json::{Value, json};
 
 /// Stands for what nobody else may read.
 const SECRET: &str = "correct-horse-battery-staple";
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(dir: &Path) -> Running {
-    let config = json!({
-        "cniVersion": "1.0.0",
-        "socketDir": dir.join("run"),
-        "cniDir": dir.join("ledger"),
-        "binDir": dir.join("bin"),
-        "kubeconfig": dir.join("kubeconfig"),
-        "multusConfigFile": "",
-        "clusterNetwork": dir.join("10-default.conf"),
-        "logLevel": "debug",
-        "logToStderr": true,
-        "cnidaria": { "nodeName": "node1", "timeouts": { "podMs": 300, "statusMs": 300 } },
-    });
-    let file = dir.join("daemon-config.json");
-    std::fs::write(&file, config.to_string()).unwrap();
-    let log = std::fs::File::create(dir.join("log")).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_cnidaria-daemon"))
-        .arg("--config")
-        .arg(file)
-        .env("SOME_PASSWORD", SECRET)
-        .stdin(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    Running(child)
-}
 
 /// The answer to a request; empty where there is none.
 fn post(dir: &Path, path: &str, body: &Value) -> String {
@@ -117,7 +83,7 @@ async fn no_credential_and_no_environment_is_in_the_log() {
         .unwrap();
     let (uid, at) = (uid.to_owned(), dir.clone());
     let requests = move || {
-        let running = start(&at);
+        let running = process::start(&at, ("SOME_PASSWORD", SECRET));
         for command in ["ADD", "CHECK", "DEL", "GC", "STATUS", "nonsense"] {
             post(&at, "/cni", &request(command, &uid));
             post(&at, "/delegate", &request(command, &uid));

@@ -1,0 +1,55 @@
+//! A kubeconfig without an authority: those that the system trusts decide.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fake_api::{FakeApi, User};
+
+/// A server, and a kubeconfig in `dir` that does not say by whom its certificate is issued.
+async fn prepare(dir: &Path) -> FakeApi {
+    let api = FakeApi::builder().start().await.unwrap();
+    let token = api.issue_token(User::service_account("kube-system", "cnidaria"));
+    let kubeconfig = dir.join("kubeconfig");
+    api.write_kubeconfig(&kubeconfig, &token).unwrap();
+    let text = std::fs::read_to_string(&kubeconfig).unwrap();
+    let lines = text
+        .lines()
+        .filter(|line| !line.contains("certificate-authority"));
+    let lines: Vec<_> = lines.collect();
+    std::fs::write(&kubeconfig, lines.join("\n")).unwrap();
+    std::fs::write(dir.join("ca.pem"), api.ca()).unwrap();
+    std::fs::write(dir.join("none.pem"), "").unwrap();
+    api
+}
+
+/// Waits until there is what a test is about.
+async fn until(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_of_the_system_is_believed_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let api = prepare(dir).await;
+    let file = |name: &str| dir.join(name).display().to_string();
+
+    let stranger = process::start(dir, ("SSL_CERT_FILE", &file("none.pem")));
+    let log = || std::fs::read_to_string(dir.join("log")).unwrap();
+    until(|| log().contains("UnknownIssuer")).await;
+    drop(stranger);
+    let requests = api.take_requests();
+    assert!(requests.is_empty(), "{requests:?}");
+
+    let _running = process::start(dir, ("SSL_CERT_FILE", &file("ca.pem")));
+    api.wait_for(|requests| !requests.is_empty()).await;
+}
