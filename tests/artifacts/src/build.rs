@@ -15,8 +15,8 @@ const PLUGINS: [&str; 3] = ["address-guard", "annotation-mtu", "dns-inject"];
 /// Guests that misbehave.
 const HOSTILE: [&str; 2] = ["hostile-greedy", "hostile-misbehave"];
 
-/// Guests that tests of the host need beside these.
-const TESTS: [&str; 2] = ["targets-0-1", "witness"];
+/// Guests that tests of the host and the benchmark need beside these.
+const TESTS: [&str; 3] = ["both-sides", "targets-0-1", "witness"];
 
 /// Environment of the cargo or clippy that runs this program, which is not meant for guests.
 const NOT_FOR_GUESTS: [&str; 8] = [

@@ -41,7 +41,7 @@ pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
             (NETWORKS..NETWORK_DEFINITIONS).map(|number| network(&format!("n-{number}"), NOOP)),
         );
         deployment.add(&objects)?;
-        deployment.add_policies("annotation-mtu", POLICIES)?;
+        deployment.add_policies("both-sides", POLICIES)?;
         let first = deployment.start()?;
         let cold = first.ready_after;
         for number in 0..pods {

@@ -16,8 +16,8 @@ use crate::target::Way;
 use crate::yardstick::at_the_same_time;
 
 const COUNTS: [usize; 3] = [0, 1, 10];
-/// A policy with a hook before the delegate, and settings that it reads for it.
-const MODULE: &str = "annotation-mtu";
+/// A policy with a hook before the delegate and one after it.
+const MODULE: &str = "both-sides";
 const AT_ONCE: usize = 64;
 const STARTS: usize = 9;
 /// The longest that a daemon may take to see a change.

@@ -1,0 +1,59 @@
+//! A policy with a hook before the delegate and one after it. It reads what such policies read, and
+//! changes nothing: what the benchmark measures is the way to a guest and back, twice.
+
+use cnidaria_guest::prelude::*;
+use serde::Deserialize;
+
+/// The settings as JSON.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Key of the annotation that is read.
+    annotation: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            annotation: "cnidaria.dev/measured".to_owned(),
+        }
+    }
+}
+
+/// The policy.
+#[derive(Debug)]
+pub struct BothSides {
+    settings: Settings,
+}
+
+impl Policy for BothSides {
+    type Settings = Settings;
+
+    fn new(settings: Settings) -> Result<Self, String> {
+        Ok(Self { settings })
+    }
+}
+
+impl BeforeAdd for BothSides {
+    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+        match request.annotation(&self.settings.annotation) {
+            Some(network) if network == attachment.network() => {
+                Err(Denial::new(110, format!("{network} is not wanted")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AfterAdd for BothSides {
+    fn after_add(&self, _request: &Request, attachment: &Attachment, outcome: &Outcome) -> Verdict {
+        match outcome.dns().domain {
+            Some(domain) if domain == attachment.network() => {
+                Err(Denial::new(111, format!("{domain} is not wanted")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+cnidaria_guest::export!(BothSides: before_add, after_add);
