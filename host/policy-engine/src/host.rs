@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::generation::Generation;
+use crate::leftovers::Leftovers;
 use crate::load::Loader;
 use crate::policy::Policy;
 use crate::ports::{Cluster, Observer};
@@ -104,6 +105,7 @@ impl PolicyHost {
             cluster: config.cluster.clone(),
             observer: config.observer.clone(),
             states: States::new(config.state_dir.clone()),
+            leftovers: Leftovers::default(),
         });
         let loader = Loader::new(config.clone(), Arc::clone(&services));
         let nothing = Generation::new(0, Vec::new(), &config, Arc::clone(&services));

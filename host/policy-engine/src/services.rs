@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Grant;
 use crate::config::Spec;
+use crate::leftovers::Leftovers;
 use crate::ports::{Cluster, Observer};
 use crate::state::{PolicyState, States};
 
@@ -16,6 +17,8 @@ pub(crate) struct Services {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// What policies keep.
     pub(crate) states: States,
+    /// What is to be done when nobody waits.
+    pub(crate) leftovers: Leftovers,
 }
 
 impl Services {

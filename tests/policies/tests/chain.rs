@@ -104,7 +104,7 @@ async fn what_a_policy_set_in_after_add_is_its_own_in_finalize() {
     let finalize = async |action: Value| {
         let host = other(action).load().await;
         let mut session = add(&host);
-        let (got, _) = session.after_add(&cluster(), answer()).await.unwrap();
+        let (got, _) = session.after_add(cluster(), answer()).await.unwrap();
         let shown = vec![got.result.clone()];
         session.finalize(&[cluster()], got.result, shown).await
     };
@@ -149,7 +149,7 @@ async fn audit_mode_logs_what_would_be_and_changes_nothing() {
         report.audited[0].patch,
         r#"[{"op":"add","path":"/conf/mtu","value":1400}]"#
     );
-    let (_, report) = session.after_add(&storage(), answer()).await.unwrap();
+    let (_, report) = session.after_add(storage(), answer()).await.unwrap();
     assert_eq!(
         findings(&report),
         [("policy-audit-deny", "would have denied with code 150: no")]

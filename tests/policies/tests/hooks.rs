@@ -166,7 +166,7 @@ async fn after_add_rewrites_dns_and_tags_and_the_rest_with_a_grant() {
         {"try": {"set-mtu": 1400}},
     ]});
     let plain = host(actions.clone(), json!({"grants": ["state"]})).await;
-    let (outcome, report) = add(&plain).after_add(&storage(), answer()).await.unwrap();
+    let (outcome, report) = add(&plain).after_add(storage(), answer()).await.unwrap();
     assert_eq!(outcome.result.dns.nameservers, ["10.0.0.1", "10.96.0.10"]);
     assert_eq!(outcome.result.ips, answer().ips);
     assert_eq!(outcome.tags["tier"], "gold");
@@ -191,7 +191,7 @@ async fn after_add_rewrites_dns_and_tags_and_the_rest_with_a_grant() {
     );
 
     let granted = host(actions, json!({"grants": ["state", "rewrite-result"]})).await;
-    let (outcome, report) = add(&granted).after_add(&storage(), answer()).await.unwrap();
+    let (outcome, report) = add(&granted).after_add(storage(), answer()).await.unwrap();
     assert_eq!(outcome.result.ips[0].address.to_string(), "10.1.0.9/16");
     assert_eq!(outcome.result.routes[0].dst.to_string(), "10.2.0.0/16");
     assert!(

@@ -314,7 +314,7 @@ async fn a_burst_beyond_the_slots_for_instances_is_served() {
     }
     for (request, attachment) in &mut requests {
         request
-            .after_add(attachment, policy_tests::answer())
+            .after_add(attachment.clone(), policy_tests::answer())
             .await
             .unwrap();
     }

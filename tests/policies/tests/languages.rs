@@ -45,7 +45,7 @@ async fn edits_and_denies(host: &PolicyHost) {
         conf_at(&second, "/big").as_deref(),
         Some("12345678901234567890")
     );
-    let (outcome, _) = session.after_add(&second, answer()).await.unwrap();
+    let (outcome, _) = session.after_add(second, answer()).await.unwrap();
     assert_eq!(outcome.result.dns.nameservers, ["10.0.0.1", "10.0.0.53"]);
     assert_eq!(outcome.tags["mtu"], "1400");
 

@@ -80,7 +80,7 @@ async fn dns_inject_adds_to_the_result_of_the_default_network() {
     let policies = Policies::new(COMPILER).with("10-dns", "dns-inject", &settings);
     let host = policies.load().await;
     let mut session = add(&host);
-    let (outcome, report) = session.after_add(&cluster(), answer()).await.unwrap();
+    let (outcome, report) = session.after_add(cluster(), answer()).await.unwrap();
     assert_eq!(outcome.result.dns.nameservers, ["10.0.0.1", "10.96.0.10"]);
     assert_eq!(outcome.result.dns.search, ["corp.example"]);
     assert_eq!(outcome.result.ips, answer().ips);
@@ -89,7 +89,7 @@ async fn dns_inject_adds_to_the_result_of_the_default_network() {
         patch,
         r#"[{"op":"add","path":"/result/dns/nameservers/1","value":"10.96.0.10"},{"op":"add","path":"/result/dns/search","value":["corp.example"]}]"#
     );
-    let (outcome, report) = session.after_add(&storage(), answer()).await.unwrap();
+    let (outcome, report) = session.after_add(storage(), answer()).await.unwrap();
     assert_eq!(outcome.result, answer());
     assert!(report.edits.is_empty());
 }
@@ -101,7 +101,7 @@ async fn two_of_dns_inject_both_add() {
         .with("10-one", "dns-inject", &settings("10.96.0.10"))
         .with("20-two", "dns-inject", &settings("10.96.0.20"));
     let host = policies.load().await;
-    let (outcome, report) = add(&host).after_add(&cluster(), answer()).await.unwrap();
+    let (outcome, report) = add(&host).after_add(cluster(), answer()).await.unwrap();
     assert_eq!(
         outcome.result.dns.nameservers,
         ["10.0.0.1", "10.96.0.10", "10.96.0.20"]

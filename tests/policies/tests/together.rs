@@ -186,7 +186,7 @@ async fn a_result_has_one_default_route() {
 
     let after = |actions: &Value| json!({"after-add": actions});
     let host_of = host(after(&first), after(&second), &rest).await;
-    let denied = add(&host_of).after_add(&storage(), none.clone()).await;
+    let denied = add(&host_of).after_add(storage(), none.clone()).await;
     check(&denied.unwrap_err(), Hook::AfterAdd, reason);
 
     let finalize = |actions: &Value| json!({"finalize": actions});
@@ -198,7 +198,7 @@ async fn a_result_has_one_default_route() {
     check(&denied.unwrap_err(), Hook::Finalize, reason);
 
     let host_of = host(after(&first), json!({}), &rest).await;
-    add(&host_of).after_add(&storage(), none).await.unwrap();
+    add(&host_of).after_add(storage(), none).await.unwrap();
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn what_a_policy_made_of_a_result_is_offered_to_the_end() {
     let (attachment, _) = session.before_add(storage()).await.unwrap();
     assert!(!session.is_settled());
     assert!(!session.passes_after_add(&attachment.network));
-    let (outcome, _) = session.after_add(&attachment, answer()).await.unwrap();
+    let (outcome, _) = session.after_add(attachment, answer()).await.unwrap();
     assert_eq!(outcome.tags.len(), 1);
     assert!(!session.passes_finalize());
 }

@@ -85,7 +85,10 @@ async fn a_module_for_0_1_goes_the_whole_way_of_an_add() {
 
     let mut results = Vec::new();
     for attachment in &plan {
-        let (outcome, report) = session.after_add(attachment, answer()).await.unwrap();
+        let (outcome, report) = session
+            .after_add(attachment.clone(), answer())
+            .await
+            .unwrap();
         let seen = format!("{} 1", attachment.if_name);
         assert_eq!(findings(&report), [("after-add", seen.as_str())]);
         assert_eq!(outcome.result.dns.nameservers, ["10.0.0.1", "10.9.0.53"]);

@@ -1,5 +1,7 @@
 //! The configuration of one network: a chain of plugins.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use super::plugin::{filled, member, spelling};
@@ -18,9 +20,12 @@ pub enum ConfKind {
 }
 
 /// The configuration of one network (specification, section 1): a list of plugins, or one plugin
-/// that stands for a list of one.
+/// that stands for a list of one. It cannot be changed, and its clones are the same in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetworkConfList {
+pub struct NetworkConfList(Arc<Parts>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Parts {
     kind: ConfKind,
     name: NetworkName,
     cni_version: ConfVersion,
@@ -42,7 +47,7 @@ impl NetworkConfList {
         let (raw, text) = read(text.as_ref())?;
         if raw.contains_key("plugins") {
             let list = list(raw, text)?;
-            if list.plugins.is_empty() {
+            if list.0.plugins.is_empty() {
                 return Err(Error::Missing {
                     key: "plugins".to_owned(),
                 });
@@ -76,49 +81,49 @@ impl NetworkConfList {
 
     /// In which form it was written.
     pub fn kind(&self) -> ConfKind {
-        self.kind
+        self.0.kind
     }
 
     /// `name`.
     pub fn name(&self) -> &NetworkName {
-        &self.name
+        &self.0.name
     }
 
     /// The version that plugins are told: `cniVersion`, or the newest that is implemented of
     /// `cniVersion` and `cniVersions`.
     pub fn cni_version(&self) -> ConfVersion {
-        self.cni_version
+        self.0.cni_version
     }
 
     /// `disableCheck`: CHECK does nothing and succeeds.
     pub fn disable_check(&self) -> bool {
-        self.disable_check
+        self.0.disable_check
     }
 
     /// `disableGC`: GC does nothing and succeeds.
     pub fn disable_gc(&self) -> bool {
-        self.disable_gc
+        self.0.disable_gc
     }
 
     /// `loadOnlyInlinedPlugins`: do not load plugins from the directory beside the file.
     pub fn load_only_inlined_plugins(&self) -> bool {
-        self.load_only_inlined_plugins
+        self.0.load_only_inlined_plugins
     }
 
     /// The plugins, in the order of ADD.
     pub fn plugins(&self) -> &[PluginConf] {
-        &self.plugins
+        &self.0.plugins
     }
 
     /// The whole object.
     pub fn raw(&self) -> &RawObject {
-        &self.raw
+        &self.0.raw
     }
 
     /// The text that this configuration can be read from again: what was parsed, byte for byte,
     /// unless plugins were replaced since.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// The same network with other plugins: after an edit, or with those from the directory beside
@@ -128,9 +133,9 @@ impl NetworkConfList {
     /// [`Error::Missing`] without plugins. [`Error::Value`] for more than one plugin when the
     /// configuration is a single one, or when an edit changed its name or version.
     pub fn with_plugins(&self, plugins: Vec<PluginConf>) -> Result<Self, Error> {
-        match self.kind {
+        match self.0.kind {
             ConfKind::List => {
-                let mut raw = self.raw.clone();
+                let mut raw = self.0.raw.clone();
                 raw.set("plugins", &plugins).map_err(Error::Json)?;
                 let text = raw.to_string();
                 list(raw, text)
@@ -149,11 +154,11 @@ impl NetworkConfList {
                 let text = raw.to_string();
                 let edited = single(raw, text)?;
                 for (key, old, new) in [
-                    ("name", self.name.as_str(), edited.name.as_str()),
+                    ("name", self.0.name.as_str(), edited.0.name.as_str()),
                     (
                         "cniVersion",
-                        self.cni_version.as_str(),
-                        edited.cni_version.as_str(),
+                        self.0.cni_version.as_str(),
+                        edited.0.cni_version.as_str(),
                     ),
                 ] {
                     if old != new {
@@ -187,7 +192,7 @@ fn list(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
             .map_err(|error| Error::value(&path, value.get(), error))?;
         plugins.push(PluginConf::from_raw(plugin).map_err(|error| error.within(&path))?);
     }
-    Ok(NetworkConfList {
+    Ok(NetworkConfList(Arc::new(Parts {
         kind: ConfKind::List,
         name: name(&raw, "name")?,
         cni_version: negotiated(&raw)?,
@@ -197,11 +202,11 @@ fn list(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
         plugins,
         raw,
         text,
-    })
+    })))
 }
 
 fn single(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
-    Ok(NetworkConfList {
+    Ok(NetworkConfList(Arc::new(Parts {
         kind: ConfKind::Single,
         name: name(&raw, spelling(&raw, "name"))?,
         cni_version: declared(&raw, spelling(&raw, "cniVersion"))?,
@@ -211,7 +216,7 @@ fn single(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
         plugins: vec![PluginConf::from_raw(raw.clone())?],
         raw,
         text,
-    })
+    })))
 }
 
 fn name(raw: &RawObject, key: &str) -> Result<NetworkName, Error> {

@@ -1,13 +1,9 @@
-//! The instances of one request: how they go, and how the next ones come. Nobody waits for either.
-//!
-//! To clear what an instance wrote takes about as long as a call, and so does to make one. Both are
-//! done by a task of their own, which runs when the request waits for something, or has its answer.
+//! The instances of one request. Nobody waits for their end, and not for the next ones to come.
 
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-
 use crate::call::Instance;
+use crate::leftovers::{self, Work};
 use crate::policy::Policy;
 use crate::report::Hook;
 use crate::services::Services;
@@ -27,6 +23,7 @@ pub(super) struct Instances {
 impl Instances {
     /// Places for the instances of policies, none of which is made yet.
     pub(super) fn of(chain: &[Arc<Policy>], services: &Arc<Services>) -> Self {
+        services.leftovers.begin();
         Self {
             places: chain.iter().map(|_| None).collect(),
             used: Vec::new(),
@@ -60,30 +57,15 @@ impl Instances {
             .filter(|(_, policy)| !to_come.iter().any(|hook| policy.has(*hook)))
             .filter_map(|(place, _)| place.take())
             .collect();
-        self.aside(done);
-    }
-
-    fn aside(&mut self, done: Vec<Instance>) {
         let used = std::mem::take(&mut self.used);
-        if done.is_empty() && used.is_empty() {
-            return;
-        }
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        let services = Arc::clone(&self.services);
-        runtime.spawn(async move {
-            drop(done);
-            for policy in used {
-                policy.prepare(&services).await;
-            }
-        });
+        leftovers::now(&self.services, Work { done, used });
     }
 }
 
 impl Drop for Instances {
     fn drop(&mut self) {
-        let left = self.places.drain(..).flatten().collect();
-        self.aside(left);
+        let done = self.places.drain(..).flatten().collect();
+        let used = std::mem::take(&mut self.used);
+        leftovers::end(&self.services, Work { done, used });
     }
 }

@@ -159,11 +159,11 @@ impl Session {
     /// [`Denied`] when a policy denies, or fails and is closed on failure: the ADD is rolled back.
     pub async fn after_add(
         &mut self,
-        attachment: &Attachment,
+        attachment: impl Into<Arc<Attachment>>,
         result: CniResult,
     ) -> Result<(Outcome, Report), Denied> {
         let mut report = Report::default();
-        let attachment = Arc::new(attachment.clone());
+        let attachment: Arc<Attachment> = attachment.into();
         let network = attachment.network.clone();
         let stage = |outcome| Stage::AfterAdd {
             attachment: Arc::clone(&attachment),

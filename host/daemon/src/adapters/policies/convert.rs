@@ -105,12 +105,12 @@ pub(super) fn attachment(attachment: &Attachment) -> Result<engine::Attachment, 
 }
 
 /// An attachment that no policy edited: its addresses are in canonical form now, the rest is as it was.
-pub(super) fn unedited(origin: Attachment, shown: engine::Attachment) -> Attachment {
+pub(super) fn unedited(origin: Attachment, shown: &engine::Attachment) -> Attachment {
     Attachment {
         request: RuntimeConfig {
-            ips: shown.ips,
-            mac: shown.mac,
-            infiniband_guid: shown.infiniband_guid,
+            ips: shown.ips.clone(),
+            mac: shown.mac.clone(),
+            infiniband_guid: shown.infiniband_guid.clone(),
             ..origin.request
         },
         ..origin

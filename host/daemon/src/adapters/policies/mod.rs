@@ -68,6 +68,7 @@ impl Policies for Engine {
             session: generation.begin(facts),
             cluster: Arc::clone(&self.cluster),
             pod: sandbox.pod.clone(),
+            shown: Vec::new(),
         })
     }
 
@@ -116,6 +117,24 @@ struct Request {
     session: Session,
     cluster: Arc<dyn Cluster>,
     pod: PodRef,
+    shown: Vec<Shown>,
+}
+
+/// An attachment as it was shown to policies that left it as it was: they may see it again.
+struct Shown {
+    attachment: Attachment,
+    as_shown: Arc<policy_engine::Attachment>,
+}
+
+impl Shown {
+    /// Whether an attachment still looks like this.
+    fn is(&self, other: &Attachment) -> bool {
+        let own = &self.attachment;
+        own.if_name == other.if_name
+            && own.network == other.network
+            && own.conf == other.conf
+            && own.request == other.request
+    }
 }
 
 impl Request {
@@ -221,7 +240,13 @@ impl PolicySession for Request {
             .map_err(|denied| self.denial(denied))?;
         self.report(&report);
         if report.edits.is_empty() {
-            return Ok(convert::unedited(attachment, edited));
+            let as_shown = Arc::new(edited);
+            let attachment = convert::unedited(attachment, &as_shown);
+            self.shown.push(Shown {
+                attachment: attachment.clone(),
+                as_shown,
+            });
+            return Ok(attachment);
         }
         convert::edited(attachment, edited).map_err(|reason| Self::unreadable("before-add", reason))
     }
@@ -249,11 +274,16 @@ impl PolicySession for Request {
         if self.session.passes_after_add(&attachment.network) {
             return Ok(untouched(result));
         }
-        let offered = convert::attachment(attachment)
-            .map_err(|reason| Self::unreadable("after-add", reason))?;
+        let shown = self.shown.iter().find(|shown| shown.is(attachment));
+        let offered = match shown {
+            Some(shown) => Arc::clone(&shown.as_shown),
+            None => convert::attachment(attachment)
+                .map_err(|reason| Self::unreadable("after-add", reason))?
+                .into(),
+        };
         let (outcome, report) = self
             .session
-            .after_add(&offered, result)
+            .after_add(offered, result)
             .await
             .map_err(|denied| self.denial(denied))?;
         self.report(&report);
