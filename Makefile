@@ -73,9 +73,18 @@ bench-build: build
 	$(CARGO) build --release -p test-artifacts
 	$(target)/release/test-artifacts build all
 
+# One policy in each other language, with the settings of its example.
+.PHONY: bench-languages
+bench-languages: bench-build
+	@tests/setup/install test
+	$(target)/release/test-artifacts build-languages $(target)/bench/languages
+	cp tests/bench/languages/*.json $(target)/bench/languages
+
 .PHONY: bench
-bench: bench-build
-	tests/node/enter $(target)/release/cnidaria-bench run --output $(target)/bench/report.json
+bench: languages := $(target)/bench/languages
+bench: bench-languages
+	tests/node/enter $(target)/release/cnidaria-bench run --output $(target)/bench/report.json \
+		--module $(languages)/javascript.wasm --module $(languages)/python.wasm
 	$(target)/release/cnidaria-bench plot $(target)/bench/report.json tests/bench/plots
 
 .PHONY: bench-check

@@ -1,22 +1,33 @@
 //! `test-artifacts build [--out DIR] plugins|hostile|all`: builds policy modules and says where
-//! they are.
+//! they are. `test-artifacts build-languages DIR` brings the examples in other languages there, each
+//! under the name of its language.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use test_artifacts::{Set, build};
 
-const USAGE: &str = "usage: test-artifacts build [--out DIR] plugins|hostile|all";
+const USAGE: &str = "usage: test-artifacts build [--out DIR] plugins|hostile|all
+       test-artifacts build-languages DIR";
 
 fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, out] = words.as_slice()
+        && command == "build-languages"
+    {
+        return ended(languages(Path::new(out)));
+    }
     let Some((out, set)) = arguments(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match build(set)
-        .map_err(Into::into)
-        .and_then(|paths| deliver(paths, out.as_deref()))
-    {
+    let built = build(set).map_err(Into::into);
+    ended(built.and_then(|paths| deliver(paths, out.as_deref())))
+}
+
+/// Says where the modules are, or why they are not.
+fn ended(built: Result<Vec<PathBuf>, Box<dyn std::error::Error>>) -> ExitCode {
+    match built {
         Ok(paths) => {
             for path in paths {
                 println!("{}", path.display());
@@ -49,6 +60,22 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Option<(Option<Path
         }
     }
     Some((out, set?))
+}
+
+/// Builds the examples in other languages than Rust.
+fn languages(out: &Path) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
+    std::fs::create_dir_all(out)?;
+    let built = [
+        ("javascript", test_artifacts::javascript()),
+        ("python", test_artifacts::python()),
+    ];
+    let mut copies = Vec::new();
+    for (name, path) in built {
+        let copy = out.join(name).with_extension("wasm");
+        std::fs::copy(path, &copy)?;
+        copies.push(copy);
+    }
+    Ok(copies)
 }
 
 /// Copies modules to a directory under the names of their packages.

@@ -48,7 +48,8 @@ pub(crate) struct Run {
     /// Only these parts.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Section>,
-    /// Further policy modules to measure, such as one of each language. May be given several times.
+    /// Further policy modules to measure, such as one of each language, each with its configuration in
+    /// a file beside it, by its name with `.json`. May be given several times.
     #[arg(long, value_name = "WASM")]
     pub(crate) module: Vec<PathBuf>,
     #[command(flatten)]

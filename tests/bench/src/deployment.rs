@@ -1,6 +1,7 @@
 //! Our own daemon, installed in a directory of its own and started, as often as it takes.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -145,14 +146,23 @@ impl Deployment {
         self.add_modules(&built, count)
     }
 
-    /// Adds `count` policies of one module. Each gets a number inside, so that all of them are
+    /// Adds `count` policies of one module, with the configuration beside it, if there is one. Each gets a number inside, so that all of them are
     /// compiled, cached and mapped as if they had nothing in common.
     pub(crate) fn add_modules(&mut self, module: &Path, count: usize) -> Result<(), Error> {
         let bytes = fs::read(module).map_err(Error::file(module))?;
+        let beside = module.with_extension("json");
+        let config = match fs::read(&beside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(read.map_err(Error::file(&beside))?),
+        };
         for number in 0..count {
             let mut bytes = bytes.clone();
             bytes.extend(custom_section(number));
-            self.write(&format!("policies/{:02}-copy.wasm", 10 + number), &bytes)?;
+            let name = format!("policies/{:02}-copy", 10 + number);
+            self.write(&format!("{name}.wasm"), &bytes)?;
+            if let Some(config) = &config {
+                self.write(&format!("{name}.json"), config)?;
+            }
         }
         let policies = json!({
             "modules": self.path("policies"),
