@@ -27,6 +27,14 @@ pub(crate) enum Task {
         /// The directory of the plots.
         directory: PathBuf,
     },
+    /// Serves as the bare server that `run` compares with.
+    #[command(hide = true)]
+    Bare {
+        /// Its socket.
+        socket: PathBuf,
+        /// What it executes for each request.
+        delegate: PathBuf,
+    },
     /// Compares two runs and names what got slower. Exit code 1 when something did.
     Compare {
         /// The run to compare with.
@@ -63,6 +71,8 @@ pub(crate) enum Section {
     Shim,
     /// One call at a time.
     Latency,
+    /// The same, and many at once, of a server that does nothing but start the delegate.
+    Bare,
     /// Many calls at once.
     Burst,
     /// With an API server.

@@ -12,6 +12,7 @@
 
 mod api;
 mod args;
+mod bare;
 mod compare;
 mod deployment;
 mod error;
@@ -36,7 +37,9 @@ use crate::args::{Arguments, Foreign, Run, Section, Task};
 use crate::deployment::{Running, Site};
 use crate::error::Error;
 use crate::report::Report;
-use crate::sections::{api as with_api, burst, growth, idle, latency, policies, real, shim};
+use crate::sections::{
+    api as with_api, bare as without, burst, growth, idle, latency, policies, real, shim,
+};
 use crate::target::Target;
 use crate::yardstick::Yardsticks;
 
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
         Task::Plot { report, directory } => Report::read(&report)
             .and_then(|report| plot::draw(&report, &directory))
             .map(|()| ExitCode::SUCCESS),
+        Task::Bare { socket, delegate } => {
+            bare::serve(&socket, &delegate).map(|()| ExitCode::SUCCESS)
+        }
         Task::Compare { stored, new } => compare(&stored, &new),
     };
     done.unwrap_or_else(|error| {
@@ -120,6 +126,9 @@ fn measure(run: &Run) -> Result<(), Error> {
     }
     if wanted(Section::Latency) {
         latency::run(&mut report, yardsticks, target, rounds(500), None)?;
+    }
+    if wanted(Section::Bare) {
+        without::run(&mut report, yardsticks, target, rounds(500), rounds(3200))?;
     }
     if wanted(Section::Burst) {
         burst::run(&mut report, yardsticks, target, rounds(3200))?;

@@ -1,6 +1,7 @@
 //! What is measured, a file for each part of the report.
 
 pub(crate) mod api;
+pub(crate) mod bare;
 pub(crate) mod burst;
 pub(crate) mod growth;
 pub(crate) mod idle;
