@@ -21,6 +21,9 @@ use crate::cgroup::{Cgroup, Group};
 /// before what it printed is taken as it is.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// Bytes that most plugins print at most.
+const RESULT: usize = 4 << 10;
+
 /// Why the exchange ended before the plugin did.
 pub(super) enum Interrupted {
     TooLarge,
@@ -182,6 +185,7 @@ async fn read(
     limit: usize,
 ) -> Result<(), Interrupted> {
     let most = u64::try_from(limit).map_or(u64::MAX, |limit| limit.saturating_add(1));
+    into.reserve(limit.min(RESULT));
     from.take(most).read_to_end(into).await?;
     if into.len() > limit {
         return Err(Interrupted::TooLarge);
