@@ -230,7 +230,7 @@ impl Default for Timeouts {
             readiness_ms: 2_000,
             kubelet_ms: 10_000,
             shutdown_ms: 10_000,
-            outage_ms: 300_000,
+            outage_ms: 0,
         }
     }
 }

@@ -280,7 +280,7 @@ async fn while_everything_is_listed_anew_nothing_old_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_no_reason_to_be_not_ready_and_a_refusal_is() {
+async fn an_outage_that_is_given_time_is_no_reason_to_be_not_ready_and_a_refusal_is() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let settings = || Settings {
