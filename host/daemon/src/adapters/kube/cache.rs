@@ -166,7 +166,10 @@ impl<K: Kind> Cache<K> {
         while let Some(event) = events.next().await {
             let error = match event {
                 Ok(event) => {
-                    backoff.reset();
+                    // The beginning of a list is told before the server is asked for it.
+                    if !matches!(event, Event::Init) {
+                        backoff.reset();
+                    }
                     self.take(event, &mut listing);
                     continue;
                 }
@@ -317,6 +320,11 @@ fn key(namespace: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+
     use super::*;
     use crate::domain::nad::Nad;
 
@@ -327,6 +335,25 @@ mod tests {
         let before = Instant::now();
         cache.pause(&mut backoff).await;
         before.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_fails_is_tried_again_with_growing_pauses() {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&tries);
+        let server = tower::service_fn(move |_: hyper::Request<kube::client::Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let answer = hyper::Response::builder().status(500);
+            std::future::ready(answer.body(Full::<Bytes>::default()))
+        });
+        let client = kube::Client::new(server, "default");
+        let cache = Cache::<Nad>::new();
+        let (config, mut backoff) = (watcher::Config::default(), DefaultBackoff::default());
+        let following = cache.follow(&client, config, &mut backoff);
+        let hour = tokio::time::timeout(Duration::from_secs(3600), following);
+        assert!(hour.await.is_err());
+        let tries = tries.load(Ordering::Relaxed);
+        assert!((60..400).contains(&tries), "{tries} in an hour");
     }
 
     #[tokio::test(start_paused = true)]

@@ -332,7 +332,7 @@ impl Cluster for Kube {
     }
 
     /// Who is not ready gets its node marked, and with it the pods that run there, once the API server is
-    /// back: an outage, which all nodes notice, is given some time.
+    /// back: an outage, which all nodes notice, can be given some time.
     fn ready(&self) -> Result<(), ClusterError> {
         self.pods.hurry();
         self.nads.hurry();
