@@ -18,7 +18,6 @@ use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cni_types::json::RawObject;
 use libcni::cache::{self, Cache, Key};
-use rustix::io::Errno;
 
 use self::count::Count;
 use self::delegates_file::Writer;
@@ -439,7 +438,7 @@ fn complete(
         Ok(Some(cached)) => cached,
         Ok(None) => return Ok(None),
         // It can be read another time.
-        Err(error @ cache::Error::Io { .. }) if !is_lasting(&error) => {
+        Err(error @ cache::Error::Io { .. }) if !recovery::is_lasting(&error) => {
             return Err(from_cache(error));
         }
         Err(error) => {
@@ -463,18 +462,6 @@ fn complete(
         entry.netns = Some(cached.netns).filter(|netns| !netns.is_empty());
     }
     Ok(None)
-}
-
-/// Whether an error is about the file itself, and not about what the system lacks at the moment.
-fn is_lasting(error: &cache::Error) -> bool {
-    match error {
-        cache::Error::Io { source, .. } => {
-            let is_link = source.raw_os_error() == Some(Errno::LOOP.raw_os_error());
-            let kind = source.kind();
-            is_link || matches!(kind, io::ErrorKind::FileTooLarge | io::ErrorKind::Other)
-        }
-        _ => true,
-    }
 }
 
 fn from_cache(error: cache::Error) -> LedgerError {

@@ -3,11 +3,13 @@
 //! attached to a running pod, of which it writes nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
 use std::path::Path;
 
 use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use libcni::cache::{self, Cache};
+use rustix::io::Errno;
 
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -89,9 +91,21 @@ pub(super) fn beside_all(
     Ok(Beside { entries, lost })
 }
 
+/// Whether an error is about the file itself, and not about what the system lacks at the moment.
+pub(super) fn is_lasting(error: &cache::Error) -> bool {
+    match error {
+        cache::Error::Io { source, .. } => {
+            let is_link = source.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+            let kind = source.kind();
+            is_link || matches!(kind, io::ErrorKind::FileTooLarge | io::ErrorKind::Other)
+        }
+        _ => true,
+    }
+}
+
 /// The errors, where all of them are about the files themselves.
 fn lasting(errors: Vec<cache::Error>) -> Result<Vec<cache::Error>, cache::Error> {
-    let (lasting, passing): (Vec<_>, Vec<_>) = errors.into_iter().partition(super::is_lasting);
+    let (lasting, passing): (Vec<_>, Vec<_>) = errors.into_iter().partition(is_lasting);
     passing.into_iter().next().map_or(Ok(lasting), Err)
 }
 
