@@ -53,8 +53,14 @@ fn start(socket: &Path, delegate: &Path) -> Result<Bare, Error> {
         .stdin(Stdio::null())
         .spawn()
         .map_err(Error::file(&program))?;
-    let bare = Bare(child);
+    let mut bare = Bare(child);
     while !socket.exists() {
+        if let Some(status) = bare.0.try_wait().map_err(Error::file(&program))? {
+            return Err(Error::Failed {
+                what: "starting the bare server".to_owned(),
+                said: status.to_string(),
+            });
+        }
         thread::sleep(Duration::from_millis(1));
     }
     Ok(bare)
