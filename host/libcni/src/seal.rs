@@ -2,8 +2,6 @@
 //! has torn a file, or something has changed it, that is noticed. Whose text it is, and what is done
 //! about it, is the caller's.
 
-use std::fmt::Write as _;
-
 use sha2::{Digest as _, Sha256};
 
 /// Characters of a checksum: SHA-256 in hexadecimal.
@@ -32,7 +30,7 @@ pub fn close(text: &mut [u8], head: &[u8]) {
     };
     let digits = digits(rest);
     if let Some(place) = text.get_mut(head.len()..head.len() + DIGITS) {
-        place.copy_from_slice(digits.as_bytes());
+        place.copy_from_slice(&digits);
     }
 }
 
@@ -42,15 +40,18 @@ pub fn verify(text: &[u8], head: &[u8]) -> Seal {
         return Seal::Missing;
     };
     match sealed.split_at_checked(DIGITS) {
-        Some((found, rest)) if found == digits(rest).as_bytes() => Seal::Whole,
+        Some((found, rest)) if found == digits(rest) => Seal::Whole,
         _ => Seal::Broken,
     }
 }
 
-fn digits(bytes: &[u8]) -> String {
-    let mut digits = String::with_capacity(DIGITS);
-    for byte in Sha256::digest(bytes) {
-        write!(digits, "{byte:02x}").expect("writing to a string cannot fail");
+fn digits(bytes: &[u8]) -> [u8; DIGITS] {
+    const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
+    let mut digits = [0; DIGITS];
+    for (place, byte) in digits.chunks_exact_mut(2).zip(Sha256::digest(bytes)) {
+        for (digit, half) in place.iter_mut().zip([byte >> 4, byte & 0xf]) {
+            *digit = HEXADECIMAL.get(usize::from(half)).copied().unwrap_or(b'0');
+        }
     }
     digits
 }

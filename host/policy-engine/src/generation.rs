@@ -129,6 +129,12 @@ impl Generation {
         self.policies.iter().map(|policy| policy.info()).collect()
     }
 
+    /// Whether there is neither a policy, be it broken or off, nor anything that an earlier one keeps:
+    /// requests need not begin.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.services.states.is_empty()
+    }
+
     /// Begins a request. Cheap: policies are instantiated when a hook needs them.
     pub fn begin(self: &Arc<Self>, facts: RequestFacts) -> Session {
         let exempt = facts

@@ -8,11 +8,11 @@ use std::path::Path;
 
 use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::{NetworkConfList, PluginConf};
-use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use cni_types::version::{ConfVersion, Version};
 use daemon::adapters::ledger::Files;
 use daemon::config::daemon::{DaemonConfig, Durability};
+use daemon::config::overlay::Overlay;
 use daemon::domain::pod::PodRef;
 use daemon::domain::sandbox::Sandbox;
 use daemon::domain::selection;
@@ -36,7 +36,7 @@ pub const ENTRIES: [Entry; 8] = [
 
 /// The body of `POST /cni`.
 pub fn http_body(bytes: &[u8]) {
-    let _ = daemon::stages::request::parse(bytes, &RawObject::new());
+    let _ = daemon::stages::request::parse(bytes, &Overlay::default());
 }
 
 /// The conf of a network, of a plugin, and of the daemon.
@@ -97,7 +97,8 @@ pub fn guest_edits(bytes: &[u8]) {
 /// What a shim recorded while no daemon was there.
 pub fn deferred_del(bytes: &[u8]) {
     let container = ContainerId::new("a").expect("a valid id");
-    if let Ok((request, _)) = daemon::stages::deferred::parse(bytes, &container, &RawObject::new())
+    if let Ok((request, _)) =
+        daemon::stages::deferred::parse(bytes, &container, &Overlay::default())
     {
         assert_eq!(request.container_id, container);
     }

@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Error;
 use crate::clip::clip;
 
 /// The content of `CNI_ARGS`: `KEY=VALUE;KEY2=VALUE2`, in order, duplicates kept.
 ///
-/// In JSON it is a list of pairs, as the result cache has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+/// In JSON it is a list of pairs, as the result cache has it. Clones are the same in memory until one
+/// of them is changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CniArgs {
-    pairs: Vec<(String, String)>,
+    pairs: Arc<Vec<(String, String)>>,
 }
 
 impl CniArgs {
@@ -37,8 +38,10 @@ impl CniArgs {
                 Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
                 _ => Err(Error::Pair { pair: clip(pair) }),
             })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { pairs })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            pairs: Arc::new(pairs),
+        })
     }
 
     /// The value of `key`; of several the last, as plugins take them.
@@ -53,9 +56,10 @@ impl CniArgs {
     /// [`Error::Separator`] when key or value would change the meaning of other elements.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
         check(key, value)?;
-        match self.pairs.iter_mut().rev().find(|(k, _)| k == key) {
+        let pairs = Arc::make_mut(&mut self.pairs);
+        match pairs.iter_mut().rev().find(|(k, _)| k == key) {
             Some((_, old)) => value.clone_into(old),
-            None => self.pairs.push((key.to_owned(), value.to_owned())),
+            None => pairs.push((key.to_owned(), value.to_owned())),
         }
         Ok(())
     }
@@ -66,7 +70,7 @@ impl CniArgs {
     /// [`Error::Separator`] when key or value would change the meaning of other elements.
     pub fn push(&mut self, key: &str, value: &str) -> Result<(), Error> {
         check(key, value)?;
-        self.pairs.push((key.to_owned(), value.to_owned()));
+        Arc::make_mut(&mut self.pairs).push((key.to_owned(), value.to_owned()));
         Ok(())
     }
 
@@ -98,13 +102,21 @@ impl FromStr for CniArgs {
     }
 }
 
+impl Serialize for CniArgs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.pairs.serialize(serializer)
+    }
+}
+
 impl<'de> Deserialize<'de> for CniArgs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let pairs = Vec::<(String, String)>::deserialize(deserializer)?;
         for (key, value) in &pairs {
             check(key, value).map_err(serde::de::Error::custom)?;
         }
-        Ok(Self { pairs })
+        Ok(Self {
+            pairs: Arc::new(pairs),
+        })
     }
 }
 

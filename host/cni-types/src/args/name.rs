@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Error;
 use crate::clip::clip;
 
-/// Makes a checked string: a constructor, `as_str`, text and JSON forms.
+/// Makes a checked string, whose clones are the same in memory: a constructor, `as_str`, text and JSON
+/// forms.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks `text`.
@@ -23,7 +25,7 @@ macro_rules! name {
             pub fn new(text: impl Into<String>) -> Result<Self, Error> {
                 let text = text.into();
                 $check(&text)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
 
             /// The text.

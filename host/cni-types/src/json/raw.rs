@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -10,14 +11,17 @@ use serde_json::value::RawValue;
 
 use super::Error;
 
+/// Names of a smaller object are sooner compared with each other than hashed.
+const FEW: usize = 16;
+
 /// A JSON object that keeps the order of its keys and the exact text of its values: whitespace
 /// inside values, integers of any size, `1e3` and `2.50` come out as they went in. Only whitespace
-/// between the members is not kept.
+/// between the members is not kept. Clones are the same in memory until one of them is changed.
 ///
 /// Of duplicate keys the last one wins and earlier ones are dropped, as in Go.
 #[derive(Clone, Default)]
 pub struct RawObject {
-    members: Vec<(String, Box<RawValue>)>,
+    members: Arc<Vec<(String, Box<RawValue>)>>,
 }
 
 impl RawObject {
@@ -31,8 +35,12 @@ impl RawObject {
     /// # Errors
     /// [`Error::Syntax`] for text that is not JSON, [`Error::NotAnObject`] for other JSON values.
     pub fn parse(text: impl AsRef<[u8]>) -> Result<Self, Error> {
-        let value: &RawValue = serde_json::from_slice(text.as_ref())?;
-        Self::from_value(value)
+        let text = text.as_ref();
+        if text.trim_ascii_start().first() == Some(&b'{') {
+            return Ok(serde_json::from_slice(text)?);
+        }
+        let _: &RawValue = serde_json::from_slice(text)?;
+        Err(Error::NotAnObject)
     }
 
     /// Reads an object from JSON that is known to be well formed.
@@ -88,16 +96,17 @@ impl RawObject {
 
     /// As [`set`](Self::set), for a value that is JSON text already.
     pub fn set_raw(&mut self, key: &str, value: Box<RawValue>) {
-        match self.members.iter_mut().find(|(name, _)| name == key) {
+        let members = Arc::make_mut(&mut self.members);
+        match members.iter_mut().find(|(name, _)| name == key) {
             Some((_, old)) => *old = value,
-            None => self.members.push((key.to_owned(), value)),
+            None => members.push((key.to_owned(), value)),
         }
     }
 
     /// Removes the member `key` and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<Box<RawValue>> {
         let index = self.members.iter().position(|(name, _)| name == key)?;
-        Some(self.members.remove(index).1)
+        Some(Arc::make_mut(&mut self.members).remove(index).1)
     }
 
     /// The members in order.
@@ -117,13 +126,22 @@ impl RawObject {
         self.members.is_empty()
     }
 
-    /// The whole object as one raw value.
-    pub fn to_value(&self) -> Box<RawValue> {
-        serde_json::value::to_raw_value(self)
+    /// The whole object as JSON text.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self)
             .expect("keys are strings and values are JSON, so the object is JSON")
     }
 
     fn from_members(mut members: Vec<(String, Box<RawValue>)>) -> Self {
+        let is_alone = |(at, (name, _)): (usize, &(String, _))| {
+            let mut behind = members.iter().skip(at + 1);
+            behind.all(|(other, _)| other != name)
+        };
+        if members.len() <= FEW && members.iter().enumerate().all(is_alone) {
+            return Self {
+                members: Arc::new(members),
+            };
+        }
         let mut seen = HashSet::with_capacity(members.len());
         let mut keep: Vec<bool> = members
             .iter()
@@ -132,13 +150,15 @@ impl RawObject {
             .collect();
         drop(seen);
         members.retain(|_| keep.pop().unwrap_or(true));
-        Self { members }
+        Self {
+            members: Arc::new(members),
+        }
     }
 }
 
 impl fmt::Display for RawObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_value().get())
+        f.write_str(&self.to_text())
     }
 }
 

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 /// What a file is called until it is whole, after a dot and before its name.
 const UNFINISHED: &str = "new";
@@ -55,12 +56,19 @@ pub(super) fn write(dir: &Path, part: &str, name: &str, text: &[u8]) -> io::Resu
         }
         opened => opened?,
     };
-    // Files of one name are written one after the other; what is left is of a dead daemon.
     let unfinished = format!(".{UNFINISHED}-{name}");
-    unlink(&part, &unfinished)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-    let written = rustix::fs::openat(&part, &unfinished, flags, mode)
+    let create = || rustix::fs::openat(&part, &unfinished, flags, mode);
+    let created = match create() {
+        // Files of one name are written one after the other; what is left is of a dead daemon.
+        Err(Errno::EXIST) => {
+            unlink(&part, &unfinished)?;
+            create()
+        }
+        created => created,
+    };
+    let written = created
         .map_err(io::Error::from)
         .and_then(|file| File::from(file).write_all(text))
         .and_then(|()| Ok(rustix::fs::renameat(&part, &unfinished, &part, name)?));

@@ -2,6 +2,7 @@
 //! settings under the one key `cnidaria`.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -98,6 +99,8 @@ pub struct OwnConfig {
     pub device_info_dir: Option<PathBuf>,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// How many threads serve requests; one where absent.
+    pub threads: Option<NonZeroUsize>,
     /// How many delegates run at once; four for each processor, and at least 16, where absent.
     pub delegates_at_once: Option<usize>,
     /// The control group that delegates run in, as the node has it; the daemon's where absent.

@@ -7,4 +7,5 @@ pub mod daemon;
 mod keys;
 pub mod logging;
 pub mod net_conf;
+pub mod overlay;
 pub mod value;

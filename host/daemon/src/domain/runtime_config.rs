@@ -126,8 +126,19 @@ impl RuntimeConfig {
 }
 
 impl RuntimeConfig {
+    /// What arguments of capabilities say of the attachment; nothing where they are malformed.
+    pub fn of_capability_args(arguments: &RawObject) -> Self {
+        if arguments.is_empty() {
+            return Self::default();
+        }
+        serde_json::from_str(&arguments.to_text()).unwrap_or_default()
+    }
+
     /// The arguments of all capabilities, before a conf says which of them a plugin has.
     pub fn capability_args(&self) -> RawObject {
+        if *self == Self::default() {
+            return RawObject::new();
+        }
         let text = serde_json::to_string(self).expect("strings and numbers are JSON");
         RawObject::parse(text).expect("a runtime configuration is a JSON object")
     }

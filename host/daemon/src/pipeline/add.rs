@@ -35,7 +35,7 @@ pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniR
     let _turn = limits.turn(ticket).await?;
     let NetConf {
         cni_dir, bin_dirs, ..
-    } = &request.conf;
+    } = &*request.conf;
     deferred::carry_out(pipeline, cni_dir, bin_dirs, &request.container_id).await?;
     let (plan, mut policies) = limits.apply(prepare(pipeline, &request)).await?;
     let mut addition = Addition::new(pipeline, &request, &plan)?;

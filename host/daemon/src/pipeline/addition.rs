@@ -6,10 +6,10 @@
 //! first.
 
 use std::path::Path;
+use std::pin::Pin;
 
 use cni_types::result::CniResult;
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::select_all;
 
 use super::add::{self, Limits, announce, is_given_up};
 use super::{Error, Pipeline};
@@ -98,7 +98,7 @@ impl<'a> Addition<'a> {
         limits: &mut Limits,
     ) -> Result<(), Error> {
         let (give_up, wanted) = Wanted::channel();
-        let mut running = FuturesUnordered::new();
+        let mut running = Vec::new();
         let mut waiting = self.entries.clone().into_iter().enumerate();
         let mut first_failure: Option<(usize, Error)> = None;
         loop {
@@ -108,18 +108,19 @@ impl<'a> Addition<'a> {
                 };
                 self.set_begun(position, true);
                 let wanted = wanted.clone();
-                running.push(attach_one(
+                running.push(Box::pin(attach_one(
                     self.pipeline,
                     self.request,
                     position,
                     entry,
                     wanted,
-                ));
+                )));
             }
-            let next = limits.apply(async { Ok(running.next().await) }).await;
-            let attached = match next {
-                Ok(Some(attached)) => attached,
-                Ok(None) => break,
+            if running.is_empty() {
+                break;
+            }
+            let attached = match limits.apply(async { Ok(next(&mut running).await) }).await {
+                Ok(attached) => attached,
                 Err(cause) => {
                     self.let_end(&give_up, running).await;
                     return Err(cause);
@@ -146,11 +147,11 @@ impl<'a> Addition<'a> {
     async fn let_end(
         &mut self,
         give_up: &GiveUp,
-        mut running: FuturesUnordered<impl Future<Output = Attached>>,
+        mut running: Vec<Pin<Box<impl Future<Output = Attached>>>>,
     ) {
         let ending = async {
-            while let Some(attached) = running.next().await {
-                self.note(attached);
+            while !running.is_empty() {
+                self.note(next(&mut running).await);
             }
         };
         add::let_end(give_up, ending).await;
@@ -354,6 +355,15 @@ impl<'a> Addition<'a> {
             left,
         }
     }
+}
+
+/// Waits for the first that ends of those that run, of which there must be one. They are few: to look
+/// at all of them whenever one has something to do costs less than a set that is told which, which
+/// would also wake another thread each time.
+async fn next<T>(running: &mut Vec<Pin<Box<impl Future<Output = T>>>>) -> T {
+    let (ended, position, _) = select_all(running.iter_mut()).await;
+    drop(running.swap_remove(position));
+    ended
 }
 
 /// Executes the delegates of one attachment and records what they answered.

@@ -2,11 +2,11 @@
 //! its container, and forgotten only then; one that fails is tried again as any other DEL.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cni_types::args::ContainerId;
 
 use super::{Error, Pipeline, del};
-use crate::config::net_conf::NetConf;
 use crate::domain::sandbox::Sandbox;
 use crate::stages::deferred;
 use crate::stages::request::PodRequest;
@@ -14,8 +14,8 @@ use crate::watch::Watch;
 
 /// Carries out what is recorded and, where more may come, what shims record later, for ever.
 pub(super) async fn run(pipeline: &Pipeline, cni_dir: &Path, may_come: bool) {
-    let bin_dirs =
-        NetConf::of_daemon(&pipeline.overrides).map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
+    let own = pipeline.overlay.own();
+    let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
     loop {
         // Before the look, so that nothing comes in between.
         let watch = Watch::on([cni_dir.join(shim_api::deferred::DIR).as_path()]);
@@ -100,7 +100,7 @@ async fn request(
     container: &ContainerId,
     text: &[u8],
 ) -> Result<PodRequest, deferred::Error> {
-    let (mut request, record) = deferred::parse(text, container, &pipeline.overrides)?;
+    let (mut request, record) = deferred::parse(text, container, &pipeline.overlay)?;
     let found = match &request.netns {
         Some(netns) => pipeline.pod_network.identity(Path::new(netns)).await,
         None => None,
@@ -109,6 +109,6 @@ async fn request(
         // Not the path that the ledger has either.
         request.netns = Some(String::new());
     }
-    cni_dir.clone_into(&mut request.conf.cni_dir);
+    cni_dir.clone_into(&mut Arc::make_mut(&mut request.conf).cni_dir);
     Ok(request)
 }

@@ -21,7 +21,7 @@ pub(super) async fn del(pipeline: &Pipeline, request: PodRequest) -> Result<(), 
     let _turn = pipeline.turns.take_over(&request.container_id).await;
     let NetConf {
         cni_dir, bin_dirs, ..
-    } = &request.conf;
+    } = &*request.conf;
     let recorded = pipeline.ledger.load(cni_dir, &request.sandbox()).await;
     if let Ok(Some(entries)) = &recorded
         && !entry::are_behind(entries, &request.if_name)
@@ -86,7 +86,7 @@ async fn without(
 ) -> Result<(), Error> {
     let NetConf {
         cni_dir, bin_dirs, ..
-    } = &request.conf;
+    } = &*request.conf;
     let mut told = told_by_cluster(pipeline, request).await.unwrap_or_default();
     told.retain(|entry| lost.iter().any(|one| one.is(entry)));
     lost.retain(|one| !told.iter().any(|entry| one.is(entry)));

@@ -34,6 +34,7 @@ use serde_json::value::RawValue;
 pub use error::Error;
 
 use crate::config::daemon::Timeouts;
+use crate::config::overlay::Overlay;
 use crate::domain::entry::Entry;
 use crate::ports::{
     Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
@@ -80,7 +81,7 @@ impl Ports {
 pub struct Pipeline {
     ports: Ports,
     timeouts: Timeouts,
-    overrides: RawObject,
+    overlay: Overlay,
     /// How many attachments of one pod are made at once.
     attachments_at_once: usize,
     turns: Turns,
@@ -108,7 +109,7 @@ impl Pipeline {
         Self {
             ports,
             timeouts,
-            overrides,
+            overlay: Overlay::new(overrides),
             attachments_at_once: 1,
             turns: Turns::default(),
             unfinished: Unfinished::default(),
@@ -141,7 +142,7 @@ impl Pipeline {
             return Err(Error::Draining);
         }
         let begun = Instant::now();
-        let request = request::parse(body, &self.overrides)?;
+        let request = request::parse(body, &self.overlay)?;
         let verb = request.command();
         let answer = self.answer(request).await;
         self.count(verb, begun, &answer);
@@ -175,7 +176,7 @@ impl Pipeline {
             return Err(Error::Draining);
         }
         let begun = Instant::now();
-        let request = stages::hotplug::parse(body, &self.overrides)?;
+        let request = stages::hotplug::parse(body, &self.overlay)?;
         let verb = request.command();
         let answer = hotplug::hotplug(self, request).await;
         self.count(verb, begun, &answer);

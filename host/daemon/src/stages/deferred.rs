@@ -1,10 +1,10 @@
 //! What a shim recorded while no daemon was there becomes a checked request.
 
 use cni_types::args::{Command, ContainerId};
-use cni_types::json::RawObject;
 use shim_api::deferred::Record;
 
 use super::request::{self, PodRequest, Request};
+use crate::config::overlay::Overlay;
 
 /// Why a record cannot be understood.
 #[derive(Debug, thiserror::Error)]
@@ -20,17 +20,17 @@ pub enum Error {
     Another,
 }
 
-/// Checks the record of a container, under the daemon's overrides of the conf in it.
+/// Checks the record of a container, with the daemon's file over the conf in it.
 ///
 /// # Errors
 /// [`Error`].
 pub fn parse(
     text: &[u8],
     container: &ContainerId,
-    overrides: &RawObject,
+    overlay: &Overlay,
 ) -> Result<(PodRequest, Record), Error> {
     let record = Record::parse(text)?;
-    match request::parse(&record.request.to_json(), overrides)? {
+    match request::parse(&record.request.to_json(), overlay)? {
         Request::Pod(request)
             if request.command == Command::Del && request.container_id == *container =>
         {

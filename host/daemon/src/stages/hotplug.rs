@@ -1,6 +1,8 @@
 //! First stage of `POST /delegate`: what a hot-plug controller asks for. Unlike a request of the
 //! runtime it brings the conf of one network, and everything else comes from the daemon's file.
 
+use std::sync::Arc;
+
 use cni_types::address::canonical_mac;
 use cni_types::args::Command;
 use cni_types::conf::{self, NetworkConfList};
@@ -10,6 +12,7 @@ use shim_api::request::InterfaceAttributes;
 use super::network_lookup;
 use super::request::{self, PodArgs, PodRequest};
 use crate::config::net_conf::NetConf;
+use crate::config::overlay::Overlay;
 use crate::domain::attachment::Attachment;
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::selection::{self, ElementError};
@@ -60,15 +63,15 @@ impl Hotplug {
     }
 }
 
-/// Checks the body of `POST /delegate`. `overrides` is the daemon's file.
+/// Checks the body of `POST /delegate`. `overlay` has the daemon's file.
 ///
 /// # Errors
 /// [`Error`]; nothing was changed.
-pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Hotplug, Error> {
+pub fn parse(body: &[u8], overlay: &Overlay) -> Result<Hotplug, Error> {
     let body = shim_api::Request::parse(body).map_err(request::Error::from)?;
     let parameters = request::parameters(&body.env)?;
     let network = NetworkConfList::parse_any(&body.config).map_err(Error::Conf)?;
-    let conf = NetConf::of_daemon(overrides).map_err(request::Error::from)?;
+    let conf = overlay.own().map_err(request::Error::from)?;
     let pod = match parameters.command {
         Command::Add | Command::Check => PodArgs::parse(&parameters.args)?,
         // What is recorded is found by the container and the interface alone.
@@ -81,7 +84,7 @@ pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Hotplug, Error> {
         }
         command => return Err(request::Error::Command(command).into()),
     };
-    let request = request::pod_request(parameters, pod, conf)?;
+    let request = request::pod_request(parameters, pod, Arc::new(conf))?;
     let attributes = body.interface_attributes.unwrap_or_default();
     let attachment = attachment(&request, network, attributes)?;
     Ok(Hotplug::Attachment {
@@ -168,7 +171,7 @@ mod tests {
 
     fn parse_one(command: &str, conf: &str, attributes: &str) -> Result<Hotplug, Error> {
         let file = RawObject::parse(r#"{"binDir":"/bin-dir","cniVersion":"0.3.1"}"#).unwrap();
-        parse(&body(command, conf, attributes), &file)
+        parse(&body(command, conf, attributes), &Overlay::new(file))
     }
 
     #[test]

@@ -154,19 +154,24 @@ fn conf_of_nad(nad: &Nad, text: &str) -> Result<NetworkConfList, Error> {
         nad: format!("{}/{}", nad.namespace, nad.name),
         source,
     };
+    let has_name = |raw: &RawObject| {
+        let name = raw.get_as::<String>("name").ok().flatten();
+        name.is_some_and(|name| !name.is_empty())
+    };
+    let parsed = NetworkConfList::parse_any(text);
+    if let Ok(conf) = parsed.as_ref()
+        && has_name(conf.raw())
+    {
+        return parsed.map_err(error);
+    }
     let mut raw = RawObject::parse(text).map_err(|source| error(conf::Error::Json(source)))?;
-    let named = raw
-        .get_as::<String>("name")
-        .ok()
-        .flatten()
-        .is_some_and(|name| !name.is_empty());
-    if named
+    if has_name(&raw)
         || raw
             .get("name")
             .is_some_and(|value| !value.get().starts_with('"'))
     {
         // Also a name of another type, which the parser refuses with the key and the value.
-        return NetworkConfList::parse_any(text).map_err(error);
+        return parsed.map_err(error);
     }
     raw.set("name", &nad.name)
         .map_err(|source| error(conf::Error::Json(source)))?;

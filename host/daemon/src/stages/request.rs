@@ -2,11 +2,13 @@
 //! until it has passed here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cni_types::args::{CniArgs, Command, ContainerId, EnvironmentError, IfName, Parameters};
 use cni_types::json::RawObject;
 
 use crate::config::net_conf::{self, NetConf};
+use crate::config::overlay::Overlay;
 use crate::config::value;
 
 const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
@@ -59,12 +61,12 @@ pub enum Request {
     /// STATUS: about the node.
     Status {
         /// Settings of the request.
-        conf: NetConf,
+        conf: Arc<NetConf>,
     },
     /// GC: about everything on the node.
     Gc {
         /// Settings of the request.
-        conf: NetConf,
+        conf: Arc<NetConf>,
         /// What the runtime says is in use; `None` where it says nothing.
         valid: Option<Vec<libcni::Attachment>>,
     },
@@ -95,7 +97,7 @@ pub struct PodRequest {
     /// What `CNI_ARGS` says of the pod.
     pub pod: PodArgs,
     /// Settings of the request.
-    pub conf: NetConf,
+    pub conf: Arc<NetConf>,
 }
 
 /// The pod as the runtime names it in `CNI_ARGS`.
@@ -111,11 +113,11 @@ pub struct PodArgs {
     pub infra_container_id: String,
 }
 
-/// Checks the body of `POST /cni` under the daemon's overrides of the conf.
+/// Checks the body of `POST /cni` with the daemon's file over the conf.
 ///
 /// # Errors
 /// [`Error`] names every variable, argument or key that is wrong. Nothing was changed.
-pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Request, Error> {
+pub fn parse(body: &[u8], overlay: &Overlay) -> Result<Request, Error> {
     let request = shim_api::Request::parse(body)?;
     let parameters = parameters(&request.env)?;
     match parameters.command {
@@ -125,14 +127,14 @@ pub fn parse(body: &[u8], overrides: &RawObject) -> Result<Request, Error> {
                 Command::Del => PodArgs::lenient(&parameters.args),
                 _ => PodArgs::parse(&parameters.args)?,
             };
-            let conf = NetConf::parse(&request.config, overrides)?;
+            let conf = overlay.conf(&request.config)?;
             pod_request(parameters, pod, conf).map(Request::Pod)
         }
         Command::Status => Ok(Request::Status {
-            conf: NetConf::parse(&request.config, overrides)?,
+            conf: overlay.conf(&request.config)?,
         }),
         Command::Gc => Ok(Request::Gc {
-            conf: NetConf::parse(&request.config, overrides)?,
+            conf: overlay.conf(&request.config)?,
             valid: valid_attachments(&request.config)?,
         }),
         command @ Command::Version => Err(Error::Command(command)),
@@ -166,7 +168,7 @@ fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<libcni::Attachment>>, Err
 pub(super) fn pod_request(
     parameters: Parameters,
     pod: PodArgs,
-    conf: NetConf,
+    conf: Arc<NetConf>,
 ) -> Result<PodRequest, Error> {
     let netns = parameters.netns;
     if let Some(path) = &netns
@@ -306,7 +308,7 @@ mod tests {
     fn parse_with(changes: &[(&str, Option<&str>)]) -> Result<Request, Error> {
         parse(
             &body(changes, r#"{"clusterNetwork":"x"}"#),
-            &RawObject::new(),
+            &Overlay::default(),
         )
     }
 
@@ -392,7 +394,7 @@ mod tests {
             let body = body(&[("CNI_COMMAND", Some("GC"))], &conf);
             let Ok(Request::Gc {
                 valid: Some(valid), ..
-            }) = parse(&body, &RawObject::new())
+            }) = parse(&body, &Overlay::default())
             else {
                 panic!("no valid attachments: {keys}");
             };
@@ -426,11 +428,11 @@ mod tests {
     #[test]
     fn a_body_that_is_no_request_is_refused() {
         assert!(matches!(
-            parse(b"{", &RawObject::new()),
+            parse(b"{", &Overlay::default()),
             Err(Error::Body(_))
         ));
         assert!(matches!(
-            parse(&body(&[], "{nope"), &RawObject::new()),
+            parse(&body(&[], "{nope"), &Overlay::default()),
             Err(Error::Conf(_))
         ));
     }

@@ -313,7 +313,7 @@ impl Entry {
     /// # Errors
     /// [`result::Error`] when it is not valid.
     pub fn parsed_result(&self, conf_version: ConfVersion) -> Result<CniResult, result::Error> {
-        CniResult::parse(self.result.to_string().as_bytes(), conf_version)
+        CniResult::parse(self.result.to_text().as_bytes(), conf_version)
     }
 
     fn from_result(key: Key, result: RawObject) -> Self {

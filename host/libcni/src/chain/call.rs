@@ -77,7 +77,7 @@ impl<'a> Call<'a> {
         self.execute(
             plugin.plugin_type(),
             variables(runtime, &runtime.args.to_string()),
-            request.to_string().as_bytes(),
+            request.to_text().as_bytes(),
         )
         .await
     }
@@ -98,7 +98,7 @@ impl<'a> Call<'a> {
         let request = request::attachment(list, plugin, runtime, prev_result)
             .map_err(|error| self.failed(plugin, error.into()))?;
         let args = runtime.args.to_string();
-        let request = request.to_string();
+        let request = request.to_text();
         self.execute(ipam, variables(runtime, &args), request.as_bytes())
             .await
             .map(drop)
@@ -130,7 +130,7 @@ impl<'a> Call<'a> {
         self.execute(
             plugin.plugin_type(),
             Variables::default(),
-            request.to_string().as_bytes(),
+            request.to_text().as_bytes(),
         )
         .await
         .map(drop)

@@ -26,7 +26,7 @@ pub(super) struct Disk {
 /// What waits for the next fsyncs.
 #[derive(Debug, Default)]
 struct Group {
-    changed: BTreeSet<PathBuf>,
+    changed: Vec<PathBuf>,
     /// Whether somebody is there to sync it.
     awaited: bool,
 }
@@ -57,15 +57,12 @@ impl Disk {
         (self.sync)(path)
     }
 
-    /// Remembers a file that was written, and syncs it with its directory in a moment. Called within
+    /// Remembers a file that was written, and syncs it and its directory in a moment. Called within
     /// the runtime.
     pub(super) fn sync_soon(&self, path: &Path) {
         let awaited = {
             let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
-            group.changed.insert(path.to_owned());
-            if let Some(directory) = path.parent() {
-                group.changed.insert(directory.to_owned());
-            }
+            group.changed.push(path.to_owned());
             std::mem::replace(&mut group.awaited, true)
         };
         if !awaited {
@@ -94,8 +91,11 @@ impl Disk {
     }
 }
 
-fn sync_all(sync: &Sync, changed: &BTreeSet<PathBuf>) {
-    for path in changed {
+/// Syncs files, and after them the directories that they are in.
+fn sync_all(sync: &Sync, changed: &[PathBuf]) {
+    let files: BTreeSet<&Path> = changed.iter().map(PathBuf::as_path).collect();
+    let directories: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    for path in files.into_iter().chain(directories) {
         match sync(path) {
             // Forgotten in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -140,7 +140,7 @@ pub(super) mod tests {
         }
         assert!(synced.lock().unwrap().is_empty());
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let paths = ["/ledger", "/ledger/a", "/ledger/b"].map(PathBuf::from);
+        let paths = ["/ledger/a", "/ledger/b", "/ledger"].map(PathBuf::from);
         assert_eq!(*synced.lock().unwrap(), paths);
     }
 

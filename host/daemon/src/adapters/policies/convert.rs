@@ -145,8 +145,7 @@ pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<A
 
 /// A recorded attachment: what its delegates were given.
 pub(super) fn entry(entry: &Entry) -> Result<engine::Attachment, String> {
-    let request: RuntimeConfig =
-        serde_json::from_str(&entry.capability_args.to_string()).unwrap_or_default();
+    let request = RuntimeConfig::of_capability_args(&entry.capability_args);
     Ok(engine::Attachment {
         network: entry.network.clone(),
         if_name: entry.if_name.to_string(),
@@ -170,7 +169,7 @@ fn conf(conf: &NetworkConfList) -> Result<Document, String> {
 }
 
 fn document(object: &RawObject) -> Result<Document, String> {
-    Document::parse(&object.to_string(), Limits::default()).map_err(|error| error.to_string())
+    Document::parse(&object.to_text(), Limits::default()).map_err(|error| error.to_string())
 }
 
 fn object(document: &Document) -> Result<RawObject, String> {

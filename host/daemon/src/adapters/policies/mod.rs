@@ -2,6 +2,7 @@
 
 mod convert;
 mod lookup;
+mod none;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use cni_types::result::CniResult;
 use policy_engine::{Cause, Denied, Finding, PolicyHost, Report, RequestFacts, Session, Severity};
 
 pub use lookup::Lookup;
+use none::NoPolicies;
 
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
@@ -50,6 +52,9 @@ impl Policies for Engine {
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession> {
         let generation = self.host.current();
+        if generation.is_empty() {
+            return Box::new(NoPolicies);
+        }
         let namespace = &sandbox.pod.namespace;
         let namespace_labels = match generation.needs().namespaces {
             true => self.cluster.namespace(namespace).map(|said| said.labels),

@@ -44,8 +44,7 @@ pub(super) fn write(entries: &[Entry], deferrable: bool) -> Vec<u8> {
 
 fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
     let (conf, conf_list) = summaries(&entry.conf);
-    let arguments: RuntimeConfig =
-        serde_json::from_str(&entry.capability_args.to_string()).unwrap_or_default();
+    let arguments = RuntimeConfig::of_capability_args(&entry.capability_args);
     // At the first place the name also says that this is no default network.
     let own_name = !entry.is_default && (position == 0 || entry.if_name != interface_at(position));
     Delegate {

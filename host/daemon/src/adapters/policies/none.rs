@@ -1,0 +1,54 @@
+//! The way of a request through a node that has no policies: everything stays as it is.
+
+use async_trait::async_trait;
+use cni_types::result::CniResult;
+
+use super::untouched;
+use crate::domain::attachment::Attachment;
+use crate::domain::entry::Entry;
+use crate::domain::selection::Selection;
+use crate::ports::{Denial, Finale, Outcome, PolicySession};
+
+/// No policy at all. Nothing is converted for nobody to see it.
+pub(super) struct NoPolicies;
+
+#[async_trait]
+impl PolicySession for NoPolicies {
+    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
+        Ok(selections)
+    }
+
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
+        Ok(attachment)
+    }
+
+    async fn settle(&mut self, _plan: &[Attachment]) -> Result<(), Denial> {
+        Ok(())
+    }
+
+    async fn after_add(
+        &mut self,
+        _attachment: &Attachment,
+        result: CniResult,
+    ) -> Result<Outcome, Denial> {
+        Ok(untouched(result))
+    }
+
+    async fn finalize(
+        &mut self,
+        _plan: &[Attachment],
+        result: CniResult,
+        shown: Vec<CniResult>,
+    ) -> Result<Finale, Denial> {
+        Ok(Finale {
+            outcome: untouched(result),
+            shown: shown.into_iter().map(untouched).collect(),
+        })
+    }
+
+    async fn check(&mut self, _entry: &Entry) -> Result<(), Denial> {
+        Ok(())
+    }
+
+    async fn del(&mut self, _entry: &Entry) {}
+}

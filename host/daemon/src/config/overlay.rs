@@ -1,0 +1,77 @@
+//! The daemon's file as it lies over the conf of every request.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cni_types::json::RawObject;
+
+use super::net_conf::{Error, NetConf};
+
+/// The keys of the daemon's file that win over those of each conf. A runtime hands the same conf to the
+/// shim with every request, so that the last one is kept as it was understood.
+#[derive(Debug, Default)]
+pub struct Overlay {
+    overrides: RawObject,
+    last: Mutex<Option<Understood>>,
+}
+
+#[derive(Debug)]
+struct Understood {
+    text: Vec<u8>,
+    conf: Arc<NetConf>,
+}
+
+impl Overlay {
+    /// Lays these keys over confs.
+    pub fn new(overrides: RawObject) -> Self {
+        Self {
+            overrides,
+            last: Mutex::default(),
+        }
+    }
+
+    /// The settings of a request that brings this conf.
+    ///
+    /// # Errors
+    /// As [`NetConf::parse`].
+    pub fn conf(&self, text: &[u8]) -> Result<Arc<NetConf>, Error> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = last.as_ref().filter(|known| known.text == text) {
+            return Ok(Arc::clone(&known.conf));
+        }
+        let conf = Arc::new(NetConf::parse(text, &self.overrides)?);
+        *last = Some(Understood {
+            text: text.to_owned(),
+            conf: Arc::clone(&conf),
+        });
+        Ok(conf)
+    }
+
+    /// The settings of a request that brings none.
+    ///
+    /// # Errors
+    /// As [`NetConf::of_daemon`].
+    pub fn own(&self) -> Result<NetConf, Error> {
+        NetConf::of_daemon(&self.overrides)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conf_is_understood_once_and_another_one_anew() {
+        let overlay = Overlay::new(RawObject::parse(r#"{"cniDir":"/ours"}"#).unwrap());
+        let conf = |namespace: &str| {
+            let text = format!(r#"{{"clusterNetwork":"x","multusNamespace":"{namespace}"}}"#);
+            overlay.conf(text.as_bytes()).unwrap()
+        };
+        let first = conf("a");
+        assert_eq!(first.cni_dir.to_str(), Some("/ours"));
+        assert!(Arc::ptr_eq(&first, &conf("a")));
+        assert_eq!(conf("b").multus_namespace, "b");
+        assert_eq!(conf("a").multus_namespace, "a");
+        assert!(overlay.conf(b"{").is_err());
+        assert_eq!(conf("a").multus_namespace, "a");
+    }
+}
