@@ -1,7 +1,6 @@
 //! When files reach the disk. A rename makes a file survive the death of the daemon; the machine's
 //! takes an fsync, which the caller waits for or not.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -93,8 +92,8 @@ impl Disk {
 
 /// Syncs files, and after them the directories that they are in.
 fn sync_all(sync: &Sync, changed: &[PathBuf]) {
-    let files: BTreeSet<&Path> = changed.iter().map(PathBuf::as_path).collect();
-    let directories: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+    let files = unique(changed.iter().map(PathBuf::as_path));
+    let directories = unique(files.iter().filter_map(|file| file.parent()));
     for path in files.into_iter().chain(directories) {
         match sync(path) {
             // Forgotten in the meantime.
@@ -107,6 +106,14 @@ fn sync_all(sync: &Sync, changed: &[PathBuf]) {
             Ok(()) => {}
         }
     }
+}
+
+/// Every path once. They are compared as bytes: there are many, and none has to be taken apart.
+fn unique<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<&'a Path> {
+    let mut paths: Vec<&Path> = paths.collect();
+    paths.sort_unstable_by_key(|path| path.as_os_str());
+    paths.dedup();
+    paths
 }
 
 impl std::fmt::Debug for Disk {
