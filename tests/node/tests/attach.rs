@@ -386,6 +386,8 @@ fn networks_that_are_attached_at_once_are_the_same_and_are_undone_all() {
         node.add_network("default", "bad", &bad).unwrap();
         if let Some(Value::Object(own)) = node.config.get_mut("cnidaria") {
             own.insert("attachmentsAtOnce".to_owned(), json!(4));
+            // Threads can only get into each other's way where there is more than one.
+            own.insert("threads".to_owned(), json!(2));
         }
         node.start_daemon().unwrap();
         let networks = "blue, green, red, storage";

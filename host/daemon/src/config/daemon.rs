@@ -39,7 +39,7 @@ pub enum Error {
     Value(#[from] value::Error),
     /// One of our own keys.
     #[error("{OWN_KEY}")]
-    Own(#[source] serde_json::Error),
+    Own(#[source] serde_path_to_error::Error<serde_json::Error>),
     /// A key that overlays the CNI conf of requests, which could never be answered with it.
     #[error(transparent)]
     Overlay(net_conf::Error),
@@ -301,7 +301,10 @@ impl DaemonConfig {
         let file = RawObject::parse(text).map_err(Error::Json)?;
         let (mut overrides, mut warnings) = keys::canonical(&file);
         let own = match overrides.remove(OWN_KEY) {
-            Some(raw) => serde_json::from_str(raw.get()).map_err(Error::Own)?,
+            Some(raw) => {
+                let mut own = serde_json::Deserializer::from_str(raw.get());
+                serde_path_to_error::deserialize(&mut own).map_err(Error::Own)?
+            }
             None => OwnConfig::default(),
         };
         let path = |key: &str, default: &str| -> Result<PathBuf, value::Error> {
@@ -370,10 +373,20 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_own_key_is_an_error_that_names_it() {
-        let error = DaemonConfig::parse(br#"{"cnidaria":{"manifest":"/m"}}"#).unwrap_err();
-        let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(source.contains("unknown field `manifest`"), "{source}");
+    fn an_unknown_own_key_or_a_value_that_cannot_be_is_an_error_that_names_it() {
+        for (text, expected) in [
+            (r#"{"manifest":"/m"}"#, "unknown field `manifest`"),
+            (
+                r#"{"timeouts":{"podMs":"x"}}"#,
+                "timeouts.podMs: invalid type: string",
+            ),
+            (r#"{"threads":0}"#, "threads: invalid value: integer `0`"),
+        ] {
+            let text = format!(r#"{{"cnidaria":{text}}}"#);
+            let error = DaemonConfig::parse(text.as_bytes()).unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains(expected), "{source}");
+        }
     }
 
     #[test]
