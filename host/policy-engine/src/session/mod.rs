@@ -253,6 +253,13 @@ impl Session {
         Ok(report)
     }
 
+    /// Whether no policy has to do with a stored attachment in this hook, [`check`](Self::check) or
+    /// [`del`](Self::del), which need not be called for it then.
+    pub fn passes(&self, hook: Hook, network: &str) -> bool {
+        let keeps = hook == Hook::Del && !self.generation.services().states.is_empty();
+        !keeps && self.turns(hook, Some(network)).is_empty()
+    }
+
     /// Tells the policies of a stored attachment that goes away. Called on DEL; cannot refuse. A
     /// policy that ran out of time is not told of the other attachments: a DEL waits for it once.
     pub async fn del(&mut self, attachment: &Attachment) -> Report {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cni_types::args::Command;
 use cni_types::result::CniResult;
-use policy_engine::{Cause, Denied, Finding, PolicyHost, Report, RequestFacts, Session, Severity};
+use policy_engine::{
+    Cause, Denied, Finding, Hook, PolicyHost, Report, RequestFacts, Session, Severity,
+};
 
 pub use lookup::Lookup;
 use none::NoPolicies;
@@ -325,6 +327,9 @@ impl PolicySession for Request {
         let Some(result) = &entry.result else {
             return Ok(());
         };
+        if self.session.passes(Hook::Check, &entry.network) {
+            return Ok(());
+        }
         let offered = convert::entry(entry).map_err(|reason| Self::unreadable("check", reason))?;
         let checked = self.session.check(&offered, result).await;
         let report = checked.map_err(|denied| self.denial(denied))?;
@@ -333,6 +338,9 @@ impl PolicySession for Request {
     }
 
     async fn del(&mut self, entry: &Entry) {
+        if self.session.passes(Hook::Del, &entry.network) {
+            return;
+        }
         match convert::entry(entry) {
             Ok(offered) => {
                 let report = self.session.del(&offered).await;
