@@ -98,11 +98,12 @@ pub async fn by_reference(
 }
 
 fn at_path(path: &Path) -> Result<Found, Error> {
-    let conf = if path.is_dir() {
+    let conf = match libcni::load::file(path) {
         // The conf that executes the shim is no network of its own.
-        libcni::load::default_network(path, |file| !conf_file::is_own(file))?.1
-    } else {
-        libcni::load::file(path)?
+        Err(_) if path.is_dir() => {
+            libcni::load::default_network(path, |file| !conf_file::is_own(file))?.1
+        }
+        loaded => loaded?,
     };
     Ok(named_by_itself(conf))
 }
