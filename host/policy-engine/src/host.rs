@@ -2,10 +2,14 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use futures_util::future::select;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use crate::generation::Generation;
 use crate::leftovers::Leftovers;
@@ -147,7 +151,7 @@ impl PolicyHost {
     ///
     /// # Errors
     /// What the kernel says, for example that this user has no watches left.
-    pub async fn watch(&self) -> std::io::Result<Infallible> {
+    pub async fn watch(self: &Arc<Self>) -> std::io::Result<Infallible> {
         let config = &self.config;
         let dirs: Vec<PathBuf> = [Some(&config.module_dir), config.config_dir.as_ref()]
             .into_iter()
@@ -160,10 +164,24 @@ impl PolicyHost {
         }
         let mut watch = Watch::on(dirs)?;
         // What changed since the first load, and before the watch, was told to nobody.
-        self.reload().await;
+        self.reload_aside().await;
         loop {
             watch.changed().await?;
-            self.reload().await;
+            self.reload_aside().await;
+        }
+    }
+
+    /// Reloads on a thread of its own: to read modules and to map what they are compiled to takes the
+    /// time of the disk, in which requests are to be served.
+    async fn reload_aside(self: &Arc<Self>) {
+        let (host, runtime) = (Arc::clone(self), Handle::current());
+        // Ends with this future, wherever it is.
+        let (_wanted, not_any_more) = oneshot::channel::<Infallible>();
+        let reloading = tokio::task::spawn_blocking(move || {
+            runtime.block_on(select(pin!(host.reload()), not_any_more));
+        });
+        if let Err(error) = reloading.await {
+            tracing::error!(target: "cnidaria::policy", %error, "the policies were not loaded again");
         }
     }
 

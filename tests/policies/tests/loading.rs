@@ -356,25 +356,3 @@ async fn what_does_not_change_is_neither_configured_nor_loaded_again() {
     host.reload().await;
     assert_eq!(host.current().number(), 2);
 }
-
-#[tokio::test]
-async fn a_change_of_the_directory_is_loaded_by_itself() {
-    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
-    let host = Arc::new(policies.load().await);
-    let watching = tokio::spawn({
-        let host = Arc::clone(&host);
-        async move { host.watch().await }
-    });
-    // The watch begins some time; until then, and after, a change is not lost.
-    policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
-    let audited = async {
-        while only(&host).mode != Mode::Audit {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), audited)
-        .await
-        .unwrap();
-    assert!(!watching.is_finished());
-    watching.abort();
-}

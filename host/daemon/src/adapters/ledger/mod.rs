@@ -6,6 +6,7 @@ mod deferred;
 mod delegates_file;
 mod durability;
 mod file;
+mod listing;
 mod recovery;
 mod seal;
 
@@ -340,41 +341,11 @@ impl Ledger for Files {
     }
 
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
-        let mut listing = Listing::default();
-        let mut incomplete = BTreeSet::new();
-        let files = match std::fs::read_dir(cni_dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
-            files => files.map_err(failed("read", cni_dir))?,
-        };
-        for file in files {
-            let file = file.map_err(failed("read", cni_dir))?;
-            let Ok(container) = ContainerId::new(file.file_name().to_string_lossy()) else {
-                continue;
-            };
-            if file.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            match self.look(cni_dir, &Sandbox::recorded(container.clone())) {
-                Ok(Some(found)) => {
-                    if !found.is_complete {
-                        incomplete.insert(container);
-                    }
-                    listing.entries.extend(found.entries);
-                }
-                Ok(None) => {}
-                Err(error) => listing.unreadable.push((container, error)),
-            }
-        }
-        let beside = recovery::beside_all(&Cache::new(cni_dir), &listing.entries, &incomplete);
-        let Beside { entries, lost } = beside.map_err(from_cache)?;
-        listing.entries.extend(entries);
-        listing
-            .unreadable
-            .extend(lost.into_iter().map(|(container, lost)| {
-                let known = Vec::new();
-                (container, LedgerError::Lost { known, lost })
-            }));
-        Ok(listing)
+        // A node has a hundred thousand at most, a file each.
+        let (files, dir) = (self.clone(), cni_dir.to_owned());
+        blocking(move || Ok(files.read_all(&dir)))
+            .await
+            .map_err(failed("read", cni_dir))?
     }
 }
 

@@ -1,0 +1,109 @@
+//! Policies that change while the host runs: loaded by themselves, and out of the way of requests.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use policy_engine::{Evaluation, Hook, Mode, Observer, PolicyHost, PolicyInfo, Skipped};
+use policy_tests::{Policies, only};
+use serde_json::json;
+
+const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
+/// Does what a script beside the link to it says.
+const SCRIPTED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../host/policy-engine/fixtures/compiler"
+);
+
+/// Tells which thread has loaded policies.
+#[derive(Debug)]
+struct Places(Mutex<Sender<ThreadId>>);
+
+impl Observer for Places {
+    fn evaluated(&self, _: &Evaluation<'_>) {}
+    fn edited(&self, _: &str, _: Hook, _: &str) {}
+    fn counted(&self, _: &str, _: &str, _: f64) {}
+    fn observed(&self, _: &str, _: &str, _: f64) {}
+    fn skipped(&self, _: Skipped) {}
+    fn loaded(&self, _: u64, _: &[PolicyInfo]) {
+        self.0.lock().unwrap().send(thread::current().id()).unwrap();
+    }
+}
+
+/// Waits for something that another thread or process does.
+async fn until(is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_change_of_the_directory_is_loaded_by_itself() {
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let host = Arc::new(policies.load().await);
+    let watching = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.watch().await }
+    });
+    // The watch begins some time; until then, and after, a change is not lost.
+    policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
+    until(|| only(&host).mode == Mode::Audit).await;
+    assert!(!watching.is_finished());
+    watching.abort();
+}
+
+#[tokio::test]
+async fn no_thread_that_serves_requests_loads_what_has_changed() {
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let (tell, places) = channel();
+    let mut config = policies.config();
+    config.observer = Some(Arc::new(Places(Mutex::new(tell))));
+    let host = Arc::new(PolicyHost::load(config).await);
+    // The first time nothing is served yet.
+    assert_eq!(places.try_recv().unwrap(), thread::current().id());
+    policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
+    let watching = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.watch().await }
+    });
+    until(|| only(&host).mode == Mode::Audit).await;
+    assert_ne!(places.try_recv().unwrap(), thread::current().id());
+    watching.abort();
+}
+
+#[tokio::test]
+async fn a_load_that_is_not_wanted_any_more_ends_with_its_compiler() {
+    let policies = Policies::new(COMPILER).with_own_cache();
+    let compiler = policies.path("compiler");
+    symlink(SCRIPTED, &compiler).unwrap();
+    let number = policies.path("number");
+    let script = format!(
+        "echo $$ > {0}.new; /bin/mv {0}.new {0}; exec /bin/sleep 1000",
+        number.display()
+    );
+    std::fs::write(policies.path("does"), script).unwrap();
+    let mut config = policies.config();
+    config.compiler = compiler;
+    let host = Arc::new(PolicyHost::load(config).await);
+    policies.write("10-a.wasm", b"\0asm");
+    let watching = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.watch().await }
+    });
+    until(|| number.exists()).await;
+    let process = std::fs::read_to_string(&number).unwrap();
+    let process = Path::new("/proc").join(process.trim());
+    assert!(process.exists());
+    watching.abort();
+    until(|| !process.exists()).await;
+}
