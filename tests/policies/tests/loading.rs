@@ -7,10 +7,9 @@
 )]
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use policy_engine::{Cause, Command, Hook, Mode, State};
+use policy_engine::{Cause, Command, Hook, State};
 use policy_tests::{Policies, add, conf_at, facts, files, only, selection, storage, trouble};
 use serde_json::json;
 
