@@ -1,6 +1,6 @@
 //! A server that does nothing but what no server of CNI calls can leave out: it takes a request from
-//! the socket, executes one delegate with it, and answers what that printed. On the same libraries as
-//! the daemon, so that what the daemon takes beyond it is what the daemon does.
+//! the socket, executes one delegate with it, and answers what that printed. With one thread and on the
+//! same libraries as the daemon, so that what the daemon takes beyond it is what the daemon does.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::error::Error;
 
 /// Serves for ever.
 pub(crate) fn serve(socket: &Path, delegate: &Path) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::file("the runtime"))?;
