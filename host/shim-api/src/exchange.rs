@@ -42,6 +42,11 @@ pub enum Error {
     /// The deadline passed. The daemon may still be at work on the request.
     #[error("no answer within the time")]
     TimedOut,
+    /// The other side ended before it had read the request, and so did not begin: the kernel tells of
+    /// what was left. It may have been the last moment of a daemon that was killed, in which a child that
+    /// is just being started still had its socket.
+    #[error("the other side went without reading the request")]
+    Unread(#[source] io::Error),
     /// The connection broke. The daemon may have done all, some or nothing of the request.
     #[error("the connection was lost while waiting for the answer")]
     Lost(#[source] io::Error),
@@ -96,6 +101,7 @@ pub fn exchange(
     let unsent = send(stream, request, deadline);
     let mut decoder = Decoder::new(max_body);
     let mut buffer = [0; READ_BYTES];
+    let mut is_answered = false;
     loop {
         let read = stream
             .set_read_timeout(Some(remaining(deadline)?))
@@ -106,8 +112,17 @@ pub fn exchange(
             Err(error) if is_timeout(&error) => return Err(Error::TimedOut),
             // A server that refuses without reading closes early: its answer counts more than the
             // failed write, but if there is none, the write is the cause.
-            Err(error) => return Err(unsent.err().unwrap_or(Error::Lost(error))),
+            Err(error) => {
+                let is_unread = error.kind() == ErrorKind::ConnectionReset && !is_answered;
+                let lost = if is_unread {
+                    Error::Unread
+                } else {
+                    Error::Lost
+                };
+                return Err(unsent.err().unwrap_or_else(|| lost(error)));
+            }
         };
+        is_answered |= count > 0;
         let bytes = buffer.get(..count).unwrap_or_default();
         if bytes.is_empty() || decoder.feed(bytes)? == Progress::Done {
             break;
@@ -232,6 +247,27 @@ mod tests {
             ),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn what_ends_without_reading_all_of_the_request_did_not_begin() {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        let server = thread::spawn(move || server.read_exact(&mut [0; 6]).unwrap());
+        let error = exchange(&client, b"request", 100, soon()).unwrap_err();
+        assert!(matches!(error, Error::Unread(_)), "{error:?}");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn what_begins_to_answer_before_it_has_read_all_may_have_begun() {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        let server = thread::spawn(move || {
+            server.read_exact(&mut [0; 6]).unwrap();
+            server.write_all(b"HTTP").unwrap();
+        });
+        let error = exchange(&client, b"request", 100, soon()).unwrap_err();
+        assert!(matches!(error, Error::Lost(_)), "{error:?}");
+        server.join().unwrap();
     }
 
     #[test]

@@ -20,7 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// Why a call has no success.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Nobody serves the socket; for ADD after the time that it waits.
+    /// Nobody serves the socket, or whoever did is gone without reading the request; for ADD after the
+    /// time that it waits.
     #[error("the daemon is not reachable at {}", socket.display())]
     Unreachable {
         socket: PathBuf,
@@ -83,11 +84,20 @@ fn attempt(request: &[u8], conf: &Conf, start: Instant) -> Result<http::Response
         },
     })?;
     let deadline = Instant::now() + conf.answer_timeout;
-    exchange::exchange(&stream, request, response::MAX_BODY_BYTES, deadline).map_err(|source| {
-        Error::Exchange {
+    let answer = exchange::exchange(&stream, request, response::MAX_BODY_BYTES, deadline);
+    answer.map_err(|source| match source {
+        exchange::Error::Unread(source)
+        | exchange::Error::Send {
+            sent: 0, source, ..
+        } => Error::Unreachable {
+            socket: socket(),
+            waited: start.elapsed(),
+            source: ConnectError::Unreachable(source),
+        },
+        source => Error::Exchange {
             socket: socket(),
             source,
-        }
+        },
     })
 }
 
@@ -97,9 +107,6 @@ fn was_begun(outcome: &Result<http::Response, Error>) -> bool {
     match outcome {
         Ok(answer) => answer.status != response::STATUS_NOT_BEGUN,
         Err(Error::Unreachable { .. }) => false,
-        Err(Error::Exchange { source, .. }) => {
-            !matches!(source, exchange::Error::Send { sent: 0, .. })
-        }
         Err(_) => true,
     }
 }

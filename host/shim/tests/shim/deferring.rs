@@ -1,7 +1,9 @@
 //! A DEL that finds no daemon: recorded where a daemon asked for it, and an error everywhere else.
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,6 +55,19 @@ fn a_del_is_recorded_whole_and_for_the_owner_alone() {
     assert!(record.netns.is_some());
     // Once more: the runtime may not have heard of the success.
     assert_eq!(node.run().success(), "");
+    assert_eq!(names(&node), ["cid-plain"]);
+}
+
+#[test]
+fn a_daemon_that_goes_without_reading_the_request_is_none() {
+    let node = call("DEL");
+    let listener = UnixListener::bind(node.socket_dir().join("multus.sock")).unwrap();
+    let daemon = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+    });
+    assert_eq!(node.run().success(), "");
+    daemon.join().unwrap();
     assert_eq!(names(&node), ["cid-plain"]);
 }
 

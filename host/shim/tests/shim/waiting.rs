@@ -1,6 +1,7 @@
 //! Daemons that are not there, come late, refuse, hang or die: only ADD waits, nothing is sent twice
 //! once it may have begun, and every wait ends.
 
+use std::io::Read as _;
 use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -131,7 +132,10 @@ fn a_connection_that_is_lost_after_the_request_is_not_repeated() {
 fn a_daemon_that_closes_while_it_is_written_to_ends_in_an_error_and_no_signal() {
     let node = Node::call("DEL").with_conf("padding", json!("x".repeat(4 << 20)));
     let listener = UnixListener::bind(node.socket_dir().join("multus.sock")).unwrap();
-    let daemon = thread::spawn(move || drop(listener.accept().unwrap()));
+    let daemon = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+    });
     let failure = node.run().failure();
     daemon.join().unwrap();
     assert_eq!(failure.code, 11);
