@@ -6,6 +6,7 @@ use cni_types::conf::NetworkConfList;
 use cni_types::json::{Document, Limits, RawObject};
 use policy_engine as engine;
 
+use super::confs::Confs;
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
 use crate::domain::pod::PodRef;
@@ -88,13 +89,16 @@ pub(super) fn chosen(
     })
 }
 
-pub(super) fn attachment(attachment: &Attachment) -> Result<engine::Attachment, String> {
+pub(super) fn attachment(
+    attachment: &Attachment,
+    confs: &Confs,
+) -> Result<engine::Attachment, String> {
     let request = &attachment.request;
     Ok(engine::Attachment {
         network: attachment.network.clone(),
         if_name: attachment.if_name.to_string(),
         is_default: attachment.is_default,
-        conf: conf(&attachment.conf)?,
+        conf: confs.tree(&attachment.conf)?,
         ips: request.ips.clone(),
         mac: request.mac.clone(),
         bandwidth: request.bandwidth.as_ref().map(bandwidth),
@@ -144,13 +148,13 @@ pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<A
 }
 
 /// A recorded attachment: what its delegates were given.
-pub(super) fn entry(entry: &Entry) -> Result<engine::Attachment, String> {
+pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::Attachment, String> {
     let request = RuntimeConfig::of_capability_args(&entry.capability_args);
     Ok(engine::Attachment {
         network: entry.network.clone(),
         if_name: entry.if_name.to_string(),
         is_default: entry.is_default,
-        conf: conf(&entry.conf)?,
+        conf: confs.tree(&entry.conf)?,
         ips: request.ips,
         mac: request.mac,
         bandwidth: request.bandwidth.as_ref().map(bandwidth),
@@ -164,11 +168,7 @@ fn if_name(name: String) -> Result<IfName, String> {
     IfName::new(name).map_err(|error| error.to_string())
 }
 
-fn conf(conf: &NetworkConfList) -> Result<Document, String> {
-    document(conf.raw())
-}
-
-fn document(object: &RawObject) -> Result<Document, String> {
+pub(super) fn document(object: &RawObject) -> Result<Document, String> {
     Document::parse(&object.to_text(), Limits::default()).map_err(|error| error.to_string())
 }
 

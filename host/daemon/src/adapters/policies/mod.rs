@@ -1,5 +1,6 @@
 //! The policies, by the policy engine: conversion there and back, and what is reported on the way.
 
+mod confs;
 mod convert;
 mod lookup;
 mod none;
@@ -14,6 +15,7 @@ use policy_engine::{
     Cause, Denied, Finding, Hook, PolicyHost, Report, RequestFacts, Session, Severity,
 };
 
+use confs::Confs;
 pub use lookup::Lookup;
 use none::NoPolicies;
 
@@ -31,6 +33,7 @@ pub struct Engine {
     host: Arc<PolicyHost>,
     cluster: Arc<dyn Cluster>,
     node_name: String,
+    confs: Arc<Confs>,
 }
 
 impl Engine {
@@ -41,6 +44,7 @@ impl Engine {
             host,
             cluster,
             node_name,
+            confs: Arc::default(),
         }
     }
 }
@@ -75,6 +79,7 @@ impl Policies for Engine {
             session: generation.begin(facts),
             cluster: Arc::clone(&self.cluster),
             pod: sandbox.pod.clone(),
+            confs: Arc::clone(&self.confs),
             shown: Vec::new(),
         })
     }
@@ -124,6 +129,7 @@ struct Request {
     session: Session,
     cluster: Arc<dyn Cluster>,
     pod: PodRef,
+    confs: Arc<Confs>,
     shown: Vec<Shown>,
 }
 
@@ -238,7 +244,7 @@ impl PolicySession for Request {
     }
 
     async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
-        let offered = convert::attachment(&attachment)
+        let offered = convert::attachment(&attachment, &self.confs)
             .map_err(|reason| Self::unreadable("before-add", reason))?;
         let (edited, report) = self
             .session
@@ -264,7 +270,7 @@ impl PolicySession for Request {
         }
         let shown: Vec<_> = plan
             .iter()
-            .map(convert::attachment)
+            .map(|attachment| convert::attachment(attachment, &self.confs))
             .collect::<Result<_, _>>()
             .map_err(|reason| Self::unreadable("before-add", reason))?;
         let settled = self.session.settle(&shown);
@@ -284,7 +290,7 @@ impl PolicySession for Request {
         let shown = self.shown.iter().find(|shown| shown.is(attachment));
         let offered = match shown {
             Some(shown) => Arc::clone(&shown.as_shown),
-            None => convert::attachment(attachment)
+            None => convert::attachment(attachment, &self.confs)
                 .map_err(|reason| Self::unreadable("after-add", reason))?
                 .into(),
         };
@@ -311,7 +317,7 @@ impl PolicySession for Request {
         }
         let offered: Vec<_> = plan
             .iter()
-            .map(convert::attachment)
+            .map(|attachment| convert::attachment(attachment, &self.confs))
             .collect::<Result<_, _>>()
             .map_err(|reason| Self::unreadable("finalize", reason))?;
         let finalized = self.session.finalize(&offered, result, shown).await;
@@ -330,7 +336,8 @@ impl PolicySession for Request {
         if self.session.passes(Hook::Check, &entry.network) {
             return Ok(());
         }
-        let offered = convert::entry(entry).map_err(|reason| Self::unreadable("check", reason))?;
+        let offered = convert::entry(entry, &self.confs)
+            .map_err(|reason| Self::unreadable("check", reason))?;
         let checked = self.session.check(&offered, result).await;
         let report = checked.map_err(|denied| self.denial(denied))?;
         self.report(&report);
@@ -341,7 +348,7 @@ impl PolicySession for Request {
         if self.session.passes(Hook::Del, &entry.network) {
             return;
         }
-        match convert::entry(entry) {
+        match convert::entry(entry, &self.confs) {
             Ok(offered) => {
                 let report = self.session.del(&offered).await;
                 self.report(&report);

@@ -1,0 +1,58 @@
+//! Confs as policies see them. A node has few, and each of them in every request.
+
+use std::sync::{Mutex, PoisonError};
+
+use cni_types::conf::NetworkConfList;
+use cni_types::json::Document;
+
+use super::convert;
+
+/// So many are kept.
+const KEPT: usize = 32;
+
+/// Confs that were made into trees for policies.
+#[derive(Debug, Default)]
+pub(super) struct Confs {
+    known: Mutex<Vec<(NetworkConfList, Document)>>,
+}
+
+impl Confs {
+    /// The tree of a conf.
+    ///
+    /// # Errors
+    /// Why it cannot be one, in words.
+    pub(super) fn tree(&self, conf: &NetworkConfList) -> Result<Document, String> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, tree)) = known.iter().find(|(known, _)| known.text() == conf.text()) {
+            return Ok(tree.clone());
+        }
+        let tree = convert::document(conf.raw())?;
+        if known.len() >= KEPT {
+            known.remove(0);
+        }
+        known.push((conf.clone(), tree.clone()));
+        Ok(tree)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conf_has_its_own_tree_however_many_there_were() {
+        let confs = Confs::default();
+        let conf = |number: usize| {
+            let text = format!(r#"{{"name":"n{number}","type":"t"}}"#);
+            NetworkConfList::parse_any(text).unwrap()
+        };
+        for _ in 0..2 {
+            for number in 0..2 * KEPT {
+                let tree = confs.tree(&conf(number)).unwrap();
+                assert_eq!(tree.to_string(), conf(number).text());
+                assert_eq!(confs.tree(&conf(number)).unwrap(), tree);
+            }
+        }
+        assert_eq!(confs.known.lock().unwrap().len(), KEPT);
+    }
+}
