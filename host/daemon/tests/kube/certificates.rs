@@ -86,13 +86,22 @@ async fn a_node_asks_for_a_certificate_and_speaks_with_it_once_it_is_approved() 
     let pod = rig.pod("a");
     let kube = start(&rig);
     until(|| reason(&kube).contains("waits to be approved")).await;
-    let error = kube.pod(&pod, Duration::ZERO).await.unwrap_err();
-    assert!(matches!(error, ClusterError::Unavailable(_)), "{error}");
     let requests = rig.api.all("CertificateSigningRequest");
     assert_eq!(requests.len(), 1);
-    // Whoever is to approve it reads its name in the pod's Events.
+    // Whoever is to approve it reads its name in the pod's Events. A call without patience may meet
+    // the moment in which credentials are looked for again.
     let name = requests[0]["metadata"]["name"].as_str().unwrap();
-    assert!(error.to_string().contains(name), "{error}");
+    let named = async {
+        loop {
+            let error = kube.pod(&pod, Duration::ZERO).await.unwrap_err();
+            assert!(matches!(error, ClusterError::Unavailable(_)), "{error}");
+            if error.to_string().contains(name) {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, named).await.unwrap();
     let spec = &requests[0]["spec"];
     assert_eq!(spec["signerName"], "kubernetes.io/kube-apiserver-client");
     assert_eq!(
