@@ -92,7 +92,8 @@ fn peak(target: &Target, scratch: &Path) -> Result<f64, Error> {
     let mut some = [0; 64];
     let _ = connection.read(&mut some).map_err(Error::file(&socket))?;
     let peak = Process(child.id()).peak();
-    drop(connection);
+    // Without an answer it would ask again.
+    child.kill().map_err(failed)?;
     child.wait().map_err(failed)?;
     fs::remove_file(&socket).map_err(Error::file(&socket))?;
     peak
