@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::StatusCode;
 use libcni::{Cgroup, Root};
-use policy_engine::{PolicyHost, PolicyInfo, State};
+use policy_engine::PolicyHost;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -24,12 +24,13 @@ use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::{Engine, Lookup};
+use crate::admin;
 use crate::config::api_server::ApiServer;
 use crate::config::daemon::{DaemonConfig, OwnConfig, PolicyConfig};
-use crate::domain::entry::Entry;
 use crate::multus_conf;
 use crate::pipeline::{Pipeline, Ports};
-use crate::ports::{Cluster, ClusterError, Meter, Undo};
+use crate::ports::{Cluster, ClusterError, Meter};
+use crate::quiet;
 use crate::response;
 use crate::server::{self, Handler, Socket};
 
@@ -82,11 +83,12 @@ pub enum Error {
 /// When the kernel had no watch left, somebody else may have given one back after this.
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
 
-/// Runs the daemon until SIGTERM or SIGINT.
+/// Runs the daemon until SIGTERM or SIGINT. `tidy` is called whenever nobody has asked anything for a
+/// moment: what bursts leave behind can go.
 ///
 /// # Errors
 /// [`Error`] when it cannot begin. Afterwards nothing stops it but a signal.
-pub async fn run(config: DaemonConfig) -> Result<(), Error> {
+pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
@@ -119,6 +121,7 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
         None => None,
     };
     let reloading = tokio::spawn(reload_policies(Arc::clone(&app.policies)));
+    let tidying = tokio::spawn(quiet::whenever(app.answers.subscribe(), tidy));
     let providing = conf.map(|conf| tokio::spawn(conf.run()));
     tokio::select! {
         _ = terminate.recv() => {}
@@ -127,6 +130,7 @@ pub async fn run(config: DaemonConfig) -> Result<(), Error> {
     finishing.abort();
     reloading.abort();
     deferred.abort();
+    tidying.abort();
     tracing::info!("shutting down");
     for task in [providing, measuring].into_iter().flatten() {
         task.abort();
@@ -195,6 +199,8 @@ struct App {
     pipeline: Pipeline,
     ledger: Files,
     policies: Arc<PolicyHost>,
+    /// So many were given.
+    answers: watch::Sender<u64>,
     cni_dir: PathBuf,
 }
 
@@ -251,6 +257,7 @@ impl App {
             pipeline: pipeline.with_meter(meter),
             ledger,
             policies,
+            answers: watch::Sender::new(0),
             cni_dir: config.cni_dir.clone(),
         })
     }
@@ -391,6 +398,7 @@ impl Handler for App {
 
     fn answered(&self, handler: &'static str, method: &'static str, status: StatusCode) {
         self.metrics.http(handler, method, status.as_u16());
+        self.answers.send_modify(|answers| *answers += 1);
     }
 
     async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
@@ -414,7 +422,7 @@ impl Handler for App {
             .current()
             .policies()
             .into_iter()
-            .map(shown)
+            .map(admin::policy)
             .collect();
         serde_json::to_vec(&shim_api::admin::PolicyList { policies }).unwrap_or_default()
     }
@@ -435,7 +443,7 @@ impl Handler for App {
                 let undo = undos
                     .iter()
                     .find(|undo| undo.container_id == entry.container_id);
-                listed(entry, undo)
+                admin::attachment(entry, undo)
             })
             .collect();
         let list = shim_api::admin::AttachmentList { attachments };
@@ -443,58 +451,5 @@ impl Handler for App {
             StatusCode::OK,
             serde_json::to_vec(&list).unwrap_or_default(),
         )
-    }
-}
-
-fn listed(entry: Entry, undo: Option<&Undo>) -> shim_api::admin::Attachment {
-    use shim_api::admin;
-    admin::Attachment {
-        container_id: entry.container_id.to_string(),
-        pod: admin::Pod {
-            namespace: entry.pod.namespace,
-            name: entry.pod.name,
-            uid: entry.pod.uid,
-        },
-        network: entry.network,
-        if_name: entry.if_name.to_string(),
-        netns: entry.netns.unwrap_or_default(),
-        state: match undo {
-            Some(undo) => admin::AttachmentState::UndoPending {
-                reason: undo.reason.clone(),
-                retries: undo.retries,
-            },
-            None => admin::AttachmentState::Attached,
-        },
-        since_unix_seconds: undo.map(|undo| undo.since),
-    }
-}
-
-fn shown(policy: PolicyInfo) -> shim_api::admin::Policy {
-    use shim_api::admin;
-    admin::Policy {
-        name: policy.name,
-        file: policy.file.display().to_string(),
-        state: match policy.state {
-            State::Loaded => admin::PolicyState::Loaded,
-            State::Stale => admin::PolicyState::Stale,
-            State::Broken => admin::PolicyState::Broken,
-            State::Off => admin::PolicyState::Off,
-        },
-        mode: match policy.mode {
-            policy_engine::Mode::Enforce => admin::PolicyMode::Enforce,
-            policy_engine::Mode::Audit => admin::PolicyMode::Audit,
-            policy_engine::Mode::Off => admin::PolicyMode::Off,
-        },
-        digest: policy.digest,
-        hooks: policy.hooks.iter().map(ToString::to_string).collect(),
-        grants_asked: policy.asked,
-        grants_given: policy.granted,
-        last_error: policy.last_error,
-        counts: admin::PolicyCounts {
-            evaluations: policy.evaluations,
-            denials: policy.denials,
-            failures: policy.failures,
-        },
-        required: policy.required,
     }
 }

@@ -28,6 +28,10 @@ pub mod adapters;
 
 pub mod report;
 
+mod admin;
+
+mod quiet;
+
 mod yaml;
 
 pub mod watch;

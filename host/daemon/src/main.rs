@@ -1,9 +1,12 @@
 //! `cnidaria-daemon`: arguments, log, runtime, and the exit codes.
 
+mod heap;
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use daemon::config::conf_file;
 use daemon::config::daemon::{self as config, DEFAULT_PATH, DaemonConfig};
@@ -28,6 +31,9 @@ const BAD_ARGUMENTS: u8 = 2;
 const NO_CONF_FOR_RUNTIME: u8 = 2;
 const CANNOT_SERVE: u8 = 3;
 const VERSION_PRINTED: u8 = 4;
+
+/// After so long without work a thread for what would block ends, and its memory can be given back.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
 
 enum Arguments {
     Serve(PathBuf),
@@ -101,7 +107,8 @@ fn serve(path: PathBuf) -> Result<(), Failure> {
         code: CANNOT_SERVE,
         problem: format!("cannot start: {error}"),
     })?;
-    runtime.block_on(app::run(config)).map_err(|error| Failure {
+    let served = runtime.block_on(app::run(config, heap::give_back));
+    served.map_err(|error| Failure {
         code: match error {
             app::Error::Conf(_) => NO_CONF_FOR_RUNTIME,
             _ => CANNOT_SERVE,
@@ -122,13 +129,11 @@ fn runtime(threads: Option<NonZeroUsize>) -> io::Result<Runtime> {
             builder
         }
     };
-    builder.enable_all().build()
+    builder
+        .enable_all()
+        .thread_keep_alive(IDLE_THREAD)
+        .build()
 }
-
-/// A request makes hundreds of small allocations; this one takes a fraction of the time that the C
-/// library's takes for them, and gives back what a burst has used.
-#[global_allocator]
-static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn config_code(error: &config::Error) -> u8 {
     match error {

@@ -1,4 +1,5 @@
-//! What is asked of the daemon: pods come and go, some with networks that fail in every way.
+//! What is asked of the daemon: pods come and go, some with networks that fail in every way, through
+//! policies of which one is changed before each round.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,6 +43,8 @@ impl Load {
         ] {
             node.add_network("default", name, &networks::fake(name, &instructions))?;
         }
+        node.add_policy("10-mtu", "annotation-mtu", &json!({}))?;
+        node.add_policy("20-tag", "witness", &tagging(0))?;
         node.conf["cniVersion"] = json!("1.1.0");
         node.start_daemon()?;
         let pods = (0..WORKERS * NETWORKS.len()).map(|number| {
@@ -49,6 +52,9 @@ impl Load {
             let wanted = NETWORKS.get(number % NETWORKS.len()).copied();
             if let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) {
                 pod = pod.networks(wanted);
+            }
+            if number % 2 == 0 {
+                pod = pod.annotation("cnidaria.dev/mtu", "blue=1337");
             }
             node.add_pod(pod)
         });
@@ -66,6 +72,7 @@ impl Load {
 
     /// Adds, checks and deletes pods for a while; at the end none is left.
     pub(crate) fn run(&mut self, node: &mut Node, length: Duration) -> Result<(), Error> {
+        node.add_policy("20-tag", "witness", &tagging(self.rounds))?;
         let verbs = ["ADD", "CHECK", "DEL"];
         let of_pod = |pod: &Sandbox| -> Result<BTreeMap<&str, Call>, Error> {
             let calls = verbs.iter().map(|verb| Ok((*verb, node.call(verb, pod)?)));
@@ -109,6 +116,14 @@ impl Load {
             .fold(call, Call::without)
             .stdin(conf.to_string())
     }
+}
+
+/// A policy that writes a tag into each network-status, and which one that is in this round.
+fn tagging(round: u64) -> Value {
+    json!({
+        "grants": ["state"],
+        "settings": { "after-add": [{ "tag": ["round", round.to_string()] }] },
+    })
 }
 
 /// One worker's pods, one after the other, until the end.

@@ -27,9 +27,9 @@ use crate::sample::Sample;
 use crate::verdict::Verdict;
 
 /// How long a round lasts.
-const ROUND: Duration = Duration::from_secs(5);
-/// After so long the daemon has closed the last connections.
-const QUIET: Duration = Duration::from_secs(1);
+const ROUND: Duration = Duration::from_secs(7);
+/// After so long the daemon has closed the last connections and given back what it does not use.
+const QUIET: Duration = Duration::from_secs(3);
 /// There have to be rounds enough to compare.
 const SHORTEST: Duration = Duration::from_secs(60);
 
