@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::StatusCode;
-use libcni::{Cgroup, Root};
+use libcni::{Cgroup, Helper, Root};
 use policy_engine::PolicyHost;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -237,7 +237,8 @@ impl App {
             .with_deferrable(own.defer_dels_of.clone());
         let delegates = Executor::new(own.timeouts.delegate(), at_once)
             .inside(root.clone())
-            .grouped(cgroup(config)?);
+            .grouped(cgroup(config)?)
+            .helped(Helper::start().ok());
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
         let files = device_info::Files::new(own.device_info_dir().to_owned(), root.clone());
         let ports = Ports {

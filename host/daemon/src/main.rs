@@ -33,7 +33,7 @@ const CANNOT_SERVE: u8 = 3;
 const VERSION_PRINTED: u8 = 4;
 
 /// After so long without work a thread for what would block ends, and its memory can be given back.
-const IDLE_THREAD: Duration = Duration::from_secs(1);
+const IDLE_THREAD: Duration = Duration::from_millis(500);
 
 enum Arguments {
     Serve(PathBuf),
@@ -129,10 +129,7 @@ fn runtime(threads: Option<NonZeroUsize>) -> io::Result<Runtime> {
             builder
         }
     };
-    builder
-        .enable_all()
-        .thread_keep_alive(IDLE_THREAD)
-        .build()
+    builder.enable_all().thread_keep_alive(IDLE_THREAD).build()
 }
 
 fn config_code(error: &config::Error) -> u8 {

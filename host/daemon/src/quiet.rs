@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// So long nothing has to be asked. Longer than the pauses of a burst, short beside those of a node on
-/// which pods come and go.
-const QUIET: Duration = Duration::from_secs(2);
+/// For at least so long, and at most twice, nothing has to be asked. Longer than the pauses of a burst,
+/// short beside those of a node on which pods come and go.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Calls `act` each time there were no more `answers` for a moment, once until the next answer; at the
 /// start too. While all is quiet this waits for an answer and nothing else: no timer runs.

@@ -1,6 +1,6 @@
 //! Runs CNI plugins as a runtime does: loads network configurations ([`load`]), finds binaries
 //! ([`find`]), derives what each plugin of a chain is given ([`request`]), executes it within
-//! limits ([`exec`]), if need be below another root directory ([`root`]) and in a control group
+//! limits ([`exec`]), if need be with another thread that starts it ([`helper`]), below another root directory ([`root`]) and in a control group
 //! ([`cgroup`]), and in order ([`chain`]),
 //! and keeps results on disk in the format of the Go library ([`cache`]), under a checksum
 //! ([`seal`]). [`runtime`] joins chain and cache.
@@ -13,6 +13,7 @@ pub mod cgroup;
 pub mod chain;
 pub mod exec;
 pub mod find;
+pub mod helper;
 pub mod load;
 pub mod netns;
 pub mod request;
@@ -23,6 +24,7 @@ pub mod seal;
 pub use cache::Cache;
 pub use cgroup::Cgroup;
 pub use chain::Cni;
+pub use helper::Helper;
 pub use request::{Attachment, RuntimeConf};
 pub use root::Root;
 pub use runtime::Runtime;

@@ -6,18 +6,17 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use rustix::thread::UnshareFlags;
-use tokio::sync::oneshot;
 
-type Work = Box<dyn FnOnce() + Send>;
+use crate::helper::Helper;
 
 /// A directory that is the root for what runs in it.
 #[derive(Debug, Clone)]
 pub struct Root {
     dir: Arc<PathBuf>,
-    work: mpsc::Sender<Work>,
+    thread: Helper,
 }
 
 impl Root {
@@ -27,32 +26,21 @@ impl Root {
     /// When the directory cannot become a root: it is not there, or the caller has no
     /// `CAP_SYS_CHROOT`.
     pub fn enter(dir: &Path) -> io::Result<Self> {
-        let (sender, works) = mpsc::channel::<Work>();
-        let (entered, outcome) = mpsc::channel();
         let path = dir.to_owned();
-        std::thread::Builder::new()
-            .name("root".to_owned())
-            .spawn(move || {
-                let result = change_root(&path);
-                let is_in = result.is_ok();
-                if entered.send(result).is_ok() && is_in {
-                    for work in works {
-                        work();
-                    }
-                }
-            })?;
-        outcome
-            .recv()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))?;
         Ok(Self {
             dir: Arc::new(dir.to_owned()),
-            work: sender,
+            thread: Helper::prepared("root", move || change_root(&path))?,
         })
     }
 
     /// The directory, seen from outside.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The thread inside.
+    pub(crate) fn helper(&self) -> &Helper {
+        &self.thread
     }
 
     /// Does something inside, where absolute paths mean what is below the directory. One thing is
@@ -64,14 +52,7 @@ impl Root {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let (done, outcome) = oneshot::channel();
-        let ended = || io::Error::other("the thread inside the root directory has ended");
-        let work = Box::new(move || {
-            // Nobody waits any more when the call was given up.
-            let _ = done.send(work());
-        });
-        self.work.send(work).map_err(|_| ended())?;
-        outcome.await.map_err(|_| ended())
+        self.thread.run(work).await
     }
 }
 
@@ -83,7 +64,7 @@ impl Root {
 fn change_root(dir: &Path) -> io::Result<()> {
     // SAFETY: `unshare` is unsafe for flags that take away what other code of the thread may rely
     // on, which is the table of file descriptors. `FS` alone gives the thread its own copy of root,
-    // working directory and umask, and no code but what is sent to `Root::run` runs on it.
+    // working directory and umask, and no code but what is sent to its helper runs on it.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }?;
     rustix::process::chroot(dir)?;
     // Else the working directory would still be outside.

@@ -8,6 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use libcni::Helper;
 use libcni::exec::{Error, Invocation, Limits, Output, run};
 use support::Plugins;
 
@@ -28,12 +29,22 @@ async fn run_script(text: &str, stdin: &[u8], limits: Limits) -> Result<Output, 
 }
 
 async fn execute(path: &Path, stdin: &[u8], limits: Limits) -> Result<Output, Error> {
+    execute_with(None, path, stdin, limits).await
+}
+
+async fn execute_with(
+    helper: Option<&Helper>,
+    path: &Path,
+    stdin: &[u8],
+    limits: Limits,
+) -> Result<Output, Error> {
     let env = [(OsString::from("PATH"), OsString::from(libcni::exec::PATH))];
     let invocation = Invocation {
         path,
         env: &env,
         stdin,
         root: None,
+        helper,
         cgroup: None,
     };
     run(&invocation, &limits).await
@@ -52,6 +63,18 @@ async fn written(path: &Path) -> String {
             _ => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
+}
+
+/// The processes that execute this file.
+fn executing(path: &Path) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|process| {
+            let line = fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            line.contains(path.to_str().unwrap())
+        })
+        .collect()
 }
 
 async fn gone(process: &str) -> bool {
@@ -144,6 +167,41 @@ async fn when_the_call_is_dropped_the_whole_process_group_is_killed() {
     // Only its parent, this process, can take away what is left of it.
     while Path::new("/proc").join(&own).exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_helper_starts_what_the_caller_would() {
+    let helper = Helper::start().unwrap();
+    let plugins = Plugins::new();
+    let plugin = plugins.script("plugin", "#!/bin/sh\ncat\necho $PATH >&2\n");
+    let done = execute_with(Some(&helper), &plugin, b"{}", Limits::default()).await;
+    let expected = Output {
+        stdout: b"{}".to_vec(),
+        stderr: format!("{}\n", libcni::exec::PATH).into_bytes(),
+    };
+    assert_eq!(done.unwrap(), expected);
+    let missing = plugin.with_file_name("missing");
+    let failed = execute_with(Some(&helper), &missing, b"", Limits::default()).await;
+    assert!(matches!(failed, Err(Error::Spawn { .. })), "{failed:?}");
+}
+
+#[tokio::test]
+async fn what_a_helper_starts_for_a_call_that_was_dropped_is_killed() {
+    let helper = Helper::start().unwrap();
+    let plugins = Plugins::new();
+    let hanging = plugins.script("hanging", "#!/bin/sh\nsleep 30\n");
+    let quick = plugins.script("quick", "#!/bin/sh\n");
+    for _ in 0..20 {
+        let call = execute_with(Some(&helper), &hanging, b"", Limits::default());
+        // Once, so that it has asked the helper and has had no time to hear of what came of it.
+        assert!(futures_util::poll!(Box::pin(call)).is_pending());
+    }
+    // Things are done one after the other, so that this is started last.
+    let last = execute_with(Some(&helper), &quick, b"", Limits::default()).await;
+    last.unwrap();
+    for process in executing(&hanging) {
+        assert!(gone(&process).await, "{process} runs");
     }
 }
 

@@ -69,6 +69,7 @@ async fn execute(delegate: &Path, request: Request<Incoming>) -> Result<Vec<u8>,
         env: &env,
         stdin: &request.config,
         root: None,
+        helper: None,
         cgroup: None,
     };
     match exec::run(&invocation, &Limits::default()).await {

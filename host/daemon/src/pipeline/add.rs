@@ -37,7 +37,9 @@ pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniR
         cni_dir, bin_dirs, ..
     } = &*request.conf;
     deferred::carry_out(pipeline, cni_dir, bin_dirs, &request.container_id).await?;
-    let (plan, mut policies) = limits.apply(prepare(pipeline, &request)).await?;
+    // Boxed, as the undo below, so that what is moved to and fro is small.
+    let prepared = Box::pin(prepare(pipeline, &request));
+    let (plan, mut policies) = limits.apply(prepared).await?;
     let mut addition = Addition::new(pipeline, &request, &plan)?;
     pipeline
         .ledger
@@ -47,7 +49,7 @@ pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniR
         Ok(result) => Ok(result),
         Err(cause) => {
             announce_failure(pipeline, &plan.sandbox.pod, &cause);
-            Err(addition.undo(cause).await)
+            Err(Box::pin(addition.undo(cause)).await)
         }
     }
 }

@@ -199,6 +199,7 @@ impl<'a> Call<'a> {
             env: &env,
             stdin,
             root: self.cni.root.as_ref(),
+            helper: self.cni.helper.as_ref(),
             cgroup: self.cni.cgroup.as_ref(),
         };
         let done = exec::run(&invocation, &self.cni.limits).await;

@@ -18,6 +18,7 @@ use self::call::{Call, Variables};
 use crate::cgroup::Cgroup;
 use crate::exec::{self, Limits};
 use crate::find::NotFound;
+use crate::helper::Helper;
 use crate::request::{self, Attachment, RuntimeConf};
 use crate::root::Root;
 
@@ -38,6 +39,7 @@ pub struct Cni {
     env: Vec<(OsString, OsString)>,
     limits: Limits,
     root: Option<Root>,
+    helper: Option<Helper>,
     cgroup: Option<Cgroup>,
     passthru: bool,
     go_on: Option<GoOn>,
@@ -124,6 +126,7 @@ impl Cni {
             env: vec![("PATH".into(), exec::PATH.into())],
             limits: Limits::default(),
             root: None,
+            helper: None,
             cgroup: None,
             passthru: false,
             go_on: None,
@@ -150,6 +153,13 @@ impl Cni {
     #[must_use]
     pub fn with_root(mut self, root: Option<Root>) -> Self {
         self.root = root;
+        self
+    }
+
+    /// The same with plugins that are started by another thread. A root directory has its own.
+    #[must_use]
+    pub fn with_helper(mut self, helper: Option<Helper>) -> Self {
+        self.helper = helper;
         self
     }
 

@@ -11,12 +11,13 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use cni_types::error::CniError;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::running::{Input, Interrupted, Running};
 use crate::cgroup::Cgroup;
+use crate::helper::Helper;
 use crate::root::Root;
 
 /// The `PATH` that plugins get, for those that run other programs such as `iptables`.
@@ -62,6 +63,8 @@ pub struct Invocation<'a> {
     pub stdin: &'a [u8],
     /// The plugin's root directory, where it is not the caller's own; `path` is meant inside.
     pub root: Option<&'a Root>,
+    /// Who starts it, if not the caller; a root directory has its own.
+    pub helper: Option<&'a Helper>,
     /// Where it runs, if not where the caller does.
     pub cgroup: Option<&'a Cgroup>,
 }
@@ -238,24 +241,27 @@ fn command(invocation: &Invocation<'_>, stdin: OwnedFd) -> Command {
     command
 }
 
-/// A process has the root directory of the thread that spawns it.
+/// A process has the root directory of the thread that starts it.
 async fn spawn_once<'a>(invocation: &Invocation<'a>) -> io::Result<Running<'a>> {
     let (stdin, input) = match invocation.cgroup {
         None => Input::filled(invocation.stdin)?,
         Some(_) => Input::held_back(invocation.stdin)?,
     };
     let mut command = command(invocation, stdin);
-    let Some(root) = invocation.root else {
-        return Ok(Running::new(command.spawn()?, input));
+    let helper = invocation.root.map(Root::helper).or(invocation.helper);
+    let running = match helper {
+        None => Running::new(command.spawn()?),
+        Some(helper) => {
+            let runtime = Handle::current();
+            // What runs is killed where nobody waits for it any more.
+            let start = move || {
+                let _runtime = runtime.enter();
+                command.spawn().map(Running::new)
+            };
+            helper.run(start).await??
+        }
     };
-    let runtime = Handle::current();
-    let child: io::Result<Child> = root
-        .run(move || {
-            let _runtime = runtime.enter();
-            command.spawn()
-        })
-        .await?;
-    Ok(Running::new(child?, input))
+    Ok(running.given(input))
 }
 
 async fn spawn<'a>(invocation: &Invocation<'a>, deadline: Instant) -> Result<Running<'a>, Error> {

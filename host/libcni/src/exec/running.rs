@@ -24,6 +24,9 @@ const LINGER: Duration = Duration::from_millis(100);
 /// Bytes that most plugins print at most.
 const RESULT: usize = 4 << 10;
 
+/// Bytes that are dropped at a time.
+const DROPPED: usize = 4 << 10;
+
 /// Why the exchange ended before the plugin did.
 pub(super) enum Interrupted {
     TooLarge,
@@ -82,17 +85,23 @@ pub(super) struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    pub(super) fn new(child: Child, input: Option<Input<'a>>) -> Self {
+    pub(super) fn new(child: Child) -> Self {
         let group = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(rustix::process::Pid::from_raw);
         Self {
             child,
-            input,
+            input: None,
             group,
             cgroup: None,
         }
+    }
+
+    /// The same, with what is left to be written.
+    pub(super) fn given(mut self, input: Option<Input<'a>>) -> Self {
+        self.input = input;
+        self
     }
 
     /// Puts the plugin into a control group. Where that cannot be, it stays in the caller's.
@@ -201,8 +210,11 @@ async fn read_and_drop(
     let most = u64::try_from(limit).unwrap_or(u64::MAX);
     let mut from = from.take(most);
     from.read_to_end(into).await?;
-    let mut rest = from.into_inner();
-    let mut dropped = [0; 4096];
-    while into.len() == limit && rest.read(&mut dropped).await? != 0 {}
+    if into.len() == limit {
+        // On the heap: within this future it would be moved along with each future around it.
+        let mut dropped = vec![0; DROPPED];
+        let mut rest = from.into_inner();
+        while rest.read(&mut dropped).await? != 0 {}
+    }
     Ok(())
 }

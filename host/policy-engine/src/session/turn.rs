@@ -131,7 +131,8 @@ impl Session {
             None => {
                 self.instances.used(*index, policy);
                 let services = self.generation.services();
-                policy.instance(&self.facts, services).await?
+                // Boxed, so that a turn with an instance that was made ahead is small.
+                Box::pin(policy.instance(&self.facts, services)).await?
             }
         };
         let answer = instance.call(hook, stage).await?;

@@ -18,7 +18,7 @@ const POLICIES: usize = 10;
 const STARTS: usize = 7;
 const WATCHED: Duration = Duration::from_secs(3);
 /// Longer than anything that a daemon has put off at its start or in its last request.
-const AT_REST: Duration = Duration::from_secs(1);
+pub(super) const AT_REST: Duration = Duration::from_secs(3);
 /// Milliseconds of processor time a second that are none.
 pub(super) const NO_CPU: f64 = 0.1;
 
@@ -51,6 +51,8 @@ pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
                 .call(Way::Socket, "ADD", &container, &name(number));
             call.make()?;
         }
+        let busy = first.target.process()?.resident()?;
+        thread::sleep(AT_REST);
         let resident = first.target.process()?.resident()?;
         drop(first);
         let (mut starts, mut after_start) = (Samples::default(), Samples::default());
@@ -66,10 +68,11 @@ pub(crate) fn run(report: &mut Report, site: &Site) -> Result<(), Error> {
         let key = |what: &str| format!("idle.{pods}.{what}");
         report.number(
             &key("resident"),
-            &format!("resident after {with} were attached"),
+            &format!("resident, {with} attached, at rest"),
             "MiB",
             resident,
         );
+        report.number(&key("busy"), "… right after the last ADD", "MiB", busy);
         report.measure(&key("after-start"), "… after a start", "MiB", &after_start);
         report.number(&key("cpu"), "… processor time while idle", "ms/s", cpu);
         report.measure(

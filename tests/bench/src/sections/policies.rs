@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::idle::AT_REST;
 use crate::deployment::{Deployment, Running, Site};
 use crate::error::Error;
 use crate::manifests::{burst, pod, single};
@@ -19,7 +20,7 @@ const COUNTS: [usize; 3] = [0, 1, 10];
 /// A policy with a hook before the delegate and one after it.
 const MODULE: &str = "both-sides";
 const AT_ONCE: usize = 64;
-const STARTS: usize = 9;
+const STARTS: usize = 5;
 /// The longest that a daemon may take to see a change.
 const RELOADED: Duration = Duration::from_secs(10);
 
@@ -167,6 +168,7 @@ fn starts(report: &mut Report, deployments: &[Deployment]) -> Result<(), Error> 
             running
                 .target
                 .add_and_del(Way::Socket, "first", &single(0))?;
+            thread::sleep(AT_REST);
             let resident = running.target.process()?.resident()?;
             Ok((milliseconds(running.ready_after), resident))
         };

@@ -12,7 +12,7 @@ use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 use libcni::chain::{Cause, Error};
 use libcni::exec::{self, Limits};
-use libcni::{Cgroup, Cni, Root, RuntimeConf, netns};
+use libcni::{Cgroup, Cni, Helper, Root, RuntimeConf, netns};
 
 use slots::{Class, Slots};
 
@@ -26,6 +26,7 @@ pub struct Executor {
     slots: Slots,
     root: Option<Root>,
     cgroup: Option<Cgroup>,
+    helper: Option<Helper>,
 }
 
 impl Executor {
@@ -39,6 +40,7 @@ impl Executor {
             slots: Slots::new(at_once),
             root: None,
             cgroup: None,
+            helper: None,
         }
     }
 
@@ -57,10 +59,18 @@ impl Executor {
         self
     }
 
+    /// The same with a thread that starts delegates where several are under way.
+    #[must_use]
+    pub fn helped(mut self, helper: Option<Helper>) -> Self {
+        self.helper = helper;
+        self
+    }
+
     fn cni(&self, bin_dirs: &[PathBuf]) -> Cni {
         Cni::new(bin_dirs)
             .with_limits(self.limits)
             .with_root(self.root.clone())
+            .with_helper(self.helper.clone().filter(|_| self.slots.are_shared()))
             .with_cgroup(self.cgroup.clone())
             .with_passthru()
     }

@@ -23,6 +23,7 @@ pub(super) struct Slots {
 
 #[derive(Debug)]
 struct State {
+    count: usize,
     free: usize,
     frees: VecDeque<oneshot::Sender<Slot>>,
     takes: VecDeque<oneshot::Sender<Slot>>,
@@ -37,8 +38,10 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn new(count: usize) -> Self {
+        let count = count.max(1);
         let state = State {
-            free: count.max(1),
+            count,
+            free: count,
             frees: VecDeque::new(),
             takes: VecDeque::new(),
         };
@@ -64,6 +67,12 @@ impl Slots {
         };
         // The sender is dropped only together with the slots themselves.
         handed.await.unwrap_or_else(|_| self.slot())
+    }
+
+    /// Whether more than one is taken.
+    pub(super) fn are_shared(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.free + 1 < state.count
     }
 
     fn slot(&self) -> Slot {
@@ -120,6 +129,18 @@ mod tests {
         assert!(poll!(&mut second).is_pending());
         drop(first.await);
         drop(second.await);
+    }
+
+    #[tokio::test]
+    async fn slots_are_shared_while_two_are_taken() {
+        let slots = Slots::new(2);
+        assert!(!slots.are_shared());
+        let first = slots.take(Class::Takes).await;
+        assert!(!slots.are_shared(), "one has nobody to share with");
+        let second = slots.take(Class::Frees).await;
+        assert!(slots.are_shared());
+        drop((first, second));
+        assert!(!slots.are_shared());
     }
 
     #[tokio::test]

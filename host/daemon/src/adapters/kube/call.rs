@@ -1,6 +1,7 @@
 //! One request to the API server and its answer, and when to ask again.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,8 @@ use hyper::{HeaderMap, Request, StatusCode};
 use kube::client::Body;
 use serde::Deserialize;
 use tokio::time::Instant;
+
+use super::pace::Pace;
 
 /// How long one attempt may take. Another one may meet a server that answers.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -78,19 +81,39 @@ impl Failure {
     }
 }
 
-/// Sends a request and gives the body of a successful answer.
-///
-/// # Errors
-/// [`Failure`].
-pub(super) async fn send(
-    client: &kube::Client,
-    request: Request<Bytes>,
-    deadline: Instant,
-) -> Result<Bytes, Failure> {
-    let attempt = deadline.min(Instant::now() + ATTEMPT);
-    match tokio::time::timeout_at(attempt, exchange(client, request)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(Failure::Unreachable("no answer in time".to_owned())),
+/// Whoever asks the API server for one thing at a time; watches do not come this way.
+#[derive(Clone)]
+pub(super) struct Caller {
+    client: kube::Client,
+    pace: Arc<Pace>,
+}
+
+impl Caller {
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self {
+            client,
+            pace: Arc::new(Pace::new()),
+        }
+    }
+
+    /// Sends a request, when it is its turn, and gives the body of a successful answer.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub(super) async fn send(
+        &self,
+        request: Request<Bytes>,
+        deadline: Instant,
+    ) -> Result<Bytes, Failure> {
+        let attempt = deadline.min(Instant::now() + ATTEMPT);
+        let answer = async {
+            let _turn = self.pace.turn().await;
+            exchange(&self.client, request).await
+        };
+        match tokio::time::timeout_at(attempt, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Unreachable("no answer in time".to_owned())),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::access::{Access, Credentials, Error};
+use super::pace;
 use super::peer::Peer;
 use super::trouble::Trouble;
 
@@ -31,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Idle connections are kept for a burst, not for ever.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-const IDLE_CONNECTIONS: usize = 16;
+const IDLE_CONNECTIONS: usize = pace::FEW;
 /// Credentials that are refused are read again, at most this often.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::call::{self, Failure, Patience};
+use super::call::{Caller, Failure, Patience};
 use crate::domain::pod::PodRef;
 use crate::ports::{Event, EventKind};
 
@@ -77,22 +77,22 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) async fn run(mut self, client: kube::Client) {
+    pub(super) async fn run(mut self, caller: Caller) {
         while let Some((pod, event)) = self.events.recv().await {
             let write = self.memory.note(&pod, &event, Instant::now());
             let outcome = match &write {
                 Write::Drop => continue,
                 Write::Raise { name, count } => {
-                    let raised = raise(&client, &pod, name, *count).await;
+                    let raised = raise(&caller, &pod, name, *count).await;
                     match raised {
                         // Somebody removed it meanwhile; it begins anew.
                         Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => {
-                            self.create(&client, &pod, &event).await
+                            self.create(&caller, &pod, &event).await
                         }
                         raised => raised,
                     }
                 }
-                Write::Create => self.create(&client, &pod, &event).await,
+                Write::Create => self.create(&caller, &pod, &event).await,
             };
             if let Err(failure) = outcome {
                 tracing::debug!(%pod, reason = event.reason, %failure, "an Event was not written");
@@ -102,7 +102,7 @@ impl Writer {
 
     async fn create(
         &mut self,
-        client: &kube::Client,
+        caller: &Caller,
         pod: &PodRef,
         event: &Event,
     ) -> Result<(), Failure> {
@@ -111,7 +111,7 @@ impl Writer {
         let name = name(&pod.name, now.as_nanosecond() as u64 ^ self.names);
         let body = object(pod, event, &name, now);
         let path = format!("/api/v1/namespaces/{}/events", pod.namespace);
-        send(client, "POST", &path, "application/json", &body).await?;
+        send(caller, "POST", &path, "application/json", &body).await?;
         self.memory.created(pod, event, name);
         Ok(())
     }
@@ -125,11 +125,11 @@ fn name(pod: &str, unique: u64) -> String {
     format!("{}{suffix}", begin.trim_end_matches(['.', '-']))
 }
 
-async fn raise(client: &kube::Client, pod: &PodRef, name: &str, count: u32) -> Result<(), Failure> {
+async fn raise(caller: &Caller, pod: &PodRef, name: &str, count: u32) -> Result<(), Failure> {
     let path = format!("/api/v1/namespaces/{}/events/{name}", pod.namespace);
     let body = json!({"count": count, "lastTimestamp": seconds(Timestamp::now())});
     send(
-        client,
+        caller,
         "PATCH",
         &path,
         "application/merge-patch+json",
@@ -139,7 +139,7 @@ async fn raise(client: &kube::Client, pod: &PodRef, name: &str, count: u32) -> R
 }
 
 async fn send(
-    client: &kube::Client,
+    caller: &Caller,
     method: &str,
     path: &str,
     content_type: &str,
@@ -155,7 +155,7 @@ async fn send(
             .header("accept", "application/json")
             .body(body.clone())
             .map_err(|error| Failure::Unreachable(error.to_string()))?;
-        let failure = match call::send(client, request, patience.deadline).await {
+        let failure = match caller.send(request, patience.deadline).await {
             Ok(_) => return Ok(()),
             Err(failure) => failure,
         };

@@ -10,6 +10,7 @@ mod events;
 mod kubeconfig;
 mod object;
 mod on_demand;
+mod pace;
 mod peer;
 mod plugin;
 mod resources;
@@ -34,7 +35,7 @@ use crate::domain::pod::{Pod, PodRef};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use crate::ports::{Cluster, ClusterError, Event, Reach};
 use cache::Cache;
-use call::{Failure, Patience};
+use call::{Caller, Failure, Patience};
 use certificate::Renewal;
 use connection::Connection;
 use events::Recorder;
@@ -64,7 +65,7 @@ pub struct Settings {
 /// The API server.
 pub struct Kube {
     connection: Connection,
-    client: kube::Client,
+    caller: Caller,
     pods: Arc<Cache<Pod>>,
     nads: Arc<Cache<Nad>>,
     namespaces: OnDemand<Namespace>,
@@ -87,19 +88,19 @@ impl Kube {
             .node_name
             .as_deref()
             .map(|node| format!("spec.nodeName={node}"));
-        let client = connection.client();
+        let caller = Caller::new(connection.client());
         let (events, writer) = Recorder::new();
         let mut tasks = vec![
             watch(&pods, &connection, fields),
             watch(&nads, &connection, None),
-            tokio::spawn(writer.run(client.clone())).abort_handle(),
+            tokio::spawn(writer.run(caller.clone())).abort_handle(),
         ];
         if let Access::NodeCertificate(own) = settings.access {
             let renewal = Renewal::new(own, connection.clone());
             tasks.push(tokio::spawn(renewal.run()).abort_handle());
         }
         Self {
-            client,
+            caller,
             events,
             connection,
             pods,
@@ -136,7 +137,7 @@ impl Kube {
             .header("accept", "application/json")
             .body(Bytes::new())
             .map_err(|error| Failure::Unreachable(error.to_string()))?;
-        match call::send(&self.client, request, deadline).await {
+        match self.caller.send(request, deadline).await {
             Ok(body) => match serde_json::from_slice::<Object<K>>(&body) {
                 Ok(object) => Ok(Some(object.kept)),
                 Err(error) => Err(Failure::Malformed(error.to_string())),
@@ -282,7 +283,7 @@ impl Cluster for Kube {
         name: &str,
     ) -> Result<ResourceClaim, ClusterError> {
         let deadline = Instant::now() + NAD_PATIENCE;
-        resources::claim(&self.client, namespace, name, deadline).await
+        resources::claim(&self.caller, namespace, name, deadline).await
     }
 
     async fn resource_slices(
@@ -292,14 +293,14 @@ impl Cluster for Kube {
     ) -> Result<Vec<ResourceSlice>, ClusterError> {
         let deadline = Instant::now() + NAD_PATIENCE;
         let node = self.node_name.as_deref();
-        resources::slices(&self.client, driver, node, reach, deadline).await
+        resources::slices(&self.caller, driver, node, reach, deadline).await
     }
 
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
         let mirror = self.mirror(pod);
         let uid = mirror.map_or_else(|| pod.uid.clone(), |mirror| mirror.uid.clone());
         let deadline = Instant::now() + self.write_patience;
-        status::write(&self.client, pod, &uid, status, deadline).await
+        status::write(&self.caller, pod, &uid, status, deadline).await
     }
 
     fn remembered_nad(&self, namespace: &str, name: &str) -> Option<Nad> {

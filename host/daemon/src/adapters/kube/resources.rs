@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::call::{self, Failure, Patience};
+use super::call::{Caller, Failure, Patience};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use crate::ports::{ClusterError, Reach};
 
@@ -20,7 +20,7 @@ const PAGE: u32 = 50;
 /// # Errors
 /// [`ClusterError`].
 pub(super) async fn claim(
-    client: &kube::Client,
+    caller: &Caller,
     namespace: &str,
     name: &str,
     deadline: Instant,
@@ -29,7 +29,7 @@ pub(super) async fn claim(
         return Err(not_found(namespace, name));
     }
     let path = format!("{GROUP}/namespaces/{namespace}/resourceclaims/{name}");
-    match get(client, &path, deadline).await {
+    match get(caller, &path, deadline).await {
         Err(failure) if failure.is_of_unknown_kind() => Err(unavailable(failure)),
         Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => {
             Err(not_found(namespace, name))
@@ -43,7 +43,7 @@ pub(super) async fn claim(
 /// # Errors
 /// [`ClusterError`].
 pub(super) async fn slices(
-    client: &kube::Client,
+    caller: &Caller,
     driver: &str,
     node: Option<&str>,
     reach: Reach,
@@ -61,7 +61,7 @@ pub(super) async fn slices(
     let mut next = String::new();
     loop {
         let path = format!("{GROUP}/resourceslices?fieldSelector={fields}&limit={PAGE}{next}");
-        let page: Page = get(client, &path, deadline).await.map_err(unavailable)?;
+        let page: Page = get(caller, &path, deadline).await.map_err(unavailable)?;
         slices.extend(page.items);
         match page.metadata.continue_.filter(|text| !text.is_empty()) {
             Some(text) => next = format!("&continue={}", encoded(&text)),
@@ -84,7 +84,7 @@ struct PageMetadata {
 
 /// Asks until the deadline.
 async fn get<T: DeserializeOwned>(
-    client: &kube::Client,
+    caller: &Caller,
     path: &str,
     deadline: Instant,
 ) -> Result<T, Failure> {
@@ -94,7 +94,7 @@ async fn get<T: DeserializeOwned>(
             .header("accept", "application/json")
             .body(Bytes::new())
             .map_err(|error| Failure::Unreachable(error.to_string()))?;
-        match call::send(client, request, deadline).await {
+        match caller.send(request, deadline).await {
             Ok(body) => {
                 return serde_json::from_slice(&body)
                     .map_err(|error| Failure::Unreachable(format!("{path}: {error}")));

@@ -5,7 +5,7 @@ use hyper::{Request, StatusCode};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::call::{self, Failure, Patience};
+use super::call::{Caller, Failure, Patience};
 use super::object;
 use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod, PodRef};
 use crate::ports::ClusterError;
@@ -41,7 +41,7 @@ fn request(pod: &PodRef, body: Bytes) -> Result<Request<Bytes>, hyper::http::Err
 /// # Errors
 /// [`ClusterError::PodNotFound`] when the pod is gone, [`ClusterError::NotWritten`] otherwise.
 pub(super) async fn write(
-    client: &kube::Client,
+    caller: &Caller,
     pod: &PodRef,
     uid: &str,
     status: &str,
@@ -52,7 +52,7 @@ pub(super) async fn write(
     loop {
         let request =
             request(pod, body.clone()).map_err(|error| refused(pod, &error.to_string()))?;
-        let failure = match call::send(client, request, deadline).await {
+        let failure = match caller.send(request, deadline).await {
             Ok(_) => return Ok(()),
             Err(failure) => failure,
         };

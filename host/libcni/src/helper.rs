@@ -1,0 +1,74 @@
+//! A thread that does what the caller must not, or need not, do on its own.
+
+use std::io;
+use std::sync::mpsc;
+
+use tokio::sync::oneshot;
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A thread that does one thing after the other. It ends with the last clone of this.
+///
+/// Whoever starts a process waits until it has begun to execute its binary, which takes about as long as
+/// all else that a caller does for it. One that has other things to do meanwhile lets a helper wait
+/// ([`Cni::with_helper`](crate::Cni::with_helper)).
+#[derive(Debug, Clone)]
+pub struct Helper {
+    work: mpsc::Sender<Work>,
+}
+
+impl Helper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn start() -> io::Result<Self> {
+        Self::prepared("helper", || Ok(()))
+    }
+
+    /// Starts the thread, which prepares itself first.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), and those of the preparation.
+    pub(crate) fn prepared(
+        name: &str,
+        prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, works) = mpsc::channel::<Work>();
+        let (prepared, outcome) = mpsc::channel();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let result = prepare();
+                let is_ready = result.is_ok();
+                if prepared.send(result).is_ok() && is_ready {
+                    for work in works {
+                        work();
+                    }
+                }
+            })?;
+        outcome
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))?;
+        Ok(Self { work: sender })
+    }
+
+    /// Does something on the thread. One thing is done at a time, so it should be short.
+    ///
+    /// Where the caller does not wait for it any more, what it gives is dropped.
+    ///
+    /// # Errors
+    /// Only when earlier work panicked.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (done, outcome) = oneshot::channel();
+        let ended = || io::Error::other("the thread has ended");
+        let work = Box::new(move || {
+            let _ = done.send(work());
+        });
+        self.work.send(work).map_err(|_| ended())?;
+        outcome.await.map_err(|_| ended())
+    }
+}
