@@ -5,7 +5,8 @@
 //! But nothing here knows how long the server takes for an answer, and a slow one must not be asked by a
 //! few at a time: where nothing moves for a moment, twice as many go.
 
-use std::sync::{Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -51,8 +52,10 @@ impl Pace {
 
     /// Waits until a request may go.
     pub(super) async fn turn(&self) -> Turn<'_> {
+        // One future all the time, which keeps its place.
+        let mut acquired = pin!(self.free.acquire());
         let permit = loop {
-            match timeout(STANDSTILL, self.free.acquire()).await {
+            match timeout(STANDSTILL, &mut acquired).await {
                 // It is never closed.
                 Ok(permit) => break permit.ok(),
                 Err(_) => self.go_on(),
@@ -71,7 +74,7 @@ impl Pace {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -131,6 +134,27 @@ mod tests {
         // And by a few again, once it is fast.
         let (_, most) = burst(&pace, 500, Duration::from_millis(4)).await;
         assert_eq!(most, FEW);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_first_goes_first_however_long_it_takes() {
+        let pace = Pace::new();
+        let order = Mutex::new(Vec::new());
+        let requests = (0..5 * FEW).map(|number| {
+            let (pace, order) = (&pace, &order);
+            async move {
+                // The last comes a moment before the others have waited for long.
+                if number == 5 * FEW - 1 {
+                    tokio::time::sleep(STANDSTILL.mul_f64(0.9)).await;
+                }
+                let _turn = pace.turn().await;
+                order.lock().unwrap().push(number);
+                tokio::time::sleep(STANDSTILL.mul_f64(0.7)).await;
+            }
+        });
+        join_all(requests).await;
+        let order = order.into_inner().unwrap();
+        assert!(order.is_sorted(), "{order:?}");
     }
 
     #[tokio::test(start_paused = true)]
