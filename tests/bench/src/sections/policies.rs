@@ -124,8 +124,8 @@ fn one_by_one(report: &mut Report, running: &[Running], rounds: usize) -> Result
 
 /// Whether requests wait for each other inside of policies.
 fn under_load(report: &mut Report, running: &[Running], calls: usize) -> Result<(), Error> {
-    const ROUNDS: usize = 5;
-    let each = (calls / ROUNDS / AT_ONCE).max(1);
+    const ROUNDS: usize = 11;
+    let each = (calls / 2 / AT_ONCE).max(1);
     let [none, one, _] = running else {
         return Ok(());
     };
@@ -140,6 +140,11 @@ fn under_load(report: &mut Report, running: &[Running], calls: usize) -> Result<
         })?;
         Ok((each * AT_ONCE) as f64 / elapsed.as_secs_f64())
     };
+    // So many at once make, the first time, the slots of their instances, which stay.
+    for running in [none, one] {
+        rate(running, "ADD", 2 * ROUNDS)?;
+        rate(running, "DEL", 2 * ROUNDS)?;
+    }
     let mut shares = Samples::default();
     for round in 0..ROUNDS {
         let without = rate(none, "ADD", round)?;
