@@ -238,7 +238,7 @@ impl App {
         let delegates = Executor::new(own.timeouts.delegate(), at_once)
             .inside(root.clone())
             .grouped(cgroup(config)?)
-            .helped(Helper::start().ok());
+            .helped(helper());
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
         let files = device_info::Files::new(own.device_info_dir().to_owned(), root.clone());
         let ports = Ports {
@@ -293,6 +293,14 @@ impl App {
             );
         }
     }
+}
+
+/// What starts delegates of a burst. A daemon that has none starts them itself.
+fn helper() -> Option<Helper> {
+    let started = Helper::start().inspect_err(|error| {
+        tracing::warn!(%error, "no thread to start delegates, which makes bursts slower");
+    });
+    started.ok()
 }
 
 /// The node's control group for delegates, where one is configured.

@@ -66,6 +66,7 @@ impl Helper {
         let (done, outcome) = oneshot::channel();
         let ended = || io::Error::other("the thread has ended");
         let work = Box::new(move || {
+            // Nobody waits any more when the call was given up.
             let _ = done.send(work());
         });
         self.work.send(work).map_err(|_| ended())?;

@@ -1,7 +1,7 @@
 //! Runs CNI plugins as a runtime does: loads network configurations ([`load`]), finds binaries
 //! ([`find`]), derives what each plugin of a chain is given ([`request`]), executes it within
-//! limits ([`exec`]), if need be with another thread that starts it ([`helper`]), below another root directory ([`root`]) and in a control group
-//! ([`cgroup`]), and in order ([`chain`]),
+//! limits ([`exec`]), if need be started by another thread ([`helper`]), below another root directory
+//! ([`root`]) and in a control group ([`cgroup`]), and in order ([`chain`]),
 //! and keeps results on disk in the format of the Go library ([`cache`]), under a checksum
 //! ([`seal`]). [`runtime`] joins chain and cache.
 //!
