@@ -110,6 +110,43 @@ async fn the_environment_is_built_and_not_inherited() {
 }
 
 #[tokio::test]
+async fn a_zero_byte_is_refused() {
+    let env = [(OsString::from("CNI_ARGS"), OsString::from("A=\0"))];
+    let invocation = Invocation {
+        path: Path::new("/bin/true"),
+        env: &env,
+        stdin: b"",
+        root: None,
+        helper: None,
+        cgroup: None,
+    };
+    let failed = run(&invocation, &Limits::default()).await;
+    assert!(matches!(failed, Err(Error::Spawn { .. })), "{failed:?}");
+}
+
+/// The signals of one line of `/proc/<pid>/status`.
+fn signals(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
+}
+
+#[tokio::test]
+async fn a_plugin_begins_with_the_signals_of_a_new_program() {
+    let pipe = 1 << (13 - 1);
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    assert_ne!(
+        signals(&own, "SigIgn:") & pipe,
+        0,
+        "Rust's programs ignore it"
+    );
+    let script = "#!/bin/sh\ncat /proc/self/status\n";
+    let done = run_script(script, b"", Limits::default()).await.unwrap();
+    let status = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(signals(&status, "SigIgn:") & pipe, 0);
+    assert_eq!(signals(&status, "SigBlk:"), 0);
+}
+
+#[tokio::test]
 async fn more_input_and_output_than_a_pipe_holds_is_passed() {
     let input = vec![b'x'; 900_000];
     let done = run_script("#!/bin/sh\ncat\n", &input, Limits::default()).await;

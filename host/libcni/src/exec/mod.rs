@@ -1,21 +1,22 @@
 //! One execution of one plugin: an environment that is built and not inherited, standard input in,
 //! bounded output out, and nothing left running past the deadline.
 
+mod process;
 mod running;
+mod stream;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use cni_types::error::CniError;
-use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use self::running::{Input, Interrupted, Running};
+use self::process::Program;
+use self::running::{Input, Interrupted, Running, Streams};
 use crate::cgroup::Cgroup;
 use crate::helper::Helper;
 use crate::root::Root;
@@ -175,13 +176,13 @@ impl Error {
 pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output, Error> {
     let path = invocation.path;
     let deadline = Instant::now() + limits.deadline;
-    let mut running = spawn(invocation, deadline).await?;
+    let mut running = spawn(invocation, limits, deadline).await?;
     if let Some(cgroup) = invocation.cgroup {
         // Before it has its input, without which no plugin begins.
         running.enter(cgroup);
     }
     let mut output = Output::default();
-    let exchange = running.exchange(limits, &mut output);
+    let exchange = running.exchange(&mut output);
     let status = match timeout_at(deadline, exchange).await {
         Ok(Ok(status)) => status,
         Ok(Err(Interrupted::TooLarge)) => {
@@ -228,35 +229,23 @@ pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output,
     )
 }
 
-fn command(invocation: &Invocation<'_>, stdin: OwnedFd) -> Command {
-    let mut command = Command::new(invocation.path);
-    command
-        .env_clear()
-        .envs(invocation.env.iter().map(|(name, value)| (name, value)))
-        // Unlike a pre_exec hook, this leaves posix_spawn possible.
-        .process_group(0)
-        .stdin(stdin)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
 /// A process has the root directory of the thread that starts it.
-async fn spawn_once<'a>(invocation: &Invocation<'a>) -> io::Result<Running<'a>> {
+async fn spawn_once<'a>(invocation: &Invocation<'a>, limits: &Limits) -> io::Result<Running<'a>> {
     let (stdin, input) = match invocation.cgroup {
         None => Input::filled(invocation.stdin)?,
         Some(_) => Input::held_back(invocation.stdin)?,
     };
-    let mut command = command(invocation, stdin);
+    let (streams, [stdout, stderr]) = Streams::new(limits)?;
+    let program = Program::new(invocation.path, invocation.env, [stdin, stdout, stderr])?;
     let helper = invocation.root.map(Root::helper).or(invocation.helper);
     let running = match helper {
-        None => Running::new(command.spawn()?),
+        None => Running::new(program.start()?, streams),
         Some(helper) => {
             let runtime = Handle::current();
             // What runs is killed where nobody waits for it any more.
             let start = move || {
                 let _runtime = runtime.enter();
-                command.spawn().map(Running::new)
+                Ok::<_, io::Error>(Running::new(program.start()?, streams))
             };
             helper.run(start).await??
         }
@@ -264,11 +253,15 @@ async fn spawn_once<'a>(invocation: &Invocation<'a>) -> io::Result<Running<'a>> 
     Ok(running.given(input))
 }
 
-async fn spawn<'a>(invocation: &Invocation<'a>, deadline: Instant) -> Result<Running<'a>, Error> {
+async fn spawn<'a>(
+    invocation: &Invocation<'a>,
+    limits: &Limits,
+    deadline: Instant,
+) -> Result<Running<'a>, Error> {
     let path = invocation.path;
     let mut pauses = BUSY_PAUSES.into_iter();
     loop {
-        match spawn_once(invocation).await {
+        match spawn_once(invocation, limits).await {
             Ok(running) => return Ok(running),
             Err(source) if source.kind() == io::ErrorKind::ExecutableFileBusy => {
                 let pause = pauses.next().map(Duration::from_millis);

@@ -9,11 +9,13 @@ use std::time::Duration;
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe::Sender;
-use tokio::process::Child;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::process::Child;
+use super::stream::{Excess, State, Stream};
 use super::{Limits, Output};
 use crate::cgroup::{Cgroup, Group};
 
@@ -21,11 +23,9 @@ use crate::cgroup::{Cgroup, Group};
 /// before what it printed is taken as it is.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Bytes that most plugins print at most.
-const RESULT: usize = 4 << 10;
-
-/// Bytes that are dropped at a time.
-const DROPPED: usize = 4 << 10;
+/// How long nobody looks at what a plugin prints. Most have ended by then and printed less than a pipe
+/// holds, so that it is read at once, after their end; another one waits for as long as that.
+const UNSEEN: Duration = Duration::from_millis(20);
 
 /// Why the exchange ended before the plugin did.
 pub(super) enum Interrupted {
@@ -75,25 +75,54 @@ impl<'a> Input<'a> {
     }
 }
 
+/// Our ends of what a plugin prints to.
+pub(super) struct Streams {
+    stdout: Stream,
+    stderr: Stream,
+}
+
+impl Streams {
+    /// The streams, and the plugin's ends.
+    pub(super) fn new(limits: &Limits) -> io::Result<(Self, [OwnedFd; 2])> {
+        let (stdout, out) = Stream::new(limits.stdout, Excess::Refused)?;
+        let (stderr, err) = Stream::new(limits.stderr, Excess::Dropped)?;
+        Ok((Self { stdout, stderr }, [out, err]))
+    }
+
+    /// Reads what is there. Gives whether that is all there will be.
+    fn read(&self, output: &mut Output) -> Result<bool, Interrupted> {
+        let out = self.stdout.read(&mut output.stdout)?;
+        let err = self.stderr.read(&mut output.stderr)?;
+        Ok(out == State::Closed && err == State::Closed)
+    }
+
+    /// Reads until nobody can write to either any more.
+    async fn read_to_end(self, output: &mut Output) -> Result<(), Interrupted> {
+        let Output { stdout, stderr } = output;
+        tokio::try_join!(
+            self.stdout.read_to_end(stdout),
+            self.stderr.read_to_end(stderr)
+        )?;
+        Ok(())
+    }
+}
+
 /// A plugin that has been started and not been waited for.
 pub(super) struct Running<'a> {
-    child: Child,
+    /// `None` once it was waited for, when its number may be reused.
+    child: Option<Child>,
+    /// `None` while and after they are read to their ends.
+    streams: Option<Streams>,
     input: Option<Input<'a>>,
-    /// The process group; `None` once the plugin was waited for, when its number may be reused.
-    group: Option<rustix::process::Pid>,
     cgroup: Option<Group>,
 }
 
 impl<'a> Running<'a> {
-    pub(super) fn new(child: Child) -> Self {
-        let group = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(rustix::process::Pid::from_raw);
+    pub(super) fn new(child: Child, streams: Streams) -> Self {
         Self {
-            child,
+            child: Some(child),
+            streams: Some(streams),
             input: None,
-            group,
             cgroup: None,
         }
     }
@@ -106,8 +135,8 @@ impl<'a> Running<'a> {
 
     /// Puts the plugin into a control group. Where that cannot be, it stays in the caller's.
     pub(super) fn enter(&mut self, cgroup: &Cgroup) {
-        let Some(process) = self.group else { return };
-        match cgroup.take(process) {
+        let Some(child) = &self.child else { return };
+        match cgroup.take(child.pid()) {
             Ok(group) => self.cgroup = Some(group),
             Err(error) => tracing::warn!(%error, "a plugin runs in its caller's control group"),
         }
@@ -116,16 +145,26 @@ impl<'a> Running<'a> {
     /// Writes what is left of the input, reads both streams and waits for the exit, all at once.
     pub(super) async fn exchange(
         &mut self,
-        limits: &Limits,
         output: &mut Output,
     ) -> Result<ExitStatus, Interrupted> {
         let input = self.input.take();
-        let stdout = self.child.stdout.take();
-        let stderr = self.child.stderr.take();
-        let Output {
-            stdout: out,
-            stderr: err,
-        } = output;
+        let streams = self
+            .streams
+            .take()
+            .ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+        let early = match input {
+            None => timeout(UNSEEN, wait(&mut self.child)).await.ok(),
+            Some(_) => None,
+        };
+        if let Some(status) = early {
+            let status = status?;
+            let is_all = streams.read(output)?;
+            if !is_all {
+                let rest = timeout(LINGER, streams.read_to_end(output)).await;
+                rest.unwrap_or(Ok(()))?;
+            }
+            return Ok(status);
+        }
         let write = async {
             if let Some(Input { mut pipe, rest }) = input {
                 // A plugin need not read all of its input, nor any.
@@ -133,29 +172,15 @@ impl<'a> Running<'a> {
             }
             Ok(())
         };
-        let read_out = async {
-            match stdout {
-                Some(stdout) => read(stdout, out, limits.stdout).await,
-                None => Ok(()),
-            }
-        };
-        let read_err = async {
-            if let Some(stderr) = stderr {
-                read_and_drop(stderr, err, limits.stderr).await?;
-            }
-            Ok(())
-        };
-        let mut pipes = pin!(async { tokio::try_join!(write, read_out, read_err) });
+        let read = streams.read_to_end(output);
+        let mut pipes = pin!(async { tokio::try_join!(write, read) });
         let status = tokio::select! {
             closed = &mut pipes => {
                 closed?;
-                let status = self.child.wait().await?;
-                self.group = None;
-                return Ok(status);
+                return Ok(wait(&mut self.child).await?);
             }
-            status = self.child.wait() => status?,
+            status = wait(&mut self.child) => status?,
         };
-        self.group = None;
         if let Ok(closed) = timeout(LINGER, pipes).await {
             closed?;
         }
@@ -165,15 +190,14 @@ impl<'a> Running<'a> {
     /// Kills the process group and waits for the plugin, which a dying kernel task can delay.
     pub(super) async fn kill(&mut self) {
         self.kill_group();
-        if let Ok(Ok(_)) = timeout(Duration::from_secs(1), self.child.wait()).await {
-            self.group = None;
-        }
+        // What is not gone by then is waited for by nobody in particular.
+        let _ = timeout(Duration::from_secs(1), wait(&mut self.child)).await;
     }
 
     fn kill_group(&self) {
-        if let Some(group) = self.group {
+        if let Some(child) = &self.child {
             // The group may be gone already, and there is nobody to tell.
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            let _ = rustix::process::kill_process_group(child.pid(), rustix::process::Signal::KILL);
             if let Some(cgroup) = &self.cgroup {
                 cgroup.kill();
             }
@@ -183,38 +207,20 @@ impl<'a> Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // Before the child is handed to tokio's reaper, so that the number is still ours.
         self.kill_group();
+        if let Some(child) = self.child.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // So that nothing of it is left; with the runtime, the process that waits ends as well.
+            runtime.spawn(async move { child.wait().await });
+        }
     }
 }
 
-async fn read(
-    from: impl AsyncRead + Unpin,
-    into: &mut Vec<u8>,
-    limit: usize,
-) -> Result<(), Interrupted> {
-    let most = u64::try_from(limit).map_or(u64::MAX, |limit| limit.saturating_add(1));
-    into.reserve(limit.min(RESULT));
-    from.take(most).read_to_end(into).await?;
-    if into.len() > limit {
-        return Err(Interrupted::TooLarge);
-    }
-    Ok(())
-}
-
-async fn read_and_drop(
-    from: impl AsyncRead + Unpin,
-    into: &mut Vec<u8>,
-    limit: usize,
-) -> io::Result<()> {
-    let most = u64::try_from(limit).unwrap_or(u64::MAX);
-    let mut from = from.take(most);
-    from.read_to_end(into).await?;
-    if into.len() == limit {
-        // On the heap: within this future it would be moved along with each future around it.
-        let mut dropped = vec![0; DROPPED];
-        let mut rest = from.into_inner();
-        while rest.read(&mut dropped).await? != 0 {}
-    }
-    Ok(())
+/// Waits for the end, after which there is no child any more.
+async fn wait(child: &mut Option<Child>) -> io::Result<ExitStatus> {
+    let running = child.as_ref().ok_or(io::ErrorKind::NotFound)?;
+    let status = running.wait().await;
+    *child = None;
+    status
 }

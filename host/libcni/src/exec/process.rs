@@ -1,0 +1,283 @@
+//! The start and the end of a process.
+//!
+//! What `posix_spawn` of the C library does is done here for half of what it takes: that one maps a
+//! stack for each child and unmaps it again, while all of the caller's memory is shared, and does not
+//! give a descriptor to wait with.
+
+#![expect(
+    unsafe_code,
+    reason = "a process that shares memory until it executes its binary has no safe form"
+)]
+
+use std::ffi::{CString, OsString, c_char, c_int, c_void};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::ExitStatus;
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitOptions, waitpid};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+/// Bytes of the stack on which a child prepares itself. It calls the kernel and nothing else.
+const STACK: usize = 16 << 10;
+
+/// Descriptors below are standard streams.
+const FIRST: RawFd = 3;
+
+/// The last signal there is.
+const SIGNALS: c_int = 64;
+
+/// How often it is looked whether a process has ended where the kernel has no descriptors of processes:
+/// before Linux 5.3.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What is executed: a binary, its environment, and what are its standard streams.
+pub(super) struct Program {
+    path: CString,
+    env: Vec<CString>,
+    streams: [OwnedFd; 3],
+}
+
+impl Program {
+    /// # Errors
+    /// A zero byte in the path or the environment; no descriptor left.
+    pub(super) fn new(
+        path: &Path,
+        env: &[(OsString, OsString)],
+        streams: [OwnedFd; 3],
+    ) -> io::Result<Self> {
+        let variables = env.iter().map(|(name, value)| {
+            let mut text = OsString::with_capacity(name.len() + value.len() + 2);
+            text.push(name);
+            text.push("=");
+            text.push(value);
+            CString::new(text.into_vec())
+        });
+        let [stdin, stdout, stderr] = streams;
+        Ok(Self {
+            path: CString::new(path.as_os_str().as_bytes())?,
+            env: variables.collect::<Result<_, _>>()?,
+            streams: [above(stdin)?, above(stdout)?, above(stderr)?],
+        })
+    }
+
+    /// Starts it in a process group of its own, and waits until it has begun to execute the binary.
+    ///
+    /// Where there is a runtime of tokio around this, it can be waited for there.
+    ///
+    /// # Errors
+    /// Whatever keeps the binary from being executed.
+    pub(super) fn start(&self) -> io::Result<Child> {
+        let argv = [self.path.as_ptr(), null()];
+        let variables = self.env.iter().map(|variable| variable.as_ptr());
+        let envp: Vec<*const c_char> = variables.chain([null()]).collect();
+        let plan = Plan {
+            path: self.path.as_ptr(),
+            argv: argv.as_ptr(),
+            envp: envp.as_ptr(),
+            streams: self.streams.each_ref().map(AsRawFd::as_raw_fd),
+            error: AtomicI32::new(0),
+        };
+        let (pid, pidfd) = plan.clone_process()?;
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::Other)?;
+        match plan.error.load(Ordering::Relaxed) {
+            0 => Ok(Child::new(pid, pidfd)),
+            error => {
+                waitpid(Some(pid), WaitOptions::empty())?;
+                Err(io::Error::from_raw_os_error(error))
+            }
+        }
+    }
+}
+
+/// The descriptor, or the same under a number that is not one of a standard stream, which the child
+/// would put something else in the place of.
+fn above(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+    if descriptor.as_raw_fd() >= FIRST {
+        return Ok(descriptor);
+    }
+    Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, FIRST)?)
+}
+
+/// What a child needs, all of it allocated: until it executes its binary it must not.
+struct Plan {
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    streams: [RawFd; 3],
+    /// Why it could not execute the binary, as the kernel's number.
+    error: AtomicI32,
+}
+
+/// As the kernel's ABIs want it aligned.
+#[repr(align(16))]
+struct Stack(#[expect(dead_code, reason = "used by the child alone")] [u8; STACK]);
+
+impl Plan {
+    /// The process, and the descriptor of it where there are such.
+    fn clone_process(&self) -> io::Result<(c_int, Option<OwnedFd>)> {
+        let mut stack = MaybeUninit::<Stack>::uninit();
+        let mut pidfd: c_int = -1;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: the child has a stack of its own, whose top is one past the end of an allocation of
+        // this frame, and `VFORK` suspends this thread, so that neither the stack nor what the plan
+        // points to is used otherwise before the child has executed its binary or ended. No signal
+        // handler runs in the child: all are blocked when it begins, and are reset before any is let
+        // through. `pidfd` is where the kernel puts a descriptor that nobody else owns.
+        let (process, pidfd) = unsafe {
+            let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+            let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            let top = stack.as_mut_ptr().add(1).cast::<c_void>();
+            let plan = (&raw const *self).cast_mut().cast::<c_void>();
+            let process = match libc::clone(begin, top, flags, plan, &raw mut pidfd) {
+                -1 => Err(io::Error::last_os_error()),
+                process => Ok(process),
+            };
+            libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), null_mut());
+            let pidfd = (pidfd >= 0).then(|| OwnedFd::from_raw_fd(pidfd));
+            (process, pidfd)
+        };
+        Ok((process?, pidfd))
+    }
+
+    /// Gives this process its streams, its group and the signals of a new program, and executes the
+    /// binary. Comes back where that fails.
+    ///
+    /// # Safety
+    /// Only for a child that shares the caller's memory: it must not allocate, lock or unwind.
+    unsafe fn execute(&self) {
+        // SAFETY: the pointers are those of `Program::start`, which lives as long as this child shares
+        // its memory; all else are calls of the kernel. What is zero bytes is a valid `sigaction`.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            for signal in 1..=SIGNALS {
+                let known = libc::sigaction(signal, null(), &raw mut action) == 0;
+                let is_kept = action.sa_sigaction == libc::SIG_IGN && signal != libc::SIGPIPE;
+                if known && action.sa_sigaction != libc::SIG_DFL && !is_kept {
+                    action.sa_sigaction = libc::SIG_DFL;
+                    libc::sigaction(signal, &raw const action, null_mut());
+                }
+            }
+            if libc::setpgid(0, 0) != 0 {
+                return;
+            }
+            for (number, descriptor) in (0..FIRST).zip(self.streams) {
+                if libc::dup2(descriptor, number) < 0 {
+                    return;
+                }
+            }
+            let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+            libc::sigemptyset(none.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), null_mut());
+            libc::execve(self.path, self.argv, self.envp);
+        }
+    }
+}
+
+/// What a child does first.
+extern "C" fn begin(plan: *mut c_void) -> c_int {
+    // SAFETY: `clone_process` gives the plan, which outlives the child's use of it. This is the child.
+    let plan = unsafe { &*plan.cast::<Plan>() };
+    // SAFETY: as above.
+    unsafe { plan.execute() };
+    let error = io::Error::last_os_error().raw_os_error();
+    plan.error
+        .store(error.unwrap_or(libc::EINVAL), Ordering::Relaxed);
+    // SAFETY: it ends this process without running anything of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+/// A process that was started and has not been waited for.
+pub(super) struct Child {
+    pid: Pid,
+    /// Readable when it has ended.
+    pidfd: Option<AsyncFd<OwnedFd>>,
+}
+
+impl Child {
+    fn new(pid: Pid, pidfd: Option<OwnedFd>) -> Self {
+        let watch = |pidfd| {
+            // SAFETY: an owned descriptor is closed by nobody but the one that it is given to.
+            unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.ok()
+        };
+        let pidfd = pidfd.filter(|_| Handle::try_current().is_ok());
+        let pidfd = pidfd.and_then(watch);
+        Self { pid, pidfd }
+    }
+
+    /// Its number, which is that of its process group, too.
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Waits until it has ended. After that the number may be another process'.
+    ///
+    /// # Errors
+    /// When somebody else has waited for it.
+    pub(super) async fn wait(&self) -> io::Result<ExitStatus> {
+        loop {
+            match &self.pidfd {
+                Some(pidfd) => pidfd.readable().await?.retain_ready(),
+                None => sleep(LOOK).await,
+            }
+            if let Some((_, status)) = waitpid(Some(self.pid), WaitOptions::NOHANG)? {
+                return Ok(ExitStatus::from_raw(status.as_raw()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    fn null_streams() -> [OwnedFd; 3] {
+        let open = || {
+            OwnedFd::from(
+                File::options()
+                    .read(true)
+                    .write(true)
+                    .open("/dev/null")
+                    .unwrap(),
+            )
+        };
+        [(); 3].map(|()| open())
+    }
+
+    #[tokio::test]
+    async fn where_processes_have_no_descriptors_the_end_is_looked_for() {
+        let program = Program::new(Path::new("/bin/false"), &[], null_streams()).unwrap();
+        let child = program.start().unwrap();
+        assert!(child.pidfd.is_some());
+        let child = Child::new(child.pid, None);
+        assert_eq!(child.wait().await.unwrap().code(), Some(1));
+    }
+
+    #[test]
+    fn a_stream_is_none_of_the_descriptors_that_it_replaces() {
+        for stream in null_streams() {
+            let number = stream.as_raw_fd();
+            assert_eq!(above(stream).unwrap().as_raw_fd(), number);
+        }
+    }
+
+    #[test]
+    fn a_binary_that_cannot_be_executed_leaves_no_process() {
+        let program = Program::new(Path::new("/dev/null/none"), &[], null_streams()).unwrap();
+        let error = program.start().err().unwrap();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOTDIR));
+    }
+}
