@@ -8,7 +8,7 @@ use wasmtime::component::Instance as WasmInstance;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::config::{Limits, Spec, count};
-use crate::hooks::Answer;
+use crate::hooks::{Answer, Loaded};
 use crate::module::Module;
 use crate::report::{Cause, Hook, clean};
 use crate::request::RequestFacts;
@@ -42,6 +42,7 @@ pub(crate) enum NotAhead {
 pub(crate) struct Instance {
     store: Store<GuestState>,
     instance: WasmInstance,
+    loaded: Loaded,
     module: Arc<Module>,
     limits: Limits,
 }
@@ -81,10 +82,12 @@ impl Instance {
     ) -> Result<Self, NotAhead> {
         let limits = spec.limits;
         let made = Self::of(&module, GuestState::ahead(spec, services), limits).await;
-        made.map_err(|error| match error.is::<PoolConcurrencyLimitError>() {
+        let mut made = made.map_err(|error| match error.is::<PoolConcurrencyLimitError>() {
             true => NotAhead::Now,
             false => NotAhead::Ever,
-        })
+        })?;
+        made.load_hooks().map_err(|_| NotAhead::Ever)?;
+        Ok(made)
     }
 
     /// Takes a request, for an instance that was made ahead.
@@ -102,14 +105,17 @@ impl Instance {
         Ok(Self {
             store,
             instance,
+            loaded: module.hooks.unloaded(),
             module: Arc::clone(module),
             limits,
         })
     }
 
-    /// Checks that every hook can be called. Called once, when the policy is loaded.
-    pub(crate) fn check_hooks(&mut self) -> Result<(), crate::hooks::Error> {
-        self.module.hooks.check(&mut self.store, &self.instance)
+    /// Looks every hook up, which checks that it can be called. Called when the policy is loaded, and for
+    /// an instance that is made ahead; otherwise a hook is looked up when it is called.
+    pub(crate) fn load_hooks(&mut self) -> Result<(), crate::hooks::Error> {
+        self.loaded = self.module.hooks.load(&mut self.store, &self.instance)?;
+        Ok(())
     }
 
     /// Offers the settings. Called once, when the policy is loaded.
@@ -142,7 +148,7 @@ impl Instance {
         self.store.data_mut().enter(hook, stage);
         arm(&mut self.store, self.limits.timeout());
         let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
-        let call = hooks.call(hook, store, instance);
+        let call = hooks.call(hook, store, instance, &mut self.loaded);
         let answer = within(self.limits.timeout(), call).await;
         match answer {
             Ok(answer) => {

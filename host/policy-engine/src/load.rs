@@ -271,7 +271,7 @@ impl Loader {
         let mut instance = Instance::new(module, Arc::clone(spec), facts, services)
             .await
             .map_err(failed)?;
-        instance.check_hooks().map_err(|source| Error::Hooks {
+        instance.load_hooks().map_err(|source| Error::Hooks {
             path: path(),
             source,
         })?;

@@ -17,36 +17,37 @@ use crate::transaction::{
 /// Bytes of the texts of a finding.
 const MAX_FINDING: usize = 1024;
 
-/// What the hook that is running works on. Handles of the guest point into it.
+/// What the hook that is running works on. Handles of the guest point into it. It goes from hand to
+/// hand, so it is small.
 #[derive(Debug, Default)]
 pub(crate) enum Stage {
     /// No hook with resources is running.
     #[default]
     Idle,
     /// The select hook.
-    Select(Transaction<SelectionsDraft>),
+    Select(Box<Transaction<SelectionsDraft>>),
     /// The before-add hook.
-    BeforeAdd(Transaction<AttachmentDraft>),
+    BeforeAdd(Box<Transaction<AttachmentDraft>>),
     /// The after-add hook.
     AfterAdd {
         /// The attachment that stands.
         attachment: Arc<Attachment>,
         /// What its delegate answered.
-        outcome: Transaction<OutcomeDraft>,
+        outcome: Box<Transaction<OutcomeDraft>>,
     },
     /// The finalize hook.
     Finalize {
         /// The attachments that stand.
         plan: Arc<[Attachment]>,
         /// Result and network-status.
-        finale: Transaction<FinaleDraft>,
+        finale: Box<Transaction<FinaleDraft>>,
     },
     /// The check hook.
     Check {
         /// The stored attachment.
         attachment: Arc<Attachment>,
         /// The stored result.
-        stored: OutcomeDraft,
+        stored: Box<OutcomeDraft>,
     },
     /// The del hook.
     Del {

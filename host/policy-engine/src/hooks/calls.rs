@@ -29,6 +29,20 @@ macro_rules! calls {
             gc: Option<exports::gc::GuestIndices>,
         }
 
+        /// The hooks of one instance, as far as they were looked up.
+        #[derive(Default)]
+        pub(crate) struct Loaded {
+            configure: Option<exports::configure::Guest>,
+            select: Option<exports::select::Guest>,
+            before_add: Option<exports::before_add::Guest>,
+            after_add: Option<exports::after_add::Guest>,
+            finalize: Option<exports::finalize::Guest>,
+            check: Option<exports::check::Guest>,
+            status: Option<exports::status::Guest>,
+            del: Option<exports::del::Guest>,
+            gc: Option<exports::gc::Guest>,
+        }
+
         impl Calls {
             /// Looks for hooks that the module exports.
             pub(crate) fn find(
@@ -68,35 +82,34 @@ macro_rules! calls {
                 Ok(())
             }
 
-            /// Checks the types of all hooks on one instance, so that no request is the first to
-            /// find out.
-            pub(crate) fn check(
+            /// Looks all hooks up in one instance, which checks their types as well.
+            pub(crate) fn load(
                 &self,
                 store: &mut Store<GuestState>,
                 instance: &Instance,
-            ) -> Result<(), Error> {
-                macro_rules! check {
+            ) -> Result<Loaded, Error> {
+                let mut loaded = Loaded::default();
+                macro_rules! load {
                     ($field:ident $hook:expr) => {
                         if let Some(indices) = &self.$field {
-                            indices.load(&mut *store, instance).map_err(|source| {
-                                Error::Malformed {
-                                    hook: $hook,
-                                    source,
-                                }
-                            })?;
+                            let guest = indices.load(&mut *store, instance);
+                            loaded.$field = Some(guest.map_err(|source| Error::Malformed {
+                                hook: $hook,
+                                source,
+                            })?);
                         }
                     };
                 }
-                check!(configure Hook::Configure);
-                check!(select Hook::Select);
-                check!(before_add Hook::BeforeAdd);
-                check!(after_add Hook::AfterAdd);
-                check!(finalize Hook::Finalize);
-                check!(check Hook::Check);
-                check!(status Hook::Status);
-                check!(del Hook::Del);
-                check!(gc Hook::Gc);
-                Ok(())
+                load!(configure Hook::Configure);
+                load!(select Hook::Select);
+                load!(before_add Hook::BeforeAdd);
+                load!(after_add Hook::AfterAdd);
+                load!(finalize Hook::Finalize);
+                load!(check Hook::Check);
+                load!(status Hook::Status);
+                load!(del Hook::Del);
+                load!(gc Hook::Gc);
+                Ok(loaded)
             }
 
             /// Whether the module has a hook.
@@ -128,19 +141,26 @@ macro_rules! calls {
                 guest.call_configure(&mut *store, settings).await
             }
 
-            /// Calls any other hook over what is staged in the store.
+            /// Calls any other hook over what is staged in the store, looked up before or now.
             pub(crate) async fn call(
                 &self,
                 hook: Hook,
                 store: &mut Store<GuestState>,
                 instance: &Instance,
+                loaded: &mut Loaded,
             ) -> wasmtime::Result<Answer> {
                 macro_rules! guest {
                     ($field:ident) => {
-                        self.$field
-                            .as_ref()
-                            .ok_or_else(|| wasmtime::Error::msg("the module lacks the hook"))?
-                            .load(&mut *store, instance)?
+                        match &mut loaded.$field {
+                            Some(guest) => guest,
+                            none => {
+                                let indices = self.$field.as_ref();
+                                let indices = indices.ok_or_else(|| {
+                                    wasmtime::Error::msg("the module lacks the hook")
+                                })?;
+                                none.insert(indices.load(&mut *store, instance)?)
+                            }
+                        }
                     };
                 }
                 let number = store.data().number(0);

@@ -19,6 +19,14 @@ pub(crate) enum Hooks {
     V0_2(calls::v0_2::Calls),
 }
 
+/// The hooks of one instance, as far as they were looked up.
+pub(crate) enum Loaded {
+    /// Of a module that targets 0.1.
+    V0_1(calls::v0_1::Loaded),
+    /// Of one that targets 0.2.
+    V0_2(calls::v0_2::Loaded),
+}
+
 /// What a hook answered.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -70,15 +78,24 @@ impl Hooks {
         })
     }
 
-    /// Checks the types of all hooks on one instance, so that no request is the first to find out.
-    pub(crate) fn check(
+    /// Looks all hooks up in one instance, which checks their types as well: where it is done early, no
+    /// request is the first to find out.
+    pub(crate) fn load(
         &self,
         store: &mut Store<GuestState>,
         instance: &Instance,
-    ) -> Result<(), Error> {
+    ) -> Result<Loaded, Error> {
+        Ok(match self {
+            Self::V0_1(calls) => Loaded::V0_1(calls.load(store, instance)?),
+            Self::V0_2(calls) => Loaded::V0_2(calls.load(store, instance)?),
+        })
+    }
+
+    /// No hook looked up yet.
+    pub(crate) fn unloaded(&self) -> Loaded {
         match self {
-            Self::V0_1(calls) => calls.check(store, instance),
-            Self::V0_2(calls) => calls.check(store, instance),
+            Self::V0_1(_) => Loaded::V0_1(Default::default()),
+            Self::V0_2(_) => Loaded::V0_2(Default::default()),
         }
     }
 
@@ -95,16 +112,22 @@ impl Hooks {
         }
     }
 
-    /// Calls any other hook over what is staged in the store.
+    /// Calls any other hook over what is staged in the store. `loaded` is of the same instance.
     pub(crate) async fn call(
         &self,
         hook: Hook,
         store: &mut Store<GuestState>,
         instance: &Instance,
+        loaded: &mut Loaded,
     ) -> wasmtime::Result<Answer> {
-        match self {
-            Self::V0_1(calls) => calls.call(hook, store, instance).await,
-            Self::V0_2(calls) => calls.call(hook, store, instance).await,
+        match (self, loaded) {
+            (Self::V0_1(calls), Loaded::V0_1(loaded)) => {
+                calls.call(hook, store, instance, loaded).await
+            }
+            (Self::V0_2(calls), Loaded::V0_2(loaded)) => {
+                calls.call(hook, store, instance, loaded).await
+            }
+            _ => Err(wasmtime::Error::msg("hooks of two versions")),
         }
     }
 

@@ -20,13 +20,13 @@ impl Session {
         hook: Hook,
         network: Option<&str>,
         mut working: Working<D>,
-        stage: impl Fn(Transaction<D>) -> Stage,
+        stage: impl Fn(Box<Transaction<D>>) -> Stage,
         report: &mut Report,
     ) -> Result<Working<D>, Denied> {
         for seat in self.turns(hook, network) {
             let policy = &seat.policy;
             let Some(spec) = &policy.spec else { continue };
-            let transaction = working.begin(Arc::clone(&policy.name), budget(spec));
+            let transaction = Box::new(working.begin(Arc::clone(&policy.name), budget(spec)));
             let turn = self.turn(&seat, hook, stage(transaction), report).await?;
             let Some(stage) = turn else {
                 continue;
@@ -45,7 +45,7 @@ impl Session {
                     None => continue,
                 }
             }
-            let staged = working.staged(transaction);
+            let staged = working.staged(*transaction);
             let applied = match spec.mode {
                 Mode::Audit => staged.patch,
                 Mode::Enforce | Mode::Off => working.commit(&policy.name, staged),
@@ -83,11 +83,11 @@ fn budget(spec: &Spec) -> Budget {
 /// A draft that knows the stage that it is edited in.
 pub(super) trait StagedIn: Sized {
     /// What the hook worked on.
-    fn take(stage: Stage) -> Option<Transaction<Self>>;
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>>;
 }
 
 impl StagedIn for SelectionsDraft {
-    fn take(stage: Stage) -> Option<Transaction<Self>> {
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
         match stage {
             Stage::Select(transaction) => Some(transaction),
             _ => None,
@@ -96,7 +96,7 @@ impl StagedIn for SelectionsDraft {
 }
 
 impl StagedIn for AttachmentDraft {
-    fn take(stage: Stage) -> Option<Transaction<Self>> {
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
         match stage {
             Stage::BeforeAdd(transaction) => Some(transaction),
             _ => None,
@@ -105,7 +105,7 @@ impl StagedIn for AttachmentDraft {
 }
 
 impl StagedIn for OutcomeDraft {
-    fn take(stage: Stage) -> Option<Transaction<Self>> {
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
         match stage {
             Stage::AfterAdd { outcome, .. } => Some(outcome),
             _ => None,
@@ -114,7 +114,7 @@ impl StagedIn for OutcomeDraft {
 }
 
 impl StagedIn for FinaleDraft {
-    fn take(stage: Stage) -> Option<Transaction<Self>> {
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
         match stage {
             Stage::Finalize { finale, .. } => Some(finale),
             _ => None,

@@ -243,7 +243,7 @@ impl Session {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
         for seat in self.turns(Hook::Check, Some(&attachment.network)) {
-            let stored = OutcomeDraft::new(result.clone());
+            let stored = Box::new(OutcomeDraft::new(result.clone()));
             let stage = Stage::Check {
                 attachment: Arc::clone(&attachment),
                 stored,
