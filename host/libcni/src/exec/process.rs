@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binary_that_cannot_be_executed_leaves_no_process() {
+    fn what_the_kernel_says_of_a_binary_that_cannot_be_executed_is_the_error() {
         let program = Program::new(Path::new("/dev/null/none"), &[], null_streams()).unwrap();
         let error = program.start().err().unwrap();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTDIR));
