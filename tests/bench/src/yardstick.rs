@@ -16,8 +16,8 @@ pub(crate) const REFERENCE_Y: f64 = 0.72;
 #[derive(Debug, Clone)]
 pub(crate) struct Yardsticks {
     /// Y: the static delegate that does nothing, called as the daemon calls it and started by the C
-    /// library, as any program starts another. No daemon can be
-    /// faster than the delegates that it has to execute.
+    /// library, as any program starts another. No daemon can be much faster than the delegates that it
+    /// has to execute.
     pub(crate) noop: Program,
     /// T: `/bin/true`. No plugin binary can be faster than a program that does nothing.
     pub(crate) nothing: Program,

@@ -36,8 +36,8 @@ const FIRST: RawFd = 3;
 /// The last signal there is.
 const SIGNALS: c_int = 64;
 
-/// How often it is looked whether a process has ended where the kernel has no descriptors of processes:
-/// before Linux 5.3.
+/// How often it is looked whether a process has ended where there is no descriptor of it to wait for:
+/// before Linux 5.3, or when the runtime cannot watch one more.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// What is executed: a binary, its environment, and what are its standard streams.
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_none_of_the_descriptors_that_it_replaces() {
+    fn a_descriptor_that_is_no_standard_stream_keeps_its_number() {
         for stream in null_streams() {
             let number = stream.as_raw_fd();
             assert_eq!(above(stream).unwrap().as_raw_fd(), number);

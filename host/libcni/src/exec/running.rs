@@ -142,7 +142,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Writes what is left of the input, reads both streams and waits for the exit, all at once.
+    /// Waits for the exit and reads both streams. That is done in turn for a plugin that ends soon;
+    /// otherwise, and where there is input left to write, all at once.
     pub(super) async fn exchange(
         &mut self,
         output: &mut Output,
