@@ -22,6 +22,11 @@ macro_rules! export {
                     const { $crate::export::Instance::new() };
             }
             struct Guest;
+            /// Called once for each instance, before any hook, when there may be no request yet.
+            #[unsafe(export_name = "_initialize")]
+            extern "C" fn initialize() {
+                POLICY.with($crate::export::Instance::prepare);
+            }
             $crate::__hook!(configure $policy);
             $($crate::__hook!(export $hook $policy);)+
         };
@@ -36,7 +41,7 @@ pub fn configure<P: Policy>(settings: &str) -> Result<P, String> {
     P::new(serde_json::from_str(settings).map_err(|error| format!("settings: {error}"))?)
 }
 
-/// The one policy of a component, made on its first hook.
+/// The one policy of a component instance.
 pub struct Instance<P>(std::cell::OnceCell<P>);
 
 impl<P: Policy> Instance<P> {
@@ -46,27 +51,44 @@ impl<P: Policy> Instance<P> {
         Self(std::cell::OnceCell::new())
     }
 
-    /// The policy, from the settings that the host has for it.
+    /// Makes the policy from the settings that the host has for it, unless they are refused. The host
+    /// makes instances while nobody waits for them, and so this does not take a request's time.
+    pub fn prepare(&self) {
+        // Brings the message of a panic into the host's log; the trap that follows has none.
+        std::panic::set_hook(Box::new(|panic| {
+            log::log(log::Level::Error, &panic.to_string());
+        }));
+        if let Ok(policy) = configure(&crate::bindings::settings::get()) {
+            // Nobody else has made one: it is the first that is called.
+            let _ = self.0.set(policy);
+        }
+    }
+
+    /// Whether the settings make a policy.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn configure(&self, settings: &str) -> Result<(), String> {
+        match self.0.get() {
+            Some(_) => Ok(()),
+            None => configure::<P>(settings).map(drop),
+        }
+    }
+
+    /// The policy.
     ///
     /// # Panics
-    /// When the settings are refused, which `configure` would have told the operator.
+    /// When there is none: its settings are refused, as `configure` has told the operator, or a tool
+    /// has made a component that does not begin with `_initialize`.
     pub fn get(&self) -> &P {
-        self.0.get_or_init(|| {
-            report_panics();
-            match configure(&crate::bindings::settings::get()) {
-                Ok(policy) => policy,
-                #[expect(clippy::panic, reason = "the host calls no hook of a refused policy")]
-                Err(reason) => panic!("{reason}"),
-            }
-        })
+        #[expect(
+            clippy::expect_used,
+            reason = "the host calls no hook of a refused policy"
+        )]
+        self.0
+            .get()
+            .expect("no policy: settings that are refused, or _initialize was not called")
     }
-}
-
-/// Brings the message of a panic into the host's log; the trap that follows has none.
-pub fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        log::log(log::Level::Error, &panic.to_string());
-    }));
 }
 
 /// A verdict as the host reads it.
@@ -98,8 +120,7 @@ macro_rules! __hook {
     (configure $policy:ty) => {
         impl $crate::bindings::hooks::configure::exports::cnidaria::policy::configure::Guest for Guest {
             fn configure(settings: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
-                $crate::export::report_panics();
-                $crate::export::configure::<$policy>(&settings).map(|_| ())
+                POLICY.with(|policy| policy.configure(&settings))
             }
         }
         $crate::bindings::hooks::configure::export!(Guest with_types_in $crate::bindings::hooks::configure);

@@ -19,7 +19,8 @@ pub trait Policy: Sized + 'static {
     type Settings: DeserializeOwned;
 
     /// Checks the settings and makes the policy. Called when the module is loaded, and again for
-    /// each request that meets the policy.
+    /// each instance that is made: one for each request that meets the policy, most of them before
+    /// that request is there.
     ///
     /// # Errors
     /// What is wrong with the settings, for the operator: the policy does not load.

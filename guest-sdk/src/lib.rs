@@ -41,8 +41,8 @@
 //!
 //! # Life of a policy
 //! The host calls [`Policy::new`] once when it loads the module, to have the settings checked. Each
-//! request then gets a fresh instance, made by [`Policy::new`] again before its first hook and
-//! dropped with the request: nothing that a hook keeps in memory outlives the request.
+//! request then gets a fresh instance, made by [`Policy::new`] again, ahead of the request where that
+//! can be, and dropped with it: nothing that a hook keeps in memory outlives the request.
 //!
 //! # Tests
 //! Natively, the types of the host ([`Request`], [`Attachment`], …) are plain structs that a test
@@ -72,6 +72,17 @@ pub use hooks::{NoSettings, Policy, Verdict};
 pub use testing::imports::{clock, log, metrics, nads, namespaces, node, random, state};
 #[cfg(not(target_family = "wasm"))]
 pub use testing::{Attachment, Outcome, Plan, Request, Selections};
+
+/// That of the standard library, in a version that begins with what the linker has set apart as a heap
+/// (`--initial-heap`). An instance that fits in there does not grow, which would take two calls of the
+/// kernel.
+#[cfg(all(
+    target_family = "wasm",
+    target_os = "unknown",
+    feature = "allocator"
+))]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 /// What nearly every policy imports.
 pub mod prelude {

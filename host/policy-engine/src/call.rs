@@ -38,6 +38,28 @@ pub(crate) enum NotAhead {
     Ever,
 }
 
+/// An instance that could not be made: its start functions failed, or there is no room.
+struct Unmade {
+    error: wasmtime::Error,
+    /// Of the guest, where it said why.
+    last_words: Option<String>,
+}
+
+impl Unmade {
+    fn lacks_slot(&self) -> bool {
+        self.error.is::<PoolConcurrencyLimitError>()
+    }
+}
+
+impl From<wasmtime::Error> for Unmade {
+    fn from(error: wasmtime::Error) -> Self {
+        Self {
+            error,
+            last_words: None,
+        }
+    }
+}
+
 /// One policy's instance in one request.
 pub(crate) struct Instance {
     store: Store<GuestState>,
@@ -59,16 +81,16 @@ impl Instance {
         let state =
             || GuestState::new(Arc::clone(&spec), Arc::clone(&facts), Arc::clone(&services));
         let mut made = Self::of(&module, state(), limits).await;
-        if let Err(error) = &made
-            && error.is::<PoolConcurrencyLimitError>()
+        if let Err(unmade) = &made
+            && unmade.lacks_slot()
             && let Some(plain) = module.without_slots()
         {
             made = match plain {
                 Ok(plain) => Self::of(&plain, state(), limits).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.into()),
             };
         }
-        made.map_err(|error| failure(&error, limits, None))
+        made.map_err(|Unmade { error, last_words }| failure(&error, limits, last_words.as_deref()))
     }
 
     /// Instantiates the policy for a request that is still to come.
@@ -82,7 +104,7 @@ impl Instance {
     ) -> Result<Self, NotAhead> {
         let limits = spec.limits;
         let made = Self::of(&module, GuestState::ahead(spec, services), limits).await;
-        let mut made = made.map_err(|error| match error.is::<PoolConcurrencyLimitError>() {
+        let mut made = made.map_err(|unmade| match unmade.lacks_slot() {
             true => NotAhead::Now,
             false => NotAhead::Ever,
         })?;
@@ -95,13 +117,26 @@ impl Instance {
         self.store.data_mut().serve(facts);
     }
 
-    async fn of(module: &Arc<Module>, state: GuestState, limits: Limits) -> wasmtime::Result<Self> {
+    async fn of(
+        module: &Arc<Module>,
+        state: GuestState,
+        limits: Limits,
+    ) -> Result<Self, Unmade> {
         let mut store = Store::new(module.pre.engine(), state);
         store.limiter(|state| &mut state.usage);
         store.set_hostcall_fuel(count(limits.host_call_bytes));
         store.set_max_component_handles(MAX_HANDLES);
         arm(&mut store, limits.timeout());
-        let instance = within(limits.timeout(), module.pre.instantiate_async(&mut store)).await?;
+        let made = within(limits.timeout(), module.pre.instantiate_async(&mut store)).await;
+        let instance = match made {
+            Ok(instance) => instance,
+            Err(error) => {
+                let state = store.data_mut();
+                state.log_output();
+                let last_words = state.last_words.take();
+                return Err(Unmade { error, last_words });
+            }
+        };
         Ok(Self {
             store,
             instance,

@@ -2,25 +2,20 @@
 //! requests to come.
 //!
 //! To clear what an instance wrote takes about as long as a call, and so does to make one. A request
-//! that waits for its delegates does it for those that have ended. Where none comes soon, a task does.
+//! that has the policies to itself leaves both for when it is answered, and not for while it waits for
+//! its delegates: those would share the processor's caches with it, and take longer. One instance after
+//! another, with everything else that is to be done in between.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::yield_now;
 
 use crate::call::Instance;
 use crate::policy::Policy;
 use crate::services::Services;
-
-/// How long what is left may wait for the next request.
-pub(crate) const SOON: Duration = Duration::from_millis(10);
-
-/// More instances than these are dropped at once: what their memories take of the processor's caches
-/// is worth more than a moment of one request.
-const FEW: usize = 2;
 
 /// What requests that have ended left.
 #[derive(Default)]
@@ -32,8 +27,8 @@ pub(crate) struct Leftovers {
 #[derive(Default)]
 struct Left {
     work: Work,
-    /// A task is going to look.
-    watched: bool,
+    /// A task is at it.
+    tended: bool,
 }
 
 /// Instances to drop, and policies to make the next one of.
@@ -52,18 +47,12 @@ impl Work {
         self.done.append(&mut other.done);
         self.used.append(&mut other.used);
     }
+}
 
-    async fn carry_out(self, services: &Arc<Services>) {
-        drop(self.done);
-        // Where several requests run, the processor has enough to do, and nothing is gained for all
-        // of them together.
-        if services.leftovers.requests.load(Ordering::Relaxed) > 1 {
-            return;
-        }
-        for policy in self.used {
-            policy.prepare(services).await;
-        }
-    }
+/// What is to be done next.
+enum Step {
+    Drop(Vec<Instance>),
+    Make(Arc<Policy>),
 }
 
 impl Leftovers {
@@ -76,30 +65,46 @@ impl Leftovers {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn take(&self) -> Work {
-        std::mem::take(&mut self.lock().work)
+    /// Whether one request, or none, has to do with policies.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) <= 1
+    }
+
+    /// Instances go before others are made: their slots are in the processor's caches. Where several
+    /// requests run, it has enough to do; they need the slots, and nothing is gained for all of them
+    /// together by making instances ahead.
+    fn next(&self) -> Option<Step> {
+        let quiet = self.is_quiet();
+        let mut left = self.lock();
+        let Work { done, used } = &mut left.work;
+        if !quiet {
+            used.clear();
+            if !done.is_empty() {
+                return Some(Step::Drop(std::mem::take(done)));
+            }
+        }
+        if let Some(instance) = done.pop() {
+            return Some(Step::Drop(vec![instance]));
+        }
+        let step = used.pop().map(Step::Make);
+        left.tended = step.is_some();
+        step
     }
 }
 
-/// Does this, and what others left, while the request waits.
-pub(crate) fn now(services: &Arc<Services>, mut work: Work) {
-    work.add(services.leftovers.take());
-    if work.is_empty() {
-        return;
-    }
-    if let Ok(runtime) = Handle::try_current() {
-        let services = Arc::clone(services);
-        runtime.spawn(async move { work.carry_out(&services).await });
+/// Lets another task be at it where this one ends by a panic.
+struct Tending<'a>(&'a Services);
+
+impl Drop for Tending<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.leftovers.lock().tended = false;
+        }
     }
 }
 
-/// Does what a request leaves that is about to be answered. A task for that would take away from the
-/// answer, so that it is left to the next request, unless there is much to do, or others wait anyway.
-pub(crate) fn end(services: &Arc<Services>, work: Work) {
-    let others = services.leftovers.requests.fetch_sub(1, Ordering::Relaxed) > 1;
-    if others || work.done.len() > FEW {
-        return now(services, work);
-    }
+/// Does what requests leave, as soon as there is nothing else to do.
+pub(crate) fn tend(services: &Arc<Services>, work: Work) {
     if work.is_empty() {
         return;
     }
@@ -109,20 +114,31 @@ pub(crate) fn end(services: &Arc<Services>, work: Work) {
     };
     let mut left = services.leftovers.lock();
     left.work.add(work);
-    if std::mem::replace(&mut left.watched, true) {
+    if std::mem::replace(&mut left.tended, true) {
         return;
     }
     drop(left);
     let services = Arc::clone(services);
     runtime.spawn(async move {
-        tokio::time::sleep(SOON).await;
-        let work = {
-            let mut left = services.leftovers.lock();
-            left.watched = false;
-            std::mem::take(&mut left.work)
-        };
-        work.carry_out(&services).await;
+        let _tending = Tending(&services);
+        if services.leftovers.is_quiet() {
+            // The answer goes out first.
+            yield_now().await;
+        }
+        while let Some(step) = services.leftovers.next() {
+            match step {
+                Step::Drop(instances) => drop(instances),
+                Step::Make(policy) => policy.prepare(&services).await,
+            }
+            yield_now().await;
+        }
     });
+}
+
+/// Does what a request leaves that is about to be answered.
+pub(crate) fn end(services: &Arc<Services>, work: Work) {
+    services.leftovers.requests.fetch_sub(1, Ordering::Relaxed);
+    tend(services, work);
 }
 
 impl fmt::Debug for Leftovers {
@@ -130,7 +146,7 @@ impl fmt::Debug for Leftovers {
         let left = self.lock();
         f.debug_struct("Leftovers")
             .field("done", &left.work.done.len())
-            .field("watched", &left.watched)
+            .field("tended", &left.tended)
             .finish()
     }
 }

@@ -42,6 +42,9 @@ pub struct Missing {
     reason: String,
 }
 
+/// Bytes of heap that a guest has without growing: what its allocator takes at first.
+const HEAP: usize = 64 << 10;
+
 impl Toolchain {
     /// Looks at what is installed.
     pub(crate) fn find() -> Result<Self, Missing> {
@@ -76,7 +79,10 @@ impl Toolchain {
             .env(key("LINKER"), &self.component_linker)
             .env(
                 key("RUSTFLAGS"),
-                format!("-Clink-arg=--wasi-adapter=none -Clink-arg=--wasm-ld-path={core}"),
+                format!(
+                    "-Clink-arg=--wasi-adapter=none -Clink-arg=--wasm-ld-path={core} \
+                     -Clink-arg=--initial-heap={HEAP}"
+                ),
             );
         if matches!(self.compiler, Compiler::Debian) {
             // Debian ships no standard library for the target, but its sources; to build it is an

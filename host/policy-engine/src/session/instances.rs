@@ -50,15 +50,19 @@ impl Instances {
         }
     }
 
-    /// Drops the instances of the policies that have none of the hooks which are still to come.
+    /// Drops the instances of the policies that have none of the hooks which are still to come, where
+    /// other requests may want their slots.
     pub(super) fn leave<const N: usize>(&mut self, to_come: [Hook; N], chain: &[Arc<Policy>]) {
+        if self.services.leftovers.is_quiet() {
+            return;
+        }
         let places = self.places.iter_mut().zip(chain);
         let done = places
             .filter(|(_, policy)| !to_come.iter().any(|hook| policy.has(*hook)))
             .filter_map(|(place, _)| place.take())
             .collect();
-        let used = std::mem::take(&mut self.used);
-        leftovers::now(&self.services, Work { done, used });
+        let used = Vec::new();
+        leftovers::tend(&self.services, Work { done, used });
     }
 }
 

@@ -20,6 +20,8 @@ const COUNTS: [usize; 3] = [0, 1, 10];
 /// A policy with a hook before the delegate and one after it.
 const MODULE: &str = "both-sides";
 const AT_ONCE: usize = 64;
+/// What a daemon does when it has answered must not take from the turn of the next one.
+const REST: Duration = Duration::from_millis(3);
 const STARTS: usize = 5;
 /// The longest that a daemon may take to see a change.
 const RELOADED: Duration = Duration::from_secs(10);
@@ -72,6 +74,7 @@ fn in_turns(running: &[Running], rounds: usize) -> Result<Vec<Samples>, Error> {
             let target = &running.target;
             let (add, _) = target.add_and_del(Way::Socket, &container, &single(0))?;
             samples.push_time(add);
+            thread::sleep(REST);
         }
     }
     Ok(samples)
