@@ -76,11 +76,7 @@ pub use testing::{Attachment, Outcome, Plan, Request, Selections};
 /// That of the standard library, in a version that begins with what the linker has set apart as a heap
 /// (`--initial-heap`). An instance that fits in there does not grow, which would take two calls of the
 /// kernel.
-#[cfg(all(
-    target_family = "wasm",
-    target_os = "unknown",
-    feature = "allocator"
-))]
+#[cfg(all(target_family = "wasm", target_os = "unknown", feature = "allocator"))]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 

@@ -1,6 +1,7 @@
 //! One policy's instance in one request: fresh, limited in time and everything else, dropped after.
 //! It may be made ahead of the request, of which its start functions know nothing either way.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -117,11 +118,7 @@ impl Instance {
         self.store.data_mut().serve(facts);
     }
 
-    async fn of(
-        module: &Arc<Module>,
-        state: GuestState,
-        limits: Limits,
-    ) -> Result<Self, Unmade> {
+    async fn of(module: &Arc<Module>, state: GuestState, limits: Limits) -> Result<Self, Unmade> {
         let mut store = Store::new(module.pre.engine(), state);
         store.limiter(|state| &mut state.usage);
         store.set_hostcall_fuel(count(limits.host_call_bytes));
@@ -182,9 +179,12 @@ impl Instance {
     ) -> Result<(Answer, Stage, Vec<crate::report::Finding>), Failure> {
         self.store.data_mut().enter(hook, stage);
         arm(&mut self.store, self.limits.timeout());
-        let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
-        let call = hooks.call(hook, store, instance, &mut self.loaded);
-        let answer = within(self.limits.timeout(), call).await;
+        let answer = {
+            let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
+            // Pinned, so that nothing large is moved from one future into the next.
+            let call = pin!(hooks.call(hook, store, instance, &mut self.loaded));
+            within(self.limits.timeout(), call).await
+        };
         match answer {
             Ok(answer) => {
                 let state = self.store.data_mut();

@@ -236,6 +236,10 @@ pub(crate) fn selections(draft: &SelectionsDraft, claims: &Claims) -> Result<(),
 
 /// Checks a result that all policies left; it lies at `place` of what they edited.
 pub(crate) fn result(result: &CniResult, claims: &Claims, place: &str) -> Result<(), Fault> {
+    // Policies that edit nothing are the most.
+    if claims.is_empty() {
+        return Ok(());
+    }
     let owners = claims.owners(&format!("{place}/result/routes"));
     if owners.is_empty() {
         return Ok(());
