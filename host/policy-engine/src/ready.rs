@@ -1,5 +1,5 @@
 //! An instance of a policy that is made before the request that takes it, so that no request waits
-//! for that: the next one is made while a request that took one waits for its delegates.
+//! for that: the next one is made when a request that took one is answered.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
