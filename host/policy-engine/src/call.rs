@@ -61,13 +61,12 @@ impl From<wasmtime::Error> for Unmade {
     }
 }
 
-/// One policy's instance in one request.
+/// One policy's instance in one request. It goes from hand to hand, so it is small.
 pub(crate) struct Instance {
     store: Store<GuestState>,
     instance: WasmInstance,
-    loaded: Loaded,
+    loaded: Box<Loaded>,
     module: Arc<Module>,
-    limits: Limits,
 }
 
 impl Instance {
@@ -137,16 +136,15 @@ impl Instance {
         Ok(Self {
             store,
             instance,
-            loaded: module.hooks.unloaded(),
+            loaded: Box::new(module.hooks.unloaded()),
             module: Arc::clone(module),
-            limits,
         })
     }
 
     /// Looks every hook up, which checks that it can be called. Called when the policy is loaded, and for
     /// an instance that is made ahead; otherwise a hook is looked up when it is called.
     pub(crate) fn load_hooks(&mut self) -> Result<(), crate::hooks::Error> {
-        self.loaded = self.module.hooks.load(&mut self.store, &self.instance)?;
+        *self.loaded = self.module.hooks.load(&mut self.store, &self.instance)?;
         Ok(())
     }
 
@@ -159,10 +157,11 @@ impl Instance {
         settings: &str,
     ) -> Result<Result<(), String>, Failure> {
         self.store.data_mut().enter(Hook::Configure, Stage::Idle);
-        arm(&mut self.store, self.limits.timeout());
+        let timeout = self.limits().timeout();
+        arm(&mut self.store, timeout);
         let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
         let call = hooks.configure(store, instance, settings);
-        let answer = within(self.limits.timeout(), call).await;
+        let answer = within(timeout, call).await;
         match answer {
             Ok(answer) => Ok(answer.map_err(|reason| clean(&reason, MAX_REASON))),
             Err(error) => Err(self.failed(&error)),
@@ -178,12 +177,13 @@ impl Instance {
         stage: Stage,
     ) -> Result<(Answer, Stage, Vec<crate::report::Finding>), Failure> {
         self.store.data_mut().enter(hook, stage);
-        arm(&mut self.store, self.limits.timeout());
+        let timeout = self.limits().timeout();
+        arm(&mut self.store, timeout);
         let answer = {
             let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
             // Pinned, so that nothing large is moved from one future into the next.
             let call = pin!(hooks.call(hook, store, instance, &mut self.loaded));
-            within(self.limits.timeout(), call).await
+            within(timeout, call).await
         };
         match answer {
             Ok(answer) => {
@@ -204,9 +204,17 @@ impl Instance {
         }
     }
 
+    fn limits(&self) -> Limits {
+        self.store.data().spec().limits
+    }
+
     fn failed(&mut self, error: &wasmtime::Error) -> Failure {
         self.store.data_mut().log_output();
-        failure(error, self.limits, self.store.data().last_words.as_deref())
+        failure(
+            error,
+            self.limits(),
+            self.store.data().last_words.as_deref(),
+        )
     }
 }
 

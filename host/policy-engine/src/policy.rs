@@ -214,7 +214,14 @@ impl Policy {
         (cause == Cause::Load && self.required()) || self.failure_policies().closed(cause)
     }
 
-    /// An instance for a request: the one that was made ahead, or a new one.
+    /// The instance that was made ahead of a request, where there is one.
+    pub(crate) fn made_ahead(&self, facts: &Arc<RequestFacts>) -> Option<Instance> {
+        let mut instance = self.ready.take()?;
+        instance.serve(Arc::clone(facts));
+        Some(instance)
+    }
+
+    /// A new instance for a request.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be made, or the policy has no module.
@@ -223,10 +230,6 @@ impl Policy {
         facts: &Arc<RequestFacts>,
         services: &Arc<Services>,
     ) -> Result<Instance, Failure> {
-        if let Some(mut instance) = self.ready.take() {
-            instance.serve(Arc::clone(facts));
-            return Ok(instance);
-        }
         let (Some(module), Some(spec)) = (&self.module, &self.spec) else {
             return Err(Failure {
                 cause: Cause::Load,

@@ -18,7 +18,7 @@ enum State {
     #[default]
     Empty,
     Making,
-    Made(Box<Instance>),
+    Made(Instance),
     /// It cannot be made without a request.
     Never,
 }
@@ -28,7 +28,7 @@ impl Ready {
     pub(crate) fn take(&self) -> Option<Instance> {
         let mut state = self.state();
         match std::mem::take(&mut *state) {
-            State::Made(instance) => Some(*instance),
+            State::Made(instance) => Some(instance),
             other => {
                 *state = other;
                 None
@@ -55,7 +55,7 @@ impl Ready {
         let mut made = Making(self, State::Empty);
         let (module, spec, services) = (Arc::clone(module), Arc::clone(spec), Arc::clone(services));
         made.1 = match Instance::ahead(module, spec, services).await {
-            Ok(instance) => State::Made(Box::new(instance)),
+            Ok(instance) => State::Made(instance),
             Err(NotAhead::Now) => State::Empty,
             Err(NotAhead::Ever) => State::Never,
         };

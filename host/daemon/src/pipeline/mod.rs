@@ -29,6 +29,7 @@ use std::time::Instant;
 use cni_types::args::{Command, ContainerId};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
+use libcni::load::Files;
 use serde_json::value::RawValue;
 
 pub use error::Error;
@@ -66,17 +67,6 @@ pub struct Ports {
     pub device_info: Arc<dyn DeviceInfo>,
 }
 
-impl Ports {
-    /// What a plan is made of.
-    fn lookups(&self) -> Lookups<'_> {
-        Lookups {
-            cluster: &*self.cluster,
-            devices: &*self.devices,
-            device_info: &*self.device_info,
-        }
-    }
-}
-
 /// Everything that requests need. One of it serves all of them.
 pub struct Pipeline {
     ports: Ports,
@@ -84,6 +74,8 @@ pub struct Pipeline {
     overlay: Overlay,
     /// How many attachments of one pod are made at once.
     attachments_at_once: usize,
+    /// Confs of networks that were loaded before.
+    files: Files,
     turns: Turns,
     unfinished: Unfinished,
     draining: AtomicBool,
@@ -111,6 +103,7 @@ impl Pipeline {
             timeouts,
             overlay: Overlay::new(overrides),
             attachments_at_once: 1,
+            files: Files::default(),
             turns: Turns::default(),
             unfinished: Unfinished::default(),
             draining: AtomicBool::new(false),
@@ -147,6 +140,16 @@ impl Pipeline {
         let answer = self.answer(request).await;
         self.count(verb, begun, &answer);
         answer
+    }
+
+    /// What a plan is made of.
+    fn lookups(&self) -> Lookups<'_> {
+        Lookups {
+            cluster: &*self.cluster,
+            devices: &*self.devices,
+            device_info: &*self.device_info,
+            files: &self.files,
+        }
     }
 
     async fn answer(&self, request: Request) -> Result<Option<CniResult>, Error> {

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use cni_types::conf::{self, NetworkConfList, PluginConf};
 use cni_types::json::{self, RawObject};
+use libcni::load::Files;
 use serde_json::value::RawValue;
 
+use super::resolve::Lookups;
 use crate::config::conf_file;
 use crate::config::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Device;
@@ -76,12 +78,19 @@ pub struct Found {
 pub async fn by_reference(
     name: &str,
     conf: &NetConf,
-    cluster: &dyn Cluster,
+    lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
     if name.contains('/') {
-        return at_path(Path::new(name));
+        return at_path(Path::new(name), lookups.files);
     }
-    match nad(cluster, &conf.multus_namespace, name, &conf.conf_dir).await {
+    match nad(
+        lookups.cluster,
+        &conf.multus_namespace,
+        name,
+        &conf.conf_dir,
+    )
+    .await
+    {
         Err(Error::Cluster(ClusterError::NadNotFound { .. })) => {}
         found => return found,
     }
@@ -97,8 +106,8 @@ pub async fn by_reference(
     }
 }
 
-fn at_path(path: &Path) -> Result<Found, Error> {
-    let conf = match libcni::load::file(path) {
+fn at_path(path: &Path, files: &Files) -> Result<Found, Error> {
+    let conf = match files.file(path) {
         // The conf that executes the shim is no network of its own.
         Err(_) if path.is_dir() => {
             libcni::load::default_network(path, |file| !conf_file::is_own(file))?.1
@@ -281,11 +290,11 @@ mod tests {
         };
         write("00-multus.conf", "ours");
         write("20-b.json", "b");
-        assert_eq!(at_path(dir.path()).unwrap().name, "b");
+        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "b");
         write("10-a.conf", "a");
-        assert_eq!(at_path(dir.path()).unwrap().name, "a");
+        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "a");
         std::fs::write(dir.path().join("05-broken.conflist"), "{").unwrap();
-        assert_eq!(at_path(dir.path()).unwrap().name, "a");
+        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "a");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Resolving: from what the conf and the pod name to a plan that says everything.
 
+use libcni::load::Files;
 use serde_json::value::RawValue;
 
 use super::devices;
@@ -136,6 +137,8 @@ pub struct Lookups<'a> {
     pub devices: &'a dyn Devices,
     /// Where devices are described.
     pub device_info: &'a dyn DeviceInfo,
+    /// Confs that are files of the node.
+    pub files: &'a Files,
 }
 
 /// Makes the plan: the default network, the networks that every pod gets, the pod's own, and the
@@ -150,10 +153,9 @@ pub async fn resolve(
     selections: Vec<Selection>,
     lookups: Lookups<'_>,
 ) -> Result<Plan, Error> {
-    let cluster = lookups.cluster;
-    let mut found = default_networks(conf, pod, cluster).await?;
+    let mut found = default_networks(conf, pod, lookups).await?;
     for (index, selection) in selections.into_iter().enumerate() {
-        let network = selected(conf, pod, index, &selection, cluster).await?;
+        let network = selected(conf, pod, index, &selection, lookups.cluster).await?;
         found.push((network, selection));
     }
     let auxiliary = network_lookup::auxiliary_chain(conf).map_err(|source| Error::Configured {
@@ -187,9 +189,9 @@ pub async fn resolve(
 ///
 /// # Errors
 /// [`Error::Configured`].
-pub async fn cluster_network(conf: &NetConf, cluster: &dyn Cluster) -> Result<Found, Error> {
+pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Found, Error> {
     match &conf.default_network {
-        DefaultNetwork::Cluster(name) => configured(conf, "clusterNetwork", name, cluster).await,
+        DefaultNetwork::Cluster(name) => configured(conf, "clusterNetwork", name, lookups).await,
         DefaultNetwork::Delegates(confs) => match confs.first() {
             Some(text) => inline(0, text),
             None => Err(Error::Configured {
@@ -213,9 +215,9 @@ fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
 async fn default_networks(
     conf: &NetConf,
     pod: &Pod,
-    cluster: &dyn Cluster,
+    lookups: Lookups<'_>,
 ) -> Result<Vec<(Found, Selection)>, Error> {
-    let mut networks = vec![cluster_network(conf, cluster).await?];
+    let mut networks = vec![cluster_network(conf, lookups).await?];
     if let DefaultNetwork::Delegates(confs) = &conf.default_network {
         for (index, text) in confs.iter().enumerate().skip(1) {
             networks.push(inline(index, text)?);
@@ -223,14 +225,14 @@ async fn default_networks(
     }
     if !conf.system_namespaces.contains(&pod.namespace) {
         for name in &conf.default_networks {
-            networks.push(configured(conf, "defaultNetworks", name, cluster).await?);
+            networks.push(configured(conf, "defaultNetworks", name, lookups).await?);
         }
     }
     let mut networks: Vec<_> = networks
         .into_iter()
         .map(|network| (network, Selection::default()))
         .collect();
-    if let Some(own) = own_default_network(conf, pod, cluster).await?
+    if let Some(own) = own_default_network(conf, pod, lookups.cluster).await?
         && let Some(first) = networks.first_mut()
     {
         *first = own;
@@ -242,9 +244,9 @@ async fn configured(
     conf: &NetConf,
     key: &'static str,
     name: &str,
-    cluster: &dyn Cluster,
+    lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
-    network_lookup::by_reference(name, conf, cluster)
+    network_lookup::by_reference(name, conf, lookups)
         .await
         .map_err(|source| Error::Configured {
             key,

@@ -92,6 +92,14 @@ impl Session {
         &self.facts
     }
 
+    /// Whether no policy has to do with what the pod asks for, so that [`select`](Self::select) need
+    /// not be called: the selections stand.
+    pub fn passes_select(&self) -> bool {
+        let chain = self.generation.chain();
+        let all_load = || chain.iter().all(|policy| policy.broken_reason().is_none());
+        self.skipped || (!self.asks(Hook::Select, None) && all_load())
+    }
+
     /// Offers the pod's selections, the default network not among them. Called once, on ADD.
     ///
     /// What comes out has to be resolved as if the pod had asked for it: a policy may name a
@@ -146,7 +154,7 @@ impl Session {
     /// Whether no policy has to do with what the delegate of the next attachment answered, so that
     /// [`after_add`](Self::after_add) need not be called for it: the answer stands.
     pub fn passes_after_add(&mut self, network: &str) -> bool {
-        let passes = self.turns(Hook::AfterAdd, Some(network)).is_empty();
+        let passes = !self.asks(Hook::AfterAdd, Some(network));
         if passes {
             self.owned.push(Arc::default());
         }
@@ -184,8 +192,7 @@ impl Session {
     /// Whether no policy has to do with the plan as a whole, or with what earlier hooks made of its
     /// results, so that [`finalize`](Self::finalize) need not be called: the results stand.
     pub fn passes_finalize(&self) -> bool {
-        self.turns(Hook::Finalize, None).is_empty()
-            && self.owned.iter().all(|claims| claims.is_empty())
+        !self.asks(Hook::Finalize, None) && self.owned.iter().all(|claims| claims.is_empty())
     }
 
     /// Offers the whole plan, the result for the runtime, and for each attachment the result that
@@ -257,7 +264,7 @@ impl Session {
     /// [`del`](Self::del), which need not be called for it then.
     pub fn passes(&self, hook: Hook, network: &str) -> bool {
         let keeps = hook == Hook::Del && !self.generation.services().states.is_empty();
-        !keeps && self.turns(hook, Some(network)).is_empty()
+        !keeps && !self.asks(hook, Some(network))
     }
 
     /// Tells the policies of a stored attachment that goes away. Called on DEL; cannot refuse. A

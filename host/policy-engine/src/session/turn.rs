@@ -29,20 +29,32 @@ pub(super) struct Seat {
 impl Session {
     /// The policies that have the hook and see the request, in their order.
     pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Seat> {
-        if self.skipped {
-            return Vec::new();
-        }
-        let chain = self.generation.chain().iter().enumerate();
-        chain
-            .filter(|(index, policy)| {
-                let asked = hook != Hook::Del || !self.exhausted.contains(index);
-                asked && policy.has(hook) && policy.sees(&self.facts, network)
-            })
+        self.asked(hook, network)
             .map(|(index, policy)| Seat {
                 index,
                 policy: Arc::clone(policy),
             })
             .collect()
+    }
+
+    /// Whether there are such.
+    pub(super) fn asks(&self, hook: Hook, network: Option<&str>) -> bool {
+        self.asked(hook, network).next().is_some()
+    }
+
+    fn asked(
+        &self,
+        hook: Hook,
+        network: Option<&str>,
+    ) -> impl Iterator<Item = (usize, &Arc<Policy>)> {
+        let chain = match self.skipped {
+            true => &[],
+            false => self.generation.chain(),
+        };
+        chain.iter().enumerate().filter(move |(index, policy)| {
+            let waits = hook != Hook::Del || !self.exhausted.contains(index);
+            waits && policy.has(hook) && policy.sees(&self.facts, network)
+        })
     }
 
     /// Denies what a policy that does not load would have seen. Once in a request, on ADD.
@@ -130,9 +142,14 @@ impl Session {
             Some(instance) => instance,
             None => {
                 self.instances.used(*index, policy);
-                let services = self.generation.services();
-                // Boxed, so that a turn with an instance that was made ahead is small.
-                Box::pin(policy.instance(&self.facts, services)).await?
+                match policy.made_ahead(&self.facts) {
+                    Some(instance) => instance,
+                    None => {
+                        let services = self.generation.services();
+                        // Boxed, so that a turn with an instance that was made ahead is small.
+                        Box::pin(policy.instance(&self.facts, services)).await?
+                    }
+                }
             }
         };
         let answer = instance.call(hook, stage).await?;

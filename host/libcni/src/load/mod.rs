@@ -1,8 +1,12 @@
 //! Network configurations in files: lists, single plugins, and plugins in a directory beside a
 //! list. Everything here blocks on the file system.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
+mod files;
+
+pub use files::Files;
+
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -98,16 +102,19 @@ pub fn conf_files(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>,
 /// # Errors
 /// [`Error::Read`], [`Error::Conf`] or [`Error::NoPlugins`].
 pub fn file(path: &Path) -> Result<NetworkConfList, Error> {
-    let bytes = read(path)?;
+    read(path).and_then(|file| parsed(path, &file.bytes))
+}
+
+fn parsed(path: &Path, bytes: &[u8]) -> Result<NetworkConfList, Error> {
     let invalid = |source| Error::Conf {
         path: path.to_owned(),
         source,
     };
-    let list = match NetworkConfList::parse_any(&bytes) {
+    let list = match NetworkConfList::parse_any(bytes) {
         Err(conf::Error::Missing { .. } | conf::Error::NoPlugin)
             if path.extension().is_some_and(|e| e == "conflist") =>
         {
-            NetworkConfList::parse_list(&bytes)
+            NetworkConfList::parse_list(bytes)
         }
         parsed => parsed,
     }
@@ -137,7 +144,7 @@ pub fn with_plugins_beside(
     let directory = beside(&list, directory);
     let mut plugins = list.plugins().to_vec();
     for path in conf_files(&directory, &["conf"])? {
-        let plugin = PluginConf::parse(read(&path)?);
+        let plugin = PluginConf::parse(read(&path)?.bytes);
         plugins.push(plugin.map_err(|source| Error::Conf { path, source })?);
     }
     if plugins.len() == list.plugins().len() {
@@ -201,7 +208,14 @@ pub fn default_network(
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
+/// What was in a file.
+struct Read {
+    bytes: Vec<u8>,
+    /// As it was before it was read.
+    metadata: Metadata,
+}
+
+fn read(path: &Path) -> Result<Read, Error> {
     let bounded = || {
         // A pipe would block for ever. Links are followed: those of a ConfigMap have to be.
         let file = OpenOptions::new()
@@ -218,7 +232,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
-        Ok(bytes)
+        Ok(Read { bytes, metadata })
     };
     bounded().map_err(|source| Error::Read {
         path: path.to_owned(),
