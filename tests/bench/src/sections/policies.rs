@@ -73,7 +73,7 @@ fn in_turns(deployments: &[Deployment], rounds: usize) -> Result<Vec<Samples>, E
         let running = start(deployments)?;
         for round in 0..WARMING + rounds / STARTS {
             for turn in 0..running.len() {
-                // None has its turn always after the same other one.
+                // Each is the first of a round as often as the others.
                 let place = (turn + round) % running.len();
                 let (target, container) = (&running[place].target, format!("policies-{round}"));
                 let (add, _) = target.add_and_del(Way::Socket, &container, &single(0))?;
