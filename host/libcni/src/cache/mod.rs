@@ -6,7 +6,7 @@
 mod wire;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +18,7 @@ use cni_types::version::ConfVersion;
 use rustix::fs::OFlags;
 
 use self::wire::Wire;
+use crate::regular;
 use crate::request::RuntimeConf;
 use crate::seal::Seal;
 
@@ -339,29 +340,13 @@ fn read_sealed(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     Ok(bytes)
 }
 
+/// Follows no link: whoever may write to the directory could have put one there.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let bounded = || {
-        // Whoever may write to the directory could have put a link, or a pipe that never ends, there.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits().cast_signed())
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        let size = metadata.len().min(MAX_BYTES);
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        Ok(bytes)
-    };
-    match bounded() {
+    match regular::read(path, OFlags::NOFOLLOW, MAX_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        read => read.map(Some).map_err(failed("read", path)),
+        read => read
+            .map(|(bytes, _)| Some(bytes))
+            .map_err(failed("read", path)),
     }
 }
 

@@ -69,11 +69,11 @@ impl Files {
         if let Some(list) = self.settled(path) {
             return Ok(list);
         }
-        let file = read(path)?;
-        let list = parsed(path, &file.bytes)?;
+        let (bytes, metadata) = read(path)?;
+        let list = parsed(path, &bytes)?;
         // Other lists are made of further files.
         if list.load_only_inlined_plugins() {
-            self.remember(path, Stamp::of(&file.metadata), &list, now);
+            self.remember(path, Stamp::of(&metadata), &list, now);
         }
         Ok(list)
     }

@@ -5,13 +5,14 @@ mod files;
 
 pub use files::Files;
 
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cni_types::conf::{self, NetworkConfList, PluginConf};
 use rustix::fs::OFlags;
+
+use crate::regular;
 
 /// Extensions of files with a network configuration.
 pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
@@ -102,7 +103,7 @@ pub fn conf_files(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>,
 /// # Errors
 /// [`Error::Read`], [`Error::Conf`] or [`Error::NoPlugins`].
 pub fn file(path: &Path) -> Result<NetworkConfList, Error> {
-    read(path).and_then(|file| parsed(path, &file.bytes))
+    read(path).and_then(|(bytes, _)| parsed(path, &bytes))
 }
 
 fn parsed(path: &Path, bytes: &[u8]) -> Result<NetworkConfList, Error> {
@@ -144,7 +145,7 @@ pub fn with_plugins_beside(
     let directory = beside(&list, directory);
     let mut plugins = list.plugins().to_vec();
     for path in conf_files(&directory, &["conf"])? {
-        let plugin = PluginConf::parse(read(&path)?.bytes);
+        let plugin = PluginConf::parse(read(&path)?.0);
         plugins.push(plugin.map_err(|source| Error::Conf { path, source })?);
     }
     if plugins.len() == list.plugins().len() {
@@ -208,33 +209,9 @@ pub fn default_network(
     })
 }
 
-/// What was in a file.
-struct Read {
-    bytes: Vec<u8>,
-    /// As it was before it was read.
-    metadata: Metadata,
-}
-
-fn read(path: &Path) -> Result<Read, Error> {
-    let bounded = || {
-        // A pipe would block for ever. Links are followed: those of a ConfigMap have to be.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("not a regular file"));
-        }
-        let size = metadata.len().min(MAX_BYTES);
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        Ok(Read { bytes, metadata })
-    };
-    bounded().map_err(|source| Error::Read {
+/// What is in a file, and its metadata. Links are followed: those of a ConfigMap have to be.
+fn read(path: &Path) -> Result<(Vec<u8>, Metadata), Error> {
+    regular::read(path, OFlags::empty(), MAX_BYTES).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })
