@@ -8,6 +8,7 @@
 #   make advisories  what RustSec says of the dependencies; needs cargo-deny and GitHub
 #   make bench  what a CNI call costs: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  what got slower since tests/bench/stored.json
+#   make profile  what the daemon runs under load, for its compiler: host/daemon/requests.profdata.xz
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -61,7 +62,7 @@ advisories:
 build:
 	@tests/setup/install lint
 # The daemon apart: built together with the command line, it would get its compiler too.
-	$(CARGO) build-daemon
+	host/daemon/build
 	$(CARGO) build --release -p cnidaria
 	$(CARGO) build-shim
 
@@ -72,6 +73,11 @@ bench-build: build
 	$(CARGO) build --release -p cnidaria-bench
 	$(CARGO) build --release -p test-artifacts
 	$(target)/release/test-artifacts build all
+
+.PHONY: profile
+profile: bench-build
+	@tests/setup/install profile
+	host/daemon/build profile
 
 # One policy in each other language, with the settings of its example.
 .PHONY: bench-languages
