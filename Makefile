@@ -59,23 +59,29 @@ advisories:
 	$(CARGO) deny check
 
 .PHONY: build
-build:
-	@tests/setup/install lint
-# The daemon apart: built together with the command line, it would get its compiler too.
+build: tools
 	host/daemon/build
+
+# Without the daemon, which built together with the command line would get its compiler too.
+.PHONY: tools
+tools:
+	@tests/setup/install lint
 	$(CARGO) build --release -p cnidaria
 	$(CARGO) build-shim
 
-.PHONY: bench-build
-bench-build: build
+.PHONY: bench-tools
+bench-tools: tools
 	@tests/setup/install demo
 	$(CARGO) build-noop
 	$(CARGO) build --release -p cnidaria-bench
 	$(CARGO) build --release -p test-artifacts
 	$(target)/release/test-artifacts build all
 
+.PHONY: bench-build
+bench-build: build bench-tools
+
 .PHONY: profile
-profile: bench-build
+profile: bench-tools
 	@tests/setup/install profile
 	host/daemon/build profile
 
