@@ -1,12 +1,17 @@
 //! One request and one answer over the unix socket, blocking, within a deadline. The only IO of this
 //! crate, here because shim and command line need the same; a server has no use for it.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, recv, send,
+};
+use rustix::time::Timespec;
 
 use crate::http::{self, Decoder, Progress, Response};
 
@@ -55,7 +60,7 @@ pub enum Error {
     Answer(#[from] http::Error),
 }
 
-/// Connects to the socket at `path`, without ever waiting.
+/// Connects to the socket at `path`, without ever waiting; reading and writing do not wait either.
 ///
 /// # Errors
 /// [`ConnectError::Unreachable`] where a daemon that restarts would explain it.
@@ -79,11 +84,7 @@ pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
             _ => ConnectError::Failed(error),
         }
     })?;
-    let stream = UnixStream::from(socket);
-    stream
-        .set_nonblocking(false)
-        .map_err(ConnectError::Failed)?;
-    Ok(stream)
+    Ok(UnixStream::from(socket))
 }
 
 /// Writes `request` (from [`http::post`] or [`http::get`]) and reads the answer, of at most `max_body`
@@ -93,33 +94,31 @@ pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
 /// Anything but a whole HTTP response, of whatever status. Once any byte was sent the daemon may have
 /// acted on it, so a caller must not simply repeat the request.
 pub fn exchange(
-    mut stream: &UnixStream,
+    stream: &UnixStream,
     request: &[u8],
     max_body: usize,
     deadline: Instant,
 ) -> Result<Response, Error> {
-    let unsent = send(stream, request, deadline);
+    let unsent = send_all(stream, request, deadline);
     let mut decoder = Decoder::new(max_body);
     let mut buffer = [0; READ_BYTES];
     let mut is_answered = false;
     loop {
-        let read = stream
-            .set_read_timeout(Some(remaining(deadline)?))
-            .and_then(|()| stream.read(&mut buffer));
-        let count = match read {
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) if is_timeout(&error) => return Err(Error::TimedOut),
+        // Not a read that blocks: such a one is woken when the daemon takes the request, and finds nothing.
+        await_ready(stream, PollFlags::IN, deadline)?;
+        let count = match recv(stream, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok((count, _)) => count,
+            Err(Errno::INTR | Errno::AGAIN) => continue,
             // A server that refuses without reading closes early: its answer counts more than the
             // failed write, but if there is none, the write is the cause.
             Err(error) => {
-                let is_unread = error.kind() == ErrorKind::ConnectionReset && !is_answered;
+                let is_unread = error == Errno::CONNRESET && !is_answered;
                 let lost = if is_unread {
                     Error::Unread
                 } else {
                     Error::Lost
                 };
-                return Err(unsent.err().unwrap_or_else(|| lost(error)));
+                return Err(unsent.err().unwrap_or_else(|| lost(error.into())));
             }
         };
         is_answered |= count > 0;
@@ -134,23 +133,19 @@ pub fn exchange(
     }
 }
 
-fn send(mut stream: &UnixStream, request: &[u8], deadline: Instant) -> Result<(), Error> {
+fn send_all(stream: &UnixStream, request: &[u8], deadline: Instant) -> Result<(), Error> {
     let total = request.len();
     let mut rest = request;
     while !rest.is_empty() {
-        let written = stream
-            .set_write_timeout(Some(remaining(deadline)?))
-            .and_then(|()| stream.write(rest));
-        match written {
+        match send(stream, rest, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(count) => rest = rest.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if is_timeout(&error) => return Err(Error::TimedOut),
-            Err(source) => {
-                let sent = total - rest.len();
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => await_ready(stream, PollFlags::OUT, deadline)?,
+            Err(error) => {
                 return Err(Error::Send {
-                    sent,
+                    sent: total - rest.len(),
                     total,
-                    source,
+                    source: error.into(),
                 });
             }
         }
@@ -158,23 +153,28 @@ fn send(mut stream: &UnixStream, request: &[u8], deadline: Instant) -> Result<()
     Ok(())
 }
 
-fn remaining(deadline: Instant) -> Result<Duration, Error> {
-    // A timeout of zero would mean none at all.
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(Error::TimedOut),
-        left => Ok(left),
+/// Waits until there is something to read, or room to write, or the other side is gone.
+fn await_ready(stream: &UnixStream, what: PollFlags, deadline: Instant) -> Result<(), Error> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(Error::TimedOut);
     }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+    // A time that the kernel does not know is longer than any it could wait.
+    let timeout = Timespec::try_from(left).ok();
+    match poll(&mut [PollFd::new(stream, what)], timeout.as_ref()) {
+        Ok(0) => Err(Error::TimedOut),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(Error::Lost(error.into())),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixListener;
     use std::thread;
+    use std::time::Duration;
 
     const SECOND: Duration = Duration::from_secs(1);
 
