@@ -1,10 +1,11 @@
 //! The same calls with an API server that takes its time: one write for an ADD, nothing for a DEL,
 //! and nothing of ours that limits how many are written at once.
 
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::api::{Api, LATENCY};
+use crate::api::{Api, LATENCY, Patcher};
 use crate::deployment::Site;
 use crate::error::Error;
 use crate::manifests::{self, BURST, NETWORKS, NOOP, burst, network, pod, single};
@@ -35,6 +36,7 @@ pub(crate) fn run(
         api.settle();
         at_once_with_api(report, &api, yardsticks, &running.target, at_once, calls)?;
     }
+    waves(report, &api, yardsticks, &running.target, calls / 60)?;
     drop(running);
     drop(api);
     at_rest(report, site)
@@ -141,6 +143,92 @@ fn requests(report: &mut Report, api: &Api, target: &Target) -> Result<(), Error
     Ok(())
 }
 
+/// Delegates, each with one write behind it, as many at once as a burst has ADDs and without any daemon.
+struct Alone {
+    /// One for each thread, open before anything is measured.
+    connections: Vec<Mutex<Patcher>>,
+}
+
+impl Alone {
+    fn new(api: &Api, at_once: usize) -> Result<Self, Error> {
+        let connections = (0..at_once).map(|_| api.connect().map(Mutex::new));
+        Ok(Self {
+            connections: connections.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// How many a second, `each` one after the other on each thread.
+    fn rate(&self, yardsticks: &Yardsticks, each: usize) -> Result<f64, Error> {
+        let at_once = self.connections.len();
+        let (elapsed, _) = at_the_same_time(at_once, |thread| {
+            let mut connection = self.connections[thread]
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            (0..each).try_for_each(|_| {
+                yardsticks.y()?;
+                connection.patch(&burst(thread)).map(drop)
+            })
+        })?;
+        Ok((at_once * each) as f64 / elapsed.as_secs_f64())
+    }
+}
+
+/// A node whose pods all begin at the same moment, and nothing after them: how long the slowest takes
+/// beside the delegates and writes alone.
+fn waves(
+    report: &mut Report,
+    api: &Api,
+    yardsticks: &Yardsticks,
+    target: &Target,
+    count: usize,
+) -> Result<(), Error> {
+    let alone = Alone::new(api, BURST)?;
+    let [mut took, mut limits, mut slowest] = [(); 3].map(|()| Samples::default());
+    for wave in 0..count {
+        api.settle();
+        let before = alone.rate(yardsticks, 1)?;
+        let all = |command: &str| -> Result<Samples, Error> {
+            let (_, times) = at_the_same_time(BURST, |thread| {
+                let container = format!("wave-{wave}-{thread}");
+                let call = target.call(Way::Socket, command, &container, &burst(thread));
+                call.make()
+            })?;
+            Ok(times.into_iter().map(milliseconds).collect())
+        };
+        let times = all("ADD")?;
+        api.settle();
+        let limit = before.midpoint(alone.rate(yardsticks, 1)?);
+        all("DEL")?;
+        limits.push(BURST as f64 / limit * 1000.0);
+        slowest.push(times.quantile(0.99));
+        took.extend(times);
+    }
+    let beyond = slowest.pairs(&limits, |p99, limit| p99 / limit).median();
+    let ideal = limits.median();
+    let what = format!("ADD with API, {BURST} at the same moment");
+    report.scored("api.wave", &what, "ms", &took, beyond);
+    report.measure(
+        "api.wave.slowest",
+        "… 99th of a hundred of each",
+        "ms",
+        &slowest,
+    );
+    report.measure(
+        "api.wave.limit",
+        "… delegates and writes alone",
+        "ms",
+        &limits,
+    );
+    report.goal(
+        &format!("{what}, p99"),
+        &format!("≤ 1.2 × {BURST} / limit"),
+        format!("{beyond:.2} × {ideal:.0} ms"),
+        beyond,
+        1.2,
+    );
+    Ok(())
+}
+
 /// ADDs at once, beside the delegates and writes alone, as many at once and without any daemon.
 fn at_once_with_api(
     report: &mut Report,
@@ -150,28 +238,14 @@ fn at_once_with_api(
     at_once: usize,
     calls: usize,
 ) -> Result<(), Error> {
-    const ROUNDS: usize = 3;
+    const ROUNDS: usize = 5;
     let each = (calls / at_once).max(1);
     let count = (each * at_once) as f64;
-    let alone = || -> Result<f64, Error> {
-        let connections = (0..at_once).map(|_| api.connect().map(std::sync::Mutex::new));
-        let connections = connections.collect::<Result<Vec<_>, _>>()?;
-        let (elapsed, _) = at_the_same_time(at_once, |thread| {
-            let mut connection = connections[thread]
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            (0..each).try_for_each(|_| {
-                yardsticks.y()?;
-                connection.patch(&burst(thread)).map(drop)
-            })
-        })?;
-        Ok(count / elapsed.as_secs_f64())
-    };
-    let (mut rates, mut limits) = (Samples::default(), Samples::default());
-    let mut took = Samples::default();
+    let alone = Alone::new(api, at_once)?;
+    let [mut rates, mut limits, mut took] = [(); 3].map(|()| Samples::default());
     for round in 0..ROUNDS {
         api.settle();
-        let before = alone()?;
+        let before = alone.rate(yardsticks, each)?;
         let container =
             |thread: usize, call: usize| format!("api-{at_once}-{round}-{thread}-{call}");
         let all = |command: &str| -> Result<(f64, Samples), Error> {
@@ -196,7 +270,7 @@ fn at_once_with_api(
         all("DEL")?;
         api.settle();
         rates.push(rate);
-        limits.push(before.midpoint(alone()?));
+        limits.push(before.midpoint(alone.rate(yardsticks, each)?));
         took.extend(times);
     }
     let share = rates.pairs(&limits, |rate, limit| rate / limit).median();
@@ -222,14 +296,6 @@ fn at_once_with_api(
         return Ok(());
     }
     let p99 = took.quantile(0.99);
-    let ideal = at_once as f64 / rate * 1000.0;
-    report.goal(
-        &format!("{what}, p99"),
-        &format!("≤ 1.2 × {at_once} / limit"),
-        format!("{:.2} × {ideal:.0} ms", p99 / ideal),
-        p99,
-        1.2 * ideal,
-    );
     let serial = at_once as f64 * milliseconds(LATENCY);
     report.goal(
         &format!("{what}, p99 beside serial"),

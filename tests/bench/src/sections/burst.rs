@@ -20,63 +20,42 @@ pub(crate) fn run(
 ) -> Result<(), Error> {
     let daemon = target.process()?;
     daemon.forget_peak()?;
-    let mut rates = Vec::new();
+    let mut shares = Vec::new();
     for at_once in AT_ONCE {
-        let limit_before = yardsticks.rate(YARDSTICK_AT_ONCE, calls / 2)?;
-        let each = (calls / at_once).max(1);
-        let count = each * at_once;
-        let container = |thread: usize, call: usize| format!("burst-{at_once}-{thread}-{call}");
-        let all = |command: &str| -> Result<(f64, f64, Samples), Error> {
-            let cpu = daemon.cpu()?;
-            let (elapsed, found) = at_the_same_time(at_once, |thread| {
-                let mut took = Samples::default();
-                for call in 0..each {
-                    let (container, pod) = (container(thread, call), burst(thread));
-                    let call = target.call(Way::Socket, command, &container, &pod);
-                    took.push_time(call.make()?);
-                }
-                Ok(took)
-            })?;
-            let cpu = milliseconds(daemon.cpu()?.saturating_sub(cpu)) / count as f64;
-            let mut took = Samples::default();
-            found.into_iter().for_each(|one| took.extend(one));
-            Ok((count as f64 / elapsed.as_secs_f64(), cpu, took))
-        };
-        let (rate, cpu, took) = all("ADD")?;
-        let limit = limit_before.midpoint(yardsticks.rate(YARDSTICK_AT_ONCE, calls / 2)?);
-        let (del_rate, del_cpu, _) = all("DEL")?;
+        let found = rounds(yardsticks, target, at_once, calls)?;
+        let share = found.rates.pairs(&found.limits, |rate, limit| rate / limit);
+        let share = share.median();
         let what = format!("ADD, {at_once} at once");
         let name = format!("burst.{at_once}");
-        let single: Samples = [rate].into_iter().collect();
-        report.scored(&name, &what, "1/s", &single, limit / rate);
+        report.scored(&name, &what, "1/s", &found.rates, 1.0 / share);
         report.measure(
             &format!("{name}.limit"),
             "… no-op delegates, 16 at once",
             "1/s",
-            &[limit].into_iter().collect(),
+            &found.limits,
         );
-        report.measure(&format!("{name}.took"), "… time of one", "ms", &took);
+        report.measure(&format!("{name}.took"), "… time of one", "ms", &found.took);
         report.measure(
             &format!("{name}.cpu"),
             "… processor time of the daemon for one",
             "ms",
-            &[cpu].into_iter().collect(),
+            &found.cpu,
         );
         report.measure(
             &format!("{name}.del"),
             &format!("DEL, {at_once} at once"),
             "1/s",
-            &[del_rate].into_iter().collect(),
+            &found.del_rates,
         );
         report.measure(
             &format!("{name}.del.cpu"),
             "… processor time of the daemon for one",
             "ms",
-            &[del_cpu].into_iter().collect(),
+            &found.del_cpu,
         );
-        rates.push((at_once as f64, rate / limit));
+        shares.push((at_once as f64, share));
         if at_once == 16 {
-            let share = rate / limit;
+            let (limit, cpu) = (found.limits.median(), found.cpu.median());
             report.goal(
                 &format!("{what}, on the socket"),
                 "≥ 0.7 of the limit",
@@ -93,7 +72,7 @@ pub(crate) fn run(
             );
         }
     }
-    report.curve("burst", "ADD a second, share of the limit", rates);
+    report.curve("burst", "ADD a second, share of the limit", shares);
     a_whole_node(report, yardsticks, target)?;
     let peak = daemon.peak()?;
     report.number("burst.peak", "peak memory after the bursts", "MiB", peak);
@@ -105,6 +84,65 @@ pub(crate) fn run(
         24.0,
     );
     Ok(())
+}
+
+/// What the rounds of one number of calls at once have found, one sample for each round.
+#[derive(Default)]
+struct Rounds {
+    rates: Samples,
+    /// Of the yardstick around each round.
+    limits: Samples,
+    /// One sample for each ADD.
+    took: Samples,
+    cpu: Samples,
+    del_rates: Samples,
+    del_cpu: Samples,
+}
+
+/// ADDs at once and their DELs, `calls` in all rounds together, each between two of the yardstick.
+fn rounds(
+    yardsticks: &Yardsticks,
+    target: &Target,
+    at_once: usize,
+    calls: usize,
+) -> Result<Rounds, Error> {
+    const ROUNDS: usize = 5;
+    let daemon = target.process()?;
+    let each = (calls / at_once / ROUNDS).max(1);
+    let count = (each * at_once) as f64;
+    let limit = || yardsticks.rate(YARDSTICK_AT_ONCE, calls / ROUNDS / 2);
+    let mut found = Rounds::default();
+    let mut before = limit()?;
+    for round in 0..ROUNDS {
+        let all = |command: &str| -> Result<(f64, f64, Samples), Error> {
+            let cpu = daemon.cpu()?;
+            let (elapsed, times) = at_the_same_time(at_once, |thread| {
+                let mut took = Samples::default();
+                for call in 0..each {
+                    let container = format!("burst-{at_once}-{round}-{thread}-{call}");
+                    let pod = burst(thread);
+                    let call = target.call(Way::Socket, command, &container, &pod);
+                    took.push_time(call.make()?);
+                }
+                Ok(took)
+            })?;
+            let cpu = milliseconds(daemon.cpu()?.saturating_sub(cpu)) / count;
+            let mut took = Samples::default();
+            times.into_iter().for_each(|one| took.extend(one));
+            Ok((count / elapsed.as_secs_f64(), cpu, took))
+        };
+        let (rate, cpu, took) = all("ADD")?;
+        let after = limit()?;
+        let (del_rate, del_cpu, _) = all("DEL")?;
+        found.rates.push(rate);
+        found.limits.push(before.midpoint(after));
+        found.took.extend(took);
+        found.cpu.push(cpu);
+        found.del_rates.push(del_rate);
+        found.del_cpu.push(del_cpu);
+        before = limit()?;
+    }
+    Ok(found)
 }
 
 /// All pods of a node at once, each with all networks: a node that comes back.
