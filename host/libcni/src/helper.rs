@@ -1,6 +1,7 @@
 //! A thread that does what the caller must not, or need not, do on its own.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
 use tokio::sync::oneshot;
@@ -43,7 +44,8 @@ impl Helper {
                 let is_ready = result.is_ok();
                 if prepared.send(result).is_ok() && is_ready {
                     for work in works {
-                        work();
+                        // Whoever waits for it is told; who comes next needs the thread.
+                        let _ = catch_unwind(AssertUnwindSafe(work));
                     }
                 }
             })?;
@@ -58,18 +60,31 @@ impl Helper {
     /// Where the caller does not wait for it any more, what it gives is dropped.
     ///
     /// # Errors
-    /// Only when earlier work panicked.
+    /// Only when it panicked.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         let (done, outcome) = oneshot::channel();
-        let ended = || io::Error::other("the thread has ended");
+        let panicked = || io::Error::other("what was to be done on the thread panicked");
         let work = Box::new(move || {
             // Nobody waits any more when the call was given up.
             let _ = done.send(work());
         });
-        self.work.send(work).map_err(|_| ended())?;
-        outcome.await.map_err(|_| ended())
+        self.work.send(work).map_err(|_| panicked())?;
+        outcome.await.map_err(|_| panicked())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_panics_fails_alone() {
+        let helper = Helper::start().unwrap();
+        let failed: io::Result<()> = helper.run(|| unreachable!("as a defect would")).await;
+        assert!(failed.unwrap_err().to_string().contains("panicked"));
+        assert_eq!(helper.run(|| 7).await.unwrap(), 7);
     }
 }

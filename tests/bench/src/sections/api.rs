@@ -238,7 +238,7 @@ fn at_once_with_api(
     at_once: usize,
     calls: usize,
 ) -> Result<(), Error> {
-    const ROUNDS: usize = 5;
+    const ROUNDS: usize = 3;
     let each = (calls / at_once).max(1);
     let count = (each * at_once) as f64;
     let alone = Alone::new(api, at_once)?;
