@@ -6,6 +6,7 @@
 #               fuzz target for a while
 #   make lint   fmt, clippy and rustdoc, warnings denied
 #   make advisories  what RustSec says of the dependencies; needs cargo-deny and GitHub
+#   make image  the image of the DaemonSet: target/image/cnidaria.tar
 #   make bench  what a CNI call costs: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  what got slower since tests/bench/stored.json
 #   make profile  what the daemon runs under load, for its compiler: host/daemon/requests.profdata.xz
@@ -68,6 +69,11 @@ tools:
 	@tests/setup/install lint
 	$(CARGO) build --release -p cnidaria
 	$(CARGO) build-shim
+
+.PHONY: image
+image: build
+	@tests/setup/install image
+	deploy/image/build $(target)/release $(target)/shim/cnidaria-shim $(target)/image/cnidaria.tar
 
 .PHONY: bench-tools
 bench-tools: tools

@@ -25,6 +25,31 @@ pub struct Containerd {
     child: Child,
     client: Client,
     log: PathBuf,
+    socket: PathBuf,
+}
+
+/// Where a runtime finds what it needs for networks.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The directory of plugins.
+    pub bin: PathBuf,
+    /// The directory of confs.
+    pub conf: PathBuf,
+}
+
+/// A container that is not part of a sandbox.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Its name, of no other one.
+    pub id: String,
+    /// An image that was loaded, with its registry.
+    pub image: String,
+    /// What it executes.
+    pub command: Vec<String>,
+    /// Bind mounts as `ctr` takes them.
+    pub mounts: Vec<String>,
+    /// Variables: `NAME=value`.
+    pub environment: Vec<String>,
 }
 
 /// Whether runc could work here: it needs to be root of the machine, not of a user namespace.
@@ -35,18 +60,21 @@ pub fn is_possible() -> bool {
 }
 
 impl Containerd {
-    /// Starts it on a node whose daemon runs, and waits until it is ready for pods.
+    /// Starts it on a node whose daemon runs, with the shim as its only plugin, and waits until it is
+    /// ready for pods.
     ///
     /// # Errors
     /// [`Error::Start`] when it is not installed, [`Error::Containerd`] when it does not get ready.
     pub fn start(node: &Node) -> Result<Self, Error> {
         let dir = node.path("containerd");
-        let net = dir.join("net.d");
-        let bin = dir.join("bin");
-        for dir in [&net, &bin] {
+        let places = Places {
+            bin: dir.join("bin"),
+            conf: dir.join("net.d"),
+        };
+        for dir in [&places.bin, &places.conf] {
             fs::create_dir_all(dir).map_err(Error::file(dir))?;
         }
-        let conf = net.join("00-multus.conf");
+        let conf = places.conf.join("00-multus.conf");
         fs::write(&conf, node.conf.to_string()).map_err(Error::file(&conf))?;
         // containerd itself wants the loopback plugin.
         let loopback = Path::new(&node.plugins()).join("loopback");
@@ -54,11 +82,21 @@ impl Containerd {
             ("cnidaria-shim", node.binaries().shim()?),
             ("loopback", loopback),
         ] {
-            let link = bin.join(name);
+            let link = places.bin.join(name);
             symlink(target, &link).map_err(Error::file(&link))?;
         }
+        Self::start_with(node, &places)
+    }
+
+    /// Starts it with the plugins and confs that are there, and waits until it is ready for pods.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(node: &Node, places: &Places) -> Result<Self, Error> {
+        let dir = node.path("containerd");
+        fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
         let config = dir.join("config.toml");
-        fs::write(&config, configuration(&dir)).map_err(Error::file(&config))?;
+        fs::write(&config, configuration(&dir, places)).map_err(Error::file(&config))?;
         let log = dir.join("log");
         let log_file = File::create(&log).map_err(Error::file(&log))?;
         let child = Command::new("containerd")
@@ -77,15 +115,87 @@ impl Containerd {
             })?;
         let socket = dir.join("containerd.sock");
         let client = Client::new(&socket, CGROUP, &dir.join("logs"));
-        let mut containerd = Self { child, client, log };
+        let mut containerd = Self {
+            child,
+            client,
+            log,
+            socket,
+        };
         containerd.wait_until_ready()?;
-        let image = image::make(&dir.join("image"))?.display().to_string();
-        let socket = socket.display().to_string();
-        let import = ["images", "import", "--snapshotter", "native", &image];
-        let mut arguments = vec!["--address", &socket, "--namespace", "k8s.io"];
-        arguments.extend(import);
-        run("ctr", &arguments)?;
+        containerd.load(&image::make(&dir.join("image"))?)?;
         Ok(containerd)
+    }
+
+    /// Loads an archive of images.
+    ///
+    /// # Errors
+    /// With what `ctr` says.
+    pub fn load(&self, archive: &Path) -> Result<(), Error> {
+        let archive = archive.display().to_string();
+        self.ctr(&["images", "import", "--snapshotter", "native", &archive])?;
+        Ok(())
+    }
+
+    /// Runs a container of the host's network and processes, as a privileged one of a DaemonSet. Gives
+    /// what it printed, or nothing of one that is `detached`.
+    ///
+    /// # Errors
+    /// With what `ctr` or the container says.
+    pub fn run_privileged(&self, container: &Container, detached: bool) -> Result<String, Error> {
+        let Container {
+            id,
+            image,
+            command,
+            mounts,
+            environment,
+        } = container;
+        let cgroup = format!("{CGROUP}/{id}");
+        let life = if detached { "--detach" } else { "--rm" };
+        let mut arguments = vec![
+            "run",
+            life,
+            "--privileged",
+            "--net-host",
+            "--with-ns",
+            "pid:/proc/1/ns/pid",
+            "--snapshotter",
+            "native",
+            "--cgroup",
+            &cgroup,
+        ];
+        for mount in mounts {
+            arguments.extend(["--mount", mount]);
+        }
+        for variable in environment {
+            arguments.extend(["--env", variable]);
+        }
+        arguments.extend([image.as_str(), id]);
+        arguments.extend(command.iter().map(String::as_str));
+        self.ctr(&arguments)
+    }
+
+    /// Ends a detached container as the kubelet does, with SIGTERM, and waits for it.
+    ///
+    /// # Errors
+    /// With what `ctr` says.
+    pub fn end(&self, id: &str) -> Result<(), Error> {
+        self.ctr(&["tasks", "kill", "--signal", "SIGTERM", id])?;
+        let start = Instant::now();
+        while let Err(error) = self.ctr(&["tasks", "rm", id]) {
+            if start.elapsed() > PATIENCE {
+                return Err(error);
+            }
+            thread::sleep(POLL);
+        }
+        self.ctr(&["containers", "rm", id])?;
+        Ok(())
+    }
+
+    fn ctr(&self, arguments: &[&str]) -> Result<String, Error> {
+        let socket = self.socket.display().to_string();
+        let mut all = vec!["--address", &socket, "--namespace", "k8s.io"];
+        all.extend(arguments);
+        Ok(run("ctr", &all)?)
     }
 
     /// What the kubelet would have.
@@ -130,22 +240,31 @@ impl Containerd {
 impl Drop for Containerd {
     fn drop(&mut self) {
         let _ = self.child.kill().and_then(|()| self.child.wait());
-        // A directory of the machine's, empty when all pods are gone: one for each hierarchy.
+        // Directories of the machine's, empty when all containers are gone: some for each hierarchy.
         let hierarchies = fs::read_dir("/sys/fs/cgroup")
             .into_iter()
             .flatten()
             .flatten();
+        let name = CGROUP.trim_start_matches('/');
         for hierarchy in hierarchies {
-            let _ = fs::remove_dir(hierarchy.path().join(CGROUP.trim_start_matches('/')));
+            remove_groups(&hierarchy.path().join(name));
         }
-        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(CGROUP.trim_start_matches('/')));
+        remove_groups(&Path::new("/sys/fs/cgroup").join(name));
     }
+}
+
+fn remove_groups(group: &Path) {
+    let inside = fs::read_dir(group).into_iter().flatten().flatten();
+    for entry in inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_groups(&entry.path());
+    }
+    let _ = fs::remove_dir(group);
 }
 
 /// Snapshots that are copies need no support of the file system; profiles of AppArmor and changes of
 /// the OOM score would need more of the machine than a test should.
-fn configuration(dir: &Path) -> String {
-    let dir = dir.display();
+fn configuration(dir: &Path, places: &Places) -> String {
+    let (dir, bin, conf) = (dir.display(), places.bin.display(), places.conf.display());
     let image = image::NAME;
     format!(
         r#"version = 2
@@ -168,8 +287,8 @@ disable_apparmor = true
 restrict_oom_score_adj = true
 
 [plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{dir}/bin"
-conf_dir = "{dir}/net.d"
+bin_dir = "{bin}"
+conf_dir = "{conf}"
 
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "native"

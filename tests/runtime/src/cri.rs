@@ -14,7 +14,8 @@ use tokio::net::UnixStream;
 use crate::error::Error;
 use crate::messages::{
     LinuxPodSandboxConfig, Nothing, PodSandboxConfig, PodSandboxMetadata, PodSandboxRequest,
-    PodSandboxStatusResponse, RunPodSandboxRequest, RunPodSandboxResponse, StatusResponse,
+    PodSandboxStatusResponse, RunPodSandboxRequest, RunPodSandboxResponse, StatusRequest,
+    StatusResponse,
 };
 
 /// A byte for compression, four for the length.
@@ -125,12 +126,21 @@ impl Client {
     /// # Errors
     /// [`Error::Connection`] as long as it does not listen.
     pub fn not_ready(&self) -> Result<Vec<String>, Error> {
-        let answer: StatusResponse = self.call("Status", &Nothing {})?;
+        let answer: StatusResponse = self.call("Status", &StatusRequest { verbose: false })?;
         let conditions = answer.status.unwrap_or_default().conditions;
         let missing = conditions.into_iter().filter(|condition| !condition.status);
         Ok(missing
             .map(|condition| format!("{}: {}", condition.kind, condition.message))
             .collect())
+    }
+
+    /// Status: the CNI confs that the runtime has read, as JSON of its own.
+    ///
+    /// # Errors
+    /// [`Error::Connection`].
+    pub fn confs(&self) -> Result<String, Error> {
+        let mut answer: StatusResponse = self.call("Status", &StatusRequest { verbose: true })?;
+        Ok(answer.info.remove("cniconfig").unwrap_or_default())
     }
 
     fn call<Answer: Message + Default>(

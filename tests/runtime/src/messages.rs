@@ -75,14 +75,23 @@ pub(crate) struct PodSandboxNetworkStatus {
     pub(crate) ip: String,
 }
 
-/// StatusRequest, and every answer without anything of interest.
+/// Every answer without anything of interest.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Nothing {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StatusRequest {
+    /// With `info`.
+    #[prost(bool, tag = "1")]
+    pub(crate) verbose: bool,
+}
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) status: Option<RuntimeStatus>,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub(crate) info: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]

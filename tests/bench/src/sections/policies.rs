@@ -135,7 +135,7 @@ fn one_by_one(report: &mut Report, deployments: &[Deployment], rounds: usize) ->
 /// Whether requests wait for each other inside of policies.
 fn under_load(report: &mut Report, running: &[Running], calls: usize) -> Result<(), Error> {
     // One round differs from the next by a fifth.
-    const ROUNDS: usize = 33;
+    const ROUNDS: usize = 21;
     let each = (calls / 2 / AT_ONCE).max(1);
     let [none, one, _] = running else {
         return Ok(());

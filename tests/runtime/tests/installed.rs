@@ -1,0 +1,242 @@
+//! What `deploy` installs on a node, from the image and by the manifests themselves: containerd runs the
+//! DaemonSet's containers as a kubelet would, and pods get their networks from them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails here says where"
+)]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use node::case::on_a_private_node;
+use node::inspect;
+use node::{Node, Pod, networks, run};
+use runtime::containerd::{self, Container, Containerd, Places};
+use serde_json::{Value, json};
+
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
+/// As a kubelet completes the image's name.
+const REGISTRY: &str = "docker.io/library";
+const PLUGINS: &str = "/opt/cni/bin";
+const CONFS: &str = "/etc/cni/net.d";
+const LEDGER: &str = "/var/lib/cni/multus";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The manifests of `daemonset.yaml`.
+struct Manifests {
+    pod: Value,
+    config: Value,
+}
+
+impl Manifests {
+    fn read() -> Self {
+        let text = fs::read_to_string(Path::new(DEPLOY).join("daemonset.yaml")).unwrap();
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        let of = |kind: &str| {
+            let found = documents.iter().find(|document| document["kind"] == kind);
+            found.unwrap().clone()
+        };
+        let config = of("ConfigMap")["data"]["daemon-config.json"].clone();
+        Self {
+            pod: of("DaemonSet")["spec"]["template"]["spec"].clone(),
+            config: serde_json::from_str(config.as_str().unwrap()).unwrap(),
+        }
+    }
+
+    /// A container of the pod, with its volumes.
+    fn container(&self, kind: &str, config: &Path) -> Container {
+        let container = &self.pod[kind][0];
+        let command = container["command"].as_array().unwrap();
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        Container {
+            id: text(&container["name"]),
+            image: format!("{REGISTRY}/{}", text(&container["image"])),
+            command: command.iter().map(text).collect(),
+            mounts: mounts
+                .iter()
+                .map(|mount| self.mount(mount, config))
+                .collect(),
+            environment: container["env"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|variable| {
+                    let from = variable.pointer("/valueFrom/fieldRef/fieldPath");
+                    assert_eq!(from, Some(&json!("spec.nodeName")));
+                    format!("{}=node", text(&variable["name"]))
+                })
+                .collect(),
+        }
+    }
+
+    fn mount(&self, mount: &Value, config: &Path) -> String {
+        let volumes = self.pod["volumes"].as_array().unwrap();
+        let volume = volumes
+            .iter()
+            .find(|volume| volume["name"] == mount["name"]);
+        let host = &volume.unwrap()["hostPath"];
+        let source = match host["path"].as_str() {
+            Some(path) => PathBuf::from(path),
+            None => config.to_owned(),
+        };
+        if host["type"] == "DirectoryOrCreate" {
+            fs::create_dir_all(&source).unwrap();
+        }
+        let writable = if mount["readOnly"] == true {
+            "ro"
+        } else {
+            "rw"
+        };
+        let propagation = match mount["mountPropagation"].as_str() {
+            Some("HostToContainer") => "rslave",
+            other => {
+                assert_eq!(other, None);
+                "rprivate"
+            }
+        };
+        let (source, target) = (source.display(), text(&mount["mountPath"]));
+        format!("type=bind,src={source},dst={target},options=rbind:{writable}:{propagation}")
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Makes the private node one whose directories can be changed, and whose mounts reach containers, as
+/// systemd makes them.
+fn prepare_machine(node: &Node) {
+    run("mount", &["--make-rshared", "/"]).unwrap();
+    for dir in ["/etc", "/opt", "/var/lib"] {
+        let own = |name: &str| {
+            let path = node.path(&format!("machine{dir}/{name}"));
+            fs::create_dir_all(&path).unwrap();
+            path.display().to_string()
+        };
+        let (upper, work) = (own("upper"), own("work"));
+        let options = format!("lowerdir={dir},upperdir={upper},workdir={work}");
+        run("mount", &["-t", "overlay", "overlay", "-o", &options, dir]).unwrap();
+    }
+    for dir in [PLUGINS, CONFS, "/var/lib/kubelet"] {
+        fs::create_dir_all(dir).unwrap();
+    }
+    for name in ["bridge", "host-local", "loopback"] {
+        let link = Path::new(PLUGINS).join(name);
+        let _ = fs::remove_file(&link);
+        symlink(Path::new(&node.plugins()).join(name), link).unwrap();
+    }
+    let cluster = networks::bridge(node, "cluster", "10.77.0.0/24");
+    let conf = json!({ "cniVersion": "1.0.0", "name": "cluster", "plugins": [cluster] });
+    fs::write(
+        Path::new(CONFS).join("10-cluster.conflist"),
+        conf.to_string(),
+    )
+    .unwrap();
+    let blue = networks::bridge(node, "blue", "10.78.0.0/24");
+    node.add_network("default", "blue", &blue).unwrap();
+}
+
+/// The image, of this build's binaries without what only a debugger reads.
+fn image(node: &Node) -> PathBuf {
+    let dir = node.path("build");
+    fs::create_dir_all(&dir).unwrap();
+    let binaries = node.binaries();
+    for program in [binaries.daemon().unwrap(), binaries.command_line().unwrap()] {
+        let stripped = dir.join(program.file_name().unwrap());
+        let [program, stripped] = [program, stripped].map(|path| path.display().to_string());
+        run("strip", &["-o", &stripped, &program]).unwrap();
+    }
+    let archive = dir.join("image.tar");
+    let [dir, shim, path] = [&dir, &binaries.shim().unwrap(), &archive];
+    let arguments = [dir, shim, path].map(|path| path.display().to_string());
+    let arguments = arguments.each_ref().map(String::as_str);
+    run(&format!("{DEPLOY}/image/build"), &arguments).unwrap();
+    archive
+}
+
+fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_there() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_containers_of_the_daemonset_attach_the_pods_of_their_node() {
+    on_a_private_node(|node| {
+        if !containerd::is_possible() {
+            eprintln!("left out: runc needs to be root of this machine, not of a user namespace");
+            return;
+        }
+        prepare_machine(node);
+        let places = Places {
+            bin: PLUGINS.into(),
+            conf: CONFS.into(),
+        };
+        let containerd = Containerd::start_with(node, &places).unwrap();
+        containerd.load(&image(node)).unwrap();
+        let mut manifests = Manifests::read();
+        // No cluster here: pods and networks are files on the node.
+        manifests.config["cnidaria"] = json!({
+            "manifests": "/host/run/node/manifests",
+            "statusDir": "/host/run/node/status",
+            "policies": { "modules": "/host/run/node/policies" },
+        });
+        let policy = node.binaries().policy("annotation-mtu").unwrap();
+        fs::copy(policy, node.path("policies/10-mtu.wasm")).unwrap();
+        let config = manifests.config.to_string();
+        let config = node.write("config/daemon-config.json", config).unwrap();
+        let config = config.parent().unwrap();
+
+        let install = manifests.container("initContainers", config);
+        containerd.run_privileged(&install, false).unwrap();
+        assert!(Path::new(PLUGINS).join("multus-shim").is_file());
+        let daemon = manifests.container("containers", config);
+        containerd.run_privileged(&daemon, true).unwrap();
+        let client = containerd.client();
+        wait_for("containerd reads the conf that the daemon has made", || {
+            client.confs().unwrap().contains("multus-shim")
+        });
+
+        let pod = |name| Pod::new("default", name).networks("blue");
+        let pods = ["a", "b"].map(|name| pod(name).annotation("cnidaria.dev/mtu", "net1=1400"));
+        for pod in &pods {
+            let manifest = format!("manifests/pod-{}.json", pod.name);
+            node.write(&manifest, pod.manifest().to_string()).unwrap();
+        }
+        let sandboxes = pods.each_ref().map(|pod| client.run(pod).unwrap());
+        let [here, there] = sandboxes.each_ref().map(|sandbox| {
+            let netns = client.status(sandbox).unwrap().netns;
+            netns.file_name().unwrap().to_str().unwrap().to_owned()
+        });
+        for link in ["eth0", "net1"] {
+            let links = inspect::links(Some(&there)).unwrap();
+            let other = links.iter().find(|one| one.name == link).unwrap();
+            assert_eq!(other.mtu, if link == "net1" { 1400 } else { 1500 });
+            let address = other.addresses.first().unwrap().split('/').next().unwrap();
+            inspect::ping(&here, link, address).unwrap();
+        }
+        let status = node.network_status(&pods[0]).unwrap();
+        assert_eq!(status[1]["name"], json!("default/blue"), "{status:#}");
+
+        // An update: the next container of the DaemonSet finds what this one has left.
+        containerd.end(&daemon.id).unwrap();
+        containerd.run_privileged(&daemon, true).unwrap();
+        for sandbox in &sandboxes {
+            client.stop(sandbox).unwrap();
+            client.remove(sandbox).unwrap();
+        }
+        // At once, or by the next one where it was not ready yet.
+        wait_for("nothing is left of the pods", || {
+            let left = inspect::files(Path::new(LEDGER)).unwrap();
+            left.is_empty() && inspect::reserved_addresses(node).unwrap().is_empty()
+        });
+        containerd.end(&daemon.id).unwrap();
+    });
+}
