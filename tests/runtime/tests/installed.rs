@@ -122,12 +122,16 @@ fn prepare_machine(node: &Node) {
         let options = format!("lowerdir={dir},upperdir={upper},workdir={work}");
         run("mount", &["-t", "overlay", "overlay", "-o", &options, dir]).unwrap();
     }
-    for dir in [PLUGINS, CONFS, "/var/lib/kubelet"] {
+    // Whatever this machine may have there.
+    for dir in ["/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/kubelet"] {
+        fs::create_dir_all(dir).unwrap();
+        run("mount", &["-t", "tmpfs", "tmpfs", dir]).unwrap();
+    }
+    for dir in [PLUGINS, CONFS] {
         fs::create_dir_all(dir).unwrap();
     }
     for name in ["bridge", "host-local", "loopback"] {
         let link = Path::new(PLUGINS).join(name);
-        let _ = fs::remove_file(&link);
         symlink(Path::new(&node.plugins()).join(name), link).unwrap();
     }
     let cluster = networks::bridge(node, "cluster", "10.77.0.0/24");
