@@ -54,32 +54,39 @@ impl Yardsticks {
     }
 }
 
-/// Does something on `count` threads at once. Gives the time until the last has done it, and what
-/// each found.
+/// Does something on `count` threads at once. Gives the time from the first that began to the last that
+/// has done it, and what each found.
 pub(crate) fn at_the_same_time<T: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<T, Error> + Sync,
 ) -> Result<(Duration, Vec<T>), Error> {
-    let barrier = Barrier::new(count + 1);
+    let barrier = Barrier::new(count);
     thread::scope(|scope| {
         let threads: Vec<_> = (0..count)
             .map(|number| {
                 let (barrier, work) = (&barrier, &work);
                 scope.spawn(move || {
                     barrier.wait();
-                    work(number)
+                    // By each itself: who waits for all of them may get a processor after some have ended.
+                    let begin = Instant::now();
+                    let done = work(number);
+                    (begin, Instant::now(), done)
                 })
             })
             .collect();
-        barrier.wait();
-        let start = Instant::now();
         let mut found = Vec::with_capacity(count);
+        let (mut first, mut last) = (None, None);
         for thread in threads {
             match thread.join() {
-                Ok(done) => found.push(done?),
+                Ok((begin, end, done)) => {
+                    first = first.into_iter().chain([begin]).min();
+                    last = last.into_iter().chain([end]).max();
+                    found.push(done?);
+                }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        Ok((start.elapsed(), found))
+        let elapsed = first.zip(last).map(|(first, last)| last - first);
+        Ok((elapsed.unwrap_or_default(), found))
     })
 }
