@@ -8,6 +8,14 @@ use crate::ports::Undo;
 
 /// An attachment of the ledger, with what of it could not be undone.
 pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment {
+    let pending = undo.and_then(|undo| match undo.of(&entry.if_name) {
+        Some(one) => Some((one.reason.clone(), one.attempts, one.since)),
+        None if undo.attachments.is_empty() => {
+            Some((undo.reason.clone(), undo.retries, undo.since))
+        }
+        None => None,
+    });
+    let since = pending.as_ref().map(|(_, _, since)| *since);
     admin::Attachment {
         container_id: entry.container_id.to_string(),
         pod: admin::Pod {
@@ -18,14 +26,11 @@ pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment
         network: entry.network,
         if_name: entry.if_name.to_string(),
         netns: entry.netns.unwrap_or_default(),
-        state: match undo {
-            Some(undo) => admin::AttachmentState::UndoPending {
-                reason: undo.reason.clone(),
-                retries: undo.retries,
-            },
+        state: match pending {
+            Some((reason, retries, _)) => admin::AttachmentState::UndoPending { reason, retries },
             None => admin::AttachmentState::Attached,
         },
-        since_unix_seconds: undo.map(|undo| undo.since),
+        since_unix_seconds: since,
     }
 }
 

@@ -26,16 +26,13 @@ use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::{Engine, Lookup};
 use crate::admin;
 use crate::config::api_server::ApiServer;
-use crate::config::daemon::{DaemonConfig, OwnConfig, PolicyConfig};
+use crate::config::daemon::{DEFAULT_LEDGER_LIMIT, DaemonConfig, OwnConfig, PolicyConfig};
 use crate::multus_conf;
 use crate::pipeline::{Pipeline, Ports};
 use crate::ports::{Cluster, ClusterError, Meter};
 use crate::quiet;
 use crate::response;
 use crate::server::{self, Handler, Socket};
-
-/// More sandboxes than any node has: what is beyond was never deleted.
-const LEDGER_LIMIT: usize = 100_000;
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +193,7 @@ async fn settle(app: &Arc<App>, tenure: Tenure, patience: Duration) -> Arc<Tenur
 /// What answers requests.
 struct App {
     metrics: Arc<Metrics>,
-    pipeline: Pipeline,
+    pipeline: Arc<Pipeline>,
     ledger: Files,
     policies: Arc<PolicyHost>,
     /// So many were given.
@@ -231,7 +228,7 @@ impl App {
         let at_once = own
             .delegates_at_once
             .unwrap_or_else(|| (4 * processors).max(16));
-        let limit = own.ledger_limit.unwrap_or(LEDGER_LIMIT);
+        let limit = own.ledger_limit.unwrap_or(DEFAULT_LEDGER_LIMIT);
         let ledger = Files::new(own.durability)
             .with_limit(limit)
             .with_deferrable(own.defer_dels_of.clone());
@@ -255,7 +252,7 @@ impl App {
         let meter: Arc<dyn Meter> = Arc::clone(&metrics) as Arc<dyn Meter>;
         Ok(Self {
             metrics,
-            pipeline: pipeline.with_meter(meter),
+            pipeline: Arc::new(pipeline.with_meter(meter)),
             ledger,
             policies,
             answers: watch::Sender::new(0),
@@ -444,7 +441,7 @@ impl Handler for App {
         for (container, error) in &listing.unreadable {
             tracing::error!(%container, error = crate::report::chain(error), "not in the list");
         }
-        let undos = self.pipeline.undos(&self.cni_dir).await.unwrap_or_default();
+        let undos = self.pipeline.undos(&self.cni_dir);
         let attachments = listing
             .entries
             .into_iter()

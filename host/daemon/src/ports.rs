@@ -19,16 +19,17 @@ use shim_api::deferred::NetnsId;
 
 pub use self::wanted::{GiveUp, Wanted};
 use crate::domain::attachment::Attachment;
-use crate::domain::entry::Entry;
+use crate::domain::entry::{Entry, FailedAdd};
 use crate::domain::metadata::Metadata;
 use crate::domain::nad::Nad;
+use crate::domain::namespace::Namespace;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
 
 pub use devices::{DeviceInfo, Devices, DevicesError};
-pub use ledger::{Ledger, LedgerError, Listing, Lost, Undo};
+pub use ledger::{Ledger, LedgerError, Listing, Lost, PendingUndo, Undo};
 
 /// Pods, networks and what is said of them: the API server, or a directory of manifests.
 #[async_trait]
@@ -175,17 +176,23 @@ pub struct Attached {
 /// The network of a pod, from inside.
 #[async_trait]
 pub trait PodNetwork: Send + Sync {
-    /// Those of `names` that are names of interfaces in the namespace already.
+    /// Looks into the namespace of an ADD: which one it is, and which of `names` are names of
+    /// interfaces in it already.
     ///
     /// # Errors
-    /// [`PodNetworkError`] when there is no such namespace.
-    async fn existing(
-        &self,
-        netns: &Path,
-        names: &[IfName],
-    ) -> Result<Vec<IfName>, PodNetworkError>;
+    /// [`PodNetworkError`] when there is no such namespace, or it is the node's.
+    async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError>;
 
-    /// Which namespace is at a path; `None` where none is.
+    /// What is at a path now, before a delegate is sent there.
+    ///
+    /// # Errors
+    /// [`PodNetworkError`] when the system does not tell.
+    async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError>;
+
+    /// Whether the node was started again since this namespace was recorded.
+    fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool;
+
+    /// Device and inode of the file at a path; `None` where there is none.
     async fn identity(&self, netns: &Path) -> Option<NetnsId>;
 
     /// Makes `gateway` on `if_name` the one default route of its address family.
@@ -200,6 +207,26 @@ pub trait PodNetwork: Send + Sync {
     ) -> Result<(), PodNetworkError>;
 }
 
+/// A namespace that was looked into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inside {
+    /// Which namespace.
+    pub namespace: Namespace,
+    /// Names that interfaces have already.
+    pub existing: Vec<IfName>,
+}
+
+/// What is at the path of a network namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AtPath {
+    /// No network namespace.
+    Nothing,
+    /// The daemon's own namespace or the node's, in which no delegate of a pod may run.
+    Node,
+    /// Any other.
+    Pod(Namespace),
+}
+
 /// Why the network of a pod could not be looked at or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PodNetworkError {
@@ -212,6 +239,9 @@ pub enum PodNetworkError {
         #[source]
         source: std::io::Error,
     },
+    /// The path leads to the node's own network.
+    #[error("network namespace {0} is the node's own, not a pod's")]
+    Node(PathBuf),
     /// The kernel refused.
     #[error("{action} in network namespace {path}: {reason}")]
     Netlink {
@@ -369,6 +399,9 @@ pub enum Answered {
 pub trait Meter: Send + Sync {
     /// Told once for each request that was understood. `verb` is the name of a CNI command.
     fn answered(&self, verb: &'static str, answered: Answered, took: Duration);
+
+    /// Called when the daemon stops trying to undo an attachment that may have left something.
+    fn gave_up(&self);
 }
 
 /// Executes delegates.
@@ -414,11 +447,17 @@ pub trait Delegates: Send + Sync {
         valid: &[Attached],
     ) -> Result<(), Vec<DelegateError>>;
 
-    /// Removes one attachment; of what is gone already it removes nothing and succeeds.
+    /// Removes one attachment; of what is gone already it removes nothing and succeeds. Of an ADD that
+    /// gave no result it removes what its plugins allow, each on its own; the failures of those that
+    /// made nothing ([`Entry::made_nothing`]) are no errors, and are given.
     ///
     /// # Errors
     /// [`DelegateError`] when something may have stayed behind.
-    async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError>;
+    async fn del(
+        &self,
+        bin_dirs: &[PathBuf],
+        entry: &Entry,
+    ) -> Result<Vec<DelegateError>, DelegateError>;
 }
 
 /// A delegate that failed, could not be executed, or did not finish in time.
@@ -431,4 +470,6 @@ pub struct DelegateError {
     pub error: CniError,
     /// Whether any delegate ran, so that there may be something to undo.
     pub executed: bool,
+    /// Which plugin failed, and whether it refused by itself; `None` where it was none of them.
+    pub failed_at: Option<FailedAdd>,
 }

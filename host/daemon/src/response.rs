@@ -94,7 +94,9 @@ fn device_code(error: &devices::Error) -> u32 {
 
 fn error_code(error: &Error) -> u32 {
     match error {
-        Error::Draining | Error::Superseded | Error::Deadline(_) => code::TRY_AGAIN_LATER,
+        Error::Draining | Error::Superseded | Error::Deadline(_) | Error::Continues(_) => {
+            code::TRY_AGAIN_LATER
+        }
         Error::Readiness(_) => code::TRY_AGAIN_LATER,
         Error::NetworkNotReady(_) => code::PLUGIN_NOT_AVAILABLE,
         Error::Request(error) | Error::Hotplug(hotplug::Error::Request(error)) => {
@@ -109,11 +111,14 @@ fn error_code(error: &Error) -> u32 {
         Error::Resolve(resolve::Error::Device { source, .. }) => device_code(source),
         Error::Resolve(_) | Error::Argument(_) => code::INVALID_CONFIG,
         Error::Ledger(_) | Error::PodNetwork(PodNetworkError::Netlink { .. }) => code::IO_FAILURE,
-        Error::PodNetwork(PodNetworkError::Namespace { .. }) => code::INVALID_NETNS,
+        Error::PodNetwork(PodNetworkError::Namespace { .. } | PodNetworkError::Node(_)) => {
+            code::INVALID_NETNS
+        }
         Error::DefaultRoute { .. } | Error::InterfaceExists { .. } => code::INVALID_CONFIG,
         Error::NotReady(_) | Error::PoliciesNotReady(_) | Error::NoDefaultNetwork(_) => {
             code::PLUGIN_NOT_AVAILABLE
         }
+        Error::NamespaceGone(_) => code::INVALID_NETNS,
         Error::NotAttached(_) => code::UNKNOWN_CONTAINER,
         Error::Attached(_) => code::INVALID_ENVIRONMENT,
         Error::Delegate(error) => error.error.code,

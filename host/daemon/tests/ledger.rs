@@ -108,6 +108,7 @@ fn sandbox() -> Sandbox {
         container_id: id(CONTAINER),
         netns: Some("/run/netns/a".into()),
         if_name: IfName::new("eth0").unwrap(),
+        namespace: None,
         infra_container_id: CONTAINER.into(),
         pod: PodRef {
             namespace: "default".into(),

@@ -56,8 +56,12 @@ pub struct NetnsId(u64, u64);
 impl NetnsId {
     /// What is at a path now; `None` where there is nothing.
     pub fn at(path: &Path) -> Option<Self> {
-        let metadata = path.metadata().ok()?;
-        Some(Self(metadata.dev(), metadata.ino()))
+        path.metadata().ok().map(|metadata| Self::of(&metadata))
+    }
+
+    /// The file that these metadata are of.
+    pub fn of(metadata: &std::fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
     }
 }
 
@@ -92,8 +96,8 @@ impl Record {
     }
 }
 
-/// Differs between two starts of a machine; empty where the kernel does not tell.
-fn boot_id() -> String {
+/// The kernel's id of this start of the machine; empty where it has none.
+pub fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim_end().to_owned()
 }

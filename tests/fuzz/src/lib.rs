@@ -65,6 +65,7 @@ pub fn ledger_file(bytes: &[u8]) {
         container_id: ContainerId::new("a").expect("a valid id"),
         netns: None,
         if_name: IfName::new("eth0").expect("a valid name"),
+        namespace: None,
         infra_container_id: "a".to_owned(),
         pod: PodRef {
             namespace: "default".to_owned(),

@@ -109,7 +109,7 @@ pub struct OwnConfig {
     pub attachments_at_once: Option<usize>,
     /// When the ledger reaches the disk: `grouped` or `strict`.
     pub durability: Durability,
-    /// How many sandboxes the ledger may have; a million where absent.
+    /// How many sandboxes the ledger may have; [`DEFAULT_LEDGER_LIMIT`] where absent.
     pub ledger_limit: Option<usize>,
     /// Whether shims may record DELs while no daemon is there; they may where absent.
     pub defer_dels: Option<bool>,
@@ -147,6 +147,9 @@ impl Default for KubeletConfig {
         }
     }
 }
+
+/// More sandboxes than any node has: what is beyond was never deleted.
+pub const DEFAULT_LEDGER_LIMIT: usize = 100_000;
 
 /// When what the ledger writes is safe from a loss of power. From the death of the daemon it always
 /// is.
@@ -208,6 +211,9 @@ fn default_policy_state() -> PathBuf {
     PathBuf::from("/var/lib/cnidaria/policy-state")
 }
 
+/// The kubelet gives a runtime two minutes to stop a sandbox.
+const STOP_LIMIT: Duration = Duration::from_secs(110);
+
 /// Deadlines, in milliseconds in the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -242,6 +248,12 @@ impl Timeouts {
     /// The whole of one request. What it began is undone beyond that.
     pub fn request(&self) -> Duration {
         Duration::from_millis(self.request_ms)
+    }
+
+    /// A request that stops something or asks about it: DEL, CHECK, GC, STATUS. What a DEL or a GC
+    /// has not done by then goes on in the background.
+    pub fn stop(&self) -> Duration {
+        self.request().min(STOP_LIMIT)
     }
 
     /// One execution of a delegate.

@@ -5,8 +5,10 @@ use cni_types::args::{CniArgs, ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
+use serde::{Deserialize, Serialize};
 
 use super::attachment::{Attachment, DEVICE_INFO_CAPABILITY, Device};
+use super::namespace::Namespace;
 use super::pod::PodRef;
 use super::sandbox::Sandbox;
 
@@ -15,8 +17,10 @@ use super::sandbox::Sandbox;
 pub struct Entry {
     /// The sandbox that the attachment is in.
     pub container_id: ContainerId,
-    /// The network namespace; `None` where it is gone.
+    /// Path of the network namespace; `None` where it is not known, empty where it is gone.
     pub netns: Option<String>,
+    /// Which namespace was at that path at ADD; `None` where Multus or an older daemon wrote the entry.
+    pub namespace: Option<Namespace>,
     /// The pod that the sandbox is for; its names are empty where the ledger does not tell.
     pub pod: PodRef,
     /// The network, as network-status calls it.
@@ -35,6 +39,18 @@ pub struct Entry {
     pub device: Option<Device>,
     /// What the delegates answered, once they did.
     pub result: Option<CniResult>,
+    /// Where the ADD ended that gave no result; `None` where it gave one, or is not known to have ended.
+    pub failed_add: Option<FailedAdd>,
+}
+
+/// Where in its chain an ADD failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FailedAdd {
+    /// Place of the plugin in the chain, from 0. Those before it succeeded, those after it never ran.
+    pub plugin: usize,
+    /// Whether the plugin ended by itself and refused, and did not hang, crash or print garbage.
+    pub refused: bool,
 }
 
 impl Entry {
@@ -46,6 +62,7 @@ impl Entry {
         Ok(Self {
             container_id: sandbox.container_id.clone(),
             netns: sandbox.netns.clone(),
+            namespace: sandbox.namespace.clone(),
             pod: sandbox.pod.clone(),
             network: attachment.network.clone(),
             if_name: attachment.if_name.clone(),
@@ -55,7 +72,26 @@ impl Entry {
             capability_args: attachment.capability_args(),
             device: attachment.device.clone(),
             result: None,
+            failed_add: None,
         })
+    }
+
+    /// Whether the failing DEL of the plugin at this place leaves nothing behind: its ADD never ran, or
+    /// it refused the ADD and now refuses the DEL in the same way. `interrupted` says that the DEL was
+    /// stopped, so that the plugin has not answered.
+    pub fn made_nothing(&self, plugin: usize, interrupted: bool) -> bool {
+        match (&self.result, self.failed_add) {
+            (None, Some(failed)) => {
+                plugin > failed.plugin
+                    || (plugin == failed.plugin && failed.refused && !interrupted)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is not known if its ADD made anything: the daemon ended while it ran.
+    pub fn is_doubtful(&self) -> bool {
+        self.result.is_none() && self.failed_add.is_none()
     }
 
     /// Where its device is described, as its delegates are told.

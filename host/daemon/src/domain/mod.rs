@@ -9,6 +9,7 @@ pub mod device;
 pub mod entry;
 pub mod metadata;
 pub mod nad;
+pub mod namespace;
 pub mod network_status;
 pub mod pod;
 pub mod resource_claim;

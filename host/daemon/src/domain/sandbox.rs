@@ -2,6 +2,7 @@
 
 use cni_types::args::{ContainerId, IfName};
 
+use super::namespace::Namespace;
 use super::pod::PodRef;
 
 /// One pod sandbox, as the container runtime names it.
@@ -11,6 +12,8 @@ pub struct Sandbox {
     pub container_id: ContainerId,
     /// `CNI_NETNS`; `None` where a DEL does not say, and empty where the namespace is known to be gone.
     pub netns: Option<String>,
+    /// Which namespace is at that path, on ADD.
+    pub namespace: Option<Namespace>,
     /// `CNI_IFNAME`: the interface of the default network.
     pub if_name: IfName,
     /// `K8S_POD_INFRA_CONTAINER_ID`, passed on to delegates as the runtime gave it.
@@ -25,6 +28,7 @@ impl Sandbox {
         Self {
             container_id,
             netns: None,
+            namespace: None,
             if_name: IfName::new("eth0").expect("a valid name"),
             infra_container_id: String::new(),
             pod: PodRef {

@@ -1,120 +1,146 @@
 //! ADD: a pod gets its networks, all of them or none.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use cni_types::args::{Command, IfName};
+use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::result::CniResult;
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::addition::Addition;
-use super::turns::{Superseded, Ticket, Turn};
-use super::{Error, Pipeline, deferred};
-use crate::config::net_conf::NetConf;
+use super::dirs::Dirs;
+use super::limits::{Limits, within};
+use super::{Error, Pipeline, deferred, undo};
 use crate::domain::announcement;
 use crate::domain::attachment::Plan;
 use crate::domain::entry::Entry;
+use crate::domain::namespace::Namespace;
 use crate::domain::pod::PodRef;
-use crate::ports::{ClusterError, DelegateError, Event, EventKind, GiveUp, PolicySession, Wanted};
+use crate::domain::sandbox::Sandbox;
+use crate::ports::{ClusterError, Event, EventKind, Inside, PolicySession};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, network_lookup, readiness, resolve};
 
-/// How long a delegate whose ADD is given up may take to end by itself. Killed at once, it could
-/// leave what no DEL finds: host-local, which nearly all plugins call, makes the file of an address
-/// first and writes whose it is afterwards, and never frees an empty one.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// Gives the result of the default network.
-pub(super) async fn add(pipeline: &Pipeline, request: PodRequest) -> Result<CniResult, Error> {
-    let patience = pipeline.timeouts.request();
+pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
     let ticket = pipeline.turns.ticket(&request.container_id);
-    let mut limits = Limits::new(&ticket, patience);
-    let _turn = limits.turn(ticket).await?;
-    let NetConf {
-        cni_dir, bin_dirs, ..
-    } = &*request.conf;
-    deferred::carry_out(pipeline, cni_dir, bin_dirs, &request.container_id).await?;
+    let mut limits = Limits::new(&ticket, pipeline.timeouts.request());
+    let turn = limits.turn(ticket).await?;
+    let dirs = Dirs::of(&request.conf);
+    let cleared = Box::pin(clear(pipeline, &dirs, &request));
+    limits.apply(cleared).await?;
     // Boxed, as the undo below, so that what is moved to and fro is small.
     let prepared = Box::pin(prepare(pipeline, &request));
     let (plan, mut policies) = limits.apply(prepared).await?;
     let mut addition = Addition::new(pipeline, &request, &plan)?;
-    pipeline
-        .ledger
-        .record(&request.conf.cni_dir, addition.entries())
-        .await?;
+    let guard = Guard::new(pipeline, &dirs, &request.container_id);
+    if let Err(error) = pipeline.ledger.record(&dirs.cni, addition.entries()).await {
+        guard.disarm();
+        return Err(error.into());
+    }
+    pipeline.undone.remove(&dirs.cni, &request.container_id);
     match addition.run(&plan, &mut *policies, &mut limits).await {
-        Ok(result) => Ok(result),
+        Ok(result) => {
+            guard.disarm();
+            Ok(result)
+        }
         Err(cause) => {
             announce_failure(pipeline, &plan.sandbox.pod, &cause);
-            Err(Box::pin(addition.undo(cause)).await)
+            let (pipeline, sandbox) = (Arc::clone(pipeline), plan.sandbox);
+            let begun = addition.into_begun();
+            let undo = async move {
+                let undone = undo::entries_of(&pipeline, &dirs, &sandbox, &begun, Vec::new()).await;
+                guard.disarm();
+                drop(turn);
+                undone
+            };
+            let late = Error::Continues(limits.patience());
+            match within(limits.undo_deadline(), late, undo).await {
+                Ok(()) => Err(cause),
+                Err(left) => Err(Error::NotUndone {
+                    cause: Box::new(cause),
+                    left: vec![left],
+                }),
+            }
         }
     }
 }
 
-/// What ends an ADD early.
-pub(super) struct Limits {
-    deletions: watch::Receiver<u64>,
-    deadline: Instant,
-    patience: Duration,
+/// Has an ADD undone that panics, or is dropped, after it was recorded.
+struct Guard {
+    pipeline: Arc<Pipeline>,
+    dirs: Dirs,
+    container: ContainerId,
+    is_armed: AtomicBool,
 }
 
-impl Limits {
-    pub(super) fn new(ticket: &Ticket, patience: Duration) -> Self {
+impl Guard {
+    fn new(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId) -> Self {
         Self {
-            deletions: ticket.deletions(),
-            deadline: Instant::now() + patience,
-            patience,
+            pipeline: Arc::clone(pipeline),
+            dirs: dirs.clone(),
+            container: container.clone(),
+            is_armed: AtomicBool::new(true),
         }
     }
 
-    /// Waits for the turn of the ticket.
-    pub(super) async fn turn(&mut self, ticket: Ticket) -> Result<Turn, Error> {
-        self.apply(async { ticket.wait().await.map_err(|_| Error::Superseded) })
-            .await
+    /// The ADD has ended and what it left is known.
+    fn disarm(&self) {
+        self.is_armed.store(false, Ordering::Relaxed);
     }
+}
 
-    pub(super) async fn apply<T>(
-        &mut self,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let work = tokio::time::timeout_at(self.deadline, work);
-        match Ticket::unless_superseded(&mut self.deletions, work).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) => Err(Error::Deadline(self.patience)),
-            Err(Superseded) => Err(Error::Superseded),
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.is_armed.load(Ordering::Relaxed) {
+            let reason = "the ADD ended before its time";
+            let retries = &self.pipeline.retries;
+            retries.undo_soon(&self.dirs, &self.container, reason);
         }
     }
+}
 
-    /// Runs a delegate. One that is not wanted any more may end by itself.
-    pub(super) async fn delegate<T, W>(&mut self, run: impl FnOnce(Wanted) -> W) -> Result<T, Error>
-    where
-        W: Future<Output = Result<T, DelegateError>>,
+/// Makes way for an ADD: carries out a DEL that came while no daemon was there, and undoes what an
+/// earlier life of the container left. Runtimes without a cluster reuse ids, also across a reboot.
+async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> Result<(), Error> {
+    let container = &request.container_id;
+    deferred::carry_out(pipeline, dirs, container).await?;
+    let recorded = pipeline
+        .ledger
+        .load(&dirs.cni, &Sandbox::recorded(container.clone()))
+        .await?;
+    let Some(entries) = recorded else {
+        pipeline.retries.cancel(dirs, container);
+        return Ok(());
+    };
+    let pending = pipeline.retries.get(&dirs.cni, container);
+    for entry in &entries {
+        let is_pending = pending
+            .as_ref()
+            .is_some_and(|undo| undo.attachments.is_empty() || undo.of(&entry.if_name).is_some());
+        // A second ADD must fail and harm nothing: what the first one made is in use.
+        if !is_pending && undo::is_there(pipeline, entry).await {
+            return Err(Error::Attached(container.clone()));
+        }
+    }
+    let sandbox = Sandbox::recorded(container.clone());
+    if undo::recorded(pipeline, dirs, &sandbox, None)
+        .await
+        .is_err()
     {
-        let (give_up, wanted) = Wanted::channel();
-        let mut work = pin!(run(wanted));
-        let ended = self.apply(async { Ok((&mut work).await?) }).await;
-        if ended.as_ref().is_err_and(is_given_up) {
-            let_end(&give_up, work).await;
+        return Err(Error::Attached(container.clone()));
+    }
+    // Its retry would take away what this ADD makes under the same id.
+    if let Some(left) = pipeline.ledger.load(&dirs.cni, &sandbox).await? {
+        for entry in &left {
+            let undo = pipeline.retries.get(&dirs.cni, container);
+            let undo = undo.as_ref().and_then(|undo| undo.of(&entry.if_name));
+            let reason = undo.map_or("the container is attached anew", |one| &one.reason);
+            undo::give_up(pipeline, entry, reason);
         }
-        ended
+        undo::forget(pipeline, dirs, container).await?;
     }
-}
-
-/// Whether an ADD has failed because it was given up, and not by itself.
-pub(super) fn is_given_up(error: &Error) -> bool {
-    matches!(error, Error::Superseded | Error::Deadline(_))
-}
-
-/// Lets delegates that run end by themselves, within [`GRACE`]; then they are to be dropped, which
-/// kills them.
-pub(super) async fn let_end(give_up: &GiveUp, delegates: impl Future) {
-    give_up.now();
-    if tokio::time::timeout(GRACE, delegates).await.is_err() {
-        tracing::warn!("a delegate that is not wanted any more does not end: killed");
-    }
+    Ok(())
 }
 
 /// Everything before the first trace: the plan, as the policies leave it.
@@ -122,7 +148,6 @@ async fn prepare(
     pipeline: &Pipeline,
     request: &PodRequest,
 ) -> Result<(Plan, Box<dyn PolicySession>), Error> {
-    refuse_if_attached(pipeline, request).await?;
     readiness::await_indicator(&request.conf, pipeline.timeouts.readiness()).await?;
     let (sandbox, pod) =
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
@@ -133,40 +158,31 @@ async fn prepare(
         .await
         .inspect_err(|error| announce_missing(pipeline, &pod.reference(), error))?;
     let plan = before_add(plan, &mut *policies).await?;
-    refuse_if_taken(pipeline, request, &plan).await?;
+    let namespace = refuse_if_taken(pipeline, request, &plan).await?;
+    let mut plan = plan;
+    plan.sandbox.namespace = namespace;
     Ok((plan, policies))
 }
 
-/// A second ADD must fail and harm nothing: what the first one made is in use.
-async fn refuse_if_attached(pipeline: &Pipeline, request: &PodRequest) -> Result<(), Error> {
-    match pipeline
-        .ledger
-        .load(&request.conf.cni_dir, &request.sandbox())
-        .await?
-    {
-        Some(_) => Err(Error::Attached(request.container_id.clone())),
-        None => Ok(()),
-    }
-}
-
-/// What is in the pod already is somebody else's, and undoing this ADD would take it away.
+/// An interface that exists already is not this ADD's, and undoing it would take that away. Gives the
+/// namespace.
 pub(super) async fn refuse_if_taken(
     pipeline: &Pipeline,
     request: &PodRequest,
     plan: &Plan,
-) -> Result<(), Error> {
+) -> Result<Option<Namespace>, Error> {
     let Some(netns) = request.netns.as_deref() else {
-        return Ok(());
+        return Ok(None);
     };
     let names: Vec<IfName> = plan
         .attachments
         .iter()
         .map(|one| one.if_name.clone())
         .collect();
-    let existing = pipeline
-        .pod_network
-        .existing(Path::new(netns), &names)
-        .await?;
+    let Inside {
+        namespace,
+        existing,
+    } = pipeline.pod_network.look(Path::new(netns), &names).await?;
     match plan
         .attachments
         .iter()
@@ -177,7 +193,7 @@ pub(super) async fn refuse_if_taken(
             network: taken.network.clone(),
             netns: netns.to_owned(),
         }),
-        None => Ok(()),
+        None => Ok(Some(namespace)),
     }
 }
 

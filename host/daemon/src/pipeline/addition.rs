@@ -11,7 +11,8 @@ use std::pin::Pin;
 use cni_types::result::CniResult;
 use futures_util::future::select_all;
 
-use super::add::{self, Limits, announce, is_given_up};
+use super::add::announce;
+use super::limits::{self, Limits, is_given_up};
 use super::{Error, Pipeline};
 use crate::domain::attachment::Plan;
 use crate::domain::default_route::{self, Claims};
@@ -154,7 +155,7 @@ impl<'a> Addition<'a> {
                 self.note(next(&mut running).await);
             }
         };
-        add::let_end(give_up, ending).await;
+        limits::let_end(give_up, ending).await;
     }
 
     /// How many delegates may run now. Where default routes are moved around, each has to find what
@@ -179,8 +180,10 @@ impl<'a> Addition<'a> {
             entry,
             failed,
         } = attached;
+        let mut entry = entry;
         if let Some(Error::Delegate(error)) = &failed {
             self.set_begun(position, error.executed);
+            entry.failed_add = error.failed_at;
         }
         if let Some(place) = self.entries.get_mut(position) {
             *place = entry;
@@ -307,53 +310,12 @@ impl<'a> Addition<'a> {
         Ok(())
     }
 
-    /// Takes back what this ADD made, and nothing else. Gives the error to answer.
-    pub(super) async fn undo(self, cause: Error) -> Error {
-        let conf = &self.request.conf;
-        let mut left = Vec::new();
-        let begun = self.entries.iter().zip(&self.begun);
-        for entry in begun
+    /// The attachments that may have left something, for their undo.
+    pub(super) fn into_begun(self) -> Vec<Entry> {
+        let begun = self.entries.into_iter().zip(self.begun);
+        begun
             .filter_map(|(entry, begun)| begun.then_some(entry))
-            .rev()
-        {
-            if let Err(error) =
-                super::del::detach(self.pipeline, &conf.cni_dir, &conf.bin_dirs, entry).await
-            {
-                left.push(error);
-            }
-        }
-        if left.is_empty()
-            && let Err(error) = self
-                .pipeline
-                .ledger
-                .forget(&conf.cni_dir, &self.request.container_id)
-                .await
-        {
-            left.push(error.into());
-        }
-        if left.is_empty() {
-            return cause;
-        }
-        for error in &left {
-            tracing::error!(container = %self.request.container_id, error = crate::report::chain(error), "not undone");
-        }
-        if let Some(error) = left.first() {
-            let container = &self.request.container_id;
-            self.pipeline
-                .unfinished
-                .add(
-                    self.pipeline,
-                    &conf.cni_dir,
-                    &conf.bin_dirs,
-                    container,
-                    error,
-                )
-                .await;
-        }
-        Error::NotUndone {
-            cause: Box::new(cause),
-            left,
-        }
+            .collect()
     }
 }
 
@@ -376,6 +338,7 @@ async fn attach_one(
 ) -> Attached {
     let conf = &request.conf;
     let attached = async {
+        pipeline.collections.wait(entry.conf.name()).await;
         // CHECK and DEL need what the delegate answered, not what a policy makes of it.
         let added = pipeline.delegates.add(&conf.bin_dirs, &entry, wanted);
         entry.result = Some(added.await?);

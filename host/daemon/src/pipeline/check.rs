@@ -1,13 +1,24 @@
 //! CHECK: every attachment is still as ADD left it. Stops at the first that is not.
 
+use std::sync::Arc;
+
 use cni_types::args::Command;
 
-use super::{Error, Pipeline};
+use super::limits::after;
+use super::{Error, Pipeline, undo};
 use crate::domain::entry;
 use crate::stages::request::PodRequest;
 
 /// Checks everything that is recorded for the container.
-pub(super) async fn check(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
+pub(super) async fn check(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<(), Error> {
+    let patience = pipeline.timeouts.stop();
+    let late = Error::Deadline(patience);
+    let checked = all(pipeline, request);
+    let checked = tokio::time::timeout_at(after(patience), checked).await;
+    checked.unwrap_or(Err(late))
+}
+
+async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     let _turn = pipeline.turns.take(&request.container_id).await;
     let conf = &request.conf;
     let sandbox = request.sandbox();
@@ -26,6 +37,9 @@ pub(super) async fn check(pipeline: &Pipeline, request: PodRequest) -> Result<()
     };
     let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);
     for entry in &entries {
+        if entry.namespace.is_some() && !undo::is_there(pipeline, entry).await {
+            return Err(Error::NamespaceGone(request.container_id));
+        }
         pipeline.delegates.check(&conf.bin_dirs, entry).await?;
         policies.check(entry).await?;
     }

@@ -1,25 +1,27 @@
 //! DELs that came while no daemon was there. Each is carried out before anything else is done with
 //! its container, and forgotten only then; one that fails is tried again as any other DEL.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use cni_types::args::ContainerId;
 
-use super::{Error, Pipeline, del};
+use super::dirs::Dirs;
+use super::{Error, Pipeline, del, undo};
 use crate::domain::sandbox::Sandbox;
 use crate::stages::deferred;
 use crate::stages::request::PodRequest;
 use crate::watch::Watch;
 
 /// Carries out what is recorded and, where more may come, what shims record later, for ever.
-pub(super) async fn run(pipeline: &Pipeline, cni_dir: &Path, may_come: bool) {
+pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path, may_come: bool) {
     let own = pipeline.overlay.own();
     let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
+    let dirs = Dirs::new(cni_dir, &bin_dirs);
     loop {
         // Before the look, so that nothing comes in between.
         let watch = Watch::on([cni_dir.join(shim_api::deferred::DIR).as_path()]);
-        carry_out_all(pipeline, cni_dir, &bin_dirs).await;
+        carry_out_all(pipeline, &dirs).await;
         if !may_come {
             return;
         }
@@ -34,62 +36,74 @@ pub(super) async fn run(pipeline: &Pipeline, cni_dir: &Path, may_come: bool) {
     }
 }
 
-/// Carries out every DEL that is recorded, but those that are to be tried again later. Gives all
-/// errors.
-pub(super) async fn carry_out_all(
-    pipeline: &Pipeline,
-    cni_dir: &Path,
-    bin_dirs: &[PathBuf],
-) -> Vec<Error> {
-    let containers = match pipeline.ledger.deferred(cni_dir).await {
+/// Carries out every DEL that is recorded, but those that are to be tried again later. What fails is
+/// tried again, too.
+pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
+    let containers = match pipeline.ledger.deferred(&dirs.cni).await {
         Ok(containers) => containers,
-        Err(error) => return vec![error.into()],
+        Err(error) => {
+            tracing::error!(
+                dir = %dirs.cni.display(),
+                error = crate::report::chain(&error),
+                "cannot read the DELs that came while no daemon was there"
+            );
+            return;
+        }
     };
-    let mut errors = Vec::new();
     for container in containers {
-        if pipeline.unfinished.has(cni_dir, &container) {
+        if pipeline.retries.has(&dirs.cni, &container) {
             continue;
         }
         let _turn = pipeline.turns.take(&container).await;
-        if let Err(error) = carry_out(pipeline, cni_dir, bin_dirs, &container).await {
-            tracing::error!(%container, error = crate::report::chain(&error), "not undone");
-            let unfinished = &pipeline.unfinished;
-            unfinished
-                .add(pipeline, cni_dir, bin_dirs, &container, &error)
-                .await;
-            errors.push(error);
+        if let Err(error) = carry_out(pipeline, dirs, &container).await {
+            let error = crate::report::chain(&error);
+            tracing::error!(
+                %container,
+                error,
+                "a DEL that came while no daemon was there failed; it is tried again"
+            );
+            if !pipeline.retries.has(&dirs.cni, &container) {
+                let retries = &pipeline.retries;
+                retries.keep(pipeline, dirs, &container, &[], error).await;
+            }
         }
     }
-    errors
 }
 
 /// Carries out the DEL that is recorded for a container; says whether one was. The caller has the
-/// container's turn. `bin_dirs` are for a record that does not tell.
+/// container's turn. The delegates of `dirs` are for a record that is damaged.
 pub(super) async fn carry_out(
-    pipeline: &Pipeline,
-    cni_dir: &Path,
-    bin_dirs: &[PathBuf],
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
     container: &ContainerId,
 ) -> Result<bool, Error> {
-    let Some(text) = pipeline.ledger.deferred_del(cni_dir, container).await? else {
+    let Some(text) = pipeline.ledger.deferred_del(&dirs.cni, container).await? else {
         return Ok(false);
     };
-    match request(pipeline, cni_dir, container, &text).await {
+    match request(pipeline, &dirs.cni, container, &text).await {
         Ok(request) => {
-            let recorded = pipeline.ledger.load(cni_dir, &request.sandbox()).await;
-            del::undo(pipeline, &request, recorded).await?;
+            let dirs = Dirs::of(&request.conf);
+            let recorded = pipeline.ledger.load(&dirs.cni, &request.sandbox()).await;
+            del::undo_all(pipeline, &dirs, &request, recorded).await?;
         }
         Err(error) => {
             // Its name says enough to undo what the ledger knows.
-            tracing::error!(%container, error = crate::report::chain(&error), "damaged record of a DEL");
+            tracing::error!(
+                %container,
+                error = crate::report::chain(&error),
+                "damaged record of a DEL; undoing what the ledger has"
+            );
             let sandbox = Sandbox {
                 netns: Some(String::new()),
                 ..Sandbox::recorded(container.clone())
             };
-            del::sandbox(pipeline, cni_dir, bin_dirs, &sandbox).await?;
+            undo::recorded(pipeline, dirs, &sandbox, None).await?;
         }
     }
-    pipeline.ledger.forget_deferred(cni_dir, container).await?;
+    pipeline
+        .ledger
+        .forget_deferred(&dirs.cni, container)
+        .await?;
     tracing::info!(%container, "carried out a DEL that came while no daemon was there");
     Ok(true)
 }

@@ -82,12 +82,18 @@ pub enum Error {
     /// Nothing is known of the sandbox.
     #[error("container {0} is not attached")]
     NotAttached(ContainerId),
+    /// CHECK: the namespace of the sandbox is gone, whatever is at its path.
+    #[error("the network namespace of container {0} is gone")]
+    NamespaceGone(ContainerId),
     /// A DEL came for the container.
     #[error("given up: the container is being deleted")]
     Superseded,
     /// The request took too long.
     #[error("not finished within {0:?}")]
     Deadline(Duration),
+    /// The request took too long; what it began is finished all the same.
+    #[error("not finished within {0:?}; it goes on in the background")]
+    Continues(Duration),
     /// An ADD failed, and what it had added could not all be undone.
     #[error("{cause}; undoing it failed as well, what stayed behind is in the ledger")]
     NotUndone {

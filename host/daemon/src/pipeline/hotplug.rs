@@ -1,11 +1,14 @@
 //! One attachment of a pod that runs already: what a hot-plug controller asks for. It is recorded
 //! with the others, so that the pod's own DEL undoes what nobody unplugged.
 
+use std::sync::Arc;
+
 use cni_types::args::{Command, IfName};
 use cni_types::result::CniResult;
 
-use super::add::{self, Limits};
-use super::{Error, Pipeline, deferred, del};
+use super::dirs::Dirs;
+use super::limits::{Limits, after, within};
+use super::{Error, Pipeline, add, deferred, undo};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -15,34 +18,53 @@ use crate::stages::{identity, resolve};
 
 /// Answers a request: the result of an ADD, nothing for the other verbs.
 pub(super) async fn hotplug(
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
     request: Hotplug,
 ) -> Result<Option<CniResult>, Error> {
+    let patience = pipeline.timeouts.stop();
+    let (deadline, late) = (after(patience), Error::Continues(patience));
+    let pipeline = Arc::clone(pipeline);
     match request {
         Hotplug::Status { conf, network } => {
-            pipeline.delegates.status(&conf.bin_dirs, &network).await?;
-            Ok(None)
+            let asked = async move {
+                pipeline.delegates.status(&conf.bin_dirs, &network).await?;
+                Ok(None)
+            };
+            within(deadline, late, asked).await
         }
         Hotplug::Attachment {
             request,
             attachment,
         } => match request.command {
-            Command::Add => plug(pipeline, &request, *attachment).await.map(Some),
-            Command::Check => check(pipeline, &request, &attachment).await.map(|()| None),
-            _ => unplug(pipeline, &request, &attachment).await.map(|()| None),
+            Command::Add => plug(&pipeline, &request, *attachment).await.map(Some),
+            Command::Check => {
+                let checked = async move {
+                    check(&pipeline, &request, &attachment).await?;
+                    Ok(None)
+                };
+                within(deadline, late, checked).await
+            }
+            _ => {
+                let unplugged = async move {
+                    unplug(&pipeline, &request, &attachment).await?;
+                    Ok(None)
+                };
+                within(deadline, late, unplugged).await
+            }
         },
     }
 }
 
 async fn plug(
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
     request: &PodRequest,
     attachment: Attachment,
 ) -> Result<CniResult, Error> {
     let ticket = pipeline.turns.ticket(&request.container_id);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request());
-    let _turn = limits.turn(ticket).await?;
-    carry_out_deferred(pipeline, request).await?;
+    let turn = limits.turn(ticket).await?;
+    let dirs = Dirs::of(&request.conf);
+    deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let prepared = prepare(pipeline, request, attachment);
     let (plan, mut policies, recorded) = limits.apply(prepared).await?;
     let Some(attachment) = plan.attachments.first() else {
@@ -50,18 +72,26 @@ async fn plug(
     };
     let mut entry = Entry::new(attachment, &plan.sandbox)?;
     let all: Vec<Entry> = recorded.iter().chain([&entry]).cloned().collect();
-    let (cni_dir, bin_dirs) = (&request.conf.cni_dir, &request.conf.bin_dirs);
-    pipeline.ledger.record(cni_dir, &all).await?;
+    pipeline.ledger.record(&dirs.cni, &all).await?;
+    pipeline.undone.remove(&dirs.cni, &request.container_id);
     let mut executed = true;
     let added = async {
+        pipeline.collections.wait(entry.conf.name()).await;
         let added = limits
-            .delegate(|wanted| pipeline.delegates.add(bin_dirs, &entry, wanted))
+            .delegate(|wanted| pipeline.delegates.add(&dirs.bin, &entry, wanted))
             .await;
-        let result = added.inspect_err(|error| {
-            executed = !matches!(error, Error::Delegate(failed) if !failed.executed);
-        })?;
+        let result = match added {
+            Ok(result) => result,
+            Err(error) => {
+                if let Error::Delegate(failed) = &error {
+                    executed = failed.executed;
+                    entry.failed_add = failed.failed_at;
+                }
+                return Err(error);
+            }
+        };
         entry.result = Some(result.clone());
-        pipeline.ledger.record_result(cni_dir, &entry).await?;
+        pipeline.ledger.record_result(&dirs.cni, &entry).await?;
         add::announce(pipeline, &entry);
         limits
             .apply(async { Ok(policies.after_add(attachment, result).await?.result) })
@@ -72,31 +102,21 @@ async fn plug(
         return added;
     };
     add::announce_failure(pipeline, &entry.pod, &cause);
-    let undone = match executed {
-        true => del::detach(pipeline, cni_dir, bin_dirs, &entry).await,
-        false => Ok(()),
+    let (pipeline, sandbox) = (Arc::clone(pipeline), plan.sandbox);
+    let undo = async move {
+        let meant: Vec<Entry> = executed.then_some(entry).into_iter().collect();
+        let undone = undo::entries_of(&pipeline, &dirs, &sandbox, &meant, recorded).await;
+        drop(turn);
+        undone
     };
-    let undone = match undone {
-        Ok(()) => record(pipeline, request, &recorded).await,
-        failed => failed,
-    };
-    match undone {
+    let late = Error::Continues(limits.patience());
+    match within(limits.undo_deadline(), late, undo).await {
         Ok(()) => Err(cause),
-        Err(left) => {
-            tracing::error!(container = %request.container_id, error = crate::report::chain(&left), "not undone");
-            Err(Error::NotUndone {
-                cause: Box::new(cause),
-                left: vec![left],
-            })
-        }
+        Err(left) => Err(Error::NotUndone {
+            cause: Box::new(cause),
+            left: vec![left],
+        }),
     }
-}
-
-/// A DEL of the whole container that came while no daemon was there is older than this request.
-async fn carry_out_deferred(pipeline: &Pipeline, request: &PodRequest) -> Result<(), Error> {
-    let (conf, container) = (&request.conf, &request.container_id);
-    deferred::carry_out(pipeline, &conf.cni_dir, &conf.bin_dirs, container).await?;
-    Ok(())
 }
 
 /// Everything before the first trace: the attachment as the policies leave it, as a plan of one,
@@ -124,26 +144,25 @@ async fn prepare(
         sandbox,
         attachments: vec![attachment],
     };
-    add::refuse_if_taken(pipeline, request, &plan).await?;
+    let mut plan = plan;
+    plan.sandbox.namespace = add::refuse_if_taken(pipeline, request, &plan).await?;
     Ok((plan, policies, recorded))
 }
 
 async fn check(
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
     request: &PodRequest,
     attachment: &Attachment,
 ) -> Result<(), Error> {
     let _turn = pipeline.turns.take(&request.container_id).await;
-    carry_out_deferred(pipeline, request).await?;
+    let dirs = Dirs::of(&request.conf);
+    deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let recorded = recorded(pipeline, request).await?;
     let entry = match of_interface(&recorded, &request.if_name) {
         Some(entry) => entry.clone(),
         None => unrecorded(pipeline, request, attachment).await?,
     };
-    pipeline
-        .delegates
-        .check(&request.conf.bin_dirs, &entry)
-        .await?;
+    pipeline.delegates.check(&dirs.bin, &entry).await?;
     let mut policies = pipeline
         .policies
         .begin(Command::Check, &request.sandbox(), None);
@@ -151,12 +170,13 @@ async fn check(
 }
 
 async fn unplug(
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
     request: &PodRequest,
     attachment: &Attachment,
 ) -> Result<(), Error> {
     let _turn = pipeline.turns.take(&request.container_id).await;
-    carry_out_deferred(pipeline, request).await?;
+    let dirs = Dirs::of(&request.conf);
+    deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let mut recorded = recorded(pipeline, request).await?;
     let position = recorded
         .iter()
@@ -165,16 +185,8 @@ async fn unplug(
         Some(position) => recorded.remove(position),
         None => unrecorded(pipeline, request, attachment).await?,
     };
-    let mut policies = pipeline
-        .policies
-        .begin(Command::Del, &request.sandbox(), None);
-    policies.del(&entry).await;
-    let conf = &request.conf;
-    del::detach(pipeline, &conf.cni_dir, &conf.bin_dirs, &entry).await?;
-    match position {
-        Some(_) => record(pipeline, request, &recorded).await,
-        None => Ok(()),
-    }
+    let meant = std::slice::from_ref(&entry);
+    undo::entries_of(pipeline, &dirs, &request.sandbox(), meant, recorded).await
 }
 
 /// What the sandbox has. The interface of the request is not that of the default network.
@@ -204,18 +216,4 @@ async fn unrecorded(
         .recall(&request.conf.cni_dir, &mut entry)
         .await?;
     Ok(entry)
-}
-
-/// Makes these all that the sandbox has.
-async fn record(pipeline: &Pipeline, request: &PodRequest, entries: &[Entry]) -> Result<(), Error> {
-    let cni_dir = &request.conf.cni_dir;
-    if entries.is_empty() {
-        pipeline
-            .ledger
-            .forget(cni_dir, &request.container_id)
-            .await?;
-    } else {
-        pipeline.ledger.record(cni_dir, entries).await?;
-    }
-    Ok(())
 }

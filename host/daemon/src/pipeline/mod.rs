@@ -11,14 +11,20 @@
 mod add;
 mod addition;
 mod check;
+mod collections;
 mod deferred;
 mod del;
+mod dirs;
 mod error;
+mod forget;
 mod gc;
 mod hotplug;
+mod limits;
+mod retries;
 mod status;
 mod turns;
-mod unfinished;
+mod undo;
+mod undone;
 
 use std::ops::Deref;
 use std::path::Path;
@@ -26,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use cni_types::args::{Command, ContainerId};
+use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use libcni::load::Files;
@@ -46,8 +52,11 @@ use crate::stages::{
     request::{self, Request},
     resolve::Lookups,
 };
+use collections::Collections;
+use dirs::Dirs;
+use retries::Retries;
 use turns::Turns;
-use unfinished::Unfinished;
+use undone::Undone;
 
 /// What the pipeline knows of the world.
 pub struct Ports {
@@ -77,7 +86,9 @@ pub struct Pipeline {
     /// Confs of networks that were loaded before.
     files: Files,
     turns: Turns,
-    unfinished: Unfinished,
+    collections: Collections,
+    retries: Retries,
+    undone: Undone,
     draining: AtomicBool,
     meter: Option<Arc<dyn Meter>>,
 }
@@ -105,7 +116,9 @@ impl Pipeline {
             attachments_at_once: 1,
             files: Files::default(),
             turns: Turns::default(),
-            unfinished: Unfinished::default(),
+            collections: Collections::default(),
+            retries: Retries::default(),
+            undone: Undone::default(),
             draining: AtomicBool::new(false),
             meter: None,
         }
@@ -130,7 +143,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error`]; only `response` makes a CNI code of it.
-    pub async fn handle(&self, body: &[u8]) -> Result<Option<CniResult>, Error> {
+    pub async fn handle(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
         if self.is_draining() {
             return Err(Error::Draining);
         }
@@ -152,7 +165,7 @@ impl Pipeline {
         }
     }
 
-    async fn answer(&self, request: Request) -> Result<Option<CniResult>, Error> {
+    async fn answer(self: &Arc<Self>, request: Request) -> Result<Option<CniResult>, Error> {
         match request {
             Request::Pod(request) => match request.command {
                 Command::Add => add::add(self, request).await.map(Some),
@@ -160,7 +173,7 @@ impl Pipeline {
                 _ => del::del(self, request).await.map(|()| None),
             },
             Request::Status { conf } => status::status(self, &conf).await.map(|()| None),
-            Request::Gc { conf, valid } => gc::gc(self, &conf, valid).await.map(|()| None),
+            Request::Gc { conf, valid } => gc::gc(self, conf, valid).await.map(|()| None),
         }
     }
 
@@ -174,7 +187,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn hotplug(&self, body: &[u8]) -> Result<Option<CniResult>, Error> {
+    pub async fn hotplug(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
         if self.is_draining() {
             return Err(Error::Draining);
         }
@@ -200,16 +213,22 @@ impl Pipeline {
         }
     }
 
-    /// Tries again what could not be undone, also by an earlier daemon on `cni_dir`. Runs as long as
-    /// the daemon; sleeps while there is nothing.
-    pub async fn finish_undos(&self, cni_dir: &Path) {
-        unfinished::run(self, cni_dir).await;
+    /// Tries again what could not be undone, also by an earlier daemon on `cni_dir` or before the node
+    /// was started again. Runs as long as the daemon; sleeps while there is nothing.
+    pub async fn finish_undos(self: &Arc<Self>, cni_dir: &Path) {
+        let own = self.overlay.own();
+        let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
+        let dirs = Dirs::new(cni_dir, &bin_dirs);
+        tokio::join!(
+            retries::run(self, cni_dir),
+            retries::undo_earlier_boots(self, &dirs)
+        );
     }
 
     /// Carries out the DELs that came while no daemon was there. Where more may come (a shim may have
     /// looked for this daemon a moment before it was there), runs as long as the daemon; sleeps while
     /// there are none.
-    pub async fn finish_deferred(&self, cni_dir: &Path, may_come: bool) {
+    pub async fn finish_deferred(self: &Arc<Self>, cni_dir: &Path, may_come: bool) {
         deferred::run(self, cni_dir, may_come).await;
     }
 
@@ -220,12 +239,23 @@ impl Pipeline {
         }
     }
 
-    /// What could not be undone, for people.
+    /// The sandboxes with attachments that could not be undone yet.
+    pub fn undos(&self, cni_dir: &Path) -> Vec<Undo> {
+        self.retries.list(cni_dir)
+    }
+
+    /// Forgets what is recorded of a container, or of one interface of it, without undoing anything:
+    /// the operator's way out. Gives what was forgotten.
     ///
     /// # Errors
-    /// [`LedgerError`] when the directory cannot be read.
-    pub async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
-        self.ledger.undos(cni_dir).await
+    /// [`Error::NotAttached`] where nothing is recorded; [`Error::Ledger`].
+    pub async fn forget(
+        self: &Arc<Self>,
+        cni_dir: &Path,
+        container: &ContainerId,
+        if_name: Option<&IfName>,
+    ) -> Result<Vec<Entry>, Error> {
+        forget::forget(self, &Dirs::new(cni_dir, &[]), container, if_name).await
     }
 
     /// Refuses requests from now on: the daemon is about to end.

@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
+use super::limits::after;
 use super::{Error, Pipeline};
 use crate::config::net_conf::NetConf;
 use crate::stages::{readiness, resolve};
 
 /// Asks the cluster, the policies and the delegates of the default network.
 pub(super) async fn status(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
+    let patience = pipeline.timeouts.stop();
+    let asked = tokio::time::timeout_at(after(patience), ask(pipeline, conf)).await;
+    asked.unwrap_or(Err(Error::Deadline(patience)))
+}
+
+async fn ask(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
     readiness::await_indicator(conf, Duration::ZERO)
         .await
         .map_err(Error::NetworkNotReady)?;

@@ -1,9 +1,9 @@
 //! One sandbox, one writer: requests for a container take turns. A DEL does not wait for an ADD: it
 //! makes those that run or wait give up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cni_types::args::ContainerId;
 use tokio::sync::{OwnedMutexGuard, watch};
@@ -22,6 +22,23 @@ struct Container {
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     containers: Containers,
+    /// Those who want to know which containers get requests.
+    watchers: Mutex<Vec<Weak<Mutex<HashSet<ContainerId>>>>>,
+}
+
+/// The containers that had a request when this was made, and those that got one since.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    containers: Arc<Mutex<HashSet<ContainerId>>>,
+}
+
+impl Arrivals {
+    pub(super) fn has(&self, container: &ContainerId) -> bool {
+        let containers = self.containers.lock();
+        containers
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(container)
+    }
 }
 
 /// A DEL came while an ADD was waiting or running.
@@ -45,8 +62,49 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// Draws a ticket; DELs from now on are noticed by it.
+    /// Draws a ticket for a request; DELs from now on are noticed by it, and a GC that runs leaves the
+    /// container alone.
     pub(super) fn ticket(&self, id: &ContainerId) -> Ticket {
+        let ticket = self.draw(id);
+        self.announce(id);
+        ticket
+    }
+
+    /// The containers that have requests now or get some while the answer is kept.
+    pub(super) fn arrivals(&self) -> Arrivals {
+        let arrived = Arc::<Mutex<HashSet<ContainerId>>>::default();
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.push(Arc::downgrade(&arrived));
+        drop(watchers);
+        // After it watches: a ticket that is drawn in between is in either.
+        let containers = self
+            .containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        arrived
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(containers.keys().cloned());
+        Arrivals {
+            containers: arrived,
+        }
+    }
+
+    fn announce(&self, id: &ContainerId) {
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain(|watcher| {
+            let Some(arrived) = watcher.upgrade() else {
+                return false;
+            };
+            arrived
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id.clone());
+            true
+        });
+    }
+
+    fn draw(&self, id: &ContainerId) -> Ticket {
         let mut containers = self
             .containers
             .lock()
@@ -63,9 +121,9 @@ impl Turns {
         }
     }
 
-    /// Waits until nobody else has this container.
+    /// Waits until no other request has this container.
     pub(super) async fn take(&self, id: &ContainerId) -> Turn {
-        self.ticket(id).turn().await
+        self.draw(id).turn().await
     }
 
     /// The same for a DEL: ADDs of the container give up.
@@ -181,6 +239,20 @@ mod tests {
         );
         drop(turn);
         drop(del.await);
+    }
+
+    #[tokio::test]
+    async fn arrivals_are_those_with_a_turn_and_new_ones() {
+        let turns = Turns::default();
+        let _before = turns.take(&id("before")).await;
+        let arrivals = turns.arrivals();
+        let _since = turns.ticket(&id("since"));
+        let _own = turns.take(&id("gc")).await;
+        assert!(arrivals.has(&id("before")) && arrivals.has(&id("since")));
+        assert!(!arrivals.has(&id("gc")), "its own turns do not count");
+        drop(arrivals);
+        turns.announce(&id("x"));
+        assert!(turns.watchers.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use cni_types::args::ContainerId;
+use cni_types::args::{ContainerId, IfName};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::entry::Entry;
@@ -17,12 +17,41 @@ pub struct Undo {
     pub container_id: ContainerId,
     /// Why it could not be undone the last time.
     pub reason: String,
-    /// How often it was tried again.
+    /// How many attempts have failed, whoever made them.
     pub retries: u32,
     /// When it failed first, seconds since 1970.
     pub since: u64,
     /// Where its delegates are.
     pub bin_dirs: Vec<PathBuf>,
+    /// The attachments that are left; empty where all that is recorded is to be undone.
+    #[serde(default)]
+    pub attachments: Vec<PendingUndo>,
+}
+
+/// One attachment that could not be undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingUndo {
+    /// `CNI_IFNAME`.
+    pub if_name: IfName,
+    /// Why it could not be undone the last time, in the delegate's words.
+    pub reason: String,
+    /// How many attempts have failed.
+    pub attempts: u32,
+    /// When it failed first, seconds since 1970.
+    pub since: u64,
+}
+
+impl Undo {
+    /// What is left of an interface.
+    pub fn of(&self, if_name: &IfName) -> Option<&PendingUndo> {
+        self.attachments.iter().find(|one| one.if_name == *if_name)
+    }
+
+    /// The interfaces that are left.
+    pub fn if_names(&self) -> impl Iterator<Item = &IfName> {
+        self.attachments.iter().map(|one| &one.if_name)
+    }
 }
 
 /// The plans on disk. Every call says which directory (`cniDir`) is meant.
@@ -56,6 +85,12 @@ pub trait Ledger: Send + Sync {
         cni_dir: &Path,
         sandbox: &Sandbox,
     ) -> Result<Option<Vec<Entry>>, LedgerError>;
+
+    /// What the result cache has of a sandbox that has no plan; empty where it has nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`] when the cache cannot be read. Damaged results are logged and left out.
+    async fn results(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Vec<Entry>, LedgerError>;
 
     /// Adds to an entry that is in no plan what the result cache tells of it, if it does.
     ///

@@ -13,6 +13,7 @@ impl PodRequest {
         Sandbox {
             container_id: self.container_id.clone(),
             netns: self.netns.clone(),
+            namespace: None,
             if_name: self.if_name.clone(),
             infra_container_id: self.pod.infra_container_id.clone(),
             pod: self.pod_ref(),

@@ -212,6 +212,19 @@ fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
 }
 
 /// The networks that the conf names, the pod's default network first.
+/// The attachment to the default network, whatever the pod asks for.
+///
+/// # Errors
+/// As [`cluster_network`].
+pub async fn default_attachment(
+    conf: &NetConf,
+    sandbox: &Sandbox,
+    lookups: Lookups<'_>,
+) -> Result<Attachment, Error> {
+    let network = cluster_network(conf, lookups).await?;
+    Ok(attachment(conf, sandbox, 0, network, Selection::default()))
+}
+
 async fn default_networks(
     conf: &NetConf,
     pod: &Pod,

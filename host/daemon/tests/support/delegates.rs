@@ -9,8 +9,11 @@ use cni_types::conf::NetworkConfList;
 use cni_types::error::CniError;
 use cni_types::result::CniResult;
 use cni_types::version::{ConfVersion, Version};
-use daemon::domain::entry::Entry;
-use daemon::ports::{Attached, DelegateError, Delegates, PodNetwork, PodNetworkError, Wanted};
+use daemon::domain::entry::{Entry, FailedAdd};
+use daemon::domain::namespace::Namespace;
+use daemon::ports::{
+    AtPath, Attached, DelegateError, Delegates, Inside, PodNetwork, PodNetworkError, Wanted,
+};
 use shim_api::deferred::NetnsId;
 
 use super::World;
@@ -72,8 +75,24 @@ impl Delegates for World {
             .map_err(|error| vec![error])
     }
 
-    async fn del(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
-        self.delegate("del", entry)
+    async fn del(
+        &self,
+        _bin_dirs: &[PathBuf],
+        entry: &Entry,
+    ) -> Result<Vec<DelegateError>, DelegateError> {
+        let place = entry.netns.as_deref().unwrap_or("nowhere");
+        if place.is_empty() {
+            self.did(format!("without netns {}", entry.if_name));
+        }
+        let hang = format!("hang del {}", entry.conf.name());
+        if self.fail.lock().unwrap().contains(&hang) {
+            self.did(hang);
+            std::future::pending::<()>().await;
+        }
+        match self.delegate("del", entry) {
+            Err(error) if entry.made_nothing(0, false) => Ok(vec![error]),
+            deleted => deleted.map(|()| Vec::new()),
+        }
     }
 }
 
@@ -98,19 +117,54 @@ impl World {
             network: network.to_owned(),
             error,
             executed,
+            failed_at: Some(FailedAdd {
+                plugin: 0,
+                refused: !self.fail.lock().unwrap().contains("interrupted"),
+            }),
         })
+    }
+}
+
+impl World {
+    /// The namespace at a path: another one each time that `namespaces` grows.
+    fn namespace_of(&self, _netns: &Path) -> Namespace {
+        Namespace {
+            boot_id: self.boot.lock().unwrap().clone(),
+            file: NetnsId::at(Path::new("/")).unwrap(),
+            cookie: Some(*self.namespaces.lock().unwrap()),
+        }
     }
 }
 
 #[async_trait]
 impl PodNetwork for World {
-    async fn existing(&self, _: &Path, names: &[IfName]) -> Result<Vec<IfName>, PodNetworkError> {
+    async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError> {
+        let namespace = self.namespace_of(netns);
         let fail = self.fail.lock().unwrap();
-        Ok(names
+        let existing = names
             .iter()
             .filter(|name| fail.contains(&format!("exists {name}")))
             .cloned()
-            .collect())
+            .collect();
+        Ok(Inside {
+            namespace,
+            existing,
+        })
+    }
+
+    async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError> {
+        let fails = |what: &str| self.fail.lock().unwrap().contains(what);
+        if fails("netns gone") {
+            return Ok(AtPath::Nothing);
+        }
+        if fails("netns of the node") {
+            return Ok(AtPath::Node);
+        }
+        Ok(AtPath::Pod(self.namespace_of(netns)))
+    }
+
+    fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool {
+        namespace.boot_id != *self.boot.lock().unwrap()
     }
 
     async fn identity(&self, netns: &Path) -> Option<NetnsId> {

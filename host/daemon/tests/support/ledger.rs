@@ -61,6 +61,12 @@ impl Ledger for World {
             .cloned())
     }
 
+    async fn results(&self, _dir: &Path, sandbox: &Sandbox) -> Result<Vec<Entry>, LedgerError> {
+        let results = self.results.lock().unwrap();
+        let found = results.get(sandbox.container_id.as_str());
+        Ok(found.cloned().unwrap_or_default())
+    }
+
     async fn recall(&self, _dir: &Path, _entry: &mut Entry) -> Result<(), LedgerError> {
         Ok(())
     }

@@ -51,6 +51,12 @@ pub struct World {
     pub deferred: Mutex<BTreeMap<String, Vec<u8>>>,
     /// `CNI_NETNS` as the ledger was asked with it last.
     pub netns: Mutex<Option<String>>,
+    /// The id of the boot.
+    pub boot: Mutex<String>,
+    /// How many namespaces were at the paths before the present ones.
+    pub namespaces: Mutex<u64>,
+    /// What the result cache has of containers without a plan.
+    pub results: Mutex<HashMap<String, Vec<Entry>>>,
 }
 
 impl World {
@@ -120,7 +126,7 @@ impl World {
         !fails
     }
 
-    pub fn pipeline(self: &Arc<Self>) -> Pipeline {
+    pub fn pipeline(self: &Arc<Self>) -> Arc<Pipeline> {
         self.pipeline_with(Arc::clone(self) as Arc<dyn Ledger>, RawObject::new())
     }
 
@@ -129,7 +135,12 @@ impl World {
         self: &Arc<Self>,
         ledger: Arc<dyn Ledger>,
         overrides: RawObject,
-    ) -> Pipeline {
+    ) -> Arc<Pipeline> {
+        Arc::new(self.unshared(ledger, overrides))
+    }
+
+    /// The same, to be changed before it is used.
+    pub fn unshared(self: &Arc<Self>, ledger: Arc<dyn Ledger>, overrides: RawObject) -> Pipeline {
         let ports = Ports {
             cluster: Arc::clone(self) as Arc<dyn Cluster>,
             delegates: Arc::clone(self) as Arc<dyn Delegates>,

@@ -171,7 +171,7 @@ impl Cache {
     pub fn remove(&self, key: &Key) -> Result<(), Error> {
         let path = self.path(key);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
             done => done.map_err(failed("remove", &path)),
         }
     }
@@ -343,11 +343,20 @@ fn read_sealed(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 /// Follows no link: whoever may write to the directory could have put one there.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match regular::read(path, OFlags::NOFOLLOW, MAX_BYTES) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if is_absent(&error) => Ok(None),
         read => read
             .map(|(bytes, _)| Some(bytes))
             .map_err(failed("read", path)),
     }
+}
+
+/// Whether no such file can be there: it is missing, or the file system has no names of that length,
+/// so that it was never written.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename
+    )
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

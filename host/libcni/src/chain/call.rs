@@ -25,6 +25,8 @@ pub(super) struct Call<'a> {
     /// Name of the network; empty for VERSION.
     pub(super) network: &'a str,
     pub(super) executed: bool,
+    /// Place in the list of the plugin that is called.
+    pub(super) position: Option<usize>,
 }
 
 /// The variables that differ between calls.
@@ -43,6 +45,7 @@ impl<'a> Call<'a> {
             command,
             network,
             executed: false,
+            position: None,
         }
     }
 
@@ -51,6 +54,7 @@ impl<'a> Call<'a> {
             command: self.command,
             network: self.network.to_owned(),
             plugin: plugin.cloned(),
+            position: self.position,
             executed: self.executed,
             source: Box::new(source),
         }

@@ -38,7 +38,8 @@ impl Cni {
             stand_in: None,
         };
         let mut errors = Vec::new();
-        for plugin in list.plugins().iter().rev() {
+        for (position, plugin) in list.plugins().iter().enumerate().rev() {
+            detaching.call.position = Some(position);
             errors.extend(detaching.plugin(plugin, runtime).await.err());
         }
         if errors.is_empty() {

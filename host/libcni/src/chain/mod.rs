@@ -2,6 +2,7 @@
 
 mod call;
 mod gone;
+mod partial;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ pub struct Error {
     pub network: String,
     /// `type` of the plugin at which it failed; `None` when it was none's fault.
     pub plugin: Option<PluginType>,
+    /// Place of that plugin in the list, from 0; `None` where the call is about one plugin alone.
+    pub position: Option<usize>,
     /// Whether any plugin ran in this call, so that something may have been changed.
     pub executed: bool,
     /// What went wrong.
@@ -67,6 +70,16 @@ impl Error {
         match &*self.source {
             Cause::Exec(error) => error.answer(),
             _ => None,
+        }
+    }
+
+    /// Whether the plugin was stopped, by a signal, a limit or the caller, or may still be at work:
+    /// anything but an answer, an exit code, or a plugin that never started.
+    pub fn is_interruption(&self) -> bool {
+        match &*self.source {
+            Cause::Exec(error) => error.is_interruption(),
+            Cause::GivenUp | Cause::Root(_) => true,
+            _ => false,
         }
     }
 }
@@ -203,11 +216,13 @@ impl Cni {
         runtime: &RuntimeConf,
     ) -> Result<CniResult, Error> {
         let mut call = Call::new(self, Command::Add, list.name().as_str());
-        for plugin in list.plugins().iter().skip(1) {
+        for (position, plugin) in list.plugins().iter().enumerate().skip(1) {
+            call.position = Some(position);
             call.require(plugin.plugin_type()).await?;
         }
         let mut result: Option<CniResult> = None;
-        for plugin in list.plugins() {
+        for (position, plugin) in list.plugins().iter().enumerate() {
+            call.position = Some(position);
             let prev = result.as_ref();
             let stdout = call.attachment(list, plugin, runtime, prev).await?;
             let printed = CniResult::parse(&stdout, list.cni_version());
@@ -235,7 +250,8 @@ impl Cni {
         if list.disable_check() {
             return Ok(());
         }
-        for plugin in list.plugins() {
+        for (position, plugin) in list.plugins().iter().enumerate() {
+            call.position = Some(position);
             call.attachment(list, plugin, runtime, prev_result).await?;
         }
         Ok(())
@@ -257,7 +273,8 @@ impl Cni {
         let mut call = Call::new(self, Command::Del, list.name().as_str());
         let version = list.cni_version().effective();
         let prev_result = prev_result.filter(|_| version.del_has_prev_result());
-        for plugin in list.plugins().iter().rev() {
+        for (position, plugin) in list.plugins().iter().enumerate().rev() {
+            call.position = Some(position);
             call.attachment(list, plugin, runtime, prev_result).await?;
         }
         Ok(())
@@ -274,7 +291,8 @@ impl Cni {
         }
         let mut call = Call::new(self, Command::Gc, list.name().as_str());
         let mut errors = Vec::new();
-        for plugin in list.plugins() {
+        for (position, plugin) in list.plugins().iter().enumerate() {
+            call.position = Some(position);
             let request = request::gc(list, plugin, valid);
             if let Err(error) = call.network(plugin, request).await {
                 errors.push(error);
@@ -296,7 +314,8 @@ impl Cni {
             return Ok(());
         }
         let mut call = Call::new(self, Command::Status, list.name().as_str());
-        for plugin in list.plugins() {
+        for (position, plugin) in list.plugins().iter().enumerate() {
+            call.position = Some(position);
             call.network(plugin, request::network(list, plugin)).await?;
         }
         Ok(())

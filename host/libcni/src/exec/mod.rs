@@ -156,6 +156,16 @@ impl Error {
         !matches!(self, Self::Spawn { .. } | Self::Busy { .. })
     }
 
+    /// Whether the plugin ran and was stopped before it ended by itself: at its deadline, for what it
+    /// printed, by a signal.
+    pub fn is_interruption(&self) -> bool {
+        match self {
+            Self::Deadline { .. } | Self::OutputTooLarge { .. } | Self::Io { .. } => true,
+            Self::Unexplained { status, .. } => status.code().is_none(),
+            Self::Spawn { .. } | Self::Busy { .. } | Self::Answered { .. } => false,
+        }
+    }
+
     /// The error object that the plugin answered with.
     pub fn answer(&self) -> Option<&CniError> {
         match self {

@@ -16,7 +16,7 @@ use libcni::{Cgroup, Cni, Helper, Root, RuntimeConf, netns};
 
 use slots::{Class, Slots};
 
-use crate::domain::entry::Entry;
+use crate::domain::entry::{Entry, FailedAdd};
 use crate::ports::{Attached, DelegateError, Delegates, Wanted};
 
 /// Executes the delegates of attachments within limits.
@@ -140,20 +140,41 @@ impl Delegates for Executor {
         collected.map_err(|errors| errors.into_iter().map(refine).collect())
     }
 
-    async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+    async fn del(
+        &self,
+        bin_dirs: &[PathBuf],
+        entry: &Entry,
+    ) -> Result<Vec<DelegateError>, DelegateError> {
         let _slot = self.slots.take(Class::Frees).await;
         let (cni, runtime) = (self.cni(bin_dirs), runtime_conf(entry));
         let (conf, result) = (&entry.conf, entry.result.as_ref());
-        let Err(error) = Box::pin(cni.del(conf, &runtime, result)).await else {
-            return Ok(());
+        let deleted = match result {
+            Some(_) => Box::pin(cni.del(conf, &runtime, result))
+                .await
+                .map_err(|error| vec![error]),
+            None => Box::pin(cni.del_each(conf, &runtime)).await,
         };
-        if !netns::is_gone(&runtime.netns, self.root.as_ref()).await {
-            return Err(refine(&entry.network, &error));
+        let Err(mut errors) = deleted else {
+            return Ok(Vec::new());
+        };
+        if netns::is_gone(&runtime.netns, self.root.as_ref()).await {
+            match Box::pin(cni.del_without_netns(conf, &runtime, result)).await {
+                Ok(()) => return Ok(Vec::new()),
+                Err(others) => errors = others,
+            }
         }
-        let deleted = Box::pin(cni.del_without_netns(conf, &runtime, result)).await;
-        deleted.map_err(|errors| {
-            first_of(&entry.network, &errors).unwrap_or_else(|| refine(&entry.network, &error))
-        })
+        let made_nothing = |error: &Error| {
+            let at = error.position;
+            at.is_some_and(|plugin| entry.made_nothing(plugin, error.is_interruption()))
+        };
+        let (refusals, left): (Vec<_>, Vec<_>) = errors.iter().partition(|e| made_nothing(e));
+        match worst(&entry.network, &left) {
+            Some(error) => Err(error),
+            None => Ok(refusals
+                .into_iter()
+                .map(|error| refine(&entry.network, error))
+                .collect()),
+        }
     }
 }
 
@@ -163,6 +184,7 @@ fn not_begun(entry: &Entry) -> DelegateError {
         network: entry.network.clone(),
         error: CniError::new(code::TRY_AGAIN_LATER, "given up before it began"),
         executed: false,
+        failed_at: None,
     }
 }
 
@@ -176,13 +198,32 @@ fn runtime_conf(entry: &Entry) -> RuntimeConf {
     }
 }
 
-/// The first of several failures; the others are told to the log.
-fn first_of(network: &str, errors: &[Error]) -> Option<DelegateError> {
-    let (first, others) = errors.split_first()?;
-    for error in others {
-        tracing::error!(error = crate::report::chain(error), "not undone");
+/// The one failure to answer of several: one that was no answer, where there is one. The others go to
+/// the log.
+fn worst(network: &str, errors: &[&Error]) -> Option<DelegateError> {
+    let interrupted = errors.iter().position(|error| error.is_interruption());
+    let worst = interrupted.unwrap_or_default();
+    for (place, error) in errors.iter().enumerate() {
+        if place != worst {
+            let error = crate::report::chain(error);
+            tracing::error!(
+                network,
+                error,
+                "a further plugin of the chain failed on DEL"
+            );
+        }
     }
-    Some(refine(network, first))
+    errors.get(worst).map(|error| refine(network, error))
+}
+
+/// At which plugin a call failed.
+fn failed_at(error: &Error) -> Option<FailedAdd> {
+    // What a plugin printed that was no result, it printed after its work was done.
+    let has_ended = matches!(*error.source, Cause::Result(_));
+    error.position.map(|plugin| FailedAdd {
+        plugin,
+        refused: !error.is_interruption() && !has_ended,
+    })
 }
 
 /// Keeps code, message and details of what a delegate answered; finds a code for the rest.
@@ -222,5 +263,6 @@ fn refine(network: &str, error: &Error) -> DelegateError {
         network: network.to_owned(),
         error: error_object,
         executed: error.executed,
+        failed_at: failed_at(error),
     }
 }

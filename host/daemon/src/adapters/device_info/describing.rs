@@ -35,6 +35,7 @@ impl Describing {
                 network: entry.network.clone(),
                 error: CniError::new(code::IO_FAILURE, message),
                 executed: true,
+                failed_at: None,
             }
         })
     }
@@ -84,8 +85,13 @@ impl Delegates for Describing {
     }
 
     /// The file is there until the delegates are done with it.
-    async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
-        self.delegates.del(bin_dirs, entry).await?;
-        self.clean(entry).await
+    async fn del(
+        &self,
+        bin_dirs: &[PathBuf],
+        entry: &Entry,
+    ) -> Result<Vec<DelegateError>, DelegateError> {
+        let refusals = self.delegates.del(bin_dirs, entry).await?;
+        self.clean(entry).await?;
+        Ok(refusals)
     }
 }

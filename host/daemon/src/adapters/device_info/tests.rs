@@ -196,6 +196,8 @@ fn entry(arguments: &str) -> Entry {
         capability_args: RawObject::parse(arguments).unwrap(),
         device: None,
         result: None,
+        namespace: None,
+        failed_add: None,
     }
 }
 

@@ -115,6 +115,8 @@ mod tests {
             cni_args: CniArgs::new(),
             capability_args: RawObject::new(),
             result: None,
+            namespace: None,
+            failed_add: None,
             device: None,
         };
         let more = BTreeSet::from(["calico".to_owned()]);

@@ -263,6 +263,11 @@ impl Ledger for Files {
         self.record(cni_dir, entries).await
     }
 
+    async fn results(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Vec<Entry>, LedgerError> {
+        let found = recovery::from_results(&Cache::new(cni_dir), sandbox);
+        found.map(|(entries, _)| entries).map_err(from_cache)
+    }
+
     async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError> {
         // Of such an attachment nothing else is recorded.
         let damaged = complete(entry, Writer::Multus, &Cache::new(cni_dir))?;

@@ -172,6 +172,8 @@ fn entry(cached: cache::Entry, sandbox: &Sandbox) -> Option<Entry> {
         cni_args: cached.args,
         capability_args: cached.capability_args,
         device: None,
+        namespace: None,
+        failed_add: None,
         conf,
     })
 }

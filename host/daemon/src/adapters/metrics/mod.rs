@@ -43,6 +43,8 @@ pub struct Metrics {
     requests: Family<Outcome, Histogram>,
     delegates: Family<Outcome, Histogram>,
     undo_failures: Counter,
+    undo_refusals: Counter,
+    undos_given_up: Counter,
     policies: Arc<Policies>,
 }
 
@@ -74,6 +76,18 @@ impl Default for Metrics {
             "Attachments that could not be removed and stayed in the ledger",
             undo_failures.clone(),
         );
+        let undo_refusals = Counter::default();
+        registry.register(
+            "cnidaria_undo_refusals",
+            "Plugins that refused a DEL after refusing the ADD, so that nothing was left to remove",
+            undo_refusals.clone(),
+        );
+        let undos_given_up = Counter::default();
+        registry.register(
+            "cnidaria_undos_given_up",
+            "Attachments that were forgotten although something of them may be left on the node",
+            undos_given_up.clone(),
+        );
         let policies = Arc::new(Policies::register(&mut registry));
         Self {
             registry,
@@ -81,6 +95,8 @@ impl Default for Metrics {
             requests,
             delegates,
             undo_failures,
+            undo_refusals,
+            undos_given_up,
             policies,
         }
     }
@@ -136,6 +152,10 @@ impl Meter for Metrics {
         self.requests
             .get_or_create(&Outcome { verb, outcome })
             .observe(took.as_secs_f64());
+    }
+
+    fn gave_up(&self) {
+        self.undos_given_up.inc();
     }
 }
 
@@ -196,12 +216,22 @@ impl Delegates for Metered {
         done
     }
 
-    async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
+    async fn del(
+        &self,
+        bin_dirs: &[PathBuf],
+        entry: &Entry,
+    ) -> Result<Vec<DelegateError>, DelegateError> {
         let begun = Instant::now();
         let done = self.inner.del(bin_dirs, entry).await;
         self.metrics.delegate("DEL", begun, &done);
-        if done.is_err() {
-            self.metrics.undo_failures.inc();
+        match &done {
+            Ok(refusals) => {
+                let refusals = u64::try_from(refusals.len()).unwrap_or(u64::MAX);
+                self.metrics.undo_refusals.inc_by(refusals);
+            }
+            Err(_) => {
+                self.metrics.undo_failures.inc();
+            }
         }
         done
     }

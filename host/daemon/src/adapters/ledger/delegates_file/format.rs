@@ -8,6 +8,9 @@ use cni_types::json::RawObject;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::domain::entry::FailedAdd;
+use crate::domain::namespace::Namespace;
+
 /// One delegate as Multus writes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Delegate {
@@ -135,6 +138,10 @@ pub(super) struct Own {
     pub(super) if_name: IfName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) netns: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) namespace: Option<Namespace>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failed_add: Option<FailedAdd>,
     pub(super) pod: Pod,
     pub(super) cni_args: CniArgs,
     pub(super) capability_args: RawObject,

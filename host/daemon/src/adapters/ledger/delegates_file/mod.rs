@@ -76,6 +76,8 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
             deferrable: position == 0 && deferrable,
             if_name: entry.if_name.clone(),
             netns: entry.netns.clone(),
+            namespace: entry.namespace.clone(),
+            failed_add: entry.failed_add,
             pod: Pod {
                 namespace: entry.pod.namespace.clone(),
                 name: entry.pod.name.clone(),
@@ -143,6 +145,8 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         capability_args,
         device,
         result: None,
+        namespace: None,
+        failed_add: None,
     };
     if let Some(own) = delegate.cnidaria {
         let pod = PodRef {
@@ -152,13 +156,12 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         };
         // The request knows better: on a DEL after the pod's end there is no namespace any more.
         let netns = sandbox.netns.clone().or(own.netns);
-        return Ok(common(
-            own.if_name,
-            netns,
-            pod,
-            own.cni_args,
-            own.capability_args,
-        ));
+        let entry = common(own.if_name, netns, pod, own.cni_args, own.capability_args);
+        return Ok(Entry {
+            namespace: own.namespace,
+            failed_add: own.failed_add,
+            ..entry
+        });
     }
     let if_name = match delegate.if_name_request.as_str() {
         "" if is_default => sandbox.if_name.clone(),
@@ -225,6 +228,7 @@ mod tests {
         Sandbox {
             container_id: ContainerId::new("c").unwrap(),
             netns: Some("/run/netns/a".into()),
+            namespace: None,
             if_name: IfName::new("eth0").unwrap(),
             infra_container_id: "c".into(),
             pod: PodRef {
@@ -248,6 +252,8 @@ mod tests {
             capability_args: RawObject::new(),
             device: None,
             result: None,
+            namespace: None,
+            failed_add: None,
         }
     }
 

@@ -4,9 +4,12 @@
 //! else, and left before the thread does anything else: to hand that to another thread and to wait for
 //! it takes several times as long. Sockets that were made inside stay there, and are used from outside.
 
+mod identity;
+mod routes;
+
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -14,19 +17,17 @@ use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use cni_types::args::IfName;
-use futures_util::TryStreamExt;
 use libcni::Root;
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
-};
-use rtnetlink::{Handle, RouteMessageBuilder};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::thread::LinkNameSpaceType;
 use shim_api::deferred::NetnsId;
 use tokio::net::TcpSocket;
 
-use crate::ports::{PodNetwork, PodNetworkError};
+use self::identity::Node;
+use self::routes::replace_default_routes;
+use crate::domain::namespace::Namespace;
+use crate::ports::{AtPath, Inside, PodNetwork, PodNetworkError};
 
 /// The networks of pods on this node.
 #[derive(Debug, Default)]
@@ -35,26 +36,66 @@ pub struct Netlink {
     home: OnceLock<File>,
     /// Where paths of namespaces are meant; the daemon's own root where absent.
     root: Option<Root>,
+    /// What no pod's namespace is.
+    node: OnceLock<Node>,
 }
 
 #[async_trait]
 impl PodNetwork for Netlink {
-    async fn existing(
-        &self,
-        netns: &Path,
-        names: &[IfName],
-    ) -> Result<Vec<IfName>, PodNetworkError> {
-        let names = names.to_vec();
-        self.inside(netns, move || {
+    async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError> {
+        let failed = |source| PodNetworkError::Namespace {
+            path: netns.to_owned(),
+            source,
+        };
+        let file = self.open(netns).await.map_err(failed)?;
+        let (home, node) = (self.home().map_err(failed)?, self.node().await);
+        if node.is(&file).map_err(failed)? {
+            return Err(PodNetworkError::Node(netns.to_owned()));
+        }
+        let (cookie, existing) = visit(home, &file, || {
             let mut existing = Vec::new();
             for name in names {
                 if has_interface(name.as_str())? {
-                    existing.push(name);
+                    existing.push(name.clone());
                 }
             }
-            Ok(existing)
+            Ok((identity::cookie()?, existing))
         })
-        .await
+        .map_err(failed)?;
+        let namespace = node.namespace(&file, cookie).map_err(failed)?;
+        Ok(Inside {
+            namespace,
+            existing,
+        })
+    }
+
+    async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError> {
+        let failed = |source| PodNetworkError::Namespace {
+            path: netns.to_owned(),
+            source,
+        };
+        let file = match self.open(netns).await {
+            Ok(file) => file,
+            Err(error) if identity::is_absent(&error) => return Ok(AtPath::Nothing),
+            Err(error) => return Err(failed(error)),
+        };
+        if !identity::is_namespace(&file) {
+            return Ok(AtPath::Nothing);
+        }
+        let node = self.node().await;
+        if node.is(&file).map_err(failed)? {
+            return Ok(AtPath::Node);
+        }
+        // Without the right to enter, device and inode have to do.
+        let home = self.home().map_err(failed)?;
+        let cookie = visit(home, &file, identity::cookie).ok().flatten();
+        let namespace = node.namespace(&file, cookie).map_err(failed)?;
+        Ok(AtPath::Pod(namespace))
+    }
+
+    fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool {
+        let boot_id = identity::boot_id();
+        !boot_id.is_empty() && namespace.boot_id != boot_id
     }
 
     async fn identity(&self, netns: &Path) -> Option<NetnsId> {
@@ -126,6 +167,18 @@ impl Netlink {
         visit(home, &namespace, work).map_err(failed)
     }
 
+    /// The namespaces of the node, found with the first request.
+    async fn node(&self) -> &Node {
+        if let Some(node) = self.node.get() {
+            return node;
+        }
+        let found = match &self.root {
+            None => Node::find(),
+            Some(root) => root.run(Node::find).await.unwrap_or_default(),
+        };
+        self.node.get_or_init(|| found)
+    }
+
     fn home(&self) -> io::Result<&File> {
         if let Some(home) = self.home.get() {
             return Ok(home);
@@ -168,72 +221,6 @@ fn enter(namespace: &File) -> io::Result<()> {
         .map_err(io::Error::from)
 }
 
-async fn replace_default_routes(
-    handle: &Handle,
-    if_name: &IfName,
-    gateway: IpAddr,
-) -> Result<(), rtnetlink::Error> {
-    let mut links = handle
-        .link()
-        .get()
-        .match_name(if_name.to_string())
-        .execute();
-    let index = links
-        .try_next()
-        .await?
-        .map(|link| link.header.index)
-        .unwrap_or_default();
-    let mut is_set = false;
-    for route in default_routes(handle, gateway).await? {
-        if leads_through(&route, index, gateway) {
-            is_set = true;
-        } else {
-            handle.route().del(route).execute().await?;
-        }
-    }
-    if is_set {
-        return Ok(());
-    }
-    let route = match gateway {
-        IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(gateway)
-            .output_interface(index)
-            .build(),
-        IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
-            .gateway(gateway)
-            .output_interface(index)
-            .build(),
-    };
-    handle.route().add(route).execute().await
-}
-
-/// The default routes of the main table, of the address family of `like`.
-async fn default_routes(
-    handle: &Handle,
-    like: IpAddr,
-) -> Result<Vec<RouteMessage>, rtnetlink::Error> {
-    let wanted = match like {
-        IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
-        IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
-    };
-    let routes: Vec<RouteMessage> = handle.route().get(wanted).execute().try_collect().await?;
-    let is_default = |route: &RouteMessage| {
-        route.header.destination_prefix_length == 0
-            && route.header.table == RouteHeader::RT_TABLE_MAIN
-            && route.header.kind == RouteType::Unicast
-    };
-    Ok(routes.into_iter().filter(is_default).collect())
-}
-
-fn leads_through(route: &RouteMessage, index: u32, gateway: IpAddr) -> bool {
-    let has = |wanted: &RouteAttribute| route.attributes.contains(wanted);
-    let gateway = match gateway {
-        IpAddr::V4(gateway) => RouteAddress::Inet(gateway),
-        IpAddr::V6(gateway) => RouteAddress::Inet6(gateway),
-    };
-    has(&RouteAttribute::Oif(index)) && has(&RouteAttribute::Gateway(gateway))
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
@@ -246,14 +233,36 @@ mod tests {
     /// namespace, not even its own.
     async fn existing(netlink: &Netlink) -> Option<Vec<String>> {
         let names = ["lo", "l", "lo0", "no-such-thing"].map(|name| IfName::new(name).unwrap());
-        match netlink.existing(Path::new(OWN), &names).await {
+        let namespace = netlink.open(Path::new(OWN)).await.unwrap();
+        let looked = visit(netlink.home().unwrap(), &namespace, || {
+            let mut found = names.to_vec();
+            found.retain(|name| has_interface(name.as_str()).unwrap());
+            Ok(found)
+        });
+        match looked {
             Ok(found) => Some(found.iter().map(ToString::to_string).collect()),
-            Err(PodNetworkError::Namespace { source, .. })
-                if source.kind() == io::ErrorKind::PermissionDenied =>
-            {
-                None
-            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
             Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_nodes_own_namespace_is_no_pods() {
+        let netlink = Netlink::default();
+        assert_eq!(netlink.at(Path::new(OWN)).await.unwrap(), AtPath::Node);
+        let looked = netlink.look(Path::new(OWN), &[]).await;
+        assert!(
+            matches!(looked, Err(PodNetworkError::Node(_))),
+            "{looked:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn other_files_are_no_namespaces() {
+        let netlink = Netlink::default();
+        for path in ["/nonexistent", "/dev/null", "/"] {
+            let found = netlink.at(Path::new(path)).await.unwrap();
+            assert_eq!(found, AtPath::Nothing, "{path}");
         }
     }
 
@@ -275,7 +284,7 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
         for path in [pipe.as_path(), dir.path(), Path::new("/nonexistent")] {
             let names = [IfName::new("lo").unwrap()];
-            let outcome = Netlink::default().existing(path, &names).await;
+            let outcome = Netlink::default().look(path, &names).await;
             assert!(
                 matches!(outcome, Err(PodNetworkError::Namespace { .. })),
                 "{path:?}"

@@ -1,0 +1,106 @@
+//! Which network namespace a file is, and whether it is the node's.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use rustix::fs::FsWord;
+use rustix::io::Errno;
+use shim_api::deferred::NetnsId;
+use tokio::net::TcpSocket;
+
+use crate::domain::namespace::Namespace;
+
+/// What the kernel calls the file system of namespaces: `NSFS_MAGIC` of its `magic.h`.
+const NSFS: FsWord = 0x6e73_6673;
+/// The namespaces of this process and, with the node's process ids, of the node.
+const NODE: [&str; 2] = ["/proc/thread-self/ns/net", "/proc/1/ns/net"];
+
+/// The namespaces that no pod has: the daemon's own and that of process 1.
+#[derive(Debug, Default)]
+pub(super) struct Node(Vec<NetnsId>);
+
+impl Node {
+    /// Looks them up, as the calling thread sees `/proc`.
+    pub(super) fn find() -> Self {
+        let found = NODE.iter().filter_map(|path| NetnsId::at(Path::new(path)));
+        Self(found.collect())
+    }
+
+    /// Whether the file is one of them.
+    pub(super) fn is(&self, file: &File) -> io::Result<bool> {
+        let id = NetnsId::of(&file.metadata()?);
+        Ok(self.0.contains(&id))
+    }
+
+    /// The identity of a pod's namespace.
+    pub(super) fn namespace(&self, file: &File, cookie: Option<u64>) -> io::Result<Namespace> {
+        Ok(Namespace {
+            boot_id: boot_id().to_owned(),
+            file: NetnsId::of(&file.metadata()?),
+            cookie,
+        })
+    }
+}
+
+/// The kernel's id of this boot.
+pub(super) fn boot_id() -> &'static str {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID.get_or_init(shim_api::deferred::boot_id)
+}
+
+/// Whether a file is a namespace, and not what was left of a mount point.
+pub(super) fn is_namespace(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == NSFS)
+}
+
+/// Whether there is nothing at the path: also where a process that is gone had its files.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(
+        errno,
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::SRCH | Errno::NXIO)
+    )
+}
+
+/// The cookie of this thread's network namespace; `None` where the kernel has none.
+pub(super) fn cookie() -> io::Result<Option<u64>> {
+    /// `SO_NETNS_COOKIE` of the kernel's `socket.h`, since Linux 5.14.
+    const NETNS_COOKIE: libc::c_int = 71;
+    let socket = TcpSocket::new_v4()?;
+    let mut cookie: u64 = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).unwrap_or_default();
+    #[expect(unsafe_code, reason = "rustix has no call for this option")]
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, which has as many, and the new
+    // length to `length`; both live until the call returns.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    Ok((done == 0).then_some(cookie))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_keeps_its_cookie() {
+        assert_eq!(cookie().unwrap(), cookie().unwrap());
+    }
+
+    #[test]
+    fn a_dead_process_has_no_namespace() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let path = format!("/proc/{}/ns/net", child.id());
+        child.wait().unwrap();
+        assert!(is_absent(&File::open(path).unwrap_err()));
+    }
+}

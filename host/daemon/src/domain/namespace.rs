@@ -1,0 +1,56 @@
+//! Which network namespace: a path alone may lead to another one by the time of the DEL.
+
+use serde::{Deserialize, Serialize};
+use shim_api::deferred::NetnsId;
+
+/// The identity of a network namespace, recorded at ADD and compared at DEL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Namespace {
+    /// The boot that it lives in: `/proc/sys/kernel/random/boot_id`. No namespace outlives one.
+    pub boot_id: String,
+    /// Device and inode of its file. The kernel reuses inodes of namespaces that are gone.
+    pub file: NetnsId,
+    /// `SO_NETNS_COOKIE`, which the kernel never reuses within a boot; `None` before Linux 5.14.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
+}
+
+impl Namespace {
+    /// Whether `found` is the same namespace. Cookies count where both have one.
+    pub fn is(&self, found: &Self) -> bool {
+        let cookies_agree = match (self.cookie, found.cookie) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        };
+        self.boot_id == found.boot_id && self.file == found.file && cookies_agree
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn namespace(boot_id: &str, cookie: Option<u64>) -> Namespace {
+        Namespace {
+            boot_id: boot_id.to_owned(),
+            file: NetnsId::at(Path::new("/")).unwrap(),
+            cookie,
+        }
+    }
+
+    #[test]
+    fn a_reused_inode_is_another_namespace() {
+        let recorded = namespace("b", Some(3));
+        assert!(recorded.is(&namespace("b", Some(3))));
+        assert!(!recorded.is(&namespace("b", Some(4))));
+        assert!(recorded.is(&namespace("b", None)), "an older kernel");
+    }
+
+    #[test]
+    fn no_namespace_outlives_a_boot() {
+        assert!(!namespace("a", None).is(&namespace("b", None)));
+    }
+}

@@ -1,0 +1,143 @@
+//! What ends a request early: its deadline, and for an ADD a DEL of the same container.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::Error;
+use super::turns::{Superseded, Ticket, Turn};
+use crate::ports::{DelegateError, GiveUp, Wanted};
+
+/// How long a delegate whose ADD is given up may take to end by itself. Killed at once, it could
+/// leave what no DEL finds: host-local, which nearly all plugins call, makes the file of an address
+/// first and writes whose it is afterwards, and never frees an empty one.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long an ADD that reached its deadline may still undo before it answers. The kubelet gives a
+/// sandbox four minutes.
+const UNDO: Duration = Duration::from_secs(10);
+
+/// What ends an ADD early.
+pub(super) struct Limits {
+    deletions: watch::Receiver<u64>,
+    deadline: Instant,
+    patience: Duration,
+}
+
+impl Limits {
+    pub(super) fn new(ticket: &Ticket, patience: Duration) -> Self {
+        Self {
+            deletions: ticket.deletions(),
+            deadline: after(patience),
+            patience,
+        }
+    }
+
+    /// Waits for the turn of the ticket.
+    pub(super) async fn turn(&mut self, ticket: Ticket) -> Result<Turn, Error> {
+        self.apply(async { ticket.wait().await.map_err(|_| Error::Superseded) })
+            .await
+    }
+
+    pub(super) async fn apply<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let work = tokio::time::timeout_at(self.deadline, work);
+        match Ticket::unless_superseded(&mut self.deletions, work).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(Error::Deadline(self.patience)),
+            Err(Superseded) => Err(Error::Superseded),
+        }
+    }
+
+    /// Runs a delegate. When the request is given up, the delegate may end by itself.
+    pub(super) async fn delegate<T, W>(&mut self, run: impl FnOnce(Wanted) -> W) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, DelegateError>>,
+    {
+        let (give_up, wanted) = Wanted::channel();
+        let mut work = pin!(run(wanted));
+        let ended = self.apply(async { Ok((&mut work).await?) }).await;
+        if ended.as_ref().is_err_and(is_given_up) {
+            let_end(&give_up, work).await;
+        }
+        ended
+    }
+
+    /// The time that the request has.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// By when a failed ADD answers, whether or not it is undone.
+    pub(super) fn undo_deadline(&self) -> Instant {
+        self.deadline.max(after(UNDO))
+    }
+}
+
+/// Whether an ADD has failed because it was given up, and not by itself.
+pub(super) fn is_given_up(error: &Error) -> bool {
+    matches!(error, Error::Superseded | Error::Deadline(_))
+}
+
+/// Lets running delegates end by themselves, within [`GRACE`]; then the caller drops them, which kills
+/// them.
+pub(super) async fn let_end(give_up: &GiveUp, delegates: impl Future) {
+    give_up.now();
+    if tokio::time::timeout(GRACE, delegates).await.is_err() {
+        tracing::warn!("killed a cancelled delegate that outlived its grace period");
+    }
+}
+
+/// Answers with what `work` gives, and at the deadline without it: `work` then goes on in the
+/// background, with everything that it owns.
+pub(super) async fn within<T: Send + 'static>(
+    deadline: Instant,
+    late: Error,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let mut work = Box::pin(work);
+    match tokio::time::timeout_at(deadline, &mut work).await {
+        Ok(done) => done,
+        Err(_) => {
+            tokio::spawn(work);
+            Err(late)
+        }
+    }
+}
+
+/// A moment from now on; as far away as the clock goes where the time is longer than that.
+pub(super) fn after(time: Duration) -> Instant {
+    /// As tokio has it for timers that never fire.
+    const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+    let now = Instant::now();
+    now.checked_add(time.min(FAR)).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_configured_time_overflows() {
+        assert!(after(Duration::MAX) > after(Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_work_goes_on() {
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let second = Duration::from_secs(1);
+        let work = async move {
+            tokio::time::sleep(2 * second).await;
+            let _ = done.send(());
+            Ok(())
+        };
+        let late = Error::Continues(second);
+        let answer = within(after(second), late, work).await;
+        assert!(matches!(answer, Err(Error::Continues(_))));
+        is_done.await.unwrap();
+    }
+}

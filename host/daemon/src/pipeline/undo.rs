@@ -1,0 +1,355 @@
+//! Taking attachments away, whoever asks for it: a DEL, a GC, a failed ADD, a retry. What cannot be
+//! taken away stays in the ledger, alone, and is tried again.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cni_types::args::{Command, ContainerId, IfName};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::dirs::Dirs;
+use super::{Error, Pipeline};
+use crate::domain::entry::Entry;
+use crate::domain::sandbox::Sandbox;
+use crate::ports::{AtPath, DelegateError, Event, EventKind, LedgerError, Lost};
+
+/// How long the DEL of one attachment may take before the next one of its sandbox begins beside it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// After so many attempts a plugin that keeps refusing is believed: the namespace is gone, and it is
+/// not known whether its ADD ever made anything.
+const DOUBTFUL_ATTEMPTS: u32 = 10;
+
+/// An attachment that could not be taken away.
+#[derive(Debug)]
+pub(super) struct Left {
+    entry: Entry,
+    error: Error,
+    /// Whether its namespace still exists, or something else keeps the DEL from succeeding.
+    holds: bool,
+    /// Whether nothing but a plugin's refusal speaks for there being anything.
+    doubtful: bool,
+}
+
+/// Detaches everything that is recorded for a sandbox, or the interfaces in `only`. The caller has
+/// the sandbox's turn.
+///
+/// # Errors
+/// What keeps a DEL from succeeding. What merely has to be tried again is no error.
+pub(super) async fn recorded(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+    only: Option<&[IfName]>,
+) -> Result<(), Error> {
+    match pipeline.ledger.load(&dirs.cni, sandbox).await {
+        Ok(Some(entries)) => {
+            let is_meant = |entry: &Entry| only.is_none_or(|names| names.contains(&entry.if_name));
+            let (meant, staying): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_meant);
+            entries_of(pipeline, dirs, sandbox, &meant, staying).await
+        }
+        Ok(None) => forget(pipeline, dirs, &sandbox.container_id).await,
+        Err(LedgerError::Lost { known, lost }) => {
+            known_of_lost(pipeline, dirs, sandbox, &known, lost).await
+        }
+        Err(error) => keep_error(pipeline, dirs, &sandbox.container_id, error.into()).await,
+    }
+}
+
+/// Schedules a retry of everything that a sandbox has, and gives the error.
+pub(super) async fn keep_error(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+    error: Error,
+) -> Result<(), Error> {
+    keep(pipeline, dirs, container, &[], &error).await;
+    Err(error)
+}
+
+/// Detaches `entries` of a sandbox and records that `staying`, and what could not be detached, is
+/// what it has.
+///
+/// # Errors
+/// As [`recorded`].
+pub(super) async fn entries_of(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+    entries: &[Entry],
+    staying: Vec<Entry>,
+) -> Result<(), Error> {
+    let left = detach_each(pipeline, dirs, sandbox, entries).await;
+    settle(pipeline, dirs, &sandbox.container_id, staying, left).await
+}
+
+/// Detaches what is known of a sandbox of which something is lost, which stays an error.
+pub(super) async fn known_of_lost(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+    known: &[Entry],
+    lost: Vec<Lost>,
+) -> Result<(), Error> {
+    let left = detach_each(pipeline, dirs, sandbox, known).await;
+    let mut errors: Vec<Error> = left.into_iter().map(|one| one.error).collect();
+    let known = Vec::new();
+    errors.push(LedgerError::Lost { known, lost }.into());
+    match Error::of_all(errors) {
+        Some(error) => keep_error(pipeline, dirs, &sandbox.container_id, error).await,
+        None => Ok(()),
+    }
+}
+
+/// Detaches these, last one first, and goes on past errors. One that takes long does not hold up the
+/// others.
+pub(super) async fn detach_each(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+    entries: &[Entry],
+) -> Vec<Left> {
+    let mut policies = pipeline.policies.begin(Command::Del, sandbox, None);
+    let mut running = FuturesUnordered::new();
+    let mut left = Vec::new();
+    for (position, entry) in entries.iter().enumerate().rev() {
+        policies.del(entry).await;
+        running.push(Box::pin(async move {
+            (position, detach(pipeline, dirs, entry).await)
+        }));
+        let patience = tokio::time::sleep(PATIENCE);
+        tokio::pin!(patience);
+        loop {
+            tokio::select! {
+                biased;
+                Some((ended, detached)) = running.next() => {
+                    left.extend(detached.err());
+                    if ended == position {
+                        break;
+                    }
+                }
+                () = &mut patience => break,
+            }
+        }
+    }
+    while let Some((_, detached)) = running.next().await {
+        left.extend(detached.err());
+    }
+    left
+}
+
+/// Undoes one attachment and forgets its result.
+async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), Left> {
+    let place = place(pipeline, entry).await;
+    let located = match place {
+        // The path is not to be entered.
+        Place::Elsewhere => Cow::Owned(Entry {
+            netns: Some(String::new()),
+            ..entry.clone()
+        }),
+        Place::There | Place::Gone => Cow::Borrowed(entry),
+    };
+    let left = |error: Error, holds, doubtful| {
+        tracing::error!(
+            container = %entry.container_id,
+            pod = %entry.pod,
+            network = entry.network,
+            interface = %entry.if_name,
+            error = crate::report::chain(&error),
+            "an attachment could not be removed; it stays in the ledger and is tried again"
+        );
+        let entry = entry.clone();
+        Left {
+            entry,
+            error,
+            holds,
+            doubtful,
+        }
+    };
+    match pipeline.delegates.del(&dirs.bin, &located).await {
+        Ok(refusals) => {
+            for refusal in refusals {
+                announce_refusal(pipeline, entry, &refusal);
+            }
+        }
+        Err(error) => {
+            let is_answer = error.failed_at.is_some_and(|failed| failed.refused);
+            let doubtful = entry.is_doubtful() && is_answer;
+            let holds = matches!(place, Place::There) && !doubtful;
+            return Err(left(error.into(), holds, doubtful));
+        }
+    }
+    let forgotten = pipeline.ledger.forget_result(&dirs.cni, entry).await;
+    forgotten.map_err(|error| left(error.into(), true, false))
+}
+
+/// Where the namespace of an attachment is.
+enum Place {
+    /// At its path.
+    There,
+    /// Nothing is at its path.
+    Gone,
+    /// Gone, and its path leads to another namespace by now, or to the node's own.
+    Elsewhere,
+}
+
+async fn place(pipeline: &Pipeline, entry: &Entry) -> Place {
+    let Some(path) = entry.netns.as_deref().filter(|path| !path.is_empty()) else {
+        return Place::Gone;
+    };
+    let pod_network = &pipeline.pod_network;
+    if let Some(recorded) = &entry.namespace
+        && pod_network.is_of_earlier_boot(recorded)
+    {
+        return Place::Elsewhere;
+    }
+    match pod_network.at(Path::new(path)).await {
+        Ok(AtPath::Nothing) => Place::Gone,
+        Ok(AtPath::Node) => Place::Elsewhere,
+        Ok(AtPath::Pod(found)) => match &entry.namespace {
+            Some(recorded) if !recorded.is(&found) => Place::Elsewhere,
+            _ => Place::There,
+        },
+        Err(error) => {
+            tracing::warn!(
+                container = %entry.container_id,
+                error = crate::report::chain(&error),
+                "cannot identify the network namespace; taking it for the pod's"
+            );
+            Place::There
+        }
+    }
+}
+
+/// Whether the namespace of an attachment is still there, and the pod's.
+pub(super) async fn is_there(pipeline: &Pipeline, entry: &Entry) -> bool {
+    matches!(place(pipeline, entry).await, Place::There)
+}
+
+/// Reports that a plugin refused to delete what it had refused to add.
+fn announce_refusal(pipeline: &Pipeline, entry: &Entry, refusal: &DelegateError) {
+    tracing::warn!(
+        container = %entry.container_id,
+        pod = %entry.pod,
+        network = entry.network,
+        interface = %entry.if_name,
+        error = crate::report::chain(refusal),
+        "a plugin that refused the ADD refuses the DEL as well; nothing of it is left to remove"
+    );
+    let event = Event {
+        kind: EventKind::Warning,
+        reason: "DeleteRefused",
+        message: format!(
+            "interface {} was never attached, and its plugin refuses to delete it: {}",
+            entry.if_name,
+            crate::report::chain(refusal)
+        ),
+    };
+    pipeline.cluster.event(&entry.pod, event);
+}
+
+/// Records what a sandbox still has, and lets the rest be forgotten.
+pub(super) async fn settle(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+    mut staying: Vec<Entry>,
+    mut left: Vec<Left>,
+) -> Result<(), Error> {
+    for doubtful in left.extract_if(.., |one| {
+        let attempts = || {
+            pipeline
+                .retries
+                .attempts(dirs, container, &one.entry.if_name)
+        };
+        one.doubtful && !one.holds && attempts() + 1 >= DOUBTFUL_ATTEMPTS
+    }) {
+        give_up(
+            pipeline,
+            &doubtful.entry,
+            &crate::report::chain(&doubtful.error),
+        );
+    }
+    if staying.is_empty() && left.is_empty() {
+        return forget(pipeline, dirs, container).await;
+    }
+    // In the order of the plan.
+    staying.extend(left.iter().rev().map(|one| one.entry.clone()));
+    if let Err(error) = pipeline.ledger.record(&dirs.cni, &staying).await {
+        // The plan then has more than is left, which a DEL can do without.
+        tracing::error!(
+            %container,
+            error = crate::report::chain(&error),
+            "what is left of the sandbox could not be recorded"
+        );
+    }
+    if left.is_empty() {
+        pipeline.retries.cancel(dirs, container);
+        return Ok(());
+    }
+    let pending: Vec<(IfName, String)> = left
+        .iter()
+        .map(|one| (one.entry.if_name.clone(), crate::report::chain(&one.error)))
+        .collect();
+    let holds = left.iter().any(|one| one.holds);
+    let errors = left.into_iter().map(|one| one.error).collect();
+    let Some(error) = Error::of_all(errors) else {
+        return Ok(());
+    };
+    keep(pipeline, dirs, container, &pending, &error).await;
+    if holds { Err(error) } else { Ok(()) }
+}
+
+async fn keep(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+    pending: &[(IfName, String)],
+    error: &Error,
+) {
+    let reason = crate::report::chain(error);
+    let retries = &pipeline.retries;
+    retries
+        .keep(pipeline, dirs, container, pending, reason)
+        .await;
+}
+
+/// Forgets a sandbox of which nothing is left.
+pub(super) async fn forget(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+) -> Result<(), Error> {
+    if let Err(error) = pipeline.ledger.forget(&dirs.cni, container).await {
+        return keep_error(pipeline, dirs, container, error.into()).await;
+    }
+    pipeline.retries.cancel(dirs, container);
+    pipeline.undone.insert(&dirs.cni, container);
+    Ok(())
+}
+
+/// Reports an attachment that is forgotten although something of it may be left on the node.
+pub(super) fn give_up(pipeline: &Pipeline, entry: &Entry, reason: &str) {
+    tracing::error!(
+        container = %entry.container_id,
+        pod = %entry.pod,
+        network = entry.network,
+        interface = %entry.if_name,
+        reason,
+        "forgotten without being undone; interface and addresses may be left on the node"
+    );
+    if let Some(meter) = &pipeline.meter {
+        meter.gave_up();
+    }
+    let event = Event {
+        kind: EventKind::Warning,
+        reason: "UndoGivenUp",
+        message: format!(
+            "interface {} of network {:?} was forgotten without being undone: {reason}",
+            entry.if_name, entry.network
+        ),
+    };
+    pipeline.cluster.event(&entry.pod, event);
+}

@@ -1,0 +1,46 @@
+//! DEL after an ADD that gave no result: each plugin of the chain on its own.
+
+use cni_types::args::Command;
+use cni_types::conf::NetworkConfList;
+
+use super::call::Call;
+use super::{Cni, Error};
+use crate::request::RuntimeConf;
+
+impl Cni {
+    /// Detaches a container whose ADD failed half-way. Every plugin is executed, in reverse order,
+    /// whichever fails: a plugin that refuses its configuration refuses it on DEL as well, and the
+    /// plugins before it have something to remove. Where a plugin fails, its IPAM plugin is called
+    /// directly, which ignores what it never handed out. There is no `prevResult`.
+    ///
+    /// # Errors
+    /// Every plugin that failed, the last one of the list first. The call can be repeated.
+    pub async fn del_each(
+        &self,
+        list: &NetworkConfList,
+        runtime: &RuntimeConf,
+    ) -> Result<(), Vec<Error>> {
+        let mut call = Call::new(self, Command::Del, list.name().as_str());
+        let mut errors = Vec::new();
+        for (position, plugin) in list.plugins().iter().enumerate().rev() {
+            call.position = Some(position);
+            let Err(error) = call.attachment(list, plugin, runtime, None).await else {
+                continue;
+            };
+            if let Err(ipam) = call.ipam(list, plugin, runtime, None).await {
+                tracing::debug!(
+                    network = call.network,
+                    plugin = %plugin.plugin_type(),
+                    error = &ipam as &dyn std::error::Error,
+                    "the IPAM plugin failed as well"
+                );
+            }
+            errors.push(error);
+        }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+}
