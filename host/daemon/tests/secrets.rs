@@ -70,7 +70,11 @@ async fn no_credential_and_no_environment_is_in_the_log() {
     let dir = dir.path().to_owned();
     let kubeconfig = dir.join("kubeconfig");
     api.write_kubeconfig(&kubeconfig, &token).unwrap();
-    let conf = json!({ "cniVersion": "1.0.0", "name": "default", "type": "no-such-plugin" });
+    let conf = json!({
+        "cniVersion": "1.0.0", "name": "default", "type": "no-such-plugin", "token": SECRET,
+    });
+    std::fs::create_dir(dir.join("net.d")).unwrap();
+    std::fs::write(dir.join("runtime.conf"), conf.to_string()).unwrap();
     std::fs::write(dir.join("10-default.conf"), conf.to_string()).unwrap();
     let pod = api.apply(json!({
         "kind": "Pod",
@@ -101,6 +105,7 @@ async fn no_credential_and_no_environment_is_in_the_log() {
     };
     let (token, answer) = tokio::task::spawn_blocking(requests).await.unwrap();
     let log = std::fs::read_to_string(dir.join("log")).unwrap();
+    assert!(log.contains("conf written"), "{log}");
     assert!(
         log.contains("DEBUG") && log.contains("request failed"),
         "{log}"
