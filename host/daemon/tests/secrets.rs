@@ -39,6 +39,13 @@ fn post(dir: &Path, path: &str, body: &Value) -> String {
     answer
 }
 
+fn encoded(conf: &str) -> Value {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD
+        .encode(conf)
+        .into()
+}
+
 /// What Multus' shim sends: its whole environment.
 fn request(command: &str, uid: &str) -> Value {
     use base64::Engine as _;
@@ -94,6 +101,22 @@ async fn no_credential_and_no_environment_is_in_the_log() {
         }
         post(&at, "/cni", &json!({ "env": { "TOKEN": [SECRET] } }));
         post(&at, "/cni", &json!([SECRET]));
+        // Values of the wrong type and malformed ones, which parsers like to quote.
+        for key in [
+            "delegates",
+            "clusterNetwork",
+            "name",
+            "logLevel",
+            "namespaceIsolation",
+            "cniVersion",
+        ] {
+            for value in [json!(SECRET), json!([SECRET]), json!({ "token": SECRET })] {
+                let mut request = request("ADD", &uid);
+                let conf = json!({ "cniVersion": "1.0.0", "name": "x", "type": "y", key: value });
+                request["config"] = encoded(&conf.to_string());
+                post(&at, "/cni", &request);
+            }
+        }
         // A credential that is not taken any more, and one that cannot be read.
         api.revoke_token(&token);
         api.cut_connections();
