@@ -93,6 +93,10 @@ impl Error {
             } if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("Only root and the daemon's own user may ask it.")
             }
+            Self::Connect {
+                source: ConnectError::Untrusted { .. },
+                ..
+            } => Some("Find out who listens there: the daemon runs as root, or as you."),
             _ => None,
         }
     }

@@ -39,6 +39,13 @@ fn post(dir: &Path, path: &str, body: &Value) -> String {
     answer
 }
 
+fn encoded(conf: &str) -> Value {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD
+        .encode(conf)
+        .into()
+}
+
 /// What Multus' shim sends: its whole environment.
 fn request(command: &str, uid: &str) -> Value {
     use base64::Engine as _;
@@ -70,7 +77,11 @@ async fn no_credential_and_no_environment_is_in_the_log() {
     let dir = dir.path().to_owned();
     let kubeconfig = dir.join("kubeconfig");
     api.write_kubeconfig(&kubeconfig, &token).unwrap();
-    let conf = json!({ "cniVersion": "1.0.0", "name": "default", "type": "no-such-plugin" });
+    let conf = json!({
+        "cniVersion": "1.0.0", "name": "default", "type": "no-such-plugin", "token": SECRET,
+    });
+    std::fs::create_dir(dir.join("net.d")).unwrap();
+    std::fs::write(dir.join("runtime.conf"), conf.to_string()).unwrap();
     std::fs::write(dir.join("10-default.conf"), conf.to_string()).unwrap();
     let pod = api.apply(json!({
         "kind": "Pod",
@@ -90,6 +101,22 @@ async fn no_credential_and_no_environment_is_in_the_log() {
         }
         post(&at, "/cni", &json!({ "env": { "TOKEN": [SECRET] } }));
         post(&at, "/cni", &json!([SECRET]));
+        // Values of the wrong type and malformed ones, which parsers like to quote.
+        for key in [
+            "delegates",
+            "clusterNetwork",
+            "name",
+            "logLevel",
+            "namespaceIsolation",
+            "cniVersion",
+        ] {
+            for value in [json!(SECRET), json!([SECRET]), json!({ "token": SECRET })] {
+                let mut request = request("ADD", &uid);
+                let conf = json!({ "cniVersion": "1.0.0", "name": "x", "type": "y", key: value });
+                request["config"] = encoded(&conf.to_string());
+                post(&at, "/cni", &request);
+            }
+        }
         // A credential that is not taken any more, and one that cannot be read.
         api.revoke_token(&token);
         api.cut_connections();
@@ -101,6 +128,7 @@ async fn no_credential_and_no_environment_is_in_the_log() {
     };
     let (token, answer) = tokio::task::spawn_blocking(requests).await.unwrap();
     let log = std::fs::read_to_string(dir.join("log")).unwrap();
+    assert!(log.contains("conf written"), "{log}");
     assert!(
         log.contains("DEBUG") && log.contains("request failed"),
         "{log}"

@@ -14,6 +14,7 @@ use rustix::net::{
 use rustix::time::Timespec;
 
 use crate::http::{self, Decoder, Progress, Response};
+use crate::peer;
 
 /// Bytes that are read at once: most results fit.
 const READ_BYTES: usize = 4 << 10;
@@ -28,6 +29,12 @@ pub enum ConnectError {
     /// Anything else: a path that is no socket, permissions, no file descriptors. Waiting does not help.
     #[error("cannot connect to the socket")]
     Failed(#[source] io::Error),
+    /// Another user listens there, who would see the request and could answer anything.
+    #[error("user {uid} listens on the socket, who is neither root nor the caller's own user")]
+    Untrusted {
+        /// The user, as the caller's user namespace shows it.
+        uid: u32,
+    },
 }
 
 /// Why there is no answer.
@@ -61,6 +68,7 @@ pub enum Error {
 }
 
 /// Connects to the socket at `path`, without ever waiting; reading and writing do not wait either.
+/// The listener is trusted by [`peer::is_trusted`]: nothing is sent to another.
 ///
 /// # Errors
 /// [`ConnectError::Unreachable`] where a daemon that restarts would explain it.
@@ -84,6 +92,12 @@ pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
             _ => ConnectError::Failed(error),
         }
     })?;
+    // As it was at listen(2), so a listener cannot pass its socket off as another's.
+    let listener = rustix::net::sockopt::socket_peercred(&socket).map_err(failed)?;
+    let uid = listener.uid.as_raw();
+    if !peer::is_trusted(uid, rustix::process::geteuid().as_raw()) {
+        return Err(ConnectError::Untrusted { uid });
+    }
     Ok(UnixStream::from(socket))
 }
 
@@ -212,6 +226,31 @@ mod tests {
             }
         };
         assert!(matches!(error, ConnectError::Unreachable(_)), "{error:?}");
+    }
+
+    #[test]
+    fn a_listener_of_another_user_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root can have another user listen.
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(1234), None).unwrap();
+        let path = dir.path().join("s");
+        let at = path.clone();
+        let listening = thread::spawn(move || {
+            // The users of this thread alone.
+            let user = rustix::process::Uid::from_raw(1234);
+            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+            UnixListener::bind(at).unwrap()
+        });
+        let listener = listening.join().unwrap();
+        let error = connect(&path).unwrap_err();
+        assert!(
+            matches!(error, ConnectError::Untrusted { uid: 1234 }),
+            "{error:?}"
+        );
+        let (mut stream, _) = listener.accept().unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "nothing was sent");
     }
 
     #[test]

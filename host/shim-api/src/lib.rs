@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod exchange;
 pub mod http;
 mod object;
+pub mod peer;
 pub mod request;
 pub mod response;
 

@@ -134,7 +134,8 @@ pub(crate) fn sdk() -> PathBuf {
     workspace().join("guest-sdk")
 }
 
-fn workspace() -> PathBuf {
+/// The directory of the workspace.
+pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

@@ -14,6 +14,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub use build::{Error, Set, build, directory};
 pub use toolchain::Missing;
 
+/// Which compiler builds the guests, without building any.
+///
+/// # Errors
+/// [`Missing`] with what to install.
+pub fn compiler() -> Result<String, Missing> {
+    toolchain::Toolchain::find().map(|toolchain| toolchain.name())
+}
+
 /// The component of one guest, such as `annotation-mtu`. The first call in a process builds all.
 ///
 /// # Panics

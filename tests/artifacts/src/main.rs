@@ -1,6 +1,6 @@
 //! `test-artifacts build [--out DIR] plugins|hostile|all`: builds policy modules and says where
 //! they are. `test-artifacts build-languages DIR` brings the examples in other languages there, each
-//! under the name of its language.
+//! under the name of its language. `test-artifacts compiler` says which compiler it would use.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use test_artifacts::{Set, build};
 
 const USAGE: &str = "usage: test-artifacts build [--out DIR] plugins|hostile|all
-       test-artifacts build-languages DIR";
+       test-artifacts build-languages DIR
+       test-artifacts compiler";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -16,6 +17,13 @@ fn main() -> ExitCode {
         && command == "build-languages"
     {
         return ended(languages(Path::new(out)));
+    }
+    if words == ["compiler"] {
+        return ended(
+            test_artifacts::compiler()
+                .map(|name| vec![name.into()])
+                .map_err(Into::into),
+        );
     }
     let Some((out, set)) = arguments(std::env::args().skip(1)) else {
         eprintln!("{USAGE}");

@@ -283,7 +283,14 @@ mod tests {
         ] {
             let conf = format!(r#"{{"clusterNetwork":"a","{key}":{value}}}"#);
             let error = parse(&conf, "{}").unwrap_err().to_string();
-            let wanted = format!("CNI conf: {key}: expected {expected}, found {value}");
+            // The values themselves may be credentials.
+            let found = match value.chars().next() {
+                Some('"') => "a string",
+                Some('{') => "an object",
+                Some('[') => "a list",
+                _ => value,
+            };
+            let wanted = format!("CNI conf: {key}: expected {expected}, found {found}");
             assert_eq!(error, wanted);
         }
     }

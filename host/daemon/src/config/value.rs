@@ -11,7 +11,7 @@ pub struct Error {
     pub key: String,
     /// What it must be, in words.
     pub expected: &'static str,
-    /// The value, shortened.
+    /// Its type; a number or a truth value itself.
     pub found: String,
 }
 
@@ -30,7 +30,7 @@ pub fn optional<T: DeserializeOwned>(
     serde_json::from_str::<Option<T>>(raw.get()).map_err(|_| Error {
         key: key.to_owned(),
         expected,
-        found: shorten(raw.get()),
+        found: kind(raw.get()),
     })
 }
 
@@ -56,4 +56,15 @@ pub fn shorten(text: &str) -> String {
     let mut short: String = text.chars().take(LONGEST).collect();
     short.push('…');
     short
+}
+
+/// Numbers and truth values as they are; of anything else, which may be a credential, the type.
+fn kind(json: &str) -> String {
+    let kind = match json.trim_start().bytes().next() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "a list",
+        _ => return shorten(json),
+    };
+    kind.to_owned()
 }

@@ -145,9 +145,12 @@ impl Source {
 }
 
 fn write(path: &Path, text: &[u8]) -> Result<(), Error> {
+    let old = std::fs::read(path).unwrap_or_default();
     match replace::replace(path, text) {
         Ok(true) => {
-            tracing::info!(path = %path.display(), conf = %String::from_utf8_lossy(text), "conf written");
+            // Never the text: delegates' confs have credentials in them.
+            let changed = changed_keys(&old, text);
+            tracing::info!(path = %path.display(), changed, "conf written");
             Ok(())
         }
         Ok(false) => Ok(()),
@@ -158,6 +161,20 @@ fn write(path: &Path, text: &[u8]) -> Result<(), Error> {
     }
 }
 
+/// The names of the members that differ, without their values.
+fn changed_keys(old: &[u8], new: &[u8]) -> String {
+    type Members = std::collections::BTreeMap<String, serde_json::Value>;
+    let members = |text| serde_json::from_slice::<Members>(text).unwrap_or_default();
+    let (old, new) = (members(old), members(new));
+    let mut keys: Vec<&str> = (old.keys().chain(new.keys()))
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(String::as_str)
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +182,16 @@ mod tests {
     use std::time::Duration;
 
     const PRIMARY: &str = r#"{"cniVersion":"1.0.0","name":"cbr0","plugins":[{"type":"bridge","capabilities":{"mac":true,"ips":false}}]}"#;
+
+    #[test]
+    fn a_change_is_named_without_its_value() {
+        let changed = |old: &str, new: &str| changed_keys(old.as_bytes(), new.as_bytes());
+        let old = r#"{"name":"a","token":"secret","type":"x"}"#;
+        let new = r#"{"name":"a","token":"other","extra":{"password":"p"}}"#;
+        assert_eq!(changed(old, new), "extra, token, type");
+        assert_eq!(changed("", r#"{"name":"secret"}"#), "name");
+        assert_eq!(changed("secret", "other"), "");
+    }
 
     struct Rig {
         dir: tempfile::TempDir,

@@ -1,5 +1,6 @@
 //! The unix socket: who may connect, HTTP, and nothing of what a request means.
 
+mod exposure;
 mod http;
 pub mod metrics;
 mod socket;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use shim_api::peer;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -53,8 +55,10 @@ pub async fn run(
             }
         };
         if let Err(uid) = may_connect(&stream) {
+            let unknown = uid == peer::OVERFLOW_UID;
             tracing::warn!(
                 uid,
+                unknown_in_this_user_namespace = unknown,
                 "connection refused: the peer is neither root nor this daemon's user"
             );
             continue;
@@ -92,7 +96,7 @@ pub async fn run(
 fn may_connect(stream: &UnixStream) -> Result<(), u32> {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer.uid() == 0 || peer.uid() == own => Ok(()),
+        Ok(peer) if peer::is_trusted(peer.uid(), own) => Ok(()),
         Ok(peer) => Err(peer.uid()),
         Err(_) => Err(u32::MAX),
     }

@@ -2,12 +2,16 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use tokio::net::UnixListener;
+
+use super::exposure;
 
 /// What any daemon on the socket answers, if only with an error.
 const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -31,10 +35,10 @@ pub enum Error {
     /// Another daemon answers there.
     #[error("another daemon is serving on {0}")]
     InUse(PathBuf),
-    /// Somebody else could put a socket in this one's place, and answer shims.
+    /// Other users could put a socket in this one's place, and answer shims.
     #[error("{dir} {reason}, who could answer in the daemon's place")]
     Exposed {
-        /// The directory.
+        /// The directory or link, which is on the way to the socket.
         dir: PathBuf,
         /// What is wrong with it, and who could.
         reason: &'static str,
@@ -48,6 +52,8 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
+    /// What this bound: open, so that no other file gets its inode number. Reads and writes nothing.
+    file: OwnedFd,
 }
 
 impl Socket {
@@ -71,7 +77,7 @@ impl Socket {
             .create(dir)
             .map_err(io("make directory", dir))?;
         let path = shim_api::endpoint::socket_path(dir);
-        restrict(dir, &path)?;
+        exposure::restrict(dir, &path)?;
         match std::fs::symlink_metadata(&path) {
             Ok(found) if !found.file_type().is_socket() => return Err(Error::NotASocket(path)),
             Ok(_) if is_served(&path) => return Err(Error::InUse(path)),
@@ -82,7 +88,8 @@ impl Socket {
         let listener = UnixListener::bind(&path).map_err(io("bind", &path))?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o600))
             .map_err(io("restrict", &path))?;
-        Ok((Self { path }, listener))
+        let file = open(&path).map_err(io("look at", &path))?;
+        Ok((Self { path, file }, listener))
     }
 }
 
@@ -103,41 +110,21 @@ fn is_served(path: &Path) -> bool {
     false
 }
 
-/// Takes the directory away from others, unless it is shared with something else. Nobody else may
-/// be able to write to it all the same.
-fn restrict(dir: &Path, socket: &Path) -> Result<(), Error> {
-    let exposed = |reason| Error::Exposed {
-        dir: dir.to_owned(),
-        reason,
-    };
-    let metadata = std::fs::metadata(dir).map_err(|source| Error::Io {
-        action: "look at",
-        path: dir.to_owned(),
-        source,
-    })?;
-    if metadata.uid() != 0 && metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(exposed("belongs to another user"));
-    }
-    let mode = metadata.permissions().mode();
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    let ours_alone = std::fs::read_dir(dir)
-        .is_ok_and(|entries| entries.flatten().all(|entry| entry.path() == socket));
-    if ours_alone && std::fs::set_permissions(dir, Permissions::from_mode(0o700)).is_ok() {
-        return Ok(());
-    }
-    if mode & 0o002 != 0 {
-        return Err(exposed("can be written by all users"));
-    }
-    tracing::warn!(dir = %dir.display(), "the socket's directory is open to other users");
-    Ok(())
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // A successor may have replaced it already; then this one is gone.
-        let _ = std::fs::remove_file(&self.path);
+        // A successor may have replaced it: then the file is the successor's.
+        let (Ok(bound), Ok(there)) = (rustix::fs::fstat(&self.file), rustix::fs::lstat(&self.path))
+        else {
+            return;
+        };
+        if (bound.st_dev, bound.st_ino) == (there.st_dev, there.st_ino) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -214,19 +201,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_in_which_others_could_replace_the_socket_is_refused() {
+    async fn the_successors_socket_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
-        open();
-        drop(Socket::bind(dir.path()).unwrap());
-        assert_eq!(mode(dir.path()), 0o700, "nothing else is in it");
-        std::fs::write(dir.path().join("other"), "x").unwrap();
-        open();
-        let refused = Socket::bind(dir.path()).unwrap_err().to_string();
-        assert!(refused.contains("can be written by all users"), "{refused}");
-        assert_eq!(mode(dir.path()), 0o777);
+        let (first, listener) = Socket::bind(dir.path()).unwrap();
+        drop(listener);
+        let (second, _listener) = Socket::bind(dir.path()).unwrap();
+        drop(first);
+        assert!(second.path.exists());
+        let path = second.path.clone();
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_directory_in_which_others_could_replace_the_socket_is_refused() {
+        for (mode_of, reason) in [
+            (0o777, "can be written by all users"),
+            (0o775, "can be written by its group"),
+            (0o1777, "can be written by all users"),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let open = || {
+                std::fs::set_permissions(dir.path(), Permissions::from_mode(mode_of)).unwrap();
+            };
+            open();
+            drop(Socket::bind(dir.path()).unwrap());
+            assert_eq!(mode(dir.path()), 0o700, "nothing else is in it");
+            std::fs::write(dir.path().join("other"), "x").unwrap();
+            open();
+            let refused = Socket::bind(dir.path()).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{refused}");
+            assert_eq!(mode(dir.path()), mode_of & 0o777);
+        }
         if rustix::process::geteuid().is_root() {
-            std::fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
+            let dir = tempfile::tempdir().unwrap();
             std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
             let refused = Socket::bind(dir.path()).unwrap_err().to_string();
             assert!(refused.contains("belongs to another user"), "{refused}");

@@ -15,15 +15,23 @@ impl Drop for Running {
     }
 }
 
-/// Starts a daemon with the directory's `kubeconfig` and one variable more in its environment.
+/// Starts a daemon with the directory's `kubeconfig`, `runtime.conf` as the conf that it copies if there
+/// is one, and one variable more in its environment.
 pub(super) fn start(dir: &Path, (name, value): (&str, &str)) -> Running {
+    let runtime = dir.join("runtime.conf");
+    let runtime = if runtime.exists() {
+        runtime
+    } else {
+        Default::default()
+    };
     let config = json!({
         "cniVersion": "1.0.0",
         "socketDir": dir.join("run"),
         "cniDir": dir.join("ledger"),
         "binDir": dir.join("bin"),
         "kubeconfig": dir.join("kubeconfig"),
-        "multusConfigFile": "",
+        "multusConfigFile": runtime,
+        "cniConfigDir": dir.join("net.d"),
         "clusterNetwork": dir.join("10-default.conf"),
         "logLevel": "debug",
         "logToStderr": true,

@@ -9,6 +9,7 @@
 mod answers;
 mod closure;
 mod deferring;
+mod impostor;
 mod rig;
 mod waiting;
 mod wrong_calls;

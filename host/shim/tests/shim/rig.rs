@@ -31,7 +31,26 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Listens in `dir` before it returns. No bytes mean: close without an answer.
     pub(crate) fn start(dir: &Path, answers: Vec<Vec<u8>>) -> Self {
-        let listener = UnixListener::bind(dir.join("multus.sock")).unwrap();
+        Self::serve(
+            UnixListener::bind(dir.join("multus.sock")).unwrap(),
+            answers,
+        )
+    }
+
+    /// As [`Self::start`], as another user; only root can.
+    pub(crate) fn start_as(uid: u32, dir: &Path, answers: Vec<Vec<u8>>) -> Self {
+        std::os::unix::fs::chown(dir, Some(uid), None).unwrap();
+        let socket = dir.join("multus.sock");
+        let listener = thread::spawn(move || {
+            // The users of this thread alone.
+            let user = rustix::process::Uid::from_raw(uid);
+            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+            UnixListener::bind(socket).unwrap()
+        });
+        Self::serve(listener.join().unwrap(), answers)
+    }
+
+    fn serve(listener: UnixListener, answers: Vec<Vec<u8>>) -> Self {
         let (sender, received) = mpsc::channel();
         thread::spawn(move || {
             for answer in answers {

@@ -1,0 +1,295 @@
+//! `tests/setup/install` in a world of fake programs, with nothing of this machine but a few
+//! programs that every shell script needs.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Programs of this machine that the script, or a fake, executes.
+const REAL: [&str; 10] = [
+    "cat", "chmod", "dirname", "env", "ln", "mkdir", "mktemp", "rm", "sed", "tail",
+];
+
+/// Programs whose presence is all that the script looks at.
+const PRESENT: [&str; 8] = [
+    "cargo", "cc", "ip", "nsenter", "ping", "setpriv", "unshare", "xz",
+];
+
+const FAKES: [(&str, &str); 6] = [
+    ("bin/apt-get", include_str!("install/apt-get")),
+    ("bin/id", include_str!("install/id")),
+    ("bin/rustc", include_str!("install/rustc")),
+    ("bin/rustup", include_str!("install/rustup")),
+    ("debian-rustc", include_str!("install/debian-rustc")),
+    ("nothing", include_str!("install/nothing")),
+];
+
+/// What differs between worlds: a file each, which the fakes read.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("rustup", "refuses"),
+    ("own", "1.95.0"),
+    ("offered", "1.85.0"),
+    ("newest", "1.96.0"),
+    ("plugins", "complete"),
+    ("uid", "0"),
+    ("calls", ""),
+];
+
+struct World(tempfile::TempDir);
+
+struct Said {
+    succeeded: bool,
+    text: String,
+}
+
+impl World {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let world = Self(tempfile::tempdir().unwrap());
+        for directory in [
+            "bin",
+            "root/usr/bin",
+            "root/usr/include",
+            "sysroot/lib/rustlib/host/bin/gcc-ld",
+        ] {
+            fs::create_dir_all(world.path(directory)).unwrap();
+        }
+        for (name, text) in FAKES {
+            fs::write(world.path(name), text).unwrap();
+            fs::set_permissions(world.path(name), PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        for name in PRESENT {
+            symlink(world.path("nothing"), world.path("bin").join(name)).unwrap();
+        }
+        for name in REAL {
+            symlink(real(name), world.path("bin").join(name)).unwrap();
+        }
+        for name in ["wasm-component-ld", "gcc-ld/wasm-ld"] {
+            world.write(&format!("sysroot/lib/rustlib/host/bin/{name}"), "");
+        }
+        world.write("root/usr/include/stdlib.h", "");
+        for (name, text) in DEFAULTS.iter().chain(files) {
+            world.write(name, text);
+        }
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str]) -> Said {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .env("PATH", self.path("bin"))
+            .env("WORLD", self.0.path())
+            .env("CNIDARIA_SETUP_ROOT", self.path("root"))
+            .current_dir(self.0.path())
+            .output()
+            .unwrap();
+        let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Said {
+            succeeded: status.success(),
+            text: text.concat(),
+        }
+    }
+
+    fn install(&self) -> Said {
+        self.run(&workspace().join("tests/setup/install"), &["demo"])
+    }
+
+    /// What `test-artifacts` would build with.
+    fn compiler(&self) -> Said {
+        let program = Path::new(env!("CARGO_BIN_EXE_test-artifacts"));
+        self.run(program, &["compiler"])
+    }
+
+    fn calls(&self, of: &str) -> Vec<String> {
+        let calls = fs::read_to_string(self.path("calls")).unwrap();
+        let of = calls.lines().filter(|call| call.starts_with(of));
+        of.map(str::to_owned).collect()
+    }
+
+    /// Runs the script, which succeeds and chooses this, as `test-artifacts` does, and has nothing
+    /// to do when it runs again.
+    fn chooses(&self, compiler: &str) -> String {
+        let said = self.install();
+        assert!(said.succeeded, "{}", said.text);
+        let line = format!("Chosen for the policies: {compiler}.");
+        assert!(said.text.lines().any(|said| said == line), "{}", said.text);
+        assert_eq!(self.compiler().text.trim(), compiler);
+        let again = self.install();
+        assert!(again.succeeded);
+        assert_eq!(again.text, "");
+        said.text
+    }
+}
+
+fn workspace() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.join("../..").canonicalize().unwrap()
+}
+
+fn real(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| panic!("this test needs {name}(1)"))
+}
+
+#[test]
+fn rustup_adds_the_target_of_this_project() {
+    let world = World::new(&[("rustup", "adds")]);
+    world.chooses("rustc 1.95.0, which has wasm32-unknown-unknown");
+    let call = format!(
+        "rustup target add wasm32-unknown-unknown in {}",
+        workspace().display()
+    );
+    assert_eq!(world.calls("rustup"), [call]);
+    let apt = world.calls("apt-get");
+    assert!(
+        apt.iter().all(|call| !call.contains("rustc-web")),
+        "{apt:?}"
+    );
+}
+
+#[test]
+fn debians_compiler_replaces_a_refusing_rustup() {
+    let world = World::new(&[("offered", "1.96.0")]);
+    let said = world.chooses("Debian's rustc 1.96.0");
+    assert!(said.contains("error: could not download file"), "{said}");
+    assert_eq!(world.calls("apt-get update"), Vec::<String>::new());
+}
+
+#[test]
+fn old_lists_are_fetched_again() {
+    let world = World::new(&[]);
+    world.chooses("Debian's rustc 1.96.0");
+    assert_eq!(world.calls("apt-get update").len(), 1);
+}
+
+#[test]
+fn lists_known_to_be_old_are_fetched_first() {
+    let world = World::new(&[]);
+    let policy = "#!/bin/sh\necho \"  Candidate: $(cat \"$WORLD/offered\")+dfsg1\"\n";
+    world.write("bin/apt-cache", policy);
+    fs::set_permissions(
+        world.path("bin/apt-cache"),
+        PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    world.chooses("Debian's rustc 1.96.0");
+    let calls = world.calls("apt-get");
+    assert_eq!(calls.first().map(String::as_str), Some("apt-get update"));
+    assert_eq!(calls.len(), 2, "{calls:?}");
+}
+
+#[test]
+fn a_compiler_too_old_for_good_is_reported() {
+    let world = World::new(&[("newest", "1.85.0")]);
+    let said = world.install();
+    assert!(!said.succeeded);
+    let rustc = world.path("root/usr/bin/rustc");
+    let lacks = format!(
+        "{} is version 1.85.0, needed is 1.95 or newer",
+        rustc.display()
+    );
+    let artifacts = world.compiler();
+    assert!(!artifacts.succeeded);
+    assert!(artifacts.text.contains(&lacks), "{}", artifacts.text);
+    assert!(said.text.contains(&lacks), "{}", said.text);
+    for advice in artifacts.text.lines().skip(1) {
+        assert!(
+            said.text.contains(advice),
+            "{advice} is not in {}",
+            said.text
+        );
+    }
+    assert!(
+        said.text
+            .contains("  rustup target add wasm32-unknown-unknown\n")
+    );
+
+    // The next run recovers as soon as there is a newer one.
+    world.write("newest", "1.96.0");
+    world.chooses("Debian's rustc 1.96.0");
+}
+
+#[test]
+fn sources_of_another_compiler_are_replaced() {
+    let world = World::new(&[("offered", "1.85.0")]);
+    world.install();
+    world.write("root/usr/lib/rustlib/src/rust/src/version", "1.85.0");
+    assert!(!world.compiler().succeeded);
+    world.chooses("Debian's rustc 1.96.0");
+}
+
+#[test]
+fn an_ordinary_user_gets_the_command() {
+    let world = World::new(&[("uid", "1000")]);
+    let said = world.install();
+    assert!(!said.succeeded);
+    assert!(
+        said.text.contains(
+            "  apt-get update && apt-get install --yes --no-install-recommends \
+             rustc-web rust-web-src containernetworking-plugins\n"
+        ),
+        "{}",
+        said.text
+    );
+    assert_eq!(world.calls("apt-get"), Vec::<String>::new());
+}
+
+#[test]
+fn an_ordinary_user_needs_only_rustup() {
+    let world = World::new(&[("uid", "1000"), ("rustup", "adds")]);
+    fs::create_dir_all(world.path("root/usr/lib/cni")).unwrap();
+    for plugin in ["bridge", "host-local", "macvlan"] {
+        let path = world.path("root/usr/lib/cni").join(plugin);
+        symlink(world.path("nothing"), path).unwrap();
+    }
+    world.chooses("rustc 1.95.0, which has wasm32-unknown-unknown");
+}
+
+#[test]
+fn deleted_files_of_a_package_come_back() {
+    let world = World::new(&[("plugins", "deleted"), ("rustup", "adds")]);
+    world.chooses("rustc 1.95.0, which has wasm32-unknown-unknown");
+}
+
+#[test]
+fn a_package_without_what_is_needed_is_named() {
+    let world = World::new(&[("plugins", "none"), ("rustup", "adds")]);
+    let said = world.install();
+    assert!(!said.succeeded);
+    let (_, missing) = said.text.split_once("Still missing after").unwrap();
+    assert!(missing.contains("containernetworking-plugins"), "{missing}");
+    assert!(!missing.contains("rustc-web"), "{missing}");
+    world.write("plugins", "complete");
+    assert!(world.install().succeeded);
+}
+
+#[test]
+fn an_old_toolchain_is_reported() {
+    let world = World::new(&[("own", "1.63.0")]);
+    let said = world.install();
+    assert!(!said.succeeded);
+    assert!(
+        said.text
+            .contains("rustc is version 1.63.0, needed is 1.95"),
+        "{}",
+        said.text
+    );
+}
