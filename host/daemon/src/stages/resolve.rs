@@ -32,9 +32,11 @@ pub enum Error {
     SeveralDefaults(PodRef),
     /// The pod may not use a network of that namespace.
     #[error(
-        "annotation {NETWORKS_ANNOTATION} of pod {pod}: network {network} is in another namespace, and namespaces are isolated"
+        "annotation {annotation} of pod {pod}: network {network} is in another namespace, and namespaces are isolated"
     )]
     Isolated {
+        /// Name of the annotation.
+        annotation: &'static str,
         /// The pod.
         pod: PodRef,
         /// `namespace/name`.
@@ -112,6 +114,15 @@ pub fn selections(pod: &Pod) -> Result<Vec<Selection>, Error> {
 /// # Errors
 /// [`Error::Isolated`].
 pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> Result<(), Error> {
+    check_namespaces(NETWORKS_ANNOTATION, pod, selections, conf)
+}
+
+fn check_namespaces(
+    annotation: &'static str,
+    pod: &Pod,
+    selections: &[Selection],
+    conf: &NetConf,
+) -> Result<(), Error> {
     if !conf.namespace_isolation {
         return Ok(());
     }
@@ -121,6 +132,7 @@ pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> R
     });
     match foreign {
         Some(selection) => Err(Error::Isolated {
+            annotation,
             pod: pod.reference(),
             network: selection.network(),
         }),
@@ -256,7 +268,7 @@ async fn configured(
 }
 
 /// The network by which the pod's annotation replaces the cluster's default one. It must be in the
-/// namespace of the cluster's own networks unless it says otherwise.
+/// namespace of the cluster's own networks unless it says otherwise, and in one that the pod may use.
 async fn own_default_network(
     conf: &NetConf,
     pod: &Pod,
@@ -295,6 +307,8 @@ async fn selected(
         &conf.conf_dir,
     )
     .await
+    let only = std::slice::from_ref(&selection);
+    check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
     .and_then(|found| match &selection.cni_args {
         Some(args) => {
             let conf = network_lookup::with_cni_args(&found.conf, args)?;
