@@ -60,7 +60,7 @@ async fn networks(pipeline: &Pipeline, conf: &NetConf, entries: &[Entry]) -> Net
     let named = |conf: &NetworkConfList| (conf.name().to_string(), conf.clone());
     let mut confs: BTreeMap<_, _> = entries.iter().map(|entry| named(&entry.conf)).collect();
     let mut errors = Vec::new();
-    match resolve::cluster_network(conf, pipeline.lookups()).await {
+    match resolve::known_cluster_network(conf, pipeline.lookups()).await {
         Ok(found) => confs.extend([named(&found.conf)]),
         Err(error) => errors.push(error.into()),
     }

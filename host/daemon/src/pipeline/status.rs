@@ -17,7 +17,7 @@ pub(super) async fn status(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Er
         .status()
         .await
         .map_err(Error::PoliciesNotReady)?;
-    let network = resolve::cluster_network(conf, pipeline.lookups())
+    let network = resolve::known_cluster_network(conf, pipeline.lookups())
         .await
         .map_err(Error::NoDefaultNetwork)?;
     pipeline

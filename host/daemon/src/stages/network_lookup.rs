@@ -83,17 +83,36 @@ pub async fn by_reference(
     if name.contains('/') {
         return at_path(Path::new(name), lookups.files);
     }
-    match nad(
-        lookups.cluster,
-        &conf.multus_namespace,
-        name,
-        &conf.conf_dir,
-    )
-    .await
-    {
-        Err(Error::Cluster(ClusterError::NadNotFound { .. })) => {}
-        found => return found,
+    let namespace = &conf.multus_namespace;
+    match lookups.cluster.nad_if_any(namespace, name).await? {
+        Some(nad) => of_nad(&nad, &conf.conf_dir),
+        None => by_name(name, conf),
     }
+}
+
+/// The same for STATUS and GC, which need no answer of the cluster: what is in memory or on the node is
+/// good enough, and the cluster is asked only where neither has the name.
+///
+/// # Errors
+/// [`Error`].
+pub async fn known_by_reference(
+    name: &str,
+    conf: &NetConf,
+    lookups: Lookups<'_>,
+) -> Result<Found, Error> {
+    if name.contains('/') {
+        return at_path(Path::new(name), lookups.files);
+    }
+    if let Some(nad) = lookups.cluster.remembered_nad(&conf.multus_namespace, name) {
+        return of_nad(&nad, &conf.conf_dir);
+    }
+    match by_name(name, conf) {
+        Err(Error::NoWhere { .. }) => by_reference(name, conf, lookups).await,
+        found => found,
+    }
+}
+
+fn by_name(name: &str, conf: &NetConf) -> Result<Found, Error> {
     match libcni::load::by_name(&conf.conf_dir, name) {
         Ok(conf) => Ok(named_by_itself(conf)),
         Err(libcni::load::Error::NotFound { broken, .. }) if broken.is_empty() => {
@@ -146,13 +165,16 @@ pub async fn nad(
     name: &str,
     conf_dir: &Path,
 ) -> Result<Found, Error> {
-    let nad = cluster.nad(namespace, name).await?;
+    of_nad(&cluster.nad(namespace, name).await?, conf_dir)
+}
+
+fn of_nad(nad: &Nad, conf_dir: &Path) -> Result<Found, Error> {
     let conf = match &nad.config {
-        Some(text) => conf_of_nad(&nad, text)?,
-        None => libcni::load::by_name(conf_dir, name)?,
+        Some(text) => conf_of_nad(nad, text)?,
+        None => libcni::load::by_name(conf_dir, &nad.name)?,
     };
     Ok(Found {
-        name: format!("{namespace}/{name}"),
+        name: format!("{}/{}", nad.namespace, nad.name),
         conf,
         resource_name: nad.resource_name().map(ToOwned::to_owned),
         device: None,

@@ -215,6 +215,25 @@ pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Fou
     }
 }
 
+/// The same for STATUS and GC: also while the cluster gives no answer, where a conf on the node has the
+/// name.
+///
+/// # Errors
+/// [`Error::Configured`].
+pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Found, Error> {
+    match &conf.default_network {
+        DefaultNetwork::Cluster(name) => {
+            let found = network_lookup::known_by_reference(name, conf, lookups).await;
+            found.map_err(|source| Error::Configured {
+                key: "clusterNetwork",
+                network: name.clone(),
+                source,
+            })
+        }
+        DefaultNetwork::Delegates(_) => cluster_network(conf, lookups).await,
+    }
+}
+
 fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
     network_lookup::inline(text).map_err(|source| Error::Configured {
         key: "delegates",
@@ -288,6 +307,8 @@ async fn own_default_network(
     let (Some(selection), true) = (selections.pop(), selections.is_empty()) else {
         return Err(Error::SeveralDefaults(pod.reference()));
     };
+    let only = std::slice::from_ref(&selection);
+    check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
     let found = selected(conf, pod, 0, &selection, cluster).await?;
     Ok(Some((found, selection)))
 }
@@ -307,8 +328,6 @@ async fn selected(
         &conf.conf_dir,
     )
     .await
-    let only = std::slice::from_ref(&selection);
-    check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
     .and_then(|found| match &selection.cni_args {
         Some(args) => {
             let conf = network_lookup::with_cni_args(&found.conf, args)?;

@@ -253,6 +253,16 @@ impl Cluster for Kube {
         }
     }
 
+    async fn nad_if_any(&self, namespace: &str, name: &str) -> Result<Option<Nad>, ClusterError> {
+        if self.is_current(&self.nads) {
+            return Ok(self.remembered_nad(namespace, name));
+        }
+        match self.nad(namespace, name).await {
+            Err(ClusterError::NadNotFound { .. }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     async fn resource_claim(
         &self,
         namespace: &str,
