@@ -30,7 +30,8 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Gives each execution at most `deadline`, and executes `at_once` of them at a time.
+    /// Gives each execution at most `deadline`, and executes `at_once` of one network at a time in each
+    /// class of calls, twice as many of all networks.
     pub fn new(deadline: Duration, at_once: usize) -> Self {
         Self {
             limits: Limits {
@@ -85,7 +86,7 @@ impl Delegates for Executor {
         mut wanted: Wanted,
     ) -> Result<CniResult, DelegateError> {
         let _slot = tokio::select! {
-            slot = self.slots.take(Class::Takes) => slot,
+            slot = self.slots.take(Class::Takes, &entry.network) => slot,
             () = wanted.not_any_more() => return Err(not_begun(entry)),
         };
         let cni = self.cni(bin_dirs).while_true(move || wanted.is_still());
@@ -96,7 +97,7 @@ impl Delegates for Executor {
     }
 
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
-        let _slot = self.slots.take(Class::Takes).await;
+        let _slot = self.slots.take(Class::Takes, &entry.network).await;
         let cni = self.cni(bin_dirs);
         match cni
             .check(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
@@ -113,7 +114,7 @@ impl Delegates for Executor {
         bin_dirs: &[PathBuf],
         conf: &NetworkConfList,
     ) -> Result<(), DelegateError> {
-        let _slot = self.slots.take(Class::Takes).await;
+        let _slot = self.slots.take(Class::Takes, conf.name().as_str()).await;
         match self.cni(bin_dirs).status(conf).await {
             // A network of before 1.1.0 cannot be asked; nothing speaks against it.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
@@ -127,7 +128,7 @@ impl Delegates for Executor {
         conf: &NetworkConfList,
         valid: &[Attached],
     ) -> Result<(), Vec<DelegateError>> {
-        let _slot = self.slots.take(Class::Frees).await;
+        let _slot = self.slots.take(Class::Frees, conf.name().as_str()).await;
         let valid: Vec<_> = valid
             .iter()
             .map(|one| libcni::Attachment {
@@ -141,7 +142,7 @@ impl Delegates for Executor {
     }
 
     async fn del(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
-        let _slot = self.slots.take(Class::Frees).await;
+        let _slot = self.slots.take(Class::Frees, &entry.network).await;
         let (cni, runtime) = (self.cni(bin_dirs), runtime_conf(entry));
         let (conf, result) = (&entry.conf, entry.result.as_ref());
         let Err(error) = Box::pin(cni.del(conf, &runtime, result)).await else {
