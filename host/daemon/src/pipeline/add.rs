@@ -20,7 +20,7 @@ use crate::domain::entry::Entry;
 use crate::domain::pod::PodRef;
 use crate::ports::{ClusterError, DelegateError, Event, EventKind, GiveUp, PolicySession, Wanted};
 use crate::stages::request::PodRequest;
-use crate::stages::{identity, network_lookup, readiness, resolve};
+use crate::stages::{identity, network_lookup, readiness, resolve, self_delegation};
 
 /// How long a delegate whose ADD is given up may take to end by itself. Killed at once, it could
 /// leave what no DEL finds: host-local, which nearly all plugins call, makes the file of an address
@@ -133,6 +133,7 @@ async fn prepare(
         .await
         .inspect_err(|error| announce_missing(pipeline, &pod.reference(), error))?;
     let plan = before_add(plan, &mut *policies).await?;
+    self_delegation::refuse(&plan.attachments, &request.conf)?;
     refuse_if_taken(pipeline, request, &plan).await?;
     Ok((plan, policies))
 }
