@@ -81,7 +81,7 @@ pub async fn by_reference(
     lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
     if name.contains('/') {
-        return at_path(Path::new(name), lookups.files);
+        return at_path(Path::new(name), conf, lookups.files);
     }
     let namespace = &conf.multus_namespace;
     match lookups.cluster.nad_if_any(namespace, name).await? {
@@ -101,7 +101,7 @@ pub async fn known_by_reference(
     lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
     if name.contains('/') {
-        return at_path(Path::new(name), lookups.files);
+        return at_path(Path::new(name), conf, lookups.files);
     }
     if let Some(nad) = lookups.cluster.remembered_nad(&conf.multus_namespace, name) {
         return of_nad(&nad, &conf.conf_dir);
@@ -125,12 +125,14 @@ fn by_name(name: &str, conf: &NetConf) -> Result<Found, Error> {
     }
 }
 
-fn at_path(path: &Path, files: &Files) -> Result<Found, Error> {
+fn at_path(path: &Path, conf: &NetConf, files: &Files) -> Result<Found, Error> {
+    // A conf that executes the shim is not a network, whatever its file is called.
+    let is_network = |file: &Path| {
+        let is_shim = |loaded| conf.shims.refuse_in(&loaded).is_err();
+        !conf_file::is_own(file) && !libcni::load::file(file).is_ok_and(is_shim)
+    };
     let conf = match files.file(path) {
-        // The conf that executes the shim is no network of its own.
-        Err(_) if path.is_dir() => {
-            libcni::load::default_network(path, |file| !conf_file::is_own(file))?.1
-        }
+        Err(_) if path.is_dir() => libcni::load::default_network(path, is_network)?.1,
         loaded => loaded?,
     };
     Ok(named_by_itself(conf))
@@ -310,13 +312,21 @@ mod tests {
             let text = format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"t"}}"#);
             std::fs::write(dir.path().join(name), text).unwrap();
         };
+        let own = RawObject::parse(r#"{"type":"own"}"#).unwrap();
+        let conf = NetConf::of_daemon(&own).unwrap();
+        let name = || at_path(dir.path(), &conf, &Files::default()).unwrap().name;
         write("00-multus.conf", "ours");
         write("20-b.json", "b");
-        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "b");
+        assert_eq!(name(), "b");
         write("10-a.conf", "a");
-        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "a");
+        assert_eq!(name(), "a");
         std::fs::write(dir.path().join("05-broken.conflist"), "{").unwrap();
-        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "a");
+        assert_eq!(name(), "a");
+        for (file, shim) in [("06-old.conf", "multus"), ("07-copy.conf", "own")] {
+            let text = format!(r#"{{"cniVersion":"1.0.0","name":"x","type":"{shim}"}}"#);
+            std::fs::write(dir.path().join(file), text).unwrap();
+            assert_eq!(name(), "a");
+        }
     }
 
     #[test]
