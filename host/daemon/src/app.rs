@@ -27,6 +27,7 @@ use crate::adapters::policies::{Engine, Lookup};
 use crate::admin;
 use crate::config::api_server::ApiServer;
 use crate::config::daemon::{DEFAULT_LEDGER_LIMIT, DaemonConfig, OwnConfig, PolicyConfig};
+use crate::domain::shim::Shims;
 use crate::multus_conf;
 use crate::pipeline::{Pipeline, Ports};
 use crate::ports::{Cluster, ClusterError, Meter};
@@ -235,7 +236,8 @@ impl App {
         let delegates = Executor::new(own.timeouts.delegate(), at_once)
             .inside(root.clone())
             .grouped(cgroup(config)?)
-            .helped(helper());
+            .helped(helper())
+            .without(Shims::default().and_type_of(&config.overrides));
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
         let files = device_info::Files::new(own.device_info_dir().to_owned(), root.clone());
         let ports = Ports {

@@ -47,6 +47,18 @@ pub trait Cluster: Send + Sync {
     /// [`ClusterError::NadNotFound`] when there is none of that name.
     async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError>;
 
+    /// The same for a name that may as well be that of a conf on the node: `None` where there is no such
+    /// definition. A cache that is current is believed when it has none.
+    ///
+    /// # Errors
+    /// [`ClusterError`] when it is not known whether there is one.
+    async fn nad_if_any(&self, namespace: &str, name: &str) -> Result<Option<Nad>, ClusterError> {
+        match self.nad(namespace, name).await {
+            Err(ClusterError::NadNotFound { .. }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// A resource claim, as the server has it now.
     ///
     /// # Errors

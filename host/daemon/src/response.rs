@@ -109,7 +109,7 @@ fn error_code(error: &Error) -> u32 {
             resolve::Error::Selected { source, .. } | resolve::Error::Configured { source, .. },
         ) => lookup_code(source),
         Error::Resolve(resolve::Error::Device { source, .. }) => device_code(source),
-        Error::Resolve(_) | Error::Argument(_) => code::INVALID_CONFIG,
+        Error::Resolve(_) | Error::SelfDelegation(_) | Error::Argument(_) => code::INVALID_CONFIG,
         Error::Ledger(_) | Error::PodNetwork(PodNetworkError::Netlink { .. }) => code::IO_FAILURE,
         Error::PodNetwork(PodNetworkError::Namespace { .. } | PodNetworkError::Node(_)) => {
             code::INVALID_NETNS

@@ -106,13 +106,13 @@ async fn a_pod_that_the_kubelet_does_not_know_has_no_devices() {
     let rig = Rig::new();
     let kubelet = rig.kubelet();
     let adapter = rig.adapter(LONG);
-    assert_eq!(
-        devices(&adapter, "unknown").await.unwrap(),
-        Vec::<String>::new()
-    );
-    assert_eq!(kubelet.take_calls(), ["Get", "List"]);
-    devices(&adapter, "a").await.unwrap();
-    assert_eq!(kubelet.take_calls(), ["Get"], "it does have the method");
+    for unknown in ["unknown", "get-method-disabled"] {
+        let none = devices(&adapter, unknown).await.unwrap();
+        assert_eq!(none, Vec::<String>::new());
+        assert_eq!(kubelet.take_calls(), ["Get", "List"]);
+        devices(&adapter, "a").await.unwrap();
+        assert_eq!(kubelet.take_calls(), ["Get"], "it does have the method");
+    }
 }
 
 #[tokio::test]

@@ -93,6 +93,9 @@ pub(crate) async fn answer(
         (faults.latency, faults.take(&act), faults.gathering(&act))
     };
     tokio::time::sleep(latency).await;
+    let about = target
+        .as_ref()
+        .and_then(|target| Some((target.kind.plural, target.name.clone()?)));
     if let Some(others) = gathering {
         others.wait().await;
     }
@@ -105,7 +108,7 @@ pub(crate) async fn answer(
             cluster.record(recorded);
             return Err(std::io::ErrorKind::ConnectionReset.into());
         }
-        (Some(fault), _) => Err(injected(&fault)),
+        (Some(fault), _) => Err(injected(&fault, about.as_ref())),
         (None, Some(served)) => served,
         (None, None) => Err(Refusal::new(500, "InternalError", "nothing was served")),
     };
@@ -135,8 +138,11 @@ enum Answer {
     Watch(Watch),
 }
 
-fn injected(fault: &Fault) -> Refusal {
-    let mut refusal = Refusal::new(fault.code, "Injected", "this one goes wrong");
+fn injected(fault: &Fault, about: Option<&(&'static str, String)>) -> Refusal {
+    let mut refusal = match about {
+        Some((resource, name)) if fault.code == 409 => Refusal::conflict_of(resource, name),
+        _ => Refusal::new(fault.code, "Injected", "this one goes wrong"),
+    };
     refusal.retry_after = fault.retry_after;
     refusal
 }

@@ -35,6 +35,15 @@ impl Refusal {
         Self::new(422, "Invalid", message)
     }
 
+    /// A field that is not taken, with its cause, as the real server says it.
+    pub(crate) fn invalid_field(kind: &Kind, name: &str, field: &str, reason: &str) -> Self {
+        let message = format!("{} {name:?} is invalid: {field}: {reason}", kind.kind);
+        let mut refusal = Self::invalid(message);
+        let cause = json!({"reason": "FieldValueInvalid", "message": reason, "field": field});
+        refusal.details = json!({"name": name, "kind": kind.kind, "causes": [cause]});
+        refusal
+    }
+
     pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
         let message = format!("{} {name:?} not found", kind.resource());
         let mut refusal = Self::new(404, "NotFound", message);
@@ -49,6 +58,15 @@ impl Refusal {
     pub(crate) fn not_served() -> Self {
         let message = "the server could not find the requested resource";
         Self::new(404, "NotFound", message)
+    }
+
+    /// The conflict of two writers, or of a precondition: neither has a cause.
+    pub(crate) fn conflict_of(resource: &str, name: &str) -> Self {
+        let mut refusal = Self::conflict(format!(
+            "Operation cannot be fulfilled on {resource} {name:?}: the object has been modified; please apply your changes to the latest version and try again"
+        ));
+        refusal.details = json!({"name": name, "kind": resource});
+        refusal
     }
 
     pub(crate) fn conflict(message: impl Into<String>) -> Self {

@@ -118,19 +118,17 @@ impl Store {
         let name = text(before, "/metadata/name");
         let expected = text(&after, "/metadata/resourceVersion");
         if !expected.is_empty() && expected != text(before, "/metadata/resourceVersion") {
-            return Err(Refusal::conflict(format!(
-                "Operation cannot be fulfilled on {} {name:?}: the object has been modified",
-                kind.plural
-            )));
+            return Err(Refusal::conflict_of(kind.plural, name));
         }
         for field in ["uid", "name", "namespace"] {
             let pointer = format!("/metadata/{field}");
             if before.pointer(&pointer) != after.pointer(&pointer) {
-                return Err(Refusal::invalid(format!(
-                    "{} {name:?} is invalid: metadata.{field}: Invalid value: {:?}: field is immutable",
-                    kind.kind,
+                let reason = format!(
+                    "Invalid value: {:?}: field is immutable",
                     text(&after, &pointer)
-                )));
+                );
+                let field = format!("metadata.{field}");
+                return Err(Refusal::invalid_field(kind, name, &field, &reason));
             }
         }
         check(&after)?;

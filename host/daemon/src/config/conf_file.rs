@@ -8,6 +8,7 @@ use cni_types::json::RawObject;
 use cni_types::version::ConfVersion;
 
 use super::value;
+use crate::domain::shim::Shims;
 
 /// Name of the conf that is generated. Files whose names begin like it are never a primary network.
 pub const FILE_NAME: &str = "00-multus.conf";
@@ -144,6 +145,11 @@ pub struct Primary {
 }
 
 impl Generated {
+    /// The names of the shim, also the one that the conf has.
+    pub fn shims(&self) -> Shims {
+        Shims::default().and_type_of(&self.keys)
+    }
+
     /// The text of the conf, in Multus' order of keys.
     ///
     /// # Errors

@@ -101,7 +101,8 @@ pub struct OwnConfig {
     pub timeouts: Timeouts,
     /// How many threads serve requests; one where absent.
     pub threads: Option<NonZeroUsize>,
-    /// How many delegates run at once; four for each processor, and at least 16, where absent.
+    /// How many delegates of one network run at once; four for each processor, and at least 16, where
+    /// absent.
     pub delegates_at_once: Option<usize>,
     /// The control group that delegates run in, as the node has it; the daemon's where absent.
     pub delegate_cgroup: Option<PathBuf>,

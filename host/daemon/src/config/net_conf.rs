@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::logging::Logging;
 use super::{keys, value};
 use crate::domain::runtime_config::RuntimeConfig;
+use crate::domain::shim::Shims;
 
 /// The ledger's directory, as Multus has it.
 pub const DEFAULT_CNI_DIR: &str = "/var/lib/cni/multus";
@@ -72,6 +73,9 @@ pub struct NetConf {
     pub auxiliary_chain: Option<NetworkName>,
     /// `cniVersion`, for confs that are made here.
     pub cni_version: ConfVersion,
+    /// By which names the runtime, or another conf, would execute the shim: `type` of the conf and of
+    /// the daemon's file are among them.
+    pub shims: Shims,
 }
 
 impl NetConf {
@@ -88,7 +92,8 @@ impl NetConf {
         for (key, value) in overrides.iter() {
             merged.set_raw(key, value.to_owned());
         }
-        Self::from_object(&merged)
+        let shims = Shims::default().and_type_of(&conf).and_type_of(overrides);
+        Self::from_object(&merged, shims)
     }
 
     /// The settings of the daemon's file alone, for requests that bring the conf of one network
@@ -102,10 +107,10 @@ impl NetConf {
             // Nobody asks for it.
             conf.set("clusterNetwork", "none").map_err(Error::Json)?;
         }
-        Self::from_object(&conf)
+        Self::from_object(&conf, Shims::default().and_type_of(overrides))
     }
 
-    fn from_object(conf: &RawObject) -> Result<Self, Error> {
+    fn from_object(conf: &RawObject, shims: Shims) -> Result<Self, Error> {
         let text = |key| {
             value::optional::<String>(conf, key, "a string").map(|v| v.filter(|v| !v.is_empty()))
         };
@@ -167,6 +172,7 @@ impl NetConf {
                 Some(version) => ConfVersion::parse(&version).unwrap_or(Version::LATEST.into()),
                 None => ConfVersion::MISSING,
             },
+            shims,
         })
     }
 }

@@ -16,3 +16,4 @@ pub mod resource_claim;
 pub mod runtime_config;
 pub mod sandbox;
 pub mod selection;
+pub mod shim;

@@ -39,6 +39,15 @@ pub enum Error {
     /// The primary network's conf cannot be used, at present.
     #[error("primary network")]
     Primary(#[from] libcni::load::Error),
+    /// `multusMasterCNI` names a conf that executes the shim.
+    #[error("multusMasterCNI: {path} cannot be the primary network's conf")]
+    Own {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: crate::domain::shim::Error,
+    },
     /// The conf cannot be expressed.
     #[error("generated conf")]
     Json(#[from] cni_types::json::Error),
@@ -250,6 +259,58 @@ mod tests {
         let rig = Rig::start(dir, r#""multusConfigFile":"auto""#);
         let conf = rig.says("10-a.conflist").await;
         assert!(conf.contains(r#""capabilities":{"mac":true}"#), "{conf}");
+    }
+
+    #[tokio::test]
+    async fn a_conf_that_executes_a_shim_is_passed_over() {
+        let shims = [
+            r#"{"cniVersion":"1.0.0","name":"m","type":"multus","binDir":"/x"}"#,
+            r#"{"cniVersion":"1.0.0","name":"m","type":"own"}"#,
+            r#"{"cniVersion":"1.0.0","name":"m","plugins":[{"type":"a"},{"type":"cnidaria-shim"}]}"#,
+        ];
+        for shim in shims {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("05-old.conf"), shim).unwrap();
+            std::fs::write(dir.path().join("10-a.conflist"), PRIMARY).unwrap();
+            let rig = Rig::start(dir, r#""multusConfigFile":"auto","type":"own""#);
+            rig.says("10-a.conflist").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_torn_conf_is_waited_for_behind_a_shims() {
+        let dir = tempfile::tempdir().unwrap();
+        let shim = r#"{"cniVersion":"1.0.0","name":"m","type":"multus"}"#;
+        std::fs::write(dir.path().join("05-old.conf"), shim).unwrap();
+        std::fs::write(dir.path().join("07-torn.conf"), r#"{"cniVersion"#).unwrap();
+        std::fs::write(dir.path().join("10-a.conflist"), PRIMARY).unwrap();
+        let keys =
+            r#"{"cniVersion":"1.0.0","multusConfigFile":"auto","multusAutoconfigDir":"DIR"}"#;
+        let keys = keys.replace("DIR", &dir.path().display().to_string());
+        let conf = ConfFile::parse(&RawObject::parse(&keys).unwrap()).unwrap();
+        let ConfFile::Generated(generated) = conf else {
+            panic!("nothing is generated");
+        };
+        let found = primary::find(&generated);
+        assert!(matches!(found, Err(Error::Primary(_))), "{found:?}");
+        std::fs::write(dir.path().join("07-torn.conf"), PRIMARY).unwrap();
+        let found = primary::find(&generated).unwrap().unwrap();
+        assert_eq!(found.path, dir.path().join("07-torn.conf"));
+    }
+
+    #[tokio::test]
+    async fn a_shims_conf_cannot_be_named_as_the_primary() {
+        let dir = tempfile::tempdir().unwrap();
+        let shim = r#"{"cniVersion":"1.0.0","name":"m","type":"multus"}"#;
+        std::fs::write(dir.path().join("05-old.conf"), shim).unwrap();
+        let keys = r#"{"cniVersion":"1.0.0","multusConfigFile":"auto","multusMasterCNI":"05-old.conf","multusAutoconfigDir":"DIR"}"#;
+        let keys = keys.replace("DIR", &dir.path().display().to_string());
+        let conf = ConfFile::parse(&RawObject::parse(&keys).unwrap()).unwrap();
+        let ConfFile::Generated(generated) = conf else {
+            panic!("nothing is generated");
+        };
+        let found = primary::find(&generated);
+        assert!(matches!(found, Err(Error::Own { .. })), "{found:?}");
     }
 
     #[tokio::test]

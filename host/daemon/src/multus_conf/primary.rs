@@ -11,16 +11,16 @@ use crate::config::conf_file::{Generated, Primary, is_own};
 /// The primary network, with its version forced where that is asked for; `None` while there is none.
 ///
 /// The first file by name is meant even while it cannot be read, for example because it is being
-/// written: pods with the wrong network are worse than pods that wait.
+/// written: pods with the wrong network are worse than pods that wait. One that executes a shim, such as
+/// what Multus left behind, is passed over.
 pub(super) fn find(generated: &Generated) -> Result<Option<Primary>, Error> {
-    let path = match &generated.primary {
-        Some(name) => Some(generated.primary_dir.join(name)).filter(|path| path.exists()),
-        None => first_of(&generated.primary_dir)?,
+    let found = match &generated.primary {
+        Some(name) => named(generated, name)?,
+        None => first_of(generated)?,
     };
-    let Some(path) = path else {
+    let Some((path, conf)) = found else {
         return Ok(None);
     };
-    let conf = libcni::load::file(&path)?;
     if generated.force_version && conf.cni_version() != generated.cni_version {
         force_version(&path, generated.cni_version)?;
     }
@@ -31,10 +31,33 @@ pub(super) fn find(generated: &Generated) -> Result<Option<Primary>, Error> {
     }))
 }
 
+fn named(generated: &Generated, name: &str) -> Result<Option<(PathBuf, NetworkConfList)>, Error> {
+    let path = generated.primary_dir.join(name);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let conf = libcni::load::file(&path)?;
+    match generated.shims().refuse_in(&conf) {
+        Ok(()) => Ok(Some((path, conf))),
+        Err(source) => Err(Error::Own { path, source }),
+    }
+}
+
 /// Not `.json`, as with Multus.
-fn first_of(dir: &Path) -> Result<Option<PathBuf>, Error> {
-    let files = libcni::load::conf_files(dir, &["conf", "conflist"])?;
-    Ok(files.into_iter().find(|path| !is_own(path)))
+fn first_of(generated: &Generated) -> Result<Option<(PathBuf, NetworkConfList)>, Error> {
+    let files = libcni::load::conf_files(&generated.primary_dir, &["conf", "conflist"])?;
+    let shims = generated.shims();
+    for path in files.into_iter().filter(|path| !is_own(path)) {
+        let conf = libcni::load::file(&path)?;
+        match shims.refuse_in(&conf) {
+            Ok(()) => return Ok(Some((path, conf))),
+            Err(error) => {
+                let error = crate::report::chain(&error);
+                tracing::warn!(path = %path.display(), error, "passed over as the primary network's conf");
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn capabilities(conf: &NetworkConfList) -> Vec<String> {

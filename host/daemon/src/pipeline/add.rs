@@ -19,7 +19,7 @@ use crate::domain::pod::PodRef;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{ClusterError, Event, EventKind, Inside, PolicySession};
 use crate::stages::request::PodRequest;
-use crate::stages::{identity, network_lookup, readiness, resolve};
+use crate::stages::{identity, network_lookup, readiness, resolve, self_delegation};
 
 /// Gives the result of the default network.
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
@@ -158,6 +158,7 @@ async fn prepare(
         .await
         .inspect_err(|error| announce_missing(pipeline, &pod.reference(), error))?;
     let plan = before_add(plan, &mut *policies).await?;
+    self_delegation::refuse(&plan.attachments, &request.conf)?;
     let namespace = refuse_if_taken(pipeline, request, &plan).await?;
     let mut plan = plan;
     plan.sandbox.namespace = namespace;

@@ -7,7 +7,7 @@ use cni_types::args::ContainerId;
 use crate::domain::default_route;
 use crate::domain::pod::PodRef;
 use crate::ports::{ClusterError, DelegateError, Denial, LedgerError, PodNetworkError};
-use crate::stages::{hotplug, readiness, request, resolve};
+use crate::stages::{hotplug, readiness, request, resolve, self_delegation};
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum Error {
     /// There is no plan for the pod.
     #[error(transparent)]
     Resolve(#[from] resolve::Error),
+    /// A network of the plan would execute the shim.
+    #[error(transparent)]
+    SelfDelegation(#[from] self_delegation::Error),
     /// A policy says no.
     #[error(transparent)]
     Denied(#[from] Denial),

@@ -112,7 +112,7 @@ async fn networks(
     for entry in entries {
         add(&entry.conf);
     }
-    match resolve::cluster_network(conf, pipeline.lookups()).await {
+    match resolve::known_cluster_network(conf, pipeline.lookups()).await {
         Ok(found) => add(&found.conf),
         Err(error) => errors.push(error.into()),
     }

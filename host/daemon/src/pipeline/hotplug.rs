@@ -14,7 +14,7 @@ use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::stages::hotplug::Hotplug;
 use crate::stages::request::PodRequest;
-use crate::stages::{identity, resolve};
+use crate::stages::{identity, resolve, self_delegation};
 
 /// Answers a request: the result of an ADD, nothing for the other verbs.
 pub(super) async fn hotplug(
@@ -131,6 +131,7 @@ async fn prepare(
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let attachment = policies.before_add(attachment).await?;
     policies.settle(std::slice::from_ref(&attachment)).await?;
+    self_delegation::refuse(std::slice::from_ref(&attachment), &request.conf)?;
     let attachment = resolve::with_device_info(attachment, &sandbox, &*pipeline.device_info);
     let recorded = recorded(pipeline, request).await?;
     if let Some(taken) = of_interface(&recorded, &attachment.if_name) {

@@ -24,7 +24,7 @@ async fn ask(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
         .status()
         .await
         .map_err(Error::PoliciesNotReady)?;
-    let network = resolve::cluster_network(conf, pipeline.lookups())
+    let network = resolve::known_cluster_network(conf, pipeline.lookups())
         .await
         .map_err(Error::NoDefaultNetwork)?;
     pipeline

@@ -13,3 +13,5 @@ pub mod identity;
 pub mod devices;
 pub mod network_lookup;
 pub mod resolve;
+
+pub mod self_delegation;

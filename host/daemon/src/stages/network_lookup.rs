@@ -81,19 +81,38 @@ pub async fn by_reference(
     lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
     if name.contains('/') {
-        return at_path(Path::new(name), lookups.files);
+        return at_path(Path::new(name), conf, lookups.files);
     }
-    match nad(
-        lookups.cluster,
-        &conf.multus_namespace,
-        name,
-        &conf.conf_dir,
-    )
-    .await
-    {
-        Err(Error::Cluster(ClusterError::NadNotFound { .. })) => {}
-        found => return found,
+    let namespace = &conf.multus_namespace;
+    match lookups.cluster.nad_if_any(namespace, name).await? {
+        Some(nad) => of_nad(&nad, &conf.conf_dir),
+        None => by_name(name, conf),
     }
+}
+
+/// The same for STATUS and GC, which need no answer of the cluster: what is in memory or on the node is
+/// good enough, and the cluster is asked only where neither has the name.
+///
+/// # Errors
+/// [`Error`].
+pub async fn known_by_reference(
+    name: &str,
+    conf: &NetConf,
+    lookups: Lookups<'_>,
+) -> Result<Found, Error> {
+    if name.contains('/') {
+        return at_path(Path::new(name), conf, lookups.files);
+    }
+    if let Some(nad) = lookups.cluster.remembered_nad(&conf.multus_namespace, name) {
+        return of_nad(&nad, &conf.conf_dir);
+    }
+    match by_name(name, conf) {
+        Err(Error::NoWhere { .. }) => by_reference(name, conf, lookups).await,
+        found => found,
+    }
+}
+
+fn by_name(name: &str, conf: &NetConf) -> Result<Found, Error> {
     match libcni::load::by_name(&conf.conf_dir, name) {
         Ok(conf) => Ok(named_by_itself(conf)),
         Err(libcni::load::Error::NotFound { broken, .. }) if broken.is_empty() => {
@@ -106,12 +125,14 @@ pub async fn by_reference(
     }
 }
 
-fn at_path(path: &Path, files: &Files) -> Result<Found, Error> {
+fn at_path(path: &Path, conf: &NetConf, files: &Files) -> Result<Found, Error> {
+    // A conf that executes the shim is not a network, whatever its file is called.
+    let is_network = |file: &Path| {
+        let is_shim = |loaded| conf.shims.refuse_in(&loaded).is_err();
+        !conf_file::is_own(file) && !libcni::load::file(file).is_ok_and(is_shim)
+    };
     let conf = match files.file(path) {
-        // The conf that executes the shim is no network of its own.
-        Err(_) if path.is_dir() => {
-            libcni::load::default_network(path, |file| !conf_file::is_own(file))?.1
-        }
+        Err(_) if path.is_dir() => libcni::load::default_network(path, is_network)?.1,
         loaded => loaded?,
     };
     Ok(named_by_itself(conf))
@@ -146,13 +167,16 @@ pub async fn nad(
     name: &str,
     conf_dir: &Path,
 ) -> Result<Found, Error> {
-    let nad = cluster.nad(namespace, name).await?;
+    of_nad(&cluster.nad(namespace, name).await?, conf_dir)
+}
+
+fn of_nad(nad: &Nad, conf_dir: &Path) -> Result<Found, Error> {
     let conf = match &nad.config {
-        Some(text) => conf_of_nad(&nad, text)?,
-        None => libcni::load::by_name(conf_dir, name)?,
+        Some(text) => conf_of_nad(nad, text)?,
+        None => libcni::load::by_name(conf_dir, &nad.name)?,
     };
     Ok(Found {
-        name: format!("{namespace}/{name}"),
+        name: format!("{}/{}", nad.namespace, nad.name),
         conf,
         resource_name: nad.resource_name().map(ToOwned::to_owned),
         device: None,
@@ -288,13 +312,21 @@ mod tests {
             let text = format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"t"}}"#);
             std::fs::write(dir.path().join(name), text).unwrap();
         };
+        let own = RawObject::parse(r#"{"type":"own"}"#).unwrap();
+        let conf = NetConf::of_daemon(&own).unwrap();
+        let name = || at_path(dir.path(), &conf, &Files::default()).unwrap().name;
         write("00-multus.conf", "ours");
         write("20-b.json", "b");
-        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "b");
+        assert_eq!(name(), "b");
         write("10-a.conf", "a");
-        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "a");
+        assert_eq!(name(), "a");
         std::fs::write(dir.path().join("05-broken.conflist"), "{").unwrap();
-        assert_eq!(at_path(dir.path(), &Files::default()).unwrap().name, "a");
+        assert_eq!(name(), "a");
+        for (file, shim) in [("06-old.conf", "multus"), ("07-copy.conf", "own")] {
+            let text = format!(r#"{{"cniVersion":"1.0.0","name":"x","type":"{shim}"}}"#);
+            std::fs::write(dir.path().join(file), text).unwrap();
+            assert_eq!(name(), "a");
+        }
     }
 
     #[test]

@@ -32,9 +32,11 @@ pub enum Error {
     SeveralDefaults(PodRef),
     /// The pod may not use a network of that namespace.
     #[error(
-        "annotation {NETWORKS_ANNOTATION} of pod {pod}: network {network} is in another namespace, and namespaces are isolated"
+        "annotation {annotation} of pod {pod}: network {network} is in another namespace, and namespaces are isolated"
     )]
     Isolated {
+        /// Name of the annotation.
+        annotation: &'static str,
         /// The pod.
         pod: PodRef,
         /// `namespace/name`.
@@ -112,6 +114,15 @@ pub fn selections(pod: &Pod) -> Result<Vec<Selection>, Error> {
 /// # Errors
 /// [`Error::Isolated`].
 pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> Result<(), Error> {
+    check_namespaces(NETWORKS_ANNOTATION, pod, selections, conf)
+}
+
+fn check_namespaces(
+    annotation: &'static str,
+    pod: &Pod,
+    selections: &[Selection],
+    conf: &NetConf,
+) -> Result<(), Error> {
     if !conf.namespace_isolation {
         return Ok(());
     }
@@ -121,6 +132,7 @@ pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> R
     });
     match foreign {
         Some(selection) => Err(Error::Isolated {
+            annotation,
             pod: pod.reference(),
             network: selection.network(),
         }),
@@ -203,6 +215,25 @@ pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Fou
     }
 }
 
+/// The same for STATUS and GC: also while the cluster gives no answer, where a conf on the node has the
+/// name.
+///
+/// # Errors
+/// [`Error::Configured`].
+pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Found, Error> {
+    match &conf.default_network {
+        DefaultNetwork::Cluster(name) => {
+            let found = network_lookup::known_by_reference(name, conf, lookups).await;
+            found.map_err(|source| Error::Configured {
+                key: "clusterNetwork",
+                network: name.clone(),
+                source,
+            })
+        }
+        DefaultNetwork::Delegates(_) => cluster_network(conf, lookups).await,
+    }
+}
+
 fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
     network_lookup::inline(text).map_err(|source| Error::Configured {
         key: "delegates",
@@ -221,7 +252,7 @@ pub async fn default_attachment(
     sandbox: &Sandbox,
     lookups: Lookups<'_>,
 ) -> Result<Attachment, Error> {
-    let network = cluster_network(conf, lookups).await?;
+    let network = known_cluster_network(conf, lookups).await?;
     Ok(attachment(conf, sandbox, 0, network, Selection::default()))
 }
 
@@ -269,7 +300,7 @@ async fn configured(
 }
 
 /// The network by which the pod's annotation replaces the cluster's default one. It must be in the
-/// namespace of the cluster's own networks unless it says otherwise.
+/// namespace of the cluster's own networks unless it says otherwise, and in one that the pod may use.
 async fn own_default_network(
     conf: &NetConf,
     pod: &Pod,
@@ -289,6 +320,8 @@ async fn own_default_network(
     let (Some(selection), true) = (selections.pop(), selections.is_empty()) else {
         return Err(Error::SeveralDefaults(pod.reference()));
     };
+    let only = std::slice::from_ref(&selection);
+    check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
     let found = selected(conf, pod, 0, &selection, cluster).await?;
     Ok(Some((found, selection)))
 }

@@ -14,6 +14,7 @@ mod support;
 mod certificates;
 mod events;
 mod idle;
+mod networks;
 mod on_demand;
 mod outages;
 mod pods;

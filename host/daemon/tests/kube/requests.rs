@@ -19,7 +19,7 @@ use crate::support::{FakePolicies, World, body_with, gc_body};
 
 const PATCH: &str = "patch pods/status";
 
-fn pipeline(world: &Arc<World>, kube: Kube) -> Pipeline {
+pub(crate) fn pipeline(world: &Arc<World>, kube: Kube) -> Pipeline {
     let ports = Ports {
         cluster: Arc::new(kube),
         delegates: Arc::clone(world) as Arc<dyn Delegates>,

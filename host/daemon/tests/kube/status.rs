@@ -7,9 +7,10 @@ use daemon::ports::{Cluster, ClusterError};
 use fake_api::Fault;
 use serde_json::json;
 
-use crate::rig::{Rig, until_ready};
+use crate::rig::{LONG, Rig, until_ready};
 
 const PATCH: &str = "patch pods/status";
+const GET: &str = "get pods";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_patch_writes_one_annotation_and_nothing_else() {
@@ -42,7 +43,57 @@ async fn a_pod_that_took_the_name_is_not_written_to() {
     let error = kube.set_network_status(&old, "[1]").await.unwrap_err();
     assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");
     assert!(rig.api.get("Pod", "default", "a").unwrap()["metadata"]["annotations"].is_null());
-    assert_eq!(rig.acts(), [PATCH]);
+    assert_eq!(rig.acts(), [PATCH, GET]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_is_judged_by_the_pods_uid() {
+    // By its name the message has "uid" in it.
+    const NAME: &str = "druid-broker-0";
+    let rig = Rig::new().await;
+    let old = rig.pod(NAME);
+    let kube = rig.warm().await;
+    rig.api.inject([Fault::answer(PATCH, 409)]);
+    kube.set_network_status(&old, "[1]").await.unwrap();
+    assert_eq!(rig.acts(), [PATCH, GET, PATCH]);
+    rig.api.delete("Pod", "default", NAME);
+    rig.pod(NAME);
+    rig.api.inject([Fault::answer(PATCH, 409)]);
+    let error = kube.set_network_status(&old, "[1]").await.unwrap_err();
+    assert!(error.to_string().contains("another pod"), "{error}");
+    assert_eq!(rig.acts(), [PATCH, GET]);
+    rig.api.delete("Pod", "default", NAME);
+    rig.api.inject([Fault::answer(PATCH, 409)]);
+    let error = kube.set_network_status(&old, "[1]").await.unwrap_err();
+    assert!(matches!(error, ClusterError::PodNotFound(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_without_an_answer_is_tried_again() {
+    let rig = Rig::new().await;
+    let pod = rig.pod("a");
+    let kube = rig.warm().await;
+    rig.api
+        .inject([Fault::answer(PATCH, 409), Fault::answer(GET, 500)]);
+    kube.set_network_status(&pod, "[1]").await.unwrap();
+    assert_eq!(rig.acts(), [PATCH, GET, PATCH]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_found_by_get_serves_its_add() {
+    let rig = Rig::new().await;
+    // The watch of this node does not tell of it.
+    let mut mirror = crate::rig::pod("etcd", "node2");
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "the-hash"});
+    let mut wanted = crate::rig::reference(&rig.api.apply(mirror));
+    wanted.uid = "the-hash".to_owned();
+    let kube = rig.warm().await;
+    assert!(kube.pod(&wanted, LONG).await.unwrap().is_static());
+    kube.set_network_status(&wanted, "[1]").await.unwrap();
+    assert_eq!(rig.acts(), [GET, PATCH, GET, PATCH]);
+    let pod = rig.api.get("Pod", "default", "etcd").unwrap();
+    let status = &pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"];
+    assert_eq!(status, "[1]");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +120,9 @@ async fn conflicts_and_server_errors_are_tried_again() {
         Fault::answer(PATCH, 503),
     ]);
     kube.set_network_status(&pod, "[1]").await.unwrap();
-    assert_eq!(rig.acts(), [PATCH; 6]);
+    let acts = rig.acts();
+    assert_eq!(acts.iter().filter(|act| *act == PATCH).count(), 6);
+    assert_eq!(acts.iter().filter(|act| *act == GET).count(), 1, "{acts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,11 +136,13 @@ async fn the_server_says_when_to_ask_again() {
     assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!(rig.acts(), [PATCH; 2]);
     // Later than anybody waits for: no use in waiting at all.
-    rig.api
-        .inject([Fault::answer(PATCH, 429).retry_after(3600)]);
-    let error = kube.set_network_status(&pod, "[2]").await.unwrap_err();
-    assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");
-    assert_eq!(rig.acts(), [PATCH]);
+    for seconds in [3600, i64::MAX as u64, u64::MAX] {
+        rig.api
+            .inject([Fault::answer(PATCH, 429).retry_after(seconds)]);
+        let error = kube.set_network_status(&pod, "[2]").await.unwrap_err();
+        assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");
+        assert_eq!(rig.acts(), [PATCH]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

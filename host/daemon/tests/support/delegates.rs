@@ -22,10 +22,11 @@ use super::World;
 impl Delegates for World {
     async fn add(
         &self,
-        _bin_dirs: &[PathBuf],
+        bin_dirs: &[PathBuf],
         entry: &Entry,
         mut wanted: Wanted,
     ) -> Result<CniResult, DelegateError> {
+        *self.bin_dirs.lock().unwrap() = bin_dirs.to_vec();
         let added = self.delegate("add", entry);
         self.be_slow(entry.conf.name().as_str()).await;
         added?;

@@ -15,6 +15,7 @@ mod ledger;
 mod policies;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use cni_types::json::RawObject;
@@ -49,6 +50,10 @@ pub struct World {
     /// What is said of devices, by the path of the file.
     pub device_info: Mutex<HashMap<String, String>>,
     pub deferred: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Networks and the conf that a policy gives them.
+    pub edits: Mutex<HashMap<String, String>>,
+    /// Where delegates were looked for last.
+    pub bin_dirs: Mutex<Vec<PathBuf>>,
     /// `CNI_NETNS` as the ledger was asked with it last.
     pub netns: Mutex<Option<String>>,
     /// The id of the boot.
@@ -187,7 +192,7 @@ pub fn gc_body(valid: Option<&str>) -> Vec<u8> {
         })
         .unwrap_or_default();
     let conf = format!(
-        r#"{{"cniVersion":"1.1.0","name":"n","type":"t","delegates":[{{"cniVersion":"1.0.0","name":"default","type":"t"}}]{valid}}}"#
+        r#"{{"cniVersion":"1.1.0","name":"n","type":"cnidaria-shim","delegates":[{{"cniVersion":"1.0.0","name":"default","type":"t"}}]{valid}}}"#
     );
     let env = [("CNI_COMMAND".to_owned(), "GC".to_owned())].into();
     shim_api::Request {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::args::Command;
+use cni_types::conf::NetworkConfList;
 use cni_types::result::CniResult;
 use daemon::domain::attachment::Attachment;
 use daemon::domain::entry::Entry;
@@ -57,7 +58,14 @@ impl PolicySession for FakeSession {
 
     async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
         self.ask("before-add", attachment.conf.name().as_str())?;
-        Ok(attachment)
+        let edits = self.0.edits.lock().unwrap();
+        match edits.get(attachment.conf.name().as_str()) {
+            Some(text) => Ok(Attachment {
+                conf: NetworkConfList::parse_any(text).unwrap(),
+                ..attachment
+            }),
+            None => Ok(attachment),
+        }
     }
 
     async fn settle(&mut self, _: &[Attachment]) -> Result<(), Denial> {

@@ -17,6 +17,7 @@ use libcni::{Cgroup, Cni, Helper, Root, RuntimeConf, netns};
 use slots::{Class, Slots};
 
 use crate::domain::entry::{Entry, FailedAdd};
+use crate::domain::shim::{self, Shims};
 use crate::ports::{Attached, DelegateError, Delegates, Wanted};
 
 /// Executes the delegates of attachments within limits.
@@ -27,10 +28,12 @@ pub struct Executor {
     root: Option<Root>,
     cgroup: Option<Cgroup>,
     helper: Option<Helper>,
+    shims: Shims,
 }
 
 impl Executor {
-    /// Gives each execution at most `deadline`, and executes `at_once` of them at a time.
+    /// Gives each execution at most `deadline`, and executes `at_once` of one network at a time in each
+    /// class of calls, twice as many of all networks.
     pub fn new(deadline: Duration, at_once: usize) -> Self {
         Self {
             limits: Limits {
@@ -41,6 +44,7 @@ impl Executor {
             root: None,
             cgroup: None,
             helper: None,
+            shims: Shims::default(),
         }
     }
 
@@ -66,6 +70,19 @@ impl Executor {
         self
     }
 
+    /// The same that knows the shim by these names, too, and does not execute it.
+    #[must_use]
+    pub fn without(mut self, shims: Shims) -> Self {
+        self.shims = shims;
+        self
+    }
+
+    /// Refuses to execute the daemon's own shim, also for plans of before it was refused there.
+    fn refuse_shims(&self, network: &str, conf: &NetworkConfList) -> Result<(), DelegateError> {
+        let checked = self.shims.refuse_in(conf);
+        checked.map_err(|error| refused(network, &error))
+    }
+
     fn cni(&self, bin_dirs: &[PathBuf]) -> Cni {
         Cni::new(bin_dirs)
             .with_limits(self.limits)
@@ -84,8 +101,9 @@ impl Delegates for Executor {
         entry: &Entry,
         mut wanted: Wanted,
     ) -> Result<CniResult, DelegateError> {
+        self.refuse_shims(&entry.network, &entry.conf)?;
         let _slot = tokio::select! {
-            slot = self.slots.take(Class::Takes) => slot,
+            slot = self.slots.take(Class::Takes, &entry.network) => slot,
             () = wanted.not_any_more() => return Err(not_begun(entry)),
         };
         let cni = self.cni(bin_dirs).while_true(move || wanted.is_still());
@@ -96,7 +114,8 @@ impl Delegates for Executor {
     }
 
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
-        let _slot = self.slots.take(Class::Takes).await;
+        self.refuse_shims(&entry.network, &entry.conf)?;
+        let _slot = self.slots.take(Class::Takes, &entry.network).await;
         let cni = self.cni(bin_dirs);
         match cni
             .check(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
@@ -113,7 +132,8 @@ impl Delegates for Executor {
         bin_dirs: &[PathBuf],
         conf: &NetworkConfList,
     ) -> Result<(), DelegateError> {
-        let _slot = self.slots.take(Class::Takes).await;
+        self.refuse_shims(conf.name().as_str(), conf)?;
+        let _slot = self.slots.take(Class::Takes, conf.name().as_str()).await;
         match self.cni(bin_dirs).status(conf).await {
             // A network of before 1.1.0 cannot be asked; nothing speaks against it.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
@@ -127,7 +147,13 @@ impl Delegates for Executor {
         conf: &NetworkConfList,
         valid: &[Attached],
     ) -> Result<(), Vec<DelegateError>> {
-        let _slot = self.slots.take(Class::Frees).await;
+        if let Err(error) = self.shims.refuse_in(conf) {
+            // GC of what never had anything would fail for ever.
+            let (network, error) = (conf.name(), crate::report::chain(&error));
+            tracing::warn!(%network, error, "GC leaves out a network");
+            return Ok(());
+        }
+        let _slot = self.slots.take(Class::Frees, conf.name().as_str()).await;
         let valid: Vec<_> = valid
             .iter()
             .map(|one| libcni::Attachment {
@@ -145,7 +171,11 @@ impl Delegates for Executor {
         bin_dirs: &[PathBuf],
         entry: &Entry,
     ) -> Result<Vec<DelegateError>, DelegateError> {
-        let _slot = self.slots.take(Class::Frees).await;
+        if let Err(error) = self.shims.refuse_in(&entry.conf) {
+            // Its ADD was refused, or was never answered; its DEL would wait for itself.
+            return Ok(vec![refused(&entry.network, &error)]);
+        }
+        let _slot = self.slots.take(Class::Frees, &entry.network).await;
         let (cni, runtime) = (self.cni(bin_dirs), runtime_conf(entry));
         let (conf, result) = (&entry.conf, entry.result.as_ref());
         let deleted = match result {
@@ -183,6 +213,16 @@ fn not_begun(entry: &Entry) -> DelegateError {
     DelegateError {
         network: entry.network.clone(),
         error: CniError::new(code::TRY_AGAIN_LATER, "given up before it began"),
+        executed: false,
+        failed_at: None,
+    }
+}
+
+/// A network whose delegates must not run.
+fn refused(network: &str, error: &shim::Error) -> DelegateError {
+    DelegateError {
+        network: network.to_owned(),
+        error: CniError::new(code::INVALID_CONFIG, error.to_string()),
         executed: false,
         failed_at: None,
     }
@@ -264,5 +304,39 @@ fn refine(network: &str, error: &Error) -> DelegateError {
         error: error_object,
         executed: error.executed,
         failed_at: failed_at(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A binary of this name that leaves a file behind when it is executed.
+    fn plugin(dir: &std::path::Path, name: &str) {
+        let path = dir.join(name);
+        let script = format!("#!/bin/sh\n: >{}/executed\n", dir.display());
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn status_and_gc_never_execute_the_shim() {
+        let dir = tempfile::tempdir().unwrap();
+        let bin_dirs = [dir.path().to_owned()];
+        for name in ["multus-shim", "own"] {
+            plugin(dir.path(), name);
+            let conf = cni_types::json::RawObject::parse(r#"{"type":"own"}"#).unwrap();
+            let shims = Shims::default().and_type_of(&conf);
+            let executor = Executor::new(Duration::from_secs(60), 1).without(shims);
+            let conf =
+                format!(r#"{{"cniVersion":"1.1.0","name":"n","plugins":[{{"type":"{name}"}}]}}"#);
+            let conf = NetworkConfList::parse_any(conf).unwrap();
+            let failed = executor.status(&bin_dirs, &conf).await.unwrap_err();
+            assert_eq!(failed.error.code, code::INVALID_CONFIG);
+            assert!(!failed.executed);
+            executor.gc(&bin_dirs, &conf, &[]).await.unwrap();
+            assert!(!dir.path().join("executed").exists());
+        }
     }
 }

@@ -62,6 +62,9 @@ pub(super) enum Error {
     /// The kubeconfig's way to authenticate is no more.
     #[error("auth-provider {0:?} is not supported: use its credential plugin (`exec`)")]
     AuthProvider(String),
+    /// client-go refuses both as well, rather than choose.
+    #[error("{0} and {1} are both set, only one may be")]
+    Both(&'static str, &'static str),
     /// A token or a name has bytes that no header can have.
     #[error("credentials that do not fit into a header")]
     Header,
@@ -178,8 +181,15 @@ fn of_kubeconfig(path: &Path) -> impl Fn(kubeconfig::Error) -> Error {
 /// The server of a cluster, for nobody yet.
 fn of_cluster(path: &Path, cluster: &Cluster) -> Result<Credentials, Error> {
     let authority = cluster.authority().map_err(of_kubeconfig(path))?;
+    let is_insecure = cluster.insecure_skip_tls_verify == Some(true);
     let trust = match authority {
-        _ if cluster.insecure_skip_tls_verify == Some(true) => Trust::Anybody,
+        Some(_) if is_insecure => {
+            return Err(Error::Both(
+                "certificate-authority",
+                "insecure-skip-tls-verify",
+            ));
+        }
+        None if is_insecure => Trust::Anybody,
         Some(authorities) => Trust::Authorities(authorities),
         None => Trust::System,
     };
@@ -198,7 +208,8 @@ fn of_cluster(path: &Path, cluster: &Cluster) -> Result<Credentials, Error> {
     })
 }
 
-/// Adds what a user shows. Of several tokens the first of these counts, beside a certificate.
+/// Adds what a user shows, in client-go's order: `tokenFile`, then `token` or a name; a credential
+/// plugin only where there is neither of them nor a certificate.
 async fn of_user(
     path: &Path,
     cluster: &Cluster,
@@ -206,30 +217,47 @@ async fn of_user(
     mut credentials: Credentials,
 ) -> Result<Credentials, Error> {
     credentials.peer.identity = user.identity().map_err(of_kubeconfig(path))?;
-    if let Some(provider) = &user.auth_provider {
+    let token = user.token.as_deref().filter(|token| !token.is_empty());
+    let name = user.username.as_deref().filter(|name| !name.is_empty());
+    if name.is_some() && (token.is_some() || user.token_file.is_some()) {
+        return Err(Error::Both("username", "token"));
+    }
+    if user.exec.is_some() && user.auth_provider.is_some() {
+        return Err(Error::Both("exec", "auth-provider"));
+    }
+    if let Some(file) = &user.token_file {
+        let token = match (read_token(file), token) {
+            (Err(error), Some(token)) => {
+                let error = crate::report::chain(&error);
+                tracing::warn!(error, "tokenFile cannot be used, token is used instead");
+                token.to_owned()
+            }
+            (read, _) => read?,
+        };
+        credentials.authorization = Some(bearer(&token)?);
+        credentials.fresh = Some(FRESH);
+    } else if let Some(token) = token {
+        credentials.authorization = Some(bearer(token)?);
+    } else if let Some(name) = name {
+        let password = user.password.as_deref().unwrap_or_default();
+        let both = BASE64.encode(format!("{name}:{password}"));
+        credentials.authorization = Some(secret(&format!("Basic {both}"))?);
+    } else if let Some(exec) = &user.exec
+        && credentials.peer.identity.is_none()
+    {
+        let credential = plugin::run(exec, cluster).await?;
+        if let Some(token) = credential.token {
+            credentials.authorization = Some(bearer(&token)?);
+        }
+        credentials.peer.identity = credential.identity;
+        credentials.fresh = credential.lasts.map(|lasts| lasts.saturating_sub(EARLY));
+    } else if let Some(provider) = &user.auth_provider {
         let token = ["id-token", "access-token"]
             .iter()
             .filter_map(|key| provider.config.get(*key)?.as_str())
             .find(|token| !token.is_empty());
         let token = token.ok_or_else(|| Error::AuthProvider(provider.name.clone()))?;
         credentials.authorization = Some(bearer(token)?);
-    } else if let (Some(name), Some(password)) = (&user.username, &user.password) {
-        let both = BASE64.encode(format!("{name}:{password}"));
-        credentials.authorization = Some(secret(&format!("Basic {both}"))?);
-    } else if let Some(token) = user.token.as_deref().filter(|token| !token.is_empty()) {
-        credentials.authorization = Some(bearer(token)?);
-    } else if let Some(file) = &user.token_file {
-        credentials.authorization = Some(bearer(&read_token(file)?)?);
-        credentials.fresh = Some(FRESH);
-    } else if let Some(exec) = &user.exec {
-        let credential = plugin::run(exec, cluster).await?;
-        if let Some(token) = credential.token {
-            credentials.authorization = Some(bearer(&token)?);
-        }
-        if credential.identity.is_some() {
-            credentials.peer.identity = credential.identity;
-        }
-        credentials.fresh = credential.lasts.map(|lasts| lasts.saturating_sub(EARLY));
     }
     Ok(credentials)
 }
@@ -302,39 +330,100 @@ mod tests {
         assert_eq!(error.to_string(), "cannot read /nowhere/token");
     }
 
-    #[tokio::test]
-    async fn a_user_shows_what_its_kubeconfig_has() {
+    /// Reads a kubeconfig of one cluster and one user beside a file `token`.
+    async fn load(cluster: &str, user: &str) -> Result<Credentials, Error> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("token"), "t\n").unwrap();
-        let plugin = r#"{"command":"sh","args":["-c","echo status: {token: p}"]}"#;
+        let path = dir.path().join("kubeconfig");
+        let text = format!(
+            r#"{{"current-context":"c","contexts":[{{"name":"c","context":{{"cluster":"c","user":"u"}}}}],
+                "clusters":[{{"name":"c","cluster":{{"server":"https://a",{cluster}}}}}],"users":[{{"name":"u","user":{user}}}]}}"#
+        );
+        std::fs::write(&path, text).unwrap();
+        Access::Kubeconfig(path).load().await
+    }
+
+    const ANY: &str = r#""tls-server-name":"""#;
+    const EXEC: &str = r#""exec":{"command":"sh","args":["-c","echo status: {token: p}"]}"#;
+    const PROVIDER: &str = r#""auth-provider":{"name":"oidc","config":{"id-token":"i"}}"#;
+
+    #[tokio::test]
+    async fn a_user_shows_what_its_kubeconfig_has() {
         for (user, expected, fresh) in [
+            (r#""tokenFile":"token""#.into(), "Bearer t", Some(FRESH)),
             (
-                r#"{"token":"s3cret","tokenFile":"token"}"#.into(),
-                "Bearer s3cret",
-                None,
-            ),
-            (r#"{"tokenFile":"token"}"#.into(), "Bearer t", Some(FRESH)),
-            (
-                r#"{"username":"a","password":"b"}"#.into(),
+                r#""username":"a","password":"b""#.into(),
                 "Basic YTpi",
                 None,
             ),
+            (r#""username":"a""#.into(), "Basic YTo=", None),
+            (PROVIDER.into(), "Bearer i", None),
+            (EXEC.into(), "Bearer p", None),
+            // Of several the first of client-go's order.
             (
-                r#"{"auth-provider":{"name":"oidc","config":{"id-token":"i"}}}"#.into(),
-                "Bearer i",
+                r#""token":"s3cret","tokenFile":"token""#.into(),
+                "Bearer t",
+                Some(FRESH),
+            ),
+            (
+                r#""token":"s3cret","tokenFile":"gone""#.into(),
+                "Bearer s3cret",
+                Some(FRESH),
+            ),
+            (
+                r#""token":"s3cret","tokenFile":"","client-key":"""#.into(),
+                "Bearer s3cret",
                 None,
             ),
-            (format!(r#"{{"exec":{plugin}}}"#), "Bearer p", None),
+            (
+                format!(r#""token":"s3cret",{PROVIDER}"#),
+                "Bearer s3cret",
+                None,
+            ),
+            (format!(r#""token":"s3cret",{EXEC}"#), "Bearer s3cret", None),
+            (
+                format!(r#""tokenFile":"token",{EXEC}"#),
+                "Bearer t",
+                Some(FRESH),
+            ),
+            (format!(r#""username":"a",{EXEC}"#), "Basic YTo=", None),
         ] {
-            let path = dir.path().join("kubeconfig");
-            let text = format!(
-                r#"{{"current-context":"c","contexts":[{{"name":"c","context":{{"cluster":"c","user":"u"}}}}],
-                    "clusters":[{{"name":"c","cluster":{{"server":"https://a"}}}}],"users":[{{"name":"u","user":{user}}}]}}"#
-            );
-            std::fs::write(&path, text).unwrap();
-            let credentials = Access::Kubeconfig(path).load().await.ok().unwrap();
-            assert_eq!(credentials.authorization.unwrap(), expected);
-            assert_eq!(credentials.fresh, fresh);
+            let credentials = load(ANY, &format!("{{{user}}}")).await.ok().unwrap();
+            assert_eq!(credentials.authorization.unwrap(), expected, "{user}");
+            assert_eq!(credentials.fresh, fresh, "{user}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_preferred_to_a_plugin() {
+        let user = format!(
+            r#"{{"client-certificate-data":"Q0VS\nVA==\n","client-key-data":"S0VZ",{EXEC}}}"#
+        );
+        let credentials = load(ANY, &user).await.ok().unwrap();
+        assert_eq!(credentials.peer.identity.unwrap(), b"KEY\nCERT");
+        assert!(credentials.authorization.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_client_go_refuses_is_refused() {
+        let insecure = r#""certificate-authority-data":"Q0E=","insecure-skip-tls-verify":true"#;
+        let (exec, provider) = (format!("{{{EXEC},{PROVIDER}}}"), "exec and auth-provider");
+        for (cluster, user, expected) in [
+            (ANY, r#"{"username":"a","token":"t"}"#, "username and token"),
+            (
+                ANY,
+                r#"{"username":"a","tokenFile":"token"}"#,
+                "username and token",
+            ),
+            (ANY, exec.as_str(), provider),
+            (
+                insecure,
+                "{}",
+                "certificate-authority and insecure-skip-tls-verify",
+            ),
+        ] {
+            let error = load(cluster, user).await.err().unwrap().to_string();
+            assert_eq!(error, format!("{expected} are both set, only one may be"));
         }
     }
 }

@@ -20,6 +20,8 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 16 << 20;
 /// What is quoted of a refusal, in characters.
 const MAX_MESSAGE: usize = 500;
+/// Causes of a refusal that are kept.
+const MAX_CAUSES: usize = 16;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LAST_DELAY: Duration = Duration::from_secs(2);
 
@@ -38,6 +40,8 @@ pub(super) enum Failure {
         retry_after: Option<Duration>,
         /// Whether the answer is about one object; it is not where the server does not know the kind.
         of_object: bool,
+        /// The fields that the server refuses, as `details.causes` names them.
+        fields: Vec<String>,
     },
     /// The answer is not what was asked for.
     #[error("{0}")]
@@ -59,6 +63,14 @@ impl Failure {
             Self::Refused {
                 code, of_object, ..
             } => *code == StatusCode::NOT_FOUND && !of_object,
+        }
+    }
+
+    /// Whether the server refuses a field of the object, such as `metadata.uid`.
+    pub(super) fn is_about_field(&self, name: &str) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Malformed(_) => false,
+            Self::Refused { fields, .. } => fields.iter().any(|field| field == name),
         }
     }
 
@@ -137,6 +149,12 @@ async fn exchange(client: &kube::Client, request: Request<Bytes>) -> Result<Byte
         message: message.chars().take(MAX_MESSAGE).collect(),
         retry_after: retry_after(&head.headers),
         of_object: !details.name.is_empty(),
+        fields: details
+            .causes
+            .into_iter()
+            .take(MAX_CAUSES)
+            .map(|cause| cause.field)
+            .collect(),
     })
 }
 
@@ -152,6 +170,13 @@ struct Status {
 #[serde(default)]
 struct Details {
     name: String,
+    causes: Vec<Cause>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Cause {
+    field: String,
 }
 
 impl Status {
@@ -193,7 +218,8 @@ impl Patience {
             .retry_after()
             .unwrap_or(Duration::ZERO)
             .max(jittered);
-        let at = Instant::now() + delay;
+        // `Retry-After` may be any number of seconds.
+        let at = Instant::now().checked_add(delay)?;
         (at < self.deadline).then_some(at)
     }
 }
@@ -214,6 +240,18 @@ mod tests {
             message: String::new(),
             retry_after,
             of_object: true,
+            fields: Vec::new(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_retry_after_can_be_waited_for_or_not() {
+        let start = Instant::now();
+        let mut patience = Patience::until(start + Duration::from_secs(5));
+        for seconds in [i64::MAX as u64, u64::MAX, u64::from(u32::MAX)] {
+            let wish = Some(Duration::from_secs(seconds));
+            let busy = refused(StatusCode::TOO_MANY_REQUESTS, wish);
+            assert_eq!(patience.next(&busy), None);
         }
     }
 

@@ -166,7 +166,8 @@ impl Kubeconfig {
             &mut user.client_key,
             &mut user.token_file,
         ] {
-            *path = path.take().map(|path| dir.join(path));
+            let given = path.take().filter(|path| !path.as_os_str().is_empty());
+            *path = given.map(|path| dir.join(path));
         }
         if let Some(exec) = &mut user.exec {
             // A bare name is looked for in PATH.
@@ -257,7 +258,8 @@ fn given(
     path: Option<&Path>,
 ) -> Result<Option<Vec<u8>>, Error> {
     match (data.filter(|data| !data.is_empty()), path) {
-        (Some(data), _) => match BASE64.decode(data) {
+        // As Go's decoder, which passes over the line breaks of a folded text.
+        (Some(data), _) => match BASE64.decode(data.replace(['\n', '\r'], "")) {
             Ok(data) => Ok(Some(data)),
             Err(_) => Err(Error::Base64(member)),
         },

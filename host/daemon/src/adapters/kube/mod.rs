@@ -21,8 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use hyper::{Request, StatusCode};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -39,7 +37,7 @@ use call::{Caller, Failure, Patience};
 use certificate::Renewal;
 use connection::Connection;
 use events::Recorder;
-use object::{Kind, Namespace, Node, Object};
+use object::{Kind, Namespace, Node};
 use on_demand::OnDemand;
 use trouble::Trouble;
 
@@ -127,34 +125,13 @@ impl Kube {
         cached.filter(|cached| cached.is_static())
     }
 
-    async fn get<K: Kind>(
-        &self,
-        namespace: &str,
-        name: &str,
-        deadline: Instant,
-    ) -> Result<Option<K>, Failure> {
-        let request = Request::get(object::path::<K>(namespace, name))
-            .header("accept", "application/json")
-            .body(Bytes::new())
-            .map_err(|error| Failure::Unreachable(error.to_string()))?;
-        match self.caller.send(request, deadline).await {
-            Ok(body) => match serde_json::from_slice::<Object<K>>(&body) {
-                Ok(object) => Ok(Some(object.kept)),
-                Err(error) => Err(Failure::Malformed(error.to_string())),
-            },
-            Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
     /// Asks the server for the pod, and the watch in between, until the deadline.
     async fn find_pod(&self, wanted: &PodRef, deadline: Instant) -> Result<Pod, ClusterError> {
         let fits = |pod: &Pod| is_wanted(pod, wanted);
         let mut patience = Patience::until(deadline);
         loop {
-            let asked = self
-                .get::<Pod>(&wanted.namespace, &wanted.name, deadline)
-                .await;
+            let (namespace, name) = (&wanted.namespace, &wanted.name);
+            let asked = object::get::<Pod>(&self.caller, namespace, name, deadline).await;
             let (error, next) = match asked {
                 Ok(Some(pod)) if fits(&pod) => return Ok(pod),
                 Ok(Some(pod)) => {
@@ -172,7 +149,6 @@ impl Kube {
                 }
                 Err(failure) => {
                     let next = patience.next(&failure).filter(|_| failure.is_transient());
-                    let (namespace, name) = (&wanted.namespace, &wanted.name);
                     (unavailable::<Pod>(namespace, name, failure), next)
                 }
             };
@@ -261,7 +237,7 @@ impl Cluster for Kube {
         let mut patience = Patience::until(Instant::now() + NAD_PATIENCE);
         loop {
             let deadline = patience.deadline;
-            match self.get::<Nad>(namespace, name, deadline).await {
+            match object::get::<Nad>(&self.caller, namespace, name, deadline).await {
                 Ok(Some(nad)) => return Ok(nad),
                 Ok(None) => {
                     return Err(ClusterError::NadNotFound {
@@ -274,6 +250,16 @@ impl Cluster for Kube {
                     None => return Err(unavailable::<Nad>(namespace, name, failure)),
                 },
             }
+        }
+    }
+
+    async fn nad_if_any(&self, namespace: &str, name: &str) -> Result<Option<Nad>, ClusterError> {
+        if self.is_current(&self.nads) {
+            return Ok(self.remembered_nad(namespace, name));
+        }
+        match self.nad(namespace, name).await {
+            Err(ClusterError::NadNotFound { .. }) => Ok(None),
+            found => found.map(Some),
         }
     }
 

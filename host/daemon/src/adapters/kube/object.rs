@@ -5,11 +5,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 
+use bytes::Bytes;
+use hyper::{Request, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use tokio::time::Instant;
 
+use super::call::{Caller, Failure};
 use crate::domain::metadata::Metadata as Said;
 use crate::domain::nad::Nad;
 use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod};
@@ -267,6 +271,30 @@ impl<K: Kind> kube::Resource for Object<K> {
 pub(super) fn path<K: Kind>(namespace: &str, name: &str) -> String {
     let collection = <Object<K> as kube::Resource>::url_path(&(), Some(namespace));
     format!("{collection}/{name}")
+}
+
+/// Asks the server for one object; `None` where it has none of that name.
+///
+/// # Errors
+/// [`Failure`].
+pub(super) async fn get<K: Kind>(
+    caller: &Caller,
+    namespace: &str,
+    name: &str,
+    deadline: Instant,
+) -> Result<Option<K>, Failure> {
+    let request = Request::get(path::<K>(namespace, name))
+        .header("accept", "application/json")
+        .body(Bytes::new())
+        .map_err(|error| Failure::Unreachable(error.to_string()))?;
+    match caller.send(request, deadline).await {
+        Ok(body) => match serde_json::from_slice::<Object<K>>(&body) {
+            Ok(object) => Ok(Some(object.kept)),
+            Err(error) => Err(Failure::Malformed(error.to_string())),
+        },
+        Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ fn request(pod: &PodRef, body: Bytes) -> Result<Request<Bytes>, hyper::http::Err
         .body(body)
 }
 
-/// Writes until the server takes it, refuses for good, or the deadline comes.
+/// Writes until the server takes it, refuses for good, or the deadline comes. `uid` is that of the API
+/// server's pod, as far as it is known: a static pod is known to the runtime by another one.
 ///
 /// # Errors
 /// [`ClusterError::PodNotFound`] when the pod is gone, [`ClusterError::NotWritten`] otherwise.
@@ -47,20 +48,27 @@ pub(super) async fn write(
     status: &str,
     deadline: Instant,
 ) -> Result<(), ClusterError> {
-    let body = patch(uid, status);
+    let mut uid = uid.to_owned();
     let mut patience = Patience::until(deadline);
     loop {
-        let request =
-            request(pod, body.clone()).map_err(|error| refused(pod, &error.to_string()))?;
+        let request = request(pod, patch(&uid, status));
+        let request = request.map_err(|error| refused(pod, &error.to_string()))?;
         let failure = match caller.send(request, deadline).await {
             Ok(_) => return Ok(()),
             Err(failure) => failure,
         };
-        let is_final = !failure.is_transient() || is_of_another_pod(&failure);
-        let again = patience.next(&failure).filter(|_| !is_final);
-        match again {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => return Err(final_error(pod, &failure)),
+        let is_other = match may_be_another_pod(&failure) {
+            true => other_pod(caller, pod, &uid, deadline).await?,
+            false => None,
+        };
+        let again = patience.next(&failure);
+        match (is_other, again) {
+            (Some(mirror), Some(at)) => {
+                uid = mirror;
+                tokio::time::sleep_until(at).await;
+            }
+            (None, Some(at)) if failure.is_transient() => tokio::time::sleep_until(at).await,
+            _ => return Err(final_error(pod, &failure)),
         }
     }
 }
@@ -68,24 +76,39 @@ pub(super) async fn write(
 fn final_error(pod: &PodRef, failure: &Failure) -> ClusterError {
     match failure.code() {
         Some(StatusCode::NOT_FOUND) => ClusterError::PodNotFound(pod.clone()),
-        _ if is_of_another_pod(failure) => {
-            refused(pod, &format!("another pod has its name: {failure}"))
-        }
         _ => refused(pod, &failure.to_string()),
     }
 }
 
-/// Whether it is the uid that the server takes offence at. Which code it has for that depends on how
-/// it looks at it: a condition that does not hold, or a field that must not change.
-fn is_of_another_pod(failure: &Failure) -> bool {
-    match failure {
-        Failure::Refused { code, message, .. } => {
-            matches!(
-                *code,
-                StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY
-            ) && message.to_lowercase().contains("uid")
+/// Whether the server may take offence at the uid. It says so by the field that must not change, or by
+/// a conflict, which looks like that of two writers and names no cause: the pod itself tells then.
+fn may_be_another_pod(failure: &Failure) -> bool {
+    failure.code() == Some(StatusCode::CONFLICT) || failure.is_about_field("metadata.uid")
+}
+
+/// The uid of the mirror where the pod is a static one, which has another uid at the API server;
+/// `None` where the pod has `uid`, or its own cannot be found out now.
+///
+/// # Errors
+/// [`ClusterError::NotWritten`] when another pod has its name, [`ClusterError::PodNotFound`].
+async fn other_pod(
+    caller: &Caller,
+    pod: &PodRef,
+    uid: &str,
+    deadline: Instant,
+) -> Result<Option<String>, ClusterError> {
+    match object::get::<Pod>(caller, &pod.namespace, &pod.name, deadline).await {
+        Ok(Some(found)) if found.uid == uid => Ok(None),
+        Ok(Some(found)) if found.is_static() => Ok(Some(found.uid)),
+        Ok(Some(found)) => {
+            let reason = format!("another pod has its name, with uid {}", found.uid);
+            Err(refused(pod, &reason))
         }
-        Failure::Unreachable(_) | Failure::Malformed(_) => false,
+        Ok(None) => Err(ClusterError::PodNotFound(pod.clone())),
+        Err(failure) => {
+            tracing::debug!(%pod, %failure, "cannot compare the uid of the pod");
+            Ok(None)
+        }
     }
 }
 
@@ -109,31 +132,33 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_about_the_uid_is_final_and_another_is_not() {
-        let answer = |code, message: &str| Failure::Refused {
+    fn what_is_refused_is_told_by_code_and_field() {
+        let answer = |code, message: &str, field: &str| Failure::Refused {
             code,
             message: message.to_owned(),
             retry_after: None,
             of_object: true,
+            fields: vec![field.to_owned()],
         };
-        for (expected, code, message) in [
+        let invalid = StatusCode::UNPROCESSABLE_ENTITY;
+        for (expected, failure) in [
             (
                 true,
-                StatusCode::CONFLICT,
-                "Precondition failed: UID in precondition: a, UID in object meta: b",
+                answer(StatusCode::CONFLICT, "the object has been modified", ""),
             ),
-            (
-                true,
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "Pod \"a\" is invalid: metadata.uid: Invalid value: \"u\": field is immutable",
-            ),
+            (true, answer(invalid, "field is immutable", "metadata.uid")),
             (
                 false,
-                StatusCode::CONFLICT,
-                "the object has been modified; please apply your changes to the latest version",
+                answer(
+                    invalid,
+                    "Pod \"druid-0\" is invalid",
+                    "metadata.annotations",
+                ),
             ),
+            (false, answer(StatusCode::FORBIDDEN, "druid-0 uid", "")),
+            (false, Failure::Unreachable("uid".to_owned())),
         ] {
-            assert_eq!(is_of_another_pod(&answer(code, message)), expected);
+            assert_eq!(may_be_another_pod(&failure), expected, "{failure}");
         }
     }
 

@@ -16,6 +16,8 @@ use crate::domain::pod::PodRef;
 
 const LIST: &str = "/v1.PodResourcesLister/List";
 const GET: &str = "/v1.PodResourcesLister/Get";
+/// What the kubelet answers where its feature gate for the method is closed.
+const DISABLED: &str = "PodResources API Get method disabled";
 /// The kubelet answers so many a second and refuses the others.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -88,9 +90,10 @@ impl PodResources {
                 Ok(answer) => return Ok(answer.pod_resources.into_iter().collect()),
                 Err(error) if error.code() == Some(code::RESOURCE_EXHAUSTED) => return Err(error),
                 // It has the method behind a feature gate, and an error of no code of its own for
-                // both a gate that is closed and a pod that it does not know: the list tells.
+                // both a gate that is closed and a pod that it does not know: the list tells. Only
+                // the whole message tells them apart, since a pod's name may have any word in it.
                 Err(grpc::Error::Status { code, message }) => {
-                    let lacks = code == code::UNIMPLEMENTED || message.contains("disabled");
+                    let lacks = code == code::UNIMPLEMENTED || message == DISABLED;
                     self.only_lists.store(lacks, Ordering::Relaxed);
                 }
                 Err(other) => return Err(other),

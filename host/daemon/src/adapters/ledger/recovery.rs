@@ -13,11 +13,8 @@ use rustix::io::Errno;
 
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
+use crate::domain::shim::Shims;
 use crate::ports::Lost;
-
-/// Where `cniDir` is the directory that the container runtime's own library uses, too, that one has
-/// results there of what it executes: to undo those would be to ask ourselves.
-const SHIMS: [&str; 3] = ["cnidaria-shim", "multus", "multus-shim"];
 
 /// What the result cache knows beside plans.
 pub(super) struct Beside {
@@ -156,8 +153,10 @@ fn damage(error: &cache::Error) -> Option<(&Path, String)> {
 
 fn entry(cached: cache::Entry, sandbox: &Sandbox) -> Option<Entry> {
     let conf = NetworkConfList::parse_any(&cached.config).ok()?;
+    // Where `cniDir` is the directory that the container runtime's own library uses, too, that one has
+    // results there of what it executes: to undo those would be to ask ourselves.
     let mut plugins = conf.plugins().iter().map(|plugin| plugin.plugin_type());
-    if plugins.any(|plugin| SHIMS.contains(&plugin.as_str())) {
+    if plugins.any(|plugin| Shims::default().are(plugin.as_str())) {
         return None;
     }
     let netns = sandbox.netns.clone();

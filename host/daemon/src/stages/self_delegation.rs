@@ -1,0 +1,31 @@
+//! Refuses plans that would execute the daemon's own shim, and so make the daemon wait for itself.
+
+use crate::config::net_conf::NetConf;
+use crate::domain::attachment::Attachment;
+use crate::domain::shim;
+
+/// A network that must not be attached. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("network {network:?}")]
+pub struct Error {
+    /// As network-status calls it.
+    network: String,
+    /// What is wrong with its conf.
+    #[source]
+    source: shim::Error,
+}
+
+/// Checks the attachments of a plan. Runs after the policies, which may have changed a `type`.
+///
+/// # Errors
+/// [`Error`] names the first such network.
+pub fn refuse(attachments: &[Attachment], conf: &NetConf) -> Result<(), Error> {
+    for attachment in attachments {
+        let checked = conf.shims.refuse_in(&attachment.conf);
+        checked.map_err(|source| Error {
+            network: attachment.network.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
