@@ -114,6 +114,7 @@ fn sandbox() -> Sandbox {
             name: "a".into(),
             uid: "uid-a".into(),
         },
+        args: CniArgs::new(),
     }
 }
 

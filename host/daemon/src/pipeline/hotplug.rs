@@ -124,6 +124,7 @@ async fn prepare(
         sandbox,
         attachments: vec![attachment],
     };
+    resolve::check_names(&plan)?;
     add::refuse_if_taken(pipeline, request, &plan).await?;
     Ok((plan, policies, recorded))
 }
