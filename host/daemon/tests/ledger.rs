@@ -115,6 +115,7 @@ fn sandbox() -> Sandbox {
             name: "a".into(),
             uid: "uid-a".into(),
         },
+        args: CniArgs::new(),
     }
 }
 

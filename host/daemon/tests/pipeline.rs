@@ -279,6 +279,26 @@ async fn annotations_that_cannot_be_used_are_told_with_pod_and_element() {
 }
 
 #[tokio::test]
+async fn a_name_too_long_for_its_result_is_refused() {
+    // `<name>-cid-a-net1` has 255 bytes at most.
+    for (length, refused) in [(244, false), (245, true)] {
+        let world = World::new();
+        let name = "n".repeat(length);
+        let conf = format!(r#"{{"cniVersion":"1.0.0","name":"{name}","type":"t"}}"#);
+        let mut nads = world.nads.lock().unwrap();
+        nads.insert("default/one".into(), conf);
+        drop(nads);
+        world.pod("a", "one");
+        let answer = world.pipeline().handle(&body("ADD", "a")).await;
+        assert_eq!(answer.is_err(), refused, "{length}");
+        if let Err(error) = answer {
+            assert_eq!(told(&error).0, 7);
+            assert_eq!(world.log(), ["pod a"]);
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_executed_when_the_plan_cannot_be_recorded() {
     let world = World::new();
     world.pod("a", "one");

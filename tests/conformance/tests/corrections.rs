@@ -315,12 +315,13 @@ fn correction_09_del_gives_a_delegate_the_arguments_that_add_gave_it() {
             )
         };
         let (arguments, capabilities, args) = given("ADD");
-        assert_eq!(
-            given("DEL"),
-            (arguments.clone(), capabilities.clone(), args)
-        );
+        // All but the arguments MAC and IP, which say what ADD is to make: IPAM plugins read them for
+        // every verb and fail. Of two addresses no verb has an argument; the capability has them.
         let arguments = arguments.as_str().unwrap();
-        assert!(arguments.contains("MAC=02:aa:bb:cc:dd:ee;IP=10.5.0.5/24,fd01::5/64"));
+        assert!(arguments.ends_with(";MAC=02:aa:bb:cc:dd:ee"), "{arguments}");
+        let without = json!(arguments.trim_end_matches(";MAC=02:aa:bb:cc:dd:ee"));
+        assert_eq!(given("DEL"), (without, capabilities.clone(), args));
+        assert_eq!(capabilities["ips"], json!(["10.5.0.5/24", "fd01::5/64"]));
         assert_eq!(capabilities["portMappings"][0]["hostPort"], 8080);
         assert_eq!(capabilities["bandwidth"]["egressBurst"], 4000);
     });

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use cni_types::args::{ContainerId, IfName};
+use cni_types::args::{CniArgs, ContainerId, IfName};
 use cni_types::conf::{NetworkConfList, PluginConf};
 use cni_types::result::CniResult;
 use cni_types::version::{ConfVersion, Version};
@@ -72,6 +72,7 @@ pub fn ledger_file(bytes: &[u8]) {
             name: "a".to_owned(),
             uid: "u".to_owned(),
         },
+        args: CniArgs::new(),
     };
     write(dir.path(), "a", bytes);
     within_a_runtime(async {

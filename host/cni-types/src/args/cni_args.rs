@@ -74,6 +74,19 @@ impl CniArgs {
         Ok(())
     }
 
+    /// The same without `keys`.
+    #[must_use]
+    pub fn without(&self, keys: &[&str]) -> Self {
+        let is_kept = |key: &str| !keys.contains(&key);
+        if self.iter().all(|(key, _)| is_kept(key)) {
+            return self.clone();
+        }
+        let kept = self.iter().filter(|(key, _)| is_kept(key));
+        Self {
+            pairs: Arc::new(kept.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()),
+        }
+    }
+
     /// Keys and values in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()))

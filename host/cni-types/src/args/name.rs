@@ -76,7 +76,7 @@ name! {
 
 name! {
     /// `CNI_IFNAME`: what the kernel takes as the name of an interface: 1 to 15 bytes, not `.` or
-    /// `..`, without `/`, `:`, whitespace or control characters.
+    /// `..`, without `/`, `:`, whitespace or control characters. See also [`to_make`](IfName::to_make).
     IfName, if_name
 }
 
@@ -122,6 +122,37 @@ fn if_name(text: &str) -> Result<(), Error> {
         "it must not be '.' or '..' nor have '/', ':', whitespace or control characters",
     )
 }
+
+impl IfName {
+    /// A name that an interface is to be given. Stricter than [`new`](Self::new), which also takes
+    /// what an older record may say: the kernel takes `%` for the sign of a template and makes
+    /// another name of it, and has `all`, `default`, `lo` and `bonding_masters` for itself.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn to_make(text: impl Into<String>) -> Result<Self, Error> {
+        const RESERVED: [&str; 4] = ["all", "bonding_masters", "default", "lo"];
+        let name = Self::new(text)?;
+        let text = name.as_str();
+        let rule = if text.contains('%') {
+            "it must not have '%', of which the kernel makes another name"
+        } else if RESERVED.contains(&text) {
+            "the kernel has this name for itself"
+        } else if text.bytes().any(|byte| byte == NO_BREAK_SPACE) {
+            "the kernel takes a byte of it for a space"
+        } else {
+            return Ok(name);
+        };
+        Err(Error::Characters {
+            what: "interface name",
+            value: clip(text),
+            rule,
+        })
+    }
+}
+
+/// The kernel goes by bytes and Latin-1, in which this is a space.
+const NO_BREAK_SPACE: u8 = 0xa0;
 
 fn plugin_type(text: &str) -> Result<(), Error> {
     file_name(

@@ -155,12 +155,7 @@ impl NetConf {
                 Some(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
                 None => vec![DEFAULT_GLOBAL_NAMESPACE.to_owned()],
             },
-            runtime_config: value::optional_object(
-                conf,
-                "runtimeConfig",
-                "the arguments of capabilities",
-            )?
-            .unwrap_or_default(),
+            runtime_config: runtime_config(conf)?,
             readiness_indicator: text("readinessindicatorfile")?.map(PathBuf::from),
             auxiliary_chain: value::optional(
                 conf,
@@ -175,6 +170,19 @@ impl NetConf {
             shims,
         })
     }
+}
+
+fn runtime_config(conf: &RawObject) -> Result<RuntimeConfig, value::Error> {
+    const KEY: &str = "runtimeConfig";
+    const EXPECTED: &str = "the arguments of capabilities";
+    let Some(object) = value::optional::<RawObject>(conf, KEY, EXPECTED)? else {
+        return Ok(RuntimeConfig::default());
+    };
+    RuntimeConfig::parse(&object).map_err(|_| value::Error {
+        key: KEY.to_owned(),
+        expected: EXPECTED,
+        found: value::shorten(&object.to_text()),
+    })
 }
 
 /// Keys that mean nothing for one request: a wrong value of theirs is as wrong as any other, and

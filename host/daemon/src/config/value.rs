@@ -34,19 +34,6 @@ pub fn optional<T: DeserializeOwned>(
     })
 }
 
-/// The same of an object. A list is none, although it could be read as the members in their order.
-///
-/// # Errors
-/// [`Error`] when the value is of another type.
-pub fn optional_object<T: DeserializeOwned>(
-    object: &RawObject,
-    key: &str,
-    expected: &'static str,
-) -> Result<Option<T>, Error> {
-    optional::<RawObject>(object, key, expected)?;
-    optional(object, key, expected)
-}
-
 /// The beginning of a value, for messages.
 pub fn shorten(text: &str) -> String {
     const LONGEST: usize = 80;

@@ -49,8 +49,7 @@ pub struct Device {
 }
 
 impl Attachment {
-    /// The arguments of all capabilities, before the conf says which of them a plugin has. The
-    /// default network does not get what a pod may ask of the others.
+    /// The arguments of all capabilities, before the conf says which of them a plugin has.
     pub fn capability_args(&self) -> RawObject {
         let mut arguments = self.arguments();
         if let Some(path) = &self.device_info_file {
@@ -60,11 +59,12 @@ impl Attachment {
     }
 
     fn arguments(&self) -> RuntimeConfig {
-        if self.is_default {
-            self.base.clone()
-        } else {
-            self.base.overridden_by(&self.request)
+        let mut arguments = self.base.overridden_by(&self.request);
+        // As in Multus, the default network has an allocated device in its conf alone.
+        if self.is_default && self.device.is_some() {
+            arguments.device_id.clone_from(&self.base.device_id);
         }
+        arguments
     }
 
     /// Whether something may be said of a device: the attachment has one, or its delegates say that

@@ -59,6 +59,11 @@ impl Entry {
     /// # Errors
     /// A value that cannot stand in `CNI_ARGS`.
     pub fn new(attachment: &Attachment, sandbox: &Sandbox) -> Result<Self, cni_types::args::Error> {
+        let none = CniArgs::new();
+        let more = match attachment.is_default {
+            true => &sandbox.args,
+            false => &none,
+        };
         Ok(Self {
             container_id: sandbox.container_id.clone(),
             netns: sandbox.netns.clone(),
@@ -68,7 +73,7 @@ impl Entry {
             if_name: attachment.if_name.clone(),
             is_default: attachment.is_default,
             conf: attachment.conf.clone(),
-            cni_args: attachment.request.cni_args(sandbox)?,
+            cni_args: attachment.request.cni_args(sandbox, more)?,
             capability_args: attachment.capability_args(),
             device: attachment.device.clone(),
             result: None,

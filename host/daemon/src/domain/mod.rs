@@ -7,6 +7,7 @@ pub mod attachment;
 pub mod default_route;
 pub mod device;
 pub mod entry;
+pub mod members;
 pub mod metadata;
 pub mod nad;
 pub mod namespace;

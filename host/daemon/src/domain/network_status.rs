@@ -1,8 +1,9 @@
 //! The `network-status` annotation (multi-network specification 1.3, section 5).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use cni_types::result::{CniResult, Dns, Interface};
+use cni_types::result::{CniResult, Dns, Interface, IpConfig};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -77,7 +78,7 @@ pub fn of_attachment(
     tags: &BTreeMap<String, String>,
 ) -> Vec<NetworkStatus> {
     let is_default = entry.is_default;
-    let element = |interface: Option<&Interface>, ips, default| NetworkStatus {
+    let element = |interface: Option<&Interface>, ips, default, gateway| NetworkStatus {
         name: entry.network.clone(),
         interface: interface.map_or_else(|| entry.if_name.to_string(), |i| i.name.clone()),
         ips,
@@ -86,7 +87,7 @@ pub fn of_attachment(
         default,
         dns: StatusDns::from(&result.dns),
         device_info: None,
-        gateway: default_gateways(result),
+        gateway,
         tags: tags.clone(),
     };
     let in_pod: Vec<(usize, &Interface)> = result
@@ -104,26 +105,47 @@ pub fn of_attachment(
     };
     match in_pod.as_slice() {
         // Old results say which addresses there are and not on which interface.
-        [] => vec![element(None, all_ips(), is_default)],
+        [] => vec![element(
+            None,
+            all_ips(),
+            is_default,
+            default_gateways(result),
+        )],
         [(_, only)] if result.interfaces.len() == 1 => {
-            vec![element(Some(only), all_ips(), is_default)]
+            vec![element(
+                Some(only),
+                all_ips(),
+                is_default,
+                default_gateways(result),
+            )]
         }
         several => {
             let default_index = default_interface(several, result);
             let last = several.last().map(|(index, _)| *index);
+            // An index that is that of no interface says nothing.
+            let place = |ip: &&IpConfig| {
+                let named = ip.interface.filter(|at| *at < result.interfaces.len());
+                named.or(last)
+            };
             several
                 .iter()
                 .map(|(index, interface)| {
-                    let ips = result
+                    let own: Vec<&IpConfig> = result
                         .ips
                         .iter()
-                        .filter(|ip| ip.interface.or(last) == Some(*index))
-                        .map(|ip| ip.address.addr().to_string())
+                        .filter(|ip| place(ip) == Some(*index))
                         .collect();
+                    let ips = own.iter().map(|ip| ip.address.addr().to_string()).collect();
+                    let is_default_interface = Some(*index) == default_index;
+                    let gateway = match several.len() {
+                        1 => default_gateways(result),
+                        _ => own_gateways(result, &own, is_default_interface),
+                    };
                     element(
                         Some(interface),
                         ips,
-                        is_default && Some(*index) == default_index,
+                        is_default && is_default_interface,
+                        gateway,
                     )
                 })
                 .collect()
@@ -139,15 +161,42 @@ fn is_in_pod(interface: &Interface) -> bool {
         .is_some_and(|sandbox| !sandbox.is_empty())
 }
 
-/// Which of several interfaces of the default network is the default one: the one with a gateway,
-/// else the first.
+/// Which of several interfaces of the default network is the default one: the first of the pod's with a
+/// gateway, else the first. An address can be said to be on the node's end.
 fn default_interface(several: &[(usize, &Interface)], result: &CniResult) -> Option<usize> {
+    let in_pod = |at: &usize| several.iter().any(|(index, _)| index == at);
     result
         .ips
         .iter()
-        .find(|ip| ip.gateway.is_some() && ip.interface.is_some())
-        .and_then(|ip| ip.interface)
+        .filter(|ip| ip.gateway.is_some())
+        .filter_map(|ip| ip.interface)
+        .find(in_pod)
         .or_else(|| several.first().map(|(index, _)| *index))
+}
+
+/// Those gateways of the default routes that lie behind one of several interfaces, whose addresses are
+/// `own`. One that is nowhere else is behind the default interface.
+fn own_gateways(result: &CniResult, own: &[&IpConfig], is_default: bool) -> Vec<String> {
+    let behind = |ip: &IpConfig, gateway: IpAddr| {
+        ip.gateway == Some(gateway) || ip.address.contains(&gateway)
+    };
+    result
+        .routes
+        .iter()
+        .filter(|route| route.dst.prefix_len() == 0)
+        .filter_map(|route| match route.gw {
+            Some(gateway) => {
+                let is_own = own.iter().any(|ip| behind(ip, gateway));
+                let is_known = result.ips.iter().any(|ip| behind(ip, gateway));
+                (is_own || is_default && !is_known).then_some(gateway)
+            }
+            None => {
+                let mut gateways = own.iter().filter_map(|ip| ip.gateway);
+                gateways.find(|gateway| gateway.is_ipv4() == route.dst.addr().is_ipv4())
+            }
+        })
+        .map(|gateway| gateway.to_string())
+        .collect()
 }
 
 /// The gateways of the default routes. A route without one goes through the gateway of the address
@@ -256,6 +305,30 @@ mod tests {
             ),
             r#"[{"name":"net","interface":"a","ips":["10.1.0.2"],"dns":{}},{"name":"net","interface":"b","ips":["10.2.0.2"],"default":true,"dns":{}}]"#
         );
+    }
+
+    #[test]
+    fn each_interface_shows_its_own_gateway() {
+        assert_eq!(
+            status(
+                true,
+                r#"{"cniVersion":"1.0.0","interfaces":[{"name":"a","sandbox":"s"},{"name":"b","sandbox":"s"}],
+                    "ips":[{"address":"10.1.0.2/24","interface":0},{"address":"10.2.0.2/24","gateway":"10.2.0.1","interface":1}],
+                    "routes":[{"dst":"0.0.0.0/0","gw":"10.2.0.1"}]}"#
+            ),
+            r#"[{"name":"net","interface":"a","ips":["10.1.0.2"],"dns":{}},{"name":"net","interface":"b","ips":["10.2.0.2"],"default":true,"dns":{},"gateway":["10.2.0.1"]}]"#
+        );
+    }
+
+    #[test]
+    fn a_gateway_of_the_node_leaves_a_default() {
+        let shown = status(
+            true,
+            r#"{"cniVersion":"1.0.0","interfaces":[{"name":"veth0"},{"name":"eth0","sandbox":"s"}],
+                "ips":[{"address":"10.1.0.2/24","gateway":"10.1.0.1","interface":0}]}"#,
+        );
+        assert!(shown.contains(r#""interface":"eth0""#), "{shown}");
+        assert!(shown.contains(r#""default":true"#), "{shown}");
     }
 
     #[test]

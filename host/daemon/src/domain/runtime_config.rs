@@ -5,7 +5,48 @@ use cni_types::args::CniArgs;
 use cni_types::json::RawObject;
 use serde::{Deserialize, Serialize};
 
+use super::members;
 use super::sandbox::Sandbox;
+
+/// Members of a runtime configuration, as Go spells them.
+const MEMBERS: [&str; 7] = [
+    "portMappings",
+    "bandwidth",
+    "ips",
+    "mac",
+    "infinibandGUID",
+    "deviceID",
+    "CNIDeviceInfoFile",
+];
+/// Members of a port mapping.
+pub const PORT_MAPPING_MEMBERS: [&str; 4] = ["hostPort", "containerPort", "protocol", "hostIP"];
+/// Members of bandwidth limits.
+pub const BANDWIDTH_MEMBERS: [&str; 4] =
+    ["ingressRate", "ingressBurst", "egressRate", "egressBurst"];
+
+const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
+const POD_NAMESPACE: &str = "K8S_POD_NAMESPACE";
+const POD_NAME: &str = "K8S_POD_NAME";
+const POD_UID: &str = "K8S_POD_UID";
+const INFRA_CONTAINER_ID: &str = "K8S_POD_INFRA_CONTAINER_ID";
+/// The argument of `CNI_ARGS` for an address.
+const IP_ARGUMENT: &str = "IP";
+/// The argument of `CNI_ARGS` for a hardware address.
+const MAC_ARGUMENT: &str = "MAC";
+/// Arguments that every delegate gets, whatever the runtime says.
+const OWN_ARGUMENTS: [&str; 5] = [
+    IGNORE_UNKNOWN,
+    POD_NAMESPACE,
+    POD_NAME,
+    POD_UID,
+    INFRA_CONTAINER_ID,
+];
+
+/// `CNI_ARGS` for DEL and CHECK: without address and hardware address, which say what ADD is to make.
+/// IPAM plugins read them for every verb, and fail on what they would not give.
+pub fn args_after_add(args: &CniArgs) -> CniArgs {
+    args.without(&[IP_ARGUMENT, MAC_ARGUMENT])
+}
 
 /// One element of the `portMappings` capability.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,9 +136,51 @@ pub struct RuntimeConfig {
         deserialize_with = "empty_is_none"
     )]
     pub device_info_file: Option<String>,
+    /// Arguments of capabilities that are not known here, such as `dns` or `aliases`, as the runtime
+    /// wrote them.
+    #[serde(skip)]
+    pub others: RawObject,
 }
 
 impl RuntimeConfig {
+    /// Reads `runtimeConfig` of a CNI conf. Names of members are taken in any case, as Go takes them.
+    ///
+    /// # Errors
+    /// A member that has another type.
+    pub fn parse(object: &RawObject) -> Result<Self, serde_json::Error> {
+        let mut known = RawObject::new();
+        let mut others = RawObject::new();
+        for (key, value) in object.iter() {
+            match members::known(&MEMBERS, key) {
+                Some("portMappings") => known.set_raw(
+                    "portMappings",
+                    members::folded_elements(value, &PORT_MAPPING_MEMBERS),
+                ),
+                Some("bandwidth") => {
+                    known.set_raw(
+                        "bandwidth",
+                        members::folded_value(value, &BANDWIDTH_MEMBERS),
+                    );
+                }
+                Some(name) => known.set_raw(name, value.to_owned()),
+                None => others.set_raw(key, value.to_owned()),
+            }
+        }
+        Ok(Self {
+            others,
+            ..serde_json::from_str(&known.to_text())?
+        })
+    }
+
+    /// The same without what is meant for the default network alone.
+    #[must_use]
+    pub fn of_known_capabilities(self) -> Self {
+        Self {
+            others: RawObject::new(),
+            ..self
+        }
+    }
+
     /// This configuration with everything that `other` says taking precedence.
     pub fn overridden_by(&self, other: &RuntimeConfig) -> RuntimeConfig {
         fn list<T: Clone>(base: &[T], over: &[T]) -> Vec<T> {
@@ -121,6 +204,10 @@ impl RuntimeConfig {
                 .device_info_file
                 .clone()
                 .or_else(|| self.device_info_file.clone()),
+            others: match other.others.is_empty() {
+                true => self.others.clone(),
+                false => other.others.clone(),
+            },
         }
     }
 }
@@ -140,26 +227,43 @@ impl RuntimeConfig {
             return RawObject::new();
         }
         let text = serde_json::to_string(self).expect("strings and numbers are JSON");
-        RawObject::parse(text).expect("a runtime configuration is a JSON object")
+        let mut arguments =
+            RawObject::parse(text).expect("a runtime configuration is a JSON object");
+        for (key, value) in self.others.iter() {
+            arguments.set_raw(key, value.to_owned());
+        }
+        arguments
     }
 
-    /// `CNI_ARGS` for the delegates of an attachment: the pod's identity, and the MAC and the
-    /// addresses for plugins that know these arguments but not the capabilities.
+    /// `CNI_ARGS` for the ADD of an attachment: the pod's identity, what else the runtime says of this
+    /// attachment (`more`), and the MAC and the address for plugins that know these arguments but not
+    /// the capabilities. Of several addresses none: IPAM plugins take one `IP`, and fail on a list.
     ///
     /// # Errors
     /// A value that cannot stand in `CNI_ARGS`, such as a uid with a semicolon.
-    pub fn cni_args(&self, sandbox: &Sandbox) -> Result<CniArgs, cni_types::args::Error> {
+    pub fn cni_args(
+        &self,
+        sandbox: &Sandbox,
+        more: &CniArgs,
+    ) -> Result<CniArgs, cni_types::args::Error> {
         let mut args = CniArgs::new();
-        args.push("IgnoreUnknown", "true")?;
-        args.push("K8S_POD_NAMESPACE", &sandbox.pod.namespace)?;
-        args.push("K8S_POD_NAME", &sandbox.pod.name)?;
-        args.push("K8S_POD_INFRA_CONTAINER_ID", &sandbox.infra_container_id)?;
-        args.push("K8S_POD_UID", &sandbox.pod.uid)?;
+        args.push(IGNORE_UNKNOWN, "true")?;
+        args.push(POD_NAMESPACE, &sandbox.pod.namespace)?;
+        args.push(POD_NAME, &sandbox.pod.name)?;
+        args.push(INFRA_CONTAINER_ID, &sandbox.infra_container_id)?;
+        args.push(POD_UID, &sandbox.pod.uid)?;
+        for (key, value) in more.without(&OWN_ARGUMENTS).iter() {
+            args.push(key, value)?;
+        }
         if let Some(mac) = &self.mac {
-            args.push("MAC", mac)?;
+            args = args.without(&[MAC_ARGUMENT]);
+            args.push(MAC_ARGUMENT, mac)?;
         }
         if !self.ips.is_empty() {
-            args.push("IP", &self.ips.join(","))?;
+            args = args.without(&[IP_ARGUMENT]);
+        }
+        if let [ip] = self.ips.as_slice() {
+            args.push(IP_ARGUMENT, ip)?;
         }
         Ok(args)
     }
@@ -242,5 +346,56 @@ mod tests {
         let merged = base.overridden_by(&own);
         assert_eq!(merged.mac.as_deref(), Some("02:00:00:00:00:02"));
         assert_eq!(merged.ips, ["10.0.0.1/24"]);
+    }
+
+    fn sandbox(args: &str) -> Sandbox {
+        Sandbox {
+            args: CniArgs::parse(args).unwrap(),
+            ..Sandbox::recorded(cni_types::args::ContainerId::new("c").unwrap())
+        }
+    }
+
+    #[test]
+    fn one_address_is_an_argument_and_two_are_not() {
+        let args = |ips: &[&str]| {
+            let config = RuntimeConfig {
+                ips: ips.iter().map(|ip| (*ip).to_owned()).collect(),
+                ..Default::default()
+            };
+            config.cni_args(&sandbox(""), &CniArgs::new()).unwrap()
+        };
+        assert_eq!(args(&["10.0.0.1/24"]).get("IP"), Some("10.0.0.1/24"));
+        assert_eq!(args(&["10.0.0.1/24", "fd00::1/64"]).get("IP"), None);
+        assert_eq!(args_after_add(&args(&["10.0.0.1/24"])).get("IP"), None);
+    }
+
+    #[test]
+    fn the_runtimes_arguments_are_kept() {
+        let sandbox = sandbox("IgnoreUnknown=1;K8S_POD_NAME=a;VENDOR=b=c;IP=10.0.0.1;MAC=x");
+        let own = RuntimeConfig {
+            mac: Some("02:00:00:00:00:01".into()),
+            ..Default::default()
+        };
+        let args = own.cni_args(&sandbox, &sandbox.args).unwrap().to_string();
+        assert!(
+            args.ends_with(";VENDOR=b=c;IP=10.0.0.1;MAC=02:00:00:00:00:01"),
+            "{args}"
+        );
+        assert_eq!(args.matches("IgnoreUnknown").count(), 1);
+    }
+
+    #[test]
+    fn unknown_capabilities_keep_their_bytes() {
+        let text = r#"{"Mac":"02:00:00:00:00:01","aliases":{"n": [1.50, 12345678901234567890]},"portmappings":[{"hostport":1}]}"#;
+        let config = RuntimeConfig::parse(&RawObject::parse(text).unwrap()).unwrap();
+        let arguments = config.capability_args();
+        assert_eq!(
+            arguments.get("aliases").unwrap().get(),
+            r#"{"n": [1.50, 12345678901234567890]}"#
+        );
+        assert_eq!(config.port_mappings[0].host_port, 1);
+        assert_eq!(config.mac.as_deref(), Some("02:00:00:00:00:01"));
+        let others = config.of_known_capabilities().capability_args();
+        assert!(!others.contains_key("aliases"));
     }
 }

@@ -1,6 +1,6 @@
 //! The pod sandbox of a request: what the runtime made and what attachments are put into.
 
-use cni_types::args::{ContainerId, IfName};
+use cni_types::args::{CniArgs, ContainerId, IfName};
 
 use super::namespace::Namespace;
 use super::pod::PodRef;
@@ -20,6 +20,8 @@ pub struct Sandbox {
     pub infra_container_id: String,
     /// The pod that the sandbox is for.
     pub pod: PodRef,
+    /// `CNI_ARGS` of the request. What says nothing of the pod is for the default network.
+    pub args: CniArgs,
 }
 
 impl Sandbox {
@@ -36,6 +38,7 @@ impl Sandbox {
                 name: String::new(),
                 uid: String::new(),
             },
+            args: CniArgs::new(),
         }
     }
 }

@@ -145,6 +145,7 @@ async fn prepare(
         sandbox,
         attachments: vec![attachment],
     };
+    resolve::check_names(&plan)?;
     let mut plan = plan;
     plan.sandbox.namespace = add::refuse_if_taken(pipeline, request, &plan).await?;
     Ok((plan, policies, recorded))

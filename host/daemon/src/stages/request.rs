@@ -111,6 +111,8 @@ pub struct PodArgs {
     pub uid: Option<String>,
     /// `K8S_POD_INFRA_CONTAINER_ID`.
     pub infra_container_id: String,
+    /// All of `CNI_ARGS`.
+    pub args: CniArgs,
 }
 
 /// Checks the body of `POST /cni` with the daemon's file over the conf.
@@ -176,6 +178,14 @@ pub(super) fn pod_request(
     {
         return Err(Error::Netns(path.clone()));
     }
+    if parameters.command == Command::Add
+        && let Some(name) = &parameters.if_name
+    {
+        IfName::to_make(name.as_str()).map_err(|error| EnvironmentError {
+            malformed: vec![("CNI_IFNAME", error)],
+            ..EnvironmentError::default()
+        })?;
+    }
     Ok(PodRequest {
         command: parameters.command,
         container_id: parameters
@@ -225,6 +235,7 @@ impl PodArgs {
             infra_container_id: argument(args, INFRA_CONTAINER_ID)
                 .unwrap_or_default()
                 .to_owned(),
+            args: args.clone(),
         }
     }
 }
@@ -329,7 +340,8 @@ mod tests {
                 namespace: "default".into(),
                 name: "a".into(),
                 uid: Some("u".into()),
-                infra_container_id: "c".into()
+                infra_container_id: "c".into(),
+                args: CniArgs::parse(ARGS).unwrap(),
             }
         );
     }
@@ -410,6 +422,8 @@ mod tests {
             ([("CNI_NETNS", None)], "CNI_NETNS"),
             ([("CNI_NETNS", Some("relative"))], "CNI_NETNS"),
             ([("CNI_IFNAME", Some("a/b"))], "CNI_IFNAME"),
+            ([("CNI_IFNAME", Some("net%d"))], "CNI_IFNAME"),
+            ([("CNI_IFNAME", Some("all"))], "CNI_IFNAME"),
             ([("CNI_COMMAND", Some("BOOM"))], "BOOM"),
             ([("CNI_COMMAND", Some("VERSION"))], "VERSION"),
             ([("CNI_ARGS", None)], "K8S_POD_NAMESPACE"),

@@ -79,6 +79,18 @@ pub enum Error {
         #[source]
         source: Box<devices::Error>,
     },
+    /// The file of the attachment's result would have a name that is too long.
+    #[error(
+        "network {network:?}: name {name:?} of its conf is too long: the file of its result would have a name of {bytes} bytes, at most {MAX_FILE_NAME} are possible"
+    )]
+    LongName {
+        /// The network.
+        network: String,
+        /// `name` of its conf, shortened.
+        name: String,
+        /// Length of the file's name.
+        bytes: usize,
+    },
     /// Two attachments want one interface.
     #[error("pod {pod}: networks {first:?} and {second:?} both want interface {interface}")]
     SameInterface {
@@ -92,6 +104,9 @@ pub enum Error {
         interface: String,
     },
 }
+
+/// The longest name of a file, in bytes (NAME_MAX of Linux).
+const MAX_FILE_NAME: usize = 255;
 
 /// What the pod asks for beside the default network, checked against namespace isolation.
 ///
@@ -416,7 +431,10 @@ fn attachment(
         if_name,
         is_default,
         conf: network.conf,
-        base: conf.runtime_config.clone(),
+        base: match is_default {
+            true => conf.runtime_config.clone(),
+            false => conf.runtime_config.clone().of_known_capabilities(),
+        },
         request: RuntimeConfig {
             port_mappings: selection.port_mappings,
             bandwidth: selection.bandwidth,
@@ -428,7 +446,7 @@ fn attachment(
                 Some(device) => Some(device.id.clone()),
                 None => selection.device_id,
             },
-            device_info_file: None,
+            ..RuntimeConfig::default()
         },
         device: network.device,
         device_info_file: None,
@@ -437,11 +455,36 @@ fn attachment(
     }
 }
 
-/// Refuses a plan in which two attachments want one interface.
+/// Refuses an attachment whose result could not be recorded: its file is named after the network's
+/// conf, the container and the interface.
 ///
 /// # Errors
-/// [`Error::SameInterface`].
+/// [`Error::LongName`].
+pub fn check_names(plan: &Plan) -> Result<(), Error> {
+    for attachment in &plan.attachments {
+        let key = libcni::cache::Key {
+            network: attachment.conf.name().clone(),
+            container_id: plan.sandbox.container_id.clone(),
+            if_name: attachment.if_name.clone(),
+        };
+        let bytes = key.to_string().len();
+        if bytes > MAX_FILE_NAME {
+            return Err(Error::LongName {
+                network: attachment.network.chars().take(80).collect(),
+                name: key.network.as_str().chars().take(80).collect(),
+                bytes,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a plan in which two attachments want one interface, or one could not be recorded.
+///
+/// # Errors
+/// [`Error::SameInterface`], and those of [`check_names`].
 pub fn check_interfaces(plan: &Plan) -> Result<(), Error> {
+    check_names(plan)?;
     for (index, one) in plan.attachments.iter().enumerate() {
         let same = plan
             .attachments

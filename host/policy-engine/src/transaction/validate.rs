@@ -32,7 +32,7 @@ pub(super) fn at_most<T>(what: &str, list: &[T], max: usize) -> Result<(), EditE
 }
 
 pub(super) fn if_name(name: &str) -> Result<(), EditError> {
-    IfName::new(name)
+    IfName::to_make(name)
         .map(|_| ())
         .map_err(|error| invalid(error.to_string()))
 }

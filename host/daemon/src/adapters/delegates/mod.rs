@@ -17,6 +17,7 @@ use libcni::{Cgroup, Cni, Helper, Root, RuntimeConf, netns};
 use slots::{Class, Slots};
 
 use crate::domain::entry::{Entry, FailedAdd};
+use crate::domain::runtime_config::args_after_add;
 use crate::domain::shim::{self, Shims};
 use crate::ports::{Attached, DelegateError, Delegates, Wanted};
 
@@ -118,7 +119,7 @@ impl Delegates for Executor {
         let _slot = self.slots.take(Class::Takes, &entry.network).await;
         let cni = self.cni(bin_dirs);
         match cni
-            .check(&entry.conf, &runtime_conf(entry), entry.result.as_ref())
+            .check(&entry.conf, &conf_after_add(entry), entry.result.as_ref())
             .await
         {
             // A network of before 0.4.0 cannot be checked; that is no fault of the pod's.
@@ -176,7 +177,7 @@ impl Delegates for Executor {
             return Ok(vec![refused(&entry.network, &error)]);
         }
         let _slot = self.slots.take(Class::Frees, &entry.network).await;
-        let (cni, runtime) = (self.cni(bin_dirs), runtime_conf(entry));
+        let (cni, runtime) = (self.cni(bin_dirs), conf_after_add(entry));
         let (conf, result) = (&entry.conf, entry.result.as_ref());
         let deleted = match result {
             Some(_) => Box::pin(cni.del(conf, &runtime, result))
@@ -235,6 +236,14 @@ fn runtime_conf(entry: &Entry) -> RuntimeConf {
         if_name: entry.if_name.clone(),
         args: entry.cni_args.clone(),
         capability_args: entry.capability_args.clone(),
+    }
+}
+
+/// The same for DEL and CHECK, also of what an older daemon, or Multus, has recorded.
+fn conf_after_add(entry: &Entry) -> RuntimeConf {
+    RuntimeConf {
+        args: args_after_add(&entry.cni_args),
+        ..runtime_conf(entry)
     }
 }
 

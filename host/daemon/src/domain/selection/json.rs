@@ -5,6 +5,8 @@ use cni_types::json::RawObject;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::super::members;
+use super::super::runtime_config::{BANDWIDTH_MEMBERS, PORT_MAPPING_MEMBERS};
 use super::{
     ElementError, Error, Selection, canonical_address, check_object_name, non_empty_or,
     parse_gateways, parse_interface, parse_mac,
@@ -70,12 +72,14 @@ fn label(element: &RawValue) -> String {
 fn members(element: &RawValue) -> Result<RawObject, ElementError> {
     let object = RawObject::from_value(element)
         .map_err(|_| mistyped("element", "an object", element.get()))?;
-    let mut members = RawObject::new();
-    for (key, value) in object.iter() {
-        let known = MEMBERS.iter().find(|known| known.eq_ignore_ascii_case(key));
-        if let Some(known) = known {
-            members.set_raw(known, value.to_owned());
-        }
+    let mut members = members::folded(&object, &MEMBERS);
+    if let Some(mappings) = members.get(PORT_MAPPINGS) {
+        let folded = members::folded_elements(mappings, &PORT_MAPPING_MEMBERS);
+        members.set_raw(PORT_MAPPINGS, folded);
+    }
+    if let Some(limits) = members.get(BANDWIDTH) {
+        let folded = members::folded_value(limits, &BANDWIDTH_MEMBERS);
+        members.set_raw(BANDWIDTH, folded);
     }
     Ok(members)
 }
@@ -274,6 +278,29 @@ mod tests {
         assert_eq!(one.ips, ["10.0.0.1"]);
         assert_eq!(one.default_route, Some(vec![]));
         assert_eq!(one.device_id.as_deref(), Some("d"));
+    }
+
+    #[test]
+    fn nested_members_are_taken_in_any_case() {
+        let parsed = parse(
+            r#"[{"name":"n","portMappings":[{"hostport":1,"HostPort":2,"CONTAINERPORT":80,"HostIp":"10.0.0.1"}],
+                "Bandwidth":{"ingressrate":5,"EGRESSBURST":6}}]"#,
+            "here",
+        )
+        .unwrap();
+        let mapping = &parsed[0].port_mappings[0];
+        assert_eq!((mapping.host_port, mapping.container_port), (2, 80));
+        assert_eq!(mapping.host_ip.as_deref(), Some("10.0.0.1"));
+        let limits = parsed[0].bandwidth.as_ref().unwrap();
+        assert_eq!((limits.ingress_rate, limits.egress_burst), (5, 6));
+    }
+
+    #[test]
+    fn names_that_the_kernel_changes_are_refused() {
+        for name in ["net%d", "all", "default", "lo", "\u{e0}"] {
+            let element = format!(r#"[{{"name":"n","interface":"{name}"}}]"#);
+            assert!(error(&element).contains("interface name"), "{name}");
+        }
     }
 
     #[test]

@@ -194,7 +194,9 @@ fn parse_interface(name: &str) -> Result<Option<IfName>, ElementError> {
     if name.is_empty() {
         return Ok(None);
     }
-    IfName::new(name).map(Some).map_err(ElementError::Interface)
+    IfName::to_make(name)
+        .map(Some)
+        .map_err(ElementError::Interface)
 }
 
 /// A DNS-1123 label, the rule of the comma list.

@@ -5,7 +5,7 @@ mod format;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cni_types::args::IfName;
+use cni_types::args::{CniArgs, IfName};
 use cni_types::conf::{self, NetworkConfList, PluginConf};
 
 use format::{Delegate, Own, Pod, summaries};
@@ -58,10 +58,11 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
         },
         mac_request: entry.cni_args.get("MAC").map(ToOwned::to_owned),
         infiniband_guid_request: arguments.infiniband_guid,
-        ip_request: entry
-            .cni_args
-            .get("IP")
-            .map(|ips| ips.split(',').map(ToOwned::to_owned).collect()),
+        // Several addresses are no argument, but a capability.
+        ip_request: match entry.cni_args.get("IP") {
+            Some(ip) => Some(vec![ip.to_owned()]),
+            None => Some(arguments.ips).filter(|ips| ips.len() > 1),
+        },
         device_id: match &entry.device {
             Some(device) => Some(device.id.clone()),
             None => arguments.device_id,
@@ -177,7 +178,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         ..RuntimeConfig::default()
     };
     let cni_args = request
-        .cni_args(sandbox)
+        .cni_args(sandbox, &CniArgs::new())
         .map_err(|error| error.to_string())?;
     Ok(common(
         if_name,
@@ -220,7 +221,7 @@ fn decode(text: &str) -> Result<Vec<u8>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cni_types::args::{CniArgs, ContainerId};
+    use cni_types::args::ContainerId;
     use cni_types::json::RawObject;
     use serde_json::{Value, json};
 
@@ -236,6 +237,7 @@ mod tests {
                 name: "a".into(),
                 uid: "u".into(),
             },
+            args: CniArgs::new(),
         }
     }
 
