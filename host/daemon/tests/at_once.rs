@@ -4,7 +4,9 @@ mod support;
 
 use std::sync::Arc;
 
+use cni_types::json::RawObject;
 use daemon::pipeline::{Error, Pipeline};
+use daemon::ports::Ledger;
 use support::{World, body};
 
 /// A pod that asks for three networks.
@@ -14,8 +16,13 @@ fn world() -> Arc<World> {
     world
 }
 
-fn at_once(world: &Arc<World>, count: usize) -> Pipeline {
-    world.pipeline().attaching_at_once(count)
+fn at_once(world: &Arc<World>, count: usize) -> Arc<Pipeline> {
+    let ledger = Arc::clone(world) as Arc<dyn Ledger>;
+    Arc::new(
+        world
+            .unshared(ledger, RawObject::new())
+            .attaching_at_once(count),
+    )
 }
 
 async fn add(world: &Arc<World>, count: usize) -> Result<(), Error> {

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 struct Rig {
     dir: TempDir,
     world: Arc<World>,
-    pipeline: Pipeline,
+    pipeline: Arc<Pipeline>,
 }
 
 impl Rig {
@@ -165,7 +165,7 @@ async fn gc_undoes_what_is_remembered_of_a_container_that_is_gone() {
     rig.remember("lost", "t", "cid-gone", "net1");
     rig.world.fail("del lost");
     let gc = gc_body(Some("cid-a"));
-    assert!(rig.pipeline.handle(&gc).await.is_err());
+    rig.pipeline.handle(&gc).await.unwrap();
     assert_eq!(rig.results(), 1, "to be tried again");
     rig.world.mend();
     rig.pipeline.handle(&gc).await.unwrap();

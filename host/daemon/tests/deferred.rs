@@ -18,7 +18,7 @@ use support::{World, body, gc_body};
 const DIR: &str = "/var/lib/cni/multus";
 
 /// A pod that was added, and whose DEL nobody heard.
-async fn deleted_unheard() -> (Arc<World>, Pipeline) {
+async fn deleted_unheard() -> (Arc<World>, Arc<Pipeline>) {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use daemon::pipeline::{Error, Pipeline};
 use daemon::response;
 use shim_api::deferred::Record;
@@ -29,7 +31,7 @@ fn plug(command: &str, pod: &str, network: &str) -> Vec<u8> {
     .to_json()
 }
 
-async fn fails(pipeline: &Pipeline, body: &[u8]) -> (u32, String) {
+async fn fails(pipeline: &Arc<Pipeline>, body: &[u8]) -> (u32, String) {
     let error: Error = pipeline.hotplug(body).await.unwrap_err();
     let error = response::cni_error(&error);
     (error.code, error.to_string())
@@ -138,6 +140,7 @@ async fn what_a_failed_plug_could_not_undo_stays_recorded() {
     world.pod("a", "");
     world.fail("add hot");
     world.fail("del hot");
+    world.fail("interrupted");
     let pipeline = world.pipeline();
     let (code, message) = fails(&pipeline, &plug("ADD", "a", "hot")).await;
     assert_eq!(code, 123);

@@ -135,6 +135,8 @@ fn entry(network: &str, if_name: &str) -> Entry {
         cni_args: args,
         capability_args: RawObject::new(),
         device: None,
+        namespace: None,
+        failed_add: None,
         result: Some(CniResult::parse(result, ConfVersion::default()).unwrap()),
     }
 }
@@ -388,6 +390,7 @@ async fn a_sweep_removes_what_is_half_written_and_nothing_else() {
         retries: 0,
         since: 0,
         bin_dirs: Vec::new(),
+        attachments: Vec::new(),
     };
     rig.files.record_undo(rig.dir(), &undo).await.unwrap();
     let half = [".7-0.new", ".undo/.7-1.new", "results/.7-0.tmp"].map(|name| rig.dir().join(name));
@@ -413,6 +416,7 @@ async fn a_damaged_undo_does_not_hide_the_others() {
         retries: 3,
         since: 7,
         bin_dirs: vec!["/opt/cni/bin".into()],
+        attachments: Vec::new(),
     };
     rig.files.record_undo(rig.dir(), &undo).await.unwrap();
     fs::write(rig.dir().join(".undo/a"), "{").unwrap();

@@ -25,7 +25,7 @@ const SHIMS: [&str; 7] = [
     r#"{"cniVersion":"1.0.0","name":"self","type":"t","x":{"delegate":{"type":"own"}}}"#,
 ];
 
-fn pipeline(world: &Arc<World>) -> Pipeline {
+fn pipeline(world: &Arc<World>) -> Arc<Pipeline> {
     let overrides = r#"{"type":"own","binDir":"/ours","cniDir":"/ledger"}"#;
     let overrides = RawObject::parse(overrides).unwrap();
     world.pipeline_with(Arc::clone(world) as Arc<dyn Ledger>, overrides)

@@ -30,21 +30,47 @@ async fn del_goes_backwards_past_errors_and_keeps_what_is_left() {
         message.contains("del two") && message.contains("del default"),
         "{message}"
     );
-    assert_eq!(world.log(), ["del two", "del one", "del default"]);
+    assert_eq!(world.log(), ["del two", "del one", "del default", "record"]);
     world.mend();
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert_eq!(world.log().last().unwrap(), "forget");
 }
 
 #[tokio::test]
-async fn del_of_what_was_never_added_succeeds_and_asks_nobody() {
+async fn an_unknown_container_is_deleted_as_far_as_known() {
     let world = World::new();
-    world
-        .pipeline()
-        .handle(&body("DEL", "ghost"))
-        .await
-        .unwrap();
-    assert_eq!(world.log(), Vec::<String>::new());
+    let pipeline = world.pipeline();
+    world.fail("del default");
+    pipeline.handle(&body("DEL", "ghost")).await.unwrap();
+    assert_eq!(world.log(), ["pod ghost", "del default"]);
+    world.mend();
+    pipeline.handle(&body("DEL", "ghost")).await.unwrap();
+    assert_eq!(world.log(), ["pod ghost", "del default"]);
+    pipeline.handle(&body("DEL", "ghost")).await.unwrap();
+    assert_eq!(world.log(), Vec::<String>::new(), "deleted already");
+}
+
+#[tokio::test]
+async fn an_unknown_container_is_deleted_as_its_pod_says() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.pipeline().handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(world.log(), ["pod a", "del one", "del default"]);
+}
+
+#[tokio::test]
+async fn results_come_before_the_cluster() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let plan = world.recorded.lock().unwrap().remove("cid-a").unwrap();
+    let results = plan.into_iter().filter(|entry| entry.is_default);
+    let results = (String::from("cid-a"), results.collect());
+    world.results.lock().unwrap().extend([results]);
+    world.log();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(world.log(), ["del default", "forget"]);
 }
 
 #[tokio::test]
@@ -119,10 +145,13 @@ async fn gc_goes_on_past_errors_and_returns_all() {
     world.fail("gc default");
     let error = pipeline.handle(&gc_body(Some("cid-x"))).await.unwrap_err();
     let (_, message) = told(&error);
+    assert!(message.contains("gc default"), "{message}");
     assert!(
-        message.contains("del one") && message.contains("gc default"),
-        "{message}"
+        !message.contains("del one"),
+        "one sandbox fails no GC: {message}"
     );
+    let undo = world.undos.lock().unwrap().get("cid-a").cloned().unwrap();
+    assert!(undo.reason.contains("del one"), "{}", undo.reason);
     assert!(
         world.recorded.lock().unwrap().contains_key("cid-a"),
         "what is left stays recorded"
@@ -195,8 +224,8 @@ async fn what_could_not_be_undone_is_tried_again_until_it_is() {
     }
     assert_eq!(
         world.undos.lock().unwrap()["cid-a"].retries,
-        2,
-        "after 5 and 15 seconds"
+        3,
+        "the DEL, and retries after 5 and 15 seconds"
     );
     world.mend();
     tokio::select! {

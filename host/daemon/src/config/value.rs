@@ -46,7 +46,7 @@ pub fn shorten(text: &str) -> String {
 }
 
 /// Numbers and truth values as they are; of anything else, which may be a credential, the type.
-fn kind(json: &str) -> String {
+pub(super) fn kind(json: &str) -> String {
     let kind = match json.trim_start().bytes().next() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",

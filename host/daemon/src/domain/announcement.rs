@@ -36,6 +36,8 @@ mod tests {
         of_attachment(&Entry {
             container_id: ContainerId::new("c").unwrap(),
             netns: None,
+            namespace: None,
+            failed_add: None,
             pod: PodRef {
                 namespace: "default".into(),
                 name: "a".into(),

@@ -230,6 +230,8 @@ mod tests {
         Entry {
             container_id: ContainerId::new("c").unwrap(),
             netns: None,
+            namespace: None,
+            failed_add: None,
             pod: PodRef {
                 namespace: "default".into(),
                 name: "a".into(),

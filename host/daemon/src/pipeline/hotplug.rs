@@ -185,7 +185,10 @@ async fn unplug(
         .position(|entry| entry.if_name == request.if_name);
     let entry = match position {
         Some(position) => recorded.remove(position),
-        None => unrecorded(pipeline, request, attachment).await?,
+        None => {
+            let entry = unrecorded(pipeline, request, attachment).await?;
+            return undo::unrecorded(pipeline, &dirs, &request.sandbox(), &entry).await;
+        }
     };
     let meant = std::slice::from_ref(&entry);
     undo::entries_of(pipeline, &dirs, &request.sandbox(), meant, recorded).await

@@ -85,6 +85,21 @@ pub(super) async fn entries_of(
     settle(pipeline, dirs, &sandbox.container_id, staying, left).await
 }
 
+/// Detaches an attachment that is in no plan, and records nothing.
+///
+/// # Errors
+/// As [`recorded`].
+pub(super) async fn unrecorded(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+    entry: &Entry,
+) -> Result<(), Error> {
+    let left = detach_each(pipeline, dirs, sandbox, std::slice::from_ref(entry)).await;
+    let held = left.into_iter().find(|one| one.holds);
+    held.map_or(Ok(()), |one| Err(one.error))
+}
+
 /// Detaches what is known of a sandbox of which something is lost, which stays an error.
 pub(super) async fn known_of_lost(
     pipeline: &Arc<Pipeline>,

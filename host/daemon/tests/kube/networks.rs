@@ -38,7 +38,7 @@ impl Node {
         }
     }
 
-    fn pipeline(&self, kube: Kube) -> Pipeline {
+    fn pipeline(&self, kube: Kube) -> Arc<Pipeline> {
         pipeline(&self.world, kube)
     }
 

@@ -19,7 +19,7 @@ use crate::support::{FakePolicies, World, body_with, gc_body};
 
 const PATCH: &str = "patch pods/status";
 
-pub(crate) fn pipeline(world: &Arc<World>, kube: Kube) -> Pipeline {
+pub(crate) fn pipeline(world: &Arc<World>, kube: Kube) -> Arc<Pipeline> {
     let ports = Ports {
         cluster: Arc::new(kube),
         delegates: Arc::clone(world) as Arc<dyn Delegates>,
@@ -29,7 +29,7 @@ pub(crate) fn pipeline(world: &Arc<World>, kube: Kube) -> Pipeline {
         devices: Arc::clone(world) as Arc<dyn Devices>,
         device_info: Arc::clone(world) as Arc<dyn DeviceInfo>,
     };
-    Pipeline::new(ports, Timeouts::default(), RawObject::new())
+    Arc::new(Pipeline::new(ports, Timeouts::default(), RawObject::new()))
 }
 
 /// A pod with networks, and the body of a request for it.
