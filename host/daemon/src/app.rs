@@ -384,6 +384,7 @@ fn policy_config(config: &PolicyConfig) -> policy_engine::Config {
     engine.bypass_file.clone_from(&config.bypass_file);
     engine.required.clone_from(&config.required);
     engine.state_dir = Some(config.state.clone());
+    engine.kept_dir = Some(config.cache.join("kept"));
     engine
 }
 

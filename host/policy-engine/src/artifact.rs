@@ -139,18 +139,8 @@ impl Cache {
         load(engines, &artefact).map_err(|source| Error::Load { source })
     }
 
-    /// Makes the directory, or checks that it is this user's alone.
     fn prepare(&self) -> Result<(), Error> {
-        let failed = |source| Error::Io {
-            path: self.dir.clone(),
-            source,
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)
-            .map_err(failed)?;
-        check(&self.dir, &read_metadata(&self.dir)?, 0o700)
+        private(&self.dir)
     }
 
     async fn compile(&self, module: &Path, digest: &str, artefact: &Path) -> Result<(), Error> {
@@ -231,6 +221,19 @@ impl Cache {
         };
         Err(Error::Compile { reason })
     }
+}
+
+/// Makes a directory, or checks that it is this user's alone.
+pub(crate) fn private(dir: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|source| Error::Io {
+            path: dir.to_owned(),
+            source,
+        })?;
+    check(dir, &read_metadata(dir)?, 0o700)
 }
 
 fn read_metadata(path: &Path) -> Result<Metadata, Error> {

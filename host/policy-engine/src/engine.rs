@@ -1,7 +1,7 @@
 //! The wasmtime engines: one configuration for compiling and for running, and the slots that
 //! instances are made in.
 
-use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig, WasmFeatures};
 
 use crate::config::{Limits, count};
 use crate::ticker;
@@ -32,17 +32,41 @@ const KEPT_TABLE: usize = 16 << 10;
 /// To be raised with every change of [`config`]. wasmtime refuses artefacts of another
 /// configuration all the same.
 pub(crate) const COMPATIBILITY: &str = concat!(
-    "4-",
+    "5-",
     env!("CARGO_PKG_VERSION_MAJOR"),
     env!("CARGO_PKG_VERSION_MINOR")
 );
+
+/// The proposals that a policy may use; every other one is refused, also those of future versions of
+/// wasmtime. Each is code of the runtime that a guest can reach, so it has a reason to be here.
+///
+/// - WebAssembly 2.0 is what compilers emit by default. The types of garbage collection are not part
+///   of it here: this build of wasmtime has no collector.
+/// - Constant expressions (`extended-const`) position the data of libraries that are linked when the
+///   component is made, as componentize-py does.
+/// - Several memories in one module: wasmtime itself writes such a module to pass values between the
+///   components that a policy was composed of, and validates it like the policy's own.
+/// - Tail calls: the interpreter inside of policies in JavaScript is compiled to them.
+///
+/// Refused are therefore garbage collection and function references (a type test of functions aborts
+/// the process in a build without a collector, RUSTSEC-2026-0570), exceptions, threads, stack
+/// switching, 64-bit memories, relaxed SIMD, wide arithmetic, custom page sizes; and of the
+/// component model everything but the model: async, threading, error contexts, maps, fixed-length
+/// lists, 64-bit and garbage-collected canonical ABIs.
+const PROPOSALS: WasmFeatures = WasmFeatures::WASM2
+    .difference(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::COMPONENT_MODEL);
 
 /// The configuration that artefacts are compiled with and run with. The size of the stack is a
 /// matter of running alone, but the engine's, since a store has none of its own.
 fn config(stack: usize) -> Config {
     let mut config = Config::new();
     config
-        .wasm_component_model(true)
+        .wasm_features(PROPOSALS.complement(), false)
+        .wasm_features(PROPOSALS, true)
         .epoch_interruption(true)
         .max_wasm_stack(stack)
         .async_stack_size(stack + HOST_STACK)

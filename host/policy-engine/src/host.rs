@@ -41,6 +41,9 @@ pub struct Config {
     pub required: Vec<String>,
     /// Directory of what policies with the grant `state` keep; in memory alone where there is none.
     pub state_dir: Option<PathBuf>,
+    /// Directory of the last good configuration of each policy, made with mode 0700 where it is missing;
+    /// where there is none, a policy whose file is damaged when the host starts has nothing to fall back to.
+    pub kept_dir: Option<PathBuf>,
     /// Where policies with the grants `namespaces`, `nads` and `node` look things up; nothing is
     /// known where there is none.
     pub cluster: Option<Arc<dyn Cluster>>,
@@ -64,6 +67,7 @@ impl Config {
             bypass_file: None,
             required: Vec::new(),
             state_dir: None,
+            kept_dir: None,
             cluster: None,
             observer: None,
         }

@@ -20,6 +20,7 @@ mod hooks;
 mod host;
 mod imports;
 mod journal;
+mod kept;
 mod leftovers;
 mod load;
 mod module;

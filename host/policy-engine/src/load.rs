@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use crate::artifact::{self, Cache};
 use crate::call::{Failure, Instance};
-use crate::config::{self, Found, Grant, Spec};
+use crate::config::{self, Found, Grant, Reading, Spec};
 use crate::digest;
 use crate::engine::{self, Engines};
 use crate::generation::Mode;
 use crate::hooks;
 use crate::host::Config;
+use crate::kept::{Kept, Record};
 use crate::module::{self, Module};
 use crate::policy::Policy;
 use crate::report::clean;
@@ -20,6 +21,8 @@ use crate::services::Services;
 
 /// Bytes of the reason why a policy does not load.
 const MAX_REASON: usize = 4096;
+/// Faults of one configuration that the reason names.
+const MAX_FAULTS: usize = 8;
 
 /// What loads policies: the engine that they run on, and the artefacts on disk.
 #[derive(Debug)]
@@ -27,6 +30,7 @@ pub(crate) struct Loader {
     config: Config,
     services: Arc<Services>,
     cache: Cache,
+    kept: Kept,
     /// Some for each [kind](engine::kind) of policies. Made with the first policy that needs them, so
     /// that a node without any has no engine and no ticker.
     engines: BTreeMap<(u64, bool), Engines>,
@@ -120,10 +124,12 @@ impl Loader {
     /// A loader for the directories of `config`.
     pub(crate) fn new(config: Config, services: Arc<Services>) -> Self {
         let cache = Cache::new(config.cache_dir.clone(), config.compiler.clone());
+        let kept = Kept::new(config.kept_dir.clone());
         Self {
             config,
             services,
             cache,
+            kept,
             engines: BTreeMap::new(),
         }
     }
@@ -137,8 +143,15 @@ impl Loader {
         } = &self.config;
         let found = match config::scan(module_dir, config_dir.as_deref()) {
             Ok(found) => found,
-            Err(error) => return unreadable(module_dir, before, &chain(&error)),
+            Err(error) => {
+                let dir = module_dir.clone();
+                let mut policies = self.unreadable(&dir, before, &chain(&error)).await;
+                self.add_missing(before, &mut policies);
+                return policies;
+            }
         };
+        self.kept
+            .retain(|name| found.iter().any(|found| found.name == name));
         let mut policies = Vec::with_capacity(found.len());
         for found in found {
             let former = before.iter().find(|policy| *policy.name == found.name);
@@ -162,7 +175,8 @@ impl Loader {
             if let Some(index) = found {
                 policies.remove(index);
             }
-            let missing = Policy::broken(name, &self.config.module_dir, reason.to_owned());
+            let missing =
+                Policy::broken(name, &self.config.module_dir, reason.to_owned()).required();
             let former = before.iter().find(|policy| *policy.name == **name);
             let kept = former.filter(|former| former.is_as_broken_as(&missing));
             policies.push(match kept {
@@ -174,24 +188,39 @@ impl Loader {
     }
 
     async fn policy(&mut self, found: Found, former: Option<&Arc<Policy>>) -> Arc<Policy> {
-        let Found { name, file, spec } = found;
-        let spec = match spec {
-            Ok(mut spec) => {
-                spec.required |= self.config.required.contains(&name);
-                Arc::new(spec)
+        let Found {
+            name,
+            file,
+            reading,
+        } = found;
+        let required = self.config.required.contains(&name);
+        let (mut spec, text, faults) = match reading {
+            Reading::Good(spec, text) => (spec, text, Vec::new()),
+            Reading::Faulty(spec, faults) => (spec, None, faults),
+            Reading::Unreadable(faults) => {
+                let policy = Policy::broken(&name, &file, all(&faults));
+                let policy = if required { policy.required() } else { policy };
+                return self.broken(former, policy).await;
             }
-            Err(error) => return broken(former, Policy::broken(&name, &file, chain(&error))),
         };
+        spec.required |= required;
+        let spec = Arc::new(spec);
+        if !faults.is_empty() {
+            let policy = Policy::broken(&name, &file, all(&faults)).with_spec(Arc::clone(&spec));
+            return match spec.mode {
+                Mode::Off => switched_off(former, policy),
+                Mode::Enforce | Mode::Audit => self.broken(former, policy).await,
+            };
+        }
         if spec.mode == Mode::Off {
+            self.keep(&spec, text, None);
             return Arc::new(Policy::off(spec));
         }
         let digest = match digest_of(&spec) {
             Ok(digest) => digest,
             Err(error) => {
-                return broken(
-                    former,
-                    Policy::broken(&name, &file, chain(&error)).with_spec(spec),
-                );
+                let policy = Policy::broken(&name, &file, chain(&error)).with_spec(spec);
+                return self.broken(former, policy).await;
             }
         };
         if let Some(former) = former.filter(|former| former.is_loaded_from(&spec, &digest)) {
@@ -204,6 +233,7 @@ impl Loader {
                     policy = name, file = %file.display(), digest = &*digest,
                     hooks = ?module.hooks, mode = spec.mode.as_str(), "loaded",
                 );
+                self.keep(&spec, text, Some(&digest));
                 let policy = Policy::loaded(spec, digest, module);
                 Arc::new(match former {
                     Some(former) => policy.counting_on(former),
@@ -213,9 +243,78 @@ impl Loader {
             Err(error) => {
                 let policy = Policy::broken(&name, &file, chain(&error));
                 let policy = policy.asking_for(error.asked());
-                broken(former, policy.with_spec(spec).with_digest(digest))
+                let policy = policy.with_spec(spec).with_digest(digest);
+                self.broken(former, policy).await
             }
         }
+    }
+
+    fn keep(&self, spec: &Spec, config: Option<String>, digest: Option<&str>) {
+        let record = Record {
+            file: spec.file.clone(),
+            config,
+            digest: digest.map(str::to_owned),
+        };
+        self.kept.keep(&spec.name, &record);
+    }
+
+    /// What a policy that does not load becomes: the last good one goes on where there is one, be it of
+    /// the daemon before this one.
+    async fn broken(&mut self, former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
+        match former {
+            Some(_) => broken(former, policy),
+            None => {
+                let restored = self.restored(&policy.name).await.map(Arc::new);
+                broken(restored.as_ref(), policy)
+            }
+        }
+    }
+
+    /// The policy as an earlier daemon loaded it last. Its module is compiled already, or is in its file
+    /// still.
+    async fn restored(&mut self, name: &str) -> Option<Policy> {
+        let record = self.kept.get(name)?;
+        let (text, dir) = (record.config.as_deref(), &self.config.module_dir);
+        let mut spec = config::restored(name, &record.file, text, dir)?;
+        spec.required |= self.config.required.iter().any(|known| known == name);
+        let spec = Arc::new(spec);
+        let digest = record.digest?;
+        match self.module(&spec, &digest).await {
+            Ok(module) => Some(Policy::loaded(spec, digest.into(), module)),
+            Err(error) => {
+                tracing::error!(
+                    target: "cnidaria::policy",
+                    policy = name, reason = chain(&error), "the last good one does not load either",
+                );
+                None
+            }
+        }
+    }
+
+    /// All policies when a directory cannot be listed: the last good ones, or an entry that shows why
+    /// there are none.
+    async fn unreadable(
+        &mut self,
+        dir: &Path,
+        before: &[Arc<Policy>],
+        reason: &str,
+    ) -> Vec<Arc<Policy>> {
+        tracing::error!(target: "cnidaria::policy", reason, "cannot read the policies");
+        let mut policies = Vec::new();
+        for policy in before {
+            policies.push(Arc::new(policy.stale(reason.to_owned())));
+        }
+        if before.is_empty() {
+            for name in self.kept.names() {
+                if let Some(policy) = self.restored(&name).await {
+                    policies.push(Arc::new(policy.stale(reason.to_owned())));
+                }
+            }
+        }
+        if policies.is_empty() {
+            policies.push(Arc::new(Policy::broken("policies", dir, reason.to_owned())));
+        }
+        policies
     }
 
     async fn module(&mut self, spec: &Arc<Spec>, digest: &str) -> Result<Arc<Module>, Error> {
@@ -283,7 +382,20 @@ impl Loader {
     }
 }
 
-/// What a policy that does not load becomes: the last good one goes on where there is one.
+/// A policy that its configuration switches off, and in which something else is wrong.
+fn switched_off(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
+    if let Some(former) = former.filter(|former| former.is_as_broken_as(&policy)) {
+        return Arc::clone(former);
+    }
+    tracing::error!(
+        target: "cnidaria::policy",
+        policy = &*policy.name, file = %policy.file.display(), reason = policy.trouble(),
+        "is off, and its configuration is wrong",
+    );
+    Arc::new(policy)
+}
+
+/// As [`Loader::broken`], with the last good one.
 fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     if let Some(former) = former.filter(|former| former.is_as_broken_as(&policy)) {
         return Arc::clone(former);
@@ -301,25 +413,30 @@ fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     })
 }
 
-/// All policies when a directory cannot be listed: the last good ones, or one that stands for what
-/// may be there.
-fn unreadable(dir: &Path, before: &[Arc<Policy>], reason: &str) -> Vec<Arc<Policy>> {
-    tracing::error!(target: "cnidaria::policy", reason, "cannot read the policies");
-    if before.is_empty() {
-        return vec![Arc::new(Policy::broken("policies", dir, reason.to_owned()))];
-    }
-    before
-        .iter()
-        .map(|policy| Arc::new(policy.stale(reason.to_owned())))
-        .collect()
-}
-
 fn digest_of(spec: &Spec) -> Result<Arc<str>, Error> {
     let failed = |source| Error::Read {
         path: spec.module.clone(),
         source,
     };
     Ok(digest::of_file(&spec.module).map_err(failed)?.into())
+}
+
+/// What is wrong with a configuration, on one line.
+fn all(faults: &[config::Error]) -> String {
+    let each: Vec<String> = faults
+        .iter()
+        .take(MAX_FAULTS)
+        .map(|fault| chain(fault))
+        .collect();
+    let mut text = each.join("; ");
+    if let Some(more) = faults
+        .len()
+        .checked_sub(MAX_FAULTS)
+        .filter(|more| *more > 0)
+    {
+        text = format!("{text}; and {more} more");
+    }
+    clean(&text, MAX_REASON)
 }
 
 /// An error and its sources on one line. The names of a module's imports and exports, of which an

@@ -23,6 +23,8 @@ pub(crate) struct Policy {
     pub(crate) file: PathBuf,
     /// What the operator wants, where that can be read.
     pub(crate) spec: Option<Arc<Spec>>,
+    /// The daemon's configuration requires it, although nothing is known of what the operator wants.
+    required: bool,
     /// Digest of the module, where it could be read.
     digest: Option<Arc<str>>,
     /// The module that runs; absent for broken policies and those that are off.
@@ -62,6 +64,7 @@ impl Policy {
             name: Arc::clone(&spec.name),
             file: spec.file.clone(),
             spec: Some(spec),
+            required: false,
             digest: None,
             module: None,
             asked: BTreeSet::new(),
@@ -71,12 +74,14 @@ impl Policy {
         }
     }
 
-    /// A policy that does not load.
+    /// A policy that does not load. Without a [spec](Self::with_spec) requests have nothing to do with
+    /// it, unless it is [required](Self::required).
     pub(crate) fn broken(name: &str, file: &Path, reason: String) -> Self {
         Self {
             name: name.into(),
             file: file.to_owned(),
             spec: None,
+            required: false,
             digest: None,
             module: None,
             asked: BTreeSet::new(),
@@ -90,6 +95,14 @@ impl Policy {
     pub(crate) fn with_spec(self, spec: Arc<Spec>) -> Self {
         Self {
             spec: Some(spec),
+            ..self
+        }
+    }
+
+    /// The same policy, which the daemon's configuration requires: it sees every request.
+    pub(crate) fn required(self) -> Self {
+        Self {
+            required: true,
             ..self
         }
     }
@@ -112,6 +125,7 @@ impl Policy {
         self.trouble.is_some()
             && self.trouble == other.trouble
             && self.module.is_none()
+            && self.required == other.required
             && self.spec == other.spec
             && self.digest == other.digest
     }
@@ -129,6 +143,7 @@ impl Policy {
             name: Arc::clone(&self.name),
             file: self.file.clone(),
             spec: self.spec.clone(),
+            required: self.required,
             digest: self.digest.clone(),
             module: self.module.clone(),
             asked: self.asked.clone(),
@@ -146,7 +161,13 @@ impl Policy {
 
     /// Why it is not loaded; `None` when it runs or is off.
     pub(crate) fn broken_reason(&self) -> Option<&str> {
-        self.trouble.as_deref().filter(|_| self.module.is_none())
+        let broken = self.state() == State::Broken;
+        self.trouble.as_deref().filter(|_| broken)
+    }
+
+    /// What is wrong with it, empty where nothing is.
+    pub(crate) fn trouble(&self) -> &str {
+        self.trouble.as_deref().unwrap_or_default()
     }
 
     /// What it is at the moment.
@@ -154,7 +175,8 @@ impl Policy {
         match (&self.module, &self.trouble) {
             (Some(_), None) => State::Loaded,
             (Some(_), Some(_)) => State::Stale,
-            (None, Some(_)) => State::Broken,
+            (None, Some(_)) if self.mode() != Mode::Off => State::Broken,
+            (None, Some(_)) => State::Off,
             (None, None) => State::Off,
         }
     }
@@ -169,9 +191,9 @@ impl Policy {
         self.state() != State::Off
     }
 
-    /// Whether STATUS and ADDs fail without it. What cannot be read is taken at its strictest.
-    pub(crate) fn required(&self) -> bool {
-        self.spec.as_ref().is_none_or(|spec| spec.required)
+    /// Whether STATUS and ADDs fail without it: only where the daemon's configuration or its own says so.
+    pub(crate) fn is_required(&self) -> bool {
+        self.required || self.spec.as_ref().is_some_and(|spec| spec.required)
     }
 
     /// Whether it decides. What cannot be read is taken at its strictest.
@@ -189,12 +211,15 @@ impl Policy {
         self.spec.as_ref().map(|spec| &spec.matching)
     }
 
-    /// Whether it sees the request, and the network where there is one. What cannot be read sees
-    /// everything.
+    /// Whether it sees the request, and the network where there is one. Of what cannot be read is not
+    /// known whom it is about: it sees everything where it is required, else nothing.
     pub(crate) fn sees(&self, facts: &RequestFacts, network: Option<&str>) -> bool {
-        self.matching().is_none_or(|matching| {
-            matching.request(facts) && network.is_none_or(|network| matching.network(network))
-        })
+        match self.matching() {
+            None => self.required,
+            Some(matching) => {
+                matching.request(facts) && network.is_none_or(|network| matching.network(network))
+            }
+        }
     }
 
     /// Whether it is about some networks only, so that it cannot be judged before they are known.
@@ -211,7 +236,7 @@ impl Policy {
 
     /// Whether a failure of this class denies the request.
     pub(crate) fn is_closed(&self, cause: Cause) -> bool {
-        (cause == Cause::Load && self.required()) || self.failure_policies().closed(cause)
+        (cause == Cause::Load && self.is_required()) || self.failure_policies().closed(cause)
     }
 
     /// The instance that was made ahead of a request, where there is one.
@@ -298,7 +323,7 @@ impl Policy {
             digest: self.digest.as_deref().map(str::to_owned),
             hooks: module.map(|module| module.hooks.list()).unwrap_or_default(),
             mode: self.mode(),
-            required: self.required(),
+            required: self.is_required(),
             asked: names(&self.asked),
             granted: spec.map(|spec| names(&spec.grants)).unwrap_or_default(),
             last_error: self.trouble.clone().or(last_error),

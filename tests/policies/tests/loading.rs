@@ -115,13 +115,97 @@ async fn a_policy_that_must_be_there_fails_status_and_adds_also_when_its_files_a
 }
 
 #[tokio::test]
-async fn a_configuration_that_cannot_be_read_is_taken_at_its_strictest() {
+async fn a_file_that_was_never_good_fails_no_pod() {
+    for text in ["", "{", "[]", "null", "\u{feff}{}"] {
+        let policies = Policies::new(COMPILER).with_config("10-odd", text);
+        let host = policies.load().await;
+        assert_eq!(only(&host).state, State::Broken, "{text}");
+        assert!(trouble(&host).contains("10-odd.json"), "{text}");
+        host.current().status().await.unwrap();
+        add(&host).select(vec![]).await.unwrap();
+        add(&host).before_add(storage()).await.unwrap();
+
+        let mut config = policies.config();
+        config.required = vec!["10-odd".to_owned()];
+        let host = policy_engine::PolicyHost::load(config).await;
+        let denied = host.current().status().await.unwrap_err();
+        assert!(denied.message.contains("required"), "{}", denied.message);
+        add(&host).select(vec![]).await.unwrap_err();
+    }
+}
+
+/// Whether an ADD of a pod of each namespace is denied, and whether STATUS is.
+async fn fails(config: &str) -> (bool, bool, bool) {
     let host = Policies::new(COMPILER)
-        .with_config("10-odd", "{")
+        .with("10-odd", "annotation-mtu", &json!({}))
+        .with_config("10-odd", config)
         .load()
         .await;
-    host.current().status().await.unwrap_err();
-    add(&host).select(vec![]).await.unwrap_err();
+    let generation = host.current();
+    let add = async |namespace| {
+        let mut session = generation.begin(facts(Command::Add, namespace));
+        session.select(vec![]).await.is_err() || session.before_add(storage()).await.is_err()
+    };
+    let status = generation.status().await.is_err();
+    (add("shop").await, add("web").await, status)
+}
+
+#[tokio::test]
+async fn a_wrong_member_fails_the_pods_that_match() {
+    let check = async |config: &str, expected: (bool, bool, bool)| {
+        assert_eq!(fails(config).await, expected, "{config}");
+    };
+    let shop = (true, false, false);
+    let shop_match = r#""match":{"namespaces":["shop"]}"#;
+    for wrong in [
+        r#""settigs":{}"#,
+        r#""settings":{"mux":1}"#,
+        r#""limits":{"deadlineMs":200}"#,
+        r#""limits":{"timeoutMs":60000}"#,
+        r#""limits":7"#,
+        r#""grants":["filesystem"]"#,
+        r#""digest":"sha256:0""#,
+        r#""mode":"audti""#,
+        r#""failurepolicy":"open""#,
+        r#""module":"../x""#,
+    ] {
+        check(&format!("{{{wrong},{shop_match}}}"), shop).await;
+        let open = format!(r#"{{{wrong},{shop_match},"failurePolicy":"open"}}"#);
+        check(&open, (false, false, false)).await;
+        if !wrong.contains("mode") {
+            let off = format!(r#"{{{wrong},{shop_match},"mode":"off"}}"#);
+            check(&off, (false, false, false)).await;
+            let audit = format!(r#"{{{wrong},{shop_match},"mode":"audit"}}"#);
+            check(&audit, (false, false, false)).await;
+        }
+    }
+    check(r#"{"match":{"namespace":["shop"]}}"#, (true, true, false)).await;
+    let open = r#"{"match":{"namespace":["shop"]},"failurePolicy":{"load":"open"}}"#;
+    check(open, (false, false, false)).await;
+    let required = r#"{"settigs":{},"required":true,"match":{"namespaces":["shop"]}}"#;
+    check(required, (true, false, true)).await;
+}
+
+#[tokio::test]
+async fn two_files_of_a_policy_fail_what_either_sees() {
+    let policies = Policies::new(COMPILER).with(
+        "10-twice",
+        "annotation-mtu",
+        &json!({"match": {"namespaces": ["shop"]}}),
+    );
+    let configs = policies.path("configs");
+    std::fs::create_dir(&configs).unwrap();
+    let mut config = policies.config();
+    config.config_dir = Some(configs.clone());
+    let text = r#"{"match":{"namespaces":["bank"]}}"#;
+    std::fs::write(configs.join("10-twice.json"), text).unwrap();
+    let host = policy_engine::PolicyHost::load(config).await;
+    assert!(trouble(&host).contains("configure the same policy"));
+    for (namespace, denied) in [("shop", true), ("bank", true), ("web", false)] {
+        let mut session = host.current().begin(facts(Command::Add, namespace));
+        assert_eq!(session.select(vec![]).await.is_err(), denied, "{namespace}");
+    }
+    host.current().status().await.unwrap();
 }
 
 #[tokio::test]

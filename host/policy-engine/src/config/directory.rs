@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::file::Draft;
 use super::{Error, Spec};
 use crate::regular;
 
@@ -17,8 +18,19 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// The file that made it a policy.
     pub(crate) file: PathBuf,
-    /// What the operator wants, or why that cannot be read.
-    pub(crate) spec: Result<Spec, Error>,
+    /// What the operator wants.
+    pub(crate) reading: Reading,
+}
+
+/// What the files of a policy say.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// All of it is well-formed. The text is that of the configuration, where there is one.
+    Good(Spec, Option<String>),
+    /// Some of it is wrong, and at its strictest here.
+    Faulty(Spec, Vec<Error>),
+    /// No file of it is a JSON object, so that nothing is known of what the operator wants.
+    Unreadable(Vec<Error>),
 }
 
 /// Reads all configurations of both directories; policies come in the order of their names.
@@ -51,23 +63,20 @@ pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<F
         .map(|(stem, path)| Found {
             name: stem.clone(),
             file: path.clone(),
-            spec: checked_name(stem, path).map(|()| Spec::of_module(stem, path)),
+            reading: reading(
+                Some(Spec::of_module(stem, path)),
+                None,
+                checked_name(stem, path).err().into_iter().collect(),
+            ),
         });
     let mut found: Vec<Found> = configs
         .iter()
         .filter_map(|(stem, paths)| {
             let file = paths.first()?.clone();
-            let spec = match paths.get(1) {
-                Some(second) => Err(Error::Twice {
-                    first: file.clone(),
-                    second: second.clone(),
-                }),
-                None => configured(stem, &file, module_dir),
-            };
             Some(Found {
                 name: stem.clone(),
                 file,
-                spec,
+                reading: configured(stem, paths, module_dir),
             })
         })
         .chain(alone)
@@ -76,10 +85,64 @@ pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<F
     Ok(found)
 }
 
-fn configured(name: &str, file: &Path, module_dir: &Path) -> Result<Spec, Error> {
-    checked_name(name, file)?;
-    let text = read_text(file)?;
-    Spec::parse(name, file, &text, module_dir)
+/// Reads the configurations of one policy; more than one is a fault, and what they agree on is honoured.
+fn configured(name: &str, files: &[PathBuf], module_dir: &Path) -> Reading {
+    let mut faults = Vec::new();
+    if let [first, second, ..] = files {
+        faults.push(Error::Twice {
+            first: first.clone(),
+            second: second.clone(),
+        });
+    }
+    faults.extend(
+        files
+            .first()
+            .and_then(|file| checked_name(name, file).err()),
+    );
+    let mut agreed: Option<Spec> = None;
+    let mut good = None;
+    for file in files {
+        let parsed = read_text(file).and_then(|text| {
+            let draft = Spec::parse(name, file, &text, module_dir)?;
+            good = Some(text);
+            Ok(draft)
+        });
+        match parsed {
+            Ok(draft) => {
+                let Draft { spec, faults: more } = draft;
+                faults.extend(more);
+                agreed = Some(match agreed {
+                    Some(former) => former.strictest(spec),
+                    None => spec,
+                });
+            }
+            Err(error) => faults.push(error),
+        }
+    }
+    reading(agreed, good, faults)
+}
+
+fn reading(spec: Option<Spec>, text: Option<String>, faults: Vec<Error>) -> Reading {
+    match spec {
+        Some(spec) if faults.is_empty() => Reading::Good(spec, text),
+        Some(spec) => Reading::Faulty(spec, faults),
+        None => Reading::Unreadable(faults),
+    }
+}
+
+/// A policy once more from what was kept of it; none where that is not well-formed for this version.
+pub(crate) fn restored(
+    name: &str,
+    file: &Path,
+    text: Option<&str>,
+    module_dir: &Path,
+) -> Option<Spec> {
+    checked_name(name, file).ok()?;
+    let Some(text) = text else {
+        return Some(Spec::of_module(name, file));
+    };
+    let Draft { spec, faults } = Spec::parse(name, file, text, module_dir).ok()?;
+    faults.is_empty().then_some(spec)
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {
@@ -167,7 +230,12 @@ mod tests {
     fn names(found: &[Found]) -> Vec<(&str, bool)> {
         found
             .iter()
-            .map(|found| (found.name.as_str(), found.spec.is_ok()))
+            .map(|found| {
+                (
+                    found.name.as_str(),
+                    matches!(found.reading, Reading::Good(..)),
+                )
+            })
             .collect()
     }
 
@@ -197,7 +265,9 @@ mod tests {
             names(&found),
             [("10-alone", true), ("15-other", true), ("20-with", true)]
         );
-        let other = found[1].spec.as_ref().unwrap();
+        let Reading::Good(other, _) = &found[1].reading else {
+            panic!("{:?}", found[1]);
+        };
         assert_eq!(other.module, modules.path().join("library.wasm"));
     }
 
@@ -228,7 +298,10 @@ mod tests {
             ("b d", false),
         ];
         assert_eq!(names(&found), expected);
-        let twice = found[2].spec.as_ref().unwrap_err().to_string();
+        let Reading::Faulty(_, faults) = &found[2].reading else {
+            panic!("{:?}", found[2]);
+        };
+        let twice = faults[0].to_string();
         assert!(twice.contains("configure the same policy"), "{twice}");
     }
 

@@ -23,13 +23,11 @@ pub(crate) enum Error {
         /// The most that is read.
         limit: u64,
     },
-    /// A configuration is not what is expected: the source says what, with line and column.
-    #[error("{path}{key}", path = path.display(), key = at(key))]
+    /// A configuration is not a JSON object: the source says why, with line and column.
+    #[error("{path}", path = path.display())]
     Syntax {
         /// The configuration.
         path: PathBuf,
-        /// The key, with dots between levels; empty for the file as a whole.
-        key: String,
         /// What is wrong and where.
         source: serde_json::Error,
     },
@@ -57,11 +55,4 @@ pub(crate) enum Error {
         /// The one in the second directory.
         second: PathBuf,
     },
-}
-
-fn at(key: &str) -> String {
-    match key {
-        "" | "." => String::new(),
-        key => format!(": {key}"),
-    }
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Error, Grant, Limits, Match, limits};
+use super::members::{Member, Members, Source};
+use super::{Error, Grant, Limits, Match};
 use crate::generation::Mode;
 use crate::report::Cause;
 use crate::transaction::TypeGrant;
@@ -103,47 +104,13 @@ impl Default for FailurePolicies {
     }
 }
 
-/// The file as it is written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-struct File {
-    module: Option<String>,
-    digest: Option<String>,
-    settings: Option<Box<RawValue>>,
-    r#match: Match,
-    mode: Mode,
-    failure_policy: FailureFile,
-    limits: limits::File,
-    grants: BTreeSet<Grant>,
-    allow_types: BTreeSet<String>,
-    required: bool,
-    on_conflict: OnConflict,
-}
-
-/// One word for all classes, or a word for some.
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "expected \"closed\", \"open\", or an object of these by load, trap, timeout and limit"
-)]
-enum FailureFile {
-    All(FailurePolicy),
-    Each(FailureEach),
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct FailureEach {
-    load: FailurePolicy,
-    trap: FailurePolicy,
-    timeout: FailurePolicy,
-    limit: FailurePolicy,
-}
-
-impl Default for FailureFile {
-    fn default() -> Self {
-        Self::All(FailurePolicy::default())
-    }
+/// A configuration, read as far as it is well-formed.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// The policy; what is wrong in the file is at its strictest here.
+    pub(crate) spec: Spec,
+    /// What is wrong. A policy with faults is not loaded.
+    pub(crate) faults: Vec<Error>,
 }
 
 impl Spec {
@@ -166,107 +133,144 @@ impl Spec {
         }
     }
 
-    /// Reads the text of a configuration.
+    /// Reads the text of a configuration. Each member is read by itself: what is well-formed is
+    /// honoured, and what is wrong is taken at its strictest and becomes a fault with file and key.
     ///
     /// # Errors
-    /// [`Error::Syntax`] or [`Error::Value`], naming file and key.
+    /// [`Error::Syntax`] when the text is not a JSON object, so that nothing of it is known.
     pub(super) fn parse(
         name: &str,
         file: &Path,
         text: &str,
         module_dir: &Path,
-    ) -> Result<Self, Error> {
-        let wrong = |key: &str, reason: String| Error::Value {
-            path: file.to_owned(),
-            key: key.to_owned(),
-            reason,
+    ) -> Result<Draft, Error> {
+        let mut members = Members::of_file(Source { file, text })?;
+        let module = module(&mut members, name, module_dir);
+        let digest = digest(&mut members);
+        let settings = match members.read::<&RawValue>("settings").given() {
+            None => "{}",
+            Some(settings) if settings.get() == "null" => "{}",
+            Some(settings) => settings.get(),
         };
-        let read = read(text).map_err(|(key, source)| Error::Syntax {
-            path: file.to_owned(),
-            key,
-            source,
-        })?;
-        let module = read.module.unwrap_or_else(|| format!("{name}.wasm"));
-        if module.contains('/') || matches!(module.as_str(), "" | "." | "..") {
-            let reason = format!(
-                "{module:?} is not the plain name of a file in {}",
-                module_dir.display()
+        let (matching, _) = members.object("match", Match::read);
+        let mut mode = members.read("mode").given().unwrap_or_default();
+        let failure = FailurePolicies::read(&mut members);
+        let (limits, _) = members.object("limits", Limits::read);
+        let (grants, types) = grants(&mut members);
+        let required = members.read("required").given().unwrap_or_default();
+        let on_conflict = members.read("onConflict").given().unwrap_or_default();
+        if required && mode == Mode::Off {
+            members.wrong(
+                "required",
+                "a policy that is off cannot be required".to_owned(),
             );
-            return Err(wrong("module", reason));
+            mode = Mode::default();
         }
-        if let Some(digest) = &read.digest
-            && !is_digest(digest)
-        {
-            return Err(wrong(
-                "digest",
-                format!("{digest:?} is not sha256: and 64 digits of lower-case hexadecimal"),
-            ));
-        }
-        if let Some((key, pattern)) = read.r#match.misplaced() {
-            return Err(wrong(
-                key,
-                format!("{pattern:?}: '*' may stand at the end alone, and a pattern is not empty"),
-            ));
-        }
-        let limits = read
-            .limits
-            .limits()
-            .map_err(|(key, reason)| wrong(&key, reason))?;
-        if read.grants.contains(&Grant::ChangeType) == read.allow_types.is_empty() {
-            return Err(wrong(
-                "allowTypes",
-                "goes together with the grant change-type".to_owned(),
-            ));
-        }
-        if read.required && read.mode == Mode::Off {
-            let reason = "a policy that is off cannot be required".to_owned();
-            return Err(wrong("required", reason));
-        }
-        for name in &read.allow_types {
-            cni_types::args::PluginType::new(name)
-                .map_err(|error| wrong("allowTypes", error.to_string()))?;
-        }
-        let settings = match read.settings.as_deref().map(RawValue::get) {
-            None | Some("null") => "{}",
-            Some(settings) => settings,
-        };
-        Ok(Self {
-            digest: read.digest,
+        let spec = Self {
+            digest,
             settings: settings.into(),
-            matching: read.r#match,
-            mode: read.mode,
-            failure: match read.failure_policy {
-                FailureFile::All(policy) => FailurePolicies::all(policy),
-                FailureFile::Each(FailureEach {
-                    load,
-                    trap,
-                    timeout,
-                    limit,
-                }) => FailurePolicies {
-                    load,
-                    trap,
-                    timeout,
-                    limit,
-                },
-            },
-            limits,
-            grants: read.grants,
-            types: TypeGrant(read.allow_types),
-            required: read.required,
-            on_conflict: read.on_conflict,
+            matching: matching.unwrap_or_default(),
+            mode,
+            failure,
+            limits: limits.unwrap_or_default(),
+            grants,
+            types: TypeGrant(types),
+            required,
+            on_conflict,
             file: file.to_owned(),
             ..Self::of_module(name, &module_dir.join(module))
-        })
+        };
+        let faults = members.finish();
+        Ok(Draft { spec, faults })
+    }
+
+    /// What two configurations of one policy have in common, and the stricter of what they do not: the
+    /// policy sees what either of them has it see.
+    pub(super) fn strictest(self, other: Self) -> Self {
+        let agreed = self.mode == other.mode;
+        Self {
+            matching: self.matching.or(other.matching),
+            mode: if agreed { self.mode } else { Mode::default() },
+            failure: self.failure.strictest(other.failure),
+            required: self.required || other.required,
+            ..self
+        }
     }
 }
 
-/// Reads the text, or says which key is wrong and how.
-fn read(text: &str) -> Result<File, (String, serde_json::Error)> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let read = serde_path_to_error::deserialize(&mut json)
-        .map_err(|error| (error.path().to_string(), error.into_inner()))?;
-    json.end().map_err(|error| (String::new(), error))?;
-    Ok(read)
+impl FailurePolicies {
+    /// One word for all classes, or a word for some; closed where there is none.
+    fn read(members: &mut Members<'_>) -> Self {
+        const KEY: &str = "failurePolicy";
+        if members.is_string(KEY) {
+            return members.read(KEY).given().map(Self::all).unwrap_or_default();
+        }
+        let (each, _) = members.object(KEY, |classes| Self {
+            load: classes.read("load").given().unwrap_or_default(),
+            trap: classes.read("trap").given().unwrap_or_default(),
+            timeout: classes.read("timeout").given().unwrap_or_default(),
+            limit: classes.read("limit").given().unwrap_or_default(),
+        });
+        each.unwrap_or_default()
+    }
+
+    fn strictest(self, other: Self) -> Self {
+        let of =
+            |a: FailurePolicy, b: FailurePolicy| if a == b { a } else { FailurePolicy::Closed };
+        Self {
+            load: of(self.load, other.load),
+            trap: of(self.trap, other.trap),
+            timeout: of(self.timeout, other.timeout),
+            limit: of(self.limit, other.limit),
+        }
+    }
+}
+
+/// The name of the module's file.
+fn module(members: &mut Members<'_>, name: &str, module_dir: &Path) -> String {
+    let default = || format!("{name}.wasm");
+    let given = members.read::<Option<String>>("module").given().flatten();
+    let module = given.unwrap_or_else(default);
+    if module.contains('/') || matches!(module.as_str(), "" | "." | "..") {
+        let dir = module_dir.display();
+        members.wrong(
+            "module",
+            format!("{module:?} is not the plain name of a file in {dir}"),
+        );
+        return default();
+    }
+    module
+}
+
+fn digest(members: &mut Members<'_>) -> Option<String> {
+    let digest = members.read::<Option<String>>("digest").given().flatten()?;
+    if !is_digest(&digest) {
+        members.wrong(
+            "digest",
+            format!("{digest:?} is not sha256: and 64 digits of lower-case hexadecimal"),
+        );
+    }
+    Some(digest)
+}
+
+fn grants(members: &mut Members<'_>) -> (BTreeSet<Grant>, BTreeSet<String>) {
+    let grants = members.read::<BTreeSet<Grant>>("grants");
+    let types = members.read::<BTreeSet<String>>("allowTypes");
+    let well_formed = grants != Member::Wrong && types != Member::Wrong;
+    let grants = grants.given().unwrap_or_default();
+    let types = types.given().unwrap_or_default();
+    if well_formed && grants.contains(&Grant::ChangeType) == types.is_empty() {
+        members.wrong(
+            "allowTypes",
+            "goes together with the grant change-type".to_owned(),
+        );
+    }
+    for name in &types {
+        if let Err(error) = cni_types::args::PluginType::new(name) {
+            members.wrong("allowTypes", error.to_string());
+        }
+    }
+    (grants, types)
 }
 
 fn is_digest(text: &str) -> bool {
@@ -279,14 +283,89 @@ fn is_digest(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn draft(text: &str) -> Result<Draft, Error> {
+        Spec::parse("10-x", Path::new("/etc/10-x.json"), text, Path::new("/lib"))
+    }
+
     fn parse(text: &str) -> Result<Spec, String> {
-        Spec::parse("10-x", Path::new("/etc/10-x.json"), text, Path::new("/lib")).map_err(|error| {
-            let mut message = error.to_string();
-            if let Some(source) = std::error::Error::source(&error) {
-                message = format!("{message}: {source}");
-            }
-            message
-        })
+        let draft = draft(text).map_err(|error| {
+            let source = std::error::Error::source(&error).unwrap();
+            format!("{error}: {source}")
+        })?;
+        match draft.faults.as_slice() {
+            [] => Ok(draft.spec),
+            [first, ..] => Err(first.to_string()),
+        }
+    }
+
+    /// What is honoured of a configuration that has at least one fault.
+    fn faulty(text: &str) -> Spec {
+        let draft = draft(text).unwrap();
+        assert!(!draft.faults.is_empty(), "{text}");
+        draft.spec
+    }
+
+    #[test]
+    fn a_misspelt_key_spoils_no_other() {
+        let spec = faulty(
+            r#"{"settigs":{},"match":{"namespaces":["shop"]},"mode":"audit",
+                "failurePolicy":"open","required":true,"onConflict":"keep"}"#,
+        );
+        assert_eq!(
+            spec.matching,
+            parse(r#"{"match":{"namespaces":["shop"]}}"#)
+                .unwrap()
+                .matching
+        );
+        assert_eq!(spec.mode, Mode::Audit);
+        assert!(!spec.failure.closed(Cause::Load));
+        assert!(spec.required);
+        assert_eq!(spec.on_conflict, OnConflict::Keep);
+    }
+
+    #[test]
+    fn what_is_wrong_is_taken_at_its_strictest() {
+        let spec = faulty(r#"{"match":"shop","failurePolicy":"open"}"#);
+        assert_eq!(spec.matching, Match::default());
+        assert!(!spec.failure.closed(Cause::Load));
+        let spec = faulty(r#"{"match":{"namespaces":["shop"],"nodes":["a"]}}"#);
+        assert_eq!(
+            spec.matching,
+            parse(r#"{"match":{"namespaces":["shop"]}}"#)
+                .unwrap()
+                .matching
+        );
+        assert_eq!(faulty(r#"{"mode":"audti"}"#).mode, Mode::Enforce);
+        assert_eq!(faulty(r#"{"mode":"off","mode":"off"}"#).mode, Mode::Enforce);
+        assert_eq!(faulty(r#"{"mode":"off","modes":1}"#).mode, Mode::Off);
+        assert!(!faulty(r#"{"required":"yes"}"#).required);
+        let spec = faulty(r#"{"failurePolicy":{"load":"open","crash":"open"}}"#);
+        assert!(!spec.failure.closed(Cause::Load));
+        assert!(spec.failure.closed(Cause::Trap));
+    }
+
+    #[test]
+    fn a_misspelt_key_has_a_suggestion() {
+        let check = |text: &str, end: &str| {
+            let message = parse(text).unwrap_err();
+            assert!(message.ends_with(end), "{message}");
+        };
+        check(
+            r#"{"settigs":{}}"#,
+            r#": settigs: unknown key; did you mean "settings"?"#,
+        );
+        check(
+            r#"{"failurepolicy":"open"}"#,
+            r#"did you mean "failurePolicy"?"#,
+        );
+        check(
+            r#"{"match":{"namespace":[]}}"#,
+            r#": match.namespace: unknown key; did you mean "namespaces"?"#,
+        );
+        check(
+            r#"{"failurePolicy":{"crash":"open"}}"#,
+            "failurePolicy.crash: unknown key; known are load, trap, timeout, limit",
+        );
     }
 
     #[test]
@@ -328,10 +407,10 @@ mod tests {
             }
         };
         check("", &["EOF"]);
-        check(r#"{"modul":"x"}"#, &["unknown field `modul`", "`module`"]);
+        check(r#"{"modul":"x"}"#, &["modul: unknown key", "\"module\""]);
         check(
             r#"{"match":{"podLabel":{}}}"#,
-            &["unknown field `podLabel`"],
+            &["match.podLabel: unknown key"],
         );
         check(
             r#"{"match":{"verbs":["add"]}}"#,
@@ -339,7 +418,7 @@ mod tests {
         );
         check(
             r#"{"limits":{"timeout":5}}"#,
-            &["unknown field `timeout`", "`timeoutMs`"],
+            &["limits.timeout: unknown key", "\"timeoutMs\""],
         );
         check(
             r#"{"limits":{"timeoutMs":0}}"#,
@@ -353,10 +432,10 @@ mod tests {
             r#"{"grants":["root"]}"#,
             &["unknown variant `root`", "`clock`"],
         );
-        check(r#"{"failurePolicy":"ajar"}"#, &["\"closed\", \"open\""]);
+        check(r#"{"failurePolicy":"ajar"}"#, &["`closed`", "`open`"]);
         check(
             r#"{"failurePolicy":{"crash":"open"}}"#,
-            &["load, trap, timeout and limit"],
+            &["load, trap, timeout, limit"],
         );
         check(r#"{"mode":7}"#, &["10-x.json: mode", "line 1"]);
         check(

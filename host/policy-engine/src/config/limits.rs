@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use super::members::Members;
 
 /// Declares the limits once: key in the configuration, default and maximum.
 macro_rules! limits {
@@ -19,31 +19,22 @@ macro_rules! limits {
             }
         }
 
-        /// The `limits` of a configuration.
-        #[derive(Debug, Default, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        pub(super) struct File {
-            $(#[serde(rename = $key)] $field: Option<u64>,)+
-        }
-
-        impl File {
-            /// The limits with the defaults where the configuration says nothing.
-            ///
-            /// # Errors
-            /// Key and reason of a value that is zero or above the maximum.
-            pub(super) fn limits(&self) -> Result<Limits, (String, String)> {
-                let mut limits = Limits::default();
+        impl Limits {
+            /// Reads the `limits` of a configuration, with the defaults where it says nothing. A value
+            /// of zero or above the maximum is wrong.
+            pub(super) fn read(members: &mut Members<'_>) -> Self {
+                let mut limits = Self::default();
                 $(
-                    if let Some(value) = self.$field {
+                    if let Some(value) = members.read::<u64>($key).given() {
                         let max: u64 = $max;
                         if value == 0 || value > max {
-                            let key = concat!("limits.", $key).to_owned();
-                            return Err((key, format!("{value} is not within 1 to {max}")));
+                            members.wrong($key, format!("{value} is not within 1 to {max}"));
+                        } else {
+                            limits.$field = value;
                         }
-                        limits.$field = value;
                     }
                 )+
-                Ok(limits)
+                limits
             }
         }
     };

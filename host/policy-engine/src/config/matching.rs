@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::members::Members;
 use crate::request::{Command, RequestFacts};
 
 /// Which requests a policy sees: all conditions that are given must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Match {
     /// Namespaces of the pod; `*` at the end stands for anything.
     namespaces: Vec<String>,
@@ -21,6 +21,8 @@ pub(crate) struct Match {
     networks: Vec<String>,
     /// Verbs of the request.
     verbs: Vec<Verb>,
+    /// Other conditions of which it is enough when they hold: of a second configuration.
+    either: Option<Box<Match>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -34,12 +36,41 @@ enum Verb {
 }
 
 impl Match {
+    /// Reads the `match` of a configuration. A condition that is wrong is left out: the policy sees the
+    /// more.
+    pub(super) fn read(members: &mut Members<'_>) -> Self {
+        Self {
+            namespaces: patterns(members, "namespaces"),
+            namespace_labels: members.read("namespaceLabels").given().unwrap_or_default(),
+            pod_labels: members.read("podLabels").given().unwrap_or_default(),
+            networks: patterns(members, "networks"),
+            verbs: members.read("verbs").given().unwrap_or_default(),
+            either: None,
+        }
+    }
+
+    /// What either of two sees.
+    pub(super) fn or(mut self, other: Self) -> Self {
+        if self != other {
+            self.either = Some(Box::new(other));
+        }
+        self
+    }
+
     /// Whether the policy sees the request at all.
     ///
     /// GC and STATUS have no pod, so only the verb counts. On DEL the pod may be gone with its
     /// labels, and labels of the namespace may not be known: what is not known is taken to match,
     /// so that a guard cannot be avoided by hiding it.
     pub(crate) fn request(&self, facts: &RequestFacts) -> bool {
+        self.request_alone(facts)
+            || self
+                .either
+                .as_ref()
+                .is_some_and(|other| other.request(facts))
+    }
+
+    fn request_alone(&self, facts: &RequestFacts) -> bool {
         if !self.verbs.is_empty() && !self.verbs.iter().any(|verb| verb.is(facts.command)) {
             return false;
         }
@@ -61,6 +92,14 @@ impl Match {
 
     /// Whether the policy sees an attachment of this network.
     pub(crate) fn network(&self, network: &str) -> bool {
+        self.network_alone(network)
+            || self
+                .either
+                .as_ref()
+                .is_some_and(|other| other.network(network))
+    }
+
+    fn network_alone(&self, network: &str) -> bool {
         let name = network.rsplit('/').next().unwrap_or(network);
         self.networks.is_empty()
             || self
@@ -72,23 +111,35 @@ impl Match {
     /// Whether the policy is about some networks only.
     pub(crate) fn names_networks(&self) -> bool {
         !self.networks.is_empty()
+            && self
+                .either
+                .as_ref()
+                .is_none_or(|other| other.names_networks())
     }
 
     /// Whether labels of the pod's namespace decide.
     pub(crate) fn names_namespace_labels(&self) -> bool {
         !self.namespace_labels.is_empty()
+            || self
+                .either
+                .as_ref()
+                .is_some_and(|other| other.names_namespace_labels())
     }
+}
 
-    /// The first pattern that can match nothing, for the operator.
-    pub(super) fn misplaced(&self) -> Option<(&'static str, &str)> {
-        let inner =
-            |pattern: &&String| pattern.trim_end_matches('*').contains('*') || pattern.is_empty();
-        [
-            ("match.namespaces", &self.namespaces),
-            ("match.networks", &self.networks),
-        ]
-        .into_iter()
-        .find_map(|(key, list)| Some((key, list.iter().find(inner)?.as_str())))
+/// Reads a list of patterns; all of it is wrong where one of them can match nothing.
+fn patterns(members: &mut Members<'_>, key: &'static str) -> Vec<String> {
+    let patterns: Vec<String> = members.read(key).given().unwrap_or_default();
+    let misplaced =
+        |pattern: &&String| pattern.trim_end_matches('*').contains('*') || pattern.is_empty();
+    match patterns.iter().find(misplaced) {
+        Some(pattern) => {
+            let reason =
+                format!("{pattern:?}: '*' may stand at the end alone, and a pattern is not empty");
+            members.wrong(key, reason);
+            Vec::new()
+        }
+        None => patterns,
     }
 }
 
@@ -123,6 +174,7 @@ fn glob(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::members::Source;
     use crate::request::PodRef;
 
     fn facts(command: Command, namespace: &str) -> RequestFacts {
@@ -142,7 +194,11 @@ mod tests {
     }
 
     fn matching(json: &str) -> Match {
-        serde_json::from_str(json).unwrap()
+        let file = std::path::Path::new("match");
+        let mut members = Members::of_file(Source { file, text: json }).unwrap();
+        let matching = Match::read(&mut members);
+        assert!(members.finish().is_empty(), "{json}");
+        matching
     }
 
     #[test]

@@ -9,8 +9,9 @@ mod file;
 mod grants;
 mod limits;
 mod matching;
+mod members;
 
-pub(crate) use directory::{Found, scan};
+pub(crate) use directory::{Found, Reading, restored, scan};
 pub(crate) use error::Error;
 pub(crate) use file::{FailurePolicies, OnConflict, Spec};
 pub(crate) use grants::Grant;

@@ -288,7 +288,7 @@ impl Session {
             return Ok(());
         }
         for policy in self.generation.chain() {
-            if policy.required()
+            if policy.is_required()
                 && let Some(reason) = policy.broken_reason()
             {
                 let message = format!("the policy is required and not loaded: {reason}");

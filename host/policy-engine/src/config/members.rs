@@ -1,0 +1,231 @@
+//! Members of a JSON object, each read by itself: one that is wrong spoils no other.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::Error;
+
+/// At least as similar, one key is taken for a misspelling of the other.
+const SIMILAR: f64 = 0.75;
+
+/// Where the text comes from, for error messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) file: &'a Path,
+    pub(super) text: &'a str,
+}
+
+/// The members of one object that were not read yet, and what is wrong with the others.
+#[derive(Debug)]
+pub(super) struct Members<'a> {
+    source: Source<'a>,
+    /// The object's key with a dot after it; empty for the file as a whole.
+    prefix: String,
+    left: Vec<(String, &'a RawValue)>,
+    known: Vec<&'static str>,
+    faults: Vec<Error>,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Member<T> {
+    /// The object does not have it.
+    Absent,
+    /// It has, with a value that makes no sense.
+    Wrong,
+    /// It has.
+    Given(T),
+}
+
+impl<T> Member<T> {
+    /// The value, where it is there and well-formed.
+    pub(super) fn given(self) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Absent | Self::Wrong => None,
+        }
+    }
+}
+
+impl<'a> Members<'a> {
+    /// The members of the object that a file consists of.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] when the text is not a JSON object.
+    pub(super) fn of_file(source: Source<'a>) -> Result<Self, Error> {
+        let Object(left) = serde_json::from_str(source.text).map_err(|error| Error::Syntax {
+            path: source.file.to_owned(),
+            source: error,
+        })?;
+        Ok(Self {
+            source,
+            prefix: String::new(),
+            left,
+            known: Vec::new(),
+            faults: Vec::new(),
+        })
+    }
+
+    /// Reads one member.
+    pub(super) fn read<T: Deserialize<'a>>(&mut self, key: &'static str) -> Member<T> {
+        match self.take(key) {
+            Member::Given(raw) => self.value(key, raw),
+            Member::Absent => Member::Absent,
+            Member::Wrong => Member::Wrong,
+        }
+    }
+
+    /// Reads one member that is an object; those of its members that are wrong are this one's faults.
+    /// Tells whether all of it was well-formed.
+    pub(super) fn object<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Members<'a>) -> T,
+    ) -> (Option<T>, bool) {
+        let raw = match self.take(key) {
+            Member::Given(raw) => raw,
+            Member::Absent => return (None, true),
+            Member::Wrong => return (None, false),
+        };
+        let Member::Given(Object(left)) = self.value(key, raw) else {
+            return (None, false);
+        };
+        let mut inner = Members {
+            source: self.source,
+            prefix: format!("{}{key}.", self.prefix),
+            left,
+            known: Vec::new(),
+            faults: Vec::new(),
+        };
+        let value = read(&mut inner);
+        let faults = inner.finish();
+        let sound = faults.is_empty();
+        self.faults.extend(faults);
+        (Some(value), sound)
+    }
+
+    /// Whether the member is a JSON string, so that it can be read in one of two ways.
+    pub(super) fn is_string(&self, key: &str) -> bool {
+        let mut values = self.left.iter().filter(|(found, _)| found == key);
+        values.any(|(_, raw)| raw.get().starts_with('"'))
+    }
+
+    /// Notes that the value of a member makes no sense.
+    pub(super) fn wrong(&mut self, key: &str, reason: String) {
+        self.faults.push(Error::Value {
+            path: self.source.file.to_owned(),
+            key: format!("{}{key}", self.prefix),
+            reason,
+        });
+    }
+
+    /// What is wrong; members that were not read are unknown.
+    pub(super) fn finish(mut self) -> Vec<Error> {
+        for (key, _) in std::mem::take(&mut self.left) {
+            let reason = match similar(&key, &self.known) {
+                Some(known) => format!("unknown key; did you mean {known:?}?"),
+                None => format!("unknown key; known are {}", self.known.join(", ")),
+            };
+            self.wrong(&key, reason);
+        }
+        self.faults
+    }
+
+    fn take(&mut self, key: &'static str) -> Member<&'a RawValue> {
+        self.known.push(key);
+        let (mut found, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.left)
+            .into_iter()
+            .partition(|(found, _)| found == key);
+        self.left = left;
+        match (found.pop(), found.pop()) {
+            (None, _) => Member::Absent,
+            (Some((_, raw)), None) => Member::Given(raw),
+            (Some(_), Some(_)) => {
+                self.wrong(key, "is given more than once".to_owned());
+                Member::Wrong
+            }
+        }
+    }
+
+    fn value<T: Deserialize<'a>>(&mut self, key: &str, raw: &'a RawValue) -> Member<T> {
+        let mut json = serde_json::Deserializer::from_str(raw.get());
+        match serde_path_to_error::deserialize(&mut json) {
+            Ok(value) => Member::Given(value),
+            Err(error) => {
+                let key = match error.path().to_string().as_str() {
+                    "." | "?" => key.to_owned(),
+                    path if path.starts_with('[') => format!("{key}{path}"),
+                    path => format!("{key}.{path}"),
+                };
+                let reason = self.located(raw, error.inner());
+                self.wrong(&key, reason);
+                Member::Wrong
+            }
+        }
+    }
+
+    /// The message of an error within a value, with line and column in the file.
+    fn located(&self, raw: &RawValue, error: &serde_json::Error) -> String {
+        let message = error.to_string();
+        let within = format!(" at line {} column {}", error.line(), error.column());
+        let message = message.strip_suffix(&within).unwrap_or(&message);
+        // The value is a part of the text.
+        let offset =
+            (raw.get().as_ptr() as usize).saturating_sub(self.source.text.as_ptr() as usize);
+        let before = self.source.text.get(..offset).unwrap_or_default();
+        let line = before.matches('\n').count() + error.line().max(1);
+        let column = match error.line() {
+            0 | 1 => before.len() - before.rfind('\n').map_or(0, |end| end + 1) + error.column(),
+            _ => error.column(),
+        };
+        format!("{message} at line {line} column {column}")
+    }
+}
+
+/// The known key that another one may be a misspelling of.
+fn similar(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    // Longer than any key; to compare costs the product of the lengths.
+    if key.len() > 64 {
+        return None;
+    }
+    let key = key.to_lowercase();
+    known
+        .iter()
+        .map(|known| {
+            let likeness = strsim::normalized_damerau_levenshtein(&key, &known.to_lowercase());
+            (likeness, *known)
+        })
+        .filter(|(likeness, _)| *likeness >= SIMILAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
+}
+
+/// All members of an object, in order, also those that have one key.
+struct Object<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Object(members))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}
