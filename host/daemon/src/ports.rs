@@ -47,8 +47,8 @@ pub trait Cluster: Send + Sync {
     /// [`ClusterError::NadNotFound`] when there is none of that name.
     async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError>;
 
-    /// The same for a name that may as well be that of a conf on the node: `None` where there is no such
-    /// definition. A cache that is current is believed when it has none.
+    /// The same for a name that may also be that of a conf on the node. `None` if the definition does not
+    /// exist; a current cache is authoritative.
     ///
     /// # Errors
     /// [`ClusterError`] when it is not known whether there is one.
@@ -192,7 +192,7 @@ pub trait PodNetwork: Send + Sync {
     /// interfaces in it already.
     ///
     /// # Errors
-    /// [`PodNetworkError`] when there is no such namespace, or it is the node's.
+    /// [`PodNetworkError`] when there is no such namespace, or it is the node's own.
     async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError>;
 
     /// What is at a path now, before a delegate is sent there.
@@ -204,7 +204,7 @@ pub trait PodNetwork: Send + Sync {
     /// Whether the node was started again since this namespace was recorded.
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool;
 
-    /// Device and inode of the file at a path; `None` where there is none.
+    /// Device and inode of the file at a path; `None` if it does not exist.
     async fn identity(&self, netns: &Path) -> Option<NetnsId>;
 
     /// Makes `gateway` on `if_name` the one default route of its address family.

@@ -12,7 +12,8 @@ use support::{World, body};
 const DIR: &str = "/var/lib/cni/multus";
 
 fn is_recorded(world: &World, container: &str) -> bool {
-    world.recorded.lock().unwrap().contains_key(container)
+    let recorded = world.recorded.lock();
+    recorded.is_ok_and(|recorded| recorded.contains_key(container))
 }
 
 /// The retries of a daemon, for so long.

@@ -285,9 +285,11 @@ async fn a_name_too_long_for_its_result_is_refused() {
         let world = World::new();
         let name = "n".repeat(length);
         let conf = format!(r#"{{"cniVersion":"1.0.0","name":"{name}","type":"t"}}"#);
-        let mut nads = world.nads.lock().unwrap();
-        nads.insert("default/one".into(), conf);
-        drop(nads);
+        world
+            .nads
+            .lock()
+            .unwrap()
+            .insert("default/one".into(), conf);
         world.pod("a", "one");
         let answer = world.pipeline().handle(&body("ADD", "a")).await;
         assert_eq!(answer.is_err(), refused, "{length}");

@@ -1,5 +1,5 @@
-//! Taking attachments away, whoever asks for it: a DEL, a GC, a failed ADD, a retry. What cannot be
-//! taken away stays in the ledger, alone, and is tried again.
+//! Undoing attachments, for a DEL, a GC, a failed ADD and a retry. An attachment that cannot be undone
+//! stays in the ledger, alone, and is retried.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub(super) struct Left {
 /// the sandbox's turn.
 ///
 /// # Errors
-/// What keeps a DEL from succeeding. What merely has to be tried again is no error.
+/// The failures that a DEL must report. A leftover that is only to be retried is not an error.
 pub(super) async fn recorded(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,

@@ -17,7 +17,7 @@ pub struct Undo {
     pub container_id: ContainerId,
     /// Why it could not be undone the last time.
     pub reason: String,
-    /// How many attempts have failed, whoever made them.
+    /// How many attempts have failed, of DELs, GCs and retries together.
     pub retries: u32,
     /// When it failed first, seconds since 1970.
     pub since: u64,

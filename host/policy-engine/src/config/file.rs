@@ -199,7 +199,7 @@ impl Spec {
 }
 
 impl FailurePolicies {
-    /// One word for all classes, or a word for some; closed where there is none.
+    /// One word for all classes, or one for some; the others are closed.
     fn read(members: &mut Members<'_>) -> Self {
         const KEY: &str = "failurePolicy";
         if members.is_string(KEY) {

@@ -130,7 +130,7 @@ impl Pool {
         let mut state = self.state();
         state.give_back(network);
         while let Some((network, hand)) = state.next() {
-            // Whoever gave up waiting leaves the slot to the next.
+            // A cancelled waiter leaves the slot to the next.
             if let Err(mut unwanted) = hand.send(self.slot(Arc::clone(&network))) {
                 unwanted.held = None;
                 state.give_back(&network);
@@ -173,7 +173,7 @@ impl State {
         handed
     }
 
-    /// Takes a slot for whoever has waited longest of those that may have one.
+    /// Takes a slot for the longest waiter whose network may have one.
     fn next(&mut self) -> Option<(Arc<str>, oneshot::Sender<Slot>)> {
         let free = self.free;
         let ready = self.networks.iter().filter(|(_, one)| one.may_take(free));
