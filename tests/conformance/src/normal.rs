@@ -43,6 +43,16 @@ pub fn text(text: &str) -> String {
     normal
 }
 
+/// `CNI_ARGS` of CHECK and DEL, as Multus' own DEL has them: without what ADD was to make.
+pub fn without_addresses(arguments: &str) -> String {
+    let is_address = |pair: &&str| pair.starts_with("IP=") || pair.starts_with("MAC=");
+    let pairs: Vec<&str> = arguments
+        .split(';')
+        .filter(|pair| !is_address(pair))
+        .collect();
+    pairs.join(";")
+}
+
 fn normal_word(word: &str) -> String {
     if is_mac(word) && !CHOSEN.iter().any(|chosen| word.starts_with(chosen)) {
         return "(mac)".to_owned();

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use conformance::rig::{Rig, uid};
-use conformance::{compare, golden, observe};
+use conformance::{compare, golden, normal, observe};
 use node::case::on_a_private_node;
 use serde_json::{Map, Value, json};
 
@@ -160,12 +160,9 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The arguments of CHECK and DEL: as Multus' DEL has them, without what ADD was to make.
 fn without_addresses(call: &mut Value) {
     let arguments = call["env"]["CNI_ARGS"].as_str().unwrap();
-    let is_address = |pair: &&str| pair.starts_with("IP=") || pair.starts_with("MAC=");
-    let pairs: Vec<&str> = arguments.split(';').filter(|p| !is_address(p)).collect();
-    call["env"]["CNI_ARGS"] = json!(pairs.join(";"));
+    call["env"]["CNI_ARGS"] = json!(normal::without_addresses(arguments));
 }
 
 /// A conf, or the result in it, with the numbers that the definitions have (correction 10), and with

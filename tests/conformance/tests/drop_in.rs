@@ -61,6 +61,8 @@ fn expected_calls(recorded: &Value) -> Vec<Value> {
     let delete = |call: &Value| {
         let mut env = call["env"].clone();
         env["CNI_COMMAND"] = json!("DEL");
+        let arguments = env["CNI_ARGS"].as_str().unwrap();
+        env["CNI_ARGS"] = json!(normal::without_addresses(arguments));
         let cached = cached(env["CNI_IFNAME"].as_str().unwrap());
         let mut conf: Value = serde_json::from_str(call["stdin"].as_str().unwrap()).unwrap();
         let members = conf.as_object_mut().unwrap();

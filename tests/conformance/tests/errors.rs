@@ -193,7 +193,6 @@ fn errors_of_delegates_reach_the_runtime_for_every_verb() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         rig.make_namespace("g-plain");
-        // The ADD cannot be undone either, so that there is something to check, collect and delete.
         let expected = [
             ("ADD", 7, "bad net conf"),
             ("CHECK", 102, "check failed"),
@@ -210,6 +209,14 @@ fn errors_of_delegates_reach_the_runtime_for_every_verb() {
             assert!(text("msg").contains("\"sf\""), "{verb}: {error:#}");
             let details = if verb == "STATUS" { "ipam down" } else { "det" };
             assert!(text("details").contains(details), "{verb}: {error:#}");
+            if verb == "ADD" {
+                assert_eq!(observe::ledger(rig.node), json!({}), "it made nothing");
+                let instructions = fs::read(rig.node.path("cnibin/statusfail.fake.json")).unwrap();
+                let mut instructions: Value = serde_json::from_slice(&instructions).unwrap();
+                remove(&mut instructions, "ADD");
+                rig.install("statusfail", &instructions);
+                rig.succeed(&recorded["run"]);
+            }
         }
         // Multus forgets it here.
         assert!(rig.node.path("cnidir/cid-plain").exists());

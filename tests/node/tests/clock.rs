@@ -220,6 +220,10 @@ fn compiled_policies_are_neither_stale_nor_too_new() {
             let artefacts = inspect::files(&cache).unwrap();
             let artefacts: Vec<_> = artefacts
                 .into_keys()
+                .filter(|path| {
+                    path.extension()
+                        .is_some_and(|extension| extension == "cwasm")
+                })
                 .map(|path| fs::metadata(cache.join(path)).unwrap().ino())
                 .collect();
             assert_eq!(artefacts.len(), 1);
