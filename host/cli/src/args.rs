@@ -51,7 +51,9 @@ Examples:
     cnidaria policy list
   Which pods have attachments that could not be undone:
     cnidaria --output json attachments | jq '.attachments[] | select(.state == \"undo-pending\")'
-  The same question while the daemon is down, from the files of Cnidaria or Multus:
+  A pod is stuck, since a plugin that was removed from the node cannot delete its net1:
+    cnidaria attachments forget 0cc175b9c0f1b net1
+  Which pods are attached to what while the daemon is down, from the files of Cnidaria or Multus:
     cnidaria attachments --cni-dir /var/lib/cni/multus";
 
 /// How lists are printed.
@@ -74,7 +76,11 @@ pub(crate) enum Command {
     ///
     /// Asks the daemon for everything in its ledger: attachments that are in use, and those that
     /// a DEL could not undo yet, with the reason and how often it was tried.
+    #[command(args_conflicts_with_subcommands = true)]
     Attachments {
+        #[command(subcommand)]
+        command: Option<AttachmentsCommand>,
+
         /// Read this directory if the daemon is away
         ///
         /// The `cniDir` of the daemon's configuration, /var/lib/cni/multus by default there. Results in
@@ -82,6 +88,27 @@ pub(crate) enum Command {
         /// They do not say which attachments wait to be undone.
         #[arg(long, value_name = "DIR")]
         cni_dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AttachmentsCommand {
+    /// Lets the daemon forget attachments without undoing them
+    ///
+    /// For attachments that no DEL can undo: their plugin is gone for good, or keeps failing. The
+    /// daemon no longer tries, and nothing on the node is taken away: interfaces, addresses and rules
+    /// that the plugins made stay until you remove them. Says what is meant and asks; where it cannot
+    /// ask, it needs --yes.
+    Forget {
+        /// Container id of the sandbox, or so much of its beginning that no other has it
+        #[arg(value_name = "CONTAINER")]
+        container: String,
+        /// The interface; without it, everything of the sandbox
+        #[arg(value_name = "IFNAME")]
+        if_name: Option<String>,
+        /// Does not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -28,7 +28,9 @@ pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dy
     };
     match args.output {
         Format::Json => Ok(output::json(&list)?),
-        Format::Table if list.attachments.is_empty() => Ok("no attachments\n".to_owned()),
+        Format::Table if list.attachments.is_empty() && list.unreadable.is_empty() => {
+            Ok("no attachments\n".to_owned())
+        }
         Format::Table => Ok(table(&list, SystemTime::now())),
     }
 }
@@ -43,7 +45,10 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     }
     let mut attachments: Vec<_> = entries.into_iter().map(attachment).collect();
     attachments.sort_by(|a, b| key(a).cmp(&key(b)));
-    Ok(AttachmentList { attachments })
+    Ok(AttachmentList {
+        attachments,
+        unreadable: Vec::new(),
+    })
 }
 
 fn attachment(entry: Entry) -> Attachment {
@@ -94,7 +99,12 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
         Column::Whole("AGE"),
         Column::Whole("CONTAINER"),
     ];
-    let notes: String = list.attachments.iter().filter_map(note).collect();
+    let undos = list.attachments.iter().filter_map(note);
+    let damaged = list.unreadable.iter().map(|one| {
+        let note = format!("container {}: {}", one.container_id, one.reason);
+        output::plain(&note) + "\n"
+    });
+    let notes: String = undos.chain(damaged).collect();
     let table = output::table(&columns, rows.collect());
     if notes.is_empty() {
         table
@@ -119,8 +129,9 @@ fn note(attachment: &Attachment) -> Option<String> {
     let Pod {
         namespace, name, ..
     } = &attachment.pod;
+    let attempts = if *retries == 1 { "attempt" } else { "attempts" };
     let note = format!(
-        "{namespace}/{name} {}: not undone after {retries} attempts: {reason}",
+        "{namespace}/{name} {}: not undone after {retries} {attempts}: {reason}",
         attachment.if_name
     );
     Some(output::plain(&note) + "\n")

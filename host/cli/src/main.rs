@@ -1,10 +1,11 @@
 //! `cnidaria`: the operator's command line on a node. It asks the daemon over its socket, reads
-//! what is on disk when the daemon is away, and compiles policy modules. It changes nothing that the
-//! daemon keeps.
+//! what is on disk when the daemon is away, and compiles policy modules. It changes what the daemon
+//! keeps only by `attachments forget`.
 
 mod args;
 mod attachments;
 mod daemon;
+mod forget;
 mod output;
 mod policy;
 
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::{Args, Command, PolicyCommand};
+use crate::args::{Args, AttachmentsCommand, Command, PolicyCommand};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -42,7 +43,8 @@ fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
 fn advice(error: &(dyn Error + 'static), args: &Args) -> Vec<&'static str> {
     let error = error.downcast_ref();
     let mut advice: Vec<_> = error.and_then(daemon::Error::advice).into_iter().collect();
-    if let (Some(daemon::Error::Away { .. }), Command::Attachments { .. }) = (error, &args.command)
+    if let (Some(daemon::Error::Away { .. }), Command::Attachments { command: None, .. }) =
+        (error, &args.command)
     {
         advice.push("With --cni-dir, attachments are read from disk while the daemon is away.");
     }
@@ -57,7 +59,16 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             policy::compile::compile(module, out)?;
             String::new()
         }
-        Command::Attachments { cni_dir } => attachments::list(args, cni_dir.as_deref())?,
+        Command::Attachments {
+            command:
+                Some(AttachmentsCommand::Forget {
+                    container,
+                    if_name,
+                    yes,
+                }),
+            ..
+        } => forget::forget(args, container, if_name.as_deref(), *yes)?,
+        Command::Attachments { cni_dir, .. } => attachments::list(args, cni_dir.as_deref())?,
     };
     output::print(&text)?;
     Ok(())

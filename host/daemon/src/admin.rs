@@ -1,10 +1,14 @@
 //! What the socket tells administrators, in the words of its protocol.
 
+use cni_types::args::{self, ContainerId, IfName};
+use cni_types::error::{CniError, code};
+use hyper::StatusCode;
 use policy_engine::{PolicyInfo, State};
 use shim_api::admin;
 
 use crate::domain::entry::Entry;
-use crate::ports::Undo;
+use crate::ports::{LedgerError, Undo};
+use crate::report;
 
 /// An attachment of the ledger, with what of it could not be undone.
 pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment {
@@ -32,6 +36,44 @@ pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment
         },
         since_unix_seconds: since,
     }
+}
+
+/// A sandbox of which the ledger cannot tell what it has.
+pub(crate) fn unreadable((container, error): &(ContainerId, LedgerError)) -> admin::Unreadable {
+    admin::Unreadable {
+        container_id: container.to_string(),
+        reason: report::chain(error),
+    }
+}
+
+/// Status and body of a list of attachments.
+pub(crate) fn answer(
+    attachments: Vec<admin::Attachment>,
+    unreadable: Vec<admin::Unreadable>,
+) -> (StatusCode, Vec<u8>) {
+    let list = admin::AttachmentList {
+        attachments,
+        unreadable,
+    };
+    let body = serde_json::to_vec(&list).unwrap_or_default();
+    (StatusCode::OK, body)
+}
+
+/// What an operator wants forgotten.
+///
+/// # Errors
+/// A body that is no [`admin::Forget`], or names what no runtime can have attached.
+pub(crate) fn forget(body: &[u8]) -> Result<(ContainerId, Option<IfName>), CniError> {
+    let meant: admin::Forget = serde_json::from_slice(body)
+        .map_err(|error| CniError::new(code::DECODING_FAILURE, error.to_string()))?;
+    let invalid = |error: args::Error| CniError::new(code::INVALID_ENVIRONMENT, error.to_string());
+    let container = ContainerId::new(meant.container_id).map_err(invalid)?;
+    let if_name = meant
+        .if_name
+        .map(IfName::new)
+        .transpose()
+        .map_err(invalid)?;
+    Ok((container, if_name))
 }
 
 /// A policy, and what has become of it.

@@ -97,6 +97,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     // Who connects now waits until there is nobody else left.
     let tenure = Tenure::begin(&config.socket_dir, 2 * patience).await?;
     app.clean_up();
+    app.pipeline.resume_undos(&app.cni_dir).await;
     let tenure = settle(&app, tenure, patience).await;
     tracing::info!(socket_dir = %config.socket_dir.display(), "serving");
     let handler: Arc<dyn Handler> = Arc::clone(&app) as Arc<dyn Handler>;
@@ -455,10 +456,26 @@ impl Handler for App {
                 admin::attachment(entry, undo)
             })
             .collect();
-        let list = shim_api::admin::AttachmentList { attachments };
-        (
-            StatusCode::OK,
-            serde_json::to_vec(&list).unwrap_or_default(),
-        )
+        let unreadable = listing.unreadable.iter().map(admin::unreadable).collect();
+        admin::answer(attachments, unreadable)
+    }
+
+    async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
+        let (container, if_name) = match admin::forget(&body) {
+            Ok(meant) => meant,
+            Err(error) => return response::refused(&error),
+        };
+        let pipeline = &self.pipeline;
+        match pipeline
+            .forget(&self.cni_dir, &container, if_name.as_ref())
+            .await
+        {
+            Ok(forgotten) => {
+                let forgotten = forgotten.into_iter();
+                let forgotten = forgotten.map(|entry| admin::attachment(entry, None));
+                admin::answer(forgotten.collect(), Vec::new())
+            }
+            Err(error) => response::respond(Err(error)),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! What the daemon tells its operator: the bodies of `GET /v1/policies` and `GET /v1/attachments`.
+//! What the operator asks of the daemon: the bodies of `/v1/policies`, `/v1/attachments` and
+//! `/v1/attachments/forget`.
 //! Both sides ship together but are updated one after the other, so readers skip keys they do not
 //! know and take a state they do not know as `Unknown`.
 
@@ -95,6 +96,30 @@ pub struct PolicyCounts {
 pub struct AttachmentList {
     /// By pod, then in the order of the pod's plan.
     pub attachments: Vec<Attachment>,
+    /// Sandboxes with networks that are not in the list: their files in the ledger are damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A sandbox whose file in the ledger is damaged, so that its attachments are not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unreadable {
+    /// Container id of the sandbox.
+    pub container_id: String,
+    /// Which file, and what is wrong with it.
+    pub reason: String,
+}
+
+/// Body of [`crate::endpoint::FORGET`]: attachments that the daemon is to forget without undoing them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Forget {
+    /// Container id of the sandbox, whole.
+    pub container_id: String,
+    /// Interface in the pod; everything of the sandbox where it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_name: Option<String>,
 }
 
 /// One attachment in the ledger.

@@ -26,6 +26,10 @@ pub const POLICIES: &str = "/v1/policies";
 /// `GET`: [`crate::admin::AttachmentList`].
 pub const ATTACHMENTS: &str = "/v1/attachments";
 
+/// `POST`: [`crate::admin::Forget`]; answers the [`crate::admin::AttachmentList`] that was forgotten,
+/// or, with [`crate::response::STATUS_FAILED`], a CNI error.
+pub const FORGET: &str = "/v1/attachments/forget";
+
 /// The path of the socket in the directory `socket_dir`.
 pub fn socket_path(socket_dir: &Path) -> PathBuf {
     socket_dir.join(SOCKET_FILE)

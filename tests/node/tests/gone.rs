@@ -52,7 +52,7 @@ fn of_every_reference_plugin_del_succeeds_and_gives_back_the_address() {
 }
 
 #[test]
-fn what_fails_is_kept_and_shown_and_holds_no_pod() {
+fn what_fails_is_kept_until_an_operator_forgets_it() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let bridge = networks::bridge(node, "half", "10.96.0.0/24");
@@ -73,5 +73,12 @@ fn what_fails_is_kept_and_shown_and_holds_no_pod() {
             kept.contains("half") && kept.contains("the switch is away"),
             "{kept}"
         );
+        let id = &pod.container_id[..8];
+        let forgotten = node
+            .command_line(&["attachments", "forget", id, "net1", "--yes"])
+            .unwrap();
+        assert!(forgotten.contains("forgot net1"), "{forgotten}");
+        let state = State::of(node).unwrap();
+        assert!(state.ledger.is_empty(), "{state:#?}");
     });
 }

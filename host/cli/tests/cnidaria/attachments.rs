@@ -137,3 +137,86 @@ fn without_a_directory_a_daemon_that_is_away_is_an_error_that_names_the_option()
     assert!(message.contains("--socket-dir"), "{message}");
     assert!(message.contains("--cni-dir"), "{message}");
 }
+
+/// A daemon that lists [`ATTACHMENTS`] and has this forgotten.
+fn forgetting(body: &str, status: u16, answer: &str) -> Node {
+    let forget = format!(
+        "POST /v1/attachments/forget HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let list = format!("GET {PATH} HTTP/1.1\r\n");
+    Node::serving_all([
+        (list, 200, ATTACHMENTS.to_owned()),
+        (forget, status, answer.to_owned()),
+    ])
+}
+
+#[test]
+fn an_attachment_is_forgotten_by_its_shown_id() {
+    let asked = r#"{"containerId":"0cc175b9c0f1b6a831c399e269772661","ifName":"net1"}"#;
+    let answer = r#"{"attachments":[{"containerId":"0cc175b9c0f1b6a831c399e269772661","pod":{},
+        "network":"storage/ipvlan","ifName":"net1","netns":"","state":"attached"}]}"#;
+    let node = forgetting(asked, 200, answer);
+    let output = node.run(&["attachments", "forget", "0cc175b9c0f1b", "net1", "--yes"]);
+    assert_eq!(output.exit, Some(0), "{output:?}");
+    assert_eq!(
+        output.stdout,
+        "forgot net1 of container 0cc175b9c0f1b6a831c399e269772661\n"
+    );
+    let said = "net1 of network storage/ipvlan in pod storage/gone-0: not undone after 4 attempts: ipam is down\n";
+    assert!(output.stderr.starts_with(said), "{output:?}");
+    assert!(output.stderr.contains("What may be left"), "{output:?}");
+}
+
+#[test]
+fn without_a_terminal_forgetting_needs_consent() {
+    let node = forgetting("", 200, "{}");
+    let output = node.run(&["attachments", "forget", "b1946ac92492d"]);
+    assert_eq!(output.exit, Some(1), "{output:?}");
+    assert!(
+        output.stderr.contains("in use: the pod keeps it"),
+        "{output:?}"
+    );
+    assert!(output.stderr.ends_with("this needs --yes\n"), "{output:?}");
+}
+
+#[test]
+fn what_is_to_be_forgotten_must_be_known() {
+    for (arguments, expected) in [
+        (vec!["ffff"], "the ledger has no container \"ffff\""),
+        (vec![""], "the ids of 2 containers begin with \"\""),
+        (vec!["b19", "net7"], "has no interface net7 in the ledger"),
+    ] {
+        let node = Node::serving(PATH, 200, ATTACHMENTS);
+        let all = [vec!["attachments", "forget", "--yes"], arguments].concat();
+        let message = node.run(&all).failure();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_refusal_to_forget_is_shown_in_the_daemons_words() {
+    let asked = r#"{"containerId":"b1946ac92492d2347c6235b4d2611184"}"#;
+    let answer = r#"{"cniVersion":"1.1.0","code":3,"msg":"container b19 is not attached"}"#;
+    let node = forgetting(asked, 400, answer);
+    let output = node.run(&["attachments", "forget", "b1946ac92492d", "--yes"]);
+    assert_eq!(output.exit, Some(1), "{output:?}");
+    assert!(
+        output.stderr.contains("container b19 is not attached"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn damaged_sandboxes_are_shown_below_the_list() {
+    let list =
+        r#"{"attachments":[],"unreadable":[{"containerId":"d","reason":"/l/d is damaged: torn"}]}"#;
+    let printed = Node::serving(PATH, 200, list)
+        .run(&["attachments"])
+        .success();
+    assert!(
+        printed.ends_with("\ncontainer d: /l/d is damaged: torn\n"),
+        "{printed}"
+    );
+}

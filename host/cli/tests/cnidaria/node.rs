@@ -22,24 +22,30 @@ impl Node {
 
     /// A node whose daemon answers one `GET` of `path` with this status and body.
     pub(crate) fn serving(path: &'static str, status: u16, body: &str) -> Self {
+        Self::serving_all([(format!("GET {path} HTTP/1.1\r\n"), status, body.to_owned())])
+    }
+
+    /// A node whose daemon answers requests that begin so, one after the other.
+    pub(crate) fn serving_all<const N: usize>(requests: [(String, u16, String); N]) -> Self {
         let node = Self::idle();
         let listener = UnixListener::bind(node.socket()).unwrap();
-        let answer = format!(
-            "HTTP/1.1 {status} Text\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
         thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 4096];
-            let count = stream.read(&mut request).unwrap();
-            let expected = format!("GET {path} HTTP/1.1\r\n");
-            // Without an answer the command fails, and with it the test.
-            if request
-                .get(..count)
-                .unwrap()
-                .starts_with(expected.as_bytes())
-            {
-                stream.write_all(answer.as_bytes()).unwrap();
+            for (expected, status, body) in requests {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = [0; 4096];
+                let count = stream.read(&mut request).unwrap();
+                let answer = format!(
+                    "HTTP/1.1 {status} Text\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                // Without an answer the command fails, and with it the test.
+                if request
+                    .get(..count)
+                    .unwrap()
+                    .starts_with(expected.as_bytes())
+                {
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
             }
         });
         node

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use cni_types::args::{Command, ContainerId, IfName};
+use cni_types::args::{Command, IfName};
 use cni_types::result::CniResult;
 
 use super::addition::Addition;
 use super::dirs::Dirs;
-use super::limits::{Limits, within};
+use super::limits::Limits;
+use super::rollback::{Guard, roll_back};
 use super::{Error, Pipeline, deferred, undo};
 use crate::domain::announcement;
 use crate::domain::attachment::Plan;
@@ -33,7 +33,7 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     let prepared = Box::pin(prepare(pipeline, &request));
     let (plan, mut policies) = limits.apply(prepared).await?;
     let mut addition = Addition::new(pipeline, &request, &plan)?;
-    let guard = Guard::new(pipeline, &dirs, &request.container_id);
+    let guard = Guard::new(pipeline, &dirs, &request.container_id, None);
     if let Err(error) = pipeline.ledger.record(&dirs.cni, addition.entries()).await {
         guard.disarm();
         return Err(error.into());
@@ -49,53 +49,9 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
             let (pipeline, sandbox) = (Arc::clone(pipeline), plan.sandbox);
             let begun = addition.into_begun();
             let undo = async move {
-                let undone = undo::entries_of(&pipeline, &dirs, &sandbox, &begun, Vec::new()).await;
-                guard.disarm();
-                drop(turn);
-                undone
+                undo::entries_of(&pipeline, &dirs, &sandbox, &begun, Vec::new()).await
             };
-            let late = Error::Continues(limits.patience());
-            match within(limits.undo_deadline(), late, undo).await {
-                Ok(()) => Err(cause),
-                Err(left) => Err(Error::NotUndone {
-                    cause: Box::new(cause),
-                    left: vec![left],
-                }),
-            }
-        }
-    }
-}
-
-/// Has an ADD undone that panics, or is dropped, after it was recorded.
-struct Guard {
-    pipeline: Arc<Pipeline>,
-    dirs: Dirs,
-    container: ContainerId,
-    is_armed: AtomicBool,
-}
-
-impl Guard {
-    fn new(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId) -> Self {
-        Self {
-            pipeline: Arc::clone(pipeline),
-            dirs: dirs.clone(),
-            container: container.clone(),
-            is_armed: AtomicBool::new(true),
-        }
-    }
-
-    /// The ADD has ended and what it left is known.
-    fn disarm(&self) {
-        self.is_armed.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if self.is_armed.load(Ordering::Relaxed) {
-            let reason = "the ADD ended before its time";
-            let retries = &self.pipeline.retries;
-            retries.undo_soon(&self.dirs, &self.container, reason);
+            Err(roll_back(cause, &limits, (guard, turn), undo).await)
         }
     }
 }

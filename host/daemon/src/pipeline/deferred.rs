@@ -64,7 +64,9 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             );
             if !pipeline.retries.has(&dirs.cni, &container) {
                 let retries = &pipeline.retries;
-                retries.keep(pipeline, dirs, &container, &[], error).await;
+                retries
+                    .keep(pipeline, dirs, &container, &[], &[], error)
+                    .await;
             }
         }
     }

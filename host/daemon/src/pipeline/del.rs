@@ -61,8 +61,7 @@ pub(super) async fn undo_all(
         Ok(None) => return unrecorded(pipeline, dirs, request).await,
         Err(damaged @ LedgerError::Damaged { .. }) => {
             let Some(entries) = of_cluster(pipeline, request).await else {
-                return undo::keep_error(pipeline, dirs, &sandbox.container_id, damaged.into())
-                    .await;
+                return undo::keep_error(pipeline, dirs, &sandbox, damaged.into()).await;
             };
             // So that it is tried again with these, and the damaged file is there to be looked at.
             // It can be undone without.
@@ -79,7 +78,7 @@ pub(super) async fn undo_all(
             return with_lost(pipeline, dirs, request, known, lost).await;
         }
         Err(error) => {
-            return undo::keep_error(pipeline, dirs, &sandbox.container_id, error.into()).await;
+            return undo::keep_error(pipeline, dirs, &sandbox, error.into()).await;
         }
     };
     undo::entries_of(pipeline, dirs, &sandbox, &entries, Vec::new()).await

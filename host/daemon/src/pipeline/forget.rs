@@ -10,6 +10,11 @@ use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::LedgerError;
 
+/// Forgets what is recorded of a container, or of one interface of it. Gives the attachments that
+/// were recorded.
+///
+/// # Errors
+/// [`Error::NotAttached`] where nothing is recorded; [`Error::Ledger`].
 pub(super) async fn forget(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -18,22 +23,34 @@ pub(super) async fn forget(
 ) -> Result<Vec<Entry>, Error> {
     let _turn = pipeline.turns.take_over(container).await;
     let sandbox = Sandbox::recorded(container.clone());
-    let entries = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
-        Ok(Some(entries)) => entries,
+    let (entries, mut lost) = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
+        Ok(Some(entries)) => (entries, Vec::new()),
         Ok(None) => return Err(Error::NotAttached(container.clone())),
+        Err(LedgerError::Lost { known, lost }) => (known, lost),
         // Of a file that cannot be read nothing is known but the container's id.
-        Err(LedgerError::Damaged { .. }) if if_name.is_none() => Vec::new(),
+        Err(LedgerError::Damaged { .. }) if if_name.is_none() => (Vec::new(), Vec::new()),
         Err(error) => return Err(error.into()),
     };
     let is_meant = |entry: &Entry| if_name.is_none_or(|name| entry.if_name == *name);
     let (meant, staying): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_meant);
-    if meant.is_empty() && if_name.is_some() {
+    lost.retain(|one| if_name.is_none_or(|name| one.if_name == name.as_str()));
+    if meant.is_empty() && lost.is_empty() && if_name.is_some() {
         return Err(Error::NotAttached(container.clone()));
     }
+    pipeline.ledger.set_aside(&dirs.cni, &lost).await;
     for entry in &meant {
         pipeline.ledger.forget_result(&dirs.cni, entry).await?;
+    }
+    if staying.is_empty() {
+        pipeline.ledger.forget(&dirs.cni, container).await?;
+        pipeline.retries.cancel(dirs, container);
+    } else {
+        pipeline.ledger.record(&dirs.cni, &staying).await?;
+        let retries = &pipeline.retries;
+        retries.release(pipeline, dirs, container, &staying).await;
+    }
+    for entry in &meant {
         undo::give_up(pipeline, entry, "an operator had it forgotten");
     }
-    undo::settle(pipeline, dirs, container, staying, Vec::new()).await?;
     Ok(meant)
 }

@@ -8,6 +8,7 @@ use cni_types::result::CniResult;
 
 use super::dirs::Dirs;
 use super::limits::{Limits, after, within};
+use super::rollback::{Guard, roll_back};
 use super::{Error, Pipeline, add, deferred, undo};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
@@ -72,7 +73,11 @@ async fn plug(
     };
     let mut entry = Entry::new(attachment, &plan.sandbox)?;
     let all: Vec<Entry> = recorded.iter().chain([&entry]).cloned().collect();
-    pipeline.ledger.record(&dirs.cni, &all).await?;
+    let guard = Guard::new(pipeline, &dirs, &request.container_id, Some(&entry.if_name));
+    if let Err(error) = pipeline.ledger.record(&dirs.cni, &all).await {
+        guard.disarm();
+        return Err(error.into());
+    }
     pipeline.undone.remove(&dirs.cni, &request.container_id);
     let mut executed = true;
     let added = async {
@@ -98,25 +103,20 @@ async fn plug(
             .await
     }
     .await;
-    let Err(cause) = added else {
-        return added;
+    let cause = match added {
+        Ok(result) => {
+            guard.disarm();
+            return Ok(result);
+        }
+        Err(cause) => cause,
     };
     add::announce_failure(pipeline, &entry.pod, &cause);
     let (pipeline, sandbox) = (Arc::clone(pipeline), plan.sandbox);
     let undo = async move {
         let meant: Vec<Entry> = executed.then_some(entry).into_iter().collect();
-        let undone = undo::entries_of(&pipeline, &dirs, &sandbox, &meant, recorded).await;
-        drop(turn);
-        undone
+        undo::entries_of(&pipeline, &dirs, &sandbox, &meant, recorded).await
     };
-    let late = Error::Continues(limits.patience());
-    match within(limits.undo_deadline(), late, undo).await {
-        Ok(()) => Err(cause),
-        Err(left) => Err(Error::NotUndone {
-            cause: Box::new(cause),
-            left: vec![left],
-        }),
-    }
+    Err(roll_back(cause, &limits, (guard, turn), undo).await)
 }
 
 /// Everything before the first trace: the attachment as the policies leave it, as a plan of one,

@@ -21,6 +21,7 @@ mod gc;
 mod hotplug;
 mod limits;
 mod retries;
+mod rollback;
 mod status;
 mod turns;
 mod undo;
@@ -213,16 +214,19 @@ impl Pipeline {
         }
     }
 
-    /// Tries again what could not be undone, also by an earlier daemon on `cni_dir` or before the node
-    /// was started again. Runs as long as the daemon; sleeps while there is nothing.
+    /// Schedules again what an earlier daemon on `cni_dir` could not undo. Called before the first
+    /// request, which may be the DEL that cancels it.
+    pub async fn resume_undos(&self, cni_dir: &Path) {
+        retries::resume(self, cni_dir).await;
+    }
+
+    /// Tries again what could not be undone, also before the node was started again. Runs as long as
+    /// the daemon; sleeps while there is nothing.
     pub async fn finish_undos(self: &Arc<Self>, cni_dir: &Path) {
         let own = self.overlay.own();
         let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
         let dirs = Dirs::new(cni_dir, &bin_dirs);
-        tokio::join!(
-            retries::run(self, cni_dir),
-            retries::undo_earlier_boots(self, &dirs)
-        );
+        tokio::join!(retries::run(self), retries::undo_earlier_boots(self, &dirs));
     }
 
     /// Carries out the DELs that came while no daemon was there. Where more may come (a shim may have

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::dirs::Dirs;
 use super::{Pipeline, deferred, undo};
+use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{PendingUndo, Undo};
 
@@ -55,28 +56,28 @@ struct Due {
 
 impl Retries {
     /// Schedules a retry, and counts the attempt that failed. `pending` are the interfaces that are
-    /// left with the reason of each; empty where everything that is recorded is to be undone.
+    /// left with the reason of each; empty where everything that is recorded is to be undone. What is
+    /// `staying` was not tried: where it is to be retried, it still is.
     pub(super) async fn keep(
         &self,
         pipeline: &Pipeline,
         dirs: &Dirs,
         container: &ContainerId,
         pending: &[(IfName, String)],
+        staying: &[Entry],
         reason: String,
     ) {
         let earlier = self.get(&dirs.cni, container);
-        let attachments = pending
-            .iter()
-            .map(|(if_name, reason)| {
-                let before = earlier.as_ref().and_then(|undo| undo.of(if_name));
-                PendingUndo {
-                    if_name: if_name.clone(),
-                    reason: reason.clone(),
-                    attempts: before.map_or(0, |one| one.attempts).saturating_add(1),
-                    since: before.map_or_else(seconds, |one| one.since),
-                }
-            })
-            .collect();
+        let tried = pending.iter().map(|(if_name, reason)| {
+            let before = earlier.as_ref().and_then(|undo| undo.of(if_name));
+            PendingUndo {
+                if_name: if_name.clone(),
+                reason: reason.clone(),
+                attempts: before.map_or(0, |one| one.attempts).saturating_add(1),
+                since: before.map_or_else(seconds, |one| one.since),
+            }
+        });
+        let attachments = tried.chain(of_staying(earlier.as_ref(), staying)).collect();
         let undo = Undo {
             container_id: container.clone(),
             reason,
@@ -88,9 +89,41 @@ impl Retries {
             bin_dirs: dirs.bin.to_vec(),
             attachments,
         };
-        if let Err(error) = pipeline.ledger.record_undo(&dirs.cni, &undo).await {
+        self.schedule(pipeline, dirs, undo).await;
+    }
+
+    /// Nothing of what was tried of a sandbox is left. What is `staying` was not tried: where it is to
+    /// be retried, it still is, and nothing else of the sandbox.
+    pub(super) async fn release(
+        &self,
+        pipeline: &Pipeline,
+        dirs: &Dirs,
+        container: &ContainerId,
+        staying: &[Entry],
+    ) {
+        let earlier = self.get(&dirs.cni, container);
+        let attachments: Vec<_> = of_staying(earlier.as_ref(), staying).collect();
+        if let (Some(earlier), false) = (earlier, attachments.is_empty()) {
+            let undo = Undo {
+                attachments,
+                ..earlier
+            };
+            return self.schedule(pipeline, dirs, undo).await;
+        }
+        self.cancel(dirs, container);
+        if let Err(error) = pipeline.ledger.forget_undo(&dirs.cni, container).await {
             tracing::error!(
                 %container,
+                error = crate::report::chain(&error),
+                "the record of an undo that has succeeded could not be removed"
+            );
+        }
+    }
+
+    async fn schedule(&self, pipeline: &Pipeline, dirs: &Dirs, undo: Undo) {
+        if let Err(error) = pipeline.ledger.record_undo(&dirs.cni, &undo).await {
+            tracing::error!(
+                container = %undo.container_id,
                 error = crate::report::chain(&error),
                 "could not persist the pending undo; kept in memory"
             );
@@ -99,16 +132,37 @@ impl Retries {
         self.put(&dirs.cni, undo, next);
     }
 
-    /// Schedules everything that is recorded of a sandbox to be undone at once. Called where nothing
-    /// can be awaited; nothing is written before the first attempt fails.
-    pub(super) fn undo_soon(&self, dirs: &Dirs, container: &ContainerId, reason: &str) {
+    /// Schedules one interface of a sandbox or, without one, everything that is recorded of it to be
+    /// undone at once. Called where nothing can be awaited; nothing is written before the first
+    /// attempt fails.
+    pub(super) fn undo_soon(
+        &self,
+        dirs: &Dirs,
+        container: &ContainerId,
+        if_name: Option<&IfName>,
+        reason: &str,
+    ) {
+        let earlier = self.get(&dirs.cni, container);
+        let is_all = |undo: &Undo| undo.attachments.is_empty();
+        let mut attachments = Vec::new();
+        if let Some(if_name) = if_name
+            && !earlier.as_ref().is_some_and(is_all)
+        {
+            attachments = earlier.map_or_else(Vec::new, |undo| undo.attachments);
+            attachments.push(PendingUndo {
+                if_name: if_name.clone(),
+                reason: reason.to_owned(),
+                attempts: 0,
+                since: seconds(),
+            });
+        }
         let undo = Undo {
             container_id: container.clone(),
             reason: reason.to_owned(),
             retries: 0,
             since: seconds(),
             bin_dirs: dirs.bin.to_vec(),
-            attachments: Vec::new(),
+            attachments,
         };
         self.put(&dirs.cni, undo, Instant::now());
     }
@@ -201,14 +255,21 @@ impl Retries {
     }
 }
 
-/// Retries as long as the daemon runs, also what an earlier daemon left in `cni_dir`.
-pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path) {
-    let retries = &pipeline.retries;
+/// What of `staying` is to be retried.
+fn of_staying(earlier: Option<&Undo>, staying: &[Entry]) -> impl Iterator<Item = PendingUndo> {
+    let pending = staying
+        .iter()
+        .filter_map(move |entry| earlier?.of(&entry.if_name));
+    pending.cloned()
+}
+
+/// Schedules what an earlier daemon left in `cni_dir`.
+pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
     match pipeline.ledger.undos(cni_dir).await {
         Ok(undos) => {
             for undo in undos {
                 let next = Instant::now() + pause(undo.retries);
-                retries.put(cni_dir, undo, next);
+                pipeline.retries.put(cni_dir, undo, next);
             }
         }
         Err(error) => tracing::error!(
@@ -217,6 +278,11 @@ pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path) {
             "cannot read the pending undos of an earlier daemon"
         ),
     }
+}
+
+/// Retries as long as the daemon runs.
+pub(super) async fn run(pipeline: &Arc<Pipeline>) {
+    let retries = &pipeline.retries;
     let mut running = FuturesUnordered::new();
     loop {
         let next = match running.len() < AT_ONCE {
@@ -258,23 +324,40 @@ pub(super) async fn undo_earlier_boots(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             return;
         }
     };
-    let mut count = 0_usize;
-    for entry in &listing.entries {
-        let is_earlier = entry
-            .namespace
-            .as_ref()
-            .is_some_and(|namespace| pipeline.pod_network.is_of_earlier_boot(namespace));
-        if is_earlier && !pipeline.retries.has(&dirs.cni, &entry.container_id) {
+    let is_earlier = |entry: &Entry| {
+        let recorded = entry.namespace.as_ref();
+        recorded.is_some_and(|namespace| pipeline.pod_network.is_of_earlier_boot(namespace))
+    };
+    let mut containers: Vec<ContainerId> = listing
+        .entries
+        .into_iter()
+        .filter(is_earlier)
+        .map(|entry| entry.container_id)
+        .collect();
+    containers.dedup();
+    if containers.is_empty() {
+        return;
+    }
+    let count = containers.len();
+    tracing::info!(count, "undoing sandboxes of an earlier boot");
+    let schedule = |container: ContainerId| async move {
+        // Since the list was made, the container may have been attached anew.
+        let _turn = pipeline.turns.take(&container).await;
+        let sandbox = Sandbox::recorded(container.clone());
+        let recorded = pipeline.ledger.load(&dirs.cni, &sandbox).await;
+        let is_still = match &recorded {
+            Ok(entries) => entries.iter().flatten().any(is_earlier),
+            Err(_) => false,
+        };
+        let retries = &pipeline.retries;
+        if is_still && !retries.has(&dirs.cni, &container) {
             let reason = "the node was started again since it was attached";
-            pipeline
-                .retries
-                .undo_soon(dirs, &entry.container_id, reason);
-            count += 1;
+            retries.undo_soon(dirs, &container, None, reason);
         }
-    }
-    if count > 0 {
-        tracing::info!(count, "undoing sandboxes of an earlier boot");
-    }
+    };
+    futures_util::stream::iter(containers)
+        .for_each_concurrent(AT_ONCE, schedule)
+        .await;
 }
 
 async fn again(pipeline: &Arc<Pipeline>, due: Due) {
@@ -302,13 +385,27 @@ async fn again(pipeline: &Arc<Pipeline>, due: Due) {
         // What is left was logged, and is back in the list.
         Ok(()) => {}
         Err(error) if pipeline.retries.is_current(&due) => {
-            let reason = crate::report::chain(&error);
-            let retries = &pipeline.retries;
-            retries.keep(pipeline, dirs, &container, &[], reason).await;
+            let undo = failed_again(&due.undo, &crate::report::chain(&error));
+            pipeline.retries.schedule(pipeline, dirs, undo).await;
         }
         Err(_) => {}
     }
     pipeline.retries.ended(&due);
+}
+
+/// The same undo after one more attempt, which did not get as far as its delegates.
+fn failed_again(undo: &Undo, reason: &str) -> Undo {
+    let attachments = undo.attachments.iter().map(|one| PendingUndo {
+        reason: reason.to_owned(),
+        attempts: one.attempts.saturating_add(1),
+        ..one.clone()
+    });
+    Undo {
+        reason: reason.to_owned(),
+        retries: undo.retries.saturating_add(1),
+        attachments: attachments.collect(),
+        ..undo.clone()
+    }
 }
 
 fn pause(retries: u32) -> Duration {
@@ -339,13 +436,13 @@ mod tests {
         let retries = Retries::default();
         let dirs = Dirs::new(Path::new("/l"), &[]);
         let container = ContainerId::new("c").unwrap();
-        retries.undo_soon(&dirs, &container, "x");
+        retries.undo_soon(&dirs, &container, None, "x");
         let due = retries.take().unwrap();
         assert!(retries.is_current(&due));
         assert!(retries.take().is_err(), "it runs already");
         retries.cancel(&dirs, &container);
         assert!(!retries.is_current(&due));
-        retries.undo_soon(&dirs, &container, "x");
+        retries.undo_soon(&dirs, &container, None, "x");
         assert!(!retries.is_current(&due), "of the next ADD");
         retries.ended(&due);
         assert!(retries.has(&dirs.cni, &container));

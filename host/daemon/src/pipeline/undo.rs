@@ -13,6 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use super::dirs::Dirs;
 use super::{Error, Pipeline};
 use crate::domain::entry::Entry;
+use crate::domain::namespace::Namespace;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{AtPath, DelegateError, Event, EventKind, LedgerError, Lost};
 
@@ -51,22 +52,40 @@ pub(super) async fn recorded(
             entries_of(pipeline, dirs, sandbox, &meant, staying).await
         }
         Ok(None) => forget(pipeline, dirs, &sandbox.container_id).await,
+        // Its other interfaces may be in use.
+        Err(error) if only.is_some() => Err(error.into()),
         Err(LedgerError::Lost { known, lost }) => {
             known_of_lost(pipeline, dirs, sandbox, &known, lost).await
         }
-        Err(error) => keep_error(pipeline, dirs, &sandbox.container_id, error.into()).await,
+        Err(error) => keep_error(pipeline, dirs, sandbox, error.into()).await,
     }
 }
 
-/// Schedules a retry of everything that a sandbox has, and gives the error.
+/// Schedules a retry of everything that a sandbox has, of which something is not known.
+///
+/// # Errors
+/// The same error, as long as the namespace of the sandbox is there.
 pub(super) async fn keep_error(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
-    container: &ContainerId,
+    sandbox: &Sandbox,
     error: Error,
 ) -> Result<(), Error> {
-    keep(pipeline, dirs, container, &[], &error).await;
-    Err(error)
+    let container = &sandbox.container_id;
+    let reason = crate::report::chain(&error);
+    tracing::error!(
+        %container,
+        error = reason,
+        "what the sandbox has is not known; it stays in the ledger and is tried again"
+    );
+    let retries = &pipeline.retries;
+    retries
+        .keep(pipeline, dirs, container, &[], &[], reason)
+        .await;
+    match place(pipeline, container, sandbox.netns.as_deref(), None).await {
+        Place::There => Err(error),
+        Place::Gone | Place::Elsewhere => Ok(()),
+    }
 }
 
 /// Detaches `entries` of a sandbox and records that `staying`, and what could not be detached, is
@@ -113,7 +132,7 @@ pub(super) async fn known_of_lost(
     let known = Vec::new();
     errors.push(LedgerError::Lost { known, lost }.into());
     match Error::of_all(errors) {
-        Some(error) => keep_error(pipeline, dirs, &sandbox.container_id, error).await,
+        Some(error) => keep_error(pipeline, dirs, sandbox, error).await,
         None => Ok(()),
     }
 }
@@ -157,7 +176,7 @@ pub(super) async fn detach_each(
 
 /// Undoes one attachment and forgets its result.
 async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), Left> {
-    let place = place(pipeline, entry).await;
+    let place = place_of(pipeline, entry).await;
     let located = match place {
         // The path is not to be entered.
         Place::Elsewhere => Cow::Owned(Entry {
@@ -210,12 +229,23 @@ enum Place {
     Elsewhere,
 }
 
-async fn place(pipeline: &Pipeline, entry: &Entry) -> Place {
-    let Some(path) = entry.netns.as_deref().filter(|path| !path.is_empty()) else {
+async fn place_of(pipeline: &Pipeline, entry: &Entry) -> Place {
+    let recorded = entry.namespace.as_ref();
+    let netns = entry.netns.as_deref();
+    place(pipeline, &entry.container_id, netns, recorded).await
+}
+
+async fn place(
+    pipeline: &Pipeline,
+    container: &ContainerId,
+    netns: Option<&str>,
+    recorded: Option<&Namespace>,
+) -> Place {
+    let Some(path) = netns.filter(|path| !path.is_empty()) else {
         return Place::Gone;
     };
     let pod_network = &pipeline.pod_network;
-    if let Some(recorded) = &entry.namespace
+    if let Some(recorded) = recorded
         && pod_network.is_of_earlier_boot(recorded)
     {
         return Place::Elsewhere;
@@ -223,13 +253,13 @@ async fn place(pipeline: &Pipeline, entry: &Entry) -> Place {
     match pod_network.at(Path::new(path)).await {
         Ok(AtPath::Nothing) => Place::Gone,
         Ok(AtPath::Node) => Place::Elsewhere,
-        Ok(AtPath::Pod(found)) => match &entry.namespace {
+        Ok(AtPath::Pod(found)) => match recorded {
             Some(recorded) if !recorded.is(&found) => Place::Elsewhere,
             _ => Place::There,
         },
         Err(error) => {
             tracing::warn!(
-                container = %entry.container_id,
+                %container,
                 error = crate::report::chain(&error),
                 "cannot identify the network namespace; taking it for the pod's"
             );
@@ -240,7 +270,7 @@ async fn place(pipeline: &Pipeline, entry: &Entry) -> Place {
 
 /// Whether the namespace of an attachment is still there, and the pod's.
 pub(super) async fn is_there(pipeline: &Pipeline, entry: &Entry) -> bool {
-    matches!(place(pipeline, entry).await, Place::There)
+    matches!(place_of(pipeline, entry).await, Place::There)
 }
 
 /// Reports that a plugin refused to delete what it had refused to add.
@@ -270,7 +300,7 @@ pub(super) async fn settle(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
-    mut staying: Vec<Entry>,
+    staying: Vec<Entry>,
     mut left: Vec<Left>,
 ) -> Result<(), Error> {
     for doubtful in left.extract_if(.., |one| {
@@ -291,8 +321,9 @@ pub(super) async fn settle(
         return forget(pipeline, dirs, container).await;
     }
     // In the order of the plan.
-    staying.extend(left.iter().rev().map(|one| one.entry.clone()));
-    if let Err(error) = pipeline.ledger.record(&dirs.cni, &staying).await {
+    let mut has = staying.clone();
+    has.extend(left.iter().rev().map(|one| one.entry.clone()));
+    if let Err(error) = pipeline.ledger.record(&dirs.cni, &has).await {
         // The plan then has more than is left, which a DEL can do without.
         tracing::error!(
             %container,
@@ -300,8 +331,9 @@ pub(super) async fn settle(
             "what is left of the sandbox could not be recorded"
         );
     }
+    let retries = &pipeline.retries;
     if left.is_empty() {
-        pipeline.retries.cancel(dirs, container);
+        retries.release(pipeline, dirs, container, &staying).await;
         return Ok(());
     }
     let pending: Vec<(IfName, String)> = left
@@ -313,22 +345,11 @@ pub(super) async fn settle(
     let Some(error) = Error::of_all(errors) else {
         return Ok(());
     };
-    keep(pipeline, dirs, container, &pending, &error).await;
-    if holds { Err(error) } else { Ok(()) }
-}
-
-async fn keep(
-    pipeline: &Arc<Pipeline>,
-    dirs: &Dirs,
-    container: &ContainerId,
-    pending: &[(IfName, String)],
-    error: &Error,
-) {
-    let reason = crate::report::chain(error);
-    let retries = &pipeline.retries;
+    let reason = crate::report::chain(&error);
     retries
-        .keep(pipeline, dirs, container, pending, reason)
+        .keep(pipeline, dirs, container, &pending, &staying, reason)
         .await;
+    if holds { Err(error) } else { Ok(()) }
 }
 
 /// Forgets a sandbox of which nothing is left.
@@ -338,7 +359,8 @@ pub(super) async fn forget(
     container: &ContainerId,
 ) -> Result<(), Error> {
     if let Err(error) = pipeline.ledger.forget(&dirs.cni, container).await {
-        return keep_error(pipeline, dirs, container, error.into()).await;
+        let sandbox = Sandbox::recorded(container.clone());
+        return keep_error(pipeline, dirs, &sandbox, error.into()).await;
     }
     pipeline.retries.cancel(dirs, container);
     pipeline.undone.insert(&dirs.cni, container);

@@ -142,6 +142,17 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`]; it is then kept in mind until the daemon ends.
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError>;
 
+    /// Forgets that a sandbox is to be undone; what it has stays recorded.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn forget_undo(&self, cni_dir: &Path, container: &ContainerId)
+    -> Result<(), LedgerError>;
+
+    /// Puts the files of results that are damaged where people can look at them and no request finds
+    /// them.
+    async fn set_aside(&self, cni_dir: &Path, lost: &[Lost]);
+
     /// The sandboxes that could not be undone.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cni_types::error::{CniError, code};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
@@ -25,6 +26,8 @@ pub trait Handler: Send + Sync {
     fn policies(&self) -> Vec<u8>;
     /// `GET /v1/attachments`: status and JSON.
     async fn attachments(&self) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/attachments/forget`: status and body.
+    async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>);
 }
 
 pub(super) async fn answer(
@@ -52,6 +55,7 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::READYZ,
         endpoint::POLICIES,
         endpoint::ATTACHMENTS,
+        endpoint::FORGET,
     ]
     .into_iter()
     .find(|path| *path == request.uri().path())
@@ -71,19 +75,20 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
     let method = request.method();
     let reads = method == Method::GET || method == Method::POST;
     match request.uri().path() {
-        path @ (endpoint::CNI | endpoint::DELEGATE) if method == Method::POST => {
-            let is_cni = path == endpoint::CNI;
+        endpoint::CNI | endpoint::DELEGATE | endpoint::FORGET if method == Method::POST => {
+            let path = request.uri().path().to_owned();
             match body(request).await {
                 // On a task of its own: an ADD that its client gave up is finished, or undone, all
                 // the same, and not dropped at whatever point it has reached.
                 Ok(body) => tokio::spawn(async move {
-                    match is_cni {
-                        true => handler.cni(body).await,
-                        false => handler.delegate(body).await,
+                    match path.as_str() {
+                        endpoint::CNI => handler.cni(body).await,
+                        endpoint::DELEGATE => handler.delegate(body).await,
+                        _ => handler.forget(body).await,
                     }
                 })
                 .await
-                .unwrap_or_else(|_| (StatusCode::INTERNAL_SERVER_ERROR, Vec::new())),
+                .unwrap_or_else(|_| panicked()),
                 Err(refused) => refused,
             }
         }
@@ -99,9 +104,17 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::HEALTHZ
         | endpoint::READYZ
         | endpoint::POLICIES
-        | endpoint::ATTACHMENTS => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        | endpoint::ATTACHMENTS
+        | endpoint::FORGET => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }
+}
+
+/// What a request answers that met a fault of this daemon. The log has the rest.
+fn panicked() -> (StatusCode, Vec<u8>) {
+    let message = "the daemon failed while it served this request; its log says where";
+    let error = CniError::new(code::INTERNAL, message);
+    (StatusCode::BAD_REQUEST, shim_api::response::failure(&error))
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, (StatusCode, Vec<u8>)> {

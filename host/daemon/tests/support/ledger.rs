@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use daemon::domain::entry::Entry;
 use daemon::domain::sandbox::Sandbox;
-use daemon::ports::{Ledger, LedgerError, Listing, Undo};
+use daemon::ports::{Ledger, LedgerError, Listing, Lost, Undo};
 
 use super::World;
 
@@ -122,6 +122,13 @@ impl Ledger for World {
             .insert(undo.container_id.to_string(), undo.clone());
         Ok(())
     }
+
+    async fn forget_undo(&self, _dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
+        self.undos.lock().unwrap().remove(container.as_str());
+        Ok(())
+    }
+
+    async fn set_aside(&self, _dir: &Path, _lost: &[Lost]) {}
 
     async fn undos(&self, _dir: &Path) -> Result<Vec<Undo>, LedgerError> {
         Ok(self.undos.lock().unwrap().values().cloned().collect())

@@ -27,7 +27,7 @@ use self::recovery::Beside;
 use crate::config::daemon::Durability;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{Ledger, LedgerError, Listing, Undo};
+use crate::ports::{Ledger, LedgerError, Listing, Lost, Undo};
 
 /// Sandboxes that could not be undone, a file each. No container's id begins with a dot.
 const UNDO_DIR: &str = ".undo";
@@ -285,7 +285,20 @@ impl Ledger for Files {
             self.count.one_less(cni_dir);
         }
         // In this order, so that a daemon that is killed in between tries again.
+        self.forget_undo(cni_dir, container).await
+    }
+
+    async fn forget_undo(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError> {
         remove(&cni_dir.join(UNDO_DIR).join(container.as_str())).map(drop)
+    }
+
+    async fn set_aside(&self, cni_dir: &Path, lost: &[Lost]) {
+        let paths: Vec<PathBuf> = lost.iter().map(|one| one.path.clone()).collect();
+        self.set_results_aside(cni_dir, &paths);
     }
 
     async fn deferred(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {

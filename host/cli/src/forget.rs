@@ -1,0 +1,118 @@
+//! `cnidaria attachments forget`: the operator's way out where no DEL can undo an attachment.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Forget, Unreadable};
+use shim_api::endpoint;
+
+use crate::args::Args;
+use crate::{daemon, output};
+
+/// Says what is forgotten and what may be left, asks unless `yes` is given, and has it forgotten.
+pub(crate) fn forget(
+    args: &Args,
+    container: &str,
+    if_name: Option<&str>,
+    yes: bool,
+) -> Result<String, Box<dyn Error>> {
+    let list: AttachmentList = daemon::get(&args.socket_dir, endpoint::ATTACHMENTS)?;
+    let container = whole_id(&list, container)?;
+    let is_meant = |one: &&Attachment| {
+        one.container_id == container && if_name.is_none_or(|name| one.if_name == name)
+    };
+    let meant: Vec<_> = list.attachments.iter().filter(is_meant).collect();
+    let is_it = |one: &&Unreadable| one.container_id == container;
+    let damaged = list.unreadable.iter().find(is_it);
+    if meant.is_empty() && damaged.is_none() {
+        return Err(format!(
+            "container {container} has no interface {} in the ledger",
+            if_name.unwrap_or_default()
+        )
+        .into());
+    }
+    eprint!("{}", description(&meant, damaged));
+    if !yes && !is_agreed()? {
+        return Err("nothing is forgotten".into());
+    }
+    let request = Forget {
+        container_id: container.to_owned(),
+        if_name: if_name.map(str::to_owned),
+    };
+    let forgotten: AttachmentList = daemon::post(&args.socket_dir, endpoint::FORGET, &request)?;
+    let lines = forgotten.attachments.iter().map(|one| {
+        let line = format!("forgot {} of container {container}", one.if_name);
+        output::plain(&line) + "\n"
+    });
+    let text: String = lines.collect();
+    match text.is_empty() {
+        true => Ok(output::plain(&format!("forgot container {container}")) + "\n"),
+        false => Ok(text),
+    }
+}
+
+/// The one container whose id begins so: tables show the beginning of ids.
+fn whole_id<'a>(list: &'a AttachmentList, beginning: &str) -> Result<&'a str, String> {
+    let attached = list.attachments.iter().map(|one| one.container_id.as_str());
+    let damaged = list.unreadable.iter().map(|one| one.container_id.as_str());
+    let mut ids: Vec<&str> = attached
+        .chain(damaged)
+        .filter(|id| id.starts_with(beginning))
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    match ids[..] {
+        [id] => Ok(id),
+        [] => Err(format!("the ledger has no container {beginning:?}")),
+        _ if ids.contains(&beginning) => Ok(ids
+            .into_iter()
+            .find(|id| *id == beginning)
+            .unwrap_or_default()),
+        _ => Err(format!(
+            "the ids of {} containers begin with {beginning:?}: {}",
+            ids.len(),
+            ids.join(", ")
+        )),
+    }
+}
+
+fn description(meant: &[&Attachment], damaged: Option<&Unreadable>) -> String {
+    let mut text = String::new();
+    for one in meant {
+        let pod = format!("{}/{}", one.pod.namespace, one.pod.name);
+        let state = match &one.state {
+            AttachmentState::UndoPending { reason, retries } => {
+                format!("not undone after {retries} attempts: {reason}")
+            }
+            _ => "in use: the pod keeps it, and no DEL will take it away".to_owned(),
+        };
+        let line = format!(
+            "{} of network {} in pod {pod}: {state}",
+            one.if_name, one.network
+        );
+        let _ = writeln!(text, "{}", output::plain(&line));
+    }
+    if let Some(one) = damaged {
+        let _ = writeln!(text, "{}", output::plain(&one.reason));
+    }
+    text + "\
+The daemon forgets this and undoes nothing. What may be left on the node, for you to remove:
+the interface and its peer on the host, addresses that its IPAM plugin has reserved
+(/var/lib/cni/networks for host-local), and rules of the firewall, portmap and bandwidth plugins.
+"
+}
+
+/// Asks on the terminal.
+fn is_agreed() -> Result<bool, Box<dyn Error>> {
+    let input = io::stdin();
+    if !input.is_terminal() || !io::stderr().is_terminal() {
+        return Err("without a terminal to ask on, this needs --yes".into());
+    }
+    eprint!("Forget it? [y/N] ");
+    io::stderr().flush()?;
+    let mut answer = String::new();
+    input.lock().read_line(&mut answer)?;
+    let answer = answer.trim().to_lowercase();
+    Ok(answer == "y" || answer == "yes")
+}

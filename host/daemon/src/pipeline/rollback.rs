@@ -1,0 +1,79 @@
+//! Taking back an ADD that failed, panicked or was dropped on its way.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cni_types::args::{ContainerId, IfName};
+
+use super::dirs::Dirs;
+use super::limits::{Limits, within};
+use super::turns::Turn;
+use super::{Error, Pipeline};
+
+/// Has an ADD undone that panics, or is dropped, after it was recorded.
+pub(super) struct Guard {
+    pipeline: Arc<Pipeline>,
+    dirs: Dirs,
+    container: ContainerId,
+    if_name: Option<IfName>,
+    is_armed: AtomicBool,
+}
+
+impl Guard {
+    /// Guards the ADD of one interface to a container or, without one, of all that is recorded of it.
+    pub(super) fn new(
+        pipeline: &Arc<Pipeline>,
+        dirs: &Dirs,
+        container: &ContainerId,
+        if_name: Option<&IfName>,
+    ) -> Self {
+        Self {
+            pipeline: Arc::clone(pipeline),
+            dirs: dirs.clone(),
+            container: container.clone(),
+            if_name: if_name.cloned(),
+            is_armed: AtomicBool::new(true),
+        }
+    }
+
+    /// The ADD has ended and what it left is known.
+    pub(super) fn disarm(&self) {
+        self.is_armed.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.is_armed.load(Ordering::Relaxed) {
+            let reason = "the ADD ended before its time";
+            let if_name = self.if_name.as_ref();
+            let retries = &self.pipeline.retries;
+            retries.undo_soon(&self.dirs, &self.container, if_name, reason);
+        }
+    }
+}
+
+/// Runs the `undo` of an ADD that failed with `cause`, and gives what the ADD answers. An undo that
+/// takes too long goes on in the background, with the container's turn.
+pub(super) async fn roll_back(
+    cause: Error,
+    limits: &Limits,
+    (guard, turn): (Guard, Turn),
+    undo: impl Future<Output = Result<(), Error>> + Send + 'static,
+) -> Error {
+    let undo = async move {
+        let undone = undo.await;
+        guard.disarm();
+        drop(turn);
+        undone
+    };
+    let late = Error::Continues(limits.patience());
+    match within(limits.undo_deadline(), late, undo).await {
+        Ok(()) => cause,
+        Err(left) => Error::NotUndone {
+            cause: Box::new(cause),
+            left: vec![left],
+        },
+    }
+}

@@ -1,0 +1,137 @@
+//! Undos of single interfaces of a pod that runs, and forgetting them, on fakes of every port.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cni_types::args::{ContainerId, IfName};
+use daemon::pipeline::{Error, Pipeline};
+use support::{World, body};
+
+const DIR: &str = "/var/lib/cni/multus";
+
+fn unplug(if_name: &str, network: &str) -> Vec<u8> {
+    let env = [
+        ("CNI_COMMAND", "DEL"),
+        ("CNI_CONTAINERID", "cid-a"),
+        ("CNI_NETNS", "/run/netns/a"),
+        ("CNI_IFNAME", if_name),
+        (
+            "CNI_ARGS",
+            "K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_UID=uid-a",
+        ),
+    ];
+    shim_api::Request {
+        env: env.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        config: format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"t"}}"#).into_bytes(),
+        interface_attributes: None,
+    }
+    .to_json()
+}
+
+/// A pod with three networks, of which those in `stuck` could not be unplugged.
+async fn with_stuck(world: &Arc<World>, stuck: &[(&str, &str)]) -> Arc<Pipeline> {
+    world.pod("a", "one,two");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    for (if_name, network) in stuck {
+        world.fail(&format!("del {network}"));
+        let unplugged = pipeline.hotplug(&unplug(if_name, network)).await;
+        unplugged.unwrap_err();
+    }
+    pipeline
+}
+
+async fn retry(pipeline: &Arc<Pipeline>) {
+    tokio::select! {
+        () = pipeline.finish_undos(Path::new(DIR)) => {}
+        () = tokio::time::sleep(Duration::from_secs(60)) => {}
+    }
+}
+
+fn recorded(world: &World) -> Vec<String> {
+    let recorded = world.recorded.lock().unwrap();
+    let entries = recorded.get("cid-a").into_iter().flatten();
+    entries.map(|entry| entry.if_name.to_string()).collect()
+}
+
+fn pending(pipeline: &Pipeline) -> Vec<String> {
+    let undos = pipeline.undos(Path::new(DIR));
+    let names = undos.iter().flat_map(|undo| undo.if_names());
+    names.map(ToString::to_string).collect()
+}
+
+async fn forget(pipeline: &Arc<Pipeline>, if_name: Option<&str>) -> Result<Vec<String>, Error> {
+    let container = ContainerId::new("cid-a").unwrap();
+    let if_name = if_name.map(|name| IfName::new(name).unwrap());
+    let forgotten = pipeline.forget(Path::new(DIR), &container, if_name.as_ref());
+    let names = forgotten.await?.into_iter();
+    Ok(names.map(|entry| entry.if_name.to_string()).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_outlives_that_of_another_interface() {
+    let world = World::new();
+    let pipeline = with_stuck(&world, &[("net2", "two")]).await;
+    pipeline.hotplug(&unplug("net1", "one")).await.unwrap();
+    assert_eq!(pending(&pipeline), ["net2"]);
+    assert_eq!(recorded(&world), ["eth0", "net2"]);
+    world.mend();
+    retry(&pipeline).await;
+    assert_eq!(recorded(&world), ["eth0"], "the pod runs");
+    // A daemon that is started now finds nothing to retry, whatever is plugged since.
+    assert!(world.undos.lock().unwrap().is_empty());
+    assert!(pending(&pipeline).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_ledger_widens_no_undo() {
+    let world = World::new();
+    let pipeline = with_stuck(&world, &[("net2", "two")]).await;
+    world.mend();
+    world.fail("load");
+    retry(&pipeline).await;
+    assert_eq!(pending(&pipeline), ["net2"]);
+    assert!(world.undos.lock().unwrap()["cid-a"].retries > 1);
+    world.mend();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    retry(&pipeline).await;
+    assert_eq!(recorded(&world), ["eth0", "net1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_interface_is_forgotten_alone() {
+    let world = World::new();
+    let pipeline = with_stuck(&world, &[("net1", "one"), ("net2", "two")]).await;
+    world.log();
+    assert_eq!(forget(&pipeline, Some("net1")).await.unwrap(), ["net1"]);
+    let done = world.log();
+    assert!(
+        done.iter().all(|done| !done.starts_with("del ")),
+        "{done:?}"
+    );
+    let event = "event UndoGivenUp: interface net1";
+    assert!(done.iter().any(|done| done.starts_with(event)), "{done:?}");
+    assert_eq!(pending(&pipeline), ["net2"]);
+    assert_eq!(recorded(&world), ["eth0", "net2"]);
+    let error = forget(&pipeline, Some("net1")).await.unwrap_err();
+    assert!(matches!(error, Error::NotAttached(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_sandbox_is_not_retried() {
+    let world = World::new();
+    let pipeline = with_stuck(&world, &[("net2", "two")]).await;
+    assert_eq!(
+        forget(&pipeline, None).await.unwrap(),
+        ["eth0", "net1", "net2"]
+    );
+    assert!(pending(&pipeline).is_empty() && recorded(&world).is_empty());
+    assert!(world.undos.lock().unwrap().is_empty());
+    let error = forget(&pipeline, None).await.unwrap_err();
+    assert!(matches!(error, Error::NotAttached(_)), "{error}");
+}
