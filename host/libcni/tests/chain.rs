@@ -310,3 +310,22 @@ async fn a_network_whose_plugins_do_not_know_its_version_is_not_valid() {
         "the plugin supports CNI 0.4.0, 1.0.0, not 1.1.0"
     );
 }
+
+#[tokio::test]
+async fn an_add_without_a_result_is_undone_apart() {
+    let plugins = plugins();
+    let refusal = r#"{"cniVersion":"1.0.0","code":7,"msg":"no such device"}"#;
+    plugins.fail("two", "DEL", refusal);
+    plugins.fail("one", "DEL", refusal);
+    let errors = plugins
+        .cni()
+        .del_each(&list(&two("1.0.0")), &runtime("{}"))
+        .await
+        .unwrap_err();
+    assert_eq!(plugins.order(), ["two DEL", "one DEL"]);
+    let positions: Vec<_> = errors.iter().map(|error| error.position).collect();
+    assert_eq!(positions, [Some(1), Some(0)]);
+    for call in plugins.calls() {
+        assert!(call.json().get("prevResult").is_none(), "{}", call.stdin);
+    }
+}
