@@ -2,6 +2,8 @@
 
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
+use std::fs;
+
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
 use node::{Call, Node, Pod, Sandbox, networks};
@@ -204,5 +206,32 @@ fn a_pod_that_the_cluster_does_not_know_is_named() {
         std::fs::remove_file(node.path("manifests/pod-default-a.json")).unwrap();
         let call = node.call("ADD", &pod).unwrap();
         refused(node, &pod, &call, 11, &["default/a"]);
+    });
+}
+
+#[test]
+fn a_shim_under_another_name_is_no_delegate() {
+    on_a_private_node(|node| {
+        let shim = json!({ "type": "innocent", "daemonSocketDir": node.path("multus") });
+        let mut conf = shim.clone();
+        conf["cniVersion"] = json!("1.0.0");
+        conf["name"] = json!("loop");
+        node.add_network("default", "loop", &conf).unwrap();
+        let ipam = json!({
+            "cniVersion": "1.0.0", "name": "nested", "type": "bridge", "bridge": "nested",
+            "daemonSocketDir": node.path("multus"), "ipam": shim,
+        });
+        node.add_network("default", "nested", &ipam).unwrap();
+        for network in ["loop", "nested"] {
+            let pod = Pod::new("default", network).networks(network);
+            let pod = match network {
+                "loop" => node_and_pod(node, pod),
+                _ => node.add_pod(pod).unwrap(),
+            };
+            fs::copy(node.binaries().shim().unwrap(), node.path("bin/innocent")).unwrap();
+            let add = node.call("ADD", &pod).unwrap();
+            let words = ["has executed the shim", network];
+            refused(node, &pod, &add, 7, &words);
+        }
     });
 }

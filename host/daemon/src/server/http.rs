@@ -11,6 +11,8 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use shim_api::{endpoint, request::MAX_BODY_BYTES};
 
+use crate::response::refused;
+
 /// What the server serves. One of it answers all connections.
 #[async_trait]
 pub trait Handler: Send + Sync {
@@ -33,9 +35,13 @@ pub trait Handler: Send + Sync {
 pub(super) async fn answer(
     handler: Arc<dyn Handler>,
     request: Request<Incoming>,
+    by_delegate: bool,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (path, method) = (known_path(&request), known_method(&request));
-    let (status, body) = route(Arc::clone(&handler), request).await;
+    let (status, body) = match path {
+        endpoint::CNI | endpoint::DELEGATE if by_delegate => self_delegated(),
+        _ => route(Arc::clone(&handler), request).await,
+    };
     handler.answered(path, method, status);
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
@@ -108,6 +114,13 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::FORGET => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }
+}
+
+/// What a delegate gets that sends requests: whoever waits for it would wait for ever.
+fn self_delegated() -> (StatusCode, Vec<u8>) {
+    let message = "a delegate of this daemon has executed the shim: the type in the network's conf is \
+                   a shim under another name, or something that executes one";
+    refused(&CniError::new(code::INVALID_CONFIG, message))
 }
 
 /// What a request answers that met a fault of this daemon. The log has the rest.

@@ -1,5 +1,6 @@
 //! The unix socket: who may connect, HTTP, and nothing of what a request means.
 
+mod ancestry;
 mod exposure;
 mod http;
 pub mod metrics;
@@ -63,6 +64,7 @@ pub async fn run(
             );
             continue;
         }
+        let by_delegate = ancestry::is_by_delegate(&stream);
         let handler = Arc::clone(&handler);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -72,7 +74,7 @@ pub async fn run(
             .serve_connection(
                 TokioIo::new(stream),
                 hyper::service::service_fn(move |request| {
-                    http::answer(Arc::clone(&handler), request)
+                    http::answer(Arc::clone(&handler), request, by_delegate)
                 }),
             );
         let connection = graceful.watch(connection);
