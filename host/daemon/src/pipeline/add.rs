@@ -19,7 +19,7 @@ use crate::domain::pod::PodRef;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{ClusterError, Event, EventKind, Inside, PolicySession};
 use crate::stages::request::PodRequest;
-use crate::stages::{identity, network_lookup, readiness, resolve, self_delegation};
+use crate::stages::{checks, identity, network_lookup, readiness, resolve, self_delegation};
 
 /// Gives the result of the default network.
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
@@ -109,7 +109,7 @@ async fn prepare(
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let selections = policies.select(resolve::selections(&pod)?).await?;
-    resolve::check_isolation(&pod, &selections, &request.conf)?;
+    checks::check_isolation(&pod, &selections, &request.conf)?;
     let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await
         .inspect_err(|error| announce_missing(pipeline, &pod.reference(), error))?;
@@ -165,7 +165,7 @@ async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan
         ..plan
     };
     policies.settle(&plan.attachments).await?;
-    resolve::check_interfaces(&plan)?;
+    checks::check_interfaces(&plan)?;
     Ok(plan)
 }
 

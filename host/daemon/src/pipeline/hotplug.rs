@@ -15,7 +15,7 @@ use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::stages::hotplug::Hotplug;
 use crate::stages::request::PodRequest;
-use crate::stages::{identity, resolve, self_delegation};
+use crate::stages::{checks, identity, resolve, self_delegation};
 
 /// Answers a request: the result of an ADD, nothing for the other verbs.
 pub(super) async fn hotplug(
@@ -145,7 +145,7 @@ async fn prepare(
         sandbox,
         attachments: vec![attachment],
     };
-    resolve::check_names(&plan)?;
+    checks::check_names(&plan)?;
     let mut plan = plan;
     plan.sandbox.namespace = add::refuse_if_taken(pipeline, request, &plan).await?;
     Ok((plan, policies, recorded))

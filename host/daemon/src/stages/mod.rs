@@ -10,6 +10,7 @@ pub mod readiness;
 
 pub mod identity;
 
+pub mod checks;
 pub mod devices;
 pub mod network_lookup;
 pub mod resolve;

@@ -91,7 +91,7 @@ pub async fn by_reference(
 }
 
 /// The same for STATUS and GC, which need no answer of the cluster: what is in memory or on the node is
-/// good enough, and the cluster is asked only where neither has the name.
+/// good enough. Only where neither has the name the cluster is asked, or the path looked at.
 ///
 /// # Errors
 /// [`Error`].
@@ -100,9 +100,6 @@ pub async fn known_by_reference(
     conf: &NetConf,
     lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
-    if name.contains('/') {
-        return at_path(Path::new(name), conf, lookups.files);
-    }
     if let Some(nad) = lookups.cluster.remembered_nad(&conf.multus_namespace, name) {
         return of_nad(&nad, &conf.conf_dir);
     }

@@ -3,8 +3,8 @@
 use libcni::load::Files;
 use serde_json::value::RawValue;
 
-use super::devices;
 use super::network_lookup::{self, Found};
+use super::{checks, devices};
 use crate::config::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::{Attachment, Plan, device_info_name, interface_at};
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
@@ -81,7 +81,8 @@ pub enum Error {
     },
     /// The file of the attachment's result would have a name that is too long.
     #[error(
-        "network {network:?}: name {name:?} of its conf is too long: the file of its result would have a name of {bytes} bytes, at most {MAX_FILE_NAME} are possible"
+        "network {network:?}: name {name:?} of its conf is too long: the file of its result would have a name of {bytes} bytes, at most {} are possible",
+        checks::MAX_FILE_NAME
     )]
     LongName {
         /// The network.
@@ -105,9 +106,6 @@ pub enum Error {
     },
 }
 
-/// The longest name of a file, in bytes (NAME_MAX of Linux).
-const MAX_FILE_NAME: usize = 255;
-
 /// What the pod asks for beside the default network, checked against namespace isolation.
 ///
 /// # Errors
@@ -121,38 +119,6 @@ pub fn selections(pod: &Pod) -> Result<Vec<Selection>, Error> {
         pod: pod.reference(),
         source,
     })
-}
-
-/// Refuses selections that reach into other namespaces. Runs after the policies, which may have
-/// added some.
-///
-/// # Errors
-/// [`Error::Isolated`].
-pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> Result<(), Error> {
-    check_namespaces(NETWORKS_ANNOTATION, pod, selections, conf)
-}
-
-fn check_namespaces(
-    annotation: &'static str,
-    pod: &Pod,
-    selections: &[Selection],
-    conf: &NetConf,
-) -> Result<(), Error> {
-    if !conf.namespace_isolation {
-        return Ok(());
-    }
-    let foreign = selections.iter().find(|selection| {
-        selection.namespace != pod.namespace
-            && !conf.global_namespaces.contains(&selection.namespace)
-    });
-    match foreign {
-        Some(selection) => Err(Error::Isolated {
-            annotation,
-            pod: pod.reference(),
-            network: selection.network(),
-        }),
-        None => Ok(()),
-    }
 }
 
 /// Who is asked for what a plan is made of.
@@ -208,7 +174,7 @@ pub async fn resolve(
         sandbox,
         attachments,
     };
-    check_interfaces(&plan)?;
+    checks::check_interfaces(&plan)?;
     Ok(plan)
 }
 
@@ -257,7 +223,6 @@ fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
     })
 }
 
-/// The networks that the conf names, the pod's default network first.
 /// The attachment to the default network, whatever the pod asks for.
 ///
 /// # Errors
@@ -271,6 +236,7 @@ pub async fn default_attachment(
     Ok(attachment(conf, sandbox, 0, network, Selection::default()))
 }
 
+/// The networks that the conf names, the pod's default network first.
 async fn default_networks(
     conf: &NetConf,
     pod: &Pod,
@@ -336,7 +302,7 @@ async fn own_default_network(
         return Err(Error::SeveralDefaults(pod.reference()));
     };
     let only = std::slice::from_ref(&selection);
-    check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
+    checks::check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
     let found = selected(conf, pod, 0, &selection, cluster).await?;
     Ok(Some((found, selection)))
 }
@@ -453,52 +419,4 @@ fn attachment(
         default_route: selection.default_route,
         ipam_claim_reference: selection.ipam_claim_reference,
     }
-}
-
-/// Refuses an attachment whose result could not be recorded: its file is named after the network's
-/// conf, the container and the interface.
-///
-/// # Errors
-/// [`Error::LongName`].
-pub fn check_names(plan: &Plan) -> Result<(), Error> {
-    for attachment in &plan.attachments {
-        let key = libcni::cache::Key {
-            network: attachment.conf.name().clone(),
-            container_id: plan.sandbox.container_id.clone(),
-            if_name: attachment.if_name.clone(),
-        };
-        let bytes = key.to_string().len();
-        if bytes > MAX_FILE_NAME {
-            return Err(Error::LongName {
-                network: attachment.network.chars().take(80).collect(),
-                name: key.network.as_str().chars().take(80).collect(),
-                bytes,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a plan in which two attachments want one interface, or one could not be recorded.
-///
-/// # Errors
-/// [`Error::SameInterface`], and those of [`check_names`].
-pub fn check_interfaces(plan: &Plan) -> Result<(), Error> {
-    check_names(plan)?;
-    for (index, one) in plan.attachments.iter().enumerate() {
-        let same = plan
-            .attachments
-            .iter()
-            .skip(index + 1)
-            .find(|other| other.if_name == one.if_name);
-        if let Some(other) = same {
-            return Err(Error::SameInterface {
-                pod: plan.sandbox.pod.clone(),
-                first: one.network.clone(),
-                second: other.network.clone(),
-                interface: one.if_name.to_string(),
-            });
-        }
-    }
-    Ok(())
 }

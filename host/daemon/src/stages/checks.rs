@@ -1,0 +1,94 @@
+//! What a pod may not select, and what a plan may not have.
+
+use super::resolve::Error;
+use crate::config::net_conf::NetConf;
+use crate::domain::attachment::Plan;
+use crate::domain::pod::{NETWORKS_ANNOTATION, Pod};
+use crate::domain::selection::Selection;
+
+/// The longest name of a file, in bytes (NAME_MAX of Linux).
+pub(super) const MAX_FILE_NAME: usize = 255;
+
+/// Refuses selections that reach into other namespaces. Runs after the policies, which may have
+/// added some.
+///
+/// # Errors
+/// [`Error::Isolated`].
+pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> Result<(), Error> {
+    check_namespaces(NETWORKS_ANNOTATION, pod, selections, conf)
+}
+
+/// The same for the selections of any annotation.
+///
+/// # Errors
+/// [`Error::Isolated`].
+pub(super) fn check_namespaces(
+    annotation: &'static str,
+    pod: &Pod,
+    selections: &[Selection],
+    conf: &NetConf,
+) -> Result<(), Error> {
+    if !conf.namespace_isolation {
+        return Ok(());
+    }
+    let foreign = selections.iter().find(|selection| {
+        selection.namespace != pod.namespace
+            && !conf.global_namespaces.contains(&selection.namespace)
+    });
+    match foreign {
+        Some(selection) => Err(Error::Isolated {
+            annotation,
+            pod: pod.reference(),
+            network: selection.network(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses an attachment whose result could not be recorded: its file is named after the network's
+/// conf, the container and the interface.
+///
+/// # Errors
+/// [`Error::LongName`].
+pub fn check_names(plan: &Plan) -> Result<(), Error> {
+    for attachment in &plan.attachments {
+        let key = libcni::cache::Key {
+            network: attachment.conf.name().clone(),
+            container_id: plan.sandbox.container_id.clone(),
+            if_name: attachment.if_name.clone(),
+        };
+        let bytes = key.to_string().len();
+        if bytes > MAX_FILE_NAME {
+            return Err(Error::LongName {
+                network: attachment.network.chars().take(80).collect(),
+                name: key.network.as_str().chars().take(80).collect(),
+                bytes,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a plan in which two attachments want one interface, or one could not be recorded.
+///
+/// # Errors
+/// [`Error::SameInterface`], and those of [`check_names`].
+pub fn check_interfaces(plan: &Plan) -> Result<(), Error> {
+    check_names(plan)?;
+    for (index, one) in plan.attachments.iter().enumerate() {
+        let same = plan
+            .attachments
+            .iter()
+            .skip(index + 1)
+            .find(|other| other.if_name == one.if_name);
+        if let Some(other) = same {
+            return Err(Error::SameInterface {
+                pod: plan.sandbox.pod.clone(),
+                first: one.network.clone(),
+                second: other.network.clone(),
+                interface: one.if_name.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
