@@ -117,10 +117,21 @@ pub(crate) enum PolicyCommand {
     /// Lists the policies in the order in which they run
     ///
     /// STATE is `loaded`; `stale` if the newest file did not load and the last good one stays in
-    /// force; `broken` if none did, so that ADDs which the policy would have seen fail; or `off`.
+    /// force; `broken` if none did, so that ADDs which the policy would have seen fail; `quarantined` if
+    /// the daemon ended while it called the module, see `release`; or `off`.
     /// ASKED are the grants that the module's imports ask for, GRANTED those of its configuration.
     /// Below the table stands what is wrong with which policy.
     List,
+
+    /// Has a quarantined policy loaded again
+    ///
+    /// A policy is `quarantined` if the daemon ended while it called the policy's module for the first
+    /// time. It is not loaded then, whatever its file is, until its module is replaced or it is released.
+    Release {
+        /// Its name, as `policy list` shows it
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
 
     /// Shows what a policy module is
     ///

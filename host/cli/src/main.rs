@@ -1,6 +1,6 @@
 //! `cnidaria`: the operator's command line on a node. It asks the daemon over its socket, reads
 //! what is on disk when the daemon is away, and compiles policy modules. It changes what the daemon
-//! keeps only by `attachments forget`.
+//! keeps only by `attachments forget` and `policy release`.
 
 mod args;
 mod attachments;
@@ -54,6 +54,7 @@ fn advice(error: &(dyn Error + 'static), args: &Args) -> Vec<&'static str> {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let text = match &args.command {
         Command::Policy(PolicyCommand::List) => policy::list(args)?,
+        Command::Policy(PolicyCommand::Release { name }) => policy::release(args, name)?,
         Command::Policy(PolicyCommand::Inspect { module }) => policy::inspect::inspect(module)?,
         Command::Policy(PolicyCommand::Compile { module, out }) => {
             policy::compile::compile(module, out)?;

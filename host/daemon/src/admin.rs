@@ -76,6 +76,22 @@ pub(crate) fn forget(body: &[u8]) -> Result<(ContainerId, Option<IfName>), CniEr
     Ok((container, if_name))
 }
 
+/// The policy that an operator wants released from quarantine.
+///
+/// # Errors
+/// A body that is no [`admin::Release`].
+pub(crate) fn release(body: &[u8]) -> Result<String, CniError> {
+    let meant: admin::Release = serde_json::from_slice(body)
+        .map_err(|error| CniError::new(code::DECODING_FAILURE, error.to_string()))?;
+    Ok(meant.name)
+}
+
+/// What an operator gets who names another policy than a quarantined one.
+pub(crate) fn not_quarantined(name: &str) -> CniError {
+    let message = format!("no policy {name:?} is quarantined");
+    CniError::new(code::INVALID_ENVIRONMENT, message)
+}
+
 /// A policy, and what has become of it.
 pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
     admin::Policy {
@@ -85,6 +101,7 @@ pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
             State::Loaded => admin::PolicyState::Loaded,
             State::Stale => admin::PolicyState::Stale,
             State::Broken => admin::PolicyState::Broken,
+            State::Quarantined => admin::PolicyState::Quarantined,
             State::Off => admin::PolicyState::Off,
         },
         mode: match policy.mode {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cni_types::error::{CniError, code};
 use hyper::StatusCode;
 use libcni::{Cgroup, Helper, Root};
 use policy_engine::PolicyHost;
@@ -386,6 +387,7 @@ fn policy_config(config: &PolicyConfig) -> policy_engine::Config {
     engine.required.clone_from(&config.required);
     engine.state_dir = Some(config.state.clone());
     engine.kept_dir = Some(config.cache.join("kept"));
+    engine.quarantine_dir = Some(config.cache.join("quarantine"));
     engine
 }
 
@@ -476,6 +478,18 @@ impl Handler for App {
                 admin::answer(forgotten.collect(), Vec::new())
             }
             Err(error) => response::respond(Err(error)),
+        }
+    }
+
+    async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
+        let name = match admin::release(&body) {
+            Ok(name) => name,
+            Err(error) => return response::refused(&error),
+        };
+        match self.policies.release(&name).await {
+            Ok(true) => (StatusCode::OK, self.policies()),
+            Ok(false) => response::refused(&admin::not_quarantined(&name)),
+            Err(error) => response::refused(&CniError::new(code::IO_FAILURE, error.to_string())),
         }
     }
 }

@@ -43,6 +43,10 @@ impl Handler for Faulty {
     async fn forget(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
         panic!("a fault");
     }
+
+    async fn release(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
+        panic!("a fault");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +63,12 @@ async fn a_request_that_panics_gets_a_cni_error() {
         stopping,
         patience,
     ));
-    for asked in [endpoint::CNI, endpoint::DELEGATE, endpoint::FORGET] {
+    for asked in [
+        endpoint::CNI,
+        endpoint::DELEGATE,
+        endpoint::FORGET,
+        endpoint::RELEASE,
+    ] {
         let path = path.clone();
         let answer = tokio::task::spawn_blocking(move || {
             let stream = exchange::connect(&path).unwrap();

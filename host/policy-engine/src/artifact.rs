@@ -15,7 +15,8 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::engine::{COMPATIBILITY, Engines};
-use crate::report::clean;
+use crate::quarantine::Trials;
+use crate::report::{Hook, clean};
 
 /// Wall clock of one compilation. The child bounds its own processor time and memory.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -107,13 +108,18 @@ impl Cache {
         engines: &Engines,
         module: &Path,
         digest: &str,
+        trials: &Trials,
     ) -> Result<Component, Error> {
         self.prepare()?;
+        let load = |artefact: &Path| {
+            let _mark = trials.begin(Hook::Configure);
+            load(engines, artefact)
+        };
         let hex = digest.trim_start_matches("sha256:");
         let artefact = self.dir.join(format!("{hex}-{COMPATIBILITY}.cwasm"));
         if artefact.exists() {
             check(&artefact, &read_metadata(&artefact)?, 0o600)?;
-            match load(engines, &artefact) {
+            match load(&artefact) {
                 Ok(component) => return Ok(component),
                 // Of another version of wasmtime, or of another processor.
                 Err(error) => tracing::info!(
@@ -136,7 +142,7 @@ impl Cache {
             self.refused.insert(digest.to_owned(), reason.clone());
         }
         compiled?;
-        load(engines, &artefact).map_err(|source| Error::Load { source })
+        load(&artefact).map_err(|source| Error::Load { source })
     }
 
     fn prepare(&self) -> Result<(), Error> {
@@ -307,6 +313,12 @@ pub(crate) fn copy(component: &Component, engine: &Engine) -> wasmtime::Result<C
 mod tests {
     use super::*;
 
+    /// Nothing is marked.
+    fn trials() -> Trials {
+        let quarantine = std::sync::Arc::new(crate::quarantine::Quarantine::new(None));
+        Trials::new(&quarantine, "", "")
+    }
+
     const COMPILER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/compiler");
 
     fn cache(dir: &Path, compiler: &str) -> Cache {
@@ -336,7 +348,7 @@ mod tests {
         };
         let digest = format!("sha256:{}", "0".repeat(64));
         let error = cache
-            .component(&engines, Path::new("/module.wasm"), &digest)
+            .component(&engines, Path::new("/module.wasm"), &digest, &trials())
             .await
             .unwrap_err();
         let source = std::error::Error::source(&error)
@@ -381,7 +393,7 @@ mod tests {
             let count = format!("echo run >> {}", runs.display());
             compiler(dir.path(), &format!("{count}; echo no >&2; exit {code}"));
             let error = cache
-                .component(&engines, &module, digest)
+                .component(&engines, &module, digest, &trials())
                 .await
                 .unwrap_err();
             assert!(!error.to_string().is_empty());

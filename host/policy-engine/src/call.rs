@@ -179,12 +179,17 @@ impl Instance {
         self.store.data_mut().enter(hook, stage);
         let timeout = self.limits().timeout();
         arm(&mut self.store, timeout);
+        let mark = self.module.trials.begin(hook);
         let answer = {
             let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
             // Pinned, so that nothing large is moved from one future into the next.
             let call = pin!(hooks.call(hook, store, instance, &mut self.loaded));
             within(timeout, call).await
         };
+        if mark.is_some() {
+            self.module.trials.returned(hook);
+        }
+        drop(mark);
         match answer {
             Ok(answer) => {
                 let state = self.store.data_mut();

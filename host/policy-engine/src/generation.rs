@@ -45,6 +45,9 @@ pub enum State {
     Stale,
     /// Does not load; requests that it would have seen fail closed.
     Broken,
+    /// Not loaded since the daemon before this one ended while it called the module; as broken, until an
+    /// operator releases it.
+    Quarantined,
     /// Switched off.
     Off,
 }
@@ -56,6 +59,7 @@ impl State {
             Self::Loaded => "loaded",
             Self::Stale => "stale",
             Self::Broken => "broken",
+            Self::Quarantined => "quarantined",
             Self::Off => "off",
         }
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::select;
+use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -19,6 +20,10 @@ use crate::ports::{Cluster, Observer};
 use crate::services::Services;
 use crate::state::States;
 use crate::watch::Watch;
+
+/// How often it is looked whether the bypass file is still there: what is above it may be a directory in
+/// which much goes on.
+const BYPASS_LOOK: Duration = Duration::from_millis(200);
 
 /// Where policies are and what may load them.
 #[derive(Debug, Clone)]
@@ -44,6 +49,9 @@ pub struct Config {
     /// Directory of the last good configuration of each policy, made with mode 0700 where it is missing;
     /// where there is none, a policy whose file is damaged when the host starts has nothing to fall back to.
     pub kept_dir: Option<PathBuf>,
+    /// Directory of the modules that ended a daemon and are not loaded again, made with mode 0700 where it
+    /// is missing; where there is none, such a module is loaded by the next daemon.
+    pub quarantine_dir: Option<PathBuf>,
     /// Where policies with the grants `namespaces`, `nads` and `node` look things up; nothing is
     /// known where there is none.
     pub cluster: Option<Arc<dyn Cluster>>,
@@ -68,9 +76,17 @@ impl Config {
             required: Vec::new(),
             state_dir: None,
             kept_dir: None,
+            quarantine_dir: None,
             cluster: None,
             observer: None,
         }
+    }
+}
+
+impl Config {
+    /// The bypass file, while it exists.
+    pub(crate) fn bypassed(&self) -> Option<&Path> {
+        self.bypass_file.as_deref().filter(|file| file.exists())
     }
 }
 
@@ -151,6 +167,30 @@ impl PolicyHost {
         }
     }
 
+    /// Loads a policy again whose module is quarantined. Says whether it was.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub async fn release(&self, policy: &str) -> std::io::Result<bool> {
+        let policies = self.current().policies();
+        let digest = policies
+            .into_iter()
+            .find(|found| found.name == policy)
+            .and_then(|found| found.digest);
+        let Some(digest) = digest else {
+            return Ok(false);
+        };
+        let was_held = self.loader.lock().await.release(&digest)?;
+        if was_held {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                policy, digest, "released from quarantine by an operator",
+            );
+            self.reload().await;
+        }
+        Ok(was_held)
+    }
+
     /// Reloads whenever something in the directories changes. Ends when they cannot be watched.
     ///
     /// # Errors
@@ -170,8 +210,22 @@ impl PolicyHost {
         // What changed since the first load, and before the watch, was told to nobody.
         self.reload_aside().await;
         loop {
-            watch.changed().await?;
+            match select(pin!(watch.changed()), pin!(self.bypass_ends())).await {
+                Either::Left((changed, _)) => changed?,
+                Either::Right(_) => {}
+            }
             self.reload_aside().await;
+        }
+    }
+
+    /// Waits until the bypass file is removed, under which the policies were loaded or not; for ever
+    /// where there is none.
+    async fn bypass_ends(&self) {
+        if self.config.bypassed().is_none() {
+            return std::future::pending().await;
+        }
+        while self.config.bypassed().is_some() {
+            tokio::time::sleep(BYPASS_LOOK).await;
         }
     }
 

@@ -26,6 +26,7 @@ mod load;
 mod module;
 mod policy;
 mod ports;
+mod quarantine;
 mod ready;
 mod regular;
 mod report;

@@ -15,7 +15,8 @@ use crate::host::Config;
 use crate::kept::{Kept, Record};
 use crate::module::{self, Module};
 use crate::policy::Policy;
-use crate::report::clean;
+use crate::quarantine::{Quarantine, Trials};
+use crate::report::{Hook, clean};
 use crate::request::{Command, RequestFacts};
 use crate::services::Services;
 
@@ -31,6 +32,7 @@ pub(crate) struct Loader {
     services: Arc<Services>,
     cache: Cache,
     kept: Kept,
+    quarantine: Arc<Quarantine>,
     /// Some for each [kind](engine::kind) of policies. Made with the first policy that needs them, so
     /// that a node without any has no engine and no ticker.
     engines: BTreeMap<(u64, bool), Engines>,
@@ -64,6 +66,22 @@ enum Error {
         expected: String,
         /// What the module has.
         actual: String,
+    },
+    /// The daemon before this one ended while it called the module.
+    #[error("the module {path} is quarantined: the daemon ended while it called {hook} of it; `cnidaria policy release {policy}` has it loaded again", path = path.display())]
+    Quarantined {
+        /// The module's file.
+        path: PathBuf,
+        /// What was called.
+        hook: String,
+        /// The policy.
+        policy: String,
+    },
+    /// No policy runs, and no module is touched that does not run yet.
+    #[error("not loaded while {file} exists (policies.bypassFile)", file = file.display())]
+    Bypassed {
+        /// The bypass file.
+        file: PathBuf,
     },
     /// There is no machine code of the module.
     #[error("the module {path}", path = path.display())]
@@ -125,13 +143,24 @@ impl Loader {
     pub(crate) fn new(config: Config, services: Arc<Services>) -> Self {
         let cache = Cache::new(config.cache_dir.clone(), config.compiler.clone());
         let kept = Kept::new(config.kept_dir.clone());
+        let quarantine = Quarantine::new(config.quarantine_dir.clone());
+        quarantine.settle();
         Self {
+            quarantine: Arc::new(quarantine),
             config,
             services,
             cache,
             kept,
             engines: BTreeMap::new(),
         }
+    }
+
+    /// Lets a quarantined module be loaded again. Says whether it was quarantined.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn release(&self, digest: &str) -> std::io::Result<bool> {
+        self.quarantine.release(digest)
     }
 
     /// Loads all policies of the directories. Those that did not change are the same as `before`.
@@ -244,6 +273,10 @@ impl Loader {
                 let policy = Policy::broken(&name, &file, chain(&error));
                 let policy = policy.asking_for(error.asked());
                 let policy = policy.with_spec(spec).with_digest(digest);
+                let policy = match error {
+                    Error::Quarantined { .. } => policy.quarantined(),
+                    _ => policy,
+                };
                 self.broken(former, policy).await
             }
         }
@@ -327,22 +360,38 @@ impl Loader {
                 actual: digest.to_owned(),
             });
         }
+        if let Some(file) = self.config.bypassed() {
+            let file = file.to_owned();
+            return Err(Error::Bypassed { file });
+        }
+        if let Some(mark) = self.quarantine.holds(digest) {
+            return Err(Error::Quarantined {
+                path: path(),
+                hook: mark.hook,
+                policy: spec.name.to_string(),
+            });
+        }
+        let trials = Arc::new(Trials::new(&self.quarantine, digest, &spec.name));
         let engines = self.engines(spec)?;
         let component = self
             .cache
-            .component(&engines, &spec.module, digest)
+            .component(&engines, &spec.module, digest, &trials)
             .await
             .map_err(|source| Error::Artifact {
                 path: path(),
                 source,
             })?;
+        let _mark = trials.begin(Hook::Configure);
         let module =
-            Module::link(&engines, &component, &spec.grants).map_err(|source| Error::Module {
-                path: path(),
-                source,
+            Module::link(&engines, &component, &spec.grants, &trials).map_err(|source| {
+                Error::Module {
+                    path: path(),
+                    source,
+                }
             })?;
         let module = Arc::new(module);
         self.configure(spec, &module).await?;
+        trials.returned(Hook::Configure);
         Ok(module)
     }
 

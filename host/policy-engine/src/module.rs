@@ -11,6 +11,7 @@ use crate::config::Grant;
 use crate::engine::Engines;
 use crate::hooks::{self, Hooks};
 use crate::imports;
+use crate::quarantine::Trials;
 use crate::store::GuestState;
 use crate::version::{Interface, served};
 
@@ -30,6 +31,8 @@ pub(crate) struct Module {
     pub(crate) hooks: Hooks,
     /// Grants that the module's imports ask for.
     pub(crate) asked: BTreeSet<Grant>,
+    /// Which of its hooks have returned in this process.
+    pub(crate) trials: Arc<Trials>,
     /// Where the instances of `pre` are in slots: the same without.
     spare: Option<Spare>,
 }
@@ -80,6 +83,7 @@ impl Module {
         engines: &Engines,
         component: &Component,
         grants: &BTreeSet<Grant>,
+        trials: &Arc<Trials>,
     ) -> Result<Self, Error> {
         let slots = engines.slots.as_ref();
         let spare = slots
@@ -91,7 +95,7 @@ impl Module {
             });
         Ok(Self {
             spare,
-            ..Self::link_to(component.engine(), component, grants)?
+            ..Self::link_to(component.engine(), component, grants, trials)?
         })
     }
 
@@ -107,7 +111,7 @@ impl Module {
             return Some(Ok(Arc::clone(module)));
         }
         let made = artifact::copy(self.pre.component(), plain)
-            .and_then(|component| Ok(Self::link_to(plain, &component, grants)?));
+            .and_then(|component| Ok(Self::link_to(plain, &component, grants, &self.trials)?));
         Some(made.map(|made| Arc::clone(module.insert(Arc::new(made)))))
     }
 
@@ -115,6 +119,7 @@ impl Module {
         engine: &Engine,
         component: &Component,
         grants: &BTreeSet<Grant>,
+        trials: &Arc<Trials>,
     ) -> Result<Self, Error> {
         let mut asked = BTreeSet::new();
         let mut missing = Vec::new();
@@ -150,6 +155,7 @@ impl Module {
             pre,
             hooks,
             asked,
+            trials: Arc::clone(trials),
             spare: None,
         })
     }

@@ -33,6 +33,8 @@ pub(crate) struct Policy {
     asked: BTreeSet<Grant>,
     /// Why it is not loaded, or not as the files are now.
     trouble: Option<String>,
+    /// It is not loaded since its module has ended a daemon.
+    quarantined: bool,
     counts: Arc<Counts>,
     /// The instance for the next request.
     ready: Ready,
@@ -69,6 +71,7 @@ impl Policy {
             module: None,
             asked: BTreeSet::new(),
             trouble: None,
+            quarantined: false,
             counts: Arc::default(),
             ready: Ready::default(),
         }
@@ -86,6 +89,7 @@ impl Policy {
             module: None,
             asked: BTreeSet::new(),
             trouble: Some(reason),
+            quarantined: false,
             counts: Arc::default(),
             ready: Ready::default(),
         }
@@ -120,6 +124,14 @@ impl Policy {
         Self { asked, ..self }
     }
 
+    /// The same policy, whose module has ended a daemon.
+    pub(crate) fn quarantined(self) -> Self {
+        Self {
+            quarantined: true,
+            ..self
+        }
+    }
+
     /// Whether `other` would be this policy once more: neither loads, for the same reason.
     pub(crate) fn is_as_broken_as(&self, other: &Self) -> bool {
         self.trouble.is_some()
@@ -148,6 +160,7 @@ impl Policy {
             module: self.module.clone(),
             asked: self.asked.clone(),
             trouble: Some(reason),
+            quarantined: false,
             counts: Arc::clone(&self.counts),
             ready: Ready::default(),
         }
@@ -161,7 +174,7 @@ impl Policy {
 
     /// Why it is not loaded; `None` when it runs or is off.
     pub(crate) fn broken_reason(&self) -> Option<&str> {
-        let broken = self.state() == State::Broken;
+        let broken = matches!(self.state(), State::Broken | State::Quarantined);
         self.trouble.as_deref().filter(|_| broken)
     }
 
@@ -175,8 +188,9 @@ impl Policy {
         match (&self.module, &self.trouble) {
             (Some(_), None) => State::Loaded,
             (Some(_), Some(_)) => State::Stale,
-            (None, Some(_)) if self.mode() != Mode::Off => State::Broken,
-            (None, Some(_)) => State::Off,
+            (None, Some(_)) if self.mode() == Mode::Off => State::Off,
+            (None, Some(_)) if self.quarantined => State::Quarantined,
+            (None, Some(_)) => State::Broken,
             (None, None) => State::Off,
         }
     }

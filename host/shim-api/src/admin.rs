@@ -1,5 +1,5 @@
-//! What the operator asks of the daemon: the bodies of `/v1/policies`, `/v1/attachments` and
-//! `/v1/attachments/forget`.
+//! What the operator asks of the daemon: the bodies of `/v1/policies`, `/v1/attachments` and what
+//! is below them.
 //! Both sides ship together but are updated one after the other, so readers skip keys they do not
 //! know and take a state they do not know as `Unknown`.
 
@@ -47,6 +47,14 @@ pub struct Policy {
     pub counts: PolicyCounts,
 }
 
+/// Body of [`crate::endpoint::RELEASE`]: a policy whose module is quarantined and is to be loaded again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Name of the policy.
+    pub name: String,
+}
+
 /// Whether a policy runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -57,6 +65,8 @@ pub enum PolicyState {
     Stale,
     /// Nothing is loaded: ADDs that the policy would have seen fail, unless its failure policy is open.
     Broken,
+    /// The daemon ended while it called the module: as broken, until an operator releases it.
+    Quarantined,
     /// Switched off by its mode.
     Off,
     /// A state of a newer daemon.

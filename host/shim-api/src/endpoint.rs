@@ -23,6 +23,10 @@ pub const READYZ: &str = "/readyz";
 /// `GET`: [`crate::admin::PolicyList`].
 pub const POLICIES: &str = "/v1/policies";
 
+/// `POST`: [`crate::admin::Release`]; answers the [`crate::admin::PolicyList`] of afterwards or, with
+/// [`crate::response::STATUS_FAILED`], a CNI error.
+pub const RELEASE: &str = "/v1/policies/release";
+
 /// `GET`: [`crate::admin::AttachmentList`].
 pub const ATTACHMENTS: &str = "/v1/attachments";
 

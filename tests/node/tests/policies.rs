@@ -3,7 +3,8 @@
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
 use std::fs;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
@@ -131,5 +132,53 @@ fn a_policy_that_never_returns_is_stopped_and_stops_no_del() {
         assert!(answer.took < Duration::from_secs(5), "{answer:#?}");
         succeed(node, "DEL", &attached);
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_module_that_ended_the_daemon_is_quarantined() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let config = json!({ "settings": { "do": "spin" }, "limits": { "timeoutMs": 60_000 } });
+        node.add_policy("10-endless", "hostile-misbehave", &config)
+            .unwrap();
+        node.start_daemon().unwrap();
+        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        let add = node.call("ADD", &pod).unwrap();
+        let adding = thread::spawn(move || add.make());
+        let marks = node.path("policy-cache/quarantine/marks");
+        let is_marked = || fs::read_dir(&marks).is_ok_and(|mut files| files.next().is_some());
+        let begun = Instant::now();
+        while !is_marked() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", node.log());
+            thread::sleep(Duration::from_millis(5));
+        }
+        node.kill_daemon().unwrap();
+        assert!(!adding.join().unwrap().unwrap().succeeded());
+
+        node.write(
+            "policies/10-endless.json",
+            r#"{"settings":{"do":"accept"}}"#,
+        )
+        .unwrap();
+        for _ in 0..2 {
+            node.start_daemon().unwrap();
+            let list = node.command_line(&["policy", "list"]).unwrap();
+            assert!(list.contains("quarantined"), "{list}");
+            assert!(
+                list.contains("cnidaria policy release 10-endless"),
+                "{list}"
+            );
+            let answer = refused(node, &pod);
+            assert!(answer.stdout.contains("10-endless"), "{answer:#?}");
+            node.stop_daemon().unwrap();
+        }
+        node.start_daemon().unwrap();
+        let list = node
+            .command_line(&["policy", "release", "10-endless"])
+            .unwrap();
+        assert!(list.contains("loaded"), "{list}");
+        succeed(node, "ADD", &pod);
+        succeed(node, "DEL", &pod);
     });
 }

@@ -5,7 +5,7 @@ pub(crate) mod inspect;
 
 use std::error::Error;
 
-use shim_api::admin::{Policy, PolicyList, PolicyMode, PolicyState};
+use shim_api::admin::{Policy, PolicyList, PolicyMode, PolicyState, Release};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
@@ -18,10 +18,23 @@ const DIGEST_DIGITS: usize = 12;
 /// The daemon's policies.
 pub(crate) fn list(args: &Args) -> Result<String, Box<dyn Error>> {
     let list: PolicyList = daemon::get(&args.socket_dir, endpoint::POLICIES)?;
+    print(args, &list)
+}
+
+/// Has the daemon load a quarantined module again, and shows what has become of the policies.
+pub(crate) fn release(args: &Args, name: &str) -> Result<String, Box<dyn Error>> {
+    let request = Release {
+        name: name.to_owned(),
+    };
+    let list: PolicyList = daemon::post(&args.socket_dir, endpoint::RELEASE, &request)?;
+    print(args, &list)
+}
+
+fn print(args: &Args, list: &PolicyList) -> Result<String, Box<dyn Error>> {
     match args.output {
-        Format::Json => Ok(output::json(&list)?),
+        Format::Json => Ok(output::json(list)?),
         Format::Table if list.policies.is_empty() => Ok("no policies\n".to_owned()),
-        Format::Table => Ok(table(&list)),
+        Format::Table => Ok(table(list)),
     }
 }
 
@@ -87,6 +100,7 @@ fn state(state: PolicyState) -> &'static str {
         PolicyState::Loaded => "loaded",
         PolicyState::Stale => "stale",
         PolicyState::Broken => "broken",
+        PolicyState::Quarantined => "quarantined",
         PolicyState::Off => "off",
         PolicyState::Unknown => "?",
     }

@@ -30,6 +30,8 @@ pub trait Handler: Send + Sync {
     async fn attachments(&self) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/attachments/forget`: status and body.
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/policies/release`: status and body.
+    async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>);
 }
 
 pub(super) async fn answer(
@@ -62,6 +64,7 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::POLICIES,
         endpoint::ATTACHMENTS,
         endpoint::FORGET,
+        endpoint::RELEASE,
     ]
     .into_iter()
     .find(|path| *path == request.uri().path())
@@ -81,7 +84,9 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
     let method = request.method();
     let reads = method == Method::GET || method == Method::POST;
     match request.uri().path() {
-        endpoint::CNI | endpoint::DELEGATE | endpoint::FORGET if method == Method::POST => {
+        endpoint::CNI | endpoint::DELEGATE | endpoint::FORGET | endpoint::RELEASE
+            if method == Method::POST =>
+        {
             let path = request.uri().path().to_owned();
             match body(request).await {
                 // On a task of its own: an ADD that its client gave up is finished, or undone, all
@@ -90,7 +95,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
                     match path.as_str() {
                         endpoint::CNI => handler.cni(body).await,
                         endpoint::DELEGATE => handler.delegate(body).await,
-                        _ => handler.forget(body).await,
+                        endpoint::FORGET => handler.forget(body).await,
+                        _ => handler.release(body).await,
                     }
                 })
                 .await
@@ -111,7 +117,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::READYZ
         | endpoint::POLICIES
         | endpoint::ATTACHMENTS
-        | endpoint::FORGET => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        | endpoint::FORGET
+        | endpoint::RELEASE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }
 }

@@ -1,0 +1,336 @@
+//! Modules that took the process with them. While a module does something for the first time in a
+//! process, a file with a lock says so; the next process of the same boot that finds the file without
+//! the lock does not load the module, until an operator releases it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::artifact;
+use crate::report::Hook;
+
+/// Bytes of a file of this module that are read.
+const MAX_BYTES: u64 = 16 << 10;
+/// Which boot of the machine this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The marks and the modules that are not loaded, on disk; nothing is marked without a directory.
+#[derive(Debug)]
+pub(crate) struct Quarantine {
+    dir: Option<PathBuf>,
+    boot: String,
+    /// Marks of this process, with the number of those who hold them.
+    marks: Mutex<BTreeMap<String, (File, usize)>>,
+}
+
+/// What a module was about to do, or did last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Mark {
+    /// The boot of the machine: what a loss of power leaves behind is no module's fault.
+    boot_id: String,
+    /// The policy.
+    pub(crate) policy: String,
+    /// The hook, `configure` included.
+    pub(crate) hook: String,
+}
+
+impl Quarantine {
+    /// Marks in `marks` and quarantined modules in `modules` of a directory that is this user's alone.
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
+        Self {
+            dir,
+            boot: boot.trim().to_owned(),
+            marks: Mutex::default(),
+        }
+    }
+
+    /// Quarantines the modules whose marks an earlier process of this boot has left. Called before the
+    /// first module is loaded.
+    pub(crate) fn settle(&self) {
+        let Some(dir) = &self.dir else { return };
+        for (hex, path) in files(&dir.join("marks")) {
+            match left_behind(&path) {
+                Ok(Some(mark)) => self.found(dir, &hex, &mark),
+                Ok(None) => continue,
+                // Torn by what ended the machine.
+                Err(error) => tracing::warn!(
+                    target: "cnidaria::policy",
+                    mark = %path.display(), %error, "ignoring a mark that cannot be read",
+                ),
+            }
+            if let Err(error) = fs::remove_file(&path) {
+                warn(&path, &error);
+            }
+        }
+    }
+
+    fn found(&self, dir: &Path, hex: &str, mark: &Mark) {
+        if mark.boot_id != self.boot {
+            return;
+        }
+        tracing::error!(
+            target: "cnidaria::policy",
+            policy = mark.policy, hook = mark.hook, digest = hex,
+            "QUARANTINED: the process before this one ended while it called the module",
+        );
+        let path = dir.join("modules").join(hex);
+        if let Err(error) = write(&path, mark).map(drop) {
+            warn(&path, &error);
+        }
+    }
+
+    /// Why a module is not loaded; `None` where it may be.
+    pub(crate) fn holds(&self, digest: &str) -> Option<Mark> {
+        let path = self.dir.as_ref()?.join("modules").join(hex(digest));
+        match read(&path) {
+            Ok(mark) => Some(mark),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // What it was about is lost, but not that it was.
+            Err(_) => Some(Mark {
+                boot_id: String::new(),
+                policy: String::new(),
+                hook: "a hook".to_owned(),
+            }),
+        }
+    }
+
+    /// Lets a module be loaded again. Says whether it was quarantined.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn release(&self, digest: &str) -> io::Result<bool> {
+        let Some(dir) = &self.dir else {
+            return Ok(false);
+        };
+        match fs::remove_file(dir.join("modules").join(hex(digest))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.map(|()| true),
+        }
+    }
+
+    /// Marks that a module does something for the first time in this process.
+    fn mark(self: &Arc<Self>, digest: &str, policy: &str, hook: Hook) -> Marked {
+        let hex = hex(digest).to_owned();
+        let mut marks = self.marks();
+        if let Some((_, holders)) = marks.get_mut(&hex) {
+            *holders += 1;
+        } else if let Some(dir) = &self.dir {
+            let mark = Mark {
+                boot_id: self.boot.clone(),
+                policy: policy.to_owned(),
+                hook: hook.to_string(),
+            };
+            let path = dir.join("marks").join(&hex);
+            match write(&path, &mark) {
+                Ok(file) => drop(marks.insert(hex.clone(), (file, 1))),
+                // A policy runs rather than not, where the disk is full.
+                Err(error) => warn(&path, &error),
+            }
+        }
+        drop(marks);
+        Marked {
+            quarantine: Arc::clone(self),
+            hex,
+        }
+    }
+
+    fn marks(&self) -> MutexGuard<'_, BTreeMap<String, (File, usize)>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A mark that is on disk while this lives.
+pub(crate) struct Marked {
+    quarantine: Arc<Quarantine>,
+    hex: String,
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        let mut marks = self.quarantine.marks();
+        let Some((_, holders)) = marks.get_mut(&self.hex) else {
+            return;
+        };
+        *holders -= 1;
+        if *holders == 0
+            && let Some(dir) = &self.quarantine.dir
+        {
+            let path = dir.join("marks").join(&self.hex);
+            // Before the lock goes.
+            if let Err(error) = fs::remove_file(&path) {
+                warn(&path, &error);
+            }
+            marks.remove(&self.hex);
+        }
+    }
+}
+
+/// Which hooks of a module have returned in this process.
+pub(crate) struct Trials {
+    quarantine: Arc<Quarantine>,
+    digest: String,
+    policy: String,
+    returned: AtomicU32,
+}
+
+impl Trials {
+    pub(crate) fn new(quarantine: &Arc<Quarantine>, digest: &str, policy: &str) -> Self {
+        Self {
+            quarantine: Arc::clone(quarantine),
+            digest: digest.to_owned(),
+            policy: policy.to_owned(),
+            returned: AtomicU32::new(0),
+        }
+    }
+
+    /// Called before a hook is; `None` where it has returned before.
+    pub(crate) fn begin(&self, hook: Hook) -> Option<Marked> {
+        let is_new = self.returned.load(Ordering::Relaxed) & bit(hook) == 0;
+        is_new.then(|| self.quarantine.mark(&self.digest, &self.policy, hook))
+    }
+
+    /// Called when a hook has returned, by whatever answer.
+    pub(crate) fn returned(&self, hook: Hook) {
+        self.returned.fetch_or(bit(hook), Ordering::Relaxed);
+    }
+}
+
+fn bit(hook: Hook) -> u32 {
+    1 << hook as u32
+}
+
+fn hex(digest: &str) -> &str {
+    digest.trim_start_matches("sha256:")
+}
+
+/// The files of a directory that are named by digests; none where it is not there or not safe.
+fn files(dir: &Path) -> Vec<(String, PathBuf)> {
+    if !dir.exists() || artifact::private(dir).is_err() {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let is_hex = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then(|| (name, entry.path()))
+    });
+    named.collect()
+}
+
+/// The mark of a file whose process has ended; `None` where it still runs.
+fn left_behind(path: &Path) -> io::Result<Option<Mark>> {
+    let file = open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => read(path).map(Some),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn read(path: &Path) -> io::Result<Mark> {
+    let file = io::Read::take(open(path)?, MAX_BYTES);
+    serde_json::from_reader(file).map_err(io::Error::other)
+}
+
+/// Writes a file under a lock. It is complete when it has its name.
+fn write(path: &Path, mark: &Mark) -> io::Result<File> {
+    if let Some(dir) = path.parent() {
+        artifact::private(dir).map_err(io::Error::other)?;
+    }
+    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    file.write_all(&serde_json::to_vec(mark)?)?;
+    fs::rename(&unfinished, path)?;
+    Ok(file)
+}
+
+fn warn(path: &Path, error: &io::Error) {
+    tracing::warn!(
+        target: "cnidaria::policy",
+        path = %path.display(), %error,
+        "a crash of a module would not be noticed: its mark cannot be written or removed",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quarantine(dir: &Path) -> Arc<Quarantine> {
+        let quarantine = Quarantine::new(Some(dir.to_owned()));
+        quarantine.settle();
+        Arc::new(quarantine)
+    }
+
+    /// Leaves a mark as a process does that ends at once.
+    fn crash(dir: &Path, boot: Option<&str>) {
+        let mut mark = Mark {
+            boot_id: Quarantine::new(None).boot,
+            policy: "10-a".to_owned(),
+            hook: "before-add".to_owned(),
+        };
+        if let Some(boot) = boot {
+            boot.clone_into(&mut mark.boot_id);
+        }
+        drop(write(&dir.join("marks/00ff"), &mark).unwrap());
+    }
+
+    #[test]
+    fn a_mark_that_is_left_quarantines() {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), None);
+        let held = quarantine(dir.path()).holds("sha256:00ff").unwrap();
+        assert_eq!((&*held.policy, &*held.hook), ("10-a", "before-add"));
+        let again = quarantine(dir.path());
+        assert!(again.holds("sha256:00ff").is_some(), "also the one after");
+        assert!(again.release("sha256:00ff").unwrap());
+        assert!(!again.release("sha256:00ff").unwrap());
+        assert!(again.holds("sha256:00ff").is_none());
+    }
+
+    #[test]
+    fn a_loss_of_power_quarantines_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), Some("another boot"));
+        assert!(quarantine(dir.path()).holds("sha256:00ff").is_none());
+        assert!(files(&dir.path().join("marks")).is_empty());
+    }
+
+    #[test]
+    fn a_mark_lives_as_long_as_its_holders() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = quarantine(dir.path());
+        let trials = Trials::new(&running, "sha256:00ff", "10-a");
+        let first = trials.begin(Hook::BeforeAdd);
+        let second = trials.begin(Hook::AfterAdd);
+        drop(first);
+        // The next daemon, while this one still answers.
+        assert!(quarantine(dir.path()).holds("sha256:00ff").is_none());
+        assert_eq!(files(&dir.path().join("marks")).len(), 1);
+        trials.returned(Hook::AfterAdd);
+        drop(second);
+        assert!(files(&dir.path().join("marks")).is_empty());
+        assert!(trials.begin(Hook::AfterAdd).is_none());
+        assert!(trials.begin(Hook::BeforeAdd).is_some());
+    }
+}

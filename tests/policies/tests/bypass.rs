@@ -1,0 +1,84 @@
+//! While the bypass file exists, no module is touched that does not run yet.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy_engine::{PolicyHost, State};
+use policy_tests::{Policies, add, only, storage};
+use serde_json::json;
+
+const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
+
+async fn loaded(policies: &Policies) -> PolicyHost {
+    let mut config = policies.config();
+    config.bypass_file = Some(policies.path("bypass"));
+    PolicyHost::load(config).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_loaded_until_the_bypass_ends() {
+    let policies = Policies::new(COMPILER)
+        .with("10-mtu", "annotation-mtu", &json!({}))
+        .with_own_cache();
+    fs::write(policies.path("bypass"), "").unwrap();
+    let host = Arc::new(loaded(&policies).await);
+    assert_eq!(only(&host).state, State::Broken);
+    let error = only(&host).last_error.unwrap();
+    assert!(
+        error.contains("bypass exists (policies.bypassFile)"),
+        "{error}"
+    );
+    assert!(!policies.cache().exists(), "not even compiled");
+    add(&host).before_add(storage()).await.unwrap();
+
+    let watching = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.watch().await }
+    });
+    fs::remove_file(policies.path("bypass")).unwrap();
+    let denied = add(&host).before_add(storage()).await.unwrap_err();
+    assert!(
+        denied.message.contains("bypass"),
+        "closed until it is loaded: {denied:?}"
+    );
+    let is_loaded = async {
+        while only(&host).state != State::Loaded {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), is_loaded).await;
+    waited.expect("it is loaded once the file is gone");
+    watching.abort();
+}
+
+#[tokio::test]
+async fn what_runs_already_stays() {
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let host = loaded(&policies).await;
+    fs::write(policies.path("bypass"), "").unwrap();
+    let policies = policies.with("20-mtu", "annotation-mtu", &json!({}));
+    host.reload().await;
+    let states: Vec<_> = host
+        .current()
+        .policies()
+        .into_iter()
+        .map(|one| one.state)
+        .collect();
+    assert_eq!(states, [State::Loaded, State::Broken]);
+    fs::remove_file(policies.path("bypass")).unwrap();
+    host.reload().await;
+    let states: Vec<_> = host
+        .current()
+        .policies()
+        .into_iter()
+        .map(|one| one.state)
+        .collect();
+    assert_eq!(states, [State::Loaded, State::Loaded]);
+}
