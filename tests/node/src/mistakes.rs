@@ -51,15 +51,20 @@ impl Mistake {
         bridge(node, self.name)
     }
 
-    /// A network in which the plugin of this one comes after a `bridge`, and before a `tuning` where
-    /// `more` is to come; `None` where the conf is a list already or none that runs.
-    pub fn chained(&self, node: &Node, more: bool) -> Option<Value> {
+    /// A network in which the plugin of this one is the second of three, or the last one, and in which
+    /// those before it leave something; `None` where the conf is a list already.
+    pub fn chained(&self, node: &Node, is_last: bool) -> Option<Value> {
         let plugin = self.conf.get("type").map(|_| self.conf.clone())?;
         let version = plugin.get("cniVersion").cloned();
-        let mut plugins = vec![without_name(bridge(node, self.name)), without_name(plugin)];
-        if more {
-            plugins.push(json!({ "type": "tuning", "mtu": 1400 }));
-        }
+        let plugin = without_name(plugin);
+        let bridge = without_name(bridge(node, self.name));
+        let plugins = match is_last {
+            true => {
+                let firewall = json!({ "type": "firewall", "backend": "iptables" });
+                [bridge, firewall, plugin]
+            }
+            false => [bridge, plugin, json!({ "type": "tuning", "mtu": 1400 })],
+        };
         let name = self.conf.get("name");
         Some(json!({ "cniVersion": version, "name": name, "plugins": plugins }))
     }

@@ -54,6 +54,13 @@ fn traces(node: &Node, pod: &Sandbox) -> Traces {
     Traces::of(node, &pod.netns_name).unwrap()
 }
 
+/// The rules of the firewall that let a pod's address through.
+fn admitted(node: &Node) -> String {
+    let rules = State::of(node).unwrap().firewall;
+    let rules = rules.into_iter().filter(|rule| rule.contains("10.90."));
+    rules.collect::<Vec<_>>().join("\n")
+}
+
 fn pods(node: &Node, mistakes: &[Mistake]) -> Vec<Sandbox> {
     let pod = |mistake: &Mistake| {
         let pod = Pod::new("default", mistake.name).networks(&mistake.selection());
@@ -121,15 +128,16 @@ fn a_mistake_late_in_a_chain_leaves_nothing() {
         node.start_daemon().unwrap();
         let mut count = 0;
         for mistake in mistakes::all(node) {
-            for more in [false, true] {
-                let Some(conf) = mistake.chained(node, more) else {
+            for is_last in [false, true] {
+                let Some(conf) = mistake.chained(node, is_last) else {
                     continue;
                 };
-                let name = format!("{}-{more}", mistake.name);
+                let name = format!("{}-{is_last}", mistake.name);
                 node.add_network("default", &name, &conf).unwrap();
                 let pod = Pod::new("default", &name).networks(&name);
                 let pod = node.add_pod(pod).unwrap();
                 refuse(node, &pod, "");
+                assert_eq!(admitted(node), "", "{name}");
                 succeed(node, "DEL", &pod);
                 run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
                 succeed(node, "DEL", &pod);
@@ -193,7 +201,7 @@ fn a_mistake_in_a_hot_plug_harms_no_pod() {
             // A controller that unplugs what it could not plug.
             plug("DEL");
             assert_eq!(traces(node, &pod), healthy, "{name}");
-            if let Some(chain) = mistake.chained(node, true) {
+            if let Some(chain) = mistake.chained(node, false) {
                 let (status, said) = node.plug("ADD", &pod, "hot0", &chain).unwrap();
                 assert_ne!(status, 200, "{name}: {said}");
                 assert_eq!(traces(node, &pod), healthy, "{name}");

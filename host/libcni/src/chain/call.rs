@@ -56,6 +56,7 @@ impl<'a> Call<'a> {
             plugin: plugin.cloned(),
             position: self.position,
             executed: self.executed,
+            so_far: None,
             source: Box::new(source),
         }
     }
