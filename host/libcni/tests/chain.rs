@@ -224,6 +224,23 @@ async fn the_undo_of_a_failed_add_has_its_result_so_far() {
 }
 
 #[tokio::test]
+async fn a_plugin_is_undone_also_without_its_ipam() {
+    let plugins = Plugins::recording(&["one", "two"]);
+    plugins.fail("one", "DEL", r#"{"code":7,"msg":"bad ipam"}"#);
+    let conf = r#"{"cniVersion":"1.0.0","name":"n","type":"one","x":1,"IPAM":{"type":"two"}}"#;
+    let errors = plugins
+        .cni()
+        .del_each(&list(conf), &runtime("{}"), None)
+        .await;
+    assert_eq!(errors.unwrap_err().len(), 1);
+    assert_eq!(plugins.order(), ["one DEL", "two DEL", "one DEL"]);
+    let calls = plugins.calls();
+    assert!(calls[0].json().get("IPAM").is_some());
+    let last = calls[2].json();
+    assert_eq!((last.get("IPAM"), &last["x"]), (None, &1.into()));
+}
+
+#[tokio::test]
 async fn check_exists_from_0_4_0_on_and_can_be_disabled() {
     let plugins = plugins();
     let cni = plugins.cni();

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::error::Error;
 use crate::every_plugin::kernel_has;
 use crate::networks;
 use crate::node::Node;
@@ -52,9 +53,14 @@ impl Mistake {
     }
 
     /// A network in which the plugin of this one is the second of three, or the last one, and in which
-    /// those before it leave something; `None` where the conf is a list already.
+    /// those before it leave something; `None` where the conf is a list already, and for a card, which
+    /// `host-device` moves before it finds the name of its interface taken.
     pub fn chained(&self, node: &Node, is_last: bool) -> Option<Value> {
-        let plugin = self.conf.get("type").map(|_| self.conf.clone())?;
+        let plugin_type = self.conf.get("type").and_then(Value::as_str)?;
+        if plugin_type == "host-device" {
+            return None;
+        }
+        let plugin = self.conf.clone();
         let version = plugin.get("cniVersion").cloned();
         let plugin = without_name(plugin);
         let bridge = without_name(bridge(node, self.name));
@@ -68,6 +74,15 @@ impl Mistake {
         let name = self.conf.get("name");
         Some(json!({ "cniVersion": version, "name": name, "plugins": plugins }))
     }
+}
+
+/// Prepares a node for them.
+///
+/// # Errors
+/// As [`networks::prepare`].
+pub fn prepare(node: &mut Node) -> Result<(), Error> {
+    networks::prepare(node)?;
+    networks::add_wire("card", "switch")
 }
 
 /// One of each kind.
@@ -192,6 +207,11 @@ fn of_links(node: &Node) -> Vec<Mistake> {
             "device-missing",
             json!({ "device": "nosuch0" }),
             "Link not found",
+        ),
+        device(
+            "device-ipam",
+            json!({ "device": "card", "ipam": { "type": "host-local" } }),
+            "no IP ranges",
         ),
     ];
     if kernel_has("macvlan") {

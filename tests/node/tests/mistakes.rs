@@ -11,7 +11,7 @@ use node::case::on_a_private_node;
 use node::every_plugin::{self, State};
 use node::inspect::Traces;
 use node::mistakes::{self, Mistake};
-use node::{Answer, Node, Pod, Sandbox, networks, run};
+use node::{Answer, Node, Pod, Sandbox, run};
 use serde_json::{Value, json};
 
 fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
@@ -72,7 +72,7 @@ fn pods(node: &Node, mistakes: &[Mistake]) -> Vec<Sandbox> {
 #[test]
 fn a_mistake_fails_the_add_and_nothing_after_it() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
+        mistakes::prepare(node).unwrap();
         let mistakes = mistakes::all(node);
         assert!(mistakes.len() > 21);
         for mistake in &mistakes {
@@ -124,7 +124,7 @@ fn a_mistake_fails_the_add_and_nothing_after_it() {
 #[test]
 fn a_mistake_late_in_a_chain_leaves_nothing() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
+        mistakes::prepare(node).unwrap();
         node.start_daemon().unwrap();
         let mut count = 0;
         for mistake in mistakes::all(node) {
@@ -153,7 +153,7 @@ fn a_mistake_late_in_a_chain_leaves_nothing() {
 #[test]
 fn a_mistake_as_the_default_network_leaves_nothing() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
+        mistakes::prepare(node).unwrap();
         node.start_daemon().unwrap();
         for mistake in mistakes::all(node) {
             let name = mistake.name;
@@ -176,7 +176,7 @@ fn a_mistake_as_the_default_network_leaves_nothing() {
 #[test]
 fn a_mistake_in_a_hot_plug_harms_no_pod() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
+        mistakes::prepare(node).unwrap();
         node.start_daemon().unwrap();
         let pod = node
             .add_pod(Pod::new("default", "a").networks("blue"))
@@ -224,7 +224,7 @@ fn a_policys_edit_that_is_refused_leaves_nothing() {
             eprintln!("left out: this kernel has no macvlan");
             return;
         }
-        networks::prepare(node).unwrap();
+        mistakes::prepare(node).unwrap();
         let settings = json!({ "settings": { "min": 68, "max": 9300 } });
         node.add_policy("10-mtu", "annotation-mtu", &settings)
             .unwrap();

@@ -12,7 +12,8 @@ impl Cni {
     /// Detaches a container whose ADD failed half-way. Every plugin is executed, in reverse order,
     /// whichever fails: a plugin that refuses its configuration refuses it on DEL as well, and the
     /// plugins before it have something to remove. Where a plugin fails, its IPAM plugin is called
-    /// directly, which ignores what it never handed out.
+    /// directly, which ignores what it never handed out, and the plugin once more as if its conf named
+    /// none: what `host-device` has moved it does not move back while its IPAM plugin refuses.
     ///
     /// `so_far` is the result of the plugins that succeeded, see [`Error::so_far`]: without it some
     /// plugins, such as `firewall`, do not find what they made. Plugins of 0.3.1 and older are not given it.
@@ -34,13 +35,21 @@ impl Cni {
             let Err(error) = call.attachment(list, plugin, runtime, so_far).await else {
                 continue;
             };
-            if let Err(ipam) = call.ipam(list, plugin, runtime, so_far).await {
-                tracing::debug!(
-                    network = call.network,
-                    plugin = %plugin.plugin_type(),
-                    error = &ipam as &dyn std::error::Error,
-                    "the IPAM plugin failed as well"
-                );
+            if plugin.ipam_type().is_some() {
+                let addresses = call.ipam(list, plugin, runtime, so_far).await;
+                let link = match error.is_interruption() {
+                    // It would take its time once more.
+                    true => Ok(()),
+                    false => call.without_ipam(list, plugin, runtime, so_far).await,
+                };
+                for failed in [addresses.err(), link.err()].into_iter().flatten() {
+                    tracing::debug!(
+                        network = call.network,
+                        plugin = %plugin.plugin_type(),
+                        error = &failed as &dyn std::error::Error,
+                        "DEL of the IPAM plugin alone, or of the plugin without it, failed as well"
+                    );
+                }
             }
             errors.push(error);
         }
