@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::every_plugin::kernel_has;
 use crate::networks;
 use crate::node::Node;
+use crate::program::run;
 
 /// A network that cannot be attached.
 #[derive(Debug)]
@@ -101,15 +102,31 @@ fn of_the_bridge(node: &Node) -> Vec<Mistake> {
         let conf = bridge(node, name);
         Mistake::new(name, with(conf, key, value), says)
     };
-    vec![
+    let mut all = vec![
         wrong("mtu-as-text", "mtu", json!("9000"), "NetConf.mtu"),
         wrong("gateway-as-text", "isGateway", json!("true"), "isGateway"),
         wrong("vlan-too-large", "vlan", json!(9999), "9999"),
         wrong("mode-exclusive", "hairpinMode", json!(1), "hairpinMode"),
-        wrong("newer-version", "cniVersion", json!("1.1.0"), "version"),
+        wrong("no-such-version", "cniVersion", json!("9.9.9"), "9.9.9"),
         wrong("long-name", "name", json!(name), "too long"),
         wrong("no-such-plugin", "type", json!("brigde"), "brigde"),
-    ]
+    ];
+    if !knows(node, "1.1.0") {
+        all.push(wrong(
+            "newer-version",
+            "cniVersion",
+            json!("1.1.0"),
+            "version",
+        ));
+    }
+    all
+}
+
+/// Whether the plugins of this node have this version of the specification.
+fn knows(node: &Node, version: &str) -> bool {
+    let ask = format!("CNI_COMMAND=VERSION {}/bridge", node.plugins());
+    let ask = format!("echo '{{\"cniVersion\":\"1.0.0\"}}' | {ask}");
+    run("sh", &["-c", &ask]).is_ok_and(|answer| answer.contains(version))
 }
 
 fn of_addresses(node: &Node) -> Vec<Mistake> {
@@ -251,7 +268,7 @@ fn of_chained_plugins(node: &Node) -> Vec<Mistake> {
             "ingressRate",
         ),
         chain(
-            "source-routing",
+            "ipam-as-text",
             json!({ "type": "sbr", "ipam": "none" }),
             "ipam",
         ),
@@ -267,7 +284,7 @@ fn of_requests(node: &Node) -> Vec<Mistake> {
             "two-addresses",
             "ips",
             json!(["10.90.0.7/24", "10.90.0.8/24"]),
-            "10.90.0.8",
+            "all requested IPs",
         ),
     ]
 }
