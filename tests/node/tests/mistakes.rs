@@ -229,11 +229,11 @@ fn a_mistake_in_a_hot_plug_harms_no_pod() {
 #[test]
 fn a_policys_edit_that_is_refused_leaves_nothing() {
     on_a_private_node(|node| {
+        mistakes::prepare(node).unwrap();
         if !every_plugin::kernel_has("macvlan") {
             eprintln!("left out: this kernel has no macvlan");
             return;
         }
-        mistakes::prepare(node).unwrap();
         let settings = json!({ "settings": { "min": 68, "max": 9300 } });
         node.add_policy("10-mtu", "annotation-mtu", &settings)
             .unwrap();
