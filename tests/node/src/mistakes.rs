@@ -109,6 +109,12 @@ fn of_the_bridge(node: &Node) -> Vec<Mistake> {
         wrong("mode-exclusive", "hairpinMode", json!(1), "hairpinMode"),
         wrong("no-such-version", "cniVersion", json!("9.9.9"), "9.9.9"),
         wrong("long-name", "name", json!(name), "too long"),
+        wrong(
+            "bridge-is-a-card",
+            "bridge",
+            json!("uplink"),
+            "not a bridge",
+        ),
         wrong("no-such-plugin", "type", json!("brigde"), "brigde"),
     ];
     if !knows(node, "1.1.0") {
@@ -153,6 +159,18 @@ fn of_addresses(node: &Node) -> Vec<Mistake> {
             "10.90.1.5",
         ),
         wrong("no-subnet", local(json!({})), "no IP ranges"),
+        wrong(
+            "subnet-of-129",
+            local(json!({ "subnet": "fd90::/129" })),
+            "fd90::/129",
+        ),
+        wrong(
+            "unreachable-gateway",
+            local(
+                json!({ "subnet": "10.90.0.0/24", "routes": [{ "dst": "10.0.0.0/8", "gw": "10.1.0.1" }] }),
+            ),
+            "unreachable",
+        ),
         wrong(
             "route-without-length",
             local(json!({ "subnet": "10.90.0.0/24", "routes": [{ "dst": "10.0.0.0" }] })),
