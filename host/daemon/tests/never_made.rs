@@ -261,3 +261,23 @@ async fn gc_leaves_alone_what_is_being_added() {
     let valid = "valid cid-a/eth0 cid-a/net1 cid-other/eth0".to_owned();
     assert!(log.contains(&valid), "{log:?}");
 }
+
+#[tokio::test]
+async fn gc_does_not_fail_for_what_was_never_made() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.pod("b", "two");
+    let pipeline = world.pipeline();
+    for fault in ["add one", "del one", "interrupted", "gc one"] {
+        world.fail(fault);
+    }
+    pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    assert!(is_recorded(&world, "cid-a"));
+    pipeline.handle(&body("ADD", "b")).await.unwrap();
+    let gc = support::gc_body(Some("cid-b"));
+    pipeline.handle(&gc).await.unwrap();
+    assert!(world.log().contains(&"gc one".to_owned()));
+    world.fail("gc two");
+    let error = pipeline.handle(&gc).await.unwrap_err();
+    assert!(error.to_string().contains("two"), "{error}");
+}

@@ -200,6 +200,47 @@ async fn del_works_without_a_result_and_halts_at_a_failure() {
 }
 
 #[tokio::test]
+async fn the_undo_of_a_failed_add_has_its_result_so_far() {
+    for (version, has_result) in [("0.3.1", false), ("0.4.0", true), ("1.0.0", true)] {
+        let plugins = plugins();
+        for command in ["ADD", "DEL"] {
+            plugins.fail("two", command, r#"{"code":7,"msg":"bad conf"}"#);
+        }
+        let (cni, list) = (plugins.cni(), list(&two(version)));
+        let error = cni.add(&list, &runtime("{}")).await.unwrap_err();
+        let so_far = error.so_far.as_deref();
+        assert_eq!(so_far.unwrap().ips, result().ips);
+        let errors = cni.del_each(&list, &runtime("{}"), so_far).await;
+        let positions: Vec<_> = errors.unwrap_err().iter().map(|e| e.position).collect();
+        assert_eq!(positions, [Some(1)]);
+        assert_eq!(
+            plugins.order(),
+            ["one ADD", "two ADD", "two DEL", "one DEL"]
+        );
+        for call in plugins.calls().iter().skip(2) {
+            assert_eq!(call.json()["prevResult"].is_object(), has_result);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_is_undone_also_without_its_ipam() {
+    let plugins = Plugins::recording(&["one", "two"]);
+    plugins.fail("one", "DEL", r#"{"code":7,"msg":"bad ipam"}"#);
+    let conf = r#"{"cniVersion":"1.0.0","name":"n","type":"one","x":1,"IPAM":{"type":"two"}}"#;
+    let errors = plugins
+        .cni()
+        .del_each(&list(conf), &runtime("{}"), None)
+        .await;
+    assert_eq!(errors.unwrap_err().len(), 1);
+    assert_eq!(plugins.order(), ["one DEL", "two DEL", "one DEL"]);
+    let calls = plugins.calls();
+    assert!(calls[0].json().get("IPAM").is_some());
+    let last = calls[2].json();
+    assert_eq!((last.get("IPAM"), &last["x"]), (None, &1.into()));
+}
+
+#[tokio::test]
 async fn check_exists_from_0_4_0_on_and_can_be_disabled() {
     let plugins = plugins();
     let cni = plugins.cni();
@@ -319,7 +360,7 @@ async fn an_add_without_a_result_is_undone_apart() {
     plugins.fail("one", "DEL", refusal);
     let errors = plugins
         .cni()
-        .del_each(&list(&two("1.0.0")), &runtime("{}"))
+        .del_each(&list(&two("1.0.0")), &runtime("{}"), None)
         .await
         .unwrap_err();
     assert_eq!(plugins.order(), ["two DEL", "one DEL"]);

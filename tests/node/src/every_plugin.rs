@@ -107,7 +107,8 @@ impl Network {
     }
 }
 
-fn kernel_has(kind: &str) -> bool {
+/// Whether this machine's kernel has a kind of link. The node must have been prepared.
+pub fn kernel_has(kind: &str) -> bool {
     let mut arguments = vec!["link", "add"];
     if matches!(kind, "macvlan" | "ipvlan" | "vlan") {
         arguments.extend(["link", "storage"]);

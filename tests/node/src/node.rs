@@ -12,6 +12,7 @@ use crate::binaries::Binaries;
 use crate::call::Call;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::hotplug;
 use crate::pod::{Pod, Sandbox};
 use crate::program::run;
 
@@ -292,6 +293,22 @@ impl Node {
     pub fn call(&self, command: &str, sandbox: &Sandbox) -> Result<Call, Error> {
         let call = Call::new(self.binaries.shim()?, command, sandbox, &self.plugins());
         Ok(call.stdin(self.conf.to_string()))
+    }
+
+    /// Asks the daemon to plug a network of this conf into a running sandbox, or to unplug it. Gives
+    /// status and body of its answer.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the daemon does not listen, [`Error::NotBuilt`].
+    pub fn plug(
+        &self,
+        command: &str,
+        sandbox: &Sandbox,
+        if_name: &str,
+        conf: &Value,
+    ) -> Result<(u16, String), Error> {
+        let call = self.call(command, sandbox)?.with("CNI_IFNAME", if_name);
+        hotplug::post(&self.socket_dir().join("multus.sock"), &call, conf)
     }
 }
 

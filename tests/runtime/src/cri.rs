@@ -13,9 +13,9 @@ use tokio::net::UnixStream;
 
 use crate::error::Error;
 use crate::messages::{
-    LinuxPodSandboxConfig, Nothing, PodSandboxConfig, PodSandboxMetadata, PodSandboxRequest,
-    PodSandboxStatusResponse, RunPodSandboxRequest, RunPodSandboxResponse, StatusRequest,
-    StatusResponse,
+    LinuxPodSandboxConfig, ListPodSandboxRequest, ListPodSandboxResponse, Nothing,
+    PodSandboxConfig, PodSandboxMetadata, PodSandboxRequest, PodSandboxStatusResponse,
+    RunPodSandboxRequest, RunPodSandboxResponse, StatusRequest, StatusResponse,
 };
 
 /// A byte for compression, four for the length.
@@ -101,6 +101,16 @@ impl Client {
             ip: network.map(|network| network.ip).unwrap_or_default(),
             netns: netns.into(),
         })
+    }
+
+    /// ListPodSandbox: the ids of all sandboxes, also of those that failed to start.
+    ///
+    /// # Errors
+    /// [`Error::Connection`].
+    pub fn list(&self) -> Result<Vec<String>, Error> {
+        let answer: ListPodSandboxResponse =
+            self.call("ListPodSandbox", &ListPodSandboxRequest {})?;
+        Ok(answer.items.into_iter().map(|one| one.id).collect())
     }
 
     /// StopPodSandbox.

@@ -75,6 +75,22 @@ pub(crate) struct PodSandboxNetworkStatus {
     pub(crate) ip: String,
 }
 
+/// Without a filter.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ListPodSandboxRequest {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ListPodSandboxResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) items: Vec<PodSandbox>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PodSandbox {
+    #[prost(string, tag = "1")]
+    pub(crate) id: String,
+}
+
 /// Every answer without anything of interest.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Nothing {}

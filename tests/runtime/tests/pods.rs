@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Link};
-use node::{Node, Pod, networks};
+use node::mistakes::{self, Mistake};
+use node::{Node, Pod, Sandbox, networks};
 use runtime::containerd::{self, Containerd};
 use runtime::cri::Client;
 use serde_json::json;
@@ -150,6 +151,61 @@ fn a_pod_whose_network_cannot_be_had_does_not_start_and_leaves_nothing() {
         node.add_network("default", "broken", &conf).unwrap();
         let refused = client.run(&pod(node, "a", "blue,broken")).unwrap_err();
         assert!(refused.to_string().contains("no cable"), "{refused}");
+        assert_eq!(Traces::of(node), before, "{}", containerd.log());
+    });
+}
+
+/// Three of the mistakes: refused on ADD as on DEL, alone and behind another plugin.
+fn mistakes(node: &Node) -> Vec<Mistake> {
+    let names = ["mtu-as-text", "device-missing", "tuning"];
+    let mut mistakes = mistakes::all(node);
+    mistakes.retain(|mistake| names.contains(&mistake.name));
+    assert_eq!(mistakes.len(), names.len());
+    mistakes
+}
+
+#[test]
+fn a_mistake_holds_no_sandbox() {
+    on_a_private_node(|node| {
+        let Some(containerd) = containerd(node) else {
+            return;
+        };
+        let client = containerd.client();
+        let before = Traces::of(node);
+        for mistake in mistakes(node) {
+            let name = mistake.name;
+            node.add_network("default", name, &mistake.conf).unwrap();
+            let refused = client.run(&pod(node, name, name)).unwrap_err();
+            assert!(refused.to_string().contains(mistake.says), "{refused}");
+            // containerd keeps a sandbox whose networks it could not take away.
+            assert_eq!(client.list().unwrap(), [""; 0], "{name}");
+            assert_eq!(Traces::of(node), before, "{name} {}", containerd.log());
+        }
+    });
+}
+
+#[test]
+fn a_mistake_hot_plugged_holds_no_sandbox() {
+    on_a_private_node(|node| {
+        let Some(containerd) = containerd(node) else {
+            return;
+        };
+        let client = containerd.client();
+        let before = Traces::of(node);
+        let pod = pod(node, "a", "blue");
+        let id = client.run(&pod).unwrap();
+        let sandbox = Sandbox {
+            netns_name: netns(client, &id),
+            container_id: id.clone(),
+            pod,
+        };
+        for mistake in mistakes(node) {
+            let plugged = node.plug("ADD", &sandbox, "hot0", &mistake.conf);
+            let (_, said) = plugged.unwrap();
+            assert!(said.contains(mistake.says), "{said}");
+        }
+        client.stop(&id).unwrap();
+        client.remove(&id).unwrap();
         assert_eq!(Traces::of(node), before, "{}", containerd.log());
     });
 }

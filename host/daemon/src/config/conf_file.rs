@@ -104,7 +104,7 @@ impl ConfFile {
                 });
             }
         };
-        let primary = text("multusMasterCNI")?.map(|name| name.trim_start_matches('/').to_owned());
+        let primary = text("multusMasterCNI")?.map(|name| below(&primary_dir, &name));
         if let Some(name) = primary.as_ref().filter(|name| is_own(Path::new(name))) {
             return Err(Error::Recursive(name.clone()));
         }
@@ -120,6 +120,15 @@ impl ConfFile {
             keys: keys.clone(),
         })))
     }
+}
+
+/// The name of a file in a directory, which may be given with its whole path.
+fn below(dir: &Path, name: &str) -> String {
+    let below = Path::new(name)
+        .strip_prefix(dir)
+        .ok()
+        .and_then(Path::to_str);
+    below.unwrap_or(name).trim_start_matches('/').to_owned()
 }
 
 /// Whether a file is one that this daemon, or Multus, writes.
@@ -234,6 +243,24 @@ mod tests {
             conf,
             r#"{"capabilities":{"mac":true,"portMappings":true},"cniVersion":"0.4.0","name":"cbr0","clusterNetwork":"/autoconf/10-bridge.conflist","namespaceIsolation":true,"globalNamespaces":"a,b","type":"shim","auxiliaryCNIChainName":"aux"}"#
         );
+    }
+
+    #[test]
+    fn the_primary_file_can_have_its_whole_path() {
+        for name in [
+            "20-a.conf",
+            "/20-a.conf",
+            "/auto/20-a.conf",
+            "/auto//20-a.conf",
+        ] {
+            let keys = format!(
+                r#"{{"cniVersion":"1.0.0","multusAutoconfigDir":"/auto/","multusMasterCNI":"{name}"}}"#
+            );
+            let ConfFile::Generated(generated) = parse(&keys).unwrap() else {
+                panic!("not generated");
+            };
+            assert_eq!(generated.primary.as_deref(), Some("20-a.conf"), "{name}");
+        }
     }
 
     #[test]

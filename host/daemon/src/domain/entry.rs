@@ -1,11 +1,14 @@
 //! An attachment as the ledger has it: exactly what its delegates were, and will be, given. Made
 //! after the policies, so that what a policy says later changes nothing for CHECK and DEL.
 
+use std::borrow::Cow;
+
 use cni_types::args::{CniArgs, ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::attachment::{Attachment, DEVICE_INFO_CAPABILITY, Device};
 use super::namespace::Namespace;
@@ -44,13 +47,16 @@ pub struct Entry {
 }
 
 /// Where in its chain an ADD failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailedAdd {
     /// Place of the plugin in the chain, from 0. Those before it succeeded, those after it never ran.
     pub plugin: usize,
     /// Whether the plugin ended by itself and refused, and did not hang, crash or print garbage.
     pub refused: bool,
+    /// The result of the plugins before it, for the DEL; in the conf's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub so_far: Option<Box<RawValue>>,
 }
 
 impl Entry {
@@ -85,13 +91,24 @@ impl Entry {
     /// it refused the ADD and now refuses the DEL in the same way. `interrupted` says that the DEL was
     /// stopped, so that the plugin has not answered.
     pub fn made_nothing(&self, plugin: usize, interrupted: bool) -> bool {
-        match (&self.result, self.failed_add) {
+        match (&self.result, &self.failed_add) {
             (None, Some(failed)) => {
                 plugin > failed.plugin
                     || (plugin == failed.plugin && failed.refused && !interrupted)
             }
             _ => false,
         }
+    }
+
+    /// The result that the plugins get on DEL: that of the ADD or, where it failed, of the plugins that
+    /// succeeded.
+    pub fn result_for_del(&self) -> Option<Cow<'_, CniResult>> {
+        if let Some(result) = &self.result {
+            return Some(Cow::Borrowed(result));
+        }
+        let so_far = self.failed_add.as_ref()?.so_far.as_ref()?;
+        let parsed = CniResult::parse(so_far.get().as_bytes(), self.conf.cni_version());
+        parsed.ok().map(Cow::Owned)
     }
 
     /// Whether it is not known if its ADD made anything: the daemon ended while it ran.

@@ -145,7 +145,8 @@ impl Source {
                 }
                 None => {
                     let dir = generated.primary_dir.display();
-                    tracing::warn!(%dir, "waiting for the primary network's conf");
+                    let file = generated.primary.as_deref();
+                    tracing::warn!(%dir, file, "waiting for the primary network's conf");
                     Ok(())
                 }
             },

@@ -183,7 +183,7 @@ impl<'a> Addition<'a> {
         let mut entry = entry;
         if let Some(Error::Delegate(error)) = &failed {
             self.set_begun(position, error.executed);
-            entry.failed_add = error.failed_at;
+            entry.failed_add = error.failed_at.clone();
         }
         if let Some(place) = self.entries.get_mut(position) {
             *place = entry;

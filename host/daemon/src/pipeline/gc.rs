@@ -62,7 +62,7 @@ async fn collect(
     }
     let collections: Vec<_> = networks
         .iter()
-        .map(|network| pipeline.collections.begin(network.name()))
+        .map(|network| pipeline.collections.begin(network.conf.name()))
         .collect();
     // Once more: what was attached meanwhile is in use.
     let listing = pipeline.ledger.list(&dirs.cni).await?;
@@ -80,19 +80,37 @@ async fn collect(
         .map(|(network, collection)| {
             let (dirs, attached) = (&dirs, &attached);
             async move {
-                let done = pipeline.delegates.gc(&dirs.bin, network, attached).await;
+                let conf = &network.conf;
+                let done = pipeline.delegates.gc(&dirs.bin, conf, attached).await;
                 drop(collection);
-                done
+                (network, done)
             }
         });
     let each: Vec<_> = each.collect();
     let mut collected = stream::iter(each).buffered(AT_ONCE);
-    while let Some(done) = collected.next().await {
-        if let Err(failed) = done {
+    while let Some((network, done)) = collected.next().await {
+        let failed = done.err().unwrap_or_default();
+        if network.is_attached {
             errors.extend(failed.into_iter().map(Error::from));
+            continue;
+        }
+        for error in failed {
+            tracing::warn!(
+                network = %network.conf.name(),
+                error = crate::report::chain(&error),
+                "GC failed for a network to which nothing is attached"
+            );
         }
     }
     Error::of_all(errors).map_or(Ok(()), Err)
+}
+
+/// A network that is to collect.
+struct Network {
+    conf: NetworkConfList,
+    /// Whether it is the default network, or an ADD of it succeeded. A plugin that refuses its
+    /// configuration refuses GC as well, which must not fail the node's.
+    is_attached: bool,
 }
 
 /// Every configuration of the ledger, and the default network although no pod may have it at present.
@@ -102,23 +120,26 @@ async fn networks(
     conf: &NetConf,
     entries: &[Entry],
     errors: &mut Vec<Error>,
-) -> Vec<NetworkConfList> {
-    let mut confs: BTreeMap<String, NetworkConfList> = BTreeMap::new();
-    let mut add = |conf: &NetworkConfList| {
-        confs
-            .entry(conf.text().to_owned())
-            .or_insert_with(|| conf.clone());
+) -> Vec<Network> {
+    let mut networks: BTreeMap<String, Network> = BTreeMap::new();
+    let mut add = |conf: &NetworkConfList, is_attached| {
+        let network = networks.entry(conf.text().to_owned());
+        let network = network.or_insert_with(|| Network {
+            conf: conf.clone(),
+            is_attached,
+        });
+        network.is_attached |= is_attached;
     };
     for entry in entries {
-        add(&entry.conf);
+        add(&entry.conf, entry.result.is_some());
     }
     match resolve::known_cluster_network(conf, pipeline.lookups()).await {
-        Ok(found) => add(&found.conf),
+        Ok(found) => add(&found.conf, true),
         Err(error) => errors.push(error.into()),
     }
-    let mut confs: Vec<_> = confs.into_values().collect();
-    confs.sort_by(|a, b| a.name().as_str().cmp(b.name().as_str()));
-    confs
+    let mut networks: Vec<_> = networks.into_values().collect();
+    networks.sort_by(|a, b| a.conf.name().as_str().cmp(b.conf.name().as_str()));
+    networks
 }
 
 /// The sandboxes that the runtime does not know, with what is known of them. It knows the first

@@ -90,7 +90,7 @@ async fn plug(
             Err(error) => {
                 if let Error::Delegate(failed) = &error {
                     executed = failed.executed;
-                    entry.failed_add = failed.failed_at;
+                    entry.failed_add = failed.failed_at.clone();
                 }
                 return Err(error);
             }

@@ -209,7 +209,8 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
             }
         }
         Err(error) => {
-            let is_answer = error.failed_at.is_some_and(|failed| failed.refused);
+            let failed_at = error.failed_at.as_ref();
+            let is_answer = failed_at.is_some_and(|failed| failed.refused);
             let doubtful = entry.is_doubtful() && is_answer;
             let holds = matches!(place, Place::There) && !doubtful;
             return Err(left(error.into(), holds, doubtful));

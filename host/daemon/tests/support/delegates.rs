@@ -121,6 +121,7 @@ impl World {
             failed_at: Some(FailedAdd {
                 plugin: 0,
                 refused: !self.fail.lock().unwrap().contains("interrupted"),
+                so_far: None,
             }),
         })
     }

@@ -56,6 +56,7 @@ impl<'a> Call<'a> {
             plugin: plugin.cloned(),
             position: self.position,
             executed: self.executed,
+            so_far: None,
             source: Box::new(source),
         }
     }
@@ -104,6 +105,32 @@ impl<'a> Call<'a> {
         let args = runtime.args.to_string();
         let request = request.to_text();
         self.execute(ipam, variables(runtime, &args), request.as_bytes())
+            .await
+            .map(drop)
+    }
+
+    /// The same of a plugin as if its configuration named no IPAM plugin.
+    pub(super) async fn without_ipam(
+        &mut self,
+        list: &NetworkConfList,
+        plugin: &PluginConf,
+        runtime: &RuntimeConf,
+        result: Option<&CniResult>,
+    ) -> Result<(), Error> {
+        let prev_result = self.prev_result(list, plugin, result)?;
+        let mut request = request::attachment(list, plugin, runtime, prev_result)
+            .map_err(|error| self.failed(plugin, error.into()))?;
+        let members = request.iter().map(|(name, _)| name.to_owned());
+        let ipam: Vec<String> = members
+            .filter(|name| name.eq_ignore_ascii_case("ipam"))
+            .collect();
+        for name in ipam {
+            request.remove(&name);
+        }
+        let args = runtime.args.to_string();
+        let request = request.to_text();
+        let variables = variables(runtime, &args);
+        self.execute(plugin.plugin_type(), variables, request.as_bytes())
             .await
             .map(drop)
     }

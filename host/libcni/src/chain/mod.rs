@@ -60,6 +60,8 @@ pub struct Error {
     pub position: Option<usize>,
     /// Whether any plugin ran in this call, so that something may have been changed.
     pub executed: bool,
+    /// Of ADD, the result of the plugins before it in the list.
+    pub so_far: Option<Box<CniResult>>,
     /// What went wrong.
     pub source: Box<Cause>,
 }
@@ -209,7 +211,7 @@ impl Cni {
     ///
     /// # Errors
     /// The first failure; later plugins are not executed, and nothing is undone. To undo, call
-    /// [`del`](Self::del) when [`Error::executed`].
+    /// [`del_each`](Self::del_each) with [`Error::so_far`] when [`Error::executed`].
     pub async fn add(
         &self,
         list: &NetworkConfList,
@@ -223,10 +225,18 @@ impl Cni {
         let mut result: Option<CniResult> = None;
         for (position, plugin) in list.plugins().iter().enumerate() {
             call.position = Some(position);
-            let prev = result.as_ref();
-            let stdout = call.attachment(list, plugin, runtime, prev).await?;
-            let printed = CniResult::parse(&stdout, list.cni_version());
-            result = Some(printed.map_err(|error| call.failed(plugin, Cause::Result(error)))?);
+            let added = call.attachment(list, plugin, runtime, result.as_ref());
+            let printed = added.await.and_then(|stdout| {
+                let parsed = CniResult::parse(&stdout, list.cni_version());
+                parsed.map_err(|error| call.failed(plugin, Cause::Result(error)))
+            });
+            result = match printed {
+                Ok(next) => Some(next),
+                Err(error) => {
+                    let so_far = result.map(Box::new);
+                    return Err(Error { so_far, ..error });
+                }
+            };
         }
         result.ok_or_else(|| call.error(None, Cause::NoPlugins))
     }

@@ -2,6 +2,7 @@
 
 use cni_types::args::Command;
 use cni_types::conf::NetworkConfList;
+use cni_types::result::CniResult;
 
 use super::call::Call;
 use super::{Cni, Error};
@@ -11,7 +12,11 @@ impl Cni {
     /// Detaches a container whose ADD failed half-way. Every plugin is executed, in reverse order,
     /// whichever fails: a plugin that refuses its configuration refuses it on DEL as well, and the
     /// plugins before it have something to remove. Where a plugin fails, its IPAM plugin is called
-    /// directly, which ignores what it never handed out. There is no `prevResult`.
+    /// directly, which ignores what it never handed out, and the plugin once more as if its conf named
+    /// none: what `host-device` has moved it does not move back while its IPAM plugin refuses.
+    ///
+    /// `so_far` is the result of the plugins that succeeded, see [`Error::so_far`]: without it some
+    /// plugins, such as `firewall`, do not find what they made. Plugins of 0.3.1 and older are not given it.
     ///
     /// # Errors
     /// Every plugin that failed, the last one of the list first. The call can be repeated.
@@ -19,21 +24,32 @@ impl Cni {
         &self,
         list: &NetworkConfList,
         runtime: &RuntimeConf,
+        so_far: Option<&CniResult>,
     ) -> Result<(), Vec<Error>> {
+        let version = list.cni_version().effective();
+        let so_far = so_far.filter(|_| version.del_has_prev_result());
         let mut call = Call::new(self, Command::Del, list.name().as_str());
         let mut errors = Vec::new();
         for (position, plugin) in list.plugins().iter().enumerate().rev() {
             call.position = Some(position);
-            let Err(error) = call.attachment(list, plugin, runtime, None).await else {
+            let Err(error) = call.attachment(list, plugin, runtime, so_far).await else {
                 continue;
             };
-            if let Err(ipam) = call.ipam(list, plugin, runtime, None).await {
-                tracing::debug!(
-                    network = call.network,
-                    plugin = %plugin.plugin_type(),
-                    error = &ipam as &dyn std::error::Error,
-                    "the IPAM plugin failed as well"
-                );
+            if plugin.ipam_type().is_some() {
+                let addresses = call.ipam(list, plugin, runtime, so_far).await;
+                let link = match error.is_interruption() {
+                    // It would take its time once more.
+                    true => Ok(()),
+                    false => call.without_ipam(list, plugin, runtime, so_far).await,
+                };
+                for failed in [addresses.err(), link.err()].into_iter().flatten() {
+                    tracing::debug!(
+                        network = call.network,
+                        plugin = %plugin.plugin_type(),
+                        error = &failed as &dyn std::error::Error,
+                        "DEL of the IPAM plugin alone, or of the plugin without it, failed as well"
+                    );
+                }
             }
             errors.push(error);
         }

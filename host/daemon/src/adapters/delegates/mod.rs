@@ -178,12 +178,13 @@ impl Delegates for Executor {
         }
         let _slot = self.slots.take(Class::Frees, &entry.network).await;
         let (cni, runtime) = (self.cni(bin_dirs), conf_after_add(entry));
-        let (conf, result) = (&entry.conf, entry.result.as_ref());
-        let deleted = match result {
+        let (conf, result) = (&entry.conf, entry.result_for_del());
+        let result = result.as_deref();
+        let deleted = match entry.result {
             Some(_) => Box::pin(cni.del(conf, &runtime, result))
                 .await
                 .map_err(|error| vec![error]),
-            None => Box::pin(cni.del_each(conf, &runtime)).await,
+            None => Box::pin(cni.del_each(conf, &runtime, result)).await,
         };
         let Err(mut errors) = deleted else {
             return Ok(Vec::new());
@@ -269,9 +270,12 @@ fn worst(network: &str, errors: &[&Error]) -> Option<DelegateError> {
 fn failed_at(error: &Error) -> Option<FailedAdd> {
     // What a plugin printed that was no result, it printed after its work was done.
     let has_ended = matches!(*error.source, Cause::Result(_));
+    let so_far = error.so_far.as_ref();
     error.position.map(|plugin| FailedAdd {
         plugin,
         refused: !error.is_interruption() && !has_ended,
+        // In the version in which the last plugin printed it.
+        so_far: so_far.and_then(|result| result.to_raw(result.cni_version).ok()),
     })
 }
 

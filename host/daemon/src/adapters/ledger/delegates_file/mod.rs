@@ -78,7 +78,7 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
             if_name: entry.if_name.clone(),
             netns: entry.netns.clone(),
             namespace: entry.namespace.clone(),
-            failed_add: entry.failed_add,
+            failed_add: entry.failed_add.clone(),
             pod: Pod {
                 namespace: entry.pod.namespace.clone(),
                 name: entry.pod.name.clone(),
@@ -221,8 +221,10 @@ fn decode(text: &str) -> Result<Vec<u8>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::entry::FailedAdd;
     use cni_types::args::ContainerId;
     use cni_types::json::RawObject;
+    use serde_json::value::RawValue;
     use serde_json::{Value, json};
 
     fn sandbox() -> Sandbox {
@@ -279,6 +281,21 @@ mod tests {
         }])
         .to_string()
         .into_bytes()
+    }
+
+    #[test]
+    fn a_failed_add_is_read_as_it_was_written() {
+        let so_far = r#"{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24"}]}"#;
+        let mut entry = entry_of(r#"{"cniVersion":"1.0.0","name":"n","type":"bridge"}"#);
+        entry.failed_add = Some(FailedAdd {
+            plugin: 1,
+            refused: true,
+            so_far: Some(RawValue::from_string(so_far.to_owned()).unwrap()),
+        });
+        let (read, _) = read(&write(&[entry], false), &sandbox()).unwrap();
+        assert!(read[0].made_nothing(1, false));
+        let result = read[0].result_for_del().unwrap();
+        assert_eq!(result.ips[0].address.to_string(), "10.0.0.2/24");
     }
 
     #[test]
