@@ -10,7 +10,8 @@ use cni_types::json::RawObject;
 use shim_api::request::InterfaceAttributes;
 
 use super::network_lookup;
-use super::request::{self, PodArgs, PodRequest};
+use super::pod_args::PodArgs;
+use super::request::{self, PodRequest};
 use crate::config::net_conf::NetConf;
 use crate::config::overlay::Overlay;
 use crate::domain::attachment::Attachment;
