@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cni_types::args::{Command, ContainerId, EnvironmentError, IfName, Parameters};
 use cni_types::json::RawObject;
 
-use super::pod_args::PodArgs;
+use super::pod_args::{Naming, PodArgs};
 use crate::config::net_conf::{self, NetConf};
 use crate::config::overlay::Overlay;
 use crate::config::value;
@@ -100,16 +100,12 @@ pub struct PodRequest {
 ///
 /// # Errors
 /// [`Error`] names every variable, argument or key that is wrong. Nothing was changed.
-pub fn parse(body: &[u8], overlay: &Overlay) -> Result<Request, Error> {
+pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Request, Error> {
     let request = shim_api::Request::parse(body)?;
     let parameters = parameters(&request.env)?;
     match parameters.command {
         Command::Add | Command::Del | Command::Check => {
-            let pod = match parameters.command {
-                // What ADD did is found by the container's id: a DEL fails for no other name.
-                Command::Del => PodArgs::lenient(&parameters.args),
-                _ => PodArgs::parse(&parameters.args)?,
-            };
+            let pod = PodArgs::of(&parameters, naming)?;
             let conf = overlay.conf(&request.config)?;
             pod_request(parameters, pod, conf).map(Request::Pod)
         }
@@ -216,6 +212,7 @@ mod tests {
         parse(
             &body(changes, r#"{"clusterNetwork":"x"}"#),
             &Overlay::default(),
+            Naming::Complete,
         )
     }
 
@@ -237,6 +234,7 @@ mod tests {
                 name: "a".into(),
                 uid: Some("u".into()),
                 infra_container_id: "c".into(),
+                names: None,
                 args: CniArgs::parse(ARGS).unwrap(),
             }
         );
@@ -302,7 +300,7 @@ mod tests {
             let body = body(&[("CNI_COMMAND", Some("GC"))], &conf);
             let Ok(Request::Gc {
                 valid: Some(valid), ..
-            }) = parse(&body, &Overlay::default())
+            }) = parse(&body, &Overlay::default(), Naming::Complete)
             else {
                 panic!("no valid attachments: {keys}");
             };
@@ -338,11 +336,11 @@ mod tests {
     #[test]
     fn a_body_that_is_no_request_is_refused() {
         assert!(matches!(
-            parse(b"{", &Overlay::default()),
+            parse(b"{", &Overlay::default(), Naming::Complete),
             Err(Error::Body(_))
         ));
         assert!(matches!(
-            parse(&body(&[], "{nope"), &Overlay::default()),
+            parse(&body(&[], "{nope"), &Overlay::default(), Naming::Complete),
             Err(Error::Conf(_))
         ));
     }
