@@ -1,6 +1,7 @@
 //! What the pipeline needs of the world, as traits. Adapters implement them; a port is called a few
 //! times a request, beside a fork and exec, so they are trait objects.
 
+mod containers;
 mod devices;
 mod ledger;
 mod wanted;
@@ -28,6 +29,7 @@ use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
 
+pub use containers::ContainerPods;
 pub use devices::{DeviceInfo, Devices, DevicesError};
 pub use ledger::{Ledger, LedgerError, Listing, Lost, PendingUndo, Undo};
 
@@ -40,6 +42,12 @@ pub trait Cluster: Send + Sync {
     /// [`ClusterError::PodNotFound`] when it is not there after that; [`ClusterError::UidMismatch`]
     /// when another pod has its name.
     async fn pod(&self, wanted: &PodRef, patience: Duration) -> Result<Pod, ClusterError>;
+
+    /// How to find pods of containers whose runtimes send less than a namespace and a name; `None` where
+    /// every request has to name its pod.
+    fn containers(&self) -> Option<&dyn ContainerPods> {
+        None
+    }
 
     /// A network attachment definition.
     ///

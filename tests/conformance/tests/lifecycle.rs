@@ -195,6 +195,8 @@ const fn case(
 
 const CODES: &str = "Multus says 999 for nearly everything";
 const MISSING_POD: &str = "correction 8";
+/// `daemon/tests/containers.rs` has what they are answered with a cluster.
+const WITHOUT_CLUSTER: &str = "podman and nerdctl send no more, and there is no cluster here";
 
 /// Those of which a delegate failed or could not be executed: the pod's owner is told, which Multus does not.
 const FAILED_DELEGATE: [&str; 3] = ["bad-failing", "bad-failraw", "bad-noplugin"];
@@ -216,7 +218,7 @@ const BAD: [Case; 10] = [
 
 /// Single calls, in this order on one rig.
 #[rustfmt::skip]
-const SINGLE: [Case; 37] = [
+const SINGLE: [Case; 35] = [
     case("args-missing-del", (0, None), (0, None), &[], ""),
     case("conf-031", (0, None), (0, None), &[], ""),
     case("conf-031-del", (0, None), (0, None), &[], ""),
@@ -227,12 +229,10 @@ const SINGLE: [Case; 37] = [
     case("conf-no-name", (1, Some(7)), (1, Some(7)), &["name"], ""),
     case("conf-no-version", (1, Some(999)), (1, Some(7)), &["clusterNetwork"], CODES),
     case("env-args-empty-podname", (1, Some(999)), (1, Some(4)), &["K8S_POD_NAME"], CODES),
-    case("env-args-no-ns", (1, Some(999)), (1, Some(4)), &["K8S_POD_NAMESPACE"], CODES),
     case("env-args-no-podname", (1, Some(999)), (1, Some(4)), &["K8S_POD_NAME"], CODES),
     case("env-args-unknown-no-ignore", (1, Some(999)), (1, Some(4)), &["FOO"], CODES),
     case("env-bad-containerid", (1, Some(4)), (1, Some(4)), &["CNI_CONTAINERID", "../../etc/x"], ""),
     case("env-gc-no-valid", (0, None), (0, None), &[], ""),
-    case("env-missing-cni-args", (1, Some(999)), (1, Some(4)), &["CNI_ARGS"], CODES),
     case("env-missing-command", (0, None), (0, None), &[], ""),
     case("env-missing-containerid", (1, Some(4)), (1, Some(4)), &["CNI_CONTAINERID"], ""),
     case("env-missing-ifname", (1, Some(4)), (1, Some(4)), &["CNI_IFNAME"], ""),
@@ -254,6 +254,13 @@ const SINGLE: [Case; 37] = [
     case("pod-right-uid-add", (0, None), (0, None), &[], "once more: the DEL left nothing"),
     case("pod-right-uid-del", (0, None), (0, None), &[], ""),
     case("netns-missing-del", (0, None), (0, None), &[], ""),
+];
+
+/// ADDs that name their pod by less than a cluster needs.
+#[rustfmt::skip]
+const UNNAMED: [Case; 2] = [
+    case("env-args-no-ns", (1, Some(999)), (0, None), &["eth0"], WITHOUT_CLUSTER),
+    case("env-missing-cni-args", (1, Some(999)), (0, None), &["eth0"], WITHOUT_CLUSTER),
 ];
 
 impl Case {
@@ -382,6 +389,23 @@ fn single_calls_are_answered_with_the_right_code_and_change_nothing() {
     });
 }
 
+#[test]
+fn pods_need_no_names_without_a_cluster() {
+    on_a_private_node(|node| {
+        let rig = Rig::started(node, "conf");
+        rig.make_namespace("g-plain");
+        for case in &UNNAMED {
+            let recorded = rig.golden(&format!("lifecycle/{}.json", case.name));
+            case.agrees_with(&recorded["run"]);
+            case.answered(&rig.replay(&recorded["run"]));
+            let del = rig.call(&recorded["run"]).with("CNI_COMMAND", "DEL");
+            let answer = del.make().unwrap();
+            assert!(answer.succeeded(), "{answer:#?}");
+            rig.nothing_is_left();
+        }
+    });
+}
+
 fn same_output(what: &str, expected: &str, actual: &str) {
     if expected.is_empty() {
         assert_eq!(actual, "", "{what}");
@@ -409,7 +433,8 @@ fn without_a_command_the_shim_says_what_it_is() {
 fn every_recorded_life_and_call_is_replayed() {
     let lives = ["cross-ns", "gw", "json-sel", "one-br", "one-mv", "plain"];
     let lives = lives.map(|name| format!("ok-{name}"));
-    let cases = BAD.iter().chain(&SINGLE).map(|case| case.name.to_owned());
+    let cases = BAD.iter().chain(&SINGLE).chain(&UNNAMED);
+    let cases = cases.map(|case| case.name.to_owned());
     let mut replayed: Vec<String> = lives.into_iter().chain(cases).collect();
     replayed.sort();
     replayed.dedup();

@@ -17,6 +17,7 @@ use daemon::domain::pod::PodRef;
 use daemon::domain::sandbox::Sandbox;
 use daemon::domain::selection;
 use daemon::ports::Ledger as _;
+use daemon::stages::pod_args::Naming;
 use policy_engine::PolicyHost;
 
 /// A format, by the name of its target and of the directory of its seeds.
@@ -36,7 +37,9 @@ pub const ENTRIES: [Entry; 8] = [
 
 /// The body of `POST /cni`.
 pub fn http_body(bytes: &[u8]) {
-    let _ = daemon::stages::request::parse(bytes, &Overlay::default());
+    for naming in [Naming::Complete, Naming::Partial] {
+        let _ = daemon::stages::request::parse(bytes, &Overlay::default(), naming);
+    }
 }
 
 /// The conf of a network, of a plugin, and of the daemon.
@@ -100,7 +103,7 @@ pub fn guest_edits(bytes: &[u8]) {
 pub fn deferred_del(bytes: &[u8]) {
     let container = ContainerId::new("a").expect("a valid id");
     if let Ok((request, _)) =
-        daemon::stages::deferred::parse(bytes, &container, &Overlay::default())
+        daemon::stages::deferred::parse(bytes, &container, &Overlay::default(), Naming::Partial)
     {
         assert_eq!(request.container_id, container);
     }

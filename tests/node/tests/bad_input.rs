@@ -54,7 +54,6 @@ fn missing_and_malformed_variables_are_named() {
                 "CNI_IFNAME",
             ),
             (add.clone().with("CNI_ARGS", "K8S_POD_NAME"), "CNI_ARGS"),
-            (add.clone().without("CNI_ARGS"), "K8S_POD_NAMESPACE"),
             (
                 add.clone()
                     .with("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=default"),
@@ -66,6 +65,11 @@ fn missing_and_malformed_variables_are_named() {
                     "IgnoreUnknown=1;K8S_POD_NAMESPACE=../../etc;K8S_POD_NAME=a",
                 ),
                 "K8S_POD_NAMESPACE",
+            ),
+            (
+                add.clone()
+                    .with("CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAME=../a"),
+                "K8S_POD_NAME",
             ),
         ];
         for (call, variable) in cases {

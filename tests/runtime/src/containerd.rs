@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 
 use node::{Node, run};
 
+use crate::cgroups::{self, CGROUP};
 use crate::cri::Client;
 use crate::error::Error;
 use crate::image;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
-/// Where runc puts its cgroups, in every hierarchy of this machine.
-const CGROUP: &str = "/cnidaria-runtime-tests";
 
 /// A running containerd. Dropped, it and its cgroups are gone; its sandboxes end with the node.
 #[derive(Debug)]
@@ -240,25 +239,8 @@ impl Containerd {
 impl Drop for Containerd {
     fn drop(&mut self) {
         let _ = self.child.kill().and_then(|()| self.child.wait());
-        // Directories of the machine's, empty when all containers are gone: some for each hierarchy.
-        let hierarchies = fs::read_dir("/sys/fs/cgroup")
-            .into_iter()
-            .flatten()
-            .flatten();
-        let name = CGROUP.trim_start_matches('/');
-        for hierarchy in hierarchies {
-            remove_groups(&hierarchy.path().join(name));
-        }
-        remove_groups(&Path::new("/sys/fs/cgroup").join(name));
+        cgroups::remove(CGROUP);
     }
-}
-
-fn remove_groups(group: &Path) {
-    let inside = fs::read_dir(group).into_iter().flatten().flatten();
-    for entry in inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        remove_groups(&entry.path());
-    }
-    let _ = fs::remove_dir(group);
 }
 
 /// Snapshots that are copies need no support of the file system; profiles of AppArmor and changes of

@@ -33,6 +33,14 @@ pub enum Error {
         /// The last lines of its log.
         log: String,
     },
+    /// podman refuses.
+    #[error("podman {command}: {message}")]
+    Podman {
+        /// Its arguments.
+        command: String,
+        /// What it says.
+        message: String,
+    },
     /// The connection to containerd.
     #[error("{method}: connection")]
     Connection {

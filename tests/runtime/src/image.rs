@@ -17,13 +17,19 @@ const PACK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/image/pack
 
 /// Makes the archive in a directory of its own.
 pub(crate) fn make(dir: &Path) -> Result<PathBuf, Error> {
+    let root = root_directory(dir)?;
+    let archive = dir.join("image.tar");
+    let [root, image] = [&root, &archive].map(|path| path.display().to_string());
+    run(PACK, &[NAME, &root, &image, "/bin/sleep", "100000"])?;
+    Ok(archive)
+}
+
+/// Makes the same as a directory.
+pub(crate) fn root_directory(dir: &Path) -> Result<PathBuf, Error> {
     let root = dir.join("rootfs");
     let bin = root.join("bin");
     fs::create_dir_all(&bin).map_err(Error::file(&bin))?;
     fs::copy(BUSYBOX, bin.join("busybox")).map_err(Error::file(BUSYBOX))?;
     symlink("busybox", bin.join("sleep")).map_err(Error::file(bin.join("sleep")))?;
-    let archive = dir.join("image.tar");
-    let [root, image] = [&root, &archive].map(|path| path.display().to_string());
-    run(PACK, &[NAME, &root, &image, "/bin/sleep", "100000"])?;
-    Ok(archive)
+    Ok(root)
 }

@@ -4,6 +4,7 @@
 
 pub mod announcement;
 pub mod attachment;
+pub mod container_names;
 pub mod default_route;
 pub mod device;
 pub mod entry;

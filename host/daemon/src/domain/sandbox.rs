@@ -2,6 +2,7 @@
 
 use cni_types::args::{CniArgs, ContainerId, IfName};
 
+use super::entry::Entry;
 use super::namespace::Namespace;
 use super::pod::PodRef;
 
@@ -25,6 +26,16 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// The same with the pod that its attachments were made for, where they tell: a request need not name
+    /// it.
+    #[must_use]
+    pub fn with_pod_of(mut self, entries: &[Entry]) -> Self {
+        if let Some(entry) = entries.iter().find(|entry| !entry.pod.name.is_empty()) {
+            self.pod.clone_from(&entry.pod);
+        }
+        self
+    }
+
     /// A sandbox of which only the ledger knows anything but the id.
     pub fn recorded(container_id: ContainerId) -> Self {
         Self {

@@ -35,6 +35,7 @@ async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     else {
         return Err(Error::NotAttached(request.container_id));
     };
+    let sandbox = sandbox.with_pod_of(&entries);
     let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);
     for entry in &entries {
         if entry.namespace.is_some() && !undo::is_there(pipeline, entry).await {

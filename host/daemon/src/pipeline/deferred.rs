@@ -116,7 +116,8 @@ async fn request(
     container: &ContainerId,
     text: &[u8],
 ) -> Result<PodRequest, deferred::Error> {
-    let (mut request, record) = deferred::parse(text, container, &pipeline.overlay)?;
+    let (mut request, record) =
+        deferred::parse(text, container, &pipeline.overlay, pipeline.naming())?;
     let found = match &request.netns {
         Some(netns) => pipeline.pod_network.identity(Path::new(netns)).await,
         None => None,

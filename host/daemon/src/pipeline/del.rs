@@ -151,11 +151,11 @@ async fn unrecorded(
     Ok(())
 }
 
-/// What an ADD of now would add. `None` where the pod is gone, is another one by now, or names what
-/// is not there.
+/// What an ADD of now would add. `None` where nothing describes the pod, where it is another one by now, or
+/// names what is not there.
 async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> Option<Vec<Entry>> {
     let cluster = &*pipeline.cluster;
-    let (sandbox, pod) = identity::identify(request, cluster, Duration::ZERO)
+    let (sandbox, pod) = identity::identify_described(request, cluster, Duration::ZERO)
         .await
         .ok()?;
     let selections = resolve::selections(&pod).ok()?;

@@ -126,14 +126,15 @@ async fn prepare(
     request: &PodRequest,
     attachment: Attachment,
 ) -> Result<(Plan, Box<dyn crate::ports::PolicySession>, Vec<Entry>), Error> {
+    let recorded = recorded(pipeline, request).await?;
+    let patience = pipeline.timeouts.pod();
     let (sandbox, pod) =
-        identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
+        identity::identify_attached(request, &recorded, &*pipeline.cluster, patience).await?;
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let attachment = policies.before_add(attachment).await?;
     policies.settle(std::slice::from_ref(&attachment)).await?;
     self_delegation::refuse(std::slice::from_ref(&attachment), &request.conf)?;
     let attachment = resolve::with_device_info(attachment, &sandbox, &*pipeline.device_info);
-    let recorded = recorded(pipeline, request).await?;
     if let Some(taken) = of_interface(&recorded, &attachment.if_name) {
         return Err(Error::InterfaceExists {
             interface: attachment.if_name.to_string(),
@@ -165,9 +166,8 @@ async fn check(
         None => unrecorded(pipeline, request, attachment).await?,
     };
     pipeline.delegates.check(&dirs.bin, &entry).await?;
-    let mut policies = pipeline
-        .policies
-        .begin(Command::Check, &request.sandbox(), None);
+    let sandbox = request.sandbox().with_pod_of(std::slice::from_ref(&entry));
+    let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);
     Ok(policies.check(&entry).await?)
 }
 

@@ -50,6 +50,7 @@ use crate::ports::{
 };
 use crate::stages::{
     self,
+    pod_args::Naming,
     request::{self, Request},
     resolve::Lookups,
 };
@@ -149,11 +150,19 @@ impl Pipeline {
             return Err(Error::Draining);
         }
         let begun = Instant::now();
-        let request = request::parse(body, &self.overlay)?;
+        let request = request::parse(body, &self.overlay, self.naming())?;
         let verb = request.command();
         let answer = self.answer(request).await;
         self.count(verb, begun, &answer);
         answer
+    }
+
+    /// What requests have to say of their pods.
+    fn naming(&self) -> Naming {
+        match self.cluster.containers() {
+            Some(_) => Naming::Partial,
+            None => Naming::Complete,
+        }
     }
 
     /// What a plan is made of.
@@ -193,7 +202,7 @@ impl Pipeline {
             return Err(Error::Draining);
         }
         let begun = Instant::now();
-        let request = stages::hotplug::parse(body, &self.overlay)?;
+        let request = stages::hotplug::parse(body, &self.overlay, self.naming())?;
         let verb = request.command();
         let answer = hotplug::hotplug(self, request).await;
         self.count(verb, begun, &answer);

@@ -145,7 +145,8 @@ pub(super) async fn detach_each(
     sandbox: &Sandbox,
     entries: &[Entry],
 ) -> Vec<Left> {
-    let mut policies = pipeline.policies.begin(Command::Del, sandbox, None);
+    let sandbox = sandbox.clone().with_pod_of(entries);
+    let mut policies = pipeline.policies.begin(Command::Del, &sandbox, None);
     let mut running = FuturesUnordered::new();
     let mut left = Vec::new();
     for (position, entry) in entries.iter().enumerate().rev() {

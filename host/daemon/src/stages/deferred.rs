@@ -3,6 +3,7 @@
 use cni_types::args::{Command, ContainerId};
 use shim_api::deferred::Record;
 
+use super::pod_args::Naming;
 use super::request::{self, PodRequest, Request};
 use crate::config::overlay::Overlay;
 
@@ -28,9 +29,10 @@ pub fn parse(
     text: &[u8],
     container: &ContainerId,
     overlay: &Overlay,
+    naming: Naming,
 ) -> Result<(PodRequest, Record), Error> {
     let record = Record::parse(text)?;
-    match request::parse(&record.request.to_json(), overlay)? {
+    match request::parse(&record.request.to_json(), overlay, naming)? {
         Request::Pod(request)
             if request.command == Command::Del && request.container_id == *container =>
         {

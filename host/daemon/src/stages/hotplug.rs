@@ -10,7 +10,8 @@ use cni_types::json::RawObject;
 use shim_api::request::InterfaceAttributes;
 
 use super::network_lookup;
-use super::request::{self, PodArgs, PodRequest};
+use super::pod_args::{Naming, PodArgs};
+use super::request::{self, PodRequest};
 use crate::config::net_conf::NetConf;
 use crate::config::overlay::Overlay;
 use crate::domain::attachment::Attachment;
@@ -67,15 +68,14 @@ impl Hotplug {
 ///
 /// # Errors
 /// [`Error`]; nothing was changed.
-pub fn parse(body: &[u8], overlay: &Overlay) -> Result<Hotplug, Error> {
+pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Hotplug, Error> {
     let body = shim_api::Request::parse(body).map_err(request::Error::from)?;
     let parameters = request::parameters(&body.env)?;
     let network = NetworkConfList::parse_any(&body.config).map_err(Error::Conf)?;
     let conf = overlay.own().map_err(request::Error::from)?;
     let pod = match parameters.command {
-        Command::Add | Command::Check => PodArgs::parse(&parameters.args)?,
-        // What is recorded is found by the container and the interface alone.
-        Command::Del => PodArgs::lenient(&parameters.args),
+        // Of a DEL, what is recorded is found by the container and the interface alone.
+        Command::Add | Command::Check | Command::Del => PodArgs::of(&parameters, naming)?,
         Command::Status => {
             return Ok(Hotplug::Status {
                 conf: Box::new(conf),
@@ -171,7 +171,11 @@ mod tests {
 
     fn parse_one(command: &str, conf: &str, attributes: &str) -> Result<Hotplug, Error> {
         let file = RawObject::parse(r#"{"binDir":"/bin-dir","cniVersion":"0.3.1"}"#).unwrap();
-        parse(&body(command, conf, attributes), &Overlay::new(file))
+        parse(
+            &body(command, conf, attributes),
+            &Overlay::new(file),
+            Naming::Complete,
+        )
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::request::PodRequest;
+use crate::domain::container_names::ContainerNames;
+use crate::domain::entry::Entry;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{Cluster, ClusterError};
+use crate::ports::{Cluster, ClusterError, ContainerPods};
 
 impl PodRequest {
     /// The sandbox as far as the request alone tells.
@@ -32,7 +34,8 @@ impl PodRequest {
 }
 
 /// Looks the pod up and recovers its uid. A static pod keeps the uid that the runtime gave, which is
-/// not that of its mirror.
+/// not that of its mirror. A container whose runtime names no pod, and that nothing describes, is a pod
+/// without networks of its own.
 ///
 /// # Errors
 /// [`ClusterError`] when the pod is not there, or another one has its name.
@@ -41,6 +44,26 @@ pub async fn identify(
     cluster: &dyn Cluster,
     patience: Duration,
 ) -> Result<(Sandbox, Pod), ClusterError> {
+    match (&request.pod.names, cluster.containers()) {
+        (Some(names), Some(containers)) => of_container(request, names, containers),
+        _ => identify_described(request, cluster, patience).await,
+    }
+}
+
+/// The same where only a pod that is described will do, as for what an ADD may have made.
+///
+/// # Errors
+/// As [`identify`].
+pub async fn identify_described(
+    request: &PodRequest,
+    cluster: &dyn Cluster,
+    patience: Duration,
+) -> Result<(Sandbox, Pod), ClusterError> {
+    if let (Some(names), Some(containers)) = (&request.pod.names, cluster.containers()) {
+        let pod = containers.pod_of(names);
+        let pod = pod.ok_or_else(|| ClusterError::PodNotFound(names.own().clone()))?;
+        return named_as_found(request, pod);
+    }
     let pod = cluster.pod(&request.pod_ref(), patience).await?;
     let mut sandbox = request.sandbox();
     if sandbox.pod.uid.is_empty() {
@@ -48,6 +71,75 @@ pub async fn identify(
     } else if sandbox.pod.uid != pod.uid && !pod.is_static() {
         return Err(ClusterError::UidMismatch {
             pod: sandbox.pod,
+            found: pod.uid,
+        });
+    }
+    Ok((sandbox, pod))
+}
+
+/// The same for a hot-plug, which is about a sandbox with attachments: where its runtime names no pod,
+/// the sandbox keeps the one that its ADD found.
+///
+/// # Errors
+/// As [`identify`].
+pub async fn identify_attached(
+    request: &PodRequest,
+    recorded: &[Entry],
+    cluster: &dyn Cluster,
+    patience: Duration,
+) -> Result<(Sandbox, Pod), ClusterError> {
+    let attached = recorded.first().filter(|entry| !entry.pod.name.is_empty());
+    if let (Some(entry), Some(containers)) = (attached, cluster.containers()) {
+        let is_meant = request.pod.names.is_some()
+            || (entry.pod.to_string() == request.pod_ref().to_string() && is_container(entry));
+        if is_meant {
+            let names = ContainerNames::recorded(&entry.pod);
+            return of_container(request, &names, containers);
+        }
+    }
+    identify(request, cluster, patience).await
+}
+
+/// Whether the runtime of a recorded sandbox did not name its pod, as those of a kubelet do.
+fn is_container(entry: &Entry) -> bool {
+    let infra = entry.cni_args.get("K8S_POD_INFRA_CONTAINER_ID");
+    infra.is_none_or(str::is_empty)
+}
+
+fn of_container(
+    request: &PodRequest,
+    names: &ContainerNames,
+    containers: &dyn ContainerPods,
+) -> Result<(Sandbox, Pod), ClusterError> {
+    let pod = containers.pod_of(names).unwrap_or_else(|| {
+        let own = names.own();
+        tracing::info!(
+            container = %request.container_id,
+            pod = %own,
+            "no manifest describes the container; it has no networks but the default one"
+        );
+        Pod {
+            namespace: own.namespace.clone(),
+            name: own.name.clone(),
+            uid: own.uid.clone(),
+            ..Pod::default()
+        }
+    });
+    named_as_found(request, pod)
+}
+
+/// The sandbox of a container is named as the pod that was found for it.
+fn named_as_found(request: &PodRequest, pod: Pod) -> Result<(Sandbox, Pod), ClusterError> {
+    let mut sandbox = request.sandbox();
+    let sent = std::mem::replace(&mut sandbox.pod, pod.reference()).uid;
+    if sandbox.pod.uid.is_empty() {
+        sandbox.pod.uid = sent;
+    } else if !sent.is_empty() && sandbox.pod.uid != sent {
+        return Err(ClusterError::UidMismatch {
+            pod: PodRef {
+                uid: sent,
+                ..sandbox.pod
+            },
             found: pod.uid,
         });
     }

@@ -1,6 +1,7 @@
 //! The stages of a request, in the order in which a request passes them. Each takes one type and
 //! gives the next; `pipeline` strings them together.
 
+pub mod pod_args;
 pub mod request;
 
 pub mod deferred;

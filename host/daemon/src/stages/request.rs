@@ -4,18 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cni_types::args::{CniArgs, Command, ContainerId, EnvironmentError, IfName, Parameters};
+use cni_types::args::{Command, ContainerId, EnvironmentError, IfName, Parameters};
 use cni_types::json::RawObject;
 
+use super::pod_args::{Naming, PodArgs};
 use crate::config::net_conf::{self, NetConf};
 use crate::config::overlay::Overlay;
 use crate::config::value;
 
-const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
-const NAMESPACE: &str = "K8S_POD_NAMESPACE";
-const NAME: &str = "K8S_POD_NAME";
-const UID: &str = "K8S_POD_UID";
-const INFRA_CONTAINER_ID: &str = "K8S_POD_INFRA_CONTAINER_ID";
 /// The interface of a request that names none.
 const DEFAULT_INTERFACE: &str = "eth0";
 
@@ -100,35 +96,16 @@ pub struct PodRequest {
     pub conf: Arc<NetConf>,
 }
 
-/// The pod as the runtime names it in `CNI_ARGS`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodArgs {
-    /// `K8S_POD_NAMESPACE`.
-    pub namespace: String,
-    /// `K8S_POD_NAME`.
-    pub name: String,
-    /// `K8S_POD_UID`; older runtimes do not pass it.
-    pub uid: Option<String>,
-    /// `K8S_POD_INFRA_CONTAINER_ID`.
-    pub infra_container_id: String,
-    /// All of `CNI_ARGS`.
-    pub args: CniArgs,
-}
-
 /// Checks the body of `POST /cni` with the daemon's file over the conf.
 ///
 /// # Errors
 /// [`Error`] names every variable, argument or key that is wrong. Nothing was changed.
-pub fn parse(body: &[u8], overlay: &Overlay) -> Result<Request, Error> {
+pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Request, Error> {
     let request = shim_api::Request::parse(body)?;
     let parameters = parameters(&request.env)?;
     match parameters.command {
         Command::Add | Command::Del | Command::Check => {
-            let pod = match parameters.command {
-                // What ADD did is found by the container's id: a DEL fails for no other name.
-                Command::Del => PodArgs::lenient(&parameters.args),
-                _ => PodArgs::parse(&parameters.args)?,
-            };
+            let pod = PodArgs::of(&parameters, naming)?;
             let conf = overlay.conf(&request.config)?;
             pod_request(parameters, pod, conf).map(Request::Pod)
         }
@@ -200,95 +177,10 @@ pub(super) fn pod_request(
     })
 }
 
-impl PodArgs {
-    pub(super) fn parse(args: &CniArgs) -> Result<Self, Error> {
-        refuse_unknown(args)?;
-        let object = |key: &'static str| {
-            let value = argument(args, key).ok_or(Error::MissingArgument(key))?;
-            if is_object_name(value) {
-                return Ok(value.to_owned());
-            }
-            Err(Error::MalformedArgument {
-                key,
-                value: value.chars().take(80).collect(),
-            })
-        };
-        Ok(Self {
-            namespace: object(NAMESPACE)?,
-            name: object(NAME)?,
-            ..Self::lenient(args)
-        })
-    }
-
-    /// The same from arguments of which nothing is needed: what is missing or malformed is empty.
-    pub(super) fn lenient(args: &CniArgs) -> Self {
-        let object = |key| {
-            argument(args, key)
-                .filter(|value| is_object_name(value))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        Self {
-            namespace: object(NAMESPACE),
-            name: object(NAME),
-            uid: argument(args, UID).map(ToOwned::to_owned),
-            infra_container_id: argument(args, INFRA_CONTAINER_ID)
-                .unwrap_or_default()
-                .to_owned(),
-            args: args.clone(),
-        }
-    }
-}
-
-fn argument<'a>(args: &'a CniArgs, key: &str) -> Option<&'a str> {
-    args.get(key)
-        .map(str::trim)
-        .filter(|value| !value.is_empty())
-}
-
-/// Arguments that nobody knows are an error, unless the runtime says otherwise (CNI conventions,
-/// `IgnoreUnknown`).
-fn refuse_unknown(args: &CniArgs) -> Result<(), Error> {
-    const KNOWN: [&str; 7] = [
-        IGNORE_UNKNOWN,
-        "IP",
-        "MAC",
-        NAMESPACE,
-        NAME,
-        UID,
-        INFRA_CONTAINER_ID,
-    ];
-    if args
-        .get(IGNORE_UNKNOWN)
-        .is_some_and(|value| matches!(value, "1" | "true" | "True" | "TRUE" | "t"))
-    {
-        return Ok(());
-    }
-    let unknown: Vec<&str> = args
-        .iter()
-        .map(|(key, _)| key)
-        .filter(|key| !KNOWN.contains(key))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    Err(Error::UnknownArguments(unknown.join(", ")))
-}
-
-/// A DNS-1123 subdomain, the rule of Kubernetes for names of pods; also keeps names from being paths.
-fn is_object_name(text: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    text.len() <= 253
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
-        && edge(text.as_bytes().first())
-        && edge(text.as_bytes().last())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cni_types::args::CniArgs;
 
     const ARGS: &str = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=a;K8S_POD_INFRA_CONTAINER_ID=c;K8S_POD_UID=u";
 
@@ -320,6 +212,7 @@ mod tests {
         parse(
             &body(changes, r#"{"clusterNetwork":"x"}"#),
             &Overlay::default(),
+            Naming::Complete,
         )
     }
 
@@ -341,6 +234,7 @@ mod tests {
                 name: "a".into(),
                 uid: Some("u".into()),
                 infra_container_id: "c".into(),
+                names: None,
                 args: CniArgs::parse(ARGS).unwrap(),
             }
         );
@@ -406,7 +300,7 @@ mod tests {
             let body = body(&[("CNI_COMMAND", Some("GC"))], &conf);
             let Ok(Request::Gc {
                 valid: Some(valid), ..
-            }) = parse(&body, &Overlay::default())
+            }) = parse(&body, &Overlay::default(), Naming::Complete)
             else {
                 panic!("no valid attachments: {keys}");
             };
@@ -442,11 +336,11 @@ mod tests {
     #[test]
     fn a_body_that_is_no_request_is_refused() {
         assert!(matches!(
-            parse(b"{", &Overlay::default()),
+            parse(b"{", &Overlay::default(), Naming::Complete),
             Err(Error::Body(_))
         ));
         assert!(matches!(
-            parse(&body(&[], "{nope"), &Overlay::default()),
+            parse(&body(&[], "{nope"), &Overlay::default(), Naming::Complete),
             Err(Error::Conf(_))
         ));
     }

@@ -62,6 +62,8 @@ pub struct World {
     pub namespaces: Mutex<u64>,
     /// What the result cache has of containers without a plan.
     pub results: Mutex<HashMap<String, Vec<Entry>>>,
+    /// Verbs and pods for which policies were asked, in order.
+    pub sessions: Mutex<Vec<String>>,
 }
 
 impl World {
@@ -146,7 +148,20 @@ impl World {
 
     /// The same, to be changed before it is used.
     pub fn unshared(self: &Arc<Self>, ledger: Arc<dyn Ledger>, overrides: RawObject) -> Pipeline {
+        Pipeline::new(self.ports(ledger), Timeouts::default(), overrides)
+    }
+
+    /// A pipeline on another cluster.
+    pub fn pipeline_in(self: &Arc<Self>, cluster: Arc<dyn Cluster>) -> Arc<Pipeline> {
         let ports = Ports {
+            cluster,
+            ..self.ports(Arc::clone(self) as Arc<dyn Ledger>)
+        };
+        Arc::new(Pipeline::new(ports, Timeouts::default(), RawObject::new()))
+    }
+
+    fn ports(self: &Arc<Self>, ledger: Arc<dyn Ledger>) -> Ports {
+        Ports {
             cluster: Arc::clone(self) as Arc<dyn Cluster>,
             delegates: Arc::clone(self) as Arc<dyn Delegates>,
             ledger,
@@ -154,8 +169,7 @@ impl World {
             pod_network: Arc::clone(self) as Arc<dyn PodNetwork>,
             devices: Arc::clone(self) as Arc<dyn Devices>,
             device_info: Arc::clone(self) as Arc<dyn DeviceInfo>,
-        };
-        Pipeline::new(ports, Timeouts::default(), overrides)
+        }
     }
 }
 

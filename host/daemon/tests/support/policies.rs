@@ -20,7 +20,9 @@ pub struct FakePolicies(pub Arc<World>);
 
 #[async_trait]
 impl Policies for FakePolicies {
-    fn begin(&self, _: Command, _: &Sandbox, _: Option<&Pod>) -> Box<dyn PolicySession> {
+    fn begin(&self, verb: Command, sandbox: &Sandbox, _: Option<&Pod>) -> Box<dyn PolicySession> {
+        let session = format!("{} {}", verb.as_str(), sandbox.pod);
+        self.0.sessions.lock().unwrap().push(session);
         Box::new(FakeSession(Arc::clone(&self.0)))
     }
 

@@ -12,12 +12,16 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::adapters::beneath;
+use crate::domain::container_names::{ContainerNames, DEFAULT_NAMESPACE};
 use crate::domain::metadata::Metadata;
 use crate::domain::nad::Nad;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
-use crate::ports::{Cluster, ClusterError, Event, EventKind, Reach};
+use crate::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
 use store::Store;
+
+/// The pod of the default namespace that describes every container without a manifest of its own.
+const DEFAULT_POD: &str = "default";
 
 /// A directory of manifests. network-status goes to a second directory, a file a pod.
 #[derive(Debug)]
@@ -61,6 +65,10 @@ impl Cluster for Manifests {
             })
             .await
             .ok_or_else(|| ClusterError::PodNotFound(wanted.clone()))
+    }
+
+    fn containers(&self) -> Option<&dyn ContainerPods> {
+        Some(self)
     }
 
     async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError> {
@@ -133,6 +141,26 @@ impl Cluster for Manifests {
 
     fn ready(&self) -> Result<(), ClusterError> {
         Ok(())
+    }
+}
+
+impl ContainerPods for Manifests {
+    fn pod_of(&self, names: &ContainerNames) -> Option<Pod> {
+        self.store.look(|objects| {
+            let mut candidates = names.candidates().iter();
+            let found = candidates.find_map(|(namespace, name)| objects.pod(namespace, name));
+            // Containers share the description, not the name: each has a network-status.
+            let described = || {
+                let own = names.own();
+                Some(Pod {
+                    namespace: own.namespace.clone(),
+                    name: own.name.clone(),
+                    uid: own.uid.clone(),
+                    ..objects.pod(DEFAULT_NAMESPACE, DEFAULT_POD)?
+                })
+            };
+            found.or_else(described)
+        })
     }
 }
 
