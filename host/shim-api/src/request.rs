@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
 
+use crate::attributes::InterfaceAttributes;
 use crate::object;
 
 /// Most bytes of a CNI configuration.
@@ -46,27 +46,6 @@ pub struct Request {
         skip_serializing_if = "Option::is_none"
     )]
     pub interface_attributes: Option<InterfaceAttributes>,
-}
-
-/// What the caller of `/delegate` asks for the interface, as in an element of the networks annotation.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct InterfaceAttributes {
-    /// Addresses in CIDR notation, unchecked.
-    #[serde(
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_is_default"
-    )]
-    pub ips: Vec<String>,
-    /// MAC address, unchecked; empty for none.
-    #[serde(
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_is_default"
-    )]
-    pub mac: String,
-    /// CNI arguments; the values are JSON, kept byte for byte.
-    #[serde(rename = "cni-args")]
-    pub cni_args: Option<BTreeMap<String, Box<RawValue>>>,
 }
 
 /// Why a request body was refused.
@@ -332,7 +311,7 @@ mod tests {
                 interface_attributes: attributes.map(|(ips, mac)| InterfaceAttributes {
                     ips,
                     mac,
-                    cni_args: None,
+                    ..InterfaceAttributes::default()
                 }),
             };
             let json = request.to_json();

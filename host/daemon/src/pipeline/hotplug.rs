@@ -8,7 +8,7 @@ use cni_types::result::CniResult;
 
 use super::dirs::Dirs;
 use super::limits::{Limits, after, within};
-use super::{Error, Pipeline, add, deferred, undo};
+use super::{Error, Pipeline, add, deferred, remarks, undo};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -148,6 +148,7 @@ async fn prepare(
     resolve::check_names(&plan)?;
     let mut plan = plan;
     plan.sandbox.namespace = add::refuse_if_taken(pipeline, request, &plan).await?;
+    remarks::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
     Ok((plan, policies, recorded))
 }
 

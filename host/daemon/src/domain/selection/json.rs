@@ -19,14 +19,14 @@ const INTERFACE_REQUEST: &str = "interfaceRequest";
 const IPS: &str = "ips";
 const MAC: &str = "mac";
 const INFINIBAND_GUID: &str = "infiniband-guid";
-const PORT_MAPPINGS: &str = "portMappings";
-const BANDWIDTH: &str = "bandwidth";
+pub(super) const PORT_MAPPINGS: &str = "portMappings";
+pub(super) const BANDWIDTH: &str = "bandwidth";
 const DEVICE_ID: &str = "deviceID";
 const CNI_ARGS: &str = "cni-args";
 const DEFAULT_ROUTE: &str = "default-route";
 const CLAIM: &str = "ipam-claim-reference";
 
-const MEMBERS: [&str; 13] = [
+pub(super) const MEMBERS: [&str; 13] = [
     NAME,
     NAMESPACE,
     INTERFACE,
@@ -58,7 +58,7 @@ pub(super) fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Sel
 }
 
 /// What an error calls an element.
-fn label(element: &RawValue) -> String {
+pub(super) fn label(element: &RawValue) -> String {
     let name: Option<String> = members(element)
         .ok()
         .and_then(|members| members.get_as(NAME).ok().flatten());

@@ -2,6 +2,7 @@
 //! (multi-network specification 1.3, section 4.1). Refuses to know which networks exist.
 
 mod json;
+mod unknown;
 
 use std::net::IpAddr;
 
@@ -10,6 +11,8 @@ use cni_types::args::IfName;
 use cni_types::json::RawObject;
 
 use super::runtime_config::{Bandwidth, PortMapping};
+
+pub use unknown::unknown_members;
 
 /// How many networks one pod may ask for. A hostile annotation must not make the daemon execute
 /// thousands of delegates.
