@@ -23,14 +23,16 @@ impl Cause {
     }
 }
 
-/// The message of a serde error without the string that it quotes. Numbers and truth values stay.
-fn without_values(message: &str) -> String {
+/// The message of a serde error without the string that it quotes, and not too long. Numbers and truth
+/// values stay.
+pub fn without_values(message: &str) -> String {
     for (quoting, naming) in [
         ("invalid type: string ", "invalid type: string"),
         ("invalid value: string ", "invalid value: string"),
         ("invalid type: character ", "invalid type: character"),
         ("invalid value: character ", "invalid value: character"),
         ("unknown variant ", "unknown value"),
+        ("The string value [", "a string that must be quoted"),
     ] {
         if let Some(rest) = message.strip_prefix(quoting) {
             // The last one: what is quoted may have the same words.

@@ -9,7 +9,7 @@ mod pointer;
 mod raw;
 mod reader;
 
-pub use cause::{Cause, kind};
+pub use cause::{Cause, kind, without_values};
 pub use document::{Document, Limits, Node};
 pub use patch::{Operation, Patch};
 pub use pointer::Pointer;

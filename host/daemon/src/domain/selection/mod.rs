@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
 use cni_types::args::IfName;
-use cni_types::json::RawObject;
+use cni_types::json::{Cause, RawObject};
 
 use super::runtime_config::{Bandwidth, PortMapping};
 
@@ -60,7 +60,7 @@ impl Selection {
 pub enum Error {
     /// The annotation looks like JSON and is none, or not of the annotation's form.
     #[error("not a JSON list of network selections")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] Cause),
     /// More elements than [`MAX_SELECTIONS`].
     #[error("{0} networks are more than the {MAX_SELECTIONS} that a pod may ask for")]
     TooMany(usize),
@@ -122,7 +122,7 @@ pub enum ElementError {
         field: &'static str,
         /// What would be right, in words.
         expected: &'static str,
-        /// What the pod gave, as JSON, shortened.
+        /// The type of what the pod gave; a number or a truth value itself.
         found: String,
     },
     /// Addresses are named, and taken from a claim as well.
