@@ -223,3 +223,15 @@ async fn attributes_without_effect_fail_no_hot_plug() {
         assert_eq!(warned.count(), events, "{attributes}: {log:?}");
     }
 }
+
+#[tokio::test]
+async fn a_name_too_long_for_its_result_is_refused() {
+    for verb in ["ADD", "CHECK", "DEL"] {
+        let world = World::new();
+        world.pod("a", "");
+        let body = plug(verb, "a", &"n".repeat(245));
+        let (code, message) = fails(&world.pipeline(), &body).await;
+        assert_eq!(code, 7, "{verb}: {message}");
+        assert!(message.contains("too long"), "{verb}: {message}");
+    }
+}

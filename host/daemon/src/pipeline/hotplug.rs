@@ -216,7 +216,12 @@ async fn unrecorded(
     request: &PodRequest,
     attachment: &Attachment,
 ) -> Result<Entry, Error> {
-    let mut entry = Entry::new(attachment, &request.sandbox())?;
+    let plan = Plan {
+        sandbox: request.sandbox(),
+        attachments: vec![attachment.clone()],
+    };
+    resolve::check_names(&plan)?;
+    let mut entry = Entry::new(attachment, &plan.sandbox)?;
     pipeline
         .ledger
         .recall(&request.conf.cni_dir, &mut entry)
