@@ -72,8 +72,12 @@ tools:
 
 .PHONY: image
 image: build
+	@tests/setup/install demo
 	@tests/setup/install image
-	deploy/image/build $(target)/release $(target)/shim/cnidaria-shim $(target)/image/cnidaria.tar
+	$(CARGO) build -p test-artifacts
+	$(target)/debug/test-artifacts build all
+	deploy/image/build $(target)/release $(target)/shim/cnidaria-shim \
+		$(target)/guests/wasm32-unknown-unknown/guest $(target)/image/cnidaria.tar
 
 .PHONY: bench-tools
 bench-tools: tools

@@ -148,7 +148,6 @@ fn a_malformed_annotation_is_named_with_pod_and_element() {
             ("a/b/c", "a/b/c"),
             ("blue@eth0", "eth0"),
             ("blue@much-too-long-a-name", "much-too-long-a-name"),
-            ("blue,,storage", "annotation"),
             ("[{\"name\":", "annotation"),
             ("[{\"namespace\":\"default\"}]", "name"),
             (r#"[{"name":"blue","ips":["10.78.0.300"]}]"#, "10.78.0.300"),

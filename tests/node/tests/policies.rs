@@ -139,7 +139,7 @@ fn a_policy_that_never_returns_is_stopped_and_stops_no_del() {
 fn a_module_that_ended_the_daemon_is_quarantined() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
-        let config = json!({ "settings": { "do": "spin" }, "limits": { "timeoutMs": 60_000 } });
+        let config = json!({ "settings": { "do": "spin" }, "limits": { "timeoutMs": 10_000 } });
         node.add_policy("10-endless", "hostile-misbehave", &config)
             .unwrap();
         node.start_daemon().unwrap();

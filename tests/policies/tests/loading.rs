@@ -428,6 +428,26 @@ async fn a_host_without_policies_lets_everything_through() {
 }
 
 #[tokio::test]
+async fn a_directory_that_is_not_there_is_not_empty() {
+    let policies = Policies::new(COMPILER);
+    let elsewhere = policies.path("elsewhere");
+    let (mut modules, mut configs) = (policies.config(), policies.config());
+    modules.module_dir.clone_from(&elsewhere);
+    configs.config_dir = Some(elsewhere.clone());
+    for config in [modules, configs] {
+        let host = policy_engine::PolicyHost::load(config).await;
+        let denied = add(&host).before_add(storage()).await.unwrap_err();
+        assert!(denied.message.contains("elsewhere"), "{denied:?}");
+        host.current().status().await.unwrap_err();
+        std::fs::create_dir(&elsewhere).unwrap();
+        host.reload().await;
+        add(&host).before_add(storage()).await.unwrap();
+        host.current().status().await.unwrap();
+        std::fs::remove_dir(&elsewhere).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_change_is_neither_configured_nor_loaded_again() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let host = policies.load().await;

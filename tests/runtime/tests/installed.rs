@@ -48,7 +48,8 @@ impl Manifests {
         }
     }
 
-    /// A container of the pod, with its volumes.
+    /// A container of the pod, with its volumes. Those of ConfigMaps are in directories of `config`, by
+    /// their names.
     fn container(&self, kind: &str, config: &Path) -> Container {
         let container = &self.pod[kind][0];
         let command = container["command"].as_array().unwrap();
@@ -82,7 +83,7 @@ impl Manifests {
         let host = &volume.unwrap()["hostPath"];
         let source = match host["path"].as_str() {
             Some(path) => PathBuf::from(path),
-            None => config.to_owned(),
+            None => config.join(text(&volume.unwrap()["configMap"]["name"])),
         };
         if host["type"] == "DirectoryOrCreate" {
             fs::create_dir_all(&source).unwrap();
@@ -156,11 +157,23 @@ fn image(node: &Node) -> PathBuf {
         run("strip", &["-o", &stripped, &program]).unwrap();
     }
     let archive = dir.join("image.tar");
+    let policy = binaries.policy("annotation-mtu").unwrap();
+    let modules = policy.parent().unwrap().to_owned();
     let [dir, shim, path] = [&dir, &binaries.shim().unwrap(), &archive];
-    let arguments = [dir, shim, path].map(|path| path.display().to_string());
+    let arguments = [dir, shim, &modules, path].map(|path| path.display().to_string());
     let arguments = arguments.each_ref().map(String::as_str);
     run(&format!("{DEPLOY}/image/build"), &arguments).unwrap();
     archive
+}
+
+/// Puts the example's configurations where the kubelet puts them.
+fn apply_example(config: &Path) {
+    let text = fs::read_to_string(Path::new(DEPLOY).join("example-policy.yaml")).unwrap();
+    let example: Value = serde_saphyr::from_str(&text).unwrap();
+    let dir = config.join(self::text(&example["metadata"]["name"]));
+    for (key, value) in example["data"].as_object().unwrap() {
+        fs::write(dir.join(key), self::text(value)).unwrap();
+    }
 }
 
 fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
@@ -190,13 +203,13 @@ fn the_containers_of_the_daemonset_attach_the_pods_of_their_node() {
         manifests.config["cnidaria"] = json!({
             "manifests": "/host/run/node/manifests",
             "statusDir": "/host/run/node/status",
-            "policies": { "modules": "/host/run/node/policies" },
+            "policies": manifests.config["cnidaria"]["policies"],
         });
-        let policy = node.binaries().policy("annotation-mtu").unwrap();
-        fs::copy(policy, node.path("policies/10-mtu.wasm")).unwrap();
-        let config = manifests.config.to_string();
-        let config = node.write("config/daemon-config.json", config).unwrap();
-        let config = config.parent().unwrap();
+        let file = "configs/cnidaria-daemon-config/daemon-config.json";
+        node.write(file, manifests.config.to_string()).unwrap();
+        let config = node.path("configs");
+        let config = config.as_path();
+        fs::create_dir_all(config.join("cnidaria-policies")).unwrap();
 
         let install = manifests.container("initContainers", config);
         containerd.run_privileged(&install, false).unwrap();
@@ -208,6 +221,12 @@ fn the_containers_of_the_daemonset_attach_the_pods_of_their_node() {
             client.confs().unwrap().contains("multus-shim")
         });
 
+        apply_example(config);
+        wait_for("the policy of the example is loaded", || {
+            let program = node.binaries().command_line().unwrap();
+            let list = run(program.to_str().unwrap(), &["policy", "list"]);
+            list.is_ok_and(|list| list.contains("10-annotation-mtu") && list.contains("loaded"))
+        });
         let pod = |name| Pod::new("default", name).networks("blue");
         let pods = ["a", "b"].map(|name| pod(name).annotation("cnidaria.dev/mtu", "net1=1400"));
         for pod in &pods {

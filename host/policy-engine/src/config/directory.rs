@@ -38,10 +38,11 @@ pub(crate) enum Reading {
 /// A configuration `10-name.json` is a policy, wherever it lies. A module `10-name.wasm` without
 /// one is a policy with defaults if its name begins with a number and a dash; other modules are
 /// there to be named by configurations. Names that begin with a dot are ignored (a mounted
-/// ConfigMap has such). A directory that does not exist is an empty one.
+/// ConfigMap has such).
 ///
 /// # Errors
-/// [`Error::Read`] when a directory cannot be listed.
+/// [`Error::Read`] when a directory cannot be listed or is not there: it may be in the node's file system
+/// and not in the container's, so that its policies are unknown and not none.
 pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<Found>, Error> {
     let mut configs: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let mut modules: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -172,11 +173,7 @@ fn list(dir: &Path) -> Result<Vec<(String, String, PathBuf)>, Error> {
         path: dir.to_owned(),
         source,
     };
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(failed(source)),
-    };
+    let entries = std::fs::read_dir(dir).map_err(failed)?;
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
