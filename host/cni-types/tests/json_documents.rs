@@ -283,6 +283,22 @@ proptest! {
     }
 
     #[test]
+    fn the_length_is_that_of_the_text(
+        text in any_json(),
+        edits in prop::collection::vec(("(/[a-c0-2~1-]{0,2}){0,3}", prop::option::of(any_json())), 0..6),
+    ) {
+        let mut edited = document(&text);
+        for (at, value) in edits {
+            let Ok(at) = Pointer::parse(&at) else { continue };
+            let _ = match value {
+                Some(value) => edited.set(&at, &value).map(|_| ()),
+                None => edited.remove(&at).map(|_| ()),
+            };
+            prop_assert_eq!(edited.text_len(), edited.to_string().len());
+        }
+    }
+
+    #[test]
     fn a_pointer_is_printed_as_it_is_read(tokens in prop::collection::vec(".{0,5}", 0..4)) {
         let built = tokens.iter().fold(Pointer::root(), |at, token| at.child(token.as_str()));
         prop_assert_eq!(Pointer::parse(&built.to_string()).unwrap(), built);

@@ -4,6 +4,10 @@
 //! `drop` and `end` end the turn of one policy. Whatever is called in whatever order, what must not
 //! change must not have changed.
 
+mod claims;
+mod confs;
+mod naive;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -13,14 +17,12 @@ use cni_types::version::ConfVersion;
 
 use crate::request::{Attachment, Bandwidth, PortMapping, Selection};
 use crate::transaction::{
-    AttachmentDraft, Budget, Draft, EditError, OutcomeDraft, RawIp, SelectionsDraft, Transaction,
-    TypeGrant, Working, conf_get, plugin_types, route,
+    AttachmentChange, AttachmentDraft, Budget, Draft, EditError, OutcomeChange, OutcomeDraft,
+    RawIp, SelectionsChange, SelectionsDraft, Transaction, TypeGrant, Working, conf_get,
+    plugin_types, route,
 };
 
-const BUDGET: Budget = Budget {
-    edits: 256,
-    bytes: 1 << 20,
-};
+const BUDGET: Budget = Budget::of(256, 1 << 20);
 /// Two of them, so that they can be in each other's way.
 const POLICIES: [&str; 2] = ["first", "second"];
 const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","plugins":[
@@ -28,6 +30,9 @@ const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","plugins":[
     {"type":"tuning","sysctl":{"a":"b"}}]}"#;
 const RESULT: &str = r#"{"cniVersion":"1.1.0","interfaces":[{"name":"net1","sandbox":"/run/netns/a"}],
     "ips":[{"address":"10.1.2.3/24","interface":0}],"routes":[{"dst":"0.0.0.0/0"}]}"#;
+
+pub use claims::claims;
+pub use confs::confs;
 
 /// One call of a guest.
 struct Call<'a> {
@@ -107,7 +112,7 @@ pub fn guest_edits(bytes: &[u8]) {
 fn play<D: Draft>(
     draft: D,
     calls: &[Call<'_>],
-    edit: impl Fn(&mut D, &Call<'_>) -> Result<(), EditError>,
+    edit: impl Fn(&D, &Call<'_>) -> Result<D::Change, EditError>,
 ) -> D {
     let mut working = Working::new(draft);
     let mut policies = POLICIES.into_iter().cycle().map(Arc::<str>::from);
@@ -156,16 +161,16 @@ fn end_turn<D: Draft>(
 }
 
 fn edit_attachment(
-    draft: &mut AttachmentDraft,
+    draft: &AttachmentDraft,
     call: &Call<'_>,
     grant: &TypeGrant,
-) -> Result<(), EditError> {
+) -> Result<AttachmentChange, EditError> {
     match call.method {
         "conf-set" => draft.conf_set(call.text(0), call.text(1), grant),
         "conf-remove" => draft.conf_remove(call.text(0), grant),
         "conf-get" => {
             let _ = conf_get(&draft.attachment().conf, call.text(0));
-            Ok(())
+            Err(unknown())
         }
         "set-mtu" => draft.set_mtu(call.number(0)),
         "set-if-name" => draft.set_if_name(call.text(0)),
@@ -180,11 +185,11 @@ fn edit_attachment(
             egress_burst: call.number(3),
         })),
         "set-port-mapping" => draft.set_port_mappings(&[port_mapping(call)]),
-        _ => Ok(()),
+        _ => Err(unknown()),
     }
 }
 
-fn edit_outcome(draft: &mut OutcomeDraft, call: &Call<'_>) -> Result<(), EditError> {
+fn edit_outcome(draft: &OutcomeDraft, call: &Call<'_>) -> Result<OutcomeChange, EditError> {
     match call.method {
         "set-ips" => {
             let ips = call.arguments.iter().map(|address| RawIp {
@@ -217,11 +222,14 @@ fn edit_outcome(draft: &mut OutcomeDraft, call: &Call<'_>) -> Result<(), EditErr
             draft.set_interfaces(interfaces)
         }
         "tag" => draft.tag(call.text(0), call.text(1)),
-        _ => Ok(()),
+        _ => Err(unknown()),
     }
 }
 
-fn edit_selections(draft: &mut SelectionsDraft, call: &Call<'_>) -> Result<(), EditError> {
+fn edit_selections(
+    draft: &SelectionsDraft,
+    call: &Call<'_>,
+) -> Result<SelectionsChange, EditError> {
     let mut wanted = selection(call.text(1), call.text(2));
     wanted.if_name = call.optional(3).map(str::to_owned);
     wanted.ips.extend(call.optional(4).map(str::to_owned));
@@ -234,8 +242,12 @@ fn edit_selections(draft: &mut SelectionsDraft, call: &Call<'_>) -> Result<(), E
         "replace" => draft.replace(call.number(0), &wanted),
         "remove" => draft.remove(call.number(0)),
         "move" => draft.shift(call.number(0), call.number(1)),
-        _ => Ok(()),
+        _ => Err(unknown()),
     }
+}
+
+fn unknown() -> EditError {
+    EditError::Invalid("no such edit".to_owned())
 }
 
 fn port_mapping(call: &Call<'_>) -> PortMapping {

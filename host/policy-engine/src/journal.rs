@@ -1,8 +1,5 @@
 //! What the log says of policies: each edit and each denial, with policy, digest, hook and pod.
 
-use std::collections::BTreeSet;
-
-use cni_types::json::{Operation, Patch};
 use tracing::field::display;
 
 use crate::call::Failure;
@@ -11,32 +8,6 @@ use crate::policy::Policy;
 use crate::report::{AppliedEdit, Denied, Finding, Hook, Severity};
 use crate::request::RequestFacts;
 
-/// The fields that a patch changes, for metrics: few, whatever the patch.
-pub(crate) fn fields(hook: Hook, patch: &Patch) -> BTreeSet<String> {
-    let depth = match hook {
-        Hook::BeforeAdd | Hook::AfterAdd => 2,
-        _ => 1,
-    };
-    let field = |operation: &Operation| {
-        let (Operation::Add { path, .. }
-        | Operation::Remove { path }
-        | Operation::Replace { path, .. }) = operation;
-        let tokens: Vec<&str> = path.split('/').skip(1).collect();
-        match tokens.as_slice() {
-            _ if hook == Hook::Select => "selections".to_owned(),
-            // Their members are the policy's own words.
-            [first @ ("conf" | "cniArgs" | "tags" | "status"), ..] => (*first).to_owned(),
-            tokens => tokens
-                .iter()
-                .take(depth)
-                .copied()
-                .collect::<Vec<_>>()
-                .join("."),
-        }
-    };
-    patch.operations().iter().map(field).collect()
-}
-
 /// An edit that stands, or in audit mode would stand.
 pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
     let AppliedEdit {
@@ -44,6 +15,7 @@ pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
         digest,
         hook,
         patch,
+        omitted,
     } = edit;
     let what = if mode == Mode::Audit {
         "would have edited"
@@ -53,7 +25,8 @@ pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
     tracing::info!(
         target: "cnidaria::policy",
         policy, digest, %hook, pod = facts.pod.as_ref().map(display),
-        container_id = facts.container_id, mode = mode.as_str(), patch, "{what}",
+        container_id = facts.container_id, mode = mode.as_str(), patch,
+        omitted = (*omitted > 0).then_some(omitted), "{what}",
     );
 }
 
@@ -116,36 +89,5 @@ pub(crate) fn finding(facts: &RequestFacts, finding: &Finding) {
         Severity::Warning => {
             tracing::warn!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, "finding");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use cni_types::json::{Limits, Node};
-
-    #[test]
-    fn fields_are_few_whatever_a_guest_writes() {
-        let check = |hook, old: &str, new: &str, expected: &[&str]| {
-            let node = |json: &str| Node::parse(json, Limits::default()).unwrap();
-            let fields = fields(hook, &Patch::between(&node(old), &node(new)));
-            assert_eq!(
-                fields.iter().map(String::as_str).collect::<Vec<_>>(),
-                expected
-            );
-        };
-        check(
-            Hook::BeforeAdd,
-            r#"{"conf":{},"runtimeConfig":{},"ifName":"a"}"#,
-            r#"{"conf":{"x":1,"y":2},"runtimeConfig":{"ips":["1"]},"ifName":"b","cniArgs":{"z":1}}"#,
-            &["cniArgs", "conf", "ifName", "runtimeConfig.ips"],
-        );
-        check(
-            Hook::AfterAdd,
-            r#"{"result":{},"tags":{}}"#,
-            r#"{"result":{"dns":{"search":[]}},"tags":{"a":"b"}}"#,
-            &["result.dns", "tags"],
-        );
-        check(Hook::Select, "[]", r#"[{"name":"x"}]"#, &["selections"]);
     }
 }

@@ -156,8 +156,10 @@ pub struct AppliedEdit {
     pub digest: String,
     /// The hook that was running.
     pub hook: Hook,
-    /// RFC 6902 patch of the thing that the hook edits, as JSON text.
+    /// RFC 6902 patch of the thing that the hook edits, as JSON text of at most 16 KiB.
     pub patch: String,
+    /// How many operations, the last ones, have no room in the patch.
+    pub omitted: usize,
 }
 
 /// What happened in one hook.

@@ -24,7 +24,7 @@ use policy_engine::PolicyHost;
 pub type Entry = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const ENTRIES: [Entry; 8] = [
+pub const ENTRIES: [Entry; 10] = [
     ("http_body", http_body),
     ("conf", conf),
     ("annotation", annotation),
@@ -32,6 +32,8 @@ pub const ENTRIES: [Entry; 8] = [
     ("result", result),
     ("policy_config", policy_config),
     ("guest_edits", guest_edits),
+    ("claims", claims),
+    ("confs", confs),
     ("deferred_del", deferred_del),
 ];
 
@@ -97,6 +99,16 @@ pub fn ledger_file(bytes: &[u8]) {
 /// What guests call of the host, one call a line.
 pub fn guest_edits(bytes: &[u8]) {
     policy_engine::fuzz::guest_edits(bytes);
+}
+
+/// Edits of two policies, one a line, whose ownership a simple model keeps as well.
+pub fn claims(bytes: &[u8]) {
+    policy_engine::fuzz::claims(bytes);
+}
+
+/// Two confs that are compared, one a line.
+pub fn confs(bytes: &[u8]) {
+    policy_engine::fuzz::confs(bytes);
 }
 
 /// What a shim recorded while no daemon was there.

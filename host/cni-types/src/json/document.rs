@@ -48,6 +48,8 @@ pub enum Node {
 pub struct Document {
     root: Node,
     limits: Limits,
+    /// Bytes of the text, so that an edit need not print the whole to know them.
+    bytes: usize,
 }
 
 impl Document {
@@ -57,7 +59,12 @@ impl Document {
     /// [`Error::Syntax`], [`Error::TooLarge`] or [`Error::TooDeep`].
     pub fn parse(text: &str, limits: Limits) -> Result<Self, Error> {
         let root = Node::parse(text, limits)?;
-        Ok(Self { root, limits })
+        let bytes = root.text_len();
+        Ok(Self {
+            root,
+            limits,
+            bytes,
+        })
     }
 
     /// The whole tree.
@@ -83,20 +90,34 @@ impl Document {
     /// or [`Error::Index`] when there is no place for it; [`Error::TooLarge`] or [`Error::TooDeep`]
     /// when the document would exceed its limits. The document is unchanged then.
     pub fn set(&mut self, pointer: &Pointer, json: &str) -> Result<Option<Node>, Error> {
-        let value = Node::parse(json, self.limits)?;
+        self.set_node(pointer, Node::parse(json, self.limits)?)
+    }
+
+    /// As [`set`](Self::set), with a value that was read before. Costs what it replaces and adds,
+    /// not what the document holds.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set), but for [`Error::Syntax`].
+    pub fn set_node(&mut self, pointer: &Pointer, value: Node) -> Result<Option<Node>, Error> {
         if pointer.tokens().len() + value.depth() > self.limits.max_depth {
             return Err(Error::TooDeep {
                 limit: self.limits.max_depth,
             });
         }
-        let room = self.limits.max_bytes;
-        let kept = self.root.text_len() - self.get(pointer).map_or(0, Node::text_len);
-        let key = pointer.tokens().last().map_or(0, |key| key.len() + 4);
-        let bytes = kept + value.text_len() + key;
-        if bytes > room {
-            return Err(Error::TooLarge { bytes, limit: room });
+        let added = value.text_len();
+        let bytes = match self.get(pointer) {
+            Some(old) => self.bytes - old.text_len() + added,
+            None => self.bytes + added + self.root.overhead(pointer),
+        };
+        if bytes > self.limits.max_bytes {
+            return Err(Error::TooLarge {
+                bytes,
+                limit: self.limits.max_bytes,
+            });
         }
-        self.root.set(pointer, value)
+        let old = self.root.set(pointer, value)?;
+        self.bytes = bytes;
+        Ok(old)
     }
 
     /// Removes the value at `pointer` and returns it. Later elements of an array move up.
@@ -104,9 +125,16 @@ impl Document {
     /// # Errors
     /// [`Error::NotFound`] when there is none, and for the whole document.
     pub fn remove(&mut self, pointer: &Pointer) -> Result<Node, Error> {
-        self.root.remove(pointer).ok_or_else(|| Error::NotFound {
+        let removed = self.root.remove(pointer).ok_or_else(|| Error::NotFound {
             pointer: pointer.to_string(),
-        })
+        })?;
+        self.bytes -= removed.text_len() + self.root.overhead(pointer);
+        Ok(removed)
+    }
+
+    /// Bytes of the document's text.
+    pub fn text_len(&self) -> usize {
+        self.bytes
     }
 
     /// The whole document as JSON text.
@@ -173,17 +201,19 @@ impl Node {
 
     /// The value that `pointer` points to, seen from here.
     pub fn get(&self, pointer: &Pointer) -> Option<&Node> {
-        pointer
-            .tokens()
-            .iter()
-            .try_fold(self, |node, token| match node {
-                Self::Object(members) => members
-                    .iter()
-                    .find(|(key, _)| key == token)
-                    .map(|(_, value)| value),
-                Self::Array(elements) => elements.get(index(token)?),
-                Self::Scalar(_) => None,
-            })
+        self.at(pointer.tokens())
+    }
+
+    /// The value at the tokens of a pointer, seen from here.
+    pub fn at(&self, tokens: &[String]) -> Option<&Node> {
+        tokens.iter().try_fold(self, |node, token| match node {
+            Self::Object(members) => members
+                .iter()
+                .find(|(key, _)| key == token)
+                .map(|(_, value)| value),
+            Self::Array(elements) => elements.get(index(token)?),
+            Self::Scalar(_) => None,
+        })
     }
 
     /// The value as a `T`.
@@ -208,7 +238,24 @@ impl Node {
         }
     }
 
-    fn text_len(&self) -> usize {
+    /// Bytes of a member or element at `pointer` beside its value, where there is none: the key, and
+    /// the comma between it and others.
+    fn overhead(&self, pointer: &Pointer) -> usize {
+        let Some((last, path)) = pointer.tokens().split_last() else {
+            return 0;
+        };
+        match self.at(path) {
+            Some(Self::Object(members)) => {
+                let key = serde_json::to_string(last).map_or(0, |key| key.len());
+                key + 1 + usize::from(!members.is_empty())
+            }
+            Some(Self::Array(elements)) => usize::from(!elements.is_empty()),
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the value's text.
+    pub fn text_len(&self) -> usize {
         /// Counts instead of storing.
         struct Count(usize);
         impl fmt::Write for Count {

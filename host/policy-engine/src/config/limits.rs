@@ -70,6 +70,16 @@ limits! {
     edits "edits": 64, at most 1_024;
     /// Bytes of all edits in one hook.
     edit_bytes "editBytes": 64 * KIB, at most MIB;
+    /// Levels of the JSON of one edit, those of its pointer included.
+    edit_depth "editDepth": 32, at most 64;
+    /// Members and elements of the JSON of all edits in one hook.
+    edit_members "editMembers": 2_048, at most 32_768;
+    /// Bytes of one key in an edit.
+    edit_key_bytes "editKeyBytes": KIB, at most 16 * KIB;
+    /// Bytes of all edits in one request.
+    request_edit_bytes "requestEditBytes": MIB, at most 16 * MIB;
+    /// Members and elements of the JSON of all edits in one request.
+    request_edit_members "requestEditMembers": 32_768, at most 1_048_576;
     /// Keys that the policy keeps between requests.
     state_keys "stateKeys": 1_024, at most 65_536;
     /// Bytes of keys and values that the policy keeps between requests.

@@ -6,9 +6,10 @@ use super::handle::Attachment;
 use crate::bindings::cnidaria::policy::types::{Bandwidth, EditError, HostAttachment, PortMapping};
 use crate::request;
 use crate::store::{GuestState, Stage};
-use crate::transaction::{self, AttachmentDraft, TypeGrant};
+use crate::transaction::{self, AttachmentChange, AttachmentDraft, TypeGrant};
 
 type Edited = wasmtime::Result<Result<(), EditError>>;
+type Staged = Result<AttachmentChange, transaction::EditError>;
 
 impl GuestState {
     fn attachment(&self, handle: &Resource<Attachment>) -> wasmtime::Result<&request::Attachment> {
@@ -23,7 +24,7 @@ impl GuestState {
         &mut self,
         handle: &Resource<Attachment>,
         bytes: usize,
-        change: impl FnOnce(&mut AttachmentDraft, &TypeGrant) -> Result<(), transaction::EditError>,
+        change: impl FnOnce(&AttachmentDraft, &TypeGrant) -> Staged,
     ) -> Edited {
         if self.part(handle.rep()).is_none() {
             return Err(self.stale("attachment")());

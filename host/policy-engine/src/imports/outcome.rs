@@ -9,12 +9,13 @@ use crate::bindings::cnidaria::policy::types::{
 };
 use crate::config::Grant;
 use crate::store::{GuestState, Stage};
-use crate::transaction::{self, OutcomeDraft, RawIp};
+use crate::transaction::{self, OutcomeChange, OutcomeDraft, RawIp};
 
 /// What an element of a list counts as an edit, beside its texts.
 const ELEMENT: usize = 16;
 
 type Edited = wasmtime::Result<Result<(), EditError>>;
+type Staged = Result<OutcomeChange, transaction::EditError>;
 
 impl GuestState {
     fn outcome(&self, handle: &Resource<Outcome>) -> wasmtime::Result<&OutcomeDraft> {
@@ -23,7 +24,7 @@ impl GuestState {
             Stage::Check { stored, .. } => Some(stored),
             Stage::Finalize { finale, .. } => match part.checked_sub(1) {
                 None => Some(&finale.draft().result),
-                Some(at) => finale.draft().statuses.get(at),
+                Some(at) => finale.draft().statuses.get(at).map(|status| &**status),
             },
             _ => None,
         });
@@ -34,7 +35,7 @@ impl GuestState {
         &mut self,
         handle: &Resource<Outcome>,
         bytes: usize,
-        change: impl FnOnce(&mut OutcomeDraft) -> Result<(), transaction::EditError>,
+        change: impl FnOnce(&OutcomeDraft) -> Staged,
     ) -> Edited {
         let Some(part) = self.part(handle.rep()) else {
             return Err(self.stale("outcome")());
@@ -42,8 +43,8 @@ impl GuestState {
         let edited = match &mut self.stage {
             Stage::AfterAdd { outcome, .. } => outcome.edit(bytes, change),
             Stage::Finalize { finale, .. } => match part.checked_sub(1) {
-                None => finale.edit(bytes, |draft| change(&mut draft.result)),
-                Some(at) => finale.edit(bytes, |draft| change(draft.status_mut(at)?)),
+                None => finale.edit(bytes, |draft| draft.edit_result(change)),
+                Some(at) => finale.edit(bytes, |draft| draft.edit_status(at, change)),
             },
             Stage::Check { .. } => Err(transaction::EditError::Immutable(
                 "a stored result".to_owned(),
@@ -58,7 +59,7 @@ impl GuestState {
         &mut self,
         handle: &Resource<Outcome>,
         bytes: usize,
-        change: impl FnOnce(&mut OutcomeDraft) -> Result<(), transaction::EditError>,
+        change: impl FnOnce(&OutcomeDraft) -> Staged,
     ) -> Edited {
         let grant = Grant::RewriteResult;
         if !self.spec().grants.contains(&grant) {

@@ -6,7 +6,7 @@ use super::convert;
 use super::handle::Selections;
 use crate::bindings::cnidaria::policy::types::{EditError, HostSelections, Selection};
 use crate::store::{GuestState, Stage, index};
-use crate::transaction::{self, SelectionsDraft, Transaction};
+use crate::transaction::{self, SelectionsChange, SelectionsDraft, Transaction};
 
 type Edited = wasmtime::Result<Result<(), EditError>>;
 
@@ -22,7 +22,7 @@ impl GuestState {
     fn edit_selections(
         &mut self,
         bytes: usize,
-        change: impl FnOnce(&mut SelectionsDraft) -> Result<(), transaction::EditError>,
+        change: impl FnOnce(&SelectionsDraft) -> Result<SelectionsChange, transaction::EditError>,
     ) -> Edited {
         Ok(self
             .selections()?

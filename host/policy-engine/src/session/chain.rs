@@ -9,13 +9,13 @@ use crate::journal;
 use crate::report::{AppliedEdit, Cause, Denied, Hook, Report};
 use crate::store::Stage;
 use crate::transaction::{
-    AttachmentDraft, Budget, Draft, FinaleDraft, OutcomeDraft, SelectionsDraft, Transaction,
-    Working,
+    AttachmentDraft, Budget, Draft, FinaleDraft, OutcomeDraft, RequestBudget, SelectionsDraft,
+    Transaction, Working,
 };
 
 impl Session {
     /// Runs a hook that edits: each policy starts from what those before it left.
-    pub(super) async fn chain<D: Draft + StagedIn>(
+    pub(super) async fn chain<D: StagedIn>(
         &mut self,
         hook: Hook,
         network: Option<&str>,
@@ -26,7 +26,9 @@ impl Session {
         for seat in self.turns(hook, network) {
             let policy = &seat.policy;
             let Some(spec) = &policy.spec else { continue };
-            let transaction = Box::new(working.begin(Arc::clone(&policy.name), budget(spec)));
+            let request = self.edit_budget(seat.index, spec);
+            let transaction = working.begin(Arc::clone(&policy.name), budget(spec));
+            let transaction = Box::new(transaction.within(request));
             let turn = self.turn(&seat, hook, stage(transaction), report).await?;
             let Some(stage) = turn else {
                 continue;
@@ -55,12 +57,13 @@ impl Session {
                     policy: policy.name.to_string(),
                     digest: policy.digest().to_owned(),
                     hook,
-                    patch: patch.to_string(),
+                    patch: patch.text(),
+                    omitted: patch.omitted(),
                 };
                 journal::edit(&self.facts, &edit, spec.mode);
                 if let Some(observer) = &self.generation.services().observer {
-                    for field in journal::fields(hook, &patch) {
-                        observer.edited(&policy.name, hook, &field);
+                    for field in patch.fields() {
+                        observer.edited(&policy.name, hook, field);
                     }
                 }
                 match spec.mode {
@@ -71,17 +74,33 @@ impl Session {
         }
         Ok(working)
     }
+
+    /// What the policy may still edit in this request.
+    fn edit_budget(&mut self, index: usize, spec: &Spec) -> Arc<RequestBudget> {
+        let budget = self.edit_budgets.entry(index).or_insert_with(|| {
+            let (bytes, members) = (
+                spec.limits.request_edit_bytes,
+                spec.limits.request_edit_members,
+            );
+            Arc::new(RequestBudget::new(count(bytes), count(members)))
+        });
+        Arc::clone(budget)
+    }
 }
 
 fn budget(spec: &Spec) -> Budget {
+    let limits = &spec.limits;
     Budget {
-        edits: u32::try_from(spec.limits.edits).unwrap_or(u32::MAX),
-        bytes: count(spec.limits.edit_bytes),
+        edits: count(limits.edits),
+        bytes: count(limits.edit_bytes),
+        members: count(limits.edit_members),
+        depth: count(limits.edit_depth),
+        key_bytes: count(limits.edit_key_bytes),
     }
 }
 
 /// A draft that knows the stage that it is edited in.
-pub(super) trait StagedIn: Sized {
+pub(super) trait StagedIn: Draft {
     /// What the hook worked on.
     fn take(stage: Stage) -> Option<Box<Transaction<Self>>>;
 }

@@ -20,7 +20,8 @@ use crate::services::Services;
 use crate::state::States;
 use crate::store::Stage;
 use crate::transaction::{
-    AttachmentDraft, Claims, FinaleDraft, OutcomeDraft, Reserved, SelectionsDraft, Working,
+    AttachmentDraft, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved, SelectionsDraft,
+    Working,
     invariants::{self, Offered},
 };
 
@@ -64,7 +65,9 @@ pub struct Session {
     /// The attachments so far as they were offered in before-add.
     offered: Vec<Offered>,
     /// What policies own of the results of the attachments so far.
-    owned: Vec<Arc<Claims>>,
+    owned: Vec<Owned>,
+    /// What policies may still edit, by their places.
+    edit_budgets: BTreeMap<usize, Arc<RequestBudget>>,
     /// Interfaces of the attachments so far.
     reserved: Reserved,
     /// Whether the policies that do not load were asked about the request as a whole.
@@ -82,6 +85,7 @@ impl Session {
             exhausted: BTreeSet::new(),
             offered: Vec::new(),
             owned: Vec::new(),
+            edit_budgets: BTreeMap::new(),
             reserved: Reserved::default(),
             gated: false,
         }
@@ -156,7 +160,7 @@ impl Session {
     pub fn passes_after_add(&mut self, network: &str) -> bool {
         let passes = !self.asks(Hook::AfterAdd, Some(network));
         if passes {
-            self.owned.push(Arc::default());
+            self.owned.push(Owned::default());
         }
         passes
     }
@@ -185,14 +189,15 @@ impl Session {
         let draft = working.finish();
         let sound = invariants::result(draft.result(), &claims, "");
         self.sound(Hook::AfterAdd, sound, &mut report)?;
-        self.owned.push(claims);
+        let left = (!claims.is_empty()).then(|| Arc::new(draft.clone()));
+        self.owned.push(Owned { claims, left });
         Ok((draft.into(), report))
     }
 
     /// Whether no policy has to do with the plan as a whole, or with what earlier hooks made of its
     /// results, so that [`finalize`](Self::finalize) need not be called: the results stand.
     pub fn passes_finalize(&self) -> bool {
-        !self.asks(Hook::Finalize, None) && self.owned.iter().all(|claims| claims.is_empty())
+        !self.asks(Hook::Finalize, None) && self.owned.iter().all(|owned| owned.claims.is_empty())
     }
 
     /// Offers the whole plan, the result for the runtime, and for each attachment the result that
@@ -212,18 +217,13 @@ impl Session {
             plan: Arc::clone(&plan),
             finale,
         };
+        let outcome = |result| Arc::new(OutcomeDraft::new(result));
         let draft = FinaleDraft {
-            result: OutcomeDraft::new(result),
-            statuses: statuses.into_iter().map(OutcomeDraft::new).collect(),
+            result: outcome(result),
+            statuses: statuses.into_iter().map(outcome).collect(),
         };
-        // The result for the runtime is that of the first attachment.
-        let first = self
-            .owned
-            .first()
-            .map(|claims| ("/final".to_owned(), &**claims));
-        let each = self.owned.iter().enumerate();
-        let each = each.map(|(index, claims)| (format!("/status/{index}"), &**claims));
-        let working = Working::new(draft).carrying(first.into_iter().chain(each));
+        let owned = draft.owned(&self.owned);
+        let working = Working::owned(draft, owned);
         let working = self
             .chain(Hook::Finalize, None, working, stage, &mut report)
             .await?;
@@ -232,8 +232,12 @@ impl Session {
         let sound = invariants::finale(&draft, &claims);
         self.sound(Hook::Finalize, sound, &mut report)?;
         let finale = Finale {
-            outcome: draft.result.into(),
-            statuses: draft.statuses.into_iter().map(Outcome::from).collect(),
+            outcome: Arc::unwrap_or_clone(draft.result).into(),
+            statuses: draft
+                .statuses
+                .into_iter()
+                .map(|status| Arc::unwrap_or_clone(status).into())
+                .collect(),
         };
         Ok((finale, report))
     }

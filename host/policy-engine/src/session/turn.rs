@@ -22,7 +22,7 @@ type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
 
 /// A policy, and its place among the instances of the session.
 pub(super) struct Seat {
-    index: usize,
+    pub(super) index: usize,
     pub(super) policy: Arc<Policy>,
 }
 

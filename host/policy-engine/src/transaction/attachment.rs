@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cni_types::json::{Document, Node};
-
-use super::conf::{self, TypeGrant};
-use super::tree::{number, object, set, string, strings, strings_as_set, unless_empty};
-use super::{Draft, EditError, validate};
+use super::conf::{self, ConfEdit};
+use super::protected::{self, TypeGrant};
+use super::tree::{number, object, set, string};
+use super::{EditError, validate};
 use crate::request::{Attachment, Bandwidth, PortMapping};
+use cni_types::json::{Node, Pointer};
+
+/// Where the patch and the claims have the cni-args.
+pub(super) const ARGS: &str = "cniArgs";
 
 /// Interfaces of the pod that other attachments of the request have, and the network of each.
 pub(crate) type Reserved = Arc<BTreeMap<String, String>>;
@@ -16,8 +19,51 @@ pub(crate) type Reserved = Arc<BTreeMap<String, String>>;
 /// An attachment that is edited.
 #[derive(Debug, Clone)]
 pub(crate) struct AttachmentDraft {
-    attachment: Attachment,
+    pub(super) attachment: Attachment,
     reserved: Reserved,
+}
+
+/// One edit of an attachment.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Values of the conf, set or removed.
+    Conf(Vec<ConfEdit>),
+    /// One of the cni-args.
+    Arg(String, Node),
+    /// The interface.
+    IfName(String),
+    /// Addresses.
+    Ips(Vec<String>),
+    /// The MAC.
+    Mac(Option<String>),
+    /// The InfiniBand GUID.
+    Guid(Option<String>),
+    /// The bandwidth.
+    Bandwidth(Option<Bandwidth>),
+    /// The port mappings.
+    PortMappings(Vec<PortMapping>),
+}
+
+/// A part of an attachment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Area {
+    /// What a pointer into the conf points to.
+    Conf(Pointer),
+    /// The cni-args.
+    Args,
+    /// A member that is not JSON.
+    Member(Member),
+}
+
+/// A member of an attachment that is not JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Member {
+    IfName,
+    Ips,
+    Mac,
+    Guid,
+    Bandwidth,
+    PortMappings,
 }
 
 impl AttachmentDraft {
@@ -40,32 +86,34 @@ impl AttachmentDraft {
     }
 
     pub(crate) fn conf_set(
-        &mut self,
+        &self,
         pointer: &str,
         json: &str,
         grant: &TypeGrant,
-    ) -> Result<(), EditError> {
-        let pointer = conf::pointer(pointer)?;
-        self.edit_conf(grant, |conf| conf::set(conf, &pointer, json))
+    ) -> Result<Change, EditError> {
+        let conf = &self.attachment.conf;
+        let (pointer, value) = (conf::pointer(pointer)?, conf::value(json, conf.limits())?);
+        Ok(Change::Conf(vec![conf::set(conf, pointer, value, grant)?]))
     }
 
     pub(crate) fn conf_remove(
-        &mut self,
+        &self,
         pointer: &str,
         grant: &TypeGrant,
-    ) -> Result<(), EditError> {
-        let pointer = conf::pointer(pointer)?;
-        self.edit_conf(grant, |conf| conf::remove(conf, &pointer))
+    ) -> Result<Change, EditError> {
+        let (conf, pointer) = (&self.attachment.conf, conf::pointer(pointer)?);
+        Ok(Change::Conf(vec![conf::remove(conf, pointer, grant)?]))
     }
 
-    pub(crate) fn set_mtu(&mut self, mtu: u32) -> Result<(), EditError> {
+    pub(crate) fn set_mtu(&self, mtu: u32) -> Result<Change, EditError> {
         validate::mtu(mtu, &self.attachment.ips)?;
-        conf::set_mtu(&mut self.attachment.conf, mtu)
+        Ok(Change::Conf(conf::set_mtu(&self.attachment.conf, mtu)?))
     }
 
-    pub(crate) fn set_if_name(&mut self, name: &str) -> Result<(), EditError> {
+    pub(crate) fn set_if_name(&self, name: &str) -> Result<Change, EditError> {
+        let change = Change::IfName(name.to_owned());
         if name == self.attachment.if_name {
-            return Ok(());
+            return Ok(change);
         }
         if self.attachment.is_default {
             return Err(EditError::Immutable(
@@ -78,123 +126,37 @@ impl AttachmentDraft {
                 "interface {name:?} is that of network {network:?}"
             )));
         }
-        name.clone_into(&mut self.attachment.if_name);
-        Ok(())
+        Ok(change)
     }
 
-    pub(crate) fn set_ips(&mut self, ips: &[String]) -> Result<(), EditError> {
-        self.attachment.ips = validate::ips(ips)?;
-        Ok(())
+    pub(crate) fn set_ips(&self, ips: &[String]) -> Result<Change, EditError> {
+        Ok(Change::Ips(validate::ips(ips)?))
     }
 
-    pub(crate) fn set_mac(&mut self, mac: Option<&str>) -> Result<(), EditError> {
-        self.attachment.mac = mac.map(validate::mac).transpose()?;
-        Ok(())
+    pub(crate) fn set_mac(&self, mac: Option<&str>) -> Result<Change, EditError> {
+        Ok(Change::Mac(mac.map(validate::mac).transpose()?))
     }
 
-    pub(crate) fn set_infiniband_guid(&mut self, guid: Option<&str>) -> Result<(), EditError> {
-        self.attachment.infiniband_guid = guid.map(validate::guid).transpose()?;
-        Ok(())
+    pub(crate) fn set_infiniband_guid(&self, guid: Option<&str>) -> Result<Change, EditError> {
+        Ok(Change::Guid(guid.map(validate::guid).transpose()?))
     }
 
-    pub(crate) fn set_bandwidth(&mut self, bandwidth: Option<Bandwidth>) -> Result<(), EditError> {
+    pub(crate) fn set_bandwidth(&self, bandwidth: Option<Bandwidth>) -> Result<Change, EditError> {
         if let Some(bandwidth) = &bandwidth {
             validate::bandwidth(bandwidth)?;
         }
-        self.attachment.bandwidth = bandwidth;
-        Ok(())
+        Ok(Change::Bandwidth(bandwidth))
     }
 
-    pub(crate) fn set_port_mappings(&mut self, mappings: &[PortMapping]) -> Result<(), EditError> {
-        self.attachment.port_mappings = validate::port_mappings(mappings)?;
-        Ok(())
+    pub(crate) fn set_port_mappings(&self, mappings: &[PortMapping]) -> Result<Change, EditError> {
+        Ok(Change::PortMappings(validate::port_mappings(mappings)?))
     }
 
-    pub(crate) fn set_cni_arg(&mut self, key: &str, json: &str) -> Result<(), EditError> {
+    pub(crate) fn set_cni_arg(&self, key: &str, json: &str) -> Result<Change, EditError> {
         validate::word("key of cni-args", key, 253)?;
-        let mut args = match self.attachment.cni_args.take() {
-            Some(args) => args,
-            None => validate::json_object("{}")?,
-        };
-        let pointer = cni_types::json::Pointer::root().child(key);
-        conf::set(&mut args, &pointer, json)?;
-        self.attachment.cni_args = Some(args);
-        Ok(())
-    }
-
-    fn edit_conf(
-        &mut self,
-        grant: &TypeGrant,
-        change: impl FnOnce(&mut Document) -> Result<(), EditError>,
-    ) -> Result<(), EditError> {
-        let mut next = self.attachment.conf.clone();
-        change(&mut next)?;
-        conf::check(&self.attachment.conf, &next, grant)?;
-        self.attachment.conf = next;
-        Ok(())
-    }
-}
-
-impl Draft for AttachmentDraft {
-    fn tree(&self) -> Node {
-        let Attachment {
-            conf,
-            if_name,
-            cni_args,
-            ..
-        } = &self.attachment;
-        object([
-            ("conf", Some(conf.root().clone())),
-            ("ifName", Some(string(if_name))),
-            (
-                "runtimeConfig",
-                Some(self.runtime_config(strings, |mappings| {
-                    Node::Array(mappings.iter().map(port_mapping).collect())
-                })),
-            ),
-            ("cniArgs", cni_args.as_ref().map(|args| args.root().clone())),
-        ])
-    }
-
-    fn claim_tree(&self) -> Node {
-        let Attachment {
-            conf,
-            if_name,
-            cni_args,
-            ..
-        } = &self.attachment;
-        object([
-            ("conf", Some(conf.root().clone())),
-            ("ifName", Some(string(if_name))),
-            (
-                "runtimeConfig",
-                Some(self.runtime_config(strings_as_set, port_mappings_as_set)),
-            ),
-            ("cniArgs", cni_args.as_ref().map(|args| args.root().clone())),
-        ])
-    }
-}
-
-impl AttachmentDraft {
-    fn runtime_config(
-        &self,
-        ips: impl FnOnce(&[String]) -> Node,
-        mappings: impl FnOnce(&[PortMapping]) -> Node,
-    ) -> Node {
-        let attachment = &self.attachment;
-        object([
-            ("ips", unless_empty(&attachment.ips, ips)),
-            ("mac", attachment.mac.as_deref().map(string)),
-            (
-                "infinibandGUID",
-                attachment.infiniband_guid.as_deref().map(string),
-            ),
-            ("bandwidth", attachment.bandwidth.as_ref().map(bandwidth)),
-            (
-                "portMappings",
-                unless_empty(&attachment.port_mappings, mappings),
-            ),
-        ])
+        let value = conf::value(json, validate::JSON_LIMITS)?;
+        protected::check_arg(key, &value, ARGS)?;
+        Ok(Change::Arg(key.to_owned(), value))
     }
 }
 
@@ -256,14 +218,11 @@ fn canonical(mut attachment: Attachment) -> Attachment {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Budget, Working};
+    use super::super::{Budget, Draft, Working};
     use super::*;
-    use cni_types::json::Limits;
+    use cni_types::json::{Document, Limits};
 
-    const BUDGET: Budget = Budget {
-        edits: 10,
-        bytes: 1 << 16,
-    };
+    const BUDGET: Budget = Budget::of(10, 1 << 16);
 
     fn attachment(conf: &str) -> Attachment {
         Attachment {
@@ -306,7 +265,8 @@ mod tests {
         let mut draft = draft();
         draft.set_if_name("eth0").unwrap_err();
         draft.set_if_name("a/b").unwrap_err();
-        draft.set_if_name("storage0").unwrap();
+        let change = draft.set_if_name("storage0").unwrap();
+        draft.apply(change).unwrap();
         draft.attachment.is_default = true;
         assert!(matches!(
             draft.set_if_name("x"),
@@ -325,7 +285,7 @@ mod tests {
             .edit(8, |draft| draft.set_cni_arg("vlan", "7"))
             .unwrap();
         let staged = working.staged(transaction);
-        let patch = working.commit(&owner, staged).unwrap().to_string();
+        let patch = working.commit(&owner, staged).unwrap().text();
         assert_eq!(
             patch,
             r#"[{"op":"add","path":"/conf/mtu","value":1400},{"op":"add","path":"/cniArgs","value":{"vlan":7}}]"#
@@ -408,13 +368,7 @@ mod tests {
     #[test]
     fn the_budget_ends_number_and_bytes_of_edits() {
         let working = Working::new(draft());
-        let mut transaction = working.begin(
-            "a".into(),
-            Budget {
-                edits: 2,
-                bytes: 10,
-            },
-        );
+        let mut transaction = working.begin("a".into(), Budget::of(2, 10));
         transaction.edit(4, |draft| draft.set_mtu(1400)).unwrap();
         let error = transaction
             .edit(7, |draft| draft.set_mtu(1401))

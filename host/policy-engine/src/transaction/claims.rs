@@ -1,133 +1,382 @@
-//! Who set what: every path that a policy changed belongs to it for the rest of the hook.
+//! Who set what: every value that a policy changed belongs to it for the rest of the hook.
+//!
+//! A tree by the tokens of paths: a subtree that a policy set is one claim, however much it holds, and
+//! an edit is compared with the claims on its way and below it alone.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use cni_types::json::{Node, Operation, Patch, Pointer};
+use cni_types::json::{Node, Pointer};
 
 use super::EditError;
+use super::difference::{self, Kind, Path, Step, folded};
+use super::twins::{Facet, Twin};
 
-/// The paths that policies changed, and what they left there.
+/// Bytes of the path in a message.
+const MAX_PATH: usize = 256;
+
+/// The values that policies changed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Claims {
+    root: Place,
+    /// Values that can be reached by several ways, each with the way that it was set by.
+    twins: Place,
+    owners: BTreeSet<Arc<str>>,
+}
+
+/// What is claimed at a path and below it.
+#[derive(Debug, Clone, Default)]
+struct Place {
     claims: Vec<Claim>,
+    children: BTreeMap<Box<str>, Place>,
 }
 
 #[derive(Debug, Clone)]
 struct Claim {
-    path: Pointer,
-    /// `None` where the policy removed what was there.
-    value: Option<Node>,
     owner: Arc<str>,
+    facet: Facet,
+    /// Whether the policy removed what was there.
+    removed: bool,
 }
 
 impl Claims {
-    /// Whether nobody changed anything yet.
+    /// Whether nothing was changed yet.
     pub(crate) fn is_empty(&self) -> bool {
-        self.claims.is_empty()
+        self.owners.is_empty()
     }
 
-    /// Gives `owner` every path in which `new` differs from `old`.
-    ///
-    /// An added object is claimed member by member, so that another policy may add to it.
-    pub(crate) fn record(&mut self, owner: &Arc<str>, old: &Node, new: &Node) {
-        for operation in Patch::between(old, new).operations() {
-            let (Operation::Add { path, .. }
-            | Operation::Remove { path }
-            | Operation::Replace { path, .. }) = operation;
-            let Ok(path) = Pointer::parse(path) else {
-                continue;
-            };
-            // Whoever changed it before agreed, or there would have been a conflict: it was the
-            // same policy.
-            self.claims.retain(|claim| !path.contains(&claim.path));
-            match new.get(&path) {
-                Some(value) => self.claim(owner, path, value),
-                None => self.push(owner, path, None),
-            }
-        }
+    /// Whether another policy than `owner` changed something.
+    pub(super) fn concern(&self, owner: &str) -> bool {
+        self.owners.iter().any(|other| **other != *owner)
     }
 
-    /// Takes over what policies claimed in an earlier hook of the same thing, which lies at `place`
-    /// in `tree` now: as far as it is as they left it.
-    pub(crate) fn carry(&mut self, earlier: &Self, place: &str, tree: &Node) {
-        for claim in &earlier.claims {
-            let Ok(path) = Pointer::parse(&format!("{place}{}", claim.path)) else {
-                continue;
-            };
-            if tree.get(&path) == claim.value.as_ref() {
-                self.push(&claim.owner, path, claim.value.clone());
-            }
-        }
-    }
-
-    /// The first path of another policy than `owner` that is not in `tree` as that policy left it.
-    pub(crate) fn violated_by(&self, owner: &str, tree: &Node) -> Option<EditError> {
-        self.claims
-            .iter()
-            .find(|claim| &*claim.owner != owner && tree.get(&claim.path) != claim.value.as_ref())
-            .map(|claim| EditError::Conflict {
-                owner: Arc::clone(&claim.owner),
-                path: claim.path.to_string(),
+    /// Whether `owner` may make this difference, after others in this turn by which it has `grown` what
+    /// others set. `holds` says whether there is a value to which several ways lead.
+    pub(super) fn check(
+        &self,
+        owner: &str,
+        grown: &Self,
+        step: &Step<'_, '_>,
+        twins: &[Twin<'_>],
+        holds: impl Fn(&Path<'_>) -> bool,
+    ) -> Result<(), EditError> {
+        self.check_place(owner, grown, step)
+            .and_then(|()| {
+                twins
+                    .iter()
+                    .find_map(|twin| self.taken(owner, step, twin, &holds))
+                    .map_or(Ok(()), Err)
             })
+            .map_err(|owner| EditError::Conflict {
+                owner: Arc::clone(owner),
+                path: shown(step.path),
+            })
+    }
+
+    fn check_place(&self, owner: &str, grown: &Self, step: &Step<'_, '_>) -> Result<(), &Arc<str>> {
+        let foreign = |claim: &&Claim| *claim.owner != *owner;
+        let way = self.root.way(step.path);
+        let cover = way
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(depth, place)| Some((depth, place.claims.last()?)));
+        if let Some((depth, claim)) = cover.filter(|(_, claim)| foreign(claim)) {
+            let within = depth < step.path.len() && !claim.removed;
+            // What a policy set may grow, and what it has grown by is another's.
+            let own = grown.root.way(step.path);
+            let own = own.iter().skip(depth + 1);
+            if own
+                .flat_map(|place| &place.claims)
+                .any(|claim| !claim.removed)
+            {
+                return Ok(());
+            }
+            if !within || step.kind != (Kind::Added { member: true }) {
+                return Err(&claim.owner);
+            }
+        }
+        let Some(place) = way.get(step.path.len()) else {
+            return Ok(());
+        };
+        let found = match step.kind {
+            Kind::Shifted(from) => {
+                let moved = place
+                    .children
+                    .iter()
+                    .filter(|(index, _)| index.parse::<usize>().is_ok_and(|index| index >= from));
+                let mut moved = moved.map(|(_, place)| place);
+                moved.find_map(|place| place.find(&mut Vec::new(), &mut |_, claim| foreign(&claim)))
+            }
+            _ => place.find_below(&mut |path, claim| {
+                foreign(&claim) && (!claim.removed || contains(step.new, path))
+            }),
+        };
+        found.map_or(Ok(()), |claim| Err(&claim.owner))
+    }
+
+    /// The policy that set, by another way, a value that this difference touches.
+    fn taken(
+        &self,
+        owner: &str,
+        step: &Step<'_, '_>,
+        Twin { facet, path }: &Twin<'_>,
+        holds: &impl Fn(&Path<'_>) -> bool,
+    ) -> Option<&Arc<str>> {
+        let foreign = |claim: &Claim| *claim.owner != *owner && claim.facet != *facet;
+        let way = self.twins.way(path);
+        for (depth, place) in way.iter().enumerate() {
+            for claim in place.claims.iter().filter(|claim| foreign(claim)) {
+                // A value set as a part of something larger may be absent from it.
+                let absent = depth < path.len()
+                    && claim.facet.is_tree()
+                    && !claim.removed
+                    && *facet != Facet::Conf
+                    && !holds(path);
+                if !absent {
+                    return Some(&claim.owner);
+                }
+            }
+        }
+        let below = way.get(path.len())?.find_below(&mut |below, claim| {
+            // An argument replaces what the conf has in its place.
+            let replaced = *facet == Facet::Args && claim.facet == Facet::Conf;
+            let met = meets(step.old, below) || meets(step.new, below);
+            foreign(claim) && (replaced || !facet.is_tree() || met)
+        });
+        below.map(|claim| &claim.owner)
+    }
+
+    /// Gives a difference to `owner`: one claim, whatever lies below.
+    pub(super) fn record(&mut self, owner: &Arc<str>, step: &Step<'_, '_>, twins: &[Twin<'_>]) {
+        if matches!(step.kind, Kind::Shifted(_)) {
+            return;
+        }
+        let removed = step.kind == Kind::Removed;
+        let claim = |facet| Claim {
+            owner: Arc::clone(owner),
+            facet,
+            removed,
+        };
+        let place = self.root.make(step.path);
+        // What others own below was not changed, or there would have been a conflict.
+        *place = Place {
+            claims: vec![claim(Facet::Conf)],
+            children: BTreeMap::new(),
+        };
+        for Twin { facet, path } in twins {
+            let place = self.twins.make(path);
+            place
+                .claims
+                .retain(|known| known.owner != *owner || known.facet != *facet);
+            place.claims.push(claim(*facet));
+        }
+        if !self.owners.contains(owner) {
+            self.owners.insert(Arc::clone(owner));
+        }
+    }
+
+    /// Takes over what policies claimed in an earlier hook of the same thing, which was `left` then
+    /// and lies at `place` of `now`: as far as it is as they left it.
+    pub(super) fn carry(&mut self, earlier: &Self, place: &Path<'_>, left: &Node, now: &Node) {
+        let mut kept = Vec::new();
+        let _ = earlier.root.visit(&mut Vec::new(), &mut |path, claim| {
+            if difference::at(left, path) == difference::at(now, path) {
+                let path = path.iter().map(|token| (*token).to_owned());
+                kept.push((path.collect::<Vec<_>>(), claim.clone()));
+            }
+            ControlFlow::Continue(())
+        });
+        for (path, claim) in kept {
+            let path: Vec<Cow<'_, str>> = place
+                .iter()
+                .map(|token| Cow::Borrowed(&**token))
+                .chain(path.into_iter().map(Cow::Owned))
+                .collect();
+            self.owners.insert(Arc::clone(&claim.owner));
+            self.root.make(&path).claims = vec![claim];
+        }
     }
 
     /// The policies that changed `place`, something in it, or all that it is in.
     pub(crate) fn owners(&self, place: &str) -> BTreeSet<Arc<str>> {
-        let Ok(place) = Pointer::parse(place) else {
+        let Ok(pointer) = Pointer::parse(place) else {
             return BTreeSet::new();
         };
-        let touching = self
-            .claims
+        let tokens = pointer.tokens();
+        let is_conf = tokens.first().is_some_and(|top| top == "conf");
+        let path: Vec<_> = tokens
             .iter()
-            .filter(|claim| place.contains(&claim.path) || claim.path.contains(&place));
-        touching.map(|claim| Arc::clone(&claim.owner)).collect()
+            .map(|token| match is_conf {
+                true => folded(token),
+                false => Cow::Borrowed(token.as_str()),
+            })
+            .collect();
+        let way = self.root.way(&path);
+        let mut owners = BTreeSet::new();
+        for claim in way.iter().flat_map(|place| &place.claims) {
+            owners.insert(Arc::clone(&claim.owner));
+        }
+        if let Some(place) = way.get(path.len()) {
+            place.find_below(&mut |_, claim| {
+                owners.insert(Arc::clone(&claim.owner));
+                false
+            });
+        }
+        owners
     }
 
-    fn claim(&mut self, owner: &Arc<str>, path: Pointer, value: &Node) {
-        match value {
-            Node::Object(members) if !members.is_empty() => {
-                for (key, member) in members {
-                    self.claim(owner, path.child(key.as_str()), member);
-                }
+    /// What `owner` claims when it turns `old` into `new`.
+    #[cfg(test)]
+    pub(super) fn of(owner: &str, old: &Node, new: &Node) -> Self {
+        use super::difference::{Keys, Walk};
+        let mut claims = Self::default();
+        let owner: Arc<str> = owner.into();
+        let mut visit = |step: &Step<'_, '_>| {
+            claims.record(&owner, step, &[]);
+            ControlFlow::Continue(())
+        };
+        let _ = Walk::new(Keys::Folded, Vec::new(), &mut visit).values(&[old], &[new], true);
+        claims
+    }
+
+    /// How many claims there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let mut count = 0;
+        let _ = self.root.visit(&mut Vec::new(), &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        });
+        count
+    }
+}
+
+type Seen<'v, 'a> = dyn FnMut(&[&'a str], &'a Claim) -> ControlFlow<()> + 'v;
+type Found<'v> = dyn FnMut(&[&str], &Claim) -> bool + 'v;
+
+impl Place {
+    /// The places on the way to a path, this one first, as far as something is claimed there.
+    fn way(&self, path: &Path<'_>) -> Vec<&Self> {
+        let mut way = vec![self];
+        let mut place = self;
+        for token in path {
+            let Some(child) = place.children.get(&**token) else {
+                break;
+            };
+            way.push(child);
+            place = child;
+        }
+        way
+    }
+
+    fn make(&mut self, path: &Path<'_>) -> &mut Self {
+        path.iter().fold(self, |place, token| {
+            place.children.entry((**token).into()).or_default()
+        })
+    }
+
+    fn find_below(&self, found: &mut Found<'_>) -> Option<&Claim> {
+        let mut children = self.children.iter();
+        children.find_map(|(token, child)| child.find(&mut vec![&**token], found))
+    }
+
+    fn find<'a>(&'a self, path: &mut Vec<&'a str>, found: &mut Found<'_>) -> Option<&'a Claim> {
+        let mut first = None;
+        let _ = self.visit(path, &mut |path, claim| match found(path, claim) {
+            true => {
+                first = Some(claim);
+                ControlFlow::Break(())
             }
-            value => self.push(owner, path, Some(value.clone())),
+            false => ControlFlow::Continue(()),
+        });
+        first
+    }
+
+    fn visit<'a>(&'a self, path: &mut Vec<&'a str>, seen: &mut Seen<'_, 'a>) -> ControlFlow<()> {
+        for claim in &self.claims {
+            seen(path, claim)?;
+        }
+        for (token, child) in &self.children {
+            path.push(token);
+            let flow = child.visit(path, seen);
+            path.pop();
+            flow?;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether there is a value at a path, or something on the way in which there is no place for one.
+fn meets(new: Option<&Node>, path: &[&str]) -> bool {
+    let Some(mut node) = new else {
+        return false;
+    };
+    for token in path {
+        if !matches!(node, Node::Object(_)) {
+            return true;
+        }
+        match difference::at(node, &[*token]) {
+            Some(next) => node = next,
+            None => return false,
         }
     }
+    true
+}
 
-    fn push(&mut self, owner: &Arc<str>, path: Pointer, value: Option<Node>) {
-        self.claims.push(Claim {
-            path,
-            value,
-            owner: Arc::clone(owner),
-        });
+fn contains(new: Option<&Node>, path: &[&str]) -> bool {
+    new.is_some_and(|new| difference::at(new, path).is_some())
+}
+
+fn shown(path: &Path<'_>) -> String {
+    let mut text = String::new();
+    for token in path {
+        if text.len() + token.len() > MAX_PATH {
+            text.push_str("/…");
+            break;
+        }
+        text.push('/');
+        text.push_str(&token.replace('~', "~0").replace('/', "~1"));
     }
+    text
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::difference::{Keys, Walk};
     use super::*;
 
     fn node(json: &str) -> Node {
         Node::parse(json, cni_types::json::Limits::default()).unwrap()
     }
 
+    fn violated(claims: &Claims, owner: &str, old: &Node, new: &Node) -> Option<String> {
+        let mut found = None;
+        let mut visit =
+            |step: &Step<'_, '_>| match claims
+                .check(owner, &Claims::default(), step, &[], |_| false)
+            {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(EditError::Conflict { owner, path }) => {
+                    found = Some(format!("{owner}{path}"));
+                    ControlFlow::Break(())
+                }
+                Err(other) => panic!("{other}"),
+            };
+        let _ = Walk::new(Keys::Folded, Vec::new(), &mut visit).values(&[old], &[new], true);
+        found
+    }
+
     /// Policy `a` turns `old` into `new`; may policy `b` then make it `next`?
     fn check(old: &str, new: &str, next: &str, conflict: Option<&str>) {
-        let mut claims = Claims::default();
-        claims.record(&"a".into(), &node(old), &node(new));
-        let found = claims
-            .violated_by("b", &node(next))
-            .map(|error| match error {
-                EditError::Conflict { owner, path } => format!("{owner}{path}"),
-                other => panic!("{other}"),
-            });
+        let (old, new, next) = (node(old), node(new), node(next));
+        let claims = Claims::of("a", &old, &new);
+        let found = violated(&claims, "b", &new, &next);
         assert_eq!(found.as_deref(), conflict, "{old} {new} {next}");
-        assert_eq!(
-            claims.violated_by("a", &node(next)),
-            None,
-            "a policy may change its own edits"
-        );
+        let own = violated(&claims, "a", &new, &next);
+        assert_eq!(own, None, "a policy may change its own edits");
     }
 
     #[test]
@@ -158,18 +407,61 @@ mod tests {
         check(r"{}", r#"{"o":{"x":1}}"#, r#"{"o":{"x":1,"y":2}}"#, None);
         check(r"{}", r#"{"o":{"x":1}}"#, r#"{"o":{"x":2}}"#, Some("a/o/x"));
         check(r"{}", r#"{"o":{}}"#, r"{}", Some("a/o"));
+        check(r"{}", r#"{"o":[1]}"#, r#"{"o":[1,2]}"#, Some("a/o/1"));
     }
 
     #[test]
-    fn what_was_claimed_in_an_earlier_hook_is_carried_over_unless_it_changed_meanwhile() {
-        let mut earlier = Claims::default();
-        earlier.record(&"a".into(), &node("{}"), &node(r#"{"x":1,"y":2}"#));
-        let now = node(r#"{"all":[{"x":1,"y":3}]}"#);
+    fn a_key_in_another_case_is_the_same_place() {
+        let vlan = r#"{"vlan":5}"#;
+        check("{}", vlan, r#"{"vlan":5,"VLAN":7}"#, Some("a/vlan"));
+        check("{}", vlan, r#"{"vlan":5,"VLAN":5}"#, None);
+        check(
+            r#"{"VLAN":7}"#,
+            r#"{"VLAN":7,"vlan":5}"#,
+            r#"{"VLAN":8,"vlan":5}"#,
+            None,
+        );
+        check(r#"{"VLAN":7}"#, vlan, r#"{"VLAN":7}"#, Some("a/vlan"));
+        check(
+            "{}",
+            r#"{"IPAM":{"x":1}}"#,
+            r#"{"ipam":{"X":2}}"#,
+            Some("a/ipam/x"),
+        );
+    }
+
+    #[test]
+    fn elements_that_another_policy_set_stay_in_place() {
+        let (old, new) = ("[1,2,3]", "[1,2,4]");
+        check(old, new, "[2,4]", Some("a"));
+        check(old, new, "[1,5,4]", None);
+        check(old, new, "[1,2,4,5]", None);
+        check("[1,2]", "[1]", "[1,3]", Some("a/1"));
+    }
+
+    #[test]
+    fn a_subtree_that_was_set_is_one_claim() {
+        let key = "k".repeat(32_000);
+        let members: Vec<String> = (0..4_000).map(|n| format!(r#""{n}":1"#)).collect();
+        let new = node(&format!(r#"{{"{key}":{{{}}}}}"#, members.join(",")));
+        let claims = Claims::of("a", &node("{}"), &new);
+        assert_eq!(claims.len(), 1);
+        assert_eq!(claims.owners("").len(), 1);
+    }
+
+    #[test]
+    fn claims_of_an_earlier_hook_are_carried() {
+        let left = node(r#"{"x":1,"y":2}"#);
+        let earlier = Claims::of("a", &node("{}"), &left);
+        let now = node(r#"{"x":1,"y":3}"#);
         let mut claims = Claims::default();
-        claims.carry(&earlier, "/all/0", &now);
-        let changed = |json: &str| claims.violated_by("b", &node(json)).is_some();
-        assert!(changed(r#"{"all":[{"x":9,"y":3}]}"#));
-        assert!(!changed(r#"{"all":[{"x":1,"y":9}]}"#));
+        let place = ["all".into(), "0".into()];
+        claims.carry(&earlier, &place, &left, &now);
+        let whole = |json: &str| node(&format!(r#"{{"all":[{json}]}}"#));
+        let now = whole(r#"{"x":1,"y":3}"#);
+        let changed = |json: &str| violated(&claims, "b", &now, &whole(json)).is_some();
+        assert!(changed(r#"{"x":9,"y":3}"#));
+        assert!(!changed(r#"{"x":1,"y":9}"#));
     }
 
     #[test]

@@ -1,11 +1,9 @@
-//! What a policy may do to a plugin conf, which stays JSON: unknown keys survive untouched, and
-//! the members that decide what is executed stay as they are.
+//! Edits of a plugin conf, which stays JSON: unknown keys survive untouched.
 
-use std::collections::BTreeSet;
+use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
-use cni_types::args::PluginType;
-use cni_types::json::{Document, Node, Pointer};
-
+use super::difference::folded;
+use super::protected::{self, TypeGrant, type_of};
 use super::{EditError, validate};
 
 /// Plugins that read `mtu` from their conf.
@@ -24,81 +22,130 @@ const WITH_MTU: [&str; 12] = [
     "vlan",
 ];
 
-/// Members of a plugin or of a list that no policy may change.
-const PROTECTED: [&str; 6] = [
-    "name",
-    "cniversion",
-    "cniversions",
-    "prevresult",
-    "runtimeconfig",
-    // Without it, a chain goes on with files of a directory.
-    "loadonlyinlinedplugins",
-];
-
-/// Whether, and to what, a policy may change which binaries a conf names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct TypeGrant(pub(crate) BTreeSet<String>);
-
-/// Checks that `new` executes what `old` executes and is of the same name and version.
-///
-/// Go's JSON matches keys whatever their case, and delegating plugins execute what nested objects
-/// name. So every `type` at any depth counts, however it is written.
-pub(super) fn check(old: &Document, new: &Document, grant: &TypeGrant) -> Result<(), EditError> {
-    if !matches!(new.root(), Node::Object(_)) {
-        return Err(validate::invalid("a conf is a JSON object"));
-    }
-    let (mut before, mut after) = (Protected::default(), Protected::default());
-    before.collect(&Pointer::root(), old.root(), true);
-    after.collect(&Pointer::root(), new.root(), true);
-    if let Some(path) = difference(&before.members, &after.members) {
-        return Err(EditError::Immutable(path));
-    }
-    if has_types(old) && !has_types(new) {
-        return Err(validate::invalid("a conf whose plugins have no type"));
-    }
-    let Some(path) = difference(&before.types, &after.types) else {
-        return Ok(());
-    };
-    if grant.0.is_empty() {
-        return Err(EditError::Immutable(path));
-    }
-    // Those that the conf had may change places; one more than there was is as new as any other.
-    let mut known: Vec<&Node> = before.types.iter().map(|(_, old)| old).collect();
-    for (path, value) in &after.types {
-        if let Some(same) = known.iter().position(|old| *old == value) {
-            known.swap_remove(same);
-            continue;
-        }
-        let name: Option<String> = value.get_as().ok();
-        let allowed = name.filter(|name| grant.0.contains(name) && PluginType::new(name).is_ok());
-        if allowed.is_none() {
-            return Err(EditError::Immutable(format!("{path} to {value}")));
-        }
-    }
-    Ok(())
+/// One edit of a conf, checked but not made yet.
+#[derive(Debug)]
+pub(crate) struct ConfEdit {
+    /// Where; never `-` for a new element.
+    pub(super) pointer: Pointer,
+    /// `None` to remove what is there.
+    pub(super) value: Option<Node>,
 }
 
-/// Whether there is something to execute, and each plugin says what.
-fn has_types(conf: &Document) -> bool {
-    let types = plugin_types(conf);
-    !types.is_empty() && types.iter().all(|name| PluginType::new(name).is_ok())
+/// Reads a pointer that a guest gave.
+pub(super) fn pointer(text: &str) -> Result<Pointer, EditError> {
+    Pointer::parse(text).map_err(|error| refused(&error))
+}
+
+/// Reads JSON that a guest sets.
+pub(super) fn value(json: &str, limits: Limits) -> Result<Node, EditError> {
+    Node::parse(json, limits).map_err(|error| refused(&error))
+}
+
+/// JSON text at a pointer that a guest gave.
+pub(crate) fn get(conf: &Document, pointer: &str) -> Option<String> {
+    Some(conf.get(&Pointer::parse(pointer).ok()?)?.to_string())
+}
+
+/// Replaces or adds a value.
+pub(super) fn set(
+    conf: &Document,
+    pointer: Pointer,
+    value: Node,
+    grant: &TypeGrant,
+) -> Result<ConfEdit, EditError> {
+    let pointer = place(conf, pointer).map_err(|error| refused(&error))?;
+    protected::check_edit(conf, &pointer, Some(&value), grant)?;
+    Ok(ConfEdit {
+        pointer,
+        value: Some(value),
+    })
+}
+
+/// Removes a value.
+pub(super) fn remove(
+    conf: &Document,
+    pointer: Pointer,
+    grant: &TypeGrant,
+) -> Result<ConfEdit, EditError> {
+    if pointer.tokens().is_empty() || conf.get(&pointer).is_none() {
+        let pointer = pointer.to_string();
+        return Err(refused(&Error::NotFound { pointer }));
+    }
+    protected::check_edit(conf, &pointer, None, grant)?;
+    Ok(ConfEdit {
+        pointer,
+        value: None,
+    })
 }
 
 /// Sets the MTU on every plugin that has one.
-pub(super) fn set_mtu(conf: &mut Document, mtu: u32) -> Result<(), EditError> {
-    let plugins: Vec<Pointer> = plugins(conf)
-        .filter(|(_, plugin)| has_mtu(plugin))
-        .map(|(pointer, _)| pointer)
-        .collect();
-    if plugins.is_empty() {
-        return Err(validate::invalid("no plugin of the chain has an MTU"));
+pub(super) fn set_mtu(conf: &Document, mtu: u32) -> Result<Vec<ConfEdit>, EditError> {
+    let mut edits = Vec::new();
+    for (pointer, plugin) in plugins(conf).filter(|(_, plugin)| has_mtu(plugin)) {
+        for key in mtu_keys(plugin) {
+            edits.push(ConfEdit {
+                pointer: pointer.child(key),
+                value: Some(Node::Scalar(mtu.to_string().into())),
+            });
+        }
     }
-    for plugin in plugins {
-        for key in mtu_keys(conf.get(&plugin)) {
-            set(conf, &plugin.child(key), &mtu.to_string())?;
+    match edits.is_empty() {
+        true => Err(validate::invalid("no plugin of the chain has an MTU")),
+        false => Ok(edits),
+    }
+}
+
+/// Makes edits: all of them, or none.
+pub(super) fn apply(conf: &mut Document, edits: Vec<ConfEdit>) -> Result<(), EditError> {
+    let mut made: Vec<(Pointer, Option<Node>)> = Vec::new();
+    for ConfEdit { pointer, value } in edits {
+        let outcome = match value {
+            Some(value) => conf.set_node(&pointer, value),
+            None => conf.remove(&pointer).map(Some),
+        };
+        match outcome {
+            Ok(old) => made.push((pointer, old)),
+            Err(error) => {
+                for (pointer, old) in made.into_iter().rev() {
+                    // Each is put back into a place that it had a moment ago.
+                    let _ = match old {
+                        Some(old) => conf.set_node(&pointer, old).map(|_| ()),
+                        None => conf.remove(&pointer).map(|_| ()),
+                    };
+                }
+                return Err(refused(&error));
+            }
         }
     }
     Ok(())
+}
+
+/// The pointer to which a value can be set, with an index for `-`.
+fn place(conf: &Document, pointer: Pointer) -> Result<Pointer, Error> {
+    let Some(parent) = pointer.parent() else {
+        return Ok(pointer);
+    };
+    let token = pointer.tokens().last().cloned().unwrap_or_default();
+    let at = || parent.to_string();
+    match conf.get(&parent) {
+        None => Err(Error::MissingParent { pointer: at() }),
+        Some(Node::Scalar(_)) => Err(Error::NotAContainer { pointer: at() }),
+        Some(Node::Object(_)) => Ok(pointer),
+        Some(Node::Array(elements)) => {
+            let len = elements.len();
+            if token == "-" || token == len.to_string() {
+                return Ok(parent.child(len.to_string()));
+            }
+            match conf.get(&pointer) {
+                Some(_) => Ok(pointer),
+                None => Err(Error::Index {
+                    pointer: at(),
+                    token,
+                    len,
+                }),
+            }
+        }
+    }
 }
 
 /// Every MTU of a plugin and its pointer, also of plugins of lists within lists.
@@ -118,10 +165,9 @@ fn collect_mtus<'a>(at: &Pointer, node: &'a Node, found: &mut Vec<(String, &'a N
         }
         Node::Object(members) => {
             for (key, value) in members {
-                let path = at.child(key.as_str());
-                match folded(key).as_str() {
-                    "mtu" => found.push((path.to_string(), value)),
-                    "plugins" => collect_mtus(&path, value, found),
+                match &*folded(key) {
+                    "mtu" => found.push((at.child(key.as_str()).to_string(), value)),
+                    "plugins" => collect_mtus(&at.child(key.as_str()), value, found),
                     _ => {}
                 }
             }
@@ -129,48 +175,16 @@ fn collect_mtus<'a>(at: &Pointer, node: &'a Node, found: &mut Vec<(String, &'a N
     }
 }
 
-/// `type` of each plugin, in order.
-pub(crate) fn plugin_types(conf: &Document) -> Vec<String> {
-    plugins(conf)
-        .map(|(_, plugin)| type_of(plugin).unwrap_or_default())
-        .collect()
-}
-
-/// JSON text at a pointer that a guest gave.
-pub(crate) fn get(conf: &Document, pointer: &str) -> Option<String> {
-    Some(conf.get(&Pointer::parse(pointer).ok()?)?.to_string())
-}
-
-/// Replaces or adds a value.
-pub(super) fn set(conf: &mut Document, pointer: &Pointer, json: &str) -> Result<(), EditError> {
-    conf.set(pointer, json)
-        .map(|_| ())
-        .map_err(|error| refused(&error))
-}
-
-/// Removes a value.
-pub(super) fn remove(conf: &mut Document, pointer: &Pointer) -> Result<(), EditError> {
-    conf.remove(pointer)
-        .map(|_| ())
-        .map_err(|error| refused(&error))
-}
-
-/// Reads a pointer that a guest gave.
-pub(super) fn pointer(text: &str) -> Result<Pointer, EditError> {
-    Pointer::parse(text).map_err(|error| refused(&error))
-}
-
-fn refused(error: &cni_types::json::Error) -> EditError {
-    use cni_types::json::Error;
+fn refused(error: &Error) -> EditError {
     match error {
         Error::TooLarge { .. } | Error::TooDeep { .. } => EditError::TooLarge(error.to_string()),
-        Error::Syntax { source } => validate::invalid(format!("no JSON: {source}")),
+        Error::Syntax { source } => validate::invalid(format!("not JSON: {source}")),
         _ => validate::invalid(error.to_string()),
     }
 }
 
 /// The plugins of a conflist, or the conf itself.
-fn plugins(conf: &Document) -> impl Iterator<Item = (Pointer, &Node)> {
+pub(super) fn plugins(conf: &Document) -> impl Iterator<Item = (Pointer, &Node)> {
     let list = Pointer::root().child("plugins");
     let chain = match conf.get(&list) {
         Some(Node::Array(chain)) => Some(chain),
@@ -185,82 +199,26 @@ fn plugins(conf: &Document) -> impl Iterator<Item = (Pointer, &Node)> {
         .chain(single)
 }
 
-fn type_of(plugin: &Node) -> Option<String> {
-    plugin.get(&Pointer::root().child("type"))?.get_as().ok()
-}
-
 fn has_mtu(plugin: &Node) -> bool {
     let Node::Object(members) = plugin else {
         return false;
     };
-    members.iter().any(|(key, _)| folded(key) == "mtu")
+    members.iter().any(|(key, _)| *folded(key) == *"mtu")
         || type_of(plugin).is_some_and(|name| WITH_MTU.contains(&name.as_str()))
 }
 
 /// The keys under which the plugin would read its MTU; the last one counts, so all are set.
-fn mtu_keys(plugin: Option<&Node>) -> Vec<String> {
+fn mtu_keys(plugin: &Node) -> Vec<String> {
     let mut keys = vec!["mtu".to_owned()];
-    if let Some(Node::Object(members)) = plugin {
+    if let Node::Object(members) = plugin {
         keys.extend(
             members
                 .iter()
                 .map(|(key, _)| key.clone())
-                .filter(|key| key != "mtu" && folded(key) == "mtu"),
+                .filter(|key| key != "mtu" && *folded(key) == *"mtu"),
         );
     }
     keys
-}
-
-#[derive(Default)]
-struct Protected {
-    members: Vec<(String, Node)>,
-    types: Vec<(String, Node)>,
-}
-
-impl Protected {
-    /// `plugin` says whether `node` is a list, a plugin, or something within one.
-    fn collect(&mut self, at: &Pointer, node: &Node, plugin: bool) {
-        match node {
-            Node::Scalar(_) => {}
-            Node::Array(elements) => {
-                for (index, element) in elements.iter().enumerate() {
-                    self.collect(&at.child(index.to_string()), element, plugin);
-                }
-            }
-            Node::Object(members) => {
-                for (key, value) in members {
-                    let (path, key) = (at.child(key.as_str()), folded(key));
-                    if key == "type" {
-                        self.types.push((path.to_string(), value.clone()));
-                    } else if plugin && PROTECTED.contains(&key.as_str()) {
-                        self.members.push((path.to_string(), value.clone()));
-                    }
-                    self.collect(&path, value, plugin && key == "plugins");
-                }
-            }
-        }
-    }
-}
-
-/// The first path in which two lists of members differ.
-fn difference(old: &[(String, Node)], new: &[(String, Node)]) -> Option<String> {
-    let missing = |from: &[(String, Node)], within: &[(String, Node)]| {
-        from.iter()
-            .find(|member| !within.contains(member))
-            .map(|(path, _)| path.clone())
-    };
-    missing(new, old).or_else(|| missing(old, new))
-}
-
-/// A key as Go's JSON compares it: letters that fold to ASCII included.
-fn folded(key: &str) -> String {
-    key.chars()
-        .map(|c| match c {
-            '\u{17f}' => 's',
-            '\u{212a}' => 'k',
-            c => c.to_ascii_lowercase(),
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -276,8 +234,14 @@ mod tests {
     fn edited(json: &str, at: &str, value: &str, grant: &TypeGrant) -> Result<Document, EditError> {
         let old = conf(json);
         let mut new = old.clone();
-        set(&mut new, &pointer(at)?, value)?;
-        check(&old, &new, grant)?;
+        let edit = set(
+            &old,
+            pointer(at)?,
+            super::value(value, old.limits())?,
+            grant,
+        )?;
+        apply(&mut new, vec![edit])?;
+        protected::check(&old, &new, grant)?;
         Ok(new)
     }
 
@@ -350,7 +314,8 @@ mod tests {
     fn the_mtu_goes_to_every_plugin_that_has_one() {
         let check = |json: &str, expected: &str| {
             let mut conf = conf(json);
-            set_mtu(&mut conf, 1400).unwrap();
+            let edits = set_mtu(&conf, 1400).unwrap();
+            apply(&mut conf, edits).unwrap();
             assert_eq!(conf.to_string(), expected);
         };
         check(
@@ -365,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_chain_without_an_mtu_refuses_one() {
-        set_mtu(&mut conf(r#"{"plugins":[{"type":"portmap"},7]}"#), 1400).unwrap_err();
+        set_mtu(&conf(r#"{"plugins":[{"type":"portmap"},7]}"#), 1400).unwrap_err();
     }
 
     #[test]

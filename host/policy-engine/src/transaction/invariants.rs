@@ -3,16 +3,17 @@
 //!
 //! Only what policies edited is refused. What a pod asks for without them is for the daemon to judge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use cni_types::json::Node;
 use cni_types::result::{CniResult, Route};
 
-use super::conf::{self, TypeGrant};
+use super::conf;
+use super::protected::{self, TypeGrant};
 use super::{AttachmentDraft, Claims, EditError, FinaleDraft, SelectionsDraft, validate};
-use crate::request::{Attachment, PortMapping};
+use crate::request::{Attachment, PortMapping, Selection};
 
 /// What does not hold, and the policies whose edits made it so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,14 +55,10 @@ pub(crate) fn plan(offered: &[Offered], plan: &[Attachment]) -> Result<(), Fault
     let faults = all()
         .filter(|(offered, _)| !offered.claims.is_empty())
         .find_map(|(offered, after)| executed(offered, after).or_else(|| mtus(offered, after)));
-    let between = || {
-        all().enumerate().find_map(|(index, one)| {
-            all()
-                .skip(index + 1)
-                .find_map(|other| names(one, other).or_else(|| ports(one, other)))
-        })
-    };
-    match faults.or_else(between) {
+    match faults
+        .or_else(|| names(offered, plan))
+        .or_else(|| ports(offered, plan))
+    {
         Some(fault) => Err(fault),
         None => Ok(()),
     }
@@ -85,7 +82,7 @@ fn executed(
             format!("network {:?} is not what it was", before.network)
         });
     }
-    let error = conf::check(&before.conf, &after.conf, types).err()?;
+    let error = protected::check(&before.conf, &after.conf, types).err()?;
     let owners = match &error {
         EditError::Immutable(path) => {
             let path = path.split(' ').next().unwrap_or_default();
@@ -136,47 +133,73 @@ fn mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
     }
 }
 
-type Pair<'a> = (&'a Offered, &'a Attachment);
-
 /// Two attachments have interfaces of two names.
-fn names((offered, one): Pair<'_>, (other_offered, other): Pair<'_>) -> Option<Fault> {
-    if one.if_name != other.if_name {
-        return None;
-    }
-    let owners = [offered, other_offered].map(|offered| offered.claims.owners("/ifName"));
-    Fault::of(owners.into_iter().flatten(), || {
-        format!(
-            "networks {:?} and {:?} both get interface {:?}",
-            one.network, other.network, one.if_name
-        )
+fn names(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
+    let mut known: HashMap<&str, (&Offered, &Attachment)> = HashMap::new();
+    offered.iter().zip(plan).find_map(|(offered, other)| {
+        let Some((earlier, one)) = known.get(&*other.if_name) else {
+            known.insert(&other.if_name, (offered, other));
+            return None;
+        };
+        let owners = [*earlier, offered].map(|offered| offered.claims.owners("/ifName"));
+        Fault::of(owners.into_iter().flatten(), || {
+            format!(
+                "networks {:?} and {:?} both get interface {:?}",
+                one.network, other.network, one.if_name
+            )
+        })
     })
 }
+
+/// Attachments that map a port of the node: by address, the empty one for all addresses.
+type Mapped<'a> = BTreeMap<&'a str, usize>;
 
 /// A port of the node leads to one attachment.
-fn ports((offered, one): Pair<'_>, (other_offered, other): Pair<'_>) -> Option<Fault> {
-    let same = one.port_mappings.iter().find(|mapping| {
-        other
-            .port_mappings
-            .iter()
-            .any(|other| collide(mapping, other))
-    })?;
-    let owners = [offered, other_offered]
-        .map(|offered| offered.claims.owners("/runtimeConfig/portMappings"));
-    Fault::of(owners.into_iter().flatten(), || {
-        format!(
-            "networks {:?} and {:?} both get {} port {} of the node",
-            one.network, other.network, same.protocol, same.host_port
-        )
-    })
+fn ports(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
+    let mut known: HashMap<(u16, String), Mapped<'_>> = HashMap::new();
+    for (index, (_, other)) in offered.iter().zip(plan).enumerate() {
+        for mapping in &other.port_mappings {
+            let port = (mapping.host_port, mapping.protocol.to_ascii_lowercase());
+            let ip = mapping.host_ip.as_deref().unwrap_or_default();
+            let mapped = known.entry(port).or_default();
+            let one = match ip {
+                // This one's were all seen when it first asked for all addresses.
+                "" if mapped.get("") == Some(&index) => None,
+                // All addresses: any other attachment's.
+                "" => mapped.values().find(|one| **one != index),
+                ip => [ip, ""]
+                    .iter()
+                    .filter_map(|ip| mapped.get(ip))
+                    .find(|one| **one != index),
+            };
+            let fault = one.and_then(|one| both(offered, plan, *one, index, mapping));
+            if fault.is_some() {
+                return fault;
+            }
+            mapped.entry(ip).or_insert(index);
+        }
+    }
+    None
 }
 
-/// Whether two mappings are about one port of one address of the node; one without address is about
-/// all of them.
-fn collide(one: &PortMapping, other: &PortMapping) -> bool {
-    let anywhere = |mapping: &PortMapping| mapping.host_ip.as_deref().is_none_or(str::is_empty);
-    one.host_port == other.host_port
-        && one.protocol.eq_ignore_ascii_case(&other.protocol)
-        && (anywhere(one) || anywhere(other) || one.host_ip == other.host_ip)
+fn both(
+    offered: &[Offered],
+    plan: &[Attachment],
+    one: usize,
+    other: usize,
+    mapping: &PortMapping,
+) -> Option<Fault> {
+    let place = "/runtimeConfig/portMappings";
+    let owners = [one, other].map(|index| offered.get(index));
+    let owners = owners.into_iter().flatten();
+    let owners = owners.flat_map(|offered| offered.claims.owners(place));
+    let (one, other) = (plan.get(one)?, plan.get(other)?);
+    Fault::of(owners, || {
+        format!(
+            "networks {:?} and {:?} both get {} port {} of the node",
+            one.network, other.network, mapping.protocol, mapping.host_port
+        )
+    })
 }
 
 /// Checks the selections that all policies left.
@@ -184,49 +207,37 @@ pub(crate) fn selections(draft: &SelectionsDraft, claims: &Claims) -> Result<(),
     if claims.is_empty() {
         return Ok(());
     }
-    let all: Vec<_> = draft.identified().collect();
-    for (index, (id, one)) in all.iter().enumerate() {
-        for (other_id, other) in all.iter().skip(index + 1) {
-            let owners = |key: &str| {
-                [id, other_id]
-                    .map(|id| claims.owners(&format!("/{id}/{key}")))
-                    .into_iter()
-                    .flatten()
-            };
-            let named = |what: &str| {
+    let mut names: HashMap<&str, (usize, &Selection)> = HashMap::new();
+    let mut defaults: [Option<(usize, &Selection)>; 2] = [None, None];
+    for (id, other) in draft.identified() {
+        let fault = |key: &str, (known, one): (usize, &Selection), what: &str| {
+            let owners = [known, id].map(|id| claims.owners(&format!("/{id}/{key}")));
+            Fault::of(owners.into_iter().flatten(), || {
                 format!(
                     "networks {}/{} and {}/{} both {what}",
                     one.namespace, one.name, other.namespace, other.name
                 )
-            };
-            let same_name = one.if_name.is_some() && one.if_name == other.if_name;
-            let fault = same_name
-                .then(|| {
-                    let name = one.if_name.as_deref().unwrap_or_default();
-                    Fault::of(owners("interface"), || {
-                        named(&format!("ask for interface {name:?}"))
-                    })
-                })
-                .flatten()
-                .or_else(|| {
-                    let families = |gateways: &[String]| -> BTreeSet<bool> {
-                        gateways
-                            .iter()
-                            .map(|gateway| gateway.contains(':'))
-                            .collect()
-                    };
-                    let both = families(&one.default_route)
-                        .intersection(&families(&other.default_route))
-                        .next()
-                        .is_some();
-                    both.then(|| {
-                        Fault::of(owners("default-route"), || {
-                            named("ask for the default route")
-                        })
-                    })
-                    .flatten()
-                });
-            if let Some(fault) = fault {
+            })
+        };
+        if let Some(name) = other.if_name.as_deref() {
+            let known = *names.entry(name).or_insert((id, other));
+            let what = format!("ask for interface {name:?}");
+            if known.0 != id
+                && let Some(fault) = fault("interface", known, &what)
+            {
+                return Err(fault);
+            }
+        }
+        let is_v6 = |gateway: &String| gateway.contains(':');
+        let families = [
+            other.default_route.iter().any(|gateway| !is_v6(gateway)),
+            other.default_route.iter().any(is_v6),
+        ];
+        for (place, _) in defaults.iter_mut().zip(families).filter(|(_, asks)| *asks) {
+            let known = *place.get_or_insert((id, other));
+            if known.0 != id
+                && let Some(fault) = fault("default-route", known, "ask for the default route")
+            {
                 return Err(fault);
             }
         }
@@ -244,24 +255,11 @@ pub(crate) fn result(result: &CniResult, claims: &Claims, place: &str) -> Result
     if owners.is_empty() {
         return Ok(());
     }
-    let defaults: Vec<&Route> = result
-        .routes
-        .iter()
-        .filter(|route| is_default(route))
-        .collect();
-    let twice = defaults.iter().enumerate().any(|(index, one)| {
-        let same = |other: &&&Route| {
-            let place = |route: &Route| {
-                (
-                    route.dst.addr().is_ipv4(),
-                    route.table,
-                    route.priority,
-                    route.scope,
-                )
-            };
-            place(one) == place(other)
-        };
-        defaults.iter().skip(index + 1).any(|other| same(&other))
+    let mut known = HashSet::new();
+    let mut defaults = result.routes.iter().filter(|route| is_default(route));
+    let twice = defaults.any(|route| {
+        let family = route.dst.addr().is_ipv4();
+        !known.insert((family, route.table, route.priority, route.scope))
     });
     match Fault::of(owners, || {
         "the result has two default routes of one family".to_owned()
@@ -312,12 +310,13 @@ mod tests {
         AttachmentDraft::new(attachment("net", "net1", conf), Arc::default())
     }
 
+    fn wrapped(json: &str) -> Node {
+        Node::parse(&format!(r#"{{"conf":{json}}}"#), Limits::default()).unwrap()
+    }
+
     /// Policy `a` turned the conf from `before` into `after`, by whatever way.
     fn conf_fault(before: &str, after: &str, types: &[&str]) -> Option<String> {
-        let node = |json: &str| Node::parse(json, Limits::default()).unwrap();
-        let wrapped = |json: &str| node(&format!(r#"{{"conf":{json}}}"#));
-        let mut claims = Claims::default();
-        claims.record(&"a".into(), &wrapped(before), &wrapped(after));
+        let claims = Claims::of("a", &wrapped(before), &wrapped(after));
         let offered = Offered {
             before: Some(Arc::new(before_policies(before))),
             claims: Arc::new(claims),

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
-use cni_types::json::Node;
 use cni_types::result::{CniResult, Dns, Interface, IpConfig, Route};
 use cni_types::version::Version;
 
-use super::tree::{object, parsed, set, string, strings_as_set};
 use super::validate::{at_most, invalid, word};
-use super::{Draft, EditError, validate};
+use super::{EditError, validate};
 
 /// Interfaces, addresses or routes of one result.
 const MAX_ELEMENTS: usize = 128;
@@ -21,8 +19,23 @@ const MAX_NAMESERVERS: usize = 16;
 /// A result that is edited.
 #[derive(Debug, Clone)]
 pub(crate) struct OutcomeDraft {
-    result: CniResult,
-    tags: BTreeMap<String, String>,
+    pub(super) result: CniResult,
+    pub(super) tags: BTreeMap<String, String>,
+}
+
+/// One edit of an outcome.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Name servers and what belongs to them.
+    Dns(Dns),
+    /// All interfaces.
+    Interfaces(Vec<Interface>),
+    /// All addresses.
+    Ips(Vec<IpConfig>),
+    /// All routes.
+    Routes(Vec<Route>),
+    /// One tag.
+    Tag(String, String),
 }
 
 /// An address as a guest writes it.
@@ -60,7 +73,7 @@ impl OutcomeDraft {
         }
     }
 
-    pub(crate) fn set_dns(&mut self, dns: Dns) -> Result<(), EditError> {
+    pub(crate) fn set_dns(&self, dns: Dns) -> Result<Change, EditError> {
         at_most("name servers", &dns.nameservers, MAX_NAMESERVERS)?;
         at_most("search domains", &dns.search, MAX_ELEMENTS)?;
         at_most("resolver options", &dns.options, MAX_ELEMENTS)?;
@@ -75,11 +88,10 @@ impl OutcomeDraft {
         for option in &dns.options {
             word("resolver option", option, 253)?;
         }
-        self.result.dns = Dns { nameservers, ..dns };
-        Ok(())
+        Ok(Change::Dns(Dns { nameservers, ..dns }))
     }
 
-    pub(crate) fn set_interfaces(&mut self, interfaces: Vec<Interface>) -> Result<(), EditError> {
+    pub(crate) fn set_interfaces(&self, interfaces: Vec<Interface>) -> Result<Change, EditError> {
         at_most("interfaces", &interfaces, MAX_ELEMENTS)?;
         let sandboxes: Vec<_> = self
             .result
@@ -123,23 +135,21 @@ impl OutcomeDraft {
                 "an address belongs to an interface that would be gone",
             ));
         }
-        self.result.interfaces = checked;
-        Ok(())
+        Ok(Change::Interfaces(checked))
     }
 
-    pub(crate) fn set_ips(&mut self, ips: &[RawIp]) -> Result<(), EditError> {
+    pub(crate) fn set_ips(&self, ips: &[RawIp]) -> Result<Change, EditError> {
         at_most("addresses", ips, MAX_ELEMENTS)?;
-        self.result.ips = ips.iter().map(|ip| self.ip(ip)).collect::<Result<_, _>>()?;
-        Ok(())
+        let ips = ips.iter().map(|ip| self.ip(ip));
+        Ok(Change::Ips(ips.collect::<Result<_, _>>()?))
     }
 
-    pub(crate) fn set_routes(&mut self, routes: Vec<Route>) -> Result<(), EditError> {
+    pub(crate) fn set_routes(&self, routes: Vec<Route>) -> Result<Change, EditError> {
         at_most("routes", &routes, MAX_ELEMENTS)?;
-        self.result.routes = routes;
-        Ok(())
+        Ok(Change::Routes(routes))
     }
 
-    pub(crate) fn tag(&mut self, key: &str, value: &str) -> Result<(), EditError> {
+    pub(crate) fn tag(&self, key: &str, value: &str) -> Result<Change, EditError> {
         word("key of a tag", key, 63)?;
         if value.len() > 253 || value.contains(char::is_control) {
             return Err(invalid(format!(
@@ -149,8 +159,7 @@ impl OutcomeDraft {
         if !self.tags.contains_key(key) && self.tags.len() >= MAX_TAGS {
             return Err(EditError::TooLarge(format!("more than {MAX_TAGS} tags")));
         }
-        self.tags.insert(key.to_owned(), value.to_owned());
-        Ok(())
+        Ok(Change::Tag(key.to_owned(), value.to_owned()))
     }
 
     fn ip(&self, ip: &RawIp) -> Result<IpConfig, EditError> {
@@ -179,82 +188,17 @@ pub(crate) fn route(dst: &str, gw: Option<&str>) -> Result<Route, EditError> {
     Ok(Route::new(dst, gw.map(gateway).transpose()?))
 }
 
-impl Draft for OutcomeDraft {
-    fn tree(&self) -> Node {
-        object([
-            ("result", Some(parsed(&self.json()))),
-            ("tags", Some(self.tags_tree())),
-        ])
-    }
-
-    fn claim_tree(&self) -> Node {
-        let CniResult {
-            interfaces,
-            ips,
-            routes,
-            dns,
-            ..
-        } = &self.result;
-        let debug = |text: String| string(&text);
-        let result = object([
-            (
-                "interfaces",
-                Some(set(interfaces.iter().map(|interface| {
-                    let place = interface.sandbox.as_deref().unwrap_or_default();
-                    (
-                        format!("{place}/{}", interface.name),
-                        debug(format!("{interface:?}")),
-                    )
-                }))),
-            ),
-            (
-                "ips",
-                Some(set(ips.iter().map(|ip| {
-                    (ip.address.to_string(), debug(format!("{ip:?}")))
-                }))),
-            ),
-            (
-                "routes",
-                Some(set(routes.iter().map(|route| {
-                    (
-                        format!("{} {:?} {:?}", route.dst, route.gw, route.table),
-                        debug(format!("{route:?}")),
-                    )
-                }))),
-            ),
-            (
-                "dns",
-                Some(object([
-                    ("nameservers", Some(strings_as_set(&dns.nameservers))),
-                    ("domain", dns.domain.as_deref().map(string)),
-                    ("search", Some(strings_as_set(&dns.search))),
-                    ("options", Some(strings_as_set(&dns.options))),
-                ])),
-            ),
-        ]);
-        object([("result", Some(result)), ("tags", Some(self.tags_tree()))])
-    }
-}
-
-impl OutcomeDraft {
-    fn tags_tree(&self) -> Node {
-        set(self
-            .tags
-            .iter()
-            .map(|(key, value)| (key.as_str(), string(value))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Budget, Working};
+    use super::super::{Budget, Draft, Working};
     use super::*;
     use std::sync::Arc;
 
-    const BUDGET: Budget = Budget {
-        edits: 10,
-        bytes: 1 << 16,
-    };
+    const BUDGET: Budget = Budget::of(10, 1 << 16);
+
+    fn edit(draft: &mut OutcomeDraft, change: Result<Change, EditError>) {
+        draft.apply(change.unwrap()).unwrap();
+    }
 
     fn draft() -> OutcomeDraft {
         let json = r#"{"cniVersion":"1.0.0",
@@ -278,7 +222,8 @@ mod tests {
     #[test]
     fn name_servers_are_addresses() {
         let mut draft = draft();
-        draft.set_dns(dns(&["::FFFF:10.0.0.9"])).unwrap();
+        let change = draft.set_dns(dns(&["::FFFF:10.0.0.9"]));
+        edit(&mut draft, change);
         assert_eq!(draft.result().dns.nameservers, ["10.0.0.9"]);
         for bad in ["", "dns.example", "10.0.0.1\nnameserver 6.6.6.6"] {
             draft.set_dns(dns(&[bad])).unwrap_err();
@@ -299,7 +244,7 @@ mod tests {
             .edit(1, |draft| draft.set_dns(dns(&["10.0.0.1", "10.0.0.2"])))
             .unwrap();
         let staged = working.staged(transaction);
-        let patch = working.commit(&first, staged).unwrap().to_string();
+        let patch = working.commit(&first, staged).unwrap().text();
         assert_eq!(
             patch,
             r#"[{"op":"add","path":"/result/dns/nameservers/1","value":"10.0.0.2"}]"#
@@ -323,7 +268,8 @@ mod tests {
             interface,
         };
         draft.set_ips(&[ip(Some(1))]).unwrap_err();
-        draft.set_ips(&[ip(Some(0))]).unwrap();
+        let change = draft.set_ips(&[ip(Some(0))]);
+        edit(&mut draft, change);
         draft.set_interfaces(Vec::new()).unwrap_err();
         let foreign = Interface {
             name: "eth0".to_owned(),
@@ -336,11 +282,13 @@ mod tests {
     #[test]
     fn tags_are_few_and_short() {
         let mut draft = draft();
-        draft.tag("tier", "gold").unwrap();
+        let change = draft.tag("tier", "gold");
+        edit(&mut draft, change);
         draft.tag("a b", "x").unwrap_err();
         draft.tag("tier", "x\ny").unwrap_err();
         for index in 1..MAX_TAGS {
-            draft.tag(&index.to_string(), "x").unwrap();
+            let change = draft.tag(&index.to_string(), "x");
+            edit(&mut draft, change);
         }
         draft.tag("tier", "silver").unwrap();
         assert!(matches!(

@@ -1,10 +1,16 @@
 //! The selections of a pod.
 
-use cni_types::json::Node;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use cni_types::json::{Document, Node};
 
 use super::attachment::{bandwidth, port_mapping, port_mappings_as_set};
-use super::tree::{object, set, string, strings, strings_as_set, unless_empty};
-use super::{Draft, EditError, validate};
+use super::budget::Extent;
+use super::difference::{self, Keys, Path, Visit, compare_nodes};
+use super::tree::{object, string, strings, strings_as_set, unless_empty};
+use super::twins::{self, Twin};
+use super::{Draft, EditError, protected, validate};
 use crate::request::{Chosen, PortMapping, Selection};
 
 /// Networks of one pod.
@@ -21,7 +27,20 @@ pub(crate) struct SelectionsDraft {
 struct Slot {
     id: usize,
     origin: Option<usize>,
-    selection: Selection,
+    selection: Arc<Selection>,
+}
+
+/// One edit of the selections.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// A new one before an index.
+    Insert(usize, Box<Selection>),
+    /// Another one at an index.
+    Replace(usize, Box<Selection>),
+    /// The one at an index goes.
+    Remove(usize),
+    /// One moves from an index to another.
+    Shift(usize, usize),
 }
 
 impl SelectionsDraft {
@@ -33,7 +52,7 @@ impl SelectionsDraft {
             .map(|(index, selection)| Slot {
                 id: index,
                 origin: Some(index),
-                selection: canonical(selection),
+                selection: Arc::new(canonical(selection)),
             })
             .collect();
         Self {
@@ -49,7 +68,10 @@ impl SelectionsDraft {
             .map(
                 |Slot {
                      origin, selection, ..
-                 }| Chosen { origin, selection },
+                 }| Chosen {
+                    origin,
+                    selection: Arc::unwrap_or_clone(selection),
+                },
             )
             .collect()
     }
@@ -59,19 +81,19 @@ impl SelectionsDraft {
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&Selection> {
-        self.slots.get(index).map(|slot| &slot.selection)
+        self.slots.get(index).map(|slot| &*slot.selection)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Selection> {
-        self.slots.iter().map(|slot| &slot.selection)
+        self.slots.iter().map(|slot| &*slot.selection)
     }
 
     /// Each with what its claims are under.
     pub(crate) fn identified(&self) -> impl Iterator<Item = (usize, &Selection)> {
-        self.slots.iter().map(|slot| (slot.id, &slot.selection))
+        self.slots.iter().map(|slot| (slot.id, &*slot.selection))
     }
 
-    pub(crate) fn insert(&mut self, index: usize, selection: &Selection) -> Result<(), EditError> {
+    pub(crate) fn insert(&self, index: usize, selection: &Selection) -> Result<Change, EditError> {
         if self.slots.len() >= MAX_SELECTIONS {
             return Err(EditError::TooLarge(format!(
                 "more than {MAX_SELECTIONS} selections"
@@ -81,42 +103,39 @@ impl SelectionsDraft {
             return Err(self.no_place(index));
         }
         let selection = validate::selection(selection)?;
-        self.slots.insert(
-            index,
-            Slot {
-                id: self.next,
-                origin: None,
-                selection,
-            },
-        );
-        self.next += 1;
-        Ok(())
+        check_args(None, &selection)?;
+        Ok(Change::Insert(index, Box::new(selection)))
     }
 
-    pub(crate) fn replace(&mut self, index: usize, selection: &Selection) -> Result<(), EditError> {
-        let error = self.no_place(index);
-        let slot = self.slots.get_mut(index).ok_or(error)?;
-        slot.selection = validate::selection(selection)?;
-        Ok(())
+    pub(crate) fn replace(&self, index: usize, selection: &Selection) -> Result<Change, EditError> {
+        let slot = self.slots.get(index).ok_or_else(|| self.no_place(index))?;
+        let selection = validate::selection(selection)?;
+        check_args(Some(&slot.selection), &selection)?;
+        Ok(Change::Replace(index, Box::new(selection)))
     }
 
-    pub(crate) fn remove(&mut self, index: usize) -> Result<(), EditError> {
+    pub(crate) fn remove(&self, index: usize) -> Result<Change, EditError> {
         if index >= self.slots.len() {
             return Err(self.no_place(index));
         }
-        self.slots.remove(index);
-        Ok(())
+        Ok(Change::Remove(index))
     }
 
-    pub(crate) fn shift(&mut self, source: usize, target: usize) -> Result<(), EditError> {
+    pub(crate) fn shift(&self, source: usize, target: usize) -> Result<Change, EditError> {
         for index in [source, target] {
             if index >= self.slots.len() {
                 return Err(self.no_place(index));
             }
         }
-        let slot = self.slots.remove(source);
-        self.slots.insert(target, slot);
-        Ok(())
+        Ok(Change::Shift(source, target))
+    }
+
+    fn slot(&self, id: usize) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.id == id)
+    }
+
+    fn node(&self, id: usize) -> Option<Node> {
+        self.slot(id).map(|slot| claimed(&slot.selection))
     }
 
     fn no_place(&self, index: usize) -> EditError {
@@ -125,27 +144,154 @@ impl SelectionsDraft {
 }
 
 impl Draft for SelectionsDraft {
-    /// As the annotation has it.
-    fn tree(&self) -> Node {
-        Node::Array(
-            self.iter()
-                .map(|selection| {
-                    members(selection, strings, |mappings| {
-                        Node::Array(mappings.iter().map(port_mapping).collect())
-                    })
-                })
-                .collect(),
-        )
+    type Change = Change;
+    /// What is under the identity of a selection.
+    type Area = usize;
+
+    fn extent(change: &Change) -> Extent {
+        match change {
+            Change::Insert(_, selection) | Change::Replace(_, selection) => {
+                let args = selection.cni_args.as_ref();
+                Extent::of(&[], args.map(|args| args.root()))
+            }
+            Change::Remove(_) | Change::Shift(..) => Extent::default(),
+        }
     }
 
-    fn claim_tree(&self) -> Node {
-        set(self.slots.iter().map(|slot| {
-            (
-                slot.id.to_string(),
-                members(&slot.selection, strings_as_set, port_mappings_as_set),
-            )
-        }))
+    fn areas(&self, change: &Change) -> Vec<usize> {
+        let id = |index: &usize| self.slots.get(*index).map(|slot| slot.id);
+        match change {
+            Change::Insert(..) => vec![self.next],
+            Change::Replace(index, _) | Change::Remove(index) | Change::Shift(index, _) => {
+                id(index).into_iter().collect()
+            }
+        }
     }
+
+    fn covers(area: &usize, other: &usize) -> bool {
+        area == other
+    }
+
+    fn foresee(&self, change: &Change, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let at = |index: &usize| self.slots.get(*index);
+        let (id, old, new) = match change {
+            Change::Insert(_, selection) => (self.next, None, Some(claimed(selection))),
+            Change::Replace(index, selection) => match at(index) {
+                Some(slot) => (
+                    slot.id,
+                    Some(claimed(&slot.selection)),
+                    Some(claimed(selection)),
+                ),
+                None => return ControlFlow::Continue(()),
+            },
+            Change::Remove(index) => match at(index) {
+                Some(slot) => (slot.id, Some(claimed(&slot.selection)), None),
+                None => return ControlFlow::Continue(()),
+            },
+            Change::Shift(..) => return ControlFlow::Continue(()),
+        };
+        let path = vec![id.to_string().into()];
+        compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)
+    }
+
+    fn apply(&mut self, change: Change) -> Result<(), EditError> {
+        match change {
+            Change::Insert(index, selection) => {
+                let slot = Slot {
+                    id: self.next,
+                    origin: None,
+                    selection: Arc::new(*selection),
+                };
+                self.slots.insert(index, slot);
+                self.next += 1;
+            }
+            Change::Replace(index, selection) => {
+                if let Some(slot) = self.slots.get_mut(index) {
+                    slot.selection = Arc::new(*selection);
+                }
+            }
+            Change::Remove(index) => {
+                self.slots.remove(index);
+            }
+            Change::Shift(source, target) => {
+                let slot = self.slots.remove(source);
+                self.slots.insert(target, slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&self, later: &Self, id: &usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let (old, new) = (self.node(*id), later.node(*id));
+        let path = vec![id.to_string().into()];
+        compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)
+    }
+
+    fn show(&self, later: &Self, areas: &[usize], visit: &mut Visit<'_>) {
+        let ids = |draft: &Self| draft.slots.iter().map(|slot| slot.id).collect::<Vec<_>>();
+        let order = ids(self);
+        if order != ids(later) {
+            let (old, new) = (self.whole(), later.whole());
+            let _ = compare_nodes(Keys::Exact, Vec::new(), Some(&old), Some(&new), visit);
+            return;
+        }
+        for (index, id) in order
+            .iter()
+            .enumerate()
+            .filter(|(_, id)| areas.contains(id))
+        {
+            let shown = |draft: &Self| draft.slot(*id).map(|slot| shown(&slot.selection));
+            let (old, new) = (shown(self), shown(later));
+            let path = vec![index.to_string().into()];
+            let _ = compare_nodes(Keys::Exact, path, old.as_ref(), new.as_ref(), visit);
+        }
+    }
+
+    fn field(_: &Path<'_>) -> String {
+        "selections".to_owned()
+    }
+
+    fn twins<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
+        twins::of_selection(path)
+    }
+
+    fn holds(&self, twin: &Path<'_>) -> bool {
+        let [id, _, _, within @ ..] = twin else {
+            return false;
+        };
+        let slot = id.parse().ok().and_then(|id| self.slot(id));
+        let args = slot.and_then(|slot| slot.selection.cni_args.as_ref());
+        args.is_some_and(|args| difference::at(args.root(), within).is_some())
+    }
+
+    #[cfg(feature = "fuzz")]
+    fn tree(&self) -> Node {
+        self.whole()
+    }
+}
+
+impl SelectionsDraft {
+    /// As the annotation has it.
+    fn whole(&self) -> Node {
+        Node::Array(self.iter().map(shown).collect())
+    }
+}
+
+/// A policy sets no `type` in cni-args: plugins may execute it.
+fn check_args(old: Option<&Selection>, new: &Selection) -> Result<(), EditError> {
+    let old = old.and_then(|selection| selection.cni_args.as_ref());
+    let new = new.cni_args.as_ref();
+    protected::check_args(old.map(Document::root), new.map(Document::root), "cni-args")
+}
+
+fn shown(selection: &Selection) -> Node {
+    members(selection, strings, |mappings| {
+        Node::Array(mappings.iter().map(port_mapping).collect())
+    })
+}
+
+fn claimed(selection: &Selection) -> Node {
+    members(selection, strings_as_set, port_mappings_as_set)
 }
 
 fn members(
@@ -201,12 +347,12 @@ fn canonical(mut selection: Selection) -> Selection {
 mod tests {
     use super::super::{Budget, Working};
     use super::*;
-    use std::sync::Arc;
 
-    const BUDGET: Budget = Budget {
-        edits: 10,
-        bytes: 1 << 16,
-    };
+    const BUDGET: Budget = Budget::of(10, 1 << 16);
+
+    fn edit(draft: &mut SelectionsDraft, change: Result<Change, EditError>) {
+        draft.apply(change.unwrap()).unwrap();
+    }
 
     fn selection(name: &str) -> Selection {
         Selection {
@@ -231,10 +377,14 @@ mod tests {
     #[test]
     fn moved_and_edited_selections_keep_their_origin() {
         let mut draft = draft();
-        draft.shift(2, 0).unwrap();
-        draft.replace(0, &selection("z")).unwrap();
-        draft.insert(1, &selection("new")).unwrap();
-        draft.remove(2).unwrap();
+        let change = draft.shift(2, 0);
+        edit(&mut draft, change);
+        let change = draft.replace(0, &selection("z"));
+        edit(&mut draft, change);
+        let change = draft.insert(1, &selection("new"));
+        edit(&mut draft, change);
+        let change = draft.remove(2);
+        edit(&mut draft, change);
         let expected = [(Some(2), "z"), (None, "new"), (Some(1), "b")];
         assert_eq!(
             names(draft),
@@ -244,7 +394,7 @@ mod tests {
 
     #[test]
     fn indices_past_the_end_are_refused() {
-        let mut draft = draft();
+        let draft = draft();
         draft.insert(4, &selection("x")).unwrap_err();
         draft.replace(3, &selection("x")).unwrap_err();
         draft.remove(3).unwrap_err();
@@ -257,7 +407,8 @@ mod tests {
     fn there_is_a_most_of_selections() {
         let mut draft = draft();
         for _ in 3..MAX_SELECTIONS {
-            draft.insert(0, &selection("x")).unwrap();
+            let change = draft.insert(0, &selection("x"));
+            edit(&mut draft, change);
         }
         assert!(matches!(
             draft.insert(0, &selection("x")),

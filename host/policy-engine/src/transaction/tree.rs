@@ -1,5 +1,7 @@
 //! Builds JSON trees from host types.
 
+use std::collections::HashSet;
+
 use cni_types::json::{Limits, Node};
 
 /// An object without the members that have no value.
@@ -14,14 +16,13 @@ pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<Node
 
 /// An object whose keys are the elements of a list: a set that can be owned one by one.
 pub(super) fn set<K: Into<String>>(elements: impl IntoIterator<Item = (K, Node)>) -> Node {
-    let mut members: Vec<(String, Node)> = Vec::new();
-    for (key, value) in elements {
-        let key = key.into();
-        if !members.iter().any(|(known, _)| *known == key) {
-            members.push((key, value));
-        }
-    }
-    Node::Object(members)
+    let mut known = HashSet::new();
+    let members = elements.into_iter().map(|(key, value)| (key.into(), value));
+    Node::Object(
+        members
+            .filter(|(key, _)| known.insert(key.clone()))
+            .collect(),
+    )
 }
 
 /// A set of strings.

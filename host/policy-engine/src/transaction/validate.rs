@@ -10,7 +10,7 @@ use crate::request::{Bandwidth, PortMapping, Selection};
 /// Elements of one list.
 const MAX_ELEMENTS: usize = 128;
 
-/// JSON that a guest sets: far above any conf's member.
+/// Of cni-args: far above any that is in use.
 pub(super) const JSON_LIMITS: Limits = Limits {
     max_bytes: 256 << 10,
     max_depth: 32,

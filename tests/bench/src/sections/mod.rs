@@ -3,6 +3,7 @@
 pub(crate) mod api;
 pub(crate) mod bare;
 pub(crate) mod burst;
+pub(crate) mod edits;
 pub(crate) mod growth;
 pub(crate) mod idle;
 pub(crate) mod latency;

@@ -1,5 +1,6 @@
 //! A policy with a hook before the delegate and one after it. It reads what such policies read, and
-//! changes nothing: what the benchmark measures is the way to a guest and back, twice.
+//! changes nothing unless its settings ask for edits: what the benchmark measures is the way to a guest
+//! and back, twice, and what edits add to it.
 
 use cnidaria_guest::prelude::*;
 use serde::Deserialize;
@@ -10,12 +11,18 @@ use serde::Deserialize;
 pub struct Settings {
     /// Key of the annotation that is read.
     annotation: String,
+    /// How many members of the conf are set.
+    edits: u32,
+    /// What their keys begin with.
+    key: String,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             annotation: "cnidaria.dev/measured".to_owned(),
+            edits: 0,
+            key: String::new(),
         }
     }
 }
@@ -36,6 +43,9 @@ impl Policy for BothSides {
 
 impl BeforeAdd for BothSides {
     fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+        for number in 0..self.settings.edits {
+            attachment.conf_set(&format!("/{}{number}", self.settings.key), "1")?;
+        }
         match request.annotation(&self.settings.annotation) {
             Some(network) if network == attachment.network() => {
                 Err(Denial::new(110, format!("{network} is not wanted")))

@@ -1,0 +1,90 @@
+//! Ownership of edits against a model that keeps the owner of each single value.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::naive::{SEVERAL, effective, flat};
+use super::{BUDGET, Call, POLICIES, attachment, edit_attachment};
+use crate::transaction::{AttachmentDraft, EditError, TypeGrant, Working};
+use cni_types::json::{Document, Limits};
+
+/// One plugin, so that a value of the cni-args is in one place of it.
+const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","mtu":1500,
+    "vlan":5,"VLAN":6,"ipam":{"type":"host-local","a":{"b":1,"c":2}},"args":{"cni":{"x":{"y":1}}}}"#;
+
+/// What a policy left at a path; `None` where it removed the value.
+type Model = BTreeMap<Vec<String>, (Arc<str>, Option<String>)>;
+
+/// Two policies take turns with edits of one conf.
+///
+/// # Panics
+/// When a policy changed what the other one had set; or when an edit was refused for a conflict that
+/// there is not.
+pub fn claims(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let mut first = attachment(false);
+    first.conf = Document::parse(CONF, Limits::default()).expect("it is valid");
+    let mut working = Working::new(AttachmentDraft::new(first, Arc::default()));
+    let mut model = Model::new();
+    // Elements of arrays move, and cni-args are not told apart by value.
+    let mut exact = true;
+    let merged = |values: &BTreeMap<Vec<String>, String>| {
+        values
+            .keys()
+            .flatten()
+            .any(|token| token.starts_with(SEVERAL))
+    };
+    let turns = text.split("accept\n").take(8);
+    for (turn, owner) in turns.zip(POLICIES.into_iter().cycle().map(Arc::<str>::from)) {
+        let mut transaction = working.begin(Arc::clone(&owner), BUDGET);
+        for call in turn.lines().map(Call::parse) {
+            if !matches!(call.method, "conf-set" | "conf-remove" | "set-cni-arg") {
+                continue;
+            }
+            exact &= call.method != "set-cni-arg" && !call.text(1).contains('[');
+            let grant = TypeGrant::default();
+            let change = |draft: &AttachmentDraft| edit_attachment(draft, &call, &grant);
+            let alone = Working::new(transaction.draft().clone());
+            let outcome = transaction.edit(call.bytes(), change);
+            exact &= !merged(&values(transaction.draft()));
+            if let (true, Err(EditError::Conflict { .. })) = (exact, outcome) {
+                let mut alone = alone.begin(Arc::clone(&owner), BUDGET);
+                alone
+                    .edit(call.bytes(), change)
+                    .expect("it has no other fault");
+                assert!(
+                    violated(&model, &owner, alone.draft()),
+                    "{:?} is no conflict: {text:?}",
+                    call.arguments
+                );
+            }
+        }
+        let before = values(&working.current());
+        let after = values(transaction.draft());
+        assert!(!violated(&model, &owner, transaction.draft()), "{text:?}");
+        let staged = working.staged(transaction);
+        assert!(
+            before == after || staged.patch.is_some(),
+            "what changed is seen: {text:?}"
+        );
+        working.commit(&owner, staged);
+        for path in before.keys().chain(after.keys()) {
+            if before.get(path) != after.get(path) {
+                let value = after.get(path).cloned();
+                model.insert(path.clone(), (Arc::clone(&owner), value));
+            }
+        }
+    }
+}
+
+fn values(draft: &AttachmentDraft) -> BTreeMap<Vec<String>, String> {
+    let attachment = draft.attachment();
+    flat(&effective(&attachment.conf, attachment.cni_args.as_ref()))
+}
+
+fn violated(model: &Model, owner: &str, draft: &AttachmentDraft) -> bool {
+    let now = values(draft);
+    model
+        .iter()
+        .any(|(path, (other, value))| **other != *owner && now.get(path) != value.as_ref())
+}

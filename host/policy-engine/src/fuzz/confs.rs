@@ -1,0 +1,96 @@
+//! The comparison of two confs against one that lists everything.
+
+use std::collections::BTreeMap;
+
+use super::naive::{flat, fold};
+use crate::transaction::{TypeGrant, conf_difference, conf_same};
+use cni_types::json::{Document, Limits, Node};
+
+/// Two confs, with a line break between them.
+///
+/// # Panics
+/// When a difference is missed or made up.
+pub fn confs(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let Some((old, new)) = text.split_once('\n') else {
+        return;
+    };
+    let conf = |text: &str| Document::parse(text, Limits::default());
+    let (Ok(old), Ok(new)) = (conf(old), conf(new)) else {
+        return;
+    };
+    let arrays = text.contains('[');
+    let same = flat(old.root()) == flat(new.root());
+    assert_eq!(conf_same(old.root(), new.root()), same);
+
+    let (before, after) = (executed(old.root()), executed(new.root()));
+    let allowed = conf_difference(&old, &new, &TypeGrant::default()).is_ok();
+    if allowed {
+        // Elements may have moved, nothing may have come or gone.
+        let count = |values: &BTreeMap<String, String>| {
+            let mut values: Vec<_> = values.values().cloned().collect();
+            values.sort();
+            values
+        };
+        assert_eq!(count(&before), count(&after), "{old} {new}");
+    }
+    let comparable =
+        !arrays && matches!((old.root(), new.root()), (Node::Object(_), Node::Object(_)));
+    if comparable
+        && old
+            .root()
+            .get(&cni_types::json::Pointer::root().child("type"))
+            .is_none()
+    {
+        assert_eq!(allowed, before == after, "{old} {new}");
+    }
+}
+
+/// Each `type` at any depth, by its path as it is written.
+fn executed(node: &Node) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    collect(node, "", true, &mut found);
+    found
+}
+
+fn collect(node: &Node, path: &str, plugin: bool, found: &mut BTreeMap<String, String>) {
+    const PROTECTED: [&str; 6] = [
+        "name",
+        "cniversion",
+        "cniversions",
+        "prevresult",
+        "runtimeconfig",
+        "loadonlyinlinedplugins",
+    ];
+    match node {
+        Node::Scalar(_) => {}
+        Node::Array(elements) => {
+            for (index, element) in elements.iter().enumerate() {
+                collect(element, &format!("{path}/{index}"), plugin, found);
+            }
+        }
+        Node::Object(members) => {
+            for (key, value) in members {
+                let (path, key) = (format!("{path}/{key:?}"), fold(key));
+                if key == "type" || plugin && PROTECTED.contains(&&*key) {
+                    found.insert(path.clone(), exact(value));
+                }
+                collect(value, &path, plugin && key == "plugins", found);
+            }
+        }
+    }
+}
+
+/// One text for values that are equal.
+fn exact(node: &Node) -> String {
+    let value: Result<serde_json::Value, _> = node.get_as();
+    match node {
+        Node::Scalar(text) if !text.starts_with('"') => text.to_string(),
+        Node::Array(elements) => format!("{:?}", elements.iter().map(exact).collect::<Vec<_>>()),
+        Node::Object(members) => {
+            let members = members.iter().map(|(key, value)| (key, exact(value)));
+            format!("{:?}", members.collect::<BTreeMap<_, _>>())
+        }
+        Node::Scalar(_) => format!("{value:?}"),
+    }
+}

@@ -1,0 +1,474 @@
+//! What an edit of an attachment makes different, for claims and for the log.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use cni_types::json::{Document, Node, Pointer};
+
+use super::attachment::{
+    ARGS, Area, AttachmentDraft, Change, Member, bandwidth, port_mapping, port_mappings_as_set,
+};
+use super::budget::Extent;
+use super::conf::{self, ConfEdit};
+use super::difference::{
+    self, Keys, Kind, Path, Step, Visit, Walk, compare_nodes, folded, folds_to, group,
+};
+use super::tree::{string, strings, strings_as_set, unless_empty};
+use super::twins::{self, Twin};
+use super::{Draft, EditError};
+use crate::request::{Attachment, Bandwidth, PortMapping};
+
+const CONF: &str = "conf";
+const RUNTIME_CONFIG: &str = "runtimeConfig";
+
+/// Whom a tree is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// People: as the capability has it.
+    Shown,
+    /// Claims: lists as sets.
+    Claimed,
+}
+
+impl Draft for AttachmentDraft {
+    type Change = Change;
+    type Area = Area;
+
+    fn extent(change: &Change) -> Extent {
+        match change {
+            Change::Conf(edits) => edits.iter().fold(Extent::default(), |extent, edit| {
+                extent.and(Extent::of(edit.pointer.tokens(), edit.value.as_ref()))
+            }),
+            Change::Arg(key, value) => Extent::of(std::slice::from_ref(key), Some(value)),
+            _ => Extent::default(),
+        }
+    }
+
+    fn areas(&self, change: &Change) -> Vec<Area> {
+        let member = match change {
+            Change::Conf(edits) => {
+                let area = |edit: &ConfEdit| Area::Conf(self.conf_area(edit));
+                return edits.iter().map(area).collect();
+            }
+            Change::Arg(..) => return vec![Area::Args],
+            Change::IfName(_) => Member::IfName,
+            Change::Ips(_) => Member::Ips,
+            Change::Mac(_) => Member::Mac,
+            Change::Guid(_) => Member::Guid,
+            Change::Bandwidth(_) => Member::Bandwidth,
+            Change::PortMappings(_) => Member::PortMappings,
+        };
+        vec![Area::Member(member)]
+    }
+
+    fn covers(area: &Area, other: &Area) -> bool {
+        match (area, other) {
+            (Area::Conf(area), Area::Conf(other)) => area.contains(other),
+            (area, other) => area == other,
+        }
+    }
+
+    fn foresee(&self, change: &Change, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let form = Form::Claimed;
+        let (member, new) = match change {
+            Change::Conf(edits) => {
+                let conf = self.attachment.conf.root();
+                return edits
+                    .iter()
+                    .try_for_each(|edit| foresee_conf(conf, edit, visit));
+            }
+            Change::Arg(key, value) => {
+                let args = self.attachment.cni_args.as_ref().map(Document::root);
+                return foresee_member(args, vec![ARGS.into()], key, Some(value), visit);
+            }
+            Change::IfName(name) => (Member::IfName, Some(string(name))),
+            Change::Ips(ips) => (Member::Ips, ips_node(ips, form)),
+            Change::Mac(mac) => (Member::Mac, mac.as_deref().map(string)),
+            Change::Guid(guid) => (Member::Guid, guid.as_deref().map(string)),
+            Change::Bandwidth(value) => (Member::Bandwidth, value.as_ref().map(bandwidth)),
+            Change::PortMappings(mappings) => {
+                (Member::PortMappings, port_mappings_node(mappings, form))
+            }
+        };
+        let old = node(&self.attachment, member, form);
+        compare_nodes(
+            Keys::Folded,
+            place(member),
+            old.as_ref(),
+            new.as_ref(),
+            visit,
+        )
+    }
+
+    fn apply(&mut self, change: Change) -> Result<(), EditError> {
+        let attachment = &mut self.attachment;
+        match change {
+            Change::Conf(edits) => return conf::apply(&mut attachment.conf, edits),
+            Change::Arg(key, value) => {
+                let args = match attachment.cni_args.take() {
+                    Some(args) => args,
+                    None => super::json_object("{}")?,
+                };
+                let args = attachment.cni_args.insert(args);
+                let set = ConfEdit {
+                    pointer: Pointer::root().child(key),
+                    value: Some(value),
+                };
+                return conf::apply(args, vec![set]);
+            }
+            Change::IfName(name) => attachment.if_name = name,
+            Change::Ips(ips) => attachment.ips = ips,
+            Change::Mac(mac) => attachment.mac = mac,
+            Change::Guid(guid) => attachment.infiniband_guid = guid,
+            Change::Bandwidth(bandwidth) => attachment.bandwidth = bandwidth,
+            Change::PortMappings(mappings) => attachment.port_mappings = mappings,
+        }
+        Ok(())
+    }
+
+    fn compare(&self, later: &Self, area: &Area, visit: &mut Visit<'_>) -> ControlFlow<()> {
+        let (old, new) = (&self.attachment, &later.attachment);
+        match area {
+            Area::Conf(pointer) => compare_conf(old.conf.root(), new.conf.root(), pointer, visit),
+            Area::Args => {
+                let empty = Node::Object(Vec::new());
+                let (old, new) = (old.cni_args.as_ref(), new.cni_args.as_ref());
+                let old = old.map_or(&empty, Document::root);
+                let new = new.map_or(&empty, Document::root);
+                compare_nodes(Keys::Folded, vec![ARGS.into()], Some(old), Some(new), visit)
+            }
+            Area::Member(member) => {
+                let form = Form::Claimed;
+                let (old, new) = (node(old, *member, form), node(new, *member, form));
+                compare_nodes(
+                    Keys::Folded,
+                    place(*member),
+                    old.as_ref(),
+                    new.as_ref(),
+                    visit,
+                )
+            }
+        }
+    }
+
+    fn show(&self, later: &Self, areas: &[Area], visit: &mut Visit<'_>) {
+        let (old, new) = (&self.attachment, &later.attachment);
+        for area in areas {
+            let _ = match area {
+                Area::Conf(pointer) => {
+                    let tokens = pointer.tokens().iter().map(|token| Cow::Borrowed(&**token));
+                    let path = std::iter::once(CONF.into()).chain(tokens).collect();
+                    let (old, new) = (old.conf.get(pointer), new.conf.get(pointer));
+                    compare_nodes(Keys::Exact, path, old, new, visit)
+                }
+                Area::Args => {
+                    let (old, new) = (old.cni_args.as_ref(), new.cni_args.as_ref());
+                    let (old, new) = (old.map(Document::root), new.map(Document::root));
+                    compare_nodes(Keys::Exact, vec![ARGS.into()], old, new, visit)
+                }
+                Area::Member(member) => {
+                    let form = Form::Shown;
+                    let (old, new) = (node(old, *member, form), node(new, *member, form));
+                    compare_nodes(
+                        Keys::Exact,
+                        place(*member),
+                        old.as_ref(),
+                        new.as_ref(),
+                        visit,
+                    )
+                }
+            };
+        }
+    }
+
+    fn field(path: &Path<'_>) -> String {
+        match path {
+            [top, member, ..] if *top == RUNTIME_CONFIG => format!("{top}.{member}"),
+            // Members of the others are the policy's own words.
+            [top, ..] => top.to_string(),
+            [] => String::new(),
+        }
+    }
+
+    fn twins<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
+        twins::of_attachment(path)
+    }
+
+    fn holds(&self, twin: &Path<'_>) -> bool {
+        let mut plugins = conf::plugins(&self.attachment.conf);
+        plugins.any(|(_, plugin)| difference::at(plugin, twin).is_some())
+    }
+
+    #[cfg(feature = "fuzz")]
+    fn tree(&self) -> Node {
+        use super::tree::object;
+        let Attachment { conf, cni_args, .. } = &self.attachment;
+        let shown = |member| node(&self.attachment, member, Form::Shown);
+        object([
+            (CONF, Some(conf.root().clone())),
+            ("ifName", shown(Member::IfName)),
+            ("ips", shown(Member::Ips)),
+            ("mac", shown(Member::Mac)),
+            ("infinibandGUID", shown(Member::Guid)),
+            ("bandwidth", shown(Member::Bandwidth)),
+            ("portMappings", shown(Member::PortMappings)),
+            (ARGS, cni_args.as_ref().map(|args| args.root().clone())),
+        ])
+    }
+}
+
+impl AttachmentDraft {
+    /// An element that is taken out of an array moves the others.
+    fn conf_area(&self, edit: &ConfEdit) -> Pointer {
+        let parent = edit.pointer.parent().unwrap_or_default();
+        match self.attachment.conf.get(&parent) {
+            Some(Node::Array(_)) if edit.value.is_none() => parent,
+            _ => edit.pointer.clone(),
+        }
+    }
+}
+
+fn place(member: Member) -> Vec<Cow<'static, str>> {
+    let name = match member {
+        Member::IfName => return vec!["ifName".into()],
+        Member::Ips => "ips",
+        Member::Mac => "mac",
+        Member::Guid => "infinibandGUID",
+        Member::Bandwidth => "bandwidth",
+        Member::PortMappings => "portMappings",
+    };
+    vec![RUNTIME_CONFIG.into(), name.into()]
+}
+
+fn node(attachment: &Attachment, member: Member, form: Form) -> Option<Node> {
+    match member {
+        Member::IfName => Some(string(&attachment.if_name)),
+        Member::Ips => ips_node(&attachment.ips, form),
+        Member::Mac => attachment.mac.as_deref().map(string),
+        Member::Guid => attachment.infiniband_guid.as_deref().map(string),
+        Member::Bandwidth => {
+            let value: Option<&Bandwidth> = attachment.bandwidth.as_ref();
+            value.map(bandwidth)
+        }
+        Member::PortMappings => port_mappings_node(&attachment.port_mappings, form),
+    }
+}
+
+fn ips_node(ips: &[String], form: Form) -> Option<Node> {
+    unless_empty(ips, |ips| match form {
+        Form::Shown => strings(ips),
+        Form::Claimed => strings_as_set(ips),
+    })
+}
+
+fn port_mappings_node(mappings: &[PortMapping], form: Form) -> Option<Node> {
+    unless_empty(mappings, |mappings| match form {
+        Form::Shown => Node::Array(mappings.iter().map(port_mapping).collect()),
+        Form::Claimed => port_mappings_as_set(mappings),
+    })
+}
+
+/// Visits what an edit of the conf would make different.
+fn foresee_conf(conf: &Node, edit: &ConfEdit, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    let ConfEdit { pointer, value } = edit;
+    let Some((last, tokens)) = pointer.tokens().split_last() else {
+        let new = value.as_ref();
+        return compare_nodes(Keys::Folded, vec![CONF.into()], Some(conf), new, visit);
+    };
+    let mut path = folded_path(tokens);
+    let parent = conf.at(tokens);
+    let Some(Node::Array(elements)) = parent else {
+        return foresee_member(parent, path, last, value.as_ref(), visit);
+    };
+    let index = last.parse().unwrap_or(elements.len());
+    if value.is_none() && index + 1 < elements.len() {
+        visit(&Step {
+            path: &path,
+            kind: Kind::Shifted(index),
+            old: None,
+            new: None,
+        })?;
+    }
+    path.push(last.into());
+    let (old, new) = (elements.get(index), value.as_ref());
+    Walk::new(Keys::Folded, path, visit).values(old.as_slice(), new.as_slice(), false)
+}
+
+/// Visits what the setting, or the removal, of a member would make different.
+fn foresee_member<'a>(
+    parent: Option<&'a Node>,
+    mut path: Vec<Cow<'a, str>>,
+    key: &'a str,
+    value: Option<&'a Node>,
+    visit: &mut Visit<'_>,
+) -> ControlFlow<()> {
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    let mut value = value;
+    if let Some(Node::Object(members)) = parent {
+        let folded = folded(key);
+        for (other, known) in members.iter().filter(|(other, _)| folds_to(other, &folded)) {
+            old.push(known);
+            match other == key {
+                true => new.extend(value.take()),
+                false => new.push(known),
+            }
+        }
+    }
+    new.extend(value);
+    path.push(folded(key));
+    Walk::new(Keys::Folded, path, visit).values(&old, &new, true)
+}
+
+/// Visits where two confs differ at a pointer, with all keys that Go takes for its last one.
+fn compare_conf(
+    old: &Node,
+    new: &Node,
+    pointer: &Pointer,
+    visit: &mut Visit<'_>,
+) -> ControlFlow<()> {
+    let Some((last, tokens)) = pointer.tokens().split_last() else {
+        return compare_nodes(Keys::Folded, vec![CONF.into()], Some(old), Some(new), visit);
+    };
+    let mut path = folded_path(tokens);
+    path.push(folded(last));
+    let (old, new) = (old.at(tokens), new.at(tokens));
+    let member = !matches!(old.or(new), Some(Node::Array(_)));
+    let (old, new) = (values(old, last), values(new, last));
+    Walk::new(Keys::Folded, path, visit).values(&old, &new, member)
+}
+
+/// What is under a token of a pointer, with all keys that Go takes for it.
+fn values<'a>(parent: Option<&'a Node>, token: &str) -> Vec<&'a Node> {
+    match parent {
+        Some(Node::Array(elements)) => {
+            let index: Option<usize> = token.parse().ok();
+            index
+                .and_then(|index| elements.get(index))
+                .into_iter()
+                .collect()
+        }
+        parent => group(parent, token),
+    }
+}
+
+fn folded_path(tokens: &[String]) -> Vec<Cow<'_, str>> {
+    std::iter::once(CONF.into())
+        .chain(tokens.iter().map(|token| folded(token)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::{Budget, TypeGrant, Working};
+    use super::*;
+    use cni_types::json::Limits;
+
+    const BUDGET: Budget = Budget::of(10, 1 << 16);
+    const CHAIN: &str = r#"{"plugins":[{"type":"macvlan","ipam":{"type":"static"},"args":{"cni":{}}},
+        {"type":"bandwidth"}]}"#;
+
+    type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<Change, EditError>;
+
+    /// Whether the edit of a second policy meets that of a first one.
+    fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
+        let attachment = Attachment {
+            network: "default/storage".to_owned(),
+            if_name: "net1".to_owned(),
+            is_default: false,
+            conf: Document::parse(CHAIN, Limits::default()).unwrap(),
+            ips: Vec::new(),
+            mac: None,
+            bandwidth: None,
+            port_mappings: Vec::new(),
+            infiniband_guid: None,
+            cni_args: None,
+        };
+        let mut working = Working::new(AttachmentDraft::new(attachment, Arc::default()));
+        let owner: Arc<str> = "first".into();
+        let mut transaction = working.begin(owner.clone(), BUDGET);
+        transaction.edit(1, first).unwrap();
+        let staged = working.staged(transaction);
+        working.commit(&owner, staged).unwrap();
+        let mut transaction = working.begin("second".into(), BUDGET);
+        match transaction.edit(1, second) {
+            Ok(()) => false,
+            Err(EditError::Conflict { .. }) => true,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn set(
+        pointer: &'static str,
+        json: &'static str,
+    ) -> impl Fn(&AttachmentDraft) -> Result<Change, EditError> {
+        move |draft| draft.conf_set(pointer, json, &TypeGrant::default())
+    }
+
+    #[test]
+    fn a_value_has_one_owner_by_whatever_way() {
+        let check = |one: Edit<'_>, other: Edit<'_>, expected: bool| {
+            assert_eq!(conflict(one, other), expected);
+            assert_eq!(conflict(other, one), expected);
+        };
+        let ips: Edit<'_> = &|draft| draft.set_ips(&["10.0.0.1/24".to_owned()]);
+        let mac: Edit<'_> = &|draft| draft.set_mac(Some("02:00:00:00:00:01"));
+        let guid: Edit<'_> = &|draft| draft.set_infiniband_guid(Some("02:00:00:00:00:00:00:01"));
+        let bandwidth: Edit<'_> = &|draft| {
+            draft.set_bandwidth(Some(Bandwidth {
+                ingress_rate: 1,
+                ingress_burst: 1,
+                ..Bandwidth::default()
+            }))
+        };
+        let arg = |key: &'static str| move |draft: &AttachmentDraft| draft.set_cni_arg(key, "1");
+
+        check(&arg("x"), &set("/plugins/0/args/cni/x", "2"), true);
+        check(
+            &arg("x"),
+            &set("/plugins/1/args", r#"{"cni":{"X":2}}"#),
+            true,
+        );
+        check(
+            &arg("x"),
+            &set("/plugins/1/args", r#"{"cni":{"y":2}}"#),
+            false,
+        );
+        check(
+            &arg("x"),
+            &|draft: &AttachmentDraft| draft.set_cni_arg("X", "2"),
+            true,
+        );
+        check(&arg("x"), &arg("y"), false);
+        check(ips, &arg("ips"), true);
+        check(ips, &set("/plugins/0/ipam/addresses", "[]"), true);
+        check(ips, &set("/plugins/0/ipam/routes", "[]"), false);
+        check(ips, &set("/plugins/0/args/cni/IPs", "[]"), true);
+        check(mac, &set("/plugins/0/mac", r#""02:00:00:00:00:02""#), true);
+        check(mac, &set("/plugins/0/MAC", r#""02:00:00:00:00:02""#), true);
+        check(mac, &arg("mac"), true);
+        check(mac, ips, false);
+        check(guid, &set("/plugins/0/guid", r#""x""#), true);
+        check(guid, &arg("guid"), true);
+        check(bandwidth, &set("/plugins/1/ingressRate", "5"), true);
+        check(bandwidth, &set("/plugins/1/other", "5"), false);
+    }
+
+    #[test]
+    fn an_mtu_has_one_owner_in_any_case() {
+        let mtu: Edit<'_> = &|draft| draft.set_mtu(1400);
+        assert!(conflict(mtu, &set("/plugins/0/MTU", "1500")));
+        assert!(!conflict(mtu, &set("/plugins/0/MTU", "1400")));
+        assert!(conflict(&set("/plugins/0/MTU", "1500"), mtu));
+        assert!(!conflict(mtu, &set("/plugins/1/mtu", "1500")));
+    }
+
+    #[test]
+    fn arguments_that_replace_a_subtree_conflict() {
+        let deeper = set("/plugins/0/args/cni/x", r#"{"y":1}"#);
+        let arg: Edit<'_> = &|draft| draft.set_cni_arg("x", r#"{"z":1}"#);
+        assert!(conflict(&deeper, arg));
+        assert!(conflict(arg, &set("/plugins/1/args", "7")));
+    }
+}

@@ -1,0 +1,69 @@
+//! Random edits of two policies, and random confs, over few keys so that they meet.
+
+use fuzz_entries::{claims, confs};
+use proptest::prelude::*;
+
+fn key() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "a", "A", "b", "o", "O", "vlan", "VLAN", "ipam", "args", "cni", "x", "X", "y", "type",
+        "name", "plugins", "Plugins", "\u{17f}", "s", "list",
+    ])
+    .prop_map(str::to_owned)
+}
+
+fn json(arrays: bool) -> impl Strategy<Value = String> {
+    let scalar = prop::sample::select(vec!["1", "2", "null", "\"t\"", "\"\\u0074\"", "{}"]);
+    let scalar = scalar.prop_map(str::to_owned);
+    scalar.prop_recursive(3, 12, 3, move |inner| {
+        let members = prop::collection::vec((key(), inner.clone()), 0..3);
+        let object = members.prop_map(|members| {
+            let members: Vec<_> = members.iter().map(|(k, v)| format!("{k:?}:{v}")).collect();
+            format!("{{{}}}", members.join(","))
+        });
+        let elements = prop::collection::vec(inner, 0..4);
+        let array = elements.prop_map(|elements| format!("[{}]", elements.join(",")));
+        match arrays {
+            true => prop_oneof![object, array].boxed(),
+            false => object.boxed(),
+        }
+    })
+}
+
+fn edit(arrays: bool) -> impl Strategy<Value = String> {
+    let token = prop_oneof![
+        6 => key(),
+        1 => prop::sample::select(vec!["0", "1", "2", "-"]).prop_map(str::to_owned),
+    ];
+    let pointer =
+        prop::collection::vec(token, 1..4).prop_map(|tokens| format!("/{}", tokens.join("/")));
+    prop_oneof![
+        6 => (pointer.clone(), json(arrays)).prop_map(|(at, json)| format!("conf-set\t{at}\t{json}\n")),
+        2 => pointer.prop_map(|at| format!("conf-remove\t{at}\n")),
+        1 => (key(), json(arrays)).prop_map(|(key, json)| format!("set-cni-arg\t{key}\t{json}\n")),
+        3 => Just("accept\n".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_edit_changes_what_another_policy_set(edits in prop::collection::vec(edit(false), 2..16)) {
+        claims(edits.concat().as_bytes());
+    }
+
+    #[test]
+    fn elements_of_another_policy_stay(edits in prop::collection::vec(edit(true), 2..16)) {
+        claims(edits.concat().as_bytes());
+    }
+
+    #[test]
+    fn confs_are_compared_as_they_are_read(old in json(true), new in json(true)) {
+        confs(format!("{old}\n{new}").as_bytes());
+    }
+
+    #[test]
+    fn objects_are_compared_as_they_are_read(old in json(false), new in json(false)) {
+        confs(format!("{old}\n{new}").as_bytes());
+    }
+}
