@@ -1,19 +1,24 @@
 //! From files to policies that run: read, verify, compile or fetch from the cache, link, configure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+mod error;
+
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::artifact::{self, Cache};
-use crate::call::{Failure, Instance};
-use crate::config::{self, Found, Grant, Reading, Spec};
+use error::Error;
+
+use crate::allowance::Allowance;
+use crate::artifact::Cache;
+use crate::call::Instance;
+use crate::config::{self, Found, Reading, Spec};
 use crate::digest;
 use crate::engine::{self, Engines};
 use crate::generation::Mode;
-use crate::hooks;
 use crate::host::Config;
 use crate::kept::{Kept, Record};
-use crate::module::{self, Module};
+use crate::memory;
+use crate::module::Module;
 use crate::policy::Policy;
 use crate::quarantine::{Quarantine, Trials};
 use crate::report::{Hook, clean};
@@ -36,106 +41,6 @@ pub(crate) struct Loader {
     /// Some for each [kind](engine::kind) of policies. Made with the first policy that needs them, so
     /// that a node without any has no engine and no ticker.
     engines: BTreeMap<(u64, bool), Engines>,
-}
-
-/// Why one policy does not load.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    /// The engine cannot be made on this machine.
-    #[error("no engine for WebAssembly on this machine")]
-    Engine {
-        /// Why.
-        source: wasmtime::Error,
-    },
-    /// The module cannot be read.
-    #[error("cannot read the module {path}", path = path.display())]
-    Read {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The module is not the one that the configuration names.
-    #[error("{file}: digest: expected {expected}, but the module {path} has {actual}", file = file.display(), path = path.display())]
-    Digest {
-        /// The configuration.
-        file: PathBuf,
-        /// The module's file.
-        path: PathBuf,
-        /// What the configuration says.
-        expected: String,
-        /// What the module has.
-        actual: String,
-    },
-    /// The daemon before this one ended while it called the module.
-    #[error("the module {path} is quarantined: the daemon ended while it called {hook} of it; `cnidaria policy release {policy}` has it loaded again", path = path.display())]
-    Quarantined {
-        /// The module's file.
-        path: PathBuf,
-        /// What was called.
-        hook: String,
-        /// The policy.
-        policy: String,
-    },
-    /// No policy runs, and no module is touched that does not run yet.
-    #[error("not loaded while {file} exists (policies.bypassFile)", file = file.display())]
-    Bypassed {
-        /// The bypass file.
-        file: PathBuf,
-    },
-    /// There is no machine code of the module.
-    #[error("the module {path}", path = path.display())]
-    Artifact {
-        /// The module's file.
-        path: PathBuf,
-        /// Why.
-        source: artifact::Error,
-    },
-    /// Imports or exports are wrong.
-    #[error("the module {path}", path = path.display())]
-    Module {
-        /// The module's file.
-        path: PathBuf,
-        /// Why.
-        source: module::Error,
-    },
-    /// A hook has the wrong type.
-    #[error("the module {path}", path = path.display())]
-    Hooks {
-        /// The module's file.
-        path: PathBuf,
-        /// Why.
-        source: hooks::Error,
-    },
-    /// The policy failed while it was configured.
-    #[error("the module {path} failed while it was configured: {cause}: {reason}", path = path.display(), cause = failure.cause, reason = failure.reason)]
-    Failed {
-        /// The module's file.
-        path: PathBuf,
-        /// How.
-        failure: Failure,
-    },
-    /// The policy refuses its settings.
-    #[error("{file}: settings: {reason}", file = file.display())]
-    Settings {
-        /// The configuration.
-        file: PathBuf,
-        /// What the policy says.
-        reason: String,
-    },
-}
-
-impl Error {
-    /// Grants that the module asks for, where it was not linked for want of one.
-    fn asked(&self) -> BTreeSet<Grant> {
-        match self {
-            Self::Module {
-                source: module::Error::NotGranted { asked, .. },
-                ..
-            } => asked.clone(),
-            _ => BTreeSet::new(),
-        }
-    }
 }
 
 impl Loader {
@@ -371,6 +276,11 @@ impl Loader {
                 policy: spec.name.to_string(),
             });
         }
+        let (most, limit) = (memory::most(&spec.limits), self.services.memory.limit());
+        if most > limit {
+            let file = spec.file.clone();
+            return Err(Error::Memory { file, most, limit });
+        }
         let trials = Arc::new(Trials::new(&self.quarantine, digest, &spec.name));
         let engines = self.engines(spec)?;
         let component = self
@@ -416,7 +326,10 @@ impl Loader {
         // There is no request; nothing of these facts can be seen in configure.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let (module, services) = (Arc::clone(module), Arc::clone(&self.services));
-        let mut instance = Instance::new(module, Arc::clone(spec), facts, services)
+        let account = services.memory.account();
+        let reservation = account.reserve(memory::most(&spec.limits)).await;
+        let budget = (reservation, Allowance::of_call(&spec.limits));
+        let mut instance = Instance::new(module, Arc::clone(spec), facts, services, budget)
             .await
             .map_err(failed)?;
         instance.load_hooks().map_err(|source| Error::Hooks {
