@@ -27,7 +27,8 @@ use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::{Engine, Lookup};
 use crate::admin;
 use crate::config::api_server::ApiServer;
-use crate::config::daemon::{DEFAULT_LEDGER_LIMIT, DaemonConfig, OwnConfig, PolicyConfig};
+use crate::config::daemon::{DEFAULT_LEDGER_LIMIT, DaemonConfig, OwnConfig, Timeouts};
+use crate::config::policies::PolicyConfig;
 use crate::domain::shim::Shims;
 use crate::multus_conf;
 use crate::pipeline::{Pipeline, Ports};
@@ -211,7 +212,7 @@ impl App {
         let metrics = Arc::new(Metrics::default());
         let policies = Arc::new(match &own.policies {
             Some(policies) => {
-                let mut engine = policy_config(policies);
+                let mut engine = policy_config(policies, &own.timeouts);
                 let lookup = Lookup::new(Arc::clone(&cluster), node_name(own));
                 engine.cluster = Some(Arc::new(lookup));
                 engine.observer = Some(metrics.policies().clone());
@@ -376,7 +377,7 @@ fn node_name(own: &OwnConfig) -> String {
         })
 }
 
-fn policy_config(config: &PolicyConfig) -> policy_engine::Config {
+fn policy_config(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engine::Config {
     let compiler = config.compiler.clone().unwrap_or_else(beside_this_binary);
     let mut engine = policy_engine::Config::new(&config.modules, &config.cache, compiler);
     engine.config_dir.clone_from(&config.configs);
@@ -384,6 +385,8 @@ fn policy_config(config: &PolicyConfig) -> policy_engine::Config {
         .exempt_namespaces
         .clone_from(&config.exempt_namespaces);
     engine.bypass_file.clone_from(&config.bypass_file);
+    engine.request_timeout = timeouts.policies(config);
+    engine.guest_memory_bytes = config.guest_memory_bytes;
     engine.required.clone_from(&config.required);
     engine.state_dir = Some(config.state.clone());
     engine.kept_dir = Some(config.cache.join("kept"));

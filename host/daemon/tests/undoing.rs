@@ -37,6 +37,19 @@ async fn del_goes_backwards_past_errors_and_keeps_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_del_detaches_before_it_asks_policies() {
+    let world = World::new();
+    world.pod("a", "one,two");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    let seen_off = world.seen_off.lock().unwrap().clone();
+    let expected = ["two", "one", "default"].map(|network| (network.to_owned(), 3));
+    assert_eq!(seen_off, expected);
+}
+
+#[tokio::test]
 async fn an_unknown_container_is_deleted_as_far_as_known() {
     let world = World::new();
     let pipeline = world.pipeline();

@@ -3,13 +3,15 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wasmtime::component::Instance as WasmInstance;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
+use crate::allowance::Allowance;
 use crate::config::{Limits, Spec, count};
 use crate::hooks::{Answer, Loaded};
+use crate::memory::{self, Account, Reservation};
 use crate::module::Module;
 use crate::report::{Cause, Hook, clean};
 use crate::request::RequestFacts;
@@ -61,36 +63,62 @@ impl From<wasmtime::Error> for Unmade {
     }
 }
 
+/// An instance of which is not decided yet what its memory counts against.
+struct Made {
+    store: Store<GuestState>,
+    instance: WasmInstance,
+    module: Arc<Module>,
+}
+
+impl Made {
+    /// Gives back what it did not need.
+    fn within(self, mut reservation: Reservation) -> Instance {
+        reservation.lower(self.store.data().usage.allocated());
+        Instance {
+            store: self.store,
+            instance: self.instance,
+            loaded: Box::new(self.module.hooks.unloaded()),
+            module: self.module,
+            reservation,
+        }
+    }
+}
+
 /// One policy's instance in one request. It goes from hand to hand, so it is small.
 pub(crate) struct Instance {
     store: Store<GuestState>,
     instance: WasmInstance,
     loaded: Box<Loaded>,
     module: Arc<Module>,
+    /// Of the memory of all guests; given back after the store is gone.
+    reservation: Reservation,
 }
 
 impl Instance {
-    /// Instantiates the policy. Its start functions run, under the deadline of one hook.
+    /// Instantiates the policy, for which memory is reserved. Its start functions run, under the deadline
+    /// of one hook.
     pub(crate) async fn new(
         module: Arc<Module>,
         spec: Arc<Spec>,
         facts: Arc<RequestFacts>,
         services: Arc<Services>,
+        (reservation, allowance): (Reservation, Allowance),
     ) -> Result<Self, Failure> {
         let limits = spec.limits;
         let state =
             || GuestState::new(Arc::clone(&spec), Arc::clone(&facts), Arc::clone(&services));
-        let mut made = Self::of(&module, state(), limits).await;
+        let mut made = Self::of(&module, state(), allowance).await;
         if let Err(unmade) = &made
             && unmade.lacks_slot()
             && let Some(plain) = module.without_slots()
         {
             made = match plain {
-                Ok(plain) => Self::of(&plain, state(), limits).await,
+                Ok(plain) => Self::of(&plain, state(), allowance).await,
                 Err(error) => Err(error.into()),
             };
         }
-        made.map_err(|Unmade { error, last_words }| failure(&error, limits, last_words.as_deref()))
+        made.map(|made| made.within(reservation))
+            .map_err(|Unmade { error, last_words }| failure(&error, limits, last_words.as_deref()))
     }
 
     /// Instantiates the policy for a request that is still to come.
@@ -102,28 +130,45 @@ impl Instance {
         spec: Arc<Spec>,
         services: Arc<Services>,
     ) -> Result<Self, NotAhead> {
-        let limits = spec.limits;
-        let made = Self::of(&module, GuestState::ahead(spec, services), limits).await;
-        let mut made = made.map_err(|unmade| match unmade.lacks_slot() {
-            true => NotAhead::Now,
-            false => NotAhead::Ever,
-        })?;
+        let account = services.memory.account();
+        let reservation = account.try_reserve(memory::most(&spec.limits));
+        let reservation = reservation.ok_or(NotAhead::Now)?;
+        let allowance = Allowance::of_call(&spec.limits);
+        let made = Self::of(&module, GuestState::ahead(spec, services), allowance).await;
+        let mut made = made
+            .map(|made| made.within(reservation))
+            .map_err(|unmade| match unmade.lacks_slot() {
+                true => NotAhead::Now,
+                false => NotAhead::Ever,
+            })?;
         made.load_hooks().map_err(|_| NotAhead::Ever)?;
         Ok(made)
     }
 
     /// Takes a request, for an instance that was made ahead.
-    pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>) {
+    pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>, account: &Arc<Account>) {
+        self.reservation.move_to(account);
         self.store.data_mut().serve(facts);
     }
 
-    async fn of(module: &Arc<Module>, state: GuestState, limits: Limits) -> Result<Self, Unmade> {
+    /// Waits until there is memory for one call, for all that the policy may allocate.
+    pub(crate) async fn reserve(&mut self) {
+        let most = memory::most(&self.limits());
+        self.reservation.raise(most).await;
+    }
+
+    async fn of(
+        module: &Arc<Module>,
+        state: GuestState,
+        allowance: Allowance,
+    ) -> Result<Made, Unmade> {
+        let limits = state.spec().limits;
         let mut store = Store::new(module.pre.engine(), state);
         store.limiter(|state| &mut state.usage);
         store.set_hostcall_fuel(count(limits.host_call_bytes));
         store.set_max_component_handles(MAX_HANDLES);
-        arm(&mut store, limits.timeout());
-        let made = within(limits.timeout(), module.pre.instantiate_async(&mut store)).await;
+        arm(&mut store, allowance);
+        let made = within(allowance, module.pre.instantiate_async(&mut store)).await;
         let instance = match made {
             Ok(instance) => instance,
             Err(error) => {
@@ -133,10 +178,9 @@ impl Instance {
                 return Err(Unmade { error, last_words });
             }
         };
-        Ok(Self {
+        Ok(Made {
             store,
             instance,
-            loaded: Box::new(module.hooks.unloaded()),
             module: Arc::clone(module),
         })
     }
@@ -157,39 +201,42 @@ impl Instance {
         settings: &str,
     ) -> Result<Result<(), String>, Failure> {
         self.store.data_mut().enter(Hook::Configure, Stage::Idle);
-        let timeout = self.limits().timeout();
-        arm(&mut self.store, timeout);
+        let allowance = Allowance::of_call(&self.limits());
+        self.reserve().await;
+        arm(&mut self.store, allowance);
         let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
         let call = hooks.configure(store, instance, settings);
-        let answer = within(timeout, call).await;
+        let answer = within(allowance, call).await;
         match answer {
             Ok(answer) => Ok(answer.map_err(|reason| clean(&reason, MAX_REASON))),
             Err(error) => Err(self.failed(&error)),
         }
     }
 
-    /// Calls a hook that the module has and gives back what it worked on.
+    /// Calls a hook that the module has and gives back what it worked on. Called when memory is
+    /// [reserved](Self::reserve).
     ///
     /// After a failure the instance must not be used again.
     pub(crate) async fn call(
         &mut self,
         hook: Hook,
         stage: Stage,
+        allowance: Allowance,
     ) -> Result<(Answer, Stage, Vec<crate::report::Finding>), Failure> {
         self.store.data_mut().enter(hook, stage);
-        let timeout = self.limits().timeout();
-        arm(&mut self.store, timeout);
+        arm(&mut self.store, allowance);
         let mark = self.module.trials.begin(hook);
         let answer = {
             let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
             // Pinned, so that nothing large is moved from one future into the next.
             let call = pin!(hooks.call(hook, store, instance, &mut self.loaded));
-            within(timeout, call).await
+            within(allowance, call).await
         };
         if mark.is_some() {
             self.module.trials.returned(hook);
         }
         drop(mark);
+        self.reservation.lower(self.store.data().usage.allocated());
         match answer {
             Ok(answer) => {
                 let state = self.store.data_mut();
@@ -225,18 +272,18 @@ impl Instance {
 
 /// The guest ran past its deadline.
 #[derive(Debug, thiserror::Error)]
-#[error("did not return within {} ms", timeout.as_millis())]
+#[error("{allowance}")]
 struct DeadlinePassed {
-    timeout: Duration,
+    allowance: Allowance,
 }
 
 /// Lets the guest run until the deadline, giving way to other tasks at every tick.
-fn arm(store: &mut Store<GuestState>, timeout: Duration) {
-    let deadline = Instant::now() + timeout;
+fn arm(store: &mut Store<GuestState>, allowance: Allowance) {
+    let deadline = Instant::now() + allowance.time;
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| {
         if Instant::now() >= deadline {
-            return Err(DeadlinePassed { timeout }.into());
+            return Err(DeadlinePassed { allowance }.into());
         }
         Ok(UpdateDeadline::Yield(1))
     });
@@ -244,21 +291,21 @@ fn arm(store: &mut Store<GuestState>, timeout: Duration) {
 
 /// Ends a call that hangs in the host, where no epoch reaches it.
 async fn within<T>(
-    timeout: Duration,
+    allowance: Allowance,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
     let _running = ticker::enter();
     // The epoch has a reason and comes first; the clock around it is for host functions.
-    match tokio::time::timeout(timeout + 4 * TICK, call).await {
+    match tokio::time::timeout(allowance.time + 4 * TICK, call).await {
         Ok(answer) => answer,
-        Err(_) => Err(DeadlinePassed { timeout }.into()),
+        Err(_) => Err(DeadlinePassed { allowance }.into()),
     }
 }
 
 /// What an error of a call means for the operator.
 fn failure(error: &wasmtime::Error, limits: Limits, last_words: Option<&str>) -> Failure {
     let (cause, reason) = if let Some(passed) = error.downcast_ref::<DeadlinePassed>() {
-        (Cause::Timeout, format!("{passed} (limits.timeoutMs)"))
+        (Cause::Timeout, passed.to_string())
     } else if let Some(reached) = error.downcast_ref::<LimitReached>() {
         (Cause::Limit, reached.to_string())
     } else if let Some(trap) = error.downcast_ref::<Trap>() {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::Grant;
 use crate::host::Config;
@@ -104,6 +105,7 @@ pub struct Generation {
     services: Arc<Services>,
     exempt_namespaces: Vec<String>,
     bypass_file: Option<PathBuf>,
+    request_timeout: Duration,
 }
 
 impl Generation {
@@ -120,6 +122,7 @@ impl Generation {
             services,
             exempt_namespaces: config.exempt_namespaces.clone(),
             bypass_file: config.bypass_file.clone(),
+            request_timeout: config.request_timeout,
         }
     }
 
@@ -198,6 +201,11 @@ impl Generation {
     /// The policies in their order.
     pub(crate) fn chain(&self) -> &[Arc<Policy>] {
         &self.policies
+    }
+
+    /// What all policies together may take of one request.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.request_timeout
     }
 
     /// What stands behind the grants.

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::generation::Generation;
 use crate::leftovers::Leftovers;
 use crate::load::Loader;
+use crate::memory::Memory;
 use crate::policy::Policy;
 use crate::ports::{Cluster, Observer};
 use crate::services::Services;
@@ -24,6 +25,12 @@ use crate::watch::Watch;
 /// How often it is looked whether the bypass file is still there: what is above it may be a directory in
 /// which much goes on.
 const BYPASS_LOOK: Duration = Duration::from_millis(200);
+
+/// Wall clock of all policies together in one request, by default.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of memory of all guests together, by default.
+const GUEST_MEMORY: u64 = 256 << 20;
 
 /// Where policies are and what may load them.
 #[derive(Debug, Clone)]
@@ -41,6 +48,10 @@ pub struct Config {
     pub exempt_namespaces: Vec<String>,
     /// While this file exists no policy runs.
     pub bypass_file: Option<PathBuf>,
+    /// Wall clock of all policies together in one request.
+    pub request_timeout: Duration,
+    /// Bytes of memory of all guests together, in which requests wait.
+    pub guest_memory_bytes: u64,
     /// Names of policies that must be there and loaded: without one, STATUS fails and ADDs do, also
     /// when its files are gone.
     pub required: Vec<String>,
@@ -73,6 +84,8 @@ impl Config {
             compiler: compiler.into(),
             exempt_namespaces: Vec::new(),
             bypass_file: None,
+            request_timeout: REQUEST_TIMEOUT,
+            guest_memory_bytes: GUEST_MEMORY,
             required: Vec::new(),
             state_dir: None,
             kept_dir: None,
@@ -129,6 +142,7 @@ impl PolicyHost {
             cluster: config.cluster.clone(),
             observer: config.observer.clone(),
             states: States::new(config.state_dir.clone()),
+            memory: Arc::new(Memory::new(config.guest_memory_bytes)),
             leftovers: Leftovers::default(),
         });
         let loader = Loader::new(config.clone(), Arc::clone(&services));
@@ -246,6 +260,11 @@ impl PolicyHost {
     /// What the host was loaded with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The most bytes of memory that guests ever had together.
+    pub fn guest_memory_peak(&self) -> u64 {
+        self.services.memory.peak()
     }
 
     /// The current generation. A request takes it once and keeps it.

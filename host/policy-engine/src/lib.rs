@@ -5,6 +5,7 @@
 //! request's way. The host owns the transaction: guests stage edits, the session applies them when
 //! the policy accepts and gives back the edited thing with a [`Report`].
 
+mod allowance;
 mod artifact;
 mod bindings;
 mod call;
@@ -23,6 +24,7 @@ mod journal;
 mod kept;
 mod leftovers;
 mod load;
+mod memory;
 mod module;
 mod policy;
 mod ports;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::allowance::Allowance;
 use crate::artifact::Cache;
 use crate::call::Instance;
 use crate::config::{self, Found, Reading, Spec};
@@ -14,6 +15,7 @@ use crate::engine::{self, Engines};
 use crate::generation::Mode;
 use crate::host::Config;
 use crate::kept::{Kept, Record};
+use crate::memory;
 use crate::module::Module;
 use crate::policy::Policy;
 use crate::quarantine::{Quarantine, Trials};
@@ -274,6 +276,11 @@ impl Loader {
                 policy: spec.name.to_string(),
             });
         }
+        let (most, limit) = (memory::most(&spec.limits), self.services.memory.limit());
+        if most > limit {
+            let file = spec.file.clone();
+            return Err(Error::Memory { file, most, limit });
+        }
         let trials = Arc::new(Trials::new(&self.quarantine, digest, &spec.name));
         let engines = self.engines(spec)?;
         let component = self
@@ -319,7 +326,10 @@ impl Loader {
         // There is no request; nothing of these facts can be seen in configure.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let (module, services) = (Arc::clone(module), Arc::clone(&self.services));
-        let mut instance = Instance::new(module, Arc::clone(spec), facts, services)
+        let account = services.memory.account();
+        let reservation = account.reserve(memory::most(&spec.limits)).await;
+        let budget = (reservation, Allowance::of_call(&spec.limits));
+        let mut instance = Instance::new(module, Arc::clone(spec), facts, services, budget)
             .await
             .map_err(failed)?;
         instance.load_hooks().map_err(|source| Error::Hooks {

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::allowance::Allowance;
 use crate::call::{Failure, Instance};
 use crate::config::{FailurePolicies, Grant, Match, Spec};
 use crate::generation::{Mode, PolicyInfo, State};
+use crate::memory::{Account, Reservation};
 use crate::module::Module;
 use crate::ready::Ready;
 use crate::report::{Cause, Denied, Hook};
@@ -37,7 +39,7 @@ pub(crate) struct Policy {
     quarantined: bool,
     counts: Arc<Counts>,
     /// The instance for the next request.
-    ready: Ready,
+    ready: Arc<Ready>,
 }
 
 /// What happened to a policy since it was first loaded; shared by its generations.
@@ -73,7 +75,7 @@ impl Policy {
             trouble: None,
             quarantined: false,
             counts: Arc::default(),
-            ready: Ready::default(),
+            ready: Arc::default(),
         }
     }
 
@@ -91,7 +93,7 @@ impl Policy {
             trouble: Some(reason),
             quarantined: false,
             counts: Arc::default(),
-            ready: Ready::default(),
+            ready: Arc::default(),
         }
     }
 
@@ -162,7 +164,7 @@ impl Policy {
             trouble: Some(reason),
             quarantined: false,
             counts: Arc::clone(&self.counts),
-            ready: Ready::default(),
+            ready: Arc::default(),
         }
     }
 
@@ -254,9 +256,13 @@ impl Policy {
     }
 
     /// The instance that was made ahead of a request, where there is one.
-    pub(crate) fn made_ahead(&self, facts: &Arc<RequestFacts>) -> Option<Instance> {
+    pub(crate) fn made_ahead(
+        &self,
+        facts: &Arc<RequestFacts>,
+        account: &Arc<Account>,
+    ) -> Option<Instance> {
         let mut instance = self.ready.take()?;
-        instance.serve(Arc::clone(facts));
+        instance.serve(Arc::clone(facts), account);
         Some(instance)
     }
 
@@ -268,6 +274,7 @@ impl Policy {
         &self,
         facts: &Arc<RequestFacts>,
         services: &Arc<Services>,
+        budget: (Reservation, Allowance),
     ) -> Result<Instance, Failure> {
         let (Some(module), Some(spec)) = (&self.module, &self.spec) else {
             return Err(Failure {
@@ -276,7 +283,14 @@ impl Policy {
             });
         };
         let (module, spec) = (Arc::clone(module), Arc::clone(spec));
-        Instance::new(module, spec, Arc::clone(facts), Arc::clone(services)).await
+        Instance::new(
+            module,
+            spec,
+            Arc::clone(facts),
+            Arc::clone(services),
+            budget,
+        )
+        .await
     }
 
     /// Makes the instance for the next request.

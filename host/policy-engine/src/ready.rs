@@ -39,7 +39,7 @@ impl Ready {
     /// Makes an instance, unless there is one or somebody makes one. Not of a policy that may read
     /// the clock: it would have the time of before its request.
     pub(crate) async fn refill(
-        &self,
+        self: &Arc<Self>,
         module: &Arc<Module>,
         spec: &Arc<Spec>,
         services: &Arc<Services>,
@@ -53,12 +53,20 @@ impl Ready {
         }
         // Lets others try where this is dropped half way.
         let mut made = Making(self, State::Empty);
-        let (module, spec, services) = (Arc::clone(module), Arc::clone(spec), Arc::clone(services));
-        made.1 = match Instance::ahead(module, spec, services).await {
-            Ok(instance) => State::Made(instance),
+        let (module, spec) = (Arc::clone(module), Arc::clone(spec));
+        made.1 = match Instance::ahead(module, spec, Arc::clone(services)).await {
+            Ok(instance) => {
+                services.memory.made_ahead(self);
+                State::Made(instance)
+            }
             Err(NotAhead::Now) => State::Empty,
             Err(NotAhead::Ever) => State::Never,
         };
+        drop(made);
+        if services.memory.is_short() {
+            // A request that began to wait meanwhile did not see it.
+            drop(self.take());
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

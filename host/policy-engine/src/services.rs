@@ -5,11 +5,12 @@ use std::sync::Arc;
 use crate::config::Grant;
 use crate::config::Spec;
 use crate::leftovers::Leftovers;
+use crate::memory::Memory;
 use crate::ports::{Cluster, Observer};
 use crate::state::{PolicyState, States};
 
 /// What stands behind the grants of all policies.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Services {
     /// Where labels and confs are looked up.
     pub(crate) cluster: Option<Arc<dyn Cluster>>,
@@ -17,6 +18,8 @@ pub(crate) struct Services {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// What policies keep.
     pub(crate) states: States,
+    /// What all guests may allocate together.
+    pub(crate) memory: Arc<Memory>,
     /// What is to be done when nobody waits.
     pub(crate) leftovers: Leftovers,
 }

@@ -6,6 +6,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::bindings::cnidaria::policy::types as wit;
 use crate::config::{Limits, Spec, count};
+use crate::memory;
 use crate::report::{Finding, Hook, Severity, clean};
 use crate::request::{Attachment, Command, RequestFacts};
 use crate::services::Services;
@@ -299,6 +300,12 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// What it counts for in the memory of all guests.
+    pub(crate) fn allocated(&self) -> u64 {
+        let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        memory::allocated(bytes(self.memory), bytes(self.table_elements))
+    }
+
     fn grow(
         total: &mut usize,
         by: usize,

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use hostile_misbehave::{Behaviour, Place};
-use policy_engine::{Cause, Command, Denied, Report, Severity, State};
+use policy_engine::{Cause, Command, Denied, PolicyHost, Report, Severity, State};
 use policy_tests::{Policies, add, arg, conf_at, facts, only, storage, trouble};
 use serde_json::{Value, json};
 
@@ -301,10 +301,10 @@ async fn a_guest_that_spins_lets_other_requests_run() {
 
 #[tokio::test]
 async fn a_burst_beyond_the_slots_for_instances_is_served() {
-    let host = Policies::new(COMPILER)
-        .with("10-mtu", "annotation-mtu", &json!({}))
-        .load()
-        .await;
+    let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
+    let mut config = policies.config();
+    config.guest_memory_bytes = 1 << 30;
+    let host = PolicyHost::load(config).await;
     let mut requests = Vec::new();
     // Each keeps its instance until its end; there are slots for 128.
     for _ in 0..300 {

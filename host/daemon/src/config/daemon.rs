@@ -13,6 +13,7 @@ use super::api_server::{self, ApiServer};
 use super::conf_file::{self, ConfFile};
 use super::logging::Logging;
 use super::net_conf::{self, NetConf};
+use super::policies::PolicyConfig;
 use super::{keys, value};
 
 /// Where Multus' thick plugin looks for its configuration.
@@ -181,43 +182,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where policies are.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PolicyConfig {
-    /// Directory of modules and of configurations beside them.
-    pub modules: PathBuf,
-    /// Second directory of configurations.
-    #[serde(default)]
-    pub configs: Option<PathBuf>,
-    /// Directory of compiled artefacts.
-    #[serde(default = "default_policy_cache")]
-    pub cache: PathBuf,
-    /// The `cnidaria` binary; the one beside the daemon's where absent.
-    #[serde(default)]
-    pub compiler: Option<PathBuf>,
-    /// Directory of what policies with the grant `state` keep.
-    #[serde(default = "default_policy_state")]
-    pub state: PathBuf,
-    /// Names of policies without which STATUS and ADDs fail, also when their files are gone.
-    #[serde(default)]
-    pub required: Vec<String>,
-    /// Namespaces whose pods no policy sees.
-    #[serde(default)]
-    pub exempt_namespaces: Vec<String>,
-    /// While this file exists, no policy runs.
-    #[serde(default)]
-    pub bypass_file: Option<PathBuf>,
-}
-
-fn default_policy_cache() -> PathBuf {
-    PathBuf::from("/var/lib/cnidaria/policies")
-}
-
-fn default_policy_state() -> PathBuf {
-    PathBuf::from("/var/lib/cnidaria/policy-state")
-}
-
 /// The kubelet gives a runtime two minutes to stop a sandbox.
 const STOP_LIMIT: Duration = Duration::from_secs(110);
 
@@ -261,6 +225,12 @@ impl Timeouts {
     /// has not done by then goes on in the background.
     pub fn stop(&self) -> Duration {
         self.request().min(STOP_LIMIT)
+    }
+
+    /// All policies together in one request: what is configured, and at most half of the shortest
+    /// request, so that the other half is left for the delegates.
+    pub fn policies(&self, config: &PolicyConfig) -> Duration {
+        Duration::from_millis(config.request_timeout_ms.get()).min(self.stop() / 2)
     }
 
     /// One execution of a delegate.
@@ -401,6 +371,10 @@ mod tests {
             (
                 r#"{"timeouts":{"podMs":"x"}}"#,
                 "timeouts.podMs: invalid type: string",
+            ),
+            (
+                r#"{"policies":{"modules":"/p","requestTimeoutMs":0}}"#,
+                "policies.requestTimeoutMs: invalid value: integer `0`",
             ),
             (r#"{"threads":0}"#, "threads: invalid value: integer `0`"),
         ] {

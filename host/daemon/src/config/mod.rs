@@ -8,4 +8,5 @@ mod keys;
 pub mod logging;
 pub mod net_conf;
 pub mod overlay;
+pub mod policies;
 pub mod value;

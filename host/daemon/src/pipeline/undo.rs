@@ -138,7 +138,7 @@ pub(super) async fn known_of_lost(
 }
 
 /// Detaches these, last one first, and goes on past errors. One that takes long does not hold up the
-/// others.
+/// others. The policies are told afterwards, so that none of them delays it.
 pub(super) async fn detach_each(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -146,11 +146,9 @@ pub(super) async fn detach_each(
     entries: &[Entry],
 ) -> Vec<Left> {
     let sandbox = sandbox.clone().with_pod_of(entries);
-    let mut policies = pipeline.policies.begin(Command::Del, &sandbox, None);
     let mut running = FuturesUnordered::new();
     let mut left = Vec::new();
     for (position, entry) in entries.iter().enumerate().rev() {
-        policies.del(entry).await;
         running.push(Box::pin(async move {
             (position, detach(pipeline, dirs, entry).await)
         }));
@@ -171,6 +169,10 @@ pub(super) async fn detach_each(
     }
     while let Some((_, detached)) = running.next().await {
         left.extend(detached.err());
+    }
+    let mut policies = pipeline.policies.begin(Command::Del, &sandbox, None);
+    for entry in entries.iter().rev() {
+        policies.del(entry).await;
     }
     left
 }

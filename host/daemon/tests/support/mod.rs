@@ -41,6 +41,8 @@ pub struct World {
     pub slow: Mutex<HashMap<String, String>>,
     /// Policies after a delegate and Events of success, in order.
     pub told: Mutex<Vec<String>>,
+    /// Networks whose removal policies saw, each with the detachments so far.
+    pub seen_off: Mutex<Vec<(String, usize)>>,
     /// Networks and the resource of which each attachment needs a device.
     pub resources: Mutex<HashMap<String, String>>,
     /// Resources and what the kubelet allocated of them to every pod.

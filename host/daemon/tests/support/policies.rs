@@ -113,5 +113,10 @@ impl PolicySession for FakeSession {
         self.ask("check", entry.conf.name().as_str())
     }
 
-    async fn del(&mut self, _entry: &Entry) {}
+    async fn del(&mut self, entry: &Entry) {
+        let log = self.0.log.lock().unwrap();
+        let detached = log.iter().filter(|what| what.starts_with("del ")).count();
+        let mut seen_off = self.0.seen_off.lock().unwrap();
+        seen_off.push((entry.conf.name().as_str().to_owned(), detached));
+    }
 }

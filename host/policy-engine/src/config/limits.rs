@@ -46,6 +46,8 @@ const MIB: u64 = 1 << 20;
 limits! {
     /// Wall clock around one hook, host functions included, in milliseconds.
     timeout_ms "timeoutMs": 1_000, at most 10_000;
+    /// Wall clock of all hooks of one request together, in milliseconds.
+    request_timeout_ms "requestTimeoutMs": 5_000, at most 60_000;
     /// Bytes of all linear memories together.
     memory_bytes "memoryBytes": 16 * MIB, at most 1024 * MIB;
     /// Number of linear memories.
@@ -90,6 +92,11 @@ impl Limits {
     /// Wall clock around one hook.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
+    }
+
+    /// Wall clock of all hooks of one request together: never less than that of one hook.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms.max(self.timeout_ms))
     }
 }
 

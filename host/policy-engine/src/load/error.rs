@@ -54,6 +54,16 @@ pub(super) enum Error {
         /// The bypass file.
         file: PathBuf,
     },
+    /// It may allocate more than all guests together.
+    #[error("{file}: limits: memoryBytes and tableElements allow {most} bytes, and policies.guestMemoryBytes gives all policies together {limit}", file = file.display())]
+    Memory {
+        /// The configuration.
+        file: PathBuf,
+        /// What its limits allow.
+        most: u64,
+        /// The budget of the daemon.
+        limit: u64,
+    },
     /// There is no machine code of the module.
     #[error("the module {path}", path = path.display())]
     Artifact {

@@ -1,6 +1,7 @@
 //! A hook that edits, over all its policies: each starts from what those before it left.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Session;
 use crate::config::{OnConflict, Spec, count};
@@ -47,11 +48,13 @@ impl Session {
                     None => continue,
                 }
             }
+            let start = Instant::now();
             let staged = working.staged(*transaction);
             let applied = match spec.mode {
                 Mode::Audit => staged.patch,
                 Mode::Enforce | Mode::Off => working.commit(&policy.name, staged),
             };
+            self.time.charge(seat.index, start.elapsed());
             if let Some(patch) = applied {
                 let edit = AppliedEdit {
                     policy: policy.name.to_string(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::call::Instance;
 use crate::leftovers::{self, Work};
+use crate::memory::Account;
 use crate::policy::Policy;
 use crate::report::Hook;
 use crate::services::Services;
@@ -18,6 +19,8 @@ pub(super) struct Instances {
     /// Policies that have made an instance for this request since others were made ahead.
     used: Vec<Arc<Policy>>,
     services: Arc<Services>,
+    /// What they count against.
+    account: Arc<Account>,
 }
 
 impl Instances {
@@ -28,7 +31,13 @@ impl Instances {
             places: chain.iter().map(|_| None).collect(),
             used: Vec::new(),
             services: Arc::clone(services),
+            account: services.memory.account(),
         }
+    }
+
+    /// What the instances count against.
+    pub(super) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Takes the instance out of its place.

@@ -3,6 +3,7 @@
 mod chain;
 mod instances;
 mod settle;
+mod time;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use cni_types::result::CniResult;
 
 use instances::Instances;
+use time::Time;
 
 use crate::bindings::cnidaria::policy::types::ValidAttachment;
 use crate::generation::Generation;
@@ -60,8 +62,12 @@ pub struct Session {
     skipped: bool,
     /// One place for each policy of the generation.
     instances: Instances,
-    /// Policies that ran out of time in this request, by their places.
+    /// What the policies have spent.
+    time: Time,
+    /// Policies that are not called again in this request: out of time, by their places.
     exhausted: BTreeSet<usize>,
+    /// Policies that used up a budget of the request and are open on timeout, by their places.
+    given_up: BTreeSet<usize>,
     /// The attachments so far as they were offered in before-add.
     offered: Vec<Offered>,
     /// What policies own of the results of the attachments so far.
@@ -77,12 +83,15 @@ pub struct Session {
 impl Session {
     pub(crate) fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
         let instances = Instances::of(generation.chain(), generation.services());
+        let time = Time::new(generation.request_timeout(), generation.chain().len());
         Self {
             generation,
+            time,
             facts: Arc::new(facts),
             skipped,
             instances,
             exhausted: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             offered: Vec::new(),
             owned: Vec::new(),
             edit_budgets: BTreeMap::new(),
@@ -271,8 +280,8 @@ impl Session {
         !keeps && !self.asks(hook, Some(network))
     }
 
-    /// Tells the policies of a stored attachment that goes away. Called on DEL; cannot refuse. A
-    /// policy that ran out of time is not told of the other attachments: a DEL waits for it once.
+    /// Tells the policies of a stored attachment that goes away. Called on DEL, when the attachment is
+    /// detached; cannot refuse. A policy that ran out of time is not called for the other attachments.
     pub async fn del(&mut self, attachment: &Attachment) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::call::Failure;
+use crate::allowance::{Allowance, Budget};
+use crate::call::{Failure, Instance};
 use crate::generation::Mode;
 use crate::hooks::Answer;
 use crate::journal;
+use crate::memory;
 use crate::policy::Policy;
 use crate::ports::{Evaluation, Verdict};
 use crate::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
@@ -53,7 +55,10 @@ impl Session {
         };
         chain.iter().enumerate().filter(move |(index, policy)| {
             let waits = hook != Hook::Del || !self.exhausted.contains(index);
-            waits && policy.has(hook) && policy.sees(&self.facts, network)
+            waits
+                && !self.given_up.contains(index)
+                && policy.has(hook)
+                && policy.sees(&self.facts, network)
         })
     }
 
@@ -105,7 +110,13 @@ impl Session {
     ) -> Result<Option<Stage>, Denied> {
         let policy = &seat.policy;
         let start = Instant::now();
-        let called = self.call(seat, hook, stage).await;
+        let (called, budget) = match self.allowance(seat) {
+            Ok(allowance) => {
+                let called = self.call(seat, hook, stage, allowance).await;
+                (called, Some(allowance.budget))
+            }
+            Err(failure) => (Err(failure), None),
+        };
         self.count(policy, hook, &called, start.elapsed());
         let (answer, stage, findings) = match called {
             Ok(answer) => answer,
@@ -114,6 +125,10 @@ impl Session {
                     self.exhausted.insert(seat.index);
                 }
                 self.fail(policy, hook, &failure, report)?;
+                if failure.cause == Cause::Timeout && budget != Some(Budget::Call) {
+                    // Later hooks would fail in the same way.
+                    self.given_up.insert(seat.index);
+                }
                 return Ok(None);
             }
         };
@@ -135,26 +150,64 @@ impl Session {
         }
     }
 
-    /// Calls one policy in its instance of this request, made when it is needed first.
-    async fn call(&mut self, Seat { index, policy }: &Seat, hook: Hook, stage: Stage) -> Called {
+    /// How long the call of a policy may take.
+    fn allowance(&self, Seat { index, policy }: &Seat) -> Result<Allowance, Failure> {
+        let limits = policy.spec.as_ref().map(|spec| spec.limits);
+        let chain = self.generation.chain();
+        let name = |index| chain.get(index).map(|policy: &Arc<Policy>| &*policy.name);
+        self.time.left(*index, &limits.unwrap_or_default(), name)
+    }
+
+    /// Calls one policy in its instance of this request, made when it is needed first. The time is
+    /// charged to the policy; that in which the request waits for memory is not.
+    async fn call(
+        &mut self,
+        seat: &Seat,
+        hook: Hook,
+        stage: Stage,
+        mut allowance: Allowance,
+    ) -> Called {
+        let Seat { index, policy } = seat;
         // Taken out, so that an instance that failed is not there any more.
         let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
             None => {
                 self.instances.used(*index, policy);
-                match policy.made_ahead(&self.facts) {
+                match policy.made_ahead(&self.facts, self.instances.account()) {
                     Some(instance) => instance,
                     None => {
-                        let services = self.generation.services();
                         // Boxed, so that a turn with an instance that was made ahead is small.
-                        Box::pin(policy.instance(&self.facts, services)).await?
+                        let instance =
+                            Box::pin(self.instantiate(*index, policy, allowance)).await?;
+                        allowance = self.allowance(seat)?;
+                        instance
                     }
                 }
             }
         };
-        let answer = instance.call(hook, stage).await?;
+        instance.reserve().await;
+        let start = Instant::now();
+        let answer = instance.call(hook, stage, allowance).await;
+        self.time.charge(*index, start.elapsed());
+        let answer = answer?;
         self.instances.keep(*index, instance);
         Ok(answer)
+    }
+
+    async fn instantiate(
+        &mut self,
+        index: usize,
+        policy: &Policy,
+        allowance: Allowance,
+    ) -> Result<Instance, Failure> {
+        let limits = policy.spec.as_ref().map(|spec| spec.limits);
+        let most = memory::most(&limits.unwrap_or_default());
+        let reservation = self.instances.account().reserve(most).await;
+        let (start, services) = (Instant::now(), self.generation.services());
+        let budget = (reservation, allowance);
+        let instance = policy.instance(&self.facts, services, budget).await;
+        self.time.charge(index, start.elapsed());
+        instance
     }
 
     fn count(&self, policy: &Policy, hook: Hook, called: &Called, duration: Duration) {
