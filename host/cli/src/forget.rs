@@ -83,9 +83,10 @@ fn description(meant: &[&Attachment], damaged: Option<&Unreadable>) -> String {
         let pod = format!("{}/{}", one.pod.namespace, one.pod.name);
         let state = match &one.state {
             AttachmentState::UndoPending { reason, retries } => {
-                format!("not undone after {retries} attempts: {reason}")
+                let attempts = if *retries == 1 { "attempt" } else { "attempts" };
+                format!("not undone after {retries} {attempts}: {reason}")
             }
-            _ => "in use: the pod keeps it, and no DEL will take it away".to_owned(),
+            _ => "attached, as far as the daemon knows: no DEL will take it away".to_owned(),
         };
         let line = format!(
             "{} of network {} in pod {pod}: {state}",

@@ -235,3 +235,15 @@ async fn a_name_too_long_for_its_result_is_refused() {
         assert!(message.contains("too long"), "{verb}: {message}");
     }
 }
+
+#[tokio::test]
+async fn what_was_never_plugged_is_not_unplugged() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
+    let log = world.log();
+    assert!(log.iter().all(|done| !done.starts_with("del ")), "{log:?}");
+}

@@ -171,6 +171,36 @@ async fn another_namespace_at_the_path_is_not_entered() {
     }
 }
 
+#[tokio::test]
+async fn another_pods_namespace_is_not_entered() {
+    let world = World::new();
+    world.pod("a", "");
+    world.pod("b", "");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.log();
+    // The ledger does not know b, and the path of b leads to the namespace of a.
+    let mut request = shim_api::Request::parse(&body("DEL", "b")).unwrap();
+    let path = ("CNI_NETNS".to_owned(), "/run/netns/a".to_owned());
+    request.env.extend([path]);
+    pipeline.handle(&request.to_json()).await.unwrap();
+    assert_eq!(world.log()[..2], ["without netns eth0", "del default"]);
+}
+
+#[tokio::test]
+async fn what_was_refused_before_it_began_is_not_deleted() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    world.fail("deny before-add one");
+    pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    world.mend();
+    world.log();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    let log = world.log();
+    assert!(log.iter().all(|done| !done.starts_with("del ")), "{log:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn hanging_networks_hold_up_no_answer() {
     let world = World::new();

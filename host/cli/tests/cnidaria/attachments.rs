@@ -175,7 +175,7 @@ fn without_a_terminal_forgetting_needs_consent() {
     let output = node.run(&["attachments", "forget", "b1946ac92492d"]);
     assert_eq!(output.exit, Some(1), "{output:?}");
     assert!(
-        output.stderr.contains("in use: the pod keeps it"),
+        output.stderr.contains("no DEL will take it away"),
         "{output:?}"
     );
     assert!(output.stderr.ends_with("this needs --yes\n"), "{output:?}");

@@ -52,11 +52,19 @@ pub struct Entry {
 pub struct FailedAdd {
     /// Place of the plugin in the chain, from 0. Those before it succeeded, those after it never ran.
     pub plugin: usize,
-    /// Whether the plugin ended by itself and refused, and did not hang, crash or print garbage.
+    /// Whether the plugin answered with an error, and did not hang, crash or print garbage.
     pub refused: bool,
+    /// Whether the plugin began at all.
+    #[serde(default = "begun")]
+    pub started: bool,
     /// The result of the plugins before it, for the DEL; in the conf's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub so_far: Option<Box<RawValue>>,
+}
+
+/// What records of a daemon say that did not tell.
+fn begun() -> bool {
+    true
 }
 
 impl Entry {
@@ -88,13 +96,13 @@ impl Entry {
     }
 
     /// Whether the failing DEL of the plugin at this place leaves nothing behind: its ADD never ran, or
-    /// it refused the ADD and now refuses the DEL in the same way. `interrupted` says that the DEL was
-    /// stopped, so that the plugin has not answered.
-    pub fn made_nothing(&self, plugin: usize, interrupted: bool) -> bool {
+    /// it answered the ADD with an error and now the DEL as well. `answered` says so of the DEL.
+    pub fn made_nothing(&self, plugin: usize, answered: bool) -> bool {
         match (&self.result, &self.failed_add) {
             (None, Some(failed)) => {
                 plugin > failed.plugin
-                    || (plugin == failed.plugin && failed.refused && !interrupted)
+                    || (plugin == failed.plugin
+                        && (!failed.started || (failed.refused && answered)))
             }
             _ => false,
         }

@@ -31,7 +31,15 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     limits.apply(cleared).await?;
     // Boxed, as the undo below, so that what is moved to and fro is small.
     let prepared = Box::pin(prepare(pipeline, &request));
-    let (plan, mut policies) = limits.apply(prepared).await?;
+    let (plan, mut policies) = match limits.apply(prepared).await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // Nothing was made: what is in the namespace is not this container's, and its DEL must not
+            // take it away.
+            pipeline.undone.insert(&dirs.cni, &request.container_id);
+            return Err(error);
+        }
+    };
     let mut addition = Addition::new(pipeline, &request, &plan)?;
     let guard = Guard::new(pipeline, &dirs, &request.container_id, None);
     if let Err(error) = pipeline.ledger.record(&dirs.cni, addition.entries()).await {
@@ -75,7 +83,7 @@ async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> R
             .as_ref()
             .is_some_and(|undo| undo.attachments.is_empty() || undo.of(&entry.if_name).is_some());
         // A second ADD must fail and harm nothing: what the first one made is in use.
-        if !is_pending && undo::is_there(pipeline, entry).await {
+        if !is_pending && undo::is_there(pipeline, dirs, entry).await {
             return Err(Error::Attached(container.clone()));
         }
     }

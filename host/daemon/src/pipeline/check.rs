@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cni_types::args::Command;
 
+use super::dirs::Dirs;
 use super::limits::after;
 use super::{Error, Pipeline, undo};
 use crate::domain::entry;
@@ -37,8 +38,9 @@ async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     };
     let sandbox = sandbox.with_pod_of(&entries);
     let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);
+    let dirs = Dirs::of(conf);
     for entry in &entries {
-        if entry.namespace.is_some() && !undo::is_there(pipeline, entry).await {
+        if entry.namespace.is_some() && !undo::is_there(pipeline, &dirs, entry).await {
             return Err(Error::NamespaceGone(request.container_id));
         }
         pipeline.delegates.check(&conf.bin_dirs, entry).await?;

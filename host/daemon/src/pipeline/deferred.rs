@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cni_types::args::ContainerId;
+use futures_util::StreamExt as _;
 
 use super::dirs::Dirs;
+use super::retries::AT_ONCE;
 use super::{Error, Pipeline, del, undo};
 use crate::domain::sandbox::Sandbox;
 use crate::stages::deferred;
@@ -50,24 +52,31 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             return;
         }
     };
-    for container in containers {
-        if pipeline.retries.has(&dirs.cni, &container) {
-            continue;
-        }
-        let _turn = pipeline.turns.take(&container).await;
-        if let Err(error) = carry_out(pipeline, dirs, &container).await {
-            let error = crate::report::chain(&error);
-            tracing::error!(
-                %container,
-                error,
-                "a DEL that came while no daemon was there failed; it is tried again"
-            );
-            if !pipeline.retries.has(&dirs.cni, &container) {
-                let retries = &pipeline.retries;
-                retries
-                    .keep(pipeline, dirs, &container, &[], &[], error)
-                    .await;
-            }
+    // One whose delegates hang holds up no other.
+    futures_util::stream::iter(containers)
+        .for_each_concurrent(AT_ONCE, |container| async move {
+            carry_out_one(pipeline, dirs, &container).await;
+        })
+        .await;
+}
+
+async fn carry_out_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId) {
+    let retries = &pipeline.retries;
+    if retries.has(&dirs.cni, container) {
+        return;
+    }
+    let _turn = pipeline.turns.take(container).await;
+    if let Err(error) = carry_out(pipeline, dirs, container).await {
+        let error = crate::report::chain(&error);
+        tracing::error!(
+            %container,
+            error,
+            "a DEL that came while no daemon was there failed; it is tried again"
+        );
+        if !retries.has(&dirs.cni, container) {
+            retries
+                .keep(pipeline, dirs, container, &[], &[], error)
+                .await;
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{Error, Pipeline, undo};
 use crate::domain::entry::{self, Entry};
 use crate::ports::{LedgerError, Lost};
 use crate::stages::request::PodRequest;
-use crate::stages::{identity, resolve};
+use crate::stages::{checks, identity, resolve};
 
 /// Detaches everything that is recorded for the container. A request for another interface than that
 /// of the default network undoes nothing.
@@ -138,7 +138,7 @@ async fn unrecorded(
         Some(entries) => entries,
         None => of_default_network(pipeline, request).await,
     };
-    tracing::info!(
+    tracing::warn!(
         %container,
         pod = %sandbox.pod,
         networks = entries.len(),
@@ -159,6 +159,7 @@ async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> Option<Vec<Ent
         .await
         .ok()?;
     let selections = resolve::selections(&pod).ok()?;
+    checks::check_isolation(&pod, &selections, &request.conf).ok()?;
     let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await
         .ok()?;

@@ -25,7 +25,14 @@ pub(super) async fn forget(
     let sandbox = Sandbox::recorded(container.clone());
     let (entries, mut lost) = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
         Ok(Some(entries)) => (entries, Vec::new()),
-        Ok(None) => return Err(Error::NotAttached(container.clone())),
+        Ok(None) => {
+            // Listed from its results alone.
+            let results = pipeline.ledger.results(&dirs.cni, &sandbox).await?;
+            if results.is_empty() {
+                return Err(Error::NotAttached(container.clone()));
+            }
+            (results, Vec::new())
+        }
         Err(LedgerError::Lost { known, lost }) => (known, lost),
         // Of a file that cannot be read nothing is known but the container's id.
         Err(LedgerError::Damaged { .. }) if if_name.is_none() => (Vec::new(), Vec::new()),
@@ -44,6 +51,8 @@ pub(super) async fn forget(
     if staying.is_empty() {
         pipeline.ledger.forget(&dirs.cni, container).await?;
         pipeline.retries.cancel(dirs, container);
+        // Its DEL is not to try once more.
+        pipeline.undone.insert(&dirs.cni, container);
     } else {
         pipeline.ledger.record(&dirs.cni, &staying).await?;
         let retries = &pipeline.retries;

@@ -87,7 +87,7 @@ async fn collect(
             }
         });
     let each: Vec<_> = each.collect();
-    let mut collected = stream::iter(each).buffered(AT_ONCE);
+    let mut collected = stream::iter(each).buffer_unordered(AT_ONCE);
     while let Some((network, done)) = collected.next().await {
         let failed = done.err().unwrap_or_default();
         if network.is_attached {

@@ -188,6 +188,15 @@ async fn unplug(
         Some(position) => recorded.remove(position),
         None => {
             let entry = unrecorded(pipeline, request, attachment).await?;
+            if !recorded.is_empty() && entry.result.is_none() {
+                // The pod's attachments are known, and this is none of them.
+                tracing::info!(
+                    container = %request.container_id,
+                    interface = %request.if_name,
+                    "not attached; nothing is undone"
+                );
+                return Ok(());
+            }
             return undo::unrecorded(pipeline, &dirs, &request.sandbox(), &entry).await;
         }
     };

@@ -3,9 +3,9 @@
 //! | verb | on failure |
 //! | --- | --- |
 //! | ADD | stop, undo in reverse order what was added, answer the first cause |
-//! | DEL | go on, return all errors; what could not be undone stays in the ledger |
+//! | DEL | go on, return all errors while the namespace is there; what could not be undone stays in the ledger |
 //! | CHECK | the first error |
-//! | GC | go on, return all errors |
+//! | GC | go on, return the errors of networks that are in use; sandboxes are retried |
 //! | STATUS | the first reason |
 
 mod add;

@@ -22,7 +22,7 @@ use crate::ports::{PendingUndo, Undo};
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Sandboxes that are tried at the same time: one whose delegate hangs holds up no other.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// The sandboxes that are to be tried again.
 #[derive(Debug, Default)]

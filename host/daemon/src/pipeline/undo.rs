@@ -82,7 +82,7 @@ pub(super) async fn keep_error(
     retries
         .keep(pipeline, dirs, container, &[], &[], reason)
         .await;
-    match place(pipeline, container, sandbox.netns.as_deref(), None).await {
+    match place(pipeline, dirs, container, sandbox.netns.as_deref(), None).await {
         Place::There => Err(error),
         Place::Gone | Place::Elsewhere => Ok(()),
     }
@@ -179,7 +179,7 @@ pub(super) async fn detach_each(
 
 /// Undoes one attachment and forgets its result.
 async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), Left> {
-    let place = place_of(pipeline, entry).await;
+    let place = place_of(pipeline, dirs, entry).await;
     let located = match place {
         // The path is not to be entered.
         Place::Elsewhere => Cow::Owned(Entry {
@@ -233,14 +233,15 @@ enum Place {
     Elsewhere,
 }
 
-async fn place_of(pipeline: &Pipeline, entry: &Entry) -> Place {
+async fn place_of(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Place {
     let recorded = entry.namespace.as_ref();
     let netns = entry.netns.as_deref();
-    place(pipeline, &entry.container_id, netns, recorded).await
+    place(pipeline, dirs, &entry.container_id, netns, recorded).await
 }
 
 async fn place(
     pipeline: &Pipeline,
+    dirs: &Dirs,
     container: &ContainerId,
     netns: Option<&str>,
     recorded: Option<&Namespace>,
@@ -259,6 +260,7 @@ async fn place(
         Ok(AtPath::Node) => Place::Elsewhere,
         Ok(AtPath::Pod(found)) => match recorded {
             Some(recorded) if !recorded.is(&found) => Place::Elsewhere,
+            None if is_anothers(pipeline, dirs, container, &found).await => Place::Elsewhere,
             _ => Place::There,
         },
         Err(error) => {
@@ -272,9 +274,34 @@ async fn place(
     }
 }
 
+/// Whether the ledger has a namespace for another container. Looks through all of it, for attachments of
+/// which is not recorded in which namespace they were made.
+async fn is_anothers(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    container: &ContainerId,
+    found: &Namespace,
+) -> bool {
+    let Ok(listing) = pipeline.ledger.list(&dirs.cni).await else {
+        return false;
+    };
+    let owner = listing.entries.into_iter().find(|entry| {
+        let is_it = |recorded: &Namespace| recorded.is(found);
+        entry.container_id != *container && entry.namespace.as_ref().is_some_and(is_it)
+    });
+    if let Some(owner) = &owner {
+        tracing::warn!(
+            %container,
+            owner = %owner.container_id,
+            "the network namespace at the container's path is another container's; not entering it"
+        );
+    }
+    owner.is_some()
+}
+
 /// Whether the namespace of an attachment is still there, and the pod's.
-pub(super) async fn is_there(pipeline: &Pipeline, entry: &Entry) -> bool {
-    matches!(place_of(pipeline, entry).await, Place::There)
+pub(super) async fn is_there(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
+    matches!(place_of(pipeline, dirs, entry).await, Place::There)
 }
 
 /// Reports that a plugin refused to delete what it had refused to add.

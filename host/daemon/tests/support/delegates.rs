@@ -91,7 +91,7 @@ impl Delegates for World {
             std::future::pending::<()>().await;
         }
         match self.delegate("del", entry) {
-            Err(error) if entry.made_nothing(0, false) => Ok(vec![error]),
+            Err(error) if entry.made_nothing(0, true) => Ok(vec![error]),
             deleted => deleted.map(|()| Vec::new()),
         }
     }
@@ -121,6 +121,7 @@ impl World {
             failed_at: Some(FailedAdd {
                 plugin: 0,
                 refused: !self.fail.lock().unwrap().contains("interrupted"),
+                started: true,
                 so_far: None,
             }),
         })

@@ -197,7 +197,7 @@ impl Delegates for Executor {
         }
         let made_nothing = |error: &Error| {
             let at = error.position;
-            at.is_some_and(|plugin| entry.made_nothing(plugin, error.is_interruption()))
+            at.is_some_and(|plugin| entry.made_nothing(plugin, error.answer().is_some()))
         };
         let (refusals, left): (Vec<_>, Vec<_>) = errors.iter().partition(|e| made_nothing(e));
         match worst(&entry.network, &left) {
@@ -268,12 +268,17 @@ fn worst(network: &str, errors: &[&Error]) -> Option<DelegateError> {
 
 /// At which plugin a call failed.
 fn failed_at(error: &Error) -> Option<FailedAdd> {
-    // What a plugin printed that was no result, it printed after its work was done.
-    let has_ended = matches!(*error.source, Cause::Result(_));
+    let started = match &*error.source {
+        Cause::Exec(error) => error.executed(),
+        // What a plugin printed that was no result, it printed after its work was done.
+        Cause::Result(_) | Cause::GivenUp | Cause::Root(_) => true,
+        _ => false,
+    };
     let so_far = error.so_far.as_ref();
     error.position.map(|plugin| FailedAdd {
         plugin,
-        refused: !error.is_interruption() && !has_ended,
+        refused: error.answer().is_some(),
+        started,
         // In the version in which the last plugin printed it.
         so_far: so_far.and_then(|result| result.to_raw(result.cni_version).ok()),
     })

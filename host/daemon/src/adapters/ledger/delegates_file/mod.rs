@@ -291,10 +291,11 @@ mod tests {
         entry.failed_add = Some(FailedAdd {
             plugin: 1,
             refused: true,
+            started: true,
             so_far: Some(RawValue::from_string(so_far.to_owned()).unwrap()),
         });
         let (read, _) = read(&write(&[entry], false), &sandbox()).unwrap();
-        assert!(read[0].made_nothing(1, false));
+        assert!(read[0].made_nothing(1, true) && !read[0].made_nothing(1, false));
         let result = read[0].result_for_del().unwrap();
         assert_eq!(result.ips[0].address.to_string(), "10.0.0.2/24");
     }
