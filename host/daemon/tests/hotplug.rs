@@ -96,11 +96,8 @@ async fn what_is_unplugged_is_forgotten_and_the_rest_stays() {
     assert_eq!(world.log(), ["del hot", "record"]);
     assert_eq!(recorded(&world, "a"), ["default", "default/one"]);
     pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
-    assert_eq!(
-        world.log(),
-        ["del hot"],
-        "a DEL of what is gone is harmless"
-    );
+    let log = world.log();
+    assert!(log.is_empty(), "it is known to be gone: {log:?}");
 }
 
 #[tokio::test]

@@ -210,6 +210,9 @@ async fn undo(
     container: &ContainerId,
     known: &[Entry],
 ) {
+    if pipeline.retries.is_running(&dirs.cni, container) {
+        return;
+    }
     let _turn = pipeline.turns.take(container).await;
     if arrivals.has(container) {
         return;

@@ -194,6 +194,13 @@ impl Retries {
         self.lock().waiting.contains_key(&key)
     }
 
+    /// Whether a sandbox is being tried at this moment.
+    pub(super) fn is_running(&self, cni_dir: &Path, container: &ContainerId) -> bool {
+        let key = (cni_dir.to_owned(), container.clone());
+        let state = self.lock();
+        state.waiting.get(&key).is_some_and(|one| one.is_running)
+    }
+
     /// How often undoing an interface has failed.
     pub(super) fn attempts(&self, dirs: &Dirs, container: &ContainerId, if_name: &IfName) -> u32 {
         let undo = self.get(&dirs.cni, container);

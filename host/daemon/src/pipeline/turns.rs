@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cni_types::args::ContainerId;
@@ -16,6 +17,8 @@ struct Container {
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Counts the DELs; an ADD gives up when it changes.
     deletions: watch::Sender<u64>,
+    /// How many ADDs and DELs wait or run. The daemon's own work takes turns as well.
+    requests: Arc<AtomicUsize>,
 }
 
 /// The containers that have requests at the moment.
@@ -52,6 +55,25 @@ pub(super) struct Ticket {
     id: ContainerId,
     container: Container,
     deletions: watch::Receiver<u64>,
+    /// There where it is that of an ADD or a DEL.
+    request: Option<Request>,
+}
+
+/// One of the requests of a container, counted while this lives.
+#[derive(Debug)]
+struct Request(Arc<AtomicUsize>);
+
+impl Request {
+    fn new(requests: &Arc<AtomicUsize>) -> Self {
+        requests.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(requests))
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The right to change one container. Ends with its scope.
@@ -65,7 +87,8 @@ impl Turns {
     /// Draws a ticket for a request; DELs from now on are noticed by it, and a GC that runs leaves the
     /// container alone.
     pub(super) fn ticket(&self, id: &ContainerId) -> Ticket {
-        let ticket = self.draw(id);
+        let mut ticket = self.draw(id);
+        ticket.request = Some(Request::new(&ticket.container.requests));
         self.announce(id);
         ticket
     }
@@ -81,10 +104,13 @@ impl Turns {
             .containers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let requested = containers
+            .iter()
+            .filter(|(_, container)| container.requests.load(Ordering::Relaxed) > 0);
         arrived
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .extend(containers.keys().cloned());
+            .extend(requested.map(|(id, _)| id.clone()));
         Arrivals {
             containers: arrived,
         }
@@ -112,12 +138,14 @@ impl Turns {
         let container = containers.entry(id.clone()).or_insert_with(|| Container {
             turn: Arc::default(),
             deletions: watch::Sender::new(0),
+            requests: Arc::default(),
         });
         Ticket {
             containers: Arc::clone(&self.containers),
             id: id.clone(),
             deletions: container.deletions.subscribe(),
             container: container.clone(),
+            request: None,
         }
     }
 
@@ -242,13 +270,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn arrivals_are_those_with_a_turn_and_new_ones() {
+    async fn arrivals_are_those_with_a_request_and_new_ones() {
         let turns = Turns::default();
-        let _before = turns.take(&id("before")).await;
+        let _before = turns.ticket(&id("before"));
+        let _kept = turns.take(&id("kept")).await;
         let arrivals = turns.arrivals();
         let _since = turns.ticket(&id("since"));
         let _own = turns.take(&id("gc")).await;
         assert!(arrivals.has(&id("before")) && arrivals.has(&id("since")));
+        assert!(!arrivals.has(&id("kept")), "the daemon's own work is none");
         assert!(!arrivals.has(&id("gc")), "its own turns do not count");
         drop(arrivals);
         turns.announce(&id("x"));

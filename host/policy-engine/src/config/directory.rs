@@ -303,8 +303,9 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_has_no_policies() {
-        assert!(scan(Path::new("/does/not/exist"), None).unwrap().is_empty());
+    fn a_missing_directory_is_an_error() {
+        let error = scan(Path::new("/does/not/exist"), None).unwrap_err();
+        assert!(matches!(error, Error::Read { .. }), "{error}");
     }
 
     #[test]
