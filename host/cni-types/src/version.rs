@@ -259,7 +259,7 @@ fn numbers(text: &str) -> Option<(u32, u32, u32)> {
     parts.next().is_none().then_some(numbers)
 }
 
-/// What is no number is not told: in a configuration it may be anything.
+/// Shows a part only where it is a number: in a configuration it may be anything.
 fn shown(version: &str) -> String {
     match version.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         true => format!(" {version:?}"),

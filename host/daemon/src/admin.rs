@@ -62,7 +62,7 @@ pub(crate) fn answer(
 /// What an operator wants forgotten.
 ///
 /// # Errors
-/// A body that is no [`admin::Forget`], or names what no runtime can have attached.
+/// The body is not an [`admin::Forget`], or has an invalid container id or interface name.
 pub(crate) fn forget(body: &[u8]) -> Result<(ContainerId, Option<IfName>), CniError> {
     let meant: admin::Forget = serde_json::from_slice(body)
         .map_err(|error| CniError::new(code::DECODING_FAILURE, error.to_string()))?;
@@ -79,7 +79,7 @@ pub(crate) fn forget(body: &[u8]) -> Result<(ContainerId, Option<IfName>), CniEr
 /// The policy that an operator wants released from quarantine.
 ///
 /// # Errors
-/// A body that is no [`admin::Release`].
+/// The body is not an [`admin::Release`].
 pub(crate) fn release(body: &[u8]) -> Result<String, CniError> {
     let meant: admin::Release = serde_json::from_slice(body)
         .map_err(|error| CniError::new(code::DECODING_FAILURE, error.to_string()))?;

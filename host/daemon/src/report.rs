@@ -5,7 +5,7 @@ use std::error::Error;
 use cni_types::json::Cause;
 
 /// The error and its causes, separated by colons. A cause that its effect repeats already, as
-/// transparent errors do, is told once. Those of serde are told without the values that they quote.
+/// transparent errors do, appears once. Those of serde appear without the values that they quote.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -202,6 +202,23 @@ async fn what_was_refused_before_it_began_is_not_deleted() {
     assert!(log.iter().all(|done| !done.starts_with("del ")), "{log:?}");
 }
 
+#[tokio::test]
+async fn a_refused_add_hides_no_results_of_its_id() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let results = world.recorded.lock().unwrap().remove("cid-a").unwrap();
+    let results = (String::from("cid-a"), results);
+    world.results.lock().unwrap().extend([results]);
+    world.fail("deny before-add one");
+    pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    world.mend();
+    world.log();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(world.log()[..2], ["del one", "del default"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn hanging_networks_hold_up_no_answer() {
     let world = World::new();

@@ -6,8 +6,8 @@
 #[path = "support/process.rs"]
 mod process;
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+mod wire;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,26 +17,10 @@ use serde_json::{Value, json};
 /// Stands for what nobody else may read.
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// The answer to a request; empty where there is none.
+/// The answer to a request with a credential; empty where there is none.
 fn post(dir: &Path, path: &str, body: &Value) -> String {
-    let begun = Instant::now();
-    let mut stream = loop {
-        match UnixStream::connect(dir.join("run/multus.sock")) {
-            Ok(stream) => break stream,
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let body = body.to_string();
-    let length = body.len();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {SECRET}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
-    answer
+    let credential = format!("Authorization: Bearer {SECRET}\r\n");
+    wire::post(dir, path, &credential, body)
 }
 
 /// Waits until a text is in the log.

@@ -8,9 +8,9 @@
     reason = "tests"
 )]
 
+mod wire;
+
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -121,24 +121,7 @@ fn config(dir: &Path) -> Value {
 }
 
 fn post(dir: &Path, path: &str, body: &Value) -> String {
-    let begun = Instant::now();
-    let mut stream = loop {
-        match UnixStream::connect(dir.join("run/multus.sock")) {
-            Ok(stream) => break stream,
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let body = body.to_string();
-    let length = body.len();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
-    answer
+    wire::post(dir, path, "", body)
 }
 
 fn request(command: &str, pod: &str, conf: &str) -> Value {

@@ -22,6 +22,12 @@ async fn loaded(policies: &Policies) -> PolicyHost {
     PolicyHost::load(config).await
 }
 
+/// The states of all policies, in their order.
+fn states(host: &PolicyHost) -> Vec<State> {
+    let policies = host.current().policies().into_iter();
+    policies.map(|one| one.state).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_loaded_until_the_bypass_ends() {
     let policies = Policies::new(COMPILER)
@@ -65,20 +71,8 @@ async fn what_runs_already_stays() {
     fs::write(policies.path("bypass"), "").unwrap();
     let policies = policies.with("20-mtu", "annotation-mtu", &json!({}));
     host.reload().await;
-    let states: Vec<_> = host
-        .current()
-        .policies()
-        .into_iter()
-        .map(|one| one.state)
-        .collect();
-    assert_eq!(states, [State::Loaded, State::Broken]);
+    assert_eq!(states(&host), [State::Loaded, State::Broken]);
     fs::remove_file(policies.path("bypass")).unwrap();
     host.reload().await;
-    let states: Vec<_> = host
-        .current()
-        .policies()
-        .into_iter()
-        .map(|one| one.state)
-        .collect();
-    assert_eq!(states, [State::Loaded, State::Loaded]);
+    assert_eq!(states(&host), [State::Loaded, State::Loaded]);
 }

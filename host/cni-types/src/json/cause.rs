@@ -1,5 +1,5 @@
 //! Why serde refused a text, without the text: what stands in a configuration may be a credential, and
-//! errors get to logs and to whoever called.
+//! errors get to logs and callers.
 
 use serde_json::value::RawValue;
 

@@ -35,8 +35,12 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
         Ok(prepared) => prepared,
         Err(error) => {
             // Nothing was made: what is in the namespace is not this container's, and its DEL must not
-            // take it away.
-            pipeline.undone.insert(&dirs.cni, &request.container_id);
+            // take it away. Results of an earlier life of the id are still to be undone.
+            let sandbox = request.sandbox();
+            let results = pipeline.ledger.results(&dirs.cni, &sandbox).await;
+            if results.is_ok_and(|results| results.is_empty()) {
+                pipeline.undone.insert(&dirs.cni, &request.container_id);
+            }
             return Err(error);
         }
     };

@@ -189,7 +189,7 @@ async fn unplug(
         None => {
             let entry = unrecorded(pipeline, request, attachment).await?;
             if !recorded.is_empty() && entry.result.is_none() {
-                // The pod's attachments are known, and this is none of them.
+                // The ledger has the pod's attachments, but not this one.
                 tracing::info!(
                     container = %request.container_id,
                     interface = %request.if_name,

@@ -278,7 +278,10 @@ mod tests {
         let _since = turns.ticket(&id("since"));
         let _own = turns.take(&id("gc")).await;
         assert!(arrivals.has(&id("before")) && arrivals.has(&id("since")));
-        assert!(!arrivals.has(&id("kept")), "the daemon's own work is none");
+        assert!(
+            !arrivals.has(&id("kept")),
+            "the daemon's own work is no request"
+        );
         assert!(!arrivals.has(&id("gc")), "its own turns do not count");
         drop(arrivals);
         turns.announce(&id("x"));

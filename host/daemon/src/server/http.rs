@@ -123,7 +123,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
     }
 }
 
-/// What a delegate gets that sends requests: whoever waits for it would wait for ever.
+/// The answer to a delegate that sends requests: the request that executed it waits for its end.
 fn self_delegated() -> (StatusCode, Vec<u8>) {
     let message = "a delegate of this daemon has executed the shim: the type in the network's conf is \
                    a shim under another name, or something that executes one";

@@ -133,7 +133,7 @@ fn argument<'a>(args: &'a CniArgs, key: &str) -> Option<&'a str> {
         .filter(|value| !value.is_empty())
 }
 
-/// Arguments that nobody knows are an error, unless the runtime says otherwise (CNI conventions,
+/// Unknown arguments are an error, unless the runtime says otherwise (CNI conventions,
 /// `IgnoreUnknown`).
 fn refuse_unknown(args: &CniArgs) -> Result<(), Error> {
     const KNOWN: [&str; 7] = [

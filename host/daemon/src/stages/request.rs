@@ -41,7 +41,7 @@ pub enum Error {
         /// What it says.
         value: String,
     },
-    /// Arguments that nobody knows, and no `IgnoreUnknown`.
+    /// Unknown arguments, and no `IgnoreUnknown`.
     #[error("CNI_ARGS: unknown arguments {0}, and IgnoreUnknown is not set")]
     UnknownArguments(String),
     /// The conf cannot be used.
