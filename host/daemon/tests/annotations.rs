@@ -24,7 +24,7 @@ async fn events(annotation: &str, value: &str) -> Vec<String> {
         annotations.insert(annotation.into(), value.into());
     }
     let added = world.pipeline().handle(&body("ADD", "a")).await;
-    added.unwrap_or_else(|error| panic!("{value}: {error}"));
+    assert!(added.is_ok(), "{value}: {added:?}");
     let log = world.log().into_iter();
     log.filter_map(|line| Some(line.strip_prefix("event ")?.to_owned()))
         .collect()

@@ -1,7 +1,12 @@
 //! A credential in the place of something else: in a conf, a NAD, an annotation, a policy's
 //! configuration, the daemon's file, a kubeconfig. Neither the log nor an answer quotes it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
