@@ -64,6 +64,17 @@ async fn unknown_members_are_ignored_with_an_event() {
 }
 
 #[tokio::test]
+async fn a_pod_has_few_events_of_ignored_requests() {
+    let element = r#"{"name":"one","bandwidth":{"ingressRate":1},"a":1,"b":1}"#;
+    let annotation = format!("[{}]", vec![element; 20].join(","));
+    let events = events(NETWORKS_ANNOTATION, &annotation).await;
+    let ignored = |event: &&String| event.starts_with("RequestIgnored");
+    assert_eq!(events.iter().filter(ignored).count(), 5);
+    assert_eq!(events.len(), 6);
+    assert!(events[0].ends_with("; and 35 more"), "{}", events[0]);
+}
+
+#[tokio::test]
 async fn requests_that_no_plugin_takes_have_events() {
     let two = r#""ips":["10.0.0.7/24","fd00::7/64"]"#;
     for (wish, expected) in [

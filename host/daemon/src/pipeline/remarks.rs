@@ -7,6 +7,9 @@ use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, P
 use crate::domain::selection;
 use crate::ports::{Event, EventKind};
 
+/// How many Events of requests without effect an ADD causes.
+const MAX_EVENTS: usize = 5;
+
 /// Warns of misspelt members of the annotations: one Event for each annotation.
 pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
     for (annotation, text) in [
@@ -33,8 +36,10 @@ pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
     }
 }
 
-/// Warns of requests that no plugin of the network takes.
+/// Warns of requests that no plugin of the network takes: few Events, so that those of the attachments
+/// are not lost.
 pub(super) fn untaken_requests(pipeline: &Pipeline, pod: &PodRef, attachments: &[Attachment]) {
+    let mut events = 0;
     for attachment in attachments {
         let Attachment {
             network, if_name, ..
@@ -47,6 +52,10 @@ pub(super) fn untaken_requests(pipeline: &Pipeline, pod: &PodRef, attachments: &
                 capability,
                 "a request is ignored: no plugin of the network declares its capability"
             );
+            events += 1;
+            if events > MAX_EVENTS {
+                continue;
+            }
             let message = format!(
                 "{if_name} of network {network:?} gets none of the requested {capability}: no plugin of its conf declares the capability {capability:?}"
             );
