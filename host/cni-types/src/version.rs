@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clip::clip;
+use crate::json;
 
 /// A released version of the CNI specification that this crate implements. Ordered by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,7 +31,7 @@ pub enum Version {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not of the form `major.minor.patch`.
-    #[error("malformed CNI version {version:?}")]
+    #[error("malformed CNI version{}: expected major.minor.patch", shown(version))]
     Malformed {
         /// The refused text.
         version: String,
@@ -196,7 +197,7 @@ pub struct VersionInfo {
 pub enum VersionInfoError {
     /// Not the JSON that the specification asks for.
     #[error("malformed answer to VERSION")]
-    Syntax(#[from] serde_json::Error),
+    Syntax(#[source] json::Cause),
     /// A member is absent or empty.
     #[error("answer to VERSION without {key:?}")]
     Missing {
@@ -224,7 +225,8 @@ impl VersionInfo {
     /// # Errors
     /// [`VersionInfoError`] when it is no JSON or lacks a member.
     pub fn parse(bytes: &[u8]) -> Result<Self, VersionInfoError> {
-        let mut info: Self = serde_json::from_slice(bytes)?;
+        let mut info: Self = serde_json::from_slice(bytes)
+            .map_err(|error| VersionInfoError::Syntax(error.into()))?;
         if info.cni_version.is_empty() {
             return Err(VersionInfoError::Missing { key: "cniVersion" });
         }
@@ -255,6 +257,14 @@ fn numbers(text: &str) -> Option<(u32, u32, u32)> {
     });
     let numbers = (parts.next()??, parts.next()??, parts.next()??);
     parts.next().is_none().then_some(numbers)
+}
+
+/// What is no number is not told: in a configuration it may be anything.
+fn shown(version: &str) -> String {
+    match version.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        true => format!(" {version:?}"),
+        false => String::new(),
+    }
 }
 
 fn supported() -> String {

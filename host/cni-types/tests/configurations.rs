@@ -73,7 +73,7 @@ fn a_plugin_may_write_its_members_in_any_case_as_for_go() {
 }
 
 #[test]
-fn what_is_missing_or_invalid_is_named_with_key_and_value() {
+fn what_is_missing_or_invalid_is_named_with_its_key() {
     check_refused(
         "{}",
         7,
@@ -107,30 +107,30 @@ fn what_is_missing_or_invalid_is_named_with_key_and_value() {
     check_refused(
         r#"{"name":"n","plugins":[1]}"#,
         7,
-        "invalid value 1 for \"plugins[0]\" in the network configuration: expected a JSON object",
+        "invalid value for \"plugins[0]\" in the network configuration: expected a JSON object, found 1",
     );
     check_refused(
         r#"{"name":"../n","type":"a"}"#,
         7,
-        "invalid value \"../n\" for \"name\" in the network configuration: network name \"../n\" is invalid: \
+        "invalid value for \"name\" in the network configuration: network name \"../n\" is invalid: \
          it must start with a letter or digit and consist of letters, digits, '_', '.' and '-'",
     );
     check_refused(
         r#"{"name":"n","type":"../../bin/sh"}"#,
         7,
-        "invalid value \"../../bin/sh\" for \"type\" in the network configuration: plugin type \"../../bin/sh\" \
+        "invalid value for \"type\" in the network configuration: plugin type \"../../bin/sh\" \
          is invalid: it must be the plain name of a file",
     );
     check_refused(
         r#"{"name":"n","plugins":[{"type":"a","ipam":{"type":"a/b"}}]}"#,
         7,
-        "invalid value \"a/b\" for \"plugins[0].ipam.type\" in the network configuration: plugin type \"a/b\" \
+        "invalid value for \"plugins[0].ipam.type\" in the network configuration: plugin type \"a/b\" \
          is invalid: it must be the plain name of a file",
     );
     check_refused(
         r#"{"name":"n","plugins":[{"type":"a"}],"disableGC":"yes"}"#,
         7,
-        "invalid value \"yes\" for \"disableGC\" in the network configuration: it must be true or false",
+        "invalid value for \"disableGC\" in the network configuration: it must be true or false, found a string",
     );
 }
 
@@ -170,7 +170,7 @@ fn an_unknown_version_is_incompatible_and_nonsense_is_invalid() {
     check_refused(
         r#"{"name":"n","type":"a","cniVersion":"x"}"#,
         7,
-        "cniVersion of the network configuration; malformed CNI version \"x\"",
+        "cniVersion of the network configuration; malformed CNI version: expected major.minor.patch",
     );
 }
 
@@ -265,10 +265,47 @@ fn an_edited_single_plugin_keeps_its_network() {
 }
 
 #[test]
-fn a_long_value_is_cut_off_in_the_error() {
-    let text = format!(r#"{{"name":"n","type":"a","ipam":"{}"}}"#, "é".repeat(5000));
+fn a_long_name_is_cut_off_in_the_error() {
+    let text = format!(r#"{{"name":"{}","type":"a"}}"#, "é".repeat(5000));
     let message = NetworkConfList::parse_any(&text).unwrap_err().to_string();
     assert!(message.len() < 1000, "{message}");
+}
+
+#[test]
+fn a_wrong_value_is_named_by_its_type() {
+    for member in [
+        r#""ipam":"s3cret""#,
+        r#""ipam":{"type":["s3cret"]}"#,
+        r#""capabilities":"s3cret""#,
+        r#""capabilities":{"ips":"s3cret"}"#,
+        r#""cniVersion":"s3cret""#,
+        r#""cniVersion":["s3cret"]"#,
+    ] {
+        for conf in [
+            format!(r#"{{"name":"n","type":"a",{member}}}"#),
+            format!(r#"{{"name":"n","plugins":[{{"type":"a",{member}}}]}}"#),
+        ] {
+            let Err(error) = NetworkConfList::parse_any(&conf) else {
+                continue;
+            };
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let shown = format!("{error}: {cause:?}");
+            assert!(!shown.contains("s3cret"), "{conf}: {shown}");
+        }
+    }
+    for member in [
+        r#""disableCheck":"s3cret""#,
+        r#""disableGC":["s3cret"]"#,
+        r#""loadOnlyInlinedPlugins":{"a":"s3cret"}"#,
+        r#""cniVersions":"s3cret""#,
+        r#""cniVersions":["s3cret"]"#,
+        r#""plugins":"s3cret""#,
+        r#""plugins":["s3cret"]"#,
+    ] {
+        let conf = format!(r#"{{"name":"n","plugins":[{{"type":"a"}}],{member}}}"#);
+        let error = NetworkConfList::parse_any(&conf).expect_err(&conf);
+        assert!(!format!("{error:?}").contains("s3cret"), "{conf}: {error}");
+    }
 }
 
 proptest! {

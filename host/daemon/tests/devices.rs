@@ -433,3 +433,20 @@ async fn a_claim_that_is_not_there_or_not_allocated_yet_is_a_matter_of_trying_ag
     assert_eq!(code, 11);
     assert!(message.contains("has no allocation"), "{message}");
 }
+
+#[tokio::test]
+async fn a_resource_name_that_cannot_be_is_refused() {
+    for resource in ["../../x", "a b", &"x".repeat(318)] {
+        let world = World::new();
+        {
+            let mut resources = world.resources.lock().unwrap();
+            resources.insert("one".into(), resource.to_owned());
+        }
+        world.pod("a", "one");
+        let answer = world.pipeline().handle(&body("ADD", "a")).await;
+        let error = response::cni_error(&answer.unwrap_err());
+        assert_eq!(error.code, 7, "{error}");
+        assert!(error.to_string().contains("resourceName"), "{error}");
+        assert_eq!(world.log(), ["pod a"], "nothing was begun");
+    }
+}

@@ -199,3 +199,39 @@ async fn what_is_plugged_is_told_where_to_describe_its_device() {
     let file = recorded["cid-a"][0].device_info_file();
     assert_eq!(file.as_deref(), Some("/devinfo/hot-cid-a_net5"));
 }
+
+/// The same with `interfaceAttributes` as a controller writes them.
+fn plug_with(attributes: &str) -> Vec<u8> {
+    let body = String::from_utf8(plug("ADD", "a", "hot")).unwrap();
+    let rest = body.strip_suffix('}').unwrap();
+    format!(r#"{rest},"interfaceAttributes":{attributes}}}"#).into_bytes()
+}
+
+#[tokio::test]
+async fn attributes_without_effect_fail_no_hot_plug() {
+    for (attributes, events) in [
+        (r#"{"ip":["10.0.0.9/24"],"Mac":"02:00:00:00:00:09"}"#, 0),
+        (r#"{"IPs":["10.0.0.9/24"]}"#, 0),
+        (r#"{"IPS":["10.0.0.9/24","fd00::9/64"]}"#, 1),
+    ] {
+        let world = World::new();
+        world.pod("a", "");
+        let pipeline = world.pipeline();
+        pipeline.hotplug(&plug_with(attributes)).await.unwrap();
+        let log = world.log();
+        let warned = log.iter().filter(|line| line.contains("RequestIgnored"));
+        assert_eq!(warned.count(), events, "{attributes}: {log:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_too_long_for_its_result_is_refused() {
+    for verb in ["ADD", "CHECK", "DEL"] {
+        let world = World::new();
+        world.pod("a", "");
+        let body = plug(verb, "a", &"n".repeat(245));
+        let (code, message) = fails(&world.pipeline(), &body).await;
+        assert_eq!(code, 7, "{verb}: {message}");
+        assert!(message.contains("too long"), "{verb}: {message}");
+    }
+}

@@ -39,6 +39,15 @@ fn post(dir: &Path, path: &str, body: &Value) -> String {
     answer
 }
 
+/// Waits until a text is in the log.
+fn wait_for(log: &Path, text: &str) {
+    let begun = Instant::now();
+    while !std::fs::read_to_string(log).unwrap().contains(text) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{text}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn encoded(conf: &str) -> Value {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD
@@ -117,6 +126,16 @@ async fn no_credential_and_no_environment_is_in_the_log() {
                 post(&at, "/cni", &request);
             }
         }
+        // A network that cannot be decoded, told by a watch and in a list.
+        api.set_streaming_lists(false);
+        api.apply(json!({
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": { "name": "bad", "namespace": "default" },
+            "spec": SECRET,
+        }));
+        wait_for(&at.join("log"), "an object cannot be understood");
+        api.expire_watches();
+        wait_for(&at.join("log"), "cannot be decoded: ");
         // A credential that is not taken any more, and one that cannot be read.
         api.revoke_token(&token);
         api.cut_connections();

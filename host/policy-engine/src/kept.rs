@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use cni_types::json::Cause;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +119,7 @@ fn read(path: &Path) -> Result<Option<Record>, String> {
     file.take(MAX_RECORD)
         .read_to_end(&mut text)
         .map_err(|error| error.to_string())?;
-    let record = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let record = serde_json::from_slice(&text).map_err(|error| Cause::of(&error).to_string())?;
     Ok(Some(record))
 }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use cni_types::json::Cause;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Limits, count};
@@ -353,7 +354,8 @@ fn read(file: &Path) -> BTreeMap<Arc<str>, Value> {
 }
 
 fn decode(text: &[u8]) -> Result<BTreeMap<Arc<str>, Value>, String> {
-    let stored: Stored = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let stored: Stored =
+        serde_json::from_slice(text).map_err(|error| Cause::of(&error).to_string())?;
     stored
         .keys
         .into_iter()

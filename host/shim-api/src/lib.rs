@@ -9,6 +9,7 @@
 //! ```
 
 pub mod admin;
+pub mod attributes;
 pub mod deferred;
 pub mod endpoint;
 pub mod exchange;
@@ -18,4 +19,5 @@ pub mod peer;
 pub mod request;
 pub mod response;
 
-pub use request::{InterfaceAttributes, Request};
+pub use attributes::InterfaceAttributes;
+pub use request::Request;

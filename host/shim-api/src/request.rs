@@ -1,13 +1,16 @@
 //! The body of `POST /cni` and `POST /delegate`. Written as Multus' shim writes it; read tolerantly:
 //! unknown keys are skipped and a whole process environment is accepted, both within bounds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
 
+use crate::attributes::InterfaceAttributes;
 use crate::object;
 
 /// Most bytes of a CNI configuration.
@@ -22,23 +25,15 @@ pub const MAX_ENV_VARS: usize = 4096;
 /// Most bytes of a request body: configuration in base64, environment with escapes, and the rest.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// One CNI call: what a container runtime gave the shim.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
+/// One CNI call: what a container runtime gave the shim. Members are read in any case, as Go reads them.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Request {
     /// Environment, `CNI_COMMAND` and its like. Multus' shim sends its whole environment; ours sends
     /// `CNI_*` alone. A receiver must look at nothing but `CNI_*`.
-    #[serde(
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "null_is_default"
-    )]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// Configuration exactly as it stood on standard input; base64 in JSON. Empty where there is none.
-    #[serde(
-        skip_serializing_if = "Vec::is_empty",
-        serialize_with = "to_base64",
-        deserialize_with = "from_base64"
-    )]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "to_base64")]
     pub config: Vec<u8>,
     /// For [`crate::endpoint::DELEGATE`] only: what the interface should get.
     #[serde(
@@ -48,25 +43,38 @@ pub struct Request {
     pub interface_attributes: Option<InterfaceAttributes>,
 }
 
-/// What the caller of `/delegate` asks for the interface, as in an element of the networks annotation.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct InterfaceAttributes {
-    /// Addresses in CIDR notation, unchecked.
-    #[serde(
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "null_is_default"
-    )]
-    pub ips: Vec<String>,
-    /// MAC address, unchecked; empty for none.
-    #[serde(
-        skip_serializing_if = "String::is_empty",
-        deserialize_with = "null_is_default"
-    )]
-    pub mac: String,
-    /// CNI arguments; the values are JSON, kept byte for byte.
-    #[serde(rename = "cni-args")]
-    pub cni_args: Option<BTreeMap<String, Box<RawValue>>>,
+impl<'de> Deserialize<'de> for Request {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// Reads the members of a request; the last of several that mean the same counts.
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Request;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Request, M::Error> {
+        let mut request = Request::default();
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            // Go writes `null` for an empty map or slice and reads it back as one.
+            if key.eq_ignore_ascii_case("env") {
+                request.env = map.next_value::<Option<_>>()?.unwrap_or_default();
+            } else if key.eq_ignore_ascii_case("config") {
+                request.config = map.next_value::<Base64>()?.0;
+            } else if key.eq_ignore_ascii_case("interfaceAttributes") {
+                request.interface_attributes = map.next_value()?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(request)
+    }
 }
 
 /// Why a request body was refused.
@@ -155,26 +163,19 @@ fn refused(error: serde_json::Error) -> Error {
     }
 }
 
-/// Go writes `null` for an empty map or slice and reads it back as one.
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&STANDARD.encode(bytes))
 }
 
-fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let text: Option<std::borrow::Cow<'de, str>> = Option::deserialize(deserializer)?;
-    match text {
-        None => Ok(Vec::new()),
-        Some(text) => STANDARD
-            .decode(text.as_bytes())
-            .map_err(serde::de::Error::custom),
+/// Bytes in base64; none for `null`.
+struct Base64(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: Option<Cow<'de, str>> = Option::deserialize(deserializer)?;
+        let text = text.unwrap_or_default();
+        let bytes = STANDARD.decode(text.as_bytes());
+        bytes.map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -233,6 +234,16 @@ mod tests {
             request.to_json(),
             br#"{"interfaceAttributes":{"cni-args":null}}"#
         );
+    }
+
+    #[test]
+    fn members_are_read_in_any_case() {
+        let request = parse(
+            r#"{"Env":{"CNI_COMMAND":"ADD"},"CONFIG":"e30=","InterfaceAttributes":{"Mac":"a"},"envs":7}"#,
+        );
+        assert_eq!(request.env["CNI_COMMAND"], "ADD");
+        assert_eq!(request.config, b"{}");
+        assert_eq!(request.interface_attributes.unwrap().mac, "a");
     }
 
     #[test]
@@ -332,7 +343,7 @@ mod tests {
                 interface_attributes: attributes.map(|(ips, mac)| InterfaceAttributes {
                     ips,
                     mac,
-                    cni_args: None,
+                    ..InterfaceAttributes::default()
                 }),
             };
             let json = request.to_json();

@@ -20,7 +20,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(200);
 /// Where the ledger is, if the configuration does not say.
 const CNI_DIR: &str = "/var/lib/cni/multus";
 
-/// Most characters of a refused value in a message.
+/// Most characters of an unknown key in a message.
 const SHOWN_CHARS: usize = 120;
 
 /// Why a configuration was refused.
@@ -38,14 +38,14 @@ pub(crate) enum Error {
     Version(#[source] version::Error),
     #[error("config version does not allow {command}")]
     CommandTooNew { command: Command, version: Version },
-    #[error("invalid value for {key:?}: expected {expected}, got {value}")]
+    #[error("invalid value for {key:?}: expected {expected}, got {found}")]
     Type {
         key: &'static str,
         expected: &'static str,
-        value: String,
+        found: String,
     },
-    #[error("unknown key {key:?} in \"cnidaria.shim\", its value is {value}")]
-    UnknownKey { key: String, value: String },
+    #[error("unknown key {key:?} in \"cnidaria.shim\"")]
+    UnknownKey { key: String },
 }
 
 /// What the configuration says to the shim.
@@ -136,10 +136,7 @@ impl Conf {
                     })?;
                 }
                 _ => {
-                    return Err(Error::UnknownKey {
-                        key: shorten(key),
-                        value: shorten(value.get()),
-                    });
+                    return Err(Error::UnknownKey { key: shorten(key) });
                 }
             }
         }
@@ -172,7 +169,8 @@ fn mistyped(key: &'static str, expected: &'static str, value: Option<&RawValue>)
     Error::Type {
         key,
         expected,
-        value: shorten(value.map_or("nothing", RawValue::get)),
+        // What is there may be a credential.
+        found: value.map_or_else(|| "nothing".to_owned(), json::kind),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::plugin::{filled, member, spelling};
+use super::plugin::{filled, found, member, spelling};
 use super::{Error, PluginConf};
 use crate::args::NetworkName;
 use crate::json::RawObject;
@@ -146,8 +146,7 @@ impl NetworkConfList {
                 let (Some(plugin), None) = (plugins.next(), plugins.next()) else {
                     return Err(Error::value(
                         "plugins",
-                        &format!("of {count} elements"),
-                        "this configuration is one of a single plugin",
+                        format_args!("{count} elements in a configuration of a single plugin"),
                     ));
                 };
                 let raw = plugin.into_raw();
@@ -162,7 +161,10 @@ impl NetworkConfList {
                     ),
                 ] {
                     if old != new {
-                        return Err(Error::value(key, new, "it must not be changed"));
+                        return Err(Error::value(
+                            key,
+                            format_args!("it must not be changed to {new:?}"),
+                        ));
                     }
                 }
                 Ok(edited)
@@ -189,7 +191,7 @@ fn list(raw: RawObject, text: String) -> Result<NetworkConfList, Error> {
     for (at, value) in given.iter().flatten().enumerate() {
         let path = format!("plugins[{at}]");
         let plugin = RawObject::from_value(value)
-            .map_err(|error| Error::value(&path, value.get(), error))?;
+            .map_err(|error| Error::value(&path, found(error, value)))?;
         plugins.push(PluginConf::from_raw(plugin).map_err(|error| error.within(&path))?);
     }
     Ok(NetworkConfList(Arc::new(Parts {
@@ -223,8 +225,7 @@ fn name(raw: &RawObject, key: &str) -> Result<NetworkName, Error> {
     let text = filled(raw, key, "name")?.ok_or_else(|| Error::Missing {
         key: "name".to_owned(),
     })?;
-    NetworkName::new(text.as_str())
-        .map_err(|reason| Error::value("name", &format!("{text:?}"), reason))
+    NetworkName::new(text.as_str()).map_err(|reason| Error::value("name", reason))
 }
 
 fn declared(raw: &RawObject, key: &str) -> Result<ConfVersion, Error> {
@@ -244,7 +245,7 @@ fn negotiated(raw: &RawObject) -> Result<ConfVersion, Error> {
             Ok(version) => known.push(version),
             Err(version::Error::Unsupported { .. }) => {}
             Err(error @ version::Error::Malformed { .. }) => {
-                return Err(Error::value("cniVersions", &format!("{text:?}"), error));
+                return Err(Error::value("cniVersions", error));
             }
         }
     }
@@ -271,6 +272,6 @@ fn flag(raw: &RawObject, key: &str) -> Result<bool, Error> {
     match value.get().to_ascii_lowercase().as_str() {
         "true" | "\"true\"" => Ok(true),
         "false" | "\"false\"" => Ok(false),
-        _ => Err(Error::value(key, value.get(), "it must be true or false")),
+        _ => Err(Error::value(key, found("it must be true or false", value))),
     }
 }

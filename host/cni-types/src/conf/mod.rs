@@ -27,13 +27,11 @@ pub enum Error {
     #[error("network configuration with neither \"type\" nor \"plugins\"")]
     NoPlugin,
     /// A member has a value that is not allowed.
-    #[error("invalid value {value} for {key:?} in the network configuration: {reason}")]
+    #[error("invalid value for {key:?} in the network configuration: {reason}")]
     Value {
         /// Which, such as `plugins[1].type`.
         key: String,
-        /// Its JSON text, cut off when it is long.
-        value: String,
-        /// What is wrong with it.
+        /// What is wrong with it. Tells the value of names alone: others may be credentials.
         reason: String,
     },
     /// `cniVersion` is not one that is implemented.
@@ -67,19 +65,17 @@ impl Error {
             Self::Missing { key } => Self::Missing {
                 key: format!("{prefix}.{key}"),
             },
-            Self::Value { key, value, reason } => Self::Value {
+            Self::Value { key, reason } => Self::Value {
                 key: format!("{prefix}.{key}"),
-                value,
                 reason,
             },
             Self::NoPlugin | Self::Json(_) | Self::Version(_) => self,
         }
     }
 
-    fn value(key: &str, value: &str, reason: impl ToString) -> Self {
+    fn value(key: &str, reason: impl ToString) -> Self {
         Self::Value {
             key: key.to_owned(),
-            value: clip(value),
             reason: clip(&reason.to_string()),
         }
     }

@@ -1,6 +1,7 @@
 //! The configuration of one plugin.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
@@ -127,12 +128,9 @@ pub(super) fn member<T: DeserializeOwned>(
     key: &str,
     path: &str,
 ) -> Result<Option<T>, Error> {
-    raw.get_as(key).map_err(|error| {
-        let value = raw.get(key).map_or("", RawValue::get);
-        match error {
-            json::Error::Member { source, .. } => Error::value(path, value, source),
-            other => Error::value(path, value, other),
-        }
+    raw.get_as(key).map_err(|error| match error {
+        json::Error::Member { source, .. } => Error::value(path, source),
+        other => Error::value(path, other),
     })
 }
 
@@ -143,5 +141,10 @@ pub(super) fn filled(raw: &RawObject, key: &str, path: &str) -> Result<Option<St
 }
 
 fn plugin_name(path: &str, text: &str) -> Result<PluginType, Error> {
-    PluginType::new(text).map_err(|reason| Error::value(path, &format!("{text:?}"), reason))
+    PluginType::new(text).map_err(|reason| Error::value(path, reason))
+}
+
+/// A reason with the type of the value that is wrong.
+pub(super) fn found(reason: impl Display, value: &RawValue) -> String {
+    format!("{reason}, found {}", json::kind(value))
 }

@@ -2,12 +2,14 @@
 //! by pointer without touching what was not edited ([`Document`]), and the difference of two trees
 //! as a JSON patch ([`Patch`]). Numbers are never converted, so no integer loses digits.
 
+mod cause;
 mod document;
 mod patch;
 mod pointer;
 mod raw;
 mod reader;
 
+pub use cause::{Cause, kind, without_values};
 pub use document::{Document, Limits, Node};
 pub use patch::{Operation, Patch};
 pub use pointer::Pointer;
@@ -21,7 +23,7 @@ pub enum Error {
     Syntax {
         /// Where and why.
         #[source]
-        source: serde_json::Error,
+        source: Cause,
     },
     /// The text is JSON, but an object was expected.
     #[error("expected a JSON object")]
@@ -33,7 +35,7 @@ pub enum Error {
         key: String,
         /// What was expected.
         #[source]
-        source: serde_json::Error,
+        source: Cause,
     },
     /// The document has more bytes than allowed, or would have after an edit.
     #[error("JSON of {bytes} bytes exceeds the limit of {limit} bytes")]
@@ -89,7 +91,9 @@ pub enum Error {
 
 impl From<serde_json::Error> for Error {
     fn from(source: serde_json::Error) -> Self {
-        Self::Syntax { source }
+        Self::Syntax {
+            source: source.into(),
+        }
     }
 }
 

@@ -71,7 +71,7 @@ impl RawObject {
             None => Ok(None),
             Some(value) => serde_json::from_str(value.get()).map_err(|source| Error::Member {
                 key: key.to_owned(),
-                source,
+                source: source.into(),
             }),
         }
     }
@@ -88,7 +88,7 @@ impl RawObject {
     pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), Error> {
         let value = serde_json::value::to_raw_value(value).map_err(|source| Error::Member {
             key: key.to_owned(),
-            source,
+            source: source.into(),
         })?;
         self.set_raw(key, value);
         Ok(())

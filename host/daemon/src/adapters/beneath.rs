@@ -8,9 +8,27 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 
 /// What a file is called until it is whole, after a dot and before its name.
 const UNFINISHED: &str = "new";
+
+/// The longest name of a file, with room for what it is called until it is whole.
+const MAX_NAME: usize = 250;
+
+/// A text as one component of a path: the device-info specification says what stands for a slash. What
+/// is too long for a file system is known by its digest.
+pub(super) fn component(text: &str) -> String {
+    let name = text.replace(['/', '\0'], "-");
+    let is_component = !matches!(name.as_str(), "" | "." | "..");
+    if is_component && name.len() <= MAX_NAME {
+        return name;
+    }
+    Sha256::digest(text)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
 
 /// Opens a directory of ours. The way to the first one is the node's, links in it included.
 fn open_dir(dir: &Path, part: &str) -> io::Result<OwnedFd> {

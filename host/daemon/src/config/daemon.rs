@@ -38,8 +38,14 @@ pub enum Error {
     #[error(transparent)]
     Value(#[from] value::Error),
     /// One of our own keys.
-    #[error("{OWN_KEY}")]
-    Own(#[source] serde_path_to_error::Error<serde_json::Error>),
+    #[error("{OWN_KEY}: {path}")]
+    Own {
+        /// Which of them.
+        path: String,
+        /// What is wrong with it.
+        #[source]
+        source: cni_types::json::Cause,
+    },
     /// A key that overlays the CNI conf of requests, which could never be answered with it.
     #[error(transparent)]
     Overlay(net_conf::Error),
@@ -240,7 +246,7 @@ impl Default for Timeouts {
             readiness_ms: 2_000,
             kubelet_ms: 10_000,
             shutdown_ms: 10_000,
-            outage_ms: 0,
+            outage_ms: 300_000,
         }
     }
 }
@@ -316,7 +322,10 @@ impl DaemonConfig {
         let own = match overrides.remove(OWN_KEY) {
             Some(raw) => {
                 let mut own = serde_json::Deserializer::from_str(raw.get());
-                serde_path_to_error::deserialize(&mut own).map_err(Error::Own)?
+                serde_path_to_error::deserialize(&mut own).map_err(|error| Error::Own {
+                    path: error.path().to_string(),
+                    source: error.into_inner().into(),
+                })?
             }
             None => OwnConfig::default(),
         };
@@ -397,8 +406,8 @@ mod tests {
         ] {
             let text = format!(r#"{{"cnidaria":{text}}}"#);
             let error = DaemonConfig::parse(text.as_bytes()).unwrap_err();
-            let source = std::error::Error::source(&error).unwrap().to_string();
-            assert!(source.contains(expected), "{source}");
+            let error = crate::report::chain(&error);
+            assert!(error.contains(expected), "{error}");
         }
     }
 

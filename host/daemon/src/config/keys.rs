@@ -3,6 +3,8 @@
 
 use cni_types::json::RawObject;
 
+use crate::domain::members::similar;
+
 /// Keys that Multus' daemon, its configuration generator and its CNI conf have, and our own one.
 const KNOWN: &[&str] = &[
     "auxiliaryCNIChainName",
@@ -49,9 +51,6 @@ const KNOWN: &[&str] = &[
     "systemNamespaces",
     "type",
 ];
-
-/// Closer than this, one key is taken for a misspelling of the other.
-const SIMILAR: f64 = 0.75;
 
 /// The file with its keys spelt as they are documented, and what somebody should be told of them.
 /// Unknown keys stay: the file overlays the CNI conf, which may have keys of others.
@@ -105,20 +104,7 @@ fn spelling(key: &str) -> Spelling {
     if let Some(known) = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(key)) {
         return Spelling::OtherCase(known);
     }
-    let lower = key.to_ascii_lowercase();
-    let nearest = KNOWN
-        .iter()
-        .map(|known| {
-            let likeness =
-                strsim::normalized_damerau_levenshtein(&lower, &known.to_ascii_lowercase());
-            (likeness, *known)
-        })
-        .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    Spelling::Unknown(
-        nearest
-            .filter(|(likeness, _)| *likeness >= SIMILAR)
-            .map(|(_, known)| known),
-    )
+    Spelling::Unknown(similar(KNOWN, key))
 }
 
 #[cfg(test)]

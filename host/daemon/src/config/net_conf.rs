@@ -181,7 +181,7 @@ fn runtime_config(conf: &RawObject) -> Result<RuntimeConfig, value::Error> {
     RuntimeConfig::parse(&object).map_err(|_| value::Error {
         key: KEY.to_owned(),
         expected: EXPECTED,
-        found: value::kind(&object.to_text()),
+        found: "an object".to_owned(),
     })
 }
 

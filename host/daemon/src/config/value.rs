@@ -1,6 +1,6 @@
 //! Reading single keys of a JSON object, with errors that name key and value.
 
-use cni_types::json::RawObject;
+use cni_types::json::{self, RawObject};
 use serde::de::DeserializeOwned;
 
 /// A key whose value is not what it must be.
@@ -30,7 +30,7 @@ pub fn optional<T: DeserializeOwned>(
     serde_json::from_str::<Option<T>>(raw.get()).map_err(|_| Error {
         key: key.to_owned(),
         expected,
-        found: kind(raw.get()),
+        found: json::kind(raw),
     })
 }
 
@@ -43,15 +43,4 @@ pub fn shorten(text: &str) -> String {
     let mut short: String = text.chars().take(LONGEST).collect();
     short.push('…');
     short
-}
-
-/// Numbers and truth values as they are; of anything else, which may be a credential, the type.
-pub(super) fn kind(json: &str) -> String {
-    let kind = match json.trim_start().bytes().next() {
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b'[') => "a list",
-        _ => return shorten(json),
-    };
-    kind.to_owned()
 }

@@ -67,6 +67,31 @@ impl Attachment {
         arguments
     }
 
+    /// Capabilities that were asked for, by their names, and that no plugin declares: the request has
+    /// no effect. A single address, or a hardware address, also goes into `CNI_ARGS`.
+    pub fn untaken_requests(&self) -> Vec<&'static str> {
+        let request = &self.request;
+        let asked = [
+            ("ips", request.ips.len() > 1),
+            ("portMappings", !request.port_mappings.is_empty()),
+            ("bandwidth", request.bandwidth.is_some()),
+            ("infinibandGUID", request.infiniband_guid.is_some()),
+            (
+                "deviceID",
+                request.device_id.is_some() && self.device.is_none(),
+            ),
+        ];
+        let is_untaken = |capability: &str| {
+            let mut plugins = self.conf.plugins().iter();
+            !plugins.any(|plugin| plugin.has_capability(capability))
+        };
+        asked
+            .into_iter()
+            .filter(|(capability, is_asked)| *is_asked && is_untaken(capability))
+            .map(|(capability, _)| capability)
+            .collect()
+    }
+
     /// Whether something may be said of a device: the attachment has one, or its delegates say that
     /// they describe what they make (device-info specification 1.1, section 5.1.1).
     pub fn describes_device(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Members of JSON objects that people write, in any case, as Go's decoder takes them: of several that
-//! mean the same the last one counts.
+//! mean the same the last one counts. Unknown ones are skipped, and listed for a warning.
+
+use std::fmt;
 
 use cni_types::json::RawObject;
 use serde_json::value::RawValue;
@@ -44,6 +46,120 @@ pub fn folded_elements(value: &RawValue, names: &[&'static str]) -> Box<RawValue
         .unwrap_or_else(|| value.to_owned())
 }
 
+/// At least as similar, one name is taken for a misspelling of the other.
+const SIMILAR: f64 = 0.75;
+/// Longer than any name; to compare costs the product of the lengths.
+const MAX_COMPARED: usize = 64;
+
+/// The name that `key` may be a misspelling of, ignoring case.
+pub fn similar(names: &[&'static str], key: &str) -> Option<&'static str> {
+    if key.len() > MAX_COMPARED {
+        return None;
+    }
+    let key = key.to_lowercase();
+    names
+        .iter()
+        .map(|name| {
+            let likeness = strsim::normalized_damerau_levenshtein(&key, &name.to_lowercase());
+            (likeness, *name)
+        })
+        .filter(|(likeness, _)| *likeness >= SIMILAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name)
+}
+
+/// The same, and what a longer or shorter form stands for: `ip` for `ips`, and the forms of older
+/// releases of Multus, such as `macRequest`.
+fn meant(names: &[&'static str], key: &str) -> Option<&'static str> {
+    let key = key.get(..MAX_COMPARED).unwrap_or(key);
+    let lower = key.to_lowercase();
+    let stem = lower.strip_suffix("request").unwrap_or(&lower);
+    let is_form = |name: &&&'static str| {
+        let name = name.to_lowercase();
+        stem.len() >= 2 && (name.starts_with(stem) || stem.starts_with(&name))
+    };
+    similar(names, stem).or_else(|| names.iter().find(is_form).copied())
+}
+
+/// A member that means nothing, so that its value has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unknown {
+    /// Of which object, for messages.
+    pub place: String,
+    /// The member, with the members above it; shortened.
+    pub member: String,
+    /// The known member that it may be a misspelling of.
+    pub meant: Option<&'static str>,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: unknown member {:?}", self.place, self.member)?;
+        match self.meant {
+            Some(meant) => write!(f, ", did you mean {meant:?}?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Unknown members of a text: the first ones, and how many more there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnknownMembers {
+    /// The first ones, at most [`UnknownMembers::LISTED`].
+    pub first: Vec<Unknown>,
+    /// How many more there are.
+    pub more: usize,
+}
+
+impl UnknownMembers {
+    /// How many are listed. A hostile text has thousands.
+    pub const LISTED: usize = 5;
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// Adds those among `keys`. `above` are the members above them, with a dot after the last.
+    pub fn note<'a>(
+        &mut self,
+        place: &str,
+        above: &str,
+        keys: impl IntoIterator<Item = &'a str>,
+        names: &[&'static str],
+    ) {
+        const LONGEST: usize = 40;
+        for key in keys {
+            if known(names, key).is_some() {
+                continue;
+            }
+            if self.first.len() == Self::LISTED {
+                self.more += 1;
+                continue;
+            }
+            let shown: String = key.chars().take(LONGEST).collect();
+            self.first.push(Unknown {
+                place: place.to_owned(),
+                member: format!("{above}{shown}"),
+                meant: meant(names, key),
+            });
+        }
+    }
+}
+
+impl fmt::Display for UnknownMembers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, one) in self.first.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{one}")?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +178,37 @@ mod tests {
         }
         let list = RawValue::from_string(r#"[{"A":1},null]"#.to_owned()).unwrap();
         assert_eq!(folded_elements(&list, &["a"]).get(), r#"[{"a":1},null]"#);
+    }
+
+    #[test]
+    fn a_misspelt_member_suggests_the_known_one() {
+        let names = ["name", "namespace", "interface", "ips", "mac", "ipam-claim"];
+        for (key, expected) in [
+            ("interfac", Some("interface")),
+            ("namepsace", Some("namespace")),
+            ("ip", Some("ips")),
+            ("ipRequest", Some("ips")),
+            ("macRequest", Some("mac")),
+            ("macAddress", Some("mac")),
+            ("vlan", None),
+            ("", None),
+            ("i", None),
+        ] {
+            assert_eq!(meant(&names, key), expected, "{key}");
+        }
+        assert_eq!(meant(&names, &"\u{e9}".repeat(99)), None);
+    }
+
+    #[test]
+    fn few_unknown_members_are_listed() {
+        let mut unknown = UnknownMembers::default();
+        assert!(unknown.is_empty());
+        let keys = ["MAC", "mak", "a", "b", "c", "d", "e", "f"];
+        unknown.note("element 1 (n)", "x.", keys, &["mac"]);
+        assert_eq!(unknown.more, 2);
+        let text = unknown.to_string();
+        let first = r#"element 1 (n): unknown member "x.a"; element"#;
+        assert!(text.contains(first), "{text}");
+        assert!(text.ends_with("; and 2 more"), "{text}");
     }
 }

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 /// The annotation that names the resource of which each attachment needs a device.
 const RESOURCE_NAME_ANNOTATION: &str = "k8s.v1.cni.cncf.io/resourceName";
 
+/// The longest name of a resource: a domain, a slash, and a name.
+const MAX_RESOURCE_NAME: usize = 253 + 1 + 63;
+
 /// A network attachment definition (`k8s.cni.cncf.io/v1`, multi-network specification 1.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nad {
@@ -20,10 +23,75 @@ pub struct Nad {
 
 impl Nad {
     /// The resource of which each attachment to this network is given a device.
-    pub fn resource_name(&self) -> Option<&str> {
-        self.annotations
-            .get(RESOURCE_NAME_ANNOTATION)
-            .map(String::as_str)
-            .filter(|name| !name.is_empty())
+    ///
+    /// # Errors
+    /// [`InvalidResource`]: devices of such a resource cannot be allocated.
+    pub fn resource_name(&self) -> Result<Option<&str>, InvalidResource> {
+        let name = self.annotations.get(RESOURCE_NAME_ANNOTATION);
+        match name.map(String::as_str).filter(|name| !name.is_empty()) {
+            Some(name) if !is_resource(name) => Err(InvalidResource {
+                name: name.chars().take(80).collect(),
+                bytes: name.len(),
+            }),
+            name => Ok(name),
+        }
+    }
+}
+
+/// Kubernetes' rule for qualified names, whatever the number of slashes.
+fn is_resource(name: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
+    let is_edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+    name.len() <= MAX_RESOURCE_NAME
+        && name.bytes().all(is_inner)
+        && is_edge(name.bytes().next())
+        && is_edge(name.bytes().last())
+}
+
+/// The annotation does not name a resource.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "annotation {RESOURCE_NAME_ANNOTATION} has {name:?} of {bytes} bytes, but a resource has letters, digits, '.', '_', '-' and '/', at most {MAX_RESOURCE_NAME}"
+)]
+pub struct InvalidResource {
+    /// What it has, shortened.
+    pub name: String,
+    /// Its length.
+    pub bytes: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_resources_are_taken() {
+        let found = |name: &str| {
+            let mut nad = Nad::default();
+            let annotations = &mut nad.annotations;
+            annotations.insert(RESOURCE_NAME_ANNOTATION.into(), name.into());
+            nad.resource_name().map(|name| name.map(ToOwned::to_owned))
+        };
+        assert_eq!(found("").unwrap(), None);
+        for name in [
+            "intel.com/sriov_net-A",
+            "a",
+            "deviceclass.resource.kubernetes.io/x",
+        ] {
+            assert_eq!(found(name).unwrap().as_deref(), Some(name));
+        }
+        let long = format!("a/{}", "x".repeat(MAX_RESOURCE_NAME));
+        for name in [
+            "../x",
+            "a/..",
+            "a b",
+            "a\n",
+            "a/\u{e9}x",
+            " ",
+            long.as_str(),
+        ] {
+            let error = found(name).unwrap_err().to_string();
+            assert!(error.len() < 400, "{error}");
+        }
     }
 }

@@ -71,17 +71,17 @@ impl Pod {
 
     /// The networks annotation; `None` where the pod asks for none.
     pub fn networks_annotation(&self) -> Option<&str> {
-        self.annotations
-            .get(NETWORKS_ANNOTATION)
-            .map(String::as_str)
-            .filter(|text| !text.is_empty())
+        self.filled_annotation(NETWORKS_ANNOTATION)
     }
 
-    /// The annotation that replaces the default network.
+    /// The annotation that replaces the default network; `None` where it is blank.
     pub fn default_network_annotation(&self) -> Option<&str> {
-        self.annotations
-            .get(DEFAULT_NETWORK_ANNOTATION)
-            .map(String::as_str)
+        self.filled_annotation(DEFAULT_NETWORK_ANNOTATION)
+    }
+
+    fn filled_annotation(&self, name: &str) -> Option<&str> {
+        let text = self.annotations.get(name)?;
+        Some(text.as_str()).filter(|text| !text.trim().is_empty())
     }
 }
 
@@ -102,10 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_networks_annotation_asks_for_nothing() {
-        let mut pod = Pod::default();
-        pod.annotations
-            .insert(NETWORKS_ANNOTATION.into(), String::new());
-        assert_eq!(pod.networks_annotation(), None);
+    fn a_blank_annotation_asks_for_nothing() {
+        for blank in ["", " ", "\t\n "] {
+            let mut pod = Pod::default();
+            for name in [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION] {
+                pod.annotations.insert(name.into(), blank.into());
+            }
+            assert_eq!(pod.networks_annotation(), None);
+            assert_eq!(pod.default_network_annotation(), None);
+        }
     }
 }

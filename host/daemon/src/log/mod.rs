@@ -31,7 +31,7 @@ pub fn start(logging: &Logging, format: LogFormat) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(move || Lines(Arc::clone(&sinks)));
-    let told = filter_fn(move |line| level == Level::DEBUG || !is_repeated(line));
+    let told = filter_fn(|line| !quotes_answers(line));
     match format {
         LogFormat::Text => lines.with_ansi(ansi).finish().with(told).init(),
         LogFormat::Json => lines.json().flatten_event(true).finish().with(told).init(),
@@ -42,8 +42,8 @@ pub fn start(logging: &Logging, format: LogFormat) {
 }
 
 /// What the client of the API server warns about, each time that it tries, its caller is told as well
-/// and has told once.
-fn is_repeated(line: &Metadata<'_>) -> bool {
+/// and has told once. The client's lines quote whole answers, which may be confs with credentials.
+fn quotes_answers(line: &Metadata<'_>) -> bool {
     line.target().starts_with("kube_") && *line.level() != Level::ERROR
 }
 

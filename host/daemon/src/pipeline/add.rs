@@ -10,7 +10,7 @@ use super::addition::Addition;
 use super::dirs::Dirs;
 use super::limits::Limits;
 use super::rollback::{Guard, roll_back};
-use super::{Error, Pipeline, deferred, undo};
+use super::{Error, Pipeline, deferred, remarks, undo};
 use crate::domain::announcement;
 use crate::domain::attachment::Plan;
 use crate::domain::entry::Entry;
@@ -107,6 +107,7 @@ async fn prepare(
     readiness::await_indicator(&request.conf, pipeline.timeouts.readiness()).await?;
     let (sandbox, pod) =
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
+    remarks::unknown_members(pipeline, &pod);
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let selections = policies.select(resolve::selections(&pod)?).await?;
     checks::check_isolation(&pod, &selections, &request.conf)?;
@@ -118,6 +119,7 @@ async fn prepare(
     let namespace = refuse_if_taken(pipeline, request, &plan).await?;
     let mut plan = plan;
     plan.sandbox.namespace = namespace;
+    remarks::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
     Ok((plan, policies))
 }
 

@@ -9,7 +9,7 @@ use cni_types::result::CniResult;
 use super::dirs::Dirs;
 use super::limits::{Limits, after, within};
 use super::rollback::{Guard, roll_back};
-use super::{Error, Pipeline, add, deferred, undo};
+use super::{Error, Pipeline, add, deferred, remarks, undo};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -149,6 +149,7 @@ async fn prepare(
     checks::check_names(&plan)?;
     let mut plan = plan;
     plan.sandbox.namespace = add::refuse_if_taken(pipeline, request, &plan).await?;
+    remarks::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
     Ok((plan, policies, recorded))
 }
 
@@ -215,7 +216,12 @@ async fn unrecorded(
     request: &PodRequest,
     attachment: &Attachment,
 ) -> Result<Entry, Error> {
-    let mut entry = Entry::new(attachment, &request.sandbox())?;
+    let plan = Plan {
+        sandbox: request.sandbox(),
+        attachments: vec![attachment.clone()],
+    };
+    checks::check_names(&plan)?;
+    let mut entry = Entry::new(attachment, &plan.sandbox)?;
     pipeline
         .ledger
         .recall(&request.conf.cni_dir, &mut entry)

@@ -20,6 +20,7 @@ mod forget;
 mod gc;
 mod hotplug;
 mod limits;
+mod remarks;
 mod retries;
 mod rollback;
 mod status;

@@ -1,6 +1,7 @@
 //! What a shim recorded while no daemon was there becomes a checked request.
 
 use cni_types::args::{Command, ContainerId};
+use cni_types::json::Cause;
 use shim_api::deferred::Record;
 
 use super::pod_args::Naming;
@@ -12,7 +13,7 @@ use crate::config::overlay::Overlay;
 pub enum Error {
     /// It is torn, or no record.
     #[error("not a record of a DEL")]
-    Json(#[from] serde_json::Error),
+    Json(#[source] Cause),
     /// The request in it is wrong.
     #[error(transparent)]
     Request(#[from] request::Error),
@@ -31,7 +32,7 @@ pub fn parse(
     overlay: &Overlay,
     naming: Naming,
 ) -> Result<(PodRequest, Record), Error> {
-    let record = Record::parse(text)?;
+    let record = Record::parse(text).map_err(|error| Error::Json(error.into()))?;
     match request::parse(&record.request.to_json(), overlay, naming)? {
         Request::Pod(request)
             if request.command == Command::Del && request.container_id == *container =>

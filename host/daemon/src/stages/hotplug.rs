@@ -7,7 +7,7 @@ use cni_types::address::canonical_mac;
 use cni_types::args::Command;
 use cni_types::conf::{self, NetworkConfList};
 use cni_types::json::RawObject;
-use shim_api::request::InterfaceAttributes;
+use shim_api::attributes::{self, InterfaceAttributes};
 
 use super::network_lookup;
 use super::pod_args::{Naming, PodArgs};
@@ -15,6 +15,7 @@ use super::request::{self, PodRequest};
 use crate::config::net_conf::NetConf;
 use crate::config::overlay::Overlay;
 use crate::domain::attachment::Attachment;
+use crate::domain::members::UnknownMembers;
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::selection::{self, ElementError};
 
@@ -86,11 +87,31 @@ pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Hotplug, 
     };
     let request = request::pod_request(parameters, pod, Arc::new(conf))?;
     let attributes = body.interface_attributes.unwrap_or_default();
+    warn_of_unknown(&request, &attributes.unknown);
     let attachment = attachment(&request, network, attributes)?;
     Ok(Hotplug::Attachment {
         request: Box::new(request),
         attachment: Box::new(attachment),
     })
+}
+
+fn warn_of_unknown(request: &PodRequest, keys: &[String]) {
+    let mut unknown = UnknownMembers::default();
+    let keys = keys.iter().map(String::as_str);
+    unknown.note("interfaceAttributes", "", keys, &attributes::MEMBERS);
+    for one in unknown.first {
+        let PodArgs {
+            namespace, name, ..
+        } = &request.pod;
+        tracing::warn!(
+            pod = format_args!("{namespace}/{name}"),
+            container = %request.container_id,
+            interface = %request.if_name,
+            member = one.member,
+            did_you_mean = one.meant,
+            "an unknown member of interfaceAttributes is ignored"
+        );
+    }
 }
 
 fn attachment(

@@ -12,7 +12,7 @@ use super::resolve::Lookups;
 use crate::config::conf_file;
 use crate::config::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Device;
-use crate::domain::nad::Nad;
+use crate::domain::nad::{InvalidResource, Nad};
 use crate::ports::{Cluster, ClusterError};
 
 /// Why there is no conf of a network.
@@ -39,6 +39,15 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: conf::Error,
+    },
+    /// The NAD does not name a resource where it should.
+    #[error("network attachment definition {nad}")]
+    Resource {
+        /// `namespace/name`.
+        nad: String,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidResource,
     },
     /// A conf that stands in the CNI conf cannot be used.
     #[error("conf")]
@@ -168,6 +177,11 @@ pub async fn nad(
 }
 
 fn of_nad(nad: &Nad, conf_dir: &Path) -> Result<Found, Error> {
+    let resource_name = nad.resource_name().map_err(|source| Error::Resource {
+        nad: format!("{}/{}", nad.namespace, nad.name),
+        source,
+    })?;
+    let resource_name = resource_name.map(ToOwned::to_owned);
     let conf = match &nad.config {
         Some(text) => conf_of_nad(nad, text)?,
         None => libcni::load::by_name(conf_dir, &nad.name)?,
@@ -175,7 +189,7 @@ fn of_nad(nad: &Nad, conf_dir: &Path) -> Result<Found, Error> {
     Ok(Found {
         name: format!("{}/{}", nad.namespace, nad.name),
         conf,
-        resource_name: nad.resource_name().map(ToOwned::to_owned),
+        resource_name,
         device: None,
     })
 }

@@ -143,3 +143,45 @@ async fn gc_takes_the_conf_where_it_was_never_there() {
     pipeline.handle(&node.body("GC")).await.unwrap();
     assert!(node.world.log().contains(&"gc flat".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_gc_know_a_nad_while_it_is_away() {
+    for hangs in [false, true] {
+        let node = Node::new().await;
+        node.rig.api.apply(node.nad());
+        let kube = Kube::start(Settings {
+            outage_patience: Duration::from_secs(3600),
+            ..node.rig.settings()
+        });
+        until_ready(&kube).await;
+        let pipeline = node.pipeline(kube);
+        match hangs {
+            true => node.rig.api.set_latency(Duration::from_secs(3600)),
+            false => node.rig.api.go_down(),
+        }
+        node.rig.acts();
+        for command in ["STATUS", "GC"] {
+            pipeline.handle(&node.body(command)).await.unwrap();
+        }
+        let log = node.world.log();
+        for done in ["status far", "gc far"] {
+            assert!(log.contains(&done.to_owned()), "{log:?}");
+        }
+        assert!(!node.rig.acts().contains(&LOOKUP.to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_holds_up_no_conf() {
+    let node = Node::new().await;
+    let pipeline = node.pipeline(node.rig.warm().await);
+    node.rig.api.set_latency(Duration::from_secs(3600));
+    for command in ["STATUS", "GC"] {
+        pipeline.handle(&node.body(command)).await.unwrap();
+    }
+    let log = node.world.log();
+    for done in ["status flat", "gc flat"] {
+        assert!(log.contains(&done.to_owned()), "{log:?}");
+    }
+    assert!(node.rig.acts().is_empty());
+}

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
-use cni_types::json::RawObject;
+use cni_types::json::{self, RawObject};
 use cni_types::result::{self, CniResult};
 use cni_types::version::ConfVersion;
 use rustix::fs::OFlags;
@@ -81,7 +81,7 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         #[source]
-        source: serde_json::Error,
+        source: json::Cause,
     },
     /// The file is not what was written.
     #[error("entry {path:?} in the result cache has another checksum than when it was written")]
@@ -130,7 +130,7 @@ impl Cache {
         let path = self.path(&entry.key);
         let bytes = wire::write(entry).map_err(|source| Error::Corrupt {
             path: path.clone(),
-            source,
+            source: source.into(),
         })?;
         self.replace(&path, &bytes).map_err(failed("write", &path))
     }
@@ -144,9 +144,9 @@ impl Cache {
         let Some(bytes) = read_sealed(&path)? else {
             return Ok(None);
         };
-        let corrupt = |source| Error::Corrupt {
+        let corrupt = |error: serde_json::Error| Error::Corrupt {
             path: path.clone(),
-            source,
+            source: error.into(),
         };
         let object: RawObject = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if !object.contains_key("kind") {
@@ -231,9 +231,9 @@ impl Cache {
         let Some(bytes) = read_sealed(path)? else {
             return Ok(None);
         };
-        let wire: Wire = serde_json::from_slice(&bytes).map_err(|source| Error::Corrupt {
+        let wire: Wire = serde_json::from_slice(&bytes).map_err(|error| Error::Corrupt {
             path: path.to_owned(),
-            source,
+            source: error.into(),
         })?;
         let entry = Entry::from(wire);
         let found = entry.key.to_string();

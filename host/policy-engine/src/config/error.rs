@@ -29,7 +29,7 @@ pub(crate) enum Error {
         /// The configuration.
         path: PathBuf,
         /// What is wrong and where.
-        source: serde_json::Error,
+        source: cni_types::json::Cause,
     },
     /// A key has a value that makes no sense.
     #[error("{path}: {key}: {reason}", path = path.display())]

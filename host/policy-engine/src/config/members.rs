@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use cni_types::json;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -58,7 +59,7 @@ impl<'a> Members<'a> {
     pub(super) fn of_file(source: Source<'a>) -> Result<Self, Error> {
         let Object(left) = serde_json::from_str(source.text).map_err(|error| Error::Syntax {
             path: source.file.to_owned(),
-            source: error,
+            source: error.into(),
         })?;
         Ok(Self {
             source,
@@ -171,7 +172,7 @@ impl<'a> Members<'a> {
     fn located(&self, raw: &RawValue, error: &serde_json::Error) -> String {
         let message = error.to_string();
         let within = format!(" at line {} column {}", error.line(), error.column());
-        let message = message.strip_suffix(&within).unwrap_or(&message);
+        let message = json::without_values(message.strip_suffix(&within).unwrap_or(&message));
         // The value is a part of the text.
         let offset =
             (raw.get().as_ptr() as usize).saturating_sub(self.source.text.as_ptr() as usize);

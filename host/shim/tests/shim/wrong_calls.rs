@@ -175,12 +175,12 @@ fn a_network_name_is_needed() {
 }
 
 #[test]
-fn a_key_of_the_wrong_type_is_named_with_its_value() {
+fn a_key_of_the_wrong_type_is_named_with_its_type() {
     for (key, value, words) in [
         ("cniVersion", json!(1.1), ["\"cniVersion\"", "1.1"]),
-        ("name", json!(["a"]), ["\"name\"", "[\"a\"]"]),
+        ("name", json!(["a"]), ["\"name\"", "a list"]),
         ("daemonSocketDir", json!(5), ["\"daemonSocketDir\"", "5"]),
-        ("cnidaria", json!("x"), ["\"cnidaria\"", "\"x\""]),
+        ("cnidaria", json!("x"), ["\"cnidaria\"", "a string"]),
         ("cnidaria", json!({"shim": 3}), ["\"cnidaria.shim\"", "3"]),
         (
             "cnidaria",
@@ -190,12 +190,12 @@ fn a_key_of_the_wrong_type_is_named_with_its_value() {
         (
             "cnidaria",
             json!({"shim": {"answerTimeoutMs": "10s"}}),
-            ["\"cnidaria.shim.answerTimeoutMs\"", "\"10s\""],
+            ["\"cnidaria.shim.answerTimeoutMs\"", "a string"],
         ),
         (
             "cnidaria",
             json!({"shim": {"answerTimoutMs": 10}}),
-            ["\"answerTimoutMs\"", "10"],
+            ["\"answerTimoutMs\"", "\"cnidaria.shim\""],
         ),
     ] {
         check(&Node::call("ADD").with_conf(key, value), 7, &words);

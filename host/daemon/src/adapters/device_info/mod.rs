@@ -14,9 +14,8 @@ use async_trait::async_trait;
 use cni_types::json::{Document, Limits, Node};
 use libcni::Root;
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 
-use crate::adapters::beneath;
+use crate::adapters::beneath::{self, component};
 use crate::domain::attachment::{Device, device_info_name};
 use crate::domain::entry::Entry;
 use crate::ports::DeviceInfo;
@@ -27,8 +26,6 @@ pub use describing::Describing;
 const OF_DEVICE_PLUGINS: &str = "dp";
 /// Where files of attachments are.
 const OF_ATTACHMENTS: &str = "cni";
-/// The longest name of a file, with room for what it is called until it is whole.
-const MAX_NAME: usize = 250;
 /// A description is a few lines; it ends up in an annotation.
 const LIMITS: Limits = Limits {
     max_bytes: 64 << 10,
@@ -153,20 +150,6 @@ fn of_device_plugin(device: &Device) -> String {
         "{}-{}-device.json",
         device.resource_name, device.id
     ))
-}
-
-/// A text as one component of a path: the specification says what stands for a slash. What is too
-/// long for a file system is known by its digest.
-fn component(text: &str) -> String {
-    let name = text.replace(['/', '\0'], "-");
-    let is_component = !matches!(name.as_str(), "" | "." | "..");
-    if is_component && name.len() <= MAX_NAME {
-        return name;
-    }
-    Sha256::digest(text)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 /// A description as network-status has it: an object that says what type of device it is about.

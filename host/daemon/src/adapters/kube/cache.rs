@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use cni_types::json::Cause;
 use futures_util::StreamExt;
 use kube::Api;
 use kube::core::Status;
@@ -156,7 +157,7 @@ impl<K: Kind> Cache<K> {
         let readable = watcher(api, config).filter(|event| {
             let unreadable = event.as_ref().err().filter(|error| is_unreadable(error));
             if let Some(error) = unreadable {
-                let error = crate::report::chain(error);
+                let error = told(error);
                 tracing::warn!(kind = K::KIND, error, "an object cannot be understood");
             }
             std::future::ready(unreadable.is_none())
@@ -245,7 +246,7 @@ impl<K: Kind> Cache<K> {
     fn note(&self, error: &watcher::Error) {
         let reason = match status(error) {
             Some(status) => format!("the API server answers {}: {}", status.code, status.message),
-            None => crate::report::chain(error),
+            None => told(error),
         };
         let reason = format!("{}: {reason}", K::PLURAL);
         let was_watching = self.watching.swap(false, Ordering::Relaxed);
@@ -281,6 +282,20 @@ fn status(error: &watcher::Error) -> Option<&Status> {
         | watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchError(status) => Some(status),
         _ => None,
+    }
+}
+
+/// An error for people. What cannot be decoded is an object of the cluster, of which nothing is quoted:
+/// a conf may have credentials.
+fn told(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::WatchFailed(kube::Error::SerdeError(json))
+        | watcher::Error::WatchStartFailed(kube::Error::SerdeError(json))
+        | watcher::Error::InitialListFailed(kube::Error::SerdeError(json)) => {
+            format!("it cannot be decoded: {}", Cause::of(json))
+        }
+        error if is_unreadable(error) => "it does not have the expected shape".to_owned(),
+        error => crate::report::chain(error),
     }
 }
 

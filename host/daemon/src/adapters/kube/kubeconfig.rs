@@ -283,6 +283,10 @@ fn find<T: DeserializeOwned>(
 
 /// Reads a part of the file. The message names the member, and quotes nothing that may be secret.
 fn parse<T: DeserializeOwned>(what: &str, value: Value) -> Result<T, Error> {
+    // It could be read as the members in their order.
+    if value.is_array() {
+        return Err(Error::Malformed(format!("{what}: a list, not an object")));
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         Error::Malformed(format!("{what}: {path} is not what it has to be"))

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
 
 use bytes::Bytes;
+use cni_types::json::Cause;
 use hyper::{Request, StatusCode};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::NamespaceResourceScope;
@@ -290,7 +291,7 @@ pub(super) async fn get<K: Kind>(
     match caller.send(request, deadline).await {
         Ok(body) => match serde_json::from_slice::<Object<K>>(&body) {
             Ok(object) => Ok(Some(object.kept)),
-            Err(error) => Err(Failure::Malformed(error.to_string())),
+            Err(error) => Err(Failure::Malformed(Cause::from(error).to_string())),
         },
         Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => Ok(None),
         Err(failure) => Err(failure),

@@ -2,6 +2,7 @@
 //! They are not watched: few pods have them, and the slices of a cluster are many and large.
 
 use bytes::Bytes;
+use cni_types::json::Cause;
 use hyper::{Request, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -96,8 +97,9 @@ async fn get<T: DeserializeOwned>(
             .map_err(|error| Failure::Unreachable(error.to_string()))?;
         match caller.send(request, deadline).await {
             Ok(body) => {
-                return serde_json::from_slice(&body)
-                    .map_err(|error| Failure::Unreachable(format!("{path}: {error}")));
+                return serde_json::from_slice(&body).map_err(|error| {
+                    Failure::Unreachable(format!("{path}: {}", Cause::from(error)))
+                });
             }
             Err(failure) => match patience.next(&failure).filter(|_| failure.is_transient()) {
                 Some(at) => tokio::time::sleep_until(at).await,

@@ -17,6 +17,8 @@ const UNFINISHED: &str = ".new";
 /// So many damaged files of one name are kept, and so many of all.
 const MAX_ASIDE: u32 = 8;
 const MAX_ALL_ASIDE: usize = 1024;
+/// As much is kept of the name of a damaged file.
+const MAX_NAME_ASIDE: usize = 240;
 
 /// Reads a file.
 ///
@@ -114,6 +116,10 @@ pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
         return Err(io::ErrorKind::QuotaExceeded.into());
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // With room for a number: a result may have the longest name that a file can have.
+    let name = name
+        .get(..name.floor_char_boundary(MAX_NAME_ASIDE))
+        .unwrap_or_default();
     for number in 0..MAX_ASIDE {
         let aside = dir.join(format!("{name}.{number}"));
         match std::fs::hard_link(path, &aside) {
@@ -165,6 +171,18 @@ mod tests {
         };
         assert!(unfinished.to_string_lossy().ends_with(UNFINISHED));
         assert_eq!(directory, dir.path());
+    }
+
+    #[test]
+    fn the_longest_name_can_be_set_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("n".repeat(255));
+        std::fs::write(&path, "torn").unwrap();
+        let aside = dir.path().join("damaged");
+        let first = set_aside(&path, &aside).unwrap();
+        let second = set_aside(&path, &aside).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(std::fs::read(second).unwrap(), b"torn");
     }
 
     #[tokio::test]

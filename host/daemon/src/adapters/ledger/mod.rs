@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
-use cni_types::json::RawObject;
+use cni_types::json::{Cause, RawObject};
 use libcni::cache::{self, Cache, Key};
 
 use self::count::Count;
@@ -347,8 +347,9 @@ impl Ledger for Files {
                 continue;
             }
             let path = file.path();
-            let undo = file::read(&path)
-                .and_then(|text| serde_json::from_slice(&text).map_err(io::Error::other));
+            let undo = file::read(&path).and_then(|text| {
+                serde_json::from_slice(&text).map_err(|error| io::Error::other(Cause::from(error)))
+            });
             match undo {
                 Ok(undo) => undos.push(undo),
                 // It only says when to try again; what to undo is in the sandbox's own file.

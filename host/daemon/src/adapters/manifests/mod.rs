@@ -111,7 +111,7 @@ impl Cluster for Manifests {
             network_status: &status,
         };
         let text = serde_json::to_vec_pretty(&file).map_err(|e| failed(e.to_string()))?;
-        let name = format!("{}.json", pod.name);
+        let name = beneath::component(&format!("{}.json", pod.name));
         // Two sandboxes of one pod can be at it at the same time.
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         beneath::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
@@ -265,6 +265,21 @@ mod tests {
             value,
             serde_json::json!({"uid": "u1", "network-status": [{"name": "x"}]})
         );
+    }
+
+    #[tokio::test]
+    async fn the_longest_names_have_a_network_status() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = dir.path().join("status");
+        let manifests = Manifests::open(dir.path(), Some(&status)).unwrap();
+        let pod = PodRef {
+            namespace: "n".repeat(253),
+            name: "p".repeat(253),
+            uid: "u".to_owned(),
+        };
+        manifests.set_network_status(&pod, "[]").await.unwrap();
+        let files = std::fs::read_dir(status.join(&pod.namespace)).unwrap();
+        assert_eq!(files.count(), 1);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use cni_types::json::Cause;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
@@ -14,6 +15,7 @@ use crate::domain::metadata as domain;
 use crate::domain::nad::Nad;
 use crate::domain::pod::Pod;
 use crate::domain::resource_claim::PodClaims;
+use crate::yaml;
 
 /// A larger manifest is not read.
 const MAX_BYTES: u64 = 8 << 20;
@@ -177,10 +179,10 @@ pub(super) fn read(path: &Path) -> Result<Objects, String> {
     let text = read_text(path).map_err(|error| error.to_string())?;
     let mut objects = Objects::default();
     if path.extension().is_some_and(|e| e == "json") {
-        objects.add(serde_json::from_str(&text).map_err(|error| error.to_string())?);
+        objects.add(serde_json::from_str(&text).map_err(|error| Cause::from(error).to_string())?);
     } else {
         let documents: Vec<Manifest> =
-            serde_saphyr::from_multiple(&text).map_err(|error| error.to_string())?;
+            serde_saphyr::from_multiple(&text).map_err(|error| yaml::reason(&error))?;
         documents
             .into_iter()
             .for_each(|document| objects.add(document));

@@ -1,7 +1,7 @@
 //! The JSON form of the annotation: a list of objects, with the names of the specification and the
 //! older `interfaceRequest`. Names of members are taken in any case, as Go takes them.
 
-use cni_types::json::RawObject;
+use cni_types::json::{self, RawObject};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -19,14 +19,14 @@ const INTERFACE_REQUEST: &str = "interfaceRequest";
 const IPS: &str = "ips";
 const MAC: &str = "mac";
 const INFINIBAND_GUID: &str = "infiniband-guid";
-const PORT_MAPPINGS: &str = "portMappings";
-const BANDWIDTH: &str = "bandwidth";
+pub(super) const PORT_MAPPINGS: &str = "portMappings";
+pub(super) const BANDWIDTH: &str = "bandwidth";
 const DEVICE_ID: &str = "deviceID";
 const CNI_ARGS: &str = "cni-args";
 const DEFAULT_ROUTE: &str = "default-route";
 const CLAIM: &str = "ipam-claim-reference";
 
-const MEMBERS: [&str; 13] = [
+pub(super) const MEMBERS: [&str; 13] = [
     NAME,
     NAMESPACE,
     INTERFACE,
@@ -43,7 +43,8 @@ const MEMBERS: [&str; 13] = [
 ];
 
 pub(super) fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
-    let elements: Vec<&RawValue> = serde_json::from_str(annotation).map_err(Error::Json)?;
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(annotation).map_err(|error| Error::Json(error.into()))?;
     elements
         .into_iter()
         .enumerate()
@@ -58,7 +59,7 @@ pub(super) fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Sel
 }
 
 /// What an error calls an element.
-fn label(element: &RawValue) -> String {
+pub(super) fn label(element: &RawValue) -> String {
     let name: Option<String> = members(element)
         .ok()
         .and_then(|members| members.get_as(NAME).ok().flatten());
@@ -71,7 +72,7 @@ fn label(element: &RawValue) -> String {
 /// The members that mean something, under their own names.
 fn members(element: &RawValue) -> Result<RawObject, ElementError> {
     let object = RawObject::from_value(element)
-        .map_err(|_| mistyped("element", "an object", element.get()))?;
+        .map_err(|_| mistyped("element", "an object", Some(element)))?;
     let mut members = members::folded(&object, &MEMBERS);
     if let Some(mappings) = members.get(PORT_MAPPINGS) {
         let folded = members::folded_elements(mappings, &PORT_MAPPING_MEMBERS);
@@ -148,10 +149,9 @@ impl Members {
         field: &'static str,
         expected: &'static str,
     ) -> Result<Option<T>, ElementError> {
-        self.0.get_as(field).map_err(|_| {
-            let found = self.0.get(field).map_or("", RawValue::get);
-            mistyped(field, expected, found)
-        })
+        self.0
+            .get_as(field)
+            .map_err(|_| mistyped(field, expected, self.0.get(field)))
     }
 
     /// A string, empty where it is absent: Go does not tell the two apart.
@@ -160,11 +160,11 @@ impl Members {
     }
 }
 
-fn mistyped(field: &'static str, expected: &'static str, found: &str) -> ElementError {
+fn mistyped(field: &'static str, expected: &'static str, found: Option<&RawValue>) -> ElementError {
     ElementError::Type {
         field,
         expected,
-        found: found.chars().take(80).collect(),
+        found: found.map(json::kind).unwrap_or_default(),
     }
 }
 
@@ -327,22 +327,22 @@ mod tests {
     }
 
     #[test]
-    fn a_member_of_another_type_is_named_with_its_element_and_value() {
+    fn a_member_of_another_type_is_named() {
         for (member, expected) in [
             (r#""interface":7"#, r"interface: expected a string, found 7"),
             (
                 r#""namespace":["a"]"#,
-                r#"namespace: expected a string, found ["a"]"#,
+                "namespace: expected a string, found a list",
             ),
             (
                 r#""ips":"10.0.0.1""#,
-                r#"ips: expected a list of addresses, found "10.0.0.1""#,
+                "ips: expected a list of addresses, found a string",
             ),
             (
                 r#""ips":[7]"#,
-                "ips: expected a list of addresses, found [7]",
+                "ips: expected a list of addresses, found a list",
             ),
-            (r#""mac":{}"#, "mac: expected a string, found {}"),
+            (r#""mac":{}"#, "mac: expected a string, found an object"),
             (
                 r#""infiniband-guid":1"#,
                 "infiniband-guid: expected a string, found 1",
@@ -364,14 +364,17 @@ mod tests {
                 r#""deviceID":true"#,
                 "deviceID: expected a string, found true",
             ),
-            (r#""cni-args":[]"#, "cni-args: expected an object, found []"),
+            (
+                r#""cni-args":[]"#,
+                "cni-args: expected an object, found a list",
+            ),
             (
                 r#""default-route":"10.0.0.1""#,
-                r#"default-route: expected a list of addresses, found "10.0.0.1""#,
+                "default-route: expected a list of addresses, found a string",
             ),
             (
                 r#""ipam-claim-reference":{}"#,
-                "ipam-claim-reference: expected a string, found {}",
+                "ipam-claim-reference: expected a string, found an object",
             ),
             (
                 r#""ips":["10.0.0.1"],"ipam-claim-reference":"c""#,
@@ -384,7 +387,7 @@ mod tests {
         }
         assert_eq!(
             error(r#"["a"]"#),
-            r#"element 1 (without a name): element: expected an object, found "a""#
+            r#"element 1 (without a name): element: expected an object, found a string"#
         );
         assert_eq!(
             error("[null]"),

@@ -2,14 +2,17 @@
 //! (multi-network specification 1.3, section 4.1). Refuses to know which networks exist.
 
 mod json;
+mod unknown;
 
 use std::net::IpAddr;
 
 use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
 use cni_types::args::IfName;
-use cni_types::json::RawObject;
+use cni_types::json::{Cause, RawObject};
 
 use super::runtime_config::{Bandwidth, PortMapping};
+
+pub use unknown::unknown_members;
 
 /// How many networks one pod may ask for. A hostile annotation must not make the daemon execute
 /// thousands of delegates.
@@ -57,7 +60,7 @@ impl Selection {
 pub enum Error {
     /// The annotation looks like JSON and is none, or not of the annotation's form.
     #[error("not a JSON list of network selections")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] Cause),
     /// More elements than [`MAX_SELECTIONS`].
     #[error("{0} networks are more than the {MAX_SELECTIONS} that a pod may ask for")]
     TooMany(usize),
@@ -119,7 +122,7 @@ pub enum ElementError {
         field: &'static str,
         /// What would be right, in words.
         expected: &'static str,
-        /// What the pod gave, as JSON, shortened.
+        /// The type of what the pod gave; a number or a truth value itself.
         found: String,
     },
     /// Addresses are named, and taken from a claim as well.
@@ -128,7 +131,8 @@ pub enum ElementError {
 }
 
 /// Parses a selection annotation, a comma list or JSON. `default_namespace` is where elements look
-/// that name no namespace of their own.
+/// that name no namespace of their own. Empty elements of a comma list are skipped, as Multus skips
+/// them.
 ///
 /// # Errors
 /// [`Error`] names the element and the value that is wrong.
@@ -148,11 +152,13 @@ pub fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>
 fn parse_list(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
     annotation
         .split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
         .enumerate()
         .map(|(index, item)| {
-            parse_item(item.trim(), default_namespace).map_err(|source| Error::Element {
+            parse_item(item, default_namespace).map_err(|source| Error::Element {
                 position: index + 1,
-                element: item.trim().chars().take(80).collect(),
+                element: item.chars().take(80).collect(),
                 source,
             })
         })
@@ -319,6 +325,16 @@ mod tests {
     }
 
     #[test]
+    fn empty_elements_of_a_list_are_skipped() {
+        for list in ["a,b,", ",a,,b", " a\t,\n, ,b , ", "a,b,,,"] {
+            assert_eq!(names(list), ["here/a", "here/b"], "{list:?}");
+        }
+        for list in ["", " ", "\t\n", ",", " , ,"] {
+            assert!(names(list).is_empty(), "{list:?}");
+        }
+    }
+
+    #[test]
     fn a_malformed_item_is_named_with_its_position() {
         assert_eq!(
             error("a,a/b/c"),
@@ -328,7 +344,8 @@ mod tests {
             error("Bad_Name").starts_with("element 1 (Bad_Name): name \"Bad_Name\" must consist")
         );
         assert!(error("a@b@c").contains("not of the form"));
-        assert!(error("a,,b").contains("element 2 (): a network needs a name"));
+        assert!(error("a,here/").contains("element 2 (here/): a network needs a name"));
+        assert!(error("a,,@net1").contains("element 2 (@net1): a network needs a name"));
         assert!(
             error("br@averyveryverylongname")
                 .contains("interface name \"averyveryverylongname\" has 21 bytes")

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cni_types::args::{CniArgs, IfName};
 use cni_types::conf::{self, NetworkConfList, PluginConf};
+use cni_types::json::Cause;
 
 use format::{Delegate, Own, Pod, summaries};
 
@@ -99,7 +100,7 @@ pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<(Vec<Entry>, Writer
         return Err("its checksum does not match".to_owned());
     }
     let delegates: Vec<Delegate> = serde_json::from_slice(text)
-        .map_err(|error| format!("not a list of delegates: {error}"))?;
+        .map_err(|error| format!("not a list of delegates: {}", Cause::from(error)))?;
     if seal == Seal::Missing && delegates.iter().any(|delegate| delegate.cnidaria.is_some()) {
         return Err("it is this daemon's and has lost its checksum".to_owned());
     }

@@ -1,0 +1,75 @@
+//! What of a pod's wishes has no effect. Multus attaches such pods without a word; they are attached
+//! here, too, with a line in the log and an Event for the pod's owner.
+
+use super::Pipeline;
+use crate::domain::attachment::Attachment;
+use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
+use crate::domain::selection;
+use crate::ports::{Event, EventKind};
+
+/// How many Events of requests without effect an ADD causes.
+const MAX_EVENTS: usize = 5;
+
+/// Warns of misspelt members of the annotations: one Event for each annotation.
+pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
+    for (annotation, text) in [
+        (NETWORKS_ANNOTATION, pod.networks_annotation()),
+        (DEFAULT_NETWORK_ANNOTATION, pod.default_network_annotation()),
+    ] {
+        let unknown = text.map(selection::unknown_members).unwrap_or_default();
+        if unknown.is_empty() {
+            continue;
+        }
+        let pod = pod.reference();
+        for one in &unknown.first {
+            tracing::warn!(
+                %pod,
+                annotation,
+                element = one.place,
+                member = one.member,
+                did_you_mean = one.meant,
+                "an unknown member of an annotation is ignored"
+            );
+        }
+        let message = format!("annotation {annotation}: {unknown}");
+        warn(pipeline, &pod, "UnknownMember", message);
+    }
+}
+
+/// Warns of requests that no plugin of the network takes: few Events, so that those of the attachments
+/// are not lost.
+pub(super) fn untaken_requests(pipeline: &Pipeline, pod: &PodRef, attachments: &[Attachment]) {
+    let mut events = 0;
+    for attachment in attachments {
+        let Attachment {
+            network, if_name, ..
+        } = attachment;
+        for capability in attachment.untaken_requests() {
+            tracing::warn!(
+                %pod,
+                network,
+                interface = %if_name,
+                capability,
+                "a request is ignored: no plugin of the network declares its capability"
+            );
+            events += 1;
+            if events > MAX_EVENTS {
+                continue;
+            }
+            let message = format!(
+                "{if_name} of network {network:?} gets none of the requested {capability}: no plugin of its conf declares the capability {capability:?}"
+            );
+            warn(pipeline, pod, "RequestIgnored", message);
+        }
+    }
+}
+
+fn warn(pipeline: &Pipeline, pod: &PodRef, reason: &'static str, message: String) {
+    let kind = EventKind::Warning;
+    let event = Event {
+        kind,
+        reason,
+        message,
+    };
+    pipeline.cluster.event(pod, event);
+}

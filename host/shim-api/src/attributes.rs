@@ -1,0 +1,95 @@
+//! What the caller of `/delegate` asks for the interface. Members are read in any case, as Go reads
+//! them; unknown ones are skipped and remembered by name.
+
+use std::collections::BTreeMap;
+
+use cni_types::json::RawObject;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+/// Names of the members.
+pub const MEMBERS: [&str; 3] = [IPS, MAC, CNI_ARGS];
+
+const IPS: &str = "ips";
+const MAC: &str = "mac";
+const CNI_ARGS: &str = "cni-args";
+
+/// How many unknown members are remembered.
+const MAX_UNKNOWN: usize = 8;
+
+/// What the caller of `/delegate` asks for the interface, as in an element of the networks annotation.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct InterfaceAttributes {
+    /// Addresses in CIDR notation, unchecked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<String>,
+    /// MAC address, unchecked; empty for none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mac: String,
+    /// CNI arguments; the values are JSON, kept byte for byte.
+    #[serde(rename = "cni-args")]
+    pub cni_args: Option<BTreeMap<String, Box<RawValue>>>,
+    /// Names of the first members that mean nothing.
+    #[serde(skip)]
+    pub unknown: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for InterfaceAttributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut read = Self::default();
+        for (key, value) in RawObject::deserialize(deserializer)?.iter() {
+            match MEMBERS.iter().find(|name| name.eq_ignore_ascii_case(key)) {
+                Some(&IPS) => read.ips = filled::<D, _>(IPS, value)?.unwrap_or_default(),
+                Some(&MAC) => read.mac = filled::<D, _>(MAC, value)?.unwrap_or_default(),
+                Some(_) => read.cni_args = filled::<D, _>(CNI_ARGS, value)?,
+                None if read.unknown.len() < MAX_UNKNOWN => read.unknown.push(key.to_owned()),
+                None => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// A member; `None` for `null`, as Go writes what is empty.
+fn filled<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    name: &'static str,
+    value: &RawValue,
+) -> Result<Option<T>, D::Error> {
+    serde_json::from_str(value.get())
+        .map_err(|_| D::Error::custom(format_args!("interfaceAttributes: {name}: wrong type")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> InterfaceAttributes {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn members_are_read_in_any_case() {
+        let read = parse(r#"{"IPs":["10.0.0.9/24"],"Mac":"a","MAC":"b","Cni-Args":{"x":1}}"#);
+        assert_eq!(read.ips, ["10.0.0.9/24"]);
+        assert_eq!(read.mac, "b", "the last one counts");
+        assert_eq!(read.cni_args.unwrap()["x"].get(), "1");
+        assert!(read.unknown.is_empty());
+    }
+
+    #[test]
+    fn unknown_members_are_skipped_and_named() {
+        let read = parse(r#"{"ip":["10.0.0.9/24"],"mac":null,"macRequest":"a"}"#);
+        assert_eq!(read.unknown, ["ip", "macRequest"]);
+        let many: Vec<String> = (0..99).map(|at| format!(r#""k{at}":1"#)).collect();
+        let read = parse(&format!("{{{}}}", many.join(",")));
+        assert_eq!(read.unknown.len(), MAX_UNKNOWN);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_not_quoted() {
+        let text = r#"{"mac":["correct-horse"]}"#;
+        let error = serde_json::from_str::<InterfaceAttributes>(text).unwrap_err();
+        assert!(!error.to_string().contains("horse"), "{error}");
+    }
+}
