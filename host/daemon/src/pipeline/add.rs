@@ -109,7 +109,9 @@ async fn prepare(
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
     remarks::unknown_members(pipeline, &pod);
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
-    let selections = policies.select(resolve::selections(&pod)?).await?;
+    let selections = policies
+        .select(resolve::selections(&pod, &pipeline.limits)?)
+        .await?;
     checks::check_isolation(&pod, &selections, &request.conf)?;
     let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await

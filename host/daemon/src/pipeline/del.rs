@@ -158,7 +158,7 @@ async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> Option<Vec<Ent
     let (sandbox, pod) = identity::identify_described(request, cluster, Duration::ZERO)
         .await
         .ok()?;
-    let selections = resolve::selections(&pod).ok()?;
+    let selections = resolve::selections(&pod, &pipeline.limits).ok()?;
     let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await
         .ok()?;
