@@ -42,6 +42,7 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     match addition.run(&plan, &mut *policies, &mut limits).await {
         Ok(result) => {
             guard.disarm();
+            policies.succeed();
             Ok(result)
         }
         Err(cause) => {

@@ -40,6 +40,8 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         return Ok(());
     }
     undo_all(pipeline, &dirs, request, recorded).await?;
+    // Also where nothing was recorded, since a crash came before that.
+    pipeline.policies.release(container).await;
     pipeline
         .ledger
         .forget_deferred(&dirs.cni, container)

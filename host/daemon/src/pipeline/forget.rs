@@ -43,6 +43,7 @@ pub(super) async fn forget(
     }
     if staying.is_empty() {
         pipeline.ledger.forget(&dirs.cni, container).await?;
+        pipeline.policies.release(container).await;
         pipeline.retries.cancel(dirs, container);
     } else {
         pipeline.ledger.record(&dirs.cni, &staying).await?;
