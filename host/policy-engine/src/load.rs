@@ -1,5 +1,7 @@
 //! From files to policies that run: read, verify, compile or fetch from the cache, link, configure.
 
+mod sweep;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,6 +189,7 @@ impl Loader {
             policies.push(self.policy(found, former).await);
         }
         self.add_missing(before, &mut policies);
+        self.sweep(&policies);
         policies
     }
 

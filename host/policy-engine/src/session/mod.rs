@@ -1,5 +1,6 @@
 //! One request's way through the policies: at most one store a policy, dropped with the session.
 
+mod allowances;
 mod chain;
 mod instances;
 mod settle;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use cni_types::result::CniResult;
 
+use allowances::Allowances;
 use instances::Instances;
 
 use crate::bindings::cnidaria::policy::types::ValidAttachment;
@@ -69,6 +71,8 @@ pub struct Session {
     reserved: Reserved,
     /// Whether the policies that do not load were asked about the request as a whole.
     gated: bool,
+    /// What policies may still report and log in this request, by their places.
+    allowances: Allowances,
     /// Has an ADD that fails give back what policies bound to what it was going to make.
     bound: Guard,
 }
@@ -83,6 +87,7 @@ impl Session {
             generation,
             facts,
             bound,
+            allowances: Allowances::default(),
             skipped,
             instances,
             exhausted: BTreeSet::new(),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Session;
 use crate::call::Failure;
+use crate::config::count;
 use crate::generation::Mode;
 use crate::hooks::Answer;
 use crate::journal;
@@ -107,7 +108,7 @@ impl Session {
         let start = Instant::now();
         let called = self.call(seat, hook, stage).await;
         self.count(policy, hook, &called, start.elapsed());
-        let (answer, stage, findings) = match called {
+        let (answer, stage, mut findings) = match called {
             Ok(answer) => answer,
             Err(failure) => {
                 if failure.cause == Cause::Timeout {
@@ -117,6 +118,8 @@ impl Session {
                 return Ok(None);
             }
         };
+        let limit = policy.spec.as_ref().map_or(0, |spec| spec.limits.findings);
+        self.allowances.cut(seat.index, &mut findings, count(limit));
         for finding in &findings {
             journal::finding(&self.facts, finding);
         }
@@ -142,19 +145,24 @@ impl Session {
             Some(instance) => instance,
             None => {
                 self.instances.used(*index, policy);
-                match policy.made_ahead(&self.facts) {
+                let mut made = match policy.made_ahead(&self.facts) {
                     Some(instance) => instance,
                     None => {
                         let services = self.generation.services();
                         // Boxed, so that a turn with an instance that was made ahead is small.
                         Box::pin(policy.instance(&self.facts, services)).await?
                     }
-                }
+                };
+                self.allowances.apply(*index, &mut made);
+                made
             }
         };
-        let answer = instance.call(hook, stage).await?;
-        self.instances.keep(*index, instance);
-        Ok(answer)
+        let called = instance.call(hook, stage).await;
+        match &called {
+            Ok(_) => self.instances.keep(*index, instance),
+            Err(_) => self.allowances.keep(*index, &instance),
+        }
+        called
     }
 
     fn count(&self, policy: &Policy, hook: Hook, called: &Called, duration: Duration) {

@@ -10,6 +10,7 @@ use cni_types::version::Version;
 use super::tree::{object, parsed, set, string, strings_as_set};
 use super::validate::{at_most, invalid, word};
 use super::{Draft, EditError, validate};
+use crate::report::deceives;
 
 /// Interfaces, addresses or routes of one result.
 const MAX_ELEMENTS: usize = 128;
@@ -141,9 +142,9 @@ impl OutcomeDraft {
 
     pub(crate) fn tag(&mut self, key: &str, value: &str) -> Result<(), EditError> {
         word("key of a tag", key, 63)?;
-        if value.len() > 253 || value.contains(char::is_control) {
+        if value.len() > 253 || value.contains(deceives) {
             return Err(invalid(format!(
-                "tag {key:?} has control characters or more than 253 bytes"
+                "tag {key:?} has control or bidirectional characters or more than 253 bytes"
             )));
         }
         if !self.tags.contains_key(key) && self.tags.len() >= MAX_TAGS {
@@ -338,7 +339,10 @@ mod tests {
         let mut draft = draft();
         draft.tag("tier", "gold").unwrap();
         draft.tag("a b", "x").unwrap_err();
-        draft.tag("tier", "x\ny").unwrap_err();
+        for value in ["x\ny", "a\u{202e}b", "\u{200f}", "\u{61c}", "\u{2067}"] {
+            draft.tag("tier", value).unwrap_err();
+            draft.tag(value, "x").unwrap_err();
+        }
         for index in 1..MAX_TAGS {
             draft.tag(&index.to_string(), "x").unwrap();
         }
