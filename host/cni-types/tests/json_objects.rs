@@ -30,6 +30,20 @@ fn a_member_is_replaced_where_it_stands_and_appended_when_it_is_new() {
 }
 
 #[test]
+fn many_members_are_set_as_each_one_is() {
+    let members = [("b", "1"), ("new", "2"), ("a", "3"), ("new", "4")];
+    let value = |text: &str| serde_json::value::RawValue::from_string(text.to_owned()).unwrap();
+    let mut one_by_one = object(r#"{"a":0,"b":0}"#);
+    let mut at_once = one_by_one.clone();
+    for (key, text) in members {
+        one_by_one.set_raw(key, value(text));
+    }
+    at_once.extend(members.map(|(key, text)| (key, value(text))));
+    assert_eq!(at_once, one_by_one);
+    assert_eq!(at_once.to_string(), r#"{"a":3,"b":1,"new":4}"#);
+}
+
+#[test]
 fn of_duplicate_keys_the_last_one_wins() {
     assert_eq!(
         object(r#"{"a":1,"b":2,"a":3,"\u0061":4}"#).to_string(),

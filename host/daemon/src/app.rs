@@ -253,6 +253,7 @@ impl App {
             pod_network: Arc::new(Netlink::below(root)),
         };
         let pipeline = Pipeline::new(ports, own.timeouts.clone(), config.overrides.clone())
+            .limiting(own.limits)
             .attaching_at_once(own.attachments_at_once.unwrap_or(1));
         let meter: Arc<dyn Meter> = Arc::clone(&metrics) as Arc<dyn Meter>;
         Ok(Self {

@@ -328,6 +328,9 @@ pub trait Policies: Send + Sync {
     /// [`Denial`] when a policy that must be there is not, or one says no.
     async fn status(&self) -> Result<(), Denial>;
 
+    /// Lets go of what policies keep for a container, which has no attachments any more.
+    async fn release(&self, container: &ContainerId);
+
     /// Tells which attachments are in use. Cannot refuse.
     async fn gc(&self, valid: &[Attached]);
 }
@@ -402,6 +405,10 @@ pub trait PolicySession: Send {
 
     /// Tells of an attachment that goes away. Cannot refuse.
     async fn del(&mut self, entry: &Entry);
+
+    /// The ADD has succeeded: what policies keep bound to it stays. Without this call it goes with the
+    /// session.
+    fn succeed(&mut self);
 }
 
 /// How a request ended.

@@ -1,7 +1,9 @@
 //! Compiled modules on disk: a cache that only root or this user can write, filled by a child
 //! process, mapped read-only.
 
-use std::collections::BTreeMap;
+mod unused;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -120,7 +122,10 @@ impl Cache {
         if artefact.exists() {
             check(&artefact, &read_metadata(&artefact)?, 0o600)?;
             match load(&artefact) {
-                Ok(component) => return Ok(component),
+                Ok(component) => {
+                    unused::touch(&artefact);
+                    return Ok(component);
+                }
                 // Of another version of wasmtime, or of another processor.
                 Err(error) => tracing::info!(
                     target: "cnidaria::policy",
@@ -143,6 +148,11 @@ impl Cache {
         }
         compiled?;
         load(&artefact).map_err(|source| Error::Load { source })
+    }
+
+    /// Removes what none of the modules in `needed` has use for.
+    pub(crate) fn sweep(&self, needed: &BTreeSet<&str>) {
+        unused::sweep(&self.dir, needed);
     }
 
     fn prepare(&self) -> Result<(), Error> {

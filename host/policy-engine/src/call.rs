@@ -16,7 +16,7 @@ use crate::module::Module;
 use crate::report::{Cause, Hook, clean};
 use crate::request::RequestFacts;
 use crate::services::Services;
-use crate::store::{GuestState, LimitReached, Stage};
+use crate::store::{GuestState, LimitReached, LogBudget, Stage};
 use crate::ticker::{self, TICK};
 
 /// Handles of resources that a guest may hold at a time.
@@ -254,6 +254,16 @@ impl Instance {
             }
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// What the policy may still log in this request.
+    pub(crate) fn log_budget(&self) -> LogBudget {
+        self.store.data().log_budget
+    }
+
+    /// Holds the policy to what an instance before this one left of its log.
+    pub(crate) fn limit_log(&mut self, budget: LogBudget) {
+        self.store.data_mut().log_budget = budget;
     }
 
     fn limits(&self) -> Limits {

@@ -11,7 +11,7 @@ use crate::ports::{Needs, Skipped};
 use crate::report::{Denied, Hook, Report};
 use crate::request::{Command, RequestFacts};
 use crate::services::Services;
-use crate::session::Session;
+use crate::session::{self, Session};
 
 /// Whether a policy decides, only watches, or sleeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -184,6 +184,16 @@ impl Generation {
         self.begin(RequestFacts::of_node(Command::Gc))
             .gc(valid)
             .await
+    }
+
+    /// Removes what policies keep bound to a sandbox that is gone, and to its attachments.
+    pub async fn release(&self, container_id: &str) {
+        let container_id = container_id.to_owned();
+        let services = Arc::clone(&self.services);
+        session::with_states(services, move |states| {
+            states.release_sandbox(&container_id);
+        })
+        .await;
     }
 
     /// What the policies look up beside the request.

@@ -1,6 +1,7 @@
 //! From files to policies that run: read, verify, compile or fetch from the cache, link, configure.
 
 mod error;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -91,6 +92,7 @@ impl Loader {
             policies.push(self.policy(found, former).await);
         }
         self.add_missing(before, &mut policies);
+        self.sweep(&policies);
         policies
     }
 

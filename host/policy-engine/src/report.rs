@@ -173,17 +173,19 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
+/// Whether a character ends or moves the line that it is shown in: control characters, and those that
+/// turn the direction of text.
+pub(crate) fn deceives(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Text of a guest as it may stand in a log, an error or an Event: on one line, bounded.
 pub(crate) fn clean(text: &str, max: usize) -> String {
     let mut cleaned = String::with_capacity(text.len().min(max));
     for c in text.trim().chars() {
-        let c = if c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
-            ' '
-        } else {
-            c
-        };
+        let c = if deceives(c) { ' ' } else { c };
         if cleaned.len() + c.len_utf8() > max.saturating_sub('…'.len_utf8()) {
             cleaned.push('…');
             break;

@@ -5,24 +5,28 @@
 //! so. The file is written whole, by one at a time: what others changed meanwhile goes with the next
 //! write, which is made once for all of them.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+mod file;
+mod origin;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use cni_types::json::Cause;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Limits, count};
+use crate::request::RequestFacts;
+pub(crate) use origin::{Binding, Guard, Origin};
 
 /// Bytes of a key.
 const MAX_KEY: usize = 256;
 /// Bytes of a value.
 const MAX_VALUE: usize = 64 << 10;
+/// Bytes that one policy may write in a second. A write that comes sooner waits, and takes with it what
+/// changed meanwhile.
+const WRITE_RATE: u32 = 32 << 20;
 
 /// What a key is bound to: it vanishes with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +65,17 @@ pub(crate) struct PolicyState {
     file: Option<PathBuf>,
     /// Read from the file when it is needed first, while nobody else waits for other policies.
     kept: OnceLock<Mutex<Kept>>,
-    /// The change up to which the file has all. Held while it is written.
-    written: Mutex<u64>,
+    /// What the file has. Held while it is written.
+    written: Mutex<Written>,
+}
+
+/// What the file has.
+#[derive(Debug, Default)]
+struct Written {
+    /// The change up to which it has all.
+    change: u64,
+    /// When the next write may begin.
+    next: Option<Instant>,
 }
 
 /// What is in memory. Cheap to copy, so that nobody waits for a file.
@@ -73,12 +86,16 @@ struct Kept {
     bytes: usize,
     /// Counts the changes.
     change: u64,
+    /// Requests that have failed while something of theirs was still running.
+    failed: Vec<Weak<RequestFacts>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Value {
     bytes: Arc<[u8]>,
     bond: Option<Arc<Bond>>,
+    /// The request that bound it, while that may still fail or rename the interface.
+    origin: Option<Origin>,
     /// The change that made it.
     change: u64,
 }
@@ -126,16 +143,27 @@ impl States {
         });
     }
 
+    /// Removes what is bound to a sandbox and to attachments of it.
+    pub(crate) fn release_sandbox(&self, container_id: &str) {
+        self.retain(|bond| bond.container_id != container_id);
+    }
+
     /// Removes what is bound to sandboxes other than these.
     pub(crate) fn keep(&self, containers: &[&str]) {
         self.retain(|bond| containers.contains(&bond.container_id.as_str()));
     }
 
     fn retain(&self, keep: impl Fn(&Bond) -> bool) {
-        let open: Vec<Arc<PolicyState>> = lock(&self.open).values().map(Arc::clone).collect();
-        for state in open {
-            state.retain(&keep);
+        for state in self.all() {
+            let change = state
+                .lock()
+                .retain(|value| value.bond.as_deref().is_none_or(&keep));
+            state.write_removal(change);
         }
+    }
+
+    fn all(&self) -> Vec<Arc<PolicyState>> {
+        lock(&self.open).values().map(Arc::clone).collect()
     }
 }
 
@@ -156,7 +184,7 @@ impl PolicyState {
         key: &str,
         expected: Option<&[u8]>,
         new: Option<Vec<u8>>,
-        bond: Option<Bond>,
+        bond: Option<Binding>,
         limits: &Limits,
     ) -> Result<(), Refusal> {
         if key.len() > MAX_KEY || new.as_ref().is_some_and(|new| new.len() > MAX_VALUE) {
@@ -169,8 +197,9 @@ impl PolicyState {
         })
     }
 
-    fn retain(&self, keep: impl Fn(&Bond) -> bool) {
-        let Some(change) = self.lock().retain(keep) else {
+    /// Writes that something went, where it did.
+    fn write_removal(&self, change: Option<u64>) {
+        let Some(change) = change else {
             return;
         };
         if let Err(error) = self.write(change) {
@@ -181,12 +210,13 @@ impl PolicyState {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         lock(self.kept.get_or_init(|| {
-            let keys = self.file.as_deref().map(read).unwrap_or_default();
+            let keys = self.file.as_deref().map(file::read).unwrap_or_default();
             let bytes = keys.iter().map(|(key, value)| size(key, value)).sum();
             Mutex::new(Kept {
                 keys,
                 bytes,
                 change: 0,
+                failed: Vec::new(),
             })
         }))
     }
@@ -197,15 +227,21 @@ impl PolicyState {
             return Ok(());
         };
         let mut written = lock(&self.written);
-        if *written >= change {
+        if written.change >= change {
             return Ok(());
+        }
+        if let Some(next) = written.next {
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         let (keys, latest) = {
             let kept = self.lock();
             (kept.keys.clone(), kept.change)
         };
-        replace(file, &keys)?;
-        *written = latest;
+        let bytes = file::replace(file, &keys)?;
+        *written = Written {
+            change: latest,
+            next: Some(Instant::now() + pause(bytes)),
+        };
         Ok(())
     }
 }
@@ -217,17 +253,22 @@ impl Kept {
         key: &str,
         expected: Option<&[u8]>,
         new: Option<Vec<u8>>,
-        bond: Option<Bond>,
+        bond: Option<Binding>,
         limits: &Limits,
     ) -> Result<(u64, Option<Value>), Refusal> {
+        if bond.as_ref().is_some_and(|bond| bond.is_late(&self.failed)) {
+            return Err(Refusal::Unavailable("the request has ended".to_owned()));
+        }
         let before = self.keys.get(key).cloned();
         if before.as_ref().map(|value| &*value.bytes) != expected {
             return Err(Refusal::Conflict);
         }
         let change = self.change + 1;
+        let (bond, origin) = bond.map(Binding::into_parts).unzip();
         let new = new.map(|bytes| Value {
             bytes: bytes.into(),
             bond: bond.map(Arc::new),
+            origin: origin.flatten(),
             change,
         });
         let of = |value: &Option<Value>| value.as_ref().map_or(0, |value| size(key, value));
@@ -265,10 +306,9 @@ impl Kept {
     }
 
     /// Gives the number of the change, where something went.
-    fn retain(&mut self, keep: impl Fn(&Bond) -> bool) -> Option<u64> {
+    fn retain(&mut self, keep: impl Fn(&Value) -> bool) -> Option<u64> {
         let before = self.keys.len();
-        self.keys
-            .retain(|_, value| value.bond.as_deref().is_none_or(&keep));
+        self.keys.retain(|_, value| keep(value));
         if self.keys.len() == before {
             return None;
         }
@@ -278,101 +318,15 @@ impl Kept {
     }
 }
 
+/// How long after a write of so many bytes the next one may begin.
+fn pause(bytes: usize) -> Duration {
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    Duration::from_secs(1).mul_f64(f64::from(bytes) / f64::from(WRITE_RATE))
+}
+
 /// What a key counts against the quota.
 fn size(key: &str, value: &Value) -> usize {
     key.len() + value.bytes.len()
-}
-
-/// Replaces the file of a policy as a whole.
-fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Result<()> {
-    if let Some(dir) = file.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)?;
-    }
-    let stored = Stored {
-        keys: keys
-            .iter()
-            .map(|(key, value)| {
-                let stored = StoredValue {
-                    value: STANDARD.encode(&value.bytes),
-                    bound: value.bond.as_deref().cloned(),
-                };
-                (key.to_string(), stored)
-            })
-            .collect(),
-    };
-    let unfinished = file.with_extension("tmp");
-    let mut output = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    output.write_all(&serde_json::to_vec(&stored)?)?;
-    fs::rename(&unfinished, file)
-}
-
-/// The file of one policy.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    keys: BTreeMap<String, StoredValue>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredValue {
-    /// base64
-    value: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bound: Option<Bond>,
-}
-
-/// What a file has; one that cannot be read is put aside, so that nothing is lost for good.
-fn read(file: &Path) -> BTreeMap<Arc<str>, Value> {
-    let text = match fs::read(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return BTreeMap::new(),
-        Err(error) => {
-            tracing::error!(target: "cnidaria::policy", file = %file.display(), %error, "cannot read the state");
-            return BTreeMap::new();
-        }
-    };
-    match decode(&text) {
-        Ok(keys) => keys,
-        Err(reason) => {
-            let aside = file.with_extension("corrupt");
-            let moved = fs::rename(file, &aside).is_ok();
-            tracing::error!(
-                target: "cnidaria::policy",
-                file = %file.display(), reason, aside = %aside.display(), moved,
-                "the state is corrupt: the policy begins without it",
-            );
-            BTreeMap::new()
-        }
-    }
-}
-
-fn decode(text: &[u8]) -> Result<BTreeMap<Arc<str>, Value>, String> {
-    let stored: Stored =
-        serde_json::from_slice(text).map_err(|error| Cause::of(&error).to_string())?;
-    stored
-        .keys
-        .into_iter()
-        .map(
-            |(key, StoredValue { value, bound })| match STANDARD.decode(&value) {
-                Ok(bytes) => {
-                    let value = Value {
-                        bytes: bytes.into(),
-                        bond: bound.map(Arc::new),
-                        change: 0,
-                    };
-                    Ok((key.into(), value))
-                }
-                Err(error) => Err(format!("{key}: {error}")),
-            },
-        )
-        .collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -159,6 +159,11 @@ impl GuestState {
         &self.facts
     }
 
+    /// The request, to be told apart from others.
+    pub(crate) fn shared_facts(&self) -> &Arc<RequestFacts> {
+        &self.facts
+    }
+
     /// What stands behind the grants. Before there is a request it would be out of date when one comes.
     ///
     /// # Errors
@@ -372,7 +377,7 @@ impl ResourceLimiter for Usage {
 }
 
 /// What a policy may still log in this request.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct LogBudget {
     lines: u64,
     bytes: u64,

@@ -13,6 +13,7 @@ use cni_types::version::{ConfVersion, Version};
 use daemon::adapters::ledger::Files;
 use daemon::config::daemon::{DaemonConfig, Durability};
 use daemon::config::overlay::Overlay;
+use daemon::domain::limits::Limits;
 use daemon::domain::pod::PodRef;
 use daemon::domain::sandbox::Sandbox;
 use daemon::domain::selection;
@@ -57,7 +58,11 @@ pub fn conf(bytes: &[u8]) {
 
 /// The annotation in which a pod asks for networks.
 pub fn annotation(bytes: &[u8]) {
-    let _ = selection::parse(&String::from_utf8_lossy(bytes), "default");
+    let _ = selection::parse(
+        &String::from_utf8_lossy(bytes),
+        "default",
+        &Limits::default(),
+    );
 }
 
 /// A file of the ledger, where a DEL looks for it.

@@ -79,6 +79,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// The HTTP status of `/healthz`.
+    pub(crate) fn health(&self) -> std::io::Result<u16> {
+        get(&self.socket, "/healthz")
+    }
+
     /// Asks the daemon to end, as an init system does, and waits for it.
     pub(crate) fn stop(mut self) -> Result<(), Error> {
         let pid = self.child.id().to_string();

@@ -248,6 +248,16 @@ impl Node {
         Ok(())
     }
 
+    /// The HTTP status of the daemon's `/healthz`.
+    ///
+    /// # Errors
+    /// [`Error::NoDaemon`] when it does not run; [`Error::File`] when it gives no answer in time.
+    pub fn health(&self) -> Result<u16, Error> {
+        let daemon = self.daemon.as_ref().ok_or(Error::NoDaemon)?;
+        let answer = daemon.health();
+        answer.map_err(Error::file(self.socket_dir().join("multus.sock")))
+    }
+
     /// The number of the daemon's process.
     ///
     /// # Errors

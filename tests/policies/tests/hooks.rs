@@ -337,10 +337,13 @@ async fn kept_state_outlives_the_request_and_bound_keys_go_with_the_attachment()
     config.state_dir = Some(policies.path("state"));
     let host = PolicyHost::load(config.clone()).await;
     let count = async |host: &PolicyHost| {
-        let (_, report) = add(host).before_add(storage()).await.unwrap();
+        let mut session = add(host);
+        let (_, report) = session.before_add(storage()).await.unwrap();
+        session.succeed();
         report.findings[0].message.clone()
     };
-    assert_eq!(count(&host).await, "adds=1");
+    add(&host).before_add(storage()).await.unwrap();
+    assert_eq!(count(&host).await, "adds=1", "the ADD before it failed");
     assert_eq!(count(&host).await, "adds=2");
     let restarted = PolicyHost::load(config).await;
     assert_eq!(count(&restarted).await, "adds=3");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host");
 
 /// Who may read it, and what for.
-const MAY: [(&str, &str); 8] = [
+const MAY: [(&str, &str); 9] = [
     (
         "cli/src/attachments.rs",
         "the age of an undo, as it is shown",
@@ -32,6 +32,10 @@ const MAY: [(&str, &str); 8] = [
     (
         "daemon/src/pipeline/retries.rs",
         "since when something is to be undone, as it is shown",
+    ),
+    (
+        "policy-engine/src/artifact/unused.rs",
+        "the age of a compiled module: one that goes too early is compiled again",
     ),
     (
         "policy-engine/src/imports/granted.rs",

@@ -150,9 +150,8 @@ impl Document {
         match &self.root {
             Node::Object(members) => {
                 let mut object = RawObject::new();
-                for (key, value) in members {
-                    object.set_raw(key, value.to_raw());
-                }
+                let members = members.iter();
+                object.extend(members.map(|(key, value)| (key.as_str(), value.to_raw())));
                 Ok(object)
             }
             _ => Err(Error::NotAnObject),

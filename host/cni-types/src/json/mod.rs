@@ -4,6 +4,7 @@
 
 mod cause;
 mod document;
+mod measure;
 mod patch;
 mod pointer;
 mod raw;
@@ -11,6 +12,7 @@ mod reader;
 
 pub use cause::{Cause, kind, without_values};
 pub use document::{Document, Limits, Node};
+pub use measure::{Size, measure};
 pub use patch::{Operation, Patch};
 pub use pointer::Pointer;
 pub use raw::RawObject;

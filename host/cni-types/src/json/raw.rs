@@ -1,6 +1,6 @@
 //! An ordered JSON object whose values are the author's own text.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -100,6 +100,23 @@ impl RawObject {
         match members.iter_mut().find(|(name, _)| name == key) {
             Some((_, old)) => *old = value,
             None => members.push((key.to_owned(), value)),
+        }
+    }
+
+    /// As [`set_raw`](Self::set_raw) with each of `members`, in time that grows with their number alone.
+    pub fn extend<'a>(&mut self, members: impl IntoIterator<Item = (&'a str, Box<RawValue>)>) {
+        let own = Arc::make_mut(&mut self.members);
+        let places = own.iter().enumerate();
+        let mut places: HashMap<String, usize> =
+            places.map(|(at, (name, _))| (name.clone(), at)).collect();
+        for (key, value) in members {
+            match places.get(key).and_then(|at| own.get_mut(*at)) {
+                Some((_, old)) => *old = value,
+                None => {
+                    places.insert(key.to_owned(), own.len());
+                    own.push((key.to_owned(), value));
+                }
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use super::logging::Logging;
 use super::net_conf::{self, NetConf};
 use super::policies::PolicyConfig;
 use super::{keys, value};
+use crate::domain::limits::Limits;
 
 /// Where Multus' thick plugin looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/cni/net.d/multus.d/daemon-config.json";
@@ -106,6 +107,8 @@ pub struct OwnConfig {
     pub device_info_dir: Option<PathBuf>,
     /// Deadlines.
     pub timeouts: Timeouts,
+    /// How large the wishes of tenants may be.
+    pub limits: Limits,
     /// How many threads serve requests; one where absent.
     pub threads: Option<NonZeroUsize>,
     /// How many delegates of one network run at once; four for each processor, and at least 16, where

@@ -86,12 +86,9 @@ impl NetConf {
     pub fn parse(conf: &[u8], overrides: &RawObject) -> Result<Self, Error> {
         let conf = RawObject::parse(conf).map_err(Error::Json)?;
         let mut merged = RawObject::new();
-        for (key, value) in conf.iter() {
-            merged.set_raw(keys::folded(key), value.to_owned());
-        }
-        for (key, value) in overrides.iter() {
-            merged.set_raw(key, value.to_owned());
-        }
+        let given = conf.iter().map(|(key, value)| (keys::folded(key), value));
+        let all = given.chain(overrides.iter());
+        merged.extend(all.map(|(key, value)| (key, value.to_owned())));
         let shims = Shims::default().and_type_of(&conf).and_type_of(overrides);
         Self::from_object(&merged, shims)
     }

@@ -8,6 +8,7 @@ pub mod container_names;
 pub mod default_route;
 pub mod device;
 pub mod entry;
+pub mod limits;
 pub mod members;
 pub mod metadata;
 pub mod nad;

@@ -149,7 +149,7 @@ impl RuntimeConfig {
     /// A member that has another type.
     pub fn parse(object: &RawObject) -> Result<Self, serde_json::Error> {
         let mut known = RawObject::new();
-        let mut others = RawObject::new();
+        let mut others = Vec::new();
         for (key, value) in object.iter() {
             match members::known(&MEMBERS, key) {
                 Some("portMappings") => known.set_raw(
@@ -163,11 +163,13 @@ impl RuntimeConfig {
                     );
                 }
                 Some(name) => known.set_raw(name, value.to_owned()),
-                None => others.set_raw(key, value.to_owned()),
+                None => others.push((key, value.to_owned())),
             }
         }
+        let mut unknown = RawObject::new();
+        unknown.extend(others);
         Ok(Self {
-            others,
+            others: unknown,
             ..serde_json::from_str(&known.to_text())?
         })
     }
@@ -229,9 +231,8 @@ impl RuntimeConfig {
         let text = serde_json::to_string(self).expect("strings and numbers are JSON");
         let mut arguments =
             RawObject::parse(text).expect("a runtime configuration is a JSON object");
-        for (key, value) in self.others.iter() {
-            arguments.set_raw(key, value.to_owned());
-        }
+        let others = self.others.iter();
+        arguments.extend(others.map(|(key, value)| (key, value.to_owned())));
         arguments
     }
 

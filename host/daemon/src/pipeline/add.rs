@@ -54,6 +54,7 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     match addition.run(&plan, &mut *policies, &mut limits).await {
         Ok(result) => {
             guard.disarm();
+            policies.succeed();
             Ok(result)
         }
         Err(cause) => {
@@ -121,7 +122,9 @@ async fn prepare(
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
     remarks::unknown_members(pipeline, &pod);
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
-    let selections = policies.select(resolve::selections(&pod)?).await?;
+    let selections = policies
+        .select(resolve::selections(&pod, &pipeline.limits)?)
+        .await?;
     checks::check_isolation(&pod, &selections, &request.conf)?;
     let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await

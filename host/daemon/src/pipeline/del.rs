@@ -40,6 +40,8 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         return Ok(());
     }
     undo_all(pipeline, &dirs, request, recorded).await?;
+    // Also where nothing was recorded, since a crash came before that.
+    pipeline.policies.release(container).await;
     pipeline
         .ledger
         .forget_deferred(&dirs.cni, container)
@@ -158,7 +160,7 @@ async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> Option<Vec<Ent
     let (sandbox, pod) = identity::identify_described(request, cluster, Duration::ZERO)
         .await
         .ok()?;
-    let selections = resolve::selections(&pod).ok()?;
+    let selections = resolve::selections(&pod, &pipeline.limits).ok()?;
     checks::check_isolation(&pod, &selections, &request.conf).ok()?;
     let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await

@@ -50,6 +50,7 @@ pub(super) async fn forget(
     }
     if staying.is_empty() {
         pipeline.ledger.forget(&dirs.cni, container).await?;
+        pipeline.policies.release(container).await;
         pipeline.retries.cancel(dirs, container);
         // Its DEL is not to try once more.
         pipeline.undone.insert(&dirs.cni, container);

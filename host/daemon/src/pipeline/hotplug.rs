@@ -106,6 +106,7 @@ async fn plug(
     let cause = match added {
         Ok(result) => {
             guard.disarm();
+            policies.succeed();
             return Ok(result);
         }
         Err(cause) => cause,

@@ -45,6 +45,7 @@ pub use error::Error;
 use crate::config::daemon::Timeouts;
 use crate::config::overlay::Overlay;
 use crate::domain::entry::Entry;
+use crate::domain::limits::Limits as TenantLimits;
 use crate::ports::{
     Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
     PodNetwork, Policies, Undo,
@@ -86,6 +87,8 @@ pub struct Pipeline {
     overlay: Overlay,
     /// How many attachments of one pod are made at once.
     attachments_at_once: usize,
+    /// How large the wishes of tenants may be.
+    limits: TenantLimits,
     /// Confs of networks that were loaded before.
     files: Files,
     turns: Turns,
@@ -117,6 +120,7 @@ impl Pipeline {
             timeouts,
             overlay: Overlay::new(overrides),
             attachments_at_once: 1,
+            limits: TenantLimits::default(),
             files: Files::default(),
             turns: Turns::default(),
             collections: Collections::default(),
@@ -139,6 +143,13 @@ impl Pipeline {
     #[must_use]
     pub fn attaching_at_once(mut self, count: usize) -> Self {
         self.attachments_at_once = count.max(1);
+        self
+    }
+
+    /// The same with other limits of what tenants ask for.
+    #[must_use]
+    pub fn limiting(mut self, limits: TenantLimits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -173,6 +184,7 @@ impl Pipeline {
             devices: &*self.devices,
             device_info: &*self.device_info,
             files: &self.files,
+            limits: &self.limits,
         }
     }
 
@@ -203,7 +215,7 @@ impl Pipeline {
             return Err(Error::Draining);
         }
         let begun = Instant::now();
-        let request = stages::hotplug::parse(body, &self.overlay, self.naming())?;
+        let request = stages::hotplug::parse(body, &self.overlay, self.naming(), &self.limits)?;
         let verb = request.command();
         let answer = hotplug::hotplug(self, request).await;
         self.count(verb, begun, &answer);

@@ -16,7 +16,8 @@ pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
         (NETWORKS_ANNOTATION, pod.networks_annotation()),
         (DEFAULT_NETWORK_ANNOTATION, pod.default_network_annotation()),
     ] {
-        let unknown = text.map(selection::unknown_members).unwrap_or_default();
+        let unknown = text.map(|text| selection::unknown_members(text, &pipeline.limits));
+        let unknown = unknown.unwrap_or_default();
         if unknown.is_empty() {
             continue;
         }

@@ -395,6 +395,7 @@ pub(super) async fn forget(
     }
     pipeline.retries.cancel(dirs, container);
     pipeline.undone.insert(&dirs.cni, container);
+    pipeline.policies.release(container).await;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use super::request::{self, PodRequest};
 use crate::config::net_conf::NetConf;
 use crate::config::overlay::Overlay;
 use crate::domain::attachment::Attachment;
+use crate::domain::limits::{Exceeded, Limits};
 use crate::domain::members::UnknownMembers;
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::selection::{self, ElementError};
@@ -28,6 +29,9 @@ pub enum Error {
     /// The conf is none.
     #[error("config")]
     Conf(#[source] conf::Error),
+    /// The conf is larger than confs of tenants may be.
+    #[error("config")]
+    ConfLimit(#[source] Exceeded),
     /// What is asked for the interface is none of what it should be.
     #[error("interfaceAttributes")]
     Attribute(#[source] ElementError),
@@ -65,14 +69,22 @@ impl Hotplug {
     }
 }
 
-/// Checks the body of `POST /delegate`. `overlay` has the daemon's file.
+/// Checks the body of `POST /delegate`. `overlay` has the daemon's file. A hot-plug controller hands on
+/// what tenants wrote, so that `limits` hold for all of it.
 ///
 /// # Errors
 /// [`Error`]; nothing was changed.
-pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Hotplug, Error> {
+pub fn parse(
+    body: &[u8],
+    overlay: &Overlay,
+    naming: Naming,
+    limits: &Limits,
+) -> Result<Hotplug, Error> {
     let body = shim_api::Request::parse(body).map_err(request::Error::from)?;
     let parameters = request::parameters(&body.env)?;
+    limits.check_conf(&body.config).map_err(Error::ConfLimit)?;
     let network = NetworkConfList::parse_any(&body.config).map_err(Error::Conf)?;
+    limits.check_plugins(&network).map_err(Error::ConfLimit)?;
     let conf = overlay.own().map_err(request::Error::from)?;
     let pod = match parameters.command {
         // Of a DEL, what is recorded is found by the container and the interface alone.
@@ -88,7 +100,7 @@ pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Hotplug, 
     let request = request::pod_request(parameters, pod, Arc::new(conf))?;
     let attributes = body.interface_attributes.unwrap_or_default();
     warn_of_unknown(&request, &attributes.unknown);
-    let attachment = attachment(&request, network, attributes)?;
+    let attachment = attachment(&request, network, attributes, limits)?;
     Ok(Hotplug::Attachment {
         request: Box::new(request),
         attachment: Box::new(attachment),
@@ -118,7 +130,12 @@ fn attachment(
     request: &PodRequest,
     network: NetworkConfList,
     attributes: InterfaceAttributes,
+    limits: &Limits,
 ) -> Result<Attachment, Error> {
+    let ips = attributes.ips.len();
+    limits
+        .check_ips(ips)
+        .map_err(|exceeded| Error::Attribute(exceeded.into()))?;
     let ips = attributes
         .ips
         .iter()
@@ -135,13 +152,12 @@ fn attachment(
         })?),
     };
     let mut arguments = RawObject::new();
-    for (key, value) in attributes.cni_args.into_iter().flatten() {
-        arguments.set_raw(&key, value);
-    }
+    let given = attributes.cni_args.iter().flatten();
+    arguments.extend(given.map(|(key, value)| (key.as_str(), value.clone())));
     let conf = if arguments.is_empty() {
         network
     } else {
-        network_lookup::with_cni_args(&network, &arguments)
+        network_lookup::with_cni_args_within(limits, &network, &arguments)
             .map_err(|error| Error::Arguments(Box::new(error)))?
     };
     Ok(Attachment {
@@ -168,6 +184,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     const CONF: &str = r#"{"cniVersion":"1.0.0","name":"n","type":"t"}"#;
+
+    const LONG: &str = r#"{"name":"n","plugins":[{"type":"t"},{"type":"t"},{"type":"t"}]}"#;
+    const WIDE: &str = r#"{"name":"n","type":"t","a":[1,1,1,1,1,1]}"#;
 
     fn body(command: &str, conf: &str, attributes: &str) -> Vec<u8> {
         let env: BTreeMap<String, String> = [
@@ -196,6 +215,13 @@ mod tests {
             &body(command, conf, attributes),
             &Overlay::new(file),
             Naming::Complete,
+            &Limits {
+                conf_members: 8,
+                ips: 2,
+                cni_args: 2,
+                plugins: 2,
+                ..Limits::default()
+            },
         )
     }
 
@@ -232,10 +258,18 @@ mod tests {
             ),
             ("ADD", CONF, r#"{"ips":["x"]}"#, "interfaceAttributes"),
             ("ADD", CONF, r#"{"mac":"x"}"#, "interfaceAttributes"),
+            ("ADD", CONF, r#"{"ips":["x","x","x"]}"#, "limits.ips"),
+            (
+                "ADD",
+                CONF,
+                r#"{"cni-args":{"a":1,"b":2,"c":3}}"#,
+                "limits.cniArgs",
+            ),
+            ("STATUS", LONG, "null", "limits.plugins"),
+            ("DEL", WIDE, "null", "limits.confMembers"),
         ] {
-            let error = parse_one(command, conf, attributes)
-                .unwrap_err()
-                .to_string();
+            let error = parse_one(command, conf, attributes).unwrap_err();
+            let error = crate::report::chain(&error);
             assert!(
                 error.contains(expected),
                 "{command} {conf} {attributes}: {error}"

@@ -12,8 +12,9 @@ use super::resolve::Lookups;
 use crate::config::conf_file;
 use crate::config::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Device;
+use crate::domain::limits::{Exceeded, Limits};
 use crate::domain::nad::{InvalidResource, Nad};
-use crate::ports::{Cluster, ClusterError};
+use crate::ports::ClusterError;
 
 /// Why there is no conf of a network.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,15 @@ pub enum Error {
         #[source]
         source: conf::Error,
     },
+    /// The NAD's `spec.config` is larger than confs of the cluster may be.
+    #[error("spec.config of network attachment definition {nad}")]
+    NadLimit {
+        /// `namespace/name`.
+        nad: String,
+        /// Which limit.
+        #[source]
+        source: Exceeded,
+    },
     /// The NAD does not name a resource where it should.
     #[error("network attachment definition {nad}")]
     Resource {
@@ -64,6 +74,9 @@ pub enum Error {
     /// The pod's `cni-args` do not fit the conf.
     #[error("cni-args")]
     CniArgs(#[source] conf::Error),
+    /// The pod's `cni-args` add more to the conf than they may.
+    #[error("cni-args")]
+    CniArgsLimit(#[source] Exceeded),
 }
 
 /// A network that was found.
@@ -94,7 +107,7 @@ pub async fn by_reference(
     }
     let namespace = &conf.multus_namespace;
     match lookups.cluster.nad_if_any(namespace, name).await? {
-        Some(nad) => of_nad(&nad, &conf.conf_dir),
+        Some(nad) => of_nad(&nad, &conf.conf_dir, lookups.limits),
         None => by_name(name, conf),
     }
 }
@@ -110,7 +123,7 @@ pub async fn known_by_reference(
     lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
     if let Some(nad) = lookups.cluster.remembered_nad(&conf.multus_namespace, name) {
-        return of_nad(&nad, &conf.conf_dir);
+        return of_nad(&nad, &conf.conf_dir, lookups.limits);
     }
     match by_name(name, conf) {
         Err(Error::NoWhere { .. }) => by_reference(name, conf, lookups).await,
@@ -168,22 +181,32 @@ pub fn inline(text: &RawValue) -> Result<Found, Error> {
 /// # Errors
 /// [`Error`].
 pub async fn nad(
-    cluster: &dyn Cluster,
+    lookups: Lookups<'_>,
     namespace: &str,
     name: &str,
     conf_dir: &Path,
 ) -> Result<Found, Error> {
-    of_nad(&cluster.nad(namespace, name).await?, conf_dir)
+    let nad = lookups.cluster.nad(namespace, name).await?;
+    of_nad(&nad, conf_dir, lookups.limits)
 }
 
-fn of_nad(nad: &Nad, conf_dir: &Path) -> Result<Found, Error> {
+fn of_nad(nad: &Nad, conf_dir: &Path, limits: &Limits) -> Result<Found, Error> {
     let resource_name = nad.resource_name().map_err(|source| Error::Resource {
         nad: format!("{}/{}", nad.namespace, nad.name),
         source,
     })?;
     let resource_name = resource_name.map(ToOwned::to_owned);
     let conf = match &nad.config {
-        Some(text) => conf_of_nad(nad, text)?,
+        Some(text) => {
+            let exceeded = |source| Error::NadLimit {
+                nad: format!("{}/{}", nad.namespace, nad.name),
+                source,
+            };
+            limits.check_conf(text).map_err(exceeded)?;
+            let conf = conf_of_nad(nad, text)?;
+            limits.check_plugins(&conf).map_err(exceeded)?;
+            conf
+        }
         None => libcni::load::by_name(conf_dir, &nad.name)?,
     };
     Ok(Found {
@@ -249,6 +272,20 @@ pub fn auxiliary_chain(conf: &NetConf) -> Result<Option<Found>, Error> {
     Ok((!is_empty).then(|| named_by_itself(chain)))
 }
 
+/// As [`with_cni_args`], for `args` of a tenant.
+///
+/// # Errors
+/// [`Error::CniArgsLimit`], before anything is merged; [`Error::CniArgs`].
+pub fn with_cni_args_within(
+    limits: &Limits,
+    conf: &NetworkConfList,
+    args: &RawObject,
+) -> Result<NetworkConfList, Error> {
+    let checked = limits.check_cni_args(args, conf.plugins().len());
+    checked.map_err(Error::CniArgsLimit)?;
+    with_cni_args(conf, args)
+}
+
 /// The conf with `args` merged into `args.cni` of each plugin (CNI conventions, `args` in network
 /// config).
 ///
@@ -270,9 +307,7 @@ pub fn with_cni_args(conf: &NetworkConfList, args: &RawObject) -> Result<Network
 fn merge_cni_args(plugin: &RawObject, args: &RawObject) -> Result<RawObject, json::Error> {
     let mut outer: RawObject = plugin.get_as("args")?.unwrap_or_default();
     let mut inner: RawObject = outer.get_as("cni")?.unwrap_or_default();
-    for (key, value) in args.iter() {
-        inner.set_raw(key, value.to_owned());
-    }
+    inner.extend(args.iter().map(|(key, value)| (key, value.to_owned())));
     outer.set("cni", &inner)?;
     let mut plugin = plugin.clone();
     plugin.set("args", &outer)?;

@@ -7,6 +7,7 @@ use super::network_lookup::{self, Found};
 use super::{checks, devices};
 use crate::config::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::{Attachment, Plan, device_info_name, interface_at};
+use crate::domain::limits::Limits;
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
@@ -110,11 +111,11 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`] names pod and element.
-pub fn selections(pod: &Pod) -> Result<Vec<Selection>, Error> {
+pub fn selections(pod: &Pod, limits: &Limits) -> Result<Vec<Selection>, Error> {
     let Some(annotation) = pod.networks_annotation() else {
         return Ok(Vec::new());
     };
-    selection::parse(annotation, &pod.namespace).map_err(|source| Error::Annotation {
+    selection::parse(annotation, &pod.namespace, limits).map_err(|source| Error::Annotation {
         annotation: NETWORKS_ANNOTATION,
         pod: pod.reference(),
         source,
@@ -132,6 +133,8 @@ pub struct Lookups<'a> {
     pub device_info: &'a dyn DeviceInfo,
     /// Confs that are files of the node.
     pub files: &'a Files,
+    /// How large the wishes of tenants may be.
+    pub limits: &'a Limits,
 }
 
 /// Makes the plan: the default network, the networks that every pod gets, the pod's own, and the
@@ -148,7 +151,7 @@ pub async fn resolve(
 ) -> Result<Plan, Error> {
     let mut found = default_networks(conf, pod, lookups).await?;
     for (index, selection) in selections.into_iter().enumerate() {
-        let network = selected(conf, pod, index, &selection, lookups.cluster).await?;
+        let network = selected(conf, pod, index, &selection, lookups).await?;
         found.push((network, selection));
     }
     let auxiliary = network_lookup::auxiliary_chain(conf).map_err(|source| Error::Configured {
@@ -257,7 +260,7 @@ async fn default_networks(
         .into_iter()
         .map(|network| (network, Selection::default()))
         .collect();
-    if let Some(own) = own_default_network(conf, pod, lookups.cluster).await?
+    if let Some(own) = own_default_network(conf, pod, lookups).await?
         && let Some(first) = networks.first_mut()
     {
         *first = own;
@@ -285,25 +288,23 @@ async fn configured(
 async fn own_default_network(
     conf: &NetConf,
     pod: &Pod,
-    cluster: &dyn Cluster,
+    lookups: Lookups<'_>,
 ) -> Result<Option<(Found, Selection)>, Error> {
     let Some(annotation) = pod.default_network_annotation() else {
         return Ok(None);
     };
-    let mut selections =
-        selection::parse(annotation, &conf.multus_namespace).map_err(|source| {
-            Error::Annotation {
-                annotation: DEFAULT_NETWORK_ANNOTATION,
-                pod: pod.reference(),
-                source,
-            }
+    let mut selections = selection::parse(annotation, &conf.multus_namespace, lookups.limits)
+        .map_err(|source| Error::Annotation {
+            annotation: DEFAULT_NETWORK_ANNOTATION,
+            pod: pod.reference(),
+            source,
         })?;
     let (Some(selection), true) = (selections.pop(), selections.is_empty()) else {
         return Err(Error::SeveralDefaults(pod.reference()));
     };
     let only = std::slice::from_ref(&selection);
     checks::check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
-    let found = selected(conf, pod, 0, &selection, cluster).await?;
+    let found = selected(conf, pod, 0, &selection, lookups).await?;
     Ok(Some((found, selection)))
 }
 
@@ -313,10 +314,10 @@ async fn selected(
     pod: &Pod,
     index: usize,
     selection: &Selection,
-    cluster: &dyn Cluster,
+    lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
     network_lookup::nad(
-        cluster,
+        lookups,
         &selection.namespace,
         &selection.name,
         &conf.conf_dir,
@@ -324,7 +325,7 @@ async fn selected(
     .await
     .and_then(|found| match &selection.cni_args {
         Some(args) => {
-            let conf = network_lookup::with_cni_args(&found.conf, args)?;
+            let conf = network_lookup::with_cni_args_within(lookups.limits, &found.conf, args)?;
             Ok(Found { conf, ..found })
         }
         None => Ok(found),

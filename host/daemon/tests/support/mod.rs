@@ -64,6 +64,8 @@ pub struct World {
     pub namespaces: Mutex<u64>,
     /// What the result cache has of containers without a plan.
     pub results: Mutex<HashMap<String, Vec<Entry>>>,
+    /// What policies were to keep or to release, in order.
+    pub bonds: Mutex<Vec<String>>,
     /// Verbs and pods for which policies were asked, in order.
     pub sessions: Mutex<Vec<String>>,
 }
@@ -122,6 +124,10 @@ impl World {
         while until.as_ref().is_some_and(|until| !happened(until)) {
             tokio::task::yield_now().await;
         }
+    }
+
+    fn keep(&self, bond: String) {
+        self.bonds.lock().unwrap().push(bond);
     }
 
     /// What happened since the last call.

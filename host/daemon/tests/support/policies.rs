@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cni_types::args::Command;
+use cni_types::args::{Command, ContainerId};
 use cni_types::conf::NetworkConfList;
 use cni_types::result::CniResult;
 use daemon::domain::attachment::Attachment;
@@ -28,6 +28,10 @@ impl Policies for FakePolicies {
 
     async fn status(&self) -> Result<(), Denial> {
         FakeSession(Arc::clone(&self.0)).ask("status", "")
+    }
+
+    async fn release(&self, container: &ContainerId) {
+        self.0.keep(format!("release {container}"));
     }
 
     async fn gc(&self, _: &[Attached]) {}
@@ -118,5 +122,9 @@ impl PolicySession for FakeSession {
         let detached = log.iter().filter(|what| what.starts_with("del ")).count();
         let mut seen_off = self.0.seen_off.lock().unwrap();
         seen_off.push((entry.conf.name().as_str().to_owned(), detached));
+    }
+
+    fn succeed(&mut self) {
+        self.0.keep("succeed".to_owned());
     }
 }

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use crate::bindings::cnidaria::policy::state::{Error, Host};
-use crate::state::{Bond, Refusal};
-use crate::store::GuestState;
+use crate::state::{Binding, Bond, Refusal};
+use crate::store::{GuestState, Stage};
 
 impl GuestState {
     /// The attachment or the sandbox that is being worked on.
-    fn bond(&self) -> Bond {
-        Bond {
+    fn binding(&self) -> Binding {
+        let renames = matches!(self.stage, Stage::BeforeAdd(_));
+        let bond = Bond {
             container_id: self.facts().container_id.clone(),
             if_name: self
                 .stage
                 .attachment()
                 .map(|attachment| attachment.if_name.clone()),
-        }
+        };
+        Binding::by(self.shared_facts(), bond, renames)
     }
 }
 
@@ -40,7 +42,7 @@ impl Host for GuestState {
         let Some(state) = self.kept()?.map(Arc::clone) else {
             return Ok(Err(unavailable()));
         };
-        let bond = bound.then(|| self.bond());
+        let bond = bound.then(|| self.binding());
         let limits = self.spec().limits;
         let swap = move || state.swap(&key, expected.as_deref(), new, bond, &limits);
         // It ends when the file is written: other requests of this thread go on meanwhile.

@@ -1,5 +1,6 @@
 //! One request's way through the policies: at most one store a policy, dropped with the session.
 
+mod allowances;
 mod chain;
 mod instances;
 mod settle;
@@ -11,15 +12,16 @@ use std::sync::Arc;
 
 use cni_types::result::CniResult;
 
+use allowances::Allowances;
 use instances::Instances;
 use time::Time;
 
 use crate::bindings::cnidaria::policy::types::ValidAttachment;
 use crate::generation::Generation;
 use crate::report::{Cause, Denied, Hook, Report};
-use crate::request::{Attachment, Chosen, RequestFacts, Selection};
+use crate::request::{Attachment, Chosen, Command, RequestFacts, Selection};
 use crate::services::Services;
-use crate::state::States;
+use crate::state::{Guard, States};
 use crate::store::Stage;
 use crate::transaction::{
     AttachmentDraft, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved, SelectionsDraft,
@@ -78,16 +80,25 @@ pub struct Session {
     reserved: Reserved,
     /// Whether the policies that do not load were asked about the request as a whole.
     gated: bool,
+    /// What policies may still report and log in this request, by their places.
+    allowances: Allowances,
+    /// Has an ADD that fails give back what policies bound to what it was going to make.
+    bound: Guard,
 }
 
 impl Session {
     pub(crate) fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
         let instances = Instances::of(generation.chain(), generation.services());
         let time = Time::new(generation.request_timeout(), generation.chain().len());
+        let facts = Arc::new(facts);
+        let is_add = facts.command == Command::Add;
+        let bound = Guard::new(generation.services(), is_add.then_some(&facts));
         Self {
             generation,
             time,
-            facts: Arc::new(facts),
+            facts,
+            bound,
+            allowances: Allowances::default(),
             skipped,
             instances,
             exhausted: BTreeSet::new(),
@@ -98,6 +109,12 @@ impl Session {
             reserved: Reserved::default(),
             gated: false,
         }
+    }
+
+    /// The ADD has succeeded: what policies keep bound to it stays. Without this call it goes with the
+    /// session.
+    pub fn succeed(&mut self) {
+        self.bound.disarm();
     }
 
     /// The facts that the session began with.
@@ -160,6 +177,7 @@ impl Session {
             .await?;
         self.offer(before, working.claims());
         let attachment = working.finish().into_attachment();
+        self.name_bonds(&attachment.if_name).await;
         Arc::make_mut(&mut self.reserved).insert(attachment.if_name.clone(), network);
         Ok((attachment, report))
     }
@@ -348,6 +366,18 @@ impl Session {
         report
     }
 
+    /// Lets bonds that policies made before one of them renamed the interface follow it.
+    fn name_bonds(&self, if_name: &str) -> impl Future<Output = ()> + use<> {
+        let states = &self.generation.services().states;
+        let unwritten = states.rename(&self.facts, if_name);
+        async move {
+            if !unwritten.is_empty() {
+                // Only the write can fail, which is logged.
+                let _ = tokio::task::spawn_blocking(move || unwritten.write()).await;
+            }
+        }
+    }
+
     /// Removes what policies keep bound to an attachment.
     fn release(&self, attachment: Arc<Attachment>) -> impl Future<Output = ()> + use<> {
         let facts = Arc::clone(&self.facts);
@@ -364,7 +394,10 @@ impl Session {
 
 /// Does something with what all policies keep, which may take the time of writing files. Not of a
 /// session: its instances cannot be looked at by two threads.
-async fn with_states(services: Arc<Services>, work: impl FnOnce(&States) + Send + 'static) {
+pub(crate) async fn with_states(
+    services: Arc<Services>,
+    work: impl FnOnce(&States) + Send + 'static,
+) {
     if services.states.is_empty() {
         return;
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Session;
 use crate::allowance::{Allowance, Budget};
 use crate::call::{Failure, Instance};
+use crate::config::count;
 use crate::generation::Mode;
 use crate::hooks::Answer;
 use crate::journal;
@@ -118,7 +119,7 @@ impl Session {
             Err(failure) => (Err(failure), None),
         };
         self.count(policy, hook, &called, start.elapsed());
-        let (answer, stage, findings) = match called {
+        let (answer, stage, mut findings) = match called {
             Ok(answer) => answer,
             Err(failure) => {
                 if failure.cause == Cause::Timeout {
@@ -132,6 +133,8 @@ impl Session {
                 return Ok(None);
             }
         };
+        let limit = policy.spec.as_ref().map_or(0, |spec| spec.limits.findings);
+        self.allowances.cut(seat.index, &mut findings, count(limit));
         for finding in &findings {
             journal::finding(&self.facts, finding);
         }
@@ -173,7 +176,7 @@ impl Session {
             Some(instance) => instance,
             None => {
                 self.instances.used(*index, policy);
-                match policy.made_ahead(&self.facts, self.instances.account()) {
+                let mut made = match policy.made_ahead(&self.facts, self.instances.account()) {
                     Some(instance) => instance,
                     None => {
                         // Boxed, so that a turn with an instance that was made ahead is small.
@@ -182,16 +185,20 @@ impl Session {
                         allowance = self.allowance(seat)?;
                         instance
                     }
-                }
+                };
+                self.allowances.apply(*index, &mut made);
+                made
             }
         };
         instance.reserve().await;
         let start = Instant::now();
-        let answer = instance.call(hook, stage, allowance).await;
+        let called = instance.call(hook, stage, allowance).await;
         self.time.charge(*index, start.elapsed());
-        let answer = answer?;
-        self.instances.keep(*index, instance);
-        Ok(answer)
+        match &called {
+            Ok(_) => self.instances.keep(*index, instance),
+            Err(_) => self.allowances.keep(*index, &instance),
+        }
+        called
     }
 
     async fn instantiate(

@@ -1,4 +1,7 @@
+use std::fs;
+
 use super::*;
+use crate::request::{Command, RequestFacts};
 
 fn bond(container_id: &str, if_name: Option<&str>) -> Option<Bond> {
     Some(Bond {
@@ -9,7 +12,13 @@ fn bond(container_id: &str, if_name: Option<&str>) -> Option<Bond> {
 
 fn set(state: &PolicyState, key: &str, bond: Option<Bond>) {
     state
-        .swap(key, None, Some(vec![1]), bond, &Limits::default())
+        .swap(
+            key,
+            None,
+            Some(vec![1]),
+            bond.map(Binding::from),
+            &Limits::default(),
+        )
         .unwrap();
 }
 
@@ -160,4 +169,90 @@ fn nobody_waits_in_memory_for_a_file_that_is_being_written() {
             .keys(""),
         ["k", "l"]
     );
+}
+
+fn bound(state: &PolicyState, key: &str) -> Option<Bond> {
+    state.lock().keys[key].bond.as_deref().cloned()
+}
+
+#[test]
+fn a_request_that_fails_gives_its_keys_back() {
+    let services = Arc::new(crate::services::Services {
+        cluster: None,
+        observer: None,
+        states: States::default(),
+        memory: Arc::new(crate::memory::Memory::new(0)),
+        leftovers: crate::leftovers::Leftovers::default(),
+    });
+    let state = services.states.open("10-p");
+    let request = Arc::new(RequestFacts::of_node(Command::Add));
+    let another = Arc::new(RequestFacts::of_node(Command::Add));
+    let set = |key: &str, request: &Arc<RequestFacts>| {
+        let bond = bond("c1", Some("net1")).unwrap();
+        let binding = Binding::by(request, bond, true);
+        let limits = Limits {
+            state_keys: 3,
+            ..Limits::default()
+        };
+        state.swap(key, None, Some(vec![1]), Some(binding), &limits)
+    };
+    // The interface of another request has the same name, and its keys stay.
+    set("other", &another).unwrap();
+    for _ in 0..2000 {
+        let request = Arc::new(RequestFacts::of_node(Command::Add));
+        let guard = Guard::new(&services, Some(&request));
+        set("a", &request).unwrap();
+        set("b", &request).unwrap();
+        drop(guard);
+        assert_eq!(state.keys(""), ["other"]);
+        // What was still running comes too late.
+        let late = set("a", &request);
+        assert!(matches!(late, Err(Refusal::Unavailable(_))), "{late:?}");
+    }
+    let mut guard = Guard::new(&services, Some(&request));
+    set("a", &request).unwrap();
+    guard.disarm();
+    drop(guard);
+    assert_eq!(state.keys(""), ["a", "other"]);
+    services.states.release_sandbox("c2");
+    assert_eq!(state.keys(""), ["a", "other"]);
+    services.states.release_sandbox("c1");
+    assert_eq!(state.keys(""), Vec::<String>::new());
+}
+
+#[test]
+fn bonds_follow_an_interface_that_is_renamed() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || States::new(Some(dir.path().join("state")));
+    let states = open();
+    let state = states.open("10-p");
+    let request = Arc::new(RequestFacts::of_node(Command::Add));
+    let set = |key: &str, if_name: Option<&str>, renames| {
+        let binding = Binding::by(&request, bond("c1", if_name).unwrap(), renames);
+        let swapped = state.swap(key, None, Some(vec![1]), Some(binding), &Limits::default());
+        swapped.unwrap();
+    };
+    set("sandbox", None, false);
+    set("first", Some("net1"), true);
+    states.rename(&request, "net2").write();
+    // The next attachment had that name, and is given the first one's.
+    set("second", Some("net2"), true);
+    states.rename(&request, "net1").write();
+    for states in [&states, &open()] {
+        let state = states.open("10-p");
+        assert_eq!(bound(&state, "sandbox"), bond("c1", None));
+        assert_eq!(bound(&state, "first"), bond("c1", Some("net2")));
+        assert_eq!(bound(&state, "second"), bond("c1", Some("net1")));
+    }
+}
+
+#[test]
+fn the_next_write_waits_for_as_long_as_the_last_was() {
+    assert_eq!(pause(0), Duration::ZERO);
+    assert_eq!(pause(32 << 20), Duration::from_secs(1));
+    let dir = tempfile::tempdir().unwrap();
+    let state = States::new(Some(dir.path().join("state"))).open("10-p");
+    assert!(lock(&state.written).next.is_none());
+    set(&state, "k", None);
+    assert!(lock(&state.written).next.is_some());
 }

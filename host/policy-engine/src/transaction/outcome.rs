@@ -8,6 +8,7 @@ use cni_types::version::Version;
 
 use super::validate::{at_most, invalid, word};
 use super::{EditError, validate};
+use crate::report::deceives;
 
 /// Interfaces, addresses or routes of one result.
 const MAX_ELEMENTS: usize = 128;
@@ -151,9 +152,9 @@ impl OutcomeDraft {
 
     pub(crate) fn tag(&self, key: &str, value: &str) -> Result<Change, EditError> {
         word("key of a tag", key, 63)?;
-        if value.len() > 253 || value.contains(char::is_control) {
+        if value.len() > 253 || value.contains(deceives) {
             return Err(invalid(format!(
-                "tag {key:?} has control characters or more than 253 bytes"
+                "tag {key:?} has control or bidirectional characters or more than 253 bytes"
             )));
         }
         if !self.tags.contains_key(key) && self.tags.len() >= MAX_TAGS {
@@ -285,7 +286,10 @@ mod tests {
         let change = draft.tag("tier", "gold");
         edit(&mut draft, change);
         draft.tag("a b", "x").unwrap_err();
-        draft.tag("tier", "x\ny").unwrap_err();
+        for value in ["x\ny", "a\u{202e}b", "\u{200f}", "\u{61c}", "\u{2067}"] {
+            draft.tag("tier", value).unwrap_err();
+            draft.tag(value, "x").unwrap_err();
+        }
         for index in 1..MAX_TAGS {
             let change = draft.tag(&index.to_string(), "x");
             edit(&mut draft, change);

@@ -5,6 +5,7 @@ use cni_types::args::IfName;
 use cni_types::json::{Document, Limits};
 
 use super::EditError;
+use crate::report::deceives;
 use crate::request::{Bandwidth, PortMapping, Selection};
 
 /// Elements of one list.
@@ -204,7 +205,7 @@ fn dns_label(what: &str, text: &str, max: usize, dots: bool) -> Result<(), EditE
 pub(super) fn word(what: &str, text: &str, max: usize) -> Result<(), EditError> {
     if text.is_empty()
         || text.len() > max
-        || text.contains(|c: char| c.is_control() || c.is_whitespace())
+        || text.contains(|c: char| deceives(c) || c.is_whitespace())
     {
         return Err(invalid(format!(
             "{what} {text:?} is empty, longer than {max} bytes or has blanks"

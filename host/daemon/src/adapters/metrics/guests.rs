@@ -14,24 +14,28 @@ use prometheus_client::registry::Registry;
 
 /// Names that one policy may have.
 const MAX_NAMES: usize = 32;
-/// Before the name that the policy gives.
-const PREFIX: &str = "cnidaria_policy_guest_";
+/// Before the name of a counter.
+const COUNTER: &str = "cnidaria_policy_guest_counter_";
+/// Before the name of a histogram. None of these names is one of a counter, whatever policies choose.
+const HISTOGRAM: &str = "cnidaria_policy_guest_histogram_";
 
 type Sum = Counter<f64, AtomicU64>;
 
 /// The metrics of all policies.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Guests {
-    metrics: Arc<Mutex<BTreeMap<String, Metric>>>,
+    metrics: Arc<Mutex<Metrics>>,
     dropped: Counter,
 }
 
-/// One name, by policy. It is of the kind that whoever used it first took it for.
-#[derive(Debug)]
-enum Metric {
-    Counter(BTreeMap<String, Sum>),
-    Histogram(BTreeMap<String, Histogram>),
+/// By name and policy: what a policy makes of a name is nothing to the others.
+#[derive(Debug, Default)]
+struct Metrics {
+    counters: ByName<Sum>,
+    histograms: ByName<Histogram>,
 }
+
+type ByName<M> = BTreeMap<String, BTreeMap<String, M>>;
 
 /// A policy knows the scale of its values and this does not: from a thousandth to sixty millions.
 fn values() -> Histogram {
@@ -42,7 +46,7 @@ impl Guests {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "cnidaria_policy_guest_dropped",
-            "Values of policies' own metrics that were dropped: too many names, or a name of another kind",
+            "Values of policies' own metrics that were dropped: too many names",
             self.dropped.clone(),
         );
         registry.register_collector(Box::new(self.clone()));
@@ -52,131 +56,93 @@ impl Guests {
     pub(super) fn count(&self, policy: &str, name: &str, by: f64) {
         // The format adds it.
         let name = name.strip_suffix("_total").unwrap_or(name);
-        let new = || Metric::Counter(BTreeMap::new());
-        let counted = self.with(policy, name, new, |metric| match metric {
-            Metric::Counter(by_policy) => {
-                let counter = by_policy.entry(policy.to_owned()).or_default();
-                counter.inc_by(by);
-                true
-            }
-            Metric::Histogram(_) => false,
-        });
-        self.drop_unless(counted);
+        let mut metrics = self.lock();
+        if metrics.is_full(policy) && !has(&metrics.counters, policy, name) {
+            self.dropped.inc();
+            return;
+        }
+        let by_policy = metrics.counters.entry(name.to_owned()).or_default();
+        let counter = by_policy.entry(policy.to_owned()).or_default();
+        counter.inc_by(by);
     }
 
     /// Adds a value to a histogram of a policy.
     pub(super) fn observe(&self, policy: &str, name: &str, value: f64) {
-        let new = || Metric::Histogram(BTreeMap::new());
-        let observed = self.with(policy, name, new, |metric| match metric {
-            Metric::Histogram(by_policy) => {
-                let histogram = by_policy.entry(policy.to_owned()).or_insert_with(values);
-                histogram.observe(value);
-                true
-            }
-            Metric::Counter(_) => false,
-        });
-        self.drop_unless(observed);
+        let mut metrics = self.lock();
+        if metrics.is_full(policy) && !has(&metrics.histograms, policy, name) {
+            self.dropped.inc();
+            return;
+        }
+        let by_policy = metrics.histograms.entry(name.to_owned()).or_default();
+        let histogram = by_policy.entry(policy.to_owned()).or_insert_with(values);
+        histogram.observe(value);
     }
 
     /// Forgets the metrics of policies that are gone.
     pub(super) fn keep(&self, known: impl Fn(&str) -> bool) {
-        self.lock().retain(|_, metric| match metric {
-            Metric::Counter(by_policy) => {
-                by_policy.retain(|policy, _| known(policy));
-                !by_policy.is_empty()
-            }
-            Metric::Histogram(by_policy) => {
-                by_policy.retain(|policy, _| known(policy));
-                !by_policy.is_empty()
-            }
-        });
-    }
-
-    fn with(
-        &self,
-        policy: &str,
-        name: &str,
-        new: impl FnOnce() -> Metric,
-        change: impl FnOnce(&mut Metric) -> bool,
-    ) -> bool {
         let mut metrics = self.lock();
-        let known = metrics.get(name).is_some_and(|metric| metric.has(policy));
-        let names = || metrics.values().filter(|metric| metric.has(policy)).count();
-        if !known && names() >= MAX_NAMES {
-            return false;
-        }
-        change(metrics.entry(name.to_owned()).or_insert_with(new))
+        keep(&mut metrics.counters, &known);
+        keep(&mut metrics.histograms, &known);
     }
 
-    fn drop_unless(&self, taken: bool) {
-        if !taken {
-            self.dropped.inc();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Metric>> {
+    fn lock(&self) -> MutexGuard<'_, Metrics> {
         // Every change is made in one step.
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Metric {
-    fn has(&self, policy: &str) -> bool {
-        match self {
-            Self::Counter(by_policy) => by_policy.contains_key(policy),
-            Self::Histogram(by_policy) => by_policy.contains_key(policy),
-        }
-    }
-
-    fn kind(&self) -> MetricType {
-        match self {
-            Self::Counter(_) => MetricType::Counter,
-            Self::Histogram(_) => MetricType::Histogram,
-        }
-    }
-
-    fn by_policy(&self) -> Vec<(&str, &dyn Encode)> {
-        match self {
-            Self::Counter(by_policy) => by_policy
-                .iter()
-                .map(|(policy, counter)| (policy.as_str(), counter as &dyn Encode))
-                .collect(),
-            Self::Histogram(by_policy) => by_policy
-                .iter()
-                .map(|(policy, histogram)| (policy.as_str(), histogram as &dyn Encode))
-                .collect(),
-        }
+impl Metrics {
+    /// Whether a policy has as many names as it may.
+    fn is_full(&self, policy: &str) -> bool {
+        names(&self.counters, policy) + names(&self.histograms, policy) >= MAX_NAMES
     }
 }
 
-/// Values of either kind.
-trait Encode {
-    fn encode_into(
-        &self,
-        encoder: prometheus_client::encoding::MetricEncoder<'_>,
-    ) -> Result<(), fmt::Error>;
+fn has<M>(metrics: &ByName<M>, policy: &str, name: &str) -> bool {
+    let by_policy = metrics.get(name);
+    by_policy.is_some_and(|by_policy| by_policy.contains_key(policy))
 }
 
-impl<M: EncodeMetric> Encode for M {
-    fn encode_into(
-        &self,
-        encoder: prometheus_client::encoding::MetricEncoder<'_>,
-    ) -> Result<(), fmt::Error> {
-        self.encode(encoder)
+fn names<M>(metrics: &ByName<M>, policy: &str) -> usize {
+    let by_policy = metrics.values();
+    by_policy.filter(|one| one.contains_key(policy)).count()
+}
+
+fn keep<M>(metrics: &mut ByName<M>, known: impl Fn(&str) -> bool) {
+    metrics.retain(|_, by_policy| {
+        by_policy.retain(|policy, _| known(policy));
+        !by_policy.is_empty()
+    });
+}
+
+fn encode_all<M: EncodeMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    prefix: &str,
+    kind: MetricType,
+    metrics: &ByName<M>,
+) -> Result<(), fmt::Error> {
+    for (name, by_policy) in metrics {
+        let name = format!("{prefix}{name}");
+        let help = "A metric of policies' own";
+        let mut family = encoder.encode_descriptor(&name, help, None, kind)?;
+        for (policy, metric) in by_policy {
+            metric.encode(family.encode_family(&[("policy", policy.as_str())])?)?;
+        }
     }
+    Ok(())
 }
 
 impl Collector for Guests {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        for (name, metric) in self.lock().iter() {
-            let name = format!("{PREFIX}{name}");
-            let help = "A metric of policies' own";
-            let mut family = encoder.encode_descriptor(&name, help, None, metric.kind())?;
-            for (policy, value) in metric.by_policy() {
-                value.encode_into(family.encode_family(&[("policy", policy)])?)?;
-            }
-        }
-        Ok(())
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let metrics = self.lock();
+        let encoder = &mut encoder;
+        encode_all(encoder, COUNTER, MetricType::Counter, &metrics.counters)?;
+        encode_all(
+            encoder,
+            HISTOGRAM,
+            MetricType::Histogram,
+            &metrics.histograms,
+        )
     }
 }
 
@@ -202,9 +168,9 @@ mod tests {
         guests.observe("10-a", "size", 5.0);
         let text = text(&guests);
         for line in [
-            r#"cnidaria_policy_guest_seen_total{policy="10-a"} 2.5"#,
-            r#"cnidaria_policy_guest_seen_total{policy="20-b"} 1.0"#,
-            r#"cnidaria_policy_guest_size_count{policy="10-a"} 1"#,
+            r#"cnidaria_policy_guest_counter_seen_total{policy="10-a"} 2.5"#,
+            r#"cnidaria_policy_guest_counter_seen_total{policy="20-b"} 1.0"#,
+            r#"cnidaria_policy_guest_histogram_size_count{policy="10-a"} 1"#,
             "cnidaria_policy_guest_dropped_total 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -218,19 +184,35 @@ mod tests {
             guests.count("10-a", &format!("pod_{number}"), 1.0);
         }
         guests.count("20-b", "one_more", 1.0);
-        assert_eq!(guests.lock().len(), MAX_NAMES + 1);
+        assert_eq!(guests.lock().counters.len(), MAX_NAMES + 1);
         let dropped = 10_000 - MAX_NAMES as u64;
         assert_eq!(guests.dropped.get(), dropped);
         guests.keep(|policy| policy == "20-b");
-        assert_eq!(guests.lock().len(), 1);
+        assert_eq!(guests.lock().counters.len(), 1);
     }
 
     #[test]
-    fn a_name_is_of_one_kind() {
+    fn no_policy_takes_a_name_from_another() {
         let guests = Guests::default();
         guests.count("10-a", "x", 1.0);
         guests.observe("20-b", "x", 1.0);
-        assert_eq!(guests.dropped.get(), 1);
-        assert!(!text(&guests).contains("x_bucket"));
+        guests.count("10-a", "histogram_x", 1.0);
+        guests.count("10-a", "dropped", 1.0);
+        assert_eq!(guests.dropped.get(), 0);
+        let text = text(&guests);
+        for line in [
+            r#"cnidaria_policy_guest_counter_x_total{policy="10-a"} 1.0"#,
+            r#"cnidaria_policy_guest_histogram_x_count{policy="20-b"} 1"#,
+            r#"cnidaria_policy_guest_counter_dropped_total{policy="10-a"} 1.0"#,
+            "cnidaria_policy_guest_dropped_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let types = text.lines().filter(|line| line.starts_with("# TYPE"));
+        let mut types: Vec<_> = types.collect();
+        let all = types.len();
+        types.sort_unstable();
+        types.dedup();
+        assert_eq!(types.len(), all, "{text}");
     }
 }

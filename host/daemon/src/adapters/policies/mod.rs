@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cni_types::args::Command;
+use cni_types::args::{Command, ContainerId};
 use cni_types::result::CniResult;
 use policy_engine::{
     Cause, Denied, Finding, Hook, PolicyHost, Report, RequestFacts, Session, Severity,
@@ -86,6 +86,10 @@ impl Policies for Engine {
 
     async fn status(&self) -> Result<(), Denial> {
         self.host.current().status().await.map_err(own_denial)
+    }
+
+    async fn release(&self, container: &ContainerId) {
+        self.host.current().release(container.as_str()).await;
     }
 
     async fn gc(&self, valid: &[Attached]) {
@@ -358,5 +362,9 @@ impl PolicySession for Request {
             }
             Err(reason) => tracing::error!(pod = %self.pod, reason, "not shown to policies"),
         }
+    }
+
+    fn succeed(&mut self) {
+        self.session.succeed();
     }
 }

@@ -51,4 +51,6 @@ impl PolicySession for NoPolicies {
     }
 
     async fn del(&mut self, _entry: &Entry) {}
+
+    fn succeed(&mut self) {}
 }

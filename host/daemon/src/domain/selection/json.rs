@@ -5,8 +5,9 @@ use cni_types::json::{self, RawObject};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::super::limits::Limits;
 use super::super::members;
-use super::super::runtime_config::{BANDWIDTH_MEMBERS, PORT_MAPPING_MEMBERS};
+use super::super::runtime_config::{BANDWIDTH_MEMBERS, PORT_MAPPING_MEMBERS, PortMapping};
 use super::{
     ElementError, Error, Selection, canonical_address, check_object_name, non_empty_or,
     parse_gateways, parse_interface, parse_mac,
@@ -42,14 +43,19 @@ pub(super) const MEMBERS: [&str; 13] = [
     CLAIM,
 ];
 
-pub(super) fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
+pub(super) fn parse(
+    annotation: &str,
+    default_namespace: &str,
+    limits: &Limits,
+) -> Result<Vec<Selection>, Error> {
     let elements: Vec<&RawValue> =
         serde_json::from_str(annotation).map_err(|error| Error::Json(error.into()))?;
+    limits.check_networks(elements.len())?;
     elements
         .into_iter()
         .enumerate()
         .map(|(index, element)| {
-            parse_element(element, default_namespace).map_err(|source| Error::Element {
+            parse_element(element, default_namespace, limits).map_err(|source| Error::Element {
                 position: index + 1,
                 element: label(element),
                 source,
@@ -85,7 +91,11 @@ fn members(element: &RawValue) -> Result<RawObject, ElementError> {
     Ok(members)
 }
 
-fn parse_element(element: &RawValue, default_namespace: &str) -> Result<Selection, ElementError> {
+fn parse_element(
+    element: &RawValue,
+    default_namespace: &str,
+    limits: &Limits,
+) -> Result<Selection, ElementError> {
     let members = Members(members(element)?);
     let name = members.text(NAME)?;
     check_object_name("name", &name)?;
@@ -95,11 +105,24 @@ fn parse_element(element: &RawValue, default_namespace: &str) -> Result<Selectio
     let older = members.text(INTERFACE_REQUEST)?;
     let interface = non_empty_or(&interface, &older);
     let ips: Vec<String> = members.get(IPS, "a list of addresses")?.unwrap_or_default();
+    limits.check_ips(ips.len())?;
     let claim = Some(members.text(CLAIM)?).filter(|name| !name.is_empty());
     if claim.is_some() && !ips.is_empty() {
         return Err(ElementError::IpsAndClaim);
     }
     let gateways: Option<Vec<String>> = members.get(DEFAULT_ROUTE, "a list of addresses")?;
+    limits.check_ips(gateways.iter().flatten().count())?;
+    let port_mappings: Vec<PortMapping> = members
+        .get(
+            PORT_MAPPINGS,
+            "a list of objects with hostPort, containerPort, protocol and hostIP",
+        )?
+        .unwrap_or_default();
+    limits.check_port_mappings(port_mappings.len())?;
+    let cni_args: Option<RawObject> = members.get(CNI_ARGS, "an object")?;
+    if let Some(args) = &cni_args {
+        limits.check_cni_args(args, 1)?;
+    }
     Ok(Selection {
         namespace,
         name,
@@ -110,18 +133,13 @@ fn parse_element(element: &RawValue, default_namespace: &str) -> Result<Selectio
             .collect::<Result<_, _>>()?,
         mac: parse_mac(MAC, Some(members.text(MAC)?))?,
         infiniband_guid: parse_mac(INFINIBAND_GUID, Some(members.text(INFINIBAND_GUID)?))?,
-        port_mappings: members
-            .get(
-                PORT_MAPPINGS,
-                "a list of objects with hostPort, containerPort, protocol and hostIP",
-            )?
-            .unwrap_or_default(),
+        port_mappings,
         bandwidth: members.object(
             BANDWIDTH,
             "an object with ingressRate, ingressBurst, egressRate and egressBurst",
         )?,
         device_id: Some(members.text(DEVICE_ID)?).filter(|id| !id.is_empty()),
-        cni_args: members.get(CNI_ARGS, "an object")?,
+        cni_args,
         default_route: gateways
             .map(|gateways| parse_gateways(&gateways))
             .transpose()?,
@@ -170,8 +188,14 @@ fn mistyped(field: &'static str, expected: &'static str, found: Option<&RawValue
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
     use std::error::Error as _;
+
+    use super::super::super::limits::Limits;
+    use super::super::{Error, Selection};
+
+    fn parse(annotation: &str, namespace: &str) -> Result<Vec<Selection>, Error> {
+        super::super::parse(annotation, namespace, &Limits::default())
+    }
 
     fn error(annotation: &str) -> String {
         let error = parse(annotation, "here").unwrap_err();

@@ -10,13 +10,10 @@ use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
 use cni_types::args::IfName;
 use cni_types::json::{Cause, RawObject};
 
+use super::limits::{Exceeded, Limits};
 use super::runtime_config::{Bandwidth, PortMapping};
 
 pub use unknown::unknown_members;
-
-/// How many networks one pod may ask for. A hostile annotation must not make the daemon execute
-/// thousands of delegates.
-pub const MAX_SELECTIONS: usize = 64;
 
 /// One element of a network selection annotation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -61,9 +58,9 @@ pub enum Error {
     /// The annotation looks like JSON and is none, or not of the annotation's form.
     #[error("not a JSON list of network selections")]
     Json(#[source] Cause),
-    /// More elements than [`MAX_SELECTIONS`].
-    #[error("{0} networks are more than the {MAX_SELECTIONS} that a pod may ask for")]
-    TooMany(usize),
+    /// More than a pod may ask for.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// One element is wrong.
     #[error("element {position} ({element})")]
     Element {
@@ -125,6 +122,9 @@ pub enum ElementError {
         /// The type of what the pod gave; a number or a truth value itself.
         found: String,
     },
+    /// More than a pod may ask of one network.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// Addresses are named, and taken from a claim as well.
     #[error("ips and ipam-claim-reference exclude each other")]
     IpsAndClaim,
@@ -136,24 +136,31 @@ pub enum ElementError {
 ///
 /// # Errors
 /// [`Error`] names the element and the value that is wrong.
-pub fn parse(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
+pub fn parse(
+    annotation: &str,
+    default_namespace: &str,
+    limits: &Limits,
+) -> Result<Vec<Selection>, Error> {
+    limits.check_annotation(annotation)?;
     // Multus takes any of these three characters for a sign of JSON; none can occur in a comma list.
-    let selections = if annotation.contains(['[', '{', '"']) {
-        json::parse(annotation, default_namespace)?
+    if annotation.contains(['[', '{', '"']) {
+        json::parse(annotation, default_namespace, limits)
     } else {
-        parse_list(annotation, default_namespace)?
-    };
-    if selections.len() > MAX_SELECTIONS {
-        return Err(Error::TooMany(selections.len()));
+        parse_list(annotation, default_namespace, limits)
     }
-    Ok(selections)
 }
 
-fn parse_list(annotation: &str, default_namespace: &str) -> Result<Vec<Selection>, Error> {
-    annotation
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
+fn parse_list(
+    annotation: &str,
+    default_namespace: &str,
+    limits: &Limits,
+) -> Result<Vec<Selection>, Error> {
+    let items = || {
+        let items = annotation.split(',').map(str::trim);
+        items.filter(|item| !item.is_empty())
+    };
+    limits.check_networks(items().count())?;
+    items()
         .enumerate()
         .map(|(index, item)| {
             parse_item(item, default_namespace).map_err(|source| Error::Element {
@@ -293,7 +300,7 @@ mod tests {
     use std::error::Error as _;
 
     fn names(annotation: &str) -> Vec<String> {
-        parse(annotation, "here")
+        parse(annotation, "here", &Limits::default())
             .unwrap()
             .iter()
             .map(|s| {
@@ -308,7 +315,7 @@ mod tests {
     }
 
     fn error(annotation: &str) -> String {
-        let error = parse(annotation, "here").unwrap_err();
+        let error = parse(annotation, "here", &Limits::default()).unwrap_err();
         match error.source() {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
@@ -353,15 +360,58 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_cannot_ask_for_thousands_of_networks() {
-        let many = vec!["a"; MAX_SELECTIONS + 1].join(",");
-        assert!(matches!(parse(&many, "here"), Err(Error::TooMany(65))));
+    fn a_pod_cannot_ask_for_more_than_its_limits() {
+        let limits = Limits {
+            annotation_bytes: 200,
+            networks: 2,
+            ips: 1,
+            port_mappings: 1,
+            cni_args: 1,
+            conf_depth: 2,
+            ..Limits::default()
+        };
+        for (annotation, setting) in [
+            ("a,,b,", None),
+            ("a,b,c", Some("networks")),
+            (
+                r#"[{"name":"a"},{"name":"b"},{"name":"c"}]"#,
+                Some("networks"),
+            ),
+            (r#"[{"name":"a","ips":["10.0.0.1"]}]"#, None),
+            (r#"[{"name":"a","ips":["10.0.0.1","x"]}]"#, Some("ips")),
+            (r#"[{"name":"a","default-route":["x","y"]}]"#, Some("ips")),
+            (
+                r#"[{"name":"a","portMappings":[{"hostPort":1},{"hostPort":2}]}]"#,
+                Some("portMappings"),
+            ),
+            (r#"[{"name":"a","cni-args":{"x":[1]}}]"#, None),
+            (
+                r#"[{"name":"a","cni-args":{"x":1,"y":1}}]"#,
+                Some("cniArgs"),
+            ),
+            (
+                r#"[{"name":"a","cni-args":{"x":[[1]]}}]"#,
+                Some("confDepth"),
+            ),
+            (&format!("{}a", " ".repeat(200)), Some("annotationBytes")),
+        ] {
+            let found = match parse(annotation, "here", &limits) {
+                Ok(_) => None,
+                Err(Error::Exceeded(exceeded))
+                | Err(Error::Element {
+                    source: ElementError::Exceeded(exceeded),
+                    ..
+                }) => Some(exceeded.setting),
+                Err(error) => panic!("{annotation}: {error}"),
+            };
+            assert_eq!(found, setting, "{annotation}");
+        }
     }
 
     proptest::proptest! {
         #[test]
         fn no_annotation_panics(text in "\\PC{0,200}") {
-            let _ = parse(&text, "here");
+            let _ = parse(&text, "here", &Limits::default());
         }
     }
 }

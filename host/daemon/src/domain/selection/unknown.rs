@@ -4,18 +4,22 @@
 use cni_types::json::RawObject;
 use serde_json::value::RawValue;
 
+use super::super::limits::Limits;
 use super::super::members::UnknownMembers;
 use super::super::runtime_config::{BANDWIDTH_MEMBERS, PORT_MAPPING_MEMBERS};
 use super::json;
 
 /// The unknown members of an annotation, also those of port mappings and bandwidth limits. None where
-/// it is a comma list, or cannot be read.
-pub fn unknown_members(annotation: &str) -> UnknownMembers {
+/// it is a comma list, cannot be read or exceeds a limit.
+pub fn unknown_members(annotation: &str, limits: &Limits) -> UnknownMembers {
     let mut unknown = UnknownMembers::default();
-    if !annotation.contains('{') {
+    if !annotation.contains('{') || limits.check_annotation(annotation).is_err() {
         return unknown;
     }
     let elements: Vec<&RawValue> = serde_json::from_str(annotation).unwrap_or_default();
+    if limits.check_networks(elements.len()).is_err() {
+        return unknown;
+    }
     for (index, element) in elements.into_iter().enumerate() {
         let Ok(object) = RawObject::from_value(element) else {
             continue;
@@ -61,7 +65,9 @@ mod tests {
     use super::*;
 
     fn members(annotation: &str) -> Vec<(String, Option<&'static str>)> {
-        let unknown = unknown_members(annotation).first.into_iter();
+        let unknown = unknown_members(annotation, &Limits::default())
+            .first
+            .into_iter();
         unknown.map(|one| (one.member, one.meant)).collect()
     }
 
@@ -83,7 +89,7 @@ mod tests {
     fn elements_are_named_by_position_and_network() {
         let annotation = r#"[{"name":"n"},{"name":"m","ip":["10.0.0.1"]}]"#;
         assert_eq!(
-            unknown_members(annotation).to_string(),
+            unknown_members(annotation, &Limits::default()).to_string(),
             r#"element 2 (m): unknown member "ip", did you mean "ips"?"#
         );
     }
@@ -97,7 +103,10 @@ mod tests {
             "[null,7]",
             r#"[{"bandwidth":7,"portMappings":{}}]"#,
         ] {
-            assert!(unknown_members(annotation).is_empty(), "{annotation}");
+            assert!(
+                unknown_members(annotation, &Limits::default()).is_empty(),
+                "{annotation}"
+            );
         }
     }
 }

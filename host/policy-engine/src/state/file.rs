@@ -1,0 +1,115 @@
+//! The file of one policy's state.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cni_types::json::Cause;
+use serde::{Deserialize, Serialize};
+
+use super::{Bond, Value};
+
+/// Replaces the file of a policy as a whole, and gives its size.
+pub(super) fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Result<usize> {
+    if let Some(dir) = file.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+    }
+    let stored = Stored {
+        keys: keys
+            .iter()
+            .map(|(key, value)| {
+                let stored = StoredValue {
+                    value: STANDARD.encode(&value.bytes),
+                    bound: value.bond.as_deref().cloned(),
+                };
+                (key.to_string(), stored)
+            })
+            .collect(),
+    };
+    let unfinished = file.with_extension("tmp");
+    let mut output = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    let text = serde_json::to_vec(&stored)?;
+    output.write_all(&text)?;
+    // On the disk before it has the name, so that a loss of power leaves the old file or the new one.
+    output.sync_data()?;
+    fs::rename(&unfinished, file)?;
+    if let Some(dir) = file.parent() {
+        fs::File::open(dir)?.sync_all()?;
+    }
+    Ok(text.len())
+}
+
+/// The file of one policy.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    keys: BTreeMap<String, StoredValue>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredValue {
+    /// base64
+    value: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<Bond>,
+}
+
+/// What a file has; one that cannot be read is put aside, so that nothing is lost for good.
+pub(super) fn read(file: &Path) -> BTreeMap<Arc<str>, Value> {
+    let text = match fs::read(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return BTreeMap::new(),
+        Err(error) => {
+            tracing::error!(target: "cnidaria::policy", file = %file.display(), %error, "cannot read the state");
+            return BTreeMap::new();
+        }
+    };
+    match decode(&text) {
+        Ok(keys) => keys,
+        Err(reason) => {
+            let aside = file.with_extension("corrupt");
+            let moved = fs::rename(file, &aside).is_ok();
+            tracing::error!(
+                target: "cnidaria::policy",
+                file = %file.display(), reason, aside = %aside.display(), moved,
+                "the state is corrupt: the policy begins without it",
+            );
+            BTreeMap::new()
+        }
+    }
+}
+
+fn decode(text: &[u8]) -> Result<BTreeMap<Arc<str>, Value>, String> {
+    let stored: Stored =
+        serde_json::from_slice(text).map_err(|error| Cause::of(&error).to_string())?;
+    stored
+        .keys
+        .into_iter()
+        .map(
+            |(key, StoredValue { value, bound })| match STANDARD.decode(&value) {
+                Ok(bytes) => {
+                    let value = Value {
+                        bytes: bytes.into(),
+                        bond: bound.map(Arc::new),
+                        origin: None,
+                        change: 0,
+                    };
+                    Ok((key.into(), value))
+                }
+                Err(error) => Err(format!("{key}: {error}")),
+            },
+        )
+        .collect()
+}

@@ -1,0 +1,177 @@
+//! Keys that a request has bound, as long as it may still fail or give the interface another name.
+
+use std::sync::{Arc, Weak};
+
+use super::{Bond, PolicyState, States};
+use crate::request::RequestFacts;
+use crate::services::Services;
+
+/// The request that bound a key.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// Told apart by its place in memory, which is not used again as long as this is there.
+    request: Weak<RequestFacts>,
+    /// Whether a policy may still rename the interface.
+    renames: bool,
+}
+
+impl Origin {
+    fn is(&self, request: &Arc<RequestFacts>) -> bool {
+        std::ptr::eq(self.request.as_ptr(), Arc::as_ptr(request))
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        self.request.ptr_eq(&other.request) && self.renames == other.renames
+    }
+}
+
+impl Eq for Origin {}
+
+/// What a key is to be bound to, and by which request.
+#[derive(Debug, Clone)]
+pub(crate) struct Binding {
+    bond: Bond,
+    origin: Option<Origin>,
+}
+
+impl Binding {
+    /// A bond that `request` makes. `renames`: a policy may still rename the interface.
+    pub(crate) fn by(request: &Arc<RequestFacts>, bond: Bond, renames: bool) -> Self {
+        let request = Arc::downgrade(request);
+        Self {
+            bond,
+            origin: Some(Origin { request, renames }),
+        }
+    }
+
+    /// Whether the request that makes the bond has failed: nothing would take the key away again.
+    pub(super) fn is_late(&self, failed: &[Weak<RequestFacts>]) -> bool {
+        let Some(Origin { request, .. }) = &self.origin else {
+            return false;
+        };
+        request.strong_count() == 0 || failed.iter().any(|one| one.ptr_eq(request))
+    }
+
+    pub(super) fn into_parts(self) -> (Bond, Option<Origin>) {
+        (self.bond, self.origin)
+    }
+}
+
+impl From<Bond> for Binding {
+    fn from(bond: Bond) -> Self {
+        Self { bond, origin: None }
+    }
+}
+
+/// Changes that are in memory and not in the files yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unwritten(Vec<(Arc<PolicyState>, u64)>);
+
+impl Unwritten {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Writes them, which may take time.
+    pub(crate) fn write(self) {
+        for (state, change) in self.0 {
+            state.write_removal(Some(change));
+        }
+    }
+}
+
+impl States {
+    /// Gives the interface its final name in the bonds that `request` made while policies could rename
+    /// it.
+    pub(crate) fn rename(&self, request: &Arc<RequestFacts>, if_name: &str) -> Unwritten {
+        self.change(|state| state.lock().rename(request, if_name))
+    }
+
+    /// Removes what `request` has bound.
+    fn abandon(&self, request: &Arc<RequestFacts>) -> Unwritten {
+        self.change(|state| {
+            let is_bound = |origin: &Origin| origin.is(request);
+            let mut kept = state.lock();
+            kept.failed.retain(|one| one.strong_count() > 0);
+            kept.failed.push(Arc::downgrade(request));
+            kept.retain(|value| !value.origin.as_ref().is_some_and(is_bound))
+        })
+    }
+
+    /// Changes what is in memory. What was never read from its file has no request of this process.
+    fn change(&self, change: impl Fn(&PolicyState) -> Option<u64>) -> Unwritten {
+        let states = self.all().into_iter();
+        let read = states.filter(|state| state.kept.get().is_some());
+        let changed = read.filter_map(|state| {
+            let change = change(&state)?;
+            Some((state, change))
+        });
+        Unwritten(changed.collect())
+    }
+}
+
+impl super::Kept {
+    /// Gives the number of the change, where a name changed.
+    fn rename(&mut self, request: &Arc<RequestFacts>, if_name: &str) -> Option<u64> {
+        let mut changed = false;
+        for value in self.keys.values_mut() {
+            let Some(origin) = value.origin.as_mut() else {
+                continue;
+            };
+            if !origin.is(request) || !std::mem::take(&mut origin.renames) {
+                continue;
+            }
+            if let Some(bond) = value.bond.as_mut()
+                && bond.if_name.as_deref() != Some(if_name)
+            {
+                Arc::make_mut(bond).if_name = Some(if_name.to_owned());
+                changed = true;
+            }
+        }
+        if !changed {
+            return None;
+        }
+        self.change += 1;
+        Some(self.change)
+    }
+}
+
+/// Removes what a request has bound, unless it succeeds: also of one that is dropped on its way.
+pub(crate) struct Guard {
+    services: Arc<Services>,
+    request: Option<Arc<RequestFacts>>,
+}
+
+impl Guard {
+    /// Guards what `request` binds; nothing without one.
+    pub(crate) fn new(services: &Arc<Services>, request: Option<&Arc<RequestFacts>>) -> Self {
+        Self {
+            services: Arc::clone(services),
+            request: request.map(Arc::clone),
+        }
+    }
+
+    /// The request has succeeded: what it has bound stays.
+    pub(crate) fn disarm(&mut self) {
+        self.request = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(request) = self.request.take() else {
+            return;
+        };
+        let unwritten = self.services.states.abandon(&request);
+        if unwritten.is_empty() {
+            return;
+        }
+        match tokio::runtime::Handle::try_current() {
+            // Nobody waits for it: in memory the keys are gone, and after a crash a DEL or a GC comes.
+            Ok(runtime) => drop(runtime.spawn_blocking(move || unwritten.write())),
+            Err(_) => unwritten.write(),
+        }
+    }
+}
