@@ -45,7 +45,15 @@ pub(super) async fn recorded(
     sandbox: &Sandbox,
     only: Option<&[IfName]>,
 ) -> Result<(), Error> {
-    match pipeline.ledger.load(&dirs.cni, sandbox).await {
+    let recorded = match pipeline.ledger.load(&dirs.cni, sandbox).await {
+        // What has results alone is attached all the same.
+        Ok(None) => {
+            let results = pipeline.ledger.results(&dirs.cni, sandbox).await;
+            results.map(|results| Some(results).filter(|results| !results.is_empty()))
+        }
+        recorded => recorded,
+    };
+    match recorded {
         Ok(Some(entries)) => {
             let is_meant = |entry: &Entry| only.is_none_or(|names| names.contains(&entry.if_name));
             let (meant, staying): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_meant);
