@@ -264,10 +264,9 @@ impl Retries {
 
 /// What of `staying` is to be retried.
 fn of_staying(earlier: Option<&Undo>, staying: &[Entry]) -> impl Iterator<Item = PendingUndo> {
-    let pending = staying
+    staying
         .iter()
-        .filter_map(move |entry| earlier?.of(&entry.if_name));
-    pending.cloned()
+        .filter_map(move |entry| earlier?.share_of(&entry.if_name))
 }
 
 /// Schedules what an earlier daemon left in `cni_dir`.
