@@ -13,7 +13,7 @@ use crate::args::{Args, Format};
 use crate::output::Column;
 use crate::{daemon, output};
 
-/// Characters of a container id in the table, as other tools cut it.
+/// Characters of a container id in the table, as other tools cut it; more where they are not enough.
 const ID_CHARS: usize = 13;
 
 /// The attachments in the daemon's ledger; if the daemon is away, those in `cni_dir`.
@@ -79,6 +79,7 @@ fn key(attachment: &Attachment) -> (&str, &str, &str, &str) {
 }
 
 fn table(list: &AttachmentList, now: SystemTime) -> String {
+    let id_chars = id_chars(list);
     let rows = list.attachments.iter().map(|attachment| {
         vec![
             or_dash(&attachment.pod.namespace),
@@ -87,7 +88,7 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
             attachment.network.clone(),
             state(&attachment.state).to_owned(),
             age(attachment.since_unix_seconds, now),
-            attachment.container_id.chars().take(ID_CHARS).collect(),
+            attachment.container_id.chars().take(id_chars).collect(),
         ]
     });
     let columns = [
@@ -111,6 +112,18 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
     } else {
         format!("{table}\n{notes}")
     }
+}
+
+/// How many characters tell the ids apart. `forget` knows them by their beginnings.
+fn id_chars(list: &AttachmentList) -> usize {
+    let attached = list.attachments.iter().map(|one| &*one.container_id);
+    let unreadable = list.unreadable.iter().map(|one| &*one.container_id);
+    let mut ids: Vec<&str> = attached.chain(unreadable).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let common = |a: &str, b: &str| a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let pairs = ids.iter().zip(ids.iter().skip(1));
+    pairs.fold(ID_CHARS, |most, (a, b)| most.max(common(a, b) + 1))
 }
 
 fn state(state: &AttachmentState) -> &'static str {
@@ -165,6 +178,37 @@ fn or_dash(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containers_with_similar_ids_are_told_apart() {
+        let list = |ids: &[&str]| AttachmentList {
+            attachments: ids
+                .iter()
+                .map(|id| Attachment {
+                    container_id: (*id).to_owned(),
+                    pod: Pod::default(),
+                    network: "n".to_owned(),
+                    if_name: "eth0".to_owned(),
+                    netns: String::new(),
+                    state: AttachmentState::Attached,
+                    since_unix_seconds: None,
+                })
+                .collect(),
+            unreadable: Vec::new(),
+        };
+        let shown = |ids: &[&str]| {
+            let table = table(&list(ids), UNIX_EPOCH);
+            let rows = table.lines().skip(1).filter_map(|row| {
+                let id = row.split_whitespace().last();
+                id.map(str::to_owned)
+            });
+            rows.collect::<Vec<_>>()
+        };
+        let ids = ["sandbox-shop-ba", "sandbox-shop-a", "sandbox-shop-bb"];
+        assert_eq!(shown(&ids), ids);
+        let interfaces = ["0123456789abcdef", "0123456789abcdef"];
+        assert_eq!(shown(&interfaces), ["0123456789abc", "0123456789abc"]);
+    }
 
     #[test]
     fn an_age_is_in_the_largest_unit_of_which_there_are_two() {

@@ -12,14 +12,8 @@ use crate::report;
 
 /// An attachment of the ledger, with what of it could not be undone.
 pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment {
-    let pending = undo.and_then(|undo| match undo.of(&entry.if_name) {
-        Some(one) => Some((one.reason.clone(), one.attempts, one.since)),
-        None if undo.attachments.is_empty() => {
-            Some((undo.reason.clone(), undo.retries, undo.since))
-        }
-        None => None,
-    });
-    let since = pending.as_ref().map(|(_, _, since)| *since);
+    let pending = undo.and_then(|undo| undo.share_of(&entry.if_name));
+    let since = pending.as_ref().map(|one| one.since);
     admin::Attachment {
         container_id: entry.container_id.to_string(),
         pod: admin::Pod {
@@ -31,7 +25,10 @@ pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment
         if_name: entry.if_name.to_string(),
         netns: entry.netns.unwrap_or_default(),
         state: match pending {
-            Some((reason, retries, _)) => admin::AttachmentState::UndoPending { reason, retries },
+            Some(one) => admin::AttachmentState::UndoPending {
+                reason: one.reason,
+                retries: one.attempts,
+            },
             None => admin::AttachmentState::Attached,
         },
         since_unix_seconds: since,

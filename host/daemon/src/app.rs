@@ -20,7 +20,7 @@ use crate::adapters::delegates::orphans::{self, Tenure};
 use crate::adapters::device_info::{self, Describing};
 use crate::adapters::kube::{self, Access, Kube, NodeCertificate};
 use crate::adapters::kubelet::{self, Kubelet};
-use crate::adapters::ledger::Files;
+use crate::adapters::ledger::{Boot, Files};
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::pod_network::Netlink;
@@ -235,6 +235,7 @@ impl App {
         let limit = own.ledger_limit.unwrap_or(DEFAULT_LEDGER_LIMIT);
         let ledger = Files::new(own.durability)
             .with_limit(limit)
+            .with_boot(Boot::find(config.chroot_dir.as_deref()))
             .with_deferrable(own.defer_dels_of.clone());
         let delegates = Executor::new(own.timeouts.delegate(), at_once)
             .inside(root.clone())

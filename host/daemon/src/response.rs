@@ -114,7 +114,9 @@ fn error_code(error: &Error) -> u32 {
         Error::PodNetwork(PodNetworkError::Namespace { .. } | PodNetworkError::Node(_)) => {
             code::INVALID_NETNS
         }
-        Error::DefaultRoute { .. } | Error::InterfaceExists { .. } => code::INVALID_CONFIG,
+        Error::DefaultRoute { .. }
+        | Error::InterfaceExists { .. }
+        | Error::OtherNamespace { .. } => code::INVALID_CONFIG,
         Error::NotReady(_) | Error::PoliciesNotReady(_) | Error::NoDefaultNetwork(_) => {
             code::PLUGIN_NOT_AVAILABLE
         }

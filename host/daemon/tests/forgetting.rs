@@ -135,3 +135,32 @@ async fn a_forgotten_sandbox_is_not_retried() {
     let error = forget(&pipeline, None).await.unwrap_err();
     assert!(matches!(error, Error::NotAttached(_)), "{error}");
 }
+
+/// A pod of which everything is to be undone: a policy panicked in its ADD, or its file was damaged.
+async fn with_everything_stuck(world: &Arc<World>) -> Arc<Pipeline> {
+    world.pod("a", "one,two");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.pods.lock().unwrap().clear();
+    world.fail("load");
+    pipeline.handle(&body("DEL", "a")).await.unwrap_err();
+    world.mend();
+    let undos = pipeline.undos(Path::new(DIR));
+    assert!(undos.iter().all(|undo| undo.attachments.is_empty()));
+    pipeline
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_of_all_outlives_that_of_one_interface() {
+    for verb in ["forget", "unplug"] {
+        let world = World::new();
+        let pipeline = with_everything_stuck(&world).await;
+        match verb {
+            "forget" => drop(forget(&pipeline, Some("net1")).await.unwrap()),
+            _ => drop(pipeline.hotplug(&unplug("net1", "one")).await.unwrap()),
+        }
+        assert_eq!(pending(&pipeline), ["eth0", "net2"], "{verb}");
+        retry(&pipeline).await;
+        assert!(recorded(&world).is_empty(), "{verb}");
+    }
+}

@@ -11,6 +11,8 @@ use daemon::response;
 use shim_api::deferred::Record;
 use support::{World, body};
 
+const DIR: &str = "/var/lib/cni/multus";
+
 /// What a hot-plug controller sends about `net5` of a pod.
 fn plug(command: &str, pod: &str, network: &str) -> Vec<u8> {
     let env = [
@@ -243,4 +245,154 @@ async fn what_was_never_plugged_is_not_unplugged() {
     pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
     let log = world.log();
     assert!(log.iter().all(|done| !done.starts_with("del ")), "{log:?}");
+}
+
+/// A pod with a hot-plug whose delegate died on ADD and on DEL.
+async fn with_leftover(world: &Arc<World>) -> Arc<Pipeline> {
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    for fault in ["add hot", "del hot", "interrupted"] {
+        world.fail(fault);
+    }
+    fails(&pipeline, &plug("ADD", "a", "hot")).await;
+    assert_eq!(recorded(world, "a"), ["default", "default/one", "hot"]);
+    world.log();
+    pipeline
+}
+
+#[tokio::test]
+async fn a_leftover_fails_no_check_of_the_pod() {
+    let world = World::new();
+    let pipeline = with_leftover(&world).await;
+    world.fail("check hot");
+    pipeline.handle(&body("CHECK", "a")).await.unwrap();
+    assert_eq!(world.log(), ["check default", "check one"]);
+    world.fail("check one");
+    pipeline.handle(&body("CHECK", "a")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn what_could_not_be_unplugged_fails_no_check() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    world.fail("del hot");
+    fails(&pipeline, &plug("DEL", "a", "hot")).await;
+    world.fail("check hot");
+    pipeline.handle(&body("CHECK", "a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_is_to_be_undone_fails_its_check() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    for fault in ["add one", "del one", "interrupted"] {
+        world.fail(fault);
+    }
+    pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    world.mend();
+    let error = pipeline.handle(&body("CHECK", "a")).await.unwrap_err();
+    assert!(matches!(error, Error::NotAttached(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_leftover_is_undone_before_the_next_plug() {
+    let world = World::new();
+    let pipeline = with_leftover(&world).await;
+    let (code, message) = fails(&pipeline, &plug("ADD", "a", "hot")).await;
+    assert_eq!(code, 123, "{message}");
+    assert!(message.contains("del hot told to fail"), "{message}");
+    world.mend();
+    world.log();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    let done = [
+        "del hot",
+        "record",
+        "record",
+        "add hot",
+        "record-result hot",
+    ];
+    let mut log = world.log();
+    log.retain(|line| done.contains(&line.as_str()));
+    assert_eq!(log, done);
+    assert_eq!(recorded(&world, "a"), ["default", "default/one", "hot"]);
+    assert!(pipeline.undos(std::path::Path::new(DIR)).is_empty());
+    pipeline.handle(&body("CHECK", "a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_killed_daemon_was_plugging_makes_way() {
+    let world = World::new();
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    let forget_result = |world: &World| {
+        let mut recorded = world.recorded.lock().unwrap();
+        recorded.get_mut("cid-a").unwrap()[1].result = None;
+    };
+    forget_result(&world);
+    world.fail("check hot");
+    let next = world.pipeline();
+    next.handle(&body("CHECK", "a")).await.unwrap();
+    world.fail("exists net5");
+    let (_, message) = fails(&next, &plug("ADD", "a", "hot")).await;
+    assert!(message.contains("exists already"), "{message}");
+    world.mend();
+    next.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+}
+
+/// The same request with the namespace of pod `b`.
+fn in_another_namespace(body: &[u8]) -> Vec<u8> {
+    let mut request = shim_api::Request::parse(body).unwrap();
+    let path = ("CNI_NETNS".to_owned(), "/run/netns/b".to_owned());
+    request.env.extend([path]);
+    request.to_json()
+}
+
+#[tokio::test]
+async fn another_pods_namespace_is_refused() {
+    let world = World::new();
+    world.pod("a", "");
+    world.pod("b", "");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    world.apart("/run/netns/b");
+    pipeline.handle(&body("ADD", "b")).await.unwrap();
+    world.log();
+    for verb in ["ADD", "CHECK"] {
+        let body = in_another_namespace(&plug(verb, "a", "other"));
+        let (code, message) = fails(&pipeline, &body).await;
+        assert_eq!(code, 7, "{message}");
+        let refused = "/run/netns/b is not the network namespace of container cid-a";
+        assert!(message.contains(refused), "{message}");
+    }
+    assert!(world.log().is_empty(), "nothing was begun");
+    // Of a container that nothing is recorded of, others' records tell.
+    world.pod("c", "");
+    let body = in_another_namespace(&plug("ADD", "c", "other"));
+    let (code, message) = fails(&pipeline, &body).await;
+    assert_eq!(code, 7, "{message}");
+    assert!(message.contains("that of container cid-b"), "{message}");
+}
+
+#[tokio::test]
+async fn an_unplug_enters_the_pods_own_namespace() {
+    let world = World::new();
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    world.apart("/run/netns/b");
+    world.log();
+    let body = in_another_namespace(&plug("DEL", "a", "hot"));
+    pipeline.hotplug(&body).await.unwrap();
+    assert_eq!(world.log(), ["del hot", "record"]);
+    let entered = world.entered.lock().unwrap().clone();
+    assert_eq!(entered.as_deref(), Some("/run/netns/a"));
 }

@@ -174,5 +174,6 @@ fn entry(
         args: runtime.args.clone(),
         capability_args: runtime.capability_args.clone(),
         result: RawObject::from_value(&result)?,
+        own: RawObject::new(),
     })
 }

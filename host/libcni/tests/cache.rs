@@ -199,6 +199,7 @@ fn entry(network: &str, container_id: &str, if_name: &str) -> Entry {
         args: CniArgs::new(),
         capability_args: RawObject::new(),
         result: RawObject::parse(r#"{"n":12345678901234567890}"#).unwrap(),
+        own: RawObject::new(),
     }
 }
 
@@ -275,6 +276,7 @@ proptest! {
         for (key, value) in &args {
             written.args.push(key, value).unwrap();
         }
+        written.own = RawObject::parse(format!("{{\"n\":{number}}}")).unwrap();
         written.capability_args = RawObject::parse(format!("{{\"mac\":[ {number} ]}}")).unwrap();
         let directory = TempDir::new().unwrap();
         let cache = Cache::new(directory.path());

@@ -28,6 +28,7 @@ fn links_are_neither_read_nor_written_through() {
         args: CniArgs::new(),
         capability_args: RawObject::new(),
         result: RawObject::new(),
+        own: RawObject::new(),
     };
     fs::create_dir(directory.path().join("results")).unwrap();
     symlink(&precious, cache.path(&key)).unwrap();

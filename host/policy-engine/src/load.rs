@@ -131,10 +131,13 @@ impl Loader {
         let required = self.config.required.contains(&name);
         let (mut spec, text, faults) = match reading {
             Reading::Good(spec, text) => (spec, text, Vec::new()),
-            Reading::Faulty(spec, faults) => (spec, None, faults),
+            Reading::Faulty(spec, text, faults) => (spec, text, faults),
             Reading::Unreadable(faults) => {
                 let policy = Policy::broken(&name, &file, all(&faults));
                 let policy = if required { policy.required() } else { policy };
+                if let Some(off) = self.last_off(&name, former) {
+                    return switched_off(former, policy.with_spec(off));
+                }
                 return self.broken(former, policy).await;
             }
         };
@@ -143,7 +146,11 @@ impl Loader {
         if !faults.is_empty() {
             let policy = Policy::broken(&name, &file, all(&faults)).with_spec(Arc::clone(&spec));
             return match spec.mode {
-                Mode::Off => switched_off(former, policy),
+                Mode::Off => {
+                    // Nothing of before comes back when this file is torn.
+                    self.keep(&spec, text, None);
+                    switched_off(former, policy)
+                }
                 Mode::Enforce | Mode::Audit => self.broken(former, policy).await,
             };
         }
@@ -195,6 +202,19 @@ impl Loader {
             digest: digest.map(str::to_owned),
         };
         self.kept.keep(&spec.name, &record);
+    }
+
+    /// The policy as it was configured last, where that was off: a file of which nothing can be read
+    /// switches nothing on.
+    fn last_off(&self, name: &str, former: Option<&Arc<Policy>>) -> Option<Arc<Spec>> {
+        if let Some(former) = former {
+            let spec = former.spec.as_ref()?;
+            return (spec.mode == Mode::Off).then(|| Arc::clone(spec));
+        }
+        let record = self.kept.get(name)?;
+        let (text, dir) = (record.config.as_deref()?, &self.config.module_dir);
+        let spec = config::off(name, &record.file, text, dir)?;
+        record.digest.is_none().then(|| Arc::new(spec))
     }
 
     /// What a policy that does not load becomes: the last good one goes on where there is one, be it of

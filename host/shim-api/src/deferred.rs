@@ -49,8 +49,8 @@ pub struct Record {
     pub request: Request,
 }
 
-/// A file of a network namespace, whatever its path: device and inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A file of a network namespace, whatever its path: device and inode. The default is no file's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetnsId(u64, u64);
 
 impl NetnsId {

@@ -85,6 +85,38 @@ async fn a_policy_that_was_off_stays_off_when_torn() {
 }
 
 #[tokio::test]
+async fn off_with_a_mistake_stays_off_when_torn() {
+    for is_restarted in [true, false] {
+        let policies = guard();
+        let before = restarted(&policies).await;
+        let next = async |before: &PolicyHost| match is_restarted {
+            true => Some(restarted(&policies).await),
+            false => {
+                before.reload().await;
+                None
+            }
+        };
+        policies.write("10-guard.json", br#"{"mode":"off","settigs":{}}"#);
+        let off = next(&before).await;
+        let off = off.as_ref().unwrap_or(&before);
+        assert_eq!(only(off).state, State::Off);
+        for text in ["{", "", "[]"] {
+            policies.write("10-guard.json", text.as_bytes());
+            let torn = next(off).await;
+            let torn = torn.as_ref().unwrap_or(off);
+            assert_eq!(only(torn).state, State::Off, "{text}");
+            assert!(only(torn).last_error.is_some(), "{text}");
+            assert!(!guards(torn, "shop").await, "{text}");
+            torn.current().status().await.unwrap();
+        }
+        // A file that can be read switches it on again.
+        policies.write("10-guard.json", br#"{"settings":{"max":1300}}"#);
+        let on = next(off).await;
+        assert!(guards(on.as_ref().unwrap_or(off), "shop").await);
+    }
+}
+
+#[tokio::test]
 async fn an_unreadable_directory_keeps_the_guards() {
     let policies = guard();
     restarted(&policies).await;

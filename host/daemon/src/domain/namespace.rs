@@ -17,13 +17,30 @@ pub struct Namespace {
 }
 
 impl Namespace {
+    /// A namespace of which nothing is known but that it was of an earlier boot.
+    pub fn of_earlier_boot() -> Self {
+        Self {
+            boot_id: String::new(),
+            file: NetnsId::default(),
+            cookie: None,
+        }
+    }
+
+    /// Whether its identity was recorded.
+    pub fn is_identified(&self) -> bool {
+        !self.boot_id.is_empty()
+    }
+
     /// Whether `found` is the same namespace. Cookies count where both have one.
     pub fn is(&self, found: &Self) -> bool {
         let cookies_agree = match (self.cookie, found.cookie) {
             (Some(own), Some(other)) => own == other,
             _ => true,
         };
-        self.boot_id == found.boot_id && self.file == found.file && cookies_agree
+        self.is_identified()
+            && self.boot_id == found.boot_id
+            && self.file == found.file
+            && cookies_agree
     }
 }
 

@@ -10,7 +10,7 @@ use super::addition::Addition;
 use super::dirs::Dirs;
 use super::limits::Limits;
 use super::rollback::{Guard, roll_back};
-use super::{Error, Pipeline, deferred, remarks, undo};
+use super::{Error, Pipeline, deferred, reboot, remarks, undo};
 use crate::domain::announcement;
 use crate::domain::attachment::Plan;
 use crate::domain::entry::Entry;
@@ -78,10 +78,14 @@ async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> R
         .ledger
         .load(&dirs.cni, &Sandbox::recorded(container.clone()))
         .await?;
-    let Some(entries) = recorded else {
+    let entries = match recorded {
+        Some(entries) => entries,
+        None => reboot::results(pipeline, dirs, container).await?,
+    };
+    if entries.is_empty() {
         pipeline.retries.cancel(dirs, container);
         return Ok(());
-    };
+    }
     let pending = pipeline.retries.get(&dirs.cni, container);
     for entry in &entries {
         let is_pending = pending

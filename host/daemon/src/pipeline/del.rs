@@ -9,9 +9,9 @@ use super::dirs::Dirs;
 use super::limits::{after, within};
 use super::{Error, Pipeline, undo};
 use crate::domain::entry::{self, Entry};
-use crate::ports::{LedgerError, Lost};
+use crate::ports::{ClusterError, LedgerError, Lost};
 use crate::stages::request::PodRequest;
-use crate::stages::{checks, identity, resolve};
+use crate::stages::{identity, known, resolve};
 
 /// Detaches everything that is recorded for the container. A request for another interface than that
 /// of the default network undoes nothing.
@@ -62,7 +62,7 @@ pub(super) async fn undo_all(
         Ok(Some(entries)) => entries,
         Ok(None) => return unrecorded(pipeline, dirs, request).await,
         Err(damaged @ LedgerError::Damaged { .. }) => {
-            let Some(entries) = of_cluster(pipeline, request).await else {
+            let Some(entries) = of_cluster(pipeline, request).await.all() else {
                 return undo::keep_error(pipeline, dirs, &sandbox, damaged.into()).await;
             };
             // So that it is tried again with these, and the damaged file is there to be looked at.
@@ -95,7 +95,7 @@ async fn with_lost(
     mut known: Vec<Entry>,
     mut lost: Vec<Lost>,
 ) -> Result<(), Error> {
-    let mut found = of_cluster(pipeline, request).await.unwrap_or_default();
+    let mut found = of_cluster(pipeline, request).await.entries();
     found.retain(|entry| lost.iter().any(|one| one.is(entry)));
     lost.retain(|one| !found.iter().any(|entry| one.is(entry)));
     let sandbox = request.sandbox();
@@ -136,9 +136,13 @@ async fn unrecorded(
         );
         return undo::entries_of(pipeline, dirs, &sandbox, &results, Vec::new()).await;
     }
-    let entries = match of_cluster(pipeline, request).await {
-        Some(entries) => entries,
-        None => of_default_network(pipeline, request).await,
+    let (entries, is_complete) = match of_cluster(pipeline, request).await {
+        OfCluster::Described {
+            entries,
+            is_complete,
+        } => (entries, is_complete),
+        OfCluster::Nothing => of_default_network(pipeline, request).await,
+        OfCluster::Unknown => (of_default_network(pipeline, request).await.0, false),
     };
     tracing::warn!(
         %container,
@@ -147,49 +151,103 @@ async fn unrecorded(
         "not in the ledger; deleting from the networks that it may have"
     );
     let left = undo::detach_each(pipeline, dirs, &sandbox, &entries).await;
-    if left.is_empty() {
+    // Where a network was not known, the next DEL may know it.
+    if left.is_empty() && is_complete {
         pipeline.undone.insert(&dirs.cni, container);
     }
     Ok(())
 }
 
-/// What an ADD of now would add. `None` where nothing describes the pod, where it is another one by now, or
-/// names what is not there.
-async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> Option<Vec<Entry>> {
-    let cluster = &*pipeline.cluster;
-    let (sandbox, pod) = identity::identify_described(request, cluster, Duration::ZERO)
-        .await
-        .ok()?;
-    let selections = resolve::selections(&pod, &pipeline.limits).ok()?;
-    checks::check_isolation(&pod, &selections, &request.conf).ok()?;
-    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
-        .await
-        .ok()?;
-    tracing::debug!(
-        container = %request.container_id,
-        pod = %plan.sandbox.pod,
-        "undoing what the pod asks for now"
-    );
-    let entries = plan
-        .attachments
-        .iter()
-        .map(|one| Entry::new(one, &plan.sandbox));
-    entries.collect::<Result<_, _>>().ok()
+/// What the cluster knows of a pod.
+enum OfCluster {
+    /// What the pod asks for now.
+    Described {
+        entries: Vec<Entry>,
+        /// Whether every network that it asks for is among them.
+        is_complete: bool,
+    },
+    /// Nothing describes the pod, or its name is another pod's by now.
+    Nothing,
+    /// The cluster gives no answer; it may later.
+    Unknown,
 }
 
-/// The attachment to the default network that every pod has.
-async fn of_default_network(pipeline: &Pipeline, request: &PodRequest) -> Vec<Entry> {
+impl OfCluster {
+    /// What is known, be it all or not.
+    fn entries(self) -> Vec<Entry> {
+        match self {
+            Self::Described { entries, .. } => entries,
+            Self::Nothing | Self::Unknown => Vec::new(),
+        }
+    }
+
+    /// Everything; `None` where something is not known.
+    fn all(self) -> Option<Vec<Entry>> {
+        match self {
+            Self::Described {
+                entries,
+                is_complete: true,
+            } => Some(entries),
+            _ => None,
+        }
+    }
+}
+
+/// What an ADD of now would add, network by network.
+async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> OfCluster {
+    let cluster = &*pipeline.cluster;
+    let container = &request.container_id;
+    let described = identity::identify_described(request, cluster, Duration::ZERO).await;
+    let (sandbox, pod) = match described {
+        Ok(described) => described,
+        Err(error) => {
+            let error_text = crate::report::chain(&error);
+            tracing::info!(%container, error = error_text, "nothing tells the pod's networks");
+            return match error {
+                ClusterError::PodNotFound(_) | ClusterError::UidMismatch { .. } => {
+                    OfCluster::Nothing
+                }
+                _ => OfCluster::Unknown,
+            };
+        }
+    };
+    let known = known::known(&request.conf, &sandbox, &pod, pipeline.lookups()).await;
+    tracing::debug!(%container, pod = %sandbox.pod, "undoing what the pod asks for now");
+    let mut is_complete = known.is_complete;
+    let mut entries = Vec::with_capacity(known.attachments.len());
+    for attachment in &known.attachments {
+        match Entry::new(attachment, &sandbox) {
+            Ok(entry) => entries.push(entry),
+            Err(error) => {
+                let (network, error) = (&attachment.network, crate::report::chain(&error));
+                tracing::warn!(%container, network, error, "a network is not undone");
+                is_complete = false;
+            }
+        }
+    }
+    OfCluster::Described {
+        entries,
+        is_complete,
+    }
+}
+
+/// The attachment to the default network that every pod has, and whether it is known.
+async fn of_default_network(pipeline: &Pipeline, request: &PodRequest) -> (Vec<Entry>, bool) {
     let conf = &request.conf;
     let sandbox = request.sandbox();
     match resolve::default_attachment(conf, &sandbox, pipeline.lookups()).await {
-        Ok(attachment) => Entry::new(&attachment, &sandbox).into_iter().collect(),
+        Ok(attachment) => {
+            let entries: Vec<_> = Entry::new(&attachment, &sandbox).into_iter().collect();
+            let is_known = !entries.is_empty();
+            (entries, is_known)
+        }
         Err(error) => {
             tracing::warn!(
                 container = %sandbox.container_id,
                 error = crate::report::chain(&error),
                 "no default network to delete the container from"
             );
-            Vec::new()
+            (Vec::new(), false)
         }
     }
 }

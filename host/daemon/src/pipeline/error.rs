@@ -85,6 +85,16 @@ pub enum Error {
     /// Nothing is known of the sandbox.
     #[error("container {0} is not attached")]
     NotAttached(ContainerId),
+    /// Hot-plug: the namespace of the request is not the one that the container was attached in.
+    #[error("{netns} is not the network namespace of container {container}: {owner}")]
+    OtherNamespace {
+        /// The container.
+        container: ContainerId,
+        /// `CNI_NETNS`.
+        netns: String,
+        /// Whose it is, or that it is another one.
+        owner: String,
+    },
     /// CHECK: the namespace of the sandbox is gone, whatever is at its path.
     #[error("the network namespace of container {0} is gone")]
     NamespaceGone(ContainerId),

@@ -1,6 +1,7 @@
 //! One attachment of a pod that runs already: what a hot-plug controller asks for. It is recorded
 //! with the others, so that the pod's own DEL undoes what nobody unplugged.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use cni_types::args::{Command, IfName};
@@ -66,7 +67,7 @@ async fn plug(
     let turn = limits.turn(ticket).await?;
     let dirs = Dirs::of(&request.conf);
     deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
-    let prepared = prepare(pipeline, request, attachment);
+    let prepared = prepare(pipeline, &dirs, request, attachment);
     let (plan, mut policies, recorded) = limits.apply(prepared).await?;
     let Some(attachment) = plan.attachments.first() else {
         return Err(Error::NotAttached(request.container_id.clone()));
@@ -123,11 +124,13 @@ async fn plug(
 /// Everything before the first trace: the attachment as the policies leave it, as a plan of one,
 /// and what the pod has already.
 async fn prepare(
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
     request: &PodRequest,
     attachment: Attachment,
 ) -> Result<(Plan, Box<dyn crate::ports::PolicySession>, Vec<Entry>), Error> {
-    let recorded = recorded(pipeline, request).await?;
+    let mut recorded = recorded(pipeline, request).await?;
+    refuse_other_namespace(pipeline, dirs, request, &recorded).await?;
     let patience = pipeline.timeouts.pod();
     let (sandbox, pod) =
         identity::identify_attached(request, &recorded, &*pipeline.cluster, patience).await?;
@@ -136,6 +139,7 @@ async fn prepare(
     policies.settle(std::slice::from_ref(&attachment)).await?;
     self_delegation::refuse(std::slice::from_ref(&attachment), &request.conf)?;
     let attachment = resolve::with_device_info(attachment, &sandbox, &*pipeline.device_info);
+    recorded = without_leftover(pipeline, dirs, request, recorded, &attachment.if_name).await?;
     if let Some(taken) = of_interface(&recorded, &attachment.if_name) {
         return Err(Error::InterfaceExists {
             interface: attachment.if_name.to_string(),
@@ -163,6 +167,7 @@ async fn check(
     let dirs = Dirs::of(&request.conf);
     deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let recorded = recorded(pipeline, request).await?;
+    refuse_other_namespace(pipeline, &dirs, request, &recorded).await?;
     let entry = match of_interface(&recorded, &request.if_name) {
         Some(entry) => entry.clone(),
         None => unrecorded(pipeline, request, attachment).await?,
@@ -205,14 +210,89 @@ async fn unplug(
     undo::entries_of(pipeline, &dirs, &request.sandbox(), meant, recorded).await
 }
 
-/// What the sandbox has. The interface of the request is not that of the default network.
+/// Refuses a namespace that is not the container's: not the one that it was attached in or, where that
+/// is not recorded, another container's.
+async fn refuse_other_namespace(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    request: &PodRequest,
+    recorded: &[Entry],
+) -> Result<(), Error> {
+    let Some(netns) = request.netns.as_deref().filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let container = &request.container_id;
+    let found = pipeline.pod_network.look(Path::new(netns), &[]).await?;
+    let refused = |owner: String| Error::OtherNamespace {
+        container: container.clone(),
+        netns: netns.to_owned(),
+        owner,
+    };
+    let mut own = recorded.iter().filter_map(|entry| entry.namespace.as_ref());
+    if own.clone().next().is_none() {
+        let owner = undo::owner(pipeline, dirs, container, &found.namespace).await;
+        let refused = owner.map(|owner| refused(format!("it is that of container {owner}")));
+        return refused.map_or(Ok(()), Err);
+    }
+    if own.any(|namespace| namespace.is(&found.namespace)) {
+        return Ok(());
+    }
+    Err(refused("it was attached in another one".to_owned()))
+}
+
+/// What is recorded, without what an earlier attempt left of an interface: that is undone first.
+async fn without_leftover(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    request: &PodRequest,
+    recorded: Vec<Entry>,
+    if_name: &IfName,
+) -> Result<Vec<Entry>, Error> {
+    let Some(left) = of_interface(&recorded, if_name).cloned() else {
+        return Ok(recorded);
+    };
+    if !undo::is_leftover(pipeline, dirs, &left) && !is_absent(pipeline, &left).await {
+        return Ok(recorded);
+    }
+    tracing::info!(
+        container = %request.container_id,
+        interface = %if_name,
+        "undoing what an earlier hot-plug left of the interface"
+    );
+    let mut staying = recorded;
+    staying.retain(|entry| entry.if_name != *if_name);
+    let meant = std::slice::from_ref(&left);
+    undo::entries_of(pipeline, dirs, &request.sandbox(), meant, staying).await?;
+    self::recorded(pipeline, request).await
+}
+
+/// Whether an attachment, of which it is not known if it was made, has no interface.
+async fn is_absent(pipeline: &Pipeline, entry: &Entry) -> bool {
+    let (true, Some(netns)) = (entry.is_doubtful(), entry.netns.as_deref()) else {
+        return false;
+    };
+    let names = std::slice::from_ref(&entry.if_name);
+    let looked = pipeline.pod_network.look(Path::new(netns), names).await;
+    looked.is_ok_and(|inside| inside.existing.is_empty())
+}
+
+/// What the sandbox has. The interface of the request is not that of the default network. The path of an
+/// attachment is its own where its namespace is identified: the request may name another one.
 async fn recorded(pipeline: &Pipeline, request: &PodRequest) -> Result<Vec<Entry>, Error> {
+    let named = request.sandbox();
     let sandbox = Sandbox {
         if_name: Sandbox::recorded(request.container_id.clone()).if_name,
-        ..request.sandbox()
+        netns: None,
+        ..named
     };
     let loaded = pipeline.ledger.load(&request.conf.cni_dir, &sandbox).await;
-    Ok(loaded?.unwrap_or_default())
+    let mut entries = loaded?.unwrap_or_default();
+    for entry in &mut entries {
+        if entry.namespace.is_none() || entry.netns.is_none() {
+            entry.netns = request.netns.clone().or(entry.netns.take());
+        }
+    }
+    Ok(entries)
 }
 
 fn of_interface<'a>(recorded: &'a [Entry], if_name: &IfName) -> Option<&'a Entry> {

@@ -20,6 +20,7 @@ mod forget;
 mod gc;
 mod hotplug;
 mod limits;
+mod reboot;
 mod remarks;
 mod retries;
 mod rollback;
@@ -58,6 +59,7 @@ use crate::stages::{
 };
 use collections::Collections;
 use dirs::Dirs;
+use reboot::Earlier;
 use retries::Retries;
 use turns::Turns;
 use undone::Undone;
@@ -95,6 +97,7 @@ pub struct Pipeline {
     collections: Collections,
     retries: Retries,
     undone: Undone,
+    earlier: Earlier,
     draining: AtomicBool,
     meter: Option<Arc<dyn Meter>>,
 }
@@ -126,6 +129,7 @@ impl Pipeline {
             collections: Collections::default(),
             retries: Retries::default(),
             undone: Undone::default(),
+            earlier: Earlier::default(),
             draining: AtomicBool::new(false),
             meter: None,
         }
@@ -248,7 +252,7 @@ impl Pipeline {
         let own = self.overlay.own();
         let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
         let dirs = Dirs::new(cni_dir, &bin_dirs);
-        tokio::join!(retries::run(self), retries::undo_earlier_boots(self, &dirs));
+        tokio::join!(retries::run(self), reboot::undo(self, &dirs));
     }
 
     /// Carries out the DELs that came while no daemon was there. Where more may come (a shim may have

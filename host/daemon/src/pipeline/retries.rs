@@ -264,10 +264,9 @@ impl Retries {
 
 /// What of `staying` is to be retried.
 fn of_staying(earlier: Option<&Undo>, staying: &[Entry]) -> impl Iterator<Item = PendingUndo> {
-    let pending = staying
+    staying
         .iter()
-        .filter_map(move |entry| earlier?.of(&entry.if_name));
-    pending.cloned()
+        .filter_map(move |entry| earlier?.share_of(&entry.if_name))
 }
 
 /// Schedules what an earlier daemon left in `cni_dir`.
@@ -315,56 +314,6 @@ async fn sleep_until(moment: Option<Instant>) {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
     }
-}
-
-/// Undoes the sandboxes of the boot before: their namespaces are gone, and no runtime may remember
-/// them. Called once at the start.
-pub(super) async fn undo_earlier_boots(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
-    let listing = match pipeline.ledger.list(&dirs.cni).await {
-        Ok(listing) => listing,
-        Err(error) => {
-            tracing::error!(
-                dir = %dirs.cni.display(),
-                error = crate::report::chain(&error),
-                "cannot look for sandboxes of an earlier boot"
-            );
-            return;
-        }
-    };
-    let is_earlier = |entry: &Entry| {
-        let recorded = entry.namespace.as_ref();
-        recorded.is_some_and(|namespace| pipeline.pod_network.is_of_earlier_boot(namespace))
-    };
-    let mut containers: Vec<ContainerId> = listing
-        .entries
-        .into_iter()
-        .filter(is_earlier)
-        .map(|entry| entry.container_id)
-        .collect();
-    containers.dedup();
-    if containers.is_empty() {
-        return;
-    }
-    let count = containers.len();
-    tracing::info!(count, "undoing sandboxes of an earlier boot");
-    let schedule = |container: ContainerId| async move {
-        // Since the list was made, the container may have been attached anew.
-        let _turn = pipeline.turns.take(&container).await;
-        let sandbox = Sandbox::recorded(container.clone());
-        let recorded = pipeline.ledger.load(&dirs.cni, &sandbox).await;
-        let is_still = match &recorded {
-            Ok(entries) => entries.iter().flatten().any(is_earlier),
-            Err(_) => false,
-        };
-        let retries = &pipeline.retries;
-        if is_still && !retries.has(&dirs.cni, &container) {
-            let reason = "the node was started again since it was attached";
-            retries.undo_soon(dirs, &container, None, reason);
-        }
-    };
-    futures_util::stream::iter(containers)
-        .for_each_concurrent(AT_ONCE, schedule)
-        .await;
 }
 
 async fn again(pipeline: &Arc<Pipeline>, due: Due) {

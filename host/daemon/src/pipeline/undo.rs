@@ -45,7 +45,15 @@ pub(super) async fn recorded(
     sandbox: &Sandbox,
     only: Option<&[IfName]>,
 ) -> Result<(), Error> {
-    match pipeline.ledger.load(&dirs.cni, sandbox).await {
+    let recorded = match pipeline.ledger.load(&dirs.cni, sandbox).await {
+        // What has results alone is attached all the same.
+        Ok(None) => {
+            let results = pipeline.ledger.results(&dirs.cni, sandbox).await;
+            results.map(|results| Some(results).filter(|results| !results.is_empty()))
+        }
+        recorded => recorded,
+    };
+    match recorded {
         Ok(Some(entries)) => {
             let is_meant = |entry: &Entry| only.is_none_or(|names| names.contains(&entry.if_name));
             let (meant, staying): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_meant);
@@ -260,7 +268,7 @@ async fn place(
         Ok(AtPath::Node) => Place::Elsewhere,
         Ok(AtPath::Pod(found)) => match recorded {
             Some(recorded) if !recorded.is(&found) => Place::Elsewhere,
-            None if is_anothers(pipeline, dirs, container, &found).await => Place::Elsewhere,
+            None if owner(pipeline, dirs, container, &found).await.is_some() => Place::Elsewhere,
             _ => Place::There,
         },
         Err(error) => {
@@ -274,17 +282,15 @@ async fn place(
     }
 }
 
-/// Whether the ledger has a namespace for another container. Looks through all of it, for attachments of
+/// The other container for which the ledger has a namespace. Looks through all of it, for attachments of
 /// which is not recorded in which namespace they were made.
-async fn is_anothers(
+pub(super) async fn owner(
     pipeline: &Pipeline,
     dirs: &Dirs,
     container: &ContainerId,
     found: &Namespace,
-) -> bool {
-    let Ok(listing) = pipeline.ledger.list(&dirs.cni).await else {
-        return false;
-    };
+) -> Option<ContainerId> {
+    let listing = pipeline.ledger.list(&dirs.cni).await.ok()?;
     let owner = listing.entries.into_iter().find(|entry| {
         let is_it = |recorded: &Namespace| recorded.is(found);
         entry.container_id != *container && entry.namespace.as_ref().is_some_and(is_it)
@@ -296,7 +302,18 @@ async fn is_anothers(
             "the network namespace at the container's path is another container's; not entering it"
         );
     }
-    owner.is_some()
+    owner.map(|entry| entry.container_id)
+}
+
+/// Whether an attachment beside the pod's default network is only waiting to be undone: its ADD failed,
+/// or a hot-unplug did. The pod is whole without it.
+pub(super) fn is_leftover(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
+    let is_pending = || {
+        let undo = pipeline.retries.get(&dirs.cni, &entry.container_id);
+        undo.is_some_and(|undo| undo.of(&entry.if_name).is_some())
+    };
+    let never_made = entry.result.is_none() && entry.failed_add.is_some();
+    !entry.is_default && (never_made || is_pending())
 }
 
 /// Whether the namespace of an attachment is still there, and the pod's.

@@ -48,6 +48,19 @@ impl Undo {
         self.attachments.iter().find(|one| one.if_name == *if_name)
     }
 
+    /// What is left of an interface, also where everything is: then with what is known of the whole.
+    pub fn share_of(&self, if_name: &IfName) -> Option<PendingUndo> {
+        if self.attachments.is_empty() {
+            return Some(PendingUndo {
+                if_name: if_name.clone(),
+                reason: self.reason.clone(),
+                attempts: self.retries,
+                since: self.since,
+            });
+        }
+        self.of(if_name).cloned()
+    }
+
     /// The interfaces that are left.
     pub fn if_names(&self) -> impl Iterator<Item = &IfName> {
         self.attachments.iter().map(|one| &one.if_name)

@@ -10,6 +10,7 @@ pub mod hotplug;
 pub mod readiness;
 
 pub mod identity;
+pub mod known;
 
 pub mod checks;
 pub mod devices;

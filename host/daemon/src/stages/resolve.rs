@@ -218,7 +218,7 @@ pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Resu
     }
 }
 
-fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
+pub(super) fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
     network_lookup::inline(text).map_err(|source| Error::Configured {
         key: "delegates",
         network: format!("element {}", index + 1),
@@ -268,7 +268,7 @@ async fn default_networks(
     Ok(networks)
 }
 
-async fn configured(
+pub(super) async fn configured(
     conf: &NetConf,
     key: &'static str,
     name: &str,
@@ -285,7 +285,7 @@ async fn configured(
 
 /// The network by which the pod's annotation replaces the cluster's default one. It must be in the
 /// namespace of the cluster's own networks unless it says otherwise, and in one that the pod may use.
-async fn own_default_network(
+pub(super) async fn own_default_network(
     conf: &NetConf,
     pod: &Pod,
     lookups: Lookups<'_>,
@@ -309,7 +309,7 @@ async fn own_default_network(
 }
 
 /// The network that a selection of the pod names, with the selection's arguments in its conf.
-async fn selected(
+pub(super) async fn selected(
     conf: &NetConf,
     pod: &Pod,
     index: usize,
@@ -379,7 +379,7 @@ pub fn with_device_info(
     }
 }
 
-fn attachment(
+pub(super) fn attachment(
     conf: &NetConf,
     sandbox: &Sandbox,
     position: usize,

@@ -81,6 +81,7 @@ impl Delegates for World {
         _bin_dirs: &[PathBuf],
         entry: &Entry,
     ) -> Result<Vec<DelegateError>, DelegateError> {
+        self.entered.lock().unwrap().clone_from(&entry.netns);
         let place = entry.netns.as_deref().unwrap_or("nowhere");
         if place.is_empty() {
             self.did(format!("without netns {}", entry.if_name));
@@ -130,11 +131,12 @@ impl World {
 
 impl World {
     /// The namespace at a path: another one each time that `namespaces` grows.
-    fn namespace_of(&self, _netns: &Path) -> Namespace {
+    fn namespace_of(&self, netns: &Path) -> Namespace {
+        let apart = 1000 * u64::from(self.apart.lock().unwrap().contains(netns));
         Namespace {
             boot_id: self.boot.lock().unwrap().clone(),
             file: NetnsId::at(Path::new("/")).unwrap(),
-            cookie: Some(*self.namespaces.lock().unwrap()),
+            cookie: Some(apart + *self.namespaces.lock().unwrap()),
         }
     }
 }

@@ -62,6 +62,10 @@ pub struct World {
     pub boot: Mutex<String>,
     /// How many namespaces were at the paths before the present ones.
     pub namespaces: Mutex<u64>,
+    /// Paths at which another namespace is than at all others.
+    pub apart: Mutex<HashSet<PathBuf>>,
+    /// `CNI_NETNS` of the last DEL of a delegate.
+    pub entered: Mutex<Option<String>>,
     /// What the result cache has of containers without a plan.
     pub results: Mutex<HashMap<String, Vec<Entry>>>,
     /// What policies were to keep or to release, in order.
@@ -73,6 +77,7 @@ pub struct World {
 impl World {
     pub fn new() -> Arc<Self> {
         let world = Self::default();
+        "this".clone_into(&mut world.boot.lock().unwrap());
         for name in ["one", "two", "three"] {
             let conf = format!(r#"{{"cniVersion":"1.0.0","name":"{name}","type":"t"}}"#);
             world
@@ -106,6 +111,11 @@ impl World {
     pub fn defer(&self, container: &str, record: Vec<u8>) {
         let mut deferred = self.deferred.lock().unwrap();
         deferred.insert(container.to_owned(), record);
+    }
+
+    /// Has another namespace be at a path than at all others.
+    pub fn apart(&self, netns: &str) {
+        self.apart.lock().unwrap().insert(netns.into());
     }
 
     pub fn mend(&self) {

@@ -58,6 +58,8 @@ pub struct Entry {
     pub capability_args: RawObject,
     /// The result of ADD, in the form of its own `cniVersion`.
     pub result: RawObject,
+    /// What the caller keeps beside it, under a member that the Go library passes over.
+    pub own: RawObject,
 }
 
 /// Why an entry could not be read, written or removed.
@@ -207,19 +209,20 @@ impl Cache {
             }
             directory => directory.map_err(failed("read", &self.results))?,
         };
-        let mut paths = directory
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed("read", &self.results))?;
-        paths.sort();
-        let (mut entries, mut errors) = (Vec::new(), Vec::new());
-        for path in paths {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut names = Vec::new();
+        for entry in directory {
+            let name = entry.map_err(failed("read", &self.results))?.file_name();
+            let text = name.to_string_lossy();
             // What begins with a dot was left by a write that did not get to its end.
-            if name.starts_with('.') || !wanted(&name) {
-                continue;
+            if !text.starts_with('.') && wanted(&text) {
+                names.push(name);
             }
-            match self.listed(&path, &name) {
+        }
+        names.sort();
+        let (mut entries, mut errors) = (Vec::new(), Vec::new());
+        for name in names {
+            let path = self.results.join(&name);
+            match self.listed(&path, &name.to_string_lossy()) {
                 Ok(entry) => entries.extend(entry),
                 Err(error) => errors.push(error),
             }
@@ -325,6 +328,7 @@ impl Entry {
             args: CniArgs::new(),
             capability_args: RawObject::new(),
             result,
+            own: RawObject::new(),
         }
     }
 }

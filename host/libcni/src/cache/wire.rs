@@ -52,6 +52,8 @@ pub(super) struct Wire {
     capability_args: Option<RawObject>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     result: Option<RawObject>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cnidaria: Option<RawObject>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,6 +93,7 @@ impl From<&Entry> for Wire {
             cni_args: Some(entry.args.clone()).filter(|args| !args.is_empty()),
             capability_args: filled(&entry.capability_args),
             result: filled(&entry.result),
+            cnidaria: filled(&entry.own),
         }
     }
 }
@@ -108,6 +111,7 @@ impl From<Wire> for Entry {
             args: wire.cni_args.unwrap_or_default(),
             capability_args: wire.capability_args.unwrap_or_default(),
             result: wire.result.unwrap_or_default(),
+            own: wire.cnidaria.unwrap_or_default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::file::Draft;
 use super::{Error, Spec};
+use crate::generation::Mode;
 use crate::regular;
 
 /// Bytes of one configuration; a ConfigMap as a whole has at most as many.
@@ -27,8 +28,9 @@ pub(crate) struct Found {
 pub(crate) enum Reading {
     /// All of it is well-formed. The text is that of the configuration, where there is one.
     Good(Spec, Option<String>),
-    /// Some of it is wrong, and at its strictest here.
-    Faulty(Spec, Vec<Error>),
+    /// Some of it is wrong, and at its strictest here. The text is that of the configuration, where
+    /// there is one.
+    Faulty(Spec, Option<String>, Vec<Error>),
     /// No file of it is a JSON object, so that nothing is known of what the operator wants.
     Unreadable(Vec<Error>),
 }
@@ -126,7 +128,7 @@ fn configured(name: &str, files: &[PathBuf], module_dir: &Path) -> Reading {
 fn reading(spec: Option<Spec>, text: Option<String>, faults: Vec<Error>) -> Reading {
     match spec {
         Some(spec) if faults.is_empty() => Reading::Good(spec, text),
-        Some(spec) => Reading::Faulty(spec, faults),
+        Some(spec) => Reading::Faulty(spec, text, faults),
         None => Reading::Unreadable(faults),
     }
 }
@@ -144,6 +146,13 @@ pub(crate) fn restored(
     };
     let Draft { spec, faults } = Spec::parse(name, file, text, module_dir).ok()?;
     faults.is_empty().then_some(spec)
+}
+
+/// A policy that was switched off once more from what was kept of it, whatever else is wrong there; none
+/// where that does not say so.
+pub(crate) fn off(name: &str, file: &Path, text: &str, module_dir: &Path) -> Option<Spec> {
+    let Draft { spec, .. } = Spec::parse(name, file, text, module_dir).ok()?;
+    (spec.mode == Mode::Off).then_some(spec)
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {
@@ -295,7 +304,7 @@ mod tests {
             ("b d", false),
         ];
         assert_eq!(names(&found), expected);
-        let Reading::Faulty(_, faults) = &found[2].reading else {
+        let Reading::Faulty(_, _, faults) = &found[2].reading else {
             panic!("{:?}", found[2]);
         };
         let twice = faults[0].to_string();

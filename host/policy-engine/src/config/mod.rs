@@ -11,7 +11,7 @@ mod limits;
 mod matching;
 mod members;
 
-pub(crate) use directory::{Found, Reading, restored, scan};
+pub(crate) use directory::{Found, Reading, off, restored, scan};
 pub(crate) use error::Error;
 pub(crate) use file::{FailurePolicies, OnConflict, Spec};
 pub(crate) use grants::Grant;

@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 
 use cni_types::args::ContainerId;
-use libcni::cache::Cache;
 
 use super::recovery::{self, Beside};
 use super::{Files, failed, from_cache};
@@ -40,7 +39,7 @@ impl Files {
                 Err(error) => listing.unreadable.push((container, error)),
             }
         }
-        let beside = recovery::beside_all(&Cache::new(cni_dir), &listing.entries, &incomplete);
+        let beside = recovery::beside_all(&self.results_of(cni_dir), &listing.entries, &incomplete);
         let Beside { entries, lost } = beside.map_err(from_cache)?;
         listing.entries.extend(entries);
         listing

@@ -1,6 +1,7 @@
 //! The ledger: a file for each sandbox in the format of Multus, and the result cache of libcni
 //! beside it. A file is there from before the first delegate runs until the last one is undone.
 
+mod boot;
 mod count;
 mod deferred;
 mod delegates_file;
@@ -20,10 +21,11 @@ use cni_types::args::ContainerId;
 use cni_types::json::{Cause, RawObject};
 use libcni::cache::{self, Cache, Key};
 
+pub use self::boot::Boot;
 use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
-use self::recovery::Beside;
+use self::recovery::{Beside, Results, complete};
 use crate::config::daemon::Durability;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -42,6 +44,8 @@ pub struct Files {
     count: Count,
     /// Delegates that are not known here to be undone without a namespace, and are.
     deferrable: Arc<BTreeSet<String>>,
+    /// Older files without the identity of a namespace are of an earlier boot.
+    boot: Boot,
 }
 
 /// A sandbox as its file, or the result cache in its stead, describes it.
@@ -62,6 +66,7 @@ impl Files {
             disk: Disk::new(durability),
             count: Count::new(usize::MAX),
             deferrable: Arc::default(),
+            boot: Boot::default(),
         }
     }
 
@@ -76,6 +81,13 @@ impl Files {
     #[must_use]
     pub fn with_deferrable(mut self, delegates: BTreeSet<String>) -> Self {
         self.deferrable = Arc::new(delegates);
+        self
+    }
+
+    /// The same that recognises by their age what an earlier boot left.
+    #[must_use]
+    pub fn with_boot(mut self, boot: Boot) -> Self {
+        self.boot = boot;
         self
     }
 
@@ -129,6 +141,13 @@ impl Files {
         }
     }
 
+    fn results_of(&self, cni_dir: &Path) -> Results {
+        Results {
+            cache: Cache::new(cni_dir),
+            boot: self.boot,
+        }
+    }
+
     /// What there is of a sandbox, wherever it is; nothing is changed.
     fn look(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Option<Found>, LedgerError> {
         let path = cni_dir.join(sandbox.container_id.as_str());
@@ -144,6 +163,9 @@ impl Files {
                 let mut damaged_results = Vec::new();
                 for entry in &mut entries {
                     damaged_results.extend(complete(entry, writer, &cache)?);
+                    if entry.namespace.is_none() {
+                        entry.namespace = self.boot.namespace(&path);
+                    }
                 }
                 Ok(Some(Found {
                     entries,
@@ -153,8 +175,8 @@ impl Files {
                 }))
             }
             Err(reason) => {
-                let (entries, errors) =
-                    recovery::from_results(&cache, sandbox).map_err(from_cache)?;
+                let (entries, errors) = recovery::from_results(&self.results_of(cni_dir), sandbox)
+                    .map_err(from_cache)?;
                 // An attachment whose result is damaged as well would be forgotten.
                 if entries.is_empty() || !errors.is_empty() {
                     return Err(LedgerError::Damaged { path, reason });
@@ -212,6 +234,7 @@ impl Ledger for Files {
             args: entry.cni_args.clone(),
             capability_args: entry.capability_args.clone(),
             result: RawObject::from_value(&raw).map_err(|error| damaged(error.to_string()))?,
+            own: recovery::own_of(entry).map_err(|error| damaged(error.to_string()))?,
         };
         let cache = Cache::new(cni_dir).with_sync(self.disk.is_strict());
         if self.disk.is_strict() {
@@ -235,7 +258,8 @@ impl Ledger for Files {
         };
         self.set_results_aside(cni_dir, &found.damaged_results);
         if !found.is_complete {
-            let beside = recovery::beside(&Cache::new(cni_dir), sandbox, &found.entries);
+            let results = self.results_of(cni_dir);
+            let beside = recovery::beside(&results, sandbox, &found.entries);
             let Beside { entries, mut lost } = beside.map_err(from_cache)?;
             found.entries.extend(entries);
             if let Some(lost) = lost.remove(&sandbox.container_id) {
@@ -264,13 +288,20 @@ impl Ledger for Files {
     }
 
     async fn results(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Vec<Entry>, LedgerError> {
-        let found = recovery::from_results(&Cache::new(cni_dir), sandbox);
+        // After a reboot thousands of containers are looked up, each in the whole directory.
+        let (results, sandbox) = (self.results_of(cni_dir), sandbox.clone());
+        let found = blocking(move || Ok(recovery::from_results(&results, &sandbox))).await;
+        let found = found.map_err(failed("read", &self::results(cni_dir)))?;
         found.map(|(entries, _)| entries).map_err(from_cache)
     }
 
     async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError> {
         // Of such an attachment nothing else is recorded.
-        let damaged = complete(entry, Writer::Multus, &Cache::new(cni_dir))?;
+        let cache = Cache::new(cni_dir);
+        let damaged = complete(entry, Writer::Multus, &cache)?;
+        if entry.namespace.is_none() {
+            entry.namespace = self.boot.namespace(&cache.path(&key(entry)));
+        }
         self.set_results_aside(cni_dir, damaged.as_slice());
         Ok(())
     }
@@ -415,43 +446,6 @@ fn set_aside(path: &Path, cni_dir: &Path) {
         // What people could have looked at is worth less than what can be undone now.
         Err(error) => tracing::error!(path = %path.display(), %error, "cannot be set aside"),
     }
-}
-
-/// Adds what the result cache knows: the result, and, for a plan that Multus wrote, the arguments
-/// that it does not write into its own file. Gives the file of a result that is damaged.
-fn complete(
-    entry: &mut Entry,
-    writer: Writer,
-    cache: &Cache,
-) -> Result<Option<PathBuf>, LedgerError> {
-    let cached = match cache.read(&key(entry)) {
-        Ok(Some(cached)) => cached,
-        Ok(None) => return Ok(None),
-        // It can be read another time.
-        Err(error @ cache::Error::Io { .. }) if !recovery::is_lasting(&error) => {
-            return Err(from_cache(error));
-        }
-        Err(error) => {
-            // CHECK and DEL work without a result, if less precisely.
-            tracing::error!(error = crate::report::chain(&error), "a result is left out");
-            return Ok(match error {
-                cache::Error::Io { .. } => None,
-                cache::Error::Corrupt { path, .. }
-                | cache::Error::Changed { path }
-                | cache::Error::Mismatch { path, .. } => Some(path),
-            });
-        }
-    };
-    entry.result = cached.parsed_result(entry.conf.cni_version()).ok();
-    // What is under the checksum is not overruled by what is not.
-    if writer == Writer::Multus {
-        entry.cni_args = cached.args;
-        entry.capability_args = cached.capability_args;
-    }
-    if entry.netns.is_none() {
-        entry.netns = Some(cached.netns).filter(|netns| !netns.is_empty());
-    }
-    Ok(None)
 }
 
 fn from_cache(error: cache::Error) -> LedgerError {

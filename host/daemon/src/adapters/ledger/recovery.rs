@@ -4,17 +4,33 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
+use cni_types::json::{self, RawObject};
 use libcni::cache::{self, Cache};
 use rustix::io::Errno;
 
+use super::boot::Boot;
+use super::delegates_file::Writer;
+use super::{from_cache, key};
 use crate::domain::entry::Entry;
+use crate::domain::namespace::Namespace;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::shim::Shims;
-use crate::ports::Lost;
+use crate::ports::{LedgerError, Lost};
+
+/// The member of a result in which the daemon keeps which namespace it was made in.
+const NAMESPACE: &str = "namespace";
+
+/// The results in a directory.
+#[derive(Debug)]
+pub(super) struct Results {
+    pub(super) cache: Cache,
+    /// Older ones that say nothing of their namespace are of an earlier boot.
+    pub(super) boot: Boot,
+}
 
 /// What the result cache knows beside plans.
 pub(super) struct Beside {
@@ -29,16 +45,18 @@ pub(super) struct Beside {
 /// # Errors
 /// [`cache::Error`] where something cannot be read now, and may be later.
 pub(super) fn from_results(
-    cache: &Cache,
+    results: &Results,
     sandbox: &Sandbox,
 ) -> Result<(Vec<Entry>, Vec<cache::Error>), cache::Error> {
-    let (cached, errors) = cache.of_container(&sandbox.container_id)?;
+    let (cached, errors) = results.cache.of_container(&sandbox.container_id)?;
     let errors = lasting(errors)?;
     for error in &errors {
         tracing::error!(error = crate::report::chain(error), "a result is left out");
     }
     let cached = cached.into_iter();
-    let mut entries: Vec<Entry> = cached.filter_map(|one| entry(one, sandbox)).collect();
+    let mut entries: Vec<Entry> = cached
+        .filter_map(|one| entry(one, sandbox, results))
+        .collect();
     // DEL goes backwards.
     entries.sort_by(|a, b| (!a.is_default, &a.if_name).cmp(&(!b.is_default, &b.if_name)));
     Ok((entries, errors))
@@ -49,12 +67,12 @@ pub(super) fn from_results(
 /// # Errors
 /// As [`from_results`].
 pub(super) fn beside(
-    cache: &Cache,
+    results: &Results,
     sandbox: &Sandbox,
     plan: &[Entry],
 ) -> Result<Beside, cache::Error> {
     let known: HashSet<_> = plan.iter().map(|entry| &entry.if_name).collect();
-    let (mut entries, errors) = from_results(cache, sandbox)?;
+    let (mut entries, errors) = from_results(results, sandbox)?;
     entries.retain(|entry| !known.contains(&entry.if_name));
     let lost = lost(&errors, [&sandbox.container_id], plan);
     Ok(Beside { entries, lost })
@@ -66,7 +84,7 @@ pub(super) fn beside(
 /// # Errors
 /// As [`from_results`].
 pub(super) fn beside_all(
-    cache: &Cache,
+    results: &Results,
     plans: &[Entry],
     incomplete: &BTreeSet<ContainerId>,
 ) -> Result<Beside, cache::Error> {
@@ -74,14 +92,14 @@ pub(super) fn beside_all(
         .iter()
         .map(|entry| (&entry.container_id, &entry.if_name))
         .collect();
-    let (cached, errors) = cache.list()?;
+    let (cached, errors) = results.cache.list()?;
     let errors = lasting(errors)?;
     let entries = cached
         .into_iter()
         .filter(|one| !known.contains(&(&one.key.container_id, &one.key.if_name)))
         .filter_map(|one| {
             let sandbox = Sandbox::recorded(one.key.container_id.clone());
-            entry(one, &sandbox)
+            entry(one, &sandbox, results)
         })
         .collect();
     let lost = lost(&errors, incomplete, plans);
@@ -151,7 +169,64 @@ fn damage(error: &cache::Error) -> Option<(&Path, String)> {
     }
 }
 
-fn entry(cached: cache::Entry, sandbox: &Sandbox) -> Option<Entry> {
+/// Adds what the result cache knows: the result, and, for a plan that Multus wrote, the arguments
+/// that it does not write into its own file. Gives the file of a result that is damaged.
+pub(super) fn complete(
+    entry: &mut Entry,
+    writer: Writer,
+    cache: &Cache,
+) -> Result<Option<PathBuf>, LedgerError> {
+    let cached = match cache.read(&key(entry)) {
+        Ok(Some(cached)) => cached,
+        Ok(None) => return Ok(None),
+        // It can be read another time.
+        Err(error @ cache::Error::Io { .. }) if !is_lasting(&error) => {
+            return Err(from_cache(error));
+        }
+        Err(error) => {
+            // CHECK and DEL work without a result, if less precisely.
+            tracing::error!(error = crate::report::chain(&error), "a result is left out");
+            return Ok(match error {
+                cache::Error::Io { .. } => None,
+                cache::Error::Corrupt { path, .. }
+                | cache::Error::Changed { path }
+                | cache::Error::Mismatch { path, .. } => Some(path),
+            });
+        }
+    };
+    entry.result = cached.parsed_result(entry.conf.cni_version()).ok();
+    if entry.namespace.is_none() {
+        entry.namespace = namespace_of(&cached);
+    }
+    // What is under the checksum is not overruled by what is not.
+    if writer == Writer::Multus {
+        entry.cni_args = cached.args;
+        entry.capability_args = cached.capability_args;
+    }
+    if entry.netns.is_none() {
+        entry.netns = Some(cached.netns).filter(|netns| !netns.is_empty());
+    }
+    Ok(None)
+}
+
+/// What the daemon keeps beside a result.
+///
+/// # Errors
+/// None: an identity is JSON.
+pub(super) fn own_of(entry: &Entry) -> Result<RawObject, json::Error> {
+    let mut own = RawObject::new();
+    if let Some(namespace) = &entry.namespace {
+        own.set(NAMESPACE, namespace)?;
+    }
+    Ok(own)
+}
+
+/// In which namespace a result was made; `None` where Multus or an older daemon wrote it.
+pub(super) fn namespace_of(cached: &cache::Entry) -> Option<Namespace> {
+    cached.own.get_as(NAMESPACE).ok().flatten()
+}
+
+fn entry(cached: cache::Entry, sandbox: &Sandbox, results: &Results) -> Option<Entry> {
     let conf = NetworkConfList::parse_any(&cached.config).ok()?;
     // Where `cniDir` is the directory that the container runtime's own library uses, too, that one has
     // results there of what it executes: to undo those would be to ask ourselves.
@@ -160,6 +235,8 @@ fn entry(cached: cache::Entry, sandbox: &Sandbox) -> Option<Entry> {
         return None;
     }
     let netns = sandbox.netns.clone();
+    let file = || results.cache.path(&cached.key);
+    let namespace = namespace_of(&cached).or_else(|| results.boot.namespace(&file()));
     Some(Entry {
         container_id: cached.key.container_id.clone(),
         netns: netns.or(Some(cached.netns.clone()).filter(|netns| !netns.is_empty())),
@@ -171,7 +248,7 @@ fn entry(cached: cache::Entry, sandbox: &Sandbox) -> Option<Entry> {
         cni_args: cached.args,
         capability_args: cached.capability_args,
         device: None,
-        namespace: None,
+        namespace,
         failed_add: None,
         conf,
     })

@@ -1,0 +1,128 @@
+//! Resolving for a DEL of a container that nothing is recorded of: every network that can be known now,
+//! each by itself, at its place in the plan. What cannot be known is logged and left out.
+
+use super::resolve::{self, Lookups};
+use super::{checks, network_lookup};
+use crate::config::net_conf::{DefaultNetwork, NetConf};
+use crate::domain::attachment::Attachment;
+use crate::domain::pod::Pod;
+use crate::domain::sandbox::Sandbox;
+use crate::domain::selection::Selection;
+use crate::stages::network_lookup::Found;
+
+/// What a pod may have.
+#[derive(Debug)]
+pub struct Known {
+    /// In the order of the plan, with the names that its interfaces have there.
+    pub attachments: Vec<Attachment>,
+    /// Whether that is all that an ADD would have made.
+    pub is_complete: bool,
+}
+
+/// A network and what the pod asks of it; `None` keeps the place of one that is not known.
+type Place = Option<(Found, Selection)>;
+
+/// What an ADD of now would have made, as far as cluster and node tell.
+pub async fn known(conf: &NetConf, sandbox: &Sandbox, pod: &Pod, lookups: Lookups<'_>) -> Known {
+    let mut known = Finding {
+        pod,
+        is_complete: true,
+    };
+    let mut places = known.default_networks(conf, lookups).await;
+    let selections = known
+        .or_log(resolve::selections(pod, lookups.limits))
+        .unwrap_or_default();
+    for (index, selection) in selections.into_iter().enumerate() {
+        let only = std::slice::from_ref(&selection);
+        if let Err(error) = checks::check_isolation(pod, only, conf) {
+            // Its ADD was refused.
+            known.log(&error);
+            places.push(None);
+            continue;
+        }
+        let found = resolve::selected(conf, pod, index, &selection, lookups).await;
+        places.push(known.or_log(found).map(|found| (found, selection)));
+    }
+    let auxiliary = known
+        .or_log(network_lookup::auxiliary_chain(conf))
+        .flatten();
+    places.push(auxiliary.map(|chain| (chain, Selection::default())));
+    let mut found: Vec<_> = places.iter_mut().flatten().collect();
+    let networks = found.iter_mut().map(|(network, _)| network).collect();
+    let given = super::devices::assign(
+        networks,
+        pod,
+        &sandbox.pod,
+        lookups.devices,
+        lookups.cluster,
+    );
+    // Without its device an attachment can be undone in part.
+    known.or_log(given.await.map_err(|(_, error)| error));
+    let attachments = places.into_iter().enumerate();
+    let attachments = attachments.filter_map(|(position, place)| {
+        let (network, selection) = place?;
+        let attachment = resolve::attachment(conf, sandbox, position, network, selection);
+        Some(resolve::with_device_info(
+            attachment,
+            sandbox,
+            lookups.device_info,
+        ))
+    });
+    Known {
+        attachments: attachments.collect(),
+        is_complete: known.is_complete,
+    }
+}
+
+/// What is found of one pod.
+struct Finding<'a> {
+    pod: &'a Pod,
+    is_complete: bool,
+}
+
+impl Finding<'_> {
+    /// The networks that the conf names, the pod's default network first.
+    async fn default_networks(&mut self, conf: &NetConf, lookups: Lookups<'_>) -> Vec<Place> {
+        let own = resolve::own_default_network(conf, self.pod, lookups).await;
+        let mut places = match self.or_log(own).flatten() {
+            Some(own) => vec![Some(own)],
+            None => {
+                let found = resolve::known_cluster_network(conf, lookups).await;
+                vec![self.or_log(found).map(plain)]
+            }
+        };
+        if let DefaultNetwork::Delegates(confs) = &conf.default_network {
+            for (index, text) in confs.iter().enumerate().skip(1) {
+                places.push(self.or_log(resolve::inline(index, text)).map(plain));
+            }
+        }
+        if !conf.system_namespaces.contains(&self.pod.namespace) {
+            for name in &conf.default_networks {
+                let found = resolve::configured(conf, "defaultNetworks", name, lookups).await;
+                places.push(self.or_log(found).map(plain));
+            }
+        }
+        places
+    }
+
+    fn or_log<T, E: std::error::Error + 'static>(&mut self, found: Result<T, E>) -> Option<T> {
+        found
+            .inspect_err(|error| {
+                self.log(error);
+                self.is_complete = false;
+            })
+            .ok()
+    }
+
+    fn log(&self, error: &(dyn std::error::Error + 'static)) {
+        tracing::warn!(
+            pod = %self.pod.reference(),
+            error = crate::report::chain(error),
+            "a network that the pod may have is not known and not undone"
+        );
+    }
+}
+
+fn plain(network: Found) -> (Found, Selection) {
+    (network, Selection::default())
+}

@@ -1,0 +1,221 @@
+//! What an earlier boot left, in a ledger on disk and on fakes of every other port.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use cni_types::json::RawObject;
+use daemon::adapters::ledger::{Boot, Files};
+use daemon::config::daemon::Durability;
+use daemon::pipeline::Pipeline;
+use serde_json::Value;
+use support::{World, body};
+use tempfile::TempDir;
+
+/// A node whose ledger is a directory.
+struct Node {
+    world: Arc<World>,
+    dir: TempDir,
+}
+
+impl Node {
+    fn new() -> Self {
+        let world = World::new();
+        world.pod("a", "one");
+        let dir = tempfile::tempdir().unwrap();
+        Self { world, dir }
+    }
+
+    /// A daemon that was started an hour after what is of an earlier boot was written.
+    fn daemon(&self) -> Arc<Pipeline> {
+        let booted = SystemTime::now() - Duration::from_secs(3600);
+        let files = Files::new(Durability::Grouped).with_boot(Boot::at(booted));
+        let mut overrides = RawObject::new();
+        overrides.set("cniDir", self.dir.path()).unwrap();
+        self.world.pipeline_with(Arc::new(files), overrides)
+    }
+
+    async fn with_a() -> Self {
+        let node = Self::new();
+        node.daemon().handle(&body("ADD", "a")).await.unwrap();
+        node
+    }
+
+    fn plan(&self) -> PathBuf {
+        self.dir.path().join("cid-a")
+    }
+
+    fn results(&self) -> Vec<PathBuf> {
+        let files = fs::read_dir(self.dir.path().join("results")).unwrap();
+        files.map(|file| file.unwrap().path()).collect()
+    }
+
+    /// Has all files be as Multus writes them, two hours ago.
+    fn as_of_multus(&self) {
+        let before = SystemTime::now() - Duration::from_secs(7200);
+        for path in self.results().iter().chain([&self.plan()]) {
+            let mut text: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            let members = match &mut text {
+                Value::Array(plan) => plan.iter_mut().collect(),
+                result => vec![result],
+            };
+            for member in members {
+                let object = member.as_object_mut().unwrap();
+                object.retain(|key, _| !matches!(key.as_str(), "sha256" | "cnidaria"));
+            }
+            fs::write(path, text.to_string()).unwrap();
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(before).unwrap();
+        }
+    }
+
+    fn reboot(&self) {
+        *self.world.boot.lock().unwrap() = "another".to_owned();
+        self.world.log();
+    }
+
+    /// What a daemon does by itself after its start.
+    async fn start(&self) -> Arc<Pipeline> {
+        let daemon = self.daemon();
+        tokio::select! {
+            () = daemon.finish_undos(self.dir.path()) => {}
+            () = tokio::time::sleep(Duration::from_millis(300)) => {}
+        }
+        daemon
+    }
+
+    fn is_undone(&self) -> bool {
+        !self.plan().exists() && self.results().is_empty()
+    }
+}
+
+const UNDONE: [&str; 4] = [
+    "without netns net1",
+    "del one",
+    "without netns eth0",
+    "del default",
+];
+
+#[tokio::test]
+async fn results_alone_are_undone_after_a_reboot() {
+    let node = Node::with_a().await;
+    fs::remove_file(node.plan()).unwrap();
+    node.start().await;
+    assert_eq!(node.results().len(), 2, "of this boot");
+    node.reboot();
+    node.start().await;
+    assert!(node.is_undone());
+    assert_eq!(node.world.log()[..4], UNDONE);
+}
+
+#[tokio::test]
+async fn an_id_with_results_alone_can_be_added() {
+    for is_listed in [false, true] {
+        let node = Node::with_a().await;
+        fs::remove_file(node.plan()).unwrap();
+        node.reboot();
+        let daemon = match is_listed {
+            true => node.start().await,
+            false => node.daemon(),
+        };
+        daemon.handle(&body("ADD", "a")).await.unwrap();
+        assert_eq!(node.world.log()[..4], UNDONE);
+        assert!(node.plan().exists() && node.results().len() == 2);
+    }
+}
+
+#[tokio::test]
+async fn files_of_multus_tell_their_boot_by_their_age() {
+    for has_plan in [true, false] {
+        let node = Node::with_a().await;
+        node.as_of_multus();
+        if !has_plan {
+            fs::remove_file(node.plan()).unwrap();
+        }
+        node.world.fail("netns gone");
+        node.world.log();
+        node.start().await;
+        assert!(node.is_undone());
+        assert_eq!(node.world.log()[..4], UNDONE);
+    }
+}
+
+#[tokio::test]
+async fn younger_files_of_multus_are_left_alone() {
+    let node = Node::with_a().await;
+    node.as_of_multus();
+    for path in node.results().iter().chain([&node.plan()]) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::now()).unwrap();
+    }
+    node.world.fail("netns gone");
+    node.start().await;
+    assert!(node.plan().exists());
+    assert_eq!(node.results().len(), 2);
+}
+
+#[tokio::test]
+async fn an_old_file_ends_no_pod_whose_path_is_there() {
+    let node = Node::with_a().await;
+    node.as_of_multus();
+    node.world.log();
+    let daemon = node.start().await;
+    assert!(node.plan().exists(), "the clock may have been wrong");
+    assert!(node.world.log().iter().all(|done| !done.starts_with("del")));
+    // The runtime knows.
+    daemon.handle(&body("ADD", "a")).await.unwrap();
+    assert_eq!(node.world.log()[..4], UNDONE);
+}
+
+#[tokio::test]
+async fn results_alone_know_their_namespace() {
+    for verb in ["DEL", "GC"] {
+        let node = Node::with_a().await;
+        fs::remove_file(node.plan()).unwrap();
+        // Its name is another pod's by now.
+        *node.world.namespaces.lock().unwrap() += 1;
+        node.world.log();
+        let request = match verb {
+            "GC" => support::gc_body(Some("cid-other")),
+            _ => body("DEL", "a"),
+        };
+        node.daemon().handle(&request).await.unwrap();
+        assert_eq!(node.world.log()[..4], UNDONE, "{verb}");
+        assert!(node.is_undone(), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_results_hold_up_no_add() {
+    let node = Node::with_a().await;
+    let results = node.dir.path().join("results");
+    let result = fs::read_to_string(results.join("default-cid-a-eth0")).unwrap();
+    let (_, result) = result.split_once(r#","kind""#).unwrap();
+    for number in 0..2000 {
+        let id = format!("old-{number}");
+        let text = format!(r#"{{"kind"{result}"#).replace("cid-a", &id);
+        fs::write(results.join(format!("default-{id}-eth0")), text).unwrap();
+    }
+    node.reboot();
+    node.world.pod("b", "");
+    let daemon = node.daemon();
+    let undoing = daemon.finish_undos(Path::new(node.dir.path()));
+    let adding = async {
+        tokio::task::yield_now().await;
+        daemon.handle(&body("ADD", "b")).await.unwrap();
+        assert!(node.results().len() > 1000, "before all are undone");
+        while node.results().len() > 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = undoing => {}
+        () = adding => {}
+    }
+    assert!(results.join("default-cid-b-eth0").exists());
+}
