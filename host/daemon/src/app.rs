@@ -27,7 +27,8 @@ use crate::adapters::pod_network::Netlink;
 use crate::adapters::policies::{Engine, Lookup};
 use crate::admin;
 use crate::config::api_server::ApiServer;
-use crate::config::daemon::{DEFAULT_LEDGER_LIMIT, DaemonConfig, OwnConfig, Timeouts};
+use crate::config::daemon::DaemonConfig;
+use crate::config::own::{OwnConfig, Timeouts};
 use crate::config::policies::PolicyConfig;
 use crate::domain::shim::Shims;
 use crate::multus_conf;
@@ -95,7 +96,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     let conf = multus_conf::Provider::open(config.conf_file.clone())?;
     let app = Arc::new(App::build(&config).await?);
     let (socket, listener) = Socket::bind(&config.socket_dir)?;
-    let patience = config.own.timeouts.shutdown();
+    let patience = config.own.timeouts.shutdown;
     // Who connects now waits until there is nobody else left.
     let tenure = Tenure::begin(&config.socket_dir, 2 * patience).await?;
     app.clean_up();
@@ -115,7 +116,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
         finishing.pipeline.finish_undos(&finishing.cni_dir).await;
     });
     let deferred = Arc::clone(&app);
-    let may_defer = config.own.defer_dels.unwrap_or(true);
+    let may_defer = config.own.defer_dels;
     let deferred = tokio::spawn(async move { deferred.finish_deferred(may_defer).await });
     let measuring = match config.metrics_port {
         Some(port) => serve_metrics(port, &app).await,
@@ -228,22 +229,17 @@ impl App {
             })?),
             None => None,
         };
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let at_once = own
-            .delegates_at_once
-            .unwrap_or_else(|| (4 * processors).max(16));
-        let limit = own.ledger_limit.unwrap_or(DEFAULT_LEDGER_LIMIT);
         let ledger = Files::new(own.durability)
-            .with_limit(limit)
+            .with_limit(own.ledger_limit)
             .with_boot(Boot::find(config.chroot_dir.as_deref()))
             .with_deferrable(own.defer_dels_of.clone());
-        let delegates = Executor::new(own.timeouts.delegate(), at_once)
+        let delegates = Executor::new(own.timeouts.delegate, own.delegates_at_once)
             .inside(root.clone())
             .grouped(cgroup(config)?)
             .helped(helper())
             .without(Shims::default().and_type_of(&config.overrides));
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
-        let files = device_info::Files::new(own.device_info_dir().to_owned(), root.clone());
+        let files = device_info::Files::new(own.device_info_dir.clone(), root.clone());
         let ports = Ports {
             cluster,
             delegates: Arc::new(Describing::new(delegates, files.clone())),
@@ -255,7 +251,7 @@ impl App {
         };
         let pipeline = Pipeline::new(ports, own.timeouts.clone(), config.overrides.clone())
             .limiting(own.limits)
-            .attaching_at_once(own.attachments_at_once.unwrap_or(1));
+            .attaching_at_once(own.attachments_at_once.get());
         let meter: Arc<dyn Meter> = Arc::clone(&metrics) as Arc<dyn Meter>;
         Ok(Self {
             metrics,
@@ -346,8 +342,8 @@ fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
     let settings = kube::Settings {
         access: access.ok_or(Error::NoCluster)?,
         node_name: Some(node_name(own)),
-        write_patience: own.timeouts.status(),
-        outage_patience: own.timeouts.outage(),
+        write_patience: own.timeouts.status,
+        outage_patience: own.timeouts.outage,
     };
     Ok(Arc::new(Kube::start(settings)))
 }
@@ -356,7 +352,7 @@ fn kubelet_settings(own: &OwnConfig, root: Option<Root>) -> kubelet::Settings {
     kubelet::Settings {
         socket: own.kubelet.pod_resources_socket.clone(),
         checkpoint: own.kubelet.device_checkpoint.clone(),
-        patience: own.timeouts.kubelet(),
+        patience: own.timeouts.kubelet,
         root,
     }
 }

@@ -120,8 +120,8 @@ fn serve(path: PathBuf) -> Result<(), Failure> {
 /// One thread serves all requests, unless the configuration asks for more. What a request does here is
 /// short, and most of it are calls of the kernel; threads that wake each other for it, and take its
 /// pieces from each other, cost about a tenth of the processor time on top.
-fn runtime(threads: Option<NonZeroUsize>) -> io::Result<Runtime> {
-    let mut builder = match threads.map_or(1, NonZeroUsize::get) {
+fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
+    let mut builder = match threads.get() {
         1 => Builder::new_current_thread(),
         threads => {
             let mut builder = Builder::new_multi_thread();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use cni_types::json::RawObject;
 use daemon::adapters::ledger::Files;
-use daemon::config::daemon::Durability;
+use daemon::config::own::Durability;
 use daemon::pipeline::Pipeline;
 use daemon::report::chain;
 use serde_json::{Value, json};

@@ -19,7 +19,7 @@ use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use cni_types::version::ConfVersion;
 use daemon::adapters::ledger::Files;
-use daemon::config::daemon::Durability;
+use daemon::config::own::Durability;
 use daemon::domain::entry::Entry;
 use daemon::domain::pod::PodRef;
 use daemon::domain::sandbox::Sandbox;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use cni_types::json::RawObject;
 use daemon::adapters::ledger::{Boot, Files};
-use daemon::config::daemon::Durability;
+use daemon::config::own::Durability;
 use daemon::pipeline::Pipeline;
 use serde_json::Value;
 use support::{World, body};

@@ -14,9 +14,9 @@ use crate::domain::shim::Shims;
 pub const FILE_NAME: &str = "00-multus.conf";
 /// `multusConfigFile` when the conf is generated.
 const AUTO: &str = "auto";
-const DEFAULT_TARGET_DIR: &str = "/etc/cni/net.d";
-const DEFAULT_NAME: &str = "multus-cni-network";
-const DEFAULT_TYPE: &str = "multus-shim";
+pub(super) const DEFAULT_TARGET_DIR: &str = "/etc/cni/net.d";
+pub(super) const DEFAULT_NAME: &str = "multus-cni-network";
+pub(super) const DEFAULT_TYPE: &str = "multus-shim";
 
 /// Keys of the daemon's file that the generated conf repeats, around `capabilities`, `name` and
 /// `clusterNetwork`, in Multus' order.

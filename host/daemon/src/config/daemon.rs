@@ -1,21 +1,15 @@
 //! The daemon's configuration file: Multus' `daemon-config.json` as it is, with the project's own
 //! settings under the one key `cnidaria`.
 
-use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use cni_types::json::RawObject;
-use serde::Deserialize;
 
 use super::api_server::{self, ApiServer};
 use super::conf_file::{self, ConfFile};
 use super::logging::Logging;
 use super::net_conf::{self, NetConf};
-use super::policies::PolicyConfig;
+use super::own::OwnConfig;
 use super::{keys, value};
-use crate::domain::limits::Limits;
+use cni_types::json::RawObject;
 
 /// Where Multus' thick plugin looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/cni/net.d/multus.d/daemon-config.json";
@@ -89,189 +83,6 @@ pub struct DaemonConfig {
     pub own: OwnConfig,
 }
 
-/// The settings under the key `cnidaria`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct OwnConfig {
-    /// Directory of Pod and NAD manifests, instead of a cluster.
-    pub manifests: Option<PathBuf>,
-    /// Where network-status goes without a cluster; `<manifests>.status` where absent.
-    pub status_dir: Option<PathBuf>,
-    /// The name of this node.
-    pub node_name: Option<String>,
-    /// The policies; none where absent.
-    pub policies: Option<PolicyConfig>,
-    /// Where the kubelet tells which devices pods have.
-    pub kubelet: KubeletConfig,
-    /// Where devices are described; `/var/run/k8s.cni.cncf.io/devinfo` where absent.
-    pub device_info_dir: Option<PathBuf>,
-    /// Deadlines.
-    pub timeouts: Timeouts,
-    /// How large the wishes of tenants may be.
-    pub limits: Limits,
-    /// How many threads serve requests; one where absent.
-    pub threads: Option<NonZeroUsize>,
-    /// How many delegates of one network run at once; four for each processor, and at least 16, where
-    /// absent.
-    pub delegates_at_once: Option<usize>,
-    /// The control group that delegates run in, as the node has it; the daemon's where absent.
-    pub delegate_cgroup: Option<PathBuf>,
-    /// How many attachments of one pod are made at once, after its default network; one where absent.
-    pub attachments_at_once: Option<usize>,
-    /// When the ledger reaches the disk: `grouped` or `strict`.
-    pub durability: Durability,
-    /// How many sandboxes the ledger may have; [`DEFAULT_LEDGER_LIMIT`] where absent.
-    pub ledger_limit: Option<usize>,
-    /// Whether shims may record DELs while no daemon is there; they may where absent.
-    pub defer_dels: Option<bool>,
-    /// Types of delegates, beside those that are known, whose DEL may come when the namespace is gone.
-    pub defer_dels_of: BTreeSet<String>,
-    /// `text` or `json`.
-    pub log_format: LogFormat,
-}
-
-impl OwnConfig {
-    /// The directory of the device-info specification, as delegates have it.
-    pub fn device_info_dir(&self) -> &Path {
-        self.device_info_dir
-            .as_deref()
-            .unwrap_or(Path::new("/var/run/k8s.cni.cncf.io/devinfo"))
-    }
-}
-
-/// The kubelet's files, as the node has them.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct KubeletConfig {
-    /// Socket of the pod-resources API.
-    pub pod_resources_socket: PathBuf,
-    /// File with the devices of device plugins, where nobody listens on the socket.
-    pub device_checkpoint: PathBuf,
-}
-
-impl Default for KubeletConfig {
-    fn default() -> Self {
-        let kubelet = Path::new("/var/lib/kubelet");
-        Self {
-            pod_resources_socket: kubelet.join("pod-resources/kubelet.sock"),
-            device_checkpoint: kubelet.join("device-plugins/kubelet_internal_checkpoint"),
-        }
-    }
-}
-
-/// More sandboxes than any node has: what is beyond was never deleted.
-pub const DEFAULT_LEDGER_LIMIT: usize = 100_000;
-
-/// When what the ledger writes is safe from a loss of power. From the death of the daemon it always
-/// is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Within a second; no request waits for it. What a loss of power tears is noticed.
-    #[default]
-    Grouped,
-    /// Before a delegate is executed.
-    Strict,
-}
-
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// The kubelet gives a runtime two minutes to stop a sandbox.
-const STOP_LIMIT: Duration = Duration::from_secs(110);
-
-/// Deadlines, in milliseconds in the file.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Timeouts {
-    request_ms: u64,
-    delegate_ms: u64,
-    pod_ms: u64,
-    status_ms: u64,
-    readiness_ms: u64,
-    kubelet_ms: u64,
-    shutdown_ms: u64,
-    outage_ms: u64,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        // The kubelet gives a sandbox four minutes, containerd's CNI plugin none of its own.
-        Self {
-            request_ms: 220_000,
-            delegate_ms: 90_000,
-            pod_ms: 2_500,
-            status_ms: 30_000,
-            readiness_ms: 2_000,
-            kubelet_ms: 10_000,
-            shutdown_ms: 10_000,
-            outage_ms: 300_000,
-        }
-    }
-}
-
-impl Timeouts {
-    /// The whole of one request. What it began is undone beyond that.
-    pub fn request(&self) -> Duration {
-        Duration::from_millis(self.request_ms)
-    }
-
-    /// A request that stops something or asks about it: DEL, CHECK, GC, STATUS. What a DEL or a GC
-    /// has not done by then goes on in the background.
-    pub fn stop(&self) -> Duration {
-        self.request().min(STOP_LIMIT)
-    }
-
-    /// All policies together in one request: what is configured, and at most half of the shortest
-    /// request, so that the other half is left for the delegates.
-    pub fn policies(&self, config: &PolicyConfig) -> Duration {
-        Duration::from_millis(config.request_timeout_ms.get()).min(self.stop() / 2)
-    }
-
-    /// One execution of a delegate.
-    pub fn delegate(&self) -> Duration {
-        Duration::from_millis(self.delegate_ms)
-    }
-
-    /// How long an ADD waits for its pod to appear.
-    pub fn pod(&self) -> Duration {
-        Duration::from_millis(self.pod_ms)
-    }
-
-    /// How long a write of network-status is tried.
-    pub fn status(&self) -> Duration {
-        Duration::from_millis(self.status_ms)
-    }
-
-    /// How long an ADD waits for the readiness indicator file.
-    pub fn readiness(&self) -> Duration {
-        Duration::from_millis(self.readiness_ms)
-    }
-
-    /// How long the kubelet may take to tell which devices a pod has.
-    pub fn kubelet(&self) -> Duration {
-        Duration::from_millis(self.kubelet_ms)
-    }
-
-    /// How long running requests may take after SIGTERM.
-    pub fn shutdown(&self) -> Duration {
-        Duration::from_millis(self.shutdown_ms)
-    }
-
-    /// How long the API server may be away before STATUS says so.
-    pub fn outage(&self) -> Duration {
-        Duration::from_millis(self.outage_ms)
-    }
-}
-
 impl DaemonConfig {
     /// Reads and checks the file. Called once, before anything is opened or bound.
     ///
@@ -336,6 +147,8 @@ fn connection_limit(keys: &RawObject) -> Result<Option<usize>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::logging::LogLevel;
 
@@ -363,7 +176,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.own.manifests.as_deref(), Some(Path::new("/m")));
-        assert_eq!(config.own.timeouts.delegate(), Duration::from_millis(5));
+        assert_eq!(config.own.timeouts.delegate, Duration::from_millis(5));
         assert!(config.overrides.get(OWN_KEY).is_none());
     }
 

@@ -59,9 +59,9 @@ struct Options {
     compress: Option<bool>,
 }
 
-const DEFAULT_MEGABYTES: u32 = 100;
-const DEFAULT_DAYS: u32 = 5;
-const DEFAULT_BACKUPS: u32 = 5;
+pub(super) const DEFAULT_MEGABYTES: u32 = 100;
+pub(super) const DEFAULT_DAYS: u32 = 5;
+pub(super) const DEFAULT_BACKUPS: u32 = 5;
 
 impl Logging {
     /// Reads the keys. A level that nobody knows is warned about and otherwise taken for the default:

@@ -8,5 +8,7 @@ mod keys;
 pub mod logging;
 pub mod net_conf;
 pub mod overlay;
+pub mod own;
 pub mod policies;
+pub mod reference;
 pub mod value;

@@ -15,10 +15,10 @@ use crate::domain::shim::Shims;
 
 /// The ledger's directory, as Multus has it.
 pub const DEFAULT_CNI_DIR: &str = "/var/lib/cni/multus";
-const DEFAULT_BIN_DIR: &str = "/opt/cni/bin";
-const DEFAULT_CONF_DIR: &str = "/etc/cni/multus/net.d";
-const DEFAULT_MULTUS_NAMESPACE: &str = "kube-system";
-const DEFAULT_GLOBAL_NAMESPACE: &str = "default";
+pub(super) const DEFAULT_BIN_DIR: &str = "/opt/cni/bin";
+pub(super) const DEFAULT_CONF_DIR: &str = "/etc/cni/multus/net.d";
+pub(super) const DEFAULT_MULTUS_NAMESPACE: &str = "kube-system";
+pub(super) const DEFAULT_GLOBAL_NAMESPACE: &str = "default";
 
 /// Why a conf cannot be used. Answered with code 7, or 6 where it is no JSON.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 
 use cni_types::conf::NetworkConfList;
 use cni_types::json::{self, RawObject, Size};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Something is larger than its limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +21,7 @@ pub struct Exceeded {
 }
 
 /// The settings under `cnidaria.limits`. The defaults are far above real use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of a conf.

@@ -10,8 +10,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::daemon::LogFormat;
 use crate::config::logging::{LogLevel, Logging};
+use crate::config::own::LogFormat;
 use rotating::RotatingFile;
 
 /// Begins to log. Called once, before anything is worth a line. A file that cannot be opened is

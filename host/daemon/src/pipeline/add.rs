@@ -24,7 +24,7 @@ use crate::stages::{checks, identity, network_lookup, readiness, resolve, self_d
 /// Gives the result of the default network.
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
     let ticket = pipeline.turns.ticket(&request.container_id);
-    let mut limits = Limits::new(&ticket, pipeline.timeouts.request());
+    let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
     let turn = limits.turn(ticket).await?;
     let dirs = Dirs::of(&request.conf);
     let cleared = Box::pin(clear(pipeline, &dirs, &request));
@@ -121,9 +121,9 @@ async fn prepare(
     pipeline: &Pipeline,
     request: &PodRequest,
 ) -> Result<(Plan, Box<dyn PolicySession>), Error> {
-    readiness::await_indicator(&request.conf, pipeline.timeouts.readiness()).await?;
+    readiness::await_indicator(&request.conf, pipeline.timeouts.readiness).await?;
     let (sandbox, pod) =
-        identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod()).await?;
+        identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod).await?;
     remarks::unknown_members(pipeline, &pod);
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let selections = policies

@@ -63,7 +63,7 @@ async fn plug(
     attachment: Attachment,
 ) -> Result<CniResult, Error> {
     let ticket = pipeline.turns.ticket(&request.container_id);
-    let mut limits = Limits::new(&ticket, pipeline.timeouts.request());
+    let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
     let turn = limits.turn(ticket).await?;
     let dirs = Dirs::of(&request.conf);
     deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
@@ -131,7 +131,7 @@ async fn prepare(
 ) -> Result<(Plan, Box<dyn crate::ports::PolicySession>, Vec<Entry>), Error> {
     let mut recorded = recorded(pipeline, request).await?;
     refuse_other_namespace(pipeline, dirs, request, &recorded).await?;
-    let patience = pipeline.timeouts.pod();
+    let patience = pipeline.timeouts.pod;
     let (sandbox, pod) =
         identity::identify_attached(request, &recorded, &*pipeline.cluster, patience).await?;
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));

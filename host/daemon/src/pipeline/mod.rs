@@ -43,8 +43,8 @@ use serde_json::value::RawValue;
 
 pub use error::Error;
 
-use crate::config::daemon::Timeouts;
 use crate::config::overlay::Overlay;
+use crate::config::own::Timeouts;
 use crate::domain::entry::Entry;
 use crate::domain::limits::Limits as TenantLimits;
 use crate::ports::{

@@ -21,7 +21,7 @@ pub use socket::{Error, Socket};
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once where the configuration names no number.
-const DEFAULT_CONNECTION_LIMIT: usize = 512;
+pub(crate) const DEFAULT_CONNECTION_LIMIT: usize = 512;
 
 /// Serves requests until `stop` says so, then finishes those that are running, for at most
 /// `patience`.

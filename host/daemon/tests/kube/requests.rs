@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cni_types::json::RawObject;
 use daemon::adapters::kube::Kube;
-use daemon::config::daemon::Timeouts;
+use daemon::config::own::Timeouts;
 use daemon::domain::pod::NETWORKS_ANNOTATION;
 use daemon::pipeline::{Error, Pipeline, Ports};
 use daemon::ports::{Delegates, DeviceInfo, Devices, Ledger, PodNetwork};

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use cni_types::json::RawObject;
-use daemon::config::daemon::Timeouts;
+use daemon::config::own::Timeouts;
 use daemon::domain::entry::Entry;
 use daemon::domain::pod::{NETWORKS_ANNOTATION, Pod};
 use daemon::pipeline::{Pipeline, Ports};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::config::daemon::Durability;
+use crate::config::own::Durability;
 
 /// How long a group gathers. With the fsyncs behind it, well below a second.
 const GATHER: Duration = Duration::from_millis(300);

@@ -157,7 +157,7 @@ pub(super) fn sweep(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::super::durability::tests::recorded;
     use super::*;
-    use crate::config::daemon::Durability;
+    use crate::config::own::Durability;
 
     #[test]
     fn strictly_the_file_is_on_the_disk_before_it_has_its_name() {

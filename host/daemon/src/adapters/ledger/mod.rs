@@ -26,7 +26,7 @@ use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
 use self::recovery::{Beside, Results, complete};
-use crate::config::daemon::Durability;
+use crate::config::own::Durability;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{Ledger, LedgerError, Listing, Lost, Undo};
