@@ -1,12 +1,15 @@
-# Thin targets: each one says what is done, the work is in cargo and in tests/.
+# Thin targets; the work is in cargo and in tests/.
 #
-#   make demo   sees it run: two networks, three policies, on a private node on this machine
+#   make demo   shows it: two networks, three policies, on a private node on this machine
 #   make test   runs every test
 #   make soak   kills the daemon 300 times at random moments, loads it for an hour, and runs every
 #               fuzz target for a while
-#   make lint   fmt, clippy and rustdoc, warnings denied
-#   make advisories  what RustSec says of the dependencies; needs cargo-deny and GitHub
+#   make lint   fmt, clippy and rustdoc, warnings denied; links and wording of the documents
+#   make docs   builds the manual with mdBook, checking its links: target/book/index.html
+#   make msrv   compiles with the oldest Rust version that is supported
+#   make advisories  checks the dependencies against RustSec; needs cargo-deny and GitHub
 #   make image  the image of the DaemonSet: target/image/cnidaria.tar
+#   make release  the files of a release: binaries, image and checksums in target/dist
 #   make bench  what a CNI call costs: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  what got slower since tests/bench/stored.json
 #   make profile  what the daemon runs under load, for its compiler: host/daemon/requests.profdata.xz
@@ -54,6 +57,21 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps
+	$(CARGO) test --package cnidaria-docs-tests
+
+.PHONY: docs
+docs:
+	@tests/setup/install lint
+	$(CARGO) test --package cnidaria-docs-tests
+	tests/docs/build
+
+# The oldest version stands in Cargo.toml.
+.PHONY: msrv
+msrv: oldest = $(shell sed -n 's/^rust-version = "\(.*\)"/\1.0/p' Cargo.toml)
+msrv:
+	@tests/setup/install lint
+	rustup toolchain install $(oldest) --profile minimal
+	rustup run $(oldest) cargo check --workspace --all-targets
 
 .PHONY: advisories
 advisories:
@@ -78,6 +96,14 @@ image: build
 	$(target)/debug/test-artifacts build all
 	deploy/image/build $(target)/release $(target)/shim/cnidaria-shim \
 		$(target)/guests/wasm32-unknown-unknown/guest $(target)/image/cnidaria.tar
+
+.PHONY: release
+release: image
+	rm -rf $(target)/dist
+	mkdir -p $(target)/dist
+	cp $(target)/release/cnidaria $(target)/release/cnidaria-daemon $(target)/shim/cnidaria-shim \
+		$(target)/image/cnidaria.tar $(target)/dist
+	cd $(target)/dist && sha256sum * > SHA256SUMS
 
 .PHONY: bench-tools
 bench-tools: tools

@@ -1,0 +1,140 @@
+//! Documents and comments do not use the banned words of `CONTRIBUTING.md`.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::fs;
+use std::path::Path;
+
+use cnidaria_docs_tests::{ROOT, files};
+
+/// Files and directories that are held to it. The list grows until it is the whole repository.
+const HELD: [&str; 22] = [
+    ".github",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "SECURITY.md",
+    "deploy/README.md",
+    "docs",
+    "guest-sdk/README.md",
+    "guest-sdk/javascript/README.md",
+    "guest-sdk/python/README.md",
+    "host/cni-types/README.md",
+    "host/libcni/README.md",
+    "plugins/address-guard/README.md",
+    "plugins/annotation-mtu/README.md",
+    "plugins/dns-inject/README.md",
+    "tests/bench/README.md",
+    "tests/docs",
+    "tests/fake-delegate/README.md",
+    "tests/fixtures/multus/README.md",
+    "tests/fuzz/README.md",
+    "tests/rules",
+    "wit/README.md",
+];
+
+const BANNED: [&str; 12] = [
+    "nobody",
+    "somebody",
+    "whoever",
+    "is told",
+    "are told",
+    "was told",
+    "were told",
+    "said of",
+    "what there is",
+    "by hand of",
+    "in turns",
+    "is no",
+];
+
+/// Good English that contains a banned word.
+const GOOD: [&str; 1] = ["is no longer"];
+
+/// The text of a line that is checked: of code its comment, of a document all of it.
+fn prose<'a>(path: &Path, line: &'a str) -> &'a str {
+    let comment = |mark| line.split_once(mark).map_or("", |(_, comment)| comment);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("md") => line,
+        Some("rs" | "wit") => comment("//"),
+        Some("sh" | "toml" | "yaml" | "yml") | None => comment("#"),
+        Some(_) => "",
+    }
+}
+
+/// The first banned word that begins in `line`; it may end in the next one.
+fn banned(line: &str, next: &str) -> Option<&'static str> {
+    let words = |text: &str| {
+        let separator = |c: char| !c.is_alphanumeric();
+        text.to_lowercase()
+            .split(separator)
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let (line, next) = (words(line), words(next));
+    let text = format!(" {line} {next} ");
+    BANNED.into_iter().find(|word| {
+        text.match_indices(&format!(" {word} ")).any(|(at, _)| {
+            let rest = text.get(at + 1..).unwrap_or_default();
+            at < line.len() && !GOOD.iter().any(|good| rest.starts_with(good))
+        })
+    })
+}
+
+/// `file:line: word` of each banned word.
+fn findings(path: &Path, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut listing = false;
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((index, line)) = lines.next() {
+        // The table of these words.
+        if line.contains("<!-- banned words: ") {
+            listing = line.contains("start");
+        }
+        let next = lines.peek().map_or("", |(_, next)| prose(path, next));
+        let word = banned(prose(path, line), next).filter(|_| !listing);
+        found.extend(word.map(|word| format!("{}:{}: {word}", path.display(), index + 1)));
+    }
+    found
+}
+
+#[test]
+fn documents_do_not_use_banned_words() {
+    let mut found = Vec::new();
+    for held in HELD {
+        let path = Path::new(held);
+        let files = match Path::new(ROOT).join(path).is_dir() {
+            true => files(path).unwrap(),
+            false => vec![path.to_owned()],
+        };
+        for file in files {
+            // Images and the like are not text.
+            let text = fs::read_to_string(Path::new(ROOT).join(&file)).unwrap_or_default();
+            found.extend(findings(&file, &text));
+        }
+    }
+    assert!(found.is_empty(), "banned words:\n{}", found.join("\n"));
+}
+
+#[test]
+fn banned_words_are_found_in_prose_alone() {
+    let check = |file: &str, text: &str| findings(Path::new(file), text);
+    let word = ["no", "body"].concat();
+    assert_eq!(
+        check("a.md", &format!("One\n{word}'s file\n")),
+        [format!("a.md:2: {word}")]
+    );
+    assert_eq!(
+        check(
+            "a.rs",
+            &format!("let {word} = 1; // This\n// is\n// no file\n")
+        ),
+        ["a.rs:2: is no"]
+    );
+    assert_eq!(
+        check("run", &format!("echo {word} # {word}\n")),
+        [format!("run:1: {word}")]
+    );
+    assert!(check("a.md", "It is no longer there, and this no.").is_empty());
+}
