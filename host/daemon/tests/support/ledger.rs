@@ -62,12 +62,14 @@ impl Ledger for World {
                 reason: "told to fail".into(),
             });
         }
-        Ok(self
-            .recorded
-            .lock()
-            .unwrap()
-            .get(sandbox.container_id.as_str())
-            .cloned())
+        let recorded = self.recorded.lock().unwrap();
+        let mut entries = recorded.get(sandbox.container_id.as_str()).cloned();
+        for entry in entries.iter_mut().flatten() {
+            // Where the request names a path, it knows better, as on disk.
+            let named = sandbox.netns.clone().filter(|path| !path.is_empty());
+            entry.netns = named.or(entry.netns.take());
+        }
+        Ok(entries)
     }
 
     async fn results(&self, _dir: &Path, sandbox: &Sandbox) -> Result<Vec<Entry>, LedgerError> {
