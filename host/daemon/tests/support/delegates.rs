@@ -118,6 +118,7 @@ impl World {
             network: network.to_owned(),
             error,
             executed,
+            timed_out: self.fail.lock().unwrap().contains("timed out"),
             failed_at: Some(FailedAdd {
                 plugin: 0,
                 refused: !self.fail.lock().unwrap().contains("interrupted"),

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use cni_types::conf::NetworkConfList;
 use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
-use libcni::chain::{Cause, Error};
+use libcni::chain::{Cause, Error, Tried};
 use libcni::exec::{self, Limits};
 use libcni::{Cgroup, Cni, Helper, Root, RuntimeConf, netns};
 
@@ -180,21 +180,23 @@ impl Delegates for Executor {
         let (cni, runtime) = (self.cni(bin_dirs), conf_after_add(entry));
         let (conf, result) = (&entry.conf, entry.result_for_del());
         let result = result.as_deref();
-        let deleted = match entry.result {
-            Some(_) => Box::pin(cni.del(conf, &runtime, result))
-                .await
-                .map_err(|error| vec![error]),
-            None => Box::pin(cni.del_each(conf, &runtime, result)).await,
-        };
-        let Err(mut errors) = deleted else {
-            return Ok(Vec::new());
-        };
-        if netns::is_gone(&runtime.netns, self.root.as_ref()).await {
-            match Box::pin(cni.del_without_netns(conf, &runtime, result)).await {
+        let tried = match entry.result {
+            Some(_) => match Box::pin(cni.del(conf, &runtime, result)).await {
                 Ok(()) => return Ok(Vec::new()),
-                Err(others) => errors = others,
-            }
-        }
+                Err(error) => Tried::Until(error),
+            },
+            None => match Box::pin(cni.del_each(conf, &runtime, result)).await {
+                Ok(()) => return Ok(Vec::new()),
+                Err(errors) => Tried::Each(errors),
+            },
+        };
+        let errors = match netns::is_gone(&runtime.netns, self.root.as_ref()).await {
+            true => match Box::pin(cni.del_without_netns(conf, &runtime, result, tried)).await {
+                Ok(()) => return Ok(Vec::new()),
+                Err(errors) => errors,
+            },
+            false => tried.into_errors(),
+        };
         let made_nothing = |error: &Error| {
             let at = error.position;
             at.is_some_and(|plugin| entry.made_nothing(plugin, error.answer().is_some()))
@@ -216,6 +218,7 @@ fn not_begun(entry: &Entry) -> DelegateError {
         network: entry.network.clone(),
         error: CniError::new(code::TRY_AGAIN_LATER, "given up before it began"),
         executed: false,
+        timed_out: false,
         failed_at: None,
     }
 }
@@ -226,6 +229,7 @@ fn refused(network: &str, error: &shim::Error) -> DelegateError {
         network: network.to_owned(),
         error: CniError::new(code::INVALID_CONFIG, error.to_string()),
         executed: false,
+        timed_out: false,
         failed_at: None,
     }
 }
@@ -321,6 +325,7 @@ fn refine(network: &str, error: &Error) -> DelegateError {
         network: network.to_owned(),
         error: error_object,
         executed: error.executed,
+        timed_out: matches!(*error.source, Cause::Exec(exec::Error::Deadline { .. })),
         failed_at: failed_at(error),
     }
 }
