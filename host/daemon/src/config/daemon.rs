@@ -185,6 +185,9 @@ pub enum LogFormat {
 /// The kubelet gives a runtime two minutes to stop a sandbox.
 const STOP_LIMIT: Duration = Duration::from_secs(110);
 
+/// As long as a runtime can well wait for a DEL that may be answered without its delegates.
+const BACKGROUND_LIMIT: Duration = Duration::from_secs(10);
+
 /// Deadlines, in milliseconds in the file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -225,6 +228,16 @@ impl Timeouts {
     /// has not done by then goes on in the background.
     pub fn stop(&self) -> Duration {
         self.request().min(STOP_LIMIT)
+    }
+
+    /// How long such a request waits for what may go on in the background.
+    pub fn background(&self) -> Duration {
+        (self.stop() / 8).min(BACKGROUND_LIMIT)
+    }
+
+    /// How long the delegates of one network may collect garbage. ADDs of the network wait for that.
+    pub fn collection(&self) -> Duration {
+        self.delegate().min(self.stop() / 4)
     }
 
     /// All policies together in one request: what is configured, and at most half of the shortest

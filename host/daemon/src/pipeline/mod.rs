@@ -10,7 +10,9 @@
 
 mod add;
 mod addition;
+mod boots;
 mod check;
+mod clearing;
 mod collections;
 mod deferred;
 mod del;
@@ -19,9 +21,13 @@ mod error;
 mod forget;
 mod gc;
 mod hotplug;
+mod lanes;
 mod limits;
+mod place;
+mod promise;
 mod remarks;
 mod retries;
+mod retrying;
 mod rollback;
 mod status;
 mod turns;
@@ -227,7 +233,7 @@ impl Pipeline {
     /// Schedules again what an earlier daemon on `cni_dir` could not undo. Called before the first
     /// request, which may be the DEL that cancels it.
     pub async fn resume_undos(&self, cni_dir: &Path) {
-        retries::resume(self, cni_dir).await;
+        retrying::resume(self, cni_dir).await;
     }
 
     /// Tries again what could not be undone, also before the node was started again. Runs as long as
@@ -236,7 +242,7 @@ impl Pipeline {
         let own = self.overlay.own();
         let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
         let dirs = Dirs::new(cni_dir, &bin_dirs);
-        tokio::join!(retries::run(self), retries::undo_earlier_boots(self, &dirs));
+        tokio::join!(retrying::run(self), boots::undo(self, &dirs));
     }
 
     /// Carries out the DELs that came while no daemon was there. Where more may come (a shim may have

@@ -34,6 +34,12 @@ pub struct Undo {
 pub struct PendingUndo {
     /// `CNI_IFNAME`.
     pub if_name: IfName,
+    /// The network, as [`Entry::network`]; empty in records of older daemons.
+    #[serde(default)]
+    pub network: String,
+    /// Whether its delegate did not finish in time the last time.
+    #[serde(default)]
+    pub timed_out: bool,
     /// Why it could not be undone the last time, in the delegate's words.
     pub reason: String,
     /// How many attempts have failed.

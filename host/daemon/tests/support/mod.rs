@@ -64,6 +64,8 @@ pub struct World {
     pub namespaces: Mutex<u64>,
     /// What the result cache has of containers without a plan.
     pub results: Mutex<HashMap<String, Vec<Entry>>>,
+    /// Attachments that are being removed at this moment.
+    pub running: Mutex<HashSet<String>>,
     /// Verbs and pods for which policies were asked, in order.
     pub sessions: Mutex<Vec<String>>,
 }
