@@ -251,3 +251,17 @@ async fn a_hanging_gc_holds_up_no_other_network() {
     let error = gc.await.unwrap().unwrap_err();
     assert!(error.to_string().contains(r#"network "one""#), "{error}");
 }
+
+#[tokio::test]
+async fn gc_runs_once_for_a_networks_conf() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    for pod in ["a", "b", "c"] {
+        let networks = format!(r#"[{{"name":"one","cni-args":{{"for":"{pod}"}}}}]"#);
+        added(&world, &pipeline, pod, &networks).await;
+    }
+    world.log();
+    pipeline.handle(&gc_body(None)).await.unwrap();
+    assert_eq!(count(&world, "gc one"), 1);
+    assert_eq!(count(&world, "gc default"), 1);
+}

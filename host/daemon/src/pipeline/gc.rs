@@ -19,6 +19,7 @@ use super::{Error, Pipeline, deferred, undo};
 use crate::config::net_conf::NetConf;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
+use crate::domain::shared_conf;
 use crate::ports::Attached;
 use crate::stages::resolve;
 
@@ -142,7 +143,8 @@ struct Network {
 }
 
 /// Every configuration of the ledger, and the default network although no pod may have it at present.
-/// Two configurations of one name can have different delegates.
+/// Two configurations of one name can have different delegates; what is one pod's in them, such as its
+/// arguments, makes no other configuration.
 async fn networks(
     pipeline: &Pipeline,
     conf: &NetConf,
@@ -151,7 +153,7 @@ async fn networks(
 ) -> Vec<Network> {
     let mut networks: BTreeMap<String, Network> = BTreeMap::new();
     let mut add = |conf: &NetworkConfList, is_attached| {
-        let network = networks.entry(conf.text().to_owned());
+        let network = networks.entry(shared_conf::text(conf));
         let network = network.or_insert_with(|| Network {
             conf: conf.clone(),
             is_attached,
