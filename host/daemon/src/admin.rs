@@ -12,7 +12,7 @@ use crate::report;
 
 /// An attachment of the ledger, with what of it could not be undone.
 pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment {
-    let pending = undo.and_then(|undo| undo.share_of(&entry.if_name));
+    let pending = undo.and_then(|undo| undo.share_of(&entry));
     let since = pending.as_ref().map(|one| one.since);
     admin::Attachment {
         container_id: entry.container_id.to_string(),

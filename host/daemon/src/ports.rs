@@ -497,6 +497,8 @@ pub struct DelegateError {
     pub error: CniError,
     /// Whether any delegate ran, so that there may be something to undo.
     pub executed: bool,
+    /// Whether it did not finish within its deadline and was killed.
+    pub timed_out: bool,
     /// Which plugin failed, and whether it refused by itself; `None` where it was none of them.
     pub failed_at: Option<FailedAdd>,
 }

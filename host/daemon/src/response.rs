@@ -94,9 +94,13 @@ fn device_code(error: &devices::Error) -> u32 {
 
 fn error_code(error: &Error) -> u32 {
     match error {
-        Error::Draining | Error::Superseded | Error::Deadline(_) | Error::Continues(_) => {
-            code::TRY_AGAIN_LATER
-        }
+        Error::Draining
+        | Error::Superseded
+        | Error::Deadline(_)
+        | Error::Continues(_)
+        | Error::Removing(_)
+        | Error::Busy { .. }
+        | Error::Collecting { .. } => code::TRY_AGAIN_LATER,
         Error::Readiness(_) => code::TRY_AGAIN_LATER,
         Error::NetworkNotReady(_) => code::PLUGIN_NOT_AVAILABLE,
         Error::Request(error) | Error::Hotplug(hotplug::Error::Request(error)) => {

@@ -3,7 +3,10 @@
 #![cfg(test)]
 
 use std::fs;
+use std::time::Duration;
 
+use libcni::chain::Tried;
+use libcni::exec::Limits;
 use libcni::netns;
 use support::{Plugins, list, runtime};
 
@@ -32,7 +35,7 @@ async fn check(rules: &[(&str, &str)], failures: usize, expected: &[&str]) {
     let plugins = plugins(rules);
     let deleted = plugins
         .cni()
-        .del_without_netns(&list(NETWORK), &runtime("{}"), None)
+        .del_without_netns(&list(NETWORK), &runtime("{}"), None, Tried::Nothing)
         .await;
     assert_eq!(deleted.err().map_or(0, |errors| errors.len()), failures);
     let log = fs::read_to_string(plugins.path().join("log")).unwrap();
@@ -105,13 +108,58 @@ async fn one_that_always_fails_keeps_none_of_the_others_from_being_executed() {
     let plugins = plugins(&[("main", ""), ("chained", FAIL)]);
     let errors = plugins
         .cni()
-        .del_without_netns(&list(NETWORK), &runtime("{}"), None)
+        .del_without_netns(&list(NETWORK), &runtime("{}"), None, Tried::Nothing)
         .await
         .unwrap_err();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].plugin.as_ref().unwrap().as_str(), "chained");
     let log = fs::read_to_string(plugins.path().join("log")).unwrap();
     assert_eq!(log.lines().last(), Some("main DEL /run/netns/blue"));
+}
+
+/// What the plugins did in a DEL, and in one without the namespace after it.
+async fn in_both(rules: &[(&str, &str)], has_result: bool) -> (usize, Vec<String>) {
+    let plugins = plugins(rules);
+    let (list, runtime) = (list(NETWORK), runtime("{}"));
+    let limits = Limits {
+        deadline: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let cni = plugins.cni().with_limits(limits);
+    let tried = match has_result {
+        true => Tried::Until(cni.del(&list, &runtime, None).await.unwrap_err()),
+        false => Tried::Each(cni.del_each(&list, &runtime, None).await.unwrap_err()),
+    };
+    let deleted = cni.del_without_netns(&list, &runtime, None, tried).await;
+    let log = fs::read_to_string(plugins.path().join("log")).unwrap();
+    let names = log.lines().map(|line| line.split(' ').next().unwrap());
+    let executed = names.map(ToOwned::to_owned).collect();
+    (deleted.err().map_or(0, |errors| errors.len()), executed)
+}
+
+#[tokio::test]
+async fn an_interrupted_plugin_is_executed_once() {
+    for interrupted in ["exec sleep 600", "kill -9 $$"] {
+        for has_result in [true, false] {
+            let late = [("main", ""), ("chained", interrupted), ("ipam", "")];
+            let done = in_both(&late, has_result).await;
+            let expected = ["chained", "main"].map(str::to_owned).to_vec();
+            assert_eq!(done, (1, expected), "{interrupted}");
+            let early = [("main", interrupted), ("chained", ""), ("ipam", "")];
+            let done = in_both(&early, has_result).await;
+            let expected = ["chained", "main"].map(str::to_owned).to_vec();
+            assert_eq!(done, (1, expected), "{interrupted}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hang_with_an_empty_netns_ends_the_call() {
+    let hangs = format!("[ -z \"$CNI_NETNS\" ] && exec sleep 600; {FAIL}");
+    let rules = [("main", hangs.as_str()), ("chained", ""), ("ipam", "")];
+    let (failures, executed) = in_both(&rules, true).await;
+    assert_eq!(failures, 1);
+    assert_eq!(executed, ["chained", "main", "ipam", "main"]);
 }
 
 #[tokio::test]

@@ -14,6 +14,9 @@ use crate::domain::limits::Limits;
 /// The kubelet gives a runtime two minutes to stop a sandbox.
 const STOP_LIMIT: Duration = Duration::from_secs(110);
 
+/// How long a runtime can well wait for a DEL that may be answered without its delegates.
+const BACKGROUND_LIMIT: Duration = Duration::from_secs(10);
+
 /// The settings under the key `cnidaria`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -172,6 +175,16 @@ impl Timeouts {
     /// One DEL, CHECK, GC or STATUS. What a DEL or a GC has not done by then goes on in the background.
     pub fn stop(&self) -> Duration {
         self.request.min(STOP_LIMIT)
+    }
+
+    /// How long such a request waits for work that may go on in the background.
+    pub fn background(&self) -> Duration {
+        (self.stop() / 8).min(BACKGROUND_LIMIT)
+    }
+
+    /// How long the delegates of one network may collect garbage. ADDs of the network wait for that.
+    pub fn collection(&self) -> Duration {
+        self.delegate.min(self.stop() / 4)
     }
 
     /// All policies together in one request: as configured, and at most half of the shortest

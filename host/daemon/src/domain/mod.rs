@@ -19,4 +19,5 @@ pub mod resource_claim;
 pub mod runtime_config;
 pub mod sandbox;
 pub mod selection;
+pub mod shared_conf;
 pub mod shim;

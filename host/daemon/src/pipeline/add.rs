@@ -10,13 +10,12 @@ use super::addition::Addition;
 use super::dirs::Dirs;
 use super::limits::Limits;
 use super::rollback::{Guard, roll_back};
-use super::{Error, Pipeline, deferred, reboot, remarks, undo};
+use super::{Error, Pipeline, clearing, remarks, undo};
 use crate::domain::announcement;
 use crate::domain::attachment::Plan;
 use crate::domain::entry::Entry;
 use crate::domain::namespace::Namespace;
 use crate::domain::pod::PodRef;
-use crate::domain::sandbox::Sandbox;
 use crate::ports::{ClusterError, Event, EventKind, Inside, PolicySession};
 use crate::stages::request::PodRequest;
 use crate::stages::{checks, identity, network_lookup, readiness, resolve, self_delegation};
@@ -25,10 +24,8 @@ use crate::stages::{checks, identity, network_lookup, readiness, resolve, self_d
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
     let ticket = pipeline.turns.ticket(&request.container_id);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
-    let turn = limits.turn(ticket).await?;
     let dirs = Dirs::of(&request.conf);
-    let cleared = Box::pin(clear(pipeline, &dirs, &request));
-    limits.apply(cleared).await?;
+    let turn = clearing::turn(pipeline, &dirs, ticket, &mut limits).await?;
     // Boxed, as the undo below, so that what is moved to and fro is small.
     let prepared = Box::pin(prepare(pipeline, &request));
     let (plan, mut policies) = match limits.apply(prepared).await {
@@ -67,53 +64,6 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
             Err(roll_back(cause, &limits, (guard, turn), undo).await)
         }
     }
-}
-
-/// Makes way for an ADD: carries out a DEL that came while no daemon was there, and undoes what an
-/// earlier life of the container left. Runtimes without a cluster reuse ids, also across a reboot.
-async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> Result<(), Error> {
-    let container = &request.container_id;
-    deferred::carry_out(pipeline, dirs, container).await?;
-    let recorded = pipeline
-        .ledger
-        .load(&dirs.cni, &Sandbox::recorded(container.clone()))
-        .await?;
-    let entries = match recorded {
-        Some(entries) => entries,
-        None => reboot::results(pipeline, dirs, container).await?,
-    };
-    if entries.is_empty() {
-        pipeline.retries.cancel(dirs, container);
-        return Ok(());
-    }
-    let pending = pipeline.retries.get(&dirs.cni, container);
-    for entry in &entries {
-        let is_pending = pending
-            .as_ref()
-            .is_some_and(|undo| undo.attachments.is_empty() || undo.of(&entry.if_name).is_some());
-        // A second ADD must fail and harm nothing: what the first one made is in use.
-        if !is_pending && undo::is_there(pipeline, dirs, entry).await {
-            return Err(Error::Attached(container.clone()));
-        }
-    }
-    let sandbox = Sandbox::recorded(container.clone());
-    if undo::recorded(pipeline, dirs, &sandbox, None)
-        .await
-        .is_err()
-    {
-        return Err(Error::Attached(container.clone()));
-    }
-    // Its retry would take away what this ADD makes under the same id.
-    if let Some(left) = pipeline.ledger.load(&dirs.cni, &sandbox).await? {
-        for entry in &left {
-            let undo = pipeline.retries.get(&dirs.cni, container);
-            let undo = undo.as_ref().and_then(|undo| undo.of(&entry.if_name));
-            let reason = undo.map_or("the container is attached anew", |one| &one.reason);
-            undo::give_up(pipeline, entry, reason);
-        }
-        undo::forget(pipeline, dirs, container).await?;
-    }
-    Ok(())
 }
 
 /// Everything before the first trace: the plan, as the policies leave it.

@@ -6,7 +6,7 @@ use cni_types::args::Command;
 
 use super::dirs::Dirs;
 use super::limits::after;
-use super::{Error, Pipeline, undo};
+use super::{Error, Pipeline, place, undo};
 use crate::domain::entry;
 use crate::stages::request::PodRequest;
 
@@ -50,7 +50,7 @@ async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
         if undo::is_leftover(pipeline, &dirs, entry) {
             continue;
         }
-        if entry.namespace.is_some() && !undo::is_there(pipeline, &dirs, entry).await {
+        if entry.namespace.is_some() && !place::is_there(pipeline, &dirs, entry).await {
             return Err(Error::NamespaceGone(request.container_id));
         }
         match pipeline.delegates.check(&conf.bin_dirs, entry).await {

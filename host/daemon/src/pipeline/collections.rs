@@ -1,6 +1,8 @@
 //! Networks whose delegates collect garbage at the moment. A GC tells delegates which attachments
 //! are valid; one that is made while they look would not be among them. So an ADD, once it is
 //! recorded, waits for the GC of its network to end; what was recorded before is in the GC's list.
+//! A network's collection begins with its own delegates, so that those of another network that hang
+//! hold up no ADD.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,8 +34,8 @@ impl Default for Collections {
 }
 
 impl Collections {
-    /// Begins a collection. Attachments of the network are not made until it ends; the caller lists
-    /// the ledger after this call.
+    /// Begins a collection. Attachments of the network are not made until it ends; the caller
+    /// looks once more for what is recorded after this call.
     pub(super) fn begin(&self, network: &NetworkName) -> Collection<'_> {
         *self.networks().entry(network.clone()).or_default() += 1;
         Collection {

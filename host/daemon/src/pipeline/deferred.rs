@@ -8,12 +8,15 @@ use cni_types::args::ContainerId;
 use futures_util::StreamExt as _;
 
 use super::dirs::Dirs;
-use super::retries::AT_ONCE;
+use super::limits::{after, patiently};
 use super::{Error, Pipeline, del, undo};
 use crate::domain::sandbox::Sandbox;
 use crate::stages::deferred;
 use crate::stages::request::PodRequest;
 use crate::watch::Watch;
+
+/// DELs that are carried out at the same time.
+const AT_ONCE: usize = 8;
 
 /// Carries out what is recorded and, where more may come, what shims record later, for ever.
 pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path, may_come: bool) {
@@ -55,17 +58,28 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
     // One whose delegates hang holds up no other.
     futures_util::stream::iter(containers)
         .for_each_concurrent(AT_ONCE, |container| async move {
-            carry_out_one(pipeline, dirs, &container).await;
+            if pipeline.retries.has(&dirs.cni, &container) {
+                return;
+            }
+            let soon = after(pipeline.timeouts.background());
+            let taken = tokio::time::timeout_at(soon, pipeline.turns.take(&container)).await;
+            let Ok(turn) = taken else {
+                // Who has the turn carries it out, or leaves it for the next look.
+                return;
+            };
+            let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
+            let work = async move {
+                carry_out_one(&pipeline, &dirs, &container).await;
+                drop(turn);
+            };
+            patiently(soon, work).await;
         })
         .await;
 }
 
+/// Carries out the DEL of a container. The caller has its turn.
 async fn carry_out_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId) {
     let retries = &pipeline.retries;
-    if retries.has(&dirs.cni, container) {
-        return;
-    }
-    let _turn = pipeline.turns.take(container).await;
     if let Err(error) = carry_out(pipeline, dirs, container).await {
         let error = crate::report::chain(&error);
         tracing::error!(
@@ -75,7 +89,7 @@ async fn carry_out_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &Contai
         );
         if !retries.has(&dirs.cni, container) {
             retries
-                .keep(pipeline, dirs, container, &[], &[], error)
+                .keep(pipeline, dirs, container, Vec::new(), &[], error)
                 .await;
         }
     }
@@ -108,7 +122,7 @@ pub(super) async fn carry_out(
                 netns: Some(String::new()),
                 ..Sandbox::recorded(container.clone())
             };
-            undo::recorded(pipeline, dirs, &sandbox, None).await?;
+            undo::recorded(pipeline, dirs, &sandbox).await?;
         }
     }
     pipeline

@@ -2,12 +2,17 @@
 //! errors, and what could not be undone stays in the ledger. The cluster is consulted only where
 //! ledger and results do not know the container.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::dirs::Dirs;
-use super::limits::{after, within};
-use super::{Error, Pipeline, undo};
+use super::limits::{after, patiently, turn_by};
+use super::place::is_there;
+use super::turns::Turn;
+use super::{Error, Pipeline, promise, undo};
 use crate::domain::entry::{self, Entry};
 use crate::ports::{ClusterError, LedgerError, Lost};
 use crate::stages::request::PodRequest;
@@ -17,12 +22,70 @@ use crate::stages::{identity, known, resolve};
 /// of the default network undoes nothing.
 pub(super) async fn del(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<(), Error> {
     let patience = pipeline.timeouts.stop();
-    let pipeline = Arc::clone(pipeline);
-    within(after(patience), Error::Continues(patience), async move {
-        let _turn = pipeline.turns.take_over(&request.container_id).await;
-        delete(&pipeline, &request).await
-    })
-    .await
+    let deadline = after(patience);
+    let soon = after(pipeline.timeouts.background());
+    let dirs = Dirs::of(&request.conf);
+    let request = Arc::new(request);
+    let turn = match turn(pipeline, &dirs, &request, (soon, deadline)).await? {
+        Some(turn) => turn,
+        None => return Ok(()),
+    };
+    let mut deletion = {
+        let (pipeline, request) = (Arc::clone(pipeline), Arc::clone(&request));
+        Box::pin(async move {
+            let _turn = turn;
+            delete(&pipeline, &request).await
+        })
+    };
+    if let Ok(deleted) = tokio::time::timeout_at(soon, &mut deletion).await {
+        return deleted;
+    }
+    if promise::can_be_made(pipeline, &dirs, &request).await {
+        tokio::spawn(deletion);
+        return answered(&request);
+    }
+    match patiently(deadline, deletion).await {
+        Some(deleted) => deleted,
+        None => promise::late(pipeline, &dirs, &request, Error::Continues(patience)).await,
+    }
+}
+
+/// The container's turn; `None` where the DEL is answered without: an undo that runs has the turn, and
+/// no second one is to run beside or after it.
+async fn turn(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    request: &PodRequest,
+    (soon, deadline): (Instant, Instant),
+) -> Result<Option<Turn>, Error> {
+    let container = &request.container_id;
+    let mut turn = pin!(pipeline.turns.take_over(container));
+    let soon = match pipeline.retries.has(&dirs.cni, container) {
+        true => Instant::now(),
+        false => soon,
+    };
+    if let Ok(turn) = tokio::time::timeout_at(soon, &mut turn).await {
+        return Ok(Some(turn));
+    }
+    if promise::can_be_made(pipeline, dirs, request).await {
+        return answered(request).map(|()| None);
+    }
+    let waited = pipeline.timeouts.stop();
+    match turn_by(deadline, waited, container, turn).await {
+        Ok(turn) => Ok(Some(turn)),
+        Err(error) => {
+            let answer = promise::late(pipeline, dirs, request, error).await;
+            answer.map(|()| None)
+        }
+    }
+}
+
+fn answered(request: &PodRequest) -> Result<(), Error> {
+    tracing::warn!(
+        container = %request.container_id,
+        "DEL is answered although its delegates have not finished: the namespace is gone, and the undo goes on in the background"
+    );
+    Ok(())
 }
 
 async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Error> {
@@ -39,7 +102,16 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         );
         return Ok(());
     }
-    undo_all(pipeline, &dirs, request, recorded).await?;
+    match recorded {
+        Ok(Some(entries)) => {
+            let (hanging, meant) = hanging(pipeline, &dirs, entries).await;
+            if !meant.is_empty() || hanging.is_empty() {
+                let sandbox = request.sandbox();
+                undo::entries_of(pipeline, &dirs, &sandbox, &meant, hanging).await?;
+            }
+        }
+        recorded => undo_all(pipeline, &dirs, request, recorded).await?,
+    }
     // Also where nothing was recorded, since a crash came before that.
     pipeline.policies.release(container).await;
     pipeline
@@ -47,6 +119,25 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         .forget_deferred(&dirs.cni, container)
         .await?;
     Ok(())
+}
+
+/// Parts from the others those whose namespace is gone and whose delegates timed out the last time:
+/// they are left to their retries.
+async fn hanging(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    entries: Vec<Entry>,
+) -> (Vec<Entry>, Vec<Entry>) {
+    let (mut hanging, mut others) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let retries = &pipeline.retries;
+        let timed_out = retries.timed_out(dirs, &entry.container_id, &entry.if_name);
+        match timed_out && !is_there(pipeline, dirs, &entry).await {
+            true => hanging.push(entry),
+            false => others.push(entry),
+        }
+    }
+    (hanging, others)
 }
 
 /// Detaches what is recorded or, where that is damaged or missing, what results and cluster know. The

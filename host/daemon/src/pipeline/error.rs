@@ -101,6 +101,25 @@ pub enum Error {
     /// A DEL came for the container.
     #[error("given up: the container is being deleted")]
     Superseded,
+    /// ADD: the container was attached before, and what it had is not removed yet.
+    #[error("{0}; ADD the container again later")]
+    Removing(Removing),
+    /// The container's turn did not come in time.
+    #[error("an earlier request for container {container} was still running after {waited:?}")]
+    Busy {
+        /// The container.
+        container: ContainerId,
+        /// How long this request waited.
+        waited: Duration,
+    },
+    /// GC: the delegates of a network took too long.
+    #[error("network {network:?}: GC did not finish within {waited:?} and was killed")]
+    Collecting {
+        /// `name` of the network.
+        network: String,
+        /// How long it ran.
+        waited: Duration,
+    },
     /// The request took too long.
     #[error("not finished within {0:?}")]
     Deadline(Duration),
@@ -119,6 +138,20 @@ pub enum Error {
     /// Several attachments failed on the way of a DEL.
     #[error("{} attachments failed", .0.len())]
     Several(Vec<Error>),
+}
+
+/// What of an earlier life of a container is still being removed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "container {container} was attached before, and what it had{attachments} is still being removed: {reason}"
+)]
+pub struct Removing {
+    /// The container.
+    pub container: ContainerId,
+    /// Interfaces and networks, in brackets; empty where they are not known.
+    pub attachments: String,
+    /// What keeps it.
+    pub reason: String,
 }
 
 impl Error {

@@ -10,14 +10,16 @@ use cni_types::conf::NetworkConfList;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use libcni::Attachment;
+use tokio::time::Instant;
 
 use super::dirs::Dirs;
-use super::limits::{after, within};
+use super::limits::{after, patiently, within};
 use super::turns::Arrivals;
 use super::{Error, Pipeline, deferred, undo};
 use crate::config::net_conf::NetConf;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
+use crate::domain::shared_conf;
 use crate::ports::Attached;
 use crate::stages::resolve;
 
@@ -47,23 +49,24 @@ async fn collect(
     arrivals: &Arrivals,
 ) -> Result<(), Error> {
     let dirs = Dirs::of(conf);
-    deferred::carry_out_all(pipeline, &dirs).await;
+    let soon = after(pipeline.timeouts.background());
+    let deferred = {
+        let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
+        async move { deferred::carry_out_all(&pipeline, &dirs).await }
+    };
+    patiently(soon, deferred).await;
     let listing = pipeline.ledger.list(&dirs.cni).await?;
     let mut errors = Vec::new();
     let networks = networks(pipeline, conf, &listing.entries, &mut errors).await;
     if let Some(valid) = &valid {
         let stale = stale(&listing.entries, valid, arrivals);
+        let until = after(pipeline.timeouts.stop() / 2);
         stream::iter(stale)
             .for_each_concurrent(AT_ONCE, |(container, entries)| {
-                let dirs = &dirs;
-                async move { undo(pipeline, dirs, arrivals, &container, &entries).await }
+                undo(pipeline, &dirs, arrivals, (container, entries), until)
             })
             .await;
     }
-    let collections: Vec<_> = networks
-        .iter()
-        .map(|network| pipeline.collections.begin(network.conf.name()))
-        .collect();
     // Once more: what was attached meanwhile is in use.
     let listing = pipeline.ledger.list(&dirs.cni).await?;
     let unknown = unknown(listing.unreadable, valid.as_deref());
@@ -73,25 +76,20 @@ async fn collect(
         return Error::of_all(errors).map_or(Ok(()), Err);
     }
     let attached = in_use(&listing.entries, valid, arrivals);
-    pipeline.policies.gc(&attached).await;
-    let each = networks
-        .iter()
-        .zip(collections)
-        .map(|(network, collection)| {
-            let (dirs, attached) = (&dirs, &attached);
-            async move {
-                let conf = &network.conf;
-                let done = pipeline.delegates.gc(&dirs.bin, conf, attached).await;
-                drop(collection);
-                (network, done)
-            }
-        });
+    let told: Vec<Attached> = attached.iter().cloned().collect();
+    pipeline.policies.gc(&told).await;
+    let each = networks.iter().map(|network| {
+        let (dirs, attached) = (&dirs, &attached);
+        async move {
+            let collected = collect_one(pipeline, dirs, network, attached, arrivals).await;
+            (network, collected.err().unwrap_or_default())
+        }
+    });
     let each: Vec<_> = each.collect();
     let mut collected = stream::iter(each).buffer_unordered(AT_ONCE);
-    while let Some((network, done)) = collected.next().await {
-        let failed = done.err().unwrap_or_default();
+    while let Some((network, failed)) = collected.next().await {
         if network.is_attached {
-            errors.extend(failed.into_iter().map(Error::from));
+            errors.extend(failed);
             continue;
         }
         for error in failed {
@@ -105,6 +103,37 @@ async fn collect(
     Error::of_all(errors).map_or(Ok(()), Err)
 }
 
+/// Lets the delegates of one network collect. Attachments of the network are not made meanwhile, so
+/// that its delegates are killed when they take long.
+async fn collect_one(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    network: &Network,
+    attached: &BTreeSet<Attached>,
+    arrivals: &Arrivals,
+) -> Result<(), Vec<Error>> {
+    let conf = &network.conf;
+    let _collection = pipeline.collections.begin(conf.name());
+    let mut attached = attached.clone();
+    for container in arrivals.all() {
+        // Recorded since the list was made, and before this collection began.
+        let sandbox = Sandbox::recorded(container);
+        let entries = pipeline.ledger.load(&dirs.cni, &sandbox).await;
+        let entries = entries.map_err(|error| vec![error.into()])?;
+        attached.extend(entries.iter().flatten().map(of_entry));
+    }
+    let attached: Vec<Attached> = attached.into_iter().collect();
+    let waited = pipeline.timeouts.collection();
+    let collecting = pipeline.delegates.gc(&dirs.bin, conf, &attached);
+    match tokio::time::timeout(waited, collecting).await {
+        Ok(collected) => collected.map_err(|errors| errors.into_iter().map(Error::from).collect()),
+        Err(_) => Err(vec![Error::Collecting {
+            network: conf.name().to_string(),
+            waited,
+        }]),
+    }
+}
+
 /// A network that is to collect.
 struct Network {
     conf: NetworkConfList,
@@ -114,7 +143,8 @@ struct Network {
 }
 
 /// Every configuration of the ledger, and the default network although no pod may have it at present.
-/// Two configurations of one name can have different delegates.
+/// Two configurations of one name can have different delegates; what is one pod's in them, such as its
+/// arguments, makes no other configuration.
 async fn networks(
     pipeline: &Pipeline,
     conf: &NetConf,
@@ -123,19 +153,24 @@ async fn networks(
 ) -> Vec<Network> {
     let mut networks: BTreeMap<String, Network> = BTreeMap::new();
     let mut add = |conf: &NetworkConfList, is_attached| {
-        let network = networks.entry(conf.text().to_owned());
+        let network = networks.entry(shared_conf::text(conf));
         let network = network.or_insert_with(|| Network {
             conf: conf.clone(),
             is_attached,
         });
-        network.is_attached |= is_attached;
+        if is_attached && !network.is_attached {
+            *network = Network {
+                conf: conf.clone(),
+                is_attached,
+            };
+        }
     };
-    for entry in entries {
-        add(&entry.conf, entry.result.is_some());
-    }
     match resolve::known_cluster_network(conf, pipeline.lookups()).await {
         Ok(found) => add(&found.conf, true),
         Err(error) => errors.push(error.into()),
+    }
+    for entry in entries {
+        add(&entry.conf, entry.result.is_some());
     }
     let mut networks: Vec<_> = networks.into_values().collect();
     networks.sort_by(|a, b| a.conf.name().as_str().cmp(b.conf.name().as_str()));
@@ -178,7 +213,11 @@ fn unknown(
 
 /// What the runtime says, and what the ledger has of the same containers or has got since. What could
 /// not be undone is not in use: delegates may remove it.
-fn in_use(entries: &[Entry], valid: Option<Vec<Attachment>>, arrivals: &Arrivals) -> Vec<Attached> {
+fn in_use(
+    entries: &[Entry],
+    valid: Option<Vec<Attachment>>,
+    arrivals: &Arrivals,
+) -> BTreeSet<Attached> {
     let containers: Option<BTreeSet<ContainerId>> = valid
         .as_ref()
         .map(|valid| valid.iter().map(|one| one.container_id.clone()).collect());
@@ -189,39 +228,75 @@ fn in_use(entries: &[Entry], valid: Option<Vec<Attachment>>, arrivals: &Arrivals
     let known = entries
         .iter()
         .filter(|entry| is_used(&entry.container_id))
-        .map(|entry| Attached {
-            container_id: entry.container_id.clone(),
-            if_name: entry.if_name.clone(),
-        });
+        .map(of_entry);
     let named = valid.into_iter().flatten().map(|one| Attached {
         container_id: one.container_id,
         if_name: one.if_name,
     });
-    let all: BTreeSet<Attached> = known.chain(named).collect();
-    all.into_iter().collect()
+    known.chain(named).collect()
+}
+
+fn of_entry(entry: &Entry) -> Attached {
+    Attached {
+        container_id: entry.container_id.clone(),
+        if_name: entry.if_name.clone(),
+    }
 }
 
 /// Undoes what the ledger has of a container: its plan or, where there is none any more, what else
-/// is `known` of it. A failure is logged and tried again.
+/// is known of it. What takes long goes on in the background, and what has not begun by `until` is
+/// left to the retries.
 async fn undo(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     arrivals: &Arrivals,
-    container: &ContainerId,
-    known: &[Entry],
+    (container, known): (ContainerId, Vec<Entry>),
+    until: Instant,
 ) {
-    if pipeline.retries.is_running(&dirs.cni, container) {
+    let retries = &pipeline.retries;
+    if retries.is_hanging(&dirs.cni, &container) {
         return;
     }
-    let _turn = pipeline.turns.take(container).await;
-    if arrivals.has(container) {
+    let turns = &pipeline.turns;
+    let turn = match Instant::now() < until {
+        // An undo that goes on in the background may have the turn.
+        true if retries.has(&dirs.cni, &container) => turns.try_take(&container),
+        true => tokio::time::timeout_at(until, turns.take(&container))
+            .await
+            .ok(),
+        false => None,
+    };
+    let Some(turn) = turn else {
+        if !arrivals.has(&container) && !retries.has(&dirs.cni, &container) {
+            let reason = "the runtime does not know the container";
+            retries.undo_soon(dirs, &container, &known, reason);
+        }
+        return;
+    };
+    if arrivals.has(&container) {
         return;
     }
+    let soon = after(pipeline.timeouts.background());
+    let undoing = {
+        let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
+        let (container, known) = (container.clone(), known.clone());
+        async move {
+            undo_one(&pipeline, &dirs, &container, &known).await;
+            drop(turn);
+        }
+    };
+    if patiently(soon, undoing).await.is_none() {
+        retries.promise(pipeline, dirs, &container, &known).await;
+    }
+}
+
+/// The same, with the container's turn. A failure is logged and tried again.
+async fn undo_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId, known: &[Entry]) {
     // As it is now: the list is older than the turn.
     let sandbox = Sandbox::recorded(container.clone());
     let undone = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
         Ok(None) => undo::entries_of(pipeline, dirs, &sandbox, known, Vec::new()).await,
-        _ => undo::recorded(pipeline, dirs, &sandbox, None).await,
+        _ => undo::recorded(pipeline, dirs, &sandbox).await,
     };
     if let Err(error) = undone {
         tracing::error!(

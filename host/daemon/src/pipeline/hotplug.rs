@@ -8,9 +8,9 @@ use cni_types::args::{Command, IfName};
 use cni_types::result::CniResult;
 
 use super::dirs::Dirs;
-use super::limits::{Limits, after, within};
+use super::limits::{Limits, after, turn_by, within};
 use super::rollback::{Guard, roll_back};
-use super::{Error, Pipeline, add, deferred, remarks, undo};
+use super::{Error, Pipeline, add, deferred, place, remarks, undo};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -40,14 +40,22 @@ pub(super) async fn hotplug(
         } => match request.command {
             Command::Add => plug(&pipeline, &request, *attachment).await.map(Some),
             Command::Check => {
+                let container = &request.container_id;
+                let turn = pipeline.turns.take(container);
+                let turn = turn_by(deadline, patience, container, turn).await?;
                 let checked = async move {
+                    let _turn = turn;
                     check(&pipeline, &request, &attachment).await?;
                     Ok(None)
                 };
                 within(deadline, late, checked).await
             }
             _ => {
+                let container = &request.container_id;
+                let turn = pipeline.turns.take(container);
+                let turn = turn_by(deadline, patience, container, turn).await?;
                 let unplugged = async move {
+                    let _turn = turn;
                     unplug(&pipeline, &request, &attachment).await?;
                     Ok(None)
                 };
@@ -66,7 +74,10 @@ async fn plug(
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
     let turn = limits.turn(ticket).await?;
     let dirs = Dirs::of(&request.conf);
-    deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
+    let container = &request.container_id;
+    limits
+        .apply(deferred::carry_out(pipeline, &dirs, container))
+        .await?;
     let prepared = prepare(pipeline, &dirs, request, attachment);
     let (plan, mut policies, recorded) = limits.apply(prepared).await?;
     let Some(attachment) = plan.attachments.first() else {
@@ -74,7 +85,7 @@ async fn plug(
     };
     let mut entry = Entry::new(attachment, &plan.sandbox)?;
     let all: Vec<Entry> = recorded.iter().chain([&entry]).cloned().collect();
-    let guard = Guard::new(pipeline, &dirs, &request.container_id, Some(&entry.if_name));
+    let guard = Guard::new(pipeline, &dirs, &request.container_id, Some(&entry));
     if let Err(error) = pipeline.ledger.record(&dirs.cni, &all).await {
         guard.disarm();
         return Err(error.into());
@@ -82,7 +93,13 @@ async fn plug(
     pipeline.undone.remove(&dirs.cni, &request.container_id);
     let mut executed = true;
     let added = async {
-        pipeline.collections.wait(entry.conf.name()).await;
+        let name = entry.conf.name();
+        limits
+            .apply(async {
+                pipeline.collections.wait(name).await;
+                Ok(())
+            })
+            .await?;
         let added = limits
             .delegate(|wanted| pipeline.delegates.add(&dirs.bin, &entry, wanted))
             .await;
@@ -158,12 +175,12 @@ async fn prepare(
     Ok((plan, policies, recorded))
 }
 
+/// Checks the attachment. The caller has the container's turn.
 async fn check(
     pipeline: &Arc<Pipeline>,
     request: &PodRequest,
     attachment: &Attachment,
 ) -> Result<(), Error> {
-    let _turn = pipeline.turns.take(&request.container_id).await;
     let dirs = Dirs::of(&request.conf);
     deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let recorded = recorded(pipeline, request).await?;
@@ -178,12 +195,12 @@ async fn check(
     Ok(policies.check(&entry).await?)
 }
 
+/// Detaches the attachment. The caller has the container's turn.
 async fn unplug(
     pipeline: &Arc<Pipeline>,
     request: &PodRequest,
     attachment: &Attachment,
 ) -> Result<(), Error> {
-    let _turn = pipeline.turns.take(&request.container_id).await;
     let dirs = Dirs::of(&request.conf);
     deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let mut recorded = recorded(pipeline, request).await?;
@@ -230,7 +247,7 @@ async fn refuse_other_namespace(
     };
     let mut own = recorded.iter().filter_map(|entry| entry.namespace.as_ref());
     if own.clone().next().is_none() {
-        let owner = undo::owner(pipeline, dirs, container, &found.namespace).await;
+        let owner = place::owner(pipeline, dirs, container, &found.namespace).await;
         let refused = owner.map(|owner| refused(format!("it is that of container {owner}")));
         return refused.map_or(Ok(()), Err);
     }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use cni_types::args::ContainerId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -37,8 +38,12 @@ impl Limits {
 
     /// Waits for the turn of the ticket.
     pub(super) async fn turn(&mut self, ticket: Ticket) -> Result<Turn, Error> {
-        self.apply(async { ticket.wait().await.map_err(|_| Error::Superseded) })
-            .await
+        let container = ticket.container().clone();
+        let turn = self.apply(async { ticket.wait().await.map_err(|_| Error::Superseded) });
+        turn.await.map_err(|error| match error {
+            Error::Deadline(waited) => Error::Busy { container, waited },
+            error => error,
+        })
     }
 
     pub(super) async fn apply<T>(
@@ -99,14 +104,36 @@ pub(super) async fn within<T: Send + 'static>(
     late: Error,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
+    patiently(deadline, work).await.unwrap_or(Err(late))
+}
+
+/// Waits for `work`, at most until `deadline`; `None` where it then goes on in the background.
+pub(super) async fn patiently<T: Send + 'static>(
+    deadline: Instant,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
     let mut work = Box::pin(work);
     match tokio::time::timeout_at(deadline, &mut work).await {
-        Ok(done) => done,
+        Ok(done) => Some(done),
         Err(_) => {
             tokio::spawn(work);
-            Err(late)
+            None
         }
     }
+}
+
+/// Waits for a container's turn until `deadline`, `waited` from the beginning of the request.
+pub(super) async fn turn_by(
+    deadline: Instant,
+    waited: Duration,
+    container: &ContainerId,
+    turn: impl Future<Output = Turn>,
+) -> Result<Turn, Error> {
+    let turn = tokio::time::timeout_at(deadline, turn).await;
+    turn.map_err(|_| Error::Busy {
+        container: container.clone(),
+        waited,
+    })
 }
 
 /// A moment from now on; as far away as the clock goes where the time is longer than that.

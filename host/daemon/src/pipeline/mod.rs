@@ -11,6 +11,7 @@
 mod add;
 mod addition;
 mod check;
+mod clearing;
 mod collections;
 mod deferred;
 mod del;
@@ -19,10 +20,14 @@ mod error;
 mod forget;
 mod gc;
 mod hotplug;
+mod lanes;
 mod limits;
+mod place;
+mod promise;
 mod reboot;
 mod remarks;
 mod retries;
+mod retrying;
 mod rollback;
 mod status;
 mod turns;
@@ -243,7 +248,7 @@ impl Pipeline {
     /// Schedules again what an earlier daemon on `cni_dir` could not undo. Called before the first
     /// request, which may be the DEL that cancels it.
     pub async fn resume_undos(&self, cni_dir: &Path) {
-        retries::resume(self, cni_dir).await;
+        retrying::resume(self, cni_dir).await;
     }
 
     /// Tries again what could not be undone, also before the node was started again. Runs as long as
@@ -252,7 +257,7 @@ impl Pipeline {
         let own = self.overlay.own();
         let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
         let dirs = Dirs::new(cni_dir, &bin_dirs);
-        tokio::join!(retries::run(self), reboot::undo(self, &dirs));
+        tokio::join!(retrying::run(self), reboot::undo(self, &dirs));
     }
 
     /// Carries out the DELs that came while no daemon was there. Where more may come (a shim may have

@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cni_types::args::{ContainerId, IfName};
+use cni_types::args::ContainerId;
 use futures_util::StreamExt as _;
 
 use super::dirs::Dirs;
-use super::retries::AT_ONCE;
 use super::{Error, Pipeline};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{AtPath, LedgerError};
+
+/// Containers that are looked at and scheduled at the same time.
+const AT_ONCE: usize = 8;
 
 /// The containers of earlier boots, by the directory of their ledger: where it was looked through, an
 /// ADD need not look for results of its container there.
@@ -123,20 +125,12 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
             return;
         }
     };
-    let (earlier, present): (Vec<_>, Vec<_>) = entries
-        .iter()
-        .partition(|entry| is_earlier(pipeline, entry));
+    let mut entries = entries;
+    entries.retain(|entry| is_earlier(pipeline, entry));
     let retries = &pipeline.retries;
-    if earlier.is_empty() || retries.has(&dirs.cni, container) {
-        return;
-    }
-    let reason = "the node was started again since it was attached";
-    if present.is_empty() {
-        return retries.undo_soon(dirs, container, None, reason);
-    }
-    let if_names: Vec<&IfName> = earlier.iter().map(|entry| &entry.if_name).collect();
-    for if_name in if_names {
-        retries.undo_soon(dirs, container, Some(if_name), reason);
+    if !entries.is_empty() && !retries.has(&dirs.cni, container) {
+        let reason = "the node was started again since it was attached";
+        retries.undo_soon(dirs, container, &entries, reason);
     }
 }
 

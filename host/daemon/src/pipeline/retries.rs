@@ -7,27 +7,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cni_types::args::{ContainerId, IfName};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::Pipeline;
 use super::dirs::Dirs;
-use super::{Pipeline, deferred, undo};
+use super::lanes::{Lane, Lanes};
 use crate::domain::entry::Entry;
-use crate::domain::sandbox::Sandbox;
 use crate::ports::{PendingUndo, Undo};
 
 /// The first pause; each one is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// Sandboxes that are tried at the same time: one whose delegate hangs holds up no other.
-pub(super) const AT_ONCE: usize = 8;
 
 /// The sandboxes that are to be tried again.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     state: Mutex<State>,
+    lanes: Arc<Lanes>,
     changed: Notify,
 }
 
@@ -48,33 +45,35 @@ struct Waiting {
 
 /// One retry whose time has come.
 #[derive(Debug)]
-struct Due {
-    dirs: Dirs,
-    undo: Undo,
+pub(super) struct Due {
+    pub(super) dirs: Dirs,
+    pub(super) undo: Undo,
+    /// The interfaces that are tried now, each with the lane of its network; empty where it is not
+    /// known yet what the sandbox has.
+    pub(super) lanes: BTreeMap<IfName, Lane>,
     number: u64,
 }
 
 impl Retries {
     /// Schedules a retry, and counts the attempt that failed. `pending` are the interfaces that are
-    /// left with the reason of each; empty where everything that is recorded is to be undone. What is
-    /// `staying` was not tried: where it is to be retried, it still is.
+    /// left; empty where everything that is recorded is to be undone. What is `staying` was not tried:
+    /// where it is to be retried, it still is.
     pub(super) async fn keep(
         &self,
         pipeline: &Pipeline,
         dirs: &Dirs,
         container: &ContainerId,
-        pending: &[(IfName, String)],
+        pending: Vec<PendingUndo>,
         staying: &[Entry],
         reason: String,
     ) {
         let earlier = self.get(&dirs.cni, container);
-        let tried = pending.iter().map(|(if_name, reason)| {
-            let before = earlier.as_ref().and_then(|undo| undo.of(if_name));
+        let tried = pending.into_iter().map(|one| {
+            let before = earlier.as_ref().and_then(|undo| undo.of(&one.if_name));
             PendingUndo {
-                if_name: if_name.clone(),
-                reason: reason.clone(),
                 attempts: before.map_or(0, |one| one.attempts).saturating_add(1),
                 since: before.map_or_else(seconds, |one| one.since),
+                ..one
             }
         });
         let attachments = tried.chain(of_staying(earlier.as_ref(), staying)).collect();
@@ -108,7 +107,8 @@ impl Retries {
                 attachments,
                 ..earlier
             };
-            return self.schedule(pipeline, dirs, undo).await;
+            self.schedule(pipeline, dirs, undo).await;
+            return;
         }
         self.cancel(dirs, container);
         if let Err(error) = pipeline.ledger.forget_undo(&dirs.cni, container).await {
@@ -120,51 +120,105 @@ impl Retries {
         }
     }
 
-    async fn schedule(&self, pipeline: &Pipeline, dirs: &Dirs, undo: Undo) {
-        if let Err(error) = pipeline.ledger.record_undo(&dirs.cni, &undo).await {
+    /// Records that everything a sandbox has is going to be undone, whatever becomes of the delegates
+    /// that run at this moment; `false` where it could not be recorded.
+    pub(super) async fn promise(
+        &self,
+        pipeline: &Pipeline,
+        dirs: &Dirs,
+        container: &ContainerId,
+        entries: &[Entry],
+    ) -> bool {
+        let earlier = self.get(&dirs.cni, container);
+        let is_promised = |undo: &Undo| {
+            let is_pending = |entry: &Entry| undo.of(&entry.if_name).is_some();
+            undo.attachments.is_empty() || entries.iter().all(is_pending)
+        };
+        if earlier.as_ref().is_some_and(is_promised) {
+            return true;
+        }
+        let reason = "its delegates had not finished when the request was answered";
+        let attachments = entries.iter().map(|entry| {
+            let before = earlier.as_ref().and_then(|undo| undo.of(&entry.if_name));
+            before
+                .cloned()
+                .unwrap_or_else(|| pending(entry, reason.to_owned()))
+        });
+        let attachments = attachments.collect();
+        let undo = match earlier {
+            Some(earlier) => Undo {
+                attachments,
+                ..earlier
+            },
+            None => undo_of(dirs, container, reason, attachments),
+        };
+        self.schedule(pipeline, dirs, undo).await
+    }
+
+    /// Schedules an undo; says whether it is recorded as well.
+    pub(super) async fn schedule(&self, pipeline: &Pipeline, dirs: &Dirs, undo: Undo) -> bool {
+        let recorded = pipeline.ledger.record_undo(&dirs.cni, &undo).await;
+        if let Err(error) = &recorded {
             tracing::error!(
                 container = %undo.container_id,
-                error = crate::report::chain(&error),
+                error = crate::report::chain(error),
                 "could not persist the pending undo; kept in memory"
             );
         }
-        let next = Instant::now() + pause(undo.retries);
-        self.put(&dirs.cni, undo, next);
+        self.resume(&dirs.cni, undo);
+        recorded.is_ok()
     }
 
-    /// Schedules one interface of a sandbox or, without one, everything that is recorded of it to be
+    /// Schedules what is recorded.
+    pub(super) fn resume(&self, cni_dir: &Path, undo: Undo) {
+        let next = Instant::now() + pause(undo.retries);
+        self.put(cni_dir, undo, next);
+    }
+
+    /// Schedules attachments of a sandbox or, without any, everything that is recorded of it to be
     /// undone at once. Called where nothing can be awaited; nothing is written before the first
     /// attempt fails.
     pub(super) fn undo_soon(
         &self,
         dirs: &Dirs,
         container: &ContainerId,
-        if_name: Option<&IfName>,
+        entries: &[Entry],
         reason: &str,
     ) {
         let earlier = self.get(&dirs.cni, container);
         let is_all = |undo: &Undo| undo.attachments.is_empty();
         let mut attachments = Vec::new();
-        if let Some(if_name) = if_name
-            && !earlier.as_ref().is_some_and(is_all)
-        {
+        if !entries.is_empty() && !earlier.as_ref().is_some_and(is_all) {
             attachments = earlier.map_or_else(Vec::new, |undo| undo.attachments);
-            attachments.push(PendingUndo {
-                if_name: if_name.clone(),
-                reason: reason.to_owned(),
-                attempts: 0,
-                since: seconds(),
-            });
+            attachments.retain(|one| entries.iter().all(|entry| entry.if_name != one.if_name));
+            let more = entries.iter();
+            attachments.extend(more.map(|entry| pending(entry, reason.to_owned())));
         }
-        let undo = Undo {
-            container_id: container.clone(),
-            reason: reason.to_owned(),
-            retries: 0,
-            since: seconds(),
-            bin_dirs: dirs.bin.to_vec(),
-            attachments,
-        };
+        let undo = undo_of(dirs, container, reason, attachments);
         self.put(&dirs.cni, undo, Instant::now());
+    }
+
+    /// Lists what a sandbox has, where all of it is to be undone: each attachment waits for its own
+    /// network.
+    pub(super) fn specify(&self, due: &Due, entries: &[Entry]) {
+        let attachments = entries.iter().map(|entry| PendingUndo {
+            attempts: due.undo.retries,
+            since: due.undo.since,
+            ..pending(entry, due.undo.reason.clone())
+        });
+        let undo = Undo {
+            attachments: attachments.collect(),
+            ..due.undo.clone()
+        };
+        self.put(&due.dirs.cni, undo, Instant::now());
+    }
+
+    /// Tries a retry later, since a request or an undo has the container.
+    pub(super) fn postpone(&self, due: &Due) {
+        if self.is_current(due) {
+            let next = Instant::now() + FIRST_PAUSE;
+            self.put(&due.dirs.cni, due.undo.clone(), next);
+        }
     }
 
     fn put(&self, cni_dir: &Path, undo: Undo, next: Instant) {
@@ -194,11 +248,21 @@ impl Retries {
         self.lock().waiting.contains_key(&key)
     }
 
-    /// Whether a sandbox is being tried at this moment.
-    pub(super) fn is_running(&self, cni_dir: &Path, container: &ContainerId) -> bool {
+    /// Whether a sandbox is left to its retries: it is being tried at this moment, or one of its
+    /// delegates did not finish in time the last time.
+    pub(super) fn is_hanging(&self, cni_dir: &Path, container: &ContainerId) -> bool {
         let key = (cni_dir.to_owned(), container.clone());
         let state = self.lock();
-        state.waiting.get(&key).is_some_and(|one| one.is_running)
+        state.waiting.get(&key).is_some_and(|one| {
+            let mut attachments = one.undo.attachments.iter();
+            one.is_running || attachments.any(|one| one.timed_out)
+        })
+    }
+
+    /// Whether the delegate of an interface did not finish in time when it was last to be undone.
+    pub(super) fn timed_out(&self, dirs: &Dirs, container: &ContainerId, if_name: &IfName) -> bool {
+        let undo = self.get(&dirs.cni, container);
+        undo.is_some_and(|undo| undo.of(if_name).is_some_and(|one| one.timed_out))
     }
 
     /// How often undoing an interface has failed.
@@ -222,7 +286,7 @@ impl Retries {
     }
 
     /// Whether nothing has changed since a retry was taken.
-    fn is_current(&self, due: &Due) -> bool {
+    pub(super) fn is_current(&self, due: &Due) -> bool {
         let key = (due.dirs.cni.to_path_buf(), due.undo.container_id.clone());
         let state = self.lock();
         let waiting = state.waiting.get(&key);
@@ -230,7 +294,7 @@ impl Retries {
     }
 
     /// A retry ended without anything that put it back or took it away.
-    fn ended(&self, due: &Due) {
+    pub(super) fn ended(&self, due: &Due) {
         let key = (due.dirs.cni.to_path_buf(), due.undo.container_id.clone());
         let mut state = self.lock();
         let current = state.waiting.get(&key);
@@ -239,22 +303,41 @@ impl Retries {
         }
     }
 
-    /// Takes a retry whose time has come, or gives the time of the next one.
-    fn take(&self) -> Result<Due, Option<Instant>> {
+    /// Takes a retry whose time has come and of whose networks one has a free lane, or gives the time
+    /// of the next one.
+    pub(super) fn take(&self) -> Result<Due, Option<Instant>> {
+        let lanes = &self.lanes;
         let mut state = self.lock();
-        let resting = state.waiting.iter_mut().filter(|(_, one)| !one.is_running);
-        let Some(((cni_dir, _), first)) = resting.min_by_key(|(_, one)| one.next) else {
+        let ready = state.waiting.iter_mut().filter(|(_, one)| {
+            let attachments = &one.undo.attachments;
+            let mut networks = attachments.iter().map(|one| one.network.as_str());
+            let is_free = attachments.is_empty() || networks.any(|name| lanes.is_free(name));
+            !one.is_running && is_free
+        });
+        let Some(((cni_dir, _), first)) = ready.min_by_key(|(_, one)| one.next) else {
             return Err(None);
         };
         if first.next > Instant::now() {
             return Err(Some(first.next));
         }
         first.is_running = true;
+        let attachments = first.undo.attachments.iter();
+        let now =
+            attachments.filter_map(|one| Some((one.if_name.clone(), lanes.take(&one.network)?)));
         Ok(Due {
             dirs: Dirs::new(cni_dir, &first.undo.bin_dirs),
             undo: first.undo.clone(),
+            lanes: now.collect(),
             number: first.number,
         })
+    }
+
+    /// Waits until there may be something to take.
+    pub(super) async fn changed(&self) {
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = self.lanes.freed() => {}
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -262,106 +345,39 @@ impl Retries {
     }
 }
 
+/// An attachment that is to be undone, and was not tried yet.
+pub(super) fn pending(entry: &Entry, reason: String) -> PendingUndo {
+    PendingUndo {
+        if_name: entry.if_name.clone(),
+        network: entry.network.clone(),
+        timed_out: false,
+        reason,
+        attempts: 0,
+        since: seconds(),
+    }
+}
+
+fn undo_of(
+    dirs: &Dirs,
+    container: &ContainerId,
+    reason: &str,
+    attachments: Vec<PendingUndo>,
+) -> Undo {
+    Undo {
+        container_id: container.clone(),
+        reason: reason.to_owned(),
+        retries: 0,
+        since: seconds(),
+        bin_dirs: dirs.bin.to_vec(),
+        attachments,
+    }
+}
+
 /// What of `staying` is to be retried.
 fn of_staying(earlier: Option<&Undo>, staying: &[Entry]) -> impl Iterator<Item = PendingUndo> {
     staying
         .iter()
-        .filter_map(move |entry| earlier?.share_of(&entry.if_name))
-}
-
-/// Schedules what an earlier daemon left in `cni_dir`.
-pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
-    match pipeline.ledger.undos(cni_dir).await {
-        Ok(undos) => {
-            for undo in undos {
-                let next = Instant::now() + pause(undo.retries);
-                pipeline.retries.put(cni_dir, undo, next);
-            }
-        }
-        Err(error) => tracing::error!(
-            dir = %cni_dir.display(),
-            error = crate::report::chain(&error),
-            "cannot read the pending undos of an earlier daemon"
-        ),
-    }
-}
-
-/// Retries as long as the daemon runs.
-pub(super) async fn run(pipeline: &Arc<Pipeline>) {
-    let retries = &pipeline.retries;
-    let mut running = FuturesUnordered::new();
-    loop {
-        let next = match running.len() < AT_ONCE {
-            true => match retries.take() {
-                Ok(due) => {
-                    running.push(again(pipeline, due));
-                    continue;
-                }
-                Err(next) => next,
-            },
-            false => None,
-        };
-        tokio::select! {
-            Some(()) = running.next(), if !running.is_empty() => {}
-            () = sleep_until(next), if next.is_some() => {}
-            () = retries.changed.notified() => {}
-        }
-    }
-}
-
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn again(pipeline: &Arc<Pipeline>, due: Due) {
-    let container = due.undo.container_id.clone();
-    let dirs = &due.dirs;
-    let _turn = pipeline.turns.take(&container).await;
-    if !pipeline.retries.is_current(&due) {
-        // A DEL or an ADD came first.
-        return;
-    }
-    let sandbox = Sandbox::recorded(container.clone());
-    let only: Vec<IfName> = due.undo.if_names().cloned().collect();
-    let undone = match deferred::carry_out(pipeline, dirs, &container).await {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let only = Some(only.as_slice()).filter(|names| !names.is_empty());
-            undo::recorded(pipeline, dirs, &sandbox, only).await
-        }
-        Err(error) => Err(error),
-    };
-    match undone {
-        Ok(()) if !pipeline.retries.has(&dirs.cni, &container) => {
-            tracing::info!(%container, attempts = due.undo.retries + 1, "undone");
-        }
-        // What is left was logged, and is back in the list.
-        Ok(()) => {}
-        Err(error) if pipeline.retries.is_current(&due) => {
-            let undo = failed_again(&due.undo, &crate::report::chain(&error));
-            pipeline.retries.schedule(pipeline, dirs, undo).await;
-        }
-        Err(_) => {}
-    }
-    pipeline.retries.ended(&due);
-}
-
-/// The same undo after one more attempt, which did not get as far as its delegates.
-fn failed_again(undo: &Undo, reason: &str) -> Undo {
-    let attachments = undo.attachments.iter().map(|one| PendingUndo {
-        reason: reason.to_owned(),
-        attempts: one.attempts.saturating_add(1),
-        ..one.clone()
-    });
-    Undo {
-        reason: reason.to_owned(),
-        retries: undo.retries.saturating_add(1),
-        attachments: attachments.collect(),
-        ..undo.clone()
-    }
+        .filter_map(move |entry| earlier?.share_of(entry))
 }
 
 fn pause(retries: u32) -> Duration {
@@ -392,13 +408,13 @@ mod tests {
         let retries = Retries::default();
         let dirs = Dirs::new(Path::new("/l"), &[]);
         let container = ContainerId::new("c").unwrap();
-        retries.undo_soon(&dirs, &container, None, "x");
+        retries.undo_soon(&dirs, &container, &[], "x");
         let due = retries.take().unwrap();
         assert!(retries.is_current(&due));
         assert!(retries.take().is_err(), "it runs already");
         retries.cancel(&dirs, &container);
         assert!(!retries.is_current(&due));
-        retries.undo_soon(&dirs, &container, None, "x");
+        retries.undo_soon(&dirs, &container, &[], "x");
         assert!(!retries.is_current(&due), "of the next ADD");
         retries.ended(&due);
         assert!(retries.has(&dirs.cni, &container));

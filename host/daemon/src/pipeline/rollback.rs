@@ -4,35 +4,36 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cni_types::args::{ContainerId, IfName};
+use cni_types::args::ContainerId;
 
 use super::dirs::Dirs;
 use super::limits::{Limits, within};
 use super::turns::Turn;
 use super::{Error, Pipeline};
+use crate::domain::entry::Entry;
 
 /// Has an ADD undone that panics, or is dropped, after it was recorded.
 pub(super) struct Guard {
     pipeline: Arc<Pipeline>,
     dirs: Dirs,
     container: ContainerId,
-    if_name: Option<IfName>,
+    entry: Option<Entry>,
     is_armed: AtomicBool,
 }
 
 impl Guard {
-    /// Guards the ADD of one interface to a container or, without one, of all that is recorded of it.
+    /// Guards the ADD of one attachment to a container or, without one, of all that is recorded of it.
     pub(super) fn new(
         pipeline: &Arc<Pipeline>,
         dirs: &Dirs,
         container: &ContainerId,
-        if_name: Option<&IfName>,
+        entry: Option<&Entry>,
     ) -> Self {
         Self {
             pipeline: Arc::clone(pipeline),
             dirs: dirs.clone(),
             container: container.clone(),
-            if_name: if_name.cloned(),
+            entry: entry.cloned(),
             is_armed: AtomicBool::new(true),
         }
     }
@@ -47,9 +48,9 @@ impl Drop for Guard {
     fn drop(&mut self) {
         if self.is_armed.load(Ordering::Relaxed) {
             let reason = "the ADD ended before its time";
-            let if_name = self.if_name.as_ref();
+            let entries = self.entry.as_slice();
             let retries = &self.pipeline.retries;
-            retries.undo_soon(&self.dirs, &self.container, if_name, reason);
+            retries.undo_soon(&self.dirs, &self.container, entries, reason);
         }
     }
 }

@@ -30,12 +30,19 @@ pub(super) struct Turns {
 }
 
 /// The containers that had a request when this was made, and those that got one since.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Arrivals {
     containers: Arc<Mutex<HashSet<ContainerId>>>,
 }
 
 impl Arrivals {
+    /// All of them up to now.
+    pub(super) fn all(&self) -> Vec<ContainerId> {
+        let containers = self.containers.lock();
+        let containers = containers.unwrap_or_else(PoisonError::into_inner);
+        containers.iter().cloned().collect()
+    }
+
     pub(super) fn has(&self, container: &ContainerId) -> bool {
         let containers = self.containers.lock();
         containers
@@ -154,6 +161,19 @@ impl Turns {
         self.draw(id).turn().await
     }
 
+    /// The same where it is free at this moment.
+    pub(super) fn try_take(&self, id: &ContainerId) -> Option<Turn> {
+        let ticket = self.draw(id);
+        let held = Arc::clone(&ticket.container.turn).try_lock_owned();
+        // Dropped without one, it leaves nothing behind.
+        let mut turn = Turn {
+            ticket: Some(ticket),
+            held: None,
+        };
+        turn.held = Some(held.ok()?);
+        Some(turn)
+    }
+
     /// The same for a DEL: ADDs of the container give up.
     pub(super) async fn take_over(&self, id: &ContainerId) -> Turn {
         let ticket = self.ticket(id);
@@ -184,6 +204,11 @@ impl Ticket {
             _ = deletions.changed() => Err(Superseded),
             done = work => Ok(done),
         }
+    }
+
+    /// Whose ticket it is.
+    pub(super) fn container(&self) -> &ContainerId {
+        &self.id
     }
 
     /// Tells of DELs that came since the ticket was drawn.
@@ -244,6 +269,20 @@ mod tests {
         assert!(futures_util::poll!(&mut gave_up).is_pending());
         drop(gave_up);
         drop(first);
+        assert!(turns.containers.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_is_taken_is_not_waited_for() {
+        let turns = Turns::default();
+        let a = id("a");
+        let first = turns.take(&a).await;
+        assert!(turns.try_take(&a).is_none());
+        drop(first);
+        assert!(turns.containers.lock().unwrap().is_empty());
+        let second = turns.try_take(&a);
+        assert!(turns.try_take(&a).is_none());
+        drop(second);
         assert!(turns.containers.lock().unwrap().is_empty());
     }
 

@@ -2,7 +2,7 @@
 //! stays in the ledger, alone, and is retried.
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::dirs::Dirs;
-use super::{Error, Pipeline};
+use super::lanes::Lane;
+use super::place::{Place, place, place_of};
+use super::{Error, Pipeline, retries};
 use crate::domain::entry::Entry;
-use crate::domain::namespace::Namespace;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{AtPath, DelegateError, Event, EventKind, LedgerError, Lost};
+use crate::ports::{DelegateError, Event, EventKind, LedgerError, Lost, PendingUndo};
 
 /// How long the DEL of one attachment may take before the next one of its sandbox begins beside it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,8 +35,17 @@ pub(super) struct Left {
     doubtful: bool,
 }
 
-/// Detaches everything that is recorded for a sandbox, or the interfaces in `only`. The caller has
-/// the sandbox's turn.
+impl Left {
+    fn pending(&self) -> PendingUndo {
+        let timed_out = matches!(&self.error, Error::Delegate(error) if error.timed_out);
+        PendingUndo {
+            timed_out,
+            ..retries::pending(&self.entry, crate::report::chain(&self.error))
+        }
+    }
+}
+
+/// Detaches everything that is recorded for a sandbox. The caller has the sandbox's turn.
 ///
 /// # Errors
 /// The failures that a DEL must report. A leftover that is only to be retried is not an error.
@@ -43,7 +53,6 @@ pub(super) async fn recorded(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     sandbox: &Sandbox,
-    only: Option<&[IfName]>,
 ) -> Result<(), Error> {
     let recorded = match pipeline.ledger.load(&dirs.cni, sandbox).await {
         // What has results alone is attached all the same.
@@ -54,19 +63,39 @@ pub(super) async fn recorded(
         recorded => recorded,
     };
     match recorded {
-        Ok(Some(entries)) => {
-            let is_meant = |entry: &Entry| only.is_none_or(|names| names.contains(&entry.if_name));
-            let (meant, staying): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_meant);
-            entries_of(pipeline, dirs, sandbox, &meant, staying).await
-        }
+        Ok(Some(entries)) => entries_of(pipeline, dirs, sandbox, &entries, Vec::new()).await,
         Ok(None) => forget(pipeline, dirs, &sandbox.container_id).await,
-        // Its other interfaces may be in use.
-        Err(error) if only.is_some() => Err(error.into()),
         Err(LedgerError::Lost { known, lost }) => {
             known_of_lost(pipeline, dirs, sandbox, &known, lost).await
         }
         Err(error) => keep_error(pipeline, dirs, sandbox, error.into()).await,
     }
+}
+
+/// Detaches the interfaces of a sandbox for which there are `lanes`, each of which is free again as
+/// soon as its interface is detached. The caller has the sandbox's turn.
+///
+/// # Errors
+/// As [`recorded`], and where the ledger cannot be read: other interfaces may be in use.
+pub(super) async fn of_lanes(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+    lanes: BTreeMap<IfName, Lane>,
+) -> Result<(), Error> {
+    let container = &sandbox.container_id;
+    let entries = match pipeline.ledger.load(&dirs.cni, sandbox).await? {
+        Some(entries) => entries,
+        // A GC may know it from its results alone.
+        None => pipeline.ledger.results(&dirs.cni, sandbox).await?,
+    };
+    if entries.is_empty() {
+        return forget(pipeline, dirs, container).await;
+    }
+    let is_meant = |entry: &Entry| lanes.contains_key(&entry.if_name);
+    let (meant, staying): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_meant);
+    let left = detach_within(pipeline, dirs, sandbox, &meant, lanes).await;
+    settle(pipeline, dirs, container, staying, left).await
 }
 
 /// Schedules a retry of everything that a sandbox has, of which something is not known.
@@ -88,7 +117,7 @@ pub(super) async fn keep_error(
     );
     let retries = &pipeline.retries;
     retries
-        .keep(pipeline, dirs, container, &[], &[], reason)
+        .keep(pipeline, dirs, container, Vec::new(), &[], reason)
         .await;
     match place(pipeline, dirs, container, sandbox.netns.as_deref(), None).await {
         Place::There => Err(error),
@@ -153,12 +182,25 @@ pub(super) async fn detach_each(
     sandbox: &Sandbox,
     entries: &[Entry],
 ) -> Vec<Left> {
+    detach_within(pipeline, dirs, sandbox, entries, BTreeMap::new()).await
+}
+
+async fn detach_within(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+    entries: &[Entry],
+    mut lanes: BTreeMap<IfName, Lane>,
+) -> Vec<Left> {
     let sandbox = sandbox.clone().with_pod_of(entries);
     let mut running = FuturesUnordered::new();
     let mut left = Vec::new();
     for (position, entry) in entries.iter().enumerate().rev() {
+        let lane = lanes.remove(&entry.if_name);
         running.push(Box::pin(async move {
-            (position, detach(pipeline, dirs, entry).await)
+            let detached = detach(pipeline, dirs, entry).await;
+            drop(lane);
+            (position, detached)
         }));
         let patience = tokio::time::sleep(PATIENCE);
         tokio::pin!(patience);
@@ -231,80 +273,6 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
     forgotten.map_err(|error| left(error.into(), true, false))
 }
 
-/// Where the namespace of an attachment is.
-enum Place {
-    /// At its path.
-    There,
-    /// Nothing is at its path.
-    Gone,
-    /// Gone, and its path leads to another namespace by now, or to the node's own.
-    Elsewhere,
-}
-
-async fn place_of(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Place {
-    let recorded = entry.namespace.as_ref();
-    let netns = entry.netns.as_deref();
-    place(pipeline, dirs, &entry.container_id, netns, recorded).await
-}
-
-async fn place(
-    pipeline: &Pipeline,
-    dirs: &Dirs,
-    container: &ContainerId,
-    netns: Option<&str>,
-    recorded: Option<&Namespace>,
-) -> Place {
-    let Some(path) = netns.filter(|path| !path.is_empty()) else {
-        return Place::Gone;
-    };
-    let pod_network = &pipeline.pod_network;
-    if let Some(recorded) = recorded
-        && pod_network.is_of_earlier_boot(recorded)
-    {
-        return Place::Elsewhere;
-    }
-    match pod_network.at(Path::new(path)).await {
-        Ok(AtPath::Nothing) => Place::Gone,
-        Ok(AtPath::Node) => Place::Elsewhere,
-        Ok(AtPath::Pod(found)) => match recorded {
-            Some(recorded) if !recorded.is(&found) => Place::Elsewhere,
-            None if owner(pipeline, dirs, container, &found).await.is_some() => Place::Elsewhere,
-            _ => Place::There,
-        },
-        Err(error) => {
-            tracing::warn!(
-                %container,
-                error = crate::report::chain(&error),
-                "cannot identify the network namespace; taking it for the pod's"
-            );
-            Place::There
-        }
-    }
-}
-
-/// The other container for which the ledger has a namespace. Looks through all of it, for attachments of
-/// which is not recorded in which namespace they were made.
-pub(super) async fn owner(
-    pipeline: &Pipeline,
-    dirs: &Dirs,
-    container: &ContainerId,
-    found: &Namespace,
-) -> Option<ContainerId> {
-    let listing = pipeline.ledger.list(&dirs.cni).await.ok()?;
-    let owner = listing.entries.into_iter().find(|entry| {
-        let is_it = |recorded: &Namespace| recorded.is(found);
-        entry.container_id != *container && entry.namespace.as_ref().is_some_and(is_it)
-    });
-    if let Some(owner) = &owner {
-        tracing::warn!(
-            %container,
-            owner = %owner.container_id,
-            "the network namespace at the container's path is another container's; not entering it"
-        );
-    }
-    owner.map(|entry| entry.container_id)
-}
-
 /// Whether an attachment beside the pod's default network is only waiting to be undone: its ADD failed,
 /// or a hot-unplug did. The pod is whole without it.
 pub(super) fn is_leftover(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
@@ -314,11 +282,6 @@ pub(super) fn is_leftover(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bo
     };
     let never_made = entry.result.is_none() && entry.failed_add.is_some();
     !entry.is_default && (never_made || is_pending())
-}
-
-/// Whether the namespace of an attachment is still there, and the pod's.
-pub(super) async fn is_there(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
-    matches!(place_of(pipeline, dirs, entry).await, Place::There)
 }
 
 /// Reports that a plugin refused to delete what it had refused to add.
@@ -384,10 +347,7 @@ pub(super) async fn settle(
         retries.release(pipeline, dirs, container, &staying).await;
         return Ok(());
     }
-    let pending: Vec<(IfName, String)> = left
-        .iter()
-        .map(|one| (one.entry.if_name.clone(), crate::report::chain(&one.error)))
-        .collect();
+    let pending = left.iter().map(Left::pending).collect();
     let holds = left.iter().any(|one| one.holds);
     let errors = left.into_iter().map(|one| one.error).collect();
     let Some(error) = Error::of_all(errors) else {
@@ -395,7 +355,7 @@ pub(super) async fn settle(
     };
     let reason = crate::report::chain(&error);
     retries
-        .keep(pipeline, dirs, container, &pending, &staying, reason)
+        .keep(pipeline, dirs, container, pending, &staying, reason)
         .await;
     if holds { Err(error) } else { Ok(()) }
 }

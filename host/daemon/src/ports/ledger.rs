@@ -34,6 +34,12 @@ pub struct Undo {
 pub struct PendingUndo {
     /// `CNI_IFNAME`.
     pub if_name: IfName,
+    /// The network, as [`Entry::network`]; empty in records of older daemons.
+    #[serde(default)]
+    pub network: String,
+    /// Whether its delegate did not finish in time the last time.
+    #[serde(default)]
+    pub timed_out: bool,
     /// Why it could not be undone the last time, in the delegate's words.
     pub reason: String,
     /// How many attempts have failed.
@@ -48,17 +54,19 @@ impl Undo {
         self.attachments.iter().find(|one| one.if_name == *if_name)
     }
 
-    /// What is left of an interface, also where everything is: then with what is known of the whole.
-    pub fn share_of(&self, if_name: &IfName) -> Option<PendingUndo> {
+    /// What is left of an attachment, also where everything is: then with what is known of the whole.
+    pub fn share_of(&self, entry: &Entry) -> Option<PendingUndo> {
         if self.attachments.is_empty() {
             return Some(PendingUndo {
-                if_name: if_name.clone(),
+                if_name: entry.if_name.clone(),
+                network: entry.network.clone(),
+                timed_out: false,
                 reason: self.reason.clone(),
                 attempts: self.retries,
                 since: self.since,
             });
         }
-        self.of(if_name).cloned()
+        self.of(&entry.if_name).cloned()
     }
 
     /// The interfaces that are left.

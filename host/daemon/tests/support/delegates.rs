@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cni_types::args::IfName;
@@ -72,6 +73,11 @@ impl Delegates for World {
             .lock()
             .unwrap()
             .push(format!("valid {}", valid.join(" ")));
+        let hang = format!("hang gc {}", conf.name());
+        if self.fail.lock().unwrap().contains(&hang) {
+            self.did(hang);
+            std::future::pending::<()>().await;
+        }
         self.asked("gc", conf, conf.name().as_str())
             .map_err(|error| vec![error])
     }
@@ -82,6 +88,8 @@ impl Delegates for World {
         entry: &Entry,
     ) -> Result<Vec<DelegateError>, DelegateError> {
         self.entered.lock().unwrap().clone_from(&entry.netns);
+        let attachment = format!("{}/{}", entry.container_id, entry.if_name);
+        let _running = self.run(attachment);
         let place = entry.netns.as_deref().unwrap_or("nowhere");
         if place.is_empty() {
             self.did(format!("without netns {}", entry.if_name));
@@ -91,6 +99,23 @@ impl Delegates for World {
             self.did(hang);
             std::future::pending::<()>().await;
         }
+        let late = format!("time out del {}", entry.conf.name());
+        if self.fail.lock().unwrap().contains(&late) {
+            self.did(late);
+            tokio::time::sleep(Duration::from_secs(90)).await;
+            return Err(DelegateError {
+                network: entry.network.clone(),
+                error: CniError::new(11, "killed"),
+                executed: true,
+                timed_out: true,
+                failed_at: Some(FailedAdd {
+                    plugin: 0,
+                    refused: false,
+                    started: true,
+                    so_far: None,
+                }),
+            });
+        }
         match self.delegate("del", entry) {
             Err(error) if entry.made_nothing(0, true) => Ok(vec![error]),
             deleted => deleted.map(|()| Vec::new()),
@@ -98,7 +123,23 @@ impl Delegates for World {
     }
 }
 
+/// An attachment that is being removed.
+struct Running<'a>(&'a World, String);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.lock().unwrap().remove(&self.1);
+    }
+}
+
 impl World {
+    /// Panics where two delegates work on one attachment.
+    fn run(&self, attachment: String) -> Running<'_> {
+        let is_first = self.running.lock().unwrap().insert(attachment.clone());
+        assert!(is_first, "{attachment} twice");
+        Running(self, attachment)
+    }
+
     fn delegate(&self, verb: &str, entry: &Entry) -> Result<(), DelegateError> {
         self.asked(verb, &entry.conf, &entry.network)
     }
@@ -119,6 +160,7 @@ impl World {
             network: network.to_owned(),
             error,
             executed,
+            timed_out: false,
             failed_at: Some(FailedAdd {
                 plugin: 0,
                 refused: !self.fail.lock().unwrap().contains("interrupted"),

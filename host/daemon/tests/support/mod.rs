@@ -70,6 +70,8 @@ pub struct World {
     pub results: Mutex<HashMap<String, Vec<Entry>>>,
     /// What policies were to keep or to release, in order.
     pub bonds: Mutex<Vec<String>>,
+    /// Attachments that are being removed at this moment.
+    pub running: Mutex<HashSet<String>>,
     /// Verbs and pods for which policies were asked, in order.
     pub sessions: Mutex<Vec<String>>,
 }

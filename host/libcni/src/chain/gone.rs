@@ -12,14 +12,57 @@ use crate::exec;
 use crate::netns::StandIn;
 use crate::request::RuntimeConf;
 
+/// What a call has tried before [`Cni::del_without_netns`].
+#[derive(Debug)]
+pub enum Tried {
+    /// No plugin was executed.
+    Nothing,
+    /// [`Cni::del`] stopped at this failure.
+    Until(Error),
+    /// [`Cni::del_each`] executed every plugin, with these failures.
+    Each(Vec<Error>),
+}
+
+impl Tried {
+    /// The failures, in the order in which they came.
+    pub fn into_errors(self) -> Vec<Error> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Until(error) => vec![error],
+            Self::Each(errors) => errors,
+        }
+    }
+
+    /// How the plugin at this place ended; `None` where it was not executed.
+    fn of(&mut self, position: usize) -> Option<Result<(), Error>> {
+        let errors = match self {
+            Self::Nothing => return None,
+            Self::Until(error) if error.position.is_none_or(|at| position < at) => return None,
+            // Its error is taken out once; the plugins after it had succeeded before.
+            Self::Until(error) if error.position != Some(position) => return Some(Ok(())),
+            Self::Until(_) => match std::mem::replace(self, Self::Nothing) {
+                Self::Until(error) => return Some(Err(error)),
+                _ => return None,
+            },
+            Self::Each(errors) => errors,
+        };
+        let failed = errors
+            .iter()
+            .position(|error| error.position == Some(position));
+        Some(failed.map_or(Ok(()), |place| Err(errors.swap_remove(place))))
+    }
+}
+
 impl Cni {
-    /// Detaches a container whose network namespace is gone. To be called when [`del`](Self::del)
-    /// failed and nothing is at `CNI_NETNS`, or no namespace.
+    /// Detaches a container whose network namespace is gone. To be called when nothing is at
+    /// `CNI_NETNS`, or no namespace, also where [`del`](Self::del) or [`del_each`](Self::del_each) have
+    /// failed: what they have `tried` is not tried again.
     ///
     /// Every plugin is executed, in reverse order, whichever fails. One that fails is helped: what it
     /// got from an IPAM plugin is given back to that directly, and it is executed again, with an empty
     /// `CNI_NETNS` and then with a namespace in which there is the interface and nothing else: what
-    /// there was is gone with the container's own.
+    /// there was is gone with the container's own. A plugin that was interrupted, at its deadline or by
+    /// a signal, is not executed again in this call.
     ///
     /// # Errors
     /// Every plugin that failed whatever it was given: something may be left outside of the namespace.
@@ -29,6 +72,7 @@ impl Cni {
         list: &NetworkConfList,
         runtime: &RuntimeConf,
         prev_result: Option<&CniResult>,
+        mut tried: Tried,
     ) -> Result<(), Vec<Error>> {
         let version = list.cni_version().effective();
         let mut detaching = Detaching {
@@ -40,7 +84,15 @@ impl Cni {
         let mut errors = Vec::new();
         for (position, plugin) in list.plugins().iter().enumerate().rev() {
             detaching.call.position = Some(position);
-            errors.extend(detaching.plugin(plugin, runtime).await.err());
+            let ended = match tried.of(position) {
+                Some(ended) => ended,
+                None => detaching.attempt(plugin, runtime).await,
+            };
+            let deleted = match ended {
+                Err(error) if is_answer(&error) => detaching.help(plugin, runtime, error).await,
+                ended => ended,
+            };
+            errors.extend(deleted.err());
         }
         if errors.is_empty() {
             Ok(())
@@ -59,11 +111,13 @@ struct Detaching<'a> {
 }
 
 impl Detaching<'_> {
-    async fn plugin(&mut self, plugin: &PluginConf, runtime: &RuntimeConf) -> Result<(), Error> {
-        let first = match self.attempt(plugin, runtime).await {
-            Err(error) if is_answer(&error) => error,
-            ended => return ended,
-        };
+    /// Undoes what is outside of the namespace, for a plugin that answered with an error.
+    async fn help(
+        &mut self,
+        plugin: &PluginConf,
+        runtime: &RuntimeConf,
+        first: Error,
+    ) -> Result<(), Error> {
         tracing::warn!(
             network = self.call.network,
             plugin = %plugin.plugin_type(),
@@ -77,8 +131,9 @@ impl Detaching<'_> {
         let mut runtime = runtime.clone();
         if !runtime.netns.is_empty() {
             runtime.netns.clear();
-            if self.attempt(plugin, &runtime).await.is_ok() {
-                return Ok(());
+            match self.attempt(plugin, &runtime).await {
+                Err(error) if is_answer(&error) => {}
+                ended => return ended,
             }
         }
         let stand_in = match &self.stand_in {
@@ -105,8 +160,9 @@ impl Detaching<'_> {
 
 /// Whether a plugin ran to its end and said no.
 fn is_answer(error: &Error) -> bool {
-    matches!(
+    let ran = matches!(
         *error.source,
         Cause::Exec(exec::Error::Answered { .. } | exec::Error::Unexplained { .. })
-    )
+    );
+    ran && !error.is_interruption()
 }

@@ -16,6 +16,7 @@ use cni_types::result::{self, CniResult};
 use cni_types::version::{ConfVersion, Version, VersionInfo, VersionInfoError};
 
 use self::call::{Call, Variables};
+pub use self::gone::Tried;
 use crate::cgroup::Cgroup;
 use crate::exec::{self, Limits};
 use crate::find::NotFound;
@@ -273,7 +274,7 @@ impl Cni {
     /// # Errors
     /// The first failure; the plugins before it in the list are not executed (specification,
     /// section 3, deleting an attachment). The call can be repeated; when the network namespace is
-    /// gone, with [`del_without_netns`](Self::del_without_netns).
+    /// gone, [`del_without_netns`](Self::del_without_netns) goes on from there.
     pub async fn del(
         &self,
         list: &NetworkConfList,

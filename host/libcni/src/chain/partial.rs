@@ -13,7 +13,8 @@ impl Cni {
     /// whichever fails: a plugin that refuses its configuration refuses it on DEL as well, and the
     /// plugins before it have something to remove. Where a plugin fails, its IPAM plugin is called
     /// directly, which ignores what it never handed out, and the plugin once more as if its conf named
-    /// none: what `host-device` has moved it does not move back while its IPAM plugin refuses.
+    /// none: what `host-device` has moved it does not move back while its IPAM plugin refuses. A plugin that
+    /// was interrupted is executed once.
     ///
     /// `so_far` is the result of the plugins that succeeded, see [`Error::so_far`]: without it some
     /// plugins, such as `firewall`, do not find what they made. Plugins of 0.3.1 and older are not given it.
@@ -35,13 +36,11 @@ impl Cni {
             let Err(error) = call.attachment(list, plugin, runtime, so_far).await else {
                 continue;
             };
-            if plugin.ipam_type().is_some() {
+            // After an interruption either would take its time once more: it may be the IPAM plugin
+            // that hangs.
+            if plugin.ipam_type().is_some() && !error.is_interruption() {
                 let addresses = call.ipam(list, plugin, runtime, so_far).await;
-                let link = match error.is_interruption() {
-                    // It would take its time once more.
-                    true => Ok(()),
-                    false => call.without_ipam(list, plugin, runtime, so_far).await,
-                };
+                let link = call.without_ipam(list, plugin, runtime, so_far).await;
                 for failed in [addresses.err(), link.err()].into_iter().flatten() {
                     tracing::debug!(
                         network = call.network,

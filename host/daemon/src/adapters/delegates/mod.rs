@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use cni_types::conf::NetworkConfList;
 use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
-use libcni::chain::{Cause, Error};
+use libcni::chain::{Cause, Error, Tried};
 use libcni::exec::{self, Limits};
 use libcni::{Cgroup, Cni, Helper, Root, RuntimeConf, netns};
 
-use slots::{Class, Slots};
+use slots::{Class, Client, Slots};
 
 use crate::domain::entry::{Entry, FailedAdd};
 use crate::domain::runtime_config::args_after_add;
@@ -33,8 +33,9 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Gives each execution at most `deadline`, and executes `at_once` of one network at a time in each
-    /// class of calls, twice as many of all networks.
+    /// Gives each execution at most `deadline`. Of one network, and for the pods of one namespace,
+    /// `at_once` run at a time, of all twice as many; DELs and the default network have as many of their
+    /// own.
     pub fn new(deadline: Duration, at_once: usize) -> Self {
         Self {
             limits: Limits {
@@ -104,7 +105,7 @@ impl Delegates for Executor {
     ) -> Result<CniResult, DelegateError> {
         self.refuse_shims(&entry.network, &entry.conf)?;
         let _slot = tokio::select! {
-            slot = self.slots.take(Class::Takes, &entry.network) => slot,
+            slot = self.slots.take(Class::Takes, Client::of(entry)) => slot,
             () = wanted.not_any_more() => return Err(not_begun(entry)),
         };
         let cni = self.cni(bin_dirs).while_true(move || wanted.is_still());
@@ -116,7 +117,7 @@ impl Delegates for Executor {
 
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
         self.refuse_shims(&entry.network, &entry.conf)?;
-        let _slot = self.slots.take(Class::Takes, &entry.network).await;
+        let _slot = self.slots.take(Class::Takes, Client::of(entry)).await;
         let cni = self.cni(bin_dirs);
         match cni
             .check(&entry.conf, &conf_after_add(entry), entry.result.as_ref())
@@ -134,7 +135,8 @@ impl Delegates for Executor {
         conf: &NetworkConfList,
     ) -> Result<(), DelegateError> {
         self.refuse_shims(conf.name().as_str(), conf)?;
-        let _slot = self.slots.take(Class::Takes, conf.name().as_str()).await;
+        let client = Client::network(conf.name().as_str());
+        let _slot = self.slots.take(Class::Takes, client).await;
         match self.cni(bin_dirs).status(conf).await {
             // A network of before 1.1.0 cannot be asked; nothing speaks against it.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
@@ -154,7 +156,8 @@ impl Delegates for Executor {
             tracing::warn!(%network, error, "GC leaves out a network");
             return Ok(());
         }
-        let _slot = self.slots.take(Class::Frees, conf.name().as_str()).await;
+        let client = Client::network(conf.name().as_str());
+        let _slot = self.slots.take(Class::Frees, client).await;
         let valid: Vec<_> = valid
             .iter()
             .map(|one| libcni::Attachment {
@@ -176,25 +179,27 @@ impl Delegates for Executor {
             // Its ADD was refused, or was never answered; its DEL would wait for itself.
             return Ok(vec![refused(&entry.network, &error)]);
         }
-        let _slot = self.slots.take(Class::Frees, &entry.network).await;
+        let _slot = self.slots.take(Class::Frees, Client::of(entry)).await;
         let (cni, runtime) = (self.cni(bin_dirs), conf_after_add(entry));
         let (conf, result) = (&entry.conf, entry.result_for_del());
         let result = result.as_deref();
-        let deleted = match entry.result {
-            Some(_) => Box::pin(cni.del(conf, &runtime, result))
-                .await
-                .map_err(|error| vec![error]),
-            None => Box::pin(cni.del_each(conf, &runtime, result)).await,
-        };
-        let Err(mut errors) = deleted else {
-            return Ok(Vec::new());
-        };
-        if netns::is_gone(&runtime.netns, self.root.as_ref()).await {
-            match Box::pin(cni.del_without_netns(conf, &runtime, result)).await {
+        let tried = match entry.result {
+            Some(_) => match Box::pin(cni.del(conf, &runtime, result)).await {
                 Ok(()) => return Ok(Vec::new()),
-                Err(others) => errors = others,
-            }
-        }
+                Err(error) => Tried::Until(error),
+            },
+            None => match Box::pin(cni.del_each(conf, &runtime, result)).await {
+                Ok(()) => return Ok(Vec::new()),
+                Err(errors) => Tried::Each(errors),
+            },
+        };
+        let errors = match netns::is_gone(&runtime.netns, self.root.as_ref()).await {
+            true => match Box::pin(cni.del_without_netns(conf, &runtime, result, tried)).await {
+                Ok(()) => return Ok(Vec::new()),
+                Err(errors) => errors,
+            },
+            false => tried.into_errors(),
+        };
         let made_nothing = |error: &Error| {
             let at = error.position;
             at.is_some_and(|plugin| entry.made_nothing(plugin, error.answer().is_some()))
@@ -216,6 +221,7 @@ fn not_begun(entry: &Entry) -> DelegateError {
         network: entry.network.clone(),
         error: CniError::new(code::TRY_AGAIN_LATER, "given up before it began"),
         executed: false,
+        timed_out: false,
         failed_at: None,
     }
 }
@@ -226,6 +232,7 @@ fn refused(network: &str, error: &shim::Error) -> DelegateError {
         network: network.to_owned(),
         error: CniError::new(code::INVALID_CONFIG, error.to_string()),
         executed: false,
+        timed_out: false,
         failed_at: None,
     }
 }
@@ -321,6 +328,7 @@ fn refine(network: &str, error: &Error) -> DelegateError {
         network: network.to_owned(),
         error: error_object,
         executed: error.executed,
+        timed_out: matches!(*error.source, Cause::Exec(exec::Error::Deadline { .. })),
         failed_at: failed_at(error),
     }
 }

@@ -1,17 +1,25 @@
 //! How many delegates run at once: a burst of ADDs must not fill the node's memory with their processes,
-//! and a network whose delegates hang must hold up no other.
+//! and delegates that hang must hold up no one but those who asked for them.
 //!
-//! What gives something back (DEL, GC, undoing) has slots of its own, so that it never waits behind what
-//! takes. In either pool a network gets another slot only while more are free than it has: alone it gets
-//! half of them, and each network that keeps what it has leaves half of the rest to the others. Within
-//! that, first come, first served.
+//! There are four pools: for what gives something back (DEL, GC, undoing) and for what takes something,
+//! so that a DEL never waits behind an ADD; and in either for the default network and for the others, so
+//! that no secondary network starves the default one. In each pool
+//!
+//! - a network runs at most `count` delegates,
+//! - the pods of one namespace run at most `count`, whatever their networks,
+//! - all together run at most twice as many; beyond that a network may only begin its first one, so that
+//!   delegates that hang stop no other network entirely.
+//!
+//! Within that, first come, first served.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// Which pool a slot is of.
+use crate::domain::entry::Entry;
+
+/// What a delegate does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     /// DEL and GC, and undoing: they give back addresses and memory.
@@ -20,11 +28,53 @@ pub(super) enum Class {
     Takes,
 }
 
-/// The slots of both classes.
+/// For whom a delegate runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Client<'a> {
+    network: &'a str,
+    /// The pod's namespace; `None` for GC and STATUS, and where it is not known.
+    namespace: Option<&'a str>,
+    is_default: bool,
+}
+
+impl<'a> Client<'a> {
+    /// An attachment's. A default network that the pod's namespace has made itself is charged as any
+    /// other of its networks.
+    pub(super) fn of(entry: &'a Entry) -> Self {
+        let namespace = entry.pod.namespace.as_str();
+        let network = entry.network.as_str();
+        let is_own = network
+            .strip_prefix(namespace)
+            .is_some_and(|name| name.starts_with('/'));
+        Self {
+            network,
+            namespace: Some(namespace).filter(|namespace| !namespace.is_empty()),
+            is_default: entry.is_default && !is_own,
+        }
+    }
+
+    /// The one of a whole network.
+    pub(super) fn network(network: &'a str) -> Self {
+        Self {
+            network,
+            namespace: None,
+            is_default: false,
+        }
+    }
+}
+
+/// The slots of all pools.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
-    frees: Pool,
-    takes: Pool,
+    frees: Pools,
+    takes: Pools,
+}
+
+/// The two pools of a class.
+#[derive(Debug, Clone)]
+struct Pools {
+    default: Pool,
+    others: Pool,
 }
 
 /// A bounded number of slots.
@@ -35,23 +85,25 @@ struct Pool {
 
 #[derive(Debug)]
 struct State {
-    free: usize,
+    /// Slots of one network, and of one namespace.
+    count: usize,
     taken: usize,
-    /// How many have waited so far: their order.
-    tickets: u64,
-    /// Those that have a slot or wait for one.
-    networks: HashMap<Arc<str>, Network>,
+    networks: HashMap<Arc<str>, usize>,
+    namespaces: HashMap<Arc<str>, usize>,
+    /// In the order in which they came.
+    waiting: VecDeque<Waiting>,
 }
 
-#[derive(Debug, Default)]
-struct Network {
-    running: usize,
-    waiting: VecDeque<Waiting>,
+/// Whom a slot is charged to.
+#[derive(Debug, Clone)]
+struct Charged {
+    network: Arc<str>,
+    namespace: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    ticket: u64,
+    charged: Charged,
     hand: oneshot::Sender<Slot>,
 }
 
@@ -59,81 +111,86 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Slot {
     /// `None` once it was taken back.
-    held: Option<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    pool: Pool,
-    network: Arc<str>,
+    held: Option<(Pool, Charged)>,
 }
 
 impl Slots {
-    /// For `count` delegates of one network at once in each class, and at most twice as many of all.
+    /// For `count` delegates of one network at once in each pool, and at most twice as many of all.
     pub(super) fn new(count: usize) -> Self {
-        let count = count.max(1);
+        let pools = || Pools {
+            default: Pool::new(count.max(1)),
+            others: Pool::new(count.max(1)),
+        };
         Self {
-            frees: Pool::new(count.saturating_mul(2)),
-            takes: Pool::new(count.saturating_mul(2)),
+            frees: pools(),
+            takes: pools(),
         }
     }
 
     /// Waits for a slot.
-    pub(super) async fn take(&self, class: Class, network: &str) -> Slot {
-        match class {
-            Class::Frees => self.frees.take(network).await,
-            Class::Takes => self.takes.take(network).await,
+    pub(super) async fn take(&self, class: Class, client: Client<'_>) -> Slot {
+        let pools = match class {
+            Class::Frees => &self.frees,
+            Class::Takes => &self.takes,
+        };
+        match client.is_default {
+            true => pools.default.take(client).await,
+            false => pools.others.take(client).await,
         }
     }
 
     /// Whether more than one is taken.
     pub(super) fn are_shared(&self) -> bool {
-        self.frees.state().taken + self.takes.state().taken > 1
+        let pools = [&self.frees, &self.takes].into_iter();
+        let taken = pools.map(|one| one.default.state().taken + one.others.state().taken);
+        taken.sum::<usize>() > 1
     }
 }
 
 impl Pool {
     fn new(count: usize) -> Self {
         let state = State {
-            free: count,
+            count,
             taken: 0,
-            tickets: 0,
             networks: HashMap::new(),
+            namespaces: HashMap::new(),
+            waiting: VecDeque::new(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
         }
     }
 
-    async fn take(&self, network: &str) -> Slot {
-        let (network, handed) = {
+    async fn take(&self, client: Client<'_>) -> Slot {
+        let (charged, handed) = {
             let mut state = self.state();
-            let network = state.key(network);
-            if state.take_at_once(&network) {
-                return self.slot(network);
+            let charged = state.charged(client);
+            // Those that wait may not begin yet, so that this one overtakes none that could.
+            if state.may_begin(&charged) {
+                state.begin(&charged);
+                return self.slot(charged);
             }
-            let handed = state.wait(&network);
-            (network, handed)
+            let handed = state.wait(charged.clone());
+            (charged, handed)
         };
         // The sender is dropped only together with the slots themselves.
-        handed.await.unwrap_or_else(|_| self.slot(network))
+        handed.await.unwrap_or_else(|_| self.slot(charged))
     }
 
-    fn slot(&self, network: Arc<str>) -> Slot {
-        let pool = self.clone();
+    fn slot(&self, charged: Charged) -> Slot {
         Slot {
-            held: Some(Held { pool, network }),
+            held: Some((self.clone(), charged)),
         }
     }
 
-    fn give_back(&self, network: &Arc<str>) {
+    fn give_back(&self, charged: &Charged) {
         let mut state = self.state();
-        state.give_back(network);
-        while let Some((network, hand)) = state.next() {
+        state.end(charged);
+        while let Some(Waiting { charged, hand }) = state.next() {
             // A cancelled waiter leaves the slot to the next.
-            if let Err(mut unwanted) = hand.send(self.slot(Arc::clone(&network))) {
+            if let Err(mut unwanted) = hand.send(self.slot(charged.clone())) {
                 unwanted.held = None;
-                state.give_back(&network);
+                state.end(&charged);
             }
         }
     }
@@ -144,73 +201,78 @@ impl Pool {
 }
 
 impl State {
-    /// The network's name, shared while it is in use.
-    fn key(&self, network: &str) -> Arc<str> {
-        match self.networks.get_key_value(network) {
-            Some((key, _)) => Arc::clone(key),
-            None => Arc::from(network),
+    /// With names that are shared while they are in use.
+    fn charged(&self, client: Client<'_>) -> Charged {
+        let shared = |running: &HashMap<Arc<str>, usize>, name: &str| {
+            let known = running.get_key_value(name);
+            known.map_or_else(|| Arc::from(name), |(name, _)| Arc::clone(name))
+        };
+        Charged {
+            network: shared(&self.networks, client.network),
+            namespace: client.namespace.map(|name| shared(&self.namespaces, name)),
         }
     }
 
-    fn take_at_once(&mut self, network: &Arc<str>) -> bool {
-        let free = self.free;
-        let of_network = self.networks.entry(Arc::clone(network)).or_default();
-        let may = of_network.may_take(free) && of_network.waiting.is_empty();
-        if may {
-            of_network.running += 1;
-            self.free -= 1;
-            self.taken += 1;
-        }
-        may
+    fn may_begin(&self, charged: &Charged) -> bool {
+        let of_network = running(&self.networks, &charged.network);
+        let namespace = charged.namespace.as_ref();
+        let of_namespace = namespace.map_or(0, |name| running(&self.namespaces, name));
+        let is_within = self.taken < self.count.saturating_mul(2);
+        of_network < self.count && of_namespace < self.count && (is_within || of_network == 0)
     }
 
-    fn wait(&mut self, network: &Arc<str>) -> oneshot::Receiver<Slot> {
+    fn begin(&mut self, charged: &Charged) {
+        let network = Arc::clone(&charged.network);
+        *self.networks.entry(network).or_default() += 1;
+        if let Some(namespace) = &charged.namespace {
+            let namespace = Arc::clone(namespace);
+            *self.namespaces.entry(namespace).or_default() += 1;
+        }
+        self.taken += 1;
+    }
+
+    fn end(&mut self, charged: &Charged) {
+        one_less(&mut self.networks, &charged.network);
+        if let Some(namespace) = &charged.namespace {
+            one_less(&mut self.namespaces, namespace);
+        }
+        self.taken -= 1;
+    }
+
+    fn wait(&mut self, charged: Charged) -> oneshot::Receiver<Slot> {
         let (hand, handed) = oneshot::channel();
-        let ticket = self.tickets;
-        self.tickets += 1;
-        let of_network = self.networks.entry(Arc::clone(network)).or_default();
-        of_network.waiting.push_back(Waiting { ticket, hand });
+        self.waiting.retain(|one| !one.hand.is_closed());
+        self.waiting.push_back(Waiting { charged, hand });
         handed
     }
 
-    /// Takes a slot for the longest waiter whose network may have one.
-    fn next(&mut self) -> Option<(Arc<str>, oneshot::Sender<Slot>)> {
-        let free = self.free;
-        let ready = self.networks.iter().filter(|(_, one)| one.may_take(free));
-        let ready = ready.filter_map(|(network, one)| Some((one.waiting.front()?.ticket, network)));
-        let (_, network) = ready.min_by_key(|(ticket, _)| *ticket)?;
-        let network = Arc::clone(network);
-        let of_network = self.networks.get_mut(&network)?;
-        let first = of_network.waiting.pop_front()?;
-        of_network.running += 1;
-        self.free -= 1;
-        self.taken += 1;
-        Some((network, first.hand))
-    }
-
-    fn give_back(&mut self, network: &Arc<str>) {
-        let Some(of_network) = self.networks.get_mut(network) else {
-            return;
-        };
-        of_network.running -= 1;
-        self.free += 1;
-        self.taken -= 1;
-        if of_network.running == 0 && of_network.waiting.is_empty() {
-            self.networks.remove(network);
-        }
+    /// Takes a slot for the longest waiter that may begin.
+    fn next(&mut self) -> Option<Waiting> {
+        let mut waiting = self.waiting.iter();
+        let first = waiting.position(|one| self.may_begin(&one.charged))?;
+        let first = self.waiting.remove(first)?;
+        self.begin(&first.charged);
+        Some(first)
     }
 }
 
-impl Network {
-    fn may_take(&self, free: usize) -> bool {
-        self.running < free
+fn running(all: &HashMap<Arc<str>, usize>, name: &str) -> usize {
+    all.get(name).copied().unwrap_or_default()
+}
+
+fn one_less(all: &mut HashMap<Arc<str>, usize>, name: &Arc<str>) {
+    if let Some(count) = all.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            all.remove(name);
+        }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(Held { pool, network }) = self.held.take() {
-            pool.give_back(&network);
+        if let Some((pool, charged)) = self.held.take() {
+            pool.give_back(&charged);
         }
     }
 }
@@ -220,17 +282,34 @@ mod tests {
     use super::*;
     use futures_util::{FutureExt, poll};
 
-    /// As many slots as the network gets at once.
-    fn all(slots: &Slots, class: Class, network: &str) -> Vec<Slot> {
-        std::iter::from_fn(|| slots.take(class, network).now_or_never()).collect()
+    /// A secondary network of a pod.
+    fn of<'a>(namespace: &'a str, network: &'a str) -> Client<'a> {
+        Client {
+            network,
+            namespace: Some(namespace),
+            is_default: false,
+        }
+    }
+
+    fn default_of(namespace: &str) -> Client<'_> {
+        Client {
+            is_default: true,
+            ..of(namespace, "pod-net")
+        }
+    }
+
+    /// As many slots as a client gets at once.
+    fn all(slots: &Slots, class: Class, client: Client<'_>) -> Vec<Slot> {
+        std::iter::from_fn(|| slots.take(class, client).now_or_never()).collect()
     }
 
     #[tokio::test]
     async fn those_of_a_network_go_in_their_order() {
         let slots = Slots::new(1);
-        let running = slots.take(Class::Takes, "a").await;
-        let mut first = Box::pin(slots.take(Class::Takes, "a"));
-        let mut second = Box::pin(slots.take(Class::Takes, "a"));
+        let a = Client::network("a");
+        let running = slots.take(Class::Takes, a).await;
+        let mut first = Box::pin(slots.take(Class::Takes, a));
+        let mut second = Box::pin(slots.take(Class::Takes, a));
         assert!(poll!(&mut first).is_pending());
         assert!(poll!(&mut second).is_pending());
         drop(running);
@@ -243,58 +322,80 @@ mod tests {
     async fn one_network_gets_as_many_as_are_configured() {
         for count in [1, 2, 16] {
             let slots = Slots::new(count);
-            assert_eq!(all(&slots, Class::Takes, "a").len(), count);
+            for client in [Client::network("a"), of("shop", "b"), default_of("shop")] {
+                assert_eq!(all(&slots, Class::Takes, client).len(), count);
+            }
         }
     }
 
     #[tokio::test]
     async fn a_del_never_waits_behind_adds_that_hang() {
         let slots = Slots::new(1);
-        let hung = ["a", "b", "c"].map(|network| all(&slots, Class::Takes, network));
-        assert_eq!(hung.iter().flatten().count(), 2, "there are no more");
-        assert!(slots.take(Class::Frees, "a").now_or_never().is_some());
+        let hung = ["a", "b", "c"].map(|name| all(&slots, Class::Takes, of(name, name)));
+        assert!(hung.iter().all(|slots| slots.len() == 1));
+        let del = slots.take(Class::Frees, of("a", "a"));
+        assert!(del.now_or_never().is_some());
     }
 
     #[tokio::test]
-    async fn networks_that_hang_leave_slots_to_others() {
+    async fn a_namespace_that_hangs_leaves_slots_to_others() {
         for class in [Class::Takes, Class::Frees] {
-            let slots = Slots::new(16);
-            let mut hung = Vec::new();
-            for network in ["a", "b", "c", "d"] {
-                hung.push(all(&slots, class, network));
-                // Also where more of it wait.
-                let mut more = Box::pin(slots.take(class, network));
-                assert!(poll!(&mut more).is_pending());
-                assert!(slots.take(class, "other").now_or_never().is_some());
-            }
+            let slots = Slots::new(4);
+            let names: Vec<_> = (0..20).map(|number| format!("shop/h{number}")).collect();
+            let hung = names.iter();
+            let hung: Vec<_> = hung
+                .flat_map(|n| all(&slots, class, of("shop", n)))
+                .collect();
+            assert_eq!(hung.len(), 4, "whatever the number of its networks");
+            assert_eq!(all(&slots, class, of("bank", "bank/a")).len(), 4);
         }
     }
 
     #[tokio::test]
-    async fn what_waits_for_its_network_holds_up_no_other() {
+    async fn a_network_without_a_slot_can_always_begin() {
+        for class in [Class::Takes, Class::Frees] {
+            let slots = Slots::new(2);
+            let tenants = ["a", "b", "c", "d", "e"];
+            let hung = tenants.map(|name| all(&slots, class, of(name, name)));
+            assert!(hung.iter().all(|slots| !slots.is_empty()));
+            let mut other = all(&slots, class, of("bank", "bank/a"));
+            assert_eq!(other.len(), 1, "there are no more");
+            let mut waiting = Box::pin(slots.take(class, of("bank", "bank/a")));
+            assert!(poll!(&mut waiting).is_pending());
+            other.pop();
+            assert!(poll!(&mut waiting).is_ready());
+        }
+    }
+
+    #[tokio::test]
+    async fn secondary_networks_starve_no_default_one() {
         let slots = Slots::new(2);
-        let mut of_a = all(&slots, Class::Takes, "a");
-        let mut more_of_a = Box::pin(slots.take(Class::Takes, "a"));
-        assert!(poll!(&mut more_of_a).is_pending());
-        let of_b = slots.take(Class::Takes, "b").await;
-        let mut more_of_b = Box::pin(slots.take(Class::Takes, "b"));
-        assert!(poll!(&mut more_of_b).is_pending());
-        // The first network is within its share again, and has waited longer.
-        of_a.pop();
-        let handed = poll!(&mut more_of_a);
-        assert!(handed.is_ready());
-        assert!(poll!(&mut more_of_b).is_pending());
-        drop(of_b);
-        assert!(poll!(&mut more_of_b).is_ready());
+        let tenants = ["a", "b", "c", "d", "e"];
+        let _hung = tenants.map(|name| all(&slots, Class::Takes, of(name, name)));
+        for tenant in ["a", "other"] {
+            assert_eq!(all(&slots, Class::Takes, default_of(tenant)).len(), 2);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_namespace_at_its_bound_holds_up_no_other() {
+        let slots = Slots::new(2);
+        let mut own = all(&slots, Class::Takes, of("a", "a/x"));
+        let mut shared = Box::pin(slots.take(Class::Takes, of("a", "shared")));
+        assert!(poll!(&mut shared).is_pending());
+        let of_b = slots.take(Class::Takes, of("b", "shared")).now_or_never();
+        assert!(of_b.is_some());
+        own.pop();
+        assert!(poll!(&mut shared).is_ready());
     }
 
     #[tokio::test]
     async fn slots_are_shared_while_two_are_taken() {
         let slots = Slots::new(2);
         assert!(!slots.are_shared());
-        let first = slots.take(Class::Takes, "a").await;
+        let first = slots.take(Class::Takes, default_of("a")).await;
         assert!(!slots.are_shared(), "there is only one");
-        let second = slots.take(Class::Frees, "a").await;
+        let second = slots.take(Class::Frees, of("a", "a")).await;
         assert!(slots.are_shared());
         drop((first, second));
         assert!(!slots.are_shared());
@@ -303,27 +404,31 @@ mod tests {
     #[tokio::test]
     async fn who_gives_up_waiting_takes_no_slot_away() {
         let slots = Slots::new(1);
-        let running = slots.take(Class::Takes, "a").await;
-        let mut gave_up = Box::pin(slots.take(Class::Takes, "a"));
+        let a = of("a", "a");
+        let running = slots.take(Class::Takes, a).await;
+        let mut gave_up = Box::pin(slots.take(Class::Takes, a));
         assert!(poll!(&mut gave_up).is_pending());
-        let mut waiting = Box::pin(slots.take(Class::Takes, "a"));
+        let mut waiting = Box::pin(slots.take(Class::Takes, a));
         assert!(poll!(&mut waiting).is_pending());
         drop(gave_up);
         drop(running);
         drop(waiting.await);
-        drop(slots.take(Class::Takes, "a").await);
-        assert!(slots.takes.state().networks.is_empty());
+        drop(slots.take(Class::Takes, a).await);
+        let state = slots.takes.others.state();
+        assert!(state.networks.is_empty() && state.namespaces.is_empty());
+        assert!(state.waiting.is_empty() && state.taken == 0);
     }
 
     #[tokio::test]
     async fn a_slot_that_is_not_taken_up_is_handed_on() {
         let slots = Slots::new(1);
-        let running = slots.take(Class::Takes, "a").await;
-        let mut gave_up = Box::pin(slots.take(Class::Takes, "a"));
+        let a = of("a", "a");
+        let running = slots.take(Class::Takes, a).await;
+        let mut gave_up = Box::pin(slots.take(Class::Takes, a));
         assert!(poll!(&mut gave_up).is_pending());
         drop(running);
         drop(gave_up);
-        drop(slots.take(Class::Takes, "a").await);
-        assert_eq!(slots.takes.state().free, 2);
+        drop(slots.take(Class::Takes, a).await);
+        assert_eq!(slots.takes.others.state().taken, 0);
     }
 }

@@ -35,6 +35,7 @@ impl Describing {
                 network: entry.network.clone(),
                 error: CniError::new(code::IO_FAILURE, message),
                 executed: true,
+                timed_out: false,
                 failed_at: None,
             }
         })

@@ -29,7 +29,7 @@ pub(super) const OWN: &[Key] = &[
     key(
         "delegatesAtOnce",
         Words("four for each processor, at least 16"),
-        "delegates of one network that run at once for ADD, CHECK and STATUS. All networks together run at most twice as many, shared so that networks whose delegates hang leave some to the others. DEL and GC have as many of their own",
+        "delegates of one network that run at once for ADD, CHECK and STATUS, and of all networks for the pods of one namespace. All together run twice as many; beyond that, a network that has none running may begin one, so that hanging delegates stop no other network. DEL and GC have slots of their own, and so has the default network in either, unless the pod's own namespace provides it",
     ),
     key(
         "attachmentsAtOnce",
@@ -84,9 +84,13 @@ pub(super) const OWN: &[Key] = &[
     key(
         "timeouts.requestMs",
         Parsed,
-        "one ADD, also by hot-plug; what it began is undone beyond that. DEL, CHECK, GC and STATUS have at most 110000, since the kubelet gives a sandbox two minutes to stop. They then answer 11, and what they began goes on in the background",
+        "one ADD, also by hot-plug; what it began is undone beyond that. DEL, CHECK, GC and STATUS have at most 110000, since the kubelet gives a sandbox two minutes to stop. They then answer 11, and what they began goes on in the background. A DEL of a pod whose namespace is gone succeeds after an eighth of that, at most ten seconds; the undo goes on and is retried",
     ),
-    key("timeouts.delegateMs", Parsed, "one execution of a delegate"),
+    key(
+        "timeouts.delegateMs",
+        Parsed,
+        "one execution of a delegate; for GC at most a quarter of the request's time",
+    ),
     key(
         "timeouts.podMs",
         Parsed,

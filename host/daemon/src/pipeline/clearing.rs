@@ -1,0 +1,143 @@
+//! Makes way for an ADD: carries out a DEL that came while no daemon was there, and undoes what an
+//! earlier life of the container left. Runtimes without a cluster reuse ids, also across a reboot.
+//!
+//! Two delegates never work on the same attachment: an ADD does not begin while one of an earlier life
+//! runs. It does not wait for one that hangs either, but is refused and says what it would wait for.
+
+use std::sync::Arc;
+
+use cni_types::args::ContainerId;
+
+use super::dirs::Dirs;
+use super::error::Removing;
+use super::limits::{Limits, after, patiently};
+use super::place::is_there;
+use super::turns::{Ticket, Turn};
+use super::{Error, Pipeline, deferred, reboot, undo};
+use crate::domain::entry::Entry;
+use crate::domain::sandbox::Sandbox;
+
+/// The turn of an ADD, with nothing left of an earlier life of its container.
+pub(super) async fn turn(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    ticket: Ticket,
+    limits: &mut Limits,
+) -> Result<Turn, Error> {
+    let container = ticket.container().clone();
+    let soon = after(pipeline.timeouts.background());
+    let turn = limits.turn(ticket);
+    let turn = match pipeline.retries.has(&dirs.cni, &container) {
+        // An undo has the turn, and may hang.
+        true => match tokio::time::timeout_at(soon, turn).await {
+            Ok(turn) => turn?,
+            Err(_) => return Err(removing(pipeline, dirs, &container)),
+        },
+        false => turn.await?,
+    };
+    let clearing = {
+        let (pipeline, dirs, container) = (Arc::clone(pipeline), dirs.clone(), container.clone());
+        async move {
+            let cleared = clear(&pipeline, &dirs, &container).await;
+            cleared.map(|()| turn)
+        }
+    };
+    let cleared = async {
+        match patiently(soon, clearing).await {
+            Some(cleared) => cleared,
+            None => Err(removing(pipeline, dirs, &container)),
+        }
+    };
+    limits.apply(cleared).await
+}
+
+/// Why the container cannot be added yet.
+fn removing(pipeline: &Pipeline, dirs: &Dirs, container: &ContainerId) -> Error {
+    let undo = pipeline.retries.get(&dirs.cni, container);
+    let pending = undo.map_or_else(Vec::new, |undo| undo.attachments);
+    let tried = pending.iter().find(|one| one.attempts > 0);
+    let names = pending
+        .iter()
+        .map(|one| format!("{} of network {:?}", one.if_name, one.network));
+    let names: Vec<String> = names.collect();
+    Error::Removing(Removing {
+        container: container.clone(),
+        attachments: match names.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", names.join(", ")),
+        },
+        reason: tried.map_or_else(
+            || "its delegates have not finished".to_owned(),
+            |one| one.reason.clone(),
+        ),
+    })
+}
+
+async fn clear(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+) -> Result<(), Error> {
+    deferred::carry_out(pipeline, dirs, container).await?;
+    let sandbox = Sandbox::recorded(container.clone());
+    let entries = match pipeline.ledger.load(&dirs.cni, &sandbox).await? {
+        Some(entries) => entries,
+        None => {
+            let results = reboot::results(pipeline, dirs, container).await?;
+            if results.is_empty() {
+                pipeline.retries.cancel(dirs, container);
+                return Ok(());
+            }
+            results
+        }
+    };
+    let pending = pipeline.retries.get(&dirs.cni, container);
+    let (mut meant, mut hanging) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let undo = pending.as_ref();
+        let is_pending = undo
+            .is_some_and(|undo| undo.attachments.is_empty() || undo.of(&entry.if_name).is_some());
+        let timed_out = pipeline.retries.timed_out(dirs, container, &entry.if_name);
+        if timed_out || !is_pending {
+            match (is_there(pipeline, dirs, &entry).await, is_pending) {
+                // A second ADD must fail and harm nothing: what the first one made is in use.
+                (true, false) => return Err(Error::Attached(container.clone())),
+                (true, true) => return Err(removing(pipeline, dirs, container)),
+                (false, _) => {}
+            }
+        }
+        match timed_out {
+            true => hanging.push(entry),
+            false => meant.push(entry),
+        }
+    }
+    if !meant.is_empty()
+        && undo::entries_of(pipeline, dirs, &sandbox, &meant, hanging)
+            .await
+            .is_err()
+    {
+        return Err(Error::Attached(container.clone()));
+    }
+    give_up_left(pipeline, dirs, &sandbox).await
+}
+
+/// Gives up what could not be undone, and what timed out before: no delegate of it runs any more, and
+/// its retry would take away what this ADD makes under the same id.
+async fn give_up_left(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+) -> Result<(), Error> {
+    let container = &sandbox.container_id;
+    let left: Option<Vec<Entry>> = pipeline.ledger.load(&dirs.cni, sandbox).await?;
+    for entry in left.iter().flatten() {
+        let undo = pipeline.retries.get(&dirs.cni, container);
+        let undo = undo.as_ref().and_then(|undo| undo.of(&entry.if_name));
+        let reason = undo.map_or("the container is attached anew", |one| &one.reason);
+        undo::give_up(pipeline, entry, reason);
+    }
+    match left {
+        Some(_) => undo::forget(pipeline, dirs, container).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,267 @@
+//! Delegates that hang: what waits for them, and what must not, on fakes of every port.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::pipeline::{Error, Pipeline};
+use daemon::response;
+use support::{World, body, gc_body};
+
+const DIR: &str = "/var/lib/cni/multus";
+
+/// A pod that is attached to these networks.
+async fn added(world: &Arc<World>, pipeline: &Arc<Pipeline>, pod: &str, networks: &str) {
+    world.pod(pod, networks);
+    pipeline.handle(&body("ADD", pod)).await.unwrap();
+}
+
+fn count(world: &World, what: &str) -> usize {
+    let log = world.log.lock().unwrap();
+    log.iter().filter(|done| *done == what).count()
+}
+
+fn is_recorded(world: &World, pod: &str) -> bool {
+    let recorded = world.recorded.lock().unwrap();
+    recorded.contains_key(&format!("cid-{pod}"))
+}
+
+async fn retry(pipeline: &Arc<Pipeline>, seconds: u64) {
+    tokio::select! {
+        () = pipeline.finish_undos(Path::new(DIR)) => {}
+        () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_del_without_a_namespace_does_not_wait() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    world.fail("time out del one");
+    world.fail("netns gone");
+    for _ in 0..3 {
+        let begun = tokio::time::Instant::now();
+        pipeline.handle(&body("DEL", "a")).await.unwrap();
+        assert!(begun.elapsed() <= Duration::from_secs(10));
+        assert!(world.undos.lock().unwrap().contains_key("cid-a"));
+    }
+    assert_eq!(count(&world, "time out del one"), 1, "beside one that runs");
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    let undo = world.undos.lock().unwrap()["cid-a"].clone();
+    let [left] = &undo.attachments[..] else {
+        panic!("{undo:?}");
+    };
+    assert!(left.timed_out && left.attempts == 1, "{left:?}");
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(count(&world, "time out del one"), 1, "left to its retry");
+    world.fail.lock().unwrap().remove("time out del one");
+    retry(&pipeline, 60).await;
+    assert!(!is_recorded(&world, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_del_meets_a_running_retry() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    world.fail("time out del one");
+    pipeline.handle(&body("DEL", "a")).await.unwrap_err();
+    world.fail("netns gone");
+    let retrying = Arc::clone(&pipeline);
+    let retries = tokio::spawn(async move { retry(&retrying, 600).await });
+    while count(&world, "time out del one") < 2 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let begun = tokio::time::Instant::now();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    retries.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_lives_gets_the_error() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    world.fail("time out del one");
+    let (first, second) = (body("DEL", "a"), body("DEL", "a"));
+    let (first, second) = tokio::join!(pipeline.handle(&first), pipeline.handle(&second));
+    assert!(matches!(first, Err(Error::Delegate(_))), "{first:?}");
+    assert!(matches!(second, Err(Error::Continues(_))), "{second:?}");
+    assert!(is_recorded(&world, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dels_that_wait_do_not_pile_up() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    world.fail("time out del one");
+    let all = (0..5).map(|_| async { pipeline.handle(&body("DEL", "a")).await });
+    for answer in futures_util::future::join_all(all).await {
+        let error = answer.unwrap_err();
+        assert_eq!(response::cni_error(&error).code, 11, "{error}");
+    }
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(count(&world, "time out del one"), 2, "within the deadline");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_container_is_held_up_by_no_hang() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    world.fail("hang del one");
+    // Also where there is a namespace: nothing is known to exist.
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    world.fail("netns gone");
+    for _ in 0..2 {
+        let begun = tokio::time::Instant::now();
+        pipeline.handle(&body("DEL", "a")).await.unwrap();
+        assert!(begun.elapsed() <= Duration::from_secs(10));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_says_what_it_would_wait_for() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    world.fail("time out del one");
+    world.fail("netns gone");
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    world.fail.lock().unwrap().remove("netns gone");
+    *world.namespaces.lock().unwrap() += 1;
+    let error = pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    let error = response::cni_error(&error);
+    assert_eq!(error.code, 11);
+    assert!(
+        error.msg.contains(r#"net1 of network "default/one""#),
+        "{}",
+        error.msg
+    );
+    assert_eq!(count(&world, "add one"), 1, "nothing began");
+    // Once the delegate was killed, its attachment makes way.
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    assert_eq!(count(&world, "time out del one"), 1);
+    let log = world.log();
+    let event = "event UndoGivenUp: interface net1";
+    assert!(log.iter().any(|done| done.starts_with(event)), "{log:?}");
+    assert!(pipeline.undos(Path::new(DIR)).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_add_gives_up_nothing_of_a_live_namespace() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    world.fail("time out del one");
+    pipeline.handle(&body("DEL", "a")).await.unwrap_err();
+    let error = pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    assert!(matches!(error, Error::Removing(_)), "{error}");
+    assert!(is_recorded(&world, "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_containers_hang_fails_no_gc() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    for pod in ["a", "b"] {
+        added(&world, &pipeline, pod, "one").await;
+    }
+    added(&world, &pipeline, "c", "two").await;
+    world.fail("time out del one");
+    for _ in 0..2 {
+        let begun = tokio::time::Instant::now();
+        pipeline.handle(&gc_body(Some("cid-other"))).await.unwrap();
+        assert!(begun.elapsed() <= Duration::from_secs(10));
+    }
+    assert!(!is_recorded(&world, "c") && is_recorded(&world, "a"));
+    assert_eq!(count(&world, "time out del one"), 2, "once each");
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    world.fail.lock().unwrap().remove("time out del one");
+    retry(&pipeline, 60).await;
+    assert!(!is_recorded(&world, "a") && !is_recorded(&world, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_of_one_network_hold_up_no_other() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    for number in 0..16 {
+        added(&world, &pipeline, &format!("h{number}"), "one").await;
+    }
+    added(&world, &pipeline, "p", "two").await;
+    world.fail("netns gone");
+    for fault in ["del one", "del two"] {
+        world.fail(fault);
+    }
+    for number in 0..16 {
+        let del = body("DEL", &format!("h{number}"));
+        pipeline.handle(&del).await.unwrap();
+    }
+    pipeline.handle(&body("DEL", "p")).await.unwrap();
+    world.fail.lock().unwrap().remove("del two");
+    world.fail("time out del one");
+    retry(&pipeline, 6).await;
+    assert!(!is_recorded(&world, "p"));
+    assert_eq!(count(&world, "time out del one"), 2, "at a time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_reboot_a_hang_holds_up_no_network() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    for number in 0..20 {
+        added(&world, &pipeline, &format!("h{number}"), "one").await;
+    }
+    *world.boot.lock().unwrap() = "another".to_owned();
+    world.fail("time out del one");
+    let next = world.pipeline();
+    world.log();
+    retry(&next, 60).await;
+    assert_eq!(count(&world, "del default"), 20);
+    assert_eq!(count(&world, "time out del one"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_gc_holds_up_no_other_network() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one,two,three").await;
+    world.pod("b", "two");
+    world.pod("c", "one");
+    world.fail("hang gc one");
+    let collecting = Arc::clone(&pipeline);
+    let gc = tokio::spawn(async move { collecting.handle(&gc_body(Some("cid-a"))).await });
+    while count(&world, "hang gc one") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let begun = tokio::time::Instant::now();
+    pipeline.handle(&body("ADD", "b")).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    pipeline.handle(&body("ADD", "c")).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(30), "GC is killed");
+    let error = gc.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains(r#"network "one""#), "{error}");
+}
+
+#[tokio::test]
+async fn gc_runs_once_for_a_networks_conf() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    for pod in ["a", "b", "c"] {
+        let networks = format!(r#"[{{"name":"one","cni-args":{{"for":"{pod}"}}}}]"#);
+        added(&world, &pipeline, pod, &networks).await;
+    }
+    world.log();
+    pipeline.handle(&gc_body(None)).await.unwrap();
+    assert_eq!(count(&world, "gc one"), 1);
+    assert_eq!(count(&world, "gc default"), 1);
+}
