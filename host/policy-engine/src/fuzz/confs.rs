@@ -70,10 +70,14 @@ fn collect(node: &Node, path: &str, plugin: bool, found: &mut BTreeMap<String, S
             }
         }
         Node::Object(members) => {
-            for (key, value) in members {
+            let at = path;
+            for (raw, value) in members {
+                let key = raw;
                 let (path, key) = (format!("{path}/{key:?}"), fold(key));
                 if key == "type" || plugin && PROTECTED.contains(&&*key) {
                     found.insert(path.clone(), exact(value));
+                    // Go reads the last one of several.
+                    *found.entry(format!("{at}#{key}")).or_default() += &format!("{raw:?}");
                 }
                 collect(value, &path, plugin && key == "plugins", found);
             }

@@ -80,11 +80,12 @@ impl<'a> Found<'a> {
         }
         // Of keys that Go does not tell apart, the last one counts.
         let (before, after) = (spellings(place, old), spellings(place, new));
-        if before.len() == after.len()
-            && let Some((_, (key, _))) = before.iter().zip(&after).find(|(old, new)| old != new)
-        {
+        if before.len() != after.len() {
+            return;
+        }
+        for (_, (key, _)) in before.iter().zip(&after).filter(|(old, new)| old != new) {
             let at = self.token(at, key.clone());
-            self.broken(at, Rule::Never);
+            self.broken(at, place.rule(key).unwrap_or(Rule::Never));
         }
     }
 

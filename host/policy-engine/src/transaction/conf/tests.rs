@@ -230,6 +230,7 @@ fn places_and_powers_have_grants_of_their_own() {
     // Go reads the later one.
     let swapped = r#"{"type":"firewall","dataDir":"/b","DataDir":"/a"}"#;
     edited(PLACES, "/plugins/1", swapped, &ConfGrant::default()).unwrap_err();
+    edited(PLACES, "/plugins/1", swapped, &ConfGrant::of(&[], &[paths])).unwrap();
     for at in [
         "/plugins/0/capabilities",
         "/plugins/0/ipam/dataDir",
