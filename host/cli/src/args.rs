@@ -116,17 +116,18 @@ pub(crate) enum AttachmentsCommand {
 pub(crate) enum PolicyCommand {
     /// Lists the policies in the order in which they run
     ///
-    /// STATE is `loaded`; `stale` if the newest file did not load and the last good one stays in
+    /// STATE is `loaded`; `loading` if its module is still being compiled; `stale` if the newest file did not load and the last good one stays in
     /// force; `broken` if none did, so that ADDs which the policy would have seen fail; `quarantined` if
     /// the daemon ended while it called the module, see `release`; or `off`.
     /// ASKED are the grants that the module's imports ask for, GRANTED those of its configuration.
     /// Below the table stands what is wrong with which policy.
     List,
 
-    /// Has a quarantined policy loaded again
+    /// Has a quarantined policy loaded again, or one compiled again that took too long
     ///
     /// A policy is `quarantined` if the daemon ended while it called the policy's module for the first
     /// time. It is not loaded then, whatever its file is, until its module is replaced or it is released.
+    /// The same holds for a module that did not compile within the time or the memory that it may have.
     Release {
         /// Its name, as `policy list` shows it
         #[arg(value_name = "NAME")]
@@ -149,11 +150,19 @@ pub(crate) enum PolicyCommand {
     /// where only root can write.
     Compile {
         /// The component, a .wasm file
-        #[arg(value_name = "FILE")]
-        module: PathBuf,
+        #[arg(value_name = "FILE", required_unless_present = "child")]
+        module: Option<PathBuf>,
         /// Where the artefact goes
-        #[arg(short = 'o', long = "out", value_name = "OUT")]
-        out: PathBuf,
+        #[arg(
+            short = 'o',
+            long = "out",
+            value_name = "OUT",
+            required_unless_present = "child"
+        )]
+        out: Option<PathBuf>,
+        /// For the daemon: reads standard input, writes standard output, gives up what is not needed
+        #[arg(long, value_name = "JSON", hide = true, conflicts_with_all = ["module", "out"])]
+        child: Option<String>,
     },
 }
 

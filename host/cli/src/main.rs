@@ -56,9 +56,14 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Command::Policy(PolicyCommand::List) => policy::list(args)?,
         Command::Policy(PolicyCommand::Release { name }) => policy::release(args, name)?,
         Command::Policy(PolicyCommand::Inspect { module }) => policy::inspect::inspect(module)?,
-        Command::Policy(PolicyCommand::Compile { module, out }) => {
-            policy::compile::compile(module, out)?;
-            String::new()
+        Command::Policy(PolicyCommand::Compile { module, out, child }) => {
+            match (child, module, out) {
+                (Some(confinement), ..) => policy_engine::compile::child(confinement)?,
+                (None, Some(module), Some(out)) => policy::compile::compile(module, out)?,
+                // The parser requires them.
+                (None, ..) => {}
+            }
+            return Ok(());
         }
         Command::Attachments {
             command:

@@ -97,6 +97,7 @@ pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
         state: match policy.state {
             State::Loaded => admin::PolicyState::Loaded,
             State::Stale => admin::PolicyState::Stale,
+            State::Loading => admin::PolicyState::Loading,
             State::Broken => admin::PolicyState::Broken,
             State::Quarantined => admin::PolicyState::Quarantined,
             State::Off => admin::PolicyState::Off,

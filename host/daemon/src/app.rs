@@ -1,6 +1,8 @@
 //! The daemon as a whole: parse the configuration, build the adapters, bind the socket, serve until
 //! told to stop. Nothing is opened before the configuration is known to be good.
 
+mod policies;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,8 +30,7 @@ use crate::adapters::policies::{Engine, Lookup};
 use crate::admin;
 use crate::config::api_server::ApiServer;
 use crate::config::daemon::DaemonConfig;
-use crate::config::own::{OwnConfig, Timeouts};
-use crate::config::policies::PolicyConfig;
+use crate::config::own::OwnConfig;
 use crate::domain::shim::Shims;
 use crate::multus_conf;
 use crate::pipeline::{Pipeline, Ports};
@@ -157,7 +158,7 @@ async fn reload_policies(policies: Arc<PolicyHost>) {
             again_in_seconds = WATCH_AGAIN.as_secs(),
             "the directories of policies cannot be watched: changes are not seen"
         );
-        tokio::time::sleep(WATCH_AGAIN).await;
+        let _ = tokio::time::timeout(WATCH_AGAIN, policies.take_compiled()).await;
     }
 }
 
@@ -211,16 +212,18 @@ impl App {
         let own = &config.own;
         let cluster = cluster(config)?;
         let metrics = Arc::new(Metrics::default());
-        let policies = Arc::new(match &own.policies {
+        let policies = match &own.policies {
             Some(policies) => {
-                let mut engine = policy_config(policies, &own.timeouts);
+                let mut engine = policies::engine(policies, &own.timeouts);
+                let cgroup = policies.compile_cgroup.clone();
+                engine.compile_cgroup = cgroup.or_else(|| cgroup_dir(config));
                 let lookup = Lookup::new(Arc::clone(&cluster), node_name(own));
                 engine.cluster = Some(Arc::new(lookup));
                 engine.observer = Some(metrics.policies().clone());
-                PolicyHost::load(engine).await
+                PolicyHost::start(engine).await
             }
-            None => PolicyHost::empty(),
-        });
+            None => Arc::new(PolicyHost::empty()),
+        };
         let engine = Engine::new(Arc::clone(&policies), Arc::clone(&cluster), node_name(own));
         let root = match &config.chroot_dir {
             Some(dir) => Some(Root::enter(dir).map_err(|source| Error::Root {
@@ -305,17 +308,22 @@ fn helper() -> Option<Helper> {
 
 /// The node's control group for delegates, where one is configured.
 fn cgroup(config: &DaemonConfig) -> Result<Option<Cgroup>, Error> {
-    let Some(dir) = &config.own.delegate_cgroup else {
+    let Some(dir) = cgroup_dir(config) else {
         return Ok(None);
-    };
-    let dir = match &config.chroot_dir {
-        Some(root) => root.join(dir.strip_prefix("/").unwrap_or(dir)),
-        None => dir.clone(),
     };
     match Cgroup::open(&dir) {
         Ok(cgroup) => Ok(Some(cgroup)),
         Err(source) => Err(Error::Cgroup { dir, source }),
     }
+}
+
+/// Its directory.
+fn cgroup_dir(config: &DaemonConfig) -> Option<PathBuf> {
+    let dir = config.own.delegate_cgroup.as_ref()?;
+    Some(match &config.chroot_dir {
+        Some(root) => root.join(dir.strip_prefix("/").unwrap_or(dir)),
+        None => dir.clone(),
+    })
 }
 
 /// The directory of manifests where there is one, else the API server.
@@ -373,30 +381,6 @@ fn node_name(own: &OwnConfig) -> String {
                 .to_string_lossy()
                 .into_owned()
         })
-}
-
-fn policy_config(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engine::Config {
-    let compiler = config.compiler.clone().unwrap_or_else(beside_this_binary);
-    let mut engine = policy_engine::Config::new(&config.modules, &config.cache, compiler);
-    engine.config_dir.clone_from(&config.configs);
-    engine
-        .exempt_namespaces
-        .clone_from(&config.exempt_namespaces);
-    engine.bypass_file.clone_from(&config.bypass_file);
-    engine.request_timeout = timeouts.policies(config);
-    engine.guest_memory_bytes = config.guest_memory_bytes;
-    engine.required.clone_from(&config.required);
-    engine.state_dir = Some(config.state.clone());
-    engine.kept_dir = Some(config.cache.join("kept"));
-    engine.quarantine_dir = Some(config.cache.join("quarantine"));
-    engine
-}
-
-/// The command line that was installed with this daemon.
-fn beside_this_binary() -> PathBuf {
-    std::env::current_exe()
-        .unwrap_or_default()
-        .with_file_name("cnidaria")
 }
 
 #[async_trait]

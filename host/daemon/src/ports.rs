@@ -302,7 +302,7 @@ pub struct Denial {
     pub policy: String,
     /// The hook that was running.
     pub hook: &'static str,
-    /// CNI error code, 100 or above.
+    /// CNI error code: 100 or above, or 11 where the policy is not loaded yet.
     pub code: u32,
     /// The reason, for the runtime and for people.
     pub message: String,

@@ -47,7 +47,11 @@ pub fn cni_error(error: &Error) -> CniError {
                 "policy {:?} denied ({}): {}",
                 denial.policy, denial.hook, denial.message
             );
-            let error = CniError::new(denial.code.max(code::FIRST_OWN), message);
+            let number = match denial.code {
+                code::TRY_AGAIN_LATER => denial.code,
+                other => other.max(code::FIRST_OWN),
+            };
+            let error = CniError::new(number, message);
             match &denial.details {
                 Some(details) => error.with_details(details),
                 None => error,

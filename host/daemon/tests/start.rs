@@ -155,3 +155,38 @@ fn the_conf_comes_with_the_socket_and_stays_when_the_daemon_ends() {
     assert!(rig.path("net.d/00-multus.conf").exists());
     assert!(!rig.path("run/multus.sock").exists());
 }
+
+/// The answer to a GET on the socket.
+fn get(rig: &Rig, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(rig.path("run/multus.sock")).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_socket_serves_while_a_module_compiles() {
+    let rig = Rig::new();
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../policy-engine/fixtures/compiler"
+    );
+    std::fs::create_dir(rig.path("policies")).unwrap();
+    std::os::unix::fs::symlink(script, rig.path("compiler")).unwrap();
+    std::fs::write(rig.path("does"), "exec /bin/sleep 1000").unwrap();
+    std::fs::write(rig.path("policies/10-slow.wasm"), b"\0asm").unwrap();
+    let at = rig.dir.path().display();
+    let mut running = Running::start(rig.with_file(&format!(
+        r#"{{"socketDir":"{at}/run/","cniDir":"{at}/ledger","cniConfigDir":"{at}/net.d","multusAutoconfigDir":"{at}/autoconf",
+            "multusConfigFile":"auto","cniVersion":"1.1.0","cnidaria":{{"manifests":"{at}/manifests","policies":{{
+            "modules":"{at}/policies","cache":"{at}/cache","state":"{at}/state","compiler":"{at}/compiler"}}}}}}"#
+    )));
+    running.wait_for(&rig.path("run/multus.sock"));
+    assert!(get(&rig, "/readyz").starts_with("HTTP/1.1 200"));
+    let policies = get(&rig, shim_api::endpoint::POLICIES);
+    assert!(policies.contains(r#""state":"loading""#), "{policies}");
+    assert_eq!(running.end(), Some(0));
+}

@@ -3,6 +3,8 @@
 //! Only here is Cranelift. A module is untrusted, so the process that compiles it gives up what it
 //! does not need first; see [`confine`].
 
+mod child;
+
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -11,6 +13,8 @@ use crate::module::Need;
 use crate::report::Hook;
 use crate::version::Version;
 use crate::{digest, engine, hooks};
+
+pub use child::child;
 
 /// What a compilation may use. The daemon's wall clock comes on top.
 const LIMITS: [(Resource, u64); 5] = [
@@ -45,6 +49,12 @@ pub enum Error {
     /// A limit of the process cannot be set.
     #[error("cannot limit this process")]
     Confine(#[source] rustix::io::Errno),
+    /// The daemon that wanted the artefact has ended.
+    #[error("the daemon has ended")]
+    Orphan,
+    /// Neither the module nor the limits can be read, or the artefact cannot be written.
+    #[error("cannot read the module or write the artefact")]
+    Io(#[source] std::io::Error),
 }
 
 impl Error {
@@ -52,7 +62,7 @@ impl Error {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NotWasm { .. } | Self::CoreModule | Self::Compile(_) => true,
-            Self::Confine(_) => false,
+            Self::Confine(_) | Self::Orphan | Self::Io(_) => false,
         }
     }
 }
@@ -123,7 +133,8 @@ impl Import {
     }
 }
 
-/// Limits processor time, memory and files of this process for good. Called before a module is read.
+/// Limits processor time, memory and files of this process for good. Called before a module is read, for a
+/// person; for the daemon, see [`child`].
 ///
 /// # Errors
 /// [`Error::Confine`].

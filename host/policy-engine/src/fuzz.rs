@@ -17,8 +17,8 @@ use cni_types::version::ConfVersion;
 
 use crate::request::{Attachment, Bandwidth, PortMapping, Selection};
 use crate::transaction::{
-    AttachmentChange, AttachmentDraft, Budget, Draft, EditError, OutcomeChange, OutcomeDraft,
-    RawIp, SelectionsChange, SelectionsDraft, Transaction, TypeGrant, Working, conf_get,
+    AttachmentChange, AttachmentDraft, Budget, ConfGrant, Draft, EditError, OutcomeChange,
+    OutcomeDraft, RawIp, SelectionsChange, SelectionsDraft, Transaction, Working, conf_get,
     plugin_types, route,
 };
 
@@ -78,10 +78,7 @@ pub fn guest_edits(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let calls: Vec<Call<'_>> = text.lines().map(Call::parse).collect();
     for is_default in [true, false] {
-        for grant in [
-            TypeGrant::default(),
-            TypeGrant(["bridge".to_owned()].into()),
-        ] {
+        for grant in [ConfGrant::default(), ConfGrant::of(&["bridge"], &[])] {
             let first = attachment(is_default);
             let reserved = Arc::new([("eth0".to_owned(), "cluster".to_owned())].into());
             let last = play(
@@ -163,7 +160,7 @@ fn end_turn<D: Draft>(
 fn edit_attachment(
     draft: &AttachmentDraft,
     call: &Call<'_>,
-    grant: &TypeGrant,
+    grant: &ConfGrant,
 ) -> Result<AttachmentChange, EditError> {
     match call.method {
         "conf-set" => draft.conf_set(call.text(0), call.text(1), grant),
@@ -283,7 +280,7 @@ fn attachment(is_default: bool) -> Attachment {
 }
 
 /// What no guest may change, whatever it was granted.
-fn unchanged(first: &Attachment, last: &Attachment, grant: &TypeGrant) {
+fn unchanged(first: &Attachment, last: &Attachment, grant: &ConfGrant) {
     assert_eq!(last.network, first.network);
     assert!(!first.is_default || last.if_name == first.if_name);
     assert_ne!(last.if_name, "eth0", "another network has it");
@@ -295,7 +292,10 @@ fn unchanged(first: &Attachment, last: &Attachment, grant: &TypeGrant) {
     }
     let known: BTreeSet<String> = plugin_types(&first.conf).into_iter().collect();
     for name in plugin_types(&last.conf) {
-        assert!(known.contains(&name) || grant.0.contains(&name), "{name:?}");
+        assert!(
+            known.contains(&name) || grant.types.contains(&name),
+            "{name:?}"
+        );
     }
     let text = last.conf.root().to_string();
     Document::parse(&text, Limits::default()).expect("the conf is JSON");

@@ -44,6 +44,8 @@ pub enum State {
     Loaded,
     /// The directory has a newer one that does not load; the last good one still works.
     Stale,
+    /// Not loaded yet, for example since its module is being compiled; as broken until then.
+    Loading,
     /// Does not load; requests that it would have seen fail closed.
     Broken,
     /// Not loaded since the daemon before this one ended while it called the module; as broken, until an
@@ -59,6 +61,7 @@ impl State {
         match self {
             Self::Loaded => "loaded",
             Self::Stale => "stale",
+            Self::Loading => "loading",
             Self::Broken => "broken",
             Self::Quarantined => "quarantined",
             Self::Off => "off",

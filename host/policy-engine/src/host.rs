@@ -11,7 +11,9 @@ use arc_swap::ArcSwap;
 use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
+use crate::artifact::{self, Compiler};
 use crate::generation::Generation;
 use crate::leftovers::Leftovers;
 use crate::load::Loader;
@@ -31,6 +33,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes of memory of all guests together, by default.
 const GUEST_MEMORY: u64 = 256 << 20;
+
+/// Wall clock of one compilation, by default.
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Bytes of memory of one compilation, by default, and at least.
+const COMPILE_MEMORY: u64 = 1 << 30;
+const LEAST_COMPILE_MEMORY: u64 = 128 << 20;
+
+/// Bytes that the daemon needs beside its guests, in a control group that has a limit.
+const OWN_MEMORY: u64 = 64 << 20;
+
+/// How long a start waits for policies. One that is compiled already takes milliseconds, and a small one a second
+/// to compile; what takes longer is not loaded yet when the daemon serves.
+const START: Duration = Duration::from_secs(2);
 
 /// Where policies are and what may load them.
 #[derive(Debug, Clone)]
@@ -52,6 +68,13 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Bytes of memory of all guests together, in which requests wait.
     pub guest_memory_bytes: u64,
+    /// Wall clock of one compilation. A module that needs longer is not tried again.
+    pub compile_timeout: Duration,
+    /// Bytes of memory of one compilation; less where it has no control group of its own, and the daemon's
+    /// has a limit.
+    pub compile_memory_bytes: u64,
+    /// A control group of version 2, in which each compilation gets one of its own.
+    pub compile_cgroup: Option<PathBuf>,
     /// Names of policies that must be there and loaded: without one, STATUS fails and ADDs do, also
     /// when its files are gone.
     pub required: Vec<String>,
@@ -86,6 +109,9 @@ impl Config {
             bypass_file: None,
             request_timeout: REQUEST_TIMEOUT,
             guest_memory_bytes: GUEST_MEMORY,
+            compile_timeout: COMPILE_TIMEOUT,
+            compile_memory_bytes: COMPILE_MEMORY,
+            compile_cgroup: None,
             required: Vec::new(),
             state_dir: None,
             kept_dir: None,
@@ -101,6 +127,30 @@ impl Config {
     pub(crate) fn bypassed(&self) -> Option<&Path> {
         self.bypass_file.as_deref().filter(|file| file.exists())
     }
+
+    /// What compiles modules.
+    pub(crate) fn compiler(&self) -> Compiler {
+        let mut memory = self.compile_memory_bytes;
+        if self.compile_cgroup.is_none()
+            && let Some(limit) = artifact::own_limit()
+        {
+            let beside = self.guest_memory_bytes.saturating_add(OWN_MEMORY);
+            let left = limit.saturating_sub(beside).max(LEAST_COMPILE_MEMORY);
+            if left < memory {
+                tracing::info!(
+                    target: "cnidaria::policy",
+                    bytes = left, limit, "memory of one compilation, in the control group of the daemon",
+                );
+                memory = left;
+            }
+        }
+        Compiler {
+            binary: self.compiler.clone(),
+            timeout: self.compile_timeout,
+            memory,
+            cgroup: self.compile_cgroup.clone(),
+        }
+    }
 }
 
 /// Loads policies and holds the current generation of them.
@@ -115,21 +165,45 @@ pub struct PolicyHost {
 }
 
 impl PolicyHost {
-    /// Loads all policies. Called once at start, on a tokio runtime with time and processes.
+    /// Loads all policies, and waits for those that are to be compiled. On a tokio runtime with time and
+    /// processes.
     ///
     /// Never fails as a whole: a policy that does not load is kept as a broken one, with file and
     /// reason, and ADDs that it would have seen fail closed.
     pub async fn load(config: Config) -> Self {
-        if !config.exempt_namespaces.is_empty() {
-            tracing::warn!(
-                target: "cnidaria::policy",
-                namespaces = ?config.exempt_namespaces,
-                "no policy sees the pods of these namespaces",
-            );
-        }
         let host = Self::of(config);
         host.reload().await;
         host
+    }
+
+    /// As [`load`](Self::load), and waits two seconds at most: what takes longer is loaded by
+    /// [`watch`](Self::watch) or [`take_compiled`](Self::take_compiled). Until then it counts as not loaded, and
+    /// ADDs that it would have seen are to come again later.
+    pub async fn start(config: Config) -> Arc<Self> {
+        let host = Arc::new(Self::of(config));
+        let policies = host.loader.lock().await.announce();
+        let services = Arc::clone(&host.services);
+        let announced = Generation::new(0, policies, &host.config, services);
+        host.current.store(Arc::new(announced));
+        let first = Arc::clone(&host);
+        // Goes on when nothing waits for it any more.
+        let first = tokio::spawn(async move { first.reload_aside(true).await });
+        let _ = tokio::time::timeout(START, host.begin(first)).await;
+        host
+    }
+
+    /// Waits for the first load, and for what it has compiled.
+    async fn begin(self: &Arc<Self>, first: JoinHandle<()>) {
+        // A panic is in the log.
+        let _ = first.await;
+        let mut compiled = self.loader.lock().await.compiled();
+        loop {
+            compiled.borrow_and_update();
+            self.reload_aside(false).await;
+            if !self.loader.lock().await.is_compiling() || compiled.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// A host without any policy, for a daemon that has none configured.
@@ -138,6 +212,13 @@ impl PolicyHost {
     }
 
     fn of(config: Config) -> Self {
+        if !config.exempt_namespaces.is_empty() {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                namespaces = ?config.exempt_namespaces,
+                "no policy sees the pods of these namespaces",
+            );
+        }
         let services = Arc::new(Services {
             cluster: config.cluster.clone(),
             observer: config.observer.clone(),
@@ -156,17 +237,46 @@ impl PolicyHost {
         }
     }
 
-    /// Loads all policies again, those that changed. Requests that are under way keep their generation; a policy that
-    /// does not load any more keeps running as it was loaded last.
+    /// Loads all policies again, those that changed, and waits for those that are to be compiled. Requests
+    /// that are under way keep their generation; a policy that does not load any more keeps running as it
+    /// was loaded last.
     pub async fn reload(&self) {
+        let mut compiled = self.loader.lock().await.compiled();
+        let mut is_new = true;
+        loop {
+            compiled.borrow_and_update();
+            if self.reload_once(is_new, Until::Compiled).await || compiled.changed().await.is_err()
+            {
+                return;
+            }
+            is_new = false;
+        }
+    }
+
+    /// Loads what can be loaded now; makes no generation of it where modules are to be compiled `until` then, and
+    /// says so. Where something `is_new`, modules are compiled again that failed for a reason which may be gone.
+    async fn reload_once(&self, is_new: bool, until: Until) -> bool {
         if self.config.module_dir == Path::new("") {
-            return;
+            return true;
         }
         let mut loader = self.loader.lock().await;
+        if is_new {
+            loader.retry();
+        }
         let before = self.current();
-        let policies = loader.load(before.chain()).await;
+        // What was announced has never run.
+        let known = if before.number() > 0 {
+            before.chain()
+        } else {
+            &[]
+        };
+        let policies = loader.load(known).await;
+        let is_loading = policies.iter().any(|policy| policy.awaits_compiler());
+        if is_loading && until == Until::Compiled {
+            return false;
+        }
         if before.number() > 0 && same(&policies, before.chain()) {
-            return;
+            return true;
         }
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let services = Arc::clone(&self.services);
@@ -179,9 +289,11 @@ impl PolicyHost {
         if let Some(observer) = &self.services.observer {
             observer.loaded(number, &policies);
         }
+        true
     }
 
-    /// Loads a policy again whose module is quarantined. Says whether it was.
+    /// Loads a policy again whose module is quarantined, or did not compile within its limits. Says whether
+    /// it was so.
     ///
     /// # Errors
     /// What the file system says.
@@ -198,9 +310,9 @@ impl PolicyHost {
         if was_held {
             tracing::warn!(
                 target: "cnidaria::policy",
-                policy, digest, "released from quarantine by an operator",
+                policy, digest, "released by an operator",
             );
-            self.reload().await;
+            self.reload_once(true, Until::Loaded).await;
         }
         Ok(was_held)
     }
@@ -221,15 +333,35 @@ impl PolicyHost {
             return std::future::pending().await;
         }
         let mut watch = Watch::on(dirs)?;
+        let mut compiled = self.loader.lock().await.compiled();
         // What changed since the first load, and before the watch, was told to nobody.
-        self.reload_aside().await;
+        self.reload_aside(true).await;
         loop {
-            match select(pin!(watch.changed()), pin!(self.bypass_ends())).await {
-                Either::Left((changed, _)) => changed?,
-                Either::Right(_) => {}
-            }
-            self.reload_aside().await;
+            let ready = async {
+                match select(pin!(self.bypass_ends()), pin!(compiled.changed())).await {
+                    Either::Left(_) => true,
+                    Either::Right(_) => false,
+                }
+            };
+            let is_new = match select(pin!(watch.changed()), pin!(ready)).await {
+                Either::Left((changed, _)) => {
+                    changed?;
+                    true
+                }
+                Either::Right((is_new, _)) => is_new,
+            };
+            self.reload_aside(is_new).await;
         }
+    }
+
+    /// Loads modules once they are compiled, where directories cannot be watched. Never ends.
+    pub async fn take_compiled(self: &Arc<Self>) -> Infallible {
+        let mut compiled = self.loader.lock().await.compiled();
+        self.reload_aside(false).await;
+        while compiled.changed().await.is_ok() {
+            self.reload_aside(false).await;
+        }
+        std::future::pending().await
     }
 
     /// Waits until the bypass file is removed, under which the policies were loaded or not; for ever
@@ -245,12 +377,15 @@ impl PolicyHost {
 
     /// Reloads on a thread of its own: to read modules and to map what they are compiled to takes the
     /// time of the disk, in which requests are to be served.
-    async fn reload_aside(self: &Arc<Self>) {
+    async fn reload_aside(self: &Arc<Self>, is_new: bool) {
         let (host, runtime) = (Arc::clone(self), Handle::current());
         // Ends with this future, wherever it is.
         let (_wanted, not_any_more) = oneshot::channel::<Infallible>();
         let reloading = tokio::task::spawn_blocking(move || {
-            runtime.block_on(select(pin!(host.reload()), not_any_more));
+            runtime.block_on(select(
+                pin!(host.reload_once(is_new, Until::Loaded)),
+                not_any_more,
+            ));
         });
         if let Err(error) = reloading.await {
             tracing::error!(target: "cnidaria::policy", %error, "the policies were not loaded again");
@@ -271,6 +406,15 @@ impl PolicyHost {
     pub fn current(&self) -> Arc<Generation> {
         self.current.load_full()
     }
+}
+
+/// What a load waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// What can be loaded is.
+    Loaded,
+    /// So is what is being compiled.
+    Compiled,
 }
 
 fn same(new: &[Arc<Policy>], old: &[Arc<Policy>]) -> bool {

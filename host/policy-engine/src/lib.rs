@@ -12,6 +12,7 @@ mod call;
 #[cfg(feature = "compile")]
 pub mod compile;
 mod config;
+mod confinement;
 mod digest;
 mod engine;
 #[cfg(feature = "fuzz")]

@@ -1,5 +1,6 @@
 //! From files to policies that run: read, verify, compile or fetch from the cache, link, configure.
 
+mod announce;
 mod error;
 mod sweep;
 
@@ -18,7 +19,7 @@ use crate::host::Config;
 use crate::kept::{Kept, Record};
 use crate::memory;
 use crate::module::Module;
-use crate::policy::Policy;
+use crate::policy::{Loading, Policy};
 use crate::quarantine::{Quarantine, Trials};
 use crate::report::{Hook, clean};
 use crate::request::{Command, RequestFacts};
@@ -41,12 +42,14 @@ pub(crate) struct Loader {
     /// Some for each [kind](engine::kind) of policies. Made with the first policy that needs them, so
     /// that a node without any has no engine and no ticker.
     engines: BTreeMap<(u64, bool), Engines>,
+    /// All policies were loaded once, or are known not to load.
+    started: bool,
 }
 
 impl Loader {
     /// A loader for the directories of `config`.
     pub(crate) fn new(config: Config, services: Arc<Services>) -> Self {
-        let cache = Cache::new(config.cache_dir.clone(), config.compiler.clone());
+        let cache = Cache::new(config.cache_dir.clone(), config.compiler());
         let kept = Kept::new(config.kept_dir.clone());
         let quarantine = Quarantine::new(config.quarantine_dir.clone());
         quarantine.settle();
@@ -57,6 +60,7 @@ impl Loader {
             cache,
             kept,
             engines: BTreeMap::new(),
+            started: false,
         }
     }
 
@@ -65,7 +69,23 @@ impl Loader {
     /// # Errors
     /// What the file system says.
     pub(crate) fn release(&self, digest: &str) -> std::io::Result<bool> {
-        self.quarantine.release(digest)
+        let is_compiled_again = self.cache.forget(digest);
+        Ok(self.quarantine.release(digest)? || is_compiled_again)
+    }
+
+    /// Lets modules be compiled again that failed for a reason which may be gone.
+    pub(crate) fn retry(&self) {
+        self.cache.retry();
+    }
+
+    /// Whether modules are being compiled: their policies are to be loaded again afterwards.
+    pub(crate) fn is_compiling(&self) -> bool {
+        self.cache.is_compiling()
+    }
+
+    /// Tells when compilations end.
+    pub(crate) fn compiled(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.cache.compiled()
     }
 
     /// Loads all policies of the directories. Those that did not change are the same as `before`.
@@ -92,8 +112,16 @@ impl Loader {
             policies.push(self.policy(found, former).await);
         }
         self.add_missing(before, &mut policies);
+        self.started |= !self.cache.is_compiling();
         self.sweep(&policies);
         policies
+    }
+
+    fn since(&self) -> Loading {
+        match self.started {
+            true => Loading::Later,
+            false => Loading::AtStart,
+        }
     }
 
     /// Adds a broken policy for each that must be there and is not, or is off.
@@ -188,6 +216,7 @@ impl Loader {
                 let policy = policy.with_spec(spec).with_digest(digest);
                 let policy = match error {
                     Error::Quarantined { .. } => policy.quarantined(),
+                    _ if error.is_compiling() => policy.loading(self.since()),
                     _ => policy,
                 };
                 self.broken(former, policy).await
@@ -240,6 +269,7 @@ impl Loader {
         let digest = record.digest?;
         match self.module(&spec, &digest).await {
             Ok(module) => Some(Policy::loaded(spec, digest.into(), module)),
+            Err(error) if error.is_compiling() => None,
             Err(error) => {
                 tracing::error!(
                     target: "cnidaria::policy",
@@ -261,12 +291,12 @@ impl Loader {
         tracing::error!(target: "cnidaria::policy", reason, "cannot read the policies");
         let mut policies = Vec::new();
         for policy in before {
-            policies.push(Arc::new(policy.stale(reason.to_owned())));
+            policies.push(Arc::new(policy.stale(reason.to_owned(), None)));
         }
         if before.is_empty() {
             for name in self.kept.names() {
                 if let Some(policy) = self.restored(&name).await {
-                    policies.push(Arc::new(policy.stale(reason.to_owned())));
+                    policies.push(Arc::new(policy.stale(reason.to_owned(), None)));
                 }
             }
         }
@@ -308,7 +338,6 @@ impl Loader {
         let component = self
             .cache
             .component(&engines, &spec.module, digest, &trials)
-            .await
             .map_err(|source| Error::Artifact {
                 path: path(),
                 source,
@@ -386,13 +415,25 @@ fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     }
     let good = former.filter(|former| former.module.is_some());
     let reason = policy.broken_reason().unwrap_or_default();
+    if policy.is_loading().is_some() {
+        tracing::info!(
+            target: "cnidaria::policy",
+            policy = &*policy.name, file = %policy.file.display(), reason,
+            last_good_stays = good.is_some(), "is not loaded yet",
+        );
+        return Arc::new(match good {
+            Some(good) => good.stale(reason.to_owned(), policy.is_loading()),
+            None => policy,
+        });
+    }
     tracing::error!(
         target: "cnidaria::policy",
         policy = &*policy.name, file = %policy.file.display(), reason,
         last_good_stays = good.is_some(), "does not load",
     );
     Arc::new(match good {
-        Some(good) => good.stale(reason.to_owned()),
+        Some(good) if policy.is_only_watching() => good.stale(reason.to_owned(), None).watching(),
+        Some(good) => good.stale(reason.to_owned(), None),
         None => policy,
     })
 }

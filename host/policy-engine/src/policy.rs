@@ -37,9 +37,20 @@ pub(crate) struct Policy {
     trouble: Option<String>,
     /// It is not loaded since its module has ended a daemon.
     quarantined: bool,
+    /// It is not loaded yet.
+    loading: Option<Loading>,
     counts: Arc<Counts>,
     /// The instance for the next request.
     ready: Arc<Ready>,
+}
+
+/// Since when a policy is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loading {
+    /// Since the daemon began.
+    AtStart,
+    /// It came, or changed, while the daemon ran.
+    Later,
 }
 
 /// What happened to a policy since it was first loaded; shared by its generations.
@@ -74,6 +85,7 @@ impl Policy {
             asked: BTreeSet::new(),
             trouble: None,
             quarantined: false,
+            loading: None,
             counts: Arc::default(),
             ready: Arc::default(),
         }
@@ -92,6 +104,7 @@ impl Policy {
             asked: BTreeSet::new(),
             trouble: Some(reason),
             quarantined: false,
+            loading: None,
             counts: Arc::default(),
             ready: Arc::default(),
         }
@@ -134,12 +147,31 @@ impl Policy {
         }
     }
 
+    /// The same policy, which may load in a moment.
+    pub(crate) fn loading(self, since: Loading) -> Self {
+        Self {
+            loading: Some(since),
+            ..self
+        }
+    }
+
+    /// Since when it is loaded, where it is not loaded yet.
+    pub(crate) fn is_loading(&self) -> Option<Loading> {
+        self.loading.filter(|_| self.state() == State::Loading)
+    }
+
+    /// Whether its module is being compiled, also where the last good one runs.
+    pub(crate) fn awaits_compiler(&self) -> bool {
+        self.loading.is_some()
+    }
+
     /// Whether `other` would be this policy once more: neither loads, for the same reason.
     pub(crate) fn is_as_broken_as(&self, other: &Self) -> bool {
         self.trouble.is_some()
             && self.trouble == other.trouble
             && self.module.is_none()
             && self.required == other.required
+            && self.loading == other.loading
             && self.spec == other.spec
             && self.digest == other.digest
     }
@@ -151,8 +183,8 @@ impl Policy {
             && self.spec.as_deref() == Some(spec)
     }
 
-    /// This policy, still running although its files do not load any more.
-    pub(crate) fn stale(&self, reason: String) -> Self {
+    /// This policy, still running although its files do not load any more, or not yet.
+    pub(crate) fn stale(&self, reason: String, loading: Option<Loading>) -> Self {
         Self {
             name: Arc::clone(&self.name),
             file: self.file.clone(),
@@ -163,9 +195,23 @@ impl Policy {
             asked: self.asked.clone(),
             trouble: Some(reason),
             quarantined: false,
+            loading,
             counts: Arc::clone(&self.counts),
             ready: Arc::default(),
         }
+    }
+
+    /// This policy in audit mode, which the file asks for in which something else is wrong.
+    pub(crate) fn watching(mut self) -> Self {
+        if let Some(spec) = &mut self.spec {
+            Arc::make_mut(spec).mode = Mode::Audit;
+        }
+        self
+    }
+
+    /// Whether its configuration asks for audit mode.
+    pub(crate) fn is_only_watching(&self) -> bool {
+        self.spec.is_some() && self.mode() == Mode::Audit
     }
 
     /// This policy with the counts of the generation before.
@@ -176,7 +222,10 @@ impl Policy {
 
     /// Why it is not loaded; `None` when it runs or is off.
     pub(crate) fn broken_reason(&self) -> Option<&str> {
-        let broken = matches!(self.state(), State::Broken | State::Quarantined);
+        let broken = matches!(
+            self.state(),
+            State::Broken | State::Quarantined | State::Loading
+        );
         self.trouble.as_deref().filter(|_| broken)
     }
 
@@ -192,6 +241,7 @@ impl Policy {
             (Some(_), Some(_)) => State::Stale,
             (None, Some(_)) if self.mode() == Mode::Off => State::Off,
             (None, Some(_)) if self.quarantined => State::Quarantined,
+            (None, Some(_)) if self.loading.is_some() => State::Loading,
             (None, Some(_)) => State::Broken,
             (None, None) => State::Off,
         }

@@ -106,7 +106,7 @@ pub struct Denied {
     pub policy: String,
     /// The hook that was running.
     pub hook: Hook,
-    /// CNI error code, 100 or above.
+    /// CNI error code: 100 or above, or [`Denied::TRY_AGAIN`].
     pub code: u32,
     /// The reason, for the runtime and for people; without the policy's name.
     pub message: String,
@@ -121,6 +121,9 @@ pub struct Denied {
 impl Denied {
     /// The lowest code that is a policy's own; what fails without a code has it.
     pub const FIRST_CODE: u32 = 100;
+
+    /// The code of a policy that is not loaded yet.
+    pub const TRY_AGAIN: u32 = 11;
 }
 
 /// How much a finding matters.

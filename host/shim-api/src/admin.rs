@@ -63,6 +63,8 @@ pub enum PolicyState {
     Loaded,
     /// The newest file did not load; the last good one stays in force.
     Stale,
+    /// Its module is still being compiled: as broken until then.
+    Loading,
     /// Nothing is loaded: ADDs that the policy would have seen fail, unless its failure policy is open.
     Broken,
     /// The daemon ended while it called the module: as broken, until an operator releases it.

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use shim_api::endpoint;
+
 use crate::error::Error;
 
 /// A daemon has so long to become ready: it compiles every policy when its cache is empty.
@@ -51,7 +53,8 @@ impl Daemon {
     fn wait_until_ready(&mut self) -> Result<(), Error> {
         let start = Instant::now();
         loop {
-            if get(&self.socket, "/readyz").is_ok_and(|status| status == 200) {
+            let is_ready = get(&self.socket, "/readyz").is_ok_and(|(status, _)| status == 200);
+            if is_ready && self.has_loaded_policies() {
                 return Ok(());
             }
             let ended = self.child.try_wait().ok().flatten();
@@ -63,6 +66,12 @@ impl Daemon {
             }
             thread::sleep(POLL);
         }
+    }
+
+    /// Whether no policy is still being compiled.
+    fn has_loaded_policies(&self) -> bool {
+        let list = get(&self.socket, endpoint::POLICIES);
+        list.is_ok_and(|(_, body)| !body.contains(r#""loading""#))
     }
 
     fn problem(&self, problem: String) -> Error {
@@ -81,7 +90,7 @@ impl Daemon {
 
     /// The HTTP status of `/healthz`.
     pub(crate) fn health(&self) -> std::io::Result<u16> {
-        get(&self.socket, "/healthz")
+        get(&self.socket, "/healthz").map(|(status, _)| status)
     }
 
     /// Asks the daemon to end, as an init system does, and waits for it.
@@ -116,8 +125,8 @@ impl Daemon {
     }
 }
 
-/// The HTTP status of a GET on the socket.
-fn get(socket: &Path, path: &str) -> std::io::Result<u16> {
+/// The HTTP status of a GET on the socket, and the answer.
+fn get(socket: &Path, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
@@ -127,5 +136,5 @@ fn get(socket: &Path, path: &str) -> std::io::Result<u16> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok(status.unwrap_or(0))
+    Ok((status.unwrap_or(0), answer))
 }

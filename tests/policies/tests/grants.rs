@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use policy_engine::{
     Cluster, Evaluation, Hook, Needs, Observer, PolicyHost, PolicyInfo, Skipped, State, Verdict,
 };
-use policy_tests::{Policies, add, arg, only, storage, trouble};
+use policy_tests::{Policies, add, arg, findings, only, storage, trouble, witness};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -220,4 +220,71 @@ async fn what_is_looked_up_is_what_policies_need() {
     let mut off = labels;
     off["mode"] = json!("off");
     assert_eq!(needs(off).await, nothing);
+}
+
+const CHAIN: &str = r#"{"cniVersion":"1.0.0","name":"storage","plugins":[
+    {"type":"bridge","capabilities":{"ips":true},"ipam":{"type":"host-local","dataDir":"/var/lib/cni"}},
+    {"type":"firewall"}]}"#;
+
+/// The reasons for which edits of the chain are refused to a policy with these grants.
+async fn refused(edits: &[(&str, &str)], grants: &[&str]) -> Vec<String> {
+    let actions: Vec<_> = edits
+        .iter()
+        .map(|(pointer, json)| match *json {
+            "" => json!({"try": {"conf-remove": pointer}}),
+            json => json!({"try": {"conf-set": [pointer, json]}}),
+        })
+        .collect();
+    let all = [&["state"], grants].concat();
+    let mut rest = json!({"grants": all});
+    if grants.contains(&"change-type") {
+        rest["allowTypes"] = json!(["ptp", "tuning", "bridge", "firewall"]);
+    }
+    let config = witness(&json!({"before-add": actions}), &rest);
+    let policies = Policies::new(COMPILER).with("10-witness", "witness", &config);
+    let host = policies.load().await;
+    let mut attachment = storage();
+    attachment.conf = cni_types::json::Document::parse(CHAIN, Default::default()).unwrap();
+    let (_, report) = add(&host).before_add(attachment).await.unwrap();
+    let found = findings(&report).into_iter();
+    found.map(|(_, message)| message.to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_allow_list_is_no_leave_to_drop_plugins() {
+    let edits = [
+        ("/plugins/1", ""),
+        ("/plugins/1/type", r#""tuning""#),
+        ("/plugins", r#"[{"type":"bridge"}]"#),
+        ("/plugins", r#"[{"type":"firewall"},{"type":"bridge"}]"#),
+        ("/plugins/0/type", r#""firewall""#),
+        ("/plugins/0/ipam/type", r#""bridge""#),
+        ("/plugins/0/ipam", ""),
+    ];
+    let all = refused(
+        &edits,
+        &["change-type", "change-paths", "change-capabilities"],
+    )
+    .await;
+    assert_eq!(all.len(), edits.len(), "{all:?}");
+    assert!(all[0].contains("remove-plugin"), "{all:?}");
+    let removed = refused(&edits[..1], &["remove-plugin"]).await;
+    assert_eq!(removed, [""; 0]);
+}
+
+#[tokio::test]
+async fn places_of_the_node_need_their_own_grant() {
+    let edits = [
+        ("/binDir", r#""/tmp""#),
+        ("/plugins/0/KUBECONFIG", r#""k""#),
+        ("/plugins/0/ipam/dataDir", r#""x""#),
+        ("/plugins/0/ipam", r#"{"type":"host-local","dataDir":"x"}"#),
+        ("/plugins/0/capabilities/mac", "true"),
+        ("", &CHAIN.replace("/var/lib", "/tmp")),
+    ];
+    let all = refused(&edits, &["change-type"]).await;
+    assert_eq!(all.len(), edits.len(), "{all:?}");
+    assert!(all[0].contains("change-paths"), "{all:?}");
+    let grants = ["change-paths", "change-capabilities", "change-devices"];
+    assert_eq!(refused(&edits, &grants).await, [""; 0]);
 }

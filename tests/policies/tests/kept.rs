@@ -117,6 +117,17 @@ async fn off_with_a_mistake_stays_off_when_torn() {
 }
 
 #[tokio::test]
+async fn audit_with_a_mistake_stops_enforcing() {
+    let policies = guard();
+    let host = restarted(&policies).await;
+    policies.write("10-guard.json", br#"{"mode":"audit","settigs":{}}"#);
+    host.reload().await;
+    assert_eq!(only(&host).state, State::Stale);
+    assert!(!guards(&host, "shop").await);
+    assert!(!guards(&restarted(&policies).await, "shop").await);
+}
+
+#[tokio::test]
 async fn an_unreadable_directory_keeps_the_guards() {
     let policies = guard();
     restarted(&policies).await;

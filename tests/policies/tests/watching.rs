@@ -82,7 +82,7 @@ async fn no_thread_that_serves_requests_loads_what_has_changed() {
 }
 
 #[tokio::test]
-async fn a_load_that_is_not_wanted_any_more_ends_with_its_compiler() {
+async fn a_compilation_ends_with_its_host() {
     let policies = Policies::new(COMPILER).with_own_cache();
     let compiler = policies.path("compiler");
     symlink(SCRIPTED, &compiler).unwrap();
@@ -105,5 +105,7 @@ async fn a_load_that_is_not_wanted_any_more_ends_with_its_compiler() {
     let process = Path::new("/proc").join(process.trim());
     assert!(process.exists());
     watching.abort();
+    let _ = watching.await;
+    drop(host);
     until(|| !process.exists()).await;
 }

@@ -1,7 +1,7 @@
 //! `cnidaria policy compile`: from a component to the artefact that the daemon loads.
 //!
-//! The daemon calls it too, in a child process, so that neither a fault of the compiler nor its
-//! memory is the daemon's.
+//! The daemon calls it too, in a child process that gives up what it does not need, so that neither a
+//! fault of the compiler nor its memory is the daemon's: see `policy_engine::compile::child`.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};

@@ -99,6 +99,7 @@ fn state(state: PolicyState) -> &'static str {
     match state {
         PolicyState::Loaded => "loaded",
         PolicyState::Stale => "stale",
+        PolicyState::Loading => "loading",
         PolicyState::Broken => "broken",
         PolicyState::Quarantined => "quarantined",
         PolicyState::Off => "off",

@@ -38,6 +38,15 @@ pub struct PolicyConfig {
     /// Bytes of memory of all guests together.
     #[serde(default = "default_guest_memory")]
     pub guest_memory_bytes: u64,
+    /// Milliseconds of one compilation.
+    #[serde(default = "default_compile_time")]
+    pub compile_timeout_ms: NonZeroU64,
+    /// Bytes of memory of one compilation.
+    #[serde(default = "default_compile_memory")]
+    pub compile_memory_bytes: NonZeroU64,
+    /// Control group in which modules are compiled; that of delegates where absent.
+    #[serde(default)]
+    pub compile_cgroup: Option<PathBuf>,
 }
 
 fn default_policy_time() -> NonZeroU64 {
@@ -47,6 +56,16 @@ fn default_policy_time() -> NonZeroU64 {
 
 fn default_guest_memory() -> u64 {
     256 << 20
+}
+
+fn default_compile_time() -> NonZeroU64 {
+    const DEFAULT: NonZeroU64 = NonZeroU64::new(120_000).expect("it is not zero");
+    DEFAULT
+}
+
+fn default_compile_memory() -> NonZeroU64 {
+    const DEFAULT: NonZeroU64 = NonZeroU64::new(1 << 30).expect("it is not zero");
+    DEFAULT
 }
 
 fn default_policy_cache() -> PathBuf {

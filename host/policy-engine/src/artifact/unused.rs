@@ -20,7 +20,9 @@ pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name(), entry.path());
         let extension = path.extension();
-        let is_finished = extension.is_some_and(|extension| extension == "cwasm");
+        // A module that was given up has a record in place of the artefact.
+        let is_finished =
+            extension.is_some_and(|extension| extension == "cwasm" || extension == "given-up");
         let is_leftover = extension.is_some_and(|extension| extension == "tmp");
         let is_needed = is_finished && name.to_str().is_none_or(is_needed);
         if is_needed || !(is_finished || is_leftover) {

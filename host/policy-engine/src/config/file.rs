@@ -11,7 +11,7 @@ use super::members::{Member, Members, Source};
 use super::{Error, Grant, Limits, Match};
 use crate::generation::Mode;
 use crate::report::Cause;
-use crate::transaction::TypeGrant;
+use crate::transaction::ConfGrant;
 
 /// A policy as the operator wants it: everything but the module's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +36,8 @@ pub(crate) struct Spec {
     pub(crate) limits: Limits,
     /// What it may have.
     pub(crate) grants: BTreeSet<Grant>,
-    /// What it may change `type` to.
-    pub(crate) types: TypeGrant,
+    /// What it may change of confs beyond their free members.
+    pub(crate) conf: ConfGrant,
     /// Whether STATUS and ADDs fail without it, whatever its failure policy says.
     pub(crate) required: bool,
     /// What a conflict with another policy means.
@@ -127,7 +127,7 @@ impl Spec {
             failure: FailurePolicies::default(),
             limits: Limits::default(),
             grants: BTreeSet::new(),
-            types: TypeGrant::default(),
+            conf: ConfGrant::default(),
             required: false,
             on_conflict: OnConflict::default(),
         }
@@ -173,8 +173,11 @@ impl Spec {
             mode,
             failure,
             limits: limits.unwrap_or_default(),
+            conf: ConfGrant {
+                types,
+                grants: grants.clone(),
+            },
             grants,
-            types: TypeGrant(types),
             required,
             on_conflict,
             file: file.to_owned(),

@@ -24,8 +24,21 @@ pub(crate) enum Grant {
     State,
     /// Edit: interfaces, addresses and routes of a result.
     RewriteResult,
-    /// Edit: `type` and `ipam.type`, to what `allowTypes` has.
+    /// Edit: the `type` of a plugin in its place and role, to what `allowTypes` has; plugins of these
+    /// types may be added.
     ChangeType,
+    /// Edit: plugins may be removed, and those behind the first of a chain replaced.
+    RemovePlugin,
+    /// Edit: plugins may change their order and their role.
+    MovePlugin,
+    /// Edit: members that name files, directories and sockets of the node, or its API access.
+    ChangePaths,
+    /// Edit: `capabilities`.
+    ChangeCapabilities,
+    /// Edit: members that name a device of the node.
+    ChangeDevices,
+    /// Edit: members that reach into the packet filter of the node.
+    ChangeFirewall,
 }
 
 impl Grant {
@@ -52,6 +65,12 @@ impl Grant {
             Self::State => "state",
             Self::RewriteResult => "rewrite-result",
             Self::ChangeType => "change-type",
+            Self::RemovePlugin => "remove-plugin",
+            Self::MovePlugin => "move-plugin",
+            Self::ChangePaths => "change-paths",
+            Self::ChangeCapabilities => "change-capabilities",
+            Self::ChangeDevices => "change-devices",
+            Self::ChangeFirewall => "change-firewall",
         }
     }
 }

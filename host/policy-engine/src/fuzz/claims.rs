@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::naive::{SEVERAL, effective, flat};
 use super::{BUDGET, Call, POLICIES, attachment, edit_attachment};
-use crate::transaction::{AttachmentDraft, EditError, TypeGrant, Working};
+use crate::transaction::{AttachmentDraft, ConfGrant, EditError, Working};
 use cni_types::json::{Document, Limits};
 
 /// One plugin, so that a value of the cni-args is in one place of it.
@@ -42,7 +42,7 @@ pub fn claims(bytes: &[u8]) {
                 continue;
             }
             exact &= call.method != "set-cni-arg" && !call.text(1).contains('[');
-            let grant = TypeGrant::default();
+            let grant = ConfGrant::default();
             let change = |draft: &AttachmentDraft| edit_attachment(draft, &call, &grant);
             let alone = Working::new(transaction.draft().clone());
             let outcome = transaction.edit(call.bytes(), change);

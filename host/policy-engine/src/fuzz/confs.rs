@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::naive::{flat, fold};
-use crate::transaction::{TypeGrant, conf_difference, conf_same};
+use crate::transaction::{ConfGrant, conf_difference, conf_same};
 use cni_types::json::{Document, Limits, Node};
 
 /// Two confs, with a line break between them.
@@ -24,7 +24,7 @@ pub fn confs(bytes: &[u8]) {
     assert_eq!(conf_same(old.root(), new.root()), same);
 
     let (before, after) = (executed(old.root()), executed(new.root()));
-    let allowed = conf_difference(&old, &new, &TypeGrant::default()).is_ok();
+    let allowed = conf_difference(&old, &new, &ConfGrant::of(&[], &ConfGrant::MEMBERS)).is_ok();
     if allowed {
         // Elements may have moved, nothing may have come or gone.
         let count = |values: &BTreeMap<String, String>| {
@@ -70,10 +70,14 @@ fn collect(node: &Node, path: &str, plugin: bool, found: &mut BTreeMap<String, S
             }
         }
         Node::Object(members) => {
-            for (key, value) in members {
+            let at = path;
+            for (raw, value) in members {
+                let key = raw;
                 let (path, key) = (format!("{path}/{key:?}"), fold(key));
                 if key == "type" || plugin && PROTECTED.contains(&&*key) {
                     found.insert(path.clone(), exact(value));
+                    // Go reads the last one of several.
+                    *found.entry(format!("{at}#{key}")).or_default() += &format!("{raw:?}");
                 }
                 collect(value, &path, plugin && key == "plugins", found);
             }

@@ -6,7 +6,7 @@ use super::handle::Attachment;
 use crate::bindings::cnidaria::policy::types::{Bandwidth, EditError, HostAttachment, PortMapping};
 use crate::request;
 use crate::store::{GuestState, Stage};
-use crate::transaction::{self, AttachmentChange, AttachmentDraft, TypeGrant};
+use crate::transaction::{self, AttachmentChange, AttachmentDraft, ConfGrant};
 
 type Edited = wasmtime::Result<Result<(), EditError>>;
 type Staged = Result<AttachmentChange, transaction::EditError>;
@@ -24,7 +24,7 @@ impl GuestState {
         &mut self,
         handle: &Resource<Attachment>,
         bytes: usize,
-        change: impl FnOnce(&AttachmentDraft, &TypeGrant) -> Staged,
+        change: impl FnOnce(&AttachmentDraft, &ConfGrant) -> Staged,
     ) -> Edited {
         if self.part(handle.rep()).is_none() {
             return Err(self.stale("attachment")());
@@ -32,7 +32,7 @@ impl GuestState {
         let spec = self.shared_spec();
         match &mut self.stage {
             Stage::BeforeAdd(transaction) => Ok(transaction
-                .edit(bytes, |draft| change(draft, &spec.types))
+                .edit(bytes, |draft| change(draft, &spec.conf))
                 .map_err(EditError::from)),
             Stage::Idle | Stage::Select(_) | Stage::Gc { .. } => Err(self.stale("attachment")()),
             _ => Ok(Err(EditError::Immutable(

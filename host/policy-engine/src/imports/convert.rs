@@ -37,6 +37,7 @@ impl From<EditError> for wit::EditError {
     fn from(error: EditError) -> Self {
         match error {
             EditError::NotGranted(grant) => Self::NotGranted(grant.to_owned()),
+            EditError::NeedsGrant { grant, .. } => Self::NotGranted(grant.to_string()),
             EditError::Immutable(path) => Self::Immutable(path),
             EditError::Invalid(reason) => Self::Invalid(reason),
             EditError::Conflict { owner, .. } => Self::Conflict(owner.to_string()),

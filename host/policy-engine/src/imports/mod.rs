@@ -48,6 +48,16 @@ pub(crate) fn link(
         Need::Grant(Grant::Clock) => link!(clock),
         Need::Grant(Grant::Random) => link!(random),
         Need::Grant(Grant::State) => link!(state),
-        Need::Grant(Grant::RewriteResult | Grant::ChangeType) | Need::Wasi => Ok(()),
+        Need::Grant(
+            Grant::RewriteResult
+            | Grant::ChangeType
+            | Grant::RemovePlugin
+            | Grant::MovePlugin
+            | Grant::ChangePaths
+            | Grant::ChangeCapabilities
+            | Grant::ChangeDevices
+            | Grant::ChangeFirewall,
+        )
+        | Need::Wasi => Ok(()),
     }
 }

@@ -107,6 +107,17 @@ pub(super) enum Error {
 }
 
 impl Error {
+    /// Whether the module may load in a moment.
+    pub(super) fn is_compiling(&self) -> bool {
+        matches!(
+            self,
+            Self::Artifact {
+                source: artifact::Error::Compiling,
+                ..
+            }
+        )
+    }
+
     /// Grants that the module asks for, where it was not linked for want of one.
     pub(super) fn asked(&self) -> BTreeSet<Grant> {
         match self {

@@ -17,7 +17,8 @@ use instances::Instances;
 use time::Time;
 
 use crate::bindings::cnidaria::policy::types::ValidAttachment;
-use crate::generation::Generation;
+use crate::generation::{Generation, Mode};
+use crate::policy::Loading;
 use crate::report::{Cause, Denied, Hook, Report};
 use crate::request::{Attachment, Chosen, Command, RequestFacts, Selection};
 use crate::services::Services;
@@ -322,7 +323,18 @@ impl Session {
             if policy.is_required()
                 && let Some(reason) = policy.broken_reason()
             {
-                let message = format!("the policy is required and not loaded: {reason}");
+                let message = match policy.is_loading() {
+                    Some(_) => format!("the policy is required and not loaded yet: {reason}"),
+                    None => format!("the policy is required and not loaded: {reason}"),
+                };
+                return Err(policy.deny(Hook::Status, Cause::Load, message));
+            }
+            // A node is not ready before its policies are, but a policy that comes later takes it from no pod.
+            if policy.is_loading() == Some(Loading::AtStart)
+                && policy.mode() == Mode::Enforce
+                && policy.is_closed(Cause::Load)
+            {
+                let message = "the policy is not loaded yet".to_owned();
                 return Err(policy.deny(Hook::Status, Cause::Load, message));
             }
         }

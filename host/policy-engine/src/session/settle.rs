@@ -6,7 +6,7 @@ use super::Session;
 use crate::report::{Cause, Denied, Hook, Report};
 use crate::request::Attachment;
 use crate::transaction::invariants::{self, Fault, Offered};
-use crate::transaction::{AttachmentDraft, Claims, TypeGrant};
+use crate::transaction::{AttachmentDraft, Claims, ConfGrant};
 
 impl Session {
     /// Checks the final plan: every attachment once more as a whole, through all plugins of its conf,
@@ -37,7 +37,7 @@ impl Session {
             self.offered.push(Offered {
                 before: None,
                 claims,
-                types: TypeGrant::default(),
+                grant: ConfGrant::default(),
             });
             return;
         }
@@ -46,13 +46,11 @@ impl Session {
             let spec = policy.spec.as_ref()?;
             owners.contains(&policy.name).then_some(spec)
         });
-        let types = specs
-            .flat_map(|spec| spec.types.0.iter().cloned())
-            .collect();
+        let grant = specs.fold(ConfGrant::default(), |grant, spec| grant.and(&spec.conf));
         self.offered.push(Offered {
             before: Some(before),
             claims,
-            types: TypeGrant(types),
+            grant,
         });
     }
 

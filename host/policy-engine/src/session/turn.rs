@@ -92,7 +92,10 @@ impl Session {
             if policy.names_networks() == network.is_some() && policy.sees(&self.facts, network) {
                 let failure = Failure {
                     cause: Cause::Load,
-                    reason: format!("not loaded: {reason}"),
+                    reason: match policy.is_loading() {
+                        Some(_) => format!("not loaded yet, try again later: {reason}"),
+                        None => format!("not loaded: {reason}"),
+                    },
                 };
                 self.fail(policy, hook, &failure, report)?;
             }
@@ -277,6 +280,9 @@ impl Session {
         journal::failure(&self.facts, policy, hook, failure, open);
         if !open {
             let mut denied = policy.deny(hook, failure.cause, failure.reason.clone());
+            if failure.cause == Cause::Load && policy.is_loading().is_some() {
+                denied.code = Denied::TRY_AGAIN;
+            }
             denied.findings = std::mem::take(&mut report.findings);
             return Err(denied);
         }

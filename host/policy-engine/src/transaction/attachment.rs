@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::conf::{self, ConfEdit};
-use super::protected::{self, TypeGrant};
+use super::protected;
 use super::tree::{number, object, set, string};
-use super::{EditError, validate};
+use super::{ConfGrant, EditError, validate};
 use crate::request::{Attachment, Bandwidth, PortMapping};
 use cni_types::json::{Node, Pointer};
 
@@ -89,7 +89,7 @@ impl AttachmentDraft {
         &self,
         pointer: &str,
         json: &str,
-        grant: &TypeGrant,
+        grant: &ConfGrant,
     ) -> Result<Change, EditError> {
         let conf = &self.attachment.conf;
         let (pointer, value) = (conf::pointer(pointer)?, conf::value(json, conf.limits())?);
@@ -99,7 +99,7 @@ impl AttachmentDraft {
     pub(crate) fn conf_remove(
         &self,
         pointer: &str,
-        grant: &TypeGrant,
+        grant: &ConfGrant,
     ) -> Result<Change, EditError> {
         let (conf, pointer) = (&self.attachment.conf, conf::pointer(pointer)?);
         Ok(Change::Conf(vec![conf::remove(conf, pointer, grant)?]))
@@ -248,8 +248,8 @@ mod tests {
         AttachmentDraft::new(attachment(r#"{"type":"macvlan"}"#), Arc::new(reserved))
     }
 
-    fn free() -> TypeGrant {
-        TypeGrant::default()
+    fn free() -> ConfGrant {
+        ConfGrant::default()
     }
 
     #[test]

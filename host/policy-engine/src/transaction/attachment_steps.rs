@@ -361,7 +361,7 @@ fn folded_path(tokens: &[String]) -> Vec<Cow<'_, str>> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::{Budget, TypeGrant, Working};
+    use super::super::{Budget, ConfGrant, Working};
     use super::*;
     use cni_types::json::Limits;
 
@@ -403,7 +403,7 @@ mod tests {
         pointer: &'static str,
         json: &'static str,
     ) -> impl Fn(&AttachmentDraft) -> Result<Change, EditError> {
-        move |draft| draft.conf_set(pointer, json, &TypeGrant::default())
+        move |draft| draft.conf_set(pointer, json, &ConfGrant::default())
     }
 
     #[test]

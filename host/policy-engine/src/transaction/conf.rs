@@ -3,8 +3,8 @@
 use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
 use super::difference::folded;
-use super::protected::{self, TypeGrant, type_of};
-use super::{EditError, validate};
+use super::protected::{self, type_of};
+use super::{ConfGrant, EditError, validate};
 
 /// Plugins that read `mtu` from their conf.
 const WITH_MTU: [&str; 12] = [
@@ -51,7 +51,7 @@ pub(super) fn set(
     conf: &Document,
     pointer: Pointer,
     value: Node,
-    grant: &TypeGrant,
+    grant: &ConfGrant,
 ) -> Result<ConfEdit, EditError> {
     let pointer = place(conf, pointer).map_err(|error| refused(&error))?;
     protected::check_edit(conf, &pointer, Some(&value), grant)?;
@@ -65,7 +65,7 @@ pub(super) fn set(
 pub(super) fn remove(
     conf: &Document,
     pointer: Pointer,
-    grant: &TypeGrant,
+    grant: &ConfGrant,
 ) -> Result<ConfEdit, EditError> {
     if pointer.tokens().is_empty() || conf.get(&pointer).is_none() {
         let pointer = pointer.to_string();
@@ -222,124 +222,4 @@ fn mtu_keys(plugin: &Node) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CHAIN: &str = r#"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge","ipam":{"type":"host-local"}},{"type":"firewall"}]}"#;
-
-    fn conf(json: &str) -> Document {
-        Document::parse(json, cni_types::json::Limits::default()).unwrap()
-    }
-
-    fn edited(json: &str, at: &str, value: &str, grant: &TypeGrant) -> Result<Document, EditError> {
-        let old = conf(json);
-        let mut new = old.clone();
-        let edit = set(
-            &old,
-            pointer(at)?,
-            super::value(value, old.limits())?,
-            grant,
-        )?;
-        apply(&mut new, vec![edit])?;
-        protected::check(&old, &new, grant)?;
-        Ok(new)
-    }
-
-    #[test]
-    fn what_decides_what_is_executed_cannot_be_changed() {
-        for (at, value) in [
-            ("/name", r#""m""#),
-            ("/cniVersion", r#""0.1.0""#),
-            ("/Name", r#""m""#),
-            ("/cniVer\u{17f}ion", r#""0.1.0""#),
-            ("/plugins/0/type", r#""evil""#),
-            ("/plugins/0/TYPE", r#""evil""#),
-            ("/plugins/0/ipam/type", r#""evil""#),
-            ("/plugins/0/ipam", r"{}"),
-            ("/plugins/0/prevResult", r"{}"),
-            ("/plugins/0/runtimeConfig", r"{}"),
-            ("/plugins/0/delegate", r#"{"type":"evil"}"#),
-            ("/plugins/-", r#"{"type":"evil"}"#),
-            ("/plugins", r"[]"),
-            (
-                "/plugins/0/delegate",
-                r#"{"meta":[{"ipam":{"Type":"evil"}}]}"#,
-            ),
-            ("/loadOnlyInlinedPlugins", "false"),
-            ("/cniVersions", r#"["0.1.0"]"#),
-            ("/Plugins", r#"[{"name":"x"}]"#),
-            ("", r"{}"),
-        ] {
-            let error = edited(CHAIN, at, value, &TypeGrant::default()).unwrap_err();
-            assert!(!matches!(error, EditError::NotGranted(_)), "{at}: {error}");
-        }
-    }
-
-    #[test]
-    fn the_rest_is_free() {
-        for (at, value) in [
-            ("/plugins/0/mtu", "1400"),
-            ("/plugins/0/ipam/ranges", "[]"),
-            ("/plugins/0/args", r#"{"name":"x"}"#),
-            ("/disableCheck", "true"),
-        ] {
-            edited(CHAIN, at, value, &TypeGrant::default()).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_granted_type_may_be_set_and_no_other() {
-        let grant = TypeGrant(["ptp".to_owned()].into());
-        edited(CHAIN, "/plugins/0/type", r#""ptp""#, &grant).unwrap();
-        edited(CHAIN, "/plugins/0/type", r#""evil""#, &grant).unwrap_err();
-        edited(CHAIN, "/plugins/-", r#"{"type":"ptp"}"#, &grant).unwrap();
-        edited(CHAIN, "/name", r#""m""#, &grant).unwrap_err();
-        // The conf has a bridge; a second one is not granted.
-        edited(CHAIN, "/plugins/-", r#"{"type":"bridge"}"#, &grant).unwrap_err();
-        edited(CHAIN, "/plugins/0/ipam/type", r#""bridge""#, &grant).unwrap_err();
-        for nothing in [
-            "[]",
-            "{}",
-            "[{}]",
-            r#"[{"type":""}]"#,
-            r#"[{"type":"bridge"},7]"#,
-        ] {
-            edited(CHAIN, "/plugins", nothing, &grant).unwrap_err();
-        }
-        let crooked = TypeGrant(["../ptp".to_owned()].into());
-        edited(CHAIN, "/plugins/0/type", r#""../ptp""#, &crooked).unwrap_err();
-    }
-
-    #[test]
-    fn the_mtu_goes_to_every_plugin_that_has_one() {
-        let check = |json: &str, expected: &str| {
-            let mut conf = conf(json);
-            let edits = set_mtu(&conf, 1400).unwrap();
-            apply(&mut conf, edits).unwrap();
-            assert_eq!(conf.to_string(), expected);
-        };
-        check(
-            r#"{"type":"macvlan","master":"eth0"}"#,
-            r#"{"type":"macvlan","master":"eth0","mtu":1400}"#,
-        );
-        check(
-            r#"{"plugins":[{"type":"bridge","mtu":9000},{"type":"portmap"},{"type":"own","MTU":1}]}"#,
-            r#"{"plugins":[{"type":"bridge","mtu":1400},{"type":"portmap"},{"type":"own","MTU":1400,"mtu":1400}]}"#,
-        );
-    }
-
-    #[test]
-    fn a_chain_without_an_mtu_refuses_one() {
-        set_mtu(&conf(r#"{"plugins":[{"type":"portmap"},7]}"#), 1400).unwrap_err();
-    }
-
-    #[test]
-    fn numbers_and_order_of_other_members_survive() {
-        let text = r#"{"type":"bridge","big":12345678901234567890,"z":1.50,"a":null}"#;
-        let new = edited(text, "/mtu", "1400", &TypeGrant::default()).unwrap();
-        assert_eq!(
-            new.to_string(),
-            r#"{"type":"bridge","big":12345678901234567890,"z":1.50,"a":null,"mtu":1400}"#
-        );
-    }
-}
+mod tests;

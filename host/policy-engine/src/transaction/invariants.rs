@@ -11,8 +11,10 @@ use cni_types::json::Node;
 use cni_types::result::{CniResult, Route};
 
 use super::conf;
-use super::protected::{self, TypeGrant};
-use super::{AttachmentDraft, Claims, EditError, FinaleDraft, SelectionsDraft, validate};
+use super::protected;
+use super::{
+    AttachmentDraft, Claims, ConfGrant, EditError, FinaleDraft, SelectionsDraft, validate,
+};
 use crate::request::{Attachment, PortMapping, Selection};
 
 /// What does not hold, and the policies whose edits made it so.
@@ -45,8 +47,8 @@ pub(crate) struct Offered {
     pub(crate) before: Option<Arc<AttachmentDraft>>,
     /// What policies own of it.
     pub(crate) claims: Arc<Claims>,
-    /// The plugins that the policies which edited it may bring in.
-    pub(crate) types: TypeGrant,
+    /// What the policies which edited it may change of its conf.
+    pub(crate) grant: ConfGrant,
 }
 
 /// Checks the final plan: each attachment against how it was offered, and all of them together.
@@ -69,7 +71,7 @@ fn executed(
     Offered {
         before,
         claims,
-        types,
+        grant,
     }: &Offered,
     after: &Attachment,
 ) -> Option<Fault> {
@@ -82,9 +84,9 @@ fn executed(
             format!("network {:?} is not what it was", before.network)
         });
     }
-    let error = protected::check(&before.conf, &after.conf, types).err()?;
+    let error = protected::check(&before.conf, &after.conf, grant).err()?;
     let owners = match &error {
-        EditError::Immutable(path) => {
+        EditError::Immutable(path) | EditError::NeedsGrant { path, .. } => {
             let path = path.split(' ').next().unwrap_or_default();
             claims.owners(&format!("/conf{path}"))
         }
@@ -320,7 +322,7 @@ mod tests {
         let offered = Offered {
             before: Some(Arc::new(before_policies(before))),
             claims: Arc::new(claims),
-            types: TypeGrant(types.iter().map(|name| (*name).to_owned()).collect()),
+            grant: ConfGrant::of(types, &[]),
         };
         let fault = plan(&[offered], &[attachment("net", "net1", after)]).err()?;
         assert_eq!(fault.owners.into_iter().collect::<Vec<_>>(), ["a".into()]);
@@ -376,7 +378,7 @@ mod tests {
         let offered = || Offered {
             before: None,
             claims: Arc::default(),
-            types: TypeGrant::default(),
+            grant: ConfGrant::default(),
         };
         let after =
             ["a", "b"].map(|network| attachment(network, "net1", r#"{"type":"x","mtu":12}"#));

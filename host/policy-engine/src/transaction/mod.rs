@@ -12,11 +12,14 @@ mod claims;
 mod conf;
 mod difference;
 mod finale;
+mod found;
+mod guarded;
 pub(crate) mod invariants;
 mod outcome;
 mod outcome_steps;
 mod patch;
 mod protected;
+mod roles;
 mod selections;
 mod tree;
 mod twins;
@@ -25,6 +28,7 @@ mod validate;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::config::Grant;
 use budget::Extent;
 use difference::{Path, Step, Visit};
 use twins::Twin;
@@ -34,9 +38,10 @@ pub(crate) use budget::{Budget, RequestBudget};
 pub(crate) use claims::Claims;
 pub(crate) use conf::get as conf_get;
 pub(crate) use finale::{FinaleDraft, Owned};
+pub(crate) use guarded::ConfGrant;
 pub(crate) use outcome::{Change as OutcomeChange, OutcomeDraft, RawIp, route};
 pub(crate) use patch::EditPatch;
-pub(crate) use protected::{TypeGrant, plugin_types};
+pub(crate) use protected::plugin_types;
 pub(crate) use selections::{Change as SelectionsChange, SelectionsDraft};
 pub(crate) use validate::json_object;
 
@@ -62,6 +67,14 @@ pub(crate) enum EditError {
     /// The edit needs a grant.
     #[error("not granted: {0}")]
     NotGranted(&'static str),
+    /// The edit of this path needs a grant.
+    #[error("{path} needs the grant {grant}")]
+    NeedsGrant {
+        /// Where.
+        path: String,
+        /// The grant.
+        grant: Grant,
+    },
     /// Nobody may change this, or not in this hook.
     #[error("{0} cannot be changed")]
     Immutable(String),

@@ -3,14 +3,14 @@
 //! Go's JSON matches keys whatever their case, and delegating plugins execute what nested objects
 //! name. So every `type` at any depth counts, however it is written.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
-
 use cni_types::args::PluginType;
 use cni_types::json::{Document, Node, Pointer};
 
-use super::difference::{Keys, folded, same};
-use super::{EditError, validate};
+use super::difference::folded;
+use super::found::Found;
+use super::roles::Role;
+use super::{ConfGrant, EditError, guarded, validate};
+use crate::config::Grant;
 
 /// Members of a plugin or of a list that no policy may change.
 const PROTECTED: [&str; 6] = [
@@ -23,13 +23,9 @@ const PROTECTED: [&str; 6] = [
     "loadonlyinlinedplugins",
 ];
 
-/// Whether, and to what, a policy may change which binaries a conf names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct TypeGrant(pub(crate) BTreeSet<String>);
-
 /// Where in a conf a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Context {
+pub(super) enum Context {
     /// A list or a plugin.
     Plugin,
     /// The `args` of a plugin.
@@ -40,24 +36,78 @@ enum Context {
     Other,
 }
 
-impl Context {
-    fn below(self, key: &str) -> Self {
-        match (self, key) {
-            (Self::Plugin, "plugins") => Self::Plugin,
-            (Self::Plugin, "args") => Self::Args,
-            (Self::Args, "cni") | (Self::CniArgs, _) => Self::CniArgs,
-            _ => Self::Other,
+/// What is known of a value by its place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) context: Context,
+    pub(super) role: Role,
+}
+
+impl Place {
+    /// A whole conf.
+    const CONF: Self = Self {
+        context: Context::Plugin,
+        role: Role::Main,
+    };
+    /// What a plugin's user passes to it.
+    const CNI_ARGS: Self = Self {
+        context: Context::CniArgs,
+        role: Role::Other,
+    };
+
+    /// What lies under a folded key.
+    pub(super) fn below(self, key: &str) -> Self {
+        let context = match (self.context, key) {
+            (Context::Plugin, "plugins") => Context::Plugin,
+            (Context::Plugin, "args") => Context::Args,
+            (Context::Args, "cni") | (Context::CniArgs, _) => Context::CniArgs,
+            _ => Context::Other,
+        };
+        let role = self.role.below(key);
+        Self { context, role }
+    }
+
+    pub(super) fn element(self, index: usize) -> Self {
+        let role = self.role.element(index);
+        Self { role, ..self }
+    }
+
+    /// What may not be changed freely of a member under a folded key.
+    pub(super) fn rule(self, key: &str) -> Option<Rule> {
+        if self.context == Context::Plugin && PROTECTED.contains(&key) {
+            return Some(Rule::Never);
+        }
+        if matches!(self.context, Context::Args | Context::CniArgs) {
+            return None;
+        }
+        guarded::key(key).map(Rule::Granted)
+    }
+
+    /// The grant that a change of a plain value needs, whatever its key.
+    pub(super) fn value(self, value: &Node) -> Option<Grant> {
+        match self.context {
+            Context::Args | Context::CniArgs => None,
+            Context::Plugin | Context::Other => guarded::value(value),
         }
     }
 }
 
+/// Who may change a member that is neither free nor a type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// No policy.
+    Never,
+    /// Policies with this grant.
+    Granted(Grant),
+}
+
 /// Checks that `new` executes what `old` executes and is of the same name and version.
-pub(crate) fn check(old: &Document, new: &Document, grant: &TypeGrant) -> Result<(), EditError> {
+pub(crate) fn check(old: &Document, new: &Document, grant: &ConfGrant) -> Result<(), EditError> {
     if !matches!(new.root(), Node::Object(_)) {
         return Err(validate::invalid("a conf is not a JSON object"));
     }
     let mut found = Found::default();
-    found.pair(None, Context::Plugin, old.root(), new.root());
+    found.pair(None, Place::CONF, old.root(), new.root());
     found.judge(grant, &Pointer::root())?;
     if has_types(old.root()) && !has_types(new.root()) {
         return Err(typeless());
@@ -71,38 +121,44 @@ pub(super) fn check_edit(
     conf: &Document,
     pointer: &Pointer,
     new: Option<&Node>,
-    grant: &TypeGrant,
+    grant: &ConfGrant,
 ) -> Result<(), EditError> {
     let old = conf.get(pointer);
     let Some((last, path)) = pointer.tokens().split_last() else {
         return match new {
             Some(new @ Node::Object(_)) => {
                 let mut found = Found::default();
-                found.pair(None, Context::Plugin, conf.root(), new);
+                found.pair(None, Place::CONF, conf.root(), new);
                 found.judge(grant, pointer)?;
                 typed_after(conf, pointer, Some(new))
             }
             _ => Err(validate::invalid("a conf is not a JSON object")),
         };
     };
-    let mut context = Context::Plugin;
+    let mut place = Place::CONF;
+    let mut through = None;
     let mut node = Some(conf.root());
     for token in path {
         if let Some(Node::Object(_)) = node {
-            context = context.below(&folded(token));
+            let key = folded(token);
+            through = through.or_else(|| place.rule(&key));
+            place = place.below(&key);
+        } else {
+            place = place.element(token.parse().unwrap_or(usize::MAX));
         }
         node = node.and_then(|node| node.at(std::slice::from_ref(token)));
     }
-    let mut found = Found::default();
-    match node {
-        Some(Node::Object(_)) => found.member(None, context, last, old, new),
-        _ => found.element(None, context, old, new),
+    if let Some(rule) = through.filter(|_| old != new) {
+        permit(rule, grant, || short(&pointer.to_string()))?;
     }
     let parent = pointer.parent().unwrap_or_default();
+    let mut found = Found::default();
     match node {
-        Some(Node::Object(_)) => found.judge(grant, &parent)?,
-        _ => found.judge(grant, pointer)?,
+        Some(Node::Object(_)) => found.member(None, place, last, old, new),
+        Some(Node::Array(list)) => found.in_list(place, last, list.len(), (old, new)),
+        _ => found.element(None, place, old, new),
     }
+    found.judge(grant, &parent)?;
     typed_after(conf, pointer, new)
 }
 
@@ -113,17 +169,17 @@ pub(super) fn check_args(
     at: &str,
 ) -> Result<(), EditError> {
     let mut found = Found::default();
-    found.element(None, Context::CniArgs, old, new);
+    found.element(None, Place::CNI_ARGS, old, new);
     let place = Pointer::root().child(at);
-    found.judge(&TypeGrant::default(), &place)
+    found.judge(&ConfGrant::default(), &place)
 }
 
 /// As [`check_args`], for one member.
 pub(super) fn check_arg(key: &str, new: &Node, at: &str) -> Result<(), EditError> {
     let mut found = Found::default();
-    found.member(None, Context::CniArgs, key, None, Some(new));
+    found.member(None, Place::CNI_ARGS, key, None, Some(new));
     let place = Pointer::root().child(at);
-    found.judge(&TypeGrant::default(), &place)
+    found.judge(&ConfGrant::default(), &place)
 }
 
 /// `type` of each plugin, in order.
@@ -193,193 +249,21 @@ fn typed_after(conf: &Document, pointer: &Pointer, new: Option<&Node>) -> Result
     }
 }
 
-/// Protected members and types that differ between two values. Paths are kept as chains of tokens, so
-/// that a long one is not copied for each member below it.
-#[derive(Default)]
-struct Found<'a> {
-    tokens: Vec<(Option<usize>, Cow<'a, str>)>,
-    /// The first protected member that differs.
-    member: Option<usize>,
-    /// The first type that differs.
-    first: Option<usize>,
-    /// The first type that differs in cni-args.
-    in_args: Option<usize>,
-    before: Vec<&'a Node>,
-    after: Vec<(usize, &'a Node)>,
-}
-
-impl<'a> Found<'a> {
-    fn token(&mut self, parent: Option<usize>, token: impl Into<Cow<'a, str>>) -> usize {
-        self.tokens.push((parent, token.into()));
-        self.tokens.len() - 1
-    }
-
-    fn pair(&mut self, at: Option<usize>, context: Context, old: &'a Node, new: &'a Node) {
-        match (old, new) {
-            (Node::Object(old), Node::Object(new)) => {
-                let index = |members: &'a [(String, Node)]| -> HashMap<&'a str, &'a Node> {
-                    members
-                        .iter()
-                        .map(|(key, value)| (key.as_str(), value))
-                        .collect()
-                };
-                let (olds, news) = (index(old), index(new));
-                for (key, value) in new {
-                    self.member(
-                        at,
-                        context,
-                        key,
-                        olds.get(key.as_str()).copied(),
-                        Some(value),
-                    );
-                }
-                for (key, value) in old {
-                    if !news.contains_key(key.as_str()) {
-                        self.member(at, context, key, Some(value), None);
-                    }
-                }
-            }
-            (Node::Array(old), Node::Array(new)) => {
-                let equal = |(a, b): &(&Node, &Node)| same(a, b, Keys::Exact);
-                let head = old.iter().zip(new).take_while(equal).count();
-                let shorter = old.len().min(new.len()) - head;
-                let ends = old.iter().rev().zip(new.iter().rev());
-                let tail = ends.take(shorter).take_while(equal).count();
-                for index in head..old.len().max(new.len()) - tail {
-                    let within = |list: &'a [Node]| {
-                        let end = list.len() - tail;
-                        list.get(index).filter(|_| index < end)
-                    };
-                    let at = Some(self.token(at, index.to_string()));
-                    self.element(at, context, within(old), within(new));
-                }
-            }
-            (old, new) => {
-                self.element(at, context, Some(old), None);
-                self.element(at, context, None, Some(new));
-            }
-        }
-    }
-
-    /// A value that is not looked at by its key.
-    fn element(
-        &mut self,
-        at: Option<usize>,
-        context: Context,
-        old: Option<&'a Node>,
-        new: Option<&'a Node>,
-    ) {
-        let (one, is_new) = match (old, new) {
-            (Some(old), Some(new)) => return self.pair(at, context, old, new),
-            (Some(old), None) => (old, false),
-            (None, Some(new)) => (new, true),
-            (None, None) => return,
-        };
-        let sides = |value| {
-            if is_new {
-                (None, Some(value))
-            } else {
-                (Some(value), None)
-            }
-        };
-        match one {
-            Node::Scalar(_) => {}
-            Node::Object(members) => {
-                for (key, value) in members {
-                    let (old, new) = sides(value);
-                    self.member(at, context, key, old, new);
-                }
-            }
-            Node::Array(elements) => {
-                for (index, value) in elements.iter().enumerate() {
-                    let (old, new) = sides(value);
-                    let at = self.token(at, index.to_string());
-                    self.element(Some(at), context, old, new);
-                }
-            }
-        }
-    }
-
-    fn member(
-        &mut self,
-        at: Option<usize>,
-        context: Context,
-        key: &str,
-        old: Option<&'a Node>,
-        new: Option<&'a Node>,
-    ) {
-        let token = self.token(at, key.to_owned());
-        let key = folded(key);
-        let differs = || old != new;
-        if *key == *"type" && differs() {
-            self.first.get_or_insert(token);
-            if context == Context::CniArgs && new.is_some() {
-                self.in_args.get_or_insert(token);
-            }
-            self.before.extend(old);
-            self.after.extend(new.map(|new| (token, new)));
-        } else if context == Context::Plugin && PROTECTED.contains(&&*key) && differs() {
-            self.member.get_or_insert(token);
-        }
-        self.element(Some(token), context.below(&key), old, new);
-    }
-
-    fn judge(&self, grant: &TypeGrant, place: &Pointer) -> Result<(), EditError> {
-        let immutable = |token| Err(EditError::Immutable(self.path(token, place)));
-        if let Some(token) = self.member.or(self.in_args) {
-            return immutable(token);
-        }
-        let Some(first) = self.first else {
-            return Ok(());
-        };
-        if grant.0.is_empty() {
-            return immutable(first);
-        }
-        // Those that the conf had may change places; one more than there was is as new as any other.
-        let mut known: HashMap<String, usize> = HashMap::new();
-        for value in &self.before {
-            *known.entry(name(value)).or_default() += 1;
-        }
-        for (token, value) in &self.after {
-            let name = name(value);
-            if let Some(left) = known.get_mut(&name).filter(|left| **left > 0) {
-                *left -= 1;
-                continue;
-            }
-            let text: Option<String> = value.get_as().ok();
-            let allowed =
-                text.is_some_and(|name| grant.0.contains(&name) && PluginType::new(name).is_ok());
-            if !allowed {
-                let path = self.path(*token, place);
-                return Err(EditError::Immutable(format!(
-                    "{path} to {}",
-                    short(&value.to_string())
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn path(&self, token: usize, place: &Pointer) -> String {
-        let mut tokens = Vec::new();
-        let mut next = Some(token);
-        while let Some((parent, token)) = next.and_then(|next| self.tokens.get(next)) {
-            tokens.push(token);
-            next = *parent;
-        }
-        let within = tokens.into_iter().rev();
-        let path = within.fold(place.clone(), |path, token| path.child(&**token));
-        short(&path.to_string())
+pub(super) fn permit(
+    rule: Rule,
+    grant: &ConfGrant,
+    path: impl FnOnce() -> String,
+) -> Result<(), EditError> {
+    match rule {
+        Rule::Never => Err(EditError::Immutable(path())),
+        Rule::Granted(needed) if !grant.has(needed) => Err(EditError::NeedsGrant {
+            path: path(),
+            grant: needed,
+        }),
+        Rule::Granted(_) => Ok(()),
     }
 }
 
-/// What is executed, in one form however it is written.
-fn name(value: &Node) -> String {
-    value
-        .get_as::<String>()
-        .map_or_else(|_| value.to_string(), |name| format!("{name:?}"))
-}
-
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     crate::report::clean(text, 256)
 }

@@ -203,6 +203,21 @@ pub(super) const OWN: &[Key] = &[
         "memory of all policies' instances together; requests wait for it. The memory limit of the DaemonSet follows from it",
     ),
     key(
+        "policies.compileTimeoutMs",
+        Parsed,
+        "wall-clock time of the compilation of one module, and limit of its processor time",
+    ),
+    key(
+        "policies.compileMemoryBytes",
+        Parsed,
+        "memory of one compilation, see below",
+    ),
+    key(
+        "policies.compileCgroup",
+        Words("`delegateCgroup`"),
+        "a control group of version 2: each compilation runs in a child of it, so that its memory is not the daemon's",
+    ),
+    key(
         "policies.bypassFile",
         Absent,
         "while this file exists no policy runs, and a module that is not loaded yet is neither compiled nor loaded; that is done once the file is gone",

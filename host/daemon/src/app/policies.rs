@@ -1,0 +1,34 @@
+//! The settings of policies, for the engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::own::Timeouts;
+use crate::config::policies::PolicyConfig;
+
+/// What the engine makes of the daemon's settings.
+pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engine::Config {
+    let compiler = config.compiler.clone().unwrap_or_else(beside_this_binary);
+    let mut engine = policy_engine::Config::new(&config.modules, &config.cache, compiler);
+    engine.config_dir.clone_from(&config.configs);
+    engine
+        .exempt_namespaces
+        .clone_from(&config.exempt_namespaces);
+    engine.bypass_file.clone_from(&config.bypass_file);
+    engine.request_timeout = timeouts.policies(config);
+    engine.guest_memory_bytes = config.guest_memory_bytes;
+    engine.compile_timeout = Duration::from_millis(config.compile_timeout_ms.get());
+    engine.compile_memory_bytes = config.compile_memory_bytes.get();
+    engine.required.clone_from(&config.required);
+    engine.state_dir = Some(config.state.clone());
+    engine.kept_dir = Some(config.cache.join("kept"));
+    engine.quarantine_dir = Some(config.cache.join("quarantine"));
+    engine
+}
+
+/// The command line that was installed with this daemon.
+fn beside_this_binary() -> PathBuf {
+    std::env::current_exe()
+        .unwrap_or_default()
+        .with_file_name("cnidaria")
+}

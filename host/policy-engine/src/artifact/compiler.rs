@@ -1,0 +1,288 @@
+//! The child process that compiles one module.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+
+use super::group::Group;
+use super::{Error, REFUSED};
+use crate::confinement::{Confinement, NOTE};
+use crate::regular;
+use crate::report::clean;
+
+/// Bytes of a compiler's error message that are read.
+const MAX_MESSAGE: u64 = 16 << 10;
+
+/// Tells the compilations of this process apart.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// What compiles, and within which limits.
+#[derive(Debug, Clone)]
+pub(crate) struct Compiler {
+    /// The `cnidaria` binary.
+    pub(crate) binary: PathBuf,
+    /// Wall clock of one compilation.
+    pub(crate) timeout: Duration,
+    /// Bytes of memory of one compilation.
+    pub(crate) memory: u64,
+    /// The control group in which each compilation gets one of its own.
+    pub(crate) cgroup: Option<PathBuf>,
+}
+
+/// What a compilation printed beside its result: what it could not give up, for the log.
+pub(super) type Notes = Vec<String>;
+
+impl Compiler {
+    /// Compiles a module to an artefact, which has its name once it is complete.
+    pub(super) async fn compile(
+        &self,
+        module: &Path,
+        digest: &str,
+        artefact: &Path,
+    ) -> (Result<(), Error>, Notes) {
+        // In the cache itself, so that the rename is atomic.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let unfinished = artefact.with_extension(format!("{}-{number}.tmp", std::process::id()));
+        let mut notes = Vec::new();
+        let ran = self.run(module, &unfinished, number, &mut notes).await;
+        // The module may have changed while the compiler read it; neither the artefact nor what the
+        // compiler says of it must be taken for this one's.
+        let about_it = matches!(
+            ran,
+            Ok(()) | Err(Error::Refused { .. } | Error::Exhausted { .. })
+        );
+        let changed = about_it && crate::digest::of_file(module).ok().as_deref() != Some(digest);
+        let ran = if changed { Err(Error::Changed) } else { ran };
+        let result = ran.and_then(|()| {
+            let failed = |source| Error::Io {
+                path: unfinished.clone(),
+                source,
+            };
+            let file = File::open(&unfinished).map_err(failed)?;
+            file.set_permissions(fs::Permissions::from_mode(0o600))
+                .map_err(failed)?;
+            // An artefact is machine code that is executed as it is on disk: no half of one may
+            // ever be there under its final name, not even after a power cut.
+            file.sync_all().map_err(failed)?;
+            fs::rename(&unfinished, artefact).map_err(failed)
+        });
+        if result.is_err() {
+            // Nothing is there when the compiler failed early.
+            let _ = fs::remove_file(&unfinished);
+        }
+        (result, notes)
+    }
+
+    async fn run(
+        &self,
+        module: &Path,
+        output: &Path,
+        number: u64,
+        notes: &mut Notes,
+    ) -> Result<(), Error> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { path, source }
+        };
+        let input = regular::open(module).map_err(failed(module))?;
+        let output = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(output)
+            .map_err(failed(output))?;
+        let group = self
+            .cgroup
+            .as_deref()
+            .map(|dir| Group::make(dir, number, self.memory));
+        let group = match group.transpose() {
+            Ok(group) => group,
+            Err(error) => {
+                notes.push(format!(
+                    "compiles in the control group of the daemon: {error}"
+                ));
+                None
+            }
+        };
+        let status = self.child(input, output, group.as_ref(), notes).await;
+        let (status, said) = status?;
+        match status {
+            None => Err(self.exhausted(format!(
+                "the compiler did not end within {} ms",
+                self.timeout.as_millis()
+            ))),
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(self.failure(status, said)),
+        }
+    }
+
+    /// Runs the child; no status where it had to be killed.
+    async fn child(
+        &self,
+        input: File,
+        output: File,
+        group: Option<&Group>,
+        notes: &mut Notes,
+    ) -> Result<(Option<ExitStatus>, String), Error> {
+        let spawn = |source| Error::Spawn {
+            compiler: self.binary.clone(),
+            source,
+        };
+        let confinement = Confinement {
+            parent: std::process::id(),
+            memory_bytes: self.memory,
+            seconds: self.timeout.as_secs().max(1),
+            cgroup: group.map(|group| group.dir().to_owned()),
+        };
+        let confinement =
+            serde_json::to_string(&confinement).map_err(|error| spawn(error.into()))?;
+        let mut child = tokio::process::Command::new(&self.binary)
+            .args(["policy", "compile", "--child"])
+            .arg(confinement)
+            .env_clear()
+            .current_dir("/")
+            .stdin(input)
+            .stdout(output)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(spawn)?;
+        let mut message = Vec::new();
+        let stderr = child.stderr.take();
+        let end = async {
+            if let Some(stderr) = stderr {
+                let _ = stderr.take(MAX_MESSAGE).read_to_end(&mut message).await;
+            }
+            child.wait().await
+        };
+        let status = match tokio::time::timeout(self.timeout, end).await {
+            Ok(status) => Some(status.map_err(spawn)?),
+            Err(_) => None,
+        };
+        let text = String::from_utf8_lossy(&message);
+        let (noted, said): (Vec<&str>, Vec<&str>) =
+            text.lines().partition(|line| line.starts_with(NOTE));
+        let noted = noted.iter().filter_map(|line| line.strip_prefix(NOTE));
+        notes.extend(noted.map(|note| clean(note, 512)));
+        Ok((status, clean(&said.join("\n"), 2048)))
+    }
+
+    fn failure(&self, status: ExitStatus, said: String) -> Error {
+        // As the allocator's last words have it.
+        let no_memory = said.contains("memory allocation of");
+        let no_time = status.signal() == Some(rustix::process::Signal::XCPU.as_raw());
+        match status.code() {
+            _ if no_memory => self.exhausted(format!(
+                "the compiler needs more than {} bytes of memory: {said}",
+                self.memory
+            )),
+            _ if no_time => self.exhausted(format!(
+                "the compiler needs more than {} s of processor time",
+                self.timeout.as_secs()
+            )),
+            Some(code) if code == i32::from(REFUSED) && !said.is_empty() => {
+                Error::Refused { reason: said }
+            }
+            Some(_) if !said.is_empty() => Error::Compile { reason: said },
+            _ => Error::Compile {
+                reason: format!("the compiler ended with {status}: {said}"),
+            },
+        }
+    }
+
+    fn exhausted(&self, reason: String) -> Error {
+        Error::Exhausted {
+            reason,
+            limits: self.limits(),
+        }
+    }
+
+    /// The limits under which a module was given up.
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+            memory_bytes: self.memory,
+        }
+    }
+}
+
+/// What a compilation may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Limits {
+    timeout_ms: u64,
+    memory_bytes: u64,
+}
+
+impl Limits {
+    /// Whether a module that was given up under these may succeed under `other`.
+    fn are_below(self, other: Self) -> bool {
+        self.timeout_ms < other.timeout_ms || self.memory_bytes < other.memory_bytes
+    }
+}
+
+/// That a module was given up, beside its artefact: the next daemon does not try it again either.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(super) struct GivenUp {
+    reason: String,
+    limits: Limits,
+}
+
+impl GivenUp {
+    /// Bytes of such a file that are read.
+    const MAX: u64 = 8 << 10;
+
+    fn path(artefact: &Path) -> PathBuf {
+        artefact.with_extension("given-up")
+    }
+
+    /// Why a module was given up under limits that are no stricter than these.
+    pub(super) fn read(artefact: &Path, limits: Limits) -> Option<Error> {
+        let file = regular::open(&Self::path(artefact)).ok()?;
+        let known: Self = serde_json::from_reader(io::Read::take(file, Self::MAX)).ok()?;
+        (!known.limits.are_below(limits)).then(|| Error::Exhausted {
+            reason: clean(&known.reason, 2048),
+            limits: known.limits,
+        })
+    }
+
+    /// Keeps it. A daemon that cannot only forgets it at its end.
+    pub(super) fn write(artefact: &Path, reason: &str, limits: Limits) {
+        let known = Self {
+            reason: reason.to_owned(),
+            limits,
+        };
+        let written = serde_json::to_vec(&known).map_err(io::Error::other);
+        let written = written.and_then(|bytes| {
+            let path = Self::path(artefact);
+            let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&unfinished)?;
+            file.write_all(&bytes)?;
+            fs::rename(&unfinished, &path)
+        });
+        if let Err(error) = written {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                artefact = %artefact.display(), %error,
+                "cannot keep that the module does not compile in time",
+            );
+        }
+    }
+
+    /// Forgets it. Says whether it was known.
+    pub(super) fn remove(artefact: &Path) -> bool {
+        fs::remove_file(Self::path(artefact)).is_ok()
+    }
+}

@@ -1,0 +1,189 @@
+//! Members of a conf that name places or powers of the node, each with a grant of its own.
+
+use std::collections::BTreeSet;
+
+use cni_types::json::Node;
+
+use crate::config::Grant;
+
+/// What a policy may change of a conf beyond its free members.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ConfGrant {
+    /// What it may set `type` to.
+    pub(crate) types: BTreeSet<String>,
+    /// All grants of the policy.
+    pub(crate) grants: BTreeSet<Grant>,
+}
+
+impl ConfGrant {
+    /// The grants for members.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) const MEMBERS: [Grant; 4] = [
+        Grant::ChangePaths,
+        Grant::ChangeCapabilities,
+        Grant::ChangeDevices,
+        Grant::ChangeFirewall,
+    ];
+
+    /// These types and grants.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn of(types: &[&str], grants: &[Grant]) -> Self {
+        Self {
+            types: types.iter().map(|name| (*name).to_owned()).collect(),
+            grants: grants.iter().copied().collect(),
+        }
+    }
+
+    /// What two policies together may change.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.types.extend(other.types.iter().cloned());
+        self.grants.extend(&other.grants);
+        self
+    }
+
+    pub(super) fn has(&self, grant: Grant) -> bool {
+        self.grants.contains(&grant)
+    }
+
+    /// Whether it allows any change of which plugins run.
+    pub(super) fn changes_plugins(&self) -> bool {
+        let others = [Grant::RemovePlugin, Grant::MovePlugin];
+        !self.types.is_empty() || others.into_iter().any(|grant| self.has(grant))
+    }
+}
+
+/// Members that select a device of the node.
+const DEVICES: [&str; 4] = ["device", "deviceid", "hwaddr", "pcibusid"];
+/// Members by which plugins reach into the packet filter of the node.
+const FIREWALL: [&str; 6] = [
+    "conditionsv4",
+    "conditionsv6",
+    "externalsetmarkchain",
+    "firewalldzone",
+    "ingresspolicy",
+    "iptablesadminchainname",
+];
+/// How keys end that name files, directories and sockets.
+const PATH_ENDS: [&str; 12] = [
+    "bin",
+    "bindirs",
+    "dir",
+    "dirs",
+    "directory",
+    "file",
+    "files",
+    "path",
+    "paths",
+    "resolvconf",
+    "sock",
+    "socket",
+];
+/// How keys begin that say how to reach an API.
+const API_BEGINNINGS: [&str; 3] = ["etcd", "k8s", "kubeconfig"];
+/// Keys that only look like these.
+const NO_PATHS: [&str; 2] = ["multipath", "profile"];
+/// How values begin that are paths of the node, under whatever key.
+const PATHS: [&str; 6] = ["/", "./", "../", "~", "file:", "unix:"];
+
+/// The grant that a change of the member under a [folded](super::difference::folded) key needs.
+pub(super) fn key(folded: &str) -> Option<Grant> {
+    let key: String = folded.chars().filter(|c| !matches!(c, '_' | '-')).collect();
+    if key == "capabilities" {
+        return Some(Grant::ChangeCapabilities);
+    }
+    if DEVICES.contains(&&*key) {
+        return Some(Grant::ChangeDevices);
+    }
+    if FIREWALL.contains(&&*key) {
+        return Some(Grant::ChangeFirewall);
+    }
+    let is_path = PATH_ENDS.iter().any(|end| key.ends_with(end))
+        || API_BEGINNINGS.iter().any(|begin| key.starts_with(begin));
+    (is_path && !NO_PATHS.contains(&&*key)).then_some(Grant::ChangePaths)
+}
+
+/// The grant that setting or replacing a plain value needs.
+pub(super) fn value(node: &Node) -> Option<Grant> {
+    let Node::Scalar(text) = node else {
+        return None;
+    };
+    if !text.starts_with('"') {
+        return None;
+    }
+    let text: String = node.get_as().ok()?;
+    let text = text.trim_start();
+    PATHS
+        .iter()
+        .any(|begin| text.starts_with(begin))
+        .then_some(Grant::ChangePaths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::difference::folded;
+    use super::*;
+
+    #[test]
+    fn places_and_powers_are_known_by_their_keys() {
+        let check = |keys: &[&str], expected: Option<Grant>| {
+            for text in keys {
+                assert_eq!(key(&folded(text)), expected, "{text}");
+            }
+        };
+        check(
+            &[
+                "binDir",
+                "BINDIR",
+                "dataDir",
+                "data_dir",
+                "confDir",
+                "kubeconfig",
+                "kubeConfig",
+                "logFile",
+                "log-file",
+                "resolvConf",
+                "daemonSocketPath",
+                "CNIDeviceInfoFile",
+                "k8s_api_root",
+                "etcd_key_file",
+                "socketDir",
+                "subnetFile",
+                "configuration_path",
+            ],
+            Some(Grant::ChangePaths),
+        );
+        check(
+            &["capabilities", "Capabilitie\u{17f}"],
+            Some(Grant::ChangeCapabilities),
+        );
+        check(
+            &["device", "deviceID", "pciBusID"],
+            Some(Grant::ChangeDevices),
+        );
+        check(
+            &["firewalldZone", "conditionsV4"],
+            Some(Grant::ChangeFirewall),
+        );
+        check(
+            &[
+                "mtu", "vlan", "master", "ranges", "sysctl", "mode", "profile", "ipMasq", "dns",
+            ],
+            None,
+        );
+    }
+
+    #[test]
+    fn paths_are_known_by_their_values() {
+        let check = |json: &str, expected: bool| {
+            let node = Node::parse(json, cni_types::json::Limits::default()).unwrap();
+            assert_eq!(value(&node).is_some(), expected, "{json}");
+        };
+        check(r#""/etc/shadow""#, true);
+        check(r#""\u002fetc""#, true);
+        check(r#""../x""#, true);
+        check(r#""unix:///run/x""#, true);
+        check(r#""10.0.0.0/8""#, false);
+        check(r#""fd00::/64""#, false);
+        check("7", false);
+    }
+}
