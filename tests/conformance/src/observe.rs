@@ -65,9 +65,10 @@ pub fn ledger(node: &Node) -> Value {
             let text = String::from_utf8(bytes).unwrap();
             let seen = json!({ "mode": format!("0o{mode:o}"), "text": text });
             let mut opened = opened_file(&seen, &root);
-            // A member of our own that the Go library passes over.
+            // Members of our own, which the Go library ignores.
             if let Some(Value::Object(result)) = opened.get_mut("json") {
                 result.remove("sha256");
+                result.remove("cnidaria");
             }
             (path.display().to_string(), opened)
         })

@@ -130,7 +130,6 @@ fn policies_are_counted_by_what_they_did_and_pods_and_messages_are_no_labels() {
         let info = [
             "policy=\"10-mtu\"",
             "digest=\"sha256:",
-            "generation=\"1\"",
             "state=\"loaded\"",
         ];
         assert_eq!(value("cnidaria_policy_info", &info), 1.0);
