@@ -127,11 +127,7 @@ fn policies_are_counted_by_what_they_did_and_pods_and_messages_are_no_labels() {
         let slowest = ["policy=\"10-mtu\"", "hook=\"before-add\"", "le=\"+Inf\""];
         assert_eq!(value("cnidaria_policy_seconds_bucket", &slowest), 5.0);
         assert!(value("cnidaria_policy_seconds_sum", &labels) > 0.0);
-        let info = [
-            "policy=\"10-mtu\"",
-            "digest=\"sha256:",
-            "state=\"loaded\"",
-        ];
+        let info = ["policy=\"10-mtu\"", "digest=\"sha256:", "state=\"loaded\""];
         assert_eq!(value("cnidaria_policy_info", &info), 1.0);
 
         let text = metrics.join("\n");
