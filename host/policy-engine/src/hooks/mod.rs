@@ -43,6 +43,7 @@ pub(crate) enum Error {
         served()
     )]
     Unknown {
+        /// The interface, with package and version.
         export: String,
     },
     /// Hooks of two versions, which leaves open which of them to call.
@@ -52,6 +53,7 @@ pub(crate) enum Error {
     #[error("exports the hook {hook}, but not as the package defines it")]
     Malformed {
         hook: Hook,
+        /// What wasmtime reports as missing or different.
         source: wasmtime::Error,
     },
     /// No interface of the package.
