@@ -1,9 +1,8 @@
 //! The generated bindings of every served package version, alone in one file. The compiler
 //! generates them from `wit/`.
 //!
-//! The host implements only the newest version. Interfaces that are identical in an older version
-//! are mapped to it using `with`, and linked under both names; the one that differs has its own
-//! implementation.
+//! The host implements only the newest version. Interfaces that an older version shares are mapped
+//! to it using `with` and linked under both names; the one that differs is implemented separately.
 #![allow(
     missing_docs,
     unreachable_pub,

@@ -94,8 +94,8 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Instantiates the policy after its memory was reserved. The start functions run under the
-    /// deadline of one hook.
+    /// Instantiates the policy in reserved memory. Start functions run under the deadline of one
+    /// hook.
     pub(crate) async fn new(
         module: Arc<Module>,
         spec: Arc<Spec>,
@@ -212,8 +212,7 @@ impl Instance {
         }
     }
 
-    /// Calls a hook that the module has and returns its stage. [Reserve](Self::reserve) memory
-    /// first.
+    /// Calls a hook that the module has; returns its stage. [Reserve](Self::reserve) memory first.
     ///
     /// Do not use the instance again after a failure.
     pub(crate) async fn call(

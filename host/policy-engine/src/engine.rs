@@ -12,8 +12,7 @@ const HOST_STACK: usize = 512 << 10;
 /// leaves behind. Further instances are made without a slot, which takes several times as long.
 const SLOTS: u32 = 128;
 
-/// Address space of a memory: all that a guest's pointers can reach, so that accesses need no
-/// bounds checks.
+/// Address space of a memory: all that a guest can address, so that accesses need no bounds checks.
 const SLOT_SPACE: u64 = 4 << 30;
 
 /// Maximum size of a memory in a slot.
@@ -118,8 +117,7 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
 /// Engines for guests with one stack size. Their epochs advance while guests run.
 #[derive(Clone, Debug)]
 pub(crate) struct Engines {
-    /// Makes instances in slots. `None` if a policy's limits exceed a slot, or the machine lacks
-    /// the address space.
+    /// Makes instances in slots. `None` if a policy needs more, or the address space is too small.
     pub(crate) slots: Option<Engine>,
     /// Makes instances without slots.
     pub(crate) plain: Engine,

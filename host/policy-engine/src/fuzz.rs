@@ -1,8 +1,7 @@
 //! The host side of guest calls as a function of bytes, only for the fuzz targets.
 //!
 //! Each line is one call: a method name and its arguments, separated by tabs; `accept`, `drop` and
-//! `end` end the turn of one policy. Whatever the calls and their order, protected values must not
-//! change.
+//! `end` end the turn of one policy. No sequence of calls may change a protected value.
 
 mod claims;
 mod confs;

@@ -44,8 +44,7 @@ pub enum State {
     Loaded,
     /// The newest files do not load; the last good configuration is in force.
     Stale,
-    /// Not loaded yet, for example because its module is being compiled; counts as broken until
-    /// then.
+    /// Not loaded yet, for example while its module is being compiled; counts as broken.
     Loading,
     /// Does not load; requests that it would have seen fail closed.
     Broken,
@@ -175,16 +174,14 @@ impl Generation {
     /// Asks the policies whether the node is ready. Called on STATUS.
     ///
     /// # Errors
-    /// [`Denied`] if a required policy is not loaded, or a policy reports that the node is not
-    /// ready.
+    /// [`Denied`] if a required policy is not loaded, or a policy says the node is not ready.
     pub async fn status(self: &Arc<Self>) -> Result<(), Denied> {
         self.begin(RequestFacts::of_node(Command::Status))
             .status()
             .await
     }
 
-    /// Tells the policies which attachments (container id and interface) are in use. Called on GC;
-    /// cannot deny.
+    /// Tells policies which attachments (container id, interface) are in use, on GC; cannot deny.
     pub async fn gc(self: &Arc<Self>, valid: &[(String, String)]) -> Report {
         self.begin(RequestFacts::of_node(Command::Gc))
             .gc(valid)

@@ -24,8 +24,7 @@ use crate::services::Services;
 use crate::state::States;
 use crate::watch::Watch;
 
-/// Poll interval for the removal of the bypass file. Polled rather than watched: its parent may be
-/// a busy directory.
+/// Poll interval for the bypass file's removal. Its parent may be too busy a directory to watch.
 const BYPASS_LOOK: Duration = Duration::from_millis(200);
 
 /// Default wall-clock budget of all policies together in one request.
@@ -75,8 +74,7 @@ pub struct Config {
     pub compile_memory_bytes: u64,
     /// A cgroup v2 directory, in which each compilation gets its own control group.
     pub compile_cgroup: Option<PathBuf>,
-    /// Names of policies that must be loaded: STATUS and ADDs fail without them, even if their
-    /// files are gone.
+    /// Policies required even if their files vanish: without them, STATUS and ADDs fail.
     pub required: Vec<String>,
     /// Directory for the state of policies with the grant `state`; `None` keeps it in memory only.
     pub state_dir: Option<PathBuf>,
@@ -165,8 +163,8 @@ pub struct PolicyHost {
 }
 
 impl PolicyHost {
-    /// Loads all policies and waits until they are compiled. Needs a tokio runtime with time and
-    /// processes enabled.
+    /// Loads all policies and waits until they are compiled. Needs tokio's time and process
+    /// drivers.
     ///
     /// Never fails as a whole: a policy that does not load is kept as broken, with file and reason,
     /// and ADDs that it would have seen fail closed.
@@ -253,8 +251,7 @@ impl PolicyHost {
     }
 
     /// Loads what can be loaded now. Makes no generation and returns `false` if `until` is
-    /// `Compiled` and modules are still being compiled. `is_new` retries failed compilations that
-    /// may now succeed.
+    /// `Compiled` and modules are still being compiled. `is_new` retries failed compilations.
     async fn reload_once(&self, is_new: bool, until: Until) -> bool {
         if self.config.module_dir == Path::new("") {
             return true;
@@ -292,8 +289,8 @@ impl PolicyHost {
         true
     }
 
-    /// Retries a policy whose module is quarantined, or did not compile within its limits. Returns
-    /// whether it was.
+    /// Retries a policy whose module is quarantined or exceeded compile limits; returns whether it
+    /// was.
     ///
     /// # Errors
     /// File system errors.
@@ -354,8 +351,7 @@ impl PolicyHost {
         }
     }
 
-    /// Loads modules once they are compiled; used where directories cannot be watched. Never
-    /// returns.
+    /// Loads modules once compiled, where directories cannot be watched. Never returns.
     pub async fn take_compiled(self: &Arc<Self>) -> Infallible {
         let mut compiled = self.loader.lock().await.compiled();
         self.reload_aside(false).await;

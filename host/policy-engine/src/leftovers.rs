@@ -1,10 +1,9 @@
 //! Background work after the response: dropping instances, and making new ones ahead of requests.
 //!
 //! Clearing an instance's memory takes about as long as a call, and so does making one. A request
-//! that is alone with the policies defers both until after its response, and does not use the wait
-//! for its delegates: the delegates would share the processor's caches with this work and take
-//! longer. Instances are handled one at a time, with other tasks running in between.
-//! another, with everything else that is to be done in between.
+//! alone with the policies defers both until after its response, not into the wait for its
+//! delegates, which would share the processor's caches with this work and take longer. Instances
+//! are handled one at a time, and other tasks run in between.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};

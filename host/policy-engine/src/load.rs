@@ -64,8 +64,7 @@ impl Loader {
         }
     }
 
-    /// Allows retrying a module that is quarantined or failed to compile. Returns whether it was
-    /// either.
+    /// Allows retrying a quarantined or failed module. Returns whether it was either.
     ///
     /// # Errors
     /// File system errors.
@@ -176,8 +175,7 @@ impl Loader {
             let policy = Policy::broken(&name, &file, all(&faults)).with_spec(Arc::clone(&spec));
             return match spec.mode {
                 Mode::Off => {
-                    // Recorded as off, so that a torn file cannot bring back an earlier
-                    // configuration.
+                    // Recorded as off, so that a torn file cannot restore an earlier configuration.
                     self.keep(&spec, text, None);
                     switched_off(former, policy)
                 }
@@ -247,8 +245,7 @@ impl Loader {
         record.digest.is_none().then(|| Arc::new(spec))
     }
 
-    /// The policy to use when one does not load: the last good one if known, even from an earlier
-    /// daemon.
+    /// Replaces a policy that does not load by its last good version, even an earlier daemon's.
     async fn broken(&mut self, former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
         match former {
             Some(_) => broken(former, policy),

@@ -1,8 +1,7 @@
 //! The memory budget of all guests of the daemon; requests wait for memory within it.
 //!
 //! Linear memories and tables count: before a call all that the policy's limits allow, after it
-//! what the instance uses. A request waits before a call, never during one, so that waiting costs
-//! no policy its time.
+//! what the instance uses. Requests wait only before a call, so waiting costs no policy its time.
 //!
 //! Requests that hold instances and wait for each other would deadlock. So one of them at a time
 //! may exceed the budget, by at most what its own policies may allocate; a request that holds

@@ -8,8 +8,7 @@ use crate::report::{Cause, Hook};
 
 /// Lookups for policies with the grants `namespaces`, `nads` and `node`.
 ///
-/// Called during a guest's call, so answers come from memory, never from the API server. Unknown
-/// values are `None`.
+/// Called during guest calls: answer from memory, never from the API server; `None` if unknown.
 pub trait Cluster: Debug + Send + Sync {
     /// Announces what a new generation looks up. Called after each load, before its first request.
     fn needed(&self, needs: Needs);
@@ -59,11 +58,11 @@ pub trait Observer: Debug + Send + Sync {
 pub struct Evaluation<'a> {
     /// Name of the policy.
     pub policy: &'a str,
-    /// The hook.
+    /// The called hook.
     pub hook: Hook,
     /// The policy's mode.
     pub mode: Mode,
-    /// The answer.
+    /// How the call ended.
     pub verdict: Verdict,
     /// Wall clock of the call, including instantiation on the first call of the request.
     pub duration: Duration,

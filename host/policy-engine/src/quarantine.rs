@@ -42,8 +42,7 @@ pub(crate) struct Mark {
 }
 
 impl Quarantine {
-    /// Keeps marks in `marks` and quarantined modules in `modules` of a directory private to this
-    /// user.
+    /// Keeps marks in `marks` and quarantined modules in `modules` of a private directory.
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         Self {
@@ -53,8 +52,7 @@ impl Quarantine {
         }
     }
 
-    /// Quarantines modules whose marks an earlier process of this boot left behind. Call it before
-    /// loading the first module.
+    /// Quarantines modules whose marks an earlier process of this boot left. Call before any load.
     pub(crate) fn settle(&self) {
         let Some(dir) = &self.dir else { return };
         for (hex, path) in files(&dir.join("marks")) {

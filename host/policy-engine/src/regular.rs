@@ -13,8 +13,7 @@ use rustix::fs::OFlags;
 /// # Errors
 /// File system errors; [`io::ErrorKind::InvalidInput`] if it is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // Non-blocking, because opening a FIFO would wait for a writer; its type is known only
-    // afterwards.
+    // Non-blocking: opening a FIFO would wait for a writer, and the type is known only afterwards.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new()
         .read(true)

@@ -17,7 +17,7 @@ pub enum Hook {
     Finalize,
     /// One stored attachment and its stored result.
     Check,
-    /// The node.
+    /// Whether the node is ready.
     Status,
     /// One stored attachment that is being removed.
     Del,
@@ -176,8 +176,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Whether a character could disguise a log line: control characters and those that change the
-/// direction of text.
+/// Whether a character could disguise a log line: controls and text direction marks.
 pub(crate) fn deceives(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')

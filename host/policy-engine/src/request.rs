@@ -62,11 +62,11 @@ impl fmt::Display for PodRef {
 /// The facts of a request, known before any network is resolved.
 #[derive(Debug, Clone)]
 pub struct RequestFacts {
-    /// The verb.
+    /// The CNI verb.
     pub command: Command,
     /// `CNI_CONTAINERID`; empty for GC and STATUS.
     pub container_id: String,
-    /// Absent for GC and STATUS.
+    /// The pod; `None` for GC and STATUS.
     pub pod: Option<PodRef>,
     /// Labels of the pod; empty on DEL if the pod object is gone.
     pub labels: BTreeMap<String, String>,

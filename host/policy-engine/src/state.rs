@@ -1,9 +1,8 @@
 //! Small values that a policy keeps between requests: in memory, and in one file per policy so that
 //! they survive a restart of the daemon.
 //!
-//! A change is made in memory at once, and its caller returns when it is in the file. The file is
-//! written as a whole, by one thread at a time; changes made meanwhile go into the next write
-//! together.
+//! A change is made in memory at once, and its caller returns when it is in the file. One thread at
+//! a time rewrites the whole file; the next write includes all changes made meanwhile.
 
 mod file;
 mod origin;
@@ -24,8 +23,8 @@ pub(crate) use origin::{Binding, Guard, Origin};
 const MAX_KEY: usize = 256;
 /// Maximum bytes of a value.
 const MAX_VALUE: usize = 64 << 10;
-/// Bytes that one policy may write per second. An earlier write waits, and includes the changes
-/// made meanwhile.
+/// Bytes that one policy may write per second. A write that comes sooner waits, and then includes
+/// later changes.
 const WRITE_RATE: u32 = 32 << 20;
 
 /// What a key is bound to, and removed with.
@@ -131,8 +130,7 @@ impl States {
         lock(&self.open).is_empty()
     }
 
-    /// Removes keys bound to an attachment; if it is the default network, also those of its
-    /// sandbox.
+    /// Removes keys bound to an attachment, and to its sandbox if it is the default network.
     pub(crate) fn release(&self, container_id: &str, if_name: &str, is_default: bool) {
         self.retain(|bond| {
             let own = match &bond.if_name {

@@ -18,8 +18,7 @@ use crate::transaction::{
 /// Maximum bytes of a finding's text.
 const MAX_FINDING: usize = 1024;
 
-/// What the running hook works on. Guest handles point into it. Kept small: moved between futures
-/// often.
+/// What the running hook works on; guest handles point into it. Kept small: moved often.
 #[derive(Debug, Default)]
 pub(crate) enum Stage {
     /// No hook with resources is running.
@@ -168,7 +167,7 @@ impl GuestState {
     /// The policy's state kept between requests, if it has the grant.
     ///
     /// # Errors
-    /// As [`services`](Self::services).
+    /// Same as [`services`](Self::services).
     pub(crate) fn kept(&self) -> wasmtime::Result<Option<&Arc<PolicyState>>> {
         self.services().map(|_| self.kept.as_ref())
     }
@@ -307,8 +306,8 @@ impl Usage {
         let limit = count(limit);
         let asked = total.saturating_add(by);
         if asked > limit {
-            // Trap with a reason. The specification would return -1, on which most guests abort
-            // without one.
+            // Trap with a reason. By the specification the guest gets -1, and most abort without
+            // one.
             return Err(LimitReached {
                 what,
                 key,

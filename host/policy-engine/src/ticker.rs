@@ -95,8 +95,7 @@ impl Ticker {
     }
 
     fn enter(&self) -> Running<'_> {
-        // `wait` accesses the two in the opposite order, so at least one side sees the other's
-        // change.
+        // `wait` uses the opposite order, so at least one side sees the other's change.
         self.running.fetch_add(1, Ordering::SeqCst);
         self.set_once();
         Running(self)

@@ -1,5 +1,4 @@
-//! The versions of the WIT package that this host serves side by side, so that modules for an older
-//! version keep working.
+//! The versions of the WIT package that this host serves side by side: older modules keep working.
 
 use std::fmt;
 
@@ -28,8 +27,7 @@ impl Version {
         }
     }
 
-    /// The served version for modules that target `version`: the same minor version, at least as
-    /// new.
+    /// The served version for modules that target `version`: same minor version, at least as new.
     fn serving(version: &str) -> Option<Self> {
         let (minor, patch) = minor_and_patch(version)?;
         Self::ALL.into_iter().find(|served| {

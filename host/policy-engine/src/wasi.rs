@@ -71,8 +71,8 @@ impl Wasi {
     }
 }
 
-/// Standard output and error: bounded, but never reported as full, because most languages crash on
-/// a failed write.
+/// Standard output and error: bounded, but never full, because a failed write crashes most
+/// languages.
 #[derive(Debug, Clone)]
 struct Output(Arc<Mutex<Kept>>);
 

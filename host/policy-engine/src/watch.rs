@@ -16,8 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Enough for dozens of events at a time.
 const BUFFER_BYTES: usize = 4096;
 
-/// Changes in a policy directory. A mounted ConfigMap changes by renaming a symbolic link, which is
-/// `MOVED_TO`.
+/// Changes in a policy directory, including `MOVED_TO`, by which a mounted ConfigMap is updated.
 const CHANGES: WatchMask = WatchMask::CLOSE_WRITE
     .union(WatchMask::CREATE)
     .union(WatchMask::MOVED_TO)

@@ -228,8 +228,7 @@ impl Limits {
     }
 }
 
-/// A record that a module was given up, stored beside its artefact so that the next daemon does not
-/// retry it either.
+/// Records beside its artefact that a module was given up, so that no later daemon retries it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct GivenUp {
     reason: String,

@@ -92,8 +92,8 @@ impl Jobs {
             digest: digest.to_owned(),
             artefact: artefact.to_owned(),
         };
-        // On the runtime's own threads: the kernel signals the child's parent death when the thread
-        // that started it exits.
+        // On the runtime's own threads: the parent-death signal fires when the spawning thread
+        // exits.
         self.running.spawn(job.run());
         Error::Compiling
     }

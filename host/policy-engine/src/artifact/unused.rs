@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 /// a change, and another daemon may share the directory.
 const UNUSED: Duration = Duration::from_secs(7 * 86_400);
 
-/// Removes the artefacts, and the remains of killed compilers, of modules whose hexadecimal digests
-/// are not in `needed`.
+/// Removes artefacts, and remains of killed compilers, of modules whose hex digest is not `needed`.
 pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
     let is_needed = |name: &str| {
         let hex = name.split('-').next().unwrap_or(name);

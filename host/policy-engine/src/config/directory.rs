@@ -87,8 +87,7 @@ pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<F
     Ok(found)
 }
 
-/// Reads the configurations of one policy. More than one is a fault; what they agree on is
-/// honoured.
+/// Reads a policy's configurations. Several are a fault; what they agree on is honoured.
 fn configured(name: &str, files: &[PathBuf], module_dir: &Path) -> Reading {
     let mut faults = Vec::new();
     if let [first, second, ..] = files {

@@ -20,7 +20,6 @@ pub(crate) struct Spec {
     pub(crate) name: Arc<str>,
     /// The file that defines the policy.
     pub(crate) file: PathBuf,
-    /// The module's file.
     pub(crate) module: PathBuf,
     /// The digest that the module must have, `sha256:…`.
     pub(crate) digest: Option<String>,

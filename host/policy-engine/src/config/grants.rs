@@ -24,8 +24,7 @@ pub(crate) enum Grant {
     State,
     /// Edit: interfaces, addresses and routes of a result.
     RewriteResult,
-    /// Edit: a plugin's `type` in its place and role, to one of `allowTypes`; also allows adding
-    /// plugins of these types.
+    /// Edit: a plugin's `type` in its place and role, to one of `allowTypes`; add such plugins.
     ChangeType,
     /// Edit: remove plugins, and replace those after the first of a chain.
     RemovePlugin,

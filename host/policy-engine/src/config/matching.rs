@@ -35,8 +35,7 @@ enum Verb {
 }
 
 impl Match {
-    /// Reads the `match` of a configuration. Ignores faulty conditions, so that the policy sees
-    /// more rather than less.
+    /// Reads the `match` of a configuration. A faulty condition is ignored, which matches more.
     pub(super) fn read(members: &mut Members<'_>) -> Self {
         Self {
             namespaces: patterns(members, "namespaces"),
@@ -58,9 +57,8 @@ impl Match {
 
     /// Whether the policy sees the request.
     ///
-    /// GC and STATUS have no pod, so only the verb counts. On DEL the pod and its labels may be
-    /// gone, and the namespace's labels may be unknown: unknown values match, so that hiding them
-    /// cannot evade a guard.
+    /// GC and STATUS have no pod, so only the verb counts. On DEL the pod's labels may be gone, and
+    /// the namespace's unknown: unknown values match, so that hiding them cannot evade a guard.
     pub(crate) fn request(&self, facts: &RequestFacts) -> bool {
         self.request_alone(facts)
             || self

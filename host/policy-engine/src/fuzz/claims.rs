@@ -18,8 +18,7 @@ type Model = BTreeMap<Vec<String>, (Arc<str>, Option<String>)>;
 /// Two policies alternately edit one conf.
 ///
 /// # Panics
-/// If a policy changed what the other one set, or an edit was rejected for a conflict that does
-/// not exist.
+/// If a policy changed what the other one set, or an edit was rejected without a conflict.
 pub fn claims(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut first = attachment(false);

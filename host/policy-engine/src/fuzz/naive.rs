@@ -1,5 +1,4 @@
-//! Reimplements the engine's tree operations in the simplest correct way: compare everything with
-//! everything.
+//! Reimplements the engine's tree operations in the simplest correct way, by comparing everything.
 
 use std::collections::BTreeMap;
 

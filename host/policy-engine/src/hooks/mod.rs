@@ -73,8 +73,7 @@ impl Hooks {
         })
     }
 
-    /// Looks up all hooks in one instance, which also checks their types, so that no request is the
-    /// first to find a mismatch.
+    /// Looks up all hooks in one instance and checks their types, before a request needs them.
     pub(crate) fn load(
         &self,
         store: &mut Store<GuestState>,

@@ -57,8 +57,7 @@ impl Instances {
         }
     }
 
-    /// If other requests may need slots, drops instances of policies that have none of the hooks
-    /// still to come.
+    /// If requests may need slots, drops instances of policies that have none of the coming hooks.
     pub(super) fn leave<const N: usize>(&mut self, to_come: [Hook; N], chain: &[Arc<Policy>]) {
         if self.services.leftovers.is_quiet() {
             return;

@@ -328,8 +328,7 @@ impl Session {
                 };
                 return Err(policy.deny(Hook::Status, Cause::Load, message));
             }
-            // The node is not ready before its first policies are; one loaded later does not change
-            // that.
+            // Not ready before the first policies load; a policy added later does not matter.
             if policy.is_loading() == Some(Loading::AtStart)
                 && policy.mode() == Mode::Enforce
                 && policy.is_closed(Cause::Load)

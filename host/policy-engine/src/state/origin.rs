@@ -99,8 +99,7 @@ impl States {
         })
     }
 
-    /// Changes the state in memory. State not read from its file yet has no keys of this process's
-    /// requests.
+    /// Changes the state in memory. State never read from its file has no bonds of live requests.
     fn change(&self, change: impl Fn(&PolicyState) -> Option<u64>) -> Unwritten {
         let states = self.all().into_iter();
         let read = states.filter(|state| state.kept.get().is_some());
@@ -169,8 +168,7 @@ impl Drop for Guard {
             return;
         }
         match tokio::runtime::Handle::try_current() {
-            // Runs in the background: memory is up to date, and after a crash a DEL or GC removes
-            // them.
+            // In the background: memory is up to date, and after a crash DEL or GC removes them.
             Ok(runtime) => drop(runtime.spawn_blocking(move || unwritten.write())),
             Err(_) => unwritten.write(),
         }

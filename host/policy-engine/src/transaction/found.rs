@@ -1,5 +1,4 @@
-//! Finds differences between two confs in protected members and types, and checks them against
-//! grants.
+//! Finds differences in protected members and types of two confs, and checks them against grants.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

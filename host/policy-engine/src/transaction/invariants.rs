@@ -163,8 +163,7 @@ fn ports(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
             let ip = mapping.host_ip.as_deref().unwrap_or_default();
             let mapped = known.entry(port).or_default();
             let one = match ip {
-                // Conflicts were already checked when this attachment first asked for all
-                // addresses.
+                // Already checked when this attachment first asked for all addresses.
                 "" if mapped.get("") == Some(&index) => None,
                 // All addresses conflict with any other attachment.
                 "" => mapped.values().find(|one| **one != index),

@@ -115,8 +115,7 @@ pub(crate) fn check(old: &Document, new: &Document, grant: &ConfGrant) -> Result
     Ok(())
 }
 
-/// Like [`check`], for one edit that sets `new` at `pointer`, or removes the value there; compares
-/// only these two values.
+/// Like [`check`], for one edit that sets or removes the value at `pointer`; compares only that.
 pub(super) fn check_edit(
     conf: &Document,
     pointer: &Pointer,
