@@ -1,11 +1,11 @@
-//! How long one call of a policy may take, and which of the budgets ends it.
+//! The time limit of one call of a policy, and the budget that sets it.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::config::Limits;
 
-/// How long one call may take.
+/// The time limit of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Allowance {
     /// Wall clock.
@@ -14,19 +14,19 @@ pub(crate) struct Allowance {
     pub(crate) budget: Budget,
 }
 
-/// A budget of time.
+/// A time budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Budget {
-    /// `limits.timeoutMs`: each call.
+    /// `limits.timeoutMs`, for each call.
     Call,
-    /// `limits.requestTimeoutMs`: all calls of one policy in one request.
+    /// `limits.requestTimeoutMs`, for all calls of one policy in one request.
     Policy(Duration),
-    /// `policies.requestTimeoutMs`: all policies in one request.
+    /// `policies.requestTimeoutMs`, for all policies in one request.
     Request(Duration),
 }
 
 impl Allowance {
-    /// What a call may take without any request.
+    /// The limit of a call outside any request.
     pub(crate) fn of_call(limits: &Limits) -> Self {
         Self {
             time: limits.timeout(),
@@ -34,7 +34,7 @@ impl Allowance {
         }
     }
 
-    /// This one, or what is left of another budget where that is less.
+    /// The smaller of this limit and the rest of another budget.
     pub(crate) fn min(self, time: Duration, budget: Budget) -> Self {
         match time < self.time {
             true => Self { time, budget },

@@ -1,5 +1,5 @@
-//! Compiled modules on disk: a cache that only root or this user can write, filled by a child
-//! process, mapped read-only.
+//! Compiled modules on disk: a cache that only root or this user can write. A child process fills
+//! it; the daemon maps it read-only.
 
 mod compiler;
 mod group;
@@ -25,78 +25,74 @@ use jobs::Jobs;
 pub(crate) use compiler::Compiler;
 pub(crate) use group::own_limit;
 
-/// What the compiler exits with when it is the module that is wrong, as sysexits.h has it for data:
-/// to compile that once more would end the same way.
+/// The compiler's exit code if the module itself is at fault (`EX_DATAERR` of sysexits.h), so that
+/// compiling it again would fail as well.
 pub(crate) const REFUSED: u8 = 65;
-/// Where artefacts are, and who makes them.
+/// The directory of artefacts, and the jobs that compile them.
 #[derive(Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
     jobs: Jobs,
 }
 
-/// Why there is no artefact.
+/// Why no artefact is available.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The directory or a file of the cache cannot be used.
+    /// A directory or file of the cache is unusable.
     #[error("cannot use {path} of the artefact cache", path = path.display())]
     Io {
-        /// The path.
+        /// The directory or file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
-    /// Somebody else could have written what would be executed.
+    /// Another user could have written code that the daemon would execute.
     #[error("{path} of the artefact cache is not safe: {reason}", path = path.display())]
     Unsafe {
-        /// The path.
+        /// The directory or file.
         path: PathBuf,
-        /// What is wrong with it.
         reason: String,
     },
     /// The compiler cannot be started.
     #[error("cannot run the compiler {compiler}", compiler = compiler.display())]
     Spawn {
-        /// The compiler.
         compiler: PathBuf,
-        /// Why.
         source: io::Error,
     },
-    /// The compiler refuses the module.
+    /// The compiler rejects the module.
     #[error("does not compile: {reason}")]
     Refused {
-        /// What it said.
+        /// The compiler's message.
         reason: String,
     },
-    /// The compiler crashed, or failed for a reason that is not the module's.
+    /// The compiler crashed, or failed for a reason other than the module.
     #[error("does not compile: {reason}")]
     Compile {
-        /// What it said, or how it ended.
+        /// The compiler's message, or how it ended.
         reason: String,
     },
-    /// The compiler needs more time or memory than it may have.
+    /// The compiler exceeded its limit on time or memory.
     #[error(
         "does not compile: {reason}; it is tried again when the module changes, the limit is raised, or `cnidaria policy release` asks for it"
     )]
     Exhausted {
-        /// Of what.
+        /// Which resource ran out.
         reason: String,
-        /// Under which it failed.
+        /// The limits that applied.
         limits: compiler::Limits,
     },
-    /// There is no artefact yet.
+    /// The module is still being compiled.
     #[error("its module is being compiled")]
     Compiling,
-    /// As before.
+    /// An earlier error, remembered.
     #[error(transparent)]
     Failed(Arc<Self>),
-    /// The module is not what it was.
+    /// The module changed during compilation.
     #[error("it changed while it was compiled")]
     Changed,
-    /// The artefact that was just made does not load.
+    /// The freshly compiled artefact does not load.
     #[error("the compiled module does not load")]
     Load {
-        /// Why.
+        /// wasmtime's error.
         source: wasmtime::Error,
     },
 }
@@ -110,8 +106,8 @@ impl Cache {
         }
     }
 
-    /// The component of a module. Where no artefact fits, the module is compiled in the background, and
-    /// [`Error::Compiling`] says so; not once more if the compiler has refused it.
+    /// The component of a module. Without a usable artefact, starts compiling in the background and
+    /// returns [`Error::Compiling`]; does not retry a module that the compiler has rejected.
     pub(crate) fn component(
         &mut self,
         engines: &Engines,
@@ -132,11 +128,11 @@ impl Cache {
                     unused::touch(&artefact);
                     return Ok(component);
                 }
-                // The compiler is of another version.
+                // Just compiled, yet it does not load: the compiler is of another version.
                 Err(source) if self.jobs.have_compiled(digest) => {
                     return Err(Error::Load { source });
                 }
-                // Of another version of wasmtime, or of another processor.
+                // Compiled by another wasmtime version or for another processor: compile it again.
                 Err(error) => tracing::info!(
                     target: "cnidaria::policy",
                     artefact = %artefact.display(),
@@ -153,12 +149,12 @@ impl Cache {
         self.dir.join(format!("{hex}-{COMPATIBILITY}.cwasm"))
     }
 
-    /// Lets modules be compiled again that failed for a reason which may be gone.
+    /// Allows retrying modules whose compilation failed for a possibly temporary reason.
     pub(crate) fn retry(&self) {
         self.jobs.retry();
     }
 
-    /// Lets a module be compiled again, whatever the reason was. Says whether there was one.
+    /// Allows retrying a module after any failure. Returns whether it had failed.
     pub(crate) fn forget(&self, digest: &str) -> bool {
         self.jobs.forget(digest, &self.artefact(digest))
     }
@@ -168,12 +164,12 @@ impl Cache {
         self.jobs.are_running()
     }
 
-    /// Tells when compilations end.
+    /// Notifies when compilations end.
     pub(crate) fn compiled(&self) -> watch::Receiver<u64> {
         self.jobs.ended()
     }
 
-    /// Removes what none of the modules in `needed` has use for.
+    /// Removes old artefacts that no module in `needed` uses.
     pub(crate) fn sweep(&self, needed: &BTreeSet<&str>) {
         unused::sweep(&self.dir, needed);
     }
@@ -183,7 +179,7 @@ impl Cache {
     }
 }
 
-/// Makes a directory, or checks that it is this user's alone.
+/// Creates a directory, or checks that only this user can access it.
 pub(crate) fn private(dir: &Path) -> Result<(), Error> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -203,7 +199,7 @@ fn read_metadata(path: &Path) -> Result<Metadata, Error> {
     })
 }
 
-/// Whether root or this user alone can write what would be executed.
+/// Checks that only root or this user can write what would be executed.
 fn check(path: &Path, metadata: &Metadata, mode: u32) -> Result<(), Error> {
     let refused = |reason| Error::Unsafe {
         path: path.to_owned(),
@@ -228,7 +224,7 @@ fn check(path: &Path, metadata: &Metadata, mode: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Loads an artefact for instances in slots, or, where the module has no room in one, for plain ones.
+/// Loads an artefact for instances in slots, or without slots if the module does not fit in one.
 fn load(engines: &Engines, artefact: &Path) -> wasmtime::Result<Component> {
     let slots = engines.slots.as_ref();
     match slots.and_then(|engine| map(engine, artefact).ok()) {
@@ -242,17 +238,17 @@ fn load(engines: &Engines, artefact: &Path) -> wasmtime::Result<Component> {
     reason = "maps machine code that was compiled from a module"
 )]
 fn map(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: wasmtime executes what the file has, so it must be what this engine's compiler
-    // wrote, and it must not change while it is mapped. The contract that makes it so:
-    // - `check` has found directory and file to be writable by root or this user alone, and the
-    //   directory to be searchable by nobody else;
-    // - nothing but `Compiler::compile` writes in the directory: into another name, synced, and
-    //   renamed when the compiler succeeded; a file that has its final name is never written to;
-    // - wasmtime refuses files of another version, configuration or processor.
+    // SAFETY: wasmtime executes the file's contents, so they must be what this engine's compiler
+    // wrote, and must not change while mapped. The contract that ensures this:
+    // - `check` found the directory and file writable only by root or this user, and the
+    //   directory searchable by no other user;
+    // - only `Compiler::compile` writes in the directory: to a temporary name, synced, and
+    //   renamed once the compiler succeeded; a file with its final name is never written;
+    // - wasmtime rejects files of another version, configuration or processor.
     unsafe { Component::deserialize_file(engine, artefact) }
 }
 
-/// A component once more, for another engine of the same configuration.
+/// Copies a component to another engine of the same configuration.
 #[expect(
     unsafe_code,
     reason = "copies machine code that was compiled from a module"

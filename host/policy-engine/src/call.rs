@@ -1,5 +1,5 @@
-//! One policy's instance in one request: fresh, limited in time and everything else, dropped after.
-//! It may be made ahead of the request, of which its start functions know nothing either way.
+//! One policy's instance in one request: fresh, limited, and dropped afterwards. It may be made
+//! ahead of the request, which its start functions never see.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,32 +19,31 @@ use crate::services::Services;
 use crate::store::{GuestState, LimitReached, LogBudget, Stage};
 use crate::ticker::{self, TICK};
 
-/// Handles of resources that a guest may hold at a time.
+/// Maximum number of resource handles that a guest may hold at a time.
 const MAX_HANDLES: usize = 1024;
-/// Bytes of the reason of a failure.
+/// Maximum bytes of a failure's reason.
 const MAX_REASON: usize = 1024;
 
-/// A policy did not come to an answer.
+/// A call failed to produce an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// The class, by which the failure policy is chosen.
+    /// Selects the failure policy.
     pub(crate) cause: Cause,
-    /// For people.
     pub(crate) reason: String,
 }
 
-/// Why there is no instance before there is a request.
+/// Why no instance could be made ahead of a request.
 pub(crate) enum NotAhead {
-    /// All slots are taken.
+    /// All slots are taken at the moment.
     Now,
-    /// The start functions ask for what may change until there is one, or fail.
+    /// The start functions fail, or read what may change before the request.
     Ever,
 }
 
-/// An instance that could not be made: its start functions failed, or there is no room.
+/// An instance could not be made: its start functions failed, or memory or slots ran out.
 struct Unmade {
     error: wasmtime::Error,
-    /// Of the guest, where it said why.
+    /// The guest's own explanation, if it logged one.
     last_words: Option<String>,
 }
 
@@ -63,7 +62,7 @@ impl From<wasmtime::Error> for Unmade {
     }
 }
 
-/// An instance of which is not decided yet what its memory counts against.
+/// A new instance whose memory is not charged yet.
 struct Made {
     store: Store<GuestState>,
     instance: WasmInstance,
@@ -71,7 +70,7 @@ struct Made {
 }
 
 impl Made {
-    /// Gives back what it did not need.
+    /// Charges the reservation and returns what is not needed.
     fn within(self, mut reservation: Reservation) -> Instance {
         reservation.lower(self.store.data().usage.allocated());
         Instance {
@@ -84,19 +83,19 @@ impl Made {
     }
 }
 
-/// One policy's instance in one request. It goes from hand to hand, so it is small.
+/// One policy's instance in one request. Kept small: moved between futures often.
 pub(crate) struct Instance {
     store: Store<GuestState>,
     instance: WasmInstance,
     loaded: Box<Loaded>,
     module: Arc<Module>,
-    /// Of the memory of all guests; given back after the store is gone.
+    /// Its share of guest memory; declared last, so released after the store is dropped.
     reservation: Reservation,
 }
 
 impl Instance {
-    /// Instantiates the policy, for which memory is reserved. Its start functions run, under the deadline
-    /// of one hook.
+    /// Instantiates the policy in reserved memory. Start functions run under the deadline of one
+    /// hook.
     pub(crate) async fn new(
         module: Arc<Module>,
         spec: Arc<Spec>,
@@ -121,10 +120,10 @@ impl Instance {
             .map_err(|Unmade { error, last_words }| failure(&error, limits, last_words.as_deref()))
     }
 
-    /// Instantiates the policy for a request that is still to come.
+    /// Instantiates the policy ahead of a request.
     ///
     /// # Errors
-    /// [`NotAhead`].
+    /// [`NotAhead`] if there is no slot, or the start functions do not allow it.
     pub(crate) async fn ahead(
         module: Arc<Module>,
         spec: Arc<Spec>,
@@ -145,13 +144,13 @@ impl Instance {
         Ok(made)
     }
 
-    /// Takes a request, for an instance that was made ahead.
+    /// Assigns a request to an instance that was made ahead.
     pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>, account: &Arc<Account>) {
         self.reservation.move_to(account);
         self.store.data_mut().serve(facts);
     }
 
-    /// Waits until there is memory for one call, for all that the policy may allocate.
+    /// Waits for the memory of one call: all that the policy's limits allow.
     pub(crate) async fn reserve(&mut self) {
         let most = memory::most(&self.limits());
         self.reservation.raise(most).await;
@@ -185,8 +184,8 @@ impl Instance {
         })
     }
 
-    /// Looks every hook up, which checks that it can be called. Called when the policy is loaded, and for
-    /// an instance that is made ahead; otherwise a hook is looked up when it is called.
+    /// Looks up every hook, which checks its type. Called when the policy is loaded and for an
+    /// instance made ahead; otherwise each hook is looked up on its first call.
     pub(crate) fn load_hooks(&mut self) -> Result<(), crate::hooks::Error> {
         *self.loaded = self.module.hooks.load(&mut self.store, &self.instance)?;
         Ok(())
@@ -195,7 +194,7 @@ impl Instance {
     /// Offers the settings. Called once, when the policy is loaded.
     ///
     /// # Errors
-    /// What the policy says of them is the inner error.
+    /// The inner error is the policy's rejection of the settings.
     pub(crate) async fn configure(
         &mut self,
         settings: &str,
@@ -213,10 +212,9 @@ impl Instance {
         }
     }
 
-    /// Calls a hook that the module has and gives back what it worked on. Called when memory is
-    /// [reserved](Self::reserve).
+    /// Calls a hook that the module has; returns its stage. [Reserve](Self::reserve) memory first.
     ///
-    /// After a failure the instance must not be used again.
+    /// Do not use the instance again after a failure.
     pub(crate) async fn call(
         &mut self,
         hook: Hook,
@@ -256,12 +254,12 @@ impl Instance {
         }
     }
 
-    /// What the policy may still log in this request.
+    /// The remaining log budget for this request.
     pub(crate) fn log_budget(&self) -> LogBudget {
         self.store.data().log_budget
     }
 
-    /// Holds the policy to what an instance before this one left of its log.
+    /// Limits the log to what a failed predecessor left.
     pub(crate) fn limit_log(&mut self, budget: LogBudget) {
         self.store.data_mut().log_budget = budget;
     }
@@ -287,7 +285,7 @@ struct DeadlinePassed {
     allowance: Allowance,
 }
 
-/// Lets the guest run until the deadline, giving way to other tasks at every tick.
+/// Lets the guest run until the deadline, yielding to other tasks at every tick.
 fn arm(store: &mut Store<GuestState>, allowance: Allowance) {
     let deadline = Instant::now() + allowance.time;
     store.set_epoch_deadline(1);
@@ -299,20 +297,20 @@ fn arm(store: &mut Store<GuestState>, allowance: Allowance) {
     });
 }
 
-/// Ends a call that hangs in the host, where no epoch reaches it.
+/// Ends a call that hangs in a host function, where epochs do not interrupt it.
 async fn within<T>(
     allowance: Allowance,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
     let _running = ticker::enter();
-    // The epoch has a reason and comes first; the clock around it is for host functions.
+    // The epoch gives a better reason, so it fires first; this timeout covers host functions.
     match tokio::time::timeout(allowance.time + 4 * TICK, call).await {
         Ok(answer) => answer,
         Err(_) => Err(DeadlinePassed { allowance }.into()),
     }
 }
 
-/// What an error of a call means for the operator.
+/// Maps a call's error to a failure for the operator.
 fn failure(error: &wasmtime::Error, limits: Limits, last_words: Option<&str>) -> Failure {
     let (cause, reason) = if let Some(passed) = error.downcast_ref::<DeadlinePassed>() {
         (Cause::Timeout, passed.to_string())
@@ -329,7 +327,7 @@ fn failure(error: &wasmtime::Error, limits: Limits, last_words: Option<&str>) ->
         }
     } else {
         let text = format!("{error:#}");
-        // wasmtime has no types for these two.
+        // wasmtime has no error types for these two.
         if text.contains("too much data is being copied") {
             let limit = limits.host_call_bytes;
             (

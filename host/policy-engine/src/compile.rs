@@ -1,7 +1,7 @@
-//! What the command line does with modules: compile them, and say what is in them.
+//! The command line's work on modules: compiling and inspecting them.
 //!
-//! Only here is Cranelift. A module is untrusted, so the process that compiles it gives up what it
-//! does not need first; see [`confine`].
+//! Only this module uses Cranelift. Modules are untrusted, so a process that compiles one drops
+//! its privileges first; see [`confine`].
 
 mod child;
 
@@ -16,7 +16,7 @@ use crate::{digest, engine, hooks};
 
 pub use child::child;
 
-/// What a compilation may use. The daemon's wall clock comes on top.
+/// Resource limits of a compilation. The daemon adds a wall-clock limit.
 const LIMITS: [(Resource, u64); 5] = [
     (Resource::Cpu, 100),
     (Resource::As, 4 << 30),
@@ -25,40 +25,40 @@ const LIMITS: [(Resource, u64); 5] = [
     (Resource::Core, 0),
 ];
 
-/// What `cnidaria policy compile` exits with when it is the module that is wrong.
+/// Exit code of `cnidaria policy compile` if the module itself is at fault.
 pub const REFUSED: u8 = crate::artifact::REFUSED;
 
-/// Why a module is refused.
+/// Why a module cannot be compiled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Not WebAssembly at all.
+    /// The file is not WebAssembly.
     #[error("no WebAssembly: it begins with {start:02x?}, not with \"\\0asm\"")]
     NotWasm {
-        /// The first bytes.
+        /// The file's first bytes.
         start: Vec<u8>,
     },
-    /// A core module.
+    /// The file is a core module, not a component.
     #[error(
         "a core module, not a component: build it for wasm32-wasip2, or with wasm-component-ld as linker"
     )]
     CoreModule,
-    /// The compiler refuses it.
+    /// The compiler rejects the module.
     #[error("{}", format!("{:#}", .0).replace('\n', " "))]
     Compile(wasmtime::Error),
-    /// A limit of the process cannot be set.
+    /// A resource limit cannot be set.
     #[error("cannot limit this process")]
     Confine(#[source] rustix::io::Errno),
-    /// The daemon that wanted the artefact has ended.
+    /// The daemon that asked for the artefact has exited.
     #[error("the daemon has ended")]
     Orphan,
-    /// Neither the module nor the limits can be read, or the artefact cannot be written.
+    /// The module or the limits cannot be read, or the artefact cannot be written.
     #[error("cannot read the module or write the artefact")]
     Io(#[source] std::io::Error),
 }
 
 impl Error {
-    /// Whether it is the module that is wrong, so that it will be refused again.
+    /// Whether the module itself is at fault, so that it would be rejected again.
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NotWasm { .. } | Self::CoreModule | Self::Compile(_) => true,
@@ -67,16 +67,16 @@ impl Error {
     }
 }
 
-/// What is in a module.
+/// What a module contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
-    /// `sha256:…` of the file.
+    /// Digest of the file, `sha256:…`.
     pub digest: String,
-    /// The version of the WIT package that it targets, as far as its hooks say.
+    /// The WIT package version that the module's hooks target, if it has any.
     pub version: Option<&'static str>,
-    /// The hooks that it has.
+    /// The hooks that the module exports.
     pub hooks: Vec<Hook>,
-    /// Why the daemon would refuse the exports.
+    /// Why the daemon would reject the exports.
     pub fault: Option<String>,
     /// All imports.
     pub imports: Vec<Import>,
@@ -90,14 +90,14 @@ pub enum Import {
         /// The interface with package and version.
         name: String,
     },
-    /// It needs a grant.
+    /// The policy needs a grant.
     Granted {
         /// The interface with package and version.
         name: String,
-        /// The grant.
+        /// The name of the grant.
         grant: &'static str,
     },
-    /// WASI, of which this host has nothing but the interfaces.
+    /// Part of WASI, which this host provides without access to anything.
     Wasi {
         /// The interface with package and version.
         name: String,
@@ -133,11 +133,11 @@ impl Import {
     }
 }
 
-/// Limits processor time, memory and files of this process for good. Called before a module is read, for a
-/// person; for the daemon, see [`child`].
+/// Permanently limits this process's processor time, memory and files. The command line calls it
+/// before reading a module; the daemon's compiler uses [`child`].
 ///
 /// # Errors
-/// [`Error::Confine`].
+/// [`Error::Confine`] if a limit cannot be set.
 pub fn confine() -> Result<(), Error> {
     for (resource, limit) in LIMITS {
         let limit = Rlimit {
@@ -149,10 +149,10 @@ pub fn confine() -> Result<(), Error> {
     Ok(())
 }
 
-/// Compiles a module into an artefact for this version and this processor.
+/// Compiles a module into an artefact for this version and processor.
 ///
 /// # Errors
-/// [`Error`]: it is no component, or the compiler refuses it.
+/// [`Error`] if the file is not a component, or the compiler rejects it.
 pub fn compile(module: &[u8]) -> Result<Vec<u8>, Error> {
     check_kind(module)?;
     engine()
@@ -160,10 +160,10 @@ pub fn compile(module: &[u8]) -> Result<Vec<u8>, Error> {
         .map_err(Error::Compile)
 }
 
-/// Says what is in a module: its hooks and its imports. Compiles it for that.
+/// Lists a module's hooks and imports, compiling it to find them.
 ///
 /// # Errors
-/// As [`compile`].
+/// Same as [`compile`].
 pub fn inspect(module: &[u8]) -> Result<Inspection, Error> {
     check_kind(module)?;
     let engine = engine().map_err(Error::Compile)?;
@@ -189,7 +189,7 @@ fn engine() -> wasmtime::Result<Engine> {
     engine::engine()
 }
 
-/// Tells core modules and other files from components before the compiler does, in better words.
+/// Rejects core modules and other files with clearer errors than the compiler's.
 fn check_kind(module: &[u8]) -> Result<(), Error> {
     let (magic, rest) = module.split_at_checked(4).unwrap_or((module, &[]));
     if magic != b"\0asm" {

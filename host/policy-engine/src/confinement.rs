@@ -1,23 +1,23 @@
-//! What the daemon tells the process that compiles a module.
+//! How the daemon asks its compiler process to confine itself.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// How lines begin in which the compiler says what it could not give up.
+/// Prefix of lines in which the compiler reports privileges that it could not drop.
 pub(crate) const NOTE: &str = "note: ";
 
-/// What the process gives up before it reads a module.
+/// What the process drops or limits before it reads a module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Confinement {
-    /// The process with which it ends.
+    /// The parent's process id; the process ends with it.
     pub(crate) parent: u32,
-    /// Bytes of memory.
+    /// Memory limit in bytes.
     pub(crate) memory_bytes: u64,
-    /// Processor time.
+    /// Processor time limit.
     pub(crate) seconds: u64,
-    /// The control group that it moves to.
+    /// The control group to move to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cgroup: Option<PathBuf>,
 }

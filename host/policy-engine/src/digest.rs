@@ -1,4 +1,4 @@
-//! Digests of modules, as configurations, the cache and logs have them: `sha256:` and hexadecimal.
+//! Digests of modules: `sha256:` and hexadecimal, as in configurations, the cache and logs.
 
 use std::fmt::Write as _;
 use std::io::{self, Read};
@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 
 use crate::regular;
 
-/// Bytes of the largest module that is read.
+/// Maximum bytes of a module.
 pub(crate) const MAX_MODULE: u64 = 64 << 20;
 
-/// Bytes of a file that are in memory at a time.
+/// Bytes of a file read at a time.
 const CHUNK: usize = 64 << 10;
 
 /// The digest of a module.
@@ -29,10 +29,10 @@ fn text(digest: &[u8]) -> String {
     text
 }
 
-/// The digest of a module's file, which is never in memory as a whole.
+/// The digest of a module's file, without loading it into memory as a whole.
 ///
 /// # Errors
-/// As the file system has them; [`io::ErrorKind::FileTooLarge`] above [`MAX_MODULE`].
+/// File system errors; [`io::ErrorKind::FileTooLarge`] above [`MAX_MODULE`].
 pub(crate) fn of_file(path: &Path) -> io::Result<String> {
     let mut file = regular::open(path)?;
     let mut chunk = vec![0; CHUNK];
@@ -73,7 +73,7 @@ mod tests {
     fn a_module_that_is_too_large_is_not_read_to_its_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("huge");
-        // A file with a hole, of which nothing is on disk.
+        // A sparse file, which occupies no disk space.
         let file = std::fs::File::create(&path).unwrap();
         file.set_len(1 << 40).unwrap();
         let error = of_file(&path).unwrap_err();

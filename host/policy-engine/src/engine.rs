@@ -1,58 +1,56 @@
-//! The wasmtime engines: one configuration for compiling and for running, and the slots that
-//! instances are made in.
+//! The wasmtime engines: one configuration for compiling and running, and the instance slots.
 
 use wasmtime::{Config, Enabled, Engine, PoolingAllocationConfig, WasmFeatures};
 
 use crate::config::{Limits, count};
 use crate::ticker;
 
-/// Bytes of stack for host functions, on top of those of the guest.
+/// Bytes of stack for host functions, on top of the guest's.
 const HOST_STACK: usize = 512 << 10;
 
-/// Instances that can be alive in slots. A slot that was used once keeps some 60 KiB, so this bounds
-/// what a burst leaves behind. Those beyond are made without a slot, which takes several times as long.
+/// Number of instance slots. A slot keeps about 60 KiB once used, so this bounds what a burst
+/// leaves behind. Further instances are made without a slot, which takes several times as long.
 const SLOTS: u32 = 128;
 
-/// Address space of a memory: all that a guest's pointers can reach, so that nothing is checked in front
-/// of an access.
+/// Address space of a memory: all that a guest can address, so that accesses need no bounds checks.
 const SLOT_SPACE: u64 = 4 << 30;
 
-/// The most that a memory in a slot can grow to.
+/// Maximum size of a memory in a slot.
 const SLOT_MEMORY: usize = 16 << 20;
 
-/// Bytes of a slot's memory that are cleared and kept for the next instance, where the kernel tells
-/// which pages were written; the pages of small guests. Others are given back.
+/// Bytes of a slot's memory that are cleared and kept for the next instance, if the kernel reports
+/// which pages were written; enough for small guests. The rest is returned to the kernel.
 const KEPT_MEMORY: usize = 128 << 10;
 
-/// The same of a table. Tables are small and cleared without asking the kernel.
+/// The same for a table. Tables are small and cleared without asking the kernel.
 const KEPT_TABLE: usize = 16 << 10;
 
-/// Names everything that decides whether a compiled artefact fits: part of its name in the cache.
+/// Identifies everything that determines whether a compiled artefact fits: part of its cache name.
 ///
-/// To be raised with every change of [`config`]. wasmtime refuses artefacts of another
-/// configuration all the same.
+/// Raise the number with every change to [`config`]. As a safeguard, wasmtime also rejects
+/// artefacts of another configuration.
 pub(crate) const COMPATIBILITY: &str = concat!(
     "5-",
     env!("CARGO_PKG_VERSION_MAJOR"),
     env!("CARGO_PKG_VERSION_MINOR")
 );
 
-/// The proposals that a policy may use; every other one is refused, also those of future versions of
-/// wasmtime. Each is code of the runtime that a guest can reach, so it has a reason to be here.
+/// The WebAssembly proposals that a policy may use; all others are rejected, including those of
+/// future wasmtime versions. Each is runtime code that a guest can reach, so each needs a reason:
 ///
-/// - WebAssembly 2.0 is what compilers emit by default. The types of garbage collection are not part
-///   of it here: this build of wasmtime has no collector.
-/// - Constant expressions (`extended-const`) position the data of libraries that are linked when the
+/// - WebAssembly 2.0 is what compilers emit by default, here without its garbage collection types:
+///   this build of wasmtime has no collector.
+/// - Constant expressions (`extended-const`) place the data of libraries that are linked when the
 ///   component is made, as componentize-py does.
-/// - Several memories in one module: wasmtime itself writes such a module to pass values between the
-///   components that a policy was composed of, and validates it like the policy's own.
-/// - Tail calls: the interpreter inside of policies in JavaScript is compiled to them.
+/// - Several memories in one module: wasmtime itself writes such a module to pass values between
+///   the components that a policy is composed of, and validates it like the policy's own.
+/// - Tail calls: the interpreter inside JavaScript policies is compiled to them.
 ///
-/// Refused are therefore garbage collection and function references (a type test of functions aborts
-/// the process in a build without a collector, RUSTSEC-2026-0570), exceptions, threads, stack
-/// switching, 64-bit memories, relaxed SIMD, wide arithmetic, custom page sizes; and of the
-/// component model everything but the model: async, threading, error contexts, maps, fixed-length
-/// lists, 64-bit and garbage-collected canonical ABIs.
+/// Rejected are therefore garbage collection and function references (a type test of functions
+/// aborts the process in a build without a collector, RUSTSEC-2026-0570), exceptions, threads,
+/// stack switching, 64-bit memories, relaxed SIMD, wide arithmetic, custom page sizes; and all
+/// extensions of the component model: async, threading, error contexts, maps, fixed-length lists,
+/// 64-bit and garbage-collected canonical ABIs.
 const PROPOSALS: WasmFeatures = WasmFeatures::WASM2
     .difference(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::EXTENDED_CONST)
@@ -60,8 +58,8 @@ const PROPOSALS: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::COMPONENT_MODEL);
 
-/// The configuration that artefacts are compiled with and run with. The size of the stack is a
-/// matter of running alone, but the engine's, since a store has none of its own.
+/// The configuration for compiling and running artefacts. The stack size matters only for running,
+/// but wasmtime sets it per engine, not per store.
 fn config(stack: usize) -> Config {
     let mut config = Config::new();
     config
@@ -70,18 +68,18 @@ fn config(stack: usize) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(stack)
         .async_stack_size(stack + HOST_STACK)
-        // Bounds are checked by the kernel's page protection: with checks in the machine code it is half
-        // as large again, and a request finds none of it in the processor's caches.
+        // The kernel's page protection checks bounds: checks in the machine code make it half as
+        // large again, and requests find none of it in the processor's caches.
         .memory_reservation(SLOT_SPACE)
-        // A guest's frames tell nobody anything; without the map artefacts are a third smaller, and a
-        // twentieth without what debuggers walk the stack by.
+        // No backtraces: guest frames help no one. Without the address map artefacts are a third
+        // smaller, and without unwind information another twentieth.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false);
     config
 }
 
-/// Slots for instances that stay within the default limits.
+/// Slots for instances within the default limits.
 fn slots() -> PoolingAllocationConfig {
     let limits = Limits::default();
     let tables = u32::try_from(limits.tables).unwrap_or(u32::MAX);
@@ -96,7 +94,7 @@ fn slots() -> PoolingAllocationConfig {
         .max_memories_per_module(u32::try_from(limits.memories).unwrap_or(u32::MAX))
         .max_tables_per_module(tables)
         .table_elements(count(limits.table_elements))
-        // What is used once is used again before anything else is.
+        // Reuse a used slot before an unused one.
         .max_unused_warm_slots(0)
         .table_keep_resident(KEPT_TABLE);
     if PoolingAllocationConfig::is_pagemap_scan_available() {
@@ -104,30 +102,29 @@ fn slots() -> PoolingAllocationConfig {
             .linear_memory_keep_resident(KEPT_MEMORY)
             .pagemap_scan(Enabled::Auto);
     } else {
-        // Linux before 6.7: all is given back, several at a time.
+        // Before Linux 6.7 all memory is returned to the kernel, several slots at a time.
         slots.decommit_batch_size(8);
     }
     slots
 }
 
-/// An engine for compiling, with the stack of policies that ask for no other; without a ticker.
+/// An engine for compiling, with the default stack size and no ticker.
 #[cfg(any(test, feature = "compile"))]
 pub(crate) fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config(count(Limits::default().stack_bytes)))
 }
 
-/// Engines for guests with one size of stack. Their epochs advance while guests run.
+/// Engines for guests with one stack size. Their epochs advance while guests run.
 #[derive(Clone, Debug)]
 pub(crate) struct Engines {
-    /// Makes instances in slots. None where a policy may use more than fits into a slot, or where the
-    /// machine has no address space for them.
+    /// Makes instances in slots. `None` if a policy needs more, or the address space is too small.
     pub(crate) slots: Option<Engine>,
-    /// Makes every instance anew.
+    /// Makes instances without slots.
     pub(crate) plain: Engine,
 }
 
 impl Engines {
-    /// Engines for policies with such limits.
+    /// Engines for policies with these limits.
     pub(crate) fn ticking(limits: &Limits) -> wasmtime::Result<Self> {
         let mut config = config(count(limits.stack_bytes));
         let plain = Engine::new(&config)?;
@@ -150,12 +147,12 @@ impl Engines {
     }
 }
 
-/// What decides on which engines a policy runs: two policies with the same can share them.
+/// What determines a policy's engines: policies of equal kind can share them.
 pub(crate) fn kind(limits: &Limits) -> (u64, bool) {
     (limits.stack_bytes, fits(limits))
 }
 
-/// Whether all that a policy may allocate has room in a slot.
+/// Whether everything that a policy may allocate fits into a slot.
 fn fits(limits: &Limits) -> bool {
     let most = Limits::default();
     limits.stack_bytes <= most.stack_bytes

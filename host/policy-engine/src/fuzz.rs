@@ -1,8 +1,7 @@
-//! The host side of what a guest calls, as a function of bytes: for the fuzz targets alone.
+//! The host side of guest calls as a function of bytes, only for the fuzz targets.
 //!
-//! Each line is one call: the word of a method and its arguments, with tabs between them; `accept`,
-//! `drop` and `end` end the turn of one policy. Whatever is called in whatever order, what must not
-//! change must not have changed.
+//! Each line is one call: a method name and its arguments, separated by tabs; `accept`, `drop` and
+//! `end` end the turn of one policy. No sequence of calls may change a protected value.
 
 mod claims;
 mod confs;
@@ -23,7 +22,7 @@ use crate::transaction::{
 };
 
 const BUDGET: Budget = Budget::of(256, 1 << 20);
-/// Two of them, so that they can be in each other's way.
+/// Two policies, so that they can conflict.
 const POLICIES: [&str; 2] = ["first", "second"];
 const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","plugins":[
     {"type":"macvlan","master":"eth1","mtu":1500,"ipam":{"type":"host-local","x":[1,{"y":null}]}},
@@ -34,7 +33,7 @@ const RESULT: &str = r#"{"cniVersion":"1.1.0","interfaces":[{"name":"net1","sand
 pub use claims::claims;
 pub use confs::confs;
 
-/// One call of a guest.
+/// One guest call.
 struct Call<'a> {
     method: &'a str,
     arguments: Vec<&'a str>,
@@ -70,10 +69,10 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Makes the calls, on an attachment, on a result and on the selections of a pod.
+/// Runs the calls on an attachment, on a result, and on a pod's selections.
 ///
 /// # Panics
-/// When something changed that no guest may change.
+/// If a value changed that no guest may change.
 pub fn guest_edits(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let calls: Vec<Call<'_>> = text.lines().map(Call::parse).collect();
@@ -105,7 +104,7 @@ pub fn guest_edits(bytes: &[u8]) {
     assert!(last.len() <= 64, "bounded");
 }
 
-/// Lets the policies make their calls, one after the other.
+/// Runs the policies' calls, one policy after the other.
 fn play<D: Draft>(
     draft: D,
     calls: &[Call<'_>],
@@ -137,7 +136,7 @@ fn play<D: Draft>(
     working.finish()
 }
 
-/// Ends a turn; what was dropped is not seen.
+/// Ends a turn, and checks that it changed something exactly if accepted with a patch.
 fn end_turn<D: Draft>(
     working: &mut Working<D>,
     transaction: Transaction<D>,
@@ -279,7 +278,7 @@ fn attachment(is_default: bool) -> Attachment {
     }
 }
 
-/// What no guest may change, whatever it was granted.
+/// Checks the values that no guest may change, whatever its grants.
 fn unchanged(first: &Attachment, last: &Attachment, grant: &ConfGrant) {
     assert_eq!(last.network, first.network);
     assert!(!first.is_default || last.if_name == first.if_name);

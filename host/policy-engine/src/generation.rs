@@ -1,4 +1,4 @@
-//! One loaded state of the policy directory, immutable: a request keeps the one that it began with.
+//! One immutable loaded state of the policy directory. A request keeps the one it began with.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use crate::request::{Command, RequestFacts};
 use crate::services::Services;
 use crate::session::{self, Session};
 
-/// Whether a policy decides, only watches, or sleeps.
+/// Whether a policy's decisions count, are only logged, or are not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Edits and verdicts count.
     #[default]
     Enforce,
-    /// Runs on a shadow: edits and denials are logged only.
+    /// Runs on a shadow: edits and denials are only logged.
     Audit,
     /// Does not run.
     Off,
 }
 
 impl Mode {
-    /// The name as the configuration has it.
+    /// The name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
@@ -37,26 +37,26 @@ impl Mode {
     }
 }
 
-/// What a policy is at the moment.
+/// The current state of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Loaded as the directory has it.
+    /// Loaded as it is in the directory.
     Loaded,
-    /// The directory has a newer one that does not load; the last good one still works.
+    /// The newest files do not load; the last good configuration is in force.
     Stale,
-    /// Not loaded yet, for example since its module is being compiled; as broken until then.
+    /// Not loaded yet, for example while its module is being compiled; counts as broken.
     Loading,
     /// Does not load; requests that it would have seen fail closed.
     Broken,
-    /// Not loaded since the daemon before this one ended while it called the module; as broken, until an
-    /// operator releases it.
+    /// Not loaded because the previous daemon ended while it called the module; counts as broken
+    /// until an operator releases it.
     Quarantined,
     /// Switched off.
     Off,
 }
 
 impl State {
-    /// The name as `cnidaria policy list` shows it.
+    /// The name that `cnidaria policy list` shows.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Loaded => "loaded",
@@ -69,20 +69,20 @@ impl State {
     }
 }
 
-/// One policy for people: what `cnidaria policy list` shows.
+/// One policy as `cnidaria policy list` shows it.
 #[derive(Debug, Clone)]
 pub struct PolicyInfo {
-    /// Name, which also gives the order.
+    /// Name, which also determines the order.
     pub name: String,
-    /// The file that made it a policy.
+    /// The file that defines the policy.
     pub file: PathBuf,
-    /// What it is at the moment.
+    /// The current state.
     pub state: State,
-    /// Digest of the module, `sha256:…`, where it could be read.
+    /// Digest of the module, `sha256:…`, if it could be read.
     pub digest: Option<String>,
     /// The hooks that the module has.
     pub hooks: Vec<Hook>,
-    /// Whether it decides.
+    /// Enforce, audit or off.
     pub mode: Mode,
     /// Whether STATUS fails without it.
     pub required: bool,
@@ -90,13 +90,13 @@ pub struct PolicyInfo {
     pub asked: Vec<String>,
     /// Grants that the configuration gives.
     pub granted: Vec<String>,
-    /// Why it last failed, to load or in a hook.
+    /// The last failure, of a load or a hook.
     pub last_error: Option<String>,
-    /// How often it was called, since it was loaded.
+    /// Number of calls since it was first loaded.
     pub evaluations: u64,
-    /// How often it denied.
+    /// Number of denials.
     pub denials: u64,
-    /// How often it failed.
+    /// Number of failures.
     pub failures: u64,
 }
 
@@ -112,7 +112,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// A generation of loaded and broken policies, in their order.
+    /// A generation of loaded and broken policies, in order.
     pub(crate) fn new(
         number: u64,
         policies: Vec<Arc<Policy>>,
@@ -129,23 +129,23 @@ impl Generation {
         }
     }
 
-    /// Counts the loads of this process, from 1.
+    /// Number of this load in the process, from 1.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// All policies in their order, for people.
+    /// All policies, in order, for display.
     pub fn policies(&self) -> Vec<PolicyInfo> {
         self.policies.iter().map(|policy| policy.info()).collect()
     }
 
-    /// Whether there is neither a policy, be it broken or off, nor anything that an earlier one keeps:
-    /// requests need not begin.
+    /// Whether there are no policies at all, not even broken or off, and no state kept by earlier
+    /// ones: requests need not begin a session.
     pub fn is_empty(&self) -> bool {
         self.policies.is_empty() && self.services.states.is_empty()
     }
 
-    /// Begins a request. Cheap: policies are instantiated when a hook needs them.
+    /// Begins a request's session. Cheap: policies are instantiated when a hook needs them.
     pub fn begin(self: &Arc<Self>, facts: RequestFacts) -> Session {
         let exempt = facts
             .pod
@@ -174,22 +174,21 @@ impl Generation {
     /// Asks the policies whether the node is ready. Called on STATUS.
     ///
     /// # Errors
-    /// [`Denied`] when a required policy is not loaded, or one says that the node is not ready.
+    /// [`Denied`] if a required policy is not loaded, or a policy says the node is not ready.
     pub async fn status(self: &Arc<Self>) -> Result<(), Denied> {
         self.begin(RequestFacts::of_node(Command::Status))
             .status()
             .await
     }
 
-    /// Tells the policies which attachments (container id and interface) are in use. Called on GC;
-    /// cannot refuse.
+    /// Tells policies which attachments (container id, interface) are in use, on GC; cannot deny.
     pub async fn gc(self: &Arc<Self>, valid: &[(String, String)]) -> Report {
         self.begin(RequestFacts::of_node(Command::Gc))
             .gc(valid)
             .await
     }
 
-    /// Removes what policies keep bound to a sandbox that is gone, and to its attachments.
+    /// Removes the state that policies bound to a sandbox that is gone, and to its attachments.
     pub async fn release(&self, container_id: &str) {
         let container_id = container_id.to_owned();
         let services = Arc::clone(&self.services);
@@ -211,17 +210,17 @@ impl Generation {
         })
     }
 
-    /// The policies in their order.
+    /// The policies, in order.
     pub(crate) fn chain(&self) -> &[Arc<Policy>] {
         &self.policies
     }
 
-    /// What all policies together may take of one request.
+    /// The time budget of all policies together in one request.
     pub(crate) fn request_timeout(&self) -> Duration {
         self.request_timeout
     }
 
-    /// What stands behind the grants.
+    /// The services behind the grants.
     pub(crate) fn services(&self) -> &Arc<Services> {
         &self.services
     }

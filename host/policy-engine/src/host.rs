@@ -1,4 +1,4 @@
-//! The policies of a node over time: loads them and holds the current generation.
+//! Loads a node's policies, reloads them, and holds the current generation.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -24,77 +24,75 @@ use crate::services::Services;
 use crate::state::States;
 use crate::watch::Watch;
 
-/// How often it is looked whether the bypass file is still there: what is above it may be a directory in
-/// which much goes on.
+/// Poll interval for the bypass file's removal. Its parent may be too busy a directory to watch.
 const BYPASS_LOOK: Duration = Duration::from_millis(200);
 
-/// Wall clock of all policies together in one request, by default.
+/// Default wall-clock budget of all policies together in one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes of memory of all guests together, by default.
+/// Default memory limit of all guests together, in bytes.
 const GUEST_MEMORY: u64 = 256 << 20;
 
-/// Wall clock of one compilation, by default.
+/// Default wall-clock limit of one compilation.
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Bytes of memory of one compilation, by default, and at least.
+/// Default and minimum memory limits of one compilation, in bytes.
 const COMPILE_MEMORY: u64 = 1 << 30;
 const LEAST_COMPILE_MEMORY: u64 = 128 << 20;
 
-/// Bytes that the daemon needs beside its guests, in a control group that has a limit.
+/// Bytes reserved for the daemon itself if its control group has a limit.
 const OWN_MEMORY: u64 = 64 << 20;
 
-/// How long a start waits for policies. One that is compiled already takes milliseconds, and a small one a second
-/// to compile; what takes longer is not loaded yet when the daemon serves.
+/// How long a start waits for policies. A cached one loads in milliseconds and a small one compiles
+/// in a second; slower ones are still `loading` when the daemon begins to serve.
 const START: Duration = Duration::from_secs(2);
 
-/// Where policies are and what may load them.
+/// Where policies are, how they are loaded, and their shared limits.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Directory of modules, and of configurations beside them.
+    /// Directory of modules and their configurations.
     pub module_dir: PathBuf,
     /// Second directory of configurations (a mounted ConfigMap).
     pub config_dir: Option<PathBuf>,
-    /// Directory of compiled artefacts; made with mode 0700 where it is missing.
+    /// Cache directory of compiled artefacts; created with mode 0700.
     pub cache_dir: PathBuf,
-    /// The `cnidaria` binary, which compiles modules in a child process.
+    /// The `cnidaria` binary, run as a child process to compile modules.
     pub compiler: PathBuf,
     /// Namespaces whose pods no policy sees.
     pub exempt_namespaces: Vec<String>,
     /// While this file exists no policy runs.
     pub bypass_file: Option<PathBuf>,
-    /// Wall clock of all policies together in one request.
+    /// Wall-clock budget of all policies together in one request.
     pub request_timeout: Duration,
-    /// Bytes of memory of all guests together, in which requests wait.
+    /// Memory limit of all guests together, in bytes; requests wait for memory within it.
     pub guest_memory_bytes: u64,
-    /// Wall clock of one compilation. A module that needs longer is not tried again.
+    /// Wall-clock limit of one compilation. A module that exceeds it is not retried.
     pub compile_timeout: Duration,
-    /// Bytes of memory of one compilation; less where it has no control group of its own, and the daemon's
-    /// has a limit.
+    /// Memory limit of one compilation, in bytes. Lower if it runs in the daemon's own control
+    /// group and that has a limit.
     pub compile_memory_bytes: u64,
-    /// A control group of version 2, in which each compilation gets one of its own.
+    /// A cgroup v2 directory, in which each compilation gets its own control group.
     pub compile_cgroup: Option<PathBuf>,
-    /// Names of policies that must be there and loaded: without one, STATUS fails and ADDs do, also
-    /// when its files are gone.
+    /// Policies required even if their files vanish: without them, STATUS and ADDs fail.
     pub required: Vec<String>,
-    /// Directory of what policies with the grant `state` keep; in memory alone where there is none.
+    /// Directory for the state of policies with the grant `state`; `None` keeps it in memory only.
     pub state_dir: Option<PathBuf>,
-    /// Directory of the last good configuration of each policy, made with mode 0700 where it is missing;
-    /// where there is none, a policy whose file is damaged when the host starts has nothing to fall back to.
+    /// Directory of each policy's last good configuration, created with mode 0700. With `None`, a
+    /// policy whose file is damaged when the host starts has no fallback.
     pub kept_dir: Option<PathBuf>,
-    /// Directory of the modules that ended a daemon and are not loaded again, made with mode 0700 where it
-    /// is missing; where there is none, such a module is loaded by the next daemon.
+    /// Directory of quarantine records, created with mode 0700. With `None`, the next daemon loads
+    /// a module again that ended this one.
     pub quarantine_dir: Option<PathBuf>,
-    /// Where policies with the grants `namespaces`, `nads` and `node` look things up; nothing is
-    /// known where there is none.
+    /// Answers lookups of policies with the grants `namespaces`, `nads` and `node`; with `None`,
+    /// nothing is known.
     pub cluster: Option<Arc<dyn Cluster>>,
-    /// Who counts what policies do.
+    /// Receives metrics of what policies do.
     pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Config {
-    /// A configuration with nothing exempt and no second directory.
+    /// A configuration with defaults: no exempt namespace, no second directory.
     pub fn new(
         module_dir: impl Into<PathBuf>,
         cache_dir: impl Into<PathBuf>,
@@ -123,12 +121,12 @@ impl Config {
 }
 
 impl Config {
-    /// The bypass file, while it exists.
+    /// The bypass file, if it exists.
     pub(crate) fn bypassed(&self) -> Option<&Path> {
         self.bypass_file.as_deref().filter(|file| file.exists())
     }
 
-    /// What compiles modules.
+    /// The compiler with this configuration's limits.
     pub(crate) fn compiler(&self) -> Compiler {
         let mut memory = self.compile_memory_bytes;
         if self.compile_cgroup.is_none()
@@ -153,32 +151,32 @@ impl Config {
     }
 }
 
-/// Loads policies and holds the current generation of them.
+/// Loads policies and holds their current generation.
 #[derive(Debug)]
 pub struct PolicyHost {
     config: Config,
     services: Arc<Services>,
-    /// Held during a load, so that there is one load at a time.
+    /// Held during a load: one load at a time.
     loader: tokio::sync::Mutex<Loader>,
     generations: AtomicU64,
     current: ArcSwap<Generation>,
 }
 
 impl PolicyHost {
-    /// Loads all policies, and waits for those that are to be compiled. On a tokio runtime with time and
-    /// processes.
+    /// Loads all policies and waits until they are compiled. Needs tokio's time and process
+    /// drivers.
     ///
-    /// Never fails as a whole: a policy that does not load is kept as a broken one, with file and
-    /// reason, and ADDs that it would have seen fail closed.
+    /// Never fails as a whole: a policy that does not load is kept as broken, with file and reason,
+    /// and ADDs that it would have seen fail closed.
     pub async fn load(config: Config) -> Self {
         let host = Self::of(config);
         host.reload().await;
         host
     }
 
-    /// As [`load`](Self::load), and waits two seconds at most: what takes longer is loaded by
-    /// [`watch`](Self::watch) or [`take_compiled`](Self::take_compiled). Until then it counts as not loaded, and
-    /// ADDs that it would have seen are to come again later.
+    /// Like [`load`](Self::load), but waits at most two seconds; [`watch`](Self::watch) or
+    /// [`take_compiled`](Self::take_compiled) loads the rest. Until a policy is loaded, ADDs that
+    /// it would have seen fail with "try again later".
     pub async fn start(config: Config) -> Arc<Self> {
         let host = Arc::new(Self::of(config));
         let policies = host.loader.lock().await.announce();
@@ -186,15 +184,15 @@ impl PolicyHost {
         let announced = Generation::new(0, policies, &host.config, services);
         host.current.store(Arc::new(announced));
         let first = Arc::clone(&host);
-        // Goes on when nothing waits for it any more.
+        // Keeps running after the timeout.
         let first = tokio::spawn(async move { first.reload_aside(true).await });
         let _ = tokio::time::timeout(START, host.begin(first)).await;
         host
     }
 
-    /// Waits for the first load, and for what it has compiled.
+    /// Waits for the first load and its compilations.
     async fn begin(self: &Arc<Self>, first: JoinHandle<()>) {
-        // A panic is in the log.
+        // The panic handler has logged any panic.
         let _ = first.await;
         let mut compiled = self.loader.lock().await.compiled();
         loop {
@@ -206,7 +204,7 @@ impl PolicyHost {
         }
     }
 
-    /// A host without any policy, for a daemon that has none configured.
+    /// A host without policies, for a daemon that configures none.
     pub fn empty() -> Self {
         Self::of(Config::new(PathBuf::new(), PathBuf::new(), PathBuf::new()))
     }
@@ -237,9 +235,8 @@ impl PolicyHost {
         }
     }
 
-    /// Loads all policies again, those that changed, and waits for those that are to be compiled. Requests
-    /// that are under way keep their generation; a policy that does not load any more keeps running as it
-    /// was loaded last.
+    /// Reloads the policies that changed and waits until they are compiled. Requests in flight keep
+    /// their generation; a policy that no longer loads keeps running as last loaded.
     pub async fn reload(&self) {
         let mut compiled = self.loader.lock().await.compiled();
         let mut is_new = true;
@@ -253,8 +250,8 @@ impl PolicyHost {
         }
     }
 
-    /// Loads what can be loaded now; makes no generation of it where modules are to be compiled `until` then, and
-    /// says so. Where something `is_new`, modules are compiled again that failed for a reason which may be gone.
+    /// Loads what can be loaded now. Makes no generation and returns `false` if `until` is
+    /// `Compiled` and modules are still being compiled. `is_new` retries failed compilations.
     async fn reload_once(&self, is_new: bool, until: Until) -> bool {
         if self.config.module_dir == Path::new("") {
             return true;
@@ -264,7 +261,7 @@ impl PolicyHost {
             loader.retry();
         }
         let before = self.current();
-        // What was announced has never run.
+        // An announced generation has never run.
         let known = if before.number() > 0 {
             before.chain()
         } else {
@@ -292,11 +289,11 @@ impl PolicyHost {
         true
     }
 
-    /// Loads a policy again whose module is quarantined, or did not compile within its limits. Says whether
-    /// it was so.
+    /// Retries a policy whose module is quarantined or exceeded compile limits; returns whether it
+    /// was.
     ///
     /// # Errors
-    /// What the file system says.
+    /// File system errors.
     pub async fn release(&self, policy: &str) -> std::io::Result<bool> {
         let policies = self.current().policies();
         let digest = policies
@@ -317,10 +314,10 @@ impl PolicyHost {
         Ok(was_held)
     }
 
-    /// Reloads whenever something in the directories changes. Ends when they cannot be watched.
+    /// Reloads whenever the directories change. Returns only if they cannot be watched.
     ///
     /// # Errors
-    /// What the kernel says, for example that this user has no watches left.
+    /// The kernel's error, for example if this user's inotify watches are exhausted.
     pub async fn watch(self: &Arc<Self>) -> std::io::Result<Infallible> {
         let config = &self.config;
         let dirs: Vec<PathBuf> = [Some(&config.module_dir), config.config_dir.as_ref()]
@@ -334,7 +331,7 @@ impl PolicyHost {
         }
         let mut watch = Watch::on(dirs)?;
         let mut compiled = self.loader.lock().await.compiled();
-        // What changed since the first load, and before the watch, was told to nobody.
+        // Catches changes between the first load and the start of the watch.
         self.reload_aside(true).await;
         loop {
             let ready = async {
@@ -354,7 +351,7 @@ impl PolicyHost {
         }
     }
 
-    /// Loads modules once they are compiled, where directories cannot be watched. Never ends.
+    /// Loads modules once compiled, where directories cannot be watched. Never returns.
     pub async fn take_compiled(self: &Arc<Self>) -> Infallible {
         let mut compiled = self.loader.lock().await.compiled();
         self.reload_aside(false).await;
@@ -364,8 +361,7 @@ impl PolicyHost {
         std::future::pending().await
     }
 
-    /// Waits until the bypass file is removed, under which the policies were loaded or not; for ever
-    /// where there is none.
+    /// Waits until the bypass file is removed; for ever if there is none.
     async fn bypass_ends(&self) {
         if self.config.bypassed().is_none() {
             return std::future::pending().await;
@@ -375,11 +371,11 @@ impl PolicyHost {
         }
     }
 
-    /// Reloads on a thread of its own: to read modules and to map what they are compiled to takes the
-    /// time of the disk, in which requests are to be served.
+    /// Reloads on a blocking thread: reading modules and mapping artefacts waits for the disk,
+    /// which must not delay requests.
     async fn reload_aside(self: &Arc<Self>, is_new: bool) {
         let (host, runtime) = (Arc::clone(self), Handle::current());
-        // Ends with this future, wherever it is.
+        // Dropping this future cancels the reload.
         let (_wanted, not_any_more) = oneshot::channel::<Infallible>();
         let reloading = tokio::task::spawn_blocking(move || {
             runtime.block_on(select(
@@ -392,12 +388,12 @@ impl PolicyHost {
         }
     }
 
-    /// What the host was loaded with.
+    /// The configuration that the host was created with.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The most bytes of memory that guests ever had together.
+    /// Peak memory of all guests together, in bytes.
     pub fn guest_memory_peak(&self) -> u64 {
         self.services.memory.peak()
     }
@@ -408,12 +404,11 @@ impl PolicyHost {
     }
 }
 
-/// What a load waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Until {
-    /// What can be loaded is.
+    /// Everything that needs no compiling is loaded.
     Loaded,
-    /// So is what is being compiled.
+    /// Everything is compiled and loaded.
     Compiled,
 }
 

@@ -1,4 +1,4 @@
-//! What the log says of policies: each edit and each denial, with policy, digest, hook and pod.
+//! Logs each edit, denial, failure and finding with its policy, hook and pod.
 
 use tracing::field::display;
 
@@ -8,7 +8,7 @@ use crate::policy::Policy;
 use crate::report::{AppliedEdit, Denied, Finding, Hook, Severity};
 use crate::request::RequestFacts;
 
-/// An edit that stands, or in audit mode would stand.
+/// Logs an edit that was applied or, in audit mode, would have been.
 pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
     let AppliedEdit {
         policy,
@@ -30,7 +30,7 @@ pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
     );
 }
 
-/// A denial that ends the request, or in audit mode would.
+/// Logs a denial that fails the request or, in audit mode, would have.
 pub(crate) fn denial(facts: &RequestFacts, digest: &str, denied: &Denied, mode: Mode) {
     let Denied {
         policy,
@@ -54,7 +54,7 @@ pub(crate) fn denial(facts: &RequestFacts, digest: &str, denied: &Denied, mode: 
     );
 }
 
-/// A failure of a policy.
+/// Logs a policy's failure.
 pub(crate) fn failure(
     facts: &RequestFacts,
     policy: &Policy,
@@ -72,7 +72,7 @@ pub(crate) fn failure(
     );
 }
 
-/// What a policy reported.
+/// Logs a finding.
 pub(crate) fn finding(facts: &RequestFacts, finding: &Finding) {
     let Finding {
         policy,

@@ -1,5 +1,5 @@
-//! The last good configuration of each policy, on disk: so that a file that is torn when the daemon
-//! starts takes no guard out of force.
+//! The last good configuration of each policy, on disk, so that a file that is torn when the daemon
+//! starts does not disable a guard.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,24 +12,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact;
 
-/// Bytes of a record: a configuration, escaped at its worst.
+/// Maximum bytes of a record: a configuration with worst-case escaping.
 const MAX_RECORD: u64 = 8 << 20;
 
-/// The directory of records; nothing is kept where there is none.
+/// The directory of records; without one, disabled.
 #[derive(Debug)]
 pub(crate) struct Kept {
     dir: Option<PathBuf>,
 }
 
-/// A policy as it was loaded last.
+/// A policy as it was last loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Record {
-    /// The file that made it a policy.
+    /// The file that defines the policy.
     pub(crate) file: PathBuf,
-    /// The text of its configuration; none where it was a module alone.
+    /// The text of its configuration; `None` for a module alone.
     pub(crate) config: Option<String>,
-    /// Digest of its module; none where it was off.
+    /// Digest of its module; `None` if the policy was off.
     pub(crate) digest: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl Kept {
         Self { dir }
     }
 
-    /// Keeps a record, which replaces the former one as a whole.
+    /// Stores a record, atomically replacing the previous one.
     pub(crate) fn keep(&self, name: &str, record: &Record) {
         let Some(dir) = &self.dir else { return };
         if self.get(name).as_ref() == Some(record) {
@@ -53,7 +53,7 @@ impl Kept {
         }
     }
 
-    /// The record of a policy, where there is one that is safe and can be read.
+    /// The record of a policy, if present, safe and readable.
     pub(crate) fn get(&self, name: &str) -> Option<Record> {
         let dir = self.dir.as_ref().filter(|dir| dir.exists())?;
         let read = artifact::private(dir)
@@ -69,7 +69,7 @@ impl Kept {
         })
     }
 
-    /// Removes the records of policies that have no file any more.
+    /// Removes the records of policies that no longer have a file.
     pub(crate) fn retain(&self, is_wanted: impl Fn(&str) -> bool) {
         let Some(dir) = &self.dir else { return };
         for name in self.names() {
@@ -86,7 +86,7 @@ impl Kept {
         }
     }
 
-    /// The policies that have a record, in their order.
+    /// The names of policies with a record, in order.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok());
         let mut names: Vec<String> = entries
@@ -128,7 +128,7 @@ fn write(dir: &Path, name: &str, record: &Record) -> Result<(), String> {
     let text = serde_json::to_vec(record).map_err(|error| error.to_string())?;
     let unfinished = dir.join(format!("{name}.tmp"));
     let written = (|| {
-        // What a daemon that was killed left of it.
+        // Left over from a daemon that was killed.
         if let Err(error) = fs::remove_file(&unfinished)
             && error.kind() != io::ErrorKind::NotFound
         {

@@ -1,10 +1,9 @@
-//! What is left to do when requests have their answers: instances go, and others are made for the
-//! requests to come.
+//! Background work after the response: dropping instances, and making new ones ahead of requests.
 //!
-//! To clear what an instance wrote takes about as long as a call, and so does to make one. A request
-//! that has the policies to itself leaves both for when it is answered, and not for while it waits for
-//! its delegates: those would share the processor's caches with it, and take longer. One instance after
-//! another, with everything else that is to be done in between.
+//! Clearing an instance's memory takes about as long as a call, and so does making one. A request
+//! alone with the policies defers both until after its response, not into the wait for its
+//! delegates, which would share the processor's caches with this work and take longer. Instances
+//! are handled one at a time, and other tasks run in between.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +16,7 @@ use crate::call::Instance;
 use crate::policy::Policy;
 use crate::services::Services;
 
-/// What requests that have ended left.
+/// Background work left by finished requests.
 #[derive(Default)]
 pub(crate) struct Leftovers {
     left: Mutex<Left>,
@@ -27,11 +26,11 @@ pub(crate) struct Leftovers {
 #[derive(Default)]
 struct Left {
     work: Work,
-    /// A task is at it.
+    /// A task is working on it.
     tended: bool,
 }
 
-/// Instances to drop, and policies to make the next one of.
+/// Instances to drop, and policies that need an instance made ahead.
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) done: Vec<Instance>,
@@ -49,7 +48,7 @@ impl Work {
     }
 }
 
-/// What is to be done next.
+/// The next piece of work.
 enum Step {
     Drop(Vec<Instance>),
     Make(Arc<Policy>),
@@ -60,19 +59,19 @@ impl Leftovers {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a request, until its [`end`].
+    /// Counts a request until its [`end`].
     pub(crate) fn begin(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether one request, or none, has to do with policies.
+    /// Whether at most one request is using policies.
     pub(crate) fn is_quiet(&self) -> bool {
         self.requests.load(Ordering::Relaxed) <= 1
     }
 
-    /// Instances go before others are made: their slots are in the processor's caches. Where several
-    /// requests run, it has enough to do; they need the slots, and nothing is gained for all of them
-    /// together by making instances ahead.
+    /// Drops instances before making new ones, because their slots are still in the processor's
+    /// caches. While several requests run, makes none ahead: the requests need the slots, and
+    /// making instances ahead gains nothing overall.
     fn next(&self) -> Option<Step> {
         let quiet = self.is_quiet();
         let mut left = self.lock();
@@ -92,7 +91,7 @@ impl Leftovers {
     }
 }
 
-/// Lets another task be at it where this one ends by a panic.
+/// Lets another task take over if this one panics.
 struct Tending<'a>(&'a Services);
 
 impl Drop for Tending<'_> {
@@ -103,12 +102,12 @@ impl Drop for Tending<'_> {
     }
 }
 
-/// Does what requests leave, as soon as there is nothing else to do.
+/// Starts background work, which runs when other tasks yield.
 pub(crate) fn tend(services: &Arc<Services>, work: Work) {
     if work.is_empty() {
         return;
     }
-    // Outside of a runtime there is nothing to be gained.
+    // Without a runtime there is nothing to gain.
     let Ok(runtime) = Handle::try_current() else {
         return;
     };
@@ -122,7 +121,7 @@ pub(crate) fn tend(services: &Arc<Services>, work: Work) {
     runtime.spawn(async move {
         let _tending = Tending(&services);
         if services.leftovers.is_quiet() {
-            // The answer goes out first.
+            // Send the response first.
             yield_now().await;
         }
         while let Some(step) = services.leftovers.next() {
@@ -135,7 +134,7 @@ pub(crate) fn tend(services: &Arc<Services>, work: Work) {
     });
 }
 
-/// Does what a request leaves that is about to be answered.
+/// Starts the background work of a request that is about to be answered.
 pub(crate) fn end(services: &Arc<Services>, work: Work) {
     services.leftovers.requests.fetch_sub(1, Ordering::Relaxed);
     tend(services, work);

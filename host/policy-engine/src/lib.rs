@@ -1,9 +1,9 @@
 //! Sandboxed WebAssembly policies over CNI requests: compile, cache, limit and call.
 //!
-//! The only crate that knows wasmtime. Policies come from a directory ([`PolicyHost`]), a request
-//! takes the current [`Generation`], begins a [`Session`] and calls its hooks in the order of the
-//! request's way. The host owns the transaction: guests stage edits, the session applies them when
-//! the policy accepts and gives back the edited thing with a [`Report`].
+//! The only crate that knows wasmtime. [`PolicyHost`] loads policies from a directory. A request
+//! takes the current [`Generation`], begins a [`Session`] and calls its hooks in request order.
+//! The host owns the transaction: guests stage edits; when the policy accepts, the session applies
+//! them and returns the edited value with a [`Report`].
 
 mod allowance;
 mod artifact;

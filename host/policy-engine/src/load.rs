@@ -1,4 +1,4 @@
-//! From files to policies that run: read, verify, compile or fetch from the cache, link, configure.
+//! Loads policies from files: read, verify, compile or fetch from the cache, link, configure.
 
 mod announce;
 mod error;
@@ -26,12 +26,12 @@ use crate::request::{Command, RequestFacts};
 use crate::services::Services;
 use error::Error;
 
-/// Bytes of the reason why a policy does not load.
+/// Maximum bytes of the reason why a policy does not load.
 const MAX_REASON: usize = 4096;
-/// Faults of one configuration that the reason names.
+/// Maximum number of a configuration's faults that the reason names.
 const MAX_FAULTS: usize = 8;
 
-/// What loads policies: the engine that they run on, and the artefacts on disk.
+/// Loads policies, with the engines they run on and the artefacts on disk.
 #[derive(Debug)]
 pub(crate) struct Loader {
     config: Config,
@@ -39,10 +39,10 @@ pub(crate) struct Loader {
     cache: Cache,
     kept: Kept,
     quarantine: Arc<Quarantine>,
-    /// Some for each [kind](engine::kind) of policies. Made with the first policy that needs them, so
-    /// that a node without any has no engine and no ticker.
+    /// Engines for each [kind](engine::kind) of policies. Created for the first policy that needs
+    /// them, so that a node without policies has neither engine nor ticker.
     engines: BTreeMap<(u64, bool), Engines>,
-    /// All policies were loaded once, or are known not to load.
+    /// Every policy was loaded once, or is known not to load.
     started: bool,
 }
 
@@ -64,31 +64,31 @@ impl Loader {
         }
     }
 
-    /// Lets a quarantined module be loaded again. Says whether it was quarantined.
+    /// Allows retrying a quarantined or failed module. Returns whether it was either.
     ///
     /// # Errors
-    /// What the file system says.
+    /// File system errors.
     pub(crate) fn release(&self, digest: &str) -> std::io::Result<bool> {
         let is_compiled_again = self.cache.forget(digest);
         Ok(self.quarantine.release(digest)? || is_compiled_again)
     }
 
-    /// Lets modules be compiled again that failed for a reason which may be gone.
+    /// Allows retrying modules whose compilation failed for a possibly temporary reason.
     pub(crate) fn retry(&self) {
         self.cache.retry();
     }
 
-    /// Whether modules are being compiled: their policies are to be loaded again afterwards.
+    /// Whether modules are being compiled; load their policies again afterwards.
     pub(crate) fn is_compiling(&self) -> bool {
         self.cache.is_compiling()
     }
 
-    /// Tells when compilations end.
+    /// Notifies when compilations end.
     pub(crate) fn compiled(&self) -> tokio::sync::watch::Receiver<u64> {
         self.cache.compiled()
     }
 
-    /// Loads all policies of the directories. Those that did not change are the same as `before`.
+    /// Loads all policies. Unchanged ones are shared with `before`.
     pub(crate) async fn load(&mut self, before: &[Arc<Policy>]) -> Vec<Arc<Policy>> {
         let Config {
             module_dir,
@@ -124,7 +124,7 @@ impl Loader {
         }
     }
 
-    /// Adds a broken policy for each that must be there and is not, or is off.
+    /// Adds a broken policy for each required one that is missing or off.
     fn add_missing(&self, before: &[Arc<Policy>], policies: &mut Vec<Arc<Policy>>) {
         for name in &self.config.required {
             let found = policies.iter().position(|policy| *policy.name == **name);
@@ -175,7 +175,7 @@ impl Loader {
             let policy = Policy::broken(&name, &file, all(&faults)).with_spec(Arc::clone(&spec));
             return match spec.mode {
                 Mode::Off => {
-                    // Nothing of before comes back when this file is torn.
+                    // Recorded as off, so that a torn file cannot restore an earlier configuration.
                     self.keep(&spec, text, None);
                     switched_off(former, policy)
                 }
@@ -233,8 +233,7 @@ impl Loader {
         self.kept.keep(&spec.name, &record);
     }
 
-    /// The policy as it was configured last, where that was off: a file of which nothing can be read
-    /// switches nothing on.
+    /// The last configuration if that was off: an unreadable file does not switch a policy on.
     fn last_off(&self, name: &str, former: Option<&Arc<Policy>>) -> Option<Arc<Spec>> {
         if let Some(former) = former {
             let spec = former.spec.as_ref()?;
@@ -246,8 +245,7 @@ impl Loader {
         record.digest.is_none().then(|| Arc::new(spec))
     }
 
-    /// What a policy that does not load becomes: the last good one goes on where there is one, be it of
-    /// the daemon before this one.
+    /// Replaces a policy that does not load by its last good version, even an earlier daemon's.
     async fn broken(&mut self, former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
         match former {
             Some(_) => broken(former, policy),
@@ -258,8 +256,8 @@ impl Loader {
         }
     }
 
-    /// The policy as an earlier daemon loaded it last. Its module is compiled already, or is in its file
-    /// still.
+    /// The policy as an earlier daemon last loaded it. Its module must be in the cache, or
+    /// unchanged in its file.
     async fn restored(&mut self, name: &str) -> Option<Policy> {
         let record = self.kept.get(name)?;
         let (text, dir) = (record.config.as_deref(), &self.config.module_dir);
@@ -280,8 +278,8 @@ impl Loader {
         }
     }
 
-    /// All policies when a directory cannot be listed: the last good ones, or, where none are known, one
-    /// that fails every request, since nothing says whom the policies are about.
+    /// The policies when a directory cannot be listed: the last good ones or, if none are known,
+    /// one that fails every request, because it is unknown whom the policies apply to.
     async fn unreadable(
         &mut self,
         dir: &Path,
@@ -356,7 +354,7 @@ impl Loader {
         Ok(module)
     }
 
-    /// What a policy runs on.
+    /// The engines that a policy runs on.
     fn engines(&mut self, spec: &Spec) -> Result<Engines, Error> {
         let kind = engine::kind(&spec.limits);
         if let Some(engines) = self.engines.get(&kind) {
@@ -367,14 +365,14 @@ impl Loader {
         Ok(engines)
     }
 
-    /// Offers the settings to an instance that is dropped afterwards.
+    /// Offers the settings to an instance that is then dropped.
     async fn configure(&self, spec: &Arc<Spec>, module: &Arc<Module>) -> Result<(), Error> {
         let path = || spec.module.clone();
         let failed = |failure| Error::Failed {
             path: path(),
             failure,
         };
-        // There is no request; nothing of these facts can be seen in configure.
+        // There is no request; configure cannot see any of these facts.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let (module, services) = (Arc::clone(module), Arc::clone(&self.services));
         let account = services.memory.account();
@@ -395,7 +393,7 @@ impl Loader {
     }
 }
 
-/// A policy that its configuration switches off, and in which something else is wrong.
+/// A policy that its configuration switches off although other keys are wrong.
 fn switched_off(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     if let Some(former) = former.filter(|former| former.is_as_broken_as(&policy)) {
         return Arc::clone(former);
@@ -408,7 +406,7 @@ fn switched_off(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     Arc::new(policy)
 }
 
-/// As [`Loader::broken`], with the last good one.
+/// Like [`Loader::broken`], with the last good policy given.
 fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     if let Some(former) = former.filter(|former| former.is_as_broken_as(&policy)) {
         return Arc::clone(former);
@@ -446,7 +444,7 @@ fn digest_of(spec: &Spec) -> Result<Arc<str>, Error> {
     Ok(digest::of_file(&spec.module).map_err(failed)?.into())
 }
 
-/// What is wrong with a configuration, on one line.
+/// The faults of a configuration, on one line.
 fn all(faults: &[config::Error]) -> String {
     let each: Vec<String> = faults
         .iter()
@@ -464,8 +462,8 @@ fn all(faults: &[config::Error]) -> String {
     clean(&text, MAX_REASON)
 }
 
-/// An error and its sources on one line. The names of a module's imports and exports, of which an
-/// error can be made, are as long as their author likes.
+/// An error and its sources on one line, bounded: errors can contain names of a module's imports
+/// and exports, which may be arbitrarily long.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,12 +1,11 @@
-//! The memory of all guests of the daemon: one budget, in which requests wait.
+//! The memory budget of all guests of the daemon; requests wait for memory within it.
 //!
-//! Counted are linear memories and tables: before a call, all that the policy's limits allow, and
-//! after it, what the instance has. A request waits for a call to begin, never in the middle of one,
-//! so that no policy's time is spent on waiting.
+//! Linear memories and tables count: before a call all that the policy's limits allow, after it
+//! what the instance uses. Requests wait only before a call, so waiting costs no policy its time.
 //!
-//! Requests that hold instances and wait for each other would wait for ever. One of them at a time
-//! therefore goes on beyond the budget, by what its own policies may allocate at the most; a request
-//! that holds nothing always waits.
+//! Requests that hold instances and wait for each other would deadlock. So one of them at a time
+//! may exceed the budget, by at most what its own policies may allocate; a request that holds
+//! nothing always waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,43 +17,43 @@ use tokio::sync::Notify;
 use crate::config::Limits;
 use crate::ready::Ready;
 
-/// Bytes of an element of a table.
+/// Bytes of a table element.
 const ELEMENT: u64 = 16;
 
-/// All that a policy with such limits may allocate.
+/// All that a policy with these limits may allocate, in bytes.
 pub(crate) fn most(limits: &Limits) -> u64 {
     allocated(limits.memory_bytes, limits.table_elements)
 }
 
-/// What so many bytes of memory and elements of tables count for.
+/// Bytes charged for this much memory and this many table elements.
 pub(crate) fn allocated(memory: u64, table_elements: u64) -> u64 {
     memory.saturating_add(table_elements.saturating_mul(ELEMENT))
 }
 
-/// The budget.
+/// The memory budget of all guests.
 pub(crate) struct Memory {
     limit: u64,
     requests: AtomicU64,
     used: Mutex<Used>,
-    /// Memory was given back.
+    /// Notified when memory is returned.
     given_back: Notify,
-    /// Instances that wait for their requests: the first to go.
+    /// Instances made ahead, evicted first.
     ready: Mutex<Vec<Weak<Ready>>>,
 }
 
 #[derive(Default)]
 struct Used {
     bytes: u64,
-    /// The most that was ever used.
+    /// Peak usage in bytes.
     peak: u64,
-    /// Requests that wait and hold nothing, in their order.
+    /// Requests that wait and hold nothing, in order.
     queue: VecDeque<u64>,
-    /// The request that goes on beyond the budget.
+    /// The request that may exceed the budget.
     beyond: Option<u64>,
 }
 
 impl Memory {
-    /// A budget of which nothing is used.
+    /// An unused budget.
     pub(crate) fn new(limit: u64) -> Self {
         Self {
             limit,
@@ -70,12 +69,12 @@ impl Memory {
         self.limit
     }
 
-    /// The most bytes that were ever in use together.
+    /// Peak usage of all guests together, in bytes.
     pub(crate) fn peak(&self) -> u64 {
         self.used().peak
     }
 
-    /// Begins the account of a request.
+    /// Opens the account of a request.
     pub(crate) fn account(self: &Arc<Self>) -> Arc<Account> {
         Arc::new(Account {
             number: self.requests.fetch_add(1, Ordering::Relaxed),
@@ -84,7 +83,7 @@ impl Memory {
         })
     }
 
-    /// Remembers where an instance waits for its request.
+    /// Registers an instance made ahead for eviction.
     pub(crate) fn made_ahead(&self, ready: &Arc<Ready>) {
         let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|other| other.strong_count() > 0);
@@ -101,7 +100,7 @@ impl Memory {
         !self.used().queue.is_empty()
     }
 
-    /// Drops the instances that wait for their requests.
+    /// Evicts the instances made ahead.
     fn drop_ready(&self) {
         let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         for ready in std::mem::take(&mut *known) {
@@ -135,7 +134,7 @@ impl Used {
     }
 }
 
-/// What one request holds.
+/// The memory that one request holds.
 pub(crate) struct Account {
     number: u64,
     held: AtomicU64,
@@ -143,14 +142,14 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Takes memory for an instance, and waits until there is some.
+    /// Reserves memory for an instance, waiting until it is available.
     pub(crate) async fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
         let mut reservation = self.nothing();
         self.raise(&mut reservation, bytes).await;
         reservation
     }
 
-    /// Takes memory for an instance if there is some, for no request that waits.
+    /// Reserves memory for an instance made ahead, if available without waiting.
     pub(crate) fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         let mut reservation = self.nothing();
         (!self.memory.is_short() && self.take(bytes)).then(|| {
@@ -166,7 +165,7 @@ impl Account {
         }
     }
 
-    /// Waits until a reservation has as much as `bytes`.
+    /// Waits until a reservation has at least `bytes`.
     async fn raise(&self, reservation: &mut Reservation, bytes: u64) {
         let by = bytes.saturating_sub(reservation.bytes);
         if by > 0 && !self.take(by) {
@@ -183,7 +182,7 @@ impl Account {
         );
         self.memory.drop_ready();
         loop {
-            // Before the look, so that nothing is missed between the two.
+            // Created before the check, so that no notification is missed in between.
             let given_back = self.memory.given_back.notified();
             if self.take(bytes) {
                 return;
@@ -213,7 +212,8 @@ impl Account {
         taken
     }
 
-    /// Whether it has looked once before: instances that wait for their requests go first.
+    /// Whether the request is already queued. Only then may it exceed the budget: instances made
+    /// ahead are evicted first.
     fn is_waiting(&self, used: &Used) -> bool {
         used.queue.contains(&self.number)
     }
@@ -242,32 +242,32 @@ impl Drop for Waiting<'_> {
             .used()
             .queue
             .retain(|number| *number != account.number);
-        // The next one in the queue is the first now.
+        // The next request in the queue is now first.
         account.memory.given_back.notify_waiters();
     }
 }
 
-/// Memory of one instance, given back when it is dropped.
+/// The memory of one instance, returned on drop.
 pub(crate) struct Reservation {
     bytes: u64,
     account: Arc<Account>,
 }
 
 impl Reservation {
-    /// Waits until it is as large as `bytes`.
+    /// Waits until the reservation has at least `bytes`.
     pub(crate) async fn raise(&mut self, bytes: u64) {
         let account = Arc::clone(&self.account);
         account.raise(self, bytes).await;
     }
 
-    /// Gives back what is beyond `bytes`.
+    /// Returns what exceeds `bytes`.
     pub(crate) fn lower(&mut self, bytes: u64) {
         let by = self.bytes.saturating_sub(bytes);
         self.bytes -= by;
         self.account.lower(by);
     }
 
-    /// Moves it to the account of a request.
+    /// Moves the reservation to a request's account.
     pub(crate) fn move_to(&mut self, account: &Arc<Account>) {
         self.account.held.fetch_sub(self.bytes, Ordering::Relaxed);
         account.held.fetch_add(self.bytes, Ordering::Relaxed);
@@ -325,7 +325,7 @@ mod tests {
         let mut large = pin!(large.reserve(9));
         assert!(large.as_mut().now_or_never().is_none());
         first.lower(1);
-        // It would fit, and the other would wait for ever.
+        // It would fit, but the other request would then wait for ever.
         let mut small = pin!(small.reserve(2));
         assert!(small.as_mut().now_or_never().is_none());
         let large = large.now_or_never().unwrap();

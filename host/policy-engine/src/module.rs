@@ -1,4 +1,4 @@
-//! A module that is linked for one policy: imports by its grants, hooks by its exports.
+//! A module linked for one policy: its grants determine imports, its exports determine hooks.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::quarantine::Trials;
 use crate::store::GuestState;
 use crate::version::{Interface, served};
 
-/// Packages of WASI that are linked, with nothing behind them.
+/// WASI packages that are linked, with nothing behind them.
 const WASI: [&str; 6] = [
     "wasi:cli/",
     "wasi:clocks/",
@@ -25,19 +25,19 @@ const WASI: [&str; 6] = [
     "wasi:sockets/",
 ];
 
-/// A module that is ready to be instantiated for requests.
+/// A module ready to be instantiated for requests.
 pub(crate) struct Module {
     pub(crate) pre: InstancePre<GuestState>,
     pub(crate) hooks: Hooks,
-    /// Grants that the module's imports ask for.
+    /// Grants that the module's imports need.
     pub(crate) asked: BTreeSet<Grant>,
     /// Which of its hooks have returned in this process.
     pub(crate) trials: Arc<Trials>,
-    /// Where the instances of `pre` are in slots: the same without.
+    /// The same module without slots, if the instances of `pre` use slots.
     spare: Option<Spare>,
 }
 
-/// How to go on when all slots are taken. Made when that happens first: it takes memory.
+/// The fallback when all slots are taken. Linked on first use, because it takes memory.
 struct Spare {
     plain: Engine,
     grants: BTreeSet<Grant>,
@@ -47,29 +47,29 @@ struct Spare {
 /// Why a module cannot be linked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Imports that need grants.
+    /// Some imports need grants.
     #[error(
         "{}: give it in `grants`, or take the import out of the module", missing(.imports)
     )]
     NotGranted {
-        /// The interfaces and their grants.
+        /// The interfaces that lack their grants.
         imports: Vec<(String, Grant)>,
-        /// All grants that the module asks for.
+        /// All grants that the module needs.
         asked: BTreeSet<Grant>,
     },
-    /// An import that this host does not have.
+    /// This host does not have an imported interface.
     #[error(
         "imports {import}, which this host does not have: it serves {}",
         served()
     )]
     Unknown {
-        /// The interface.
+        /// The interface, with package and version.
         import: String,
     },
-    /// An import that has another type than the host's.
+    /// An import's type differs from the host's.
     #[error("an import has another type than the host's")]
     Link {
-        /// Which and how.
+        /// wasmtime's error, which names the import.
         source: wasmtime::Error,
     },
     /// The exports are wrong.
@@ -78,7 +78,7 @@ pub(crate) enum Error {
 }
 
 impl Module {
-    /// Links a component, which was loaded for one of the engines, with what is granted.
+    /// Links a component, loaded for one of the engines, with the granted imports.
     pub(crate) fn link(
         engines: &Engines,
         component: &Component,
@@ -99,7 +99,7 @@ impl Module {
         })
     }
 
-    /// The module whose instances need no slot; none where this is it.
+    /// The same module with instances that need no slot; `None` if this one needs none.
     pub(crate) fn without_slots(&self) -> Option<wasmtime::Result<Arc<Self>>> {
         let Spare {
             plain,
@@ -177,23 +177,23 @@ fn missing(imports: &[(String, Grant)]) -> String {
 /// What an import needs in order to be linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Every policy has what hooks speak of.
+    /// Nothing: every policy has the types that hooks use.
     Types,
-    /// Every policy has its settings.
+    /// Nothing: every policy has its settings.
     Settings,
-    /// Every policy has lines of log.
+    /// Nothing: every policy may log.
     Log,
-    /// The grant of its name.
+    /// The grant named after the interface.
     Grant(Grant),
-    /// A WASI with nothing in it, which every policy may have.
+    /// Nothing: every policy may import WASI, which gives access to nothing.
     Wasi,
 }
 
 impl Need {
-    /// Reads an interface with package and version.
+    /// What the import of an interface, with package and version, needs.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for what this host does not have.
+    /// [`Error::Unknown`] if this host does not have the interface.
     pub(crate) fn of(import: &str) -> Result<Self, Error> {
         let unknown = || Error::Unknown {
             import: import.to_owned(),
@@ -226,7 +226,7 @@ fn link_wasi(linker: &mut Linker<GuestState>, component: &Component) -> wasmtime
     crate::wasi::link(linker, component)
 }
 
-/// No import needs it: they are unknown in such a build.
+/// Without WASI support: its imports are unknown, so none gets here.
 #[cfg(not(feature = "wasi"))]
 fn link_wasi(_: &mut Linker<GuestState>, _: &Component) -> wasmtime::Result<()> {
     Ok(())

@@ -19,41 +19,40 @@ use crate::services::Services;
 /// One policy of a generation.
 #[derive(Debug)]
 pub(crate) struct Policy {
-    /// Name, which also gives the order.
+    /// Determines the policy's order as well.
     pub(crate) name: Arc<str>,
-    /// The file that made it a policy.
+    /// The `.wasm` or `.json` file that defines the policy.
     pub(crate) file: PathBuf,
-    /// What the operator wants, where that can be read.
+    /// The operator's configuration, if readable.
     pub(crate) spec: Option<Arc<Spec>>,
-    /// The daemon's configuration requires it, although nothing is known of what the operator wants.
+    /// Required by the daemon's configuration, even if the policy's own is unreadable.
     required: bool,
-    /// Digest of the module, where it could be read.
+    /// Digest of the module, if readable.
     digest: Option<Arc<str>>,
-    /// The module that runs; absent for broken policies and those that are off.
+    /// The running module; `None` if the policy is broken or off.
     pub(crate) module: Option<Arc<Module>>,
-    /// Grants that the module asks for, where its imports could be read.
+    /// Grants that the module's imports need, if readable.
     asked: BTreeSet<Grant>,
-    /// Why it is not loaded, or not as the files are now.
+    /// Why the policy is not loaded, or is stale.
     trouble: Option<String>,
-    /// It is not loaded since its module has ended a daemon.
+    /// Not loaded because a daemon ended while it loaded or first called the module.
     quarantined: bool,
-    /// It is not loaded yet.
     loading: Option<Loading>,
     counts: Arc<Counts>,
-    /// The instance for the next request.
+    /// An instance made ahead for the next request.
     ready: Arc<Ready>,
 }
 
-/// Since when a policy is loaded.
+/// Why a policy is not loaded yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loading {
-    /// Since the daemon began.
+    /// The daemon is still loading its first policies.
     AtStart,
-    /// It came, or changed, while the daemon ran.
+    /// The policy was added or changed while the daemon ran.
     Later,
 }
 
-/// What happened to a policy since it was first loaded; shared by its generations.
+/// Counters of a policy, shared by all its generations.
 #[derive(Debug, Default)]
 struct Counts {
     evaluations: AtomicU64,
@@ -63,7 +62,7 @@ struct Counts {
 }
 
 impl Policy {
-    /// A policy that runs.
+    /// A policy with a module to call.
     pub(crate) fn loaded(spec: Arc<Spec>, digest: Arc<str>, module: Arc<Module>) -> Self {
         Self {
             digest: Some(digest),
@@ -73,7 +72,7 @@ impl Policy {
         }
     }
 
-    /// A policy that is switched off.
+    /// A policy in mode `off`.
     pub(crate) fn off(spec: Arc<Spec>) -> Self {
         Self {
             name: Arc::clone(&spec.name),
@@ -91,8 +90,8 @@ impl Policy {
         }
     }
 
-    /// A policy that does not load. Without a [spec](Self::with_spec) requests have nothing to do with
-    /// it, unless it is [required](Self::required).
+    /// A policy that does not load. It affects requests only with a [spec](Self::with_spec), or if
+    /// it is [required](Self::required).
     pub(crate) fn broken(name: &str, file: &Path, reason: String) -> Self {
         Self {
             name: name.into(),
@@ -110,7 +109,7 @@ impl Policy {
         }
     }
 
-    /// The same policy, of which is known what the operator wants.
+    /// Adds the operator's configuration.
     pub(crate) fn with_spec(self, spec: Arc<Spec>) -> Self {
         Self {
             spec: Some(spec),
@@ -118,7 +117,7 @@ impl Policy {
         }
     }
 
-    /// The same policy, which the daemon's configuration requires: it sees every request.
+    /// Marks the policy as required by the daemon's configuration: it sees every request.
     pub(crate) fn required(self) -> Self {
         Self {
             required: true,
@@ -126,7 +125,7 @@ impl Policy {
         }
     }
 
-    /// The same policy, of whose module the digest is known.
+    /// Adds the module's digest.
     pub(crate) fn with_digest(self, digest: Arc<str>) -> Self {
         Self {
             digest: Some(digest),
@@ -134,12 +133,12 @@ impl Policy {
         }
     }
 
-    /// The same policy, of whose module is known which grants it asks for.
+    /// Adds the grants that the module asks for.
     pub(crate) fn asking_for(self, asked: BTreeSet<Grant>) -> Self {
         Self { asked, ..self }
     }
 
-    /// The same policy, whose module has ended a daemon.
+    /// Marks the policy's module as quarantined.
     pub(crate) fn quarantined(self) -> Self {
         Self {
             quarantined: true,
@@ -147,7 +146,7 @@ impl Policy {
         }
     }
 
-    /// The same policy, which may load in a moment.
+    /// Marks the policy as still loading.
     pub(crate) fn loading(self, since: Loading) -> Self {
         Self {
             loading: Some(since),
@@ -155,17 +154,17 @@ impl Policy {
         }
     }
 
-    /// Since when it is loaded, where it is not loaded yet.
+    /// Why the policy is not loaded yet; `None` in any state but `Loading`.
     pub(crate) fn is_loading(&self) -> Option<Loading> {
         self.loading.filter(|_| self.state() == State::Loading)
     }
 
-    /// Whether its module is being compiled, also where the last good one runs.
+    /// Whether the policy's module is being compiled, even if the last good one runs.
     pub(crate) fn awaits_compiler(&self) -> bool {
         self.loading.is_some()
     }
 
-    /// Whether `other` would be this policy once more: neither loads, for the same reason.
+    /// Whether both policies fail to load, for the same reason.
     pub(crate) fn is_as_broken_as(&self, other: &Self) -> bool {
         self.trouble.is_some()
             && self.trouble == other.trouble
@@ -176,14 +175,14 @@ impl Policy {
             && self.digest == other.digest
     }
 
-    /// Whether it runs as these files have it.
+    /// Whether the policy runs with exactly this configuration and module.
     pub(crate) fn is_loaded_from(&self, spec: &Spec, digest: &str) -> bool {
         self.state() == State::Loaded
             && self.digest() == digest
             && self.spec.as_deref() == Some(spec)
     }
 
-    /// This policy, still running although its files do not load any more, or not yet.
+    /// This policy, still running although its files no longer load, or do not load yet.
     pub(crate) fn stale(&self, reason: String, loading: Option<Loading>) -> Self {
         Self {
             name: Arc::clone(&self.name),
@@ -201,7 +200,7 @@ impl Policy {
         }
     }
 
-    /// This policy in audit mode, which the file asks for in which something else is wrong.
+    /// This policy in audit mode, which its file asks for although another key is wrong.
     pub(crate) fn watching(mut self) -> Self {
         if let Some(spec) = &mut self.spec {
             Arc::make_mut(spec).mode = Mode::Audit;
@@ -209,18 +208,18 @@ impl Policy {
         self
     }
 
-    /// Whether its configuration asks for audit mode.
+    /// Whether the configuration asks for audit mode.
     pub(crate) fn is_only_watching(&self) -> bool {
         self.spec.is_some() && self.mode() == Mode::Audit
     }
 
-    /// This policy with the counts of the generation before.
+    /// Continues the counters of the previous generation.
     pub(crate) fn counting_on(mut self, before: &Self) -> Self {
         self.counts = Arc::clone(&before.counts);
         self
     }
 
-    /// Why it is not loaded; `None` when it runs or is off.
+    /// Why the policy is not loaded; `None` if it runs or is off.
     pub(crate) fn broken_reason(&self) -> Option<&str> {
         let broken = matches!(
             self.state(),
@@ -229,12 +228,12 @@ impl Policy {
         self.trouble.as_deref().filter(|_| broken)
     }
 
-    /// What is wrong with it, empty where nothing is.
+    /// What is wrong with the policy; empty if nothing is.
     pub(crate) fn trouble(&self) -> &str {
         self.trouble.as_deref().unwrap_or_default()
     }
 
-    /// What it is at the moment.
+    /// The current state.
     pub(crate) fn state(&self) -> State {
         match (&self.module, &self.trouble) {
             (Some(_), None) => State::Loaded,
@@ -247,22 +246,22 @@ impl Policy {
         }
     }
 
-    /// Digest of its module, empty where it could not be read.
+    /// Digest of the module; empty if it could not be read.
     pub(crate) fn digest(&self) -> &str {
         self.digest.as_deref().unwrap_or_default()
     }
 
-    /// Whether requests have to do with it: it is loaded, or fails them since it is not.
+    /// Whether the policy affects requests: it is loaded, or fails them because it is not.
     pub(crate) fn runs(&self) -> bool {
         self.state() != State::Off
     }
 
-    /// Whether STATUS and ADDs fail without it: only where the daemon's configuration or its own says so.
+    /// Whether STATUS and ADDs fail without it, by the daemon's configuration or the policy's own.
     pub(crate) fn is_required(&self) -> bool {
         self.required || self.spec.as_ref().is_some_and(|spec| spec.required)
     }
 
-    /// Whether it decides. What cannot be read is taken at its strictest.
+    /// The mode; the strictest one if the configuration is unreadable.
     pub(crate) fn mode(&self) -> Mode {
         self.spec.as_ref().map_or(Mode::Enforce, |spec| spec.mode)
     }
@@ -277,8 +276,8 @@ impl Policy {
         self.spec.as_ref().map(|spec| &spec.matching)
     }
 
-    /// Whether it sees the request, and the network where there is one. Of what cannot be read is not
-    /// known whom it is about: it sees everything where it is required, else nothing.
+    /// Whether the policy sees the request, and the network if given. Without a readable match, a
+    /// required policy sees everything and any other nothing.
     pub(crate) fn sees(&self, facts: &RequestFacts, network: Option<&str>) -> bool {
         match self.matching() {
             None => self.required,
@@ -288,12 +287,12 @@ impl Policy {
         }
     }
 
-    /// Whether it is about some networks only, so that it cannot be judged before they are known.
+    /// Whether the policy matches on networks, so that matching has to wait until they are known.
     pub(crate) fn names_networks(&self) -> bool {
         self.matching().is_some_and(Match::names_networks)
     }
 
-    /// Whether the module has a hook.
+    /// Whether the module exports the hook.
     pub(crate) fn has(&self, hook: Hook) -> bool {
         self.module
             .as_ref()
@@ -305,7 +304,7 @@ impl Policy {
         (cause == Cause::Load && self.is_required()) || self.failure_policies().closed(cause)
     }
 
-    /// The instance that was made ahead of a request, where there is one.
+    /// The instance made ahead of a request, if any.
     pub(crate) fn made_ahead(
         &self,
         facts: &Arc<RequestFacts>,
@@ -316,10 +315,10 @@ impl Policy {
         Some(instance)
     }
 
-    /// A new instance for a request.
+    /// Makes a new instance for a request.
     ///
     /// # Errors
-    /// [`Failure`] when it cannot be made, or the policy has no module.
+    /// [`Failure`] if the instance cannot be made, or the policy has no module.
     pub(crate) async fn instance(
         &self,
         facts: &Arc<RequestFacts>,
@@ -343,7 +342,7 @@ impl Policy {
         .await
     }
 
-    /// Makes the instance for the next request.
+    /// Makes an instance ahead for the next request.
     pub(crate) async fn prepare(&self, services: &Arc<Services>) {
         if let (Some(module), Some(spec)) = (&self.module, &self.spec) {
             self.ready.refill(module, spec, services).await;
@@ -371,7 +370,7 @@ impl Policy {
             .unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 
-    /// A denial of this policy.
+    /// Builds a denial in this policy's name.
     pub(crate) fn deny(&self, hook: Hook, cause: Cause, message: String) -> Denied {
         Denied {
             policy: self.name.to_string(),
@@ -384,7 +383,7 @@ impl Policy {
         }
     }
 
-    /// For people.
+    /// The policy as `cnidaria policy list` shows it.
     pub(crate) fn info(&self) -> PolicyInfo {
         let spec = self.spec.as_deref();
         let module = self.module.as_deref();

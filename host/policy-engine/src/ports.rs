@@ -1,5 +1,4 @@
-//! What the engine needs from the daemon beside requests: knowledge for grants, and somebody who
-//! counts.
+//! What the engine needs from the daemon: cluster lookups for grants, and an observer for metrics.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -7,52 +6,50 @@ use std::time::Duration;
 use crate::generation::{Mode, PolicyInfo};
 use crate::report::{Cause, Hook};
 
-/// What policies with the grants `namespaces`, `nads` and `node` can look up.
+/// Lookups for policies with the grants `namespaces`, `nads` and `node`.
 ///
-/// Called in the middle of a guest's call: answers come from memory, never from the API server.
-/// What is not known is `None`.
+/// Called during guest calls: answer from memory, never from the API server; `None` if unknown.
 pub trait Cluster: Debug + Send + Sync {
-    /// Policies of a generation that comes into force look these up. Called after each load, before
-    /// its first request.
+    /// Announces what a new generation looks up. Called after each load, before its first request.
     fn needed(&self, needs: Needs);
     /// A label of a namespace.
     fn namespace_label(&self, namespace: &str, key: &str) -> Option<String>;
     /// An annotation of a namespace.
     fn namespace_annotation(&self, namespace: &str, key: &str) -> Option<String>;
-    /// The conf of a NAD as it is stored.
+    /// The stored conf of a NAD.
     fn nad_conf(&self, namespace: &str, name: &str) -> Option<String>;
     /// An annotation of a NAD.
     fn nad_annotation(&self, namespace: &str, name: &str, key: &str) -> Option<String>;
-    /// A label of the own node.
+    /// A label of this node.
     fn node_label(&self, key: &str) -> Option<String>;
-    /// An annotation of the own node.
+    /// An annotation of this node.
     fn node_annotation(&self, key: &str) -> Option<String>;
 }
 
-/// What the policies of a generation look up beside the request: what nobody needs is not watched.
+/// What the policies of a generation look up beside the request, and the daemon must watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
-    /// Namespaces, for a grant or to match their labels.
+    /// Namespaces, for the grant or to match their labels.
     pub namespaces: bool,
-    /// The own node.
+    /// This node.
     pub node: bool,
 }
 
-/// Who counts what policies do. Called on the way of requests: cheap, and never blocks.
+/// Counts what policies do. Called while requests are served, so it must be cheap and never block.
 ///
-/// Names of policies, hooks, fields and metrics are of bounded number; nothing here names a pod.
+/// The names of policies, hooks, fields and metrics have bounded cardinality; none names a pod.
 pub trait Observer: Debug + Send + Sync {
-    /// A policy answered in a hook, or failed to.
+    /// A hook call ended, with an answer or a failure.
     fn evaluated(&self, evaluation: &Evaluation<'_>);
-    /// A policy changed a field: a member of what the hook edits, such as `conf` or `result.dns`.
+    /// A policy changed a field of what the hook edits, such as `conf` or `result.dns`.
     fn edited(&self, policy: &str, hook: Hook, field: &str);
-    /// A policy with the grant `metrics` adds to a counter of its own.
+    /// A policy with the grant `metrics` increased one of its counters.
     fn counted(&self, policy: &str, name: &str, by: f64);
-    /// A policy with the grant `metrics` observes a value of a histogram of its own.
+    /// A policy with the grant `metrics` recorded a value in one of its histograms.
     fn observed(&self, policy: &str, name: &str, value: f64);
-    /// A request passed by the policies, although there are some.
+    /// A request bypassed existing policies.
     fn skipped(&self, reason: Skipped);
-    /// A generation of policies is in force from now on.
+    /// A new generation of policies is in force.
     fn loaded(&self, generation: u64, policies: &[PolicyInfo]);
 }
 
@@ -61,17 +58,17 @@ pub trait Observer: Debug + Send + Sync {
 pub struct Evaluation<'a> {
     /// Name of the policy.
     pub policy: &'a str,
-    /// The hook.
+    /// The called hook.
     pub hook: Hook,
-    /// Whether the answer counts.
+    /// The policy's mode.
     pub mode: Mode,
-    /// The answer.
+    /// How the call ended.
     pub verdict: Verdict,
-    /// Wall clock of the call, instantiation included where it was the first of the request.
+    /// Wall clock of the call, including instantiation on the first call of the request.
     pub duration: Duration,
 }
 
-/// Why a request passed by the policies.
+/// Why a request bypassed the policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Skipped {
     /// The pod's namespace is exempt.
@@ -81,7 +78,7 @@ pub enum Skipped {
 }
 
 impl Skipped {
-    /// The name as metrics have it.
+    /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ExemptNamespace => "exempt-namespace",
@@ -93,7 +90,7 @@ impl Skipped {
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// The policy accepts, or has no say in the hook.
+    /// The policy accepted, or the hook has no verdict.
     Accept,
     /// The policy denies.
     Deny,
@@ -102,7 +99,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The name as metrics have it.
+    /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Accept => "accept",

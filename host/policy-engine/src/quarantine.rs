@@ -1,6 +1,6 @@
-//! Modules that took the process with them. While a module does something for the first time in a
-//! process, a file with a lock says so; the next process of the same boot that finds the file without
-//! the lock does not load the module, until an operator releases it.
+//! Quarantine for modules that crash the process. While a module does something for the first time
+//! in a process, a locked file marks it. If a later process of the same boot finds the file
+//! unlocked, it does not load the module until an operator releases it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -16,17 +16,17 @@ use serde::{Deserialize, Serialize};
 use crate::artifact;
 use crate::report::Hook;
 
-/// Bytes of a file of this module that are read.
+/// Maximum bytes read of a mark.
 const MAX_BYTES: u64 = 16 << 10;
-/// Which boot of the machine this is.
+/// Identifies the current boot of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The marks and the modules that are not loaded, on disk; nothing is marked without a directory.
+/// Marks and quarantined modules on disk; without a directory, disabled.
 #[derive(Debug)]
 pub(crate) struct Quarantine {
     dir: Option<PathBuf>,
     boot: String,
-    /// Marks of this process, with the number of those who hold them.
+    /// Marks of this process, with their number of holders.
     marks: Mutex<BTreeMap<String, (File, usize)>>,
 }
 
@@ -34,16 +34,15 @@ pub(crate) struct Quarantine {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Mark {
-    /// The boot of the machine: what a loss of power leaves behind is no module's fault.
+    /// The boot of the machine: no module is to blame for a power failure.
     boot_id: String,
-    /// The policy.
     pub(crate) policy: String,
-    /// The hook, `configure` included.
+    /// The hook being called, or `configure`.
     pub(crate) hook: String,
 }
 
 impl Quarantine {
-    /// Marks in `marks` and quarantined modules in `modules` of a directory that is this user's alone.
+    /// Keeps marks in `marks` and quarantined modules in `modules` of a private directory.
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         Self {
@@ -53,15 +52,14 @@ impl Quarantine {
         }
     }
 
-    /// Quarantines the modules whose marks an earlier process of this boot has left. Called before the
-    /// first module is loaded.
+    /// Quarantines modules whose marks an earlier process of this boot left. Call before any load.
     pub(crate) fn settle(&self) {
         let Some(dir) = &self.dir else { return };
         for (hex, path) in files(&dir.join("marks")) {
             match left_behind(&path) {
                 Ok(Some(mark)) => self.found(dir, &hex, &mark),
                 Ok(None) => continue,
-                // Torn by what ended the machine.
+                // Torn, for example by a power failure.
                 Err(error) => tracing::warn!(
                     target: "cnidaria::policy",
                     mark = %path.display(), %error, "ignoring a mark that cannot be read",
@@ -88,13 +86,13 @@ impl Quarantine {
         }
     }
 
-    /// Why a module is not loaded; `None` where it may be.
+    /// Why a module is quarantined; `None` if it is not.
     pub(crate) fn holds(&self, digest: &str) -> Option<Mark> {
         let path = self.dir.as_ref()?.join("modules").join(hex(digest));
         match read(&path) {
             Ok(mark) => Some(mark),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            // What it was about is lost, but not that it was.
+            // The mark is unreadable, but the module stays quarantined.
             Err(_) => Some(Mark {
                 boot_id: String::new(),
                 policy: String::new(),
@@ -103,10 +101,10 @@ impl Quarantine {
         }
     }
 
-    /// Lets a module be loaded again. Says whether it was quarantined.
+    /// Releases a module from quarantine. Returns whether it was quarantined.
     ///
     /// # Errors
-    /// What the file system says.
+    /// File system errors.
     pub(crate) fn release(&self, digest: &str) -> io::Result<bool> {
         let Some(dir) = &self.dir else {
             return Ok(false);
@@ -132,7 +130,7 @@ impl Quarantine {
             let path = dir.join("marks").join(&hex);
             match write(&path, &mark) {
                 Ok(file) => drop(marks.insert(hex.clone(), (file, 1))),
-                // A policy runs rather than not, where the disk is full.
+                // If the disk is full, the policy still runs.
                 Err(error) => warn(&path, &error),
             }
         }
@@ -148,7 +146,7 @@ impl Quarantine {
     }
 }
 
-/// A mark that is on disk while this lives.
+/// A mark that stays on disk until dropped.
 pub(crate) struct Marked {
     quarantine: Arc<Quarantine>,
     hex: String,
@@ -165,7 +163,7 @@ impl Drop for Marked {
             && let Some(dir) = &self.quarantine.dir
         {
             let path = dir.join("marks").join(&self.hex);
-            // Before the lock goes.
+            // Removed before the lock is released.
             if let Err(error) = fs::remove_file(&path) {
                 warn(&path, &error);
             }
@@ -192,13 +190,13 @@ impl Trials {
         }
     }
 
-    /// Called before a hook is; `None` where it has returned before.
+    /// Call before a hook runs; `None` if the hook has returned before.
     pub(crate) fn begin(&self, hook: Hook) -> Option<Marked> {
         let is_new = self.returned.load(Ordering::Relaxed) & bit(hook) == 0;
         is_new.then(|| self.quarantine.mark(&self.digest, &self.policy, hook))
     }
 
-    /// Called when a hook has returned, by whatever answer.
+    /// Call when a hook has returned, whatever its answer.
     pub(crate) fn returned(&self, hook: Hook) {
         self.returned.fetch_or(bit(hook), Ordering::Relaxed);
     }
@@ -212,7 +210,7 @@ fn hex(digest: &str) -> &str {
     digest.trim_start_matches("sha256:")
 }
 
-/// The files of a directory that are named by digests; none where it is not there or not safe.
+/// The files in a directory that are named by digests; empty if it is missing or unsafe.
 fn files(dir: &Path) -> Vec<(String, PathBuf)> {
     if !dir.exists() || artifact::private(dir).is_err() {
         return Vec::new();
@@ -226,7 +224,7 @@ fn files(dir: &Path) -> Vec<(String, PathBuf)> {
     named.collect()
 }
 
-/// The mark of a file whose process has ended; `None` where it still runs.
+/// The mark in a file whose process has ended; `None` if that process still runs.
 fn left_behind(path: &Path) -> io::Result<Option<Mark>> {
     let file = open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -246,7 +244,7 @@ fn read(path: &Path) -> io::Result<Mark> {
     serde_json::from_reader(file).map_err(io::Error::other)
 }
 
-/// Writes a file under a lock. It is complete when it has its name.
+/// Writes a locked file, which gets its final name once complete.
 fn write(path: &Path, mark: &Mark) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         artifact::private(dir).map_err(io::Error::other)?;
@@ -282,7 +280,7 @@ mod tests {
         Arc::new(quarantine)
     }
 
-    /// Leaves a mark as a process does that ends at once.
+    /// Leaves a mark as a crashing process does.
     fn crash(dir: &Path, boot: Option<&str>) {
         let mut mark = Mark {
             boot_id: Quarantine::new(None).boot,
@@ -324,7 +322,7 @@ mod tests {
         let first = trials.begin(Hook::BeforeAdd);
         let second = trials.begin(Hook::AfterAdd);
         drop(first);
-        // The next daemon, while this one still answers.
+        // The next daemon starts while this one still runs.
         assert!(quarantine(dir.path()).holds("sha256:00ff").is_none());
         assert_eq!(files(&dir.path().join("marks")).len(), 1);
         trials.returned(Hook::AfterAdd);

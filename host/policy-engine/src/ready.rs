@@ -1,5 +1,5 @@
-//! An instance of a policy that is made before the request that takes it, so that no request waits
-//! for that: the next one is made when a request that took one is answered.
+//! An instance of a policy made ahead of the request that takes it, so that requests need not wait.
+//! When a request that took one is answered, the next one is made.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,12 +19,12 @@ enum State {
     Empty,
     Making,
     Made(Instance),
-    /// It cannot be made without a request.
+    /// The policy's instances cannot be made ahead.
     Never,
 }
 
 impl Ready {
-    /// Takes the instance, where there is one.
+    /// Takes the instance, if there is one.
     pub(crate) fn take(&self) -> Option<Instance> {
         let mut state = self.state();
         match std::mem::take(&mut *state) {
@@ -36,8 +36,8 @@ impl Ready {
         }
     }
 
-    /// Makes an instance, unless there is one or somebody makes one. Not of a policy that may read
-    /// the clock: it would have the time of before its request.
+    /// Makes an instance, unless one exists or is being made. Skips policies that may read the
+    /// clock: they would see a time before their request.
     pub(crate) async fn refill(
         self: &Arc<Self>,
         module: &Arc<Module>,
@@ -51,7 +51,7 @@ impl Ready {
             }
             *state = State::Making;
         }
-        // Lets others try where this is dropped half way.
+        // Resets the state if this future is dropped half-way.
         let mut made = Making(self, State::Empty);
         let (module, spec) = (Arc::clone(module), Arc::clone(spec));
         made.1 = match Instance::ahead(module, spec, Arc::clone(services)).await {
@@ -64,7 +64,7 @@ impl Ready {
         };
         drop(made);
         if services.memory.is_short() {
-            // A request that began to wait meanwhile did not see it.
+            // A request that started waiting meanwhile did not see this instance.
             drop(self.take());
         }
     }
@@ -74,7 +74,7 @@ impl Ready {
     }
 }
 
-/// What there is once nobody makes one any more.
+/// State restored when the guard drops.
 struct Making<'a>(&'a Ready, State);
 
 impl Drop for Making<'_> {

@@ -1,5 +1,5 @@
-//! Opens what an operator put into a directory of policies: files, and nothing that would keep the
-//! daemon waiting (a pipe without a writer, a device without an end).
+//! Opens the regular files in a policy directory, and rejects what could stall the daemon: a FIFO
+//! without a writer, a device without an end.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,12 +8,12 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Opens a file for reading, through symbolic links.
+/// Opens a file for reading, following symbolic links.
 ///
 /// # Errors
-/// As the file system has them; [`io::ErrorKind::InvalidInput`] for what is no regular file.
+/// File system errors; [`io::ErrorKind::InvalidInput`] if it is not a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // To open a pipe waits for somebody who writes; whether it is one is known only afterwards.
+    // Non-blocking: opening a FIFO would wait for a writer, and the type is known only afterwards.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new()
         .read(true)

@@ -1,32 +1,32 @@
-//! What comes out of a hook beside the edited thing: denials, findings and the edits as JSON patches.
+//! What a hook reports besides the edited value: denials, findings, and edits as JSON patches.
 
 use std::fmt;
 
 /// A point in a request where policies run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Hook {
-    /// Settings are offered, once for each load.
+    /// Offers the settings, once per load.
     Configure,
     /// The selections of the pod, before they are resolved.
     Select,
     /// One attachment, before its delegate runs.
     BeforeAdd,
-    /// One attachment and what its delegate answered.
+    /// One attachment and its delegate's result.
     AfterAdd,
     /// All attachments and the result of the request.
     Finalize,
     /// One stored attachment and its stored result.
     Check,
-    /// The node.
+    /// Whether the node is ready.
     Status,
-    /// One stored attachment that goes away.
+    /// One stored attachment that is being removed.
     Del,
-    /// The attachments that are in use.
+    /// The attachments in use.
     Gc,
 }
 
 impl Hook {
-    /// All hooks in the order of a pod's life.
+    /// All hooks, in the order of a pod's life.
     pub const ALL: [Self; 9] = [
         Self::Configure,
         Self::Select,
@@ -39,7 +39,7 @@ impl Hook {
         Self::Gc,
     ];
 
-    /// The name as the WIT interface has it.
+    /// The name in the WIT package.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Configure => "configure",
@@ -64,22 +64,22 @@ impl fmt::Display for Hook {
 /// Why a request was denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// The policy said so.
+    /// The policy denied it.
     Policy,
     /// The policy trapped or panicked.
     Trap,
     /// The policy did not return in time.
     Timeout,
-    /// The policy went over a limit other than time.
+    /// The policy exceeded a limit other than time.
     Limit,
     /// The policy is not loaded.
     Load,
-    /// Two policies set one path to different values, or an edit broke an invariant of the whole.
+    /// Two policies set one path to different values, or the combined edits broke an invariant.
     Conflict,
 }
 
 impl Cause {
-    /// The name as logs and metrics have it.
+    /// The name in logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Policy => "policy",
@@ -98,7 +98,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A policy, or what became of it, refuses the request. All edits of the hook are dropped.
+/// A policy, or its failure, denies the request. All edits of the hook are dropped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("policy {policy:?} denied in hook {hook}: {message}")]
 pub struct Denied {
@@ -108,21 +108,21 @@ pub struct Denied {
     pub hook: Hook,
     /// CNI error code: 100 or above, or [`Denied::TRY_AGAIN`].
     pub code: u32,
-    /// The reason, for the runtime and for people; without the policy's name.
+    /// The reason, without the policy's name.
     pub message: String,
-    /// More for people.
+    /// Further details for the operator.
     pub details: Option<String>,
-    /// Who or what denied.
+    /// Why the request was denied.
     pub cause: Cause,
-    /// What was reported before the denial.
+    /// Findings reported before the denial.
     pub findings: Vec<Finding>,
 }
 
 impl Denied {
-    /// The lowest code that is a policy's own; what fails without a code has it.
+    /// The lowest code a policy may use, and the code of failures that have none.
     pub const FIRST_CODE: u32 = 100;
 
-    /// The code of a policy that is not loaded yet.
+    /// The code for a policy that is not loaded yet.
     pub const TRY_AGAIN: u32 = 11;
 }
 
@@ -135,7 +135,7 @@ pub enum Severity {
     Warning,
 }
 
-/// What a policy reports without deciding anything, and what the engine reports about a policy.
+/// What a policy, or the engine about a policy, reports without deciding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Name of the policy.
@@ -144,9 +144,9 @@ pub struct Finding {
     pub hook: Hook,
     /// How much it matters.
     pub severity: Severity,
-    /// A short code in the policy's own words; the engine's own begin with `policy-`.
+    /// A short code that the policy chooses; the engine's codes begin with `policy-`.
     pub code: String,
-    /// For people.
+    /// The text for the operator.
     pub message: String,
 }
 
@@ -159,16 +159,16 @@ pub struct AppliedEdit {
     pub digest: String,
     /// The hook that was running.
     pub hook: Hook,
-    /// RFC 6902 patch of the thing that the hook edits, as JSON text of at most 16 KiB.
+    /// RFC 6902 patch of the edited value, as JSON text of at most 16 KiB.
     pub patch: String,
-    /// How many operations, the last ones, have no room in the patch.
+    /// Number of trailing operations that did not fit into the patch.
     pub omitted: usize,
 }
 
 /// What happened in one hook.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Report {
-    /// The edits that stand, in the order of the policies.
+    /// The applied edits, in policy order.
     pub edits: Vec<AppliedEdit>,
     /// What policies in audit mode would have changed.
     pub audited: Vec<AppliedEdit>,
@@ -176,15 +176,14 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Whether a character ends or moves the line that it is shown in: control characters, and those that
-/// turn the direction of text.
+/// Whether a character could disguise a log line: controls and text direction marks.
 pub(crate) fn deceives(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Text of a guest as it may stand in a log, an error or an Event: on one line, bounded.
+/// Makes guest text safe for logs, errors and Events: one line, at most `max` bytes.
 pub(crate) fn clean(text: &str, max: usize) -> String {
     let mut cleaned = String::with_capacity(text.len().min(max));
     for c in text.trim().chars() {

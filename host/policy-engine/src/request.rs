@@ -1,7 +1,7 @@
-//! What the daemon tells a policy about: plain host types without any knowledge of WebAssembly.
+//! What a policy sees of a request, as plain host types that know nothing of WebAssembly.
 //!
-//! CIDRs and MACs in them are canonical before a guest sees them: the session normalises what it
-//! is given and refuses nothing here, because the daemon validated the request already.
+//! The session canonicalises CIDRs and MACs before a guest sees them. It rejects nothing here,
+//! because the daemon has already validated the request.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,20 +11,20 @@ use cni_types::json::Document;
 /// The CNI verb of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// A pod gets its networks.
+    /// Attach a pod to its networks.
     Add,
-    /// A pod loses its networks.
+    /// Detach a pod from its networks.
     Del,
-    /// The runtime asks whether the networks are still as ADD left them.
+    /// Check that the networks are still as ADD left them.
     Check,
-    /// What is not in use any more is removed.
+    /// Remove attachments that are no longer in use.
     Gc,
-    /// The runtime asks whether ADDs would succeed.
+    /// Report whether ADDs would succeed.
     Status,
 }
 
 impl Command {
-    /// The verb as `CNI_COMMAND` has it.
+    /// The value of `CNI_COMMAND`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Add => "ADD",
@@ -49,7 +49,7 @@ pub struct PodRef {
     pub namespace: String,
     /// Name of the pod.
     pub name: String,
-    /// The pod's uid, empty where nobody told it.
+    /// The pod's uid; empty if unknown.
     pub uid: String,
 }
 
@@ -59,30 +59,30 @@ impl fmt::Display for PodRef {
     }
 }
 
-/// What is known about a request before any network is resolved.
+/// The facts of a request, known before any network is resolved.
 #[derive(Debug, Clone)]
 pub struct RequestFacts {
-    /// The verb.
+    /// The CNI verb.
     pub command: Command,
     /// `CNI_CONTAINERID`; empty for GC and STATUS.
     pub container_id: String,
-    /// Absent for GC and STATUS.
+    /// The pod; `None` for GC and STATUS.
     pub pod: Option<PodRef>,
-    /// Labels of the pod; empty where DEL has no pod object any more.
+    /// Labels of the pod; empty on DEL if the pod object is gone.
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the pod; empty where DEL has no pod object any more.
+    /// Annotations of the pod; empty on DEL if the pod object is gone.
     pub annotations: BTreeMap<String, String>,
-    /// Labels of the pod's namespace, `None` where they are not known.
+    /// Labels of the pod's namespace; `None` if unknown.
     ///
-    /// A policy that matches on namespace labels is taken to match where they are not known, so
-    /// that a guard cannot be avoided by hiding them.
+    /// If they are unknown, a policy that matches on namespace labels matches, so that hiding the
+    /// labels cannot evade a guard.
     pub namespace_labels: Option<BTreeMap<String, String>>,
     /// Name of this node.
     pub node_name: String,
 }
 
 impl RequestFacts {
-    /// The facts of a request that is about the node and no pod.
+    /// The facts of a request about the node rather than a pod.
     pub(crate) fn of_node(command: Command) -> Self {
         Self {
             command,
@@ -96,7 +96,7 @@ impl RequestFacts {
     }
 }
 
-/// The bandwidth capability: bits per second and bits.
+/// The bandwidth capability: rates in bits per second, bursts in bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bandwidth {
     /// Rate towards the pod, bits per second.
@@ -112,36 +112,36 @@ pub struct Bandwidth {
 /// One element of the portMappings capability.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortMapping {
-    /// Port of the node.
+    /// Port on the node.
     pub host_port: u16,
-    /// Port of the pod.
+    /// Port in the pod.
     pub container_port: u16,
     /// `tcp`, `udp` or `sctp`.
     pub protocol: String,
-    /// Address of the node that listens, all of them when absent.
+    /// Node address to listen on; all addresses if absent.
     pub host_ip: Option<String>,
 }
 
-/// One element of the networks that a pod asks for, before it is resolved.
+/// One network that the pod selects, before it is resolved.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Selection {
     /// Namespace of the NAD.
     pub namespace: String,
     /// Name of the NAD.
     pub name: String,
-    /// Interface that the pod asks for.
+    /// Requested interface name.
     pub if_name: Option<String>,
-    /// Addresses or CIDRs that the pod asks for.
+    /// Requested addresses or CIDRs.
     pub ips: Vec<String>,
-    /// MAC address that the pod asks for.
+    /// Requested MAC address.
     pub mac: Option<String>,
-    /// GUID for InfiniBand that the pod asks for.
+    /// Requested InfiniBand GUID.
     pub infiniband_guid: Option<String>,
-    /// Bandwidth that the pod asks for.
+    /// Requested bandwidth.
     pub bandwidth: Option<Bandwidth>,
-    /// Port mappings that the pod asks for.
+    /// Requested port mappings.
     pub port_mappings: Vec<PortMapping>,
-    /// Gateways that this network is asked to bring as default routes.
+    /// Gateways for default routes through this network.
     pub default_route: Vec<String>,
     /// The `cni-args` object.
     pub cni_args: Option<Document>,
@@ -150,24 +150,24 @@ pub struct Selection {
 /// A selection after the select hook.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
-    /// Index in what the hook was given; `None` for a selection that a policy added.
+    /// Index of the offered selection; `None` if a policy added this one.
     ///
-    /// With it the daemon carries members over that a policy cannot see.
+    /// The daemon uses it to carry over members that policies cannot see.
     pub origin: Option<usize>,
     /// The selection, edited or not.
     pub selection: Selection,
 }
 
-/// One network that is about to be, or was, attached: what a policy sees and edits.
+/// One attachment, before or after its ADD, as a policy sees and edits it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attachment {
     /// `namespace/name` of the NAD, or the name of the conf.
     pub network: String,
     /// Interface inside the pod.
     pub if_name: String,
-    /// Whether this is the cluster's default network, whose interface nobody may change.
+    /// Whether this is the cluster's default network, whose interface cannot be changed.
     pub is_default: bool,
-    /// The conf or conflist as it is stored, unknown keys included.
+    /// The stored conf or conflist, unknown keys included.
     pub conf: Document,
     /// The ips capability: addresses or CIDRs.
     pub ips: Vec<String>,
@@ -179,6 +179,6 @@ pub struct Attachment {
     pub port_mappings: Vec<PortMapping>,
     /// The infinibandGUID capability.
     pub infiniband_guid: Option<String>,
-    /// The `cni-args` object of the selection, which goes into `args.cni` of the conf.
+    /// The `cni-args` object of the selection, merged into `args.cni` of the conf.
     pub cni_args: Option<Document>,
 }

@@ -1,4 +1,4 @@
-//! What stands behind the grants of all policies: the daemon's ports, and the kept state.
+//! The services behind the grants of all policies: the daemon's ports and the kept state.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ use crate::memory::Memory;
 use crate::ports::{Cluster, Observer};
 use crate::state::{PolicyState, States};
 
-/// What stands behind the grants of all policies.
+/// The services that all policies share.
 #[derive(Debug)]
 pub(crate) struct Services {
-    /// Where labels and confs are looked up.
+    /// Looks up labels, annotations and confs.
     pub(crate) cluster: Option<Arc<dyn Cluster>>,
-    /// Who counts.
+    /// Receives metrics.
     pub(crate) observer: Option<Arc<dyn Observer>>,
-    /// What policies keep.
+    /// State that policies keep between requests.
     pub(crate) states: States,
-    /// What all guests may allocate together.
+    /// Memory budget of all guests.
     pub(crate) memory: Arc<Memory>,
-    /// What is to be done when nobody waits.
+    /// Background work after responses.
     pub(crate) leftovers: Leftovers,
 }
 
 impl Services {
-    /// What a policy keeps, where it may keep something.
+    /// The policy's kept state, if it has the grant.
     pub(crate) fn state_of(&self, spec: &Spec) -> Option<Arc<PolicyState>> {
         spec.grants
             .contains(&Grant::State)

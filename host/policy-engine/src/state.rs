@@ -1,9 +1,8 @@
-//! Small values that a policy keeps between requests: in memory, and in one file for each policy so
-//! that they survive a restart of the daemon.
+//! Small values that a policy keeps between requests: in memory, and in one file per policy so that
+//! they survive a restart of the daemon.
 //!
-//! A change is made in memory, in a moment, and is in the file before the policy that made it is told
-//! so. The file is written whole, by one at a time: what others changed meanwhile goes with the next
-//! write, which is made once for all of them.
+//! A change is made in memory at once, and its caller returns when it is in the file. One thread at
+//! a time rewrites the whole file; the next write includes all changes made meanwhile.
 
 mod file;
 mod origin;
@@ -20,21 +19,20 @@ use crate::config::{Limits, count};
 use crate::request::RequestFacts;
 pub(crate) use origin::{Binding, Guard, Origin};
 
-/// Bytes of a key.
+/// Maximum bytes of a key.
 const MAX_KEY: usize = 256;
-/// Bytes of a value.
+/// Maximum bytes of a value.
 const MAX_VALUE: usize = 64 << 10;
-/// Bytes that one policy may write in a second. A write that comes sooner waits, and takes with it what
-/// changed meanwhile.
+/// Bytes that one policy may write per second. A write that comes sooner waits, and then includes
+/// later changes.
 const WRITE_RATE: u32 = 32 << 20;
 
-/// What a key is bound to: it vanishes with it.
+/// What a key is bound to, and removed with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Bond {
-    /// The sandbox.
     pub(crate) container_id: String,
-    /// The attachment in it; the sandbox as a whole where there is none.
+    /// The interface of an attachment; `None` for the whole sandbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) if_name: Option<String>,
 }
@@ -42,51 +40,51 @@ pub(crate) struct Bond {
 /// Why a value was not set.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The policy has as many keys or bytes as it may.
+    /// The policy has reached its quota of keys or bytes.
     Quota,
-    /// The key has another value.
+    /// The key has another value than expected.
     Conflict,
-    /// The key or the value is too large.
+    /// The key or value is too large.
     TooLarge,
-    /// It cannot be stored.
+    /// The value cannot be stored, with the reason.
     Unavailable(String),
 }
 
-/// What all policies keep.
+/// The state of all policies.
 #[derive(Debug, Default)]
 pub(crate) struct States {
     dir: Option<PathBuf>,
     open: Mutex<BTreeMap<String, Arc<PolicyState>>>,
 }
 
-/// What one policy keeps.
+/// The state of one policy.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyState {
     file: Option<PathBuf>,
-    /// Read from the file when it is needed first, while nobody else waits for other policies.
+    /// Read from the file on first use, without blocking other policies.
     kept: OnceLock<Mutex<Kept>>,
-    /// What the file has. Held while it is written.
+    /// What the file contains. Locked during a write.
     written: Mutex<Written>,
 }
 
-/// What the file has.
+/// What the file contains.
 #[derive(Debug, Default)]
 struct Written {
-    /// The change up to which it has all.
+    /// The last change in the file.
     change: u64,
-    /// When the next write may begin.
+    /// The earliest time of the next write.
     next: Option<Instant>,
 }
 
-/// What is in memory. Cheap to copy, so that nobody waits for a file.
+/// What is in memory. Cheap to copy, so that a file write does not hold the lock.
 #[derive(Debug, Default)]
 struct Kept {
     keys: BTreeMap<Arc<str>, Value>,
-    /// Of all keys and values.
+    /// Total bytes of all keys and values.
     bytes: usize,
-    /// Counts the changes.
+    /// Number of the last change.
     change: u64,
-    /// Requests that have failed while something of theirs was still running.
+    /// Failed requests with calls that may still be running.
     failed: Vec<Weak<RequestFacts>>,
 }
 
@@ -94,14 +92,14 @@ struct Kept {
 struct Value {
     bytes: Arc<[u8]>,
     bond: Option<Arc<Bond>>,
-    /// The request that bound it, while that may still fail or rename the interface.
+    /// The request that bound the key, while that may still fail or rename the interface.
     origin: Option<Origin>,
-    /// The change that made it.
+    /// The change that set the value.
     change: u64,
 }
 
 impl States {
-    /// State in `dir`, or in memory alone.
+    /// State stored in `dir`; `None` keeps it in memory only.
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         Self {
             dir,
@@ -109,7 +107,7 @@ impl States {
         }
     }
 
-    /// What a policy keeps, read from its file when it is opened first.
+    /// The state of a policy, opened on first use.
     pub(crate) fn open(&self, policy: &str) -> Arc<PolicyState> {
         let mut open = lock(&self.open);
         if let Some(state) = open.get(policy) {
@@ -127,12 +125,12 @@ impl States {
         state
     }
 
-    /// Whether nobody keeps anything.
+    /// Whether no policy keeps state.
     pub(crate) fn is_empty(&self) -> bool {
         lock(&self.open).is_empty()
     }
 
-    /// Removes what is bound to an attachment, and with the default network to its sandbox.
+    /// Removes keys bound to an attachment, and to its sandbox if it is the default network.
     pub(crate) fn release(&self, container_id: &str, if_name: &str, is_default: bool) {
         self.retain(|bond| {
             let own = match &bond.if_name {
@@ -143,12 +141,12 @@ impl States {
         });
     }
 
-    /// Removes what is bound to a sandbox and to attachments of it.
+    /// Removes keys bound to a sandbox or its attachments.
     pub(crate) fn release_sandbox(&self, container_id: &str) {
         self.retain(|bond| bond.container_id != container_id);
     }
 
-    /// Removes what is bound to sandboxes other than these.
+    /// Removes keys bound to any other sandboxes.
     pub(crate) fn keep(&self, containers: &[&str]) {
         self.retain(|bond| containers.contains(&bond.container_id.as_str()));
     }
@@ -178,7 +176,7 @@ impl PolicyState {
         keys.map(ToString::to_string).collect()
     }
 
-    /// Sets or removes a key when its present value is `expected`. Returns when it is in the file.
+    /// Sets or removes a key if its current value is `expected`. Returns once it is in the file.
     pub(crate) fn swap(
         &self,
         key: &str,
@@ -197,13 +195,13 @@ impl PolicyState {
         })
     }
 
-    /// Writes that something went, where it did.
+    /// Writes a removal to the file, if there was one.
     fn write_removal(&self, change: Option<u64>) {
         let Some(change) = change else {
             return;
         };
         if let Err(error) = self.write(change) {
-            // They are gone from memory; a restart brings them back until the next GC.
+            // The keys are gone from memory; a restart would restore them until the next GC.
             tracing::warn!(target: "cnidaria::policy", %error, file = ?self.file, "cannot store the state");
         }
     }
@@ -221,7 +219,7 @@ impl PolicyState {
         }))
     }
 
-    /// Writes what is in memory, unless the file has `change` already.
+    /// Writes the memory to the file, unless the file already contains `change`.
     fn write(&self, change: u64) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
@@ -247,7 +245,7 @@ impl PolicyState {
 }
 
 impl Kept {
-    /// Gives the number of the change, and what was there before.
+    /// Sets or removes a key in memory. Returns the change number and the previous value.
     fn swap(
         &mut self,
         key: &str,
@@ -274,7 +272,7 @@ impl Kept {
         let of = |value: &Option<Value>| value.as_ref().map_or(0, |value| size(key, value));
         let bytes = self.bytes + of(&new) - of(&before);
         let number = self.keys.len() + usize::from(new.is_some()) - usize::from(before.is_some());
-        // What a smaller quota finds may still be taken away.
+        // Removing keys is allowed even above a quota that was lowered.
         let over = number > count(limits.state_keys) || bytes > count(limits.state_bytes);
         if over && new.is_some() {
             return Err(Refusal::Quota);
@@ -284,10 +282,10 @@ impl Kept {
         Ok((change, before))
     }
 
-    /// Takes a change back, unless somebody has built on it.
+    /// Reverts a change, unless the key was changed again.
     fn undo(&mut self, key: &str, change: u64, before: Option<Value>) {
         let now = self.keys.get(key);
-        // A key that was removed has no number any more: as long as it is away, nobody needs that.
+        // A removed key has no change number: an absent key is always restored.
         if now.is_none_or(|value| value.change == change) {
             self.change += 1;
             self.put(key, before);
@@ -305,7 +303,7 @@ impl Kept {
         self.bytes -= old.map_or(0, |old| size(key, &old));
     }
 
-    /// Gives the number of the change, where something went.
+    /// Removes keys that are not to be kept. Returns the change number if any were removed.
     fn retain(&mut self, keep: impl Fn(&Value) -> bool) -> Option<u64> {
         let before = self.keys.len();
         self.keys.retain(|_, value| keep(value));
@@ -318,19 +316,19 @@ impl Kept {
     }
 }
 
-/// How long after a write of so many bytes the next one may begin.
+/// Minimum interval after a write of `bytes` before the next one.
 fn pause(bytes: usize) -> Duration {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Duration::from_secs(1).mul_f64(f64::from(bytes) / f64::from(WRITE_RATE))
 }
 
-/// What a key counts against the quota.
+/// Bytes that a key counts against the quota.
 fn size(key: &str, value: &Value) -> usize {
     key.len() + value.bytes.len()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change is made in one step, so what a panic left is whole.
+    // Every change is one step, so the data is consistent even after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,4 +1,4 @@
-//! What one policy has in one request: the data of its store, and the limits on it.
+//! The store data of one policy in one request, and the limits on it.
 
 use std::sync::Arc;
 
@@ -15,55 +15,47 @@ use crate::transaction::{
     AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft, Transaction,
 };
 
-/// Bytes of the texts of a finding.
+/// Maximum bytes of a finding's text.
 const MAX_FINDING: usize = 1024;
 
-/// What the hook that is running works on. Handles of the guest point into it. It goes from hand to
-/// hand, so it is small.
+/// What the running hook works on; guest handles point into it. Kept small: moved often.
 #[derive(Debug, Default)]
 pub(crate) enum Stage {
     /// No hook with resources is running.
     #[default]
     Idle,
-    /// The select hook.
     Select(Box<Transaction<SelectionsDraft>>),
-    /// The before-add hook.
     BeforeAdd(Box<Transaction<AttachmentDraft>>),
-    /// The after-add hook.
     AfterAdd {
-        /// The attachment that stands.
+        /// The finished attachment.
         attachment: Arc<Attachment>,
-        /// What its delegate answered.
+        /// The delegate's result.
         outcome: Box<Transaction<OutcomeDraft>>,
     },
-    /// The finalize hook.
     Finalize {
-        /// The attachments that stand.
+        /// The finished attachments.
         plan: Arc<[Attachment]>,
         /// Result and network-status.
         finale: Box<Transaction<FinaleDraft>>,
     },
-    /// The check hook.
     Check {
         /// The stored attachment.
         attachment: Arc<Attachment>,
         /// The stored result.
         stored: Box<OutcomeDraft>,
     },
-    /// The del hook.
     Del {
         /// The stored attachment.
         attachment: Arc<Attachment>,
     },
-    /// The gc hook.
     Gc {
-        /// The attachments that are in use.
+        /// The attachments in use.
         valid: Arc<[wit::ValidAttachment]>,
     },
 }
 
 impl Stage {
-    /// The one attachment that the hook is about.
+    /// The attachment that the hook works on, if there is exactly one.
     pub(crate) fn attachment(&self) -> Option<&Attachment> {
         match self {
             Self::BeforeAdd(transaction) => Some(transaction.draft().attachment()),
@@ -75,32 +67,31 @@ impl Stage {
     }
 }
 
-/// The data of one store: one policy in one request.
+/// The store data of one policy in one request.
 pub(crate) struct GuestState {
     spec: Arc<Spec>,
     facts: Arc<RequestFacts>,
     services: Arc<Services>,
     kept: Option<Arc<PolicyState>>,
-    /// No request is there yet.
+    /// The store was made ahead and has no request yet.
     ahead: bool,
     #[cfg(feature = "wasi")]
     wasi: Option<Box<crate::wasi::Wasi>>,
     hook: Hook,
-    /// Counts the hooks that were entered, so that handles of an earlier one are told apart.
+    /// Counts the hooks entered, to recognise stale handles from earlier hooks.
     turn: u16,
     findings: Vec<Finding>,
-    /// What the hook that is running works on.
+    /// What the running hook works on.
     pub(crate) stage: Stage,
-    /// What memories, tables and instances count against.
+    /// Usage of memories, tables and instances against their limits.
     pub(crate) usage: Usage,
-    /// What lines of log count against.
+    /// What the policy may still log.
     pub(crate) log_budget: LogBudget,
-    /// The last line that was logged as an error: what a panic says.
+    /// The last error line logged: a panic's message.
     pub(crate) last_words: Option<String>,
 }
 
 impl GuestState {
-    /// The data of a fresh store.
     pub(crate) fn new(spec: Arc<Spec>, facts: Arc<RequestFacts>, services: Arc<Services>) -> Self {
         let limits = spec.limits;
         Self {
@@ -129,7 +120,7 @@ impl GuestState {
         }
     }
 
-    /// The data of a store that is made before the request that it is for.
+    /// The data of a store made ahead of its request.
     pub(crate) fn ahead(spec: Arc<Spec>, services: Arc<Services>) -> Self {
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         Self {
@@ -138,36 +129,34 @@ impl GuestState {
         }
     }
 
-    /// Gives a store that was made ahead its request.
+    /// Assigns a request to a store that was made ahead.
     pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>) {
         self.facts = facts;
         self.ahead = false;
     }
 
-    /// The policy.
     pub(crate) fn spec(&self) -> &Spec {
         &self.spec
     }
 
-    /// The policy, to keep beside a borrow of the stage.
+    /// The policy's configuration, shared so that the stage can be borrowed at the same time.
     pub(crate) fn shared_spec(&self) -> Arc<Spec> {
         Arc::clone(&self.spec)
     }
 
-    /// The request.
     pub(crate) fn facts(&self) -> &RequestFacts {
         &self.facts
     }
 
-    /// The request, to be told apart from others.
+    /// The shared facts, for comparing requests by identity.
     pub(crate) fn shared_facts(&self) -> &Arc<RequestFacts> {
         &self.facts
     }
 
-    /// What stands behind the grants. Before there is a request it would be out of date when one comes.
+    /// The services behind the grants.
     ///
     /// # Errors
-    /// A trap then.
+    /// Traps in a store made ahead: what the guest reads now could be stale when its request comes.
     pub(crate) fn services(&self) -> wasmtime::Result<&Services> {
         match self.ahead {
             true => Err(Ahead.into()),
@@ -175,15 +164,15 @@ impl GuestState {
         }
     }
 
-    /// What the policy keeps between requests, where it may.
+    /// The policy's state kept between requests, if it has the grant.
     ///
     /// # Errors
-    /// As [`services`](Self::services).
+    /// Same as [`services`](Self::services).
     pub(crate) fn kept(&self) -> wasmtime::Result<Option<&Arc<PolicyState>>> {
         self.services().map(|_| self.kept.as_ref())
     }
 
-    /// WASI, made when it is used first.
+    /// WASI, created on first use.
     #[cfg(feature = "wasi")]
     pub(crate) fn wasi(&mut self) -> &mut crate::wasi::Wasi {
         let spec = &self.spec;
@@ -191,7 +180,7 @@ impl GuestState {
             .get_or_insert_with(|| Box::new(crate::wasi::Wasi::new(spec)))
     }
 
-    /// Logs what the guest wrote to standard output and error since the last time.
+    /// Logs what the guest has written to standard output and error since the last call.
     pub(crate) fn log_output(&mut self) {
         #[cfg(feature = "wasi")]
         if let Some(wasi) = &mut self.wasi {
@@ -204,19 +193,17 @@ impl GuestState {
                 self.write_log(tracing::Level::INFO, line);
             }
             if !lines.is_empty() {
-                // An exception of other languages takes several lines, the last of which may be
-                // advice.
+                // Exceptions in other languages span several lines; the last may be just a hint.
                 self.last_words = Some(clean(&lines.join(" / "), MAX_FINDING));
             }
         }
     }
 
-    /// The hook that is running.
+    /// The running hook.
     pub(crate) fn hook(&self) -> Hook {
         self.hook
     }
 
-    /// Begins a hook.
     pub(crate) fn enter(&mut self, hook: Hook, stage: Stage) {
         self.hook = hook;
         self.turn = self.turn.wrapping_add(1);
@@ -224,7 +211,7 @@ impl GuestState {
         self.last_words = None;
     }
 
-    /// Ends a hook: what it worked on, and what was reported.
+    /// Ends a hook and returns its stage and findings.
     pub(crate) fn leave(&mut self) -> (Stage, Vec<Finding>) {
         self.log_output();
         (
@@ -233,7 +220,7 @@ impl GuestState {
         )
     }
 
-    /// Takes a finding of the guest, if there is room.
+    /// Records a finding of the guest, within the limit on findings.
     pub(crate) fn report(&mut self, finding: wit::Finding) {
         if self.findings.len() >= count(self.spec.limits.findings) {
             return;
@@ -250,25 +237,25 @@ impl GuestState {
         });
     }
 
-    /// The number of a handle of a part of what the hook that is running works on.
+    /// The handle number for a part of the running hook's stage.
     pub(crate) fn number(&self, part: u16) -> u32 {
         u32::from(self.turn) << u16::BITS | u32::from(part)
     }
 
-    /// The part that a handle stands for; `None` when it is one of an earlier hook.
+    /// The part that a handle stands for; `None` if the handle is from an earlier hook.
     pub(crate) fn part(&self, number: u32) -> Option<usize> {
         let (turn, part) = (number >> u16::BITS, number & u32::from(u16::MAX));
         (turn == u32::from(self.turn)).then(|| index(part))
     }
 
-    /// The trap of a handle that points to what is not there in this hook.
+    /// The trap for a handle that does not exist in the running hook.
     pub(crate) fn stale(&self, resource: &'static str) -> impl Fn() -> wasmtime::Error + use<> {
         let hook = self.hook;
         move || Stale { resource, hook }.into()
     }
 }
 
-/// A guest that is started ahead of its request wants to know what may change until then.
+/// A guest made ahead of its request reads what may change before the request comes.
 #[derive(Debug, thiserror::Error)]
 #[error("used a grant before there was a request")]
 struct Ahead;
@@ -281,12 +268,12 @@ struct Stale {
     hook: Hook,
 }
 
-/// A guest's index as the host's.
+/// Converts a guest's index to the host's type.
 pub(crate) fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// A limit on what the guest allocates was reached.
+/// The guest reached an allocation limit.
 #[derive(Debug, thiserror::Error)]
 #[error("{asked} {what} were asked for, limits.{key} allows {limit}")]
 pub(crate) struct LimitReached {
@@ -305,7 +292,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// What it counts for in the memory of all guests.
+    /// Bytes charged to the memory of all guests.
     pub(crate) fn allocated(&self) -> u64 {
         let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         memory::allocated(bytes(self.memory), bytes(self.table_elements))
@@ -319,8 +306,8 @@ impl Usage {
         let limit = count(limit);
         let asked = total.saturating_add(by);
         if asked > limit {
-            // A trap with a reason; by the specification the guest would get -1 and most guests
-            // would abort without one.
+            // Trap with a reason. By the specification the guest gets -1, and most abort without
+            // one.
             return Err(LimitReached {
                 what,
                 key,
@@ -385,7 +372,7 @@ pub(crate) struct LogBudget {
 }
 
 impl LogBudget {
-    /// Whether there is room for one more line of `bytes`.
+    /// Charges a line of `bytes` and says whether it fits.
     pub(crate) fn take(&mut self, bytes: usize) -> Room {
         if self.spent {
             return Room::None;
@@ -404,13 +391,13 @@ impl LogBudget {
     }
 }
 
-/// Whether a line goes into the log.
+/// Whether a line may be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// It does.
+    /// It fits.
     Left,
-    /// It is the first one that does not.
+    /// It is the first line that does not fit.
     JustEnded,
-    /// It does not, and neither did the one before.
+    /// An earlier line already did not fit.
     None,
 }

@@ -1,8 +1,8 @@
-//! The ticker: advances the epochs of all engines while guests run, and sleeps while none does.
+//! Advances the epochs of all engines while guests run, and sleeps while none do.
 //!
-//! A call must not pay for it. To wake a thread interrupts another processor, which takes longer than
-//! most calls do, so a guest that is about to run sets a timer of the kernel, unless it is set already,
-//! and the thread wakes when the first tick is due: most guests are gone by then.
+//! This must not cost calls time. Waking a thread interrupts another processor, which takes longer
+//! than most calls. So a guest about to run only sets a kernel timer, unless it is already set, and
+//! the thread wakes when the first tick is due: by then most guests have returned.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -16,34 +16,34 @@ use rustix::time::{
 };
 use wasmtime::{Engine, EngineWeak};
 
-/// How often guests are interrupted to look at the clock and to let others run.
+/// How often guests are interrupted to check the clock and yield to other tasks.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
-/// The one of this process; why there is none, where the kernel has no timer for it.
+/// The process's ticker, or the error if the kernel has no timer for it.
 static TICKER: LazyLock<io::Result<Ticker>> = LazyLock::new(Ticker::new);
 
-/// The engines whose epochs advance. There is a thread once there is one.
+/// The engines whose epochs advance. The first one starts the thread.
 static ENGINES: Mutex<Engines> = Mutex::new(Engines {
     thread: false,
     engines: Vec::new(),
 });
 
 struct Engines {
-    /// Whether there is a thread.
+    /// Whether the thread was started.
     thread: bool,
     engines: Vec<EngineWeak>,
 }
 
-/// Lets the epochs of engines advance as long as there are such engines.
+/// Advances the epochs of these engines for as long as they exist.
 ///
 /// # Errors
-/// The kernel has no timer or no thread left.
+/// The kernel has no timer or thread left.
 pub(crate) fn add<'a>(engines: impl Iterator<Item = &'a Engine>) -> wasmtime::Result<()> {
     let ticker = TICKER.as_ref().map_err(|error| *error)?;
     let mut known = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
     known.engines.extend(engines.map(Engine::weak));
     if !known.thread {
-        // A thread, not a task: guests must be interrupted also when they occupy all of the runtime.
+        // A thread, not a task: guests must be interrupted even when they occupy the whole runtime.
         std::thread::Builder::new()
             .name("policy-epoch".to_owned())
             .spawn(|| {
@@ -57,9 +57,9 @@ pub(crate) fn add<'a>(engines: impl Iterator<Item = &'a Engine>) -> wasmtime::Re
     Ok(())
 }
 
-/// Counts a guest that is about to run, until what is given is dropped.
+/// Counts a guest that is about to run until the returned guard is dropped.
 pub(crate) fn enter() -> Option<Running<'static>> {
-    // An engine without a ticker cannot be made.
+    // Creating an engine fails without a ticker.
     TICKER.as_ref().ok().map(Ticker::enter)
 }
 
@@ -72,17 +72,17 @@ fn advance() {
     });
 }
 
-/// Ticks while guests run, and at most once after that.
+/// Ticks while guests run, and at most once more afterwards.
 struct Ticker {
-    /// Expires once, a [`TICK`] after it was set.
+    /// Expires once, a [`TICK`] after it is set.
     timer: OwnedFd,
-    /// Whether the timer is set, or whoever has changed this is about to set it.
+    /// Whether the timer is set; the thread that changes this to `true` sets it right afterwards.
     set: AtomicBool,
-    /// How many guests run.
+    /// Number of running guests.
     running: AtomicUsize,
 }
 
-/// A guest that runs until this is dropped.
+/// Marks a guest as running until dropped.
 pub(crate) struct Running<'a>(&'a Ticker);
 
 impl Ticker {
@@ -95,13 +95,13 @@ impl Ticker {
     }
 
     fn enter(&self) -> Running<'_> {
-        // In this order, as `wait` looks in the other: one of the two sees what the other did.
+        // `wait` uses the opposite order, so at least one side sees the other's change.
         self.running.fetch_add(1, Ordering::SeqCst);
         self.set_once();
         Running(self)
     }
 
-    /// Waits for the next tick; as long as no guest runs there is none.
+    /// Waits for the next tick; while no guest runs there is none.
     fn wait(&self) {
         let mut expirations = [0; size_of::<u64>()];
         if io::retry_on_intr(|| io::read(&self.timer, &mut expirations)).is_err() {
@@ -128,7 +128,7 @@ impl Ticker {
                 ..zero
             },
         };
-        // Fails for times and flags that are none, which these are not.
+        // Fails only for invalid times and flags, which these are not.
         let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer);
     }
 }
@@ -169,12 +169,12 @@ mod tests {
                 ticks.recv().unwrap();
             }
             drop(second);
-            // The one that was due when the last guest went.
+            // The tick that was due when the last guest returned.
             go.send(()).unwrap();
             ticks.recv().unwrap();
             go.send(()).unwrap();
             assert!(ticks.recv_timeout(10 * TICK).is_err());
-            // A guest that comes after a pause is seen.
+            // A guest that starts after a pause gets ticks.
             let _third = ticker.enter();
             ticks.recv().unwrap();
             drop(go);

@@ -1,26 +1,25 @@
-//! Versions of the WIT package that this host serves, side by side: a module that targets an older
-//! one keeps working.
+//! The versions of the WIT package that this host serves side by side: older modules keep working.
 
 use std::fmt;
 
-/// The package whose interfaces are hooks and imports.
+/// The package that defines hooks and imports.
 const PACKAGE: &str = "cnidaria:policy";
 
-/// A served version, the oldest first. Each serves its minor version: what a patch version adds is
-/// missing in older hosts, what was there stays.
+/// A served version, oldest first. Each covers its minor version: patch versions only add, and
+/// older hosts lack what they add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
-    /// Hooks borrow what they work on.
+    /// Hooks borrow the handles of what they work on.
     V0_1,
     /// Hooks own the handles of what they work on.
     V0_2,
 }
 
 impl Version {
-    /// All of them.
+    /// All served versions.
     pub(crate) const ALL: [Self; 2] = [Self::V0_1, Self::V0_2];
 
-    /// As the package has it.
+    /// The version as in the package's name.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::V0_1 => "0.1.0",
@@ -28,7 +27,7 @@ impl Version {
         }
     }
 
-    /// What serves modules that target `version`: the same minor version, at least as new.
+    /// The served version for modules that target `version`: same minor version, at least as new.
     fn serving(version: &str) -> Option<Self> {
         let (minor, patch) = minor_and_patch(version)?;
         Self::ALL.into_iter().find(|served| {
@@ -49,17 +48,17 @@ fn minor_and_patch(version: &str) -> Option<(&str, u32)> {
     Some((minor, patch.parse().ok()?))
 }
 
-/// An interface of the package, of whatever version.
+/// An interface of the package, of any version.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Interface<'a> {
-    /// Its name alone.
+    /// The interface's name, without package and version.
     pub(crate) name: &'a str,
-    /// What serves it, if anything does.
+    /// The served version for it, if any.
     pub(crate) version: Option<Version>,
 }
 
 impl<'a> Interface<'a> {
-    /// Reads the name of an import or export; `None` for one of another package.
+    /// Parses the name of an import or export; `None` for other packages.
     pub(crate) fn parse(name: &'a str) -> Option<Self> {
         let rest = name.strip_prefix(PACKAGE)?.strip_prefix('/')?;
         let (name, version) = rest.split_once('@').unwrap_or((rest, ""));
@@ -68,7 +67,7 @@ impl<'a> Interface<'a> {
     }
 }
 
-/// The served versions, for people.
+/// The served versions as text.
 pub(crate) fn served() -> String {
     Version::ALL
         .map(|version| format!("{PACKAGE}@{version}"))

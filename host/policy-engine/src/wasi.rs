@@ -1,7 +1,6 @@
-//! WASI for modules of other languages, with nothing in it: no files, no sockets, no environment,
-//! no standard input. What is written to standard output and error goes into the policy's log. Time
-//! stands still and random numbers are always the same, unless the grants `clock` and `random` say
-//! otherwise.
+//! An empty WASI for modules of other languages: no files, no sockets, no environment, no standard
+//! input. Standard output and error go to the policy's log. Without the grants `clock` and
+//! `random`, time stands still and random numbers are always the same.
 
 mod closed;
 
@@ -25,12 +24,12 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use crate::config::{Grant, Spec, count};
 use crate::store::GuestState;
 
-/// Streams and pollables that a guest may have at a time.
+/// Maximum streams and pollables that a guest may have at a time.
 const MAX_RESOURCES: usize = 256;
-/// Random bytes of one call.
+/// Maximum random bytes of one call.
 const MAX_RANDOM: u64 = 4096;
 
-/// What one instance has of WASI.
+/// The WASI state of one instance.
 pub(crate) struct Wasi {
     ctx: WasiCtx,
     table: ResourceTable,
@@ -38,9 +37,9 @@ pub(crate) struct Wasi {
 }
 
 impl Wasi {
-    /// WASI for a policy, by its grants.
+    /// WASI for a policy, according to its grants.
     pub(crate) fn new(spec: &Spec) -> Self {
-        // What is beyond the budget of the log would not be logged either.
+        // More than the log budget would not be logged either.
         let output = Output::new(count(spec.limits.log_bytes));
         let mut builder = WasiCtxBuilder::new();
         builder
@@ -65,15 +64,15 @@ impl Wasi {
         }
     }
 
-    /// What was written since the last time.
+    /// The output since the last call.
     pub(crate) fn take_output(&mut self) -> String {
         let output = std::mem::take(&mut self.output.lock().bytes);
         String::from_utf8_lossy(&output).into_owned()
     }
 }
 
-/// Standard output and error: kept up to a number of bytes, and never full, since most languages
-/// take a failed write for a reason to crash.
+/// Standard output and error: bounded, but never full, because a failed write crashes most
+/// languages.
 #[derive(Debug, Clone)]
 struct Output(Arc<Mutex<Kept>>);
 
@@ -129,7 +128,7 @@ impl IsTerminal for Output {
 }
 
 impl StdoutStream for Output {
-    /// Of WASI 0.3, which is not linked.
+    /// Used only by WASI 0.3, which is not linked.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
@@ -139,7 +138,7 @@ impl StdoutStream for Output {
     }
 }
 
-/// A clock that always says zero.
+/// A clock that always reads zero.
 struct Still;
 
 impl HostWallClock for Still {
@@ -169,7 +168,7 @@ impl WasiView for GuestState {
     }
 }
 
-/// Gives a linker what a component imports of WASI 0.2 but HTTP.
+/// Links all WASI 0.2 interfaces that a component imports, except HTTP.
 pub(crate) fn link(linker: &mut Linker<GuestState>, component: &Component) -> wasmtime::Result<()> {
     p2::add_to_linker_proxy_interfaces_async(linker)?;
     exit::add_to_linker::<GuestState, WasiCli>(linker, GuestState::cli)?;

@@ -1,5 +1,5 @@
-//! Tells when the directories of policies change: inotify on each of them, on what is above one that
-//! is not there, and on where symbolic links lie that lead to one or out of one. Nothing polls.
+//! Watches the policy directories with inotify: each of them, the nearest existing ancestor of a
+//! missing one, and the places of symbolic links to or from one. There is no polling.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,14 @@ use futures_util::StreamExt;
 use inotify::{EventStream, Inotify, WatchMask};
 use tokio::time::timeout;
 
-/// Whoever installs a policy writes two files, and large ones in pieces: one reload is enough.
+/// Debounce interval: installing a policy writes two files, and large ones in pieces.
 const QUIET: Duration = Duration::from_millis(200);
-/// A directory in which there is always something going on must not put off the reload.
+/// Maximum delay of a reload when a directory keeps changing.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Dozens of events at a time.
+/// Enough for dozens of events at a time.
 const BUFFER_BYTES: usize = 4096;
 
-/// What happens to the policies of a directory. A mounted ConfigMap changes by the rename of a
-/// symbolic link, which is `MOVED_TO`.
+/// Changes in a policy directory, including `MOVED_TO`, by which a mounted ConfigMap is updated.
 const CHANGES: WatchMask = WatchMask::CLOSE_WRITE
     .union(WatchMask::CREATE)
     .union(WatchMask::MOVED_TO)
@@ -29,7 +28,7 @@ const CHANGES: WatchMask = WatchMask::CLOSE_WRITE
     // One directory may be watched for two reasons.
     .union(WatchMask::MASK_ADD);
 
-/// What happens above a directory that is not there.
+/// Changes above a missing directory.
 const APPEARANCES: WatchMask = WatchMask::CREATE
     .union(WatchMask::MOVED_TO)
     .union(WatchMask::DELETE_SELF)
@@ -37,7 +36,7 @@ const APPEARANCES: WatchMask = WatchMask::CREATE
     .union(WatchMask::ONLYDIR)
     .union(WatchMask::MASK_ADD);
 
-/// Links of one directory that are followed; a ConfigMap has one for each key.
+/// Maximum links of one directory that are followed; a ConfigMap has one for each key.
 const MAX_LINKS: usize = 1024;
 
 /// Watches directories.
@@ -48,19 +47,19 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch: what changes from now on is told, also if nobody waits at that moment.
+    /// Starts watching. Changes from now on are reported by the next [`changed`](Self::changed).
     ///
     /// # Errors
-    /// The kernel has no watch left for this user.
+    /// The kernel's error, for example if this user's inotify watches are exhausted.
     pub(crate) fn on(dirs: Vec<PathBuf>) -> io::Result<Self> {
         let events = watches(&dirs)?;
         Ok(Self { dirs, events })
     }
 
-    /// Waits for the next changes, and until they are over for now.
+    /// Waits for the next changes, and then until they pause.
     ///
     /// # Errors
-    /// What the kernel says; then nothing will be told any more.
+    /// The kernel's error; no further changes are reported then.
     pub(crate) async fn changed(&mut self) -> io::Result<()> {
         self.next().await?;
         let settle = async {
@@ -70,8 +69,8 @@ impl Watch {
             io::Result::Ok(())
         };
         timeout(PATIENCE, settle).await.unwrap_or(Ok(()))?;
-        // A directory may have come, gone or been replaced. Whoever reads the directories after
-        // this sees what happened before, and what happens afterwards is told again.
+        // Directories may have been created, removed or replaced, so watch anew. The caller reads
+        // them after this: it sees earlier changes, and the new watches report later ones.
         self.events = watches(&self.dirs)?;
         Ok(())
     }
@@ -95,7 +94,7 @@ fn watches(dirs: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
             }
         }
         for target in targets(dir) {
-            // As is what a link in the directory leads to.
+            // So may the targets of links in the directory.
             if let Some(place) = target.parent() {
                 watch(&inotify, place, CHANGES)?;
             }
@@ -104,12 +103,12 @@ fn watches(dirs: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
     inotify.into_event_stream(vec![0; BUFFER_BYTES])
 }
 
-/// The parts of a path that are symbolic links.
+/// The components of a path that are symbolic links.
 fn links_to(dir: &Path) -> impl Iterator<Item = &Path> {
     dir.ancestors().filter(|part| part.is_symlink())
 }
 
-/// The files outside of a directory that its links lead to.
+/// The targets outside a directory of the links in it.
 fn targets(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries
@@ -121,7 +120,7 @@ fn targets(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Watches a directory, or the nearest one above it that is there.
+/// Watches a directory, or its nearest existing ancestor.
 fn watch(inotify: &Inotify, dir: &Path, mut mask: WatchMask) -> io::Result<()> {
     for place in dir.ancestors() {
         match inotify.watches().add(place, mask) {

@@ -17,30 +17,30 @@ use crate::confinement::{Confinement, NOTE};
 use crate::regular;
 use crate::report::clean;
 
-/// Bytes of a compiler's error message that are read.
+/// Maximum bytes read of a compiler's error message.
 const MAX_MESSAGE: u64 = 16 << 10;
 
-/// Tells the compilations of this process apart.
+/// Numbers the compilations of this process.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// What compiles, and within which limits.
+/// The compiler and its limits.
 #[derive(Debug, Clone)]
 pub(crate) struct Compiler {
     /// The `cnidaria` binary.
     pub(crate) binary: PathBuf,
-    /// Wall clock of one compilation.
+    /// Wall-clock limit of one compilation.
     pub(crate) timeout: Duration,
-    /// Bytes of memory of one compilation.
+    /// Memory limit of one compilation, in bytes.
     pub(crate) memory: u64,
-    /// The control group in which each compilation gets one of its own.
+    /// The control group in which each compilation gets its own.
     pub(crate) cgroup: Option<PathBuf>,
 }
 
-/// What a compilation printed beside its result: what it could not give up, for the log.
+/// Privileges that a compilation could not drop, for the log.
 pub(super) type Notes = Vec<String>;
 
 impl Compiler {
-    /// Compiles a module to an artefact, which has its name once it is complete.
+    /// Compiles a module to an artefact, which gets its final name once complete.
     pub(super) async fn compile(
         &self,
         module: &Path,
@@ -52,8 +52,8 @@ impl Compiler {
         let unfinished = artefact.with_extension(format!("{}-{number}.tmp", std::process::id()));
         let mut notes = Vec::new();
         let ran = self.run(module, &unfinished, number, &mut notes).await;
-        // The module may have changed while the compiler read it; neither the artefact nor what the
-        // compiler says of it must be taken for this one's.
+        // The module may have changed while the compiler read it. Then neither the artefact nor
+        // the compiler's verdict is about this digest.
         let about_it = matches!(
             ran,
             Ok(()) | Err(Error::Refused { .. } | Error::Exhausted { .. })
@@ -68,13 +68,13 @@ impl Compiler {
             let file = File::open(&unfinished).map_err(failed)?;
             file.set_permissions(fs::Permissions::from_mode(0o600))
                 .map_err(failed)?;
-            // An artefact is machine code that is executed as it is on disk: no half of one may
-            // ever be there under its final name, not even after a power cut.
+            // The artefact is executed as found on disk: a partial one must never have the final
+            // name, not even after a power failure.
             file.sync_all().map_err(failed)?;
             fs::rename(&unfinished, artefact).map_err(failed)
         });
         if result.is_err() {
-            // Nothing is there when the compiler failed early.
+            // The file does not exist if the compiler failed early.
             let _ = fs::remove_file(&unfinished);
         }
         (result, notes)
@@ -123,7 +123,7 @@ impl Compiler {
         }
     }
 
-    /// Runs the child; no status where it had to be killed.
+    /// Runs the child; returns no status if it had to be killed.
     async fn child(
         &self,
         input: File,
@@ -175,7 +175,7 @@ impl Compiler {
     }
 
     fn failure(&self, status: ExitStatus, said: String) -> Error {
-        // As the allocator's last words have it.
+        // The message with which Rust's allocator aborts.
         let no_memory = said.contains("memory allocation of");
         let no_time = status.signal() == Some(rustix::process::Signal::XCPU.as_raw());
         match status.code() {
@@ -204,7 +204,7 @@ impl Compiler {
         }
     }
 
-    /// The limits under which a module was given up.
+    /// The limits that a record of a given-up module stores.
     pub(super) fn limits(&self) -> Limits {
         Limits {
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -213,7 +213,7 @@ impl Compiler {
     }
 }
 
-/// What a compilation may use.
+/// The limits of a compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Limits {
@@ -222,13 +222,13 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Whether a module that was given up under these may succeed under `other`.
+    /// Whether a module given up under these limits may succeed under `other`.
     fn are_below(self, other: Self) -> bool {
         self.timeout_ms < other.timeout_ms || self.memory_bytes < other.memory_bytes
     }
 }
 
-/// That a module was given up, beside its artefact: the next daemon does not try it again either.
+/// Records beside its artefact that a module was given up, so that no later daemon retries it.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct GivenUp {
     reason: String,
@@ -236,14 +236,14 @@ pub(super) struct GivenUp {
 }
 
 impl GivenUp {
-    /// Bytes of such a file that are read.
+    /// Maximum bytes read of a record.
     const MAX: u64 = 8 << 10;
 
     fn path(artefact: &Path) -> PathBuf {
         artefact.with_extension("given-up")
     }
 
-    /// Why a module was given up under limits that are no stricter than these.
+    /// Why a module was given up, if the limits were no stricter than these.
     pub(super) fn read(artefact: &Path, limits: Limits) -> Option<Error> {
         let file = regular::open(&Self::path(artefact)).ok()?;
         let known: Self = serde_json::from_reader(io::Read::take(file, Self::MAX)).ok()?;
@@ -253,7 +253,7 @@ impl GivenUp {
         })
     }
 
-    /// Keeps it. A daemon that cannot only forgets it at its end.
+    /// Stores the record. If that fails, the next daemon retries the module.
     pub(super) fn write(artefact: &Path, reason: &str, limits: Limits) {
         let known = Self {
             reason: reason.to_owned(),
@@ -281,7 +281,7 @@ impl GivenUp {
         }
     }
 
-    /// Forgets it. Says whether it was known.
+    /// Removes the record. Returns whether it existed.
     pub(super) fn remove(artefact: &Path) -> bool {
         fs::remove_file(Self::path(artefact)).is_ok()
     }

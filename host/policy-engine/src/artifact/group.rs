@@ -1,4 +1,4 @@
-//! A control group (version 2) for one compilation, so that its memory is not the daemon's.
+//! A cgroup v2 control group for one compilation, so that its memory is not charged to the daemon.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -8,29 +8,29 @@ use rustix::fs::FsWord;
 
 /// `CGROUP2_SUPER_MAGIC` of the kernel's `magic.h`.
 const CGROUP2: FsWord = 0x6367_7270;
-/// How the groups are called; process and number follow.
+/// Prefix of the groups' names; process id and number follow.
 const NAME: &str = "compile-";
-/// Bytes of what is charged to the group beside the compiler's own memory: the artefact in the page cache.
+/// Bytes charged to the group beyond the compiler's own memory: the artefact in the page cache.
 const BESIDE: u64 = 64 << 20;
-/// Where control groups of version 2 are.
+/// The mount point of cgroup v2.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// The group of one compilation; what is in it is killed with it.
+/// The group of one compilation; dropping it kills the processes in it.
 #[derive(Debug)]
 pub(super) struct Group(PathBuf);
 
 impl Group {
-    /// Makes a group below `parent`, and `parent` where it is not there.
+    /// Creates a group below `parent`, and `parent` if missing.
     ///
     /// # Errors
-    /// Where that is no control group of version 2, or cannot be written to.
+    /// If `parent` is not a cgroup v2 directory, or not writable.
     pub(super) fn make(parent: &Path, number: u64, memory: u64) -> io::Result<Self> {
         match DirBuilder::new().create(parent) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
         }
         if rustix::fs::statfs(parent)?.f_type != CGROUP2 {
-            // Made above where it is empty, and not wanted.
+            // Removes the directory that was created above, if it is empty.
             let _ = fs::remove_dir(parent);
             return Err(io::Error::other(format!(
                 "{} is no control group of version 2",
@@ -39,7 +39,7 @@ impl Group {
         }
         let dir = parent.join(format!("{NAME}{}-{number}", std::process::id()));
         DirBuilder::new().create(&dir)?;
-        // Only where the parent hands the controller down; the compiler limits itself as well.
+        // Works only if the parent delegates the controller; the compiler also limits itself.
         let _ = fs::write(dir.join("memory.max"), (memory + BESIDE).to_string());
         let _ = fs::write(dir.join("memory.swap.max"), "0");
         Ok(Self(dir))
@@ -52,31 +52,31 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Since Linux 5.14; the child itself is killed by its parent.
+        // Since Linux 5.14. The daemon kills the child itself in any case.
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        // Busy for a moment after that, then left to `sweep`.
+        // Fails if the group is still busy; `sweep` removes it later.
         let _ = fs::remove_dir(&self.0);
     }
 }
 
-/// Removes groups that are empty.
+/// Removes empty groups.
 pub(super) fn sweep(parent: &Path) {
     for child in fs::read_dir(parent).into_iter().flatten().flatten() {
         if child.file_name().to_string_lossy().starts_with(NAME) {
-            // Busy where a compilation runs in it.
+            // Fails if a compilation still runs in it.
             let _ = fs::remove_dir(child.path());
         }
     }
 }
 
-/// The memory limit of the control group of this process, where it has one of version 2.
+/// The memory limit of this process's cgroup v2 control group, if any.
 pub(crate) fn own_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     limit(Path::new(ROOT), Path::new(own.trim_start_matches('/')))
 }
 
-/// The strictest limit of a group and all that it is in.
+/// The strictest limit of a group and its ancestors.
 fn limit(root: &Path, own: &Path) -> Option<u64> {
     let limits = own.ancestors().filter_map(|group| {
         let text = fs::read_to_string(root.join(group).join("memory.max")).ok()?;

@@ -1,5 +1,4 @@
-//! Compilations side by side, in the background: a module that takes long delays no other, and no
-//! request.
+//! Parallel compilations in the background: a slow module delays neither others nor requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,14 +10,14 @@ use tokio::task::JoinSet;
 use super::compiler::{Compiler, GivenUp, Notes};
 use super::{Error, group};
 
-/// Modules of which is remembered that they do not compile.
+/// Maximum number of remembered failures.
 const MAX_FAILED: usize = 256;
 
-/// The compilations of one cache. They end with it.
+/// The compilations of one cache; dropping it cancels them.
 #[derive(Debug)]
 pub(super) struct Jobs {
     compiler: Arc<Compiler>,
-    /// As many run at once as there are processors; one that takes long leaves another one.
+    /// Concurrency limit: one compilation per processor.
     places: Arc<Semaphore>,
     shared: Arc<Shared>,
     running: JoinSet<()>,
@@ -27,26 +26,26 @@ pub(super) struct Jobs {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// How many have ended.
+    /// Counts compilations that have ended.
     ended: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     running: BTreeSet<String>,
-    /// Modules that were compiled, and need not be once more.
+    /// Modules compiled since the last retry.
     compiled: BTreeSet<String>,
-    /// Why modules do not compile, by digest.
+    /// Why modules failed to compile, by digest.
     failed: BTreeMap<String, Failed>,
-    /// What was logged of what the compiler keeps.
+    /// Notes that were already logged.
     noted: BTreeSet<String>,
 }
 
-/// Why a module does not compile, as often as it is asked for.
+/// A remembered failure to compile a module.
 #[derive(Debug, Clone)]
 struct Failed {
     error: Arc<Error>,
-    /// It would end the same way, as long as this process lives.
+    /// Retrying would fail as well, as long as this process lives.
     is_final: bool,
 }
 
@@ -67,8 +66,8 @@ impl Jobs {
         }
     }
 
-    /// Has a module compiled, unless it is being compiled or is known not to compile: the answer says
-    /// which. Within a runtime.
+    /// Starts compiling a module, unless it is already being compiled or is known to fail. The
+    /// returned error says which. Must be called within a runtime.
     pub(super) fn compile(&mut self, module: &Path, digest: &str, artefact: &Path) -> Error {
         while self.running.try_join_next().is_some() {}
         {
@@ -93,26 +92,26 @@ impl Jobs {
             digest: digest.to_owned(),
             artefact: artefact.to_owned(),
         };
-        // On the runtime's own threads: the kernel takes a child for an orphan when the thread that
-        // started it ends.
+        // On the runtime's own threads: the parent-death signal fires when the spawning thread
+        // exits.
         self.running.spawn(job.run());
         Error::Compiling
     }
 
-    /// Lets modules be tried again that failed for a reason which may be gone.
+    /// Allows retrying modules whose compilation failed for a possibly temporary reason.
     pub(super) fn retry(&self) {
         let mut state = self.shared.state();
         state.failed.retain(|_, failed| failed.is_final);
         state.compiled.clear();
     }
 
-    /// Lets a module be tried again, whatever the reason was. Says whether there was one.
+    /// Allows retrying a module after any failure. Returns whether it had failed.
     pub(super) fn forget(&self, digest: &str, artefact: &Path) -> bool {
         let failed = self.shared.state().failed.remove(digest).is_some();
         GivenUp::remove(artefact) || failed
     }
 
-    /// Whether a module was compiled since what failed may be [tried again](Self::retry).
+    /// Whether a module was compiled since the last [`retry`](Self::retry).
     pub(super) fn have_compiled(&self, digest: &str) -> bool {
         self.shared.state().compiled.contains(digest)
     }
@@ -122,7 +121,7 @@ impl Jobs {
         !self.shared.state().running.is_empty()
     }
 
-    /// Tells when compilations end.
+    /// Notifies when compilations end.
     pub(super) fn ended(&self) -> watch::Receiver<u64> {
         self.shared.ended.subscribe()
     }
@@ -146,7 +145,7 @@ struct Job {
 impl Job {
     async fn run(self) {
         let ended = Ended(&self.shared, &self.digest);
-        // Never closed.
+        // The semaphore is never closed.
         let place = self.places.acquire().await;
         let (compiled, notes) = self
             .compiler
@@ -178,7 +177,7 @@ impl Job {
         state.failed.insert(self.digest.clone(), failed);
     }
 
-    /// Logs what the compiler could not give up, once.
+    /// Logs privileges that the compiler could not drop, each once.
     fn log(&self, notes: Notes) {
         for note in notes {
             if self.shared.state().noted.insert(note.clone()) {
@@ -188,7 +187,7 @@ impl Job {
     }
 }
 
-/// Ends a job, however it ends.
+/// Marks a job as ended on drop, even after a panic.
 struct Ended<'a>(&'a Shared, &'a str);
 
 impl Drop for Ended<'_> {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// Nothing is marked.
+/// Trials of a module that is not quarantined.
 fn trials() -> Trials {
     let quarantine = std::sync::Arc::new(crate::quarantine::Quarantine::new(None));
     Trials::new(&quarantine, "", "")
@@ -20,7 +20,7 @@ fn cache(dir: &Path, binary: &str) -> Cache {
     Cache::new(dir.join("cache"), compiler)
 }
 
-/// The first of several answers that is more than that the module is being compiled.
+/// Polls until the answer is no longer that the module is being compiled.
 async fn settled(cache: &mut Cache, module: &Path, digest: &str) -> Error {
     let engines = Engines {
         slots: None,
@@ -36,7 +36,7 @@ async fn settled(cache: &mut Cache, module: &Path, digest: &str) -> Error {
     }
 }
 
-/// A compiler in `dir` that is this shell script.
+/// Installs a shell script as the compiler in `dir`.
 fn compiler(dir: &Path, script: &str) -> String {
     let link = dir.join("compiler");
     if !link.exists() {
@@ -108,7 +108,7 @@ async fn what_the_compiler_refuses_is_not_compiled_again_and_what_failed_otherwi
     check(1, &digest, 2).await;
     check(REFUSED, &digest, 3).await;
     check(REFUSED, &digest, 3).await;
-    // What was refused is not what this digest is of.
+    // The rejected module does not have this digest.
     let other = format!("sha256:{}", "0".repeat(64));
     check(REFUSED, &other, 4).await;
     check(REFUSED, &other, 5).await;
@@ -142,7 +142,7 @@ async fn a_module_that_timed_out_is_not_tried_again() {
     let mut cache = limited(300);
     check(&mut cache, 1).await;
     check(&mut cache, 1).await;
-    // Neither by the next daemon, unless it gives more time.
+    // Nor does the next daemon retry it, unless its timeout is longer.
     let mut cache = limited(300);
     check(&mut cache, 1).await;
     let mut cache = limited(400);

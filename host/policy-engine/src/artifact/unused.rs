@@ -1,16 +1,15 @@
-//! Artefacts that no module needs any more.
+//! Removes artefacts that no module needs any more.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// After so long without a load an artefact that no module needs is removed. Until then an operator may
-/// take back a change, and another daemon may share the directory.
+/// Grace period after the last load before an unneeded artefact is removed: an operator may revert
+/// a change, and another daemon may share the directory.
 const UNUSED: Duration = Duration::from_secs(7 * 86_400);
 
-/// Removes artefacts, and what a compiler that was killed has left, of modules that are not `needed`.
-/// These are digests in hexadecimal.
+/// Removes artefacts, and remains of killed compilers, of modules whose hex digest is not `needed`.
 pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
     let is_needed = |name: &str| {
         let hex = name.split('-').next().unwrap_or(name);
@@ -20,7 +19,7 @@ pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let (name, path) = (entry.file_name(), entry.path());
         let extension = path.extension();
-        // A module that was given up has a record in place of the artefact.
+        // A module that was given up has a record instead of an artefact.
         let is_finished =
             extension.is_some_and(|extension| extension == "cwasm" || extension == "given-up");
         let is_leftover = extension.is_some_and(|extension| extension == "tmp");
@@ -40,7 +39,7 @@ pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
     }
 }
 
-/// Records that an artefact is used. One of which that fails is compiled again some day.
+/// Records that an artefact was used. If that fails, it may be removed and compiled again.
 pub(super) fn touch(artefact: &Path) {
     let touched = File::open(artefact).and_then(|file| file.set_modified(SystemTime::now()));
     if let Err(error) = touched {

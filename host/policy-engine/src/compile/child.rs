@@ -1,5 +1,5 @@
-//! The daemon's compiler: reads the module from standard input, writes the artefact to standard output,
-//! and gives up before everything that it does not need for that.
+//! The daemon's compiler process: reads a module from standard input, writes the artefact to
+//! standard output, and drops all other privileges before it starts.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -12,23 +12,23 @@ use super::Error;
 use crate::confinement::{Confinement, NOTE};
 use crate::digest::MAX_MODULE;
 
-/// The user and the group that own nothing.
+/// The user and group ids that own nothing.
 const NOBODY: u32 = 65534;
-/// Added to the niceness: requests go first.
+/// Niceness increment, so that requests take precedence.
 const NICE: i32 = 10;
-/// Address space beyond the memory: what is mapped and not written to.
+/// Address space beyond the memory limit, for mappings that are never written.
 const UNWRITTEN: u64 = 1 << 30;
-/// Bytes of an artefact.
+/// Maximum bytes of an artefact.
 const MAX_ARTEFACT: u64 = 512 << 20;
-/// Processor time after SIGXCPU until SIGKILL.
+/// Seconds of processor time between SIGXCPU and SIGKILL.
 const LAST_SECONDS: u64 = 5;
 
-/// Compiles what standard input has, confined as the daemon asks in `--child`.
+/// Compiles the module on standard input, confined as the daemon's `--child` argument asks.
 ///
-/// Called first of all, while the process has one thread.
+/// Call it first, while the process is single-threaded.
 ///
 /// # Errors
-/// [`Error`]: it is no component, the compiler refuses it, or the process cannot be confined.
+/// [`Error`] if the file is not a component, the compiler rejects it, or confinement fails.
 pub fn child(confinement: &str) -> Result<(), Error> {
     let confinement: Confinement = serde_json::from_str(confinement)
         .map_err(|error| Error::Io(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
@@ -49,7 +49,7 @@ pub fn child(confinement: &str) -> Result<(), Error> {
         .map_err(Error::Io)
 }
 
-/// Gives up what can be given up; what cannot is in the answer.
+/// Drops privileges, and returns notes on those that could not be dropped.
 fn confine(confinement: &Confinement) -> Result<Vec<String>, Error> {
     let mut notes = Vec::new();
     let mut note = |what: &str, done: io::Result<()>| {
@@ -61,7 +61,7 @@ fn confine(confinement: &Confinement) -> Result<Vec<String>, Error> {
     if let Some(dir) = &confinement.cgroup {
         note("cannot leave the daemon's control group", join(dir));
     }
-    // What the kernel kills first where memory is short.
+    // Makes the OOM killer choose this process first.
     let first = fs::write("/proc/self/oom_score_adj", "1000");
     note("cannot be the first to be killed", first);
     let nice = process::nice(NICE).map(drop).map_err(io::Error::from);
@@ -77,12 +77,12 @@ fn confine(confinement: &Confinement) -> Result<Vec<String>, Error> {
     };
     let emptied = thread::set_capabilities(None, none).map_err(io::Error::from);
     note("keeps capabilities", emptied);
-    // The kernel forgets it when the user changes.
+    // Last, because the kernel resets it when the user changes.
     end_with(confinement.parent)?;
     Ok(notes)
 }
 
-/// Has the kernel end this process with its parent, also where that has ended already.
+/// Makes the kernel kill this process when its parent exits, even if it already has.
 fn end_with(parent: u32) -> Result<(), Error> {
     process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(Error::Confine)?;
     let found = process::getppid().map(process::Pid::as_raw_nonzero);
@@ -111,7 +111,7 @@ fn limit(confinement: &Confinement) -> Result<(), Error> {
         (Resource::Nofile, 64, 64),
         (Resource::Core, 0, 0),
     ] {
-        // It may be stricter already.
+        // The inherited limit may be stricter.
         let allowed = getrlimit(resource).maximum.unwrap_or(u64::MAX);
         let limit = Rlimit {
             current: Some(limit.min(allowed)),
@@ -122,8 +122,8 @@ fn limit(confinement: &Confinement) -> Result<(), Error> {
     Ok(())
 }
 
-/// Becomes a user that owns nothing, where this one is root. The new user cannot trace the process, since the
-/// kernel marks it as not dumpable.
+/// If root, switches to a user that owns nothing. Other processes of that user cannot trace this
+/// one: the kernel marks it as not dumpable.
 fn give_up_root() -> io::Result<()> {
     if !process::geteuid().is_root() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The directories of policies: which files make which policy.
+//! Finds the policies in the directories: which files make up which policy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -9,42 +9,41 @@ use super::{Error, Spec};
 use crate::generation::Mode;
 use crate::regular;
 
-/// Bytes of one configuration; a ConfigMap as a whole has at most as many.
+/// Maximum bytes of one configuration; also Kubernetes' limit for a whole ConfigMap.
 const MAX_CONFIG: u64 = 1 << 20;
 
-/// A policy that the directories have, well-formed or not.
+/// A policy found in the directories, well-formed or not.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// Name, which also gives the order.
+    /// Determines the policy's order as well.
     pub(crate) name: String,
-    /// The file that made it a policy.
+    /// The file that defines the policy.
     pub(crate) file: PathBuf,
-    /// What the operator wants.
     pub(crate) reading: Reading,
 }
 
-/// What the files of a policy say.
+/// How the files of a policy were read.
 #[derive(Debug)]
 pub(crate) enum Reading {
-    /// All of it is well-formed. The text is that of the configuration, where there is one.
+    /// Well-formed. The text is that of the configuration, if there is one.
     Good(Spec, Option<String>),
-    /// Some of it is wrong, and at its strictest here. The text is that of the configuration, where
-    /// there is one.
+    /// Partly wrong; the strictest values replace what is wrong. The text is that of the
+    /// configuration, if there is one.
     Faulty(Spec, Option<String>, Vec<Error>),
-    /// No file of it is a JSON object, so that nothing is known of what the operator wants.
+    /// Not a JSON object: the operator's intent is unknown.
     Unreadable(Vec<Error>),
 }
 
-/// Reads all configurations of both directories; policies come in the order of their names.
+/// Reads all configurations of both directories, ordered by policy name.
 ///
-/// A configuration `10-name.json` is a policy, wherever it lies. A module `10-name.wasm` without
-/// one is a policy with defaults if its name begins with a number and a dash; other modules are
-/// there to be named by configurations. Names that begin with a dot are ignored (a mounted
-/// ConfigMap has such).
+/// A configuration `10-name.json` in either directory is a policy. A module `10-name.wasm` without
+/// one is a policy with defaults if its name begins with a number and a dash; other modules run
+/// only if configurations name them. Names that begin with a dot are ignored: a mounted ConfigMap
+/// has such entries.
 ///
 /// # Errors
-/// [`Error::Read`] when a directory cannot be listed or is not there: it may be in the node's file system
-/// and not in the container's, so that its policies are unknown and not none.
+/// [`Error::Read`] if a directory is missing or cannot be listed: it may exist on the node but not
+/// in the container, so its policies are unknown rather than absent.
 pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<Found>, Error> {
     let mut configs: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let mut modules: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -88,7 +87,7 @@ pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<F
     Ok(found)
 }
 
-/// Reads the configurations of one policy; more than one is a fault, and what they agree on is honoured.
+/// Reads a policy's configurations. Several are a fault; what they agree on is honoured.
 fn configured(name: &str, files: &[PathBuf], module_dir: &Path) -> Reading {
     let mut faults = Vec::new();
     if let [first, second, ..] = files {
@@ -133,7 +132,7 @@ fn reading(spec: Option<Spec>, text: Option<String>, faults: Vec<Error>) -> Read
     }
 }
 
-/// A policy once more from what was kept of it; none where that is not well-formed for this version.
+/// A policy from its kept configuration; `None` if that is not well-formed for this version.
 pub(crate) fn restored(
     name: &str,
     file: &Path,
@@ -148,8 +147,7 @@ pub(crate) fn restored(
     faults.is_empty().then_some(spec)
 }
 
-/// A policy that was switched off once more from what was kept of it, whatever else is wrong there; none
-/// where that does not say so.
+/// A policy from its kept configuration, if that switches it off, whatever else is wrong in it.
 pub(crate) fn off(name: &str, file: &Path, text: &str, module_dir: &Path) -> Option<Spec> {
     let Draft { spec, .. } = Spec::parse(name, file, text, module_dir).ok()?;
     (spec.mode == Mode::Off).then_some(spec)
@@ -176,7 +174,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Stem, extension and path of each file.
+/// The stem, extension and path of each file.
 fn list(dir: &Path) -> Result<Vec<(String, String, PathBuf)>, Error> {
     let failed = |source| Error::Read {
         path: dir.to_owned(),
@@ -194,7 +192,7 @@ fn list(dir: &Path) -> Result<Vec<(String, String, PathBuf)>, Error> {
             .map(|extension| extension.to_string_lossy().into_owned());
         if let (Some(stem), Some(extension)) = (stem, extension)
             && !stem.starts_with('.')
-            // Through symbolic links, of which a mounted ConfigMap consists.
+            // Follows symbolic links, which a mounted ConfigMap consists of.
             && !path.is_dir()
         {
             files.push((stem, extension, path));

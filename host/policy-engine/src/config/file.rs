@@ -1,4 +1,4 @@
-//! One configuration file: what a policy is made of beside its module.
+//! One configuration file: a policy's specification without its module.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,34 +13,29 @@ use crate::generation::Mode;
 use crate::report::Cause;
 use crate::transaction::ConfGrant;
 
-/// A policy as the operator wants it: everything but the module's bytes.
+/// A policy as the operator configured it: everything but the module's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spec {
-    /// Name, which also gives the order.
+    /// Determines the policy's order as well.
     pub(crate) name: Arc<str>,
-    /// The file that made it a policy.
+    /// The file that defines the policy.
     pub(crate) file: PathBuf,
-    /// The module's file.
     pub(crate) module: PathBuf,
     /// The digest that the module must have, `sha256:…`.
     pub(crate) digest: Option<String>,
-    /// The settings as JSON text, `{}` where there are none.
+    /// The settings as JSON text; `{}` by default.
     pub(crate) settings: Arc<str>,
-    /// Which requests it sees.
+    /// Which requests the policy sees.
     pub(crate) matching: Match,
-    /// Whether it decides.
     pub(crate) mode: Mode,
-    /// What its failures mean on ADD and CHECK.
+    /// What failures mean on ADD and CHECK.
     pub(crate) failure: FailurePolicies,
-    /// What it may use.
     pub(crate) limits: Limits,
-    /// What it may have.
     pub(crate) grants: BTreeSet<Grant>,
-    /// What it may change of confs beyond their free members.
+    /// What the policy may change in confs beyond their free members.
     pub(crate) conf: ConfGrant,
-    /// Whether STATUS and ADDs fail without it, whatever its failure policy says.
+    /// Whether STATUS and ADDs fail without the policy, whatever its failure policy says.
     pub(crate) required: bool,
-    /// What a conflict with another policy means.
     pub(crate) on_conflict: OnConflict,
 }
 
@@ -63,14 +58,14 @@ enum FailurePolicy {
     Open,
 }
 
-/// What an edit of a path that another policy set means.
+/// What happens when a policy edits a path that another one set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum OnConflict {
-    /// The request is denied, naming both.
+    /// The request is denied, naming both policies.
     #[default]
     Deny,
-    /// The edit is refused and the policy goes on: the first one wins.
+    /// The edit is rejected and the policy goes on: the first one wins.
     Keep,
 }
 
@@ -82,7 +77,7 @@ impl FailurePolicies {
             Cause::Trap => self.trap,
             Cause::Timeout => self.timeout,
             Cause::Limit => self.limit,
-            // Decisions, not failures.
+            // These are decisions, not failures.
             Cause::Policy | Cause::Conflict => FailurePolicy::Closed,
         };
         policy == FailurePolicy::Closed
@@ -107,14 +102,14 @@ impl Default for FailurePolicies {
 /// A configuration, read as far as it is well-formed.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    /// The policy; what is wrong in the file is at its strictest here.
+    /// The policy; the strictest values replace what is wrong.
     pub(crate) spec: Spec,
     /// What is wrong. A policy with faults is not loaded.
     pub(crate) faults: Vec<Error>,
 }
 
 impl Spec {
-    /// A policy that is a module alone, with defaults.
+    /// A module without a configuration: defaults apply.
     pub(super) fn of_module(name: &str, module: &Path) -> Self {
         Self {
             name: name.into(),
@@ -133,11 +128,11 @@ impl Spec {
         }
     }
 
-    /// Reads the text of a configuration. Each member is read by itself: what is well-formed is
-    /// honoured, and what is wrong is taken at its strictest and becomes a fault with file and key.
+    /// Parses a configuration, each member by itself: what is well-formed is honoured; what is
+    /// wrong takes its strictest value and becomes a fault with file and key.
     ///
     /// # Errors
-    /// [`Error::Syntax`] when the text is not a JSON object, so that nothing of it is known.
+    /// [`Error::Syntax`] if the text is not a JSON object, so that nothing can be honoured.
     pub(super) fn parse(
         name: &str,
         file: &Path,
@@ -187,8 +182,8 @@ impl Spec {
         Ok(Draft { spec, faults })
     }
 
-    /// What two configurations of one policy have in common, and the stricter of what they do not: the
-    /// policy sees what either of them has it see.
+    /// Combines two configurations of one policy: what they agree on, and the stricter value
+    /// elsewhere. The policy sees every request that either of them matches.
     pub(super) fn strictest(self, other: Self) -> Self {
         let agreed = self.mode == other.mode;
         Self {
@@ -202,7 +197,7 @@ impl Spec {
 }
 
 impl FailurePolicies {
-    /// One word for all classes, or one for some; the others are closed.
+    /// One word for all classes, or an object of classes; missing classes are closed.
     fn read(members: &mut Members<'_>) -> Self {
         const KEY: &str = "failurePolicy";
         if members.is_string(KEY) {
@@ -301,7 +296,7 @@ mod tests {
         }
     }
 
-    /// What is honoured of a configuration that has at least one fault.
+    /// The spec honoured from a configuration with at least one fault.
     fn faulty(text: &str) -> Spec {
         let draft = draft(text).unwrap();
         assert!(!draft.faults.is_empty(), "{text}");

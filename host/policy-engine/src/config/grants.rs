@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// One grant, by its name in the configuration.
+/// One grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Grant {
@@ -12,37 +12,36 @@ pub(crate) enum Grant {
     Namespaces,
     /// Import: NetworkAttachmentDefinitions.
     Nads,
-    /// Import: the own node.
+    /// Import: this node's labels and annotations.
     Node,
-    /// Import: metrics of the policy.
+    /// Import: the policy's own metrics.
     Metrics,
     /// Import: the time.
     Clock,
     /// Import: random bytes.
     Random,
-    /// Import: values that outlive the request.
+    /// Import: key-value state that outlives the request.
     State,
     /// Edit: interfaces, addresses and routes of a result.
     RewriteResult,
-    /// Edit: the `type` of a plugin in its place and role, to what `allowTypes` has; plugins of these
-    /// types may be added.
+    /// Edit: a plugin's `type` in its place and role, to one of `allowTypes`; add such plugins.
     ChangeType,
-    /// Edit: plugins may be removed, and those behind the first of a chain replaced.
+    /// Edit: remove plugins, and replace those after the first of a chain.
     RemovePlugin,
-    /// Edit: plugins may change their order and their role.
+    /// Edit: change the order and role of plugins.
     MovePlugin,
-    /// Edit: members that name files, directories and sockets of the node, or its API access.
+    /// Edit: members that name the node's files, directories and sockets, or its API access.
     ChangePaths,
     /// Edit: `capabilities`.
     ChangeCapabilities,
     /// Edit: members that name a device of the node.
     ChangeDevices,
-    /// Edit: members that reach into the packet filter of the node.
+    /// Edit: members that affect the node's packet filter.
     ChangeFirewall,
 }
 
 impl Grant {
-    /// The grants that are imports; the name is that of the interface.
+    /// The grants that are imports; each is named after its interface.
     pub(crate) const IMPORTS: [Self; 7] = [
         Self::Namespaces,
         Self::Nads,

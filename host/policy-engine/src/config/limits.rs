@@ -1,10 +1,10 @@
-//! What one policy may use in one request: defaults, and the most that a configuration can give.
+//! What one policy may use in one request: defaults, and the maximum that a configuration can set.
 
 use std::time::Duration;
 
 use super::members::Members;
 
-/// Declares the limits once: key in the configuration, default and maximum.
+/// Declares each limit once: configuration key, default and maximum.
 macro_rules! limits {
     ($($(#[$doc:meta])* $field:ident $key:literal: $default:expr, at most $max:expr;)+) => {
         /// What one policy may use in one request.
@@ -20,8 +20,8 @@ macro_rules! limits {
         }
 
         impl Limits {
-            /// Reads the `limits` of a configuration, with the defaults where it says nothing. A value
-            /// of zero or above the maximum is wrong.
+            /// Reads the `limits` of a configuration, with defaults for missing keys. Zero or a
+            /// value above the maximum is a fault.
             pub(super) fn read(members: &mut Members<'_>) -> Self {
                 let mut limits = Self::default();
                 $(
@@ -58,7 +58,7 @@ limits! {
     table_elements "tableElements": 10_000, at most 1_000_000;
     /// Number of core instances.
     instances "instances": 16, at most 256;
-    /// Bytes of the stack of calls.
+    /// Bytes of the call stack.
     stack_bytes "stackBytes": 512 * KIB, at most 8 * MIB;
     /// Bytes that the guest hands to the host in one call.
     host_call_bytes "hostCallBytes": 256 * KIB, at most 16 * MIB;
@@ -72,15 +72,15 @@ limits! {
     edits "edits": 64, at most 1_024;
     /// Bytes of all edits in one hook.
     edit_bytes "editBytes": 64 * KIB, at most MIB;
-    /// Levels of the JSON of one edit, those of its pointer included.
+    /// JSON levels of one edit, including its pointer.
     edit_depth "editDepth": 32, at most 64;
-    /// Members and elements of the JSON of all edits in one hook.
+    /// JSON members and elements of all edits in one hook.
     edit_members "editMembers": 2_048, at most 32_768;
     /// Bytes of one key in an edit.
     edit_key_bytes "editKeyBytes": KIB, at most 16 * KIB;
     /// Bytes of all edits in one request.
     request_edit_bytes "requestEditBytes": MIB, at most 16 * MIB;
-    /// Members and elements of the JSON of all edits in one request.
+    /// JSON members and elements of all edits in one request.
     request_edit_members "requestEditMembers": 32_768, at most 1_048_576;
     /// Keys that the policy keeps between requests.
     state_keys "stateKeys": 1_024, at most 65_536;
@@ -94,13 +94,13 @@ impl Limits {
         Duration::from_millis(self.timeout_ms)
     }
 
-    /// Wall clock of all hooks of one request together: never less than that of one hook.
+    /// Wall clock of all hooks of one request together; at least that of one hook.
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms.max(self.timeout_ms))
     }
 }
 
-/// A limit as a count; they are all far below `usize::MAX`.
+/// A limit as a count; all limits are far below `usize::MAX`.
 pub(crate) fn count(limit: u64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }

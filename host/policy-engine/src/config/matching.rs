@@ -7,21 +7,20 @@ use serde::Deserialize;
 use super::members::Members;
 use crate::request::{Command, RequestFacts};
 
-/// Which requests a policy sees: all conditions that are given must hold.
+/// Which requests a policy sees: all given conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Match {
-    /// Namespaces of the pod; `*` at the end stands for anything.
+    /// Namespaces of the pod; a trailing `*` matches anything.
     namespaces: Vec<String>,
-    /// Labels of the pod's namespace; the value `*` stands for any.
+    /// Labels of the pod's namespace; the value `*` matches any.
     namespace_labels: BTreeMap<String, String>,
-    /// Labels of the pod; the value `*` stands for any.
+    /// Labels of the pod; the value `*` matches any.
     pod_labels: BTreeMap<String, String>,
-    /// `namespace/name` or name of the network, `*` at the end stands for anything. Looked at in
-    /// hooks of one attachment.
+    /// `namespace/name` or name of the network; a trailing `*` matches anything. Applies to hooks
+    /// of one attachment.
     networks: Vec<String>,
-    /// Verbs of the request.
     verbs: Vec<Verb>,
-    /// Other conditions of which it is enough when they hold: of a second configuration.
+    /// Alternative conditions, from a second configuration.
     either: Option<Box<Match>>,
 }
 
@@ -36,8 +35,7 @@ enum Verb {
 }
 
 impl Match {
-    /// Reads the `match` of a configuration. A condition that is wrong is left out: the policy sees the
-    /// more.
+    /// Reads the `match` of a configuration. A faulty condition is ignored, which matches more.
     pub(super) fn read(members: &mut Members<'_>) -> Self {
         Self {
             namespaces: patterns(members, "namespaces"),
@@ -49,7 +47,7 @@ impl Match {
         }
     }
 
-    /// What either of two sees.
+    /// Matches what either of the two matches.
     pub(super) fn or(mut self, other: Self) -> Self {
         if self != other {
             self.either = Some(Box::new(other));
@@ -57,11 +55,10 @@ impl Match {
         self
     }
 
-    /// Whether the policy sees the request at all.
+    /// Whether the policy sees the request.
     ///
-    /// GC and STATUS have no pod, so only the verb counts. On DEL the pod may be gone with its
-    /// labels, and labels of the namespace may not be known: what is not known is taken to match,
-    /// so that a guard cannot be avoided by hiding it.
+    /// GC and STATUS have no pod, so only the verb counts. On DEL the pod's labels may be gone, and
+    /// the namespace's unknown: unknown values match, so that hiding them cannot evade a guard.
     pub(crate) fn request(&self, facts: &RequestFacts) -> bool {
         self.request_alone(facts)
             || self
@@ -108,7 +105,7 @@ impl Match {
                 .any(|pattern| glob(pattern, if pattern.contains('/') { network } else { name }))
     }
 
-    /// Whether the policy is about some networks only.
+    /// Whether the policy matches on networks.
     pub(crate) fn names_networks(&self) -> bool {
         !self.networks.is_empty()
             && self
@@ -117,7 +114,7 @@ impl Match {
                 .is_none_or(|other| other.names_networks())
     }
 
-    /// Whether labels of the pod's namespace decide.
+    /// Whether the policy matches on labels of the pod's namespace.
     pub(crate) fn names_namespace_labels(&self) -> bool {
         !self.namespace_labels.is_empty()
             || self
@@ -127,7 +124,7 @@ impl Match {
     }
 }
 
-/// Reads a list of patterns; all of it is wrong where one of them can match nothing.
+/// Reads a list of patterns, or rejects it as a whole if one of them can match nothing.
 fn patterns(members: &mut Members<'_>, key: &'static str) -> Vec<String> {
     let patterns: Vec<String> = members.read(key).given().unwrap_or_default();
     let misplaced =

@@ -1,4 +1,4 @@
-//! Members of a JSON object, each read by itself: one that is wrong spoils no other.
+//! Members of a JSON object, each read by itself: a faulty one does not affect the others.
 
 use std::fmt;
 use std::path::Path;
@@ -9,21 +9,21 @@ use serde_json::value::RawValue;
 
 use super::Error;
 
-/// At least as similar, one key is taken for a misspelling of the other.
+/// Minimum similarity at which a key is suggested as the correct spelling of another.
 const SIMILAR: f64 = 0.75;
 
-/// Where the text comes from, for error messages.
+/// The text being parsed and its file, for error messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) file: &'a Path,
     pub(super) text: &'a str,
 }
 
-/// The members of one object that were not read yet, and what is wrong with the others.
+/// The members of one object that are still unread, and the faults of the others.
 #[derive(Debug)]
 pub(super) struct Members<'a> {
     source: Source<'a>,
-    /// The object's key with a dot after it; empty for the file as a whole.
+    /// The object's key with a trailing dot; empty at the top level.
     prefix: String,
     left: Vec<(String, &'a RawValue)>,
     known: Vec<&'static str>,
@@ -33,16 +33,14 @@ pub(super) struct Members<'a> {
 /// One member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Member<T> {
-    /// The object does not have it.
     Absent,
-    /// It has, with a value that makes no sense.
+    /// Present, with an invalid value.
     Wrong,
-    /// It has.
     Given(T),
 }
 
 impl<T> Member<T> {
-    /// The value, where it is there and well-formed.
+    /// The value, if present and valid.
     pub(super) fn given(self) -> Option<T> {
         match self {
             Self::Given(value) => Some(value),
@@ -52,10 +50,10 @@ impl<T> Member<T> {
 }
 
 impl<'a> Members<'a> {
-    /// The members of the object that a file consists of.
+    /// The members of a file's top-level object.
     ///
     /// # Errors
-    /// [`Error::Syntax`] when the text is not a JSON object.
+    /// [`Error::Syntax`] if the text is not a JSON object.
     pub(super) fn of_file(source: Source<'a>) -> Result<Self, Error> {
         let Object(left) = serde_json::from_str(source.text).map_err(|error| Error::Syntax {
             path: source.file.to_owned(),
@@ -79,8 +77,8 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Reads one member that is an object; those of its members that are wrong are this one's faults.
-    /// Tells whether all of it was well-formed.
+    /// Reads one object member; faults in its members become faults of this one. Returns whether
+    /// all of it was well-formed.
     pub(super) fn object<T>(
         &mut self,
         key: &'static str,
@@ -108,13 +106,13 @@ impl<'a> Members<'a> {
         (Some(value), sound)
     }
 
-    /// Whether the member is a JSON string, so that it can be read in one of two ways.
+    /// Whether the member is a JSON string, for members with two forms.
     pub(super) fn is_string(&self, key: &str) -> bool {
         let mut values = self.left.iter().filter(|(found, _)| found == key);
         values.any(|(_, raw)| raw.get().starts_with('"'))
     }
 
-    /// Notes that the value of a member makes no sense.
+    /// Records that a member's value is invalid.
     pub(super) fn wrong(&mut self, key: &str, reason: String) {
         self.faults.push(Error::Value {
             path: self.source.file.to_owned(),
@@ -123,7 +121,7 @@ impl<'a> Members<'a> {
         });
     }
 
-    /// What is wrong; members that were not read are unknown.
+    /// All faults; members still unread are unknown keys.
     pub(super) fn finish(mut self) -> Vec<Error> {
         for (key, _) in std::mem::take(&mut self.left) {
             let reason = match similar(&key, &self.known) {
@@ -173,7 +171,7 @@ impl<'a> Members<'a> {
         let message = error.to_string();
         let within = format!(" at line {} column {}", error.line(), error.column());
         let message = json::without_values(message.strip_suffix(&within).unwrap_or(&message));
-        // The value is a part of the text.
+        // `raw` is a slice of the source text.
         let offset =
             (raw.get().as_ptr() as usize).saturating_sub(self.source.text.as_ptr() as usize);
         let before = self.source.text.get(..offset).unwrap_or_default();
@@ -186,9 +184,9 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The known key that another one may be a misspelling of.
+/// The known key that `key` is probably a misspelling of.
 fn similar(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    // Longer than any key; to compare costs the product of the lengths.
+    // Longer than any known key; comparing costs the product of the lengths.
     if key.len() > 64 {
         return None;
     }
@@ -204,7 +202,7 @@ fn similar(key: &str, known: &[&'static str]) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// All members of an object, in order, also those that have one key.
+/// All members of an object, in order, including repeated keys.
 struct Object<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {

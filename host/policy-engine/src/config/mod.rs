@@ -1,7 +1,6 @@
-//! Policies as operators write them: two directories of files, read into specifications.
+//! Policies as operators write them: two directories of files, parsed into specifications.
 //!
-//! Nothing here opens a module or knows WebAssembly. A file that is wrong makes one policy wrong,
-//! never its neighbours.
+//! Nothing here opens a module or knows WebAssembly. A faulty file affects only its own policy.
 
 mod directory;
 mod error;

@@ -1,4 +1,4 @@
-//! Ownership of edits against a model that keeps the owner of each single value.
+//! Checks ownership of edits against a model that tracks the owner of each single value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,25 +8,24 @@ use super::{BUDGET, Call, POLICIES, attachment, edit_attachment};
 use crate::transaction::{AttachmentDraft, ConfGrant, EditError, Working};
 use cni_types::json::{Document, Limits};
 
-/// One plugin, so that a value of the cni-args is in one place of it.
+/// One plugin, so that each of the cni-args has only one place.
 const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","mtu":1500,
     "vlan":5,"VLAN":6,"ipam":{"type":"host-local","a":{"b":1,"c":2}},"args":{"cni":{"x":{"y":1}}}}"#;
 
-/// What a policy left at a path; `None` where it removed the value.
+/// The owner of each path and its value; `None` if the owner removed it.
 type Model = BTreeMap<Vec<String>, (Arc<str>, Option<String>)>;
 
-/// Two policies take turns with edits of one conf.
+/// Two policies alternately edit one conf.
 ///
 /// # Panics
-/// When a policy changed what the other one had set; or when an edit was refused for a conflict that
-/// there is not.
+/// If a policy changed what the other one set, or an edit was rejected without a conflict.
 pub fn claims(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let mut first = attachment(false);
     first.conf = Document::parse(CONF, Limits::default()).expect("it is valid");
     let mut working = Working::new(AttachmentDraft::new(first, Arc::default()));
     let mut model = Model::new();
-    // Elements of arrays move, and cni-args are not told apart by value.
+    // Not exact for array elements, which move, nor for cni-args, which are not tracked by value.
     let mut exact = true;
     let merged = |values: &BTreeMap<Vec<String>, String>| {
         values

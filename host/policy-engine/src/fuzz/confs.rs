@@ -1,4 +1,4 @@
-//! The comparison of two confs against one that lists everything.
+//! Checks the comparison of two confs against one that lists every value.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::naive::{flat, fold};
 use crate::transaction::{ConfGrant, conf_difference, conf_same};
 use cni_types::json::{Document, Limits, Node};
 
-/// Two confs, with a line break between them.
+/// Compares two confs, separated by a line break.
 ///
 /// # Panics
-/// When a difference is missed or made up.
+/// If a difference is missed or reported wrongly.
 pub fn confs(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let Some((old, new)) = text.split_once('\n') else {
@@ -26,7 +26,7 @@ pub fn confs(bytes: &[u8]) {
     let (before, after) = (executed(old.root()), executed(new.root()));
     let allowed = conf_difference(&old, &new, &ConfGrant::of(&[], &ConfGrant::MEMBERS)).is_ok();
     if allowed {
-        // Elements may have moved, nothing may have come or gone.
+        // Elements may have moved, but none may have been added or removed.
         let count = |values: &BTreeMap<String, String>| {
             let mut values: Vec<_> = values.values().cloned().collect();
             values.sort();
@@ -46,7 +46,7 @@ pub fn confs(bytes: &[u8]) {
     }
 }
 
-/// Each `type` at any depth, by its path as it is written.
+/// Each `type` at any depth, keyed by its path as written.
 fn executed(node: &Node) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     collect(node, "", true, &mut found);
@@ -76,7 +76,7 @@ fn collect(node: &Node, path: &str, plugin: bool, found: &mut BTreeMap<String, S
                 let (path, key) = (format!("{path}/{key:?}"), fold(key));
                 if key == "type" || plugin && PROTECTED.contains(&&*key) {
                     found.insert(path.clone(), exact(value));
-                    // Go reads the last one of several.
+                    // Go reads the last of several equal keys.
                     *found.entry(format!("{at}#{key}")).or_default() += &format!("{raw:?}");
                 }
                 collect(value, &path, plugin && key == "plugins", found);
@@ -85,7 +85,7 @@ fn collect(node: &Node, path: &str, plugin: bool, found: &mut BTreeMap<String, S
     }
 }
 
-/// One text for values that are equal.
+/// The same text for equal values.
 fn exact(node: &Node) -> String {
     let value: Result<serde_json::Value, _> = node.get_as();
     match node {

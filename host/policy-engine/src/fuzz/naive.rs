@@ -1,14 +1,13 @@
-//! What the engine does with trees, done again in the simplest way that is right: everything is
-//! compared with everything.
+//! Reimplements the engine's tree operations in the simplest correct way, by comparing everything.
 
 use std::collections::BTreeMap;
 
 use cni_types::json::{Document, Node};
 
-/// What the token of each of several values begins with.
+/// Prefix of the token for each of several values of one key.
 pub(super) const SEVERAL: char = '#';
 
-/// The values of a tree by their paths, as Go reads it: objects and arrays too, by their kind.
+/// The values of a tree by path, as Go reads it; objects and arrays are included with their kind.
 pub(super) fn flat(node: &Node) -> BTreeMap<Vec<String>, String> {
     let mut values = BTreeMap::new();
     flatten(node, &mut Vec::new(), &mut values);
@@ -45,7 +44,7 @@ fn flatten(node: &Node, path: &mut Vec<String>, values: &mut BTreeMap<Vec<String
     values.insert(path.clone(), kind);
 }
 
-/// Of plain values the last one counts, others may be merged.
+/// The last plain value counts; other values may be merged.
 fn flatten_group(
     group: &[&Node],
     path: &mut Vec<String>,
@@ -66,7 +65,7 @@ fn flatten_group(
     values.insert(path.clone(), format!("{} values", group.len()));
 }
 
-/// A string has one text however it is escaped.
+/// The unescaped text of a string.
 fn text_of(text: &str) -> String {
     match serde_json::from_str::<String>(text) {
         Ok(content) => format!("{content:?}"),
@@ -80,7 +79,7 @@ pub(super) fn fold(key: &str) -> String {
         .to_ascii_lowercase()
 }
 
-/// A conf of one plugin with the cni-args in it, as the daemon gives it to the delegate.
+/// A one-plugin conf merged with the cni-args, as the daemon passes it to the delegate.
 pub(super) fn effective(conf: &Document, args: Option<&Document>) -> Node {
     let mut conf = conf.root().clone();
     if let Some(Node::Object(args)) = args.map(Document::root)

@@ -1,7 +1,7 @@
-//! The hooks of one version of the package: where they are in a module's instances, and how each is
-//! called. The versions differ in their bindings and in whose the handles are.
+//! The hooks of one version of the package: where a module exports them and how to call them. The
+//! versions differ in their bindings and in handle ownership.
 
-/// Defines `Calls` for the exports of a version's bindings; `$lend` makes a handle of a resource.
+/// Defines `Calls` for the exports of one version's bindings; `$lend` makes a resource handle.
 macro_rules! calls {
     ($exports:path, $lend:ident) => {
         use std::sync::Arc;
@@ -15,7 +15,7 @@ macro_rules! calls {
         use crate::store::{GuestState, Stage};
         use $exports as exports;
 
-        /// Where to find each hook in an instance of one module.
+        /// Indexes of each hook's exports in the instances of one module.
         #[derive(Clone, Default)]
         pub(crate) struct Calls {
             configure: Option<exports::configure::GuestIndices>,
@@ -29,7 +29,7 @@ macro_rules! calls {
             gc: Option<exports::gc::GuestIndices>,
         }
 
-        /// The hooks of one instance, as far as they were looked up.
+        /// The hooks of one instance that were looked up so far.
         #[derive(Default)]
         pub(crate) struct Loaded {
             configure: Option<exports::configure::Guest>,
@@ -44,7 +44,7 @@ macro_rules! calls {
         }
 
         impl Calls {
-            /// Looks for hooks that the module exports.
+            /// Finds the hooks that the module exports.
             pub(crate) fn find(
                 hooks: &[Hook],
                 pre: &InstancePre<GuestState>,
@@ -82,7 +82,7 @@ macro_rules! calls {
                 Ok(())
             }
 
-            /// Looks all hooks up in one instance, which checks their types as well.
+            /// Looks up all hooks in one instance, which also checks their types.
             pub(crate) fn load(
                 &self,
                 store: &mut Store<GuestState>,
@@ -112,7 +112,7 @@ macro_rules! calls {
                 Ok(loaded)
             }
 
-            /// Whether the module has a hook.
+            /// Whether the module has the hook.
             pub(crate) fn has(&self, hook: Hook) -> bool {
                 match hook {
                     Hook::Configure => self.configure.is_some(),
@@ -127,7 +127,7 @@ macro_rules! calls {
                 }
             }
 
-            /// Offers the settings, where the module has the hook.
+            /// Offers the settings, if the module has the hook.
             pub(crate) async fn configure(
                 &self,
                 store: &mut Store<GuestState>,
@@ -141,7 +141,7 @@ macro_rules! calls {
                 guest.call_configure(&mut *store, settings).await
             }
 
-            /// Calls any other hook over what is staged in the store, looked up before or now.
+            /// Calls any other hook on the stage in the store, looking it up if needed.
             pub(crate) async fn call(
                 &self,
                 hook: Hook,
@@ -229,12 +229,12 @@ macro_rules! calls {
     };
 }
 
-/// Handles are lent: the guest must have let go of them when it returns.
+/// Handles are lent: the guest must drop them before it returns.
 pub(super) mod v0_1 {
     calls!(crate::bindings::v0_1::exports::cnidaria::policy, new_borrow);
 }
 
-/// Handles are given away: the guest lets go of them when it likes, or with its store.
+/// Handles are given away: the guest drops them at any time, or with its store.
 pub(super) mod v0_2 {
     calls!(crate::bindings::v0_2::exports::cnidaria::policy, new_own);
 }

@@ -1,4 +1,4 @@
-//! Which hooks a module has, of which version of the package, and how each is called.
+//! Which hooks a module has, in which version of the package, and how to call them.
 
 mod calls;
 
@@ -10,35 +10,31 @@ use crate::report::Hook;
 use crate::store::GuestState;
 use crate::version::{Interface, Version, served};
 
-/// Where to find each hook in an instance of one module.
+/// The hooks of one module, by package version.
 #[derive(Clone)]
 pub(crate) enum Hooks {
-    /// It targets 0.1.
     V0_1(calls::v0_1::Calls),
-    /// It targets 0.2.
     V0_2(calls::v0_2::Calls),
 }
 
-/// The hooks of one instance, as far as they were looked up.
+/// The hooks of one instance that were looked up so far, by package version.
 pub(crate) enum Loaded {
-    /// Of a module that targets 0.1.
     V0_1(calls::v0_1::Loaded),
-    /// Of one that targets 0.2.
     V0_2(calls::v0_2::Loaded),
 }
 
-/// What a hook answered.
+/// A hook's answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// Go on.
+    /// Let the request go on.
     Accept,
-    /// Refuse the request.
+    /// Deny the request.
     Deny(Denial),
-    /// Del and GC: only this.
+    /// The only answer of the del and gc hooks.
     Findings(Vec<Finding>),
 }
 
-/// Why the exports of a module are refused.
+/// Why a module's exports are rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// An interface of the package that this host does not have.
@@ -47,21 +43,20 @@ pub(crate) enum Error {
         served()
     )]
     Unknown {
-        /// The interface.
+        /// The interface, with package and version.
         export: String,
     },
-    /// Hooks of two versions: it could not be told which of them to call.
+    /// Hooks of two versions, which leaves open which of them to call.
     #[error("exports hooks of {} and of {}: a module targets one version", .0, .1)]
     Mixed(Version, Version),
-    /// An interface without its function, or with a function of another type.
+    /// An interface without its function, or with a function of the wrong type.
     #[error("exports the hook {hook}, but not as the package defines it")]
     Malformed {
-        /// The hook.
         hook: Hook,
-        /// What is missing.
+        /// What wasmtime reports as missing or different.
         source: wasmtime::Error,
     },
-    /// No interface of the package at all.
+    /// No interface of the package.
     #[error("exports no hook")]
     None,
 }
@@ -78,8 +73,7 @@ impl Hooks {
         })
     }
 
-    /// Looks all hooks up in one instance, which checks their types as well: where it is done early, no
-    /// request is the first to find out.
+    /// Looks up all hooks in one instance and checks their types, before a request needs them.
     pub(crate) fn load(
         &self,
         store: &mut Store<GuestState>,
@@ -91,7 +85,7 @@ impl Hooks {
         })
     }
 
-    /// No hook looked up yet.
+    /// No hooks looked up yet.
     pub(crate) fn unloaded(&self) -> Loaded {
         match self {
             Self::V0_1(_) => Loaded::V0_1(Default::default()),
@@ -99,7 +93,7 @@ impl Hooks {
         }
     }
 
-    /// Offers the settings, where the module has the hook. The inner error is the policy's.
+    /// Offers the settings, if the module has the hook. The inner error is the policy's.
     pub(crate) async fn configure(
         &self,
         store: &mut Store<GuestState>,
@@ -112,7 +106,7 @@ impl Hooks {
         }
     }
 
-    /// Calls any other hook over what is staged in the store. `loaded` is of the same instance.
+    /// Calls any other hook on the stage in the store. `loaded` must belong to the same instance.
     pub(crate) async fn call(
         &self,
         hook: Hook,
@@ -131,7 +125,7 @@ impl Hooks {
         }
     }
 
-    /// Whether the module has a hook.
+    /// Whether the module has the hook.
     pub(crate) fn has(&self, hook: Hook) -> bool {
         match self {
             Self::V0_1(calls) => calls.has(hook),
@@ -139,7 +133,7 @@ impl Hooks {
         }
     }
 
-    /// The hooks that the module has, in the order of a pod's life.
+    /// The module's hooks, in the order of a pod's life.
     pub(crate) fn list(&self) -> Vec<Hook> {
         Hook::ALL
             .into_iter()
@@ -154,12 +148,11 @@ impl std::fmt::Debug for Hooks {
     }
 }
 
-/// The hooks whose interfaces a component exports, and the version that they are of; `None` where
-/// there are none.
+/// The hooks that a component exports, and their version; `None` if there are none.
 ///
 /// # Errors
-/// [`Error::Unknown`] for an interface of the package, or a version of it, that this host lacks;
-/// [`Error::Mixed`].
+/// [`Error::Unknown`] for an interface or version of the package that this host lacks;
+/// [`Error::Mixed`] for hooks of two versions.
 pub(crate) fn exported(
     engine: &Engine,
     component: &Component,
@@ -185,7 +178,7 @@ pub(crate) fn exported(
     Ok(target.map(|version| (version, hooks)))
 }
 
-/// The interfaces that a component imports, by name.
+/// The names of the interfaces that a component imports.
 pub(crate) fn imported(engine: &Engine, component: &Component) -> Vec<String> {
     component
         .component_type()

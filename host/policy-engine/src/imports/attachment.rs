@@ -1,4 +1,4 @@
-//! One attachment: read in every hook that has one, edited before ADD.
+//! One attachment: readable in every hook that has one, editable before ADD.
 
 use wasmtime::component::Resource;
 

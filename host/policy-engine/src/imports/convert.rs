@@ -1,4 +1,4 @@
-//! Between the types of the bindings and those of the host.
+//! Conversions between the bindings' types and the host's.
 
 use crate::bindings::cnidaria::policy::types as wit;
 use crate::request::{self as host, PodRef};
@@ -143,7 +143,7 @@ impl From<&host::Selection> for wit::Selection {
     }
 }
 
-/// A selection that a guest gives. Only the JSON is checked here, the rest by the transaction.
+/// Converts a guest's selection. Checks only the JSON; the transaction checks the rest.
 pub(super) fn selection(selection: wit::Selection) -> Result<host::Selection, EditError> {
     let wit::Selection {
         namespace,
@@ -291,7 +291,7 @@ impl From<&result::Route> for wit::Route {
     }
 }
 
-/// A route that a guest gives.
+/// Converts a guest's route.
 pub(super) fn route(route: &wit::Route) -> Result<result::Route, EditError> {
     let gw = route.gw.as_deref().filter(|gateway| !gateway.is_empty());
     let plain = transaction::route(&route.dst, gw)?;

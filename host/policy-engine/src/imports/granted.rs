@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::bindings::cnidaria::policy::{clock, metrics, nads, namespaces, node, random};
 use crate::store::GuestState;
 
-/// Bytes of one call.
+/// Maximum random bytes of one call.
 const MAX_RANDOM: u32 = 4096;
-/// Bytes of the name of a guest's metric.
+/// Maximum bytes of a guest metric's name.
 const MAX_METRIC_NAME: usize = 64;
 
 impl namespaces::Host for GuestState {
@@ -58,7 +58,7 @@ impl node::Host for GuestState {
 }
 
 impl metrics::Host for GuestState {
-    /// A counter never goes down; what would make it is dropped.
+    /// Counters never decrease, so negative increments are dropped.
     fn add(&mut self, name: String, by: f64) -> wasmtime::Result<()> {
         if let Some(observer) = &self.services()?.observer
             && is_metric_name(&name)
@@ -81,7 +81,7 @@ impl metrics::Host for GuestState {
     }
 }
 
-/// As Prometheus has names, without colons.
+/// Whether a name is a valid Prometheus metric name, without colons.
 fn is_metric_name(name: &str) -> bool {
     name.len() <= MAX_METRIC_NAME
         && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -112,7 +112,7 @@ impl random::Host for GuestState {
     }
 }
 
-/// A guest asked for more random bytes than there are in one call.
+/// A guest asked for more random bytes than one call may return.
 #[derive(Debug, thiserror::Error)]
 #[error("{count} random bytes were asked for, at most {MAX_RANDOM} are given in one call")]
 struct TooMany {

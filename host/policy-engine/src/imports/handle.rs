@@ -1,29 +1,29 @@
-//! What the resources of the guest stand for.
+//! What the guest's resources stand for.
 //!
-//! The data of a hook lies in the store ([`Stage`](crate::store::Stage)); a handle's number says
-//! which part of it, and of which call. A guest can keep handles that are its own, so every access
-//! looks whether that call is still running and has the part.
+//! A hook's data is in the store ([`Stage`](crate::store::Stage)); a handle's number identifies a
+//! part of it and the call it belongs to. A guest can keep owned handles beyond a call, so every
+//! access checks that the call is still running and has the part.
 #![expect(
     unreachable_pub,
     reason = "the generated bindings re-export these types"
 )]
 
-/// The request: there is one.
+/// The only request.
 #[derive(Debug)]
 pub struct Request;
 
-/// The selections: there is one list.
+/// The only list of selections.
 #[derive(Debug)]
 pub struct Selections;
 
-/// An attachment: the one of the hook, or one of the plan by its index.
+/// The hook's attachment, or one of the plan by index.
 #[derive(Debug)]
 pub struct Attachment;
 
-/// A result: that of the hook, or one more than the index of an attachment of the plan.
+/// The hook's result, or one of the plan's by attachment index plus one.
 #[derive(Debug)]
 pub struct Outcome;
 
-/// The plan: there is one.
+/// The only plan.
 #[derive(Debug)]
 pub struct Plan;

@@ -1,4 +1,4 @@
-//! Lines of the daemon's log, bounded in number and bytes for each request.
+//! The guest's lines in the daemon's log, bounded in number and bytes per request.
 
 use tracing::Level as Severity;
 
@@ -6,12 +6,12 @@ use crate::bindings::cnidaria::policy::log::{Host, Level};
 use crate::report::clean;
 use crate::store::{GuestState, Room};
 
-/// Bytes of one line.
+/// Maximum bytes of one line.
 const MAX_LINE: usize = 2048;
 
 impl Host for GuestState {
     fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
-        // The last words of a panic go with the error, whether or not there is room in the log.
+        // A panic's message goes with the error, even if the log budget is used up.
         if level == Level::Error {
             self.last_words = Some(clean(&message, MAX_LINE));
         }
@@ -27,7 +27,7 @@ impl Host for GuestState {
 }
 
 impl GuestState {
-    /// Writes one line of the guest's, if there is room for it.
+    /// Logs one line of the guest, if the log budget allows it.
     pub(crate) fn write_log(&mut self, severity: Severity, message: &str) {
         let line = clean(message, MAX_LINE);
         let (spec, hook) = (self.shared_spec(), self.hook());

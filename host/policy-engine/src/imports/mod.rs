@@ -1,7 +1,7 @@
-//! The host's side of the WIT package: what guests call.
+//! The host's side of the WIT package: the functions that guests call.
 //!
-//! One file an interface. Everything a guest hands over is hostile until checked: sizes are
-//! bounded by the store before a function here runs, values are checked by the transaction.
+//! One file per interface. Guest input is hostile until checked: the store bounds sizes before a
+//! function here runs, and the transaction validates values.
 
 mod attachment;
 mod convert;
@@ -22,8 +22,8 @@ use crate::config::Grant;
 use crate::module::Need;
 use crate::store::GuestState;
 
-/// Gives a linker an interface of the package, under the name by which a module imports it: with the
-/// version that the module targets. Nothing for what is not of the package.
+/// Adds an interface of the package to a linker, under the module's import name, which includes the
+/// version that the module targets. Does nothing for other packages.
 pub(crate) fn link(
     linker: &mut Linker<GuestState>,
     import: &str,

@@ -1,4 +1,4 @@
-//! Results: of one delegate, of the request, and the entries of network-status.
+//! Results: of one delegate, of the request, and the network-status entries.
 
 use wasmtime::component::Resource;
 
@@ -11,7 +11,7 @@ use crate::config::Grant;
 use crate::store::{GuestState, Stage};
 use crate::transaction::{self, OutcomeChange, OutcomeDraft, RawIp};
 
-/// What an element of a list counts as an edit, beside its texts.
+/// Bytes that a list element costs as an edit, on top of its text.
 const ELEMENT: usize = 16;
 
 type Edited = wasmtime::Result<Result<(), EditError>>;
@@ -54,7 +54,7 @@ impl GuestState {
         Ok(edited.map_err(EditError::from))
     }
 
-    /// As [`edit_outcome`](Self::edit_outcome), for what needs the grant.
+    /// Like [`edit_outcome`](Self::edit_outcome), for edits that need the grant.
     fn rewrite_outcome(
         &mut self,
         handle: &Resource<Outcome>,

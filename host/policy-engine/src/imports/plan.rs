@@ -1,4 +1,4 @@
-//! The whole plan of the finalize hook.
+//! The whole plan, in the finalize hook.
 
 use wasmtime::component::Resource;
 
@@ -6,7 +6,7 @@ use super::handle::{Attachment, Outcome, Plan};
 use crate::bindings::cnidaria::policy::types::HostPlan;
 use crate::store::{GuestState, Stage, index};
 
-/// Attachments of a plan that handles can be had of: far more than a pod has.
+/// Maximum number of attachments of a plan with handles: far more than a pod has.
 const MAX_PARTS: u16 = u16::MAX - 1;
 
 impl GuestState {
@@ -17,7 +17,7 @@ impl GuestState {
         }
     }
 
-    /// The number of an attachment of the plan, where there is one.
+    /// The handle part of an attachment of the plan, if it exists.
     fn plan_part(&self, at: u32) -> wasmtime::Result<Option<u16>> {
         let there = index(at) < self.plan_length()?;
         let part = u16::try_from(at).ok();

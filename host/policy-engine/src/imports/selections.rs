@@ -1,4 +1,4 @@
-//! The selections of the select hook.
+//! The selections, in the select hook.
 
 use wasmtime::component::Resource;
 
@@ -31,7 +31,7 @@ impl GuestState {
     }
 }
 
-/// What a selection counts as an edit.
+/// Bytes that a selection costs as an edit.
 fn bytes(selection: &Selection) -> usize {
     let strings = |list: &[String]| list.iter().map(String::len).sum::<usize>();
     selection.namespace.len()

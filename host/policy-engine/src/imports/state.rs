@@ -1,4 +1,4 @@
-//! What a policy keeps between requests; needs the grant.
+//! State that a policy keeps between requests; needs the grant.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::state::{Binding, Bond, Refusal};
 use crate::store::{GuestState, Stage};
 
 impl GuestState {
-    /// The attachment or the sandbox that is being worked on.
+    /// The attachment or sandbox that the hook works on.
     fn binding(&self) -> Binding {
         let renames = matches!(self.stage, Stage::BeforeAdd(_));
         let bond = Bond {
@@ -45,7 +45,7 @@ impl Host for GuestState {
         let bond = bound.then(|| self.binding());
         let limits = self.spec().limits;
         let swap = move || state.swap(&key, expected.as_deref(), new, bond, &limits);
-        // It ends when the file is written: other requests of this thread go on meanwhile.
+        // Waits for the file on a blocking thread, so that other requests continue.
         let swapped = tokio::task::spawn_blocking(swap).await?;
         Ok(swapped.map_err(|refusal| match refusal {
             Refusal::Quota => Error::Quota,

@@ -1,4 +1,4 @@
-//! What is known of policies before any of them is loaded.
+//! Announces policies before any of them is loaded.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::policy::{Loading, Policy};
 const REASON: &str = "the daemon has just begun to load it";
 
 impl Loader {
-    /// All policies that are going to be loaded, each as one that is not loaded yet.
+    /// All policies found, each marked as loading.
     pub(crate) fn announce(&self) -> Vec<Arc<Policy>> {
         let (modules, configs) = (&self.config.module_dir, &self.config.config_dir);
         let Ok(found) = config::scan(modules, configs.as_deref()) else {
@@ -32,7 +32,7 @@ impl Loader {
                     spec.required |= is_required;
                     policy.with_spec(Arc::new(spec))
                 }
-                // The last good one may go on, and nothing says yet whom it is about.
+                // The last good policy may take over, but whom it applies to is not known yet.
                 Reading::Unreadable(_) if is_required || kept.contains(&found.name) => {
                     policy.required()
                 }

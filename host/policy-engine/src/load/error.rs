@@ -12,72 +12,69 @@ use crate::module;
 /// Why one policy does not load.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The engine cannot be made on this machine.
+    /// The engine cannot be created on this machine.
     #[error("no engine for WebAssembly on this machine")]
     Engine {
-        /// Why.
+        /// wasmtime's error.
         source: wasmtime::Error,
     },
     /// The module cannot be read.
     #[error("cannot read the module {path}", path = path.display())]
     Read {
-        /// Its file.
+        /// The module's file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// The module is not the one that the configuration names.
+    /// The module's digest is not the one in the configuration.
     #[error("{file}: digest: expected {expected}, but the module {path} has {actual}", file = file.display(), path = path.display())]
     Digest {
-        /// The configuration.
+        /// The configuration's file.
         file: PathBuf,
         /// The module's file.
         path: PathBuf,
-        /// What the configuration says.
+        /// Digest in the configuration.
         expected: String,
-        /// What the module has.
+        /// Digest of the module.
         actual: String,
     },
-    /// The daemon before this one ended while it called the module.
+    /// The previous daemon ended while it called the module.
     #[error("the module {path} is quarantined: the daemon ended while it called {hook} of it; `cnidaria policy release {policy}` has it loaded again", path = path.display())]
     Quarantined {
         /// The module's file.
         path: PathBuf,
-        /// What was called.
+        /// The hook being called.
         hook: String,
-        /// The policy.
+        /// Name of the policy.
         policy: String,
     },
-    /// No policy runs, and no module is touched that does not run yet.
+    /// The bypass is on: no policy runs, and modules that do not run yet are not loaded.
     #[error("not loaded while {file} exists (policies.bypassFile)", file = file.display())]
     Bypassed {
         /// The bypass file.
         file: PathBuf,
     },
-    /// It may allocate more than all guests together.
+    /// The limits allow more memory than all guests may have together.
     #[error("{file}: limits: memoryBytes and tableElements allow {most} bytes, and policies.guestMemoryBytes gives all policies together {limit}", file = file.display())]
     Memory {
-        /// The configuration.
+        /// The configuration's file.
         file: PathBuf,
-        /// What its limits allow.
+        /// Bytes that the policy's limits allow.
         most: u64,
-        /// The budget of the daemon.
+        /// Bytes in the daemon's budget.
         limit: u64,
     },
-    /// There is no machine code of the module.
+    /// The module's machine code is not available.
     #[error("the module {path}", path = path.display())]
     Artifact {
         /// The module's file.
         path: PathBuf,
-        /// Why.
         source: artifact::Error,
     },
-    /// Imports or exports are wrong.
+    /// The imports or exports are wrong.
     #[error("the module {path}", path = path.display())]
     Module {
         /// The module's file.
         path: PathBuf,
-        /// Why.
         source: module::Error,
     },
     /// A hook has the wrong type.
@@ -85,29 +82,27 @@ pub(super) enum Error {
     Hooks {
         /// The module's file.
         path: PathBuf,
-        /// Why.
         source: hooks::Error,
     },
-    /// The policy failed while it was configured.
+    /// The policy failed in configure.
     #[error("the module {path} failed while it was configured: {cause}: {reason}", path = path.display(), cause = failure.cause, reason = failure.reason)]
     Failed {
         /// The module's file.
         path: PathBuf,
-        /// How.
         failure: Failure,
     },
-    /// The policy refuses its settings.
+    /// The policy rejects its settings.
     #[error("{file}: settings: {reason}", file = file.display())]
     Settings {
-        /// The configuration.
+        /// The configuration's file.
         file: PathBuf,
-        /// What the policy says.
+        /// The policy's reason.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether the module may load in a moment.
+    /// Whether the module is still being compiled.
     pub(super) fn is_compiling(&self) -> bool {
         matches!(
             self,
@@ -118,7 +113,7 @@ impl Error {
         )
     }
 
-    /// Grants that the module asks for, where it was not linked for want of one.
+    /// Grants that the module asks for, if linking failed for lack of one.
     pub(super) fn asked(&self) -> BTreeSet<Grant> {
         match self {
             Self::Module {

@@ -1,4 +1,4 @@
-//! Which artefacts modules need.
+//! Removes artefacts that no policy needs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What policies may still report and log in one request, whatever becomes of their instances.
+//! What policies may still report and log in one request, even if their instances fail.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use crate::call::Instance;
 use crate::report::Finding;
 use crate::store::LogBudget;
 
-/// What is left to each policy, by its place in the generation.
+/// The remaining allowance of each policy, by index in the generation.
 #[derive(Debug, Default)]
 pub(super) struct Allowances {
-    /// How many findings each has reported.
+    /// Findings reported so far.
     findings: BTreeMap<usize, usize>,
-    /// What failed instances have left of their logs.
+    /// Remaining log budgets of failed instances.
     logs: BTreeMap<usize, LogBudget>,
 }
 
 impl Allowances {
-    /// Drops the findings of a hook that are more than a policy may report in a request.
+    /// Drops the findings of a hook beyond the policy's limit for the request.
     pub(super) fn cut(&mut self, index: usize, findings: &mut Vec<Finding>, limit: usize) {
         if findings.is_empty() {
             return;
@@ -26,12 +26,12 @@ impl Allowances {
         *reported += findings.len();
     }
 
-    /// Keeps what an instance that failed has left.
+    /// Saves the remaining log budget of a failed instance.
     pub(super) fn keep(&mut self, index: usize, failed: &Instance) {
         self.logs.insert(index, failed.log_budget());
     }
 
-    /// Holds a new instance to what the one before it has left.
+    /// Limits a new instance to what its failed predecessor left.
     pub(super) fn apply(&self, index: usize, instance: &mut Instance) {
         if let Some(budget) = self.logs.get(&index) {
             instance.limit_log(*budget);

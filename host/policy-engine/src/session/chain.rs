@@ -1,4 +1,4 @@
-//! A hook that edits, over all its policies: each starts from what those before it left.
+//! Runs an editing hook over all its policies: each starts from the edits of those before it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use crate::transaction::{
 };
 
 impl Session {
-    /// Runs a hook that edits: each policy starts from what those before it left.
+    /// Runs an editing hook; each policy starts from the edits of those before it.
     pub(super) async fn chain<D: StagedIn>(
         &mut self,
         hook: Hook,
@@ -78,7 +78,7 @@ impl Session {
         Ok(working)
     }
 
-    /// What the policy may still edit in this request.
+    /// The policy's remaining edit budget for this request.
     fn edit_budget(&mut self, index: usize, spec: &Spec) -> Arc<RequestBudget> {
         let budget = self.edit_budgets.entry(index).or_insert_with(|| {
             let (bytes, members) = (
@@ -102,9 +102,9 @@ fn budget(spec: &Spec) -> Budget {
     }
 }
 
-/// A draft that knows the stage that it is edited in.
+/// A draft that knows which stage it is edited in.
 pub(super) trait StagedIn: Draft {
-    /// What the hook worked on.
+    /// Takes the draft's transaction from the stage.
     fn take(stage: Stage) -> Option<Box<Transaction<Self>>>;
 }
 

@@ -1,4 +1,4 @@
-//! The instances of one request. Nobody waits for their end, and not for the next ones to come.
+//! The instances of one request. Requests wait neither for dropping them nor for making new ones.
 
 use std::sync::Arc;
 
@@ -9,22 +9,21 @@ use crate::policy::Policy;
 use crate::report::Hook;
 use crate::services::Services;
 
-/// So many policies have an instance that waits for the next request. They take slots, of which
-/// requests need some, too.
+/// Maximum number of policies with an instance made ahead. These hold slots that requests need too.
 const AHEAD: usize = 32;
 
-/// One place for each policy of the generation.
+/// The instances of a request, one place for each policy of the generation.
 pub(super) struct Instances {
     places: Vec<Option<Instance>>,
-    /// Policies that have made an instance for this request since others were made ahead.
+    /// Policies that used an instance and need a new one made ahead.
     used: Vec<Arc<Policy>>,
     services: Arc<Services>,
-    /// What they count against.
+    /// The account charged for the instances' memory.
     account: Arc<Account>,
 }
 
 impl Instances {
-    /// Places for the instances of policies, none of which is made yet.
+    /// Empty places for the policies of a generation.
     pub(super) fn of(chain: &[Arc<Policy>], services: &Arc<Services>) -> Self {
         services.leftovers.begin();
         Self {
@@ -35,17 +34,16 @@ impl Instances {
         }
     }
 
-    /// What the instances count against.
     pub(super) fn account(&self) -> &Arc<Account> {
         &self.account
     }
 
-    /// Takes the instance out of its place.
+    /// Takes a policy's instance out of its place.
     pub(super) fn take(&mut self, index: usize) -> Option<Instance> {
         self.places.get_mut(index)?.take()
     }
 
-    /// Keeps in mind that a policy needs an instance for the next request.
+    /// Records that a policy needs an instance made ahead for the next request.
     pub(super) fn used(&mut self, index: usize, policy: &Arc<Policy>) {
         if index < AHEAD {
             self.used.push(Arc::clone(policy));
@@ -59,8 +57,7 @@ impl Instances {
         }
     }
 
-    /// Drops the instances of the policies that have none of the hooks which are still to come, where
-    /// other requests may want their slots.
+    /// If requests may need slots, drops instances of policies that have none of the coming hooks.
     pub(super) fn leave<const N: usize>(&mut self, to_come: [Hook; N], chain: &[Arc<Policy>]) {
         if self.services.leftovers.is_quiet() {
             return;

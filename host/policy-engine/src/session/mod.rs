@@ -1,4 +1,4 @@
-//! One request's way through the policies: at most one store a policy, dropped with the session.
+//! One request's pass through the policies: at most one store per policy, dropped with the session.
 
 mod allowances;
 mod chain;
@@ -30,16 +30,16 @@ use crate::transaction::{
     invariants::{self, Offered},
 };
 
-/// What the select hook leaves.
+/// The outcome of the select hook.
 #[derive(Debug, Clone)]
 pub struct Selected {
     /// The selections, in order.
     pub selections: Vec<Chosen>,
-    /// What happened.
+    /// Edits and findings of the hook.
     pub report: Report,
 }
 
-/// What the after-add hook leaves.
+/// The outcome of the after-add hook for one attachment.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     /// The result, rewritten or not.
@@ -48,42 +48,41 @@ pub struct Outcome {
     pub tags: BTreeMap<String, String>,
 }
 
-/// What the finalize hook leaves.
+/// The outcome of the finalize hook.
 #[derive(Debug, Clone)]
 pub struct Finale {
-    /// For the runtime. Tags of it belong to the default network.
+    /// The result for the runtime, with the default network's tags.
     pub outcome: Outcome,
-    /// What network-status is to say of each attachment, in the order of the plan.
+    /// What network-status reports for each attachment, in plan order.
     pub statuses: Vec<Outcome>,
 }
 
-/// The policies of one request. Hooks are called in the order of the request's way.
+/// The policies of one request. Call the hooks in request order.
 pub struct Session {
     generation: Arc<Generation>,
     facts: Arc<RequestFacts>,
     /// No policy runs: the namespace is exempt, or the node's bypass is on.
     skipped: bool,
-    /// One place for each policy of the generation.
     instances: Instances,
-    /// What the policies have spent.
+    /// Time that the policies have spent.
     time: Time,
-    /// Policies that are not called again in this request: out of time, by their places.
+    /// Indexes of policies that are out of time and not called again in this request.
     exhausted: BTreeSet<usize>,
-    /// Policies that used up a budget of the request and are open on timeout, by their places.
+    /// Indexes of policies that exhausted a request budget and are open on timeout.
     given_up: BTreeSet<usize>,
-    /// The attachments so far as they were offered in before-add.
+    /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
-    /// What policies own of the results of the attachments so far.
+    /// Which parts of the results so far policies own.
     owned: Vec<Owned>,
-    /// What policies may still edit, by their places.
+    /// Remaining edit budgets, by policy index.
     edit_budgets: BTreeMap<usize, Arc<RequestBudget>>,
-    /// Interfaces of the attachments so far.
+    /// Interface names of the attachments so far.
     reserved: Reserved,
-    /// Whether the policies that do not load were asked about the request as a whole.
+    /// Whether the policies that do not load were already gated for the request as a whole.
     gated: bool,
-    /// What policies may still report and log in this request, by their places.
+    /// Remaining findings and log budgets, by policy index.
     allowances: Allowances,
-    /// Has an ADD that fails give back what policies bound to what it was going to make.
+    /// If the ADD fails, releases the state that policies bound to the planned attachments.
     bound: Guard,
 }
 
@@ -112,32 +111,32 @@ impl Session {
         }
     }
 
-    /// The ADD has succeeded: what policies keep bound to it stays. Without this call it goes with the
-    /// session.
+    /// Call when the ADD has succeeded: state that policies bound to it is kept. Otherwise the
+    /// session releases it when dropped.
     pub fn succeed(&mut self) {
         self.bound.disarm();
     }
 
-    /// The facts that the session began with.
+    /// The facts of the request.
     pub fn facts(&self) -> &RequestFacts {
         &self.facts
     }
 
-    /// Whether no policy has to do with what the pod asks for, so that [`select`](Self::select) need
-    /// not be called: the selections stand.
+    /// Whether no policy handles the pod's selections: they stand, and [`select`](Self::select)
+    /// need not be called.
     pub fn passes_select(&self) -> bool {
         let chain = self.generation.chain();
         let all_load = || chain.iter().all(|policy| policy.broken_reason().is_none());
         self.skipped || (!self.asks(Hook::Select, None) && all_load())
     }
 
-    /// Offers the pod's selections, the default network not among them. Called once, on ADD.
+    /// Offers the pod's selections, without the default network. Called once, on ADD.
     ///
-    /// What comes out has to be resolved as if the pod had asked for it: a policy may name a
-    /// network of any namespace, and isolation of namespaces is the daemon's.
+    /// Resolve the returned selections as if the pod had asked for them: a policy may name a
+    /// network of any namespace, and the daemon enforces namespace isolation.
     ///
     /// # Errors
-    /// [`Denied`] when a policy denies, or fails and is closed on failure.
+    /// [`Denied`] if a policy denies, or fails and is closed for that failure.
     pub async fn select(&mut self, selections: Vec<Selection>) -> Result<Selected, Denied> {
         let mut report = Report::default();
         self.gate(Hook::Select, &mut report)?;
@@ -157,11 +156,11 @@ impl Session {
 
     /// Offers one attachment before its delegate runs. Called on ADD for each attachment, in order.
     ///
-    /// A policy may rename the interface, to none of an earlier attachment; what all edits come to
-    /// together is seen by [`settle`](Self::settle).
+    /// A policy may rename the interface, but not to one of an earlier attachment.
+    /// [`settle`](Self::settle) checks the combined edits.
     ///
     /// # Errors
-    /// [`Denied`] when a policy denies, or fails and is closed on failure.
+    /// [`Denied`] if a policy denies, or fails and is closed for that failure.
     pub async fn before_add(
         &mut self,
         attachment: Attachment,
@@ -183,8 +182,8 @@ impl Session {
         Ok((attachment, report))
     }
 
-    /// Whether no policy has to do with what the delegate of the next attachment answered, so that
-    /// [`after_add`](Self::after_add) need not be called for it: the answer stands.
+    /// Whether no policy handles the next attachment's result: it stands, and
+    /// [`after_add`](Self::after_add) need not be called.
     pub fn passes_after_add(&mut self, network: &str) -> bool {
         let passes = !self.asks(Hook::AfterAdd, Some(network));
         if passes {
@@ -193,10 +192,10 @@ impl Session {
         passes
     }
 
-    /// Offers what the delegate of `attachment` answered. Called on ADD after each delegate.
+    /// Offers the delegate's result for `attachment`. Called on ADD after each delegate.
     ///
     /// # Errors
-    /// [`Denied`] when a policy denies, or fails and is closed on failure: the ADD is rolled back.
+    /// [`Denied`] if a policy denies, or fails and is closed for that failure: roll the ADD back.
     pub async fn after_add(
         &mut self,
         attachment: impl Into<Arc<Attachment>>,
@@ -222,17 +221,17 @@ impl Session {
         Ok((draft.into(), report))
     }
 
-    /// Whether no policy has to do with the plan as a whole, or with what earlier hooks made of its
-    /// results, so that [`finalize`](Self::finalize) need not be called: the results stand.
+    /// Whether no policy handles the plan as a whole or owns a part of its results: they stand, and
+    /// [`finalize`](Self::finalize) need not be called.
     pub fn passes_finalize(&self) -> bool {
         !self.asks(Hook::Finalize, None) && self.owned.iter().all(|owned| owned.claims.is_empty())
     }
 
-    /// Offers the whole plan, the result for the runtime, and for each attachment the result that
-    /// network-status is made from. Called on ADD, last.
+    /// Offers the whole plan, the result for the runtime, and the result of each attachment for
+    /// network-status. Called last on ADD.
     ///
     /// # Errors
-    /// [`Denied`] when a policy denies, or fails and is closed on failure: the ADD is rolled back.
+    /// [`Denied`] if a policy denies, or fails and is closed for that failure: roll the ADD back.
     pub async fn finalize(
         &mut self,
         plan: &[Attachment],
@@ -270,10 +269,10 @@ impl Session {
         Ok((finale, report))
     }
 
-    /// Shows one stored attachment and its stored result. Called on CHECK for each attachment.
+    /// Offers one stored attachment and its stored result. Called on CHECK for each attachment.
     ///
     /// # Errors
-    /// [`Denied`] when a policy finds fault, or fails and is closed on failure.
+    /// [`Denied`] if a policy reports an error, or fails and is closed for that failure.
     pub async fn check(
         &mut self,
         attachment: &Attachment,
@@ -292,15 +291,15 @@ impl Session {
         Ok(report)
     }
 
-    /// Whether no policy has to do with a stored attachment in this hook, [`check`](Self::check) or
-    /// [`del`](Self::del), which need not be called for it then.
+    /// Whether no policy handles a stored attachment in this hook, so that [`check`](Self::check)
+    /// or [`del`](Self::del) need not be called for it.
     pub fn passes(&self, hook: Hook, network: &str) -> bool {
         let keeps = hook == Hook::Del && !self.generation.services().states.is_empty();
         !keeps && !self.asks(hook, Some(network))
     }
 
-    /// Tells the policies of a stored attachment that goes away. Called on DEL, when the attachment is
-    /// detached; cannot refuse. A policy that ran out of time is not called for the other attachments.
+    /// Tells the policies that a stored attachment goes away. Called on DEL after detaching; cannot
+    /// deny. A policy that ran out of time is not called for the remaining attachments.
     pub async fn del(&mut self, attachment: &Attachment) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
@@ -308,7 +307,7 @@ impl Session {
             let stage = Stage::Del {
                 attachment: Arc::clone(&attachment),
             };
-            // Del cannot deny and its failures are open, so there is no error.
+            // DEL cannot deny, and its failures are open, so there is no error.
             let _ = self.turn(&seat, Hook::Del, stage, &mut report).await;
         }
         self.release(attachment).await;
@@ -329,7 +328,7 @@ impl Session {
                 };
                 return Err(policy.deny(Hook::Status, Cause::Load, message));
             }
-            // A node is not ready before its policies are, but a policy that comes later takes it from no pod.
+            // Not ready before the first policies load; a policy added later does not matter.
             if policy.is_loading() == Some(Loading::AtStart)
                 && policy.mode() == Mode::Enforce
                 && policy.is_closed(Cause::Load)
@@ -356,7 +355,7 @@ impl Session {
             })
             .collect();
         for seat in self.turns(Hook::Gc, None) {
-            // As del.
+            // No error, as on DEL.
             let _ = self
                 .turn(
                     &seat,
@@ -378,19 +377,19 @@ impl Session {
         report
     }
 
-    /// Lets bonds that policies made before one of them renamed the interface follow it.
+    /// Renames the interface in bonds that policies made before one of them renamed it.
     fn name_bonds(&self, if_name: &str) -> impl Future<Output = ()> + use<> {
         let states = &self.generation.services().states;
         let unwritten = states.rename(&self.facts, if_name);
         async move {
             if !unwritten.is_empty() {
-                // Only the write can fail, which is logged.
+                // Only the write can fail, and it logs the error.
                 let _ = tokio::task::spawn_blocking(move || unwritten.write()).await;
             }
         }
     }
 
-    /// Removes what policies keep bound to an attachment.
+    /// Removes the state that policies bound to an attachment.
     fn release(&self, attachment: Arc<Attachment>) -> impl Future<Output = ()> + use<> {
         let facts = Arc::clone(&self.facts);
         let services = Arc::clone(self.generation.services());
@@ -404,8 +403,8 @@ impl Session {
     }
 }
 
-/// Does something with what all policies keep, which may take the time of writing files. Not of a
-/// session: its instances cannot be looked at by two threads.
+/// Runs a closure over the kept state of all policies; it may write files. Not a method of the
+/// session, because a session cannot be shared between threads.
 pub(crate) async fn with_states(
     services: Arc<Services>,
     work: impl FnOnce(&States) + Send + 'static,

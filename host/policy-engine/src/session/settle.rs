@@ -1,4 +1,4 @@
-//! The end of a hook over all its policies: what their edits come to together.
+//! The end of a hook: checks the combined edits of all its policies.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use crate::transaction::invariants::{self, Fault, Offered};
 use crate::transaction::{AttachmentDraft, Claims, ConfGrant};
 
 impl Session {
-    /// Checks the final plan: every attachment once more as a whole, through all plugins of its conf,
-    /// and all of them together. Called on ADD when every attachment went through before-add, with
-    /// what is going to be stored; `plan` has them in that order.
+    /// Checks the final plan: each attachment as a whole, through all plugins of its conf, and all
+    /// of them together. Called on ADD after before-add ran for every attachment, with what will be
+    /// stored; `plan` is in the same order.
     ///
     /// # Errors
-    /// [`Denied`] names the policies whose edits do not go together. What a pod asks for without any
-    /// policy is not judged here.
+    /// [`Denied`] names the policies whose edits conflict. What the pod itself asks for is not
+    /// checked here.
     pub fn settle(&self, plan: &[Attachment]) -> Result<Report, Denied> {
         let mut report = Report::default();
         let sound = invariants::plan(&self.offered, plan);
@@ -23,15 +23,15 @@ impl Session {
         Ok(report)
     }
 
-    /// Whether the final plan is as it was offered, so that [`settle`](Self::settle) has nothing to
-    /// look at. What is only needed before the delegates run is given up either way.
+    /// Whether the final plan is as offered, so that [`settle`](Self::settle) has nothing to check.
+    /// Either way, drops instances that are needed only before the delegates run.
     pub fn is_settled(&mut self) -> bool {
         self.instances
             .leave([Hook::AfterAdd, Hook::Finalize], self.generation.chain());
         self.offered.iter().all(|offered| offered.claims.is_empty())
     }
 
-    /// Keeps how an attachment was offered, with what its policies own of it.
+    /// Records how an attachment was offered, and which parts policies own.
     pub(super) fn offer(&mut self, before: Arc<AttachmentDraft>, claims: Arc<Claims>) {
         if claims.is_empty() {
             self.offered.push(Offered {
@@ -54,7 +54,7 @@ impl Session {
         });
     }
 
-    /// Denies in the name of the last policy that has to do with a fault; the message names all.
+    /// Denies in the name of the last policy involved in a fault; the message names all of them.
     pub(super) fn sound(
         &self,
         hook: Hook,

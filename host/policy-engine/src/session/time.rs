@@ -1,4 +1,4 @@
-//! The time of one request's policies: each pays for its own calls, and all share one budget.
+//! Time accounting of one request: each policy pays for its own calls, and all share one budget.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use crate::call::Failure;
 use crate::config::Limits;
 use crate::report::Cause;
 
-/// What the policies of one request have spent, by their places.
+/// Time spent by the policies of one request, by index.
 pub(super) struct Time {
-    /// For all policies together.
+    /// The budget that all policies share.
     budget: Duration,
     spent: Vec<Duration>,
 }
 
 impl Time {
-    /// A budget of which nothing is spent, for so many policies.
+    /// An unspent budget for `policies` policies.
     pub(super) fn new(budget: Duration, policies: usize) -> Self {
         Self {
             budget,
@@ -23,18 +23,18 @@ impl Time {
         }
     }
 
-    /// Charges a policy for its call, and for the host's work on its edits.
+    /// Charges a policy for its call, or for the host's work on its edits.
     pub(super) fn charge(&mut self, index: usize, time: Duration) {
         if let Some(spent) = self.spent.get_mut(index) {
             *spent = spent.saturating_add(time);
         }
     }
 
-    /// How long the next call of a policy may take.
+    /// The time available for the policy's next call.
     ///
     /// # Errors
-    /// [`Cause::Timeout`] when nothing is left. `name` gives the names of policies by their places: the
-    /// reason names the policy that spent the most of what all share.
+    /// [`Cause::Timeout`] if none is left. The reason names the policy that spent most of the
+    /// shared budget; `name` maps indexes to names.
     pub(super) fn left<'a>(
         &self,
         index: usize,

@@ -1,4 +1,4 @@
-//! One policy's turn in one hook: whose turn it is, the call, and what answer or failure mean.
+//! One policy's turn in a hook: whether it has one, the call, and what its answer or failure means.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,21 +16,21 @@ use crate::ports::{Evaluation, Verdict};
 use crate::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
 use crate::store::Stage;
 
-/// Bytes of a denial's message, and of its details.
+/// Maximum bytes of a denial's message, and of its details.
 const MAX_MESSAGE: usize = 1024;
 const MAX_DETAILS: usize = 4096;
 
-/// What a call gives: the answer, what the hook worked on, and what was reported.
+/// A call's answer, its stage and its findings.
 type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
 
-/// A policy, and its place among the instances of the session.
+/// A policy and its index among the session's instances.
 pub(super) struct Seat {
     pub(super) index: usize,
     pub(super) policy: Arc<Policy>,
 }
 
 impl Session {
-    /// The policies that have the hook and see the request, in their order.
+    /// The policies that have the hook and see the request, in order.
     pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Seat> {
         self.asked(hook, network)
             .map(|(index, policy)| Seat {
@@ -40,7 +40,7 @@ impl Session {
             .collect()
     }
 
-    /// Whether there are such.
+    /// Whether any policy has the hook and sees the request.
     pub(super) fn asks(&self, hook: Hook, network: Option<&str>) -> bool {
         self.asked(hook, network).next().is_some()
     }
@@ -63,7 +63,7 @@ impl Session {
         })
     }
 
-    /// Denies what a policy that does not load would have seen. Once in a request, on ADD.
+    /// Denies a request that a policy which does not load would have seen. Runs once per ADD.
     pub(super) fn gate(&mut self, hook: Hook, report: &mut Report) -> Result<(), Denied> {
         if std::mem::replace(&mut self.gated, true) {
             return Ok(());
@@ -71,7 +71,7 @@ impl Session {
         self.gate_those(hook, None, report)
     }
 
-    /// As [`gate`](Self::gate), for policies that are about some networks only.
+    /// Like [`gate`](Self::gate), for policies that match on networks.
     pub(super) fn gate_network(&self, network: &str, report: &mut Report) -> Result<(), Denied> {
         self.gate_those(Hook::BeforeAdd, Some(network), report)
     }
@@ -103,8 +103,8 @@ impl Session {
         Ok(())
     }
 
-    /// Calls one policy, and decides what its answer or its failure means. Gives what it worked on
-    /// when it accepted, nothing when the request goes on without it.
+    /// Calls one policy and acts on its answer or failure. Returns the stage if it accepted, `None`
+    /// if the request goes on without it.
     pub(super) async fn turn(
         &mut self,
         seat: &Seat,
@@ -130,7 +130,7 @@ impl Session {
                 }
                 self.fail(policy, hook, &failure, report)?;
                 if failure.cause == Cause::Timeout && budget != Some(Budget::Call) {
-                    // Later hooks would fail in the same way.
+                    // Later hooks would fail the same way.
                     self.given_up.insert(seat.index);
                 }
                 return Ok(None);
@@ -156,7 +156,7 @@ impl Session {
         }
     }
 
-    /// How long the call of a policy may take.
+    /// The time and budget for the policy's next call.
     fn allowance(&self, Seat { index, policy }: &Seat) -> Result<Allowance, Failure> {
         let limits = policy.spec.as_ref().map(|spec| spec.limits);
         let chain = self.generation.chain();
@@ -164,8 +164,8 @@ impl Session {
         self.time.left(*index, &limits.unwrap_or_default(), name)
     }
 
-    /// Calls one policy in its instance of this request, made when it is needed first. The time is
-    /// charged to the policy; that in which the request waits for memory is not.
+    /// Calls one policy in its instance for this request, creating it if needed. Charges the policy
+    /// for the time, except for waiting for memory.
     async fn call(
         &mut self,
         seat: &Seat,
@@ -174,7 +174,7 @@ impl Session {
         mut allowance: Allowance,
     ) -> Called {
         let Seat { index, policy } = seat;
-        // Taken out, so that an instance that failed is not there any more.
+        // Taken out, so that a failed instance is not used again.
         let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
             None => {
@@ -182,7 +182,7 @@ impl Session {
                 let mut made = match policy.made_ahead(&self.facts, self.instances.account()) {
                     Some(instance) => instance,
                     None => {
-                        // Boxed, so that a turn with an instance that was made ahead is small.
+                        // Boxed to keep the common case, an instance made ahead, small.
                         let instance =
                             Box::pin(self.instantiate(*index, policy, allowance)).await?;
                         allowance = self.allowance(seat)?;
@@ -239,7 +239,7 @@ impl Session {
         }
     }
 
-    /// What a denial means: the request's end, or a finding in audit mode.
+    /// Acts on a denial: fails the request, or adds a finding in audit mode.
     pub(super) fn deny(
         &self,
         policy: &Policy,
@@ -265,7 +265,7 @@ impl Session {
         None
     }
 
-    /// What a failure means: the request's end, or a finding where the policy is open.
+    /// Acts on a failure: fails the request, or adds a finding if the policy is open.
     fn fail(
         &self,
         policy: &Policy,

@@ -1,4 +1,4 @@
-//! The file of one policy's state.
+//! The state file of one policy.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Bond, Value};
 
-/// Replaces the file of a policy as a whole, and gives its size.
+/// Replaces a policy's file atomically and returns its size.
 pub(super) fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Result<usize> {
     if let Some(dir) = file.parent() {
         fs::DirBuilder::new()
@@ -43,7 +43,7 @@ pub(super) fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Resu
         .open(&unfinished)?;
     let text = serde_json::to_vec(&stored)?;
     output.write_all(&text)?;
-    // On the disk before it has the name, so that a loss of power leaves the old file or the new one.
+    // Synced before the rename, so that a power failure leaves either the old or the new file.
     output.sync_data()?;
     fs::rename(&unfinished, file)?;
     if let Some(dir) = file.parent() {
@@ -52,7 +52,7 @@ pub(super) fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Resu
     Ok(text.len())
 }
 
-/// The file of one policy.
+/// The contents of a policy's file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored {
     keys: BTreeMap<String, StoredValue>,
@@ -66,7 +66,7 @@ struct StoredValue {
     bound: Option<Bond>,
 }
 
-/// What a file has; one that cannot be read is put aside, so that nothing is lost for good.
+/// Reads a file; moves an unreadable one aside, so that its contents are not lost.
 pub(super) fn read(file: &Path) -> BTreeMap<Arc<str>, Value> {
     let text = match fs::read(file) {
         Ok(text) => text,

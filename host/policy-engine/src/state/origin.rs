@@ -1,4 +1,4 @@
-//! Keys that a request has bound, as long as it may still fail or give the interface another name.
+//! Keys bound by a request that may still fail or rename the interface.
 
 use std::sync::{Arc, Weak};
 
@@ -9,7 +9,7 @@ use crate::services::Services;
 /// The request that bound a key.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
-    /// Told apart by its place in memory, which is not used again as long as this is there.
+    /// Identified by its address, which is not reused while this exists.
     request: Weak<RequestFacts>,
     /// Whether a policy may still rename the interface.
     renames: bool,
@@ -29,7 +29,7 @@ impl PartialEq for Origin {
 
 impl Eq for Origin {}
 
-/// What a key is to be bound to, and by which request.
+/// What a key will be bound to, and by which request.
 #[derive(Debug, Clone)]
 pub(crate) struct Binding {
     bond: Bond,
@@ -37,7 +37,7 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
-    /// A bond that `request` makes. `renames`: a policy may still rename the interface.
+    /// A bond made by `request`. `renames`: a policy may still rename the interface.
     pub(crate) fn by(request: &Arc<RequestFacts>, bond: Bond, renames: bool) -> Self {
         let request = Arc::downgrade(request);
         Self {
@@ -46,7 +46,7 @@ impl Binding {
         }
     }
 
-    /// Whether the request that makes the bond has failed: nothing would take the key away again.
+    /// Whether the request has already failed, so that the key would never be removed.
     pub(super) fn is_late(&self, failed: &[Weak<RequestFacts>]) -> bool {
         let Some(Origin { request, .. }) = &self.origin else {
             return false;
@@ -65,7 +65,7 @@ impl From<Bond> for Binding {
     }
 }
 
-/// Changes that are in memory and not in the files yet.
+/// Changes in memory that are not in the files yet.
 #[derive(Debug, Default)]
 pub(crate) struct Unwritten(Vec<(Arc<PolicyState>, u64)>);
 
@@ -74,7 +74,7 @@ impl Unwritten {
         self.0.is_empty()
     }
 
-    /// Writes them, which may take time.
+    /// Writes the changes to the files; blocks.
     pub(crate) fn write(self) {
         for (state, change) in self.0 {
             state.write_removal(Some(change));
@@ -83,13 +83,12 @@ impl Unwritten {
 }
 
 impl States {
-    /// Gives the interface its final name in the bonds that `request` made while policies could rename
-    /// it.
+    /// Sets the final interface name in bonds that `request` made while policies could rename it.
     pub(crate) fn rename(&self, request: &Arc<RequestFacts>, if_name: &str) -> Unwritten {
         self.change(|state| state.lock().rename(request, if_name))
     }
 
-    /// Removes what `request` has bound.
+    /// Removes the keys that `request` bound.
     fn abandon(&self, request: &Arc<RequestFacts>) -> Unwritten {
         self.change(|state| {
             let is_bound = |origin: &Origin| origin.is(request);
@@ -100,7 +99,7 @@ impl States {
         })
     }
 
-    /// Changes what is in memory. What was never read from its file has no request of this process.
+    /// Changes the state in memory. State never read from its file has no bonds of live requests.
     fn change(&self, change: impl Fn(&PolicyState) -> Option<u64>) -> Unwritten {
         let states = self.all().into_iter();
         let read = states.filter(|state| state.kept.get().is_some());
@@ -113,7 +112,7 @@ impl States {
 }
 
 impl super::Kept {
-    /// Gives the number of the change, where a name changed.
+    /// Renames the interface in bonds. Returns the change number if any were renamed.
     fn rename(&mut self, request: &Arc<RequestFacts>, if_name: &str) -> Option<u64> {
         let mut changed = false;
         for value in self.keys.values_mut() {
@@ -138,14 +137,14 @@ impl super::Kept {
     }
 }
 
-/// Removes what a request has bound, unless it succeeds: also of one that is dropped on its way.
+/// Removes the keys that a request bound unless it succeeds, even if it is dropped half-way.
 pub(crate) struct Guard {
     services: Arc<Services>,
     request: Option<Arc<RequestFacts>>,
 }
 
 impl Guard {
-    /// Guards what `request` binds; nothing without one.
+    /// Guards the keys that `request` binds; without a request, does nothing.
     pub(crate) fn new(services: &Arc<Services>, request: Option<&Arc<RequestFacts>>) -> Self {
         Self {
             services: Arc::clone(services),
@@ -153,7 +152,7 @@ impl Guard {
         }
     }
 
-    /// The request has succeeded: what it has bound stays.
+    /// Keeps the keys: the request has succeeded.
     pub(crate) fn disarm(&mut self) {
         self.request = None;
     }
@@ -169,7 +168,7 @@ impl Drop for Guard {
             return;
         }
         match tokio::runtime::Handle::try_current() {
-            // Nobody waits for it: in memory the keys are gone, and after a crash a DEL or a GC comes.
+            // In the background: memory is up to date, and after a crash DEL or GC removes them.
             Ok(runtime) => drop(runtime.spawn_blocking(move || unwritten.write())),
             Err(_) => unwritten.write(),
         }

@@ -100,7 +100,7 @@ fn a_change_that_cannot_be_stored_is_taken_back() {
     let dir = tempfile::tempdir().unwrap();
     let state = States::new(Some(dir.path().join("state"))).open("10-p");
     set(&state, "k", None);
-    // No file can be made in place of the directory.
+    // A file in place of the directory makes the write fail.
     fs::remove_dir_all(dir.path().join("state")).unwrap();
     fs::write(dir.path().join("state"), "").unwrap();
     let swap = |expected: &[u8], new: Option<Vec<u8>>| {
@@ -157,7 +157,7 @@ fn nobody_waits_in_memory_for_a_file_that_is_being_written() {
     set(&other, "k", None);
     std::thread::scope(|scope| {
         scope.spawn(|| set(&state, "l", None));
-        // It is seen before it is in the file.
+        // The value is visible before it is in the file.
         while state.get("l").is_none() {
             std::thread::yield_now();
         }
@@ -196,7 +196,7 @@ fn a_request_that_fails_gives_its_keys_back() {
         };
         state.swap(key, None, Some(vec![1]), Some(binding), &limits)
     };
-    // The interface of another request has the same name, and its keys stay.
+    // Keys of another request with the same interface name stay.
     set("other", &another).unwrap();
     for _ in 0..2000 {
         let request = Arc::new(RequestFacts::of_node(Command::Add));
@@ -205,7 +205,7 @@ fn a_request_that_fails_gives_its_keys_back() {
         set("b", &request).unwrap();
         drop(guard);
         assert_eq!(state.keys(""), ["other"]);
-        // What was still running comes too late.
+        // A call still running when the request failed is rejected.
         let late = set("a", &request);
         assert!(matches!(late, Err(Refusal::Unavailable(_))), "{late:?}");
     }
@@ -235,7 +235,7 @@ fn bonds_follow_an_interface_that_is_renamed() {
     set("sandbox", None, false);
     set("first", Some("net1"), true);
     states.rename(&request, "net2").write();
-    // The next attachment had that name, and is given the first one's.
+    // The next attachment had the name `net2` and is renamed to the first one's.
     set("second", Some("net2"), true);
     states.rename(&request, "net1").write();
     for states in [&states, &open()] {

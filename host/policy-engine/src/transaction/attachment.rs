@@ -1,4 +1,4 @@
-//! One attachment before its delegate runs.
+//! The draft of one attachment before its delegate runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use super::{ConfGrant, EditError, validate};
 use crate::request::{Attachment, Bandwidth, PortMapping};
 use cni_types::json::{Node, Pointer};
 
-/// Where the patch and the claims have the cni-args.
+/// Key of the cni-args in patches and claims.
 pub(super) const ARGS: &str = "cniArgs";
 
-/// Interfaces of the pod that other attachments of the request have, and the network of each.
+/// Interface names of the request's other attachments, each with its network.
 pub(crate) type Reserved = Arc<BTreeMap<String, String>>;
 
-/// An attachment that is edited.
+/// An attachment being edited.
 #[derive(Debug, Clone)]
 pub(crate) struct AttachmentDraft {
     pub(super) attachment: Attachment,
@@ -26,32 +26,24 @@ pub(crate) struct AttachmentDraft {
 /// One edit of an attachment.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// Values of the conf, set or removed.
+    /// Sets or removes values of the conf.
     Conf(Vec<ConfEdit>),
-    /// One of the cni-args.
+    /// Sets one of the cni-args.
     Arg(String, Node),
-    /// The interface.
     IfName(String),
-    /// Addresses.
     Ips(Vec<String>),
-    /// The MAC.
     Mac(Option<String>),
-    /// The InfiniBand GUID.
     Guid(Option<String>),
-    /// The bandwidth.
     Bandwidth(Option<Bandwidth>),
-    /// The port mappings.
     PortMappings(Vec<PortMapping>),
 }
 
 /// A part of an attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Area {
-    /// What a pointer into the conf points to.
+    /// The value at a pointer into the conf.
     Conf(Pointer),
-    /// The cni-args.
     Args,
-    /// A member that is not JSON.
     Member(Member),
 }
 
@@ -67,7 +59,7 @@ pub(crate) enum Member {
 }
 
 impl AttachmentDraft {
-    /// Begins with `attachment`, its addresses in canonical form.
+    /// Starts from `attachment`, with its addresses canonicalised.
     pub(crate) fn new(attachment: Attachment, reserved: Reserved) -> Self {
         Self {
             attachment: canonical(attachment),
@@ -75,12 +67,12 @@ impl AttachmentDraft {
         }
     }
 
-    /// The attachment as it is now.
+    /// The attachment as edited so far.
     pub(crate) fn attachment(&self) -> &Attachment {
         &self.attachment
     }
 
-    /// The attachment at the end.
+    /// The edited attachment.
     pub(crate) fn into_attachment(self) -> Attachment {
         self.attachment
     }
@@ -160,7 +152,7 @@ impl AttachmentDraft {
     }
 }
 
-/// As the capability has it.
+/// The bandwidth in the form of the capability.
 pub(super) fn bandwidth(bandwidth: &Bandwidth) -> Node {
     object([
         ("ingressRate", Some(number(bandwidth.ingress_rate))),
@@ -170,7 +162,7 @@ pub(super) fn bandwidth(bandwidth: &Bandwidth) -> Node {
     ])
 }
 
-/// As the capability has it.
+/// The port mapping in the form of the capability.
 pub(super) fn port_mapping(mapping: &PortMapping) -> Node {
     object([
         ("hostPort", Some(number(mapping.host_port))),
@@ -198,7 +190,7 @@ pub(super) fn port_mappings_as_set(mappings: &[PortMapping]) -> Node {
     }))
 }
 
-/// Brings into canonical form what is well-formed; the rest stays as the daemon gave it.
+/// Canonicalises well-formed values; leaves the rest as the daemon passed it.
 fn canonical(mut attachment: Attachment) -> Attachment {
     for ip in &mut attachment.ips {
         if let Some(canonical) = validate::canonical_ip(ip) {

@@ -1,4 +1,4 @@
-//! What an edit of an attachment makes different, for claims and for the log.
+//! The differences that an edit of an attachment makes, for claims and for the log.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -21,12 +21,12 @@ use crate::request::{Attachment, Bandwidth, PortMapping};
 const CONF: &str = "conf";
 const RUNTIME_CONFIG: &str = "runtimeConfig";
 
-/// Whom a tree is for.
+/// What a tree is used for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// People: as the capability has it.
+    /// For the log: in the form of the capability.
     Shown,
-    /// Claims: lists as sets.
+    /// For claims: lists as sets.
     Claimed,
 }
 
@@ -184,7 +184,7 @@ impl Draft for AttachmentDraft {
     fn field(path: &Path<'_>) -> String {
         match path {
             [top, member, ..] if *top == RUNTIME_CONFIG => format!("{top}.{member}"),
-            // Members of the others are the policy's own words.
+            // The policy chooses the names of members in the others.
             [top, ..] => top.to_string(),
             [] => String::new(),
         }
@@ -218,7 +218,7 @@ impl Draft for AttachmentDraft {
 }
 
 impl AttachmentDraft {
-    /// An element that is taken out of an array moves the others.
+    /// The area of an edit: the whole array if removing an element shifts the others.
     fn conf_area(&self, edit: &ConfEdit) -> Pointer {
         let parent = edit.pointer.parent().unwrap_or_default();
         match self.attachment.conf.get(&parent) {
@@ -268,7 +268,7 @@ fn port_mappings_node(mappings: &[PortMapping], form: Form) -> Option<Node> {
     })
 }
 
-/// Visits what an edit of the conf would make different.
+/// Visits the differences that an edit of the conf would make.
 fn foresee_conf(conf: &Node, edit: &ConfEdit, visit: &mut Visit<'_>) -> ControlFlow<()> {
     let ConfEdit { pointer, value } = edit;
     let Some((last, tokens)) = pointer.tokens().split_last() else {
@@ -294,7 +294,7 @@ fn foresee_conf(conf: &Node, edit: &ConfEdit, visit: &mut Visit<'_>) -> ControlF
     Walk::new(Keys::Folded, path, visit).values(old.as_slice(), new.as_slice(), false)
 }
 
-/// Visits what the setting, or the removal, of a member would make different.
+/// Visits the differences that setting or removing a member would make.
 fn foresee_member<'a>(
     parent: Option<&'a Node>,
     mut path: Vec<Cow<'a, str>>,
@@ -319,7 +319,8 @@ fn foresee_member<'a>(
     Walk::new(Keys::Folded, path, visit).values(&old, &new, true)
 }
 
-/// Visits where two confs differ at a pointer, with all keys that Go takes for its last one.
+/// Visits the differences between two confs at a pointer, for all keys that Go's case folding
+/// matches to the pointer's last token.
 fn compare_conf(
     old: &Node,
     new: &Node,
@@ -337,7 +338,7 @@ fn compare_conf(
     Walk::new(Keys::Folded, path, visit).values(&old, &new, member)
 }
 
-/// What is under a token of a pointer, with all keys that Go takes for it.
+/// The values under a token of a pointer, for all keys that Go's case folding matches to it.
 fn values<'a>(parent: Option<&'a Node>, token: &str) -> Vec<&'a Node> {
     match parent {
         Some(Node::Array(elements)) => {
@@ -371,7 +372,7 @@ mod tests {
 
     type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<Change, EditError>;
 
-    /// Whether the edit of a second policy meets that of a first one.
+    /// Whether the second policy's edit conflicts with the first one's.
     fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
         let attachment = Attachment {
             network: "default/storage".to_owned(),

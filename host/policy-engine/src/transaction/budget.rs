@@ -1,4 +1,4 @@
-//! How much one policy may edit: in one hook, in one edit, and in the whole request.
+//! How much one policy may edit: in one edit, one hook, and the whole request.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,9 +13,9 @@ pub(crate) struct Budget {
     pub(crate) edits: usize,
     /// Bytes of all edits together.
     pub(crate) bytes: usize,
-    /// Members and elements of the JSON of all edits together.
+    /// JSON members and elements of all edits together.
     pub(crate) members: usize,
-    /// Levels of the JSON of one edit, its pointer included.
+    /// JSON levels of one edit, including its pointer.
     pub(crate) depth: usize,
     /// Bytes of one key.
     pub(crate) key_bytes: usize,
@@ -28,7 +28,7 @@ pub(crate) struct RequestBudget {
     members: AtomicUsize,
 }
 
-/// What an edit's JSON amounts to.
+/// The size of an edit's JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
     members: usize,
@@ -37,7 +37,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// The extent of a value that is set at the tokens of a pointer.
+    /// The extent of a value set at the tokens of a pointer.
     pub(super) fn of(tokens: &[String], value: Option<&Node>) -> Self {
         let mut extent = Self {
             depth: tokens.len(),
@@ -70,7 +70,7 @@ impl Extent {
         }
     }
 
-    /// The extent of two values together.
+    /// The combined extent of two values.
     pub(super) fn and(self, other: Self) -> Self {
         Self {
             members: self.members + other.members,
@@ -81,7 +81,7 @@ impl Extent {
 }
 
 impl Budget {
-    /// A budget without limits but on number and bytes.
+    /// A budget that limits only the number of edits and their bytes.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) const fn of(edits: usize, bytes: usize) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl Budget {
         }
     }
 
-    /// Takes one edit of so many bytes.
+    /// Spends one edit of `bytes`.
     pub(super) fn spend(&mut self, bytes: usize) -> Result<(), EditError> {
         self.edits = take(self.edits, 1, || {
             "the number of edits in one hook (limits.edits)".to_owned()
@@ -104,7 +104,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Takes the JSON of one edit.
+    /// Spends the JSON extent of one edit.
     pub(super) fn spend_json(&mut self, extent: Extent) -> Result<(), EditError> {
         let Extent {
             members,

@@ -1,7 +1,7 @@
-//! Who set what: every value that a policy changed belongs to it for the rest of the hook.
+//! Which policy set what: a policy owns every value it changed for the rest of the hook.
 //!
-//! A tree by the tokens of paths: a subtree that a policy set is one claim, however much it holds, and
-//! an edit is compared with the claims on its way and below it alone.
+//! Claims form a tree keyed by path tokens. A subtree that a policy set is one claim, however
+//! large; an edit is compared only with the claims on its path and below it.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,19 +14,19 @@ use super::EditError;
 use super::difference::{self, Kind, Path, Step, folded};
 use super::twins::{Facet, Twin};
 
-/// Bytes of the path in a message.
+/// Maximum bytes of the path in a message.
 const MAX_PATH: usize = 256;
 
 /// The values that policies changed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Claims {
     root: Place,
-    /// Values that can be reached by several ways, each with the way that it was set by.
+    /// Values that are read from several places, each with the facet that set it.
     twins: Place,
     owners: BTreeSet<Arc<str>>,
 }
 
-/// What is claimed at a path and below it.
+/// The claims at a path and below it.
 #[derive(Debug, Clone, Default)]
 struct Place {
     claims: Vec<Claim>,
@@ -37,23 +37,23 @@ struct Place {
 struct Claim {
     owner: Arc<str>,
     facet: Facet,
-    /// Whether the policy removed what was there.
+    /// Whether the policy removed the value.
     removed: bool,
 }
 
 impl Claims {
-    /// Whether nothing was changed yet.
+    /// Whether no policy changed anything yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.owners.is_empty()
     }
 
-    /// Whether another policy than `owner` changed something.
+    /// Whether a policy other than `owner` changed something.
     pub(super) fn concern(&self, owner: &str) -> bool {
         self.owners.iter().any(|other| **other != *owner)
     }
 
-    /// Whether `owner` may make this difference, after others in this turn by which it has `grown` what
-    /// others set. `holds` says whether there is a value to which several ways lead.
+    /// Whether `owner` may make this difference. `grown` is what it already added in this turn
+    /// inside values of others; `holds` reports whether a twin has a value.
     pub(super) fn check(
         &self,
         owner: &str,
@@ -85,7 +85,7 @@ impl Claims {
             .find_map(|(depth, place)| Some((depth, place.claims.last()?)));
         if let Some((depth, claim)) = cover.filter(|(_, claim)| foreign(claim)) {
             let within = depth < step.path.len() && !claim.removed;
-            // What a policy set may grow, and what it has grown by is another's.
+            // Policies may add members to values of others, and own what they add.
             let own = grown.root.way(step.path);
             let own = own.iter().skip(depth + 1);
             if own
@@ -117,7 +117,7 @@ impl Claims {
         found.map_or(Ok(()), |claim| Err(&claim.owner))
     }
 
-    /// The policy that set, by another way, a value that this difference touches.
+    /// The policy that set a value touched by this difference through another facet.
     fn taken(
         &self,
         owner: &str,
@@ -129,7 +129,7 @@ impl Claims {
         let way = self.twins.way(path);
         for (depth, place) in way.iter().enumerate() {
             for claim in place.claims.iter().filter(|claim| foreign(claim)) {
-                // A value set as a part of something larger may be absent from it.
+                // A value may be absent although the tree that would hold it was set.
                 let absent = depth < path.len()
                     && claim.facet.is_tree()
                     && !claim.removed
@@ -141,7 +141,7 @@ impl Claims {
             }
         }
         let below = way.get(path.len())?.find_below(&mut |below, claim| {
-            // An argument replaces what the conf has in its place.
+            // A cni-arg replaces the conf's value in its place.
             let replaced = *facet == Facet::Args && claim.facet == Facet::Conf;
             let met = meets(step.old, below) || meets(step.new, below);
             foreign(claim) && (replaced || !facet.is_tree() || met)
@@ -149,7 +149,7 @@ impl Claims {
         below.map(|claim| &claim.owner)
     }
 
-    /// Gives a difference to `owner`: one claim, whatever lies below.
+    /// Records a difference as one claim of `owner`, whatever lies below.
     pub(super) fn record(&mut self, owner: &Arc<str>, step: &Step<'_, '_>, twins: &[Twin<'_>]) {
         if matches!(step.kind, Kind::Shifted(_)) {
             return;
@@ -161,7 +161,7 @@ impl Claims {
             removed,
         };
         let place = self.root.make(step.path);
-        // What others own below was not changed, or there would have been a conflict.
+        // Claims of others below are unchanged, or there would have been a conflict.
         *place = Place {
             claims: vec![claim(Facet::Conf)],
             children: BTreeMap::new(),
@@ -178,8 +178,8 @@ impl Claims {
         }
     }
 
-    /// Takes over what policies claimed in an earlier hook of the same thing, which was `left` then
-    /// and lies at `place` of `now`: as far as it is as they left it.
+    /// Carries over claims of an earlier hook on the same value, which was `left` then and is now
+    /// at `place` of `now`, as far as it is unchanged.
     pub(super) fn carry(&mut self, earlier: &Self, place: &Path<'_>, left: &Node, now: &Node) {
         let mut kept = Vec::new();
         let _ = earlier.root.visit(&mut Vec::new(), &mut |path, claim| {
@@ -200,7 +200,7 @@ impl Claims {
         }
     }
 
-    /// The policies that changed `place`, something in it, or all that it is in.
+    /// The policies that changed `place`, something within it, or a value that contains it.
     pub(crate) fn owners(&self, place: &str) -> BTreeSet<Arc<str>> {
         let Ok(pointer) = Pointer::parse(place) else {
             return BTreeSet::new();
@@ -228,7 +228,7 @@ impl Claims {
         owners
     }
 
-    /// What `owner` claims when it turns `old` into `new`.
+    /// What `owner` claims by turning `old` into `new`.
     #[cfg(test)]
     pub(super) fn of(owner: &str, old: &Node, new: &Node) -> Self {
         use super::difference::{Keys, Walk};
@@ -242,7 +242,7 @@ impl Claims {
         claims
     }
 
-    /// How many claims there are.
+    /// The number of claims.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let mut count = 0;
@@ -258,7 +258,7 @@ type Seen<'v, 'a> = dyn FnMut(&[&'a str], &'a Claim) -> ControlFlow<()> + 'v;
 type Found<'v> = dyn FnMut(&[&str], &Claim) -> bool + 'v;
 
 impl Place {
-    /// The places on the way to a path, this one first, as far as something is claimed there.
+    /// The places on the way to a path, this one first, as far as claims exist.
     fn way(&self, path: &Path<'_>) -> Vec<&Self> {
         let mut way = vec![self];
         let mut place = self;
@@ -309,7 +309,7 @@ impl Place {
     }
 }
 
-/// Whether there is a value at a path, or something on the way in which there is no place for one.
+/// Whether there is a value at a path, or a value on the way that leaves no place for one.
 fn meets(new: Option<&Node>, path: &[&str]) -> bool {
     let Some(mut node) = new else {
         return false;
@@ -369,7 +369,7 @@ mod tests {
         found
     }
 
-    /// Policy `a` turns `old` into `new`; may policy `b` then make it `next`?
+    /// Policy `a` turns `old` into `new`; checks whether policy `b` may then make it `next`.
     fn check(old: &str, new: &str, next: &str, conflict: Option<&str>) {
         let (old, new, next) = (node(old), node(new), node(next));
         let claims = Claims::of("a", &old, &new);

@@ -1,4 +1,4 @@
-//! Edits of a plugin conf, which stays JSON: unknown keys survive untouched.
+//! Edits of a conf, which stays JSON so that unknown keys survive untouched.
 
 use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
@@ -22,26 +22,26 @@ const WITH_MTU: [&str; 12] = [
     "vlan",
 ];
 
-/// One edit of a conf, checked but not made yet.
+/// One edit of a conf, checked but not applied yet.
 #[derive(Debug)]
 pub(crate) struct ConfEdit {
-    /// Where; never `-` for a new element.
+    /// Never ends in `-`, the token for a new element.
     pub(super) pointer: Pointer,
-    /// `None` to remove what is there.
+    /// `None` removes the value.
     pub(super) value: Option<Node>,
 }
 
-/// Reads a pointer that a guest gave.
+/// Parses a guest's pointer.
 pub(super) fn pointer(text: &str) -> Result<Pointer, EditError> {
     Pointer::parse(text).map_err(|error| refused(&error))
 }
 
-/// Reads JSON that a guest sets.
+/// Parses a guest's JSON value.
 pub(super) fn value(json: &str, limits: Limits) -> Result<Node, EditError> {
     Node::parse(json, limits).map_err(|error| refused(&error))
 }
 
-/// JSON text at a pointer that a guest gave.
+/// The JSON text at a guest's pointer.
 pub(crate) fn get(conf: &Document, pointer: &str) -> Option<String> {
     Some(conf.get(&Pointer::parse(pointer).ok()?)?.to_string())
 }
@@ -78,7 +78,7 @@ pub(super) fn remove(
     })
 }
 
-/// Sets the MTU on every plugin that has one.
+/// Sets the MTU of every plugin that has one.
 pub(super) fn set_mtu(conf: &Document, mtu: u32) -> Result<Vec<ConfEdit>, EditError> {
     let mut edits = Vec::new();
     for (pointer, plugin) in plugins(conf).filter(|(_, plugin)| has_mtu(plugin)) {
@@ -95,7 +95,7 @@ pub(super) fn set_mtu(conf: &Document, mtu: u32) -> Result<Vec<ConfEdit>, EditEr
     }
 }
 
-/// Makes edits: all of them, or none.
+/// Applies all edits, or none.
 pub(super) fn apply(conf: &mut Document, edits: Vec<ConfEdit>) -> Result<(), EditError> {
     let mut made: Vec<(Pointer, Option<Node>)> = Vec::new();
     for ConfEdit { pointer, value } in edits {
@@ -107,7 +107,7 @@ pub(super) fn apply(conf: &mut Document, edits: Vec<ConfEdit>) -> Result<(), Edi
             Ok(old) => made.push((pointer, old)),
             Err(error) => {
                 for (pointer, old) in made.into_iter().rev() {
-                    // Each is put back into a place that it had a moment ago.
+                    // Cannot fail: each value returns to the place it just had.
                     let _ = match old {
                         Some(old) => conf.set_node(&pointer, old).map(|_| ()),
                         None => conf.remove(&pointer).map(|_| ()),
@@ -120,7 +120,7 @@ pub(super) fn apply(conf: &mut Document, edits: Vec<ConfEdit>) -> Result<(), Edi
     Ok(())
 }
 
-/// The pointer to which a value can be set, with an index for `-`.
+/// The pointer at which a value can be set, with an index in place of `-`.
 fn place(conf: &Document, pointer: Pointer) -> Result<Pointer, Error> {
     let Some(parent) = pointer.parent() else {
         return Ok(pointer);
@@ -148,7 +148,7 @@ fn place(conf: &Document, pointer: Pointer) -> Result<Pointer, Error> {
     }
 }
 
-/// Every MTU of a plugin and its pointer, also of plugins of lists within lists.
+/// Every plugin's MTU with its pointer, including plugins of nested lists.
 pub(super) fn mtus(conf: &Node) -> Vec<(String, &Node)> {
     let mut found = Vec::new();
     collect_mtus(&Pointer::root(), conf, &mut found);
@@ -207,7 +207,7 @@ fn has_mtu(plugin: &Node) -> bool {
         || type_of(plugin).is_some_and(|name| WITH_MTU.contains(&name.as_str()))
 }
 
-/// The keys under which the plugin would read its MTU; the last one counts, so all are set.
+/// The keys from which the plugin could read its MTU. Go uses the last one, so all are set.
 fn mtu_keys(plugin: &Node) -> Vec<String> {
     let mut keys = vec!["mtu".to_owned()];
     if let Node::Object(members) = plugin {

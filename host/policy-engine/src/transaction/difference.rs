@@ -1,5 +1,5 @@
 //! The difference of two values, step by step: for claims, with keys as Go's `encoding/json` reads
-//! them, and for the log, with keys as they are written. Costs what the two values hold.
+//! them; for the log, with keys as written. The cost is proportional to the size of both values.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 
 use cni_types::json::Node;
 
-/// How keys of objects are compared.
+/// How object keys are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keys {
-    /// As they are written.
+    /// As written.
     Exact,
-    /// As Go reads them: in any case, and of several the last one counts.
+    /// As Go reads them: case-folded, and the last of several equal keys counts.
     Folded,
 }
 
@@ -22,34 +22,34 @@ pub(crate) type Path<'a> = [Cow<'a, str>];
 /// What happened at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A value that was not there: a member of an object, which grows, or an element of an array.
+    /// A new value: an object member, or an array element.
     Added {
-        /// Whether it is a member of an object.
+        /// Whether it is an object member.
         member: bool,
     },
-    /// A value that is gone.
+    /// A value was removed.
     Removed,
-    /// Another value.
+    /// A value was replaced.
     Changed,
-    /// The elements of this array from here on have another index now.
+    /// The array's elements from this index on moved to another index.
     Shifted(usize),
 }
 
-/// One difference: the smallest value that holds it.
+/// One difference, in the smallest value that contains it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step<'s, 'a> {
     pub(super) path: &'s Path<'a>,
     pub(super) kind: Kind,
-    /// What was there.
+    /// The previous value.
     pub(super) old: Option<&'a Node>,
-    /// What is there now.
+    /// The current value.
     pub(super) new: Option<&'a Node>,
 }
 
-/// Takes the steps, and may end the walk.
+/// Receives the steps; may end the walk.
 pub(crate) type Visit<'v> = dyn FnMut(&Step<'_, '_>) -> ControlFlow<()> + 'v;
 
-/// A walk over two values that lie at a path.
+/// A walk over two values at the same path.
 pub(super) struct Walk<'v, 'f, 'a> {
     keys: Keys,
     path: Vec<Cow<'a, str>>,
@@ -61,8 +61,8 @@ impl<'v, 'f, 'a> Walk<'v, 'f, 'a> {
         Self { keys, path, visit }
     }
 
-    /// Visits where `new` differs from `old`; `member` says whether they are in an object. Several
-    /// values stand for keys that Go does not tell apart.
+    /// Visits the differences between `old` and `new`; `member` says whether they are object
+    /// members. Each slice holds the values of all keys that Go treats as equal.
     pub(super) fn values(
         &mut self,
         old: &[&'a Node],
@@ -101,8 +101,8 @@ impl<'v, 'f, 'a> Walk<'v, 'f, 'a> {
         ControlFlow::Continue(())
     }
 
-    /// What both begin with and end with stays; in between, elements are compared pairwise and the
-    /// rest is added or removed. One insertion or removal thus is one step.
+    /// Keeps the common prefix and suffix; in between, compares elements pairwise and adds or
+    /// removes the rest. So one insertion or removal is one step.
     fn arrays(&mut self, old: &'a [Node], new: &'a [Node]) -> ControlFlow<()> {
         let keys = self.keys;
         let equal = |(a, b): &(&Node, &Node)| same(a, b, keys);
@@ -159,7 +159,7 @@ impl<'v, 'f, 'a> Walk<'v, 'f, 'a> {
     }
 }
 
-/// Visits where two values differ that lie at a path, where they are there.
+/// Visits the differences between two optional values at the same path.
 pub(super) fn compare_nodes<'a>(
     keys: Keys,
     path: Vec<Cow<'a, str>>,
@@ -170,7 +170,7 @@ pub(super) fn compare_nodes<'a>(
     Walk::new(keys, path, visit).values(old.as_slice(), new.as_slice(), true)
 }
 
-/// The members of an object, those with one key together, in their order.
+/// The members of an object, in order, grouped by key.
 struct Groups<'a> {
     groups: Vec<(Cow<'a, str>, Vec<&'a Node>)>,
     places: HashMap<Cow<'a, str>, usize>,
@@ -198,7 +198,7 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// Whether two values mean the same to who reads their keys so.
+/// Whether a reader that compares keys this way sees equal values.
 pub(super) fn same(a: &Node, b: &Node, keys: Keys) -> bool {
     match (a, b) {
         (Node::Array(a), Node::Array(b)) => {
@@ -219,8 +219,8 @@ pub(super) fn same(a: &Node, b: &Node, keys: Keys) -> bool {
     }
 }
 
-/// Whether Go reads the same from two lists of values of one key. Of plain values the last one counts;
-/// objects are merged, elements of arrays are reused, and `null` may leave what was there.
+/// Whether Go reads equal values from two groups of one key. The last plain value counts; objects
+/// are merged, array elements reused, and `null` may leave the previous value.
 fn same_group(old: &[&Node], new: &[&Node]) -> bool {
     let plain = |node: &&Node| matches!(node, Node::Scalar(text) if &**text != "null");
     match (old.last(), new.last()) {
@@ -236,7 +236,7 @@ fn same_group(old: &[&Node], new: &[&Node]) -> bool {
     }
 }
 
-/// The values of an object under a key, as Go compares keys.
+/// The values of an object under a key, with keys compared as Go does.
 pub(super) fn group<'a>(object: Option<&'a Node>, key: &str) -> Vec<&'a Node> {
     let Some(Node::Object(members)) = object else {
         return Vec::new();
@@ -246,7 +246,7 @@ pub(super) fn group<'a>(object: Option<&'a Node>, key: &str) -> Vec<&'a Node> {
     same.map(|(_, value)| value).collect()
 }
 
-/// The value that lies at a path: under the very key, or else under the last one that Go takes for it.
+/// The value at a path: under the exact key, or else the last one that Go's folding matches.
 pub(super) fn at<'a>(node: &'a Node, path: &[impl AsRef<str>]) -> Option<&'a Node> {
     path.iter().try_fold(node, |node, token| match node {
         Node::Object(members) => {
@@ -267,7 +267,7 @@ fn keyed(key: &str, keys: Keys) -> Cow<'_, str> {
     }
 }
 
-/// A key as Go's JSON compares it: letters that fold to ASCII included.
+/// A key as Go's JSON compares it, including non-ASCII letters that fold to ASCII.
 pub(super) fn folded(key: &str) -> Cow<'_, str> {
     if key
         .bytes()
@@ -278,10 +278,10 @@ pub(super) fn folded(key: &str) -> Cow<'_, str> {
     key.chars().map(fold).collect::<String>().into()
 }
 
-/// Whether a key is `other`, which is folded.
+/// Whether a key folds to `other`, which is already folded.
 pub(super) fn folds_to(key: &str, other: &str) -> bool {
     if key.len() == other.len() {
-        // Letters that fold to ASCII are longer than it.
+        // Non-ASCII letters that fold to ASCII take more bytes.
         return key.eq_ignore_ascii_case(other);
     }
     key.len() > other.len() && !key.is_ascii() && key.chars().map(fold).eq(other.chars())
@@ -344,7 +344,7 @@ mod tests {
         check(r#"{"vlan":5}"#, r#"{"vlan":5,"VLAN":7}"#, &["~/vlan"]);
         check(r#"{"a":1}"#, r#"{"a":1,"A":null}"#, &["~/a"]);
         check("{}", r#"{"\u212aEY\u017f":7}"#, &["+/keys"]);
-        // The order of the two decides, within arrays as well.
+        // The order of the two keys matters, within arrays as well.
         check(
             r#"{"x":[{"a":1,"A":2}]}"#,
             r#"{"x":[{"A":2,"a":1}]}"#,

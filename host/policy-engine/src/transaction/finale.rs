@@ -1,4 +1,4 @@
-//! The final result of a request, and what network-status will say of each attachment.
+//! The draft of a request's final result and of the network-status of each attachment.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -10,29 +10,28 @@ use super::outcome::Change;
 use super::outcome_steps::Area;
 use super::{Claims, Draft, EditError, OutcomeDraft};
 
-/// Result and network-status, edited together so that they are applied together.
+/// Result and network-status, edited and applied together.
 #[derive(Debug, Clone)]
 pub(crate) struct FinaleDraft {
-    /// For the runtime.
+    /// The result for the runtime.
     pub(crate) result: Arc<OutcomeDraft>,
-    /// One for each attachment.
+    /// One status for each attachment.
     pub(crate) statuses: Vec<Arc<OutcomeDraft>>,
 }
 
 /// What policies own of a result since an earlier hook, and how they left it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Owned {
-    /// Who owns what.
     pub(crate) claims: Arc<Claims>,
-    /// What they left; none where they own nothing.
+    /// What they left; `None` if they own nothing.
     pub(crate) left: Option<Arc<OutcomeDraft>>,
 }
 
-/// An outcome of the finale: that of an attachment, or the result for the runtime.
+/// An outcome of the finale: an attachment's status by index, or `None` for the runtime's result.
 type Part = Option<usize>;
 
 impl FinaleDraft {
-    /// An edit of the result.
+    /// An edit of the runtime's result.
     pub(crate) fn edit_result(
         &self,
         change: impl FnOnce(&OutcomeDraft) -> Result<Change, EditError>,
@@ -40,7 +39,7 @@ impl FinaleDraft {
         Ok((None, change(&self.result)?))
     }
 
-    /// An edit of one of the entries of network-status.
+    /// An edit of one network-status entry.
     pub(crate) fn edit_status(
         &self,
         index: usize,
@@ -53,8 +52,8 @@ impl FinaleDraft {
         Ok((Some(index), change(status)?))
     }
 
-    /// What policies own since the hook after each delegate, in the order of the attachments. The
-    /// result for the runtime is that of the first one.
+    /// The claims from after-add, in the order of the attachments. The first attachment's claims
+    /// also apply to the runtime's result.
     pub(crate) fn owned(&self, owned: &[Owned]) -> Claims {
         let mut claims = Claims::default();
         let first = owned.first().map(|owned| (None, owned));

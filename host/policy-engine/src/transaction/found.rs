@@ -1,4 +1,4 @@
-//! What differs between two confs of what policies may not change freely, and whether a grant allows it.
+//! Finds differences in protected members and types of two confs, and checks them against grants.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,23 +12,23 @@ use super::roles::{self, Role, name};
 use super::{ConfGrant, EditError};
 use crate::config::Grant;
 
-/// Protected members and types that differ between two values. Paths are kept as chains of tokens, so
-/// that a long one is not copied for each member below it.
+/// Protected members and types that differ between two values. Paths are kept as chains of tokens,
+/// so that a long path is not copied for each member below it.
 #[derive(Default)]
 pub(super) struct Found<'a> {
     tokens: Vec<(Option<usize>, Cow<'a, str>)>,
-    /// The first member of each rule that differs.
+    /// The first differing member for each rule.
     members: Vec<(usize, Rule)>,
-    /// The first type that differs.
+    /// The first differing type.
     first: Option<usize>,
-    /// The first type that differs in cni-args.
+    /// The first differing type in cni-args.
     in_args: Option<usize>,
-    /// The first plugin whose order or part is another.
+    /// The first plugin that changed its order or role.
     moved: Option<usize>,
     changes: Vec<Change<'a>>,
 }
 
-/// One type that differs.
+/// One differing type.
 struct Change<'a> {
     at: usize,
     role: Role,
@@ -42,7 +42,7 @@ impl<'a> Found<'a> {
         self.tokens.len() - 1
     }
 
-    /// Two values at one place.
+    /// Compares two values at one place.
     pub(super) fn pair(&mut self, at: Option<usize>, place: Place, old: &'a Node, new: &'a Node) {
         match (old, new) {
             (Node::Object(old), Node::Object(new)) => self.objects(at, place, old, new),
@@ -78,7 +78,7 @@ impl<'a> Found<'a> {
                 self.member(at, place, key, Some(value), None);
             }
         }
-        // Of keys that Go does not tell apart, the last one counts.
+        // Among keys that Go treats as equal, the last one counts.
         let (before, after) = (spellings(place, old), spellings(place, new));
         if before.len() != after.len() {
             return;
@@ -110,7 +110,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// One element of a list, edited by its index.
+    /// Compares one element of a list, edited by index.
     pub(super) fn in_list(
         &mut self,
         place: Place,
@@ -122,12 +122,12 @@ impl<'a> Found<'a> {
         let at = self.token(None, token.to_owned());
         self.element(Some(at), place.element(index), old, new);
         if self.first.is_some() && index == 0 && new.is_none() && len > 1 {
-            // The next one takes its part.
+            // The next plugin takes over its role.
             self.moved.get_or_insert(at);
         }
     }
 
-    /// A value that is not looked at by its key.
+    /// Compares a value that has no key of its own to judge by.
     pub(super) fn element(
         &mut self,
         at: Option<usize>,
@@ -171,7 +171,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// A member of an object.
+    /// Compares a member of an object.
     pub(super) fn member(
         &mut self,
         at: Option<usize>,
@@ -206,7 +206,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Whether a policy with these grants may change what was found; `place` is what was compared.
+    /// Whether these grants allow everything found; `place` is where the comparison started.
     pub(super) fn judge(&self, grant: &ConfGrant, place: &Pointer) -> Result<(), EditError> {
         let path = |at| self.path(at, place);
         for (at, rule) in &self.members {
@@ -226,7 +226,7 @@ impl<'a> Found<'a> {
             needs(Grant::MovePlugin, at)?;
         }
         let moves = grant.has(Grant::MovePlugin);
-        // What is gone here and is new there has moved.
+        // A type that is gone here and new elsewhere has moved.
         let mut gone = Pool::of(self.changes.iter().filter(|_| moves), |change| change.old);
         let mut come = Pool::of(self.changes.iter().filter(|_| moves), |change| change.new);
         for Change { at, role, old, new } in &self.changes {
@@ -268,7 +268,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Names of plugins, each as often as it is there.
+/// Names of plugins with their number of occurrences.
 struct Pool(HashMap<String, usize>);
 
 impl Pool {
@@ -289,8 +289,7 @@ impl Pool {
     }
 }
 
-/// The keys that no policy may change freely, as they are written: those that Go does not tell apart
-/// together, in their order.
+/// The protected keys as written, in order, with those that Go treats as equal grouped together.
 fn spellings(place: Place, members: &[(String, Node)]) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = members
         .iter()

@@ -1,4 +1,4 @@
-//! Members of a conf that name places or powers of the node, each with a grant of its own.
+//! Conf members that refer to places or powers of the node, each with a grant of its own.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use crate::config::Grant;
 /// What a policy may change of a conf beyond its free members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ConfGrant {
-    /// What it may set `type` to.
+    /// Allowed values for `type`.
     pub(crate) types: BTreeSet<String>,
     /// All grants of the policy.
     pub(crate) grants: BTreeSet<Grant>,
 }
 
 impl ConfGrant {
-    /// The grants for members.
+    /// The grants that allow editing guarded members.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) const MEMBERS: [Grant; 4] = [
         Grant::ChangePaths,
@@ -25,7 +25,7 @@ impl ConfGrant {
         Grant::ChangeFirewall,
     ];
 
-    /// These types and grants.
+    /// A grant of these types and grants.
     #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn of(types: &[&str], grants: &[Grant]) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl ConfGrant {
         self.grants.contains(&grant)
     }
 
-    /// Whether it allows any change of which plugins run.
+    /// Whether it allows any change to which plugins run.
     pub(super) fn changes_plugins(&self) -> bool {
         let others = [Grant::RemovePlugin, Grant::MovePlugin];
         !self.types.is_empty() || others.into_iter().any(|grant| self.has(grant))
@@ -54,7 +54,7 @@ impl ConfGrant {
 
 /// Members that select a device of the node.
 const DEVICES: [&str; 4] = ["device", "deviceid", "hwaddr", "pcibusid"];
-/// Members by which plugins reach into the packet filter of the node.
+/// Members through which plugins modify the node's packet filter.
 const FIREWALL: [&str; 6] = [
     "conditionsv4",
     "conditionsv6",
@@ -63,7 +63,7 @@ const FIREWALL: [&str; 6] = [
     "ingresspolicy",
     "iptablesadminchainname",
 ];
-/// How keys end that name files, directories and sockets.
+/// Endings of keys that hold files, directories and sockets.
 const PATH_ENDS: [&str; 12] = [
     "bin",
     "bindirs",
@@ -78,14 +78,14 @@ const PATH_ENDS: [&str; 12] = [
     "sock",
     "socket",
 ];
-/// How keys begin that say how to reach an API.
+/// Beginnings of keys that configure access to an API.
 const API_BEGINNINGS: [&str; 3] = ["etcd", "k8s", "kubeconfig"];
-/// Keys that only look like these.
+/// Keys that match these endings but hold no paths.
 const NO_PATHS: [&str; 2] = ["multipath", "profile"];
-/// How values begin that are paths of the node, under whatever key.
+/// Beginnings of values that are node paths, under any key.
 const PATHS: [&str; 6] = ["/", "./", "../", "~", "file:", "unix:"];
 
-/// The grant that a change of the member under a [folded](super::difference::folded) key needs.
+/// The grant needed to change the member under a [folded](super::difference::folded) key.
 pub(super) fn key(folded: &str) -> Option<Grant> {
     let key: String = folded.chars().filter(|c| !matches!(c, '_' | '-')).collect();
     if key == "capabilities" {
@@ -102,7 +102,7 @@ pub(super) fn key(folded: &str) -> Option<Grant> {
     (is_path && !NO_PATHS.contains(&&*key)).then_some(Grant::ChangePaths)
 }
 
-/// The grant that setting or replacing a plain value needs.
+/// The grant needed to set or replace a plain value.
 pub(super) fn value(node: &Node) -> Option<Grant> {
     let Node::Scalar(text) = node else {
         return None;

@@ -1,7 +1,7 @@
-//! What must hold for a whole, after all policies: each edit was checked by itself, against what its
-//! policy saw. Here is checked what the edits come to together, and whose they are.
+//! Invariants of the whole, checked after all policies: single edits were checked only against what
+//! their policy saw. This checks the combined edits and finds who made them.
 //!
-//! Only what policies edited is refused. What a pod asks for without them is for the daemon to judge.
+//! Only policies' edits are rejected. The daemon judges what a pod asks for without them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -17,17 +17,16 @@ use super::{
 };
 use crate::request::{Attachment, PortMapping, Selection};
 
-/// What does not hold, and the policies whose edits made it so.
+/// A broken invariant, and the policies whose edits broke it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// For people.
     pub(crate) reason: String,
-    /// At least one, in the order in which they run.
+    /// At least one policy, in execution order.
     pub(crate) owners: BTreeSet<Arc<str>>,
 }
 
 impl Fault {
-    /// A fault, where policies have to do with it.
+    /// A fault, if any policy is involved.
     fn of(
         owners: impl IntoIterator<Item = Arc<str>>,
         reason: impl FnOnce() -> String,
@@ -40,14 +39,13 @@ impl Fault {
     }
 }
 
-/// One attachment that was offered to the policies: how it was, and who edited what of it.
+/// One attachment as offered to the policies, and who edited what.
 #[derive(Debug)]
 pub(crate) struct Offered {
-    /// Before the first policy; none where no policy edited it.
+    /// Before the first policy; `None` if no policy edited it.
     pub(crate) before: Option<Arc<AttachmentDraft>>,
-    /// What policies own of it.
     pub(crate) claims: Arc<Claims>,
-    /// What the policies which edited it may change of its conf.
+    /// What the policies that edited it may change in its conf.
     pub(crate) grant: ConfGrant,
 }
 
@@ -66,7 +64,7 @@ pub(crate) fn plan(offered: &[Offered], plan: &[Attachment]) -> Result<(), Fault
     }
 }
 
-/// What is executed, for which network, and in what interface of the default network.
+/// Checks that an attachment's network is unchanged, and that the grants allow the conf's changes.
 fn executed(
     Offered {
         before,
@@ -92,7 +90,7 @@ fn executed(
         }
         _ => BTreeSet::new(),
     };
-    // What was moved within the conf has no owner at its place.
+    // A plugin moved within the conf has no owner at its new place.
     let owners = if owners.is_empty() {
         claims.owners("/conf")
     } else {
@@ -103,7 +101,7 @@ fn executed(
     })
 }
 
-/// The MTU of every plugin, those of lists within lists too, with the addresses that were asked for.
+/// Checks the MTU of every plugin, including nested lists, against the requested addresses.
 fn mtus(Offered { claims, .. }: &Offered, after: &Attachment) -> Option<Fault> {
     let v6 = after.ips.iter().any(|ip| ip.contains(':'));
     let ips = if v6 {
@@ -116,7 +114,7 @@ fn mtus(Offered { claims, .. }: &Offered, after: &Attachment) -> Option<Fault> {
         .find_map(|(path, value)| {
             let owners = claims.owners(&format!("/conf{path}"));
             let error = mtu(value, &after.ips).err()?;
-            // An MTU that nobody set is wrong only for addresses that somebody set.
+            // An MTU that no policy set is wrong only for addresses that a policy set.
             if owners.is_empty() && mtu(value, &[]).is_err() {
                 return None;
             }
@@ -128,14 +126,14 @@ fn mtus(Offered { claims, .. }: &Offered, after: &Attachment) -> Option<Fault> {
 
 fn mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
     match value.get_as::<u32>() {
-        // To plugins, the same as none.
+        // Plugins treat 0 as unset.
         Ok(0) => Ok(()),
         Ok(number) => validate::mtu(number, ips),
         Err(_) => Err(validate::invalid(format!("{value} is no MTU"))),
     }
 }
 
-/// Two attachments have interfaces of two names.
+/// Checks that no two attachments have the same interface name.
 fn names(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
     let mut known: HashMap<&str, (&Offered, &Attachment)> = HashMap::new();
     offered.iter().zip(plan).find_map(|(offered, other)| {
@@ -153,10 +151,10 @@ fn names(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
     })
 }
 
-/// Attachments that map a port of the node: by address, the empty one for all addresses.
+/// Attachments that map a node port, by address; the empty address stands for all.
 type Mapped<'a> = BTreeMap<&'a str, usize>;
 
-/// A port of the node leads to one attachment.
+/// Checks that each node port leads to one attachment.
 fn ports(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
     let mut known: HashMap<(u16, String), Mapped<'_>> = HashMap::new();
     for (index, (_, other)) in offered.iter().zip(plan).enumerate() {
@@ -165,9 +163,9 @@ fn ports(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
             let ip = mapping.host_ip.as_deref().unwrap_or_default();
             let mapped = known.entry(port).or_default();
             let one = match ip {
-                // This one's were all seen when it first asked for all addresses.
+                // Already checked when this attachment first asked for all addresses.
                 "" if mapped.get("") == Some(&index) => None,
-                // All addresses: any other attachment's.
+                // All addresses conflict with any other attachment.
                 "" => mapped.values().find(|one| **one != index),
                 ip => [ip, ""]
                     .iter()
@@ -204,7 +202,7 @@ fn both(
     })
 }
 
-/// Checks the selections that all policies left.
+/// Checks the selections after all policies.
 pub(crate) fn selections(draft: &SelectionsDraft, claims: &Claims) -> Result<(), Fault> {
     if claims.is_empty() {
         return Ok(());
@@ -247,9 +245,9 @@ pub(crate) fn selections(draft: &SelectionsDraft, claims: &Claims) -> Result<(),
     Ok(())
 }
 
-/// Checks a result that all policies left; it lies at `place` of what they edited.
+/// Checks a result after all policies; it is at `place` of the edited value.
 pub(crate) fn result(result: &CniResult, claims: &Claims, place: &str) -> Result<(), Fault> {
-    // Policies that edit nothing are the most.
+    // The common case: no policy edited anything.
     if claims.is_empty() {
         return Ok(());
     }
@@ -271,7 +269,7 @@ pub(crate) fn result(result: &CniResult, claims: &Claims, place: &str) -> Result
     }
 }
 
-/// Checks the final result and the entries of network-status.
+/// Checks the final result and the network-status entries.
 pub(crate) fn finale(draft: &FinaleDraft, claims: &Claims) -> Result<(), Fault> {
     result(draft.result.result(), claims, "/final")?;
     let mut statuses = draft.statuses.iter().enumerate();
@@ -316,7 +314,7 @@ mod tests {
         Node::parse(&format!(r#"{{"conf":{json}}}"#), Limits::default()).unwrap()
     }
 
-    /// Policy `a` turned the conf from `before` into `after`, by whatever way.
+    /// The fault if policy `a` turned the conf from `before` into `after`.
     fn conf_fault(before: &str, after: &str, types: &[&str]) -> Option<String> {
         let claims = Claims::of("a", &wrapped(before), &wrapped(after));
         let offered = Offered {

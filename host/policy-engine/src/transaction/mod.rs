@@ -1,9 +1,9 @@
-//! What guests stage and the host applies: pure data, without any knowledge of WebAssembly.
+//! What guests stage and the host applies, as pure data without WebAssembly.
 //!
-//! A hook starts from one thing (selections, an attachment, a result). Each policy edits a copy of
-//! what the policies before it left; every edit is checked before it is made, which costs what the
-//! edit changes. When the policy accepts, its copy becomes what the next one starts from, and what
-//! differs where it edited becomes its patch and its claims; otherwise the copy is dropped.
+//! A hook edits one value: selections, an attachment or a result. Each policy edits a copy of its
+//! predecessor's outcome; every edit is checked before it is made, at a cost proportional to what
+//! it changes. When the policy accepts, its copy becomes the next policy's input, and the
+//! differences in the edited areas become its patch and claims; otherwise the copy is dropped.
 
 mod attachment;
 mod attachment_steps;
@@ -48,7 +48,7 @@ pub(crate) use validate::json_object;
 #[cfg(feature = "fuzz")]
 pub(crate) use protected::check as conf_difference;
 
-/// Whether Go reads the same from two confs.
+/// Whether Go reads the same values from both confs.
 #[cfg(feature = "fuzz")]
 pub(crate) fn conf_same(old: &cni_types::json::Node, new: &cni_types::json::Node) -> bool {
     let (keys, same) = (
@@ -61,32 +61,30 @@ pub(crate) fn conf_same(old: &cni_types::json::Node, new: &cni_types::json::Node
     same
 }
 
-/// Why an edit was refused. Nothing was changed.
+/// Why an edit was rejected, without changing anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EditError {
-    /// The edit needs a grant.
+    /// The edit needs a grant that the policy lacks.
     #[error("not granted: {0}")]
     NotGranted(&'static str),
-    /// The edit of this path needs a grant.
+    /// Editing this path needs a grant that the policy lacks.
     #[error("{path} needs the grant {grant}")]
     NeedsGrant {
-        /// Where.
+        /// Pointer into the edited value.
         path: String,
-        /// The grant.
         grant: Grant,
     },
-    /// Nobody may change this, or not in this hook.
+    /// No policy may change this, or not in this hook.
     #[error("{0} cannot be changed")]
     Immutable(String),
-    /// The value is wrong.
+    /// The value is invalid.
     #[error("{0}")]
     Invalid(String),
     /// Another policy set a path that this edit changes.
     #[error("{path} belongs to policy {owner:?}")]
     Conflict {
-        /// The policy that set it.
         owner: Arc<str>,
-        /// Pointer into the edited thing.
+        /// Pointer into the edited value.
         path: String,
     },
     /// The edit exceeds a limit.
@@ -94,39 +92,40 @@ pub(crate) enum EditError {
     TooLarge(String),
 }
 
-/// A thing that policies edit.
+/// A value that policies edit.
 pub(crate) trait Draft: Clone {
-    /// One edit, checked but not made yet.
+    /// One edit, checked but not applied yet.
     type Change;
-    /// A part in which edits were made.
+    /// A part of the value in which edits were made.
     type Area: Clone;
 
-    /// What the JSON of an edit amounts to.
+    /// The extent of an edit's JSON.
     fn extent(change: &Self::Change) -> Extent;
 
-    /// The parts in which an edit changes something.
+    /// The parts that an edit changes.
     fn areas(&self, change: &Self::Change) -> Vec<Self::Area>;
 
     /// Whether all of `other` lies in `area`.
     fn covers(area: &Self::Area, other: &Self::Area) -> bool;
 
-    /// Visits what an edit would make different, with every element that can be owned under a key of
-    /// its own, so that two policies can add to one list without being in each other's way.
+    /// Visits the differences that an edit would make. List elements that can be owned separately
+    /// have keys of their own, so that two policies can add to one list without conflict.
     fn foresee(&self, change: &Self::Change, visit: &mut Visit<'_>) -> ControlFlow<()>;
 
-    /// Makes an edit, or leaves everything as it was.
+    /// Applies an edit completely or not at all.
     fn apply(&mut self, change: Self::Change) -> Result<(), EditError>;
 
-    /// Visits what is different in `later` within an area, as [`foresee`](Self::foresee).
+    /// Visits the differences between `self` and `later` in an area, in the form of
+    /// [`foresee`](Self::foresee).
     fn compare(&self, later: &Self, area: &Self::Area, visit: &mut Visit<'_>) -> ControlFlow<()>;
 
-    /// Visits what is different in `later` within areas, as people know it, for the log.
+    /// Visits the differences between `self` and `later` in areas, in readable form for the log.
     fn show(&self, later: &Self, areas: &[Self::Area], visit: &mut Visit<'_>);
 
-    /// The field that a path of [`show`](Self::show) is in, for metrics: few, whatever the path.
+    /// The field of a path from [`show`](Self::show), for metrics: bounded cardinality.
     fn field(path: &Path<'_>) -> String;
 
-    /// The places of values to which several ways lead, for a path.
+    /// The other places from which the value at a path is also read.
     fn twins<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
         let _ = path;
         Vec::new()
@@ -138,7 +137,7 @@ pub(crate) trait Draft: Clone {
         false
     }
 
-    /// The thing as people know it.
+    /// The value in readable form.
     #[cfg(feature = "fuzz")]
     fn tree(&self) -> cni_types::json::Node;
 }
@@ -146,31 +145,30 @@ pub(crate) trait Draft: Clone {
 /// The copy that one policy edits in one hook.
 #[derive(Debug)]
 pub(crate) struct Transaction<D: Draft> {
-    /// What the next policy starts from as well, until the first edit.
+    /// Shared with the working copy until the first edit.
     draft: Arc<D>,
     owner: Arc<str>,
     claims: Arc<Claims>,
-    /// What the policy set in this turn, where others had set something before.
+    /// What the policy added in this turn inside values that other policies set.
     grown: Claims,
     budget: Budget,
-    /// What the policy may still edit in the whole request, where there is one.
+    /// The policy's remaining edit budget for the whole request, if limited.
     request: Option<Arc<RequestBudget>>,
-    /// Where edits were made.
+    /// The edited areas.
     areas: Vec<D::Area>,
     conflict: Option<EditError>,
 }
 
-/// What a transaction leaves when its policy accepts.
+/// The outcome of a transaction whose policy accepts.
 #[derive(Debug)]
 pub(crate) struct Staged<D: Draft> {
-    /// The edited thing.
     draft: Arc<D>,
     areas: Vec<D::Area>,
-    /// The difference; `None` when there is none.
+    /// The difference; `None` if there is none.
     pub(crate) patch: Option<EditPatch>,
 }
 
-/// One hook over all its policies: what the next policy starts from, and who owns what.
+/// One hook over all its policies: the next policy's input, and who owns what.
 #[derive(Debug)]
 pub(crate) struct Working<D> {
     current: Arc<D>,
@@ -178,12 +176,12 @@ pub(crate) struct Working<D> {
 }
 
 impl<D: Draft> Working<D> {
-    /// Begins a hook with nothing edited.
+    /// Starts a hook without claims.
     pub(crate) fn new(current: D) -> Self {
         Self::owned(current, Claims::default())
     }
 
-    /// The same with what policies own since an earlier hook.
+    /// Starts a hook with the claims of an earlier one.
     pub(crate) fn owned(current: D, claims: Claims) -> Self {
         Self {
             current: Arc::new(current),
@@ -205,7 +203,7 @@ impl<D: Draft> Working<D> {
         }
     }
 
-    /// What the transaction changed, without applying it. Looks only at what was edited.
+    /// What the transaction changed, without applying it. Compares only the edited areas.
     pub(crate) fn staged(&self, transaction: Transaction<D>) -> Staged<D> {
         let Transaction { draft, areas, .. } = transaction;
         let mut patch = EditPatch::default();
@@ -215,7 +213,7 @@ impl<D: Draft> Working<D> {
                 ControlFlow::Continue(())
             });
         }
-        // Go may read another value where the members are the same in another order.
+        // Reordered members with equal values can still make Go read another value.
         let differs = !patch.is_empty()
             || areas.iter().any(|area| {
                 let mut found = |_: &Step<'_, '_>| ControlFlow::Break(());
@@ -228,7 +226,7 @@ impl<D: Draft> Working<D> {
         }
     }
 
-    /// Applies what `owner` staged and gives the patch, where something changed.
+    /// Applies what `owner` staged, and returns the patch if anything changed.
     pub(crate) fn commit(&mut self, owner: &Arc<str>, staged: Staged<D>) -> Option<EditPatch> {
         let Staged {
             draft,
@@ -247,36 +245,36 @@ impl<D: Draft> Working<D> {
         Some(patch)
     }
 
-    /// Who owns what.
+    /// The claims of all policies so far.
     pub(crate) fn claims(&self) -> Arc<Claims> {
         Arc::clone(&self.claims)
     }
 
-    /// What the next policy starts from.
+    /// The next policy's input.
     pub(crate) fn current(&self) -> Arc<D> {
         Arc::clone(&self.current)
     }
 
-    /// What all policies together left.
+    /// The final value, after all policies.
     pub(crate) fn finish(self) -> D {
         Arc::unwrap_or_clone(self.current)
     }
 }
 
 impl<D: Draft> Transaction<D> {
-    /// The same, within what the policy may edit in the whole request.
+    /// Limits the transaction to the policy's edit budget for the whole request.
     pub(crate) fn within(mut self, request: Arc<RequestBudget>) -> Self {
         self.request = Some(request);
         self
     }
 
-    /// What the guest sees.
+    /// The copy as the guest sees it.
     pub(crate) fn draft(&self) -> &D {
         &self.draft
     }
 
-    /// Makes one edit of `bytes`, or leaves the draft as it was. Costs what the edit changes; the
-    /// first one copies the draft.
+    /// Makes one edit of `bytes`, or leaves the draft unchanged. The cost is proportional to the
+    /// change; the first edit also copies the draft.
     pub(crate) fn edit(
         &mut self,
         bytes: usize,
@@ -306,7 +304,7 @@ impl<D: Draft> Transaction<D> {
         Ok(())
     }
 
-    /// The first edit that was refused because another policy had set the path.
+    /// The first edit that was rejected because another policy had set the path.
     pub(crate) fn conflict(&self) -> Option<&EditError> {
         self.conflict.as_ref()
     }

@@ -1,4 +1,4 @@
-//! A result and the tags of its attachment.
+//! The draft of a result and the tags of its attachment.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use super::validate::{at_most, invalid, word};
 use super::{EditError, validate};
 use crate::report::deceives;
 
-/// Interfaces, addresses or routes of one result.
+/// Maximum interfaces, addresses or routes of one result.
 const MAX_ELEMENTS: usize = 128;
-/// Tags of one attachment.
+/// Maximum tags of one attachment.
 const MAX_TAGS: usize = 32;
 /// glibc reads three, other resolvers more.
 const MAX_NAMESERVERS: usize = 16;
 
-/// A result that is edited.
+/// A result being edited.
 #[derive(Debug, Clone)]
 pub(crate) struct OutcomeDraft {
     pub(super) result: CniResult,
@@ -27,15 +27,12 @@ pub(crate) struct OutcomeDraft {
 /// One edit of an outcome.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// Name servers and what belongs to them.
+    /// Sets the whole DNS configuration.
     Dns(Dns),
-    /// All interfaces.
     Interfaces(Vec<Interface>),
-    /// All addresses.
     Ips(Vec<IpConfig>),
-    /// All routes.
     Routes(Vec<Route>),
-    /// One tag.
+    /// Sets one tag.
     Tag(String, String),
 }
 
@@ -48,7 +45,7 @@ pub(crate) struct RawIp {
 }
 
 impl OutcomeDraft {
-    /// Begins with what the delegate answered and without tags.
+    /// Starts from the delegate's result, without tags.
     pub(crate) fn new(result: CniResult) -> Self {
         Self {
             result,
@@ -56,12 +53,12 @@ impl OutcomeDraft {
         }
     }
 
-    /// The result as it is now.
+    /// The result as edited so far.
     pub(crate) fn result(&self) -> &CniResult {
         &self.result
     }
 
-    /// Result and tags at the end.
+    /// The edited result and tags.
     pub(crate) fn into_parts(self) -> (CniResult, BTreeMap<String, String>) {
         (self.result, self.tags)
     }
@@ -178,12 +175,12 @@ impl OutcomeDraft {
     }
 }
 
-/// A gateway that a guest gives.
+/// Parses a guest's gateway.
 pub(crate) fn gateway(text: &str) -> Result<std::net::IpAddr, EditError> {
     parse_ip(text).ok_or_else(|| invalid(format!("{text:?} is no IP address")))
 }
 
-/// A route that a guest gives: destination and next hop.
+/// Parses a guest's route: destination and next hop.
 pub(crate) fn route(dst: &str, gw: Option<&str>) -> Result<Route, EditError> {
     let dst = parse_cidr(dst).ok_or_else(|| invalid(format!("{dst:?} is no CIDR")))?;
     Ok(Route::new(dst, gw.map(gateway).transpose()?))

@@ -1,4 +1,4 @@
-//! What an edit of a result makes different, for claims and for the log.
+//! The differences that an edit of a result makes, for claims and for the log.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -93,7 +93,7 @@ impl Draft for OutcomeDraft {
     fn field(path: &Path<'_>) -> String {
         match path {
             [top, member, ..] if *top == "result" => format!("{top}.{member}"),
-            // The tags are the policy's own words.
+            // The policy chooses the names of the tags.
             [top, ..] => top.to_string(),
             [] => String::new(),
         }
@@ -106,7 +106,7 @@ impl Draft for OutcomeDraft {
 }
 
 impl OutcomeDraft {
-    /// As [`Draft::foresee`], where the outcome is a part of something.
+    /// Like [`Draft::foresee`], for an outcome within another value.
     pub(super) fn foresee_at(
         &self,
         path: Vec<Cow<'static, str>>,
@@ -133,7 +133,7 @@ impl OutcomeDraft {
         compare_nodes(Keys::Exact, path, Some(&self.node(area)), Some(&new), visit)
     }
 
-    /// As [`Draft::compare`], where the outcome is a part of something.
+    /// Like [`Draft::compare`], for an outcome within another value.
     pub(super) fn compare_at(
         &self,
         mut path: Vec<Cow<'static, str>>,
@@ -146,7 +146,7 @@ impl OutcomeDraft {
         compare_nodes(Keys::Exact, path, Some(&old), Some(&new), visit)
     }
 
-    /// As [`Draft::show`], where the outcome is a part of something.
+    /// Like [`Draft::show`], for an outcome within another value.
     pub(super) fn show_at(
         &self,
         path: Vec<Cow<'static, str>>,
@@ -157,7 +157,7 @@ impl OutcomeDraft {
         let _ = compare_nodes(Keys::Exact, path, Some(&old), Some(&new), visit);
     }
 
-    /// With every element that can be owned under a key of its own.
+    /// The outcome for claims: every separately owned element has a key of its own.
     pub(super) fn claimed(&self) -> Node {
         let node = |area| Some(self.node(area));
         let result = object([

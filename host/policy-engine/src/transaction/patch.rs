@@ -1,15 +1,15 @@
-//! What a policy changed, as an RFC 6902 JSON patch for the log: bounded, whatever was changed.
+//! A policy's changes as an RFC 6902 JSON patch for the log, bounded in size.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::difference::{Kind, Step};
 
-/// Bytes of a patch's text.
+/// Maximum bytes of a patch's text.
 const MAX_TEXT: usize = 16 << 10;
-/// Bytes of one path in it.
+/// Maximum bytes of one path.
 const MAX_PATH: usize = 1 << 10;
-/// Fields of one patch.
+/// Maximum fields of one patch.
 const MAX_FIELDS: usize = 16;
 
 /// The difference that one policy made in one hook.
@@ -21,17 +21,17 @@ pub(crate) struct EditPatch {
 }
 
 impl EditPatch {
-    /// The operations as JSON text, without those that have no room.
+    /// The operations that fit, as JSON text.
     pub(crate) fn text(&self) -> String {
         format!("[{}]", self.text)
     }
 
-    /// How many operations have no room in the text.
+    /// Number of operations that did not fit.
     pub(crate) fn omitted(&self) -> usize {
         self.omitted
     }
 
-    /// The fields that were changed, for metrics: few, whatever the patch.
+    /// The changed fields, for metrics: bounded cardinality.
     pub(crate) fn fields(&self) -> &BTreeSet<String> {
         &self.fields
     }
@@ -41,7 +41,7 @@ impl EditPatch {
         self.text.is_empty() && self.omitted == 0
     }
 
-    /// Adds one difference, which is one of `field`.
+    /// Adds one difference, which belongs to `field`.
     pub(super) fn push(&mut self, step: &Step<'_, '_>, field: impl FnOnce() -> String) {
         let operation = match step.kind {
             Kind::Added { .. } => "add",
@@ -58,7 +58,7 @@ impl EditPatch {
     }
 
     fn write(&mut self, operation: &str, step: &Step<'_, '_>) -> bool {
-        // What comes after an operation that is missing may not apply without it.
+        // Operations after an omitted one may not apply without it.
         if self.omitted > 0 {
             return false;
         }
@@ -91,7 +91,7 @@ impl EditPatch {
     }
 }
 
-/// Text that fails to grow beyond its room, so that a value without room is not printed to its end.
+/// A writer that fails when full, so that an oversized value is not formatted to its end.
 struct Bounded {
     text: String,
     room: usize,

@@ -1,7 +1,7 @@
-//! What no policy may change of a conf: what decides what is executed, and under which name and version.
+//! What no policy may freely change in a conf: what is executed, and under which name and version.
 //!
-//! Go's JSON matches keys whatever their case, and delegating plugins execute what nested objects
-//! name. So every `type` at any depth counts, however it is written.
+//! Go's JSON matches keys case-insensitively, and delegating plugins execute what nested objects
+//! name. So every `type` counts, at any depth and in any spelling.
 
 use cni_types::args::PluginType;
 use cni_types::json::{Document, Node, Pointer};
@@ -12,14 +12,14 @@ use super::roles::Role;
 use super::{ConfGrant, EditError, guarded, validate};
 use crate::config::Grant;
 
-/// Members of a plugin or of a list that no policy may change.
+/// Members of a plugin or a list that no policy may change.
 const PROTECTED: [&str; 6] = [
     "name",
     "cniversion",
     "cniversions",
     "prevresult",
     "runtimeconfig",
-    // Without it, a chain goes on with files of a directory.
+    // Without this key, a chain continues with files from a directory.
     "loadonlyinlinedplugins",
 ];
 
@@ -30,13 +30,13 @@ pub(super) enum Context {
     Plugin,
     /// The `args` of a plugin.
     Args,
-    /// What a plugin's user passes to it.
+    /// The `cni` object within `args`.
     CniArgs,
     /// Anything else.
     Other,
 }
 
-/// What is known of a value by its place.
+/// What a value's place says about it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) context: Context,
@@ -49,13 +49,13 @@ impl Place {
         context: Context::Plugin,
         role: Role::Main,
     };
-    /// What a plugin's user passes to it.
+    /// The cni-args.
     const CNI_ARGS: Self = Self {
         context: Context::CniArgs,
         role: Role::Other,
     };
 
-    /// What lies under a folded key.
+    /// The place under a folded key.
     pub(super) fn below(self, key: &str) -> Self {
         let context = match (self.context, key) {
             (Context::Plugin, "plugins") => Context::Plugin,
@@ -72,7 +72,7 @@ impl Place {
         Self { role, ..self }
     }
 
-    /// What may not be changed freely of a member under a folded key.
+    /// The rule for the member under a folded key, if it is protected.
     pub(super) fn rule(self, key: &str) -> Option<Rule> {
         if self.context == Context::Plugin && PROTECTED.contains(&key) {
             return Some(Rule::Never);
@@ -83,7 +83,7 @@ impl Place {
         guarded::key(key).map(Rule::Granted)
     }
 
-    /// The grant that a change of a plain value needs, whatever its key.
+    /// The grant needed to change a plain value, whatever its key.
     pub(super) fn value(self, value: &Node) -> Option<Grant> {
         match self.context {
             Context::Args | Context::CniArgs => None,
@@ -92,7 +92,7 @@ impl Place {
     }
 }
 
-/// Who may change a member that is neither free nor a type.
+/// Who may change a protected member other than a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     /// No policy.
@@ -101,7 +101,7 @@ pub(super) enum Rule {
     Granted(Grant),
 }
 
-/// Checks that `new` executes what `old` executes and is of the same name and version.
+/// Checks that `new` executes what `old` executes, with the same name and version.
 pub(crate) fn check(old: &Document, new: &Document, grant: &ConfGrant) -> Result<(), EditError> {
     if !matches!(new.root(), Node::Object(_)) {
         return Err(validate::invalid("a conf is not a JSON object"));
@@ -115,8 +115,7 @@ pub(crate) fn check(old: &Document, new: &Document, grant: &ConfGrant) -> Result
     Ok(())
 }
 
-/// As [`check`], for the edit that puts `new` at `pointer`, or removes what is there: looks at these
-/// two values alone.
+/// Like [`check`], for one edit that sets or removes the value at `pointer`; compares only that.
 pub(super) fn check_edit(
     conf: &Document,
     pointer: &Pointer,
@@ -162,7 +161,7 @@ pub(super) fn check_edit(
     typed_after(conf, pointer, new)
 }
 
-/// Refuses a `type` in cni-args, which plugins may execute, unless it was there.
+/// Rejects a new `type` in cni-args, because plugins may execute it.
 pub(super) fn check_args(
     old: Option<&Node>,
     new: Option<&Node>,
@@ -174,7 +173,7 @@ pub(super) fn check_args(
     found.judge(&ConfGrant::default(), &place)
 }
 
-/// As [`check_args`], for one member.
+/// Like [`check_args`], for one member.
 pub(super) fn check_arg(key: &str, new: &Node, at: &str) -> Result<(), EditError> {
     let mut found = Found::default();
     found.member(None, Place::CNI_ARGS, key, None, Some(new));
@@ -182,7 +181,7 @@ pub(super) fn check_arg(key: &str, new: &Node, at: &str) -> Result<(), EditError
     found.judge(&ConfGrant::default(), &place)
 }
 
-/// `type` of each plugin, in order.
+/// The `type` of each plugin, in order.
 pub(crate) fn plugin_types(conf: &Document) -> Vec<String> {
     chain(conf.root())
         .map(|plugin| type_of(plugin).unwrap_or_default())
@@ -203,7 +202,7 @@ pub(super) fn type_of(plugin: &Node) -> Option<String> {
     plugin.get(&Pointer::root().child("type"))?.get_as().ok()
 }
 
-/// Whether there is something to execute, and each plugin says what.
+/// Whether the conf has plugins and each of them has a type.
 fn has_types(conf: &Node) -> bool {
     let mut chain = chain(conf).peekable();
     chain.peek().is_some() && chain.all(has_type)
@@ -217,7 +216,7 @@ fn typeless() -> EditError {
     validate::invalid("a conf whose plugins have no type")
 }
 
-/// Whether each plugin still has a type after an edit, where it could take one away.
+/// Whether each plugin still has a type after an edit that could remove one.
 fn typed_after(conf: &Document, pointer: &Pointer, new: Option<&Node>) -> Result<(), EditError> {
     let string = |node: Option<&Node>| {
         let name: Option<String> = node.and_then(|node| node.get_as().ok());

@@ -1,4 +1,4 @@
-//! Which element of a chain became which: what was added, removed, replaced in its place, or moved.
+//! Aligns the elements of two chains: which were added, removed, replaced in place, or moved.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,20 @@ use cni_types::json::Node;
 
 use super::difference::folded;
 
-/// The part that a plugin has in a conf, by its place.
+/// A plugin's role, determined by its place in the conf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// The conf itself, or the first of a chain: makes the interface.
+    /// The conf itself, or the first of a chain: creates the interface.
     Main,
-    /// Behind the first of a chain.
+    /// A later plugin of a chain.
     Chained,
-    /// Gives addresses.
+    /// Assigns addresses.
     Ipam,
-    /// Executed by a plugin in a way of its own.
+    /// Executed by a plugin in its own way.
     Other,
 }
 
-/// Plugins of which is known that they do nothing else than this.
+/// Plugins that are known to have only this role.
 const IPAM: [&str; 4] = ["dhcp", "host-local", "static", "whereabouts"];
 const CHAINED: [&str; 6] = ["bandwidth", "firewall", "portmap", "sbr", "tuning", "vrf"];
 const MAIN: [&str; 12] = [
@@ -38,7 +38,7 @@ const MAIN: [&str; 12] = [
 ];
 
 impl Role {
-    /// Whether a plugin may have this part, as far as it is known.
+    /// Whether a plugin may have this role, as far as known.
     pub(super) fn fits(self, name: &str) -> bool {
         match self {
             Self::Main => !IPAM.contains(&name) && !CHAINED.contains(&name),
@@ -47,7 +47,7 @@ impl Role {
         }
     }
 
-    /// The part of what lies under a folded key of a plugin of this part.
+    /// The role of what lies under a folded key of a plugin with this role.
     pub(super) fn below(self, key: &str) -> Self {
         match (self, key) {
             (Self::Ipam, _) | (_, "ipam") => Self::Ipam,
@@ -55,7 +55,7 @@ impl Role {
         }
     }
 
-    /// The part of an element of an array.
+    /// The role of an array element.
     pub(super) fn element(self, index: usize) -> Self {
         match (self, index) {
             (Self::Ipam, _) => Self::Ipam,
@@ -65,17 +65,16 @@ impl Role {
     }
 }
 
-/// What became of the elements of a list, as indexes of before and after.
+/// How the elements of a list correspond, as pairs of old and new indexes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Alignment {
     pub(super) pairs: Vec<(Option<usize>, Option<usize>)>,
-    /// The first plugin, of after, that stands where it did not before: the order is another, or another one
-    /// is the first.
+    /// The new index of the first plugin whose relative order changed, or that became the first.
     pub(super) moved: Option<usize>,
 }
 
-/// Aligns lists whose first `head` and last `tail` elements are equal. Elements of one type are taken for
-/// the same in their order; those of no type by their places.
+/// Aligns lists whose first `head` and last `tail` elements are equal. Elements of one type match
+/// in order; elements without a type match by index.
 pub(super) fn align(old: &[Node], new: &[Node], head: usize, tail: usize) -> Alignment {
     let (old_end, new_end) = (old.len() - tail, new.len() - tail);
     let middle = |list: &[Node], end: usize| -> Vec<Option<String>> {
@@ -97,7 +96,7 @@ pub(super) fn align(old: &[Node], new: &[Node], head: usize, tail: usize) -> Ali
             *taken = true;
         }
     }
-    // Those at one place of which neither is anywhere else: one replaces the other.
+    // Unmatched elements at the same index: one replaces the other.
     for (index, partner) in partner.iter_mut().enumerate() {
         if let (None, Some(free @ false)) = (&partner, taken.get_mut(index)) {
             *free = true;
@@ -129,7 +128,7 @@ fn first_moved(
     if !typed(before) && !typed(after) {
         return None;
     }
-    // What was first, and was not all, is first still.
+    // The first of several elements must stay first.
     let has_others = |list: &[Option<String>]| list.len() + tail > 0;
     if head == 0 && has_others(before) && has_others(after) {
         let stays = match (before.is_empty(), after.is_empty()) {
@@ -174,7 +173,7 @@ fn kind(element: &Node) -> Option<String> {
     found.map(|(_, value)| name(value))
 }
 
-/// What is executed, in one form however it is written.
+/// The name of an executed plugin, normalised however it is written.
 pub(super) fn name(value: &Node) -> String {
     value
         .get_as::<String>()

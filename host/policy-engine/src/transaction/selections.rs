@@ -1,4 +1,4 @@
-//! The selections of a pod.
+//! The draft of a pod's selections.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use super::twins::{self, Twin};
 use super::{Draft, EditError, protected, validate};
 use crate::request::{Chosen, PortMapping, Selection};
 
-/// Networks of one pod.
+/// Maximum networks of one pod.
 const MAX_SELECTIONS: usize = 64;
 
-/// Selections that are edited. Each has an identity that survives moves and edits.
+/// Selections being edited. Each has an identity that survives moves and edits.
 #[derive(Debug, Clone)]
 pub(crate) struct SelectionsDraft {
     slots: Vec<Slot>,
@@ -33,18 +33,18 @@ struct Slot {
 /// One edit of the selections.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// A new one before an index.
+    /// Inserts a selection before an index.
     Insert(usize, Box<Selection>),
-    /// Another one at an index.
+    /// Replaces the selection at an index.
     Replace(usize, Box<Selection>),
-    /// The one at an index goes.
+    /// Removes the selection at an index.
     Remove(usize),
-    /// One moves from an index to another.
+    /// Moves a selection from one index to another.
     Shift(usize, usize),
 }
 
 impl SelectionsDraft {
-    /// Begins with what the pod asks for.
+    /// Starts from what the pod asks for.
     pub(crate) fn new(selections: Vec<Selection>) -> Self {
         let slots: Vec<Slot> = selections
             .into_iter()
@@ -61,7 +61,7 @@ impl SelectionsDraft {
         }
     }
 
-    /// The selections at the end.
+    /// The edited selections.
     pub(crate) fn into_chosen(self) -> Vec<Chosen> {
         self.slots
             .into_iter()
@@ -88,7 +88,7 @@ impl SelectionsDraft {
         self.slots.iter().map(|slot| &*slot.selection)
     }
 
-    /// Each with what its claims are under.
+    /// The selections with the identities under which they are claimed.
     pub(crate) fn identified(&self) -> impl Iterator<Item = (usize, &Selection)> {
         self.slots.iter().map(|slot| (slot.id, &*slot.selection))
     }
@@ -145,7 +145,7 @@ impl SelectionsDraft {
 
 impl Draft for SelectionsDraft {
     type Change = Change;
-    /// What is under the identity of a selection.
+    /// The identity of a selection.
     type Area = usize;
 
     fn extent(change: &Change) -> Extent {
@@ -271,13 +271,13 @@ impl Draft for SelectionsDraft {
 }
 
 impl SelectionsDraft {
-    /// As the annotation has it.
+    /// The selections as in the annotation.
     fn whole(&self) -> Node {
         Node::Array(self.iter().map(shown).collect())
     }
 }
 
-/// A policy sets no `type` in cni-args: plugins may execute it.
+/// Rejects a new `type` in cni-args, because plugins may execute it.
 fn check_args(old: Option<&Selection>, new: &Selection) -> Result<(), EditError> {
     let old = old.and_then(|selection| selection.cni_args.as_ref());
     let new = new.cni_args.as_ref();
@@ -325,7 +325,7 @@ fn members(
     ])
 }
 
-/// Brings into canonical form what is well-formed; the rest stays as the daemon gave it.
+/// Canonicalises well-formed values; leaves the rest as the daemon passed it.
 fn canonical(mut selection: Selection) -> Selection {
     for ip in selection.ips.iter_mut().chain(&mut selection.default_route) {
         if let Some(canonical) = validate::canonical_ip(ip) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use cni_types::json::{Limits, Node};
 
-/// An object without the members that have no value.
+/// An object of the members that have a value.
 pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<Node>)>) -> Node {
     Node::Object(
         members
@@ -14,7 +14,7 @@ pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<Node
     )
 }
 
-/// An object whose keys are the elements of a list: a set that can be owned one by one.
+/// An object keyed by the elements of a list: a set whose elements can be owned separately.
 pub(super) fn set<K: Into<String>>(elements: impl IntoIterator<Item = (K, Node)>) -> Node {
     let mut known = HashSet::new();
     let members = elements.into_iter().map(|(key, value)| (key.into(), value));
@@ -25,37 +25,33 @@ pub(super) fn set<K: Into<String>>(elements: impl IntoIterator<Item = (K, Node)>
     )
 }
 
-/// A set of strings.
 pub(super) fn strings_as_set(elements: &[String]) -> Node {
     set(elements.iter().map(|element| (element.as_str(), yes())))
 }
 
-/// An array of strings.
 pub(super) fn strings(elements: &[String]) -> Node {
     Node::Array(elements.iter().map(|element| string(element)).collect())
 }
 
-/// A string.
 pub(super) fn string(text: &str) -> Node {
     scalar(&text)
 }
 
-/// A number.
 pub(super) fn number(number: impl Into<u64>) -> Node {
     Node::Scalar(number.into().to_string().into())
 }
 
-/// `true`, for the members of a set.
+/// `true`, the value of a set's members.
 pub(super) fn yes() -> Node {
     Node::Scalar("true".into())
 }
 
-/// Nothing when the list is empty, as JSON of CNI has it.
+/// The list's node; `None` if empty, as CNI's JSON omits empty lists.
 pub(super) fn unless_empty<T>(list: &[T], node: impl FnOnce(&[T]) -> Node) -> Option<Node> {
     (!list.is_empty()).then(|| node(list))
 }
 
-/// JSON text of the host's own making.
+/// Parses JSON that the host itself serialised.
 pub(super) fn parsed(json: &str) -> Node {
     let limits = Limits {
         max_bytes: usize::MAX,

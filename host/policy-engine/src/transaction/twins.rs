@@ -1,34 +1,31 @@
-//! Values to which several ways lead: what a typed edit sets is also read from the conf, so whichever
-//! way it was set, it has one owner.
+//! Values that are read from several places: plugins also read from the conf what a typed edit
+//! sets, so such a value has one owner, whichever way it was set.
 
 use std::borrow::Cow;
 
 use super::difference::Path;
 
-/// The way by which a value is set.
+/// The way in which a value was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Facet {
-    /// By the conf of a plugin.
+    /// In the conf of a plugin.
     Conf,
-    /// By the cni-args, which the daemon puts into the conf of each plugin.
+    /// In the cni-args, which the daemon merges into the conf of each plugin.
     Args,
-    /// By a typed edit.
+    /// By a typed edit, as the others below.
     Ips,
-    /// By a typed edit.
     Mac,
-    /// By a typed edit.
     Guid,
-    /// By a typed edit.
     Bandwidth,
 }
 
 impl Facet {
-    /// Whether it sets whole trees, in which a value may or may not be.
+    /// Whether it sets whole trees, which may or may not contain a value.
     pub(super) fn is_tree(self) -> bool {
         matches!(self, Self::Conf | Self::Args)
     }
 
-    /// Where plugins read the value, seen from their conf (CNI conventions, and the reference plugins).
+    /// Where plugins read the value in their conf (CNI conventions, and the reference plugins).
     fn places(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Conf | Self::Args => &[],
@@ -50,7 +47,7 @@ impl Facet {
     }
 }
 
-/// A place at which plugins read a value, and the way by which it is set.
+/// A place from which plugins read a value, and the facet that sets it.
 #[derive(Debug, Clone)]
 pub(crate) struct Twin<'a> {
     pub(super) facet: Facet,
@@ -80,7 +77,7 @@ pub(super) fn of_attachment<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
     }
 }
 
-/// The twins of a path of the selections, each of which has its own.
+/// The twins of a path of the selections; each selection has its own.
 pub(super) fn of_selection<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
     match path {
         [id, member, rest @ ..] if *member == "cni-args" => vec![in_args(Some(id), rest)],

@@ -1,4 +1,4 @@
-//! Checks single values that a guest sets, and brings them into canonical form.
+//! Validates and canonicalises the single values that a guest sets.
 
 use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
 use cni_types::args::IfName;
@@ -8,10 +8,10 @@ use super::EditError;
 use crate::report::deceives;
 use crate::request::{Bandwidth, PortMapping, Selection};
 
-/// Elements of one list.
+/// Maximum elements of one list.
 const MAX_ELEMENTS: usize = 128;
 
-/// Of cni-args: far above any that is in use.
+/// Limits on cni-args, far above any real use.
 pub(super) const JSON_LIMITS: Limits = Limits {
     max_bytes: 256 << 10,
     max_depth: 32,
@@ -21,7 +21,7 @@ pub(super) fn invalid(reason: impl Into<String>) -> EditError {
     EditError::Invalid(reason.into())
 }
 
-/// Refuses lists that no request needs.
+/// Rejects lists longer than any request needs.
 pub(super) fn at_most<T>(what: &str, list: &[T], max: usize) -> Result<(), EditError> {
     if list.len() > max {
         return Err(EditError::TooLarge(format!(
@@ -43,7 +43,7 @@ pub(super) fn ip(text: &str) -> Result<String, EditError> {
     canonical_ip(text).ok_or_else(|| invalid(format!("{text:?} is no address or CIDR")))
 }
 
-/// A CIDR or an address as a guest sees it; `None` for other text.
+/// A canonical CIDR or address, as guests see it; `None` for other text.
 pub(super) fn canonical_ip(text: &str) -> Option<String> {
     parse_cidr(text)
         .map(|cidr| cidr.to_string())
@@ -77,7 +77,7 @@ pub(super) fn guid(text: &str) -> Result<String, EditError> {
         .ok_or_else(|| invalid(format!("{text:?} is no InfiniBand GUID")))
 }
 
-/// RFC 791 demands 68 bytes, RFC 8200 demands 1280; the kernel's field ends at 65535.
+/// RFC 791 requires 68 bytes, RFC 8200 1280; the kernel allows up to 65535.
 pub(super) fn mtu(mtu: u32, ips: &[String]) -> Result<(), EditError> {
     let min = if ips.iter().any(|ip| ip.contains(':')) {
         1280
@@ -90,7 +90,7 @@ pub(super) fn mtu(mtu: u32, ips: &[String]) -> Result<(), EditError> {
     Err(invalid(format!("MTU {mtu} is not within {min} to 65535")))
 }
 
-/// A burst without a rate, or a rate without a burst, is refused by the bandwidth plugin.
+/// Checks rates and bursts: the bandwidth plugin rejects one without the other.
 pub(super) fn bandwidth(bandwidth: &Bandwidth) -> Result<(), EditError> {
     for (what, rate, burst) in [
         ("ingress", bandwidth.ingress_rate, bandwidth.ingress_burst),
@@ -99,7 +99,7 @@ pub(super) fn bandwidth(bandwidth: &Bandwidth) -> Result<(), EditError> {
         if (rate == 0) != (burst == 0) {
             return Err(invalid(format!("{what}: rate and burst go together")));
         }
-        // The plugin computes bytes of a burst in 32 bits.
+        // The plugin computes the burst's bytes in 32 bits.
         if burst / 8 > u64::from(u32::MAX) {
             return Err(invalid(format!("{what}: burst {burst} is too large")));
         }
@@ -141,7 +141,7 @@ pub(super) fn address(text: &str) -> Result<String, EditError> {
         .ok_or_else(|| invalid(format!("{text:?} is no IP address")))
 }
 
-/// A JSON object within limits.
+/// Parses a JSON object within limits.
 pub(crate) fn json_object(json: &str) -> Result<Document, EditError> {
     let document =
         Document::parse(json, JSON_LIMITS).map_err(|error| invalid(error.to_string()))?;
@@ -180,7 +180,7 @@ pub(super) fn selection(selection: &Selection) -> Result<Selection, EditError> {
     })
 }
 
-/// A name of Kubernetes: RFC 1123 label, or labels with dots between.
+/// Checks a Kubernetes name: an RFC 1123 label, or several joined by dots.
 fn dns_label(what: &str, text: &str, max: usize, dots: bool) -> Result<(), EditError> {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let label = |label: &str| {
@@ -201,7 +201,7 @@ fn dns_label(what: &str, text: &str, max: usize, dots: bool) -> Result<(), EditE
     Err(invalid(format!("{what} {text:?} is no name of Kubernetes")))
 }
 
-/// Text without control characters and blanks, of bounded length.
+/// Checks text: no blanks or control characters, bounded length.
 pub(super) fn word(what: &str, text: &str, max: usize) -> Result<(), EditError> {
     if text.is_empty()
         || text.len() > max

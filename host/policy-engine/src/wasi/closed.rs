@@ -1,5 +1,5 @@
-//! Files and sockets, of which a guest only hears that it may not. The standard libraries of other
-//! languages import all of it, so it has to be there; what is behind it in other hosts does not.
+//! Files and sockets, where every call is refused. Standard libraries of other languages import
+//! them all, so the functions must exist, but nothing is behind them.
 
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
 use wasmtime::component::{Component, Linker, Resource, ResourceAny, ResourceType, Val};
@@ -7,19 +7,19 @@ use wasmtime::{StoreContextMut, bail};
 
 use crate::store::GuestState;
 
-/// Packages with nothing behind them.
+/// Packages whose calls are all refused.
 const CLOSED: [&str; 2] = ["wasi:filesystem/", "wasi:sockets/"];
-/// What a call is answered with, of what it can be: codes of files, of sockets, and any.
+/// Error codes for refusals, by preference: for files, for sockets, and generic.
 const REFUSALS: [&str; 3] = ["not-permitted", "access-denied", "unknown"];
 
-/// A descriptor, a socket, a network: what nobody can do anything with.
+/// The type behind all descriptors, sockets and networks; no guest ever gets one.
 struct Nothing;
 
 /// Defines each function and resource of the closed packages that a component imports, by its type.
 pub(super) fn link(linker: &mut Linker<GuestState>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     let kind = component.component_type();
-    // Interfaces repeat the resources that they use of others; those are defined where they are from.
+    // Interfaces re-export resources of other interfaces; define those only at their origin.
     let mut defined: Vec<ResourceType> = Vec::new();
     for (name, import) in kind.imports(&engine) {
         let ComponentItem::ComponentInstance(interface) = import.ty else {
@@ -64,7 +64,7 @@ fn link_interface(
     Ok(())
 }
 
-/// Answers a call with nothing, or with an error where the type has one.
+/// Answers a call with an empty value, or with an error if the type has one.
 fn refuse(
     mut store: StoreContextMut<'_, GuestState>,
     function: &str,
@@ -80,7 +80,7 @@ fn refuse(
                 let nothing = Resource::<Nothing>::new_own(0);
                 Val::Resource(ResourceAny::try_from_resource(nothing, &mut store)?)
             }
-            // Such functions take a resource that nobody gets.
+            // Such functions take a resource, which no guest can get.
             _ => bail!("{function} is of no use here"),
         };
     }

@@ -70,7 +70,7 @@ fn a_granted_type_may_be_set_and_no_other() {
     edited(CHAIN, "/plugins/0/type", r#""evil""#, &grant).unwrap_err();
     edited(CHAIN, "/plugins/-", r#"{"type":"ptp"}"#, &grant).unwrap();
     edited(CHAIN, "/name", r#""m""#, &grant).unwrap_err();
-    // The conf has a bridge; a second one is not granted.
+    // The conf has one bridge; a second one needs a grant.
     edited(CHAIN, "/plugins/-", r#"{"type":"bridge"}"#, &grant).unwrap_err();
     edited(CHAIN, "/plugins/0/ipam/type", r#""bridge""#, &grant).unwrap_err();
     for nothing in [
@@ -227,7 +227,7 @@ fn places_and_powers_have_grants_of_their_own() {
     check("", &root, paths);
     let list = r#"[{"type":"bridge","capabilities":{"ips":true},"x":{"a":[1]},"ipam":{"type":"host-local"}},{"type":"firewall","DataDir":"/a","dataDir":"/b"}]"#;
     check("/plugins", list, paths);
-    // Go reads the later one.
+    // Go reads the last of the two keys.
     let swapped = r#"{"type":"firewall","dataDir":"/b","DataDir":"/a"}"#;
     edited(PLACES, "/plugins/1", swapped, &ConfGrant::default()).unwrap_err();
     edited(PLACES, "/plugins/1", swapped, &ConfGrant::of(&[], &[paths])).unwrap();
