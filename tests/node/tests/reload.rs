@@ -53,8 +53,8 @@ fn logged(node: &Node, text: &str) -> usize {
         .count()
 }
 
-/// Lays out the second configuration directory as the kubelet mounts a ConfigMap: files link
-/// through a `..data`-style link to the current directory.
+/// Lays out the second configuration directory as the kubelet mounts a ConfigMap: files link to
+/// `..data/`, itself a link to the current version's directory.
 fn mount(node: &Node, version: &str, files: &[(&str, &Value)]) {
     let dir = node.path("config-map");
     let data = dir.join(format!("..{version}"));

@@ -33,8 +33,8 @@ fn asking_for(mtu: &str) -> RequestFacts {
     facts
 }
 
-/// The example's behaviour in every language: limits the second network's MTU to `maxMtu` and adds
-/// a nameserver.
+/// The example's behaviour in every language: sets the second network's MTU from the
+/// annotation, up to `maxMtu`, and adds a nameserver.
 async fn edits_and_denies(host: &PolicyHost) {
     let mut session = host.current().begin(asking_for("1400"));
     let (first, _) = session.before_add(cluster()).await.unwrap();
@@ -97,7 +97,7 @@ async fn an_edit_that_the_host_refuses_is_an_exception_in_javascript() {
     );
 }
 
-/// Reports what it can see of the host, and stores its arguments.
+/// Reports what it can reach, and keeps its attachment for the next call.
 const CURIOUS: &str = r#"
 const accept = { tag: "accept" };
 let kept = null;

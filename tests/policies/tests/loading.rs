@@ -108,7 +108,7 @@ async fn a_policy_that_must_be_there_fails_status_and_adds_also_when_its_files_a
     policies.write("10-mtu.json", br#"{"mode":"off"}"#);
     host.reload().await;
     refused("is off").await;
-    // A policy that STATUS requires cannot be loaded with failure policy open.
+    // Failure policy open does not exempt a required policy.
     policies.write("10-mtu.json", br#"{"failurePolicy":"open"}"#);
     host.reload().await;
     refused("cannot read the module").await;
