@@ -10,11 +10,13 @@ pub(crate) enum Error {
     #[error("{path}")]
     File {
         path: PathBuf,
+        /// The system's error.
         source: io::Error,
     },
     /// A program cannot be executed.
     #[error("{program} cannot be executed")]
     Start {
+        /// Name or path.
         program: String,
         source: io::Error,
     },

@@ -1,6 +1,6 @@
-//! A CNI delegate for tests and benchmarks that touches no network: without instructions it answers
-//! every verb with success at once, with instructions it misbehaves as told. Every call can be
-//! recorded. See `README.md` for the instructions.
+//! A CNI delegate for tests and benchmarks that touches no network. Without instructions every verb
+//! succeeds immediately; with instructions it misbehaves as described in `README.md`. It can record
+//! every call.
 
 mod answer;
 mod call;
