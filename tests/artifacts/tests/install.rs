@@ -1,5 +1,4 @@
-//! Runs `tests/setup/install` in a sandbox of fake programs plus the few real ones that every shell
-//! script needs.
+//! Runs `tests/setup/install` in a sandbox of fake programs plus a few real ones.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 

@@ -1,5 +1,4 @@
-//! A fake API server, started beside the measured daemon; the yardstick queries it as the daemon
-//! does.
+//! A fake API server, started beside the measured daemon and queried by the yardstick.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

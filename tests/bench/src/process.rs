@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// A tick of `/proc/<pid>/stat`: since 2.6 Linux reports 100 per second to user space on every
-/// architecture.
+/// A tick of `/proc/<pid>/stat`: 100 per second on every architecture since Linux 2.6.
 const TICK: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +42,7 @@ impl Process {
     pub(crate) fn cpu(self) -> Result<Duration, Error> {
         let path = format!("/proc/{}/stat", self.0);
         let stat = fs::read_to_string(&path).map_err(Error::file(&path))?;
-        // The name, in brackets, may contain anything; user and system time are 12 and 13 fields
-        // after it.
+        // The name, in brackets, may contain anything; user and system time are 12 and 13 after it.
         let fields = stat.rsplit(')').next().unwrap_or_default();
         let ticks = fields
             .split_ascii_whitespace()

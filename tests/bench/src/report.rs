@@ -31,8 +31,7 @@ pub(crate) struct Measure {
     /// `ms`, `MiB`, `1/s`, …
     pub(crate) unit: String,
     pub(crate) values: Summary,
-    /// Comparable across machines: a ratio to something measured at the same time, or a size. Lower
-    /// is better.
+    /// Comparable across machines: a ratio to something measured beside it, or a size; lower wins.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) score: Option<f64>,
 }
@@ -99,8 +98,7 @@ impl Report {
         });
     }
 
-    /// Adds a goal: `measured` must be at most `limit`; `goal` and `shown` are both as text, with
-    /// units.
+    /// Adds a goal: `measured` must be at most `limit`; `goal` and `shown` are both as text.
     pub(crate) fn goal(
         &mut self,
         what: &str,

@@ -9,8 +9,7 @@ use crate::error::Error;
 use crate::program::Program;
 use crate::target::Target;
 
-/// Y in milliseconds on the reference machine, where the goals were set. They are compared in units
-/// of Y.
+/// Y in milliseconds on the reference machine, where the goals were set; they scale with Y.
 pub(crate) const REFERENCE_Y: f64 = 0.72;
 
 /// Two programs that do nothing.
@@ -67,8 +66,7 @@ pub(crate) fn at_the_same_time<T: Send>(
                 let (barrier, work) = (&barrier, &work);
                 scope.spawn(move || {
                     barrier.wait();
-                    // Each thread takes its own start time: a common one could be late on a busy
-                    // machine.
+                    // Taken per thread: a common start time could be late on a busy machine.
                     let begin = Instant::now();
                     let done = work(number);
                     (begin, Instant::now(), done)

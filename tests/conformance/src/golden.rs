@@ -63,8 +63,7 @@ pub fn encoded(text: &str) -> String {
     STANDARD.encode(text)
 }
 
-/// A ledger file with its base64 decoded, as JSON if possible and otherwise as text, for
-/// comparison.
+/// A ledger file with its base64 decoded, as JSON if possible and otherwise as text.
 pub fn opened(value: Value, root: &str) -> Value {
     match value {
         Value::Object(members) => members

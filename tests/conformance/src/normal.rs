@@ -43,8 +43,7 @@ pub fn text(text: &str) -> String {
     normal
 }
 
-/// `CNI_ARGS` for CHECK and DEL, as in Multus' own DEL: without the addresses that ADD should
-/// assign.
+/// `CNI_ARGS` for CHECK and DEL, as in Multus' own DEL: without ADD's requested addresses.
 pub fn without_addresses(arguments: &str) -> String {
     let is_address = |pair: &&str| pair.starts_with("IP=") || pair.starts_with("MAC=");
     let pairs: Vec<&str> = arguments

@@ -131,8 +131,7 @@ impl<'a> Rig<'a> {
         );
     }
 
-    /// Installs the fake delegate under a name and records its calls. Its instructions can be
-    /// replaced.
+    /// Installs a recording fake delegate under a name, or replaces its instructions.
     ///
     /// # Panics
     /// When it cannot be installed.

@@ -270,8 +270,7 @@ fn same_ledger(case: &Case<'_>) {
             for key in told {
                 assert_eq!(expected.get(key), found.get(key), "{path}: {key}");
             }
-            // For a list from a file, Multus keeps a summary in another member; for a NAD, it is
-            // here.
+            // Multus keeps a NAD's list here, and a summary of a file's list in another member.
             let lists = |delegate: &Value| delegate["ConfList"].clone();
             compare::same(path, &lists(expected), &lists(found));
         }

@@ -164,8 +164,7 @@ fn a_pod_that_moves_its_default_route() {
     });
 }
 
-/// A recorded shim execution, Multus' answer and the correct one: exit code, and code of the error
-/// object.
+/// A recorded shim execution, Multus' answer and the correct one: exit code and CNI error code.
 struct Case {
     name: &'static str,
     multus: (i32, Option<u64>),
@@ -197,8 +196,7 @@ const MISSING_POD: &str = "correction 8";
 /// `daemon/tests/containers.rs` tests them with a cluster.
 const WITHOUT_CLUSTER: &str = "podman and nerdctl send no more, and there is no cluster here";
 
-/// Cases with a failed or missing delegate: Cnidaria reports them to the pod's owner, Multus does
-/// not.
+/// Cases with a failed or missing delegate, which Cnidaria, unlike Multus, reports in an Event.
 const FAILED_DELEGATE: [&str; 3] = ["bad-failing", "bad-failraw", "bad-noplugin"];
 
 /// ADDs that fail because of the pod's request.

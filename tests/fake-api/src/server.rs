@@ -225,8 +225,7 @@ impl FakeApi {
         self.cluster.lock_tokens().revoke(token);
     }
 
-    /// Replaces the authority: the server presents a certificate of the new one and closes all
-    /// connections.
+    /// Replaces the authority and the server's certificate, and closes all connections.
     ///
     /// # Errors
     /// When a certificate cannot be created.

@@ -1,6 +1,5 @@
 //! A CNI delegate for tests and benchmarks that touches no network. Without instructions every verb
-//! succeeds immediately; with instructions it misbehaves as described in `README.md`. It can record
-//! every call.
+//! succeeds immediately; with instructions (see `README.md`) it misbehaves. It can record its calls.
 
 mod answer;
 mod call;

@@ -93,8 +93,7 @@ impl FakeKubelet {
         lock(&self.state)
     }
 
-    /// Allocates more devices of a resource to a pod's container. Responses list devices in order
-    /// of allocation.
+    /// Allocates more devices of a resource to a pod's container. Responses keep this order.
     pub fn allocate(&self, pod: (&str, &str), container: &str, resource: &str, ids: &[&str]) {
         let (namespace, name) = pod;
         let devices = ContainerDevices {

@@ -107,8 +107,7 @@ pub fn guest_edits(bytes: &[u8]) {
     policy_engine::fuzz::guest_edits(bytes);
 }
 
-/// Makes the edits of two policies, one per line, and compares their ownership with a simple
-/// model's.
+/// Makes the edits of two policies, one per line, and checks ownership against a simple model.
 pub fn claims(bytes: &[u8]) {
     policy_engine::fuzz::claims(bytes);
 }

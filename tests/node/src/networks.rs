@@ -13,8 +13,7 @@ use crate::program::run;
 /// The fake delegate's plugin type.
 pub const FAKE: &str = "fake";
 
-/// A `bridge` conf with host-local addresses. The bridge has the network's name and the subnet's
-/// first address.
+/// A `bridge` conf with host-local addresses. The bridge, `name`, gets the first address.
 pub fn bridge(node: &Node, name: &str, subnet: &str) -> Value {
     json!({
         "cniVersion": "1.0.0",

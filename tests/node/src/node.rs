@@ -170,8 +170,7 @@ impl Node {
     /// Adds a policy under a name such as `10-guard`: a module of this build and its configuration.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`] when the module does not exist, [`Error::File`] when it cannot be
-    /// copied.
+    /// [`Error::NotBuilt`] for a missing module, [`Error::File`] when it cannot be copied.
     pub fn add_policy(&mut self, name: &str, module: &str, config: &Value) -> Result<(), Error> {
         let built = self.binaries.policy(module)?;
         let bytes = fs::read(&built).map_err(Error::file(built))?;
@@ -251,8 +250,7 @@ impl Node {
     /// The HTTP status of the daemon's `/healthz`.
     ///
     /// # Errors
-    /// [`Error::NoDaemon`] when it is not running; [`Error::File`] when it does not respond in
-    /// time.
+    /// [`Error::NoDaemon`] when it is not running, [`Error::File`] when it does not respond.
     pub fn health(&self) -> Result<u16, Error> {
         let daemon = self.daemon.as_ref().ok_or(Error::NoDaemon)?;
         let answer = daemon.health();

@@ -248,8 +248,7 @@ fn many_pods_at_once_get_addresses_of_their_own() {
             .into_iter()
             .collect();
         assert_eq!(held.len(), 8 * 3, "{held:?}");
-        // No CHECK: a bridge changes its MAC as ports join, which the plugin then reports as an
-        // error.
+        // No CHECK: a bridge changes its MAC as ports join, which the plugin reports as an error.
         all("DEL");
         for pod in &pods {
             nothing_is_left(node, pod);

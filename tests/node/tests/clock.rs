@@ -1,5 +1,4 @@
-//! The wall clock jumps decades ahead and back: nothing hangs, expires, is lost or is retried
-//! early.
+//! The wall clock jumps by decades: nothing hangs, expires, is lost or is retried early.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,4 @@
-//! The calls nerdctl and cnitool make, reproduced without them: containers without a cluster, on
-//! real plugins.
+//! The calls that nerdctl and cnitool make for containers without a cluster, on real plugins.
 
 #![allow(
     clippy::unwrap_used,

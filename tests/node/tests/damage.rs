@@ -1,5 +1,4 @@
-//! Ledger files with a flipped bit, on real delegates: DEL returns every address and reports the
-//! damage.
+//! Ledger files with a flipped bit: DEL returns every address and reports the damage.
 
 #![allow(
     clippy::unwrap_used,

@@ -239,8 +239,7 @@ fn trap() -> ! {
     std::process::abort()
 }
 
-/// Uses the engine's stack, not the one the compiler keeps in linear memory, and is not compiled to
-/// a loop.
+/// Uses the engine's stack, not the one in linear memory, and is not compiled to a loop.
 #[expect(unconditional_recursion, reason = "until the stack ends")]
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
