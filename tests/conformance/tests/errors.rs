@@ -227,7 +227,7 @@ fn errors_of_delegates_reach_the_runtime_for_every_verb() {
     });
 }
 
-/// A recorded request to `/delegate`, its correct error code, if any, and the pod's interfaces then.
+/// A recorded request to `/delegate`, its correct error code, if any, and the pod's interfaces.
 const REQUESTS: [(&str, Option<u64>, &[&str]); 14] = [
     ("add", None, &["net5"]),
     ("add_dup", Some(7), &["net5"]),

@@ -1,5 +1,5 @@
 //! A CNI delegate for tests and benchmarks that touches no network. Without instructions every verb
-//! succeeds immediately; with instructions (see `README.md`) it misbehaves. It can record its calls.
+//! succeeds immediately; with instructions (see `README.md`) it misbehaves. It can record calls.
 
 mod answer;
 mod call;

@@ -1,4 +1,4 @@
-//! The daemon stops and restarts, and rejects unauthorised users.
+//! The daemon stops and restarts, and only its owner may use it.
 
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
