@@ -6,19 +6,19 @@ use std::process::{Command, Stdio};
 
 use crate::toolchain::{Missing, TARGET, Toolchain};
 
-/// The profile of guests in the workspace's manifest, and its directory.
+/// The guests' profile in the workspace manifest, and its directory name.
 const PROFILE: &str = "guest";
 
-/// Policies that ship.
+/// The policies that ship.
 const PLUGINS: [&str; 3] = ["address-guard", "annotation-mtu", "dns-inject"];
 
-/// Guests that misbehave.
+/// The guests that misbehave.
 const HOSTILE: [&str; 2] = ["hostile-greedy", "hostile-misbehave"];
 
-/// Guests that tests of the host and the benchmark need beside these.
+/// Other guests that host tests and the benchmark need.
 const TESTS: [&str; 3] = ["both-sides", "targets-0-1", "witness"];
 
-/// Environment of the cargo or clippy that runs this program, which is not meant for guests.
+/// Variables of the cargo or clippy that runs this program, which would affect the guests' build.
 const NOT_FOR_GUESTS: [&str; 8] = [
     "CARGO_BUILD_TARGET",
     "CARGO_ENCODED_RUSTFLAGS",
@@ -30,36 +30,36 @@ const NOT_FOR_GUESTS: [&str; 8] = [
     "RUSTFLAGS",
 ];
 
-/// Which guests to build.
+/// The guests to build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Set {
     /// The policies that ship.
     Plugins,
-    /// The ones that misbehave, for tests.
+    /// The guests that misbehave, for tests.
     Hostile,
     /// Every guest of this repository.
     All,
 }
 
-/// Why guests were not built.
+/// Why the guests were not built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no toolchain for it.
+    /// No usable toolchain.
     #[error(transparent)]
     Toolchain(#[from] Missing),
     /// Cargo cannot be started.
     #[error("cannot run {cargo}")]
     Spawn {
-        /// The program.
+        /// The program's name.
         cargo: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// The guests do not compile.
     #[error("the guests do not compile:\n{output}")]
     Compile {
-        /// What the compiler says.
+        /// The compiler's output.
         output: String,
     },
 }
@@ -84,10 +84,10 @@ impl Set {
     }
 }
 
-/// Builds guests from source, and gives their files. Cargo decides what is up to date.
+/// Builds guests from source and returns their files. Cargo decides what is up to date.
 ///
 /// # Errors
-/// [`Error::Toolchain`] with what to install; [`Error::Compile`] with what the compiler says.
+/// [`Error::Toolchain`] with what to install; [`Error::Compile`] with the compiler's output.
 pub fn build(set: Set) -> Result<Vec<PathBuf>, Error> {
     let toolchain = Toolchain::find()?;
     let guests = target_dir().join("guests");
@@ -124,27 +124,27 @@ pub fn build(set: Set) -> Result<Vec<PathBuf>, Error> {
         .collect())
 }
 
-/// The file that a package is built to.
+/// The name of the file that a package builds.
 pub(crate) fn file_name(package: &str) -> String {
     format!("{}.wasm", package.replace('-', "_"))
 }
 
-/// The directory of the guest SDK.
+/// The guest SDK's directory.
 pub(crate) fn sdk() -> PathBuf {
     workspace().join("guest-sdk")
 }
 
-/// The directory of the workspace.
+/// The workspace directory.
 pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A directory for what tests make from guests, in the target directory.
+/// A directory in the target directory for what tests derive from guests.
 pub fn directory(name: &str) -> PathBuf {
     target_dir().join("guests").join(name)
 }
 
-/// The target directory that this program itself was built in, however that was chosen.
+/// The target directory of this program's own build, however it was chosen.
 fn target_dir() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     program

@@ -1,5 +1,5 @@
-//! Guests in other languages: each directory of the SDK has a manifest of its tools, which the
-//! language's own package manager installs, and says how to build.
+//! Guests in other languages: each of the SDK's language directories has a manifest of its tools,
+//! which the language's package manager installs, and build instructions.
 
 use std::fs;
 use std::io;
@@ -8,49 +8,49 @@ use std::process::{Command, Stdio};
 
 use crate::build;
 
-/// What the tools of every language make.
+/// The output file of every language's tools.
 const MODULE: &str = "policy.wasm";
 
 /// Why a guest in another language was not built.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The sources cannot be copied to the target directory.
+    /// A source cannot be copied to the target directory.
     #[error("cannot copy {path}", path = path.display())]
     Copy {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// The language's package manager is not installed.
     #[error("cannot run {program}: tests/setup/install test installs it")]
     Spawn {
-        /// The program.
+        /// The program's name.
         program: &'static str,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// The tools cannot be had, or refuse the guest.
+    /// The tools cannot be installed, or reject the guest.
     #[error("{command} failed:\n{output}")]
     Failed {
-        /// What was run.
+        /// The command line.
         command: String,
-        /// What it said.
+        /// Its output.
         output: String,
     },
 }
 
-/// Builds the example policy in JavaScript with `sources` over its own, by file name.
+/// Builds the example policy in JavaScript; `sources` replace its files by name.
 ///
 /// # Errors
-/// What is missing, or what the tools say.
+/// When a tool is missing or fails.
 pub(crate) fn javascript(name: &str, sources: &[(&str, &str)]) -> Result<PathBuf, Error> {
     let dir = build::directory("javascript").join(name);
     let module = dir.join(MODULE);
     if !prepare("javascript", &dir, sources)? && module.exists() {
         return Ok(module);
     }
-    // The tools are shared by all guests: node looks for them in the directories above, too.
+    // All guests share the tools: node also looks for them in parent directories.
     let tools = build::directory("javascript");
     for file in ["package.json", "package-lock.json"] {
         let (from, to) = (dir.join(file), tools.join(file));
@@ -70,10 +70,10 @@ pub(crate) fn javascript(name: &str, sources: &[(&str, &str)]) -> Result<PathBuf
     Ok(module)
 }
 
-/// As [`javascript`], in Python.
+/// Like [`javascript`], in Python.
 ///
 /// # Errors
-/// What is missing, or what the tools say.
+/// When a tool is missing or fails.
 pub(crate) fn python(name: &str, sources: &[(&str, &str)]) -> Result<PathBuf, Error> {
     let dir = build::directory("python").join(name);
     let module = dir.join(MODULE);
@@ -106,21 +106,21 @@ fn run(dir: &Path, program: &'static str, arguments: &[&str]) -> Result<(), Erro
     })
 }
 
-/// Brings the example of a language to `dir`, with `sources` over its own. Says whether anything
-/// changed; then there is no module any more.
+/// Copies a language's example to `dir`, with `sources` replacing its files. If anything changed,
+/// deletes the old module and returns true.
 fn prepare(language: &str, dir: &Path, sources: &[(&str, &str)]) -> Result<bool, Error> {
     let mut changed = copy(&build::sdk().join(language), dir, sources)?;
     for (file, text) in sources {
         changed |= write(&dir.join(file), text.as_bytes())?;
     }
     if changed {
-        // Whatever becomes of the build, this one is of other sources.
+        // Even if the build fails, the old module must not be taken for the new sources'.
         let _ = fs::remove_file(dir.join(MODULE));
     }
     Ok(changed)
 }
 
-/// Copies a directory, with what its links point to, but for `sources` and what is built.
+/// Copies a directory, following links, except `sources` and build output.
 fn copy(from: &Path, to: &Path, sources: &[(&str, &str)]) -> Result<bool, Error> {
     let failed = |source| Error::Copy {
         path: from.to_owned(),
@@ -148,7 +148,7 @@ fn copy(from: &Path, to: &Path, sources: &[(&str, &str)]) -> Result<bool, Error>
     Ok(changed)
 }
 
-/// Writes a file, unless it has these bytes already.
+/// Writes a file unless it already has these bytes; returns whether it did.
 fn write(path: &Path, bytes: &[u8]) -> Result<bool, Error> {
     if fs::read(path).is_ok_and(|before| before == bytes) {
         return Ok(false);

@@ -1,8 +1,8 @@
-//! Builds policy modules from source, for tests and the demo: chooses a toolchain that has the
-//! WebAssembly target, and runs cargo with one target directory for all guests, so that Rust's
-//! standard library is built once.
+//! Builds policy modules from source for tests and the demo: chooses a toolchain with the
+//! WebAssembly target and runs cargo with one target directory for all guests, so that the standard
+//! library is built only once.
 //!
-//! A test calls [`guest`] and gets a file; what has not changed is not built again.
+//! A test calls [`guest`] to get a file; only what has changed is rebuilt.
 
 mod build;
 mod foreign;
@@ -14,7 +14,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub use build::{Error, Set, build, directory};
 pub use toolchain::Missing;
 
-/// Which compiler builds the guests, without building any.
+/// The compiler that would build the guests; builds nothing.
 ///
 /// # Errors
 /// [`Missing`] with what to install.
@@ -22,10 +22,10 @@ pub fn compiler() -> Result<String, Missing> {
     toolchain::Toolchain::find().map(|toolchain| toolchain.name())
 }
 
-/// The component of one guest, such as `annotation-mtu`. The first call in a process builds all.
+/// The component of a guest such as `annotation-mtu`. A process's first call builds all guests.
 ///
 /// # Panics
-/// With what to install, or what the compiler says, when they cannot be built.
+/// When they cannot be built; says what to install, or prints the compiler's output.
 #[expect(
     clippy::panic,
     reason = "a test that lacks its guest has to fail with the reason"
@@ -44,28 +44,28 @@ pub fn guest(name: &str) -> PathBuf {
     }
 }
 
-/// The component of the example policy in JavaScript, built with its own tools.
+/// The component of the example policy in JavaScript.
 ///
 /// # Panics
-/// With what to install, or what the tools say, when it cannot be built.
+/// When it cannot be built; says what to install, or prints the tools' output.
 pub fn javascript() -> PathBuf {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     built(BUILT.get_or_init(|| foreign::javascript("example", &[]).map_err(|error| chain(&error))))
 }
 
-/// As [`javascript`], with other sources than the example's under the same world.
+/// Like [`javascript`], from other sources for the same world.
 ///
 /// # Panics
 /// As [`javascript`].
 pub fn javascript_of(name: &str, policy: &str) -> PathBuf {
-    // One at a time: they share their tools.
+    // One at a time, because builds share their tools.
     static BUILDING: Mutex<()> = Mutex::new(());
     javascript();
     let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     built(&foreign::javascript(name, &[("policy.js", policy)]).map_err(|error| chain(&error)))
 }
 
-/// The component of the example policy in Python, built with its own tools.
+/// The component of the example policy in Python.
 ///
 /// # Panics
 /// As [`javascript`].
@@ -73,7 +73,7 @@ pub fn python() -> PathBuf {
     built(&foreign::python("example", &[]).map_err(|error| chain(&error)))
 }
 
-/// As [`python`], with other sources than the example's under the same world.
+/// Like [`python`], from other sources for the same world.
 ///
 /// # Panics
 /// As [`javascript`].

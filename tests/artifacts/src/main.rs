@@ -1,6 +1,6 @@
-//! `test-artifacts build [--out DIR] plugins|hostile|all`: builds policy modules and says where
-//! they are. `test-artifacts build-languages DIR` brings the examples in other languages there, each
-//! under the name of its language. `test-artifacts compiler` says which compiler it would use.
+//! `test-artifacts build [--out DIR] plugins|hostile|all` builds policy modules and prints their
+//! paths. `test-artifacts build-languages DIR` builds the examples in other languages into DIR,
+//! each named after its language. `test-artifacts compiler` prints the compiler it would use.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     ended(built.and_then(|paths| deliver(paths, out.as_deref())))
 }
 
-/// Says where the modules are, or why they are not.
+/// Prints the modules' paths, or why the build failed.
 fn ended(built: Result<Vec<PathBuf>, Box<dyn std::error::Error>>) -> ExitCode {
     match built {
         Ok(paths) => {
@@ -70,7 +70,7 @@ fn arguments(mut arguments: impl Iterator<Item = String>) -> Option<(Option<Path
     Some((out, set?))
 }
 
-/// Builds the examples in other languages than Rust.
+/// Builds the examples in languages other than Rust.
 fn languages(out: &Path) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
     std::fs::create_dir_all(out)?;
     let built = [
@@ -86,7 +86,7 @@ fn languages(out: &Path) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
     Ok(copies)
 }
 
-/// Copies modules to a directory under the names of their packages.
+/// Copies modules to a directory, named after their packages.
 fn deliver(
     paths: Vec<PathBuf>,
     out: Option<&Path>,

@@ -1,23 +1,23 @@
-//! Which compiler builds for WebAssembly: the user's own if it has the target, otherwise Debian's.
+//! Chooses the compiler for WebAssembly: the user's own if it has the target, otherwise Debian's.
 //!
-//! Both make core modules with `wasm-ld`, and `wasm-component-ld` turns these into components:
-//! rustup's toolchains bring the two linkers along for every host.
+//! Both produce core modules with `wasm-ld`, which `wasm-component-ld` turns into components.
+//! rustup's toolchains include both linkers on every host.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::build::workspace;
 
-/// The target of guests: a component that imports nothing but what it calls, no WASI at all.
+/// The guests' target: a component imports only what it calls, and no WASI at all.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Debian's compiler, of the package `rustc-web`.
+/// Debian's compiler, from the package `rustc-web`.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
-/// The compiler's sources below its sysroot, of the package `rust-web-src`.
+/// The standard library's sources below the sysroot, from the package `rust-web-src`.
 const SOURCES: &str = "lib/rustlib/src/rust";
 
-/// The oldest compiler that builds guests.
+/// The minimum compiler version for guests.
 const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
 
 /// How guests are compiled and linked.
@@ -30,13 +30,13 @@ pub(crate) struct Toolchain {
 
 #[derive(Debug)]
 enum Compiler {
-    /// The one that cargo uses has the target's standard library.
+    /// cargo's own compiler, which has the target's standard library.
     Own,
-    /// Debian's, at this path, whose standard library is built from source.
+    /// Debian's compiler at this path; its standard library is built from source.
     Debian(String),
 }
 
-/// There is no way to build guests on this machine.
+/// This machine has no way to build guests.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "policy modules cannot be built here: {reason}.\n\
@@ -49,11 +49,11 @@ pub struct Missing {
     reason: String,
 }
 
-/// Bytes of heap that a guest has without growing: what its allocator takes at first.
+/// A guest's initial heap in bytes: its allocator's first request, so that memory need not grow.
 const HEAP: usize = 64 << 10;
 
 impl Toolchain {
-    /// Looks at what is installed, by the same rules as `tests/setup/install`, whose tests choose
+    /// Detects what is installed, by the same rules as `tests/setup/install`, whose tests set
     /// another root for Debian's compiler.
     pub(crate) fn find() -> Result<Self, Missing> {
         let root = std::env::var("CNIDARIA_SETUP_ROOT").unwrap_or_default();
@@ -78,7 +78,7 @@ impl Toolchain {
         })
     }
 
-    /// Which compiler this is, in the words of `tests/setup/install`.
+    /// The compiler's name, as `tests/setup/install` prints it.
     pub(crate) fn name(&self) -> String {
         match &self.compiler {
             Compiler::Own => format!(
@@ -91,7 +91,7 @@ impl Toolchain {
         }
     }
 
-    /// What tells cargo to use it.
+    /// Makes cargo use this toolchain.
     pub(crate) fn apply(&self, cargo: &mut Command) {
         let key = |key| {
             format!(
@@ -111,8 +111,8 @@ impl Toolchain {
                 ),
             );
         if let Compiler::Debian(rustc) = &self.compiler {
-            // Debian ships no standard library for the target, but its sources; to build it is an
-            // unstable feature of cargo, whose switch for stable compilers this is.
+            // Debian ships the standard library for the target only as source. Building it needs an
+            // unstable feature of cargo, which this variable enables on stable compilers.
             cargo
                 .env("RUSTC", rustc)
                 .env("RUSTC_BOOTSTRAP", "1")
@@ -138,7 +138,7 @@ fn has_target(sysroot: &Path) -> bool {
     })
 }
 
-/// Why Debian's compiler builds no guests; nothing if it does.
+/// Why Debian's compiler cannot build guests; `None` if it can.
 fn debian_lacks(rustc: &str) -> Option<String> {
     if !Path::new(rustc).is_file() {
         return Some(format!("there is no {rustc}"));
@@ -166,7 +166,7 @@ fn debian_lacks(rustc: &str) -> Option<String> {
     })
 }
 
-/// `1.95.0` of `rustc 1.95.0 (…)`.
+/// Extracts `1.95.0` from `rustc 1.95.0 (…)`.
 fn version(rustc: &str) -> Option<String> {
     let text = said_by(rustc, &["--version"])?;
     text.strip_prefix("rustc ")?
@@ -175,7 +175,7 @@ fn version(rustc: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// 95 of `1.95` or `1.95.0`.
+/// Extracts 95 from `1.95` or `1.95.0`.
 fn minor(version: &str) -> Option<u32> {
     version.strip_prefix("1.")?.split('.').next()?.parse().ok()
 }
@@ -184,7 +184,7 @@ fn sysroot(rustc: &str) -> Option<PathBuf> {
     said_by(rustc, &["--print", "sysroot"]).map(PathBuf::from)
 }
 
-/// What a compiler prints, run where `rust-toolchain.toml` chooses it.
+/// A compiler's output, run where `rust-toolchain.toml` applies.
 fn said_by(rustc: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(rustc)
         .args(arguments)
@@ -195,7 +195,7 @@ fn said_by(rustc: &str, arguments: &[&str]) -> Option<String> {
     output.status.success().then(|| text.trim().to_owned())
 }
 
-/// `wasm-component-ld` and `wasm-ld` of a toolchain.
+/// The paths of a toolchain's `wasm-component-ld` and `wasm-ld`.
 fn linkers(sysroot: &Path) -> Option<(PathBuf, PathBuf)> {
     let hosts = std::fs::read_dir(sysroot.join("lib/rustlib")).ok()?;
     hosts

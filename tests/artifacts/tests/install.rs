@@ -1,5 +1,4 @@
-//! `tests/setup/install` in a world of fake programs, with nothing of this machine but a few
-//! programs that every shell script needs.
+//! Runs `tests/setup/install` in a sandbox of fake programs plus a few real ones.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
@@ -8,12 +7,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Programs of this machine that the script, or a fake, executes.
+/// Real programs that the script, or a fake, executes.
 const REAL: [&str; 10] = [
     "cat", "chmod", "dirname", "env", "ln", "mkdir", "mktemp", "rm", "sed", "tail",
 ];
 
-/// Programs whose presence is all that the script looks at.
+/// Programs that the script only checks for.
 const PRESENT: [&str; 8] = [
     "cargo", "cc", "ip", "nsenter", "ping", "setpriv", "unshare", "xz",
 ];
@@ -27,7 +26,7 @@ const FAKES: [(&str, &str); 6] = [
     ("nothing", include_str!("install/nothing")),
 ];
 
-/// What differs between worlds: a file each, which the fakes read.
+/// What differs between sandboxes: one file each, read by the fakes.
 const DEFAULTS: [(&str, &str); 7] = [
     ("rustup", "refuses"),
     ("own", "1.95.0"),
@@ -121,8 +120,8 @@ impl World {
         of.map(str::to_owned).collect()
     }
 
-    /// Runs the script, which succeeds and chooses this, as `test-artifacts` does, and has nothing
-    /// to do when it runs again.
+    /// Runs the script, which must succeed, choose this compiler as `test-artifacts` does, and do
+    /// nothing when run again.
     fn chooses(&self, compiler: &str) -> String {
         let said = self.install();
         assert!(said.succeeded, "{}", said.text);
@@ -222,7 +221,7 @@ fn a_compiler_too_old_for_good_is_reported() {
             .contains("  rustup target add wasm32-unknown-unknown\n")
     );
 
-    // The next run recovers as soon as there is a newer one.
+    // The next run recovers once a newer version is available.
     world.write("newest", "1.96.0");
     world.chooses("Debian's rustc 1.96.0");
 }

@@ -1,5 +1,4 @@
-//! The API server that stands in for a real one: started beside what is measured, and asked by us in
-//! the way in which the daemon asks it.
+//! A fake API server, started beside the measured daemon and queried by the yardstick.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,36 +17,35 @@ use tokio::runtime::Runtime;
 use crate::error::Error;
 use crate::manifests;
 
-/// How long the server takes for each answer. A real one takes about as long for a small write.
+/// The server's latency per response, typical of a real server's small write.
 pub(crate) const LATENCY: Duration = Duration::from_millis(4);
 
-/// What the daemon may do.
+/// The daemon's permissions.
 const ROLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rbac.yaml");
 const MAX_ANSWER: usize = 1 << 20;
 
-/// An API server that runs. Ends with its scope.
+/// A running API server, stopped on drop.
 pub(crate) struct Api {
-    // Before the runtime that it runs on.
+    // Dropped before the runtime it runs on.
     server: FakeApi,
     _runtime: Runtime,
     pub(crate) kubeconfig: PathBuf,
     token: String,
 }
 
-/// What was asked of the server.
+/// Counts of requests to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asked {
     /// Writes of network-status.
     pub(crate) patches: usize,
-    /// Events, which no request waits for.
+    /// Events, which no CNI request waits for.
     pub(crate) events: usize,
     /// Everything else.
     pub(crate) others: usize,
 }
 
 impl Api {
-    /// Starts a server with these objects in it. The kubeconfig of the daemon is written to a
-    /// directory.
+    /// Starts a server with these objects and writes the daemon's kubeconfig to a directory.
     pub(crate) fn start(directory: &Path, objects: Vec<Value>) -> Result<Self, Error> {
         let failed = |said: String| Error::Failed {
             what: "starting the API server".to_owned(),
@@ -76,7 +74,7 @@ impl Api {
         })
     }
 
-    /// What was asked since the last call.
+    /// The counts since the last call.
     pub(crate) fn asked(&self) -> Asked {
         let requests = self.server.take_requests();
         let count =
@@ -90,8 +88,7 @@ impl Api {
         }
     }
 
-    /// Waits until nothing more is asked: what no request waits for must not disturb what is
-    /// measured next.
+    /// Waits until requests stop, so that background work does not disturb the next measurement.
     pub(crate) fn settle(&self) {
         const QUIET: Duration = Duration::from_millis(60);
         const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,7 +108,7 @@ impl Api {
         }
     }
 
-    /// A connection over which network-status is written as the daemon writes it.
+    /// Opens a connection that writes network-status as the daemon does.
     pub(crate) fn connect(&self) -> Result<Patcher, Error> {
         let failed = |said: String| Error::Failed {
             what: "connecting to the API server".to_owned(),
@@ -139,14 +136,14 @@ impl Api {
     }
 }
 
-/// A connection to the API server that stays open.
+/// A persistent connection to the API server.
 pub(crate) struct Patcher {
     stream: StreamOwned<ClientConnection, TcpStream>,
     token: String,
 }
 
 impl Patcher {
-    /// A: writes the network-status of a pod, and how long that took.
+    /// A: writes a pod's network-status; returns how long that took.
     pub(crate) fn patch(&mut self, pod: &str) -> Result<Duration, Error> {
         let status =
             json!([{ "name": "cluster", "interface": "eth0", "default": true, "dns": {} }]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Measures what a CNI call costs, in units of what it costs to start a process.
+/// Measures the cost of CNI calls, in units of starting a process.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Arguments {
@@ -12,34 +12,34 @@ pub(crate) struct Arguments {
     pub(crate) command: Task,
 }
 
-/// What to do.
+/// The task.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
-    /// Measures and reports. Without a daemon's socket, starts the daemon of this build on the node
-    /// that this runs on, which should be a private one (tests/node/enter).
+    /// Measures and reports. Without a daemon's socket, starts this build's daemon on the current
+    /// node, which should be a private one (tests/node/enter).
     Run(Run),
-    /// Prints the pods and networks that must exist in the cluster of a foreign daemon.
+    /// Prints the pods and networks that a foreign daemon's cluster must have.
     Manifests,
-    /// Draws the plots of a run.
+    /// Draws the plots of a report.
     Plot {
-        /// What `run` has written.
+        /// The report that `run` wrote.
         report: PathBuf,
-        /// The directory of the plots.
+        /// The output directory.
         directory: PathBuf,
     },
-    /// Serves as the bare server that `run` compares with.
+    /// Runs the bare server that `run` compares with.
     #[command(hide = true)]
     Bare {
         /// Its socket.
         socket: PathBuf,
-        /// What it executes for each request.
+        /// The delegate to execute for each request.
         delegate: PathBuf,
     },
-    /// Compares two runs and names what got slower. Exit code 1 when something did.
+    /// Compares two reports and lists what got slower. Exits with 1 if anything did.
     Compare {
-        /// The run to compare with.
+        /// The baseline report.
         stored: PathBuf,
-        /// The run that may be slower.
+        /// The report to check.
         new: PathBuf,
     },
 }
@@ -47,64 +47,64 @@ pub(crate) enum Task {
 /// How to measure.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Where the report goes, as JSON.
+    /// Where to write the report, as JSON.
     #[arg(long, default_value = "target/bench/report.json")]
     pub(crate) output: PathBuf,
     /// Measures less precisely, in about a minute.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Only these parts.
+    /// Runs only these sections.
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Section>,
-    /// Further policy modules to measure, such as one of each language, each with its configuration in
-    /// a file beside it, by its name with `.json`. May be given several times.
+    /// Additional policy modules to measure, such as one per language. A module's configuration is
+    /// in the file of its name with `.json`. May be repeated.
     #[arg(long, value_name = "WASM")]
     pub(crate) module: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) foreign: Option<Foreign>,
 }
 
-/// A part of the report.
+/// A section of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Section {
     /// The shim alone.
     Shim,
     /// One call at a time.
     Latency,
-    /// The same, and many at once, of a server that does nothing but start the delegate.
+    /// A server that does nothing but start the delegate: single calls and bursts.
     Bare,
-    /// Many calls at once.
+    /// Many concurrent calls.
     Burst,
     /// With an API server.
     Api,
     /// Real delegates.
     Real,
-    /// What policies cost.
+    /// The cost of policies.
     Policies,
-    /// Memory and start.
+    /// Memory and start-up time.
     Idle,
-    /// Cost against what is on the node.
+    /// Cost by how much the node holds.
     Growth,
 }
 
-/// A daemon that runs already, of whatever make. Only calls are measured then.
+/// A running daemon, of any implementation. Only calls are measured.
 #[derive(Debug, Args)]
 #[group(requires_all = ["daemon_socket", "shim", "conf", "netns", "noop"])]
 pub(crate) struct Foreign {
-    /// The daemon's socket. Its default network, and the networks of `manifests`, must use a delegate
-    /// of the type `noop`.
+    /// The daemon's socket. Its default network, and the networks of `manifests`, must use a
+    /// delegate of type `noop`.
     #[arg(long, required = false)]
     pub(crate) daemon_socket: PathBuf,
     /// The plugin binary that the runtime executes.
     #[arg(long, required = false)]
     pub(crate) shim: PathBuf,
-    /// The conf that the runtime gives to it.
+    /// The conf that the runtime passes to the shim.
     #[arg(long, required = false)]
     pub(crate) conf: PathBuf,
-    /// A network namespace, for all pods.
+    /// A network namespace to use for all pods.
     #[arg(long, required = false)]
     pub(crate) netns: PathBuf,
-    /// The delegate that does nothing, for the yardstick.
+    /// The no-op delegate, for the yardstick.
     #[arg(long, required = false)]
     pub(crate) noop: PathBuf,
 }

@@ -1,6 +1,6 @@
-//! A server that does nothing but what no server of CNI calls can leave out: it takes a request from
-//! the socket, executes one delegate with it, and answers what that printed. With one thread and on the
-//! same libraries as the daemon, so that what the daemon takes beyond it is what the daemon does.
+//! A server that does only what every CNI server must: it reads a request from the socket, executes
+//! one delegate with it, and returns the output. It has one thread and the daemon's libraries, so
+//! the difference is the daemon's own work.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use tokio::net::UnixListener;
 
 use crate::error::Error;
 
-/// Serves for ever.
+/// Serves until killed.
 pub(crate) fn serve(socket: &Path, delegate: &Path) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,13 +1,13 @@
-//! Two runs side by side: what got slower, beyond what runs differ by themselves.
+//! Compares two runs: what got slower by more than the normal variation.
 
 use crate::report::{Measure, Report, number};
 
-/// Scores may be this much higher in a run of the same thing.
+/// Scores may vary this much between equal runs.
 const TOLERANCE: f64 = 1.15;
-/// Scores this low are next to nothing, and twice nothing is nothing as well.
+/// Scores this low are negligible, and so is twice as much.
 const NEGLIGIBLE: f64 = 0.05;
 
-/// What got slower or larger, a line each.
+/// What got slower or larger, one line each.
 pub(crate) fn slower(stored: &Report, new: &Report) -> Vec<String> {
     let before = |name: &str| stored.measures.iter().find(|one| one.name == name);
     let line = |now: &Measure| {

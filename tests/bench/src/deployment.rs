@@ -1,4 +1,4 @@
-//! Our own daemon, installed in a directory of its own and started, as often as it takes.
+//! Our own daemon, installed in its own directory and started as often as needed.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,15 +16,15 @@ use crate::error::Error;
 use crate::manifests::{NODE_NAME, NOOP, network};
 use crate::target::{Target, is_ready};
 
-/// The longest that a start or an end may take.
+/// Time limit for a start or a stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_micros(250);
 
-/// Where everything is: a directory of the private node.
+/// The benchmark's directory on the private node.
 const ROOT: &str = "/run/bench";
 const NETNS: &str = "bench";
 
-/// What exists once for all deployments: delegates, a network namespace, the binaries.
+/// What all deployments share: delegates, a network namespace, the binaries.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
     pub(crate) binaries: Binaries,
@@ -32,7 +32,7 @@ pub(crate) struct Site {
     plugins: PathBuf,
 }
 
-/// A directory with a configuration that a daemon can be started on.
+/// A directory with a daemon configuration.
 #[derive(Debug)]
 pub(crate) struct Deployment {
     root: PathBuf,
@@ -40,12 +40,12 @@ pub(crate) struct Deployment {
     config: Value,
 }
 
-/// A daemon that runs. Ends with its scope.
+/// A running daemon, stopped on drop.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
     pub(crate) target: Target,
-    /// From its start until it said that it was ready.
+    /// Time from start until it was ready.
     pub(crate) ready_after: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Site {
     /// Prepares a private node.
     ///
     /// # Errors
-    /// [`Error`] when something was not built, or a namespace cannot be made.
+    /// [`Error`] when a binary is missing or a namespace cannot be created.
     pub(crate) fn new() -> Result<Self, Error> {
         let binaries = Binaries::of_this_build()?;
         let noop = binaries.target().join("shim/cnidaria-fake-delegate");
@@ -85,7 +85,7 @@ impl Site {
         self.plugins.display().to_string()
     }
 
-    /// A daemon's directory, with the no-op delegate as default network and without manifests.
+    /// Creates a daemon's directory, with the no-op delegate as default network and no manifests.
     pub(crate) fn deployment(&self, name: &str) -> Result<Deployment, Error> {
         let root = Path::new(ROOT).join(name);
         let config = json!({
@@ -128,7 +128,7 @@ impl Deployment {
         fs::write(&path, text).map_err(Error::file(path))
     }
 
-    /// Adds objects, a file each, as people write them.
+    /// Adds manifests, one file per object as people write them.
     pub(crate) fn add(&self, objects: &[Value]) -> Result<(), Error> {
         for (number, object) in objects.iter().enumerate() {
             let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
@@ -140,14 +140,14 @@ impl Deployment {
         Ok(())
     }
 
-    /// Adds `count` copies of a policy that this build has made.
+    /// Adds `count` copies of one of this build's policies.
     pub(crate) fn add_policies(&mut self, module: &str, count: usize) -> Result<(), Error> {
         let built = self.site.binaries.policy(module)?;
         self.add_modules(&built, count)
     }
 
-    /// Adds `count` policies of one module, with the configuration beside it, if there is one. Each gets a number inside, so that all of them are
-    /// compiled, cached and mapped as if they had nothing in common.
+    /// Adds `count` policies of one module, with the configuration beside it, if any. Each copy
+    /// contains its number, so that all are compiled, cached and mapped as if unrelated.
     pub(crate) fn add_modules(&mut self, module: &Path, count: usize) -> Result<(), Error> {
         let bytes = fs::read(module).map_err(Error::file(module))?;
         let beside = module.with_extension("json");
@@ -173,20 +173,20 @@ impl Deployment {
         Ok(())
     }
 
-    /// Sets one of our own settings.
+    /// Sets one of Cnidaria's own settings.
     pub(crate) fn set(&mut self, key: &str, value: Value) {
         if let Some(Value::Object(own)) = self.config.get_mut("cnidaria") {
             own.insert(key.to_owned(), value);
         }
     }
 
-    /// Takes pods and networks from an API server instead of manifests.
+    /// Reads pods and networks from an API server instead of manifests.
     pub(crate) fn use_api(&mut self, kubeconfig: &Path) {
         self.config["kubeconfig"] = kubeconfig.display().to_string().into();
         self.config["cnidaria"] = json!({ "nodeName": NODE_NAME });
     }
 
-    /// Starts the daemon and waits until it says that it is ready.
+    /// Starts the daemon and waits until it is ready.
     pub(crate) fn start(&self) -> Result<Running, Error> {
         self.write("daemon-config.json", self.config.to_string())?;
         let conf = json!({
@@ -242,7 +242,7 @@ impl Deployment {
     }
 }
 
-/// A section that means nothing to a WebAssembly engine.
+/// A custom section, which WebAssembly engines ignore.
 fn custom_section(number: usize) -> Vec<u8> {
     const CUSTOM: u8 = 0;
     let name = b"bench";

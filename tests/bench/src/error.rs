@@ -3,64 +3,56 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why nothing, or no more, can be measured.
+/// Why the measurement failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// A file or directory.
+    /// A file or directory cannot be accessed.
     #[error("{path}")]
     File {
-        /// The path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A program that cannot be executed.
+    /// A program cannot be executed.
     #[error("{program} cannot be executed")]
     Start {
-        /// The program.
+        /// Name or path.
         program: String,
-        /// What the system said.
         source: io::Error,
     },
-    /// Something that was to succeed did not: what is measured then is worth nothing.
+    /// A call that must succeed failed, which makes its measurement worthless.
     #[error("{what} failed: {said}")]
     Failed {
-        /// What was done.
+        /// The attempted operation.
         what: String,
-        /// What came back.
+        /// The response.
         said: String,
     },
-    /// Nobody answers on the socket.
+    /// The socket does not accept connections.
     #[error("{socket}")]
     Connect {
-        /// The socket.
         socket: PathBuf,
-        /// Why.
         source: shim_api::exchange::ConnectError,
     },
-    /// The daemon broke the connection off.
+    /// The exchange on the socket failed.
     #[error("{socket}")]
     Exchange {
-        /// The socket.
         socket: PathBuf,
-        /// Why.
         source: shim_api::exchange::Error,
     },
-    /// A binary is missing, or the like.
+    /// The node's set-up failed, for example because a binary is missing.
     #[error(transparent)]
     Node(#[from] node::Error),
     /// A stored run is malformed.
     #[error("{path}")]
     Stored {
-        /// The file.
         path: PathBuf,
-        /// Where it stops being one.
         source: serde_json::Error,
     },
 }
 
 impl Error {
-    /// Names the path that an operation on a file was about.
+    /// Adds the path to a file operation's error.
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, source }

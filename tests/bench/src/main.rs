@@ -1,5 +1,5 @@
-//! `cnidaria-bench`: the benchmark. Measures any daemon and shim that speak the protocol, against
-//! yardsticks that are taken in the same moments, and says which goals are met.
+//! `cnidaria-bench` measures any daemon and shim that speak the protocol, against yardsticks
+//! measured at the same time, and reports which goals are met.
 //!
 //! ```text
 //! args ─▶ deployment ─▶ target ─▶ sections ─▶ report ─▶ tables, JSON, plots, comparison
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// What is measured, and what of it has to be ended afterwards.
+/// What is measured, and what to stop afterwards.
 struct Subject {
     target: Target,
     yardsticks: Yardsticks,
@@ -162,7 +162,7 @@ fn measure(run: &Run) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes on what machine this is, and how busy others keep it.
+/// Records the machine and the load on it.
 fn about(report: &mut Report, when: &str) {
     let first_line = |path: &str, prefix: &str| {
         let text = fs::read_to_string(path).unwrap_or_default();

@@ -1,40 +1,40 @@
-//! The pods and networks that the measurements are about. A foreign implementation gets the same,
-//! from `cnidaria-bench manifests`.
+//! The pods and networks to measure. `cnidaria-bench manifests` prints them for foreign
+//! implementations.
 
 use serde_json::{Value, json};
 
-/// The delegate that does nothing: the fake delegate without instructions.
+/// The no-op delegate: the fake delegate without instructions.
 pub(crate) const NOOP: &str = "noop";
-/// Networks beside the default one that pods ask for.
+/// Networks that pods request, besides the default one.
 pub(crate) const NETWORKS: usize = 4;
-/// How many pods start at once in the largest burst.
+/// Concurrent pod starts in the largest burst.
 pub(crate) const BURST: usize = 200;
-/// A whole node's pods, the default of the kubelet, each with all networks.
+/// All pods of a node, at the kubelet's default limit, each with all networks.
 pub(crate) const NODE: usize = 110;
-/// How many networks beside the default one the measured pods have.
+/// Additional networks of the measured pods.
 pub(crate) const EXTRA: [usize; 3] = [0, 1, 4];
 
-/// The node that the pods are on.
+/// The pods' node.
 pub(crate) const NODE_NAME: &str = "bench";
 
 const NAMESPACE: &str = "default";
 
-/// A pod that one call at a time is made for.
+/// A pod for single calls.
 pub(crate) fn single(extra: usize) -> String {
     format!("bench-k{extra}")
 }
 
-/// A pod of the bursts, without further networks.
+/// A pod of a burst, with no additional networks.
 pub(crate) fn burst(number: usize) -> String {
     format!("burst-{number:03}")
 }
 
-/// A pod of the storm: a whole node at once, each with all networks.
+/// A pod of the storm: all of a node's pods at once, each with all networks.
 pub(crate) fn storm(number: usize) -> String {
     format!("storm-{number:03}")
 }
 
-/// Everything that the measurements of calls need.
+/// All manifests that measuring calls needs.
 pub(crate) fn all() -> Vec<Value> {
     let mut objects: Vec<Value> = (1..=NETWORKS)
         .map(|number| network(&format!("net-{number}"), NOOP))
@@ -45,7 +45,7 @@ pub(crate) fn all() -> Vec<Value> {
     objects
 }
 
-/// A pod that asks for the first `extra` networks.
+/// A pod that requests the first `extra` networks.
 pub(crate) fn pod(name: &str, extra: usize) -> Value {
     let networks: Vec<String> = (1..=extra).map(|number| format!("net-{number}")).collect();
     let mut annotations = json!({
@@ -71,13 +71,13 @@ pub(crate) fn pod(name: &str, extra: usize) -> Value {
     })
 }
 
-/// A network attachment definition with one plugin.
+/// A NAD with one plugin.
 pub(crate) fn network(name: &str, plugin: &str) -> Value {
     let conf = json!({ "cniVersion": "1.0.0", "name": name, "type": plugin });
     network_of(name, &conf)
 }
 
-/// A network attachment definition of a conf.
+/// A NAD with this conf.
 pub(crate) fn network_of(name: &str, conf: &Value) -> Value {
     json!({
         "apiVersion": "k8s.cni.cncf.io/v1",
@@ -87,12 +87,12 @@ pub(crate) fn network_of(name: &str, conf: &Value) -> Value {
     })
 }
 
-/// The uid of a pod of ours.
+/// The UID of one of these pods.
 pub(crate) fn uid(name: &str) -> String {
     format!("uid-of-{name}")
 }
 
-/// One object for `kubectl apply`.
+/// Wraps objects in a List for `kubectl apply`.
 pub(crate) fn list(objects: Vec<Value>) -> Value {
     json!({ "apiVersion": "v1", "kind": "List", "items": objects })
 }

@@ -1,4 +1,4 @@
-//! What the kernel says about a running process: memory and processor time.
+//! A running process's memory and CPU time, from the kernel.
 
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// A tick of `/proc/<pid>/stat`: Linux has told user space 100 a second on every architecture since
-/// 2.6.
+/// A tick of `/proc/<pid>/stat`: 100 per second on every architecture since Linux 2.6.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Process(pub(crate) u32);
 
 impl Process {
-    /// The process that listens on a socket, whoever started it.
+    /// The process that listens on a socket.
     pub(crate) fn listening_on(socket: &Path) -> Result<Self, Error> {
         let stream = UnixStream::connect(socket).map_err(Error::file(socket))?;
         let peer = rustix::net::sockopt::socket_peercred(&stream)
@@ -29,18 +27,18 @@ impl Process {
         self.status("VmRSS:")
     }
 
-    /// The most resident memory since its start or [`Process::forget_peak`], in MiB.
+    /// Peak resident memory in MiB since the start or [`Process::forget_peak`].
     pub(crate) fn peak(self) -> Result<f64, Error> {
         self.status("VmHWM:")
     }
 
-    /// Lets the peak begin anew.
+    /// Resets the peak.
     pub(crate) fn forget_peak(self) -> Result<(), Error> {
         let path = format!("/proc/{}/clear_refs", self.0);
         fs::write(&path, "5").map_err(Error::file(path))
     }
 
-    /// Processor time of all its threads so far, those that ended included, without its children's.
+    /// CPU time of all its threads so far, including ended ones, without its children's.
     pub(crate) fn cpu(self) -> Result<Duration, Error> {
         let path = format!("/proc/{}/stat", self.0);
         let stat = fs::read_to_string(&path).map_err(Error::file(&path))?;
@@ -55,14 +53,14 @@ impl Process {
         Ok(TICK * ticks)
     }
 
-    /// Processor time of the threads that it has now, to the nanosecond: what a process that does next
-    /// to nothing takes is less than a tick.
+    /// CPU time of its current threads, in nanoseconds: a nearly idle process uses less than a
+    /// tick.
     pub(crate) fn cpu_of_threads(self) -> Result<Duration, Error> {
         let tasks = format!("/proc/{}/task", self.0);
         let mut all = Duration::ZERO;
         for task in fs::read_dir(&tasks).map_err(Error::file(&tasks))? {
             let path = task.map_err(Error::file(&tasks))?.path().join("schedstat");
-            // One that has just ended has no file.
+            // The thread has just ended.
             let Ok(times) = fs::read_to_string(&path) else {
                 continue;
             };

@@ -1,5 +1,5 @@
-//! Starting a program, giving it its input and waiting for its end: how each yardstick, the shim and
-//! a delegate are measured, all by the same lines.
+//! Starts a program, writes its input and waits for its end: the same code measures each yardstick,
+//! the shim and the delegates.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
-/// What is executed.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
@@ -16,10 +15,10 @@ pub(crate) struct Program {
     pub(crate) stdin: Vec<u8>,
 }
 
-/// What it did.
+/// How an execution ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// From before its start to after its end.
+    /// Time from before its start to after its end.
     pub(crate) took: Duration,
     pub(crate) success: bool,
     pub(crate) stdout: Vec<u8>,
@@ -50,7 +49,7 @@ impl Program {
         let start = Instant::now();
         let mut child = command.spawn().map_err(failed)?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A program that does not read is measured all the same.
+            // A program that does not read its input is still measured.
             let _ = stdin.write_all(&self.stdin);
         }
         let output = child.wait_with_output().map_err(failed)?;
@@ -62,7 +61,7 @@ impl Program {
         })
     }
 
-    /// Runs it and insists on success.
+    /// Runs it; fails unless it succeeds.
     pub(crate) fn succeed(&self) -> Result<Ended, Error> {
         let ended = self.run()?;
         if ended.success {
@@ -79,7 +78,7 @@ impl Program {
     }
 }
 
-/// Bytes of a file.
+/// A file's size in bytes.
 pub(crate) fn size(path: &Path) -> Result<f64, Error> {
     let metadata = std::fs::metadata(path).map_err(Error::file(path))?;
     Ok(metadata.len() as f64)

@@ -1,5 +1,5 @@
-//! What a run found: numbers, whether goals are met, curves. Written as JSON, shown as tables, and
-//! the only thing that plots and comparisons see.
+//! A run's results: numbers, goals and curves. Written as JSON, shown as tables, and the only input
+//! of plots and comparisons.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,42 +11,38 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::samples::{Samples, Summary};
 
-/// A run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Report {
-    /// What was measured where.
+    /// The machine and its load.
     pub(crate) about: BTreeMap<String, String>,
     pub(crate) measures: Vec<Measure>,
     pub(crate) goals: Vec<Goal>,
     pub(crate) curves: Vec<Curve>,
 }
 
-/// One quantity.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Measure {
-    /// Names it from run to run, such as `add.socket.k0`.
+    /// Identifies it across runs, such as `add.socket.k0`.
     pub(crate) name: String,
-    /// What it is, for people.
+    /// Human-readable description.
     pub(crate) what: String,
     /// `ms`, `MiB`, `1/s`, …
     pub(crate) unit: String,
     pub(crate) values: Summary,
-    /// What runs can be compared by, on whatever machine: a ratio to what was measured beside it, or
-    /// a size. The lower the better.
+    /// Comparable across machines: a ratio to something measured beside it, or a size; lower wins.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) score: Option<f64>,
 }
 
-/// Something to reach.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Goal {
     pub(crate) what: String,
     pub(crate) goal: String,
     pub(crate) measured: String,
-    /// Measured by goal: met up to 1.
+    /// Measured value divided by the goal; met up to 1.
     pub(crate) share: f64,
 }
 
@@ -56,24 +52,24 @@ impl Goal {
     }
 }
 
-/// How something changes with something else.
+/// How a cost changes with a size.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Curve {
-    /// The plot that it belongs to.
+    /// The plot it belongs to.
     pub(crate) plot: String,
     pub(crate) name: String,
-    /// Sorted by the first number.
+    /// Sorted by x.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
 impl Report {
-    /// Adds a quantity without anything to compare it with.
+    /// Adds a quantity that is not compared.
     pub(crate) fn measure(&mut self, name: &str, what: &str, unit: &str, samples: &Samples) {
         self.add(name, what, unit, samples.summary(), None);
     }
 
-    /// Adds a quantity and what runs are compared by.
+    /// Adds a quantity with the score by which runs are compared.
     pub(crate) fn scored(
         &mut self,
         name: &str,
@@ -85,7 +81,7 @@ impl Report {
         self.add(name, what, unit, samples.summary(), Some(score));
     }
 
-    /// Adds a single number, which is its own score.
+    /// Adds a single number that is its own score.
     pub(crate) fn number(&mut self, name: &str, what: &str, unit: &str, number: f64) {
         let samples: Samples = [number].into_iter().collect();
         self.add(name, what, unit, samples.summary(), Some(number));
@@ -102,7 +98,7 @@ impl Report {
         });
     }
 
-    /// Adds a goal: `measured` is to be at most `limit`, `shown` says both in their units.
+    /// Adds a goal: `measured` must be at most `limit`; `goal` and `shown` are both as text.
     pub(crate) fn goal(
         &mut self,
         what: &str,
@@ -167,7 +163,7 @@ impl Report {
     }
 }
 
-/// A number with as many digits as one can believe.
+/// A number with a plausible number of digits.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),

@@ -1,17 +1,17 @@
-//! Numbers that were measured one by one, and what can be said of all of them.
+//! Measured numbers and their statistics.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Samples of one quantity, in the order in which they were taken. Durations are in milliseconds.
+/// Samples of one quantity, in order of measurement. Durations are in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Samples(Vec<f64>);
 
-/// What is kept of samples.
+/// The statistics kept in a report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Summary {
-    /// How many there were.
+    /// Number of samples.
     pub(crate) count: usize,
     pub(crate) median: f64,
     /// The quartiles: half of all samples lie between them.
@@ -33,12 +33,12 @@ impl Samples {
         self.0.extend(other.0);
     }
 
-    /// The value below which `share` of the samples are; zero when there are none.
+    /// The value below which `share` of the samples lie; zero without samples.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         let last = sorted.len().saturating_sub(1);
-        // Nearest rank: always a value that was measured.
+        // Nearest rank: always a measured value.
         let rank = (share * last as f64).round() as usize;
         sorted.get(rank).copied().unwrap_or_default()
     }
@@ -57,8 +57,7 @@ impl Samples {
         }
     }
 
-    /// Combines samples that were taken in the same round, so that what slows the machine down for a
-    /// while is on both sides.
+    /// Combines samples of the same round, so that a temporarily slow machine affects both sides.
     pub(crate) fn pairs(&self, other: &Self, combine: impl Fn(f64, f64) -> f64) -> Self {
         let pairs = self.0.iter().zip(&other.0);
         Self(pairs.map(|(one, other)| combine(*one, *other)).collect())

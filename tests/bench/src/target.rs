@@ -1,4 +1,4 @@
-//! Whatever answers CNI calls: its socket, its shim, and how both are called.
+//! Any implementation that answers CNI calls: its socket, its shim, and how to call them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,33 +11,33 @@ use crate::manifests;
 use crate::process::Process;
 use crate::program::Program;
 
-/// The longest that a call may take.
+/// Time limit for a call.
 const PATIENCE: Duration = Duration::from_secs(240);
 const MAX_ANSWER: usize = 8 << 20;
 
-/// A daemon that runs, and its shim.
+/// A running daemon and its shim.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) socket: PathBuf,
     pub(crate) shim: PathBuf,
-    /// What the runtime gives to the shim on standard input.
+    /// The shim's standard input.
     pub(crate) conf: Vec<u8>,
-    /// A network namespace; a delegate that does nothing can use it for many pods.
+    /// A network namespace; with no-op delegates it can serve many pods.
     pub(crate) netns: String,
     /// Directories of delegates: `CNI_PATH`.
     pub(crate) plugins: String,
-    /// Whether the pods have the uids that our manifests say.
+    /// Whether the pods have the UIDs of our manifests.
     pub(crate) knows_uids: bool,
 }
 
-/// Over which way a call is made.
+/// Whether a call goes through the shim or directly to the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Shim,
     Socket,
 }
 
-/// A call that is ready to be made: all that is not measured is done.
+/// A prepared call: only what is measured remains to be done.
 pub(crate) struct Call<'a> {
     target: &'a Target,
     what: String,
@@ -50,7 +50,7 @@ enum Made {
 }
 
 impl Target {
-    /// What the daemon says of its policies, as JSON.
+    /// The daemon's policy list, as JSON.
     pub(crate) fn policies(&self) -> Result<String, Error> {
         let failed = |said: String| Error::Failed {
             what: "asking for the policies".to_owned(),
@@ -68,7 +68,7 @@ impl Target {
         Process::listening_on(&self.socket)
     }
 
-    /// What the runtime says of a sandbox: `CNI_*`.
+    /// The `CNI_*` variables that the runtime sets for a sandbox.
     pub(crate) fn variables(
         &self,
         command: &str,
@@ -117,7 +117,7 @@ impl Target {
         }
     }
 
-    /// ADD, then DEL, and how long each took.
+    /// Makes an ADD, then a DEL; returns how long each took.
     pub(crate) fn add_and_del(
         &self,
         way: Way,
@@ -131,7 +131,7 @@ impl Target {
 }
 
 impl Call<'_> {
-    /// Makes the call and insists on success.
+    /// Makes the call; fails unless it succeeds.
     pub(crate) fn make(&self) -> Result<Duration, Error> {
         match &self.made {
             Made::Program(program) => Ok(program.succeed()?.took),
@@ -155,7 +155,7 @@ fn ask(target: &Target, request: &[u8]) -> Result<(u16, Vec<u8>), Error> {
     let stream = loop {
         match exchange::connect(&target.socket) {
             Ok(stream) => break stream,
-            // A daemon that accepts more slowly than we connect is slow, not absent.
+            // A full backlog means a slow daemon, not an absent one.
             Err(exchange::ConnectError::Unreachable(error))
                 if error.kind() == std::io::ErrorKind::WouldBlock =>
             {
@@ -178,7 +178,7 @@ fn ask(target: &Target, request: &[u8]) -> Result<(u16, Vec<u8>), Error> {
         })
 }
 
-/// Whether the daemon at a socket says that it is ready.
+/// Whether the daemon at a socket is ready.
 pub(crate) fn is_ready(socket: &std::path::Path) -> bool {
     let Ok(stream) = exchange::connect(socket) else {
         return false;

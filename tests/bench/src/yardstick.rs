@@ -1,4 +1,4 @@
-//! What everything is measured in: what it costs on this machine, at this moment, to start a process.
+//! The unit of all measurements: the cost of starting a process on this machine at this moment.
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -9,17 +9,16 @@ use crate::error::Error;
 use crate::program::Program;
 use crate::target::Target;
 
-/// Y on the machine on which the goals in milliseconds were set. They are held to in units of Y.
+/// Y in milliseconds on the reference machine, where the goals were set; they scale with Y.
 pub(crate) const REFERENCE_Y: f64 = 0.72;
 
-/// The two programs that do nothing.
+/// Two programs that do nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Yardsticks {
-    /// Y: the static delegate that does nothing, called as the daemon calls it and started by the C
-    /// library, as any program starts another. No daemon can be much faster than the delegates that it
-    /// has to execute.
+    /// Y: the static no-op delegate, called as the daemon calls delegates but started by the C
+    /// library, as any program is. No daemon can be much faster than the delegates it must execute.
     pub(crate) noop: Program,
-    /// T: `/bin/true`. No plugin binary can be faster than a program that does nothing.
+    /// T: `/bin/true`, the lower bound for any plugin binary.
     pub(crate) nothing: Program,
 }
 
@@ -44,8 +43,8 @@ impl Yardsticks {
         Ok(self.nothing.succeed()?.took)
     }
 
-    /// How many no-op delegates a second this machine can execute, `at_once` at a time: what bounds
-    /// every burst.
+    /// No-op delegates per second that this machine can execute, `at_once` at a time: the upper
+    /// bound of every burst.
     pub(crate) fn rate(&self, at_once: usize, count: usize) -> Result<f64, Error> {
         let (elapsed, _) = at_the_same_time(at_once, |_| {
             (0..count / at_once).try_for_each(|_| self.noop.succeed().map(drop))
@@ -54,8 +53,8 @@ impl Yardsticks {
     }
 }
 
-/// Does something on `count` threads at once. Gives the time from the first that began to the last that
-/// has done it, and what each found.
+/// Runs `work` on `count` threads concurrently. Returns the time from the first start to the last
+/// end, and the results.
 pub(crate) fn at_the_same_time<T: Send>(
     count: usize,
     work: impl Fn(usize) -> Result<T, Error> + Sync,
@@ -67,7 +66,7 @@ pub(crate) fn at_the_same_time<T: Send>(
                 let (barrier, work) = (&barrier, &work);
                 scope.spawn(move || {
                     barrier.wait();
-                    // By each itself: who waits for all of them may get a processor after some have ended.
+                    // Taken per thread: a common start time could be late on a busy machine.
                     let begin = Instant::now();
                     let done = work(number);
                     (begin, Instant::now(), done)

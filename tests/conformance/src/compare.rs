@@ -1,11 +1,11 @@
-//! Compares JSON member by member, so that a difference is named by its place.
+//! Compares JSON member by member and reports differences by their location.
 
 use serde_json::{Map, Value};
 
-/// Ends the test unless both are the same.
+/// Fails the test unless both are equal.
 ///
 /// # Panics
-/// With each place where they differ, and both values.
+/// With each location where they differ, and both values.
 pub fn same(what: &str, expected: &Value, actual: &Value) {
     let found = differences(expected, actual);
     assert!(
@@ -15,7 +15,7 @@ pub fn same(what: &str, expected: &Value, actual: &Value) {
     );
 }
 
-/// The places where two values differ.
+/// The locations where two values differ.
 pub fn differences(expected: &Value, actual: &Value) -> Vec<String> {
     let mut found = Vec::new();
     walk("", expected, actual, &mut found);

@@ -1,4 +1,4 @@
-//! A request straight on the socket, as Multus' shim and the hot-plug controller make it.
+//! Requests directly on the socket, as Multus' shim and the hot-plug controller make them.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Sends a body and gives status and body of the answer.
+/// Sends a body; returns the response's status and body.
 ///
 /// # Panics
-/// When there is no answer.
+/// When no response arrives.
 pub fn post(socket: &Path, path: &str, body: &Value) -> (u16, String) {
     let body = body.to_string();
     let mut stream = UnixStream::connect(socket).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();
-    // The daemon may refuse a large body before it has read it.
+    // The daemon may reject a large body before reading all of it.
     let _ = write!(
         stream,
         "POST {path} HTTP/1.1\r\nHost: dummy\r\nUser-Agent: Go-http-client/1.1\r\n\
@@ -25,7 +25,7 @@ pub fn post(socket: &Path, path: &str, body: &Value) -> (u16, String) {
         body.len()
     );
     let mut answer = Vec::new();
-    // Told once that nobody reads the rest of the body; what was answered before is there all the same.
+    // The first read may report a reset for the unread body; the response is still available.
     if stream.read_to_end(&mut answer).is_err() {
         stream.read_to_end(&mut answer).unwrap();
     }

@@ -1,4 +1,4 @@
-//! The recordings as they are on disk, with the directory of the set-up filled in.
+//! The recordings on disk, with placeholders replaced by the rig's directory.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// What stands for the directory of the set-up in the recordings.
+/// Placeholder for the rig's directory in the recordings.
 const RIG: &str = "$RIG";
-/// The same inside base64, where nothing could be put in its place.
+/// The original directory, still present inside base64.
 const ENCODED_RIG: &str = "/tmp/peer";
 
 /// The directory of the recordings.
@@ -17,28 +17,28 @@ pub fn directory() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/multus"))
 }
 
-/// The text of a file such as `lifecycle/ok-plain.json`, for a set-up in `root`.
+/// The text of a file such as `lifecycle/ok-plain.json`, for a rig in `root`.
 ///
 /// # Panics
-/// When there is no such file.
+/// When the file does not exist.
 pub fn text(file: &str, root: &str) -> String {
     let path = directory().join(file);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     text.replace(RIG, root)
 }
 
-/// The same as JSON.
+/// A recording as JSON.
 ///
 /// # Panics
-/// When there is no such file, or it is no JSON.
+/// When the file does not exist or is not JSON.
 pub fn json(file: &str, root: &str) -> Value {
     serde_json::from_str(&text(file, root)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// The names of the recordings of one kind, without `.json`, sorted.
+/// The sorted names of one kind of recording, without `.json`.
 ///
 /// # Panics
-/// When there is no such kind.
+/// When the kind does not exist.
 pub fn names(kind: &str) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory().join(kind))
         .unwrap()
@@ -49,21 +49,21 @@ pub fn names(kind: &str) -> Vec<String> {
     names
 }
 
-/// Text that a recording or the daemon has in base64, with the directory of the set-up filled in.
+/// Decodes base64 of a recording or of the daemon and fills in the rig's directory.
 ///
 /// # Panics
-/// When it is no base64 of a text.
+/// When it is not base64 of UTF-8 text.
 pub fn decoded(text: &str, root: &str) -> String {
     let bytes = STANDARD.decode(text).unwrap();
     String::from_utf8(bytes).unwrap().replace(ENCODED_RIG, root)
 }
 
-/// The reverse.
+/// Encodes text as base64.
 pub fn encoded(text: &str) -> String {
     STANDARD.encode(text)
 }
 
-/// A ledger file with its base64 as JSON (as text, where it is none), for comparison.
+/// A ledger file with its base64 decoded, as JSON if possible and otherwise as text.
 pub fn opened(value: Value, root: &str) -> Value {
     match value {
         Value::Object(members) => members

@@ -1,6 +1,6 @@
-//! Replays the recordings of `tests/fixtures/multus` on a private node: the same environment and
-//! standard input for the shim, the same plugins, pods and definitions; then compares what was
-//! answered and what is there. A test library: whatever is missing ends the test with a panic.
+//! Replays the recordings of `tests/fixtures/multus` on a private node, with the same environment
+//! and standard input for the shim and the same plugins, pods and NADs; then compares responses and
+//! state. A test library: it panics on anything missing.
 //!
 //! ```text
 //! golden ─▶ rig ─▶ call ─▶ observe ─▶ normal ─▶ compare

@@ -1,11 +1,11 @@
-//! What differs from run to run gets a name that does not: hardware addresses, names of veths, the
-//! addresses that host-local gives.
+//! Replaces what differs between runs by fixed names: hardware addresses, veth names, addresses
+//! from host-local.
 
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-/// Hardware addresses that a case chose begin so.
+/// Prefixes of hardware addresses that cases chose.
 const CHOSEN: [&str; 4] = [
     "00:00:00:00:00:00",
     "02:00:00:00:00:",
@@ -13,7 +13,7 @@ const CHOSEN: [&str; 4] = [
     "02:aa:bb:cc:dd:",
 ];
 
-/// The value with every text in it normalised. Keys stay as they are.
+/// Normalises every string in a value, but no keys.
 pub fn value(value: Value) -> Value {
     match value {
         Value::String(string) => Value::String(text(&string)),
@@ -26,7 +26,7 @@ pub fn value(value: Value) -> Value {
     }
 }
 
-/// A text with its words normalised; what is between words stays.
+/// Normalises the words of a text; separators stay.
 pub fn text(text: &str) -> String {
     let mut normal = String::new();
     let mut word = String::new();
@@ -43,7 +43,7 @@ pub fn text(text: &str) -> String {
     normal
 }
 
-/// `CNI_ARGS` of CHECK and DEL, as Multus' own DEL has them: without what ADD was to make.
+/// `CNI_ARGS` for CHECK and DEL, as in Multus' own DEL: without ADD's requested addresses.
 pub fn without_addresses(arguments: &str) -> String {
     let is_address = |pair: &&str| pair.starts_with("IP=") || pair.starts_with("MAC=");
     let pairs: Vec<&str> = arguments

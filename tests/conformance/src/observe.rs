@@ -1,4 +1,4 @@
-//! What is there after a call, in the form of the recordings.
+//! The state after a call, in the recordings' format.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use crate::golden;
 /// Interfaces and IPv4 routes of a network namespace.
 ///
 /// # Panics
-/// When there is no such namespace.
+/// When the namespace does not exist.
 pub fn namespace(netns: &str) -> Value {
     let ask = |what: &str| -> Value {
         let output = run("ip", &["-json", "-n", netns, what, "show"]).unwrap();
@@ -44,10 +44,10 @@ pub fn namespace(netns: &str) -> Value {
     json!({ "addr": links, "routes": ask("route") })
 }
 
-/// Every file below `cniDir`: its mode and its text as JSON, with what is base64 in it opened.
+/// Every file below `cniDir`: its mode, and its text as JSON with base64 decoded.
 ///
 /// # Panics
-/// When a file is no JSON.
+/// When a file is not JSON.
 pub fn ledger(node: &Node) -> Value {
     let root = node.path("");
     let directory = node.path("cnidir");
@@ -57,7 +57,7 @@ pub fn ledger(node: &Node) -> Value {
     let files = inspect::files(&directory).unwrap();
     let seen: Map<String, Value> = files
         .into_iter()
-        // Kept for a person to look at; nothing reads them again.
+        // Kept for people; the daemon never reads them again.
         .filter(|(path, _)| !path.starts_with(".damaged"))
         .map(|(path, bytes)| {
             let path = directory.join(path);
@@ -65,7 +65,7 @@ pub fn ledger(node: &Node) -> Value {
             let text = String::from_utf8(bytes).unwrap();
             let seen = json!({ "mode": format!("0o{mode:o}"), "text": text });
             let mut opened = opened_file(&seen, &root);
-            // Members of our own, which the Go library ignores.
+            // Our own members, which the Go library ignores.
             if let Some(Value::Object(result)) = opened.get_mut("json") {
                 result.remove("sha256");
                 result.remove("cnidaria");
@@ -76,7 +76,7 @@ pub fn ledger(node: &Node) -> Value {
     Value::Object(seen)
 }
 
-/// The recorded files in the same form.
+/// The recorded files in the same format.
 pub fn recorded_ledger(files: &Value, root: &Path) -> Value {
     let opened = files
         .as_object()
@@ -92,8 +92,7 @@ fn opened_file(file: &Value, root: &Path) -> Value {
     json!({ "mode": file["mode"], "json": golden::opened(text, root) })
 }
 
-/// The Events of a pod: type, reason and message, in the order in which they
-/// were reported.
+/// A pod's Events in order: type, reason and message.
 pub fn events(node: &Node, pod: &str) -> Vec<Value> {
     node.log()
         .lines()
@@ -110,8 +109,8 @@ pub fn events(node: &Node, pod: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The recorded Events in the same form. They were read from a cluster in which the case had run
-/// before, so each of them once.
+/// The recorded Events in the same format. The case had run in that cluster before, so duplicates
+/// are dropped.
 pub fn recorded_events(events: &Value) -> Vec<Value> {
     let mut once: Vec<Value> = Vec::new();
     for event in events.as_array().into_iter().flatten() {
@@ -125,7 +124,7 @@ pub fn recorded_events(events: &Value) -> Vec<Value> {
     once
 }
 
-/// The network-status of a pod; `null` where there is none.
+/// A pod's network-status; `null` if it has none.
 pub fn status(node: &Node, pod: &str) -> Value {
     let path = node.path(&format!("status/{pod}.json"));
     match fs::read_to_string(path) {
@@ -134,16 +133,16 @@ pub fn status(node: &Node, pod: &str) -> Value {
     }
 }
 
-/// The recorded network-status; `null` where there is none.
+/// The recorded network-status; `null` if there is none.
 pub fn recorded_status(annotations: &Value) -> Value {
     let text = annotations["k8s.v1.cni.cncf.io/network-status"].as_str();
     text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap())
 }
 
-/// Names of processes on the node, but of those that every case has: the test and its shell.
+/// Names of the node's processes, except the test and its shell.
 ///
 /// # Panics
-/// When there is no `/proc`.
+/// When `/proc` is missing.
 pub fn processes() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir("/proc")
         .unwrap()

@@ -1,4 +1,4 @@
-//! The set-up that the recordings were made with, on a private node.
+//! The set-up of the recordings, recreated on a private node.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,31 +10,31 @@ use serde_json::{Value, json};
 
 use crate::golden;
 
-/// The uid that the recordings have of the pod `default/plain`.
+/// The UID of the pod `default/plain` in the recordings.
 pub const PLAIN_UID: &str = "c86f7ddc-aa93-4689-83a6-bae720bb93fd";
-/// The links of the node itself: the master of the macvlan network, and its other end.
+/// The node's own links: the macvlan network's master, and its peer.
 pub const WIRE: [&str; 2] = ["peerd0", "peerd1"];
-/// What the delegate `tracer` answered.
+/// The result of the delegate `tracer`.
 const TRACED: &str = r#"{"cniVersion":"$cniVersion","interfaces":[{"name":"$CNI_IFNAME","mac":"02:00:00:00:00:09","mtu":1450,"sandbox":"$CNI_NETNS"}],
     "ips":[{"address":"10.9.0.2/24","gateway":"10.9.0.1","interface":0},{"address":"fd00::2/64","gateway":"fd00::1","interface":0}],
     "routes":[{"dst":"0.0.0.0/0","gw":"10.9.0.1"},{"dst":"::/0","gw":"fd00::1"},{"dst":"10.200.0.0/16"}],
     "dns":{"nameservers":["10.9.0.53"],"domain":"d.example","search":["s.example"],"options":["ndots:5"]}}"#;
 
-/// A private node with the recorded set-up on it.
+/// A private node with the recorded set-up.
 #[derive(Debug)]
 pub struct Rig<'a> {
-    /// The node.
+    /// The private node.
     pub node: &'a mut Node,
-    /// What `$RIG` stands for.
+    /// The rig's directory, which replaces `$RIG`.
     pub root: String,
 }
 
 impl<'a> Rig<'a> {
-    /// Makes files, links and delegates. The daemon is configured as `daemon-config-<config>.json`
-    /// has it, and not started.
+    /// Creates files, links and delegates, and configures the daemon from
+    /// `daemon-config-<config>.json` without starting it.
     ///
     /// # Panics
-    /// When something cannot be made.
+    /// When the set-up fails.
     pub fn new(node: &'a mut Node, config: &str) -> Self {
         let root = node
             .path("")
@@ -51,10 +51,10 @@ impl<'a> Rig<'a> {
         rig
     }
 
-    /// The same with the daemon running.
+    /// Like [`new`](Self::new), with the daemon running.
     ///
     /// # Panics
-    /// When it does not start.
+    /// When the daemon does not start.
     pub fn started(node: &'a mut Node, config: &str) -> Self {
         let rig = Self::new(node, config);
         rig.node.start_daemon().unwrap();
@@ -67,7 +67,7 @@ impl<'a> Rig<'a> {
             "manifests": self.node.path("manifests"),
             "statusDir": self.node.path("status"),
             "logFormat": "json",
-            // Multus answers a DEL by itself or not at all.
+            // Multus does not record DELs for later.
             "deferDels": false,
         });
         self.node.config = daemon;
@@ -131,8 +131,7 @@ impl<'a> Rig<'a> {
         );
     }
 
-    /// Installs the fake delegate under a name, with instructions that may be written anew. Its
-    /// calls are recorded.
+    /// Installs a recording fake delegate under a name, or replaces its instructions.
     ///
     /// # Panics
     /// When it cannot be installed.
@@ -147,15 +146,15 @@ impl<'a> Rig<'a> {
         self.node.write(&path, instructions.to_string()).unwrap();
     }
 
-    /// A recording, for this set-up.
+    /// A recording, adapted to this rig.
     pub fn golden(&self, file: &str) -> Value {
         golden::json(file, &self.root)
     }
 
-    /// Makes the namespace that a recorded call is about, if it is not there.
+    /// Creates a recorded call's namespace unless it exists.
     ///
     /// # Panics
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn make_namespace(&self, name: &str) {
         if !Path::new("/run/netns").join(name).exists() {
             run("ip", &["netns", "add", name]).unwrap();
@@ -165,7 +164,7 @@ impl<'a> Rig<'a> {
     /// A recorded execution of the shim, not yet made.
     ///
     /// # Panics
-    /// When it is not of the form of an execution.
+    /// When the recording is not an execution.
     pub fn call(&self, recorded: &Value) -> Call {
         let variables: BTreeMap<String, String> = recorded["env"]
             .as_object()
@@ -180,7 +179,7 @@ impl<'a> Rig<'a> {
         }
     }
 
-    /// Makes a recorded execution again.
+    /// Repeats a recorded execution.
     ///
     /// # Panics
     /// When the shim cannot be executed.
@@ -188,17 +187,17 @@ impl<'a> Rig<'a> {
         self.call(recorded).make().unwrap()
     }
 
-    /// Makes a recorded execution again, which has to succeed.
+    /// Repeats a recorded execution, which must succeed.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it fails.
     pub fn succeed(&self, recorded: &Value) -> Answer {
         let answer = self.replay(recorded);
         assert!(answer.succeeded(), "{answer:#?}\n{}", self.node.log());
         answer
     }
 
-    /// The calls of fake delegates since the last time, in order.
+    /// The fake delegates' calls since the last time, in order.
     ///
     /// # Panics
     /// When a record cannot be read.
@@ -220,7 +219,7 @@ impl<'a> Rig<'a> {
     }
 }
 
-/// The uid of a pod of the recordings on this rig.
+/// The UID on this rig of a recorded pod.
 pub fn uid(pod: &str) -> String {
     match pod {
         "plain" => PLAIN_UID.to_owned(),

@@ -1,5 +1,4 @@
-//! What a test does on a rig beside replaying: it changes what a pod asks for, and looks whether
-//! anything is left.
+//! Test steps other than replaying: changing a pod's requests, and checking that nothing is left.
 
 use node::{Call, inspect};
 use serde_json::{Value, json};
@@ -7,27 +6,27 @@ use serde_json::{Value, json};
 use crate::observe;
 use crate::rig::{self, Rig};
 
-/// Names of the links in a pod's namespace, but `lo`.
+/// Names of the links in a pod's namespace, except `lo`.
 ///
 /// # Panics
-/// When there is no such namespace.
+/// When the namespace does not exist.
 pub fn links(netns: &str) -> Vec<String> {
     let links = inspect::links(Some(netns)).unwrap();
     links.into_iter().map(|link| link.name).collect()
 }
 
 impl Rig<'_> {
-    /// The recorded life of a pod, to be replayed step by step. Its namespace is made.
+    /// A pod's recorded life, to be replayed step by step. Creates its namespace.
     ///
     /// # Panics
-    /// When there is no such recording.
+    /// When the recording does not exist.
     pub fn life(&self, pod: &str) -> Value {
         self.make_namespace(&format!("g-{pod}"));
         self.golden(&format!("lifecycle/ok-{pod}.json"))
     }
 
-    /// Lets a pod ask for something else. The file comes after that of the recordings and wins. Where
-    /// the pod is there already, before the daemon starts.
+    /// Changes the networks that a pod requests. The file sorts after the recorded one and
+    /// overrides it. For a pod that already exists, call this before the daemon starts.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -43,7 +42,7 @@ impl Rig<'_> {
         self.node.write(&name, manifest.to_string()).unwrap();
     }
 
-    /// A network attachment definition beside those of the recordings.
+    /// Adds a NAD to the recorded ones.
     ///
     /// # Panics
     /// When the file cannot be written.
@@ -51,7 +50,7 @@ impl Rig<'_> {
         self.node.add_network(namespace, name, conf).unwrap();
     }
 
-    /// A recorded call with other keys in its conf.
+    /// A recorded call with a modified conf.
     ///
     /// # Panics
     /// When the recording has no conf.
@@ -61,10 +60,10 @@ impl Rig<'_> {
         self.call(recorded).stdin(conf.to_string())
     }
 
-    /// No file of the ledger, no address of host-local and no link of a pod is left.
+    /// Asserts that no ledger file, no host-local address and no pod's link is left.
     ///
     /// # Panics
-    /// When something is.
+    /// When something is left.
     pub fn nothing_is_left(&self) {
         assert_eq!(observe::ledger(self.node), json!({}));
         let reserved = inspect::reserved_addresses(self.node).unwrap();
@@ -77,10 +76,10 @@ impl Rig<'_> {
         assert!(of_pods.is_empty(), "{of_pods:?}");
     }
 
-    /// The same, and nothing in the namespace of a pod.
+    /// Also asserts that a pod's namespace is empty.
     ///
     /// # Panics
-    /// When something is.
+    /// When something is left.
     pub fn nothing_is_left_of(&self, pod: &str) {
         let inside = links(&format!("g-{pod}"));
         assert_eq!(inside, [""; 0], "{pod}");

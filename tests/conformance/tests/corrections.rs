@@ -1,5 +1,5 @@
-//! Where Multus is wrong: a test for each of the corrections that the README of the recordings lists,
-//! by its number. Those about what is hostile are in `hostile_corrections.rs`.
+//! Where Multus is wrong: a test for each correction listed in the README of the recordings, by
+//! number. Those about hostile input are in `hostile_corrections.rs`.
 
 #![allow(
     clippy::indexing_slicing,
@@ -24,7 +24,7 @@ fn code(answer: &Answer) -> u64 {
     answer.json().unwrap()["code"].as_u64().unwrap()
 }
 
-/// The ledger without the notes on what is to be tried again.
+/// The ledger without its retry notes.
 fn recorded(rig: &Rig<'_>) -> Value {
     let mut ledger = observe::ledger(rig.node);
     let files = ledger.as_object_mut().unwrap();
@@ -74,7 +74,7 @@ fn correction_03_a_del_that_did_nothing_fails_and_stays_recorded() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         let life = rig.life("one-br");
-        // Never added: there is nothing to do.
+        // Never added: nothing to do.
         rig.succeed(&life["del"]);
         rig.succeed(&life["add"]);
         let before = recorded(&rig);
@@ -111,20 +111,20 @@ fn correction_04_a_corrupt_ledger_file_leaks_nothing() {
                 }
             }
         };
-        // The result cache tells what was there.
+        // The result cache still knows the attachments.
         rig.succeed(&life["add"]);
         corrupt("delegates");
         rig.succeed(&life["del"]);
         rig.nothing_is_left_of("one-br");
 
-        // Only the API does.
+        // Only the API still knows them.
         rig.succeed(&life["add"]);
         fs::remove_dir_all(rig.node.path("cnidir/results")).unwrap();
         corrupt("delegates");
         rig.succeed(&life["del"]);
         rig.nothing_is_left_of("one-br");
 
-        // Nobody does.
+        // Nothing knows them.
         rig.succeed(&life["add"]);
         fs::remove_dir_all(rig.node.path("cnidir/results")).unwrap();
         corrupt("delegates");
@@ -231,7 +231,7 @@ fn correction_07_gc_heeds_the_runtime_and_reaches_every_network() {
             (command.to_owned(), network.to_owned(), valid.clone())
         };
 
-        // The runtime knows eth0 alone; the pod's other interface is in use as well.
+        // The runtime knows only eth0, but the pod's other interface is in use as well.
         let valid = json!([
             {"containerID": "cid-plain", "ifname": "eth0"}, {"containerID": "cid-plain", "ifname": "net1"},
         ]);
@@ -240,7 +240,7 @@ fn correction_07_gc_heeds_the_runtime_and_reaches_every_network() {
         let expected = ["own", "tracenet", "tracenet"].map(|name| told("GC", name, &valid));
         assert_eq!(calls, expected);
 
-        // The runtime has the pod no more.
+        // The runtime no longer has the pod.
         let calls = collect(json!([]));
         let deleted: Vec<&str> = calls
             .iter()
@@ -270,7 +270,7 @@ fn correction_08_a_pod_that_is_not_there_is_an_error_and_one_that_appears_is_fou
             assert!(answer.stdout.contains("default/ghost"), "{answer:#?}");
             rig.nothing_is_left_of("plain");
         }
-        // Created a moment after the runtime calls, and it passes no uid.
+        // The pod appears shortly after the runtime's call, which passes no UID.
         let recorded = rig.golden("lifecycle/pod-not-found-add.json");
         let call = rig.call(&recorded["run"]);
         let waiting = thread::spawn(move || call.make().unwrap());
@@ -290,7 +290,7 @@ fn correction_09_del_gives_a_delegate_the_arguments_that_add_gave_it() {
         let recorded = rig.golden("delegate-calls/tracer-tr.json");
         rig.make_namespace("g-tr");
         rig.succeed(&recorded["ADD"]["shim"]);
-        // The runtime need not know any more what it said, and may have lost the namespace.
+        // The runtime may have forgotten what it passed to ADD, and lost the namespace.
         let del = rig.with_conf(&recorded["DEL"]["shim"], |conf| {
             conf.as_object_mut().unwrap().remove("runtimeConfig");
         });
@@ -310,8 +310,9 @@ fn correction_09_del_gives_a_delegate_the_arguments_that_add_gave_it() {
             )
         };
         let (arguments, capabilities, args) = given("ADD");
-        // All but the arguments MAC and IP, which say what ADD is to make: IPAM plugins read them for
-        // every verb and fail. Of two addresses no verb has an argument; the capability has them.
+        // All arguments except MAC and IP, which say what ADD should assign: IPAM plugins read them
+        // for every verb and fail. For two addresses no verb has an argument; the capability
+        // carries them.
         let arguments = arguments.as_str().unwrap();
         assert!(arguments.ends_with(";MAC=02:aa:bb:cc:dd:ee"), "{arguments}");
         let without = json!(arguments.trim_end_matches(";MAC=02:aa:bb:cc:dd:ee"));

@@ -1,5 +1,5 @@
-//! Replays `delegate-calls/`: what delegates are given for each verb, variable by variable and
-//! member by member, and what was said of the attachments.
+//! Replays `delegate-calls/`: what delegates receive for each verb, variable by variable and member
+//! by member, and what is reported about the attachments.
 
 #![allow(
     clippy::indexing_slicing,
@@ -15,13 +15,13 @@ use conformance::{compare, golden, normal, observe};
 use node::case::on_a_private_node;
 use serde_json::{Map, Value, json};
 
-/// What an execution of a delegate may have in its environment beside the variables of CNI.
+/// Variables that a delegate's environment may have, besides CNI's.
 const MINIMAL: [&str; 1] = ["PATH"];
 
-/// Versions that have CHECK, and whose DEL is given the result of the ADD.
+/// Versions that have CHECK, and pass ADD's result to DEL.
 const WITH_RESULT: [&str; 3] = ["0.4.0", "1.0.0", "1.1.0"];
 
-/// One recorded case and what Multus did in it.
+/// One recorded case of Multus.
 struct Case<'a> {
     rig: &'a Rig<'a>,
     pod: &'a str,
@@ -47,19 +47,19 @@ impl<'a> Case<'a> {
         calls.cloned().unwrap_or_default()
     }
 
-    /// The calls of ADD: as recorded, with the uid of the pod and with the confs' own numbers.
+    /// The expected ADD calls: as recorded, plus the pod's UID and the confs' exact numbers.
     fn add_calls(&self) -> Vec<Value> {
         let calls = self.recorded_calls("ADD");
         calls.into_iter().map(|call| self.corrected(call)).collect()
     }
 
-    /// A recorded call with what is right.
+    /// A recorded call with the corrections applied.
     fn corrected(&self, mut call: Value) -> Value {
         let arguments = call["env"]["CNI_ARGS"].as_str().unwrap();
         let with_uid = format!("K8S_POD_UID={}", uid(self.pod));
         let arguments = arguments.replace("K8S_POD_UID=", &with_uid);
-        // Of several addresses Multus makes one argument, which IPAM plugins cannot read; the
-        // capability has them.
+        // Multus joins several addresses into one argument, which IPAM plugins cannot read; the
+        // capability carries them.
         let is_list = |pair: &&str| pair.starts_with("IP=") && pair.contains(',');
         let pairs: Vec<&str> = arguments.split(';').filter(|p| !is_list(p)).collect();
         call["env"]["CNI_ARGS"] = json!(pairs.join(";"));
@@ -69,8 +69,8 @@ impl<'a> Case<'a> {
         call
     }
 
-    /// The calls of CHECK (correction 1): those of ADD, each with the result of its attachment.
-    /// What is older than 0.4.0 cannot be checked.
+    /// The expected CHECK calls (correction 1): those of ADD, each with its attachment's result.
+    /// Versions before 0.4.0 have no CHECK.
     fn check_calls(&self) -> Vec<Value> {
         let results = self.results();
         let checked = self.add_calls().into_iter().filter(|call| {
@@ -87,8 +87,8 @@ impl<'a> Case<'a> {
         checked.map(with_result).collect()
     }
 
-    /// The calls of DEL (corrections 9 and 10): those of ADD backwards, each with the result of its
-    /// attachment. Before 0.4.0 a DEL is given none.
+    /// The expected DEL calls (corrections 9 and 10): those of ADD in reverse, each with its
+    /// attachment's result from 0.4.0 on.
     fn del_calls(&self) -> Vec<Value> {
         let results = self.results();
         let mut calls = self.add_calls();
@@ -105,7 +105,7 @@ impl<'a> Case<'a> {
                 conf.insert("prevResult".to_owned(), results[&interface].clone());
             }
         }
-        // The recording says which delegates are called, and in which order.
+        // The recording determines which delegates are called, and in which order.
         let order = |calls: &[Value]| -> Vec<Value> {
             calls
                 .iter()
@@ -116,8 +116,8 @@ impl<'a> Case<'a> {
         calls
     }
 
-    /// The calls of STATUS and of GC: the plugins of the cluster network with their confs whole,
-    /// although Multus loses members of them here.
+    /// The expected STATUS and GC calls: the cluster network's plugins with complete confs,
+    /// although Multus loses members here.
     fn node_calls(&self, verb: &str) -> Vec<Value> {
         let plugins = self.add_calls().into_iter().take(2);
         plugins
@@ -131,7 +131,7 @@ impl<'a> Case<'a> {
             .collect()
     }
 
-    /// The results that Multus recorded, by interface.
+    /// The results that Multus cached, by interface.
     fn results(&self) -> BTreeMap<String, Value> {
         let files = self.recorded["cnidir"].as_object().unwrap();
         let cached = files.iter().filter(|(path, _)| path.contains("/results/"));
@@ -144,7 +144,7 @@ impl<'a> Case<'a> {
             .collect()
     }
 
-    /// Compares the calls that were made since the last time.
+    /// Compares the calls made since the last time.
     fn made(&self, what: &str, expected: Vec<Value>) {
         let calls: Vec<Value> = self.rig.calls().into_iter().map(comparable).collect();
         compare::same(
@@ -165,8 +165,8 @@ fn without_addresses(call: &mut Value) {
     call["env"]["CNI_ARGS"] = json!(normal::without_addresses(arguments));
 }
 
-/// A conf, or the result in it, with the numbers that the definitions have (correction 10), and with
-/// the version of each address, which Multus leaves empty where a result of before 1.0.0 needs it.
+/// A conf, or the result in it, with the NADs' exact numbers (correction 10), and with each
+/// address's version, which Multus leaves empty although results before 1.0.0 need it.
 fn corrected_conf(value: Value) -> Value {
     let mut members = match value {
         Value::Object(members) => members,
@@ -188,7 +188,7 @@ fn corrected_conf(value: Value) -> Value {
     Value::Object(members)
 }
 
-/// A record of the fake delegate in the form of the recordings.
+/// A fake delegate's record in the recordings' format.
 fn comparable(record: Value) -> Value {
     let mut env: Map<String, Value> = record["env"].as_object().unwrap().clone();
     env.retain(|name, value| {
@@ -199,7 +199,7 @@ fn comparable(record: Value) -> Value {
     json!({ "argv0": record["argv0"], "env": env, "stdin": conf })
 }
 
-/// ADD, CHECK, STATUS, DEL of a pod, with the calls of each.
+/// ADD, CHECK, STATUS and DEL of a pod, with the calls of each.
 fn traced(case: &Case<'_>, status: Value, events: &[&str]) {
     let rig = case.rig;
     let pod = format!("default/{}", case.pod);
@@ -231,8 +231,8 @@ fn traced(case: &Case<'_>, status: Value, events: &[&str]) {
     case.made("a second DEL", Vec::new());
 }
 
-/// The result cache is as recorded, but for the corrections; the delegates file says of each network
-/// what Multus reads.
+/// The result cache is as recorded, except for the corrections; the delegates file has what Multus
+/// reads of each network.
 fn same_ledger(case: &Case<'_>) {
     let root = case.rig.root.as_ref();
     let recorded = observe::recorded_ledger(&case.recorded["cnidir"], root);
@@ -270,7 +270,7 @@ fn same_ledger(case: &Case<'_>) {
             for key in told {
                 assert_eq!(expected.get(key), found.get(key), "{path}: {key}");
             }
-            // Of a list from a file Multus has a summary in another member, of a NAD here.
+            // Multus keeps a NAD's list here, and a summary of a file's list in another member.
             let lists = |delegate: &Value| delegate["ConfList"].clone();
             compare::same(path, &lists(expected), &lists(found));
         }
@@ -345,7 +345,7 @@ fn a_default_route_through_a_link_that_no_delegate_made_is_rolled_back() {
                 format!("{} {}", variable("CNI_COMMAND"), variable("CNI_IFNAME"))
             })
             .collect();
-        // Multus leaves everything that it added.
+        // Multus leaves everything it added.
         let expected = [
             "ADD eth0", "ADD eth0", "ADD net1", "DEL net1", "DEL eth0", "DEL eth0",
         ];
@@ -366,7 +366,7 @@ fn gc_tells_delegates_what_the_runtime_says_and_undoes_the_rest() {
             let mut calls = case.node_calls("GC");
             for call in &mut calls {
                 call["stdin"]["cni.dev/valid-attachments"] = valid.clone();
-                // As of libcni, for plugins of a draft of the specification.
+                // As libcni does, for plugins that follow a draft of the specification.
                 call["stdin"]["cni.dev/attachments"] = valid.clone();
             }
             calls
@@ -387,7 +387,7 @@ fn gc_tells_delegates_what_the_runtime_says_and_undoes_the_rest() {
         assert!(answer.succeeded(), "{answer:#?}");
         case.made("GC", gc_calls(both));
 
-        // As recorded: the runtime has it no more (correction 7).
+        // As recorded: the runtime no longer has it (correction 7).
         rig.succeed(case.shim("GC"));
         let mut expected = case.del_calls();
         expected.extend(gc_calls(

@@ -1,4 +1,4 @@
-//! A node changes over from Multus, and back: its ledger, its requests, and nothing left in the end.
+//! A node migrates from Multus and back: its ledger, its requests, and a clean end state.
 
 #![allow(
     clippy::indexing_slicing,
@@ -17,11 +17,11 @@ use node::case::on_a_private_node;
 use node::{Node, inspect};
 use serde_json::{Value, json};
 
-/// Versions in which a DEL is given the result of the ADD.
+/// Versions that pass ADD's result to DEL.
 const WITH_RESULT: [&str; 3] = ["0.4.0", "1.0.0", "1.1.0"];
 const PODS: [&str; 6] = ["cross-ns", "gw", "json-sel", "one-br", "one-mv", "plain"];
 
-/// Puts the files of a recording where Multus left them.
+/// Writes a recording's files where Multus left them.
 fn write_ledger(rig: &Rig<'_>, recorded: &Value) {
     for (path, file) in recorded.as_object().unwrap() {
         let json: Value = serde_json::from_str(file["text"].as_str().unwrap()).unwrap();
@@ -31,7 +31,7 @@ fn write_ledger(rig: &Rig<'_>, recorded: &Value) {
     }
 }
 
-/// The directory of the set-up filled in inside base64.
+/// Fills in the rig's directory inside base64.
 fn with_rig(value: Value, root: &str) -> Value {
     match value {
         Value::Object(members) => members
@@ -49,7 +49,7 @@ fn with_rig(value: Value, root: &str) -> Value {
     }
 }
 
-/// What delegates have to be given for a DEL by what Multus recorded of the ADD.
+/// The calls that DEL must make, derived from Multus' recording of the ADD.
 fn expected_calls(recorded: &Value) -> Vec<Value> {
     let files = recorded["cnidir"].as_object().unwrap();
     let cached = |interface: &str| -> Value {
@@ -75,8 +75,8 @@ fn expected_calls(recorded: &Value) -> Vec<Value> {
     calls.iter().rev().map(delete).collect()
 }
 
-/// Numbers as Go prints them, in the form of those that a recording has as they were written;
-/// addresses without the version that Multus leaves empty.
+/// Numbers as Go prints them and as recordings write them, in one form; addresses without the
+/// version that Multus leaves empty.
 fn comparable(value: Value) -> Value {
     match value {
         Value::Object(mut members) => {
@@ -133,7 +133,7 @@ fn what_is_attached_in_the_form_of_multus_is_checked_and_deleted() {
             rig.make_namespace(&format!("g-{pod}"));
             rig.succeed(&life["add"]);
             as_multus_writes_it(rig.node, &format!("cnidir/cid-{pod}"));
-            // At once: the bridge changes its hardware address with the next pod.
+            // Immediately: the bridge changes its hardware address when the next pod joins.
             rig.succeed(&life["check"]);
         }
         rig.node.stop_daemon().unwrap();
@@ -148,7 +148,7 @@ fn what_is_attached_in_the_form_of_multus_is_checked_and_deleted() {
     });
 }
 
-/// Takes away what is ours in a delegates file.
+/// Removes our own members from a delegates file.
 fn as_multus_writes_it(node: &Node, name: &str) {
     let text = std::fs::read_to_string(node.path(name)).unwrap();
     let mut delegates: Value = serde_json::from_str(&text).unwrap();
@@ -167,7 +167,7 @@ fn multus_own_files_of_real_plugins_are_deleted() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         for pod in PODS {
-            // What Multus recorded is of its own node: here, only host-local's files are missing.
+            // The recorded ledger is from Multus' node; only host-local's files are missing here.
             let life = rig.golden(&format!("lifecycle/ok-{pod}.json"));
             rig.make_namespace(&format!("g-{pod}"));
             write_ledger(&rig, &life["cnidir_after_add"]);
@@ -185,7 +185,7 @@ fn a_request_as_the_shim_of_multus_sends_it_is_answered_in_its_form() {
         let life = rig.golden("lifecycle/ok-one-br.json");
         let post = |step: &str| {
             let mut env = life[step]["env"].clone();
-            // It sends its whole environment.
+            // Multus' shim sends its whole environment.
             for (name, value) in [
                 ("PATH", "/usr/bin"),
                 ("HOME", "/root"),
@@ -212,7 +212,7 @@ fn a_request_as_the_shim_of_multus_sends_it_is_answered_in_its_form() {
         }
         rig.nothing_is_left();
 
-        // Without what only our shim would send there is an error object, in a body of JSON.
+        // Without the fields that only our shim sends, the response is an error object as JSON.
         let (status, body) = exchange::post(&rig.socket(), "/cni", &json!({ "env": {} }));
         assert_eq!(status, 400, "{body}");
         let error: Value = serde_json::from_str(&body).unwrap();

@@ -1,5 +1,5 @@
-//! Replays `errors/`: delegates that answer errors, daemons that cannot start, and the endpoint for
-//! attaching to running pods.
+//! Replays `errors/`: delegates that return errors, daemons that fail to start, and the endpoint
+//! for running pods.
 
 #![allow(
     clippy::indexing_slicing,
@@ -22,15 +22,15 @@ use node::case::on_a_private_node;
 use node::{Answer, Node, inspect, run};
 use serde_json::{Value, json};
 
-/// A daemon that cannot start ends within this; one that runs longer has started.
+/// A daemon that fails to start exits within this time; one that runs longer has started.
 const STARTED: Duration = Duration::from_secs(3);
 
-/// How a daemon ended.
+/// How an execution of the daemon ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// It had not when it was looked at.
+    /// It was still running at the limit.
     Runs,
-    /// With this exit code.
+    /// It exited with this code.
     Code(i32),
 }
 
@@ -43,7 +43,7 @@ impl End {
     }
 }
 
-/// Executes the daemon and says how it ended, with what it wrote.
+/// Executes the daemon; returns how it ended and its output.
 fn daemon(node: &Node, arguments: &[&str]) -> (End, String) {
     let mut child = Command::new(node.binaries().daemon().unwrap())
         .args(arguments)
@@ -81,7 +81,7 @@ fn daemon(node: &Node, arguments: &[&str]) -> (End, String) {
     (end, said)
 }
 
-/// A recorded start of a daemon: what its file was like, and what it has to say.
+/// A recorded daemon start: the change to its file, and the words its output must contain.
 struct Start {
     name: &'static str,
     change: fn(&mut Value),
@@ -117,7 +117,7 @@ const STARTS: [Start; 9] = [
     start("daemon-wrongtype", |file| file["socketDir"] = json!(7), &["socketDir", "7"]),
 ];
 
-/// The file that the recorded daemons were started with.
+/// The configuration of the recorded daemons.
 fn daemon_file(rig: &Rig<'_>) -> Value {
     let mut file = rig.node.config.clone();
     file["multusAutoconfigDir"] = json!(rig.node.path("autoconf"));
@@ -182,7 +182,7 @@ fn a_daemon_without_a_usable_file_or_with_unknown_arguments_ends_as_multus() {
     });
 }
 
-/// The error object of a failed call.
+/// A failed call's error object.
 fn error(answer: &Answer) -> Value {
     assert_eq!(answer.code, Some(1), "{answer:#?}");
     answer.json().unwrap()
@@ -218,7 +218,7 @@ fn errors_of_delegates_reach_the_runtime_for_every_verb() {
                 rig.succeed(&recorded["run"]);
             }
         }
-        // Multus forgets it here.
+        // Multus forgets the pod here.
         assert!(rig.node.path("cnidir/cid-plain").exists());
         rig.install("statusfail", &json!({}));
         let recorded = rig.golden("errors/delegate-cni-error-DEL.json");
@@ -227,8 +227,7 @@ fn errors_of_delegates_reach_the_runtime_for_every_verb() {
     });
 }
 
-/// A recorded request to `/delegate`, the code of the right answer where it is an error, and the
-/// interfaces that are in the pod afterwards.
+/// A recorded request to `/delegate`, its correct error code, if any, and the pod's interfaces.
 const REQUESTS: [(&str, Option<u64>, &[&str]); 14] = [
     ("add", None, &["net5"]),
     ("add_dup", Some(7), &["net5"]),
@@ -238,7 +237,7 @@ const REQUESTS: [(&str, Option<u64>, &[&str]); 14] = [
     ("del_again", None, &[]),
     ("add_attrs", None, &["net6"]),
     ("del_attrs", None, &[]),
-    // The plugin's own code. Multus leaves its interface in the pod.
+    // The plugin's own code. Multus leaves the plugin's interface in the pod.
     ("add_list", Some(999), &[]),
     ("bad_conf", Some(6), &[]),
     ("no_type", Some(7), &[]),
@@ -252,7 +251,7 @@ fn networks_are_attached_to_a_running_pod_and_detached_from_it() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         rig.make_namespace("g-plain");
-        // The pod runs: it has its default network, by a delegate that makes no interface.
+        // The pod is running: its default network's delegate creates no interface.
         let running = rig.golden("delegate-calls/tracer-plain.json");
         rig.succeed(&running["ADD"]["shim"]);
         let recorded = rig.golden("errors/delegate-endpoint.json");
@@ -296,7 +295,7 @@ fn networks_are_attached_to_a_running_pod_and_detached_from_it() {
                 "Add eth0 [10.9.0.2/24 fd00::2/64] from tracenet",
                 "Add net5 [10.78.0.2/16] from br-sec",
                 "Add net6 [10.81.0.9/24] from br-caps",
-                // Ours: of the plug that fails Multus' controller alone hears.
+                // Cnidaria's own: Multus reports a failed hot-plug only to the controller.
                 "network \"br-caps\": bridge: IPAM plugin returned missing IP config",
             ]
         );
@@ -311,7 +310,7 @@ fn networks_are_attached_to_a_running_pod_and_detached_from_it() {
     });
 }
 
-/// A recorded body with the directory of the set-up in its conf.
+/// A recorded request with the rig's directory in its conf.
 fn with_rig(rig: &Rig<'_>, request: &Value) -> Value {
     let mut request = request.clone();
     let conf = golden::decoded(request["config"].as_str().unwrap(), &rig.root);
@@ -337,7 +336,7 @@ fn every_recorded_error_is_replayed() {
         .collect();
     replayed.sort();
     assert_eq!(replayed, golden::names("errors"));
-    // Every request of the endpoint's file as well.
+    // The endpoint's requests must be complete as well.
     let recorded = golden::json("errors/delegate-endpoint.json", "");
     let requests = recorded.as_object().unwrap().iter();
     let mut names: Vec<&str> = requests

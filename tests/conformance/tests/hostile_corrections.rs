@@ -1,5 +1,5 @@
-//! Where Multus trusts what it must not: the last three of the corrections that the README of the
-//! recordings lists, by their numbers.
+//! Where Multus trusts hostile input: the last three corrections listed in the README of the
+//! recordings, by number.
 
 #![allow(
     clippy::indexing_slicing,
@@ -83,7 +83,7 @@ fn correction_14_delegates_have_limits_and_the_environment_of_cni_alone() {
         rig.nothing_is_left_of("bad-failing");
         rig.calls();
 
-        // Multus' shim sends everything that it has.
+        // Multus' shim sends its whole environment.
         let mut env = recorded["add"]["env"].clone();
         env["SECRET"] = json!("of the runtime");
         env["LD_PRELOAD"] = json!("/somewhere.so");
@@ -123,7 +123,7 @@ fn correction_15_of_the_socket_directory_only_a_stale_socket_is_removed() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
         let others = rig.node.write("run/others", "keep").unwrap();
-        // A daemon that was killed left this behind.
+        // Left behind by a killed daemon.
         drop(UnixListener::bind(rig.socket()).unwrap());
         rig.node.start_daemon().unwrap();
         assert_eq!(fs::read_to_string(&others).unwrap(), "keep");

@@ -1,4 +1,4 @@
-//! Replays `lifecycle/`: whole lives of pods, and single calls, most of them with wrong input.
+//! Replays `lifecycle/`: complete pod lives and single calls, most with bad input.
 
 #![allow(
     clippy::indexing_slicing,
@@ -13,10 +13,10 @@ use node::Answer;
 use node::case::on_a_private_node;
 use serde_json::{Value, json};
 
-/// What a recorded pod looks like here: in what the expectation differs from the recording.
+/// Applies the intended differences from a pod's recording.
 type Correction = fn(&mut Expected);
 
-/// What is expected after an ADD.
+/// The expected state after an ADD.
 struct Expected {
     result: Value,
     namespace: Value,
@@ -34,7 +34,7 @@ impl Expected {
             ledger: observe::recorded_ledger(&recorded["cnidir_after_add"], rig.root.as_ref()),
             events: observe::recorded_events(&recorded["events"]),
         };
-        // The uid that the runtime does not pass is recovered.
+        // The runtime passes no UID; Cnidaria looks it up.
         for (_, file) in expected.ledger.as_object_mut().unwrap() {
             if let Some(uid_arg) = file.pointer_mut("/json/cniArgs/4/1") {
                 *uid_arg = json!(uid(pod));
@@ -54,11 +54,10 @@ fn json_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
 }
 
-/// Members of the delegates file in which Multus' ADD keeps what it does about default routes; nobody
-/// reads them afterwards.
+/// Members in which Multus' ADD tracks default routes in the delegates file; never read again.
 const WORKING_STATE: [&str; 3] = ["IsFilterV4Gateway", "IsFilterV6Gateway", "default-route"];
 
-/// A ledger without what is ours, and without what nobody reads.
+/// A ledger without our own members and without Multus' working state.
 fn comparable(mut ledger: Value) -> Value {
     for (_, file) in ledger.as_object_mut().unwrap() {
         for delegate in file["json"].as_array_mut().into_iter().flatten() {
@@ -70,7 +69,7 @@ fn comparable(mut ledger: Value) -> Value {
     normal::value(ledger)
 }
 
-/// ADD, CHECK, DEL, DEL of a pod, with everything that was recorded after each.
+/// ADD, CHECK, DEL and a second DEL of a pod, each compared with the recording.
 fn lives(rig: &Rig<'_>, name: &str, correct: Correction) {
     let recorded = rig.golden(&format!("lifecycle/ok-{name}.json"));
     let pod = format!("default/{name}");
@@ -165,15 +164,14 @@ fn a_pod_that_moves_its_default_route() {
     });
 }
 
-/// A recording in which the shim was executed, what Multus answered, and what is right: exit code
-/// and code of the error object.
+/// A recorded shim execution, Multus' answer and the correct one: exit code and CNI error code.
 struct Case {
     name: &'static str,
     multus: (i32, Option<u64>),
     right: (i32, Option<u64>),
-    /// Words that the error has to have.
+    /// Words that the error must contain.
     words: &'static [&'static str],
-    /// Why it differs, where it does.
+    /// Why the answers differ, if they do.
     why: &'static str,
 }
 
@@ -195,13 +193,13 @@ const fn case(
 
 const CODES: &str = "Multus says 999 for nearly everything";
 const MISSING_POD: &str = "correction 8";
-/// `daemon/tests/containers.rs` has what they are answered with a cluster.
+/// `daemon/tests/containers.rs` tests them with a cluster.
 const WITHOUT_CLUSTER: &str = "podman and nerdctl send no more, and there is no cluster here";
 
-/// Those of which a delegate failed or could not be executed: the pod's owner is told, which Multus does not.
+/// Cases with a failed or missing delegate, which Cnidaria, unlike Multus, reports in an Event.
 const FAILED_DELEGATE: [&str; 3] = ["bad-failing", "bad-failraw", "bad-noplugin"];
 
-/// ADDs that fail for what the pod asks for.
+/// ADDs that fail because of the pod's request.
 #[rustfmt::skip]
 const BAD: [Case; 10] = [
     case("bad-failing", (1, Some(999)), (1, Some(11)), &["default/failing", "try again later", "fake"], "correction 2"),
@@ -256,7 +254,7 @@ const SINGLE: [Case; 35] = [
     case("netns-missing-del", (0, None), (0, None), &[], ""),
 ];
 
-/// ADDs that name their pod by less than a cluster needs.
+/// ADDs that identify the pod less completely than a cluster requires.
 #[rustfmt::skip]
 const UNNAMED: [Case; 2] = [
     case("env-args-no-ns", (1, Some(999)), (0, None), &["eth0"], WITHOUT_CLUSTER),
@@ -264,7 +262,7 @@ const UNNAMED: [Case; 2] = [
 ];
 
 impl Case {
-    /// These are the Events that the pod's owner has to be told beyond those of Multus.
+    /// The Events must be these in addition to Multus'.
     fn is_told_by(&self, events: &[Value]) {
         let expected = usize::from(FAILED_DELEGATE.contains(&self.name));
         assert_eq!(events.len(), expected, "{}: {events:?}", self.name);
@@ -280,7 +278,7 @@ impl Case {
         }
     }
 
-    /// The table says what the recording has, and says why where the expectation differs.
+    /// The case must match the recording, and explain a different expectation.
     fn agrees_with(&self, recorded: &Value) {
         let answer = (
             recorded["exit"].as_i64().unwrap() as i32,
@@ -346,7 +344,7 @@ fn what_a_pod_asks_for_wrongly_is_refused_and_leaves_nothing() {
             // Multus leaves its file although it has undone everything.
             rig.nothing_is_left();
 
-            // CHECK of what is not attached fails here; with Multus it asked nobody.
+            // CHECK of an unattached pod fails; Multus did not check.
             let check = rig.replay(&recorded["check"]);
             assert_eq!(code_of(&check.stdout), Some(3), "{check:#?}");
             rig.succeed(&recorded["del"]);

@@ -1,4 +1,4 @@
-//! Pods of the recordings' inputs of which no answer was recorded: the same rules have to hold.
+//! Pods from the recordings' inputs without recorded answers: the same rules must hold.
 
 #![allow(
     clippy::indexing_slicing,
@@ -13,7 +13,7 @@ use node::case::on_a_private_node;
 use node::{Answer, Node};
 use serde_json::{Value, json};
 
-/// The recorded execution of a verb, for another pod of the inputs.
+/// A recorded execution of a verb, applied to another pod.
 fn call(rig: &Rig<'_>, verb: &str, pod: &str) -> Answer {
     rig.make_namespace(&format!("g-{pod}"));
     let recorded = rig.golden("lifecycle/ok-one-br.json");
@@ -64,7 +64,7 @@ fn pods_that_ask_for_what_is_there_get_it() {
                 ],
             ),
             ("slow", &[("cbr0", "eth0"), ("default/slow", "net1")]),
-            // The scheduler's word is nothing to a node on which the pod's sandbox is.
+            // The pod's sandbox is on this node, whatever the scheduler's `nodeName` says.
             ("othernode", &[("cbr0", "eth0"), ("default/br-sec", "net1")]),
         ];
         for (pod, networks) in expected {

@@ -1,4 +1,4 @@
-//! Compares what is with what should be.
+//! Compares actual with expected values.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::Error;
 
-/// Fails with a sentence when `actual` is not `expected`.
+/// Fails with a message unless `actual` equals `expected`.
 pub(crate) fn equal<T: PartialEq + Debug>(
     what: &str,
     actual: &T,
@@ -18,7 +18,7 @@ pub(crate) fn equal<T: PartialEq + Debug>(
     })
 }
 
-/// Fails with the sentence when the condition does not hold.
+/// Fails with the message unless the condition holds.
 pub(crate) fn that(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Error> {
     if holds {
         Ok(())

@@ -1,8 +1,8 @@
-//! Shows Cnidaria at work: three pods, two networks, policies that help, deny and hang. Everything
-//! is real but the cluster, and everything that is shown is verified: whatever is not as it should
-//! be ends the demonstration with a sentence and exit code 1.
+//! Shows Cnidaria at work: three pods, two networks, and policies that help, deny and hang.
+//! Everything is real except the cluster, and everything shown is verified: any deviation ends the
+//! demo with a message and exit code 1.
 //!
-//! Started by `tests/node/enter`, which gives it a private node; see `make demo`.
+//! `tests/node/enter` starts it on a private node; see `make demo`.
 
 mod expect;
 mod patches;
@@ -15,13 +15,13 @@ use std::time::Instant;
 
 use node::Node;
 
-/// Why the demonstration cannot go on.
+/// Why the demo stopped.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    /// The node itself does not work.
+    /// The node itself failed.
     #[error("{}", .0.chain())]
     Node(#[from] node::Error),
-    /// What was seen is not what should be.
+    /// A verification failed.
     #[error("{0}")]
     Unexpected(String),
 }
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The demonstration. `log` gets the daemon's log when a step fails.
+/// Runs the demo. `log` receives the daemon's log if a step fails.
 fn run(log: &mut String) -> Result<(), Error> {
     let mut node = Node::new()?;
     let result = play(&mut node);

@@ -1,19 +1,19 @@
-//! Reads from the daemon's log what each policy changed.
+//! Reads each policy's changes from the daemon's log.
 
 use serde_json::Value;
 
-/// One entry of the log: what a policy did at one point of a request.
+/// One log entry: a policy's changes in one hook of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Applied {
-    /// Name of the policy.
+    /// The policy's name.
     pub(crate) policy: String,
-    /// Where it ran.
+    /// The hook.
     pub(crate) hook: String,
     /// The JSON patch.
     pub(crate) patch: Value,
 }
 
-/// The patches in a log of JSON lines, in the order in which they were applied.
+/// The patches in a log of JSON lines, in the order they were applied.
 pub(crate) fn read(log: &str) -> Vec<Applied> {
     log.lines()
         .filter_map(|line| serde_json::from_str(line).ok())

@@ -1,4 +1,4 @@
-//! The node before the first call: its wires, its two networks, three pods and the policies.
+//! The node before the first call: links, two networks, three pods and the policies.
 
 use node::{Node, Pod, Sandbox};
 use serde_json::json;
@@ -9,30 +9,30 @@ use crate::Error;
 pub(crate) const DEFAULT_GATEWAY: &str = "10.244.0.1";
 /// The node's address on the storage network.
 pub(crate) const STORAGE_GATEWAY: &str = "192.168.50.1";
-/// What pod `web` asks for on the storage network, and may have.
+/// The storage address that pod `web` requests and gets.
 pub(crate) const WEB_ADDRESS: &str = "192.168.50.20/24";
-/// What pod `intruder` asks for, and may not have.
+/// The address that pod `intruder` requests and is denied.
 pub(crate) const FORBIDDEN_ADDRESS: &str = "192.168.50.250/24";
-/// The MTU that the storage network has by itself.
+/// The storage network's default MTU.
 pub(crate) const STORAGE_MTU: u64 = 9000;
-/// The MTU that pod `web` asks for.
+/// The MTU that pod `web` requests.
 pub(crate) const WEB_MTU: u64 = 1400;
-/// The name server that a policy adds to the first network.
+/// The nameserver that a policy adds to the first network.
 pub(crate) const NAME_SERVER: &str = "10.244.0.53";
-/// The deadline of the policy that never returns, in milliseconds.
+/// The time limit of the policy that never returns, in milliseconds.
 pub(crate) const DEADLINE_MS: u64 = 300;
 
-/// The sandboxes of the three pods.
+/// The three pods' sandboxes.
 pub(crate) struct Pods {
     /// Gets two networks.
     pub(crate) web: Sandbox,
-    /// Asks for an address that its namespace may not have.
+    /// Requests an address that its namespace may not use.
     pub(crate) intruder: Sandbox,
-    /// Meets a policy that never returns.
+    /// Is subject to a policy that never returns.
     pub(crate) patient: Sandbox,
 }
 
-/// Prepares everything but the daemon.
+/// Prepares everything except the daemon.
 pub(crate) fn set(node: &mut Node) -> Result<Pods, Error> {
     wire()?;
     networks(node)?;
@@ -52,8 +52,8 @@ pub(crate) fn set(node: &mut Node) -> Result<Pods, Error> {
     })
 }
 
-/// The node's second network card and the cable to the storage: a pair of virtual ones, the far end
-/// of which answers as the storage would.
+/// The node's second network card, connected to the storage: a veth pair whose far end responds as
+/// the storage would.
 fn wire() -> Result<(), Error> {
     let mtu = STORAGE_MTU.to_string();
     let address = format!("{STORAGE_GATEWAY}/24");

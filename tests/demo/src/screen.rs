@@ -1,4 +1,4 @@
-//! What the reader sees: titles, tables, JSON. Colour on a terminal only.
+//! The output: titles, tables, JSON. Coloured only on a terminal.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-/// The widest a line of running text gets.
+/// Maximum line width of running text.
 const WIDTH: usize = 98;
 
-/// How a piece of text looks on a terminal.
+/// The style of a text on a terminal.
 #[derive(Clone, Copy)]
 enum Style {
     Title,
@@ -36,7 +36,7 @@ fn paint(style: Style, text: &str) -> String {
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
-/// Begins the next step and says what it is about.
+/// Starts the next step: its title and what it shows.
 pub(crate) fn step(title: &str, text: &str) {
     static NUMBER: AtomicU32 = AtomicU32::new(1);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +54,7 @@ pub(crate) fn say(text: &str) {
     }
 }
 
-/// A fact that was verified.
+/// Prints a verified fact.
 pub(crate) fn good(text: &str) {
     println!("   {} {text}", paint(Style::Good, "✓"));
 }
@@ -64,7 +64,7 @@ pub(crate) fn closing(text: &str) {
     println!("\n{}", paint(Style::Good, text));
 }
 
-/// What went wrong, and the end of the daemon's log.
+/// Prints what went wrong and the end of the daemon's log.
 pub(crate) fn failure(problem: &str, log: &str) {
     let lines: Vec<&str> = log.lines().collect();
     let last = lines.get(lines.len().saturating_sub(15)..);
@@ -78,7 +78,7 @@ pub(crate) fn failure(problem: &str, log: &str) {
     println!("\n{} {problem}", paint(Style::Bad, "The demo failed:"));
 }
 
-/// A table with a line of headings. Cells may have several lines.
+/// Prints a table with a header. Cells may have several lines.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     let lines: Vec<Vec<&str>> = rows.iter().flat_map(|row| lines_of(row)).collect();
     let widths: Vec<usize> = head
@@ -104,7 +104,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) {
     }
 }
 
-/// The lines of a row: the first ones of all cells, the second ones, and so on.
+/// A row's lines: the first lines of all cells, then the second ones, and so on.
 fn lines_of(row: &[String]) -> Vec<Vec<&str>> {
     let cells: Vec<Vec<&str>> = row.iter().map(|cell| cell.lines().collect()).collect();
     let height = cells.iter().map(Vec::len).max().unwrap_or(0);
@@ -115,7 +115,7 @@ fn lines_of(row: &[String]) -> Vec<Vec<&str>> {
     (0..height).map(line).collect()
 }
 
-/// JSON, indented, with what is short on one line.
+/// Prints indented JSON, keeping short values on one line.
 pub(crate) fn json(heading: &str, value: &Value) {
     println!("\n   {}", paint(Style::Faint, heading));
     for line in layout(value, 0).lines() {
@@ -147,7 +147,7 @@ fn layout(value: &Value, depth: usize) -> String {
     format!("{open}\n{indent}{inner}\n{}{close}", "  ".repeat(depth))
 }
 
-/// JSON on one line, with blanks where a person puts them.
+/// JSON on one line, spaced as a person would write it.
 pub(crate) fn one_line(value: &Value) -> String {
     match value {
         Value::Array(elements) => {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use node::{build, case};
 
-/// Starts the demo in a session of its own, by which its processes can be told from all others.
+/// Starts the demo in its own session, which identifies its processes.
 fn start() -> Child {
     build::everything();
-    // A shell cannot answer a signal that it was started to ignore, as nohup(1) has it.
+    // A shell cannot trap a signal that was ignored when it started, as nohup(1) does.
     Command::new("env")
         .args(["--default-signal=HUP,INT,TERM", "setsid", case::ENTER])
         .arg(env!("CARGO_BIN_EXE_cnidaria-demo"))
@@ -22,8 +22,8 @@ fn start() -> Child {
         .expect("the demo can be started")
 }
 
-/// The processes of a session, seen from outside of all namespaces. Those that have ended and that
-/// nobody has asked for do not count: whether the machine's init asks is its own business.
+/// A session's processes, seen from outside all namespaces, without zombies: reaping them is up to
+/// the machine's init.
 fn processes(session: u32) -> Vec<String> {
     let entries = fs::read_dir("/proc").expect("/proc can be read");
     entries
@@ -77,7 +77,7 @@ fn it_leaves_nothing_behind_when_it_is_interrupted() {
         let before = mounts();
         let mut child = start();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // From here on the daemon runs and the first pod exists.
+        // From here on the daemon is running and the first pod exists.
         let reached = lines.by_ref().any(|line| line.unwrap().starts_with("2. "));
         if !reached {
             let mut said = String::new();

@@ -1,18 +1,18 @@
-//! Finds the repository's text files for the tests of the documents.
+//! Finds the repository's text files for the documentation tests.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// The repository's top directory.
+/// The repository's root directory.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Directories of files that are built or fetched.
+/// Directories of generated or downloaded files.
 const SKIPPED: [&str; 5] = [".git", "corpus", "node_modules", "target", "venv"];
 
 /// All files below `directory`, relative to the repository, in order. Symbolic links are not followed.
 ///
 /// # Errors
-/// A directory cannot be read.
+/// When a directory cannot be read.
 pub fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut pending = vec![directory.to_owned()];

@@ -1,5 +1,5 @@
-//! Every relative link and anchor in a Markdown file of the repository exists, and the table of
-//! contents of the book names every page. Links to other hosts are not checked.
+//! Every relative link and anchor in the repository's Markdown files resolves, and the book's table
+//! of contents lists every page. External links are not checked.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -66,7 +66,7 @@ fn included(path: &Path, text: &str) -> Option<PathBuf> {
     Some(path.parent()?.join(name))
 }
 
-/// GitHub's anchor of a heading.
+/// A heading's anchor, as GitHub generates it.
 fn slug(heading: &str) -> String {
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
     let lower = heading.to_lowercase();
@@ -77,7 +77,7 @@ fn slug(heading: &str) -> String {
         .replace(' ', "-")
 }
 
-/// What is wrong with a link in the file `path`.
+/// What is wrong with a link in the file `path`, if anything.
 fn wrong(path: &Path, page: &Page, link: &str) -> Option<&'static str> {
     if link.contains("://") || link.starts_with("mailto:") {
         return None;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use cnidaria_docs_tests::{ROOT, files};
 
-/// Files and directories that are held to it. The list grows until it is the whole repository.
+/// Files and directories that are checked. The list grows until it covers the whole repository.
 const HELD: [&str; 22] = [
     ".github",
     "CHANGELOG.md",
@@ -48,10 +48,10 @@ const BANNED: [&str; 12] = [
     "is no",
 ];
 
-/// Good English that contains a banned word.
+/// Correct phrases that contain a banned word.
 const GOOD: [&str; 1] = ["is no longer"];
 
-/// The text of a line that is checked: of code its comment, of a document all of it.
+/// The text of a line to check: in code the comment, in a document all of it.
 fn prose<'a>(path: &Path, line: &'a str) -> &'a str {
     let comment = |mark| line.split_once(mark).map_or("", |(_, comment)| comment);
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -62,7 +62,7 @@ fn prose<'a>(path: &Path, line: &'a str) -> &'a str {
     }
 }
 
-/// The first banned word that begins in `line`; it may end in the next one.
+/// The first banned word that starts in `line`; it may end in the next one.
 fn banned(line: &str, next: &str) -> Option<&'static str> {
     let words = |text: &str| {
         let separator = |c: char| !c.is_alphanumeric();
@@ -88,7 +88,7 @@ fn findings(path: &Path, text: &str) -> Vec<String> {
     let mut listing = false;
     let mut lines = text.lines().enumerate().peekable();
     while let Some((index, line)) = lines.next() {
-        // The table of these words.
+        // The table that lists the banned words.
         if line.contains("<!-- banned words: ") {
             listing = line.contains("start");
         }
@@ -109,7 +109,7 @@ fn documents_do_not_use_banned_words() {
             false => vec![path.to_owned()],
         };
         for file in files {
-            // Images and the like are not text.
+            // Binary files, such as images, have no text.
             let text = fs::read_to_string(Path::new(ROOT).join(&file)).unwrap_or_default();
             found.extend(findings(&file, &text));
         }

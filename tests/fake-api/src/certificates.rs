@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::Error;
 
-/// Signs for the server and for clients.
+/// Signs certificates for the server and for clients.
 pub(crate) struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
@@ -45,12 +45,12 @@ impl Authority {
         })
     }
 
-    /// The certificate of the authority.
+    /// The authority's certificate, PEM.
     pub(crate) fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// Whether a client's certificate is of this authority and good at present.
+    /// Whether this authority issued the client certificate and it is currently valid.
     pub(crate) fn trusts(&self, certificate: &CertificateDer<'_>) -> bool {
         let verified = self
             .clients
@@ -58,8 +58,8 @@ impl Authority {
         verified.is_ok()
     }
 
-    /// TLS for the server, with a certificate for the loopback address. Clients may show any
-    /// certificate: as in the real server, it is each request that is authenticated by it.
+    /// The server's TLS configuration, with a certificate for the loopback address. It accepts any
+    /// client certificate: like the real server, it authenticates each request, not the connection.
     pub(crate) fn server_config(&self) -> Result<Arc<ServerConfig>, Error> {
         let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
         let mut params = CertificateParams::new(names)?;
@@ -77,7 +77,7 @@ impl Authority {
         Ok(Arc::new(config))
     }
 
-    /// Signs a PEM request for a client, as `kubernetes.io/kube-apiserver-client` does.
+    /// Signs a client's PEM request, as `kubernetes.io/kube-apiserver-client` does.
     pub(crate) fn sign_client(&self, request: &str, lifetime: Duration) -> Result<String, Error> {
         let mut request = CertificateSigningRequestParams::from_pem(request)?;
         request.params.not_before = (SystemTime::now() - Duration::from_secs(1)).into();
@@ -88,7 +88,7 @@ impl Authority {
     }
 }
 
-/// Looks at the signature of the handshake and not at who signed the certificate.
+/// Verifies the handshake's signature but not the certificate's issuer.
 #[derive(Debug)]
 struct Unverified(Arc<dyn ClientCertVerifier>);
 

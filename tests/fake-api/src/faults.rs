@@ -1,4 +1,4 @@
-//! What goes wrong on demand.
+//! Failures that tests inject.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use tokio::sync::Barrier;
 
-/// One request that goes wrong.
+/// A failure of one request.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// `verb resource`, as [`crate::Recorded::act`] has it; empty for any.
+    /// `verb resource`, as [`crate::Recorded::act`] returns it; empty for any.
     pub act: String,
-    /// What is answered; 0 cuts the connection.
+    /// The response's status code; 0 closes the connection instead.
     pub code: u16,
-    /// `Retry-After`, seconds.
+    /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
-    /// Whether the request is carried out all the same: the answer is what is lost.
+    /// Whether the request is executed anyway, and only the response is lost.
     pub carried_out: bool,
 }
 
 impl Fault {
-    /// An answer other than the request deserves.
+    /// Responds with this status code instead of the real one.
     pub fn answer(act: &str, code: u16) -> Self {
         Self {
             act: act.to_owned(),
@@ -30,36 +30,36 @@ impl Fault {
         }
     }
 
-    /// A connection that is cut before the answer.
+    /// Closes the connection before the response.
     pub fn reset(act: &str) -> Self {
         Self::answer(act, 0)
     }
 
-    /// The same, with a wish of when to be asked again.
+    /// Adds `Retry-After` to the response.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// The same, after the request was carried out.
+    /// Executes the request before it fails.
     pub fn after_the_fact(mut self) -> Self {
         self.carried_out = true;
         self
     }
 }
 
-/// What goes wrong at present.
+/// The current failures.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     pub(crate) latency: Duration,
     pub(crate) queue: VecDeque<Fault>,
-    /// Between the head of a watch that lists and its first object.
+    /// Delay between the response head of a streaming list and its first object.
     pub(crate) list_delay: Duration,
-    /// Whether lists that are watches are unknown here.
+    /// Whether streaming lists are unsupported.
     pub(crate) no_streaming: bool,
-    /// Requests that are answered together.
+    /// Requests to hold until enough have arrived.
     pub(crate) gathering: Option<(String, Arc<Barrier>)>,
-    /// Plurals of kinds of which the server does not know.
+    /// Plurals of the kinds that the server does not serve.
     pub(crate) not_served: Vec<&'static str>,
 }
 
@@ -69,7 +69,7 @@ impl Faults {
         (act == wanted).then(|| Arc::clone(barrier))
     }
 
-    /// Takes the first fault that is meant for the request.
+    /// Removes and returns the first fault that matches the request.
     pub(crate) fn take(&mut self, act: &str) -> Option<Fault> {
         let position = self
             .queue

@@ -1,4 +1,4 @@
-//! One request: who asks, for what, may he, and the answer.
+//! One request: authentication, target, authorization, response.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -25,12 +25,12 @@ use crate::{patch, signing};
 
 pub(crate) type Body = Either<Full<Bytes>, Channel<Bytes, std::io::Error>>;
 
-/// A larger body is refused, as etcd would.
+/// Rejects larger bodies, as etcd would.
 const MAX_BODY: usize = 3 << 20;
-/// How long a watch lasts that asks for nothing else.
+/// Default duration of a watch.
 const WATCH_SECONDS: u64 = 300;
 
-/// A request that was read.
+/// A parsed request.
 struct Asked {
     method: Method,
     query: HashMap<String, String>,
@@ -39,7 +39,7 @@ struct Asked {
     body: Bytes,
 }
 
-/// Answers one request. An error cuts the connection.
+/// Answers one request. An error closes the connection.
 pub(crate) async fn answer(
     cluster: Arc<Cluster>,
     certificate_user: Option<User>,
@@ -67,7 +67,7 @@ pub(crate) async fn answer(
         body,
     };
     let target = Target::parse(head.uri.path());
-    // An empty token is none that could be wrong.
+    // An empty token counts as none, not as an invalid one.
     let user = match header(AUTHORIZATION).trim_end() {
         "" | "Bearer" => certificate_user,
         header => cluster.lock_tokens().user(header),
@@ -238,7 +238,7 @@ fn serve(
     }
 }
 
-/// `status` of an object is written apart from the rest, but labels and annotations by both ways.
+/// `status` can only be written through its subresource; labels and annotations both ways.
 fn keep_what_a_subresource_may_not_change(target: &Target, before: &Value, after: &mut Value) {
     let kept: &[&str] = match &target.subresource {
         Some(_) => &["spec"],
@@ -397,7 +397,7 @@ fn watch(cluster: &Cluster, target: &Target, asked: &Asked) -> Result<Watch, Ref
     })
 }
 
-/// Parameters that are not known are mistakes.
+/// Rejects unknown parameters.
 fn known_query(target: &Target, asked: &Asked) -> Result<Selector, Refusal> {
     const KNOWN: [&str; 10] = [
         "allowWatchBookmarks",

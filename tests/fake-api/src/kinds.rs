@@ -1,6 +1,5 @@
-//! The kinds of objects that the server has, and the paths by which they are asked for.
+//! The kinds of objects that the server serves, and their paths.
 
-/// One kind.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) group: &'static str,
@@ -9,7 +8,7 @@ pub(crate) struct Kind {
     pub(crate) plural: &'static str,
     pub(crate) namespaced: bool,
     pub(crate) subresources: &'static [&'static str],
-    /// JSON pointers by the names that field selectors have for them.
+    /// Field selector names and the JSON pointers they refer to.
     pub(crate) fields: &'static [(&'static str, &'static str)],
 }
 
@@ -113,7 +112,7 @@ impl Kind {
         }
     }
 
-    /// As messages have it: with its group, where it is of one.
+    /// The resource's name in messages: with its group, if any.
     pub(crate) fn resource(&self) -> String {
         match self.group {
             "" => self.plural.to_owned(),
@@ -121,13 +120,13 @@ impl Kind {
         }
     }
 
-    /// By the `kind` of a manifest.
+    /// Finds a kind by a manifest's `kind`.
     pub(crate) fn named(kind: &str) -> Option<&'static Self> {
         KINDS.iter().find(|known| known.kind == kind)
     }
 }
 
-/// What a path names.
+/// The resource or object that a path refers to.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) kind: &'static Kind,
@@ -137,7 +136,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// `None` where nothing of the kind is served.
+    /// Returns `None` if the path's kind is not served.
     pub(crate) fn parse(path: &str) -> Option<Self> {
         let mut parts = path.strip_prefix('/')?.split('/').map(str::to_owned);
         let group = match parts.next()?.as_str() {
@@ -174,7 +173,7 @@ impl Target {
         })
     }
 
-    /// `pods` or `pods/status`, as RBAC writes it.
+    /// The resource's name in RBAC: `pods` or `pods/status`.
     pub(crate) fn resource(&self) -> String {
         match &self.subresource {
             Some(subresource) => format!("{}/{subresource}", self.kind.plural),

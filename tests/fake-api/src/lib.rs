@@ -1,7 +1,7 @@
-//! An API server that stands in for a real one in tests. It is strict where a lenient one would hide
-//! a mistake of its client: it speaks TLS only, knows who asks, allows what the cluster roles of the
-//! installation allow and nothing else, refuses parameters that it does not know, and records every
-//! request so that tests can count. What goes wrong in a real cluster goes wrong here on demand.
+//! A fake API server for tests. It is strict where a lenient one would hide its client's mistakes:
+//! it speaks only TLS, authenticates every request, allows only what the installation's cluster
+//! roles allow, rejects unknown parameters, and records every request so that tests can count.
+//! Tests can inject the failures of a real cluster.
 
 #![allow(clippy::indexing_slicing, reason = "a test that fails here says where")]
 
@@ -27,24 +27,24 @@ pub use record::Recorded;
 pub use server::{Builder, FakeApi};
 pub use users::User;
 
-/// Why the stand-in could not be set up.
+/// Why the server could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A manifest of roles cannot be used.
+    /// A manifest of roles is unusable.
     #[error("{path}: {reason}")]
     Manifest {
-        /// The file.
+        /// The manifest's path.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
-    /// A certificate cannot be made.
+    /// A certificate cannot be created.
     #[error("certificate")]
     Certificate(#[from] rcgen::Error),
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(String),
-    /// The system refuses.
+    /// A system call failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }

@@ -1,11 +1,11 @@
-//! Reading and writing members of objects that are JSON.
+//! Reads and writes members of JSON objects.
 
 use serde_json::{Map, Value, json};
 
 use crate::kinds::Kind;
 use crate::status::Refusal;
 
-/// The text at a JSON pointer; empty where there is none.
+/// The text at a JSON pointer; empty if there is none.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
         .pointer(pointer)
@@ -13,7 +13,7 @@ pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// The metadata of an object, made where it is missing.
+/// An object's metadata, created if missing.
 pub(crate) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
     if !object.is_object() {
         *object = json!({});
@@ -31,7 +31,7 @@ pub(crate) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
 pub(crate) struct Selector(Vec<(&'static str, bool, String)>);
 
 impl Selector {
-    /// Refuses fields by which a kind cannot be selected, as the real server does.
+    /// Rejects fields that the kind does not support, as the real server does.
     pub(crate) fn parse(kind: &'static Kind, text: &str) -> Result<Self, Refusal> {
         let mut terms = Vec::new();
         for term in text.split(',').filter(|term| !term.is_empty()) {
@@ -62,7 +62,7 @@ impl Selector {
     }
 }
 
-/// The object as the client wants it: whole, or its metadata alone.
+/// The object as the client requested it: complete, or only its metadata.
 pub(crate) fn shown(object: &Value, accept: &str) -> Value {
     if !accept.contains("as=PartialObjectMetadata") {
         return object.clone();

@@ -1,4 +1,4 @@
-//! The two forms of PATCH: JSON merge patch (RFC 7396) and JSON patch (RFC 6902).
+//! Both PATCH formats: JSON merge patch (RFC 7396) and JSON patch (RFC 6902).
 
 use serde_json::Value;
 

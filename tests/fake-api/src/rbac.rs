@@ -1,4 +1,4 @@
-//! What users may do: the cluster roles of the installation's own manifests, and no more.
+//! What users may do: only what the installation's own cluster roles allow.
 
 use std::path::Path;
 
@@ -57,7 +57,7 @@ struct RoleRef {
     name: String,
 }
 
-/// What somebody wants to do.
+/// A request to authorize.
 pub(crate) struct Wish<'a> {
     pub(crate) verb: &'a str,
     pub(crate) group: &'a str,
@@ -66,7 +66,7 @@ pub(crate) struct Wish<'a> {
 }
 
 impl Roles {
-    /// Adds the cluster roles and their bindings of a file; its other objects are passed over.
+    /// Adds the cluster roles and bindings of a file; ignores its other objects.
     pub(crate) fn load(&mut self, path: &Path) -> Result<(), Error> {
         let wrong = |reason: String| Error::Manifest {
             path: path.to_owned(),

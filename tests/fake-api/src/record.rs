@@ -1,4 +1,4 @@
-//! What was asked, for tests that count.
+//! Records requests, for tests that count them.
 
 use serde_json::Value;
 
@@ -9,26 +9,26 @@ pub struct Recorded {
     pub method: String,
     /// The path without the query.
     pub path: String,
-    /// The query, as it was sent.
+    /// The query, unparsed.
     pub query: String,
-    /// The verb of RBAC: `get`, `list`, `watch`, `create`, `patch`, …
+    /// The RBAC verb: `get`, `list`, `watch`, `create`, `patch`, …
     pub verb: &'static str,
-    /// The resource of RBAC: `pods/status`.
+    /// The RBAC resource: `pods/status`.
     pub resource: String,
-    /// Who asked; empty where nobody was authenticated.
+    /// The authenticated user; empty if there was none.
     pub user: String,
-    /// What it calls itself: `User-Agent`.
+    /// `User-Agent`.
     pub user_agent: String,
-    /// The media type of the body.
+    /// The body's media type.
     pub content_type: String,
-    /// The body, where it was JSON.
+    /// The body, if it was JSON.
     pub body: Value,
-    /// What was answered; 0 where the connection was cut.
+    /// The response's status code; 0 if the connection was closed instead.
     pub code: u16,
 }
 
 impl Recorded {
-    /// `verb resource`, which is what most tests look at.
+    /// `verb resource`, which most tests compare.
     pub fn act(&self) -> String {
         format!("{} {}", self.verb, self.resource)
     }

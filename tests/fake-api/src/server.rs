@@ -1,5 +1,5 @@
-//! The server as tests hold it: started on a port of the loopback address, filled, disturbed, and asked
-//! what it was asked.
+//! The server's interface for tests: start it on a loopback port, fill it, disturb it, and read
+//! which requests it received.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,21 +26,21 @@ use crate::users::{Tokens, User};
 use crate::watch::Command;
 use crate::{Error, handler, signing, users};
 
-/// Everything that requests share.
+/// State shared by all requests.
 pub(crate) struct Cluster {
     pub(crate) roles: Roles,
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) watch_commands: broadcast::Sender<Command>,
     pub(crate) recorded: Mutex<Vec<Recorded>>,
-    /// How many requests there were.
+    /// The number of requests so far.
     pub(crate) requests: watch::Sender<usize>,
     tokens: Mutex<Tokens>,
     faults: Mutex<Faults>,
     authority: Mutex<Arc<Authority>>,
     acceptor: Mutex<TlsAcceptor>,
-    /// How requests for certificates are answered: `None` leaves them, zero denies them.
+    /// How to answer certificate requests: `None` ignores them, zero denies them.
     signing: Mutex<Option<Duration>>,
-    /// Changes when all connections are to be cut; `false` refuses new ones.
+    /// Every change closes all connections; `false` refuses new ones.
     up: watch::Sender<bool>,
 }
 
@@ -66,7 +66,7 @@ impl Cluster {
         )
     }
 
-    /// Signs a request for a certificate, or denies it, as the test has it.
+    /// Signs a certificate request or denies it, as the test configured.
     pub(crate) fn sign(&self, request: &Value) {
         let lifetime = *self.signing.lock().unwrap_or_else(PoisonError::into_inner);
         let status = match lifetime {
@@ -80,28 +80,28 @@ impl Cluster {
         let mut after = request.clone();
         after["status"] = status;
         let kind = Kind::named("CertificateSigningRequest").expect("is known");
-        // A request that was deleted at once needs no answer.
+        // A request that was deleted in the meantime needs no answer.
         let _ = self.lock_store().replace(kind, request, after);
     }
 }
 
-/// What a server is made of.
+/// A server's configuration.
 #[derive(Debug, Default)]
 pub struct Builder {
     manifests: Vec<PathBuf>,
 }
 
 impl Builder {
-    /// Allows what the cluster roles and bindings of a manifest allow.
+    /// Grants what a manifest's cluster roles and bindings allow.
     pub fn roles(mut self, manifest: impl Into<PathBuf>) -> Self {
         self.manifests.push(manifest.into());
         self
     }
 
-    /// Starts the server on a free port of the loopback address.
+    /// Starts the server on a free loopback port.
     ///
     /// # Errors
-    /// [`Error`].
+    /// When a role, a certificate or the socket cannot be set up.
     pub async fn start(self) -> Result<FakeApi, Error> {
         let mut roles = Roles::default();
         for manifest in &self.manifests {
@@ -139,7 +139,7 @@ async fn accept(cluster: Arc<Cluster>, listener: TcpListener) {
             return;
         };
         if !*cluster.up.borrow() {
-            // Closing with zero linger is a reset, as of a port where nobody listens.
+            // Closing with zero linger sends a reset, as from a port without a listener.
             let _ = stream.set_zero_linger();
             continue;
         }
@@ -170,7 +170,7 @@ async fn serve(cluster: &Arc<Cluster>, stream: TcpStream) {
         .peer_certificates()
         .and_then(|chain| chain.first().cloned());
     let service = service_fn(|request| {
-        // A connection may outlive the certificate, and the authority.
+        // A connection may outlive its certificate and the authority.
         let user = match &certificate {
             None => Some(User::anonymous()),
             Some(one) if cluster.authority().trusts(one) => users::of_certificate(one),
@@ -178,14 +178,14 @@ async fn serve(cluster: &Arc<Cluster>, stream: TcpStream) {
         };
         handler::answer(Arc::clone(cluster), user, request)
     });
-    // What is wrong with a connection is for the client to notice.
+    // Connection errors are the client's to handle.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-/// A running server. Ends with its scope.
+/// A running server, stopped on drop.
 pub struct FakeApi {
     cluster: Arc<Cluster>,
     address: SocketAddr,
@@ -200,7 +200,7 @@ impl Drop for FakeApi {
 }
 
 impl FakeApi {
-    /// Prepares a server.
+    /// Configures a server.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -210,26 +210,25 @@ impl FakeApi {
         format!("https://{}", self.address)
     }
 
-    /// The certificate of the authority that signed the server's, PEM.
+    /// The PEM certificate of the authority that signed the server's certificate.
     pub fn ca(&self) -> String {
         self.cluster.authority().pem().to_owned()
     }
 
-    /// Makes a token that is good until it is revoked.
+    /// Issues a token, valid until it is revoked.
     pub fn issue_token(&self, user: User) -> String {
         self.cluster.lock_tokens().issue(user)
     }
 
-    /// Takes a token back.
+    /// Revokes a token.
     pub fn revoke_token(&self, token: &str) {
         self.cluster.lock_tokens().revoke(token);
     }
 
-    /// Replaces the authority: the server shows a certificate of the new one from now on, and
-    /// connections are cut.
+    /// Replaces the authority and the server's certificate, and closes all connections.
     ///
     /// # Errors
-    /// [`Error`].
+    /// When a certificate cannot be created.
     pub fn rotate_authority(&self) -> Result<(), Error> {
         let authority = Authority::new("kubernetes-next")?;
         let acceptor = TlsAcceptor::from(authority.server_config()?);
@@ -247,7 +246,7 @@ impl FakeApi {
         Ok(())
     }
 
-    /// Writes a kubeconfig by which `token` is used.
+    /// Writes a kubeconfig that uses `token`.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -274,11 +273,11 @@ impl FakeApi {
         std::fs::write(dir.join("ca.crt"), self.ca())
     }
 
-    /// Creates an object, or replaces the one of its name. Lists are taken apart. Gives the object
-    /// as it is stored.
+    /// Creates an object, or replaces the one of its name. A list is created item by item. Returns
+    /// the object as stored.
     ///
     /// # Panics
-    /// When the kind is not served or the object is refused: a test that says so is wrong.
+    /// When the kind is not served or the object is rejected: the test itself is wrong.
     #[expect(clippy::panic, reason = "what tests hand in is the test's own mistake")]
     pub fn apply(&self, mut object: Value) -> Value {
         if let Some(items) = object.get("items").and_then(Value::as_array) {
@@ -314,13 +313,13 @@ impl FakeApi {
         }
     }
 
-    /// Deletes an object. Whether it was there.
+    /// Deletes an object; returns whether it existed.
     pub fn delete(&self, kind: &str, namespace: &str, name: &str) -> bool {
         Kind::named(kind)
             .is_some_and(|kind| self.cluster.lock_store().delete(kind, namespace, name))
     }
 
-    /// An object as it is now.
+    /// An object's current state.
     pub fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
         let kind = Kind::named(kind)?;
         self.cluster
@@ -343,7 +342,7 @@ impl FakeApi {
             .unwrap_or_default()
     }
 
-    /// What was asked since the last call.
+    /// The requests since the last call.
     pub fn take_requests(&self) -> Vec<Recorded> {
         std::mem::take(
             &mut self
@@ -354,7 +353,7 @@ impl FakeApi {
         )
     }
 
-    /// Waits until what was asked and not taken yet fits.
+    /// Waits until the requests not yet taken satisfy `fits`.
     pub async fn wait_for(&self, fits: impl Fn(&[Recorded]) -> bool) {
         let mut requests = self.cluster.requests.subscribe();
         loop {
@@ -369,37 +368,37 @@ impl FakeApi {
         }
     }
 
-    /// Every answer waits this long.
+    /// Delays every response this long.
     pub fn set_latency(&self, latency: Duration) {
         self.cluster.lock_faults().latency = latency;
     }
 
-    /// Watches that list begin at once, and tell of the first object after this long.
+    /// Streaming lists start at once, but send the first object after this delay.
     pub fn set_list_delay(&self, delay: Duration) {
         self.cluster.lock_faults().list_delay = delay;
     }
 
-    /// Answers requests of an act, `verb resource`, only when so many of them are there at once.
+    /// Holds requests of an act, `verb resource`, until this many have arrived.
     pub fn gather(&self, act: &str, count: usize) {
         let together = Arc::new(Barrier::new(count));
         self.cluster.lock_faults().gathering = Some((act.to_owned(), together));
     }
 
-    /// Lets requests go wrong, each fault once.
+    /// Makes requests fail, once per fault.
     pub fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
         self.cluster.lock_faults().queue.extend(faults);
     }
 
-    /// Whether lists that are watches are served; they are unless a test says otherwise.
+    /// Sets whether streaming lists are served, which is the default.
     pub fn set_streaming_lists(&self, served: bool) {
         self.cluster.lock_faults().no_streaming = !served;
     }
 
-    /// Whether a kind is served; all are unless a test says otherwise. Watches of one that ceases to be
-    /// end, as when its definition is deleted.
+    /// Sets whether a kind is served, which is the default. Disabling one ends its watches, as
+    /// deleting its definition does.
     ///
     /// # Panics
-    /// When the kind is unknown here.
+    /// When the kind is unknown to this server.
     pub fn set_served(&self, kind: &str, served: bool) {
         let kind = Kind::named(kind).expect("tests name kinds that are known here");
         let mut faults = self.cluster.lock_faults();
@@ -411,8 +410,8 @@ impl FakeApi {
         self.end_watches();
     }
 
-    /// Answers requests for certificates from now on, and those that wait: signs them for this long,
-    /// or denies them where it is zero. `None` leaves them unanswered.
+    /// Sets the answer to pending and future certificate requests: signs for this long, or denies
+    /// if zero. `None` leaves them unanswered.
     pub fn set_signing(&self, lifetime: Option<Duration>) {
         *self
             .cluster
@@ -426,44 +425,44 @@ impl FakeApi {
         }
     }
 
-    /// Cuts every connection; new ones are served.
+    /// Closes every connection, but accepts new ones.
     pub fn cut_connections(&self) {
         self.cluster.up.send_replace(true);
     }
 
-    /// Goes away: every connection is cut, new ones are refused.
+    /// Closes every connection and refuses new ones.
     pub fn go_down(&self) {
         self.cluster.up.send_replace(false);
     }
 
-    /// Comes back, and knows nothing of what was before, as a server that was started again.
+    /// Comes back without its history, like a restarted server.
     pub fn come_up(&self) {
         self.cluster.lock_store().compact();
         self.cluster.up.send_replace(true);
     }
 
-    /// Tells every watch that its version is too old.
+    /// Tells every watch that its resource version is too old.
     pub fn expire_watches(&self) {
         self.cluster.lock_store().compact();
         let _ = self.cluster.watch_commands.send(Command::Expire);
     }
 
-    /// Ends every watch, as the server does after a while.
+    /// Ends every watch, as the server does after a timeout.
     pub fn end_watches(&self) {
         let _ = self.cluster.watch_commands.send(Command::End);
     }
 
-    /// Breaks the connection of every watch.
+    /// Breaks every watch's connection.
     pub fn break_watches(&self) {
         let _ = self.cluster.watch_commands.send(Command::Break);
     }
 
-    /// Sends a bookmark to every watch that wants them.
+    /// Sends a bookmark to every watch that requested them.
     pub fn send_bookmarks(&self) {
         let _ = self.cluster.watch_commands.send(Command::Bookmark);
     }
 
-    /// Forgets the history, so that who was away has to list again.
+    /// Forgets the history, so that disconnected clients must list again.
     pub fn compact(&self) {
         self.cluster.lock_store().compact();
     }

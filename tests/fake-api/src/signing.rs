@@ -10,12 +10,12 @@ use crate::certificates::Authority;
 use crate::status::Refusal;
 use crate::users::User;
 
-/// The one signer that clients' certificates come from.
+/// The signer of client certificates.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
-/// The real server refuses shorter ones.
+/// The real server rejects shorter lifetimes.
 const MIN_SECONDS: u64 = 600;
 
-/// Refuses what the real server refuses of a new request, and notes who asks.
+/// Rejects new requests as the real server would, and records who made them.
 pub(crate) fn admit(request: &mut Value, user: &User) -> Result<(), Refusal> {
     let spec = &request["spec"];
     if spec["signerName"] != SIGNER {
@@ -41,7 +41,7 @@ pub(crate) fn admit(request: &mut Value, user: &User) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The status of a request that is approved and signed.
+/// The status of an approved and signed request.
 pub(crate) fn signed(
     request: &Value,
     authority: &Authority,
@@ -56,7 +56,7 @@ pub(crate) fn signed(
     }))
 }
 
-/// The status of a request that is denied.
+/// The status of a denied request.
 pub(crate) fn denied() -> Value {
     json!({"conditions": [{"type": "Denied", "status": "True", "reason": "Test", "message": "no"}]})
 }

@@ -1,18 +1,18 @@
-//! Refusals, in the words of the API.
+//! Error responses, worded as the API does.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
 
-/// A refusal.
+/// An error response.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     pub(crate) code: StatusCode,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     pub(crate) retry_after: Option<u64>,
-    /// What it is about.
+    /// What the error is about.
     details: Value,
 }
 
@@ -35,7 +35,7 @@ impl Refusal {
         Self::new(422, "Invalid", message)
     }
 
-    /// A field that is not taken, with its cause, as the real server says it.
+    /// An invalid field, with its cause, worded as the real server does.
     pub(crate) fn invalid_field(kind: &Kind, name: &str, field: &str, reason: &str) -> Self {
         let message = format!("{} {name:?} is invalid: {field}: {reason}", kind.kind);
         let mut refusal = Self::invalid(message);
@@ -54,13 +54,13 @@ impl Refusal {
         refusal
     }
 
-    /// There is no such kind here: about no object.
+    /// The kind is not served, so the error names no object.
     pub(crate) fn not_served() -> Self {
         let message = "the server could not find the requested resource";
         Self::new(404, "NotFound", message)
     }
 
-    /// The conflict of two writers, or of a precondition: neither has a cause.
+    /// A conflict of two writers or with a precondition; neither has a cause.
     pub(crate) fn conflict_of(resource: &str, name: &str) -> Self {
         let mut refusal = Self::conflict(format!(
             "Operation cannot be fulfilled on {resource} {name:?}: the object has been modified; please apply your changes to the latest version and try again"
@@ -77,7 +77,7 @@ impl Refusal {
         Self::new(410, "Expired", "too old resource version")
     }
 
-    /// The `Status` object.
+    /// The response's `Status` object.
     pub(crate) fn object(&self) -> Value {
         json!({
             "kind": "Status",

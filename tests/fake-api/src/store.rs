@@ -1,5 +1,4 @@
-//! The objects and their history: every change has a version of its own, and watches are read off
-//! the history.
+//! The objects and their history: every change has its own version, and watches read the history.
 
 use std::collections::BTreeMap;
 
@@ -17,27 +16,27 @@ pub(crate) type Key = (String, String, String);
 pub(crate) struct Change {
     pub(crate) version: u64,
     pub(crate) kind: &'static Kind,
-    /// `None` for an object that was created.
+    /// `None` for a creation.
     pub(crate) before: Option<Value>,
-    /// `None` for an object that was deleted; `before` carries the version of the deletion then.
+    /// `None` for a deletion; `before` then has the deletion's version.
     pub(crate) after: Option<Value>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Store {
     version: u64,
-    /// History up to here is forgotten.
+    /// The history up to this version is forgotten.
     pub(crate) compacted: u64,
     objects: BTreeMap<Key, Value>,
     history: Vec<Change>,
     uids: u64,
-    /// Tells watches of the newest version.
+    /// Notifies watches of the newest version.
     pub(crate) versions: watch::Sender<u64>,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        // No client may take versions for small numbers from zero.
+        // Not zero, so that clients cannot mistake versions for small counters.
         Self {
             version: 1000,
             compacted: 0,
@@ -68,7 +67,7 @@ impl Store {
             .ok_or_else(|| Refusal::not_found(kind, name))
     }
 
-    /// All objects of a kind, of one namespace or of all, in the order of their names.
+    /// All objects of a kind, in one namespace or all, sorted by name.
     pub(crate) fn all<'a>(
         &'a self,
         kind: &Kind,
@@ -108,7 +107,7 @@ impl Store {
         Ok(self.put(kind, None, object))
     }
 
-    /// Replaces an object; a change of nothing is none.
+    /// Replaces an object; does nothing if nothing changed.
     pub(crate) fn replace(
         &mut self,
         kind: &'static Kind,
@@ -155,7 +154,7 @@ impl Store {
         true
     }
 
-    /// The changes after a version; `None` where they are forgotten.
+    /// The changes since a version; `None` if they are forgotten.
     pub(crate) fn since(&self, version: u64) -> Option<Vec<Change>> {
         if version < self.compacted {
             return None;
@@ -200,7 +199,7 @@ impl Store {
     }
 }
 
-/// Labels and annotations are strings.
+/// Checks that labels and annotations are strings.
 fn check(object: &Value) -> Result<(), Refusal> {
     for pointer in ["/metadata/labels", "/metadata/annotations"] {
         let fits = match object.pointer(pointer) {

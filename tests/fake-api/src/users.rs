@@ -1,16 +1,16 @@
-//! Who asks: a bearer token or a client certificate makes a user.
+//! Authenticates users by bearer token or client certificate.
 
 use std::collections::HashMap;
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Somebody who was authenticated.
+/// An authenticated user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// As audit logs have it: `system:serviceaccount:kube-system:cnidaria`.
+    /// The name as in audit logs: `system:serviceaccount:kube-system:cnidaria`.
     pub name: String,
-    /// Groups of the user.
+    /// The user's groups.
     pub groups: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ impl User {
         }
     }
 
-    /// Who shows nothing.
+    /// A user without credentials.
     pub(crate) fn anonymous() -> Self {
         Self {
             name: "system:anonymous".to_owned(),
@@ -35,7 +35,7 @@ impl User {
     }
 }
 
-/// The tokens that are good at present.
+/// The currently valid tokens.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     users: HashMap<String, User>,
@@ -60,7 +60,7 @@ impl Tokens {
     }
 }
 
-/// The user of a client certificate that is trusted: common name and organizations.
+/// A trusted client certificate's user: common name and organizations.
 pub(crate) fn of_certificate(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();

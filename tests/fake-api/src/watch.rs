@@ -1,4 +1,4 @@
-//! Watches: what a client sees of the history from a version on.
+//! Watches: the history from a version on, filtered for one client.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,29 +14,29 @@ use crate::object::{Selector, shown, text};
 use crate::status::Refusal;
 use crate::store::{Change, Store};
 
-/// What tests do to running watches.
+/// What tests can do to running watches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Command {
     /// 410: the version is too old.
     Expire,
-    /// The server ends them, as it does after a while.
+    /// The server ends them, as it does after a timeout.
     End,
     /// The connection breaks.
     Break,
     Bookmark,
 }
 
-/// What one watch was asked to show.
+/// The parameters of one watch.
 pub(crate) struct Watch {
     pub(crate) kind: &'static Kind,
     pub(crate) namespace: Option<String>,
     pub(crate) selector: Selector,
     pub(crate) accept: String,
-    /// From which version; `None` begins with all objects.
+    /// The starting version; `None` starts with all objects.
     pub(crate) from: Option<u64>,
-    /// Whether a bookmark tells the end of the initial objects.
+    /// Whether a bookmark marks the end of the initial objects.
     pub(crate) streamed_list: bool,
-    /// Before the initial objects.
+    /// Delay before the initial objects.
     pub(crate) delay: Duration,
     pub(crate) bookmarks: bool,
     pub(crate) timeout: Duration,
@@ -124,7 +124,7 @@ impl Watch {
         lines
     }
 
-    /// An object that begins to fit the selector is added, one that ceases to is deleted.
+    /// An object that starts to match the selector is added, one that stops is deleted.
     fn event(&self, change: &Change) -> Option<Bytes> {
         if change.kind != self.kind {
             return None;

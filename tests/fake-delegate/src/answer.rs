@@ -1,4 +1,4 @@
-//! Goes through the steps of a behaviour and ends the process as it says.
+//! Performs the steps of a behaviour and ends the process accordingly.
 
 use std::io::{self, Write};
 use std::process::{self, Command, ExitCode, Stdio};
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use crate::call::{Call, variable};
 use crate::instructions::{Behaviour, Ending};
 
-/// The versions that VERSION names: all that there are.
+/// The versions that VERSION reports: all that exist.
 const VERSIONS: [&str; 8] = [
     "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0", "1.2.0",
 ];
 
-/// Does what the instructions say, or succeeds.
+/// Follows the instructions; without any, succeeds.
 pub(crate) fn give(call: &Call, behaviour: &Behaviour) -> ExitCode {
     while behaviour.until.as_ref().is_some_and(|path| !path.exists()) {
         thread::sleep(Duration::from_millis(1));
@@ -47,7 +47,7 @@ pub(crate) fn give(call: &Call, behaviour: &Behaviour) -> ExitCode {
     }
 }
 
-/// Answers a CNI error for what is wrong with the test itself.
+/// Returns a CNI error for a mistake in the test itself.
 pub(crate) fn failure(problem: &str) -> ExitCode {
     print(
         &json!({"cniVersion": "1.0.0", "code": 199, "msg": format!("fake delegate: {problem}")}),
@@ -66,7 +66,7 @@ fn success(call: &Call) -> ExitCode {
     }
 }
 
-/// The result of the plugin before this one in the chain, or the interface that was asked for.
+/// The previous plugin's result in a chain, otherwise the requested interface.
 fn result(call: &Call) -> Value {
     if let Some(result) = call.conf.get("prevResult") {
         return result.clone();
@@ -77,7 +77,7 @@ fn result(call: &Call) -> Value {
     })
 }
 
-/// The result with what differs from call to call filled in, where it says so.
+/// Replaces a result's placeholders with this call's values.
 fn filled(result: &Value, call: &Call) -> Value {
     match result {
         Value::String(text) => match text.as_str() {
@@ -100,7 +100,7 @@ fn print(value: &Value, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// A caller that stopped reading is part of many tests, so a closed pipe is no error.
+/// Many tests stop reading early, so a closed pipe is not an error.
 fn write(bytes: &[u8]) {
     let _ = io::stdout().write_all(bytes);
     let _ = io::stdout().flush();
@@ -122,7 +122,7 @@ fn spew(count: u64) {
     }
 }
 
-/// The standard library cannot send a signal, every shell can.
+/// The standard library cannot send signals, but every shell can.
 fn die(signal: u64) -> ExitCode {
     let script = format!("kill -{signal} {}", process::id());
     let sent = Command::new("/bin/sh")

@@ -1,4 +1,4 @@
-//! What the caller handed over: the environment, the bytes of standard input and the conf in them.
+//! The caller's input: the environment, the bytes of standard input, and the conf in them.
 
 use std::env;
 use std::io::{self, Read};
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 /// One execution of this binary.
 pub(crate) struct Call {
-    /// The name it was executed by, as the caller wrote it.
+    /// The name it was executed by, as the caller passed it.
     pub(crate) argv0: String,
-    /// `CNI_COMMAND`; empty when it is not set.
+    /// `CNI_COMMAND`; empty if unset.
     pub(crate) command: String,
-    /// Standard input to its end.
+    /// All of standard input.
     pub(crate) stdin: Vec<u8>,
-    /// Standard input as JSON; `Null` for an empty input, which VERSION may have.
+    /// Standard input as JSON; `Null` if empty, which VERSION allows.
     pub(crate) conf: Value,
 }
 
@@ -21,7 +21,7 @@ impl Call {
     /// Reads the environment and standard input.
     ///
     /// # Errors
-    /// A sentence, when standard input cannot be read or is no JSON.
+    /// A message, when standard input cannot be read or is not JSON.
     pub(crate) fn receive() -> Result<Self, String> {
         let argv0 = env::args_os().next().unwrap_or_default();
         let mut stdin = Vec::new();
@@ -42,7 +42,7 @@ impl Call {
         })
     }
 
-    /// `cniVersion` of the conf; the oldest one when the conf has none, as the specification says.
+    /// The conf's `cniVersion`; the oldest version if it is missing, as the specification says.
     pub(crate) fn cni_version(&self) -> &str {
         self.conf
             .get("cniVersion")
@@ -51,7 +51,7 @@ impl Call {
     }
 }
 
-/// An environment variable; empty when it is not set.
+/// An environment variable; empty if unset.
 pub(crate) fn variable(name: &str) -> String {
     env::var_os(name)
         .unwrap_or_default()

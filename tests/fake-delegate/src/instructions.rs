@@ -1,6 +1,6 @@
-//! Where the instructions come from and what they may be: the conf's key `fake`, or else a file
-//! `<name>.fake.json` beside the binary, so that a conf can be used as it is. Unknown keys are
-//! errors, so that a test cannot pass because of a misspelt instruction.
+//! The instructions and their source: the conf's key `fake`, otherwise a file `<name>.fake.json`
+//! beside the binary, which leaves the conf unchanged. Unknown keys are errors, so that a misspelt
+//! instruction cannot make a test pass.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,25 +10,25 @@ use serde_json::{Map, Value};
 
 use crate::call::Call;
 
-/// What this call is to do.
+/// What to do in this call.
 #[derive(Default)]
 pub(crate) struct Instructions {
-    /// The directory that gets a file for each call.
+    /// The directory that receives a file per call.
     pub(crate) record: Option<PathBuf>,
     pub(crate) behaviour: Behaviour,
 }
 
-/// How one verb behaves. The steps are in the order in which they are done.
+/// How one verb behaves. The steps are performed in this order.
 #[derive(Default)]
 pub(crate) struct Behaviour {
     /// Wait until this file exists.
     pub(crate) until: Option<PathBuf>,
     pub(crate) sleep: Duration,
-    /// Leave a process behind that holds standard output open for so many seconds.
+    /// Leave a process behind that holds standard output open for this many seconds.
     pub(crate) orphan: Option<u64>,
     /// Text for standard error.
     pub(crate) stderr: Option<String>,
-    /// Write so many bytes to standard output before the answer.
+    /// Write this many bytes to standard output before the answer.
     pub(crate) spew: u64,
     pub(crate) ending: Ending,
 }
@@ -36,7 +36,7 @@ pub(crate) struct Behaviour {
 /// The last step.
 #[derive(Default)]
 pub(crate) enum Ending {
-    /// A result that says what the caller asked for; nothing for the verbs that have no result.
+    /// A result matching the request; nothing for verbs without a result.
     #[default]
     Success,
     /// This result, whatever the verb.
@@ -55,7 +55,7 @@ impl Instructions {
     /// Finds the instructions for the verb of this call.
     ///
     /// # Errors
-    /// A sentence that names the key and where it stands.
+    /// A message that names the key and its location.
     pub(crate) fn find(call: &Call) -> Result<Self, String> {
         if let Some(fake) = call.conf.get("fake") {
             return Self::parse(fake, &call.command).map_err(|key| format!("conf: fake: {key}"));

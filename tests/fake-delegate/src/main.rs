@@ -1,6 +1,5 @@
-//! A CNI delegate for tests and benchmarks that touches no network: without instructions it answers
-//! every verb with success at once, with instructions it misbehaves as told. Every call can be
-//! recorded. See `README.md` for the instructions.
+//! A CNI delegate for tests and benchmarks that touches no network. Without instructions every verb
+//! succeeds immediately; with instructions (see `README.md`) it misbehaves. It can record calls.
 
 mod answer;
 mod call;

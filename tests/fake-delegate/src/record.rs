@@ -1,4 +1,4 @@
-//! Writes down how this binary was called: one JSON file a call, whose names sort by time.
+//! Records how this binary was called: one JSON file per call, with names that sort by time.
 
 use std::env;
 use std::fs;
@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 use crate::call::Call;
 
-/// Writes one file into `directory`, which has to exist.
+/// Writes one file into `directory`, which must exist.
 ///
 /// # Errors
-/// A sentence with the path that could not be written.
+/// A message with the path that could not be written.
 pub(crate) fn write(directory: &Path, call: &Call) -> Result<(), String> {
     let environment: Map<String, Value> = env::vars_os()
         .map(|(name, value)| {
@@ -36,7 +36,7 @@ pub(crate) fn write(directory: &Path, call: &Call) -> Result<(), String> {
         process::id(),
         call.command
     );
-    // Written aside and renamed: a test that looks while this runs never reads half a record.
+    // Written to a temporary name and renamed, so that tests never read a partial record.
     let aside = directory.join(format!(".{name}"));
     let path = directory.join(format!("{name}.json"));
     fs::write(&aside, record.to_string())

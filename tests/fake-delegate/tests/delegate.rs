@@ -1,4 +1,4 @@
-//! The fake delegate does what its instructions say. It is executed as a daemon would execute it.
+//! The fake delegate follows its instructions when executed as the daemon would.
 
 use std::fs;
 use std::io::Write;
@@ -24,7 +24,7 @@ fn call(binary: &str, command: &str, conf: &Value) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    // Dropping the pipe is the end of standard input.
+    // Dropping the pipe closes standard input.
     let mut stdin = child.stdin.take().expect("standard input is piped");
     stdin
         .write_all(conf.to_string().as_bytes())

@@ -1,6 +1,6 @@
-//! A kubelet that stands in for a real one in tests. It serves the pod-resources API, version 1, by
-//! gRPC on a unix socket, as the kubelet does, refuses what the kubelet refuses, and counts what it is
-//! asked. Its messages are its own, so that a mistake in those of the daemon shows.
+//! A fake kubelet for tests. It serves the pod-resources API v1 over gRPC on a unix socket, rejects
+//! what the kubelet rejects, and records its calls. It defines its own messages, so that a mistake
+//! in the daemon's shows.
 
 #![allow(clippy::expect_used, reason = "a test that fails here says where")]
 
@@ -20,37 +20,37 @@ pub use messages::{
 /// How the kubelet answers `Get`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Get {
-    /// As it does with the feature.
+    /// Like a kubelet with the feature enabled.
     #[default]
     Served,
-    /// As it does where the feature is off.
+    /// Like a kubelet with the feature disabled.
     Disabled,
-    /// As it does where it was built without.
+    /// Like a kubelet built without the feature.
     Unknown,
 }
 
-/// What goes wrong with every call, until something else does.
+/// How every call fails, until changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Fault {
-    /// Nothing.
+    /// No failure.
     #[default]
     None,
-    /// This code and this message instead of so many answers.
+    /// Fails this many calls with this code and message.
     Refuse {
-        /// gRPC's code.
+        /// The gRPC status code.
         code: u32,
         /// The message.
         message: String,
-        /// How many calls.
+        /// The number of calls.
         times: usize,
     },
-    /// No answer, ever.
+    /// Never responds.
     Hang,
-    /// These bytes instead of a frame with a message.
+    /// Sends these bytes instead of a framed message.
     Bytes(Vec<u8>),
-    /// The answer, and behind it so many bytes of a member that nobody knows.
+    /// Appends this many bytes of an unknown field to the response.
     Inflate(usize),
-    /// An answer that ends without a status.
+    /// Ends the response without a status.
     NoStatus,
 }
 
@@ -62,7 +62,7 @@ struct State {
     calls: Vec<String>,
 }
 
-/// A kubelet that listens as long as this is there.
+/// A kubelet that listens until dropped.
 #[derive(Debug)]
 pub struct FakeKubelet {
     socket: PathBuf,
@@ -71,10 +71,10 @@ pub struct FakeKubelet {
 }
 
 impl FakeKubelet {
-    /// Listens on a socket. Called on a tokio runtime.
+    /// Listens on a socket. Must be called on a tokio runtime.
     ///
     /// # Errors
-    /// When the socket cannot be made.
+    /// When the socket cannot be created.
     pub fn start(socket: &Path) -> std::io::Result<Self> {
         if let Some(dir) = socket.parent() {
             std::fs::create_dir_all(dir)?;
@@ -93,8 +93,7 @@ impl FakeKubelet {
         lock(&self.state)
     }
 
-    /// Allocates devices of a resource to a container of a pod, after those that it has. Devices are
-    /// told in the order in which they were allocated.
+    /// Allocates more devices of a resource to a pod's container. Responses keep this order.
     pub fn allocate(&self, pod: (&str, &str), container: &str, resource: &str, ids: &[&str]) {
         let (namespace, name) = pod;
         let devices = ContainerDevices {
@@ -129,17 +128,17 @@ impl FakeKubelet {
         }
     }
 
-    /// Answers `Get` like this from now on.
+    /// Sets how `Get` is answered.
     pub fn set_get(&self, get: Get) {
         self.lock().get = get;
     }
 
-    /// Lets calls go wrong like this from now on.
+    /// Sets how calls fail.
     pub fn set_fault(&self, fault: Fault) {
         self.lock().fault = fault;
     }
 
-    /// The methods that were called since the last time.
+    /// The methods called since the last time.
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().calls)
     }
@@ -148,7 +147,7 @@ impl FakeKubelet {
 impl Drop for FakeKubelet {
     fn drop(&mut self) {
         self.serving.abort();
-        // A kubelet that dies leaves its socket; who wants that links it before.
+        // A dead kubelet leaves its socket file; a test that needs it hard-links it beforehand.
         let _ = std::fs::remove_file(&self.socket);
     }
 }

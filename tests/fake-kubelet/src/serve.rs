@@ -1,4 +1,4 @@
-//! gRPC as a server speaks it, for unary calls.
+//! The server side of gRPC, for unary calls.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,10 +17,10 @@ use crate::{Fault, Get, State, lock};
 const FRAME_HEAD: usize = 5;
 const UNKNOWN: u32 = 2;
 const UNIMPLEMENTED: u32 = 12;
-/// A member with bytes, of a number that no message has.
+/// A field number that no message has.
 const STRANGE_MEMBER: u32 = 999;
 
-/// A refusal: code and message.
+/// A gRPC error: code and message.
 type Refusal = (u32, String);
 
 pub(crate) async fn run(listener: UnixListener, state: Arc<Mutex<State>>) {
@@ -61,7 +61,7 @@ async fn call(
         let _ = respond.send_response(head(415), true);
         return;
     }
-    // What goes wrong in here is that nobody listens any more.
+    // The only possible error is a client that has gone.
     let _ = match fault {
         Fault::Hang => std::future::pending().await,
         Fault::Refuse { code, message, .. } => refuse(&mut respond, (code, message)),
@@ -80,7 +80,7 @@ async fn call(
     };
 }
 
-/// What goes wrong with this call.
+/// How this call fails.
 fn fault(state: &mut State) -> Fault {
     let fault = state.fault.clone();
     if let Fault::Refuse { times, .. } = &mut state.fault {
@@ -166,7 +166,7 @@ fn send(respond: &mut SendResponse<Bytes>, bytes: Bytes, status: bool) -> Result
     Ok(())
 }
 
-/// The status is in the only headers.
+/// Sends the status in the only headers (a trailers-only response).
 fn refuse(respond: &mut SendResponse<Bytes>, (code, message): Refusal) -> Result<(), h2::Error> {
     let mut response = head(200);
     let headers = response.headers_mut();

@@ -1,8 +1,8 @@
-//! Every format that crosses a process boundary, as a function of bytes. None of them may panic,
-//! whatever the bytes are, and what was understood must be understood again when it is printed.
+//! Every format that crosses a process boundary, as a function of bytes. None may panic on any
+//! input, and what parses must parse again once printed.
 //!
-//! `fuzz/` feeds them with what libFuzzer makes up, `tests/replay.rs` with the seeds and changes of
-//! them, on a stable compiler.
+//! `fuzz/` feeds them libFuzzer's inputs; `tests/replay.rs` feeds them the seeds and mutations of
+//! the seeds, on a stable compiler.
 
 use std::path::Path;
 
@@ -22,10 +22,10 @@ use daemon::ports::Ledger as _;
 use daemon::stages::pod_args::Naming;
 use policy_engine::PolicyHost;
 
-/// A format, by the name of its target and of the directory of its seeds.
+/// A format: the name of its target and seed directory, and its function.
 pub type Entry = (&'static str, fn(&[u8]));
 
-/// All of them.
+/// All formats.
 pub const ENTRIES: [Entry; 10] = [
     ("http_body", http_body),
     ("conf", conf),
@@ -39,14 +39,14 @@ pub const ENTRIES: [Entry; 10] = [
     ("deferred_del", deferred_del),
 ];
 
-/// The body of `POST /cni`.
+/// Parses the body of `POST /cni`.
 pub fn http_body(bytes: &[u8]) {
     for naming in [Naming::Complete, Naming::Partial] {
         let _ = daemon::stages::request::parse(bytes, &Overlay::default(), naming);
     }
 }
 
-/// The conf of a network, of a plugin, and of the daemon.
+/// Parses the conf of a network, of a plugin and of the daemon.
 pub fn conf(bytes: &[u8]) {
     let _ = PluginConf::parse(bytes);
     let _ = DaemonConfig::parse(bytes);
@@ -57,7 +57,7 @@ pub fn conf(bytes: &[u8]) {
     }
 }
 
-/// The annotation in which a pod asks for networks.
+/// Parses the annotation in which a pod requests networks.
 pub fn annotation(bytes: &[u8]) {
     let _ = selection::parse(
         &String::from_utf8_lossy(bytes),
@@ -66,10 +66,10 @@ pub fn annotation(bytes: &[u8]) {
     );
 }
 
-/// A file of the ledger, where a DEL looks for it.
+/// Loads a ledger file as a DEL does.
 ///
 /// # Panics
-/// Also when the machine has no room for a temporary directory.
+/// Also when a temporary directory cannot be created.
 pub fn ledger_file(bytes: &[u8]) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let sandbox = Sandbox {
@@ -102,22 +102,22 @@ pub fn ledger_file(bytes: &[u8]) {
     });
 }
 
-/// What guests call of the host, one call a line.
+/// Makes a guest's calls to the host, one per line.
 pub fn guest_edits(bytes: &[u8]) {
     policy_engine::fuzz::guest_edits(bytes);
 }
 
-/// Edits of two policies, one a line, whose ownership a simple model keeps as well.
+/// Makes the edits of two policies, one per line, and checks ownership against a simple model.
 pub fn claims(bytes: &[u8]) {
     policy_engine::fuzz::claims(bytes);
 }
 
-/// Two confs that are compared, one a line.
+/// Compares two confs, one per line.
 pub fn confs(bytes: &[u8]) {
     policy_engine::fuzz::confs(bytes);
 }
 
-/// What a shim recorded while no daemon was there.
+/// Parses a DEL that a shim recorded while the daemon was down.
 pub fn deferred_del(bytes: &[u8]) {
     let container = ContainerId::new("a").expect("a valid id");
     if let Ok((request, _)) =
@@ -127,7 +127,7 @@ pub fn deferred_del(bytes: &[u8]) {
     }
 }
 
-/// The result of a delegate, in the form of every version.
+/// Parses a delegate's result and converts it to every version.
 pub fn result(bytes: &[u8]) {
     let Ok(result) = CniResult::parse(bytes, ConfVersion::default()) else {
         return;
@@ -140,10 +140,10 @@ pub fn result(bytes: &[u8]) {
     }
 }
 
-/// The configuration of a policy, beside a module.
+/// Loads a policy's configuration file beside a module.
 ///
 /// # Panics
-/// Also when the machine has no room for a temporary directory.
+/// Also when a temporary directory cannot be created.
 pub fn policy_config(bytes: &[u8]) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     write(dir.path(), "10-a.json", bytes);

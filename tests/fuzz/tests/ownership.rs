@@ -1,4 +1,4 @@
-//! Random edits of two policies, and random confs, over few keys so that they meet.
+//! Random edits of two policies, and random confs, over few keys so that they collide.
 
 use fuzz_entries::{claims, confs};
 use proptest::prelude::*;

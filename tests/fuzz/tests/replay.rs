@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets, as they are and changed a little, on a stable compiler.
+//! Runs the fuzz targets' seeds, as they are and mutated, on a stable compiler.
 
 #![allow(
     clippy::panic,
@@ -14,7 +14,7 @@ use fuzz_entries::{ENTRIES, Entry};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-/// What is in the directory of a target's seeds.
+/// The contents of a target's seed files.
 fn seeds(name: &str) -> Vec<Vec<u8>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("seeds")
@@ -34,7 +34,7 @@ fn every_target_takes_its_seeds() {
     }
 }
 
-/// What a disk, a bad cable or a bad neighbour makes of bytes.
+/// A mutation: what a disk, a bad cable or an attacker does to bytes.
 #[derive(Debug, Clone)]
 enum Change {
     Flip(prop::sample::Index, u8),
@@ -106,7 +106,7 @@ fn changed_seeds((name, entry): Entry, cases: u32) {
 #[test]
 fn no_target_panics_on_changed_seeds() {
     for (name, entry) in ENTRIES {
-        // Those that need files, or an engine, are slower.
+        // Targets that need files or an engine are slower.
         let cases = match name {
             "policy_config" => 64,
             "ledger_file" => 512,

@@ -1,5 +1,4 @@
-//! Where the project's own binaries and policy modules are: in the build directory that the running
-//! program comes from.
+//! Locates the project's binaries and policy modules in the running program's build directory.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,20 +10,20 @@ use crate::error::Error;
 pub struct Binaries {
     /// Cargo's target directory.
     target: PathBuf,
-    /// The directory of the running program's profile in it.
+    /// The running program's profile directory in it.
     profile: PathBuf,
 }
 
 impl Binaries {
-    /// Those that were built together with the running program.
+    /// The binaries built together with the running program.
     ///
     /// # Errors
-    /// [`Error::File`] when the system does not say which program runs.
+    /// [`Error::File`] when the running program's path cannot be determined.
     pub fn of_this_build() -> Result<Self, Error> {
         let program = env::current_exe().map_err(Error::file("/proc/self/exe"))?;
         let parent = |path: &Path| path.parent().unwrap_or(Path::new("/")).to_owned();
         let mut profile = parent(&program);
-        // Cargo puts tests one level deeper than binaries.
+        // Cargo puts test binaries one level deeper, in `deps`.
         if profile.ends_with("deps") {
             profile = parent(&profile);
         }
@@ -42,7 +41,7 @@ impl Binaries {
     /// `cnidaria-daemon`.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`], as those below.
+    /// [`Error::NotBuilt`].
     pub fn daemon(&self) -> Result<PathBuf, Error> {
         existing(self.profile.join("cnidaria-daemon"))
     }
@@ -63,7 +62,7 @@ impl Binaries {
         existing(self.profile.join("cnidaria-fake-delegate"))
     }
 
-    /// The shim as it is installed: static, made by `cargo build-shim`.
+    /// The static shim that is installed, built by `cargo build-shim`.
     ///
     /// # Errors
     /// [`Error::NotBuilt`].
@@ -71,7 +70,7 @@ impl Binaries {
         existing(self.target.join("shim/cnidaria-shim"))
     }
 
-    /// The component that a policy or a hostile guest was built to, such as `annotation-mtu`.
+    /// The component of a policy or hostile guest, such as `annotation-mtu`.
     ///
     /// # Errors
     /// [`Error::NotBuilt`].

@@ -1,5 +1,5 @@
-//! Builds what runs on a node. Cargo builds no binaries of other packages for a test, so a changed
-//! daemon would be tested in its old form.
+//! Builds what runs on a node. Cargo does not build other packages' binaries for a test, so a test
+//! could otherwise run a stale daemon.
 
 use std::env;
 use std::error::Error;
@@ -10,14 +10,14 @@ use test_artifacts::Set;
 
 use crate::binaries::Binaries;
 
-/// Says that everything is built already, when set; `make test` builds first.
+/// Set when everything is already built; `make test` builds first.
 const BUILT: &str = "CNIDARIA_BUILT";
 
-/// Builds all binaries and policy modules into the target directory of the running program, once in its life. Takes a
-/// moment when nothing has changed.
+/// Builds all binaries and policy modules into the running program's target directory, once per
+/// process. Fast when nothing has changed.
 ///
 /// # Panics
-/// When something cannot be built.
+/// When a build fails.
 pub fn everything() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
@@ -47,7 +47,7 @@ fn binaries() {
         "release"
     };
     let builds: [&[&str]; 2] = [
-        // All targets: with the features that tests ask for, nothing is built twice.
+        // All targets: otherwise the features that tests enable would build crates twice.
         &[
             "build",
             "--workspace",

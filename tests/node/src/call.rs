@@ -1,5 +1,5 @@
 //! One execution of the shim, as containerd does it: `CNI_*` in the environment, the conf on
-//! standard input. Every variable and byte can be changed before, for the cases with bad input.
+//! standard input. Cases with bad input can change every variable and byte.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,12 +12,12 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::pod::Sandbox;
 
-/// A call that was not made yet.
+/// A call, not yet made.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// The binary that is executed.
+    /// The binary to execute.
     pub shim: PathBuf,
-    /// The environment of CNI.
+    /// The `CNI_*` variables.
     pub variables: BTreeMap<String, String>,
     /// Standard input.
     pub stdin: Vec<u8>,
@@ -26,13 +26,13 @@ pub struct Call {
 /// What the shim answered.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Exit code; none when it died by a signal.
+    /// Exit code; `None` when a signal killed it.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
-    /// From start to exit.
+    /// Time from start to exit.
     pub took: Duration,
 }
 
@@ -69,7 +69,7 @@ impl Call {
         self
     }
 
-    /// Takes a variable away.
+    /// Removes a variable.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.variables.remove(name);
@@ -83,7 +83,7 @@ impl Call {
         self
     }
 
-    /// Executes the shim and waits for its end.
+    /// Executes the shim and waits for it to exit.
     ///
     /// # Errors
     /// [`Error::Start`] when it cannot be started.
@@ -105,7 +105,7 @@ impl Call {
             .spawn()
             .map_err(start_error)?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A shim that refuses the environment need not read its input.
+            // A shim that rejects the environment may exit without reading its input.
             let _ = stdin.write_all(&self.stdin);
         }
         let output = child.wait_with_output().map_err(start_error)?;
@@ -127,7 +127,7 @@ impl Answer {
     /// Standard output as JSON.
     ///
     /// # Errors
-    /// [`Error::Json`] when it is none.
+    /// [`Error::Json`] when it is not JSON.
     pub fn json(&self) -> Result<Value, Error> {
         serde_json::from_str(&self.stdout).map_err(|source| Error::Json {
             what: "standard output of the shim".to_owned(),

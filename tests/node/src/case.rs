@@ -1,5 +1,5 @@
-//! How a test gets a node of its own: the test binary executes itself once more under
-//! `tests/node/enter`, for this one test, so that cases run side by side and clean up by ending.
+//! Gives each test its own node: the test binary re-executes itself under `tests/node/enter` for
+//! that one test, so cases run in parallel and clean up by exiting.
 
 use std::any::type_name;
 use std::env;
@@ -8,21 +8,21 @@ use std::process::{Command, ExitStatus};
 use crate::build;
 use crate::node::Node;
 
-/// The script that makes a private node and runs a command there.
+/// The script that creates a private node and runs a command there.
 pub const ENTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/enter");
 
-/// Says that this process is on a private node already, and which case it is there for.
+/// Set when this process already runs on a private node; names its case.
 const CASE: &str = "CNIDARIA_NODE_CASE";
-/// The exit code of `enter` where namespaces cannot be made.
+/// Exit code of `enter` when it cannot create namespaces.
 const NO_NAMESPACES: i32 = 77;
-/// Set to `skip`, lets the tests pass without having run where namespaces cannot be made.
+/// Set to `skip`, lets tests pass without running where namespaces cannot be created.
 const WITHOUT: &str = "CNIDARIA_WITHOUT_NAMESPACES";
 
-/// Runs a case on a node of its own. Give it a closure that stands right in the `#[test]` function:
-/// the name of the test is read from it.
+/// Runs a case on its own node. Call it with a closure directly in the `#[test]` function: the
+/// test's name is derived from the closure's type.
 ///
 /// # Panics
-/// When the case fails, with all that it printed, and when a node cannot be made.
+/// When the case fails, with all its output, or when the node cannot be created.
 pub fn on_a_private_node<F: FnOnce(&mut Node)>(case: F) {
     let test = test_of::<F>();
     if env::var_os(CASE).is_some() {
@@ -54,10 +54,10 @@ pub fn on_a_private_node<F: FnOnce(&mut Node)>(case: F) {
     print!("{said}");
 }
 
-/// Whether `enter` could not make a node, and the tests may be left out for that.
+/// Whether to skip a test because `enter` could not create a node.
 ///
 /// # Panics
-/// When it could not, and they may not.
+/// When `enter` could not create a node and skipping is not allowed.
 pub fn left_out(status: ExitStatus, said: &str) -> bool {
     if status.code() != Some(NO_NAMESPACES) {
         return false;
@@ -70,7 +70,7 @@ pub fn left_out(status: ExitStatus, said: &str) -> bool {
     true
 }
 
-/// The path of a test, from the type of a closure in it: `binary::module::test::{{closure}}`.
+/// A test's path, from the type of a closure in it: `binary::module::test::{{closure}}`.
 fn test_of<F>() -> &'static str {
     let name = type_name::<F>();
     let name = name.strip_suffix("::{{closure}}").unwrap_or(name);

@@ -1,6 +1,6 @@
-//! The wall clock of a daemon, which a test moves: libfaketime stands before the C library's and
-//! adds what a file says. The monotonic clock goes on as it is, as when somebody sets the time, and
-//! so do the times of files.
+//! A daemon wall clock that tests can move: libfaketime intercepts the C library's calls and adds
+//! an offset read from a file. The monotonic clock and file times are unaffected, as when an
+//! administrator sets the time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,18 +8,18 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::node::Node;
 
-/// Where Debian's `faketime` has its library, for each architecture.
+/// Debian's path of the library, below each architecture's directory.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 
-/// The clock of every daemon that the node starts from now on. What the daemon executes has the
-/// machine's own: delegates get a built environment.
+/// The clock of every daemon the node starts from now on. Its delegates keep the machine's clock:
+/// the daemon builds their environment from scratch.
 #[derive(Debug)]
 pub struct Clock {
     offset: PathBuf,
 }
 
 impl Clock {
-    /// Gives a node's daemons a clock that can be moved; it is right at first.
+    /// Gives a node's daemons a movable clock, initially correct.
     ///
     /// # Errors
     /// [`Error::NotInstalled`] without libfaketime, [`Error::File`] when its file cannot be written.
@@ -44,7 +44,7 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Lets the clock go so many years before the machine's, or behind it.
+    /// Moves the clock this many years ahead of the machine's, or behind it if negative.
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be replaced.

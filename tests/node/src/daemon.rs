@@ -12,7 +12,7 @@ use shim_api::endpoint;
 
 use crate::error::Error;
 
-/// A daemon has so long to become ready: it compiles every policy when its cache is empty.
+/// Time limit for becoming ready: with an empty cache the daemon compiles every policy.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 
@@ -24,7 +24,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the daemon and waits until it says that it is ready. Its log is appended to `log`.
+    /// Starts the daemon and waits until it is ready. Its log is appended to `log`.
     pub(crate) fn start(
         command: &mut Command,
         socket: PathBuf,
@@ -68,7 +68,7 @@ impl Daemon {
         }
     }
 
-    /// Whether no policy is still being compiled.
+    /// Whether all policies have been compiled.
     fn has_loaded_policies(&self) -> bool {
         let list = get(&self.socket, endpoint::POLICIES);
         list.is_ok_and(|(_, body)| !body.contains(r#""loading""#))
@@ -93,7 +93,7 @@ impl Daemon {
         get(&self.socket, "/healthz").map(|(status, _)| status)
     }
 
-    /// Asks the daemon to end, as an init system does, and waits for it.
+    /// Sends SIGTERM, as an init system does, and waits for exit.
     pub(crate) fn stop(mut self) -> Result<(), Error> {
         let pid = self.child.id().to_string();
         let sent = Command::new("/bin/sh")
@@ -112,7 +112,7 @@ impl Daemon {
         Err(self.problem("does not end on SIGTERM".to_owned()))
     }
 
-    /// Ends the daemon without a warning, as the kernel does when memory is short.
+    /// Sends SIGKILL, as the kernel's OOM killer does.
     pub(crate) fn kill(mut self) -> Result<(), Error> {
         self.child
             .kill()
@@ -125,7 +125,7 @@ impl Daemon {
     }
 }
 
-/// The HTTP status of a GET on the socket, and the answer.
+/// GETs a path on the socket; returns the HTTP status and the response.
 fn get(socket: &Path, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;

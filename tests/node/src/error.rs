@@ -1,17 +1,17 @@
-//! What can go wrong on the node itself, as opposed to what is tested on it.
+//! Failures of the node itself, as opposed to what is tested on it.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Something that every case needs does not work.
+/// A prerequisite of every case failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or directory cannot be read or written.
     #[error("{path}")]
     File {
-        /// Which one.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// A program cannot be started.
@@ -19,59 +19,59 @@ pub enum Error {
     Start {
         /// Name or path.
         program: String,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
-    /// A program ended with an error.
+    /// A program failed.
     #[error("{command} failed: {stderr}")]
     Failed {
         /// The whole command line.
         command: String,
-        /// What it said.
+        /// Its standard error.
         stderr: String,
     },
-    /// Text that should be JSON is none.
+    /// Text is not JSON.
     #[error("{what} is no JSON: {text}")]
     Json {
-        /// Where it came from.
+        /// Where the text came from.
         what: String,
         /// The text.
         text: String,
-        /// Where it stops being JSON.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// A binary or a module of this project was not built.
+    /// A binary or module of this project was not built.
     #[error("{path} is missing: `make test` and `make demo` build it")]
     NotBuilt {
-        /// Where it should be.
+        /// Its expected path.
         path: PathBuf,
     },
-    /// Something that tests use is not on this machine.
+    /// A program or library that the tests need is not installed.
     #[error("{what} is missing: `make test` installs Debian's package {package}")]
     NotInstalled {
         /// What is missing.
         what: &'static str,
-        /// The package that has it.
+        /// The Debian package that provides it.
         package: &'static str,
     },
-    /// The daemon ended, or does not answer.
+    /// The daemon exited or does not respond.
     #[error("cnidaria-daemon {problem}; its log ends with:\n{log}")]
     Daemon {
-        /// What it did.
+        /// What happened.
         problem: String,
         /// The last lines of its log.
         log: String,
     },
-    /// The daemon was to be started while it runs.
+    /// The daemon is already running.
     #[error("cnidaria-daemon runs already")]
     Running,
-    /// The daemon was asked for something while it does not run.
+    /// The daemon is not running.
     #[error("cnidaria-daemon does not run")]
     NoDaemon,
 }
 
 impl Error {
-    /// Names the path that an operation on a file was about.
+    /// Adds the path to a file operation's error.
     pub fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, source }

@@ -1,4 +1,4 @@
-//! A network of each reference plugin, and what all of them may leave on a node.
+//! A network of each reference plugin, and what each may leave on a node.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,28 +10,28 @@ use crate::inspect::{self, Link};
 use crate::node::Node;
 use crate::{networks, run};
 
-/// What a network leaves on a node.
+/// Everything a network can leave on a node.
 #[derive(Debug, PartialEq, Eq)]
 pub struct State {
     /// All links of the node.
     pub links: Vec<Link>,
-    /// Addresses that host-local holds.
+    /// Addresses that host-local has reserved.
     pub addresses: Vec<String>,
-    /// Rules of iptables, without their counters.
+    /// iptables rules, without counters.
     pub firewall: Vec<String>,
     /// Routing rules.
     pub rules: String,
     /// Files of the ledger.
     pub ledger: Vec<PathBuf>,
-    /// What plugins keep for themselves.
+    /// Files in the plugins' own state directories.
     pub kept: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 impl State {
-    /// Looks at a node.
+    /// Inspects a node.
     ///
     /// # Errors
-    /// [`Error`] when something cannot be looked at.
+    /// [`Error`] when something cannot be read.
     pub fn of(node: &Node) -> Result<Self, Error> {
         let kept = PathBuf::from("/run/cni");
         let firewall = run("iptables-save", &[]).unwrap_or_default();
@@ -52,16 +52,16 @@ impl State {
     }
 }
 
-/// A network of one plugin, and how a pod asks for it.
+/// A network of one plugin, and how a pod requests it.
 #[derive(Debug)]
 pub struct Network {
-    /// Its name.
+    /// The network's name.
     pub name: &'static str,
     /// Conf or conflist.
     pub conf: Value,
-    /// The elements that pods ask for it with, beside its name.
+    /// Keys of the pod's selection, besides the name.
     pub asks: Value,
-    /// The kind of link that its kernel needs.
+    /// The link kind that the kernel must support.
     kind: Option<&'static str>,
 }
 
@@ -85,7 +85,7 @@ impl Network {
         self
     }
 
-    /// The annotation of a pod that asks for it.
+    /// The annotation of a pod that requests it.
     pub fn selection(&self) -> String {
         let mut selection = json!({ "name": self.name });
         if let (Value::Object(selection), Value::Object(asks)) = (&mut selection, &self.asks) {
@@ -94,7 +94,7 @@ impl Network {
         json!([selection]).to_string()
     }
 
-    /// Whether this machine's kernel has the kind of link; says so where not.
+    /// Whether this kernel supports the link kind; prints a note if not.
     pub fn can_be_had(&self) -> bool {
         let is_there = self.kind.is_none_or(kernel_has);
         if !is_there {
@@ -107,7 +107,7 @@ impl Network {
     }
 }
 
-/// Whether this machine's kernel has a kind of link. The node must have been prepared.
+/// Whether this kernel supports a link kind. The node must have been prepared.
 pub fn kernel_has(kind: &str) -> bool {
     let mut arguments = vec!["link", "add"];
     if matches!(kind, "macvlan" | "ipvlan" | "vlan") {
@@ -150,7 +150,7 @@ fn over_uplink(node: &Node, name: &str, plugin: &str) -> Value {
     with(conf, "type", json!(plugin))
 }
 
-/// Those of which a DEL takes everything away although the namespace is gone.
+/// Networks whose DEL cleans up completely even after the namespace is gone.
 pub fn that_outlive_their_namespace(node: &Node) -> Vec<Network> {
     let chained = |name, plugin| Network::new(name, chain(name, bridge(node, name), plugin));
     let over = |name| over_uplink(node, name, name);
@@ -179,8 +179,8 @@ pub fn that_outlive_their_namespace(node: &Node) -> Vec<Network> {
     ]
 }
 
-/// Those that want their namespace at DEL: to give something back, or for no good reason. The card of
-/// `card` is there once [`networks::add_wire`] has made it.
+/// Networks whose DEL needs the namespace, to return something or for no good reason. The link that
+/// `card` uses exists once [`networks::add_wire`] has created it.
 pub fn that_want_their_namespace(node: &Node) -> Vec<Network> {
     let card = networks::bridge(node, "card", "10.95.0.0/24");
     let card = json!({

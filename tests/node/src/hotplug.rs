@@ -9,8 +9,7 @@ use serde_json::Value;
 use crate::call::Call;
 use crate::error::Error;
 
-/// Sends what `call` has in its environment, and `conf`, to the daemon of this socket. Gives the
-/// status and the body of the answer.
+/// Posts the environment of `call` and `conf`; returns the response's status and body.
 pub(crate) fn post(socket: &Path, call: &Call, conf: &Value) -> Result<(u16, String), Error> {
     let body = shim_api::Request {
         env: call.variables.clone(),

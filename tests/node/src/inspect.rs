@@ -1,4 +1,4 @@
-//! What is really there, as the kernel and the file system say: links, addresses, routes, files.
+//! Inspects the kernel and the file system: links, addresses, routes, files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +21,7 @@ pub struct Link {
     pub kind: String,
     /// Hardware address.
     pub mac: String,
-    /// Bytes.
+    /// MTU in bytes.
     pub mtu: u64,
     /// Global addresses with their prefix lengths.
     pub addresses: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Route {
     pub link: String,
 }
 
-/// The links of the named namespace but `lo`; those of the node itself for `None`.
+/// The links of the named namespace except `lo`; those of the node itself for `None`.
 ///
 /// # Errors
 /// [`Error::Failed`] when the namespace is gone.
@@ -90,11 +90,11 @@ pub fn routes(netns: &str) -> Result<Vec<Route>, Error> {
         .collect())
 }
 
-/// Pings an address once from inside a namespace, over one interface. Gives the round trip as ping
-/// prints it.
+/// Pings an address once from inside a namespace over one interface. Returns the round-trip time as
+/// ping prints it.
 ///
 /// # Errors
-/// [`Error::Failed`] when no answer comes.
+/// [`Error::Failed`] when no reply arrives.
 pub fn ping(netns: &str, link: &str, address: &str) -> Result<String, Error> {
     let namespace = format!("--net=/run/netns/{netns}");
     let arguments = [
@@ -124,10 +124,10 @@ fn elements(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Every file below a directory with its contents, by its path relative to it.
+/// Every file below a directory: contents by relative path.
 ///
 /// # Errors
-/// [`Error::File`] when something cannot be read.
+/// [`Error::File`] when a file cannot be read.
 pub fn files(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, Error> {
     let mut found = BTreeMap::new();
     let mut pending = vec![directory.to_owned()];
@@ -138,7 +138,7 @@ pub fn files(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, Error> {
                 pending.push(path);
             } else {
                 let bytes = match fs::read(&path) {
-                    // Gone since the directory was read.
+                    // Deleted since the directory was read.
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     bytes => bytes.map_err(Error::file(&path))?,
                 };
@@ -150,8 +150,8 @@ pub fn files(directory: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, Error> {
     Ok(found)
 }
 
-/// The addresses that host-local has given away, as `network/address`. (It leaves its lock and the
-/// last address that it gave behind for ever.)
+/// The addresses that host-local has reserved, as `network/address`. (It never removes its lock and
+/// its last-reserved-address files.)
 ///
 /// # Errors
 /// [`Error::File`] when its directory cannot be read.
@@ -167,28 +167,28 @@ pub fn reserved_addresses(node: &Node) -> Result<Vec<String>, Error> {
         .collect())
 }
 
-/// Everything that an ADD leaves on a node, and a DEL has to take away.
+/// Everything that an ADD leaves on a node and a DEL must remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Traces {
-    /// Links of the node that belong to a pod: all but bridges and those that were there before.
+    /// Links of the node that belong to a pod: all except bridges and those present before.
     pub node_links: Vec<String>,
     /// Links in the pod's namespace.
     pub pod_links: Vec<String>,
-    /// Addresses that host-local holds.
+    /// Addresses that host-local has reserved.
     pub addresses: Vec<String>,
     /// Files of the ledger.
     pub ledger: Vec<String>,
 }
 
 impl Traces {
-    /// Looks at a node and at one namespace on it.
+    /// Inspects a node and one namespace on it.
     ///
     /// # Errors
     /// As [`links`] and [`files`].
     pub fn of(node: &Node, netns: &str) -> Result<Self, Error> {
         let names = |links: Vec<Link>| links.into_iter().map(|link| link.name);
         let mut node_links = links(None)?;
-        // The bridge plugin leaves its bridge for the next pod.
+        // The bridge plugin keeps its bridge for the next pod.
         node_links.retain(|link| link.kind != "bridge");
         Ok(Self {
             node_links: names(node_links).collect(),

@@ -1,6 +1,6 @@
-//! A node that exists for one test or one demonstration: private namespaces, real CNI plugins, the
-//! real daemon and the real shim, executed as a container runtime does it. What is written here looks
-//! at the outside only: files, processes, links and what is printed.
+//! A node for one test or demo: private namespaces, real CNI plugins, the real daemon and the real
+//! shim, executed as a container runtime does. This crate observes only from outside: files,
+//! processes, links and output.
 //!
 //! ```text
 //! case::on_a_private_node ─▶ Node ─▶ start_daemon ─▶ sandbox ─▶ Call ─▶ Answer ─▶ inspect

@@ -1,5 +1,5 @@
-//! Networks whose conf, or whose pod's request, has an ordinary mistake: the plugin refuses ADD, and
-//! many refuse DEL for the same reason.
+//! Networks with a common mistake in their conf or in the pod's request: the plugin rejects ADD,
+//! and often DEL for the same reason.
 
 use serde_json::{Map, Value, json};
 
@@ -12,13 +12,13 @@ use crate::program::run;
 /// A network that cannot be attached.
 #[derive(Debug)]
 pub struct Mistake {
-    /// What is wrong; also the name of the network and of the pod that asks for it.
+    /// What is wrong; also the name of the network and of the pod that requests it.
     pub name: &'static str,
     /// Conf or conflist with the mistake.
     pub conf: Value,
-    /// What the pod's request says beside the name of the network.
+    /// Keys of the pod's selection, besides the network's name.
     pub asks: Map<String, Value>,
-    /// A part of the answer to ADD.
+    /// An expected part of the ADD's error.
     pub says: &'static str,
 }
 
@@ -41,21 +41,21 @@ impl Mistake {
         self
     }
 
-    /// The annotation of a pod that asks for it.
+    /// The annotation of a pod that requests it.
     pub fn selection(&self) -> String {
         let mut selection = self.asks.clone();
         selection.insert("name".to_owned(), json!(self.name));
         json!([selection]).to_string()
     }
 
-    /// The conf with the mistake put right.
+    /// The conf with the mistake corrected.
     pub fn put_right(&self, node: &Node) -> Value {
         bridge(node, self.name)
     }
 
-    /// A network in which the plugin of this one is the second of three, or the last one, and in which
-    /// those before it leave something; `None` where the conf is a list already, and for a card, which
-    /// `host-device` moves before it finds the name of its interface taken.
+    /// A chain in which this plugin is last, or second of three, and the plugins before it create
+    /// something. `None` if the conf is already a list, and for `host-device`, which moves the card
+    /// before it notices that the interface name is taken.
     pub fn chained(&self, node: &Node, is_last: bool) -> Option<Value> {
         let plugin_type = self.conf.get("type").and_then(Value::as_str)?;
         if plugin_type == "host-device" {
@@ -77,7 +77,7 @@ impl Mistake {
     }
 }
 
-/// Prepares a node for them.
+/// Prepares a node for these networks.
 ///
 /// # Errors
 /// As [`networks::prepare`].
@@ -86,7 +86,7 @@ pub fn prepare(node: &mut Node) -> Result<(), Error> {
     networks::add_wire("card", "switch")
 }
 
-/// One of each kind.
+/// One mistake of each kind.
 pub fn all(node: &Node) -> Vec<Mistake> {
     let mut all = of_the_bridge(node);
     all.extend(of_addresses(node));
@@ -128,7 +128,7 @@ fn of_the_bridge(node: &Node) -> Vec<Mistake> {
     all
 }
 
-/// Whether the plugins of this node have this version of the specification.
+/// Whether the node's plugins support this version of the specification.
 fn knows(node: &Node, version: &str) -> bool {
     let ask = format!("CNI_COMMAND=VERSION {}/bridge", node.plugins());
     let ask = format!("echo '{{\"cniVersion\":\"1.0.0\"}}' | {ask}");
@@ -307,8 +307,8 @@ fn of_requests(node: &Node) -> Vec<Mistake> {
     ]
 }
 
-/// Not a gateway: where an ADD fails, the bridge may be left without a hardware address, which the
-/// plugin then cannot give it.
+/// Not a gateway: a failed ADD may leave the bridge without a hardware address, which the plugin
+/// then cannot set.
 fn bridge(node: &Node, name: &str) -> Value {
     let conf = networks::bridge(node, name, "10.90.0.0/24");
     let conf = with(conf, "bridge", json!("br90"));

@@ -1,4 +1,4 @@
-//! Networks for the cases: a default one and two more, on real plugins, and delegates that fail.
+//! Networks for the cases: the default network and two more on real plugins, and failing delegates.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,11 +10,10 @@ use crate::error::Error;
 use crate::node::Node;
 use crate::program::run;
 
-/// The name under which the fake delegate is found.
+/// The fake delegate's plugin type.
 pub const FAKE: &str = "fake";
 
-/// A conf of the `bridge` plugin with host-local addresses. The bridge is named as the network and
-/// has the first address of the subnet.
+/// A `bridge` conf with host-local addresses. The bridge, `name`, gets the first address.
 pub fn bridge(node: &Node, name: &str, subnet: &str) -> Value {
     json!({
         "cniVersion": "1.0.0",
@@ -27,7 +26,7 @@ pub fn bridge(node: &Node, name: &str, subnet: &str) -> Value {
     })
 }
 
-/// A conf of the `macvlan` plugin over a link of the node, with host-local addresses.
+/// A `macvlan` conf over a link of the node, with host-local addresses.
 pub fn macvlan(node: &Node, name: &str, master: &str, subnet: &str) -> Value {
     json!({
         "cniVersion": "1.0.0",
@@ -39,7 +38,7 @@ pub fn macvlan(node: &Node, name: &str, master: &str, subnet: &str) -> Value {
     })
 }
 
-/// A conf of the fake delegate; see its README for the instructions.
+/// A conf of the fake delegate; its README describes the instructions.
 pub fn fake(name: &str, instructions: &Value) -> Value {
     json!({
         "cniVersion": "1.0.0",
@@ -62,7 +61,7 @@ fn ipam(node: &Node, subnet: &str) -> Value {
 /// 10.79.0.0/24), and the fake delegate beside the reference plugins.
 ///
 /// # Errors
-/// [`Error::Failed`] when a link cannot be made, [`Error::File`] when a file cannot be written.
+/// [`Error::Failed`] when a link cannot be created, [`Error::File`] when a file cannot be written.
 pub fn prepare(node: &mut Node) -> Result<(), Error> {
     link_plugins(node)?;
     let mut cluster = bridge(node, "cluster", "10.77.0.0/24");
@@ -76,10 +75,10 @@ pub fn prepare(node: &mut Node) -> Result<(), Error> {
     node.add_network("default", "storage", &storage)
 }
 
-/// Makes a network card and a cable to something that answers: a pair of virtual links.
+/// Creates a network card connected to a peer that responds: a veth pair.
 ///
 /// # Errors
-/// [`Error::Failed`] when it cannot be made.
+/// [`Error::Failed`] when the pair cannot be created.
 pub fn add_wire(near: &str, far: &str) -> Result<(), Error> {
     run(
         "ip",
@@ -91,7 +90,7 @@ pub fn add_wire(near: &str, far: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// One directory with links to the reference plugins and the fake delegate.
+/// Links the reference plugins and the fake delegate into one directory.
 fn link_plugins(node: &mut Node) -> Result<(), Error> {
     let directory = node.path("bin");
     fs::create_dir_all(&directory).map_err(Error::file(&directory))?;

@@ -1,5 +1,5 @@
-//! The node: its directories, its networks, its pods and its daemon. It lives below `/run`, which is
-//! empty and private on a node that `tests/node/enter` made.
+//! The node: its directories, networks, pods and daemon. It lives below `/run`, which is empty and
+//! private on a node created by `tests/node/enter`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,28 +16,28 @@ use crate::hotplug;
 use crate::pod::{Pod, Sandbox};
 use crate::program::run;
 
-/// Where Debian has the reference plugins; `CNI_BIN_DIR` names another directory.
+/// Where Debian installs the reference plugins; `CNI_BIN_DIR` overrides it.
 const PLUGINS: &str = "/usr/lib/cni";
 
-/// A node with one daemon. Nothing is undone when it is dropped: the namespaces take care of that.
+/// A node with one daemon. Dropping it undoes nothing: the namespaces take care of that.
 #[derive(Debug)]
 pub struct Node {
     root: PathBuf,
     binaries: Binaries,
     /// The daemon's configuration; change it before [`Node::start_daemon`].
     pub config: Value,
-    /// The conf that the runtime gives to the shim.
+    /// The conf that the runtime passes to the shim.
     pub conf: Value,
-    /// Variables of the daemon's environment, beside `PATH`.
+    /// The daemon's environment variables, besides `PATH`.
     pub environment: BTreeMap<String, String>,
     daemon: Option<Daemon>,
 }
 
 impl Node {
-    /// Makes the directories. Called once on a private node.
+    /// Creates the directories. Called once on a private node.
     ///
     /// # Errors
-    /// [`Error::File`] when a directory cannot be made.
+    /// [`Error::File`] when a directory cannot be created.
     pub fn new() -> Result<Self, Error> {
         let root = PathBuf::from("/run/node");
         let binaries = Binaries::of_this_build()?;
@@ -78,7 +78,7 @@ impl Node {
         Ok(node)
     }
 
-    /// A path below the node's own directory. `ipam` is for host-local, `ledger` is `cniDir`.
+    /// A path below the node's own directory. `ipam` holds host-local's data, `ledger` is `cniDir`.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
@@ -88,7 +88,7 @@ impl Node {
         &self.binaries
     }
 
-    /// The directory in which the daemon looks for delegates.
+    /// The directories in which the daemon looks for delegates.
     pub fn plugins(&self) -> String {
         let directory = self.config.get("binDir").and_then(Value::as_str);
         directory.unwrap_or(PLUGINS).to_owned()
@@ -100,7 +100,7 @@ impl Node {
         }
     }
 
-    /// Writes a file below the node's own directory, making its directory where needed.
+    /// Writes a file below the node's own directory, creating parent directories as needed.
     ///
     /// # Errors
     /// [`Error::File`] when it cannot be written.
@@ -113,7 +113,7 @@ impl Node {
         Ok(path)
     }
 
-    /// Writes the conf list of the default network.
+    /// Writes the default network's conflist.
     ///
     /// # Errors
     /// [`Error::File`] when it cannot be written.
@@ -122,7 +122,7 @@ impl Node {
         Ok(())
     }
 
-    /// Adds a network attachment definition with this conf.
+    /// Adds a NAD with this conf.
     ///
     /// # Errors
     /// [`Error::File`] when the manifest cannot be written.
@@ -130,7 +130,7 @@ impl Node {
         self.add_raw_network(namespace, name, &conf.to_string())
     }
 
-    /// Adds a network attachment definition with a conf that may be anything.
+    /// Adds a NAD whose conf may be any text.
     ///
     /// # Errors
     /// [`Error::File`] when the manifest cannot be written.
@@ -148,7 +148,7 @@ impl Node {
         Ok(())
     }
 
-    /// Adds a pod, and makes the sandbox that a runtime makes for it.
+    /// Adds a pod and creates its sandbox, as a runtime would.
     ///
     /// # Errors
     /// [`Error::File`] for the manifest, [`Error::Failed`] for the namespace.
@@ -167,18 +167,17 @@ impl Node {
         })
     }
 
-    /// Adds a policy: a module that this build has made and its configuration, under a name such as
-    /// `10-guard`.
+    /// Adds a policy under a name such as `10-guard`: a module of this build and its configuration.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`] when there is no such module, [`Error::File`] when it cannot be copied.
+    /// [`Error::NotBuilt`] for a missing module, [`Error::File`] when it cannot be copied.
     pub fn add_policy(&mut self, name: &str, module: &str, config: &Value) -> Result<(), Error> {
         let built = self.binaries.policy(module)?;
         let bytes = fs::read(&built).map_err(Error::file(built))?;
         self.add_module(name, &bytes, config)
     }
 
-    /// Adds a policy with a module that may be anything.
+    /// Adds a policy whose module may be any bytes.
     ///
     /// # Errors
     /// [`Error::File`] when it cannot be written.
@@ -196,10 +195,10 @@ impl Node {
         Ok(())
     }
 
-    /// Runs the command line against this node's daemon and gives what it prints.
+    /// Runs the command line against this node's daemon; returns its output.
     ///
     /// # Errors
-    /// [`Error::Failed`] with what it says.
+    /// [`Error::Failed`] with the command's error output.
     pub fn command_line(&self, arguments: &[&str]) -> Result<String, Error> {
         let program = self.binaries.command_line()?.display().to_string();
         let directory = self.socket_dir().display().to_string();
@@ -208,10 +207,10 @@ impl Node {
         run(&program, &all)
     }
 
-    /// The network-status of a pod, as the daemon left it.
+    /// A pod's network-status, as the daemon wrote it.
     ///
     /// # Errors
-    /// [`Error::File`] when there is none, [`Error::Json`] when it is malformed.
+    /// [`Error::File`] when it is missing, [`Error::Json`] when it is malformed.
     pub fn network_status(&self, pod: &Pod) -> Result<Value, Error> {
         let path = self.path(&format!("status/{}/{}.json", pod.namespace, pod.name));
         let text = fs::read_to_string(&path).map_err(Error::file(&path))?;
@@ -230,7 +229,7 @@ impl Node {
     /// [`Error::NotBuilt`], [`Error::Start`], [`Error::Running`] or, with the end of its log,
     /// [`Error::Daemon`].
     pub fn start_daemon(&mut self) -> Result<(), Error> {
-        // The one that runs would answer for the other, which cannot have its socket.
+        // A running daemon would answer for a second one, which cannot take over the socket.
         if self.daemon.is_some() {
             return Err(Error::Running);
         }
@@ -251,38 +250,38 @@ impl Node {
     /// The HTTP status of the daemon's `/healthz`.
     ///
     /// # Errors
-    /// [`Error::NoDaemon`] when it does not run; [`Error::File`] when it gives no answer in time.
+    /// [`Error::NoDaemon`] when it is not running, [`Error::File`] when it does not respond.
     pub fn health(&self) -> Result<u16, Error> {
         let daemon = self.daemon.as_ref().ok_or(Error::NoDaemon)?;
         let answer = daemon.health();
         answer.map_err(Error::file(self.socket_dir().join("multus.sock")))
     }
 
-    /// The number of the daemon's process.
+    /// The daemon's process id.
     ///
     /// # Errors
-    /// [`Error::NoDaemon`] when it does not run.
+    /// [`Error::NoDaemon`] when it is not running.
     pub fn daemon_pid(&self) -> Result<u32, Error> {
         self.daemon.as_ref().map(Daemon::pid).ok_or(Error::NoDaemon)
     }
 
-    /// Ends the daemon with SIGTERM and waits for it.
+    /// Stops the daemon with SIGTERM and waits for it.
     ///
     /// # Errors
-    /// [`Error::Daemon`] when it does not end with exit code 0.
+    /// [`Error::Daemon`] when it does not exit with code 0.
     pub fn stop_daemon(&mut self) -> Result<(), Error> {
         self.daemon.take().ok_or(Error::NoDaemon)?.stop()
     }
 
-    /// Ends the daemon with SIGKILL.
+    /// Kills the daemon with SIGKILL.
     ///
     /// # Errors
-    /// [`Error::NoDaemon`] when it does not run.
+    /// [`Error::NoDaemon`] when it is not running.
     pub fn kill_daemon(&mut self) -> Result<(), Error> {
         self.daemon.take().ok_or(Error::NoDaemon)?.kill()
     }
 
-    /// What the daemon wrote to standard error so far, over all its lives.
+    /// Everything that the node's daemons have written to standard error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -296,17 +295,17 @@ impl Node {
         Path::new(directory.unwrap_or_default())
     }
 
-    /// A call of the shim for a sandbox, with [`Node::conf`] on standard input.
+    /// A shim call for a sandbox, with [`Node::conf`] on standard input.
     ///
     /// # Errors
-    /// [`Error::NotBuilt`] when there is no shim.
+    /// [`Error::NotBuilt`] when the shim is missing.
     pub fn call(&self, command: &str, sandbox: &Sandbox) -> Result<Call, Error> {
         let call = Call::new(self.binaries.shim()?, command, sandbox, &self.plugins());
         Ok(call.stdin(self.conf.to_string()))
     }
 
-    /// Asks the daemon to plug a network of this conf into a running sandbox, or to unplug it. Gives
-    /// status and body of its answer.
+    /// Asks the daemon to attach a network of this conf to a running sandbox, or to detach it.
+    /// Returns the response's status and body.
     ///
     /// # Errors
     /// [`Error::File`] when the daemon does not listen, [`Error::NotBuilt`].

@@ -1,18 +1,18 @@
-//! Pods as the API server would describe them, and the sandboxes that a runtime makes for them.
+//! Pods as the API server describes them, and the sandboxes that a runtime creates for them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-/// A pod: what its manifest says.
+/// A pod's manifest.
 #[derive(Debug, Clone)]
 pub struct Pod {
     /// Kubernetes namespace.
     pub namespace: String,
     /// Name within the namespace.
     pub name: String,
-    /// Identity for life.
+    /// The UID.
     pub uid: String,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
@@ -21,7 +21,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// A pod without annotations. Its uid is made from its name, so that output is repeatable.
+    /// A pod without annotations. Its UID is derived from its name, so output is reproducible.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -32,7 +32,7 @@ impl Pod {
         }
     }
 
-    /// Sets the annotation that asks for networks: the comma list or JSON.
+    /// Sets the annotation that requests networks: a comma-separated list or JSON.
     #[must_use]
     pub fn networks(self, networks: &str) -> Self {
         self.annotation("k8s.v1.cni.cncf.io/networks", networks)
@@ -62,14 +62,14 @@ impl Pod {
     }
 }
 
-/// What a runtime makes before it calls CNI: a container id and a network namespace.
+/// What a runtime creates before it calls CNI: a container id and a network namespace.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
-    /// The pod that it is for.
+    /// The sandbox's pod.
     pub pod: Pod,
     /// `CNI_CONTAINERID`.
     pub container_id: String,
-    /// The namespace's name below `/run/netns`.
+    /// The namespace's name in `/run/netns`.
     pub netns_name: String,
 }
 

@@ -1,10 +1,10 @@
-//! Programs of the system that are executed for what they do or print.
+//! Runs system programs for their effect or output.
 
 use std::process::Command;
 
 use crate::error::Error;
 
-/// Runs a program to its end and gives its standard output.
+/// Runs a program to completion; returns its standard output.
 ///
 /// # Errors
 /// [`Error::Start`] when it cannot be started, [`Error::Failed`] when it fails.

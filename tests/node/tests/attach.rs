@@ -1,4 +1,4 @@
-//! ADD, CHECK and DEL of pods with one and with many networks, on real plugins.
+//! ADD, CHECK and DEL of pods with one or more networks, on real plugins.
 
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
@@ -11,7 +11,7 @@ use node::inspect::{self, Traces};
 use node::{Answer, Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
-/// Makes a call that has to succeed.
+/// Makes a call that must succeed.
 fn succeed(node: &Node, command: &str, sandbox: &Sandbox) -> Answer {
     let answer = node.call(command, sandbox).and_then(|call| call.make());
     let answer = answer.expect("the shim can be executed");
@@ -19,7 +19,7 @@ fn succeed(node: &Node, command: &str, sandbox: &Sandbox) -> Answer {
     answer
 }
 
-/// Names and interfaces of the network-status, in order.
+/// Names and interfaces in network-status, in order.
 fn status(node: &Node, pod: &Pod) -> Vec<(String, String)> {
     let status = node.network_status(pod).expect("there is a network-status");
     let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
@@ -248,7 +248,7 @@ fn many_pods_at_once_get_addresses_of_their_own() {
             .into_iter()
             .collect();
         assert_eq!(held.len(), 8 * 3, "{held:?}");
-        // No CHECK: a bridge takes another MAC as its ports come, which the plugin finds fault with.
+        // No CHECK: a bridge changes its MAC as ports join, which the plugin reports as an error.
         all("DEL");
         for pod in &pods {
             nothing_is_left(node, pod);
@@ -386,7 +386,7 @@ fn networks_that_are_attached_at_once_are_the_same_and_are_undone_all() {
         node.add_network("default", "bad", &bad).unwrap();
         if let Some(Value::Object(own)) = node.config.get_mut("cnidaria") {
             own.insert("attachmentsAtOnce".to_owned(), json!(4));
-            // Threads can only get into each other's way where there is more than one.
+            // More than one thread, so that threads can interfere with each other.
             own.insert("threads".to_owned(), json!(2));
         }
         node.start_daemon().unwrap();

@@ -1,4 +1,4 @@
-//! Wrong input is answered with a CNI error object and exit code 1, and changes nothing.
+//! Bad input yields a CNI error object and exit code 1, and changes nothing.
 
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
@@ -9,7 +9,7 @@ use node::inspect::{self, Traces};
 use node::{Call, Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
-/// Makes a call that has to fail with this code, and to name these words. Nothing may change.
+/// Makes a call that must fail with this code and these words, and change nothing.
 fn refused(node: &Node, sandbox: &Sandbox, call: &Call, code: u64, words: &[&str]) {
     let traces = || Traces::of(node, &sandbox.netns_name).expect("the node can be inspected");
     let status = || inspect::files(&node.path("status")).expect("the directory can be read");

@@ -1,4 +1,4 @@
-//! Clients of the socket that are not the shim: too big, too slow, too many, or lying.
+//! Clients of the socket other than the shim: too large, too slow, too many, or lying.
 
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
@@ -12,13 +12,13 @@ use node::inspect::{self, Traces};
 use node::{Node, Pod, Sandbox, networks};
 use serde_json::json;
 
-/// A client has so long for its headers, and as long for its body.
+/// The daemon's time limit for a client's headers, and again for its body.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn node_and_pod(node: &mut Node) -> Sandbox {
     let mut prepare = || {
         networks::prepare(node)?;
-        // Who is slow is to be in the way of others, if at all.
+        // A low limit, so that slow clients would block others if they could.
         node.config["connectionLimit"] = json!(4);
         node.start_daemon()?;
         node.add_pod(Pod::new("default", "a"))
@@ -34,10 +34,10 @@ fn connect(node: &Node) -> UnixStream {
     stream
 }
 
-/// The whole answer; empty when the daemon says nothing.
+/// The whole response; empty when the daemon sends none.
 fn answer(mut stream: UnixStream) -> String {
     let mut text = Vec::new();
-    // A daemon that refuses the rest of a request resets the connection.
+    // A daemon that rejects the rest of a request resets the connection.
     let _ = stream.read_to_end(&mut text);
     String::from_utf8_lossy(&text).into_owned()
 }
@@ -95,7 +95,7 @@ fn clients_that_are_slow_are_cut_off_and_keep_nobody_else_away_for_long() {
             "POST /cni HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{{"
         )
         .unwrap();
-        // All connections are taken; this one waits for the first that is cut off.
+        // All connections are in use; this one waits for the first to be cut off.
         let call = node.call("ADD", &pod).unwrap();
         let adding = thread::spawn(move || call.make().unwrap());
         assert!(answer(body).starts_with("HTTP/1.1 408"));

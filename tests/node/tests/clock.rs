@@ -1,5 +1,4 @@
-//! The wall clock jumps by decades, forward and back: nothing hangs, expires, is lost, or is tried
-//! again sooner than it would be.
+//! The wall clock jumps by decades: nothing hangs, expires, is lost or is retried early.
 
 #![allow(
     clippy::unwrap_used,
@@ -40,7 +39,7 @@ fn wait_until(what: &str, node: &Node, is_so: impl Fn() -> bool) {
     }
 }
 
-/// How often the fake delegate was executed for a verb.
+/// How many times a verb of the fake delegate was executed.
 fn executed(calls: &Path, verb: &str) -> usize {
     let end = format!("-{verb}.json");
     let names = fs::read_dir(calls)
@@ -51,8 +50,7 @@ fn executed(calls: &Path, verb: &str) -> usize {
         .count()
 }
 
-/// A node whose daemons have a clock that jumps; the fake delegate does what the file says that is
-/// written with [`instruct`].
+/// A node whose daemons have a movable clock; [`instruct`] writes the fake delegate's instructions.
 fn prepare(node: &mut Node) -> Clock {
     let mut prepare = || {
         networks::prepare(node)?;
@@ -118,7 +116,7 @@ fn a_delegate_that_hangs_is_stopped_all_the_same() {
         let adding = thread::spawn(move || add.make().unwrap());
         let calls = node.path("calls");
         wait_until("the ADD", node, || executed(&calls, "ADD") == 1);
-        // The deadline is decades away by this clock.
+        // By this clock the deadline is now decades away.
         clock.jump_to_years(-20).unwrap();
         let answer = adding.join().unwrap();
         assert_eq!(answer.code, Some(1), "{answer:#?}");
@@ -153,7 +151,7 @@ fn an_undo_waits_for_its_retry_as_long_as_it_would_have() {
 
         clock.jump_to_years(40).unwrap();
         wait_until("a retry", node, || executed(&calls, "DEL") > 1);
-        // A pause is never shorter, and how much longer the machine makes it is not asked.
+        // Only a lower bound: a busy machine may lengthen the pause arbitrarily.
         let first = start.elapsed();
         assert!(first >= Duration::from_secs(5), "{first:?}");
         clock.jump_to_years(-20).unwrap();
@@ -180,7 +178,7 @@ fn a_del_that_waits_for_a_daemon_is_carried_out_whatever_the_time_is() {
             let pod = node.add_pod(pod).unwrap();
             succeed(node, "ADD", &pod);
             node.kill_daemon().unwrap();
-            // The shim has no such clock and needs none.
+            // The shim uses the machine's clock.
             succeed(node, "DEL", &pod);
             clock.jump_to_years(years).unwrap();
             node.start_daemon().unwrap();
@@ -209,7 +207,7 @@ fn compiled_policies_are_neither_stale_nor_too_new() {
             clock.jump_to_years(years).unwrap();
             node.start_daemon().unwrap();
             succeed(node, "ADD", &pod);
-            // Also in the middle of a daemon's life.
+            // Also while a daemon is running.
             clock.jump_to_years(-years).unwrap();
             succeed(node, "DEL", &pod);
             succeed(node, "ADD", &pod);
@@ -227,7 +225,7 @@ fn compiled_policies_are_neither_stale_nor_too_new() {
                 .map(|path| fs::metadata(cache.join(path)).unwrap().ino())
                 .collect();
             assert_eq!(artefacts.len(), 1);
-            // Another file would have been compiled again.
+            // A different inode would mean a recompilation.
             assert_eq!(*compiled.get_or_insert(artefacts.clone()), artefacts);
             node.stop_daemon().unwrap();
         }

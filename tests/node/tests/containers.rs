@@ -1,4 +1,4 @@
-//! What nerdctl and cnitool execute, by hand: containers without a cluster, on real plugins.
+//! The calls that nerdctl and cnitool make for containers without a cluster, on real plugins.
 
 #![allow(
     clippy::unwrap_used,
@@ -64,7 +64,7 @@ fn nerdctl_gets_the_networks_of_the_manifest() {
         let table = node.command_line(&["attachments"]).unwrap();
         assert_eq!(table.matches(" web ").count(), 2, "{table}");
 
-        // Another daemon finds it in the ledger, whatever has become of the manifest.
+        // The next daemon finds it in the ledger, whatever happened to the manifest.
         node.stop_daemon().unwrap();
         fs::remove_file(node.path("manifests/pod-default-web.json")).unwrap();
         node.start_daemon().unwrap();
@@ -74,7 +74,7 @@ fn nerdctl_gets_the_networks_of_the_manifest() {
     });
 }
 
-/// A process in the namespace of a container, as long as it lives.
+/// A process in a container's namespace; killed when dropped.
 struct Process(Child);
 
 impl Process {
@@ -111,7 +111,7 @@ fn a_container_of_nerdctl_starts_and_stops() {
             let answer = call.make().unwrap();
             assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
         };
-        // The hook createRuntime, twice when containerd was started again; then postStop.
+        // The createRuntime hook, run twice if containerd restarts; then postStop.
         let process = Process::inside(&web);
         for _ in 0..2 {
             call("DEL", "");
@@ -168,7 +168,7 @@ fn a_damaged_ledger_is_not_recovered_by_guess() {
         let manifest = node.path("manifests/pod-default-web.json");
         let described = fs::read(&manifest).unwrap();
 
-        // The default network alone would leave the address of net1.
+        // A DEL of the default network alone would leave net1's address.
         fs::remove_file(&manifest).unwrap();
         let unknown = make(node, "DEL", &web, Some(NERDCTL));
         assert!(unknown.stdout.contains("is damaged"), "{unknown:#?}");

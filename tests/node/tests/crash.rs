@@ -1,8 +1,9 @@
-//! The daemon is killed at random moments of random requests; the next one takes away all that was
-//! begun, also where all that a pod's DEL found was no daemon. What is left is asked of the kernel and of host-local, not of the ledger.
+//! The daemon is killed at random moments of random requests; the next one undoes everything that
+//! was started, even when a pod's DEL found no daemon running. The kernel and host-local, not the
+//! ledger, show what is left.
 //!
-//! `CNIDARIA_CRASH_ROUNDS` says how many times, `CNIDARIA_CRASH_SEED` repeats the choices of a run;
-//! its timing cannot be repeated.
+//! `CNIDARIA_CRASH_ROUNDS` sets the number of rounds, `CNIDARIA_CRASH_SEED` repeats a run's choices
+//! but not its timing.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,17 +24,16 @@ use node::{Answer, Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
 const ROUNDS: u64 = 30;
-/// Most kills meet a request when they come this soon.
+/// Short enough that most kills hit a request.
 const LONGEST_LIFE_MS: u64 = 160;
-/// The next daemon takes away within this time what nobody asks it for.
+/// Time limit for the next daemon's unprompted clean-up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What the pods of a round ask for, beside the default network.
+/// What a round's pods request, besides the default network.
 const NETWORKS: [&str; 4] = ["", "blue", "blue,storage", "blue,blue,storage"];
-/// What runs on the node when nothing is left: the test itself, the daemon, and the shell that is
-/// the first process there.
+/// All that runs on a clean node: the test itself, the daemon, and the shell that is process 1.
 const PROGRAMS: [&str; 3] = ["crash-", "cnidaria-daemon", "enter"];
 
-/// SplitMix64: good enough to choose, and the same everywhere.
+/// SplitMix64: random enough for choices, and the same on every platform.
 struct Random(u64);
 
 impl Random {
@@ -91,7 +91,7 @@ fn whatever_a_killed_daemon_was_doing_the_next_one_takes_away() {
 
 fn prepare(node: &mut Node) -> Result<Vec<Sandbox>, node::Error> {
     networks::prepare(node)?;
-    // Nobody is to wait long for a daemon that is dead.
+    // Calls should not wait long for a dead daemon.
     node.conf["cnidaria"] = json!({ "shim": { "addConnectTimeoutMs": 1 } });
     node.conf["cniVersion"] = json!("1.1.0");
     let pods = NETWORKS.iter().enumerate().map(|(number, networks)| {
@@ -104,7 +104,7 @@ fn prepare(node: &mut Node) -> Result<Vec<Sandbox>, node::Error> {
     pods.collect()
 }
 
-/// Random requests for every pod at once, until the daemon is killed. Gives what was answered.
+/// Sends random requests for every pod at once until the daemon is killed. Returns the answers.
 fn crash(node: &mut Node, pods: &[Sandbox], random: &mut Random) -> Vec<String> {
     node.start_daemon().expect("the daemon starts");
     let life = Duration::from_millis(random.below(LONGEST_LIFE_MS));
@@ -135,8 +135,8 @@ fn crash(node: &mut Node, pods: &[Sandbox], random: &mut Random) -> Vec<String> 
     })
 }
 
-/// The next daemon, and what a runtime asks it for: DEL of each pod, or GC of all of them. Sometimes
-/// the pods' namespaces are gone by then.
+/// Starts the next daemon and sends the runtime's requests: DEL of each pod, or GC of all.
+/// Sometimes the pods' namespaces are already gone.
 fn recover(node: &mut Node, pods: &[Sandbox], random: &mut Random) -> Vec<Answer> {
     node.start_daemon().expect("the daemon starts again");
     let calls = Calls::of(node, pods);
@@ -160,7 +160,7 @@ fn recover(node: &mut Node, pods: &[Sandbox], random: &mut Random) -> Vec<Answer
     answers
 }
 
-/// DEL of each pod before the next daemon is there, which then has to do it without being asked.
+/// DELs each pod before the next daemon starts, which must then clean up unprompted.
 fn recover_unheard(node: &mut Node, pods: &[Sandbox]) -> Vec<Answer> {
     let calls = Calls::of(node, pods);
     let answers: Vec<Answer> = (0..pods.len())
@@ -178,7 +178,7 @@ fn recover_unheard(node: &mut Node, pods: &[Sandbox]) -> Vec<Answer> {
     answers
 }
 
-/// The calls of the shim, made before the node is borrowed to be changed.
+/// Shim calls, built before the node is mutably borrowed.
 struct Calls {
     of_pods: Vec<BTreeMap<&'static str, node::Call>>,
     gc: node::Call,
@@ -228,7 +228,7 @@ impl Calls {
         answers
     }
 
-    /// Every pod is in use: GC takes nothing away that somebody still has.
+    /// Every pod is in use, so GC must remove nothing.
     fn collect_garbage(&self, killed: &AtomicBool) -> Vec<String> {
         let valid: Vec<Value> = self
             .of_pods
@@ -244,7 +244,7 @@ impl Calls {
     }
 }
 
-/// Everything on a node that an ADD can leave behind.
+/// Everything that an ADD can leave on a node.
 #[derive(Debug, PartialEq, Eq)]
 struct State {
     traces: Vec<Traces>,
@@ -274,7 +274,7 @@ impl State {
     }
 }
 
-/// What runs on the node and has no business there any more.
+/// Leftover processes on the node.
 fn processes() -> Vec<String> {
     let mut strange = Vec::new();
     for process in fs::read_dir("/proc").unwrap().flatten() {
@@ -286,7 +286,7 @@ fn processes() -> Vec<String> {
             continue;
         }
         let read = |name| fs::read_to_string(process.path().join(name)).unwrap_or_default();
-        // What has ended has neither a command line nor memory.
+        // An exited process has neither a command line nor memory.
         let command = read("cmdline").replace('\0', " ");
         let name = read("comm");
         if !command.is_empty() && !PROGRAMS.iter().any(|known| name.starts_with(known)) {

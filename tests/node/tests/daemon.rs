@@ -1,4 +1,4 @@
-//! The daemon goes away and comes back, and is used by nobody who may not.
+//! The daemon stops and restarts, and only its owner may use it.
 
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
@@ -13,7 +13,7 @@ use node::inspect::{self, Traces};
 use node::{Answer, Node, Pod, Sandbox, networks};
 use serde_json::json;
 
-/// How long something may take that happens at once on an idle machine.
+/// Generous limit for things that are immediate on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn node_and_pod(node: &mut Node) -> Sandbox {
@@ -126,7 +126,7 @@ fn a_delegate_that_fails_on_del_keeps_its_place_in_the_ledger_until_it_succeeds(
         let failing =
             json!({ "DEL": { "error": { "cniVersion": "1.0.0", "code": 111, "msg": "busy" } } });
         networks::prepare(node).unwrap();
-        // The instructions stand beside the binary, so that they can change while the pod lives.
+        // The instructions are beside the binary, so that they can change while the pod exists.
         let beside = node.path("bin/fake.fake.json");
         node.add_network(
             "default",
@@ -151,8 +151,8 @@ fn a_delegate_that_fails_on_del_keeps_its_place_in_the_ledger_until_it_succeeds(
     });
 }
 
-/// A pod whose second network waits in its ADD until a file exists, and a thread that adds it. The
-/// first network is attached when this returns.
+/// A pod whose second network blocks in ADD until a file exists, and a thread that adds it. Returns
+/// once the first network is attached.
 fn add_that_waits(node: &mut Node) -> (Sandbox, PathBuf, JoinHandle<Answer>) {
     let go_on = node.path("go-on");
     let instructions = json!({ "ADD": { "until": go_on } });
@@ -178,7 +178,7 @@ fn add_that_waits(node: &mut Node) -> (Sandbox, PathBuf, JoinHandle<Answer>) {
         assert!(start.elapsed() < PATIENCE, "{}", node.log());
         thread::sleep(Duration::from_millis(5));
     }
-    // The bridge plugin ends a moment after it has set the address.
+    // The bridge plugin exits shortly after setting the address.
     thread::sleep(Duration::from_millis(100));
     (pod, go_on, adding)
 }
@@ -229,7 +229,7 @@ fn a_daemon_that_is_told_to_end_answers_what_it_has_begun() {
 #[test]
 fn a_del_after_the_runtime_gave_up_on_an_add_takes_everything_away() {
     on_a_private_node(|node| {
-        // The shim gives up by itself, which looks the same from the daemon's side.
+        // A shim that gives up looks the same to the daemon.
         node.conf["cnidaria"] = json!({ "shim": { "answerTimeoutMs": 1500 } });
         let (pod, go_on, adding) = add_that_waits(node);
         let answer = adding.join().unwrap();
@@ -247,7 +247,7 @@ fn a_del_waits_for_delegates_that_outlived_their_daemon() {
         let (pod, go_on, adding) = add_that_waits(node);
         node.kill_daemon().unwrap();
         assert_eq!(adding.join().unwrap().code, Some(1));
-        // The delegate of the dead daemon runs on, and is going to do something later.
+        // The dead daemon's delegate is still running, and will act later.
         node.start_daemon().unwrap();
         let call = node.call("DEL", &pod).unwrap();
         let deleting = thread::spawn(move || call.make().unwrap());

@@ -1,5 +1,4 @@
-//! Files of the ledger in which a bit has flipped, with real delegates: the DEL gives back every
-//! address, and the damage is told.
+//! Ledger files with a flipped bit: DEL returns every address and reports the damage.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +13,7 @@ use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
 use node::{Node, Pod, Sandbox, networks};
 
-/// So many places of each file are tried.
+/// Number of positions tried per file.
 const PLACES: usize = 12;
 
 fn prepare(node: &mut Node) -> Sandbox {
@@ -35,7 +34,8 @@ fn flip(path: &Path, place: usize) {
     fs::write(path, text).expect("it can be written");
 }
 
-/// Adds the pod, flips a bit of a file, deletes it; gives what is left. The damage is told.
+/// Adds the pod, flips a bit of a file, and deletes the pod; asserts that the damage is reported
+/// and returns what is left.
 fn delete_with_a_flipped_bit(node: &Node, pod: &Sandbox, file: &Path, place: usize) -> Traces {
     let added = node.call("ADD", pod).unwrap().make().unwrap();
     assert!(added.succeeded(), "{added:#?}");

@@ -1,5 +1,5 @@
-//! DELs that come while no daemon is there, and whose namespaces are gone when it is back: nothing is
-//! left of any reference plugin, as after a DEL that was heard.
+//! DELs that arrive while no daemon runs and whose namespaces are gone when it is back: as with any
+//! DEL, no reference plugin leaves anything behind.
 
 #![allow(
     clippy::unwrap_used,
@@ -43,7 +43,7 @@ fn remove_namespace(pod: &Sandbox) {
     run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
 }
 
-/// Waits for what the kernel does in its own time, such as taking away a namespace's links.
+/// Waits for what the kernel does asynchronously, such as removing a namespace's links.
 fn wait_until(what: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     while !what() {

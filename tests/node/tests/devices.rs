@@ -1,5 +1,5 @@
-//! Devices from the kubelet to the delegate, to network-status, and back: the real daemon, a kubelet
-//! that serves pod resources by gRPC, and delegates that write down what they are given.
+//! Devices from the kubelet to the delegate and to network-status: the real daemon, a fake kubelet
+//! that serves pod resources over gRPC, and delegates that record their input.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +19,8 @@ use tokio::runtime::Runtime;
 const POD: (&str, &str) = ("default", "a");
 const PCI: &str = r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:af:06.0"}}"#;
 
-/// A node with the networks `vf`, a conf, and `chain`, a list of two plugins, that need a device of
-/// `example.com/vf` each. Their delegates write down what they are given.
+/// A node with the networks `vf` (a conf) and `chain` (a conflist of two plugins), each needing a
+/// device of `example.com/vf`. Their delegates record their input.
 fn prepare(node: &mut Node) {
     networks::prepare(node).unwrap();
     let (socket, checkpoint) = (node.path("kubelet.sock"), node.path("checkpoint"));
@@ -61,7 +61,7 @@ fn add_network(node: &Node, name: &str, conf: &Value) {
     node.write(&file, manifest.to_string()).unwrap();
 }
 
-/// What a delegate was given on standard input for a verb, the last time.
+/// A delegate's standard input in its latest call of a verb.
 fn given(node: &Node, name: &str, verb: &str) -> Value {
     let calls = node.path(&format!("calls/{name}"));
     let mut files: Vec<_> = fs::read_dir(calls)

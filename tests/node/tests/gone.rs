@@ -1,5 +1,6 @@
-//! DELs that come when the network namespace is gone: every reference plugin's succeeds, and nothing is
-//! left that a daemon could know of. What cannot be undone stays in the ledger, is shown and is retried.
+//! DELs that arrive after the network namespace is gone succeed for every reference plugin and
+//! leave nothing the daemon could know of. What cannot be undone stays in the ledger, is shown and
+//! is retried.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +13,7 @@ use node::every_plugin::{self, State};
 use node::{Node, Pod, Sandbox, inspect, networks, run};
 use serde_json::json;
 
-/// A pod of these networks whose namespace is taken away.
+/// Adds a pod with these networks, then deletes its namespace.
 fn add_and_lose(node: &Node, name: &str, networks: &str) -> Sandbox {
     let pod = node
         .add_pod(Pod::new("default", name).networks(networks))

@@ -1,5 +1,5 @@
-//! Attachments that were never made, since the plugin refuses the conf, on ADD as on DEL: they fail
-//! the ADD and nothing after it, and they leave nothing.
+//! Attachments that were never created because the plugin rejects the conf, on ADD and on DEL: they
+//! fail the ADD, nothing after it, and leave nothing behind.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ fn succeed(node: &Node, command: &str, pod: &Sandbox) {
     assert!(answer.succeeded(), "{command} of {name}: {answer:#?}");
 }
 
-/// GC that knows of no pod, and STATUS.
+/// A GC without valid attachments, and STATUS.
 fn collect(node: &Node, pod: &Sandbox) {
     for command in ["GC", "STATUS"] {
         let mut conf = node.conf.clone();
@@ -42,7 +42,7 @@ fn collect(node: &Node, pod: &Sandbox) {
     }
 }
 
-/// An ADD that is refused for the mistake, and leaves nothing.
+/// An ADD that fails because of the mistake and leaves nothing behind.
 fn refuse(node: &Node, pod: &Sandbox, says: &str) {
     let name = &pod.pod.name;
     let before = traces(node, pod);
@@ -55,12 +55,12 @@ fn refuse(node: &Node, pod: &Sandbox, says: &str) {
     assert_eq!(traces(node, pod), before, "{name}: {text}");
 }
 
-/// Without bridges, which their plugin leaves for the next pod.
+/// Excludes bridges, which the plugin keeps for the next pod.
 fn traces(node: &Node, pod: &Sandbox) -> Traces {
     Traces::of(node, &pod.netns_name).unwrap()
 }
 
-/// The rules of the firewall that let a pod's address through.
+/// The firewall rules that accept a pod's address.
 fn admitted(node: &Node) -> String {
     let rules = State::of(node).unwrap().firewall;
     let rules = rules.into_iter().filter(|rule| rule.contains("10.90."));
@@ -204,8 +204,8 @@ fn a_mistake_in_a_hot_plug_harms_no_pod() {
             assert_ne!(status, 200, "{name}: {said}");
             assert!(said.contains(mistake.says), "{name}: {said}");
             assert_eq!(traces(node, &pod), healthy, "{name}");
-            // A controller that unplugs what it could not plug. What the daemon itself refused it
-            // refuses again.
+            // A controller detaches what it failed to attach. What the daemon itself rejected, it
+            // rejects again.
             let is_ours = said.contains(r#""code":7"#);
             let (status, said) = plug("DEL");
             assert!(status == 200 || is_ours, "{name}: {said}");

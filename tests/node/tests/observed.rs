@@ -1,5 +1,5 @@
-//! What a running daemon tells of its policies: metrics for those who run the node, Events for those
-//! whose pod it is.
+//! What a running daemon reports about its policies: metrics for node operators, Events for pod
+//! owners.
 
 #![allow(
     clippy::float_cmp,
@@ -18,7 +18,7 @@ use serde_json::json;
 
 const PORT: u16 = 29_091;
 
-/// Whether the call succeeded.
+/// Makes a call; returns whether it succeeded.
 fn make(node: &Node, command: &str, pod: &Sandbox) -> bool {
     let answer = node.call(command, pod).and_then(|call| call.make());
     answer.expect("the shim can be executed").succeeded()
@@ -31,7 +31,7 @@ fn pod(node: &Node, name: &str, mtu: &str) -> Sandbox {
     node.add_pod(pod).unwrap()
 }
 
-/// What the daemon has for Prometheus: the lines about policies.
+/// The lines about policies in the daemon's Prometheus metrics.
 fn scrape() -> Vec<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", PORT)).unwrap();
     stream
@@ -46,8 +46,7 @@ fn scrape() -> Vec<String> {
         .collect()
 }
 
-/// Policies that edit, deny, fail and report, each in a namespace of its own where it would be in
-/// the way of the others.
+/// Policies that edit, deny, fail and report, in separate namespaces where they would interfere.
 fn prepare(node: &mut Node) {
     networks::prepare(node).unwrap();
     let mtu = json!({ "settings": { "min": 1300, "max": 1500 } });
@@ -100,8 +99,8 @@ fn policies_are_counted_by_what_they_did_and_pods_and_messages_are_no_labels() {
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
             value("cnidaria_policy_evaluations_total", &labels)
         };
-        // Two pods have a default network and one more, of which the second pod's was denied; the
-        // third pod came as far as its default network.
+        // Two pods have the default network and one more, which was denied for the second pod; the
+        // third pod got only as far as its default network.
         assert_eq!(by("10-mtu", "before-add", "accept", "enforce"), 4.0);
         assert_eq!(by("10-mtu", "before-add", "deny", "enforce"), 1.0);
         assert_eq!(by("20-watch", "before-add", "accept", "audit"), 4.0);

@@ -1,6 +1,6 @@
-//! A DEL that overtakes an ADD whose delegates are real: whatever they were doing, host-local has its
-//! addresses back. It makes the file of an address first and writes whose it is afterwards, so that a
-//! plugin that is killed in between leaves what no DEL finds.
+//! A DEL that overtakes an ADD on real delegates: host-local gets its addresses back at whatever
+//! point it was killed. It creates the address file first and writes the owner afterwards, so a
+//! kill in between leaves a file that no DEL finds.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,7 +31,7 @@ fn whenever_a_del_overtakes_an_add_host_local_has_its_addresses_back() {
     on_a_private_node(|node| {
         let pod = prepare(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();
-        // How long one takes here, to spread the rounds over.
+        // Measures one ADD, to spread the rounds over its duration.
         let begun = Instant::now();
         assert!(node.call("ADD", &pod).unwrap().make().unwrap().succeeded());
         let whole = begun.elapsed();
@@ -44,7 +44,7 @@ fn whenever_a_del_overtakes_an_add_host_local_has_its_addresses_back() {
             let deleted = node.call("DEL", &pod).unwrap().make().unwrap();
             assert!(deleted.succeeded(), "{deleted:#?} {}", node.log());
             let added = adding.join().unwrap();
-            // Where the DEL was first, there was nothing to overtake.
+            // If the DEL came first, it overtook nothing.
             let added_after =
                 added.succeeded() && !inspect::files(&node.path("ledger")).unwrap().is_empty();
             if added_after {

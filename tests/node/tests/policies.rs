@@ -1,4 +1,4 @@
-//! Policies on the way of real attachments.
+//! Policies on real attachments.
 
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
@@ -22,7 +22,7 @@ fn succeed(node: &Node, command: &str, pod: &Sandbox) -> Answer {
     answer
 }
 
-/// The answer to an ADD that is refused and leaves nothing.
+/// Makes an ADD that must be denied and leave nothing; returns the answer.
 fn refused(node: &Node, pod: &Sandbox) -> Answer {
     let traces = || Traces::of(node, &pod.netns_name).expect("the node can be inspected");
     let before = traces();
@@ -32,7 +32,7 @@ fn refused(node: &Node, pod: &Sandbox) -> Answer {
     answer
 }
 
-/// The MTUs of a pod's links by the order of their names.
+/// The MTUs of a pod's links, sorted by link name.
 fn mtus(pod: &Sandbox) -> Vec<u64> {
     let links = inspect::links(Some(&pod.netns_name)).expect("the pod can be inspected");
     links.into_iter().map(|link| link.mtu).collect()
@@ -86,7 +86,8 @@ fn a_value_outside_of_the_settings_is_denied_with_policy_and_reason() {
     });
 }
 
-/// Confs that make a policy's edit as dear as a tenant can: beyond the limits, and just within them.
+/// Confs that make a policy's edit as expensive as a tenant can: beyond the limits, and just
+/// within.
 fn hostile_confs() -> Vec<String> {
     let conf = |members: usize| {
         let types = (0..members).map(|at| format!(r#","k{at}":{{"type":"t"}}"#));
@@ -122,7 +123,7 @@ fn a_hostile_network_holds_up_no_other_pod() {
             for pod in &hostile {
                 scope.spawn(move || make(node, "ADD", pod));
             }
-            // The shim and this client wait 30 s for an answer, and no longer.
+            // The shim and this client time out after 30 s.
             assert_eq!(node.health().unwrap(), 200);
             succeed(node, "ADD", &other);
             assert_eq!(node.health().unwrap(), 200);

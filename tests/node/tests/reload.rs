@@ -1,4 +1,4 @@
-//! A running daemon takes the policies as they are in their directories.
+//! A running daemon picks up changes in its policy directories.
 
 #![allow(
     clippy::indexing_slicing,
@@ -16,7 +16,7 @@ use node::case::on_a_private_node;
 use node::{Answer, Node, Pod, Sandbox, inspect, networks};
 use serde_json::{Value, json};
 
-/// Longer than anything here takes: a test that waits for it fails.
+/// Longer than any step here takes: a test that reaches it fails.
 const LONG: Duration = Duration::from_secs(60);
 
 fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
@@ -29,7 +29,7 @@ fn succeed(node: &Node, command: &str, pod: &Sandbox) {
     assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
 }
 
-/// Waits for what nothing tells of.
+/// Polls until a condition without notification holds.
 fn until(what: &str, node: &Node, holds: impl Fn() -> bool) {
     let start = Instant::now();
     while !holds() {
@@ -38,14 +38,14 @@ fn until(what: &str, node: &Node, holds: impl Fn() -> bool) {
     }
 }
 
-/// The policies as the command line shows them.
+/// The policies as the command line lists them.
 fn policies(node: &Node) -> Vec<Value> {
     let list = node.command_line(&["--output", "json", "policy", "list"]);
     let list: Value = serde_json::from_str(&list.expect("the daemon answers")).unwrap();
     list["policies"].as_array().cloned().unwrap_or_default()
 }
 
-/// How often the log says so.
+/// How many times the log contains a text.
 fn logged(node: &Node, text: &str) -> usize {
     node.log()
         .lines()
@@ -53,8 +53,8 @@ fn logged(node: &Node, text: &str) -> usize {
         .count()
 }
 
-/// The second directory of configurations as the kubelet mounts a ConfigMap: links to a link to the
-/// directory of the moment.
+/// Lays out the second configuration directory as the kubelet mounts a ConfigMap: files link to
+/// `..data/`, itself a link to the current version's directory.
 fn mount(node: &Node, version: &str, files: &[(&str, &Value)]) {
     let dir = node.path("config-map");
     let data = dir.join(format!("..{version}"));
@@ -70,7 +70,7 @@ fn mount(node: &Node, version: &str, files: &[(&str, &Value)]) {
     fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
 }
 
-/// A witness in the directory of modules, and configurations in a ConfigMap.
+/// Installs a witness module, and configurations in a ConfigMap.
 fn prepare(node: &mut Node, files: &[(&str, &Value)]) {
     networks::prepare(node).unwrap();
     node.add_policy("witness", "witness", &json!({})).unwrap();
@@ -110,7 +110,7 @@ fn a_config_map_that_is_swapped_is_in_force_and_requests_under_way_keep_what_the
             .unwrap();
         let call = node.call("ADD", &pod).unwrap();
         let under_way = thread::spawn(move || call.make());
-        // It has its first network, so it has begun.
+        // Its first network is attached, so the ADD has begun.
         until("the ADD begins", node, || {
             logged(node, "\"AddedInterface\"") > 0
         });

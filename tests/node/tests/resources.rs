@@ -1,4 +1,4 @@
-//! What the machine lacks at the moment: a clear error, nothing lost, and recovery by itself.
+//! Temporary resource shortages: a clear error, nothing lost, and automatic recovery.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,10 +16,10 @@ use node::inspect::{self, Traces};
 use node::{Answer, Node, Pod, Sandbox, networks, run};
 use serde_json::{Value, json};
 
-/// The code of CNI for a failure of input or output.
+/// CNI's error code for an I/O failure.
 const IO_FAILURE: u32 = 5;
 
-/// A node whose ledger is on a small file system of its own.
+/// A node whose ledger is on its own small file system.
 fn node_and_pod(node: &mut Node) -> Sandbox {
     let ledger = node.path("ledger").display().to_string();
     let mut prepare = || {
@@ -48,12 +48,12 @@ fn refused(answer: &Answer, reason: &str) {
     );
 }
 
-/// Uses up what the file system has.
+/// Fills up the file system.
 fn fill(directory: &Path) -> impl Fn() {
     let filler = directory.join(".filler");
     let mut size = 256 << 10;
     let mut text = Vec::new();
-    // The last bytes as well: a file of one page may still fit.
+    // To the last byte: a file of one page might still fit.
     while size > 0 {
         text.resize(text.len() + size, 0);
         if fs::write(&filler, &text).is_err() {
@@ -61,7 +61,7 @@ fn fill(directory: &Path) -> impl Fn() {
             size /= 2;
         }
     }
-    // A failed write has written what it could.
+    // A failed write has still used up what was free.
     let _ = fs::write(&filler, vec![0; 256 << 10]);
     move || fs::remove_file(&filler).expect("the filler is there")
 }
@@ -116,20 +116,20 @@ fn a_ledger_that_cannot_be_written_loses_nothing() {
     });
 }
 
-/// The number of the daemon's process; there is one on a private node.
+/// The daemon's pid; a private node has only one daemon.
 fn daemon() -> String {
     let found = run("pgrep", &["-x", "cnidaria-daemon"]).expect("the daemon runs");
     found.trim().to_owned()
 }
 
-/// Leaves so many file descriptors to the daemon beside those that it has.
+/// Leaves the daemon this many free file descriptors.
 fn leave_descriptors(pid: &str, free: usize) {
     let used: Vec<usize> = fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("the daemon runs")
         .flatten()
         .filter_map(|file| file.file_name().to_string_lossy().parse().ok())
         .collect();
-    // The limit is on the number of the next one, and the lowest free one is taken.
+    // The limit applies to the descriptor's number, and the kernel takes the lowest free one.
     let limit = (0..)
         .filter(|number| !used.contains(number))
         .nth(free)
@@ -148,7 +148,7 @@ fn out_of_file_descriptors_is_an_error_that_passes() {
         let pod = node_and_pod(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();
         let pid = daemon();
-        // One for the connection, and from none to many for all that an ADD opens.
+        // One for the connection, then from none to enough for everything an ADD opens.
         for free in 1..12 {
             leave_descriptors(&pid, free);
             let answer = make(node, "ADD", &pod);
@@ -200,7 +200,7 @@ fn a_damaged_ledger_is_recovered_from_the_results_or_the_cluster() {
         };
         let del = |node: &Node| {
             let answer = make(node, "DEL", &pod);
-            // What is set aside is for people, who remove it.
+            // Quarantined files are for people, who remove them.
             fs::remove_dir_all(node.path("ledger/.damaged")).unwrap();
             assert!(answer.succeeded(), "{answer:#?} {}", node.log());
             assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
@@ -233,7 +233,7 @@ fn a_damaged_ledger_is_recovered_from_the_results_or_the_cluster() {
     });
 }
 
-/// The most memory that the daemon had at any time, in KiB.
+/// The daemon's peak memory in KiB.
 fn most_memory(node: &Node) -> u64 {
     let pid = node.daemon_pid().expect("it runs");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the kernel tells");

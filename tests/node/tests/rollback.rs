@@ -1,4 +1,4 @@
-//! An ADD that fails at its second network leaves nothing of the first one.
+//! An ADD that fails at its second network leaves nothing of the first.
 
 #![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
 
@@ -10,7 +10,8 @@ use node::inspect::{self, Traces};
 use node::{Answer, Node, Pod, networks};
 use serde_json::{Value, json};
 
-/// The answer to the ADD of a pod whose second network does as instructed. Nothing may be left.
+/// Adds a pod whose second network follows the instructions; nothing may be left. Returns the
+/// answer.
 fn fail_at_the_second_network(node: &mut Node, conf: &Value) -> Answer {
     let add = |node: &mut Node| {
         networks::prepare(node)?;

@@ -1,4 +1,5 @@
-//! SIGTERM: not ready at once, what runs is finished within a bound, the rest is told to come later.
+//! SIGTERM: the daemon is not ready at once, finishes running requests within a limit, and asks the
+//! rest to retry later.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A pod whose second network waits in its ADD until `go-on` exists in the node's directory.
+/// A pod whose second network blocks in ADD until `go-on` exists in the node's directory.
 fn prepare(node: &mut Node, shutdown_ms: u64) -> Sandbox {
     let instructions = json!({
         "record": node.path("calls"),
@@ -28,7 +29,7 @@ fn prepare(node: &mut Node, shutdown_ms: u64) -> Sandbox {
     });
     std::fs::create_dir(node.path("calls")).unwrap();
     node.config["cnidaria"]["timeouts"] = json!({ "shutdownMs": shutdown_ms });
-    // Nobody waits for the next daemon.
+    // Calls need not wait for the next daemon.
     node.conf["cnidaria"] = json!({ "shim": { "addConnectTimeoutMs": 1 } });
     let mut prepare = || {
         networks::prepare(node)?;
@@ -47,8 +48,8 @@ fn wait_until(what: impl Fn() -> bool) {
     }
 }
 
-/// Waits until the ADD of a pod is at its second network, whose delegate says what it was called for
-/// before it waits.
+/// Waits until a pod's ADD reaches its second network, whose delegate records its call before it
+/// blocks.
 fn is_under_way(calls: &Path) {
     let is_called = |name: std::ffi::OsString| name.to_string_lossy().ends_with("-ADD.json");
     wait_until(|| {
@@ -64,7 +65,7 @@ fn what_runs_too_long_after_sigterm_is_given_up_and_deleted_by_the_next_daemon()
         let call = node.call("ADD", &pod).unwrap();
         let adding = thread::spawn(move || call.make().unwrap());
         is_under_way(&node.path("calls"));
-        // The delegate would never end.
+        // The delegate would never exit.
         node.stop_daemon().unwrap();
         let answer = adding.join().unwrap();
         assert_eq!(answer.code, Some(1), "{answer:#?}");
@@ -79,7 +80,7 @@ fn what_runs_too_long_after_sigterm_is_given_up_and_deleted_by_the_next_daemon()
     });
 }
 
-/// A request of which the daemon has the first line and nothing else.
+/// Sends only the first line of a request.
 fn begin(node: &Node, line: &str) -> UnixStream {
     let mut stream = UnixStream::connect(node.path("multus/multus.sock")).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -87,12 +88,12 @@ fn begin(node: &Node, line: &str) -> UnixStream {
     stream
 }
 
-/// Whether the daemon has read all that its clients have sent, as ss(8) of iproute2 tells.
+/// Whether the daemon has read all that its clients sent, according to ss(8) of iproute2.
 fn all_is_read(socket: &Path) -> bool {
     let socket = socket.display().to_string();
     let sockets = node::run("ss", &["-xH"]).expect("it lists sockets");
     let connections = sockets.lines().filter(|line| line.contains(&socket));
-    // Kind, state, bytes that were not read yet.
+    // Kind, state, unread bytes.
     let unread: Vec<_> = connections
         .map(|line| line.split_whitespace().nth(2))
         .collect();
@@ -100,7 +101,7 @@ fn all_is_read(socket: &Path) -> bool {
     unread.iter().all(|bytes| *bytes == Some("0"))
 }
 
-/// Status and body of the answer once the rest is sent.
+/// Sends the rest of a request; returns the response's status and body.
 fn finish(mut stream: UnixStream, body: &str) -> (u16, String) {
     let length = body.len();
     write!(
@@ -109,7 +110,7 @@ fn finish(mut stream: UnixStream, body: &str) -> (u16, String) {
     )
     .unwrap();
     let mut answer = String::new();
-    // It may have closed the connection behind its answer.
+    // The daemon may have closed the connection after its response.
     let _ = stream.read_to_string(&mut answer);
     let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);

@@ -1,4 +1,4 @@
-//! What tests of policies need: directories of policies, and requests to run them over.
+//! Shared by policy tests: temporary policy directories, and requests to run policies on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use policy_engine::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Directories of policies and of artefacts, gone with the value.
+/// Temporary directories of policies and artefacts, deleted on drop.
 #[derive(Debug)]
 pub struct Policies {
     dir: TempDir,
@@ -22,10 +22,10 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// Empty directories; `compiler` is `env!("CARGO_BIN_EXE_policy-compiler")`.
+    /// Creates empty directories; `compiler` is `env!("CARGO_BIN_EXE_policy-compiler")`.
     ///
     /// # Panics
-    /// When there is no place for them.
+    /// When they cannot be created.
     pub fn new(compiler: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         std::fs::create_dir(dir.path().join("modules")).expect("the directory is new");
@@ -36,14 +36,14 @@ impl Policies {
         }
     }
 
-    /// The same with a cache of artefacts that no other test shares.
+    /// Uses an artefact cache that no other test shares.
     #[must_use]
     pub fn with_own_cache(mut self) -> Self {
         self.cache = self.path("cache");
         self
     }
 
-    /// The same with a guest of this repository under a policy's name.
+    /// Adds a policy of this name: a guest of this repository and its configuration.
     ///
     /// # Panics
     /// When the guest does not build.
@@ -53,14 +53,14 @@ impl Policies {
         self.with_module(name, &module, config)
     }
 
-    /// The same with any bytes as a policy's module.
+    /// Adds a policy whose module may be any bytes.
     #[must_use]
     pub fn with_module(self, name: &str, module: &[u8], config: &Value) -> Self {
         self.write(&format!("{name}.wasm"), module);
         self.with_config(name, &config.to_string())
     }
 
-    /// The same with the text of a policy's configuration.
+    /// Sets the text of a policy's configuration.
     #[must_use]
     pub fn with_config(self, name: &str, config: &str) -> Self {
         self.write(&format!("{name}.json"), config.as_bytes());
@@ -80,31 +80,32 @@ impl Policies {
         self.dir.path().join("modules")
     }
 
-    /// The directory of artefacts: in the target directory, so that tests compile a module once.
+    /// The artefact directory: in the target directory, so that tests compile each module only
+    /// once.
     pub fn cache(&self) -> PathBuf {
         self.cache.clone()
     }
 
-    /// A path that is the test's own.
+    /// A path private to this test.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// A configuration of these directories.
+    /// A host configuration for these directories.
     pub fn config(&self) -> Config {
         Config::new(self.modules(), self.cache(), &self.compiler)
     }
 
-    /// Loads them.
+    /// Loads the policies.
     pub async fn load(&self) -> PolicyHost {
         PolicyHost::load(self.config()).await
     }
 }
 
-/// The configuration of a witness that does `actions`, by hook, with the keys of `rest` beside them.
+/// The configuration of a witness with these `actions` by hook, plus the keys of `rest`.
 ///
 /// # Panics
-/// When `rest` is no object.
+/// When `rest` is not an object.
 pub fn witness(actions: &Value, rest: &Value) -> Value {
     let mut config = json!({"settings": actions});
     let keys = rest.as_object().expect("it is an object").clone();
@@ -114,7 +115,7 @@ pub fn witness(actions: &Value, rest: &Value) -> Value {
     config
 }
 
-/// Codes and messages of what was reported.
+/// Codes and messages of the report's findings.
 pub fn findings(report: &Report) -> Vec<(&str, &str)> {
     report
         .findings
@@ -123,25 +124,25 @@ pub fn findings(report: &Report) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Why the only policy of a host is not loaded.
+/// Why a host's only policy is not loaded.
 ///
 /// # Panics
-/// When there is none, or it is loaded.
+/// When the host has no policy, or has loaded it.
 pub fn trouble(host: &PolicyHost) -> String {
     only(host).last_error.expect("the policy has an error")
 }
 
-/// The only policy of a host.
+/// A host's only policy.
 ///
 /// # Panics
-/// When there are none or several.
+/// When the host has none or several.
 pub fn only(host: &PolicyHost) -> PolicyInfo {
     let mut policies = host.current().policies();
     assert_eq!(policies.len(), 1, "{policies:?}");
     policies.remove(0)
 }
 
-/// A request for the pod `web-1` of a namespace.
+/// The facts of a request for the pod `web-1` of a namespace.
 pub fn facts(command: Command, namespace: &str) -> RequestFacts {
     RequestFacts {
         command,
@@ -166,7 +167,7 @@ pub fn add(host: &PolicyHost) -> Session {
 /// The conf of [`storage`].
 pub const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","ipam":{"type":"host-local"},"big":12345678901234567890}"#;
 
-/// The second network of a pod.
+/// A pod's second network.
 ///
 /// # Panics
 /// Never: its conf is well-formed.
@@ -185,7 +186,7 @@ pub fn storage() -> Attachment {
     }
 }
 
-/// The default network of a pod.
+/// A pod's default network.
 pub fn cluster() -> Attachment {
     Attachment {
         network: "cluster".to_owned(),
@@ -204,7 +205,7 @@ pub fn selection(name: &str) -> Selection {
     }
 }
 
-/// What a delegate answered.
+/// A delegate's result.
 ///
 /// # Panics
 /// Never: it is well-formed.
@@ -218,7 +219,7 @@ pub fn answer() -> CniResult {
     CniResult::parse(json.as_bytes(), version).expect("it is a result")
 }
 
-/// JSON text of a member of an attachment's conf.
+/// JSON text at a pointer into an attachment's conf.
 pub fn conf_at(attachment: &Attachment, pointer: &str) -> Option<String> {
     Some(
         attachment
@@ -234,7 +235,7 @@ pub fn arg(attachment: &Attachment, key: &str) -> Option<String> {
     Some(args.get(&Pointer::root().child(key))?.to_string())
 }
 
-/// Names of the files of a directory.
+/// Names of the files in a directory.
 pub fn files(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

@@ -1,4 +1,4 @@
-//! Budgets that policies share: the time of a request, and the memory of all guests.
+//! Shared budgets: the time of a request, and the memory of all guests.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// A policy that spins in a hook, and is open on failure.
+/// A policy that spins in a hook, with failure policy open.
 fn spinning(at: &str, limits: Value) -> Value {
     json!({"settings": {"do": "spin", "at": at}, "failurePolicy": "open", "limits": limits})
 }
 
-/// A policy that accepts everything, and is closed on failure.
+/// A policy that accepts everything, with failure policy closed.
 fn guard() -> Value {
     json!({"settings": {"do": "accept"}})
 }
@@ -130,8 +130,8 @@ async fn del_asks_no_policy_once_the_time_is_gone() {
 
 const MIB: u64 = 1 << 20;
 
-/// Policies with so many bytes for all guests. An instance of theirs has a little more than 1 MiB,
-/// and may have 2 MiB and its tables.
+/// Policies with this many bytes for all guests. Each instance uses a little more than 1 MiB, and
+/// may use 2 MiB plus its tables.
 async fn within(bytes: u64, matching: &[Value]) -> PolicyHost {
     let mut policies = Policies::new(COMPILER);
     for (number, matching) in matching.iter().enumerate() {
@@ -152,7 +152,7 @@ async fn within(bytes: u64, matching: &[Value]) -> PolicyHost {
 type Added = Result<(Attachment, Report), policy_engine::Denied>;
 type Adding<'a> = Pin<Box<dyn Future<Output = Added> + 'a>>;
 
-/// Whether an ADD waits although everything else has been done.
+/// Whether an ADD still waits after all other tasks have run.
 async fn waits(adding: &mut Adding<'_>) -> bool {
     for _ in 0..100 {
         tokio::select! {
@@ -184,7 +184,7 @@ async fn requests_wait_for_memory_of_guests() {
         held.push(session);
     }
     assert!((2..5).contains(&held.len()), "{} of 40", held.len());
-    // One that ends lets the next one begin.
+    // Each request that ends lets the next one begin.
     while let Some(mut session) = sessions.pop() {
         let mut next = adding(&mut session);
         assert!(waits(&mut next).await);
@@ -206,7 +206,7 @@ async fn requests_that_hold_memory_do_not_deadlock() {
     };
     let adds = (0..20).map(|_| one(add(&host)));
     futures_util::future::join_all(adds).await;
-    // One at a time goes beyond, by what its own policies may have.
+    // One request at a time may exceed the budget, by its own policies' limits.
     assert!(host.guest_memory_peak() <= 3 * MIB + 3 * (2 * MIB + 16_000));
 }
 
@@ -219,7 +219,7 @@ async fn instances_made_ahead_give_way() {
         session.before_add(storage()).await.unwrap();
         drop(session);
         for _ in 0..20 {
-            // The next instance is made.
+            // Lets the host create the next instance.
             tokio::task::yield_now().await;
         }
     }

@@ -1,4 +1,4 @@
-//! While the bypass file exists, no module is touched that does not run yet.
+//! While the bypass file exists, the host touches no module that is not already running.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -22,7 +22,7 @@ async fn loaded(policies: &Policies) -> PolicyHost {
     PolicyHost::load(config).await
 }
 
-/// The states of all policies, in their order.
+/// The states of all policies, in order.
 fn states(host: &PolicyHost) -> Vec<State> {
     let policies = host.current().policies().into_iter();
     policies.map(|one| one.state).collect()

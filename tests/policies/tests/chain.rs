@@ -1,4 +1,4 @@
-//! Several policies on one request: their order, who owns what, and which of them run at all.
+//! Several policies on one request: their order, who owns which value, and which of them run.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// One policy that does `actions`.
+/// A host with one policy that performs `actions`.
 async fn host(actions: Value, rest: Value) -> PolicyHost {
     let policies = Policies::new(COMPILER).with("10-witness", "witness", &witness(&actions, &rest));
     policies.load().await

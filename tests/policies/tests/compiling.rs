@@ -1,4 +1,4 @@
-//! The process that compiles a module, and what is served meanwhile.
+//! The process that compiles a module, and what the host serves meanwhile.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -33,7 +33,7 @@ async fn until(holds: impl Fn() -> bool) {
     waited.expect("it comes to hold");
 }
 
-/// A configuration whose compiler waits until the file `gate` is there.
+/// A configuration whose compiler waits until the file `gate` exists.
 fn gated(policies: &Policies) -> Config {
     let (compiler, gate) = (policies.path("compiler"), policies.path("gate"));
     let script = format!(
@@ -47,7 +47,7 @@ fn gated(policies: &Policies) -> Config {
     config
 }
 
-/// The code with which the ADD of a pod of a namespace is denied.
+/// The denial of an ADD for a pod of a namespace.
 async fn denied(host: &PolicyHost, namespace: &str) -> Option<(u32, Cause, String)> {
     let mut session = host.current().begin(facts(Command::Add, namespace));
     let selected = session.select(vec![]).await.map(drop);
@@ -133,7 +133,7 @@ async fn a_change_is_loaded_while_another_compiles() {
     });
     let policies = policies.with("20-slow", "witness", &json!({"grants": ["state"]}));
     until(|| states(&host).len() == 2).await;
-    // A policy that comes later takes the node from no pod.
+    // A policy added later does not make the node unready while it compiles.
     host.current().status().await.unwrap();
     policies.write("10-ready.json", br#"{"mode":"off"}"#);
     until(|| states(&host)[0].1 == State::Off).await;
@@ -162,7 +162,7 @@ async fn a_module_that_is_replaced_goes_on_meanwhile() {
     watching.abort();
 }
 
-/// A compiler that waits for its module.
+/// A compiler process that waits for its module.
 fn waiting(parent: u32, input: Stdio) -> Process {
     let mut process = Process::new(COMPILER);
     let confinement = json!({"parent": parent, "memoryBytes": 300 << 20, "seconds": 60});
@@ -199,7 +199,7 @@ async fn the_compiler_gives_up_what_it_does_not_need() {
     let child = waiting(std::process::id(), Stdio::piped()).spawn().unwrap();
     let child = Ended(child);
     let pid = child.0.id();
-    // What is done last.
+    // The last step of its confinement.
     until(|| line(pid, "status", "NoNewPrivs:") == ["1"]).await;
     until(|| of(pid, "wchan").contains("pipe") || of(pid, "syscall").starts_with("0 ")).await;
     for key in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
@@ -237,7 +237,7 @@ async fn the_compiler_ends_with_its_parent() {
     let path = |name: &str| dir.path().join(name);
     let made = Process::new("mkfifo").arg(path("input")).status().unwrap();
     assert!(made.success());
-    // So that its end is not that of the input.
+    // Holds the FIFO open, so that the compiler does not exit because of end of input.
     let held = fs::OpenOptions::new()
         .read(true)
         .write(true)

@@ -1,4 +1,4 @@
-//! Grants: what is linked and what it gives; and who is told what policies do.
+//! Grants: which imports they link, what those return, and which observers learn what policies do.
 
 #![allow(
     clippy::unwrap_used,
@@ -226,7 +226,7 @@ const CHAIN: &str = r#"{"cniVersion":"1.0.0","name":"storage","plugins":[
     {"type":"bridge","capabilities":{"ips":true},"ipam":{"type":"host-local","dataDir":"/var/lib/cni"}},
     {"type":"firewall"}]}"#;
 
-/// The reasons for which edits of the chain are refused to a policy with these grants.
+/// Why edits of the chain are rejected for a policy with these grants.
 async fn refused(edits: &[(&str, &str)], grants: &[&str]) -> Vec<String> {
     let actions: Vec<_> = edits
         .iter()

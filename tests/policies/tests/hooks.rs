@@ -1,4 +1,4 @@
-//! Every hook: what a policy sees there, what it may edit, and what becomes of it.
+//! Every hook: what a policy sees, what it may edit, and the effect.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// One policy that does `actions`.
+/// A host with one policy that performs `actions`.
 async fn host(actions: Value, rest: Value) -> PolicyHost {
     let policies = Policies::new(COMPILER).with("10-witness", "witness", &witness(&actions, &rest));
     let host = policies.load().await;

@@ -1,4 +1,4 @@
-//! Each way in which a guest can misbehave, and what the host does about it.
+//! Each way in which a guest can misbehave, and how the host reacts.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// A policy that does `behaviour`, with the rest of its configuration.
+/// A policy with this `behaviour` and the rest of its configuration.
 fn misbehaving(behaviour: Behaviour, rest: &Value) -> Policies {
     let mut config = json!({"settings": {"do": behaviour}, "limits": {"timeoutMs": 300}});
     config
@@ -48,7 +48,7 @@ fn check(denied: &Denied, cause: Cause, part: &str) {
     );
 }
 
-/// The match has no wildcard: a behaviour without a test does not compile.
+/// The match has no wildcard, so a behaviour without a test does not compile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_misbehaviour_meets_its_limit() {
     for behaviour in Behaviour::ALL {
@@ -65,7 +65,7 @@ async fn meets_its_limit(behaviour: Behaviour) {
                 Cause::Timeout,
                 "did not return within 300 ms",
             );
-            // Generous: the machine may be busy. Without a limit it would be for ever.
+            // Generous for a busy machine; without a limit the call would never return.
             assert!(start.elapsed() < Duration::from_secs(60));
         }
         Behaviour::Grow => {
@@ -101,7 +101,7 @@ async fn meets_its_limit(behaviour: Behaviour) {
             );
         }
         Behaviour::FloodLog => {
-            // That the log itself ends is seen in the log; here, that the flood does no harm.
+            // Another test checks the log's own limit; this one, that the flood does no harm.
             let (_, report) = accepted(behaviour, json!({"limits": {"timeoutMs": 10_000}})).await;
             assert!(report.edits.is_empty());
         }
@@ -142,7 +142,7 @@ async fn meets_its_limit(behaviour: Behaviour) {
             let host = misbehaving(behaviour, &json!({})).load().await;
             let mut first = add(&host);
             first.before_add(storage()).await.unwrap();
-            // The same request has the same instance, another request another.
+            // One request keeps its instance; another request gets another.
             let again = first.before_add(storage()).await.unwrap_err();
             assert_eq!(again.message, "seen 2");
             add(&host).before_add(storage()).await.unwrap();
@@ -159,7 +159,7 @@ async fn meets_its_limit(behaviour: Behaviour) {
     }
 }
 
-/// A policy that is open on failure: its edits are dropped, and the request goes on.
+/// With failure policy open, the edits are dropped and the request continues.
 async fn dropped(behaviour: Behaviour, code: &str) {
     let (attachment, report) = accepted(behaviour, json!({"failurePolicy": "open"})).await;
     assert_eq!(attachment, storage(), "{behaviour:?}");
@@ -173,7 +173,7 @@ async fn dropped(behaviour: Behaviour, code: &str) {
     );
 }
 
-/// A policy that does `behaviour` at a place other than before-add.
+/// A policy with this `behaviour` in a hook other than before-add.
 fn misbehaving_at(place: Place, behaviour: Behaviour) -> Policies {
     let settings = json!({"do": behaviour, "at": place});
     misbehaving(behaviour, &json!({"settings": settings}))
@@ -262,7 +262,7 @@ async fn what_a_policy_keeps_counts_and_draws_has_an_end() {
             .await
             .contains("4097 random bytes were asked for")
     );
-    // How many of them are shown is the daemon's business.
+    // The daemon limits how many are exported.
     greedy(json!({"metrics": 1000}), json!({})).await.unwrap();
 }
 
@@ -295,7 +295,7 @@ async fn a_guest_that_spins_lets_other_requests_run() {
             () = tokio::task::yield_now() => others += 1,
         }
     }
-    // Once at every tick of 5 ms, were the machine idle.
+    // One per 5 ms tick on an idle machine.
     assert!(others > 3, "{others}");
 }
 
@@ -306,7 +306,7 @@ async fn a_burst_beyond_the_slots_for_instances_is_served() {
     config.guest_memory_bytes = 1 << 30;
     let host = PolicyHost::load(config).await;
     let mut requests = Vec::new();
-    // Each keeps its instance until its end; there are slots for 128.
+    // Each request keeps its instance until it ends; there are 128 slots.
     for _ in 0..300 {
         let mut request = add(&host);
         let (attachment, _) = request.before_add(storage()).await.unwrap();

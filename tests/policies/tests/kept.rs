@@ -1,4 +1,4 @@
-//! The last good configuration of a policy outlives the daemon.
+//! A policy's last good configuration survives a daemon restart.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,14 +12,14 @@ use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// A host of a new daemon on the same node.
+/// The host of a restarted daemon on the same node.
 async fn restarted(policies: &Policies) -> PolicyHost {
     let mut config = policies.config();
     config.kept_dir = Some(policies.path("kept"));
     PolicyHost::load(config).await
 }
 
-/// Whether the policy refuses an MTU of 1400 in a namespace, as its last good settings have it.
+/// Whether the policy denies an MTU of 1400 in a namespace, as its last good settings demand.
 async fn guards(host: &PolicyHost, namespace: &str) -> bool {
     let mut facts = facts(Command::Add, namespace);
     let mtu = ("cnidaria.dev/mtu".to_owned(), "net1=1400".to_owned());
@@ -109,7 +109,7 @@ async fn off_with_a_mistake_stays_off_when_torn() {
             assert!(!guards(torn, "shop").await, "{text}");
             torn.current().status().await.unwrap();
         }
-        // A file that can be read switches it on again.
+        // A readable file enables it again.
         policies.write("10-guard.json", br#"{"settings":{"max":1300}}"#);
         let on = next(off).await;
         assert!(guards(on.as_ref().unwrap_or(off), "shop").await);

@@ -1,4 +1,4 @@
-//! Policies that are written in other languages than Rust.
+//! Policies written in languages other than Rust.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// With the limits that every policy has.
+/// Loads a module with the default limits.
 async fn load(module: &[u8], settings: &Value) -> PolicyHost {
     Policies::new(COMPILER)
         .with_module("10-script", module, &json!({"settings": settings}))
@@ -33,8 +33,8 @@ fn asking_for(mtu: &str) -> RequestFacts {
     facts
 }
 
-/// What the example in either language does: the MTU of the second network up to `maxMtu`, and a
-/// nameserver.
+/// The example's behaviour in every language: sets the second network's MTU from the
+/// annotation, up to `maxMtu`, and adds a nameserver.
 async fn edits_and_denies(host: &PolicyHost) {
     let mut session = host.current().begin(asking_for("1400"));
     let (first, _) = session.before_add(cluster()).await.unwrap();
@@ -97,7 +97,7 @@ async fn an_edit_that_the_host_refuses_is_an_exception_in_javascript() {
     );
 }
 
-/// Says what it finds of the world, and keeps what it was given.
+/// Reports what it can reach, and keeps its attachment for the next call.
 const CURIOUS: &str = r#"
 const accept = { tag: "accept" };
 let kept = null;
@@ -156,7 +156,7 @@ async fn a_handle_that_was_kept_is_worth_nothing_in_the_next_hook() {
     );
 }
 
-/// Tries to get out of the sandbox by what Python has for it.
+/// Tries to escape the sandbox with Python's means.
 const CURIOUS_PYTHON: &str = r#"
 import os, random, socket, time
 from wit_world.imports.types import Finding, Severity, Verdict_Accept

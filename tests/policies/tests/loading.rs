@@ -1,4 +1,4 @@
-//! What becomes of modules and configurations that are wrong, and of the cache.
+//! Bad modules and configurations, and the artefact cache.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -108,7 +108,7 @@ async fn a_policy_that_must_be_there_fails_status_and_adds_also_when_its_files_a
     policies.write("10-mtu.json", br#"{"mode":"off"}"#);
     host.reload().await;
     refused("is off").await;
-    // It may be open on failure, but not when it must be there.
+    // Failure policy open does not exempt a required policy.
     policies.write("10-mtu.json", br#"{"failurePolicy":"open"}"#);
     host.reload().await;
     refused("cannot read the module").await;
@@ -134,7 +134,7 @@ async fn a_file_that_was_never_good_fails_no_pod() {
     }
 }
 
-/// Whether an ADD of a pod of each namespace is denied, and whether STATUS is.
+/// Whether an ADD of a pod of each namespace is denied, and whether STATUS fails.
 async fn fails(config: &str) -> (bool, bool, bool) {
     let host = Policies::new(COMPILER)
         .with("10-odd", "annotation-mtu", &json!({}))
@@ -389,7 +389,7 @@ async fn a_reload_takes_what_is_new_and_keeps_the_last_good_one() {
         .await
         .unwrap_err();
     assert_eq!(denied.code, 111);
-    // A request that is under way keeps what it began with.
+    // A request in progress keeps its generation.
     let (attachment, _) = before
         .begin(with_annotation())
         .before_add(storage())

@@ -1,4 +1,4 @@
-//! What the log says of policies, and how much of it they can write.
+//! What the log says about policies, and how much policies can write to it.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use tracing::subscriber::DefaultGuard;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// What was logged by this thread since the value was made.
+/// Captures what this thread has logged since it was created.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -231,7 +231,7 @@ async fn starts(module: &[u8]) -> [usize; 4] {
         .load()
         .await;
     assert_eq!(only(&host).last_error, None);
-    // Not before: the compiler, which is a process, has no time of ours.
+    // Not earlier: the compiler process runs in real time.
     tokio::time::pause();
     let starts = || {
         let lines = log.lines();
@@ -240,7 +240,7 @@ async fn starts(module: &[u8]) -> [usize; 4] {
     let mut counts = [starts(), 0, 0, 0];
     for count in counts.iter_mut().skip(1) {
         host.current().status().await.unwrap();
-        // What nobody waits for is done by then.
+        // By then background work has finished.
         tokio::time::sleep(Duration::from_secs(1)).await;
         *count = starts();
     }

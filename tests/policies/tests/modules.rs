@@ -1,4 +1,4 @@
-//! What becomes of modules that are wrong.
+//! How the host handles bad modules.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -87,7 +87,7 @@ async fn components_that_do_not_fit_say_why() {
     .await;
 }
 
-/// A component with the hook status and the given core items beside it.
+/// A component with the hook status and additional core items.
 fn with_status(items: &str, more: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -132,7 +132,7 @@ async fn memories_tables_and_instances_are_limited_when_they_are_made() {
     .await;
     let instances = "(core instance (instantiate $m))".repeat(16);
     check(&with_status("", &instances), &["limit", "limits.instances"]).await;
-    // Two memories of 10 MiB each are as much as one of 20.
+    // Two memories of 10 MiB each count as one of 20.
     check(
         &with_status("(memory 160) (memory 160)", ""),
         &["limits.memoryBytes"],
@@ -180,7 +180,7 @@ async fn instantiation_is_limited_as_hooks_are() {
     assert!(growing.contains("limits.memoryBytes allows"), "{growing}");
     let recursing = reason(&odd("(func $start (call $start)) (start $start)")).await;
     assert!(recursing.contains("limits.stackBytes"), "{recursing}");
-    // 17 MiB of data: in the file they are a few bytes each, in memory they are not.
+    // 17 MiB of data segments: a few bytes each in the file, but not in memory.
     let segments: String = (0..272)
         .map(|page| format!("(data (i32.const {}) \"x\")", page * 65_536))
         .collect();
@@ -209,7 +209,7 @@ async fn a_module_with_thousands_of_exports_is_one_with_some_hooks_or_refused() 
     assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
     assert_eq!(only(&host).hooks, [Hook::Status]);
 
-    // More of them than the compiler cares to look at.
+    // More than the compiler accepts.
     check(
         &with_status("", &more(2_000)),
         &["does not compile", "count"],

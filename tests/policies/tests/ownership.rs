@@ -1,4 +1,4 @@
-//! Who owns an edit, and what the host's work on edits may cost.
+//! Who owns an edit, and the cost limits of the host's work on edits.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// Two policies that do actions in before-add, with the same limits.
+/// Two policies that perform actions in before-add, with the same limits.
 async fn two(first: Value, second: Value, limits: Value) -> PolicyHost {
     let config = |actions: Value| {
         let rest = json!({"grants": ["state"], "limits": limits, "onConflict": "keep"});
@@ -31,7 +31,7 @@ fn with_conf(conf: &str) -> Attachment {
     Attachment { conf, ..storage() }
 }
 
-/// A conf with so many members that mean nothing.
+/// A conf with this many irrelevant members.
 fn large(members: usize) -> Attachment {
     let members: Vec<String> = (0..members).map(|n| format!(r#""m{n}":{n}"#)).collect();
     with_conf(&format!(
@@ -139,7 +139,7 @@ async fn the_edits_of_a_whole_request_are_limited() {
             let refused = number == 2;
             assert_eq!(conf_at(&attachment, "/x").is_none(), refused, "{report:?}");
         }
-        // The next request has its own.
+        // The next request has its own budget.
         let (attachment, _) = edited(&host, storage()).await;
         assert!(conf_at(&attachment, "/x").is_some());
     }
@@ -164,7 +164,7 @@ async fn a_long_key_is_not_copied_for_each_member() {
     }
 }
 
-/// One policy sets thousands of members; each of the small edits of another is compared with them.
+/// One policy sets thousands of members; each small edit of another is compared with them.
 async fn many_members_and_a_guard() -> PolicyHost {
     let members: Vec<String> = (0..6_000).map(|n| format!(r#""{n}":{{"a":1}}"#)).collect();
     let first = json!([{"conf-set": ["/o", format!("{{{}}}", members.join(","))]}]);
@@ -185,7 +185,7 @@ async fn members_of_one_policy_do_not_delay_another() {
     assert_eq!(report.edits.len(), 2);
 }
 
-/// On the one thread that serves requests.
+/// On a single thread, as requests are served.
 #[tokio::test(flavor = "current_thread")]
 async fn other_requests_are_served_beside_costly_edits() {
     let costly = many_members_and_a_guard().await;

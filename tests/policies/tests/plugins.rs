@@ -1,4 +1,4 @@
-//! The policies that ship, as the components that they are built to.
+//! The policies that ship, as built components.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -119,7 +119,7 @@ async fn address_guard_denies_in_select_and_before_add() {
         wanted.ips = vec![ip.to_owned()];
         vec![wanted]
     };
-    // In IPv6 form and crooked: a guest sees it canonical.
+    // In non-canonical IPv6 form: a guest sees the canonical address.
     let selected = add(&host).select(with("::ffff:10.20.1.2")).await.unwrap();
     assert_eq!(selected.selections[0].selection.ips, ["10.20.1.2"]);
     assert_eq!(selected.selections[0].origin, Some(0));

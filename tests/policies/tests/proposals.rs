@@ -1,4 +1,4 @@
-//! Proposals of WebAssembly that no policy needs: a module that uses one is refused.
+//! WebAssembly proposals that policies do not need: modules that use them are rejected.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,7 +12,7 @@ use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// A policy with the hook status: one core module with `items`, whose hook does `body` first.
+/// A policy with the hook status: a core module with `items` whose hook starts with `body`.
 fn policy(items: &str, body: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -26,7 +26,7 @@ fn policy(items: &str, body: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// Loads a module that uses a proposal, which the compiler must refuse by `part` of its message.
+/// Loads a module that uses a proposal; the compiler must reject it with `part` in its message.
 async fn refused(module: &[u8], part: &str) {
     let host = Policies::new(COMPILER)
         .with_module("10-odd", module, &json!({}))
@@ -47,7 +47,7 @@ async fn a_subtype_test_is_refused_before_it_runs() {
         (elem declare func $target)"#;
     let body = "ref.func $target ref.test (ref $b) drop";
     refused(&policy(items, body), "gc proposal").await;
-    // The start function runs when the module is configured, and needs neither imports nor grants.
+    // The start function runs during configure, without imports or grants.
     let start = format!("{items} (func $start {body}) (start $start)");
     refused(&policy(&start, ""), "gc proposal").await;
 }

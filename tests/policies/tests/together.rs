@@ -1,4 +1,4 @@
-//! Edits that are each right, and wrong together: the pass over what all policies left.
+//! Edits that are valid alone but not together: the validation of all policies' combined edits.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// Two policies: what each does, by hook, and more of its configuration.
+/// A host with two policies: the actions of each by hook, and the rest of their configuration.
 async fn host(first: Value, second: Value, rest: &Value) -> PolicyHost {
     let config = |actions: Value| {
         let mut config = json!({"settings": actions, "grants": ["state", "rewrite-result"]});
@@ -37,7 +37,7 @@ fn plan() -> [Attachment; 2] {
     [storage(), backup]
 }
 
-/// Goes through before-add, and settles what comes of it.
+/// Runs before-add for each attachment, then settles the plan.
 async fn settle(host: &PolicyHost, plan: &[Attachment]) -> Result<Vec<Attachment>, Denied> {
     let mut session = add(host);
     let mut edited = Vec::new();

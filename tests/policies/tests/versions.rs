@@ -1,5 +1,4 @@
-//! Modules that target an older version of the WIT package than the newest, and those that target
-//! none that the host serves.
+//! Modules that target an older version of the WIT package, or one that the host does not serve.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -15,7 +14,7 @@ use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// The host with a policy that was written for 0.1.0.
+/// A host with a policy written for 0.1.0.
 async fn host() -> PolicyHost {
     let host = Policies::new(COMPILER)
         .with("10-older", "targets-0-1", &json!({"grants": ["state"]}))

@@ -1,4 +1,4 @@
-//! Modules that were built for WASI find nothing there: no files, no environment, no time.
+//! Modules built for WASI get nothing from it: no files, no environment, no time.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// A component whose hook `status` executes `body`, with WASI imported as the languages' standard
-/// libraries do. It accepts when the body ends and traps when that says so.
+/// A component whose hook `status` executes `body`, with the WASI imports of the languages'
+/// standard libraries. It accepts if the body returns, and traps if the body does.
 fn component(body: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -174,7 +174,7 @@ async fn a_sleep_in_the_host_ends_at_the_deadline() {
         "{}",
         denied.message
     );
-    // An hour without the wall clock around the call.
+    // Without the wall-clock limit this would take an hour.
     assert!(start.elapsed() < Duration::from_secs(60));
 }
 
@@ -212,7 +212,7 @@ async fn http_is_not_there() {
     );
 }
 
-/// A component whose hook `status` makes a socket, and accepts when that is refused with a code.
+/// A component whose hook `status` creates a socket, and accepts if that fails with an error code.
 fn with_a_socket() -> Vec<u8> {
     let text = r#"(component
   (import "wasi:sockets/network@0.2.0" (instance $network

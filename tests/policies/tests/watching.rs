@@ -1,4 +1,4 @@
-//! Policies that change while the host runs: loaded by themselves, and out of the way of requests.
+//! Policies that change while the host runs are loaded automatically, without delaying requests.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,13 +14,13 @@ use policy_tests::{Policies, only};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-/// Does what a script beside the link to it says.
+/// Runs the script beside the link to it.
 const SCRIPTED: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../host/policy-engine/fixtures/compiler"
 );
 
-/// Tells which thread has loaded policies.
+/// Reports which thread loaded policies.
 #[derive(Debug)]
 struct Places(Mutex<Sender<ThreadId>>);
 
@@ -35,7 +35,7 @@ impl Observer for Places {
     }
 }
 
-/// Waits for something that another thread or process does.
+/// Waits for another thread or process.
 async fn until(is_so: impl Fn() -> bool) {
     let wait = async {
         while !is_so() {
@@ -55,7 +55,7 @@ async fn a_change_of_the_directory_is_loaded_by_itself() {
         let host = Arc::clone(&host);
         async move { host.watch().await }
     });
-    // The watch begins some time; until then, and after, a change is not lost.
+    // The watch starts at some point; a change before or after that is not lost.
     policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
     until(|| only(&host).mode == Mode::Audit).await;
     assert!(!watching.is_finished());
@@ -69,7 +69,7 @@ async fn no_thread_that_serves_requests_loads_what_has_changed() {
     let mut config = policies.config();
     config.observer = Some(Arc::new(Places(Mutex::new(tell))));
     let host = Arc::new(PolicyHost::load(config).await);
-    // The first time nothing is served yet.
+    // The first load may use this thread: nothing is being served yet.
     assert_eq!(places.try_recv().unwrap(), thread::current().id());
     policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
     let watching = tokio::spawn({

@@ -1,4 +1,4 @@
-//! A version of the WIT package that was shipped never changes.
+//! A released version of the WIT package never changes.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// One digest over names and contents of the files of a version.
+/// One digest over the names and contents of a version's files.
 fn digest(version: &Path) -> String {
     let mut files: Vec<_> = fs::read_dir(version)
         .unwrap()

@@ -1,1 +1,1 @@
-//! Nothing but tests: what holds for all crates of the workspace and for what they depend on.
+//! Only tests: rules for all crates of the workspace and their dependencies.

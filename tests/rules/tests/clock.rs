@@ -1,5 +1,5 @@
-//! The wall clock may jump: it is read where times are shown to people, or are another machine's, and
-//! nowhere else. Deadlines, retries and pauses are of the monotonic clock.
+//! The wall clock may jump: code may read it only for times that people see or that come from
+//! another machine. Deadlines, retries and pauses use the monotonic clock.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host");
 
-/// Who may read it, and what for.
+/// The files that may read it, and why.
 const MAY: [(&str, &str); 9] = [
     (
         "cli/src/attachments.rs",
@@ -43,7 +43,7 @@ const MAY: [(&str, &str); 9] = [
     ),
 ];
 
-/// The code of a file, without its tests.
+/// A file's code, without its tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]\nmod tests").next();

@@ -1,5 +1,5 @@
-//! What `deny.toml` says of dependencies, as far as it can be checked without a network: licences,
-//! sources, and crates that are there twice. Advisories are `cargo deny check advisories`.
+//! Checks dependencies against `deny.toml` as far as possible offline: licences, sources and
+//! duplicate crates. `cargo deny check advisories` checks advisories.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -40,12 +40,12 @@ struct Skip {
     name: String,
 }
 
-/// A package that the lock file names.
+/// A package in the lock file.
 struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// `None` for those of this workspace.
+    /// `None` for the workspace's own.
     source: Option<String>,
 }
 
@@ -78,9 +78,9 @@ fn packages() -> Vec<Package> {
         .collect()
 }
 
-/// Whether one of the licences that an author offers is among the allowed ones.
+/// Whether an SPDX expression permits one of the allowed licences.
 fn is_allowed(license: &str, allowed: &BTreeSet<String>) -> bool {
-    // Old manifests have a slash for OR.
+    // Old manifests write a slash for OR.
     let mode = spdx::ParseMode {
         allow_slash_as_or_operator: true,
         ..spdx::ParseMode::STRICT

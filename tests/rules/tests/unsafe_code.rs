@@ -1,5 +1,5 @@
-//! Unsafe code is where `host/ARCHITECTURE.md` lists it, and nowhere else. The compiler denies it in
-//! every crate that takes the lints of the workspace; what is looked for here are the exceptions.
+//! Unsafe code is only where `host/ARCHITECTURE.md` lists it. The compiler denies it in every crate
+//! that inherits the workspace's lints; this test finds the exceptions.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -8,10 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-/// The head of the list.
+/// The list's header.
 const HEAD: &str = "| unsafe code in | for |";
 
-/// Files below the directories of the workspace with an ending, relative to its root.
+/// Files with this ending in the workspace's directories, relative to its root.
 fn files(ending: &str) -> Vec<PathBuf> {
     let mut pending: Vec<PathBuf> = ["host", "guest-sdk", "plugins", "tests"]
         .map(|name| Path::new(ROOT).join(name))
@@ -35,7 +35,7 @@ fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
 }
 
-/// The first column of the list.
+/// The list's first column.
 fn listed() -> BTreeSet<PathBuf> {
     let page = text("host/ARCHITECTURE.md");
     let rows = page.split_once(HEAD).unwrap().1.lines().skip(2);
@@ -46,7 +46,7 @@ fn listed() -> BTreeSet<PathBuf> {
 
 #[test]
 fn it_is_only_where_it_is_listed() {
-    // In two parts, for this file is looked at as well.
+    // In two parts, because this file is checked as well.
     let exception = concat!("unsafe", "_code");
     let with: BTreeSet<PathBuf> = files(".rs")
         .into_iter()
@@ -64,7 +64,7 @@ fn every_crate_takes_the_lints_of_the_workspace() {
     let without: Vec<_> = files("Cargo.toml")
         .into_iter()
         .filter(|path| !text(path).contains("[lints]\nworkspace = true"))
-        // Apart from the workspace: it is built with the fuzzer's own compiler.
+        // Not in the workspace: the fuzzer's own compiler builds it.
         .filter(|path| path != Path::new("tests/fuzz/fuzz/Cargo.toml"))
         .collect();
     assert!(without.is_empty(), "{without:?}");

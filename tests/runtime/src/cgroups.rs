@@ -1,13 +1,12 @@
-//! The control groups of this machine that a runtime's containers are in. A private node has no tree of
-//! its own.
+//! This machine's cgroups of a runtime's containers. A private node has no cgroup tree of its own.
 
 use std::fs;
 use std::path::Path;
 
-/// Where a runtime puts its control groups, in every hierarchy of this machine.
+/// The runtime's cgroup, in every hierarchy of this machine.
 pub(crate) const CGROUP: &str = "/cnidaria-runtime-tests";
 
-/// Removes the group and those below it that are empty: some for each hierarchy.
+/// Removes the group's empty cgroups, in every hierarchy.
 pub(crate) fn remove(group: &str) {
     let root = Path::new("/sys/fs/cgroup");
     let name = group.trim_start_matches('/');

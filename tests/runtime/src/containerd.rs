@@ -1,5 +1,5 @@
-//! containerd with everything that it has below one directory of a private node: root, state,
-//! socket, image, CNI conf and binaries.
+//! containerd with all its state below one directory of a private node: root, socket, image, CNI
+//! conf and binaries.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -18,7 +18,8 @@ use crate::image;
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// A running containerd. Dropped, it and its cgroups are gone; its sandboxes end with the node.
+/// A running containerd. Dropping it stops it and removes its cgroups; its sandboxes end with the
+/// node.
 #[derive(Debug)]
 pub struct Containerd {
     child: Child,
@@ -27,31 +28,31 @@ pub struct Containerd {
     socket: PathBuf,
 }
 
-/// Where a runtime finds what it needs for networks.
+/// A runtime's CNI directories.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// The directory of plugins.
+    /// The plugin directory.
     pub bin: PathBuf,
-    /// The directory of confs.
+    /// The conf directory.
     pub conf: PathBuf,
 }
 
 /// A container that is not part of a sandbox.
 #[derive(Debug, Clone)]
 pub struct Container {
-    /// Its name, of no other one.
+    /// Its unique name.
     pub id: String,
-    /// An image that was loaded, with its registry.
+    /// A loaded image, with its registry.
     pub image: String,
-    /// What it executes.
+    /// The command to execute.
     pub command: Vec<String>,
-    /// Bind mounts as `ctr` takes them.
+    /// Bind mounts in `ctr`'s format.
     pub mounts: Vec<String>,
     /// Variables: `NAME=value`.
     pub environment: Vec<String>,
 }
 
-/// Whether runc could work here: it needs to be root of the machine, not of a user namespace.
+/// Whether runc can work here: it needs to be root on the machine, not just in a user namespace.
 pub fn is_possible() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let mut numbers = map.split_ascii_whitespace();
@@ -59,11 +60,12 @@ pub fn is_possible() -> bool {
 }
 
 impl Containerd {
-    /// Starts it on a node whose daemon runs, with the shim as its only plugin, and waits until it is
-    /// ready for pods.
+    /// Starts containerd on a node whose daemon is running, with the shim as its only plugin, and
+    /// waits until it is ready for pods.
     ///
     /// # Errors
-    /// [`Error::Start`] when it is not installed, [`Error::Containerd`] when it does not get ready.
+    /// [`Error::Start`] when it is not installed, [`Error::Containerd`] when it does not become
+    /// ready.
     pub fn start(node: &Node) -> Result<Self, Error> {
         let dir = node.path("containerd");
         let places = Places {
@@ -75,7 +77,7 @@ impl Containerd {
         }
         let conf = places.conf.join("00-multus.conf");
         fs::write(&conf, node.conf.to_string()).map_err(Error::file(&conf))?;
-        // containerd itself wants the loopback plugin.
+        // containerd itself requires the loopback plugin.
         let loopback = Path::new(&node.plugins()).join("loopback");
         for (name, target) in [
             ("cnidaria-shim", node.binaries().shim()?),
@@ -87,10 +89,10 @@ impl Containerd {
         Self::start_with(node, &places)
     }
 
-    /// Starts it with the plugins and confs that are there, and waits until it is ready for pods.
+    /// Starts containerd with existing plugins and confs, and waits until it is ready for pods.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// See [`start`](Self::start).
     pub fn start_with(node: &Node, places: &Places) -> Result<Self, Error> {
         let dir = node.path("containerd");
         fs::create_dir_all(&dir).map_err(Error::file(&dir))?;
@@ -125,21 +127,21 @@ impl Containerd {
         Ok(containerd)
     }
 
-    /// Loads an archive of images.
+    /// Loads an image archive.
     ///
     /// # Errors
-    /// With what `ctr` says.
+    /// With the output of `ctr`.
     pub fn load(&self, archive: &Path) -> Result<(), Error> {
         let archive = archive.display().to_string();
         self.ctr(&["images", "import", "--snapshotter", "native", &archive])?;
         Ok(())
     }
 
-    /// Runs a container of the host's network and processes, as a privileged one of a DaemonSet. Gives
-    /// what it printed, or nothing of one that is `detached`.
+    /// Runs a container in the host's network and PID namespaces, like a DaemonSet's privileged
+    /// one. Returns its output, or nothing if `detached`.
     ///
     /// # Errors
-    /// With what `ctr` or the container says.
+    /// With the output of `ctr` or of the container.
     pub fn run_privileged(&self, container: &Container, detached: bool) -> Result<String, Error> {
         let Container {
             id,
@@ -173,10 +175,10 @@ impl Containerd {
         self.ctr(&arguments)
     }
 
-    /// Ends a detached container as the kubelet does, with SIGTERM, and waits for it.
+    /// Stops a detached container with SIGTERM, as the kubelet does, and waits for it.
     ///
     /// # Errors
-    /// With what `ctr` says.
+    /// With the output of `ctr`.
     pub fn end(&self, id: &str) -> Result<(), Error> {
         self.ctr(&["tasks", "kill", "--signal", "SIGTERM", id])?;
         let start = Instant::now();
@@ -197,12 +199,12 @@ impl Containerd {
         Ok(run("ctr", &all)?)
     }
 
-    /// What the kubelet would have.
+    /// A CRI client, as the kubelet has.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// What it wrote to standard error so far.
+    /// containerd's standard error so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -243,8 +245,8 @@ impl Drop for Containerd {
     }
 }
 
-/// Snapshots that are copies need no support of the file system; profiles of AppArmor and changes of
-/// the OOM score would need more of the machine than a test should.
+/// Native snapshots are copies, which need no file system support; AppArmor profiles and OOM score
+/// changes would require too much of the machine.
 fn configuration(dir: &Path, places: &Places) -> String {
     let (dir, bin, conf) = (dir.display(), places.bin.display(), places.conf.display());
     let image = image::NAME;

@@ -1,5 +1,5 @@
-//! The Container Runtime Interface, as the kubelet speaks it: gRPC over HTTP/2 on a unix socket, a
-//! connection for each call.
+//! A client of the Container Runtime Interface like the kubelet's: gRPC over HTTP/2 on a unix
+//! socket, with one connection per call.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,11 +18,11 @@ use crate::messages::{
     RunPodSandboxRequest, RunPodSandboxResponse, StatusRequest, StatusResponse,
 };
 
-/// A byte for compression, four for the length.
+/// One byte for the compression flag, four for the length.
 const FRAME_HEAD: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The runtime's end of the socket.
+/// A client of the runtime's socket.
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
@@ -30,7 +30,7 @@ pub struct Client {
     logs: PathBuf,
 }
 
-/// What the runtime says of a sandbox.
+/// A sandbox's status.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// Address of the default network.
@@ -48,10 +48,10 @@ impl Client {
         }
     }
 
-    /// RunPodSandbox: gives the sandbox's id.
+    /// RunPodSandbox: returns the sandbox's id.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the pod cannot have its networks.
+    /// [`Error::Refused`] when the pod's networks cannot be attached.
     pub fn run(&self, pod: &Pod) -> Result<String, Error> {
         let config = PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
@@ -75,7 +75,7 @@ impl Client {
     /// PodSandboxStatus.
     ///
     /// # Errors
-    /// [`Error::Answer`] when it does not tell the network namespace.
+    /// [`Error::Answer`] when the response lacks the network namespace.
     pub fn status(&self, sandbox: &str) -> Result<Status, Error> {
         let method = "PodSandboxStatus";
         let answer: PodSandboxStatusResponse = self.call(method, &of(sandbox))?;
@@ -103,7 +103,7 @@ impl Client {
         })
     }
 
-    /// ListPodSandbox: the ids of all sandboxes, also of those that failed to start.
+    /// ListPodSandbox: the ids of all sandboxes, including those that failed to start.
     ///
     /// # Errors
     /// [`Error::Connection`].
@@ -116,7 +116,7 @@ impl Client {
     /// StopPodSandbox.
     ///
     /// # Errors
-    /// [`Error::Refused`] when its networks cannot be taken away.
+    /// [`Error::Refused`] when its networks cannot be detached.
     pub fn stop(&self, sandbox: &str) -> Result<(), Error> {
         self.call("StopPodSandbox", &of(sandbox))
             .map(|Nothing {}| ())
@@ -131,10 +131,10 @@ impl Client {
             .map(|Nothing {}| ())
     }
 
-    /// Status: what the runtime is not ready for, empty when it is ready.
+    /// Status: the conditions that are not ready; empty when the runtime is ready.
     ///
     /// # Errors
-    /// [`Error::Connection`] as long as it does not listen.
+    /// [`Error::Connection`] until it listens.
     pub fn not_ready(&self) -> Result<Vec<String>, Error> {
         let answer: StatusResponse = self.call("Status", &StatusRequest { verbose: false })?;
         let conditions = answer.status.unwrap_or_default().conditions;
@@ -144,7 +144,7 @@ impl Client {
             .collect())
     }
 
-    /// Status: the CNI confs that the runtime has read, as JSON of its own.
+    /// Status: the CNI confs that the runtime has loaded, in its own JSON format.
     ///
     /// # Errors
     /// [`Error::Connection`].
@@ -181,7 +181,7 @@ fn of(sandbox: &str) -> PodSandboxRequest {
     }
 }
 
-/// One message there, one back.
+/// Sends one message and receives one.
 async fn unary<Answer: Message + Default>(
     socket: &Path,
     method: &'static str,
@@ -209,7 +209,7 @@ async fn unary<Answer: Message + Default>(
     let mut bytes = BytesMut::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk.map_err(http)?;
-        // The window is given back, or long answers would stop.
+        // Releases the flow-control window; long responses would stall otherwise.
         let _ = body.flow_control().release_capacity(chunk.len());
         bytes.extend_from_slice(&chunk);
     }

@@ -1,78 +1,78 @@
-//! What can go wrong with the runtime, as opposed to what is tested on it.
+//! Failures of the runtime itself, as opposed to what is tested on it.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Something that every case needs does not work.
+/// A prerequisite of every case failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The node does not work.
+    /// The node failed.
     #[error(transparent)]
     Node(#[from] node::Error),
     /// A file or directory cannot be read or written.
     #[error("{path}")]
     File {
-        /// Which one.
+        /// The path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// A program is missing, or cannot be started.
     #[error("{program} cannot be started: `tests/setup/install test` installs it")]
     Start {
-        /// Its name.
+        /// The program's name.
         program: &'static str,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
     /// containerd does not become ready.
     #[error("containerd {problem}; its log ends with:\n{log}")]
     Containerd {
-        /// What it did.
+        /// What happened.
         problem: String,
         /// The last lines of its log.
         log: String,
     },
-    /// podman refuses.
+    /// podman failed.
     #[error("podman {command}: {message}")]
     Podman {
         /// Its arguments.
         command: String,
-        /// What it says.
+        /// Its error output.
         message: String,
     },
-    /// The connection to containerd.
+    /// Connecting to containerd failed.
     #[error("{method}: connection")]
     Connection {
-        /// Which call.
+        /// The called method.
         method: &'static str,
-        /// What went wrong.
+        /// The system's error.
         source: io::Error,
     },
-    /// The transport below the call.
+    /// HTTP/2 failed.
     #[error("{method}: HTTP/2")]
     Http {
-        /// Which call.
+        /// The called method.
         method: &'static str,
-        /// What went wrong.
+        /// The protocol's error.
         source: h2::Error,
     },
-    /// containerd refuses.
+    /// containerd rejected the call.
     #[error("{method}: {message} (gRPC status {status})")]
     Refused {
-        /// Which call.
+        /// The called method.
         method: &'static str,
-        /// The number of the status.
+        /// The gRPC status code.
         status: String,
-        /// What it says.
+        /// The error message.
         message: String,
     },
-    /// The answer is none.
+    /// The response is malformed.
     #[error("{method}: the answer cannot be understood: {reason}")]
     Answer {
-        /// Which call.
+        /// The called method.
         method: &'static str,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The image of every sandbox: a static busybox that sleeps. Nothing is downloaded.
+//! Every sandbox's image: a static busybox that sleeps. Nothing is downloaded.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,14 +8,14 @@ use node::run;
 
 use crate::error::Error;
 
-/// What the image is called.
+/// The image's name.
 pub(crate) const NAME: &str = "localhost/cnidaria-pause:test";
-/// Of the package busybox-static.
+/// From the package busybox-static.
 const BUSYBOX: &str = "/usr/bin/busybox";
-/// What packs our own image as well.
+/// The script that also packs the project's own image.
 const PACK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/image/pack");
 
-/// Makes the archive in a directory of its own.
+/// Creates the archive in its own directory.
 pub(crate) fn make(dir: &Path) -> Result<PathBuf, Error> {
     let root = root_directory(dir)?;
     let archive = dir.join("image.tar");
@@ -24,7 +24,7 @@ pub(crate) fn make(dir: &Path) -> Result<PathBuf, Error> {
     Ok(archive)
 }
 
-/// Makes the same as a directory.
+/// Creates the image's content as a directory.
 pub(crate) fn root_directory(dir: &Path) -> Result<PathBuf, Error> {
     let root = dir.join("rootfs");
     let bin = root.join("bin");

@@ -1,6 +1,5 @@
-//! Real container runtimes on a private node: Debian's containerd and runc, driven by the interface
-//! that the kubelet uses, and Debian's podman, so that nothing about how a runtime calls CNI has to be
-//! believed.
+//! Real container runtimes on a private node: Debian's containerd and runc, driven through the
+//! kubelet's interface, and Debian's podman. They show how a runtime really calls CNI.
 
 mod cgroups;
 pub mod containerd;

@@ -1,5 +1,5 @@
-//! The few messages of `runtime.v1.RuntimeService` that the tests send, each with the few fields
-//! that they use. Numbers are those of `api.proto` of the Container Runtime Interface.
+//! The messages of `runtime.v1.RuntimeService` that the tests use, with only the fields they need.
+//! Field numbers are from the Container Runtime Interface's `api.proto`.
 
 use std::collections::BTreeMap;
 
@@ -45,12 +45,12 @@ pub(crate) struct RunPodSandboxResponse {
     pub(crate) pod_sandbox_id: String,
 }
 
-/// Also the request of StopPodSandbox and RemovePodSandbox, which have the first field alone.
+/// Also the request of StopPodSandbox and RemovePodSandbox, which have only the first field.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PodSandboxRequest {
     #[prost(string, tag = "1")]
     pub(crate) pod_sandbox_id: String,
-    /// For PodSandboxStatus.
+    /// Only for PodSandboxStatus.
     #[prost(bool, tag = "2")]
     pub(crate) verbose: bool,
 }
@@ -75,7 +75,7 @@ pub(crate) struct PodSandboxNetworkStatus {
     pub(crate) ip: String,
 }
 
-/// Without a filter.
+/// Has no filter.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ListPodSandboxRequest {}
 
@@ -91,13 +91,13 @@ pub(crate) struct PodSandbox {
     pub(crate) id: String,
 }
 
-/// Every answer without anything of interest.
+/// Any response whose content is irrelevant.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Nothing {}
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct StatusRequest {
-    /// With `info`.
+    /// Requests `info`.
     #[prost(bool, tag = "1")]
     pub(crate) verbose: bool,
 }

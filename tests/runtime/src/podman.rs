@@ -1,5 +1,5 @@
-//! podman with its CNI back end and everything that it has below one directory of a private node. Its
-//! containers have a root directory of their own, so that no image is needed.
+//! podman with its CNI backend and all its state below one directory of a private node. Its
+//! containers use a root directory, so they need no image.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,10 +15,10 @@ use crate::image;
 
 /// The network that the shim serves.
 pub const NETWORK: &str = "pods";
-/// libcni keeps results here, whatever podman is told.
+/// libcni always stores results here, whatever podman's configuration.
 const STATE: &str = "/var/lib";
 
-/// podman on a node. It has no daemon; dropped, its control groups are gone.
+/// podman on a node. It has no daemon; dropping it removes its cgroups.
 #[derive(Debug)]
 pub struct Podman {
     dir: PathBuf,
@@ -26,10 +26,10 @@ pub struct Podman {
 }
 
 impl Podman {
-    /// Configures podman for a node whose daemon runs, with the shim as its only plugin.
+    /// Configures podman for a node whose daemon is running, with the shim as its only plugin.
     ///
     /// # Errors
-    /// [`Error::File`] and [`Error::Node`] when something cannot be made.
+    /// [`Error::File`] and [`Error::Node`] when the set-up fails.
     pub fn on(node: &Node) -> Result<Self, Error> {
         let mut plugin = node.conf.clone();
         if let Some(members) = plugin.as_object_mut() {
@@ -40,10 +40,10 @@ impl Podman {
         Self::with_network(node, &network)
     }
 
-    /// The same with a conf list of [`NETWORK`] that the runtime's user wrote.
+    /// Configures podman with a custom conflist for [`NETWORK`].
     ///
     /// # Errors
-    /// As [`on`](Self::on).
+    /// See [`on`](Self::on).
     pub fn with_network(node: &Node, network: &Value) -> Result<Self, Error> {
         let dir = node.path("podman");
         for name in ["bin", "net.d"] {
@@ -60,7 +60,7 @@ impl Podman {
             let path = dir.join(name);
             fs::write(&path, text).map_err(Error::file(&path))?;
         }
-        // The mount table is the node's own.
+        // The node has its own mount table.
         run("mount", &["-t", "tmpfs", "tmpfs", STATE])?;
         let rootfs = image::root_directory(&dir)?;
         for name in ["dev", "proc", "sys", "etc", "run", "tmp"] {
@@ -70,10 +70,10 @@ impl Podman {
         Ok(Self { dir, rootfs })
     }
 
-    /// Starts a container that sleeps and gives its id. `verb` is `run` or `create`.
+    /// Starts a container that sleeps; returns its id. `verb` is `run` or `create`.
     ///
     /// # Errors
-    /// As [`podman`](Self::podman).
+    /// See [`podman`](Self::podman).
     pub fn sleep(&self, verb: &str, options: &[&str]) -> Result<String, Error> {
         let rootfs = self.rootfs.display().to_string();
         let mut arguments = vec![verb, "--cgroup-parent", CGROUP, "--network", NETWORK];
@@ -85,10 +85,10 @@ impl Podman {
         self.podman(&arguments)
     }
 
-    /// The name of a running container's namespace below `/run/netns`.
+    /// The name of a running container's namespace in `/run/netns`.
     ///
     /// # Errors
-    /// As [`podman`](Self::podman).
+    /// See [`podman`](Self::podman).
     pub fn netns(&self, container: &str) -> Result<String, Error> {
         let format = "{{.NetworkSettings.SandboxKey}}";
         let path = self.podman(&["inspect", "--format", format, container])?;
@@ -96,10 +96,10 @@ impl Podman {
         Ok(name.to_string_lossy().into_owned())
     }
 
-    /// Executes podman and gives what it prints.
+    /// Executes podman; returns its output.
     ///
     /// # Errors
-    /// [`Error::Start`] when it is not installed, [`Error::Podman`] with what it says.
+    /// [`Error::Start`] when it is not installed, [`Error::Podman`] when it fails.
     pub fn podman(&self, arguments: &[&str]) -> Result<String, Error> {
         let output = Command::new("podman")
             .args(arguments)
@@ -131,7 +131,7 @@ impl Drop for Podman {
     }
 }
 
-/// Locks in a file: shared memory would be the machine's.
+/// Uses file locks: shared memory is the whole machine's.
 fn configuration(dir: &Path) -> String {
     let dir = dir.display();
     format!(

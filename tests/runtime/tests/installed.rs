@@ -1,5 +1,5 @@
-//! What `deploy` installs on a node, from the image and by the manifests themselves: containerd runs the
-//! DaemonSet's containers as a kubelet would, and pods get their networks from them.
+//! What `deploy` installs on a node, from the real image and manifests: containerd runs the
+//! DaemonSet's containers as a kubelet would, and they attach pods to their networks.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use runtime::containerd::{self, Container, Containerd, Places};
 use serde_json::{Value, json};
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
-/// As a kubelet completes the image's name.
+/// The registry that a kubelet adds to the image's name.
 const REGISTRY: &str = "docker.io/library";
 const PLUGINS: &str = "/opt/cni/bin";
 const CONFS: &str = "/etc/cni/net.d";
@@ -48,8 +48,8 @@ impl Manifests {
         }
     }
 
-    /// A container of the pod, with its volumes. Those of ConfigMaps are in directories of `config`, by
-    /// their names.
+    /// A container of the pod, with its volumes. ConfigMap volumes are subdirectories of `config`,
+    /// by name.
     fn container(&self, kind: &str, config: &Path) -> Container {
         let container = &self.pod[kind][0];
         let command = container["command"].as_array().unwrap();
@@ -109,8 +109,8 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
 
-/// Makes the private node one whose directories can be changed, and whose mounts reach containers, as
-/// systemd makes them.
+/// Makes the private node's directories writable and its mounts propagate to containers, as systemd
+/// sets them up.
 fn prepare_machine(node: &Node) {
     run("mount", &["--make-rshared", "/"]).unwrap();
     for dir in ["/etc", "/opt", "/var/lib"] {
@@ -123,7 +123,7 @@ fn prepare_machine(node: &Node) {
         let options = format!("lowerdir={dir},upperdir={upper},workdir={work}");
         run("mount", &["-t", "overlay", "overlay", "-o", &options, dir]).unwrap();
     }
-    // Whatever this machine may have there.
+    // Hides whatever this machine has there.
     for dir in ["/etc/cni", "/opt/cni", "/var/lib/cni", "/var/lib/kubelet"] {
         fs::create_dir_all(dir).unwrap();
         run("mount", &["-t", "tmpfs", "tmpfs", dir]).unwrap();
@@ -146,7 +146,7 @@ fn prepare_machine(node: &Node) {
     node.add_network("default", "blue", &blue).unwrap();
 }
 
-/// The image, of this build's binaries without what only a debugger reads.
+/// Builds the image from this build's binaries, stripped of debug information.
 fn image(node: &Node) -> PathBuf {
     let dir = node.path("build");
     fs::create_dir_all(&dir).unwrap();
@@ -166,7 +166,7 @@ fn image(node: &Node) -> PathBuf {
     archive
 }
 
-/// Puts the example's configurations where the kubelet puts them.
+/// Writes the example's configurations where the kubelet would.
 fn apply_example(config: &Path) {
     let text = fs::read_to_string(Path::new(DEPLOY).join("example-policy.yaml")).unwrap();
     let example: Value = serde_saphyr::from_str(&text).unwrap();
@@ -199,7 +199,7 @@ fn the_containers_of_the_daemonset_attach_the_pods_of_their_node() {
         let containerd = Containerd::start_with(node, &places).unwrap();
         containerd.load(&image(node)).unwrap();
         let mut manifests = Manifests::read();
-        // No cluster here: pods and networks are files on the node.
+        // Without a cluster, pods and networks are files on the node.
         manifests.config["cnidaria"] = json!({
             "manifests": "/host/run/node/manifests",
             "statusDir": "/host/run/node/status",
@@ -248,14 +248,14 @@ fn the_containers_of_the_daemonset_attach_the_pods_of_their_node() {
         let status = node.network_status(&pods[0]).unwrap();
         assert_eq!(status[1]["name"], json!("default/blue"), "{status:#}");
 
-        // An update: the next container of the DaemonSet finds what this one has left.
+        // An update: the DaemonSet's next container takes over the state.
         containerd.end(&daemon.id).unwrap();
         containerd.run_privileged(&daemon, true).unwrap();
         for sandbox in &sandboxes {
             client.stop(sandbox).unwrap();
             client.remove(sandbox).unwrap();
         }
-        // At once, or by the next one where it was not ready yet.
+        // Either immediately or, if the daemon was not ready yet, by a retry.
         wait_for("nothing is left of the pods", || {
             let left = inspect::files(Path::new(LEDGER)).unwrap();
             left.is_empty() && inspect::reserved_addresses(node).unwrap().is_empty()

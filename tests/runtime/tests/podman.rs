@@ -1,4 +1,4 @@
-//! Containers of podman get their networks through shim and daemon, without a cluster.
+//! Shim and daemon attach podman's containers to their networks, without a cluster.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use runtime::containerd;
 use runtime::podman::Podman;
 use serde_json::json;
 
-/// What has to be as before when all containers are gone.
+/// State that must be unchanged once all containers are gone.
 #[derive(Debug, PartialEq, Eq)]
 struct Traces {
     links: Vec<String>,
@@ -53,7 +53,7 @@ fn podman(node: &mut Node) -> Option<Podman> {
     Some(Podman::on(node).unwrap())
 }
 
-/// Describes a container that wants the network `blue`.
+/// Adds the manifest of a container that requests the network `blue`.
 fn describe(node: &Node, name: &str) -> Pod {
     let pod = Pod::new("default", name).networks("blue");
     let manifest = format!("manifests/{name}.json");
@@ -75,7 +75,7 @@ fn address(podman: &Podman, container: &str, name: &str) -> String {
     link.addresses[0].split('/').next().unwrap().to_owned()
 }
 
-/// A file that the page about podman shows, for a node whose places are elsewhere.
+/// A file shown on the podman page, adapted to the node's paths.
 fn page(node: &Node, file: &str) -> String {
     const PAGE: &str = include_str!("../../../docs/podman.md");
     let (_, after) = PAGE.split_once(&format!("`{file}`")).unwrap();
@@ -103,7 +103,7 @@ fn the_page_about_podman_works_as_written() {
             node.write(path, page(node, file)).unwrap();
         }
         node.config = serde_json::from_str(&page(node, "/etc/cnidaria/daemon.json")).unwrap();
-        // The default; the node has to know it.
+        // The default, which the node must know.
         node.config["socketDir"] = json!("/run/multus/");
         let network = page(node, "/etc/cni/net.d/10-pods.conflist");
         let network = serde_json::from_str(&network).unwrap();

@@ -1,4 +1,4 @@
-//! Pods of containerd get their networks through shim and daemon.
+//! Shim and daemon attach containerd's pods to their networks.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,10 +18,10 @@ use runtime::containerd::{self, Containerd};
 use runtime::cri::Client;
 use serde_json::json;
 
-/// So long the daemon may take for what nobody waits for.
+/// Time limit for the daemon's background work.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What has to be as before when all pods are gone.
+/// State that must be unchanged once all pods are gone.
 #[derive(Debug, PartialEq, Eq)]
 struct Traces {
     links: Vec<String>,
@@ -47,7 +47,7 @@ impl Traces {
                 .map(|path| path.display().to_string())
                 .collect(),
             namespaces: fs::read_dir("/run/netns").map_or(0, Iterator::count),
-            // containerd makes the directory of namespaces shared, once.
+            // containerd makes the namespace directory a shared mount, once.
             mounts: mounts
                 .lines()
                 .filter(|mount| !mount.contains(" /run/netns "))
@@ -58,7 +58,7 @@ impl Traces {
     }
 }
 
-/// The names of what runs on the node, but for what has ended and what only this test executes.
+/// Names of the processes on the node, without zombies.
 fn processes() -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir("/proc")
         .unwrap()
@@ -100,7 +100,7 @@ fn netns(client: &Client, sandbox: &str) -> String {
     netns.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// The address of an interface, without its prefix.
+/// An interface's address, without its prefix length.
 fn address(netns: &str, name: &str) -> String {
     let links = inspect::links(Some(netns)).unwrap();
     let link = links.iter().find(|link| link.name == name);
@@ -130,7 +130,7 @@ fn pods_of_containerd_reach_one_another_over_both_networks_and_leave_nothing() {
         }
         for sandbox in &sandboxes {
             client.stop(sandbox).unwrap();
-            // The kubelet repeats it.
+            // The kubelet repeats StopPodSandbox.
             client.stop(sandbox).unwrap();
             client.remove(sandbox).unwrap();
         }
@@ -155,7 +155,7 @@ fn a_pod_whose_network_cannot_be_had_does_not_start_and_leaves_nothing() {
     });
 }
 
-/// Three of the mistakes: refused on ADD as on DEL, alone and behind another plugin.
+/// Three of the mistakes: rejected on ADD and on DEL, alone and after another plugin.
 fn mistakes(node: &Node) -> Vec<Mistake> {
     let names = ["mtu-as-text", "device-missing", "tuning"];
     let mut mistakes = mistakes::all(node);
@@ -177,7 +177,7 @@ fn a_mistake_holds_no_sandbox() {
             node.add_network("default", name, &mistake.conf).unwrap();
             let refused = client.run(&pod(node, name, name)).unwrap_err();
             assert!(refused.to_string().contains(mistake.says), "{refused}");
-            // containerd keeps a sandbox whose networks it could not take away.
+            // containerd keeps a sandbox whose networks it could not detach.
             assert_eq!(client.list().unwrap(), [""; 0], "{name}");
             assert_eq!(Traces::of(node), before, "{name} {}", containerd.log());
         }

@@ -1,5 +1,5 @@
-//! What is asked of the daemon: pods come and go, some with networks that fail in every way, through
-//! policies of which one is changed before each round.
+//! The load on the daemon: pods come and go, some with networks that fail in various ways, with
+//! policies of which one changes before each round.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use node::{Call, Error, Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
-/// So many requests are made at once.
+/// Number of concurrent requests.
 const WORKERS: usize = 4;
-/// What pods ask for, beside the default network.
+/// What pods request, besides the default network.
 const NETWORKS: [&str; 8] = [
     "",
     "blue",
@@ -22,10 +22,10 @@ const NETWORKS: [&str; 8] = [
     "blue,spewing",
     "missing",
 ];
-/// What is kept of the daemon's log.
+/// Size beyond which the daemon's log is truncated.
 const LOG_BYTES: usize = 8 << 20;
 
-/// Pods, and who asks for them.
+/// The pods and their calls so far.
 pub(crate) struct Load {
     pods: Vec<Sandbox>,
     calls: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Makes networks and pods, and starts the daemon.
+    /// Creates networks and pods, and starts the daemon.
     pub(crate) fn prepare(node: &mut Node) -> Result<Self, Error> {
         networks::prepare(node)?;
         for (name, instructions) in [
@@ -65,12 +65,12 @@ impl Load {
         })
     }
 
-    /// So many calls were made.
+    /// The number of calls made.
     pub(crate) fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// Adds, checks and deletes pods for a while; at the end none is left.
+    /// Adds, checks and deletes pods for this long; none is left at the end.
     pub(crate) fn run(&mut self, node: &mut Node, length: Duration) -> Result<(), Error> {
         node.add_policy("20-tag", "witness", &tagging(self.rounds))?;
         let verbs = ["ADD", "CHECK", "DEL"];
@@ -101,7 +101,7 @@ impl Load {
         }
         self.calls += made.into_inner();
         self.rounds += 1;
-        // The log is not what is measured.
+        // The log is not part of the measurement.
         if node.log().len() > LOG_BYTES {
             node.write("daemon.log", "")?;
         }
@@ -118,7 +118,7 @@ impl Load {
     }
 }
 
-/// A policy that writes a tag into each network-status, and which one that is in this round.
+/// A policy that writes the round as a tag to each network-status.
 fn tagging(round: u64) -> Value {
     json!({
         "grants": ["state"],
@@ -126,7 +126,7 @@ fn tagging(round: u64) -> Value {
     })
 }
 
-/// One worker's pods, one after the other, until the end.
+/// One worker: adds and deletes its pods in sequence until the time is up.
 fn work(
     pods: &[BTreeMap<&str, Call>],
     end: Instant,

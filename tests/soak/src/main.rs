@@ -1,12 +1,12 @@
-//! A daemon under load for as long as asked: whether it has, at the end, no more memory, descriptors,
-//! threads, files and children than at the beginning. To be run on a private node:
+//! Puts a daemon under load for a given time and checks that memory, descriptors, threads, files
+//! and children have not grown. Run it on a private node:
 //!
 //! ```text
 //! tests/node/enter target/debug/cnidaria-soak 3600
 //! ```
 //!
-//! The load comes in rounds. Between two rounds every pod is gone, so that what the daemon then has
-//! is what it keeps.
+//! The load comes in rounds. Between rounds no pod exists, so a sample shows what the daemon
+//! retains.
 
 #![expect(clippy::indexing_slicing, reason = "members of JSON that is made here")]
 
@@ -28,9 +28,9 @@ use crate::verdict::Verdict;
 
 /// How long a round lasts.
 const ROUND: Duration = Duration::from_secs(7);
-/// After so long the daemon has closed the last connections and given back what it does not use.
+/// By then the daemon has closed its last connections and released unused memory.
 const QUIET: Duration = Duration::from_secs(3);
-/// There have to be rounds enough to compare.
+/// Long enough for several rounds to compare.
 const SHORTEST: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {

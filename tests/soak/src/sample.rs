@@ -1,4 +1,4 @@
-//! What a daemon has at one moment, as the kernel says.
+//! A daemon's resources at one moment, from the kernel.
 
 use std::fmt;
 use std::fs;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use node::{Error, Node, inspect};
 
-/// What a daemon has while nothing is asked of it.
+/// An idle daemon's resources.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) after: Duration,
@@ -16,7 +16,7 @@ pub(crate) struct Sample {
     pub(crate) threads: u64,
     pub(crate) descriptors: u64,
     pub(crate) children: u64,
-    /// Of the ledger, of host-local, of network-status and of the socket's directory.
+    /// Files of the ledger, of host-local, of network-status and in the socket's directory.
     pub(crate) files: u64,
     pub(crate) interfaces: u64,
 }
@@ -25,7 +25,7 @@ impl Sample {
     pub(crate) const HEAD: &str =
         "seconds    calls  KiB anonymous  threads  descriptors  children  files  interfaces";
 
-    /// Looks at the daemon of a node that made so many calls.
+    /// Samples a node's daemon after this many calls.
     pub(crate) fn take(node: &Node, after: Duration, calls: u64) -> Result<Self, Error> {
         let process = Path::new("/proc").join(node.daemon_pid()?.to_string());
         let status = process.join("status");
@@ -63,7 +63,7 @@ fn children(process: &Path) -> Result<u64, Error> {
     let tasks = process.join("task");
     let mut children = 0;
     for task in fs::read_dir(&tasks).map_err(Error::file(&tasks))?.flatten() {
-        // A thread may end meanwhile.
+        // The thread may have ended.
         let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
         children += text.split_ascii_whitespace().count() as u64;
     }

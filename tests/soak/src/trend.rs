@@ -1,11 +1,11 @@
-//! The slope of something that is measured again and again, and how far that can be trusted.
+//! The slope of repeated measurements, and its confidence.
 
 use std::fmt;
 
-/// So many standard errors away, a slope is not that of the noise.
+/// A slope this many standard errors from the limit is not noise.
 const CERTAIN: f64 = 3.0;
 
-/// A straight line through measurements, by least squares.
+/// A line fitted by least squares.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trend {
     slope: f64,
@@ -13,7 +13,7 @@ pub(crate) struct Trend {
 }
 
 impl Trend {
-    /// Through pairs of position and value; flat where there are fewer than three.
+    /// Fits pairs of position and value; flat for fewer than three.
     #[expect(
         clippy::cast_precision_loss,
         reason = "bytes and calls are far below 2^52"
@@ -43,7 +43,7 @@ impl Trend {
         }
     }
 
-    /// Whether it certainly rises by more than so much for each step of the position.
+    /// Whether the slope exceeds the limit with confidence.
     pub(crate) fn exceeds(self, limit: f64) -> bool {
         self.slope - CERTAIN * self.error > limit
     }

@@ -1,22 +1,22 @@
-//! Whether what a daemon has grew in the course of a run. The first quarter is for warming up: threads
-//! start, the allocator gets its pages.
+//! Whether a daemon's resources grew during a run. The first quarter is warm-up: threads start, and
+//! the allocator gets its pages.
 
 use std::fmt;
 
 use crate::sample::Sample;
 use crate::trend::Trend;
 
-/// Memory that grows by less for each call, on an average over all verbs, is no leak: the smallest
-/// that an allocator gives is 16 bytes, and a pod comes and goes with five calls. How little can be
-/// told from the ups and downs follows from the number of calls, and is printed with the trend.
+/// Memory that grows by less per call, averaged over all verbs, is not a leak: an allocation takes
+/// at least 16 bytes, and a pod's life has five calls. The smallest detectable growth depends on
+/// the number of calls, and is printed with the trend.
 const LEAK_BYTES: f64 = 1.0;
 
-/// Memory as a trend over all samples, for it goes up and down by a tenth between two of them; what can
-/// be counted as the second quarter of the run had it, and as the last one has it.
+/// Memory as a trend over all samples, because it varies by a tenth between two of them; countable
+/// resources by their medians in the second and the last quarter of the run.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     calls: u64,
-    /// Bytes for each call.
+    /// In bytes per call.
     memory: Trend,
     rows: Vec<Row>,
 }
@@ -57,7 +57,7 @@ impl Verdict {
     }
 
     pub(crate) fn is_flat(&self) -> bool {
-        // The first row is the memory, which has its trend.
+        // The first row is memory, which is judged by its trend.
         !self.memory.exceeds(LEAK_BYTES) && self.rows.iter().skip(1).all(Row::is_flat)
     }
 }
@@ -125,8 +125,8 @@ mod tests {
         }
     }
 
-    /// An hour with a sample each ten seconds, of 1,000 calls each, whose memory goes up and down by
-    /// 700 KiB, and grows by so many bytes for each call.
+    /// An hour with a sample every ten seconds, 1,000 calls each, whose memory varies by 700 KiB
+    /// and grows by this many bytes per call.
     fn hour(leak: u64) -> Vec<Sample> {
         let noise = |n: u64| (n * 7919) % 1400;
         let leaked = |n: u64| leak * n * 1000 / 1024;

@@ -1,4 +1,4 @@
-//! The goals as bars: how much of what is allowed each takes.
+//! The goals as bars: how much of its allowance each uses.
 
 use super::svg::Svg;
 use crate::report::Report;
@@ -6,9 +6,9 @@ use crate::report::Report;
 const ROW: f64 = 30.0;
 const LEFT: f64 = 380.0;
 const WIDTH: f64 = 950.0;
-/// Where the goal stands, from the left end of the bars.
+/// Horizontal position of the goal, from the left end of the bars.
 const GOAL: f64 = 250.0;
-/// Bars end here, whatever the number.
+/// Bars are cut off here, however large the share.
 const MOST: f64 = 1.5;
 
 pub(super) fn goals(report: &Report) -> String {

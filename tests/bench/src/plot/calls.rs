@@ -1,4 +1,4 @@
-//! Each kind of call as a bar of two parts: what it could not be faster than, and what is ours.
+//! Each kind of call as a bar of two parts: its lower bound, and the daemon's own cost.
 
 use super::svg::Svg;
 use crate::report::{Measure, Report};
@@ -27,7 +27,7 @@ pub(super) fn calls(report: &Report) -> String {
     svg.text(16.0, 26.0, "title", title);
     let mut y = 42.0;
     for (call, over) in calls {
-        // A part can be below zero where the machine is busy; a bar cannot.
+        // On a busy machine a part can be negative; a bar cannot.
         let ours = over.values.median.max(0.0);
         let limit = (call.values.median - ours).max(0.0);
         svg.text(LEFT - 12.0, y + 13.0, "end", &call.what);

@@ -1,4 +1,4 @@
-//! Cost against what is on the node, on a logarithmic scale: a flat line is what one wants.
+//! Cost by how much the node holds, on a logarithmic scale; a flat line is ideal.
 
 use super::svg::Svg;
 use crate::report::{Curve, Report};
@@ -56,7 +56,7 @@ pub(super) fn growth(report: &Report) -> String {
         "small faint middle",
         "how many there are",
     );
-    // Names stand at the ends of their curves, apart from each other.
+    // Labels are at the ends of the curves, spaced apart.
     let mut ends: Vec<(f64, usize, &Curve)> = curves
         .iter()
         .enumerate()
@@ -68,7 +68,7 @@ pub(super) fn growth(report: &Report) -> String {
         let points: Vec<_> = curve.points.iter().map(|(a, b)| (x(*a), y(*b))).collect();
         svg.polyline(&points, &format!("c{number}"));
         last = end.max(last + 16.0);
-        // Curves lie on each other where nothing grows: a mark tells which name is which.
+        // Flat curves overlap, so a coloured mark links each label to its curve.
         let (name, mark) = (WIDTH - RIGHT + 30.0, WIDTH - RIGHT + 14.0);
         svg.bar(mark, last - 5.0, 10.0, 10.0, &format!("c{number}"));
         svg.text(name, last + 4.0, "", &curve.name);

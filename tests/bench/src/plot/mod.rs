@@ -1,4 +1,4 @@
-//! Plots of a report, as SVG that looks right on light and on dark pages.
+//! Plots of a report, as SVG for light and dark pages.
 
 mod bars;
 mod calls;
@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::report::Report;
 
-/// Draws what the report has: `goals.svg`, `calls.svg`, `growth.svg`.
+/// Draws the report's plots: `goals.svg`, `calls.svg`, `growth.svg`.
 pub(crate) fn draw(report: &Report, directory: &Path) -> Result<(), Error> {
     fs::create_dir_all(directory).map_err(Error::file(directory))?;
     let plots = [

@@ -1,8 +1,8 @@
-//! The few elements of SVG that the plots are made of.
+//! The few SVG elements that the plots use.
 
 use std::fmt::Write;
 
-/// Colours by role. Pages choose light or dark, an image has to follow.
+/// Colours by role, following the page's light or dark mode.
 const STYLE: &str = "\
 text{font:13px system-ui,sans-serif;fill:#1f2328}\
 .faint{fill:#59636e}.small{font-size:11px}.title{font-size:15px;font-weight:600}\
@@ -15,7 +15,6 @@ polyline{fill:none!important;stroke-width:2}\
 .limits{fill:#656c76}.met{fill:#3fb950}.missed{fill:#f85149}.c0{stroke:#4493f8;fill:#4493f8}.c1{stroke:#ab7df8;fill:#ab7df8}\
 .c2{stroke:#d29922;fill:#d29922}.c3{stroke:#3fb950;fill:#3fb950}}";
 
-/// A drawing.
 pub(super) struct Svg {
     width: f64,
     height: f64,

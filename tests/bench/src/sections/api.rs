@@ -1,5 +1,5 @@
-//! The same calls with an API server that takes its time: one write for an ADD, nothing for a DEL,
-//! and nothing of ours that limits how many are written at once.
+//! The same calls with an API server of realistic latency: an ADD makes one write, a DEL none, and
+//! the daemon does not limit concurrent writes.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -15,7 +15,7 @@ use crate::sections::{idle, latency};
 use crate::target::{Target, Way};
 use crate::yardstick::{Yardsticks, at_the_same_time};
 
-/// A burst that is held to its throughput.
+/// Size of the burst with a throughput goal.
 const AT_ONCE: usize = 64;
 
 pub(crate) fn run(
@@ -42,7 +42,7 @@ pub(crate) fn run(
     at_rest(report, site)
 }
 
-/// A daemon that knows of a large node from its watches, and of which nobody wants anything.
+/// Measures an idle daemon that watches a large cluster.
 fn at_rest(report: &mut Report, site: &Site) -> Result<(), Error> {
     const PODS: usize = 1000;
     const NETWORK_DEFINITIONS: usize = 200;
@@ -84,7 +84,7 @@ fn at_rest(report: &mut Report, site: &Site) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits until the caches are filled: until an ADD asks for nothing but its one write.
+/// Waits until the caches are filled: until an ADD makes no request except its one write.
 fn warm_up(api: &Api, target: &Target) -> Result<(), Error> {
     const PATIENCE: Duration = Duration::from_secs(20);
     let start = Instant::now();
@@ -107,7 +107,7 @@ fn warm_up(api: &Api, target: &Target) -> Result<(), Error> {
     }
 }
 
-/// What a warm ADD and a DEL ask of the server.
+/// Counts the requests of a warm ADD and of a DEL.
 fn requests(report: &mut Report, api: &Api, target: &Target) -> Result<(), Error> {
     api.settle();
     let call = |command| target.call(Way::Socket, command, "requests", &single(4));
@@ -143,9 +143,9 @@ fn requests(report: &mut Report, api: &Api, target: &Target) -> Result<(), Error
     Ok(())
 }
 
-/// Delegates, each with one write behind it, as many at once as a burst has ADDs and without any daemon.
+/// A burst's delegates, each followed by one write, without any daemon.
 struct Alone {
-    /// One for each thread, open before anything is measured.
+    /// One per thread, opened before the measurement.
     connections: Vec<Mutex<Patcher>>,
 }
 
@@ -157,7 +157,7 @@ impl Alone {
         })
     }
 
-    /// How many a second, `each` one after the other on each thread.
+    /// Executions per second, `each` in sequence on every thread.
     fn rate(&self, yardsticks: &Yardsticks, each: usize) -> Result<f64, Error> {
         let at_once = self.connections.len();
         let (elapsed, _) = at_the_same_time(at_once, |thread| {
@@ -173,8 +173,8 @@ impl Alone {
     }
 }
 
-/// A node whose pods all begin at the same moment, and nothing after them: how long the slowest takes
-/// beside the delegates and writes alone.
+/// All of a node's pods start at the same moment, followed by nothing: the slowest ADD beside the
+/// delegates and writes alone.
 fn waves(
     report: &mut Report,
     api: &Api,
@@ -229,7 +229,7 @@ fn waves(
     Ok(())
 }
 
-/// ADDs at once, beside the delegates and writes alone, as many at once and without any daemon.
+/// Concurrent ADDs, beside equally many concurrent delegates and writes without any daemon.
 fn at_once_with_api(
     report: &mut Report,
     api: &Api,

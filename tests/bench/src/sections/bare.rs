@@ -1,5 +1,5 @@
-//! What is left of an ADD on the socket without a daemon's work: the server, and the start of the
-//! delegate from it. The goals of ADD stand beside these.
+//! An ADD without the daemon's work: only the server, and starting the delegate from it. The report
+//! shows ADD's goals beside these.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,7 +15,7 @@ use crate::yardstick::{Yardsticks, at_the_same_time};
 
 const AT_ONCE: usize = 16;
 
-/// Ends with the measurement.
+/// The bare server, killed on drop.
 struct Bare(Child);
 
 impl Drop for Bare {

@@ -1,5 +1,4 @@
-//! Many calls at once: throughput beside what the machine can execute at all, and what the daemon
-//! takes for it in processor time and memory.
+//! Concurrent calls: throughput beside the machine's maximum, and the daemon's CPU time and memory.
 
 use crate::error::Error;
 use crate::manifests::{BURST, NETWORKS, NODE, burst, storm};
@@ -9,7 +8,7 @@ use crate::target::{Target, Way};
 use crate::yardstick::{Yardsticks, at_the_same_time};
 
 const AT_ONCE: [usize; 4] = [1, 16, 64, BURST];
-/// Delegates that the yardstick executes at once.
+/// Concurrent delegates in the yardstick.
 const YARDSTICK_AT_ONCE: usize = 16;
 
 pub(crate) fn run(
@@ -86,20 +85,20 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// What the rounds of one number of calls at once have found, one sample for each round.
+/// The rounds with one number of concurrent calls; one sample per round.
 #[derive(Default)]
 struct Rounds {
     rates: Samples,
-    /// Of the yardstick around each round.
+    /// The yardstick's rate around each round.
     limits: Samples,
-    /// One sample for each ADD.
+    /// One sample per ADD.
     took: Samples,
     cpu: Samples,
     del_rates: Samples,
     del_cpu: Samples,
 }
 
-/// ADDs at once and their DELs, `calls` in all rounds together, each between two of the yardstick.
+/// Makes concurrent ADDs and their DELs, `calls` in total, each round between two yardsticks.
 fn rounds(
     yardsticks: &Yardsticks,
     target: &Target,
@@ -145,7 +144,7 @@ fn rounds(
     Ok(found)
 }
 
-/// All pods of a node at once, each with all networks: a node that comes back.
+/// Adds all pods of a node at once, each with all networks, as after a reboot.
 fn a_whole_node(
     report: &mut Report,
     yardsticks: &Yardsticks,

@@ -1,4 +1,4 @@
-//! What the edits of policies cost: beside how much the conf holds, and how many policies edit it.
+//! The cost of policies' edits, by the size of the conf and the number of policies.
 
 use std::thread;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use crate::samples::Samples;
 use crate::target::Way;
 
 const MODULE: &str = "both-sides";
-/// Edits of each policy, of each of the pod's attachments.
+/// Edits by each policy of each of the pod's attachments.
 const EDITS: usize = 32;
-/// Members of the conf, with two policies.
+/// Members of the conf, edited by two policies.
 const MEMBERS: [usize; 3] = [100, 1_000, 10_000];
-/// Policies, with a conf of a thousand members.
+/// Number of policies, with a conf of 1,000 members.
 const POLICIES: [usize; 3] = [1, 4, 16];
 const WARMING: usize = 5;
-/// What a daemon does when it has answered must not take from the turn of the next one.
+/// Pause so that one daemon's background work does not slow down the next one's turn.
 const REST: Duration = Duration::from_millis(3);
 
-/// Measures both; growth beyond ten times for ten times as much misses the goal.
+/// Measures both; growing faster than the size misses the goal.
 pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(), Error> {
     let mut costs = Vec::new();
     for members in MEMBERS {
@@ -67,7 +67,7 @@ fn growth(report: &mut Report, what: &str, times: f64, costs: &[f64]) {
     }
 }
 
-/// What the policies add to an ADD, in milliseconds.
+/// The policies' cost in an ADD, in milliseconds.
 fn measured(
     report: &mut Report,
     site: &Site,

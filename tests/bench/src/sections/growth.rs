@@ -1,4 +1,4 @@
-//! What a call costs on a node with much on it, beside one with little: flat, or does it grow?
+//! Compares calls on a full node with those on a nearly empty one: is the cost flat?
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::report::Report;
 use crate::samples::Samples;
 use crate::target::Way;
 
-/// What there is much of.
+/// What grows.
 #[derive(Clone, Copy)]
 struct Dimension {
     name: &'static str,
@@ -96,8 +96,8 @@ fn networks(deployment: &Deployment, count: usize) -> Result<(), Error> {
     deployment.write("manifests/networks.json", list(networks).to_string())
 }
 
-/// One sandbox with two attachments has three files; they are linked, not copied, since names are
-/// what a directory is slow with.
+/// Three files per sandbox with two attachments; hard-linked, not copied, because only the number
+/// of names slows a directory down.
 fn ledger(deployment: &Deployment, count: usize) -> Result<(), Error> {
     deployment.write("ledger/another", "[]")?;
     let ledger = deployment.path("ledger");

@@ -1,5 +1,4 @@
-//! A daemon that has nothing to do: memory and processor time with the pods of a node attached, and
-//! how long it takes to start there.
+//! An idle daemon: memory and CPU time with a node's pods attached, and its start-up time there.
 
 use std::thread;
 use std::time::Duration;
@@ -17,12 +16,12 @@ const NETWORK_DEFINITIONS: usize = 200;
 const POLICIES: usize = 10;
 const STARTS: usize = 7;
 const WATCHED: Duration = Duration::from_secs(3);
-/// Longer than anything that a daemon has put off at its start or in its last request.
+/// Longer than any work that a daemon defers after its start or its last request.
 pub(super) const AT_REST: Duration = Duration::from_secs(3);
-/// Milliseconds of processor time a second that are none.
+/// CPU time below this, in ms/s, counts as none.
 pub(super) const NO_CPU: f64 = 0.1;
 
-/// Processor time of a daemon of which nobody wants anything, in ms/s.
+/// An idle daemon's CPU time in ms/s.
 pub(super) fn idle_cpu(daemon: Process) -> Result<f64, Error> {
     thread::sleep(AT_REST);
     let before = daemon.cpu_of_threads()?;

@@ -1,5 +1,5 @@
-//! One call at a time, over both ways, with delegates that do nothing: what is left after the time
-//! of the delegates and of a process start is ours.
+//! Single calls, both ways, with no-op delegates: what remains after the delegates and a process
+//! start is the daemon's own cost.
 
 use crate::api::Api;
 use crate::error::Error;
@@ -9,13 +9,13 @@ use crate::samples::{Samples, milliseconds};
 use crate::target::{Target, Way};
 use crate::yardstick::{REFERENCE_Y, Yardsticks};
 
-/// One kind of call, round by round.
+/// One kind of call; one sample per round.
 #[derive(Default)]
 struct Kind {
     took: Samples,
-    /// What it could not be shorter than.
+    /// The lower bound.
     limit: Samples,
-    /// What one no-op delegate took at the same time.
+    /// One no-op delegate, measured at the same time.
     y: Samples,
 }
 
@@ -41,13 +41,13 @@ pub(crate) fn run(
         let mut kinds = [(); 4].map(|()| Kind::default());
         let [add_socket, del_socket, add_shim, del_shim] = &mut kinds;
         for round in 0..rounds {
-            // Once before and once after, so that neither way has the quieter moment.
+            // Before and after, so that neither way gets the quieter moment.
             let before = milliseconds(yardsticks.y()?);
             let container = format!("socket-{extra}-{round}");
             let (add, del) = target.add_and_del(Way::Socket, &container, &pod)?;
             let y = before.midpoint(milliseconds(yardsticks.y()?));
             let t = milliseconds(yardsticks.t()?);
-            // A DEL writes nothing.
+            // A DEL makes no write.
             let a = match &mut writer {
                 Some(writer) => milliseconds(writer.patch(&pod)?),
                 None => 0.0,
@@ -77,7 +77,7 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// What may come on top of the limit, in milliseconds on the machine of reference.
+/// The allowance above the limit, in milliseconds on the reference machine.
 fn allowance(name: &str) -> Option<f64> {
     match name {
         "add.socket.k0" => Some(0.35),
@@ -99,7 +99,7 @@ fn record(report: &mut Report, name: &str, what: &str, kind: &Kind) {
     let Some(allowance) = allowance(name) else {
         return;
     };
-    // Held to in units of Y: a slower machine is not a worse daemon.
+    // Compared in units of Y: a slower machine does not make a worse daemon.
     let in_y = over.pairs(&kind.y, |over, y| over / y).median();
     let allowed_in_y = allowance / REFERENCE_Y;
     report.goal(

@@ -1,4 +1,4 @@
-//! What is measured, a file for each part of the report.
+//! What is measured: one file per section of the report.
 
 pub(crate) mod api;
 pub(crate) mod bare;

@@ -1,5 +1,5 @@
-//! What policies cost: none, one and ten of them, side by side; in other languages; under load; at
-//! start and when their directory changes.
+//! The cost of policies: none, one and ten side by side; in other languages; under load; at
+//! start-up and on reload.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,18 +17,18 @@ use crate::target::Way;
 use crate::yardstick::at_the_same_time;
 
 const COUNTS: [usize; 3] = [0, 1, 10];
-/// A policy with a hook before the delegate and one after it.
+/// A policy with hooks before and after the delegate.
 const MODULE: &str = "both-sides";
 const AT_ONCE: usize = 64;
-/// What a daemon does when it has answered must not take from the turn of the next one.
+/// Pause so that one daemon's background work does not slow down the next one's turn.
 const REST: Duration = Duration::from_millis(3);
 const STARTS: usize = 5;
-/// Calls of a daemon that was just started, which are not counted.
+/// Warm-up calls of a newly started daemon, not counted.
 const WARMING: usize = 10;
-/// The longest that a daemon may take to see a change.
+/// Time limit for a daemon to notice a change.
 const RELOADED: Duration = Duration::from_secs(10);
 
-/// Measures; `modules` are those of other languages.
+/// Measures; `modules` are the ones in other languages.
 pub(crate) fn run(
     report: &mut Report,
     site: &Site,
@@ -65,15 +65,15 @@ fn start(deployments: &[Deployment]) -> Result<Vec<Running>, Error> {
     deployments.iter().map(Deployment::start).collect()
 }
 
-/// ADDs of several daemons in turns. Where the kernel puts a process in memory decides how long its
-/// calls take as much as what it does, so each daemon is started several times.
+/// Measures ADDs of several daemons alternately. A process's placement in memory affects its speed
+/// as much as its work does, so each daemon is started several times.
 fn in_turns(deployments: &[Deployment], rounds: usize) -> Result<Vec<Samples>, Error> {
     let mut samples = vec![Samples::default(); deployments.len()];
     for _ in 0..STARTS {
         let running = start(deployments)?;
         for round in 0..WARMING + rounds / STARTS {
             for turn in 0..running.len() {
-                // Each is the first of a round as often as the others.
+                // Rotates which daemon goes first.
                 let place = (turn + round) % running.len();
                 let (target, container) = (&running[place].target, format!("policies-{round}"));
                 let (add, _) = target.add_and_del(Way::Socket, &container, &single(0))?;
@@ -132,9 +132,9 @@ fn one_by_one(report: &mut Report, deployments: &[Deployment], rounds: usize) ->
     Ok(())
 }
 
-/// Whether requests wait for each other inside of policies.
+/// Measures whether requests wait for each other inside policies.
 fn under_load(report: &mut Report, running: &[Running], calls: usize) -> Result<(), Error> {
-    // One round differs from the next by a fifth.
+    // Single rounds vary by a fifth.
     const ROUNDS: usize = 21;
     let each = (calls / 2 / AT_ONCE).max(1);
     let [none, one, _] = running else {
@@ -151,7 +151,7 @@ fn under_load(report: &mut Report, running: &[Running], calls: usize) -> Result<
         })?;
         Ok((each * AT_ONCE) as f64 / elapsed.as_secs_f64())
     };
-    // So many at once make, the first time, the slots of their instances, which stay.
+    // The first burst allocates instance slots, which are kept.
     for running in [none, one] {
         rate(running, "ADD", 2 * ROUNDS)?;
         rate(running, "DEL", 2 * ROUNDS)?;
@@ -172,7 +172,7 @@ fn under_load(report: &mut Report, running: &[Running], calls: usize) -> Result<
     Ok(())
 }
 
-/// What ten policies that were compiled before add to a start, and to the memory after it.
+/// Ten cached policies' cost in start-up time and in memory afterwards.
 fn starts(report: &mut Report, deployments: &[Deployment]) -> Result<(), Error> {
     let [none, _, ten] = deployments else {
         return Ok(());
@@ -223,8 +223,8 @@ fn starts(report: &mut Report, deployments: &[Deployment]) -> Result<(), Error> 
     Ok(())
 }
 
-/// A change of the directory that changes none of ten policies. Nothing may be compiled again. That it
-/// was seen at all is told by an eleventh that comes with it and is off.
+/// Touches the directory without changing any of ten policies; nothing may be recompiled. An added
+/// eleventh policy, switched off, shows that the daemon noticed.
 fn reload(report: &mut Report, deployment: &Deployment) -> Result<(), Error> {
     let running = deployment.start()?;
     let before = compiled(deployment)?;
@@ -263,7 +263,7 @@ fn reload(report: &mut Report, deployment: &Deployment) -> Result<(), Error> {
     Ok(())
 }
 
-/// Artefacts and when they were made.
+/// Artefacts and their modification times.
 fn compiled(deployment: &Deployment) -> Result<BTreeSet<(PathBuf, SystemTime)>, Error> {
     let cache = deployment.path("policy-cache");
     let files = fs::read_dir(&cache).map_err(Error::file(&cache))?;
@@ -277,7 +277,7 @@ fn compiled(deployment: &Deployment) -> Result<BTreeSet<(PathBuf, SystemTime)>, 
         .collect()
 }
 
-/// One policy of each language, beside none.
+/// One policy of each language, compared with none.
 fn languages(
     report: &mut Report,
     site: &Site,

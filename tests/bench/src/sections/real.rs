@@ -1,5 +1,5 @@
-//! Real delegates: `bridge` with `host-local`, called by us and called by the daemon; and the networks
-//! of a pod attached one after the other and at once.
+//! Real delegates: `bridge` with `host-local`, called directly and by the daemon; and a pod's
+//! networks attached one by one and concurrently.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ pub(crate) fn run(report: &mut Report, site: &Site, rounds: usize) -> Result<(),
     at_once(report, site, rounds)
 }
 
-/// A bridge of its own with addresses of its own.
+/// A bridge with its own address range.
 fn bridge(deployment: &Deployment, name: &str, number: usize) -> Value {
     json!({
         "cniVersion": "1.0.0",
@@ -87,8 +87,8 @@ fn beside_the_delegates(report: &mut Report, site: &Site, rounds: usize) -> Resu
     Ok(())
 }
 
-/// ADDs of a pod with several bridges, by a daemon that attaches them one after the other and by one
-/// that attaches them at once.
+/// ADDs of a pod with several bridges, by a daemon that attaches them one by one and by one that
+/// attaches them concurrently.
 fn at_once(report: &mut Report, site: &Site, rounds: usize) -> Result<(), Error> {
     let start = |name: &str, at_once: usize| {
         let mut deployment = site.deployment(name)?;

@@ -1,4 +1,4 @@
-//! The shim alone: how long it takes to start and end, how much memory it takes, how large it is.
+//! The shim alone: time from start to exit, memory and size.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -28,7 +28,7 @@ pub(crate) fn run(
         stdin: target.conf.clone(),
         ..Program::new(&target.shim)
     };
-    // Without the other variables ADD is a mistake that the shim sees by itself.
+    // Without the other variables, the shim itself rejects ADD.
     let (version, wrong) = (command("VERSION"), command("ADD"));
     let [mut t, mut y, mut versions, mut wrongs] =
         [const { Vec::new() }; 4].map(Samples::from_iter);
@@ -64,8 +64,8 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// The memory that an ADD has taken until it waits for the daemon, which is us. What a process says
-/// of its peak when it has ended contains that of its parent.
+/// Peak memory of an ADD up to waiting for the daemon, played by this process. The peak that the
+/// kernel reports after exit would include the parent's.
 fn peak(target: &Target, scratch: &Path) -> Result<f64, Error> {
     fs::create_dir_all(scratch).map_err(Error::file(scratch))?;
     let socket = shim_api::endpoint::socket_path(scratch);
@@ -92,7 +92,7 @@ fn peak(target: &Target, scratch: &Path) -> Result<f64, Error> {
     let mut some = [0; 64];
     let _ = connection.read(&mut some).map_err(Error::file(&socket))?;
     let peak = Process(child.id()).peak();
-    // Without an answer it would ask again.
+    // Without an answer it would retry.
     child.kill().map_err(failed)?;
     child.wait().map_err(failed)?;
     fs::remove_file(&socket).map_err(Error::file(&socket))?;

@@ -1,4 +1,4 @@
-//! The runtime asks whether the networks are still as ADD left them.
+//! The runtime checks that the networks are still as ADD left them.
 
 use node::{Node, Sandbox};
 

@@ -38,7 +38,7 @@ pub(crate) fn show(node: &Node, intruder: &Sandbox) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fails when a refused ADD has left anything on the node.
+/// Fails if a denied ADD has left anything on the node.
 pub(crate) fn nothing_changed(node: &Node, pod: &Sandbox, before: &Traces) -> Result<(), Error> {
     let after = Traces::of(node, &pod.netns_name)?;
     expect::equal("what is on the node after the refused ADD", &after, before)?;

@@ -1,4 +1,4 @@
-//! The first pod goes away, and with it everything that was made for it.
+//! The first pod is deleted, with everything that was created for it.
 
 use node::inspect::{self, Traces};
 use node::{Node, Sandbox};

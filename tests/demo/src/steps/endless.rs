@@ -1,4 +1,4 @@
-//! The third pod meets a policy that never returns.
+//! A policy that never returns runs for the third pod.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::deny::nothing_changed;
 use crate::scene::DEADLINE_MS;
 use crate::{Error, expect, screen};
 
-/// The daemon may need so long beyond the deadline on a machine that is busy with other things.
+/// Tolerance beyond the time limit on a busy machine.
 const GRACE: Duration = Duration::from_secs(3);
 
 pub(crate) fn show(node: &Node, patient: &Sandbox) -> Result<(), Error> {

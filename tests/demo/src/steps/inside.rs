@@ -1,4 +1,4 @@
-//! What the pod really has, and what the cluster is told.
+//! What the pod really has, and what the cluster sees.
 
 use node::{Node, Sandbox, inspect};
 use serde_json::Value;

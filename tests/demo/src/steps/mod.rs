@@ -1,4 +1,4 @@
-//! The steps in the order in which they are shown. Each one acts, shows and verifies.
+//! The steps in order. Each one acts, shows the outcome and verifies it.
 
 pub(crate) mod attach;
 pub(crate) mod check;

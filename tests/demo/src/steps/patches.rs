@@ -1,4 +1,4 @@
-//! What the policies changed on the way.
+//! What the policies changed.
 
 use node::Node;
 use serde_json::Value;

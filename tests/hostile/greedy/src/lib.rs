@@ -1,23 +1,23 @@
-//! Uses every import that needs a grant, so that it loads with all of them alone.
+//! Uses every import that needs a grant, so it loads only with all of them.
 
 use cnidaria_guest::prelude::*;
 use cnidaria_guest::{clock, metrics, nads, namespaces, node, random, state};
 
-/// What the guest takes.
+/// How much of each resource to use.
 #[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Keys that it wants to keep between requests, of 100 bytes each.
+    /// Keys of 100 bytes each to store across requests.
     keys: u32,
-    /// Bytes of one value that it wants to keep.
+    /// Size in bytes of one value to store.
     value: usize,
-    /// Metrics that it wants to have.
+    /// Number of metrics to create.
     metrics: u32,
-    /// Random bytes that it asks for at once.
+    /// Random bytes to request in one call.
     random: u32,
 }
 
-/// The policy.
+/// A policy that uses all it can get.
 #[derive(Debug)]
 pub struct Greedy(Settings);
 
@@ -30,7 +30,7 @@ impl Policy for Greedy {
 }
 
 impl Greedy {
-    /// Takes until the host refuses, and says how much it got.
+    /// Uses resources until the host refuses, and reports how much it got.
     fn take(&self) -> Verdict {
         for number in 0..self.0.metrics {
             metrics::add(&format!("metric_{number}"), 1.0);
@@ -53,7 +53,7 @@ impl Greedy {
 }
 
 impl BeforeAdd for Greedy {
-    /// Puts what it got into the cni-args, for the test to see.
+    /// Writes what it got into the CNI args, for the test to inspect.
     fn before_add(&self, _: &Request, attachment: &Attachment) -> Verdict {
         self.take()?;
         let arg = |key: &str, value: Option<String>| {

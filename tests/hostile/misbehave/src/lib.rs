@@ -1,5 +1,5 @@
-//! Misbehaves in the way that its settings name. The host's tests go through all of
-//! [`Behaviour`] by an exhaustive `match`, so that a new one without a test does not compile.
+//! Misbehaves as its settings say. The host's tests `match` exhaustively on [`Behaviour`], so a new
+//! variant without a test does not compile.
 #![expect(clippy::panic, reason = "to panic is what this guest is for")]
 
 use cnidaria_guest::prelude::*;
@@ -11,29 +11,29 @@ use serde::{Deserialize, Serialize};
 pub enum Behaviour {
     /// Never returns.
     Spin,
-    /// Never returns, and calls the host all the time.
+    /// Never returns, calling the host all the time.
     SpinInHost,
-    /// Takes memory until there is none.
+    /// Allocates until memory runs out.
     Grow,
-    /// Calls itself until the stack ends.
+    /// Recurses until the stack overflows.
     Recurse,
     /// Executes an instruction that traps.
     Trap,
     /// Panics with a message.
     Panic,
-    /// Hands the host a string of many megabytes.
+    /// Passes the host a string of many megabytes.
     HugeArgument,
     /// Returns a denial of many megabytes.
     HugeAnswer,
-    /// Logs a line after the other.
+    /// Logs lines without end.
     FloodLog,
-    /// Reports a finding after the other.
+    /// Reports findings without end.
     FloodFindings,
-    /// Edits after it was told that it edited enough.
+    /// Keeps editing after the host's limit was reached.
     FloodEdits,
-    /// Makes one edit that is too large.
+    /// Makes one oversized edit.
     HugeEdit,
-    /// Tries to edit everything that it may not, then accepts.
+    /// Tries every forbidden edit, then accepts.
     EditForbidden,
     /// Edits, then denies.
     EditThenDeny,
@@ -43,19 +43,19 @@ pub enum Behaviour {
     EditThenSpin,
     /// Denies with a code below 100 and control characters in the message.
     CrookedDenial,
-    /// Remembers the requests that it has seen, and denies the second.
+    /// Remembers the requests it has seen, and denies the second.
     Remember,
-    /// Refuses its settings with many megabytes of reasons.
+    /// Rejects its settings with a reason of many megabytes.
     RefuseHugely,
-    /// Behaves: accepts everything.
+    /// Accepts everything.
     Accept,
 }
 
-/// Where the guest does it.
+/// Where the guest misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
-    /// When its settings are offered.
+    /// When it is configured.
     Configure,
     /// In before-add.
     #[default]
@@ -67,7 +67,7 @@ pub enum Place {
 }
 
 impl Behaviour {
-    /// All of them.
+    /// All behaviours.
     pub const ALL: [Self; 20] = [
         Self::Spin,
         Self::SpinInHost,
@@ -96,15 +96,15 @@ impl Behaviour {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What to do wrong.
+    /// How to misbehave.
     #[serde(rename = "do")]
     pub behaviour: Behaviour,
-    /// Where; what needs an attachment is done in before-add alone.
+    /// Where; behaviours that need an attachment happen only in before-add.
     #[serde(default)]
     pub at: Place,
 }
 
-/// The policy.
+/// A policy that misbehaves.
 #[derive(Debug)]
 pub struct Misbehave {
     settings: Settings,
@@ -196,7 +196,7 @@ impl Del for Misbehave {
     }
 }
 
-/// Does what needs nothing of a request.
+/// Performs the behaviours that need no request.
 fn anywhere(behaviour: Behaviour) -> Result<(), String> {
     match behaviour {
         Behaviour::Spin => spin(),
@@ -222,7 +222,7 @@ fn anywhere(behaviour: Behaviour) -> Result<(), String> {
     Ok(())
 }
 
-/// Never returns; the optimiser must not see that nothing happens.
+/// Never returns; must not be optimised away.
 fn spin() -> ! {
     loop {
         std::hint::black_box(());
@@ -239,15 +239,14 @@ fn trap() -> ! {
     std::process::abort()
 }
 
-/// Uses the stack of the engine, not that which the compiler keeps in linear memory; and is no loop
-/// in disguise.
+/// Uses the engine's stack, not the one in linear memory, and is not compiled to a loop.
 #[expect(unconditional_recursion, reason = "until the stack ends")]
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
     (recurse(depth + 1) ^ depth).rotate_left(7)
 }
 
-/// Edits until the host refuses, and says how often it did not.
+/// Edits until the host refuses; denies with the number of accepted edits.
 fn flood_edits(attachment: &Attachment) -> Verdict {
     let mut refusal = None;
     let mut edits = 0_u32;
@@ -263,7 +262,7 @@ fn flood_edits(attachment: &Attachment) -> Verdict {
     Err(Denial::new(203, format!("{edits} edits, then {refusal:?}")))
 }
 
-/// Tries what no policy may do and tells, for each, what the host said.
+/// Tries every forbidden edit and reports the host's answer to each.
 fn edit_forbidden(attachment: &Attachment) -> Verdict {
     let tries = [
         ("name", attachment.conf_set("/name", "\"other\"")),

@@ -1,4 +1,5 @@
-//! `policy-compiler policy compile --child JSON`: as `cnidaria`, for tests that do not build that.
+//! `policy-compiler policy compile --child JSON`: stands in for `cnidaria` so that tests need not
+//! build it.
 
 use std::process::ExitCode;
 

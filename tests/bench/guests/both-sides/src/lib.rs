@@ -1,6 +1,6 @@
-//! A policy with a hook before the delegate and one after it. It reads what such policies read, and
-//! changes nothing unless its settings ask for edits: what the benchmark measures is the way to a guest
-//! and back, twice, and what edits add to it.
+//! A policy with a hook before the delegate and one after it. It reads what typical policies read
+//! and edits only if its settings say so: the benchmark measures two calls into a guest, and the
+//! cost of edits.
 
 use cnidaria_guest::prelude::*;
 use serde::Deserialize;
@@ -9,11 +9,11 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Key of the annotation that is read.
+    /// Key of the annotation to read.
     annotation: String,
-    /// How many members of the conf are set.
+    /// Number of conf members to set.
     edits: u32,
-    /// What their keys begin with.
+    /// Prefix of their keys.
     key: String,
 }
 
@@ -27,7 +27,7 @@ impl Default for Settings {
     }
 }
 
-/// The policy.
+/// The measured policy.
 #[derive(Debug)]
 pub struct BothSides {
     settings: Settings,

@@ -1,5 +1,5 @@
-//! Targets version 0.1.0 of the WIT package, without the SDK, which has moved on: all hooks, each of
-//! which reads something of everything that it is given, and edits what it may.
+//! Targets version 0.1.0 of the WIT package, without the SDK, which targets a newer one: implements
+//! all hooks, each reading from every resource it gets and making every edit it may.
 #![cfg(target_family = "wasm")]
 #![allow(unsafe_code, reason = "what the macros of the bindings expand to")]
 
@@ -19,7 +19,7 @@ use bindings::cnidaria::policy::types::{
 use bindings::cnidaria::policy::{log, settings, state};
 use bindings::exports::cnidaria::policy as hooks;
 
-/// The policy.
+/// A policy written for 0.1.0.
 #[derive(Debug)]
 struct Guest;
 

@@ -1,5 +1,5 @@
-//! Has all hooks and does in each what its settings say, so that a test of the host is a list of
-//! actions and what came of them.
+//! Has all hooks and performs in each the actions in its settings, so that a host test is a list of
+//! actions and their effects.
 
 use std::collections::BTreeMap;
 
@@ -7,43 +7,43 @@ use cnidaria_guest::prelude::*;
 use cnidaria_guest::{Bandwidth, IpConfig, PortMapping, Route, ValidAttachment, state};
 use serde::Deserialize;
 
-/// One thing to do. Edits that the host refuses deny the request, unless they are tried.
+/// One action. An edit that the host rejects denies the request, unless it is in [`Action::Try`].
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Action {
-    /// Does something, and reports a refusal as a finding instead.
+    /// Performs an action, reporting a rejection as a finding.
     Try(Box<Action>),
-    /// Denies with code and message.
+    /// Denies with a code and a message.
     Deny(u32, String),
-    /// Reports a warning with code and message.
+    /// Reports a warning with a code and a message.
     Report(String, String),
-    /// Writes a line of log.
+    /// Logs a line.
     Log(String),
     /// Panics.
     Panic(String),
     /// Reports what the hook sees, as findings.
     Describe,
-    /// Counts in the state under this key, bound to what is worked on.
+    /// Increments a state counter under this key, bound to the hook's object.
     Count(String),
 
-    /// Selections: a network of namespace `default` at an index.
+    /// Selections: inserts a network of namespace `default` at an index.
     Insert(u32, String),
-    /// Selections: takes one out.
+    /// Selections: removes one.
     Remove(u32),
     /// Selections: moves one.
     Move(u32, u32),
     /// Selections: sets the addresses of one.
     SelectIps(u32, Vec<String>),
-    /// Selections: gives one an interface.
+    /// Selections: sets the interface of one.
     SelectInterface(u32, String),
-    /// Selections: gives one the default route through a gateway.
+    /// Selections: makes one the default route, through a gateway.
     SelectDefault(u32, String),
 
     /// Attachment: sets the MTU.
     SetMtu(u32),
     /// Attachment: sets JSON at a pointer.
     ConfSet(String, String),
-    /// Attachment: removes what is at a pointer.
+    /// Attachment: removes the value at a pointer.
     ConfRemove(String),
     /// Attachment: renames the interface.
     SetIfName(String),
@@ -57,37 +57,37 @@ pub enum Action {
     SetBandwidth(u64, u64),
     /// Attachment: maps a port of the node to one of the pod.
     SetPort(u16, u16),
-    /// Attachment: sets one of the CNI args to JSON.
+    /// Attachment: sets a CNI arg to JSON.
     SetArg(String, String),
 
-    /// Result: adds a name server.
+    /// Result: adds a nameserver.
     AddNameserver(String),
-    /// Result: has these name servers and no others.
+    /// Result: replaces the nameservers.
     SetNameservers(Vec<String>),
-    /// Result: sets addresses, without interface and gateway.
+    /// Result: sets addresses, without interface or gateway.
     ResultIps(Vec<String>),
-    /// Result: sets destinations of routes.
+    /// Result: sets the routes' destinations.
     ResultRoutes(Vec<String>),
     /// Result: adds a route to a destination through a gateway.
     AddRoute(String, String),
-    /// Result: takes all interfaces out.
+    /// Result: removes all interfaces.
     NoInterfaces,
     /// Result: sets a tag.
     Tag(String, String),
-    /// Network-status of an attachment: does something with it.
+    /// Network-status: performs an action on the element of the attachment with this index.
     Status(u32, Box<Action>),
 }
 
-/// By the name of the hook, what to do in it.
+/// The actions of each hook, by its name.
 pub type Settings = BTreeMap<String, Vec<Action>>;
 
-/// The policy.
+/// The policy that performs the actions.
 #[derive(Debug)]
 pub struct Witness {
     actions: Settings,
 }
 
-/// What a hook gave.
+/// The resources that a hook passes.
 #[derive(Default, Clone, Copy)]
 struct Stage<'a> {
     request: Option<&'a Request>,
