@@ -168,7 +168,7 @@ pub enum ClusterError {
     Malformed {
         /// Kind, namespace and name, or the file.
         object: String,
-        /// What is wrong.
+        /// What is malformed, and how.
         reason: String,
     },
     /// The API server or the directory is unreachable, perhaps only temporarily.

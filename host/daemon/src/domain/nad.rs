@@ -17,7 +17,7 @@ pub struct Nad {
     pub name: String,
     /// `spec.config`: JSON text of a CNI conf or conflist.
     pub config: Option<String>,
-    /// Annotations, for `k8s.v1.cni.cncf.io/resourceName`.
+    /// Annotations, for `k8s.v1.cni.cncf.io/resourceName` and for policies.
     pub annotations: BTreeMap<String, String>,
 }
 

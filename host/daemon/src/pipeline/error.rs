@@ -88,7 +88,7 @@ pub enum Error {
     /// Hot-plug: the request names another namespace than the one the container was attached in.
     #[error("{netns} is not the network namespace of container {container}: {owner}")]
     OtherNamespace {
-        /// The container.
+        /// The container to hot-plug.
         container: ContainerId,
         /// `CNI_NETNS`.
         netns: String,
@@ -146,7 +146,7 @@ pub enum Error {
     "container {container} was attached before, and what it had{attachments} is still being removed: {reason}"
 )]
 pub struct Removing {
-    /// The container.
+    /// The container with the reused id.
     pub container: ContainerId,
     /// Interfaces and networks, in brackets; empty if unknown.
     pub attachments: String,

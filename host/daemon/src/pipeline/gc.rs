@@ -289,7 +289,7 @@ async fn undo(
     }
 }
 
-/// Like [`undo`], with the container's turn held. A failure is logged and retried.
+/// Like [`undo()`], with the container's turn held. A failure is logged and retried.
 async fn undo_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId, known: &[Entry]) {
     // Reload: the listing is older than the turn.
     let sandbox = Sandbox::recorded(container.clone());

@@ -24,7 +24,7 @@ pub enum Error {
     /// A file operation failed.
     #[error("cannot {action} {path}")]
     Io {
-        /// The operation.
+        /// The operation that failed.
         action: &'static str,
         /// The file or directory it failed on.
         path: PathBuf,

@@ -59,9 +59,9 @@ pub enum Error {
     /// A network named by the CNI conf cannot be used.
     #[error("{key} {network:?}")]
     Configured {
-        /// `clusterNetwork`, `defaultNetworks` or `delegates`.
+        /// The key: `clusterNetwork`, `defaultNetworks`, `delegates` or `auxiliaryCNIChainName`.
         key: &'static str,
-        /// The name, path or conf under that key.
+        /// The name or path under that key, or the position in `delegates`.
         network: String,
         /// Why it cannot be used.
         #[source]
