@@ -1,4 +1,4 @@
-//! What the socket tells administrators, in the words of its protocol.
+//! Answers of the socket's administrative endpoints.
 
 use cni_types::args::{self, ContainerId, IfName};
 use cni_types::error::{CniError, code};
@@ -10,7 +10,7 @@ use crate::domain::entry::Entry;
 use crate::ports::{LedgerError, Undo};
 use crate::report;
 
-/// An attachment of the ledger, with what of it could not be undone.
+/// A recorded attachment, with its pending undo.
 pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment {
     let pending = undo.and_then(|undo| undo.share_of(&entry));
     let since = pending.as_ref().map(|one| one.since);
@@ -35,7 +35,7 @@ pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment
     }
 }
 
-/// A sandbox of which the ledger cannot tell what it has.
+/// A sandbox whose record is unreadable.
 pub(crate) fn unreadable((container, error): &(ContainerId, LedgerError)) -> admin::Unreadable {
     admin::Unreadable {
         container_id: container.to_string(),
@@ -43,7 +43,7 @@ pub(crate) fn unreadable((container, error): &(ContainerId, LedgerError)) -> adm
     }
 }
 
-/// Status and body of a list of attachments.
+/// Status and body of the list of attachments.
 pub(crate) fn answer(
     attachments: Vec<admin::Attachment>,
     unreadable: Vec<admin::Unreadable>,
@@ -56,7 +56,7 @@ pub(crate) fn answer(
     (StatusCode::OK, body)
 }
 
-/// What an operator wants forgotten.
+/// Parses a request to forget attachments.
 ///
 /// # Errors
 /// The body is not an [`admin::Forget`], or has an invalid container id or interface name.
@@ -73,7 +73,7 @@ pub(crate) fn forget(body: &[u8]) -> Result<(ContainerId, Option<IfName>), CniEr
     Ok((container, if_name))
 }
 
-/// The policy that an operator wants released from quarantine.
+/// Parses a request to release a policy from quarantine; returns the policy's name.
 ///
 /// # Errors
 /// The body is not an [`admin::Release`].
@@ -83,13 +83,13 @@ pub(crate) fn release(body: &[u8]) -> Result<String, CniError> {
     Ok(meant.name)
 }
 
-/// What an operator gets who names another policy than a quarantined one.
+/// The error for releasing a policy that is not quarantined.
 pub(crate) fn not_quarantined(name: &str) -> CniError {
     let message = format!("no policy {name:?} is quarantined");
     CniError::new(code::INVALID_ENVIRONMENT, message)
 }
 
-/// A policy, and what has become of it.
+/// A policy and its state.
 pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
     admin::Policy {
         name: policy.name,

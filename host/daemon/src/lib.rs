@@ -1,9 +1,9 @@
 //! The Cnidaria CNI server: a daemon that answers the CNI requests of a node.
 //!
-//! Modules stand in the order of a request's way: the [`server`] takes bytes from the socket, the
-//! [`pipeline`] puts them through the [`stages`], which know the world through [`ports`] alone,
-//! and [`response`] makes bytes of the outcome; [`adapters`] implement the ports, and [`app`] ties
-//! everything together.
+//! Modules, in request order: the [`server`] reads bytes from the socket, the [`pipeline`] passes
+//! them through the [`stages`], which reach the outside only through [`ports`], and [`response`]
+//! turns the outcome into bytes. The [`adapters`] implement the ports, and [`app`] wires everything
+//! together.
 
 pub mod app;
 pub mod log;

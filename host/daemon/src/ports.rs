@@ -1,5 +1,5 @@
-//! What the pipeline needs of the world, as traits. Adapters implement them; a port is called a few
-//! times a request, beside a fork and exec, so they are trait objects.
+//! What the pipeline needs from the outside, as traits that the adapters implement. Trait objects:
+//! a port is called a few times per request, next to a fork and exec.
 
 mod containers;
 mod devices;
@@ -33,33 +33,33 @@ pub use containers::ContainerPods;
 pub use devices::{DeviceInfo, Devices, DevicesError};
 pub use ledger::{Ledger, LedgerError, Listing, Lost, PendingUndo, Undo};
 
-/// Pods, networks and what is said of them: the API server, or a directory of manifests.
+/// Pods, networks and their metadata, from the API server or a directory of manifests.
 #[async_trait]
 pub trait Cluster: Send + Sync {
-    /// The pod of a request. Waits at most `patience` for one that is not there yet.
+    /// The pod of a request. Waits at most `patience` for it to appear.
     ///
     /// # Errors
-    /// [`ClusterError::PodNotFound`] when it is not there after that; [`ClusterError::UidMismatch`]
-    /// when another pod has its name.
+    /// [`ClusterError::PodNotFound`] if it does not appear in time;
+    /// [`ClusterError::UidMismatch`] if another pod has its name.
     async fn pod(&self, wanted: &PodRef, patience: Duration) -> Result<Pod, ClusterError>;
 
-    /// How to find pods of containers whose runtimes send less than a namespace and a name; `None` where
-    /// every request has to name its pod.
+    /// Finds pods for runtimes that send less than a namespace and a name; `None` if every request
+    /// must name its pod.
     fn containers(&self) -> Option<&dyn ContainerPods> {
         None
     }
 
-    /// A network attachment definition.
+    /// Returns a network attachment definition.
     ///
     /// # Errors
-    /// [`ClusterError::NadNotFound`] when there is none of that name.
+    /// [`ClusterError::NadNotFound`] if it does not exist.
     async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError>;
 
-    /// The same for a name that may also be that of a conf on the node. `None` if the definition does not
-    /// exist; a current cache is authoritative.
+    /// Like [`Self::nad`], for a name that may also be a conf on the node. `None` if the definition
+    /// does not exist; a current cache is authoritative.
     ///
     /// # Errors
-    /// [`ClusterError`] when it is not known whether there is one.
+    /// [`ClusterError`] if its existence cannot be determined.
     async fn nad_if_any(&self, namespace: &str, name: &str) -> Result<Option<Nad>, ClusterError> {
         match self.nad(namespace, name).await {
             Err(ClusterError::NadNotFound { .. }) => Ok(None),
@@ -67,17 +67,17 @@ pub trait Cluster: Send + Sync {
         }
     }
 
-    /// A resource claim, as the server has it now.
+    /// Returns a resource claim, read from the server.
     ///
     /// # Errors
-    /// [`ClusterError::ClaimNotFound`] when there is none of that name.
+    /// [`ClusterError::ClaimNotFound`] if it does not exist.
     async fn resource_claim(
         &self,
         namespace: &str,
         name: &str,
     ) -> Result<ResourceClaim, ClusterError>;
 
-    /// The slices by which a driver publishes devices.
+    /// Returns the resource slices that a driver publishes.
     ///
     /// # Errors
     /// [`ClusterError::Unavailable`].
@@ -87,104 +87,104 @@ pub trait Cluster: Send + Sync {
         reach: Reach,
     ) -> Result<Vec<ResourceSlice>, ClusterError>;
 
-    /// Writes the network-status annotation, JSON text, on condition that the pod is still `pod`.
+    /// Writes the network-status annotation (JSON text), provided the pod is still `pod`.
     ///
     /// # Errors
-    /// [`ClusterError`] when it is not written; the ADD is then rolled back.
+    /// [`ClusterError`] if it was not written; the caller then rolls the ADD back.
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError>;
 
-    /// A network attachment definition as it is in memory. Never waits.
+    /// Returns a cached network attachment definition. Never waits.
     fn remembered_nad(&self, _namespace: &str, _name: &str) -> Option<Nad> {
         None
     }
 
-    /// Somebody is going to ask for namespaces. Until then they need not be known.
+    /// Starts caching namespaces; policies are going to read them.
     fn remember_namespaces(&self) {}
 
-    /// A namespace as it is in memory; `None` where it is not known (yet). Never waits.
+    /// Returns a cached namespace; `None` if it is not known (yet). Never waits.
     fn namespace(&self, _name: &str) -> Option<Metadata> {
         None
     }
 
-    /// Somebody is going to ask for this node. Until then it need not be known.
+    /// Starts caching this node; policies are going to read it.
     fn remember_node(&self, _name: &str) {}
 
-    /// A node as it is in memory; `None` where it is not known (yet). Never waits.
+    /// Returns a cached node; `None` if it is not known (yet). Never waits.
     fn node(&self, _name: &str) -> Option<Metadata> {
         None
     }
 
-    /// Reports something about a pod to its owner. Never waits.
+    /// Emits an Event on a pod. Never waits.
     fn event(&self, pod: &PodRef, event: Event);
 
-    /// Whether requests can be answered at present.
+    /// Whether the cluster can currently be queried.
     ///
     /// # Errors
     /// [`ClusterError::Unavailable`] with the reason, for STATUS.
     fn ready(&self) -> Result<(), ClusterError>;
 }
 
-/// Who can use the devices of a slice.
+/// Which nodes can use the devices of a resource slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// This node alone.
+    /// This node only.
     Node,
-    /// More nodes than one.
+    /// Several nodes.
     Nodes,
 }
 
-/// Why the cluster gave no answer, or none that is of use.
+/// Why the cluster returned no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// No such pod, after waiting for it.
+    /// The pod did not appear in time.
     #[error("pod {0} not found")]
     PodNotFound(PodRef),
-    /// A pod of that name, but not the one that the request is for.
+    /// Another pod has the name of the request's pod.
     #[error("pod {pod} has uid {found}, the request is for uid {}", pod.uid)]
     UidMismatch {
-        /// The pod that the request is for.
+        /// The request's pod.
         pod: PodRef,
-        /// The uid of the pod that has its name now.
+        /// The uid of the pod that has this name now.
         found: String,
     },
-    /// No such network attachment definition.
+    /// The network attachment definition does not exist.
     #[error("network attachment definition {namespace}/{name} not found")]
     NadNotFound {
-        /// Namespace that was searched.
+        /// The namespace searched.
         namespace: String,
-        /// Name that was searched.
+        /// The name searched.
         name: String,
     },
-    /// No such resource claim.
+    /// The resource claim does not exist.
     #[error("resource claim {namespace}/{name} not found")]
     ClaimNotFound {
-        /// Namespace of the pod.
+        /// The pod's namespace.
         namespace: String,
-        /// Name that the pod tells.
+        /// The claim's name in the pod.
         name: String,
     },
-    /// The object is there and cannot be understood.
+    /// The object exists but is malformed.
     #[error("{object} is malformed: {reason}")]
     Malformed {
         /// Kind, namespace and name, or the file.
         object: String,
-        /// What is wrong.
+        /// What is malformed, and how.
         reason: String,
     },
-    /// The API server or the directory cannot be reached; it may be later.
+    /// The API server or the directory is unreachable, perhaps only temporarily.
     #[error("the cluster cannot be asked: {0}")]
     Unavailable(String),
-    /// The status could not be written.
+    /// The network-status could not be written.
     #[error("network-status of pod {pod} was not written: {reason}")]
     NotWritten {
-        /// The pod that it is about.
+        /// The pod whose status it is.
         pod: PodRef,
-        /// What went wrong.
+        /// What failed.
         reason: String,
     },
 }
 
-/// Which attachment: a container and an interface, as GC speaks of them.
+/// Identifies an attachment by container and interface, as GC does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attached {
     /// `CNI_CONTAINERID` of its ADD.
@@ -193,29 +193,28 @@ pub struct Attached {
     pub if_name: IfName,
 }
 
-/// The network of a pod, from inside.
+/// Works inside a pod's network namespace.
 #[async_trait]
 pub trait PodNetwork: Send + Sync {
-    /// Looks into the namespace of an ADD: which one it is, and which of `names` are names of
-    /// interfaces in it already.
+    /// Inspects an ADD's namespace: its identity, and which of `names` its interfaces already have.
     ///
     /// # Errors
-    /// [`PodNetworkError`] when there is no such namespace, or it is the node's own.
+    /// [`PodNetworkError`] if there is no such namespace, or it is the node's own.
     async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError>;
 
-    /// What is at a path now, before a delegate is sent there.
+    /// Returns what is at a path now, before a delegate runs in it.
     ///
     /// # Errors
-    /// [`PodNetworkError`] when the system does not tell.
+    /// [`PodNetworkError`] if the system cannot tell.
     async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError>;
 
-    /// Whether the node was started again since this namespace was recorded.
+    /// Whether the node was rebooted after this namespace was recorded.
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool;
 
     /// Device and inode of the file at a path; `None` if it does not exist.
     async fn identity(&self, netns: &Path) -> Option<NetnsId>;
 
-    /// Makes `gateway` on `if_name` the one default route of its address family.
+    /// Makes `gateway` on `if_name` the only default route of its address family.
     ///
     /// # Errors
     /// [`PodNetworkError`].
@@ -227,12 +226,12 @@ pub trait PodNetwork: Send + Sync {
     ) -> Result<(), PodNetworkError>;
 }
 
-/// A namespace that was looked into.
+/// An inspected namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inside {
-    /// Which namespace.
+    /// Its identity.
     pub namespace: Namespace,
-    /// Names that interfaces have already.
+    /// The names its interfaces already have.
     pub existing: Vec<IfName>,
 }
 
@@ -243,78 +242,78 @@ pub enum AtPath {
     Nothing,
     /// The daemon's own namespace or the node's, in which no delegate of a pod may run.
     Node,
-    /// Any other.
+    /// Any other namespace.
     Pod(Namespace),
 }
 
-/// Why the network of a pod could not be looked at or changed.
+/// Why a pod's network could not be inspected or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PodNetworkError {
-    /// The namespace is not there, or is none.
+    /// The path does not exist, or is not a network namespace.
     #[error("network namespace {path}")]
     Namespace {
         /// `CNI_NETNS`.
         path: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
-    /// The path leads to the node's own network.
+    /// The path leads to the node's own network namespace.
     #[error("network namespace {0} is the node's own, not a pod's")]
     Node(PathBuf),
-    /// The kernel refused.
+    /// The kernel refused a change.
     #[error("{action} in network namespace {path}: {reason}")]
     Netlink {
-        /// What was tried.
+        /// The attempted change.
         action: String,
         /// `CNI_NETNS`.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         reason: String,
     },
 }
 
-/// Whether an event is a matter of course.
+/// Type of an Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
-    /// As expected.
+    /// Expected.
     Normal,
-    /// Somebody should look.
+    /// Needs attention.
     Warning,
 }
 
-/// Something that the owner of a pod should know.
+/// An Event for the owner of a pod.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// How much it matters.
+    /// Normal or warning.
     pub kind: EventKind,
-    /// One word, as Kubernetes has reasons: `AddedInterface`.
+    /// One word in Kubernetes' style: `AddedInterface`.
     pub reason: &'static str,
     /// One sentence.
     pub message: String,
 }
 
-/// What policies, or what became of them, say no to.
+/// A policy denied the request, or failed and its failure policy is `closed`.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("policy {policy:?} ({hook}): {message}")]
 pub struct Denial {
     /// Name of the policy.
     pub policy: String,
-    /// The hook that was running.
+    /// The running hook.
     pub hook: &'static str,
-    /// CNI error code: 100 or above, or 11 where the policy is not loaded yet.
+    /// CNI error code: 100 or above, or 11 if the policy is not loaded yet.
     pub code: u32,
-    /// The reason, for the runtime and for people.
+    /// The reason, returned to the runtime.
     pub message: String,
-    /// More for people.
+    /// Additional details.
     pub details: Option<String>,
 }
 
 /// The policies of the node.
 #[async_trait]
 pub trait Policies: Send + Sync {
-    /// Begins a request about a pod; it keeps the policies that are loaded at this moment. `pod` is
-    /// `None` where nobody was asked for it (DEL, CHECK).
+    /// Begins a request for a pod with the generation loaded at this moment. `pod` is `None` where
+    /// the pod is not looked up (DEL, CHECK).
     fn begin(
         &self,
         command: Command,
@@ -322,74 +321,73 @@ pub trait Policies: Send + Sync {
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession>;
 
-    /// Asks whether the node is ready, as far as policies are concerned.
+    /// Runs the status hooks.
     ///
     /// # Errors
-    /// [`Denial`] when a policy that must be there is not, or one says no.
+    /// [`Denial`] if a required policy is missing or a policy reports not ready.
     async fn status(&self) -> Result<(), Denial>;
 
-    /// Lets go of what policies keep for a container, which has no attachments any more.
+    /// Releases the state that policies keep for a container without attachments.
     async fn release(&self, container: &ContainerId);
 
-    /// Tells which attachments are in use. Cannot refuse.
+    /// Runs the gc hooks with the attachments in use. Cannot deny.
     async fn gc(&self, valid: &[Attached]);
 }
 
-/// What policies leave of a result.
+/// A result after the policies.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// The result, rewritten or not.
+    /// The result, possibly rewritten.
     pub result: CniResult,
-    /// For network-status.
+    /// Tags for network-status.
     pub tags: BTreeMap<String, String>,
 }
 
-/// What the finalize hook leaves.
+/// The outcome of the finalize hook.
 #[derive(Debug, Clone)]
 pub struct Finale {
-    /// For the runtime. Its tags belong to the default network.
+    /// For the runtime. The tags belong to the default network.
     pub outcome: Outcome,
-    /// What network-status says of each attachment, in the order of the plan.
+    /// What network-status shows for each attachment, in plan order.
     pub shown: Vec<Outcome>,
 }
 
-/// One request's way through the policies. Hooks are called in the order of the methods.
+/// Runs the policies for one request. The hooks are called in the order of the methods.
 #[async_trait]
 pub trait PolicySession: Send {
-    /// Offers what the pod asks for, before it is resolved.
+    /// Runs the select hook on the pod's selections, before they are resolved.
     ///
     /// # Errors
     /// [`Denial`]; nothing was changed.
     async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial>;
 
-    /// Offers one attachment, before its delegate runs.
+    /// Runs the before-add hook on one attachment, before its delegate.
     ///
     /// # Errors
     /// [`Denial`]; nothing was changed.
     async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial>;
 
-    /// Shows the plan that is going to be recorded, when all its attachments were offered: what the
-    /// policies made of it has to hold as a whole.
+    /// Validates the plan as a whole after all before-add hooks, before it is recorded.
     ///
     /// # Errors
     /// [`Denial`]; nothing was changed.
     async fn settle(&mut self, plan: &[Attachment]) -> Result<(), Denial>;
 
-    /// Offers what a delegate answered.
+    /// Runs the after-add hook on a delegate's result.
     ///
     /// # Errors
-    /// [`Denial`]; the ADD is rolled back.
+    /// [`Denial`]; the caller rolls the ADD back.
     async fn after_add(
         &mut self,
         attachment: &Attachment,
         result: CniResult,
     ) -> Result<Outcome, Denial>;
 
-    /// Offers the whole plan, the result that the runtime is going to get, and for each attachment
-    /// the result that network-status is made from.
+    /// Runs the finalize hook on the plan, the result for the runtime, and each attachment's result
+    /// for network-status.
     ///
     /// # Errors
-    /// [`Denial`]; the ADD is rolled back.
+    /// [`Denial`]; the caller rolls the ADD back.
     async fn finalize(
         &mut self,
         plan: &[Attachment],
@@ -397,49 +395,49 @@ pub trait PolicySession: Send {
         shown: Vec<CniResult>,
     ) -> Result<Finale, Denial>;
 
-    /// Shows a recorded attachment on CHECK.
+    /// Runs the check hook on a recorded attachment.
     ///
     /// # Errors
-    /// [`Denial`] when it is not as it should be.
+    /// [`Denial`] if a policy reports an error.
     async fn check(&mut self, entry: &Entry) -> Result<(), Denial>;
 
-    /// Tells of an attachment that goes away. Cannot refuse.
+    /// Runs the del hook on an attachment that is being removed. Cannot deny.
     async fn del(&mut self, entry: &Entry);
 
-    /// The ADD has succeeded: what policies keep bound to it stays. Without this call it goes with the
-    /// session.
+    /// Marks the ADD as successful: state that policies bound to it is kept. Otherwise dropping the
+    /// session releases that state.
     fn succeed(&mut self);
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answered {
-    /// With what it asked for.
+    /// It succeeded.
     Success,
-    /// A policy said no.
+    /// A policy denied it.
     Denied,
-    /// With any other error.
+    /// It failed for another reason.
     Failure,
 }
 
 /// Counts requests.
 pub trait Meter: Send + Sync {
-    /// Told once for each request that was understood. `verb` is the name of a CNI command.
+    /// Called once per well-formed request. `verb` is the CNI command.
     fn answered(&self, verb: &'static str, answered: Answered, took: Duration);
 
-    /// Called when the daemon stops trying to undo an attachment that may have left something.
+    /// Called when the daemon gives up undoing an attachment that may have left something behind.
     fn gave_up(&self);
 }
 
 /// Executes delegates.
 #[async_trait]
 pub trait Delegates: Send + Sync {
-    /// Adds one attachment and gives the result of the last plugin of its chain. Once that is not
-    /// `wanted` any more, no further plugin is executed; the one that runs may end. Dropping the
-    /// future kills it.
+    /// Adds one attachment and returns the result of the last plugin in its chain. Once `wanted`
+    /// is cancelled, no further plugin starts; the running one may finish. Dropping the future
+    /// kills it.
     ///
     /// # Errors
-    /// [`DelegateError`], after which parts of the chain may have been added.
+    /// [`DelegateError`]; parts of the chain may have been added.
     async fn add(
         &self,
         bin_dirs: &[PathBuf],
@@ -447,10 +445,10 @@ pub trait Delegates: Send + Sync {
         wanted: Wanted,
     ) -> Result<CniResult, DelegateError>;
 
-    /// Checks one attachment against the result that ADD had.
+    /// Checks one attachment against the result of its ADD.
     ///
     /// # Errors
-    /// [`DelegateError`] when it is not as ADD left it.
+    /// [`DelegateError`] if it is no longer as ADD left it.
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError>;
 
     /// Asks the delegates of a network whether they can add attachments.
@@ -463,10 +461,10 @@ pub trait Delegates: Send + Sync {
         conf: &NetworkConfList,
     ) -> Result<(), DelegateError>;
 
-    /// Lets the delegates of a network remove what belongs to no attachment of `valid`.
+    /// Makes the delegates of a network remove everything that belongs to no attachment in `valid`.
     ///
     /// # Errors
-    /// All errors; one delegate's does not keep others from being executed.
+    /// All errors; a delegate's failure does not stop the others.
     async fn gc(
         &self,
         bin_dirs: &[PathBuf],
@@ -474,12 +472,12 @@ pub trait Delegates: Send + Sync {
         valid: &[Attached],
     ) -> Result<(), Vec<DelegateError>>;
 
-    /// Removes one attachment; of what is gone already it removes nothing and succeeds. Of an ADD that
-    /// gave no result it removes what its plugins allow, each on its own; the failures of those that
-    /// made nothing ([`Entry::made_nothing`]) are no errors, and are given.
+    /// Removes one attachment; succeeds if it is already gone. If its ADD returned no result, each
+    /// plugin's DEL runs independently; failures of plugins that made nothing
+    /// ([`Entry::made_nothing`]) are returned, but not as errors.
     ///
     /// # Errors
-    /// [`DelegateError`] when something may have stayed behind.
+    /// [`DelegateError`] if something may be left behind.
     async fn del(
         &self,
         bin_dirs: &[PathBuf],
@@ -487,18 +485,18 @@ pub trait Delegates: Send + Sync {
     ) -> Result<Vec<DelegateError>, DelegateError>;
 }
 
-/// A delegate that failed, could not be executed, or did not finish in time.
+/// A delegate failed, could not be executed, or timed out.
 #[derive(Debug, thiserror::Error)]
 #[error("network {network:?}: {error}")]
 pub struct DelegateError {
-    /// The network as network-status calls it.
+    /// The network's name as in network-status.
     pub network: String,
-    /// Code, message and details: the delegate's own where it gave them.
+    /// Code, message and details: the delegate's own if it printed them.
     pub error: CniError,
-    /// Whether any delegate ran, so that there may be something to undo.
+    /// Whether any delegate ran, so that something may need undoing.
     pub executed: bool,
-    /// Whether it did not finish within its deadline and was killed.
+    /// Whether the delegate was killed at its deadline.
     pub timed_out: bool,
-    /// Which plugin failed, and whether it refused by itself; `None` where it was none of them.
+    /// Which plugin failed, and whether by its own refusal; `None` if none did.
     pub failed_at: Option<FailedAdd>,
 }

@@ -1,16 +1,16 @@
-//! Moments in which nobody asks for anything.
+//! Detects idle periods.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// For at least so long, and at most twice, nothing has to be asked. Longer than the pauses of a burst,
-/// short beside those of a node on which pods come and go.
+/// An idle period begins after one to two of these without a response. Longer than the pauses in a
+/// burst, short compared with those on a node where pods come and go.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Calls `act` each time there were no more `answers` for a moment, once until the next answer; at the
-/// start too. While all is quiet this waits for an answer and nothing else: no timer runs.
+/// Calls `act` at the beginning of each idle period, also once after the start. While idle this
+/// only waits for the next response; no timer runs.
 pub(crate) async fn whenever(mut answers: watch::Receiver<u64>, act: impl Fn()) {
     loop {
         loop {

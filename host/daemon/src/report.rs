@@ -1,11 +1,11 @@
-//! Telling errors: the chain of causes on one line, the effect first.
+//! Formats errors: the chain of causes on one line, effect first.
 
 use std::error::Error;
 
 use cni_types::json::Cause;
 
-/// The error and its causes, separated by colons. A cause that its effect repeats already, as
-/// transparent errors do, appears once. Those of serde appear without the values that they quote.
+/// Joins the error and its causes with colons. A cause that its effect already contains, as with
+/// transparent errors, appears once. Causes from serde appear without the values they quote.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

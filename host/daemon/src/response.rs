@@ -1,4 +1,4 @@
-//! Last stage: the only place that makes a CNI error code of an error.
+//! Last stage: the only place that maps errors to CNI error codes.
 
 use cni_types::conf;
 use cni_types::error::{CniError, code};
@@ -12,7 +12,7 @@ use crate::ports::{ClusterError, PodNetworkError};
 use crate::report;
 use crate::stages::{devices, hotplug, network_lookup, request, resolve};
 
-/// Status and body for the shim: `200` with a result in 1.x form or nothing, `400` with an error.
+/// Status and body for the shim: `200` with a 1.x result or an empty one, `400` with an error.
 pub fn respond(answer: Result<Option<CniResult>, Error>) -> (StatusCode, Vec<u8>) {
     match answer {
         Ok(None) => (StatusCode::OK, shim_api::response::success(None)),
@@ -20,7 +20,7 @@ pub fn respond(answer: Result<Option<CniResult>, Error>) -> (StatusCode, Vec<u8>
             Ok(raw) => (StatusCode::OK, shim_api::response::success(Some(&raw))),
             Err(error) => refused(&CniError::new(code::INTERNAL, report::chain(&error))),
         },
-        // Nothing was begun: the shim may ask again, also for an ADD.
+        // Nothing was begun: the shim may retry even an ADD.
         Err(error @ Error::Draining) => (StatusCode::SERVICE_UNAVAILABLE, body(&cni_error(&error))),
         Err(error) => refused(&cni_error(&error)),
     }
@@ -30,7 +30,7 @@ fn body(error: &CniError) -> Vec<u8> {
     shim_api::response::failure(error)
 }
 
-/// An error as the socket answers it.
+/// Status and body for an error.
 pub fn refused(error: &CniError) -> (StatusCode, Vec<u8>) {
     (StatusCode::BAD_REQUEST, body(error))
 }
@@ -75,7 +75,7 @@ pub fn cni_error(error: &Error) -> CniError {
                 .iter()
                 .map(|error| cni_error(error).to_string())
                 .collect();
-            // The first one that failed decides what the runtime makes of it.
+            // The first error's code decides how the runtime reacts.
             let first = errors
                 .first()
                 .map_or(code::INTERNAL, |error| cni_error(error).code);
@@ -85,7 +85,7 @@ pub fn cni_error(error: &Error) -> CniError {
     }
 }
 
-/// A kubelet or a scheduler that is not ready may be so the next time.
+/// A kubelet or scheduler that is not ready yet is worth a retry.
 fn device_code(error: &devices::Error) -> u32 {
     match error {
         devices::Error::Kubelet(_) | devices::Error::NotAllocated { .. } => code::TRY_AGAIN_LATER,
@@ -149,7 +149,7 @@ fn request_code(error: &request::Error) -> u32 {
 fn cluster_code(error: &ClusterError) -> u32 {
     match error {
         ClusterError::NadNotFound { .. } | ClusterError::Malformed { .. } => code::INVALID_CONFIG,
-        // The pod may still appear, or the API server come back.
+        // The pod may still appear, or the API server recover.
         _ => code::TRY_AGAIN_LATER,
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for files to change, by inotify: nothing polls.
+//! Waits for file changes by inotify, without polling.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,24 +8,24 @@ use futures_util::StreamExt;
 use inotify::{EventStream, Inotify, WatchMask};
 use tokio::time::timeout;
 
-/// Whoever writes a file often writes several: one reaction is enough.
+/// Debounce interval: files are often written several at a time.
 const QUIET: Duration = Duration::from_millis(20);
-/// A directory in which there is always something going on must not put off the reaction.
+/// Upper bound on debouncing, for directories that change constantly.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Enough for dozens of events at a time.
 const BUFFER_BYTES: usize = 4096;
 
-/// Tells when something in directories changes: files written, made, moved or removed.
+/// Watches directories for files that are written, created, moved or removed.
 #[derive(Debug)]
 pub struct Watch {
     events: EventStream<Vec<u8>>,
 }
 
 impl Watch {
-    /// Begins to watch. What changes from now on is told, also if nobody waits at that moment.
+    /// Starts watching. Later changes are kept for the next [`Self::changed`].
     ///
     /// # Errors
-    /// A directory that cannot be watched, for example because it is not there. Outside of a tokio
+    /// A directory cannot be watched, for example because it does not exist, or there is no tokio
     /// runtime.
     pub fn on<'a>(dirs: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
         let inotify = Inotify::init()?;
@@ -44,10 +44,10 @@ impl Watch {
         Ok(Self { events })
     }
 
-    /// Waits for the next changes, and for a moment without any if there is one soon.
+    /// Waits for the next change, then debounces.
     ///
     /// # Errors
-    /// What the kernel says; then nothing will be told any more.
+    /// The kernel's error; no further changes are reported.
     pub async fn changed(&mut self) -> io::Result<()> {
         self.next().await?;
         let collect = async {
@@ -67,14 +67,14 @@ impl Watch {
     }
 }
 
-/// Waits until a file is there, also where its directory is not yet. Never ends if it never is.
+/// Waits until a file exists, even if its directory does not exist yet; possibly forever.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub async fn exists(path: &Path) -> io::Result<()> {
     while !path.exists() {
         let mut watch = Watch::on([nearest_dir(path).as_path()])?;
-        // It may have been made before the watch began.
+        // It may have been created before the watch began.
         if path.exists() {
             break;
         }
@@ -83,7 +83,7 @@ pub async fn exists(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The deepest directory on the way to a file that is there.
+/// The deepest existing directory above a file.
 fn nearest_dir(path: &Path) -> PathBuf {
     path.ancestors()
         .skip(1)

@@ -1,13 +1,13 @@
-//! YAML, read as the JSON that it stands for, as Kubernetes' clients read it. Types are read from that:
-//! to read each from YAML would take a parser of its own for each, as machine code.
+//! Reads YAML as the JSON it stands for, like Kubernetes' clients. Types are deserialised from that
+//! JSON: deserialising each from YAML would compile another copy of the parser per type.
 
 use cni_types::json::without_values;
 use serde_json::Value;
 
-/// The documents of a text, without those in which there is nothing. JSON is YAML too.
+/// The non-empty documents of a text. JSON is valid YAML too.
 ///
 /// # Errors
-/// What is wrong, and where.
+/// What is wrong and where.
 pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| reason(&error))?;
@@ -17,8 +17,8 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
         .collect())
 }
 
-/// What is wrong, and where, without the lines around it, which the parser prints, and without what it
-/// quotes: they may be credentials.
+/// What is wrong and where, without the surrounding lines and values that the parser quotes: they
+/// may be credentials.
 pub(crate) fn reason(error: &serde_saphyr::Error) -> String {
     let message = error.without_snippet().to_string();
     let line = message.lines().next().unwrap_or_default();

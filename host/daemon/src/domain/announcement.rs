@@ -1,12 +1,12 @@
-//! What the owner of a pod is told of an attachment, in Multus' words.
+//! Events for the owner of a pod, in Multus' wording.
 
 use cni_types::version::Version;
 
 use super::entry::Entry;
 
-/// The message of the Event for a new attachment. `None` where its delegates made neither an
-/// interface nor an address, such as those that only set sysctls: there is nothing to tell. Results
-/// of before 0.3.0 have no place for interfaces, so that saying nothing means nothing.
+/// The message of the Event for a new attachment. `None` if its delegates made neither an interface
+/// nor an address, such as those that only set sysctls. Results before 0.3.0 cannot list
+/// interfaces, so they always get a message.
 pub fn of_attachment(entry: &Entry) -> Option<String> {
     let result = entry.result.as_ref()?;
     let is_silent = result.interfaces.is_empty() && result.ips.is_empty();

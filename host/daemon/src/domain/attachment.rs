@@ -1,5 +1,5 @@
 //! Attachments and the plan: the ordered networks of one sandbox, complete enough to ADD, CHECK and
-//! DEL them without asking anybody.
+//! DEL them without further lookups.
 
 use std::net::IpAddr;
 
@@ -10,46 +10,46 @@ use cni_types::json::RawObject;
 use super::runtime_config::RuntimeConfig;
 use super::sandbox::Sandbox;
 
-/// The capability of delegates that read or write what is said of a device.
+/// The capability of delegates that read or write a device-info file.
 pub const DEVICE_INFO_CAPABILITY: &str = "CNIDeviceInfoFile";
 
 /// One network, interface name and pod sandbox: what one delegate ADD creates.
 #[derive(Debug, Clone)]
 pub struct Attachment {
-    /// What network-status and messages call the network: `namespace/name` of the NAD, or the name
-    /// of the conf.
+    /// The network's name in network-status and messages: `namespace/name` of the NAD, or the
+    /// conf's name.
     pub network: String,
-    /// Name of the interface in the pod.
+    /// The interface's name in the pod.
     pub if_name: IfName,
-    /// Whether this is the pod's default network, whose result is the answer to the runtime.
+    /// Whether this is the pod's default network, whose result the runtime gets.
     pub is_default: bool,
-    /// The conf or conflist that the delegates get.
+    /// The delegates' conf or conflist.
     pub conf: NetworkConfList,
-    /// What the pod asked for: becomes capability arguments and `MAC` and `IP` of `CNI_ARGS`.
+    /// The pod's request: becomes capability arguments and `MAC` and `IP` of `CNI_ARGS`.
     pub request: RuntimeConfig,
-    /// What the CNI conf of the daemon says for every attachment; `request` wins over it.
+    /// The CNI conf's settings for every attachment; `request` overrides them.
     pub base: RuntimeConfig,
-    /// The device that was allocated to the pod for this attachment. The conf has it, too.
+    /// The device allocated to the pod for this attachment; its id is also in the conf.
     pub device: Option<Device>,
-    /// Where the delegates find, or leave, what is said of the device.
+    /// Path of the device-info file.
     pub device_info_file: Option<String>,
-    /// Gateways that the pod wants its default route to go through, by this network.
+    /// Gateways on this network for the pod's default routes.
     pub default_route: Option<Vec<IpAddr>>,
-    /// IPAM claim that the attachment takes its addresses from.
+    /// The IPAM claim that the attachment takes its addresses from.
     pub ipam_claim_reference: Option<String>,
 }
 
-/// A device that was allocated to a pod.
+/// A device allocated to a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// The resource that it was allocated from.
+    /// The resource it was allocated from.
     pub resource_name: String,
-    /// The id by which delegates know it.
+    /// Its id for delegates.
     pub id: String,
 }
 
 impl Attachment {
-    /// The arguments of all capabilities, before the conf says which of them a plugin has.
+    /// The arguments of all capabilities, not yet filtered by those a plugin declares.
     pub fn capability_args(&self) -> RawObject {
         let mut arguments = self.arguments();
         if let Some(path) = &self.device_info_file {
@@ -60,15 +60,15 @@ impl Attachment {
 
     fn arguments(&self) -> RuntimeConfig {
         let mut arguments = self.base.overridden_by(&self.request);
-        // As in Multus, the default network has an allocated device in its conf alone.
+        // As in Multus, the default network gets an allocated device only through its conf.
         if self.is_default && self.device.is_some() {
             arguments.device_id.clone_from(&self.base.device_id);
         }
         arguments
     }
 
-    /// Capabilities that were asked for, by their names, and that no plugin declares: the request has
-    /// no effect. A single address, or a hardware address, also goes into `CNI_ARGS`.
+    /// The requested capabilities that no plugin declares, by name: requesting them has no effect.
+    /// A MAC or a single address also goes into `CNI_ARGS`.
     pub fn untaken_requests(&self) -> Vec<&'static str> {
         let request = &self.request;
         let asked = [
@@ -92,8 +92,8 @@ impl Attachment {
             .collect()
     }
 
-    /// Whether something may be said of a device: the attachment has one, or its delegates say that
-    /// they describe what they make (device-info specification 1.1, section 5.1.1).
+    /// Whether a device-info file may exist: the attachment has a device, or its delegates declare
+    /// the capability (device-info specification 1.1, section 5.1.1).
     pub fn describes_device(&self) -> bool {
         let mut plugins = self.conf.plugins().iter();
         self.device.is_some()
@@ -102,7 +102,7 @@ impl Attachment {
     }
 }
 
-/// What the file is called in which the device of an attachment is described, as Multus calls it.
+/// The name of an attachment's device-info file, as in Multus.
 pub fn device_info_name(network: &str, container: &ContainerId, if_name: &IfName) -> String {
     format!("{network}-{container}_{if_name}")
 }
@@ -110,14 +110,14 @@ pub fn device_info_name(network: &str, container: &ContainerId, if_name: &IfName
 /// The ordered attachments of one sandbox. The first is the default network.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What the attachments are put into.
+    /// The sandbox of all attachments.
     pub sandbox: Sandbox,
-    /// In the order in which they are added; DEL goes backwards.
+    /// In ADD order; DEL uses the reverse.
     pub attachments: Vec<Attachment>,
 }
 
-/// The interface name of the attachment at `position` of the plan where the pod asked for none. The
-/// count includes the default network, as Multus counts.
+/// The default interface name at `position` of the plan. Positions include the default network, as
+/// in Multus.
 pub fn interface_at(position: usize) -> IfName {
     IfName::new(format!("net{position}"))
         .expect("a plan has few enough attachments for the name to fit")

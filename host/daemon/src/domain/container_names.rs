@@ -1,15 +1,15 @@
-//! The names under which manifests may describe a container whose runtime knows nothing of Kubernetes,
+//! The names by which manifests may describe a container whose runtime does not know Kubernetes,
 //! such as podman, nerdctl or cnitool.
 
 use cni_types::args::ContainerId;
 
 use super::pod::PodRef;
 
-/// The namespace of a pod whose runtime sends none.
+/// The pod's namespace if the runtime sends none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 /// The longest name of a Kubernetes object.
 const MAX_NAME: usize = 253;
-/// Characters of a container id in full, in hexadecimal.
+/// Length of a full container id in hexadecimal characters.
 const ID_CHARS: usize = 64;
 
 /// What such a runtime sends about a container.
@@ -25,8 +25,8 @@ pub struct Sent<'a> {
     pub hostname: Option<&'a str>,
 }
 
-/// Names of pods, the preferred one first; all are valid names of Kubernetes objects. The container's
-/// own name is one of them.
+/// Candidate pod names in order of preference, the container's own included; all are valid names of
+/// Kubernetes objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerNames {
     candidates: Vec<(String, String)>,
@@ -34,12 +34,12 @@ pub struct ContainerNames {
 }
 
 impl ContainerNames {
-    /// The names that follow from what the runtime sends. What cannot be a name is left out.
+    /// Derives the names from what the runtime sent; invalid names are skipped.
     pub fn of(sent: Sent<'_>) -> Self {
         let id = sent.container_id.as_str();
         let mut names: Vec<String> = Vec::new();
         for name in [sent.name, sent.hostname, Some(id), bare_id(id)] {
-            // Names of containers may have capitals and underscores, those of pods may not.
+            // Unlike pods' names, containers' may have capitals and underscores.
             let spellings = name
                 .into_iter()
                 .flat_map(|name| [Some(name.to_owned()), spelt(name)]);
@@ -71,7 +71,7 @@ impl ContainerNames {
         Self { candidates, own }
     }
 
-    /// The name of a container that is attached already, as it was found then.
+    /// The pod found for a container when it was attached.
     pub fn recorded(pod: &PodRef) -> Self {
         Self {
             candidates: vec![(pod.namespace.clone(), pod.name.clone())],
@@ -79,26 +79,26 @@ impl ContainerNames {
         }
     }
 
-    /// Namespaces and names in the order in which they are looked for.
+    /// Namespaces and names in search order.
     pub fn candidates(&self) -> &[(String, String)] {
         &self.candidates
     }
 
-    /// The pod that the container is where no manifest has one of its names.
+    /// The container's own pod, if no manifest has any of the names.
     pub fn own(&self) -> &PodRef {
         &self.own
     }
 }
 
-/// The id without the prefix of nerdctl, which is a namespace of containerd's: `default-<id>`.
+/// The id without nerdctl's prefix, a containerd namespace: `default-<id>`.
 fn bare_id(id: &str) -> Option<&str> {
     let (_, bare) = id.rsplit_once('-')?;
     let is_id = bare.len() == ID_CHARS && bare.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_id.then_some(bare)
 }
 
-/// The nearest name of a Kubernetes object: `Nifty_Pasteur` is `nifty-pasteur`. `None` if that has no
-/// letter and no digit.
+/// The nearest valid object name: `Nifty_Pasteur` becomes `nifty-pasteur`. `None` if it has no
+/// letter or digit.
 fn spelt(name: &str) -> Option<String> {
     let mut spelt: String = name
         .chars()
@@ -116,7 +116,7 @@ fn spelt(name: &str) -> Option<String> {
     (!spelt.is_empty()).then_some(spelt)
 }
 
-/// Whether `name` is one that podman or nerdctl allow for a container. Keeps names from being paths.
+/// Whether podman or nerdctl allow `name` for a container. Prevents names from being paths.
 pub fn is_container_name(name: &str) -> bool {
     name.len() <= MAX_NAME
         && name
@@ -128,7 +128,7 @@ pub fn is_container_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-/// A DNS-1123 subdomain, the rule of Kubernetes for names of pods; also keeps names from being paths.
+/// Whether `text` is a DNS-1123 subdomain, as pod names must be; this also prevents paths.
 pub fn is_object_name(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     text.len() <= MAX_NAME

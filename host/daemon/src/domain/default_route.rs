@@ -1,5 +1,5 @@
-//! Which network has the pod's default route: the `default-route` of its selections (multi-network
-//! specification 1.3, section 4.1.2.1.9). Each address family has one default route in the end.
+//! Decides which network has the pod's default route, from the `default-route` of its selections
+//! (multi-network specification 1.3, section 4.1.2.1.9). Each address family has one default route.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::attachment::Attachment;
 
-/// IPv4 or IPv6.
+/// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     V4,
@@ -27,52 +27,52 @@ impl Family {
     }
 }
 
-/// The default route of one family is wanted twice.
+/// Two claims to the default route of one family.
 #[derive(Debug, thiserror::Error)]
 pub enum Conflict {
-    /// By two networks.
+    /// Two networks claim it.
     #[error("networks {first:?} and {second:?} both want the default route")]
     Networks {
         /// The first network.
         first: String,
-        /// The second one.
+        /// The second network.
         second: String,
     },
-    /// By one network through two gateways.
+    /// One network names two gateways.
     #[error("network {network:?} names two gateways for one default route, {first} and {second}")]
     Gateways {
-        /// The network.
+        /// The network that names both.
         network: String,
         /// The first gateway.
         first: IpAddr,
-        /// The second one.
+        /// The second gateway.
         second: IpAddr,
     },
 }
 
-/// A gateway that must become the default route through an attachment.
+/// A gateway to set as the default route through an attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// Position of the attachment in the plan.
+    /// The attachment's position in the plan.
     pub position: usize,
     /// The gateway; its family is the route's.
     pub gateway: IpAddr,
 }
 
-/// What the pod's selections say about default routes.
+/// The default routes claimed by the pod's selections.
 #[derive(Debug, Default)]
 pub struct Claims {
-    /// Gateways that are named: position and address.
+    /// The named gateways, with their attachments' positions.
     named: Vec<Change>,
-    /// Attachments whose delegate's own default route is to hold.
+    /// Attachments that keep their delegate's own default route.
     kept: Vec<usize>,
 }
 
 impl Claims {
-    /// Reads the claims of a plan.
+    /// Collects the claims of a plan.
     ///
     /// # Errors
-    /// [`Conflict`] when a family is claimed twice.
+    /// [`Conflict`] if a family is claimed twice.
     pub fn of(attachments: &[Attachment]) -> Result<Self, Conflict> {
         let mut claims = Self::default();
         for (position, attachment) in attachments.iter().enumerate() {
@@ -117,12 +117,12 @@ impl Claims {
         Ok(claims)
     }
 
-    /// Whether the pod leaves default routes to its delegates.
+    /// Whether there are no claims: the delegates decide the default routes.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && self.kept.is_empty()
     }
 
-    /// What must be changed after the attachment at `position` was added, with its result.
+    /// The changes to make after the attachment at `position` was added with this result.
     pub fn after(&self, position: usize, result: &CniResult) -> Vec<Change> {
         Family::BOTH
             .into_iter()
@@ -137,7 +137,7 @@ impl Claims {
             .find(|change| Family::of(change.gateway) == family);
         match named {
             Some(change) if change.position == position => Some(*change),
-            // A later delegate brought a default route that it must not have.
+            // A later delegate set a default route that it must not have.
             Some(change) if change.position < position => {
                 default_gateway(result, family).map(|_| *change)
             }
@@ -150,7 +150,7 @@ impl Claims {
     }
 }
 
-/// The gateway of the default route of a family, where there is such a route.
+/// The gateway of the default route of a family, if there is such a route.
 fn default_gateway(result: &CniResult, family: Family) -> Option<Option<IpAddr>> {
     let route = result
         .routes
@@ -167,7 +167,7 @@ fn is_default(route: &Route, family: Family) -> bool {
     route.dst.prefix_len() == 0 && Family::of(route.dst.addr()) == family
 }
 
-/// Brings results in step with a change: `results` are those of the plan, as far as they are there.
+/// Applies a change to the results available so far, by position in the plan.
 pub fn apply<'a>(change: Change, results: impl Iterator<Item = (usize, &'a mut CniResult)>) {
     let family = Family::of(change.gateway);
     for (position, result) in results {

@@ -1,8 +1,8 @@
-//! Devices that were allocated to the containers of a pod, and which attachment gets which.
+//! Devices allocated to a pod's containers, and their assignment to attachments.
 
 use std::collections::{BTreeMap, VecDeque};
 
-/// Devices of a pod by the resource that they were allocated from.
+/// A pod's devices, by resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allocation(BTreeMap<String, Vec<String>>);
 
@@ -13,8 +13,8 @@ impl Allocation {
         devices.push(device_id.into());
     }
 
-    /// Adds a device that may have been told of before: a container that runs first leaves its
-    /// devices to the ones that follow, and has them all the same.
+    /// Adds a device unless it is already listed: init containers pass their devices on to later
+    /// containers and still list them.
     pub fn add_once(&mut self, resource: &str, device_id: impl Into<String>) {
         let device_id = device_id.into();
         let devices = self.0.entry(resource.to_owned()).or_default();
@@ -24,20 +24,20 @@ impl Allocation {
     }
 }
 
-/// The devices that no attachment has been given yet.
+/// The devices not yet assigned to an attachment.
 #[derive(Debug, Default)]
 pub struct Supply(BTreeMap<String, VecDeque<String>>);
 
 impl Supply {
-    /// The next device of a resource.
+    /// Takes the next device of a resource.
     pub fn take(&mut self, resource: &str) -> Option<String> {
         self.0.get_mut(resource)?.pop_front()
     }
 }
 
 impl From<Allocation> for Supply {
-    /// In the order of the ids, whichever containers they were allocated to and in whichever order
-    /// they were told of: the order in which Multus, and others who look at the same pod, count them.
+    /// Sorts each resource's devices by id, regardless of containers and reporting order, as Multus
+    /// and other readers of the same pod do.
     fn from(Allocation(allocation): Allocation) -> Self {
         let sorted = allocation.into_iter().map(|(resource, mut devices)| {
             devices.sort();

@@ -1,5 +1,5 @@
-//! An attachment as the ledger has it: exactly what its delegates were, and will be, given. Made
-//! after the policies, so that what a policy says later changes nothing for CHECK and DEL.
+//! An attachment as recorded in the ledger: exactly what its delegates are given. Created after the
+//! policies, so that later policy changes do not affect CHECK and DEL.
 
 use std::borrow::Cow;
 
@@ -18,31 +18,31 @@ use super::sandbox::Sandbox;
 /// One recorded attachment.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// The sandbox that the attachment is in.
+    /// The attachment's sandbox.
     pub container_id: ContainerId,
-    /// Path of the network namespace; `None` where it is not known, empty where it is gone.
+    /// Path of the network namespace; `None` if unknown, empty if the namespace is gone.
     pub netns: Option<String>,
-    /// Which namespace was at that path at ADD; `None` where Multus or an older daemon wrote the entry.
+    /// The namespace at that path at ADD; `None` in entries by Multus or older daemons.
     pub namespace: Option<Namespace>,
-    /// The pod that the sandbox is for; its names are empty where the ledger does not tell.
+    /// The sandbox's pod; its names are empty if the ledger does not have them.
     pub pod: PodRef,
-    /// The network, as network-status calls it.
+    /// The network's name as in network-status.
     pub network: String,
-    /// Name of the interface in the pod.
+    /// The interface's name in the pod.
     pub if_name: IfName,
-    /// Whether it is the default network of the pod.
+    /// Whether this is the pod's default network.
     pub is_default: bool,
-    /// The conf or conflist that the delegates get.
+    /// The delegates' conf or conflist.
     pub conf: NetworkConfList,
-    /// `CNI_ARGS` of the delegates.
+    /// The delegates' `CNI_ARGS`.
     pub cni_args: CniArgs,
-    /// Arguments of all capabilities; each plugin gets those that its conf declares.
+    /// Arguments of all capabilities; each plugin gets those it declares.
     pub capability_args: RawObject,
-    /// The device that was allocated to the pod for it; the conf has its id, too.
+    /// The device allocated for it; its id is also in the conf.
     pub device: Option<Device>,
-    /// What the delegates answered, once they did.
+    /// The delegates' result, once there is one.
     pub result: Option<CniResult>,
-    /// Where the ADD ended that gave no result; `None` where it gave one, or is not known to have ended.
+    /// Where an ADD without a result failed; `None` if it succeeded or is not known to have ended.
     pub failed_add: Option<FailedAdd>,
 }
 
@@ -50,28 +50,28 @@ pub struct Entry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailedAdd {
-    /// Place of the plugin in the chain, from 0. Those before it succeeded, those after it never ran.
+    /// The plugin's index in the chain. Earlier plugins succeeded, later ones never ran.
     pub plugin: usize,
-    /// Whether the plugin answered with an error, and did not hang, crash or print garbage.
+    /// Whether the plugin returned an error, rather than hanging, crashing or printing garbage.
     pub refused: bool,
-    /// Whether the plugin began at all.
+    /// Whether the plugin was started at all.
     #[serde(default = "begun")]
     pub started: bool,
-    /// The result of the plugins before it, for the DEL; in the conf's version.
+    /// The result of the earlier plugins in the conf's version, for the DEL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub so_far: Option<Box<RawValue>>,
 }
 
-/// What records of a daemon say that did not tell.
+/// The default for records of older daemons, which lack this field.
 fn begun() -> bool {
     true
 }
 
 impl Entry {
-    /// What the delegates of `attachment` are given.
+    /// Builds the entry from which the delegates of `attachment` are called.
     ///
     /// # Errors
-    /// A value that cannot stand in `CNI_ARGS`.
+    /// A value contains characters that `CNI_ARGS` does not allow.
     pub fn new(attachment: &Attachment, sandbox: &Sandbox) -> Result<Self, cni_types::args::Error> {
         let none = CniArgs::new();
         let more = match attachment.is_default {
@@ -95,8 +95,8 @@ impl Entry {
         })
     }
 
-    /// Whether the failing DEL of the plugin at this place leaves nothing behind: its ADD never ran, or
-    /// it answered the ADD with an error and now the DEL as well. `answered` says so of the DEL.
+    /// Whether a plugin whose DEL failed left nothing behind: its ADD never ran, or it answered
+    /// both the ADD and now the DEL with an error (`answered`).
     pub fn made_nothing(&self, plugin: usize, answered: bool) -> bool {
         match (&self.result, &self.failed_add) {
             (None, Some(failed)) => {
@@ -108,8 +108,8 @@ impl Entry {
         }
     }
 
-    /// The result that the plugins get on DEL: that of the ADD or, where it failed, of the plugins that
-    /// succeeded.
+    /// The result passed to the plugins on DEL: that of the ADD or, if it failed, of the plugins
+    /// that succeeded.
     pub fn result_for_del(&self) -> Option<Cow<'_, CniResult>> {
         if let Some(result) = &self.result {
             return Some(Cow::Borrowed(result));
@@ -119,21 +119,21 @@ impl Entry {
         parsed.ok().map(Cow::Owned)
     }
 
-    /// Whether it is not known if its ADD made anything: the daemon ended while it ran.
+    /// Whether its ADD may or may not have made something: the daemon exited while it ran.
     pub fn is_doubtful(&self) -> bool {
         self.result.is_none() && self.failed_add.is_none()
     }
 
-    /// Where its device is described, as its delegates are told.
+    /// Path of the device-info file, as passed to the delegates.
     pub fn device_info_file(&self) -> Option<String> {
         let path: Option<String> = self.capability_args.get_as(DEVICE_INFO_CAPABILITY).ok()?;
         path.filter(|path| !path.is_empty())
     }
 }
 
-/// Whether a request for `if_name` means these attachments of a container. The runtime knows of one
-/// interface, that of the default network; the others are behind it. Where no default network is
-/// recorded, as of a container that was hot-plugged alone, whatever is there is meant.
+/// Whether a request for `if_name` covers all these attachments of a container. The runtime knows
+/// only the default network's interface, which stands for all. If no default network is recorded,
+/// as for a container that was only hot-plugged, any name does.
 pub fn are_behind(entries: &[Entry], if_name: &IfName) -> bool {
     let default = entries.iter().find(|entry| entry.is_default);
     default.is_none_or(|default| default.if_name == *if_name)

@@ -1,22 +1,22 @@
-//! How large the wishes of tenants may be: confs of the cluster and of hot-plug controllers, and what
-//! pods ask for. The daemon measures a text before it makes anything of it. Confs in files of the node
-//! are the owner's and have no limit.
+//! Limits on what tenants may request: confs of the cluster and of hot-plug controllers, and pods'
+//! annotations. Texts are measured before they are parsed. Conf files on the node belong to its
+//! owner and have no limit.
 
 use cni_types::conf::NetworkConfList;
 use cni_types::json::{self, RawObject, Size};
 use serde::{Deserialize, Serialize};
 
-/// Something is larger than its limit.
+/// A limit was exceeded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{found} {unit} exceed the limit of {limit} (cnidaria.limits.{setting})")]
 pub struct Exceeded {
-    /// How many there are.
+    /// The actual number.
     pub found: usize,
-    /// What they are.
+    /// What was counted.
     pub unit: &'static str,
-    /// How many there may be.
+    /// The limit.
     pub limit: usize,
-    /// The setting.
+    /// The setting of the limit.
     pub setting: &'static str,
 }
 
@@ -26,17 +26,17 @@ pub struct Exceeded {
 pub struct Limits {
     /// Bytes of a conf.
     pub conf_bytes: usize,
-    /// Levels of objects and lists in a conf.
+    /// Nesting depth of a conf.
     pub conf_depth: usize,
-    /// Members and elements of a conf, at all levels together.
+    /// Members and elements of a conf, over all levels.
     pub conf_members: usize,
     /// Plugins of a conf.
     pub plugins: usize,
     /// Bytes of an annotation.
     pub annotation_bytes: usize,
-    /// Networks that a pod asks for.
+    /// Networks that a pod selects.
     pub networks: usize,
-    /// Addresses of a network, and gateways.
+    /// Addresses, and gateways, of a network.
     pub ips: usize,
     /// Port mappings of a network.
     pub port_mappings: usize,
@@ -51,7 +51,7 @@ impl Default for Limits {
             conf_depth: 32,
             conf_members: 4096,
             plugins: 64,
-            // The API server takes as much of all annotations of an object together.
+            // The API server's limit for all annotations of an object together.
             annotation_bytes: 256 << 10,
             networks: 64,
             ips: 64,
@@ -62,7 +62,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Measures a conf. Called before it is parsed.
+    /// Measures a conf. Call it before parsing.
     ///
     /// # Errors
     /// [`Exceeded`] names the setting.
@@ -83,8 +83,8 @@ impl Limits {
         within(found, "plugins", self.plugins, "plugins")
     }
 
-    /// Measures what `args` add to a conf with so many plugins, each of which gets all of them.
-    /// Called before they are merged.
+    /// Measures what `args` add to a conf with this many plugins, each of which gets all of them.
+    /// Call it before merging.
     ///
     /// # Errors
     /// [`Exceeded`].
@@ -100,7 +100,7 @@ impl Limits {
         self.conf_members(members.saturating_mul(plugins))
     }
 
-    /// Measures an annotation. Called before it is parsed.
+    /// Measures an annotation. Call it before parsing.
     ///
     /// # Errors
     /// [`Exceeded`].
@@ -109,7 +109,7 @@ impl Limits {
         within(text.len(), "bytes", limit, "annotationBytes")
     }
 
-    /// Counts the networks that a pod asks for.
+    /// Counts the networks that a pod selects.
     ///
     /// # Errors
     /// [`Exceeded`].
@@ -117,7 +117,7 @@ impl Limits {
         within(found, "networks", self.networks, "networks")
     }
 
-    /// Counts addresses, or gateways, of a network.
+    /// Counts the addresses, or gateways, of a network.
     ///
     /// # Errors
     /// [`Exceeded`].
@@ -125,7 +125,7 @@ impl Limits {
         within(found, "addresses", self.ips, "ips")
     }
 
-    /// Counts port mappings of a network.
+    /// Counts the port mappings of a network.
     ///
     /// # Errors
     /// [`Exceeded`].
@@ -183,7 +183,7 @@ mod tests {
             (r#"{"type":"t","a":[1,2]}"#, None),
             (r#"{"type":"t","a":[[]]}"#, Some("confDepth")),
             (r#"{"type":"t","a":[1,2,3]}"#, Some("confMembers")),
-            // The parser drops duplicates; they cost all the same.
+            // The parser drops duplicates, but they still cost time.
             (r#"{"a":1,"a":1,"a":1,"a":1,"a":1}"#, Some("confMembers")),
             (
                 r#"{"type":"t","a":"a rather long text to read"}"#,

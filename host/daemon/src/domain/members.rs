@@ -1,12 +1,12 @@
-//! Members of JSON objects that people write, in any case, as Go's decoder takes them: of several that
-//! mean the same the last one counts. Unknown ones are skipped, and listed for a warning.
+//! Keys of hand-written JSON objects, matched in any case like Go's decoder does: of several
+//! matches the last one counts. Unknown keys are skipped, and listed for a warning.
 
 use std::fmt;
 
 use cni_types::json::RawObject;
 use serde_json::value::RawValue;
 
-/// The name that `key` means.
+/// The known name that `key` matches.
 pub fn known(names: &[&'static str], key: &str) -> Option<&'static str> {
     let exact = names.iter().find(|name| **name == key);
     exact
@@ -14,7 +14,7 @@ pub fn known(names: &[&'static str], key: &str) -> Option<&'static str> {
         .copied()
 }
 
-/// The members that mean something, under their own names.
+/// The object's known members, under their canonical names.
 pub fn folded(object: &RawObject, names: &[&'static str]) -> RawObject {
     let mut members = RawObject::new();
     for (key, value) in object.iter() {
@@ -25,7 +25,7 @@ pub fn folded(object: &RawObject, names: &[&'static str]) -> RawObject {
     members
 }
 
-/// The same of a value; one that is not an object stays what it is, for the reader to refuse.
+/// Like [`folded`], for a value; a non-object stays as it is and is rejected by its reader.
 pub fn folded_value(value: &RawValue, names: &[&'static str]) -> Box<RawValue> {
     RawObject::from_value(value)
         .ok()
@@ -33,7 +33,7 @@ pub fn folded_value(value: &RawValue, names: &[&'static str]) -> Box<RawValue> {
         .unwrap_or_else(|| value.to_owned())
 }
 
-/// The same of each element of a list.
+/// Like [`folded_value`], for each element of a list.
 pub fn folded_elements(value: &RawValue, names: &[&'static str]) -> Box<RawValue> {
     let elements = serde_json::from_str::<Vec<&RawValue>>(value.get());
     elements
@@ -46,12 +46,12 @@ pub fn folded_elements(value: &RawValue, names: &[&'static str]) -> Box<RawValue
         .unwrap_or_else(|| value.to_owned())
 }
 
-/// At least as similar, one name is taken for a misspelling of the other.
+/// Minimum similarity for a key to count as a misspelling.
 const SIMILAR: f64 = 0.75;
-/// Longer than any name; to compare costs the product of the lengths.
+/// Longer than any name; the cost of comparing is the product of the lengths.
 const MAX_COMPARED: usize = 64;
 
-/// The name that `key` may be a misspelling of, ignoring case.
+/// The name that `key` may misspell, ignoring case.
 pub fn similar(names: &[&'static str], key: &str) -> Option<&'static str> {
     if key.len() > MAX_COMPARED {
         return None;
@@ -68,8 +68,8 @@ pub fn similar(names: &[&'static str], key: &str) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-/// The same, and what a longer or shorter form stands for: `ip` for `ips`, and the forms of older
-/// releases of Multus, such as `macRequest`.
+/// Like [`similar`], but also matches longer and shorter forms: `ip` for `ips`, and names from
+/// older releases of Multus, such as `macRequest`.
 fn meant(names: &[&'static str], key: &str) -> Option<&'static str> {
     let key = key.get(..MAX_COMPARED).unwrap_or(key);
     let lower = key.to_lowercase();
@@ -81,14 +81,14 @@ fn meant(names: &[&'static str], key: &str) -> Option<&'static str> {
     similar(names, stem).or_else(|| names.iter().find(is_form).copied())
 }
 
-/// A member that means nothing, so that its value has no effect.
+/// An unknown member, whose value has no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
-    /// Of which object, for messages.
+    /// The object it is in, for messages.
     pub place: String,
-    /// The member, with the members above it; shortened.
+    /// The member's path of keys, shortened.
     pub member: String,
-    /// The known member that it may be a misspelling of.
+    /// The known member that it may misspell.
     pub meant: Option<&'static str>,
 }
 
@@ -102,17 +102,17 @@ impl fmt::Display for Unknown {
     }
 }
 
-/// Unknown members of a text: the first ones, and how many more there are.
+/// Unknown members of a text: the first ones, and the number of others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnknownMembers {
     /// The first ones, at most [`UnknownMembers::LISTED`].
     pub first: Vec<Unknown>,
-    /// How many more there are.
+    /// The number of unlisted ones.
     pub more: usize,
 }
 
 impl UnknownMembers {
-    /// How many are listed. A hostile text has thousands.
+    /// Maximum listed; a hostile text may have thousands.
     pub const LISTED: usize = 5;
 
     /// Whether there are none.
@@ -120,7 +120,8 @@ impl UnknownMembers {
         self.first.is_empty()
     }
 
-    /// Adds those among `keys`. `above` are the members above them, with a dot after the last.
+    /// Adds the unknown ones among `keys`. `above` is the path to their object, with a trailing
+    /// dot.
     pub fn note<'a>(
         &mut self,
         place: &str,

@@ -1,4 +1,4 @@
-//! What is said of an object beside what it is.
+//! Labels and annotations of Kubernetes objects.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,5 @@
-//! What a request is about, in the words of Kubernetes and of CNI: pods, network attachment
-//! definitions, selections, attachments and plans. Knows nothing of sockets, runtimes, clusters or
-//! WebAssembly.
+//! The domain in the terms of Kubernetes and CNI: pods, NADs, selections, attachments and plans.
+//! Knows nothing of sockets, runtimes, clusters or WebAssembly.
 
 pub mod announcement;
 pub mod attachment;

@@ -1,31 +1,31 @@
-//! The `NetworkAttachmentDefinition`, trimmed to what resolving a network needs.
+//! The `NetworkAttachmentDefinition`, reduced to what resolving a network needs.
 
 use std::collections::BTreeMap;
 
-/// The annotation that names the resource of which each attachment needs a device.
+/// The annotation that names the resource from which each attachment gets a device.
 const RESOURCE_NAME_ANNOTATION: &str = "k8s.v1.cni.cncf.io/resourceName";
 
-/// The longest name of a resource: a domain, a slash, and a name.
+/// The longest resource name: a domain, a slash and a name.
 const MAX_RESOURCE_NAME: usize = 253 + 1 + 63;
 
 /// A network attachment definition (`k8s.cni.cncf.io/v1`, multi-network specification 1.3).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nad {
-    /// Namespace of the definition.
+    /// The definition's namespace.
     pub namespace: String,
-    /// Name of the definition; the name of the conf file where `config` is empty.
+    /// The definition's name; also that of the conf file if `config` is empty.
     pub name: String,
     /// `spec.config`: JSON text of a CNI conf or conflist.
     pub config: Option<String>,
-    /// Annotations, for `k8s.v1.cni.cncf.io/resourceName`.
+    /// Annotations, for `k8s.v1.cni.cncf.io/resourceName` and for policies.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Nad {
-    /// The resource of which each attachment to this network is given a device.
+    /// The resource from which each attachment to this network gets a device.
     ///
     /// # Errors
-    /// [`InvalidResource`]: devices of such a resource cannot be allocated.
+    /// [`InvalidResource`] if no resource can have this name.
     pub fn resource_name(&self) -> Result<Option<&str>, InvalidResource> {
         let name = self.annotations.get(RESOURCE_NAME_ANNOTATION);
         match name.map(String::as_str).filter(|name| !name.is_empty()) {
@@ -38,7 +38,7 @@ impl Nad {
     }
 }
 
-/// Kubernetes' rule for qualified names, whatever the number of slashes.
+/// Kubernetes' rule for qualified names, except that it allows any number of slashes.
 fn is_resource(name: &str) -> bool {
     let is_inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/');
     let is_edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
@@ -48,15 +48,15 @@ fn is_resource(name: &str) -> bool {
         && is_edge(name.bytes().last())
 }
 
-/// The annotation does not name a resource.
+/// The annotation's value is not a resource name.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "annotation {RESOURCE_NAME_ANNOTATION} has {name:?} of {bytes} bytes, but a resource has letters, digits, '.', '_', '-' and '/', at most {MAX_RESOURCE_NAME}"
 )]
 pub struct InvalidResource {
-    /// What it has, shortened.
+    /// The value, shortened.
     pub name: String,
-    /// Its length.
+    /// The value's length.
     pub bytes: usize,
 }
 

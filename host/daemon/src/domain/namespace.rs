@@ -1,4 +1,4 @@
-//! Which network namespace: a path alone may lead to another one by the time of the DEL.
+//! The identity of a network namespace: by the time of the DEL, its path may lead to another one.
 
 use serde::{Deserialize, Serialize};
 use shim_api::deferred::NetnsId;
@@ -7,17 +7,17 @@ use shim_api::deferred::NetnsId;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Namespace {
-    /// The boot that it lives in: `/proc/sys/kernel/random/boot_id`. No namespace outlives one.
+    /// The boot that it cannot outlive: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
-    /// Device and inode of its file. The kernel reuses inodes of namespaces that are gone.
+    /// Device and inode of its file. The kernel reuses inodes of deleted namespaces.
     pub file: NetnsId,
-    /// `SO_NETNS_COOKIE`, which the kernel never reuses within a boot; `None` before Linux 5.14.
+    /// `SO_NETNS_COOKIE`, never reused within a boot; `None` before Linux 5.14.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<u64>,
 }
 
 impl Namespace {
-    /// A namespace of which nothing is known but that it was of an earlier boot.
+    /// An unidentified namespace of an earlier boot.
     pub fn of_earlier_boot() -> Self {
         Self {
             boot_id: String::new(),
@@ -26,12 +26,12 @@ impl Namespace {
         }
     }
 
-    /// Whether its identity was recorded.
+    /// Whether an identity was recorded.
     pub fn is_identified(&self) -> bool {
         !self.boot_id.is_empty()
     }
 
-    /// Whether `found` is the same namespace. Cookies count where both have one.
+    /// Whether `found` is the same namespace. Cookies are compared if both have one.
     pub fn is(&self, found: &Self) -> bool {
         let cookies_agree = match (self.cookie, found.cookie) {
             (Some(own), Some(other)) => own == other,

@@ -9,39 +9,39 @@ use serde_json::value::RawValue;
 
 use super::entry::Entry;
 
-/// One element of the annotation: one interface that an attachment made in the pod.
+/// One element of the annotation: one interface of an attachment.
 #[derive(Debug, Clone, Serialize)]
 pub struct NetworkStatus {
     /// `namespace/name` of the NAD, or the name of the conf.
     pub name: String,
-    /// Name of the interface in the pod.
+    /// The interface's name in the pod.
     pub interface: String,
     /// Addresses without prefix length.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<String>,
-    /// Hardware address.
+    /// MAC address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
-    /// Maximum transmission unit, bytes, where the delegate tells it.
+    /// MTU in bytes, if the delegate reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
     /// Whether this is the default network.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub default: bool,
-    /// Resolver configuration that the delegate gave.
+    /// The delegate's resolver configuration.
     pub dns: StatusDns,
-    /// The device, as the delegate or the device plugin describes it.
+    /// Device info, as written by the delegate or the device plugin.
     #[serde(rename = "device-info", skip_serializing_if = "Option::is_none")]
     pub device_info: Option<Box<RawValue>>,
     /// Gateways of the default routes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gateway: Vec<String>,
-    /// What policies say of the attachment.
+    /// Tags set by policies.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
 }
 
-/// `dns` of an element; an empty object where the delegate said nothing.
+/// `dns` of an element; an empty object if the delegate reports none.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct StatusDns {
     /// Addresses of name servers.
@@ -69,9 +69,9 @@ impl From<&Dns> for StatusDns {
     }
 }
 
-/// The elements for one attachment: one for each interface that the delegate made in the pod, and
-/// one for the interface that it was asked for where its result names none, as results of before
-/// 0.3.0 cannot. `result` is that of the delegate after the policies.
+/// The elements for one attachment: one per interface that the delegate made in the pod, or one for
+/// the requested interface if the result lists none, as results before 0.3.0 cannot. `result` is
+/// the delegate's after the policies.
 pub fn of_attachment(
     entry: &Entry,
     result: &CniResult,
@@ -104,7 +104,7 @@ pub fn of_attachment(
             .collect()
     };
     match in_pod.as_slice() {
-        // Old results say which addresses there are and not on which interface.
+        // Old results list addresses without interfaces.
         [] => vec![element(
             None,
             all_ips(),
@@ -122,7 +122,7 @@ pub fn of_attachment(
         several => {
             let default_index = default_interface(several, result);
             let last = several.last().map(|(index, _)| *index);
-            // An index that is that of no interface says nothing.
+            // Out-of-range indices are ignored.
             let place = |ip: &&IpConfig| {
                 let named = ip.interface.filter(|at| *at < result.interfaces.len());
                 named.or(last)
@@ -161,8 +161,8 @@ fn is_in_pod(interface: &Interface) -> bool {
         .is_some_and(|sandbox| !sandbox.is_empty())
 }
 
-/// Which of several interfaces of the default network is the default one: the first of the pod's with a
-/// gateway, else the first. An address can be said to be on the node's end.
+/// The default one of several interfaces of the default network: the pod's first with a gateway,
+/// else the first. Addresses may refer to the node's end.
 fn default_interface(several: &[(usize, &Interface)], result: &CniResult) -> Option<usize> {
     let in_pod = |at: &usize| several.iter().any(|(index, _)| index == at);
     result
@@ -174,8 +174,8 @@ fn default_interface(several: &[(usize, &Interface)], result: &CniResult) -> Opt
         .or_else(|| several.first().map(|(index, _)| *index))
 }
 
-/// Those gateways of the default routes that lie behind one of several interfaces, whose addresses are
-/// `own`. One that is nowhere else is behind the default interface.
+/// The gateways of default routes reachable through one of several interfaces, whose addresses are
+/// `own`. Gateways reachable through none count for the default interface.
 fn own_gateways(result: &CniResult, own: &[&IpConfig], is_default: bool) -> Vec<String> {
     let behind = |ip: &IpConfig, gateway: IpAddr| {
         ip.gateway == Some(gateway) || ip.address.contains(&gateway)
@@ -199,8 +199,8 @@ fn own_gateways(result: &CniResult, own: &[&IpConfig], is_default: bool) -> Vec<
         .collect()
 }
 
-/// The gateways of the default routes. A route without one goes through the gateway of the address
-/// of its family, as IPAM plugins mean it.
+/// The gateways of the default routes. A route without one uses the gateway of its family's
+/// address, as IPAM plugins intend.
 fn default_gateways(result: &CniResult) -> Vec<String> {
     result
         .routes

@@ -1,29 +1,29 @@
-//! The pod that a request is for, trimmed to what a request needs of it.
+//! The pod of a request, reduced to what requests need.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::resource_claim::PodClaims;
 
-/// The annotation by which a pod asks for networks.
+/// The annotation that selects a pod's networks.
 pub const NETWORKS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/networks";
-/// The annotation by which a pod replaces the default network.
+/// The annotation that replaces a pod's default network.
 pub const DEFAULT_NETWORK_ANNOTATION: &str = "v1.multus-cni.io/default-network";
-/// The annotation that tells what was attached.
+/// The annotation that reports what was attached.
 pub const NETWORK_STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
-/// The kubelet's mark of where it has a pod from; anything but `api` is a static pod.
+/// Set by the kubelet to the source of a pod; anything but `api` is a static pod.
 const CONFIG_SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
-/// The kubelet's mark of a pod that it made in the API server to mirror a static one.
+/// Set by the kubelet on the mirror pods of static pods in the API server.
 const CONFIG_MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
-/// Which pod: its name, and its uid where it is known.
+/// Identifies a pod by name and, if known, uid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PodRef {
-    /// Namespace of the pod.
+    /// The pod's namespace.
     pub namespace: String,
-    /// Name of the pod.
+    /// The pod's name.
     pub name: String,
-    /// The API server's uid; empty when neither the runtime nor a lookup told it.
+    /// The API server's uid; empty if unknown.
     pub uid: String,
 }
 
@@ -33,25 +33,25 @@ impl fmt::Display for PodRef {
     }
 }
 
-/// A pod as the cluster has it.
+/// A pod from the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pod {
-    /// Namespace of the pod.
+    /// The pod's namespace.
     pub namespace: String,
-    /// Name of the pod.
+    /// The pod's name.
     pub name: String,
     /// The API server's uid.
     pub uid: String,
-    /// Labels, as the author of the pod set them.
+    /// Labels, as set by the pod's author.
     pub labels: BTreeMap<String, String>,
-    /// Annotations, hostile until they are parsed.
+    /// Annotations; untrusted until parsed.
     pub annotations: BTreeMap<String, String>,
-    /// What it claims of dynamic resources.
+    /// Claims for dynamic resources.
     pub claims: PodClaims,
 }
 
 impl Pod {
-    /// The reference that requests, ledger and logs carry.
+    /// The reference used in requests, ledger and logs.
     pub fn reference(&self) -> PodRef {
         PodRef {
             namespace: self.namespace.clone(),
@@ -60,7 +60,7 @@ impl Pod {
         }
     }
 
-    /// Whether the kubelet has this pod from a file of the node. The API server then holds a mirror
+    /// Whether the kubelet read this pod from a file on the node. The API server then has a mirror
     /// pod with a uid of its own, so uids cannot be compared.
     pub fn is_static(&self) -> bool {
         self.annotations
@@ -69,12 +69,12 @@ impl Pod {
             || self.annotations.contains_key(CONFIG_MIRROR_ANNOTATION)
     }
 
-    /// The networks annotation; `None` where the pod asks for none.
+    /// The networks annotation; `None` if absent or blank.
     pub fn networks_annotation(&self) -> Option<&str> {
         self.filled_annotation(NETWORKS_ANNOTATION)
     }
 
-    /// The annotation that replaces the default network; `None` where it is blank.
+    /// The default-network annotation; `None` if absent or blank.
     pub fn default_network_annotation(&self) -> Option<&str> {
         self.filled_annotation(DEFAULT_NETWORK_ANNOTATION)
     }

@@ -1,46 +1,46 @@
-//! Dynamic resource allocation (`resource.k8s.io/v1`), trimmed to what says which device of a node
-//! a pod was given: what a pod claims, what a claim was allocated, what a slice tells of devices.
+//! Dynamic resource allocation (`resource.k8s.io/v1`), reduced to what identifies a pod's devices:
+//! its claims, the claims' allocations, and the slices that describe the devices.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
-/// Attribute of a device: the id by which delegates know it.
+/// Device attribute: the id for delegates.
 const DEVICE_ID_ATTRIBUTE: &str = "k8s.cni.cncf.io/deviceID";
-/// Attribute of a device: the resource by which network attachment definitions know it.
+/// Device attribute: the resource name that NADs refer to.
 const RESOURCE_NAME_ATTRIBUTE: &str = "k8s.cni.cncf.io/resourceName";
 
-/// What a pod claims.
+/// A pod's claims.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodClaims {
-    /// Names of claims in the pod's namespace, each once.
+    /// Names of claims in the pod's namespace, without duplicates.
     pub names: Vec<String>,
-    /// The claim that the scheduler made for the extended resources of its containers.
+    /// The scheduler's claim for the extended resources of the pod's containers.
     pub extended: Option<Box<ExtendedClaim>>,
 }
 
-/// A claim for extended resources that are backed by dynamic allocation.
+/// A claim for extended resources backed by dynamic allocation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExtendedClaim {
-    /// Name of the claim.
+    /// The claim's name.
     pub resource_claim_name: String,
-    /// Which request of the claim is for which resource.
+    /// Maps the claim's requests to resources.
     #[serde(deserialize_with = "null_is_default")]
     pub request_mappings: Vec<RequestMapping>,
 }
 
-/// One resource of one container.
+/// Maps one resource of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RequestMapping {
     /// The extended resource.
     pub resource_name: String,
-    /// The request of the claim.
+    /// The request in the claim.
     pub request_name: String,
 }
 
-/// The members of `spec` of a pod that tell of claims.
+/// The fields of a pod's `spec` that concern claims.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodClaimsSpec {
@@ -48,7 +48,7 @@ pub struct PodClaimsSpec {
     resource_claims: Vec<ClaimReference>,
 }
 
-/// The members of `status` of a pod that tell of claims.
+/// The fields of a pod's `status` that concern claims.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodClaimsStatus {
@@ -57,7 +57,7 @@ pub struct PodClaimsStatus {
     extended_resource_claim_status: Option<Box<ExtendedClaim>>,
 }
 
-/// A claim by its own name; one that is made from a template has it in the status alone.
+/// A claim's name; only the status has it for a claim made from a template.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ClaimReference {
@@ -65,7 +65,7 @@ struct ClaimReference {
 }
 
 impl PodClaims {
-    /// What a pod claims by name, and what was made for it from templates.
+    /// Combines the claims named in the spec with those made from templates.
     pub fn new(spec: PodClaimsSpec, status: PodClaimsStatus) -> Self {
         let references = spec
             .resource_claims
@@ -85,13 +85,13 @@ impl PodClaims {
         }
     }
 
-    /// Whether the pod claims nothing.
+    /// Whether the pod has no claims.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty() && self.extended.is_none()
     }
 }
 
-/// A `ResourceClaim`: what was allocated to it.
+/// A `ResourceClaim` and its allocation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ResourceClaim {
@@ -118,24 +118,24 @@ struct ClaimDevices {
     results: Option<Vec<AllocatedDevice>>,
 }
 
-/// A device as its claim names it.
+/// A device in a claim's allocation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AllocatedDevice {
-    /// The request of the claim that it is for.
+    /// The claim's request that it satisfies.
     pub request: String,
-    /// The driver that manages it.
+    /// The device's driver.
     pub driver: String,
-    /// The driver's pool that it is in.
+    /// The driver's pool with the device.
     pub pool: String,
-    /// Its name in the pool.
+    /// The device's name in the pool.
     pub device: String,
-    /// Whether it is there to be looked after, while it is in use by somebody else.
+    /// Whether access is administrative, while another pod may use the device.
     admin_access: Option<bool>,
 }
 
 impl ResourceClaim {
-    /// The devices that the pod may use; `None` where nothing was allocated yet.
+    /// The devices that the pod may use; `None` if nothing is allocated yet.
     pub fn devices(&self) -> Option<impl Iterator<Item = &AllocatedDevice>> {
         let results = self.status.allocation.as_ref()?.devices.results.as_ref()?;
         let usable = |device: &&AllocatedDevice| device.admin_access != Some(true);
@@ -143,11 +143,11 @@ impl ResourceClaim {
     }
 }
 
-/// A `ResourceSlice`: devices that a driver publishes.
+/// A `ResourceSlice`: devices published by a driver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ResourceSlice {
-    /// Its specification.
+    /// The slice's `spec`.
     pub spec: SliceSpec,
 }
 
@@ -155,38 +155,38 @@ pub struct ResourceSlice {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SliceSpec {
-    /// The driver.
+    /// The publishing driver.
     pub driver: String,
-    /// The node that alone can use these devices; none where others can.
+    /// The only node that can use these devices; `None` if others can.
     pub node_name: Option<String>,
-    /// The pool.
+    /// The pool of the devices.
     pub pool: SlicePool,
-    /// The devices.
+    /// The published devices.
     #[serde(deserialize_with = "null_is_default")]
     pub devices: Vec<PublishedDevice>,
 }
 
-/// Which pool a slice is a part of.
+/// The pool that a slice belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct SlicePool {
-    /// Its name.
+    /// The pool's name.
     pub name: String,
-    /// Grows when the pool changes; what an older slice says is out of date.
+    /// Incremented when the pool changes; slices of older generations are stale.
     pub generation: i64,
 }
 
-/// A device as its driver publishes it.
+/// A device as published by its driver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct PublishedDevice {
-    /// Its name in the pool.
+    /// The device's name in the pool.
     pub name: String,
     #[serde(deserialize_with = "null_is_default")]
     attributes: Attributes,
 }
 
-/// The two attributes that are kept of the many that a device may have.
+/// The two attributes that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 struct Attributes {
@@ -216,23 +216,23 @@ fn text(attribute: Option<&Attribute>) -> Option<&str> {
     attribute?.string.as_deref().filter(|text| !text.is_empty())
 }
 
-/// What a driver says of a device that is for networks.
+/// The network-related attributes of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Described {
-    /// The id by which delegates know it.
+    /// The device's id for delegates.
     pub device_id: Option<String>,
-    /// The resource by which network attachment definitions know it.
+    /// The resource name that NADs refer to.
     pub resource_name: Option<String>,
     generation: i64,
 }
 
 impl Described {
-    /// Resource and id, where it has both.
+    /// Resource and id, if the device has both.
     pub fn usable(&self) -> Option<(&str, &str)> {
         Some((self.resource_name.as_deref()?, self.device_id.as_deref()?))
     }
 
-    /// What is missing of it, as the attribute is called.
+    /// The name of a missing attribute.
     pub fn missing(&self) -> Option<&'static str> {
         match (&self.device_id, &self.resource_name) {
             (None, _) => Some(DEVICE_ID_ATTRIBUTE),
@@ -242,12 +242,12 @@ impl Described {
     }
 }
 
-/// The devices of some slices, by driver, pool and name.
+/// Devices of slices, by driver, pool and name.
 #[derive(Debug, Default)]
 pub struct Catalogue(BTreeMap<(String, String, String), Described>);
 
 impl Catalogue {
-    /// Adds the devices of a slice. Of a device that is in several, the newest one counts.
+    /// Adds the devices of a slice. For duplicates, the newest generation wins.
     pub fn add(&mut self, slice: ResourceSlice) {
         let SliceSpec {
             driver,
@@ -269,7 +269,7 @@ impl Catalogue {
         }
     }
 
-    /// What is said of a device; `None` where no slice has it.
+    /// The attributes of a device; `None` if no slice has it.
     pub fn get(&self, device: &AllocatedDevice) -> Option<&Described> {
         let key = (
             device.driver.clone(),

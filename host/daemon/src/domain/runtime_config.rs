@@ -1,5 +1,5 @@
-//! What a pod may ask of one attachment beside its network: addresses, MAC, ports, bandwidth.
-//! Delegates get it as `runtimeConfig` where their conf declares the capability (CNI conventions).
+//! What a pod may request for one attachment besides its network: addresses, MAC, ports, bandwidth.
+//! Delegates that declare the capability get it as `runtimeConfig` (CNI conventions).
 
 use cni_types::args::CniArgs;
 use cni_types::json::RawObject;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::members;
 use super::sandbox::Sandbox;
 
-/// Members of a runtime configuration, as Go spells them.
+/// Keys of a runtime configuration, in Go's spelling.
 const MEMBERS: [&str; 7] = [
     "portMappings",
     "bandwidth",
@@ -18,9 +18,9 @@ const MEMBERS: [&str; 7] = [
     "deviceID",
     "CNIDeviceInfoFile",
 ];
-/// Members of a port mapping.
+/// Keys of a port mapping.
 pub const PORT_MAPPING_MEMBERS: [&str; 4] = ["hostPort", "containerPort", "protocol", "hostIP"];
-/// Members of bandwidth limits.
+/// Keys of bandwidth limits.
 pub const BANDWIDTH_MEMBERS: [&str; 4] =
     ["ingressRate", "ingressBurst", "egressRate", "egressBurst"];
 
@@ -29,11 +29,11 @@ const POD_NAMESPACE: &str = "K8S_POD_NAMESPACE";
 const POD_NAME: &str = "K8S_POD_NAME";
 const POD_UID: &str = "K8S_POD_UID";
 const INFRA_CONTAINER_ID: &str = "K8S_POD_INFRA_CONTAINER_ID";
-/// The argument of `CNI_ARGS` for an address.
+/// The `CNI_ARGS` argument for an IP address.
 const IP_ARGUMENT: &str = "IP";
-/// The argument of `CNI_ARGS` for a hardware address.
+/// The `CNI_ARGS` argument for a MAC address.
 const MAC_ARGUMENT: &str = "MAC";
-/// Arguments that every delegate gets, whatever the runtime says.
+/// Arguments that every delegate gets from the daemon rather than from the runtime.
 const OWN_ARGUMENTS: [&str; 5] = [
     IGNORE_UNKNOWN,
     POD_NAMESPACE,
@@ -42,8 +42,8 @@ const OWN_ARGUMENTS: [&str; 5] = [
     INFRA_CONTAINER_ID,
 ];
 
-/// `CNI_ARGS` for DEL and CHECK: without address and hardware address, which say what ADD is to make.
-/// IPAM plugins read them for every verb, and fail on what they would not give.
+/// `CNI_ARGS` for DEL and CHECK: without `IP` and `MAC`, which request what ADD should make. IPAM
+/// plugins read them for every verb, and reject values they would not assign.
 pub fn args_after_add(args: &CniArgs) -> CniArgs {
     args.without(&[IP_ARGUMENT, MAC_ARGUMENT])
 }
@@ -52,20 +52,20 @@ pub fn args_after_add(args: &CniArgs) -> CniArgs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PortMapping {
-    /// Port on the node; 0 where absent.
+    /// Port on the node; 0 if absent.
     #[serde(default)]
     pub host_port: u16,
-    /// Port in the pod; 0 where absent.
+    /// Port in the pod; 0 if absent.
     #[serde(default)]
     pub container_port: u16,
-    /// `tcp`, `udp` or `sctp`; the delegate's default where absent.
+    /// `tcp`, `udp` or `sctp`; absent means the delegate's default.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "empty_is_none"
     )]
     pub protocol: Option<String>,
-    /// Address of the node to listen on.
+    /// The node's address to listen on.
     #[serde(
         default,
         rename = "hostIP",
@@ -89,18 +89,19 @@ pub struct Bandwidth {
     pub egress_burst: u64,
 }
 
-/// The runtime configuration of one attachment, or of all of them (`runtimeConfig` of the CNI conf).
+/// The runtime configuration of one attachment, or of all of them (`runtimeConfig` of the CNI
+/// conf).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RuntimeConfig {
-    /// Ports of the node that lead to the pod.
+    /// Ports of the node that are forwarded to the pod.
     #[serde(
         rename = "portMappings",
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "null_is_default"
     )]
     pub port_mappings: Vec<PortMapping>,
-    /// Limits of the link.
+    /// Bandwidth limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
     /// Addresses, with or without a prefix length.
@@ -109,7 +110,7 @@ pub struct RuntimeConfig {
         deserialize_with = "null_is_default"
     )]
     pub ips: Vec<String>,
-    /// Hardware address.
+    /// MAC address.
     #[serde(
         skip_serializing_if = "Option::is_none",
         deserialize_with = "empty_is_none"
@@ -122,31 +123,31 @@ pub struct RuntimeConfig {
         deserialize_with = "empty_is_none"
     )]
     pub infiniband_guid: Option<String>,
-    /// Device that was allocated to the pod.
+    /// Id of a device allocated to the pod.
     #[serde(
         rename = "deviceID",
         skip_serializing_if = "Option::is_none",
         deserialize_with = "empty_is_none"
     )]
     pub device_id: Option<String>,
-    /// File in which the delegate describes its device (device-info specification 1.1).
+    /// The device-info file that the delegate writes (device-info specification 1.1).
     #[serde(
         rename = "CNIDeviceInfoFile",
         skip_serializing_if = "Option::is_none",
         deserialize_with = "empty_is_none"
     )]
     pub device_info_file: Option<String>,
-    /// Arguments of capabilities that are not known here, such as `dns` or `aliases`, as the runtime
-    /// wrote them.
+    /// Arguments of capabilities unknown here, such as `dns` or `aliases`, as the runtime wrote
+    /// them.
     #[serde(skip)]
     pub others: RawObject,
 }
 
 impl RuntimeConfig {
-    /// Reads `runtimeConfig` of a CNI conf. Names of members are taken in any case, as Go takes them.
+    /// Parses `runtimeConfig` of a CNI conf. Keys match in any case, as in Go.
     ///
     /// # Errors
-    /// A member that has another type.
+    /// A member has the wrong type.
     pub fn parse(object: &RawObject) -> Result<Self, serde_json::Error> {
         let mut known = RawObject::new();
         let mut others = Vec::new();
@@ -174,7 +175,7 @@ impl RuntimeConfig {
         })
     }
 
-    /// The same without what is meant for the default network alone.
+    /// Drops the unknown capabilities, which are meant for the default network only.
     #[must_use]
     pub fn of_known_capabilities(self) -> Self {
         Self {
@@ -183,7 +184,7 @@ impl RuntimeConfig {
         }
     }
 
-    /// This configuration with everything that `other` says taking precedence.
+    /// Merges both configurations; values of `other` take precedence.
     pub fn overridden_by(&self, other: &RuntimeConfig) -> RuntimeConfig {
         fn list<T: Clone>(base: &[T], over: &[T]) -> Vec<T> {
             if over.is_empty() {
@@ -215,7 +216,7 @@ impl RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// What arguments of capabilities say of the attachment; nothing where they are malformed.
+    /// Parses capability arguments; empty if they are malformed.
     pub fn of_capability_args(arguments: &RawObject) -> Self {
         if arguments.is_empty() {
             return Self::default();
@@ -223,7 +224,7 @@ impl RuntimeConfig {
         serde_json::from_str(&arguments.to_text()).unwrap_or_default()
     }
 
-    /// The arguments of all capabilities, before a conf says which of them a plugin has.
+    /// The arguments of all capabilities, not yet filtered by those a plugin declares.
     pub fn capability_args(&self) -> RawObject {
         if *self == Self::default() {
             return RawObject::new();
@@ -236,12 +237,12 @@ impl RuntimeConfig {
         arguments
     }
 
-    /// `CNI_ARGS` for the ADD of an attachment: the pod's identity, what else the runtime says of this
-    /// attachment (`more`), and the MAC and the address for plugins that know these arguments but not
-    /// the capabilities. Of several addresses none: IPAM plugins take one `IP`, and fail on a list.
+    /// `CNI_ARGS` for an attachment's ADD: the pod's identity, the runtime's other arguments for
+    /// this attachment (`more`), and MAC and IP for plugins that know these arguments but not the
+    /// capabilities. Several addresses are omitted: IPAM plugins take one `IP` and fail on a list.
     ///
     /// # Errors
-    /// A value that cannot stand in `CNI_ARGS`, such as a uid with a semicolon.
+    /// A value contains characters that `CNI_ARGS` does not allow, such as a uid with a semicolon.
     pub fn cni_args(
         &self,
         sandbox: &Sandbox,
@@ -278,7 +279,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Go does not tell an empty string from an absent one.
+/// Treats an empty string as absent, as Go does.
 fn empty_is_none<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
 where
     D: serde::Deserializer<'de>,

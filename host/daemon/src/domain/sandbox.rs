@@ -1,4 +1,4 @@
-//! The pod sandbox of a request: what the runtime made and what attachments are put into.
+//! The pod sandbox of a request, which attachments are added to.
 
 use cni_types::args::{CniArgs, ContainerId, IfName};
 
@@ -6,28 +6,28 @@ use super::entry::Entry;
 use super::namespace::Namespace;
 use super::pod::PodRef;
 
-/// One pod sandbox, as the container runtime names it.
+/// A pod sandbox, as identified by the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
     /// `CNI_CONTAINERID`.
     pub container_id: ContainerId,
-    /// `CNI_NETNS`; `None` where a DEL does not say, and empty where the namespace is known to be gone.
+    /// `CNI_NETNS`; `None` if a DEL omits it, empty if the namespace is known to be gone.
     pub netns: Option<String>,
-    /// Which namespace is at that path, on ADD.
+    /// The namespace at that path; set on ADD.
     pub namespace: Option<Namespace>,
     /// `CNI_IFNAME`: the interface of the default network.
     pub if_name: IfName,
-    /// `K8S_POD_INFRA_CONTAINER_ID`, passed on to delegates as the runtime gave it.
+    /// `K8S_POD_INFRA_CONTAINER_ID`, passed on to delegates unchanged.
     pub infra_container_id: String,
-    /// The pod that the sandbox is for.
+    /// The sandbox's pod.
     pub pod: PodRef,
-    /// `CNI_ARGS` of the request. What says nothing of the pod is for the default network.
+    /// `CNI_ARGS` of the request. Those that do not identify the pod go to the default network
+    /// only.
     pub args: CniArgs,
 }
 
 impl Sandbox {
-    /// The same with the pod that its attachments were made for, where they tell: a request need not name
-    /// it.
+    /// Takes the pod from recorded attachments, if they name it: a request need not.
     #[must_use]
     pub fn with_pod_of(mut self, entries: &[Entry]) -> Self {
         if let Some(entry) = entries.iter().find(|entry| !entry.pod.name.is_empty()) {
@@ -36,7 +36,7 @@ impl Sandbox {
         self
     }
 
-    /// A sandbox of which only the ledger knows anything but the id.
+    /// A sandbox known only by id; the ledger has the rest.
     pub fn recorded(container_id: ContainerId) -> Self {
         Self {
             container_id,

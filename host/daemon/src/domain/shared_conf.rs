@@ -1,12 +1,12 @@
-//! What of an attachment's conf is the network's, and what one pod's.
+//! Separates the network's part of an attachment's conf from the pod's.
 
 use cni_types::conf::NetworkConfList;
 use serde_json::{Map, Value};
 
-/// Members of plugins that differ from pod to pod: arguments of annotations and policies, devices.
+/// Plugin keys that differ between pods: arguments from annotations and policies, devices.
 const OF_A_POD: [&str; 4] = ["args", "deviceID", "pciBusID", "runtimeConfig"];
 
-/// The text of a conf without what is one pod's: the same for all attachments to a network.
+/// The text of a conf without its pod-specific keys: the same for all attachments of a network.
 pub fn text(conf: &NetworkConfList) -> String {
     let Ok(Value::Object(mut list)) = serde_json::from_str(conf.text()) else {
         return conf.text().to_owned();
@@ -22,7 +22,7 @@ pub fn text(conf: &NetworkConfList) -> String {
 }
 
 fn strip(members: &mut Map<String, Value>) {
-    // As Go reads them, in any case.
+    // Keys match in any case, as in Go.
     let is_of_a_pod = |name: &str| OF_A_POD.iter().any(|own| own.eq_ignore_ascii_case(name));
     members.retain(|name, _| !is_of_a_pod(name));
 }

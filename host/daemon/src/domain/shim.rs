@@ -1,4 +1,5 @@
-//! The daemon's own shim among plugins. A conf that executes it makes the daemon wait for itself.
+//! Detects confs that would execute the daemon's own shim, which would make the daemon wait for
+//! itself.
 
 use std::fmt;
 use std::path::{Component, Path};
@@ -7,23 +8,23 @@ use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// Names by which shims are installed, Multus' ones included.
+/// Names under which shims are installed, including Multus'.
 const NAMES: [&str; 3] = ["cnidaria-shim", "multus", "multus-shim"];
 
 /// Why a conf must not be executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The conf names a shim as one of its plugins.
+    /// The conf has the shim as one of its plugins.
     #[error("type {0:?} is the daemon's own shim, which cannot be a delegate")]
     Delegate(String),
-    /// The conf cannot be searched for shims, such as one that is nested too deeply.
+    /// The conf cannot be searched for shims, for example because it is nested too deeply.
     #[error("plugin {plugin:?}: cannot look for delegates in {key:?}: {reason}")]
     Unreadable {
-        /// `type` of the plugin.
+        /// The plugin's `type`.
         plugin: String,
-        /// Its member.
+        /// The plugin's key with the unsearchable value.
         key: String,
-        /// Why not.
+        /// Why it cannot be searched.
         reason: String,
     },
 }
@@ -31,12 +32,12 @@ pub enum Error {
 /// The names of the shim on this node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shims {
-    /// Beside [`NAMES`].
+    /// Additional names beside [`NAMES`].
     others: Vec<String>,
 }
 
 impl Shims {
-    /// Adds the `type` of a conf with which the runtime executes the shim.
+    /// Adds the `type` of the conf with which the runtime executes the shim.
     #[must_use]
     pub fn and_type_of(mut self, conf: &RawObject) -> Self {
         for (key, value) in conf.iter() {
@@ -56,9 +57,9 @@ impl Shims {
         NAMES.contains(&name) || self.others.iter().any(|other| other == name)
     }
 
-    /// Refuses a conf that has the shim as the `type` of a plugin, of its IPAM or of any other delegate.
-    /// Plugins with delegates of their own have no common place for them, so that `type` counts at any
-    /// depth, in any case of its letters, as Go's decoder takes it, and each time that it is there.
+    /// Rejects a conf with the shim as the `type` of a plugin, of its IPAM or of any other
+    /// delegate. Plugins keep nested delegates in different places, so every `type` counts: at any
+    /// depth, in any case (as in Go), duplicates included.
     ///
     /// # Errors
     /// [`Error`].
@@ -86,7 +87,7 @@ impl Shims {
         Ok(())
     }
 
-    /// The shim that a value of `type` leads to: some plugins take paths.
+    /// The shim's name if a value of `type` leads to it; some plugins accept paths.
     fn named_by(&self, value: &str) -> Option<String> {
         let mut names = Vec::new();
         for component in Path::new(value).components() {
@@ -105,11 +106,11 @@ fn is_type(key: &str) -> bool {
     key.eq_ignore_ascii_case("type")
 }
 
-/// Reads a JSON value to its end and finds the first shim in it.
+/// Reads a whole JSON value and finds the first shim in it.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
     shims: &'a Shims,
-    /// Whether the value is that of a key `type`.
+    /// Whether the value belongs to a key `type`.
     is_type: bool,
 }
 

@@ -1,4 +1,4 @@
-//! ADD: a pod gets its networks, all of them or none.
+//! ADD: attaches a pod to all its networks or to none.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use crate::ports::{ClusterError, Event, EventKind, Inside, PolicySession};
 use crate::stages::request::PodRequest;
 use crate::stages::{checks, identity, network_lookup, readiness, resolve, self_delegation};
 
-/// Gives the result of the default network.
+/// Returns the result of the default network.
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
     let ticket = pipeline.turns.ticket(&request.container_id);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
     let dirs = Dirs::of(&request.conf);
     let turn = clearing::turn(pipeline, &dirs, ticket, &mut limits).await?;
-    // Boxed, as the undo below, so that what is moved to and fro is small.
+    // Boxed, like the undo below, to keep the moved futures small.
     let prepared = Box::pin(prepare(pipeline, &request));
     let (plan, mut policies) = match limits.apply(prepared).await {
         Ok(prepared) => prepared,
         Err(error) => {
-            // Nothing was made: what is in the namespace is not this container's, and its DEL must not
-            // take it away. Results of an earlier life of the id are still to be undone.
+            // Nothing was made: what is in the namespace is not this container's, and its DEL must
+            // not remove it. Results from an earlier use of the id must still be undone.
             let sandbox = request.sandbox();
             let results = pipeline.ledger.results(&dirs.cni, &sandbox).await;
             if results.is_ok_and(|results| results.is_empty()) {
@@ -66,7 +66,7 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     }
 }
 
-/// Everything before the first trace: the plan, as the policies leave it.
+/// Everything before the first side effect: the plan after the policies.
 async fn prepare(
     pipeline: &Pipeline,
     request: &PodRequest,
@@ -92,8 +92,8 @@ async fn prepare(
     Ok((plan, policies))
 }
 
-/// An interface that exists already is not this ADD's, and undoing it would take that away. Gives the
-/// namespace.
+/// Rejects an ADD whose interface already exists: undoing the ADD would remove an interface that it
+/// did not make. Returns the namespace.
 pub(super) async fn refuse_if_taken(
     pipeline: &Pipeline,
     request: &PodRequest,
@@ -125,7 +125,7 @@ pub(super) async fn refuse_if_taken(
     }
 }
 
-/// Every policy has seen every attachment before anything is recorded or executed.
+/// Runs every before-add hook on every attachment, before anything is recorded or executed.
 async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan, Error> {
     let mut attachments = Vec::with_capacity(plan.attachments.len());
     for attachment in plan.attachments {
@@ -140,7 +140,7 @@ async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan
     Ok(plan)
 }
 
-/// Tells the pod's owner that a network which it asks for is not there, in Multus' words.
+/// Emits an Event that a requested network does not exist, in Multus' wording.
 fn announce_missing(pipeline: &Pipeline, pod: &PodRef, error: &resolve::Error) {
     let resolve::Error::Selected {
         source: network_lookup::Error::Cluster(ClusterError::NadNotFound { namespace, name }),
@@ -159,8 +159,8 @@ fn announce_missing(pipeline: &Pipeline, pod: &PodRef, error: &resolve::Error) {
     pipeline.cluster.event(pod, event);
 }
 
-/// Tells the pod's owner which network could not be had, as its delegate said it. The runtime tries
-/// again with another container, so that none is named: the same failure is the same Event.
+/// Emits an Event with the delegate's error for the network that failed. It names no container:
+/// the runtime retries with a new one, and repeated failures must aggregate into one Event.
 pub(super) fn announce_failure(pipeline: &Pipeline, pod: &PodRef, cause: &Error) {
     let Error::Delegate(error) = cause else {
         return;
@@ -173,7 +173,7 @@ pub(super) fn announce_failure(pipeline: &Pipeline, pod: &PodRef, cause: &Error)
     pipeline.cluster.event(pod, event);
 }
 
-/// Tells the pod's owner, in Multus' words.
+/// Emits an Event for an added interface, in Multus' wording.
 pub(super) fn announce(pipeline: &Pipeline, entry: &Entry) {
     let Some(message) = announcement::of_attachment(entry) else {
         return;

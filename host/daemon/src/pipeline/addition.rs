@@ -1,9 +1,9 @@
-//! An ADD from its first delegate on: what was begun, what came of it, and how it is taken back.
+//! Executes an ADD from its first delegate on: tracks what was begun, collects the results, and
+//! determines what to undo.
 //!
-//! The default network is attached first and alone. Of the others as many at once as the
-//! configuration allows; what follows from an answer happens in the order of the plan all the same,
-//! whichever delegate was the fastest: policies, Events, default routes, and which failure is the
-//! first.
+//! The default network is attached first and alone; the others concurrently, up to the configured
+//! limit. Policies, Events, default routes and the choice of the first failure still follow plan
+//! order, whichever delegate finishes first.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -22,20 +22,20 @@ use crate::domain::pod::PodRef;
 use crate::ports::{GiveUp, Outcome, PolicySession, Wanted};
 use crate::stages::request::PodRequest;
 
-/// What an ADD knows of itself: what it answers, and what undoing it needs.
+/// The state of an ADD: what it answers, and what to undo if it fails.
 pub(super) struct Addition<'a> {
     pipeline: &'a Pipeline,
     request: &'a PodRequest,
     claims: Claims,
-    /// What is recorded, with the results of the delegates.
+    /// The entries as recorded, with the delegates' results.
     entries: Vec<Entry>,
-    /// What is answered and shown: the results after the policies, of the first attachments.
+    /// The results after the policies, of the attachments accepted so far: answered and shown.
     answers: Vec<Outcome>,
-    /// Which attachments may have left something.
+    /// Which attachments may have left something behind.
     begun: Vec<bool>,
 }
 
-/// What became of one attachment.
+/// The outcome of one attachment.
 struct Attached {
     position: usize,
     entry: Entry,
@@ -67,7 +67,7 @@ impl<'a> Addition<'a> {
         })
     }
 
-    /// The plan as it is recorded before anything is executed.
+    /// The plan as recorded before anything runs.
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -89,9 +89,9 @@ impl<'a> Addition<'a> {
             .await
     }
 
-    /// Executes all delegates. Once one has failed no other is begun, and those that run are waited
-    /// for: one that stands before it in the plan may fail as well, and what it did must be known to
-    /// be undone. Where the ADD is given up they may end, within bounds.
+    /// Runs all delegates. After a failure no further one starts, but running ones are awaited: one
+    /// earlier in the plan may fail too, and undoing needs to know what each did. If the ADD is
+    /// cancelled they get a grace period.
     async fn attach(
         &mut self,
         plan: &Plan,
@@ -144,7 +144,7 @@ impl<'a> Addition<'a> {
         first_failure.map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// Keeps what is known of attachments whose delegates end although nobody wants them any more.
+    /// Lets running delegates of a cancelled ADD finish, and notes their outcomes.
     async fn let_end(
         &mut self,
         give_up: &GiveUp,
@@ -158,8 +158,8 @@ impl<'a> Addition<'a> {
         limits::let_end(give_up, ending).await;
     }
 
-    /// How many delegates may run now. Where default routes are moved around, each has to find what
-    /// the one before it left.
+    /// How many delegates may run now. One at a time while default routes are moved, because each
+    /// must see the routes the previous one left.
     fn at_once(&self) -> usize {
         match self.answers.is_empty() || !self.claims.is_empty() {
             true => 1,
@@ -173,7 +173,7 @@ impl<'a> Addition<'a> {
         }
     }
 
-    /// Keeps what is known of an attachment, and gives its failure.
+    /// Notes an attachment's outcome and returns its failure.
     fn note(&mut self, attached: Attached) -> Option<(usize, Error)> {
         let Attached {
             position,
@@ -191,7 +191,7 @@ impl<'a> Addition<'a> {
         failed.map(|error| (position, error))
     }
 
-    /// The next answer in the order of the plan, where it has come and nothing before it has failed.
+    /// The next result in plan order, if it has arrived and no earlier attachment has failed.
     fn next_answer(&self, first_failure: Option<&(usize, Error)>) -> Option<(usize, CniResult)> {
         let position = self.answers.len();
         if first_failure.is_some_and(|(failed, _)| *failed <= position) {
@@ -201,7 +201,7 @@ impl<'a> Addition<'a> {
         Some((position, result))
     }
 
-    /// Everything that follows from the answer of a delegate, when all before it have been accepted.
+    /// Processes a delegate's result, once all earlier ones have been accepted.
     async fn accept(
         &mut self,
         plan: &Plan,
@@ -275,7 +275,7 @@ impl<'a> Addition<'a> {
         Ok(finale.outcome.result)
     }
 
-    /// Once more where default routes were moved after a result was written.
+    /// Records results again if default routes were moved after they were written.
     async fn record_results(&self) -> Result<(), Error> {
         if self.claims.is_empty() {
             return Ok(());
@@ -310,7 +310,7 @@ impl<'a> Addition<'a> {
         Ok(())
     }
 
-    /// The attachments that may have left something, for their undo.
+    /// The attachments to undo: those that may have left something behind.
     pub(super) fn into_begun(self) -> Vec<Entry> {
         let begun = self.entries.into_iter().zip(self.begun);
         begun
@@ -319,16 +319,15 @@ impl<'a> Addition<'a> {
     }
 }
 
-/// Waits for the first that ends of those that run, of which there must be one. They are few: to look
-/// at all of them whenever one has something to do costs less than a set that is told which, which
-/// would also wake another thread each time.
+/// Waits for the first of the running futures to finish; there must be at least one. With so few,
+/// polling them all is cheaper than a `FuturesUnordered`, which would also wake another thread.
 async fn next<T>(running: &mut Vec<Pin<Box<impl Future<Output = T>>>>) -> T {
     let (ended, position, _) = select_all(running.iter_mut()).await;
     drop(running.swap_remove(position));
     ended
 }
 
-/// Executes the delegates of one attachment and records what they answered.
+/// Runs the delegates of one attachment and records their result.
 async fn attach_one(
     pipeline: &Pipeline,
     request: &PodRequest,
@@ -339,7 +338,7 @@ async fn attach_one(
     let conf = &request.conf;
     let attached = async {
         pipeline.collections.wait(entry.conf.name()).await;
-        // CHECK and DEL need what the delegate answered, not what a policy makes of it.
+        // CHECK and DEL need the delegate's own result, not the policies' version.
         let added = pipeline.delegates.add(&conf.bin_dirs, &entry, wanted);
         entry.result = Some(added.await?);
         pipeline.ledger.record_result(&conf.cni_dir, &entry).await?;
@@ -353,7 +352,7 @@ async fn attach_one(
     }
 }
 
-/// Keeps the failure that stands first in the plan.
+/// Keeps the failure that comes first in the plan.
 fn keep_first(first: &mut Option<(usize, Error)>, failure: (usize, Error)) {
     if first
         .as_ref()

@@ -1,4 +1,4 @@
-//! CHECK: every attachment is still as ADD left it. Stops at the first that is not.
+//! CHECK: verifies that every attachment is as ADD left it. Stops at the first failure.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{Error, Pipeline, place, undo};
 use crate::domain::entry;
 use crate::stages::request::PodRequest;
 
-/// Checks everything that is recorded for the container.
+/// Checks everything recorded for the container.
 pub(super) async fn check(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<(), Error> {
     let patience = pipeline.timeouts.stop();
     let late = Error::Deadline(patience);
@@ -39,7 +39,7 @@ async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     let sandbox = sandbox.with_pod_of(&entries);
     let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);
     let dirs = Dirs::of(conf);
-    // Where all of it is to be undone, nothing is attached.
+    // If everything is pending undo, nothing is attached.
     if entries
         .iter()
         .all(|entry| undo::is_leftover(pipeline, &dirs, entry))
@@ -54,7 +54,7 @@ async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
             return Err(Error::NamespaceGone(request.container_id));
         }
         match pipeline.delegates.check(&conf.bin_dirs, entry).await {
-            // The daemon ended while it was hot-plugged: it may never have been made.
+            // The daemon exited during its hot-plug: it may never have been made.
             Err(error) if entry.is_doubtful() && !entry.is_default => tracing::warn!(
                 container = %entry.container_id,
                 network = entry.network,

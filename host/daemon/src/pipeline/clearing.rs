@@ -1,8 +1,8 @@
-//! Makes way for an ADD: carries out a DEL that came while no daemon was there, and undoes what an
-//! earlier life of the container left. Runtimes without a cluster reuse ids, also across a reboot.
+//! Makes way for an ADD: carries out a recorded DEL and undoes what an earlier use of the container
+//! id left. Runtimes without a cluster reuse ids, even across a reboot.
 //!
-//! Two delegates never work on the same attachment: an ADD does not begin while one of an earlier life
-//! runs. It does not wait for one that hangs either, but is refused and says what it would wait for.
+//! Two delegates never work on the same attachment: an ADD does not start while an earlier delegate
+//! runs. If that one hangs, the ADD does not wait but fails, naming what it would have to wait for.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{Error, Pipeline, deferred, reboot, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 
-/// The turn of an ADD, with nothing left of an earlier life of its container.
+/// Takes an ADD's turn, with everything from an earlier use of the container id cleared.
 pub(super) async fn turn(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -28,7 +28,7 @@ pub(super) async fn turn(
     let soon = after(pipeline.timeouts.background());
     let turn = limits.turn(ticket);
     let turn = match pipeline.retries.has(&dirs.cni, &container) {
-        // An undo has the turn, and may hang.
+        // An undo holds the turn, and may hang.
         true => match tokio::time::timeout_at(soon, turn).await {
             Ok(turn) => turn?,
             Err(_) => return Err(removing(pipeline, dirs, &container)),
@@ -100,7 +100,8 @@ async fn clear(
         let timed_out = pipeline.retries.timed_out(dirs, container, &entry.if_name);
         if timed_out || !is_pending {
             match (is_there(pipeline, dirs, &entry).await, is_pending) {
-                // A second ADD must fail and harm nothing: what the first one made is in use.
+                // A second ADD must fail without side effects: the first one's attachments are in
+                // use.
                 (true, false) => return Err(Error::Attached(container.clone())),
                 (true, true) => return Err(removing(pipeline, dirs, container)),
                 (false, _) => {}
@@ -121,8 +122,8 @@ async fn clear(
     give_up_left(pipeline, dirs, &sandbox).await
 }
 
-/// Gives up what could not be undone, and what timed out before: no delegate of it runs any more, and
-/// its retry would take away what this ADD makes under the same id.
+/// Gives up the leftovers, including those whose delegates timed out before. None of their
+/// delegates run any more, and their retries would remove what this ADD makes under the same id.
 async fn give_up_left(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,

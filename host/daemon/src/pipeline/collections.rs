@@ -1,8 +1,7 @@
-//! Networks whose delegates collect garbage at the moment. A GC tells delegates which attachments
-//! are valid; one that is made while they look would not be among them. So an ADD, once it is
-//! recorded, waits for the GC of its network to end; what was recorded before is in the GC's list.
-//! A network's collection begins with its own delegates, so that those of another network that hang
-//! hold up no ADD.
+//! Networks whose delegates are running GC. A GC passes the valid attachments to the delegates; one
+//! made meanwhile would be missing from that list. So an ADD, once recorded, waits for its
+//! network's GC to end; earlier records are in the list. Each network's collection starts and ends
+//! with its own delegates, so one network's hanging delegates do not block ADDs to others.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,14 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cni_types::args::NetworkName;
 use tokio::sync::watch;
 
-/// The collections of the node.
+/// The collections running on the node.
 #[derive(Debug)]
 pub(super) struct Collections {
     networks: Mutex<HashMap<NetworkName, usize>>,
     ended: watch::Sender<()>,
 }
 
-/// One network's collection; ends with its scope.
+/// A running collection of one network; ends on drop.
 #[derive(Debug)]
 pub(super) struct Collection<'a> {
     collections: &'a Collections,
@@ -34,8 +33,8 @@ impl Default for Collections {
 }
 
 impl Collections {
-    /// Begins a collection. Attachments of the network are not made until it ends; the caller
-    /// looks once more for what is recorded after this call.
+    /// Begins a collection: the network's ADDs wait until it ends. The caller must reload what is
+    /// recorded after this call.
     pub(super) fn begin(&self, network: &NetworkName) -> Collection<'_> {
         *self.networks().entry(network.clone()).or_default() += 1;
         Collection {
@@ -44,7 +43,7 @@ impl Collections {
         }
     }
 
-    /// Waits until no collection of the network runs. Called when the attachment is recorded.
+    /// Waits until no collection of the network runs. Call it once the attachment is recorded.
     pub(super) async fn wait(&self, network: &NetworkName) {
         if self.networks().is_empty() {
             return;

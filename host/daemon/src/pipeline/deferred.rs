@@ -1,5 +1,5 @@
-//! DELs that came while no daemon was there. Each is carried out before anything else is done with
-//! its container, and forgotten only then; one that fails is tried again as any other DEL.
+//! Recorded DELs: DELs that came while the daemon was down. Each is carried out before any other
+//! work on its container, and only then removed; one that fails is retried like any other DEL.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::stages::deferred;
 use crate::stages::request::PodRequest;
 use crate::watch::Watch;
 
-/// DELs that are carried out at the same time.
+/// How many recorded DELs are carried out concurrently.
 const AT_ONCE: usize = 8;
 
-/// Carries out what is recorded and, where more may come, what shims record later, for ever.
+/// Carries out the recorded DELs and, if `may_come`, watches for new ones indefinitely.
 pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path, may_come: bool) {
     let own = pipeline.overlay.own();
     let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
     let dirs = Dirs::new(cni_dir, &bin_dirs);
     loop {
-        // Before the look, so that nothing comes in between.
+        // Before listing, so that no DEL is missed in between.
         let watch = Watch::on([cni_dir.join(shim_api::deferred::DIR).as_path()]);
         carry_out_all(pipeline, &dirs).await;
         if !may_come {
@@ -41,8 +41,7 @@ pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path, may_come: bool
     }
 }
 
-/// Carries out every DEL that is recorded, but those that are to be tried again later. What fails is
-/// tried again, too.
+/// Carries out every recorded DEL that has no retry scheduled. Failures are retried.
 pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
     let containers = match pipeline.ledger.deferred(&dirs.cni).await {
         Ok(containers) => containers,
@@ -55,7 +54,7 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             return;
         }
     };
-    // One whose delegates hang holds up no other.
+    // A hanging delegate must not block other containers.
     futures_util::stream::iter(containers)
         .for_each_concurrent(AT_ONCE, |container| async move {
             if pipeline.retries.has(&dirs.cni, &container) {
@@ -64,7 +63,7 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             let soon = after(pipeline.timeouts.background());
             let taken = tokio::time::timeout_at(soon, pipeline.turns.take(&container)).await;
             let Ok(turn) = taken else {
-                // Who has the turn carries it out, or leaves it for the next look.
+                // The holder of the turn carries it out, or leaves it for the next pass.
                 return;
             };
             let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
@@ -77,7 +76,7 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
         .await;
 }
 
-/// Carries out the DEL of a container. The caller has its turn.
+/// Carries out the recorded DEL of a container. The caller holds its turn.
 async fn carry_out_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId) {
     let retries = &pipeline.retries;
     if let Err(error) = carry_out(pipeline, dirs, container).await {
@@ -95,8 +94,8 @@ async fn carry_out_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &Contai
     }
 }
 
-/// Carries out the DEL that is recorded for a container; says whether one was. The caller has the
-/// container's turn. The delegates of `dirs` are for a record that is damaged.
+/// Carries out the recorded DEL of a container, if there is one, and returns whether there was. The
+/// caller holds the container's turn. For a damaged record, the delegates of `dirs` are used.
 pub(super) async fn carry_out(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -112,7 +111,8 @@ pub(super) async fn carry_out(
             del::undo_all(pipeline, &dirs, &request, recorded).await?;
         }
         Err(error) => {
-            // Its name says enough to undo what the ledger knows.
+            // The file's name identifies the container, which suffices to undo what the ledger
+            // knows.
             tracing::error!(
                 %container,
                 error = crate::report::chain(&error),
@@ -146,7 +146,7 @@ async fn request(
         None => None,
     };
     if !record.is_still(found) {
-        // Not the path that the ledger has either.
+        // Ignore the path in the ledger as well.
         request.netns = Some(String::new());
     }
     cni_dir.clone_into(&mut Arc::make_mut(&mut request.conf).cni_dir);

@@ -1,6 +1,6 @@
-//! DEL: a pod loses its networks. Needs neither the cluster nor a policy's consent; goes on past
-//! errors, and what could not be undone stays in the ledger. The cluster is consulted only where
-//! ledger and results do not know the container.
+//! DEL: detaches a pod from its networks. Does not need the cluster or a policy's consent;
+//! continues past errors, and what could not be undone stays in the ledger. The cluster is
+//! consulted only if neither ledger nor result cache knows the container.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use crate::ports::{ClusterError, LedgerError, Lost};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, known, resolve};
 
-/// Detaches everything that is recorded for the container. A request for another interface than that
-/// of the default network undoes nothing.
+/// Detaches everything recorded for the container. A request for an interface other than the
+/// default network's undoes nothing.
 pub(super) async fn del(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<(), Error> {
     let patience = pipeline.timeouts.stop();
     let deadline = after(patience);
@@ -50,8 +50,8 @@ pub(super) async fn del(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     }
 }
 
-/// The container's turn; `None` where the DEL is answered without: an undo that runs has the turn, and
-/// no second one is to run beside or after it.
+/// Takes the container's turn; `None` if the DEL is answered without it, because a running undo
+/// holds the turn and a second undo must not run beside or after it.
 async fn turn(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -112,7 +112,7 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         }
         recorded => undo_all(pipeline, &dirs, request, recorded).await?,
     }
-    // Also where nothing was recorded, since a crash came before that.
+    // Even if nothing was recorded: an ADD may have crashed before recording.
     pipeline.policies.release(container).await;
     pipeline
         .ledger
@@ -121,8 +121,8 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
     Ok(())
 }
 
-/// Parts from the others those whose namespace is gone and whose delegates timed out the last time:
-/// they are left to their retries.
+/// Splits off the entries whose namespace is gone and whose delegates timed out in the last
+/// attempt: they are left to their retries.
 async fn hanging(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -140,8 +140,8 @@ async fn hanging(
     (hanging, others)
 }
 
-/// Detaches what is recorded or, where that is damaged or missing, what results and cluster know. The
-/// caller has the container's turn.
+/// Detaches what is recorded or, if that is damaged or missing, what result cache and cluster know.
+/// The caller holds the container's turn.
 pub(super) async fn undo_all(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -156,8 +156,8 @@ pub(super) async fn undo_all(
             let Some(entries) = of_cluster(pipeline, request).await.all() else {
                 return undo::keep_error(pipeline, dirs, &sandbox, damaged.into()).await;
             };
-            // So that it is tried again with these, and the damaged file is there to be looked at.
-            // It can be undone without.
+            // Retries then use these entries, and operators can inspect the damaged file. The undo
+            // also works without this.
             if let Err(error) = pipeline.ledger.restore(&dirs.cni, &entries).await {
                 tracing::error!(
                     container = %sandbox.container_id,
@@ -177,7 +177,7 @@ pub(super) async fn undo_all(
     undo::entries_of(pipeline, dirs, &sandbox, &entries, Vec::new()).await
 }
 
-/// Detaches what is `known` and what the cluster knows of what is `lost`. Where that is not all, the
+/// Detaches what is `known`, and what the cluster knows of the `lost`. If some remain lost, the
 /// sandbox stays in the ledger.
 async fn with_lost(
     pipeline: &Arc<Pipeline>,
@@ -191,7 +191,7 @@ async fn with_lost(
     lost.retain(|one| !found.iter().any(|entry| one.is(entry)));
     let sandbox = request.sandbox();
     if lost.is_empty() {
-        // From here on the plan is complete, and the damaged files are not needed.
+        // The plan is complete from here on; the damaged files are no longer needed.
         let mut all = known.clone();
         all.extend(found.iter().cloned());
         pipeline.ledger.record(&dirs.cni, &all).await?;
@@ -204,10 +204,10 @@ async fn with_lost(
     undo::known_of_lost(pipeline, dirs, &sandbox, &known, lost).await
 }
 
-/// A container that the ledger does not know: attached before this daemon was installed, or its file
-/// is gone, or, most often, deleted already. In this order: its results, its pod's networks as the
-/// cluster has them now, the default network. Best effort: of what is not known to exist no failure
-/// fails the DEL.
+/// Undoes a container that the ledger does not know: attached before this daemon was installed,
+/// missing its file or, most often, already deleted. Tries its results, then its pod's networks in
+/// the cluster, then the default network. Best effort: attachments that may never have existed
+/// cannot fail the DEL.
 async fn unrecorded(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -242,29 +242,29 @@ async fn unrecorded(
         "not in the ledger; deleting from the networks that it may have"
     );
     let left = undo::detach_each(pipeline, dirs, &sandbox, &entries).await;
-    // Where a network was not known, the next DEL may know it.
+    // If a network was unknown, the next DEL may find it.
     if left.is_empty() && is_complete {
         pipeline.undone.insert(&dirs.cni, container);
     }
     Ok(())
 }
 
-/// What the cluster knows of a pod.
+/// A pod's attachments according to the cluster.
 enum OfCluster {
-    /// What the pod asks for now.
+    /// What the pod requests now.
     Described {
         entries: Vec<Entry>,
-        /// Whether every network that it asks for is among them.
+        /// Whether `entries` covers every requested network.
         is_complete: bool,
     },
-    /// Nothing describes the pod, or its name is another pod's by now.
+    /// The pod does not exist, or its name belongs to another pod now.
     Nothing,
-    /// The cluster gives no answer; it may later.
+    /// The cluster is temporarily unavailable.
     Unknown,
 }
 
 impl OfCluster {
-    /// What is known, be it all or not.
+    /// The known entries, complete or not.
     fn entries(self) -> Vec<Entry> {
         match self {
             Self::Described { entries, .. } => entries,
@@ -272,7 +272,7 @@ impl OfCluster {
         }
     }
 
-    /// Everything; `None` where something is not known.
+    /// The entries if they are complete.
     fn all(self) -> Option<Vec<Entry>> {
         match self {
             Self::Described {
@@ -284,7 +284,7 @@ impl OfCluster {
     }
 }
 
-/// What an ADD of now would add, network by network.
+/// The attachments that an ADD would make now, network by network.
 async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> OfCluster {
     let cluster = &*pipeline.cluster;
     let container = &request.container_id;
@@ -322,7 +322,7 @@ async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> OfCluster {
     }
 }
 
-/// The attachment to the default network that every pod has, and whether it is known.
+/// The attachment to the default network, which every pod has, and whether that network is known.
 async fn of_default_network(pipeline: &Pipeline, request: &PodRequest) -> (Vec<Entry>, bool) {
     let conf = &request.conf;
     let sandbox = request.sandbox();

@@ -1,16 +1,16 @@
-//! Where the state of a request is kept and where its delegates are.
+//! A request's directories: of its state and of its delegates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::net_conf::NetConf;
 
-/// The directories of one request. Cheap to clone: work that outlives its request has its own.
+/// The directories of one request. Cheap to clone, so that background work owns a copy.
 #[derive(Debug, Clone)]
 pub(super) struct Dirs {
-    /// The ledger.
+    /// The ledger (`cniDir`).
     pub(super) cni: Arc<Path>,
-    /// Where delegates are looked for.
+    /// The search path for delegates.
     pub(super) bin: Arc<[PathBuf]>,
 }
 

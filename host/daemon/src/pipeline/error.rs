@@ -1,4 +1,4 @@
-//! Why a request failed, whatever the verb.
+//! Why a request failed, for all verbs.
 
 use std::time::Duration;
 
@@ -12,57 +12,57 @@ use crate::stages::{hotplug, readiness, request, resolve, self_delegation};
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The daemon is about to end.
+    /// The daemon is about to exit.
     #[error("the daemon is shutting down")]
     Draining,
-    /// The request itself is wrong.
+    /// The request is malformed.
     #[error(transparent)]
     Request(#[from] request::Error),
-    /// The request of a hot-plug controller is wrong.
+    /// The hot-plug controller's request is malformed.
     #[error(transparent)]
     Hotplug(#[from] hotplug::Error),
     /// ADD: the default network is not ready yet.
     #[error(transparent)]
     Readiness(#[from] readiness::Error),
-    /// The cluster gave no answer, or none that is of use.
+    /// The cluster returned no usable answer.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// There is no plan for the pod.
+    /// The pod's networks could not be resolved to a plan.
     #[error(transparent)]
     Resolve(#[from] resolve::Error),
-    /// A network of the plan would execute the shim.
+    /// A network of the plan would execute the shim again.
     #[error(transparent)]
     SelfDelegation(#[from] self_delegation::Error),
-    /// A policy says no.
+    /// A policy denied the request.
     #[error(transparent)]
     Denied(#[from] Denial),
-    /// A value of the pod cannot be handed to delegates.
+    /// A value of the pod cannot be passed to delegates.
     #[error(transparent)]
     Argument(#[from] cni_types::args::Error),
-    /// The plan could not be recorded, read or forgotten.
+    /// The plan could not be recorded, read or removed.
     #[error("ledger")]
     Ledger(#[from] LedgerError),
     /// A delegate failed.
     #[error(transparent)]
     Delegate(#[from] DelegateError),
-    /// The network namespace could not be looked at or changed.
+    /// The network namespace could not be inspected or changed.
     #[error(transparent)]
     PodNetwork(#[from] PodNetworkError),
-    /// Two networks want the pod's default route.
+    /// Two networks claim the pod's default route.
     #[error("pod {pod}")]
     DefaultRoute {
-        /// The pod.
+        /// The pod with the conflict.
         pod: PodRef,
-        /// Which networks.
+        /// The conflicting networks.
         #[source]
         source: default_route::Conflict,
     },
-    /// An interface of that name is in the pod, and none of ours.
+    /// The pod already has an interface of this name that the daemon did not create.
     #[error("interface {interface} of network {network:?} exists already in {netns}")]
     InterfaceExists {
-        /// The interface.
+        /// The name of the interface.
         interface: String,
-        /// The network that wants it.
+        /// The network that requested it.
         network: String,
         /// `CNI_NETNS`.
         netns: String,
@@ -70,92 +70,92 @@ pub enum Error {
     /// STATUS: the default network is not ready.
     #[error(transparent)]
     NetworkNotReady(readiness::Error),
-    /// STATUS: the cluster cannot be asked.
+    /// STATUS: the cluster cannot be queried.
     #[error("not ready")]
     NotReady(#[source] ClusterError),
-    /// STATUS: a policy that must be there is not, or says no.
+    /// STATUS: a required policy is missing or not ready.
     #[error("not ready")]
     PoliciesNotReady(#[source] Denial),
     /// STATUS: there is no default network.
     #[error("no default network")]
     NoDefaultNetwork(#[source] resolve::Error),
-    /// The sandbox has its networks already.
+    /// The sandbox is already attached.
     #[error("container {0} is attached already, or was and could not be undone: DEL it first")]
     Attached(ContainerId),
-    /// Nothing is known of the sandbox.
+    /// The sandbox is not in the ledger.
     #[error("container {0} is not attached")]
     NotAttached(ContainerId),
-    /// Hot-plug: the namespace of the request is not the one that the container was attached in.
+    /// Hot-plug: the request names another namespace than the one the container was attached in.
     #[error("{netns} is not the network namespace of container {container}: {owner}")]
     OtherNamespace {
-        /// The container.
+        /// The container to hot-plug.
         container: ContainerId,
         /// `CNI_NETNS`.
         netns: String,
-        /// Whose it is, or that it is another one.
+        /// Who owns the namespace, or that it is a different one.
         owner: String,
     },
-    /// CHECK: the namespace of the sandbox is gone, whatever is at its path.
+    /// CHECK: the sandbox's namespace is gone, even if another one has its path.
     #[error("the network namespace of container {0} is gone")]
     NamespaceGone(ContainerId),
-    /// A DEL came for the container.
+    /// A DEL for the same container cancelled the request.
     #[error("given up: the container is being deleted")]
     Superseded,
-    /// ADD: the container was attached before, and what it had is not removed yet.
+    /// ADD: attachments from an earlier use of the container id are still being removed.
     #[error("{0}; ADD the container again later")]
     Removing(Removing),
-    /// The container's turn did not come in time.
+    /// The request timed out waiting for the container's turn.
     #[error("an earlier request for container {container} was still running after {waited:?}")]
     Busy {
-        /// The container.
+        /// The busy container.
         container: ContainerId,
-        /// How long this request waited.
+        /// How long the request waited.
         waited: Duration,
     },
-    /// GC: the delegates of a network took too long.
+    /// GC: the delegates of a network timed out.
     #[error("network {network:?}: GC did not finish within {waited:?} and was killed")]
     Collecting {
         /// `name` of the network.
         network: String,
-        /// How long it ran.
+        /// How long they ran.
         waited: Duration,
     },
-    /// The request took too long.
+    /// The request timed out.
     #[error("not finished within {0:?}")]
     Deadline(Duration),
-    /// The request took too long; what it began is finished all the same.
+    /// The request timed out, but continues in the background.
     #[error("not finished within {0:?}; it goes on in the background")]
     Continues(Duration),
-    /// An ADD failed, and what it had added could not all be undone.
+    /// An ADD failed, and some of its attachments could not be undone.
     #[error("{cause}; undoing it failed as well, what stayed behind is in the ledger")]
     NotUndone {
-        /// Why the ADD failed: the error that is answered.
+        /// Why the ADD failed: the error that is returned.
         #[source]
         cause: Box<Error>,
         /// What could not be undone.
         left: Vec<Error>,
     },
-    /// Several attachments failed on the way of a DEL.
+    /// A DEL failed for several attachments.
     #[error("{} attachments failed", .0.len())]
     Several(Vec<Error>),
 }
 
-/// What of an earlier life of a container is still being removed.
+/// Attachments from an earlier use of a container id that are still being removed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "container {container} was attached before, and what it had{attachments} is still being removed: {reason}"
 )]
 pub struct Removing {
-    /// The container.
+    /// The container with the reused id.
     pub container: ContainerId,
-    /// Interfaces and networks, in brackets; empty where they are not known.
+    /// Interfaces and networks, in brackets; empty if unknown.
     pub attachments: String,
-    /// What keeps it.
+    /// Why removal has not finished.
     pub reason: String,
 }
 
 impl Error {
-    /// All errors of something that goes on past errors; `None` where there are none.
+    /// Combines the errors of an operation that continues past errors; `None` if there are none.
     pub(super) fn of_all(mut errors: Vec<Error>) -> Option<Error> {
         match errors.len() {
             0 | 1 => errors.pop(),

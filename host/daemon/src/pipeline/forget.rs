@@ -1,4 +1,4 @@
-//! Forgetting attachments that cannot be undone, on the operator's order.
+//! Forgets attachments that cannot be undone, at the operator's request.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::LedgerError;
 
-/// Forgets what is recorded of a container, or of one interface of it. Gives the attachments that
-/// were recorded.
+/// Forgets a container, or one of its interfaces, without undoing anything. Returns the forgotten
+/// attachments.
 ///
 /// # Errors
-/// [`Error::NotAttached`] where nothing is recorded; [`Error::Ledger`].
+/// [`Error::NotAttached`] if nothing is recorded; [`Error::Ledger`].
 pub(super) async fn forget(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -26,7 +26,7 @@ pub(super) async fn forget(
     let (entries, mut lost) = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
         Ok(Some(entries)) => (entries, Vec::new()),
         Ok(None) => {
-            // Listed from its results alone.
+            // Attachments known only from the result cache are listed as well.
             let results = pipeline.ledger.results(&dirs.cni, &sandbox).await?;
             if results.is_empty() {
                 return Err(Error::NotAttached(container.clone()));
@@ -34,7 +34,7 @@ pub(super) async fn forget(
             (results, Vec::new())
         }
         Err(LedgerError::Lost { known, lost }) => (known, lost),
-        // Of a file that cannot be read nothing is known but the container's id.
+        // Of an unreadable file only the container id is known.
         Err(LedgerError::Damaged { .. }) if if_name.is_none() => (Vec::new(), Vec::new()),
         Err(error) => return Err(error.into()),
     };
@@ -52,7 +52,7 @@ pub(super) async fn forget(
         pipeline.ledger.forget(&dirs.cni, container).await?;
         pipeline.policies.release(container).await;
         pipeline.retries.cancel(dirs, container);
-        // Its DEL is not to try once more.
+        // Its DEL must not try again.
         pipeline.undone.insert(&dirs.cni, container);
     } else {
         pipeline.ledger.record(&dirs.cni, &staying).await?;

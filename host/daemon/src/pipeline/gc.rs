@@ -1,6 +1,6 @@
-//! GC: what the runtime does not know any more is undone, and the delegates of every network that is
-//! in use on the node learn what is left. Goes on past errors and returns those of the delegates; a
-//! sandbox that cannot be undone is tried again by itself and fails nothing for the others.
+//! GC: undoes what the runtime no longer knows, and passes the remaining attachments to the
+//! delegates of every network in use on the node. Continues past errors and returns those of the
+//! delegates; a sandbox that cannot be undone is retried in the background and fails nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use crate::domain::shared_conf;
 use crate::ports::Attached;
 use crate::stages::resolve;
 
-/// Sandboxes that are undone, and networks that collect, at the same time.
+/// How many sandboxes are undone, or networks collected, concurrently.
 const AT_ONCE: usize = 8;
 
-/// `valid` is what the runtime says is in use. Where it says nothing, nothing is undone.
+/// `valid` are the attachments in use according to the runtime; without them nothing is undone.
 pub(super) async fn gc(
     pipeline: &Arc<Pipeline>,
     conf: Arc<NetConf>,
     valid: Option<Vec<Attachment>>,
 ) -> Result<(), Error> {
     let patience = pipeline.timeouts.stop();
-    // From here on: what is being attached now, or comes later, is not in the runtime's list.
+    // Taken first: attachments made from now on are not in the runtime's list.
     let arrivals = pipeline.turns.arrivals();
     let pipeline = Arc::clone(pipeline);
     within(after(patience), Error::Continues(patience), async move {
@@ -67,11 +67,11 @@ async fn collect(
             })
             .await;
     }
-    // Once more: what was attached meanwhile is in use.
+    // List again: what was attached meanwhile is in use.
     let listing = pipeline.ledger.list(&dirs.cni).await?;
     let unknown = unknown(listing.unreadable, valid.as_deref());
     if !unknown.is_empty() {
-        // What such a pod has would look unused.
+        // Delegates would take this sandbox's attachments for unused.
         errors.extend(unknown);
         return Error::of_all(errors).map_or(Ok(()), Err);
     }
@@ -103,8 +103,8 @@ async fn collect(
     Error::of_all(errors).map_or(Ok(()), Err)
 }
 
-/// Lets the delegates of one network collect. Attachments of the network are not made meanwhile, so
-/// that its delegates are killed when they take long.
+/// Runs the GC of one network's delegates. The network's ADDs wait meanwhile, so slow delegates are
+/// killed.
 async fn collect_one(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -116,7 +116,7 @@ async fn collect_one(
     let _collection = pipeline.collections.begin(conf.name());
     let mut attached = attached.clone();
     for container in arrivals.all() {
-        // Recorded since the list was made, and before this collection began.
+        // Recorded after the listing, and before this collection began.
         let sandbox = Sandbox::recorded(container);
         let entries = pipeline.ledger.load(&dirs.cni, &sandbox).await;
         let entries = entries.map_err(|error| vec![error.into()])?;
@@ -134,17 +134,17 @@ async fn collect_one(
     }
 }
 
-/// A network that is to collect.
+/// A network to collect.
 struct Network {
     conf: NetworkConfList,
-    /// Whether it is the default network, or an ADD of it succeeded. A plugin that refuses its
-    /// configuration refuses GC as well, which must not fail the node's.
+    /// Whether it is the default network, or one of its ADDs succeeded. A plugin that rejects its
+    /// conf rejects GC as well, which must not fail the node's GC.
     is_attached: bool,
 }
 
-/// Every configuration of the ledger, and the default network although no pod may have it at present.
-/// Two configurations of one name can have different delegates; what is one pod's in them, such as its
-/// arguments, makes no other configuration.
+/// Every conf in the ledger, plus the default network, which may have no pods at present. Confs of
+/// one name can differ in their delegates; pod-specific parts, such as arguments, are ignored when
+/// comparing them.
 async fn networks(
     pipeline: &Pipeline,
     conf: &NetConf,
@@ -177,8 +177,8 @@ async fn networks(
     networks
 }
 
-/// The sandboxes that the runtime does not know, with what is known of them. It knows the first
-/// interface alone; a container's others live as long as that.
+/// The sandboxes that the runtime does not know, with their entries. The runtime knows only a
+/// container's first interface; the others live as long as that one.
 fn stale(
     entries: &[Entry],
     valid: &[Attachment],
@@ -196,7 +196,7 @@ fn stale(
     stale
 }
 
-/// The sandboxes whose attachments are not known although the runtime uses them.
+/// Sandboxes in use whose attachments cannot be read.
 fn unknown(
     unreadable: Vec<(ContainerId, crate::ports::LedgerError)>,
     valid: Option<&[Attachment]>,
@@ -211,8 +211,8 @@ fn unknown(
         .collect()
 }
 
-/// What the runtime says, and what the ledger has of the same containers or has got since. What could
-/// not be undone is not in use: delegates may remove it.
+/// The attachments in use: those the runtime listed, and those the ledger has of the same or newer
+/// containers; without a list, all. Pending undos are not in use: delegates may remove them.
 fn in_use(
     entries: &[Entry],
     valid: Option<Vec<Attachment>>,
@@ -243,9 +243,8 @@ fn of_entry(entry: &Entry) -> Attached {
     }
 }
 
-/// Undoes what the ledger has of a container: its plan or, where there is none any more, what else
-/// is known of it. What takes long goes on in the background, and what has not begun by `until` is
-/// left to the retries.
+/// Undoes what the ledger has of a container: its plan or, if that is gone, `known`. Slow work
+/// continues in the background; work that has not started by `until` is left to the retries.
 async fn undo(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -259,7 +258,7 @@ async fn undo(
     }
     let turns = &pipeline.turns;
     let turn = match Instant::now() < until {
-        // An undo that goes on in the background may have the turn.
+        // A background undo may hold the turn.
         true if retries.has(&dirs.cni, &container) => turns.try_take(&container),
         true => tokio::time::timeout_at(until, turns.take(&container))
             .await
@@ -290,9 +289,9 @@ async fn undo(
     }
 }
 
-/// The same, with the container's turn. A failure is logged and tried again.
+/// Like [`undo()`], with the container's turn held. A failure is logged and retried.
 async fn undo_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId, known: &[Entry]) {
-    // As it is now: the list is older than the turn.
+    // Reload: the listing is older than the turn.
     let sandbox = Sandbox::recorded(container.clone());
     let undone = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
         Ok(None) => undo::entries_of(pipeline, dirs, &sandbox, known, Vec::new()).await,

@@ -1,5 +1,5 @@
-//! One attachment of a pod that runs already: what a hot-plug controller asks for. It is recorded
-//! with the others, so that the pod's own DEL undoes what nobody unplugged.
+//! Hot-plug: handles one attachment of a running pod for a hot-plug controller. It is recorded with
+//! the pod's others, so that the pod's DEL undoes what was not unplugged.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::stages::hotplug::Hotplug;
 use crate::stages::request::PodRequest;
 use crate::stages::{checks, identity, resolve, self_delegation};
 
-/// Answers a request: the result of an ADD, nothing for the other verbs.
+/// Handles a request. Returns the result of an ADD, `None` for the other verbs.
 pub(super) async fn hotplug(
     pipeline: &Arc<Pipeline>,
     request: Hotplug,
@@ -138,8 +138,8 @@ async fn plug(
     Err(roll_back(cause, &limits, (guard, turn), undo).await)
 }
 
-/// Everything before the first trace: the attachment as the policies leave it, as a plan of one,
-/// and what the pod has already.
+/// Everything before the first side effect: the attachment after the policies, as a plan of one,
+/// and the pod's recorded entries.
 async fn prepare(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -175,7 +175,7 @@ async fn prepare(
     Ok((plan, policies, recorded))
 }
 
-/// Checks the attachment. The caller has the container's turn.
+/// Checks the attachment. The caller holds the container's turn.
 async fn check(
     pipeline: &Arc<Pipeline>,
     request: &PodRequest,
@@ -195,7 +195,7 @@ async fn check(
     Ok(policies.check(&entry).await?)
 }
 
-/// Detaches the attachment. The caller has the container's turn.
+/// Detaches the attachment. The caller holds the container's turn.
 async fn unplug(
     pipeline: &Arc<Pipeline>,
     request: &PodRequest,
@@ -227,8 +227,8 @@ async fn unplug(
     undo::entries_of(pipeline, &dirs, &request.sandbox(), meant, recorded).await
 }
 
-/// Refuses a namespace that is not the container's: not the one that it was attached in or, where that
-/// is not recorded, another container's.
+/// Rejects a namespace that is not the container's: it differs from the recorded one or, if none is
+/// recorded, belongs to another container.
 async fn refuse_other_namespace(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -257,7 +257,7 @@ async fn refuse_other_namespace(
     Err(refused("it was attached in another one".to_owned()))
 }
 
-/// What is recorded, without what an earlier attempt left of an interface: that is undone first.
+/// The recorded entries, after undoing what an earlier attempt left of the interface.
 async fn without_leftover(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -283,7 +283,7 @@ async fn without_leftover(
     self::recorded(pipeline, request).await
 }
 
-/// Whether an attachment, of which it is not known if it was made, has no interface.
+/// Whether an attachment that may never have been made has no interface in the pod.
 async fn is_absent(pipeline: &Pipeline, entry: &Entry) -> bool {
     let (true, Some(netns)) = (entry.is_doubtful(), entry.netns.as_deref()) else {
         return false;
@@ -293,8 +293,8 @@ async fn is_absent(pipeline: &Pipeline, entry: &Entry) -> bool {
     looked.is_ok_and(|inside| inside.existing.is_empty())
 }
 
-/// What the sandbox has. The interface of the request is not that of the default network. The path of an
-/// attachment is its own where its namespace is identified: the request may name another one.
+/// The sandbox's recorded entries. Entries without an identified namespace take the request's path;
+/// the others keep their own, since the request may name another path.
 async fn recorded(pipeline: &Pipeline, request: &PodRequest) -> Result<Vec<Entry>, Error> {
     let named = request.sandbox();
     let sandbox = Sandbox {
@@ -316,8 +316,8 @@ fn of_interface<'a>(recorded: &'a [Entry], if_name: &IfName) -> Option<&'a Entry
     recorded.iter().find(|entry| entry.if_name == *if_name)
 }
 
-/// An attachment that is in no plan, such as one that Multus made: the request says what it is, and
-/// the result cache what came of it.
+/// An attachment that is in no plan, such as one made by Multus, built from the request and the
+/// result cache.
 async fn unrecorded(
     pipeline: &Pipeline,
     request: &PodRequest,

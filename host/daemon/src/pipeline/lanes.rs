@@ -1,23 +1,23 @@
-//! How many retries of one network run at once: a network whose delegates hang keeps its own retries
-//! waiting, and no others.
+//! Limits the concurrent retries of each network: a network with hanging delegates delays only its
+//! own retries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Retries of one network at a time. There is no bound for all networks together: the delegates
-/// themselves run within slots.
+/// Concurrent retries of one network. There is no limit across networks: slots already limit the
+/// delegates.
 const OF_ONE_NETWORK: usize = 2;
 
-/// The retries that run.
+/// The running retries of each network.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     running: Mutex<HashMap<String, usize>>,
     freed: Notify,
 }
 
-/// The right to retry one attachment of a network. Ends with its scope.
+/// Permission to retry one attachment of a network. Released on drop.
 #[derive(Debug)]
 pub(super) struct Lane {
     lanes: Arc<Lanes>,
@@ -39,7 +39,7 @@ impl Lanes {
         })
     }
 
-    /// Whether a lane of the network is free.
+    /// Whether the network has a free lane.
     pub(super) fn is_free(&self, network: &str) -> bool {
         let running = self.running();
         running
@@ -47,7 +47,7 @@ impl Lanes {
             .is_none_or(|count| *count < OF_ONE_NETWORK)
     }
 
-    /// Waits until a lane becomes free. For one waiter.
+    /// Waits until a lane is released. Supports a single waiter.
     pub(super) async fn freed(&self) {
         self.freed.notified().await;
     }

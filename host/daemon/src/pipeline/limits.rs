@@ -1,4 +1,4 @@
-//! What ends a request early: its deadline, and for an ADD a DEL of the same container.
+//! What ends a request early: its deadline and, for an ADD, a DEL of the same container.
 
 use std::future::Future;
 use std::pin::pin;
@@ -12,15 +12,15 @@ use super::Error;
 use super::turns::{Superseded, Ticket, Turn};
 use crate::ports::{DelegateError, GiveUp, Wanted};
 
-/// How long a delegate whose ADD is given up may take to end by itself. Killed at once, it could
-/// leave what no DEL finds: host-local, which nearly all plugins call, makes the file of an address
-/// first and writes whose it is afterwards, and never frees an empty one.
+/// Grace period for the delegates of a cancelled ADD. Killing one at once could leak what no DEL
+/// finds: host-local, which nearly all plugins call, creates an address's file first and writes its
+/// owner afterwards, and never frees an empty file.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long an ADD that reached its deadline may still undo before it answers. The kubelet gives a
+/// How long an ADD past its deadline may spend on undoing before it answers. The kubelet gives a
 /// sandbox four minutes.
 const UNDO: Duration = Duration::from_secs(10);
 
-/// What ends an ADD early.
+/// Ends an ADD at its deadline or on a DEL.
 pub(super) struct Limits {
     deletions: watch::Receiver<u64>,
     deadline: Instant,
@@ -36,7 +36,7 @@ impl Limits {
         }
     }
 
-    /// Waits for the turn of the ticket.
+    /// Waits for the ticket's turn.
     pub(super) async fn turn(&mut self, ticket: Ticket) -> Result<Turn, Error> {
         let container = ticket.container().clone();
         let turn = self.apply(async { ticket.wait().await.map_err(|_| Error::Superseded) });
@@ -58,7 +58,7 @@ impl Limits {
         }
     }
 
-    /// Runs a delegate. When the request is given up, the delegate may end by itself.
+    /// Runs a delegate. If the request is cancelled, the delegate gets a grace period.
     pub(super) async fn delegate<T, W>(&mut self, run: impl FnOnce(Wanted) -> W) -> Result<T, Error>
     where
         W: Future<Output = Result<T, DelegateError>>,
@@ -72,24 +72,23 @@ impl Limits {
         ended
     }
 
-    /// The time that the request has.
+    /// The request's timeout.
     pub(super) fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// By when a failed ADD answers, whether or not it is undone.
+    /// When a failed ADD answers, even if its undo has not finished.
     pub(super) fn undo_deadline(&self) -> Instant {
         self.deadline.max(after(UNDO))
     }
 }
 
-/// Whether an ADD has failed because it was given up, and not by itself.
+/// Whether an ADD failed because it was cancelled or timed out, rather than on its own.
 pub(super) fn is_given_up(error: &Error) -> bool {
     matches!(error, Error::Superseded | Error::Deadline(_))
 }
 
-/// Lets running delegates end by themselves, within [`GRACE`]; then the caller drops them, which kills
-/// them.
+/// Gives running delegates [`GRACE`] to finish; the caller then drops them, which kills them.
 pub(super) async fn let_end(give_up: &GiveUp, delegates: impl Future) {
     give_up.now();
     if tokio::time::timeout(GRACE, delegates).await.is_err() {
@@ -97,8 +96,8 @@ pub(super) async fn let_end(give_up: &GiveUp, delegates: impl Future) {
     }
 }
 
-/// Answers with what `work` gives, and at the deadline without it: `work` then goes on in the
-/// background, with everything that it owns.
+/// Returns the output of `work`, or `late` at the deadline: `work` then continues in the background
+/// with everything it owns.
 pub(super) async fn within<T: Send + 'static>(
     deadline: Instant,
     late: Error,
@@ -107,7 +106,7 @@ pub(super) async fn within<T: Send + 'static>(
     patiently(deadline, work).await.unwrap_or(Err(late))
 }
 
-/// Waits for `work`, at most until `deadline`; `None` where it then goes on in the background.
+/// Waits for `work` until `deadline`; returns `None` if it then continues in the background.
 pub(super) async fn patiently<T: Send + 'static>(
     deadline: Instant,
     work: impl Future<Output = T> + Send + 'static,
@@ -122,7 +121,7 @@ pub(super) async fn patiently<T: Send + 'static>(
     }
 }
 
-/// Waits for a container's turn until `deadline`, `waited` from the beginning of the request.
+/// Waits for a container's turn until `deadline`; the error reports `waited`, the whole timeout.
 pub(super) async fn turn_by(
     deadline: Instant,
     waited: Duration,
@@ -136,9 +135,9 @@ pub(super) async fn turn_by(
     })
 }
 
-/// A moment from now on; as far away as the clock goes where the time is longer than that.
+/// The instant `time` from now, capped at a far future that the clock can represent.
 pub(super) fn after(time: Duration) -> Instant {
-    /// As tokio has it for timers that never fire.
+    /// The cap that tokio uses for timers that never fire.
     const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
     let now = Instant::now();
     now.checked_add(time.min(FAR)).unwrap_or(now)

@@ -1,12 +1,12 @@
-//! The way of a request, a file a verb, because their rules for failure differ:
+//! Handles requests, one file per verb, because the verbs differ in how they fail:
 //!
 //! | verb | on failure |
 //! | --- | --- |
-//! | ADD | stop, undo in reverse order what was added, answer the first cause |
-//! | DEL | go on, return all errors while the namespace is there; what could not be undone stays in the ledger |
-//! | CHECK | the first error |
-//! | GC | go on, return the errors of networks that are in use; sandboxes are retried |
-//! | STATUS | the first reason |
+//! | ADD | stop, undo what was added in reverse order, return the first cause |
+//! | DEL | continue, return all errors while the namespace exists; leftovers stay in the ledger |
+//! | CHECK | return the first error |
+//! | GC | continue, return the errors of networks in use; sandboxes are retried |
+//! | STATUS | return the first reason |
 
 mod add;
 mod addition;
@@ -69,34 +69,34 @@ use retries::Retries;
 use turns::Turns;
 use undone::Undone;
 
-/// What the pipeline knows of the world.
+/// The ports that requests use.
 pub struct Ports {
-    /// Pods and networks.
+    /// Pods and NADs.
     pub cluster: Arc<dyn Cluster>,
     /// Executes delegates.
     pub delegates: Arc<dyn Delegates>,
     /// Plans on disk.
     pub ledger: Arc<dyn Ledger>,
-    /// The policies.
+    /// Runs the policies.
     pub policies: Arc<dyn Policies>,
-    /// The insides of pods' network namespaces.
+    /// Works inside pods' network namespaces.
     pub pod_network: Arc<dyn PodNetwork>,
-    /// What was allocated to pods.
+    /// Finds the devices allocated to pods.
     pub devices: Arc<dyn Devices>,
-    /// What is said of their devices.
+    /// Reads and locates device-info files.
     pub device_info: Arc<dyn DeviceInfo>,
 }
 
-/// Everything that requests need. One of it serves all of them.
+/// Handles all requests; one instance serves them all.
 pub struct Pipeline {
     ports: Ports,
     timeouts: Timeouts,
     overlay: Overlay,
-    /// How many attachments of one pod are made at once.
+    /// How many attachments of one pod are added concurrently.
     attachments_at_once: usize,
-    /// How large the wishes of tenants may be.
+    /// Limits on what tenants may request.
     limits: TenantLimits,
-    /// Confs of networks that were loaded before.
+    /// Cached confs of networks.
     files: Files,
     turns: Turns,
     collections: Collections,
@@ -107,7 +107,7 @@ pub struct Pipeline {
     meter: Option<Arc<dyn Meter>>,
 }
 
-/// A container whose requests wait.
+/// Blocks a container's requests until it is dropped.
 pub struct Hold {
     _turn: turns::Turn,
 }
@@ -121,7 +121,7 @@ impl Deref for Pipeline {
 }
 
 impl Pipeline {
-    /// `overrides` are the keys of the daemon's file that win over those of each conf.
+    /// `overrides` are the keys of the daemon's configuration that override each conf.
     pub fn new(ports: Ports, timeouts: Timeouts, overrides: RawObject) -> Self {
         Self {
             ports,
@@ -140,32 +140,32 @@ impl Pipeline {
         }
     }
 
-    /// The same with requests counted.
+    /// Reports requests to `meter`.
     #[must_use]
     pub fn with_meter(mut self, meter: Arc<dyn Meter>) -> Self {
         self.meter = Some(meter);
         self
     }
 
-    /// The same with as many attachments of a pod made at once, after its default network. Otherwise
-    /// one after the other.
+    /// Adds up to `count` attachments of a pod concurrently, after its default network. The default
+    /// is one at a time.
     #[must_use]
     pub fn attaching_at_once(mut self, count: usize) -> Self {
         self.attachments_at_once = count.max(1);
         self
     }
 
-    /// The same with other limits of what tenants ask for.
+    /// Replaces the limits on what tenants may request.
     #[must_use]
     pub fn limiting(mut self, limits: TenantLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Answers the body of `POST /cni`: the result of an ADD, nothing for the other verbs.
+    /// Handles the body of `POST /cni`. Returns the result of an ADD, `None` for the other verbs.
     ///
     /// # Errors
-    /// [`Error`]; only `response` makes a CNI code of it.
+    /// [`Error`]; only `response` maps it to a CNI code.
     pub async fn handle(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
         if self.is_draining() {
             return Err(Error::Draining);
@@ -178,7 +178,7 @@ impl Pipeline {
         answer
     }
 
-    /// What requests have to say of their pods.
+    /// How completely requests must identify their pods.
     fn naming(&self) -> Naming {
         match self.cluster.containers() {
             Some(_) => Naming::Partial,
@@ -186,7 +186,7 @@ impl Pipeline {
         }
     }
 
-    /// What a plan is made of.
+    /// The lookups that resolve a plan.
     fn lookups(&self) -> Lookups<'_> {
         Lookups {
             cluster: &*self.cluster,
@@ -209,13 +209,13 @@ impl Pipeline {
         }
     }
 
-    /// What is said of the device of an attachment that was made.
+    /// Reads the device info of a completed attachment.
     async fn device_info(&self, entry: &Entry) -> Option<Box<RawValue>> {
         let path = entry.device_info_file()?;
         self.ports.device_info.read(&path).await
     }
 
-    /// Answers the body of `POST /delegate`: one attachment of a pod that runs already.
+    /// Handles the body of `POST /delegate`: one attachment of a running pod.
     ///
     /// # Errors
     /// [`Error`].
@@ -245,14 +245,14 @@ impl Pipeline {
         }
     }
 
-    /// Schedules again what an earlier daemon on `cni_dir` could not undo. Called before the first
-    /// request, which may be the DEL that cancels it.
+    /// Schedules the undos that an earlier daemon left in `cni_dir`. Must be called before the
+    /// first request, which may be the DEL that cancels one.
     pub async fn resume_undos(&self, cni_dir: &Path) {
         retrying::resume(self, cni_dir).await;
     }
 
-    /// Tries again what could not be undone, also before the node was started again. Runs as long as
-    /// the daemon; sleeps while there is nothing.
+    /// Retries pending undos, including those from before a reboot. Runs until the daemon exits;
+    /// sleeps while none are pending.
     pub async fn finish_undos(self: &Arc<Self>, cni_dir: &Path) {
         let own = self.overlay.own();
         let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
@@ -260,30 +260,30 @@ impl Pipeline {
         tokio::join!(retrying::run(self), reboot::undo(self, &dirs));
     }
 
-    /// Carries out the DELs that came while no daemon was there. Where more may come (a shim may have
-    /// looked for this daemon a moment before it was there), runs as long as the daemon; sleeps while
-    /// there are none.
+    /// Carries out recorded DELs. If `may_come` (a shim may have tried to connect just before this
+    /// daemon listened), keeps watching for more until the daemon exits; sleeps while there are
+    /// none.
     pub async fn finish_deferred(self: &Arc<Self>, cni_dir: &Path, may_come: bool) {
         deferred::run(self, cni_dir, may_come).await;
     }
 
-    /// Lets requests for a container wait, until the hold is dropped.
+    /// Blocks requests for a container until the hold is dropped.
     pub async fn hold(&self, container: &ContainerId) -> Hold {
         Hold {
             _turn: self.turns.take(container).await,
         }
     }
 
-    /// The sandboxes with attachments that could not be undone yet.
+    /// The sandboxes with pending undos.
     pub fn undos(&self, cni_dir: &Path) -> Vec<Undo> {
         self.retries.list(cni_dir)
     }
 
-    /// Forgets what is recorded of a container, or of one interface of it, without undoing anything:
-    /// the operator's way out. Gives what was forgotten.
+    /// Forgets a container, or one of its interfaces, without undoing anything: the operator's last
+    /// resort. Returns what was forgotten.
     ///
     /// # Errors
-    /// [`Error::NotAttached`] where nothing is recorded; [`Error::Ledger`].
+    /// [`Error::NotAttached`] if nothing is recorded; [`Error::Ledger`].
     pub async fn forget(
         self: &Arc<Self>,
         cni_dir: &Path,
@@ -293,20 +293,20 @@ impl Pipeline {
         forget::forget(self, &Dirs::new(cni_dir, &[]), container, if_name).await
     }
 
-    /// Refuses requests from now on: the daemon is about to end.
+    /// Rejects requests from now on: the daemon is about to exit.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether requests are refused.
+    /// Whether requests are rejected.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// What is recorded in a directory, for people.
+    /// All recorded entries of a directory, for operators.
     ///
     /// # Errors
-    /// [`LedgerError`] when the directory cannot be read.
+    /// [`LedgerError`] if the directory cannot be read.
     pub async fn entries(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
         self.ledger.list(cni_dir).await
     }

@@ -1,4 +1,4 @@
-//! Where the network namespace of an attachment is now. A path does not identify it.
+//! Locates the network namespace of an attachment. A path does not identify a namespace.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use crate::domain::entry::Entry;
 use crate::domain::namespace::Namespace;
 use crate::ports::AtPath;
 
-/// Where the namespace of an attachment is.
+/// Where an attachment's namespace is now.
 pub(super) enum Place {
-    /// At its path.
+    /// At its recorded path.
     There,
-    /// Nothing is at its path.
+    /// Gone; nothing is at its path.
     Gone,
-    /// Gone, and its path leads to another namespace by now, or to the node's own.
+    /// Gone; its path now leads to another namespace, or to the node's own.
     Elsewhere,
 }
 
@@ -61,8 +61,8 @@ pub(super) async fn place(
     }
 }
 
-/// The other container for which the ledger has a namespace. Looks through all of it, for attachments of
-/// which is not recorded in which namespace they were made.
+/// The other container that owns a namespace according to the ledger. Scans the whole ledger; for
+/// attachments recorded without a namespace.
 pub(super) async fn owner(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -84,7 +84,7 @@ pub(super) async fn owner(
     owner.map(|entry| entry.container_id)
 }
 
-/// Whether no namespace of a container is at the path that its request names.
+/// Whether no namespace of the container is at the path in its request.
 pub(super) async fn is_gone(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -97,7 +97,7 @@ pub(super) async fn is_gone(
     )
 }
 
-/// Whether the namespace of an attachment is still there, and the pod's.
+/// Whether the attachment's own namespace is still at its path.
 pub(super) async fn is_there(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
     matches!(place_of(pipeline, dirs, entry).await, Place::There)
 }

@@ -1,5 +1,5 @@
-//! DELs that are answered before their delegates have finished. Once the namespace is gone, a recorded
-//! retry is as good as a DEL: whatever becomes of the delegates, the attachments are going to be undone.
+//! DELs that succeed before their delegates finish. Once the namespace is gone, a persisted retry
+//! is as good as a DEL: whatever the running delegates do, the attachments will be undone.
 
 use super::dirs::Dirs;
 use super::place::{is_gone, is_there};
@@ -7,8 +7,8 @@ use super::{Error, Pipeline};
 use crate::domain::entry::{self, Entry};
 use crate::stages::request::PodRequest;
 
-/// Whether a DEL may be answered with success although its delegates have not finished. Records that
-/// what the ledger has is going to be undone. Needs no turn.
+/// Whether a DEL may succeed although its delegates are still running. Persists that everything in
+/// the ledger is to be undone. Needs no turn.
 pub(super) async fn can_be_made(pipeline: &Pipeline, dirs: &Dirs, request: &PodRequest) -> bool {
     let sandbox = request.sandbox();
     let container = &sandbox.container_id;
@@ -31,8 +31,7 @@ pub(super) async fn can_be_made(pipeline: &Pipeline, dirs: &Dirs, request: &PodR
     }
 }
 
-/// What a DEL answers that reached its deadline: of a container that nothing is known of no failure
-/// fails the DEL.
+/// The answer of a DEL that reached its deadline. For an unknown container it is success.
 pub(super) async fn late(
     pipeline: &Pipeline,
     dirs: &Dirs,

@@ -1,5 +1,5 @@
-//! Sandboxes of an earlier boot: their namespaces are gone, and no runtime may remember them. They are
-//! undone in the background when the daemon starts, and before an ADD that reuses their id.
+//! Sandboxes from before a reboot: their namespaces are gone, and the runtime may not remember
+//! them. They are undone in the background at start, and before an ADD that reuses their id.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{AtPath, LedgerError};
 
-/// Containers that are looked at and scheduled at the same time.
+/// How many containers are inspected and scheduled concurrently.
 const AT_ONCE: usize = 8;
 
-/// The containers of earlier boots, by the directory of their ledger: where it was looked through, an
-/// ADD need not look for results of its container there.
+/// The containers of earlier boots in each ledger directory already scanned: there, an ADD need not
+/// look for earlier results of a container that is not listed.
 #[derive(Debug, Default)]
 pub(super) struct Earlier(Mutex<HashMap<PathBuf, HashSet<ContainerId>>>);
 
@@ -28,7 +28,7 @@ impl Earlier {
         earlier.insert(cni_dir.to_owned(), containers);
     }
 
-    /// Whether an earlier boot may have left results of the container.
+    /// Whether results of the container from an earlier boot may exist.
     fn may_have(&self, cni_dir: &Path, container: &ContainerId) -> bool {
         let earlier = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = earlier.get(cni_dir);
@@ -36,10 +36,10 @@ impl Earlier {
     }
 }
 
-/// What an earlier boot left of a container in results alone.
+/// The container's attachments from an earlier boot that only the result cache has.
 ///
 /// # Errors
-/// [`Error::Ledger`] when the results cannot be read.
+/// [`Error::Ledger`] if the results cannot be read.
 pub(super) async fn results(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -50,12 +50,12 @@ pub(super) async fn results(
     }
     let sandbox = Sandbox::recorded(container.clone());
     let results = pipeline.ledger.results(&dirs.cni, &sandbox).await?;
-    // Where one is of this boot, the others are its DEL's concern.
+    // If one is from this boot, a DEL handles them all.
     let is_earlier = results.iter().all(|entry| is_earlier(pipeline, entry));
     Ok(if is_earlier { results } else { Vec::new() })
 }
 
-/// Has the sandboxes of earlier boots undone. Called once at the start.
+/// Schedules the undo of all sandboxes from earlier boots. Called once at start.
 pub(super) async fn undo(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
     let listing = match pipeline.ledger.list(&dirs.cni).await {
         Ok(listing) => listing,
@@ -90,7 +90,7 @@ pub(super) async fn undo(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
         .await;
 }
 
-/// Schedules what an earlier boot left of a container.
+/// Schedules the undo of a container's attachments from an earlier boot.
 async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId, known: &[Entry]) {
     for entry in known {
         if is_in_use(pipeline, entry).await {
@@ -103,14 +103,14 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
             return;
         }
     }
-    // Since the list was made, the container may have been attached anew.
+    // The container may have been attached again since the listing.
     let _turn = pipeline.turns.take(container).await;
     let sandbox = Sandbox::recorded(container.clone());
     let recorded = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
         Ok(Some(entries)) => Ok(entries),
-        // Results alone, which the undo reads again.
+        // Known only from the result cache, which the undo reads again.
         Ok(None) => Ok(known.to_vec()),
-        // What is lost is a DEL's concern.
+        // Lost attachments are left to a DEL.
         Err(LedgerError::Lost { .. } | LedgerError::Damaged { .. }) => return,
         Err(error) => Err(error),
     };
@@ -134,14 +134,14 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
     }
 }
 
-/// Whether the node was started again since an attachment was made.
+/// Whether the node was rebooted after the attachment was made.
 fn is_earlier(pipeline: &Pipeline, entry: &Entry) -> bool {
     let recorded = entry.namespace.as_ref();
     recorded.is_some_and(|namespace| pipeline.pod_network.is_of_earlier_boot(namespace))
 }
 
-/// Whether an attachment may live although its file is older than the boot: the clock may have been
-/// wrong when Multus wrote it. No such doubt is about a recorded identity.
+/// Whether an attachment may be in use although its file predates the boot: the clock may have been
+/// wrong when Multus wrote it. A recorded identity leaves no such doubt.
 async fn is_in_use(pipeline: &Pipeline, entry: &Entry) -> bool {
     let recorded = entry.namespace.as_ref();
     if recorded.is_some_and(|namespace| namespace.is_identified()) {

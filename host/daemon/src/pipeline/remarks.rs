@@ -1,5 +1,5 @@
-//! What of a pod's wishes has no effect. Multus attaches such pods without a word; they are attached
-//! here, too, with a line in the log and an Event for the pod's owner.
+//! Warns about pod requests that have no effect. Multus attaches such pods silently; here they are
+//! attached too, with a log line and an Event for the pod's owner.
 
 use super::Pipeline;
 use crate::domain::attachment::Attachment;
@@ -7,10 +7,10 @@ use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, P
 use crate::domain::selection;
 use crate::ports::{Event, EventKind};
 
-/// How many Events of requests without effect an ADD causes.
+/// Maximum number of Events per ADD for requests without effect.
 const MAX_EVENTS: usize = 5;
 
-/// Warns of misspelt members of the annotations: one Event for each annotation.
+/// Warns about misspelt keys in the annotations, with one Event per annotation.
 pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
     for (annotation, text) in [
         (NETWORKS_ANNOTATION, pod.networks_annotation()),
@@ -37,8 +37,8 @@ pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
     }
 }
 
-/// Warns of requests that no plugin of the network takes: few Events, so that those of the attachments
-/// are not lost.
+/// Warns about requests that no plugin of the network takes. The Events are capped, so that those
+/// of the attachments are not lost.
 pub(super) fn untaken_requests(pipeline: &Pipeline, pod: &PodRef, attachments: &[Attachment]) {
     let mut events = 0;
     for attachment in attachments {

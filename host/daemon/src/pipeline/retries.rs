@@ -1,5 +1,5 @@
-//! Undos that a DEL, a GC or a failed ADD left: tried again with growing pauses until nothing is
-//! left. A DEL that succeeds and a new ADD of the container cancel them.
+//! Undos left by a DEL, a GC or a failed ADD, retried with exponential backoff until nothing is
+//! left. A successful DEL or a new ADD of the container cancels them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use super::lanes::{Lane, Lanes};
 use crate::domain::entry::Entry;
 use crate::ports::{PendingUndo, Undo};
 
-/// The first pause; each one is twice as long as the one before.
+/// The initial backoff; each retry doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The sandboxes that are to be tried again.
+/// The sandboxes with pending undos.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     state: Mutex<State>,
@@ -31,7 +31,7 @@ pub(super) struct Retries {
 #[derive(Debug, Default)]
 struct State {
     waiting: BTreeMap<(PathBuf, ContainerId), Waiting>,
-    /// Tells two entries about one container apart.
+    /// Generates numbers that distinguish successive retries of one container.
     numbers: u64,
 }
 
@@ -43,21 +43,20 @@ struct Waiting {
     is_running: bool,
 }
 
-/// One retry whose time has come.
+/// A retry that is due.
 #[derive(Debug)]
 pub(super) struct Due {
     pub(super) dirs: Dirs,
     pub(super) undo: Undo,
-    /// The interfaces that are tried now, each with the lane of its network; empty where it is not
-    /// known yet what the sandbox has.
+    /// The interfaces to retry now, each with its network's lane; empty while it is unknown what
+    /// the sandbox has.
     pub(super) lanes: BTreeMap<IfName, Lane>,
     number: u64,
 }
 
 impl Retries {
-    /// Schedules a retry, and counts the attempt that failed. `pending` are the interfaces that are
-    /// left; empty where everything that is recorded is to be undone. What is `staying` was not tried:
-    /// where it is to be retried, it still is.
+    /// Schedules a retry and counts the failed attempt. `pending` are the interfaces left; empty if
+    /// everything recorded is to be undone. `staying` were not attempted and keep their retries.
     pub(super) async fn keep(
         &self,
         pipeline: &Pipeline,
@@ -91,8 +90,8 @@ impl Retries {
         self.schedule(pipeline, dirs, undo).await;
     }
 
-    /// Nothing of what was tried of a sandbox is left. What is `staying` was not tried: where it is to
-    /// be retried, it still is, and nothing else of the sandbox.
+    /// Ends the retries of everything attempted in a sandbox, because nothing of it is left.
+    /// `staying` were not attempted and keep their retries.
     pub(super) async fn release(
         &self,
         pipeline: &Pipeline,
@@ -120,8 +119,8 @@ impl Retries {
         }
     }
 
-    /// Records that everything a sandbox has is going to be undone, whatever becomes of the delegates
-    /// that run at this moment; `false` where it could not be recorded.
+    /// Records that everything a sandbox has will be undone, however the delegates that run now
+    /// fare; returns `false` if it could not be recorded.
     pub(super) async fn promise(
         &self,
         pipeline: &Pipeline,
@@ -155,7 +154,7 @@ impl Retries {
         self.schedule(pipeline, dirs, undo).await
     }
 
-    /// Schedules an undo; says whether it is recorded as well.
+    /// Schedules an undo; returns whether it was also persisted.
     pub(super) async fn schedule(&self, pipeline: &Pipeline, dirs: &Dirs, undo: Undo) -> bool {
         let recorded = pipeline.ledger.record_undo(&dirs.cni, &undo).await;
         if let Err(error) = &recorded {
@@ -169,15 +168,14 @@ impl Retries {
         recorded.is_ok()
     }
 
-    /// Schedules what is recorded.
+    /// Schedules a persisted undo.
     pub(super) fn resume(&self, cni_dir: &Path, undo: Undo) {
         let next = Instant::now() + pause(undo.retries);
         self.put(cni_dir, undo, next);
     }
 
-    /// Schedules attachments of a sandbox or, without any, everything that is recorded of it to be
-    /// undone at once. Called where nothing can be awaited; nothing is written before the first
-    /// attempt fails.
+    /// Schedules an immediate undo of some attachments, or of everything recorded if there are
+    /// none. For synchronous callers: nothing is persisted before the first attempt fails.
     pub(super) fn undo_soon(
         &self,
         dirs: &Dirs,
@@ -198,8 +196,8 @@ impl Retries {
         self.put(&dirs.cni, undo, Instant::now());
     }
 
-    /// Lists what a sandbox has, where all of it is to be undone: each attachment waits for its own
-    /// network.
+    /// Replaces "undo everything" by the sandbox's individual attachments, so that each waits only
+    /// for its own network.
     pub(super) fn specify(&self, due: &Due, entries: &[Entry]) {
         let attachments = entries.iter().map(|entry| PendingUndo {
             attempts: due.undo.retries,
@@ -213,7 +211,7 @@ impl Retries {
         self.put(&due.dirs.cni, undo, Instant::now());
     }
 
-    /// Tries a retry later, since a request or an undo has the container.
+    /// Postpones a retry, because a request or another undo holds the container's turn.
     pub(super) fn postpone(&self, due: &Due) {
         if self.is_current(due) {
             let next = Instant::now() + FIRST_PAUSE;
@@ -236,20 +234,20 @@ impl Retries {
         self.changed.notify_one();
     }
 
-    /// What is to be tried again of a sandbox.
+    /// The pending undo of a sandbox.
     pub(super) fn get(&self, cni_dir: &Path, container: &ContainerId) -> Option<Undo> {
         let key = (cni_dir.to_owned(), container.clone());
         self.lock().waiting.get(&key).map(|one| one.undo.clone())
     }
 
-    /// Whether a sandbox is to be tried again.
+    /// Whether a sandbox has a pending undo.
     pub(super) fn has(&self, cni_dir: &Path, container: &ContainerId) -> bool {
         let key = (cni_dir.to_owned(), container.clone());
         self.lock().waiting.contains_key(&key)
     }
 
-    /// Whether a sandbox is left to its retries: it is being tried at this moment, or one of its
-    /// delegates did not finish in time the last time.
+    /// Whether a sandbox is best left to its retries: one is running, or a delegate timed out in
+    /// the last attempt.
     pub(super) fn is_hanging(&self, cni_dir: &Path, container: &ContainerId) -> bool {
         let key = (cni_dir.to_owned(), container.clone());
         let state = self.lock();
@@ -259,33 +257,33 @@ impl Retries {
         })
     }
 
-    /// Whether the delegate of an interface did not finish in time when it was last to be undone.
+    /// Whether the delegate of an interface timed out in the last undo attempt.
     pub(super) fn timed_out(&self, dirs: &Dirs, container: &ContainerId, if_name: &IfName) -> bool {
         let undo = self.get(&dirs.cni, container);
         undo.is_some_and(|undo| undo.of(if_name).is_some_and(|one| one.timed_out))
     }
 
-    /// How often undoing an interface has failed.
+    /// How many undo attempts of an interface have failed.
     pub(super) fn attempts(&self, dirs: &Dirs, container: &ContainerId, if_name: &IfName) -> u32 {
         let undo = self.get(&dirs.cni, container);
         undo.and_then(|undo| undo.of(if_name).map(|one| one.attempts))
             .unwrap_or_default()
     }
 
-    /// Everything that is to be tried again in a directory.
+    /// All pending undos of a directory.
     pub(super) fn list(&self, cni_dir: &Path) -> Vec<Undo> {
         let state = self.lock();
         let here = state.waiting.iter().filter(|((dir, _), _)| dir == cni_dir);
         here.map(|(_, waiting)| waiting.undo.clone()).collect()
     }
 
-    /// The sandbox is undone, or attached anew.
+    /// Cancels the retries of a sandbox that was undone or attached again.
     pub(super) fn cancel(&self, dirs: &Dirs, container: &ContainerId) {
         let key = (dirs.cni.to_path_buf(), container.clone());
         self.lock().waiting.remove(&key);
     }
 
-    /// Whether nothing has changed since a retry was taken.
+    /// Whether a retry has not been replaced or cancelled since it was taken.
     pub(super) fn is_current(&self, due: &Due) -> bool {
         let key = (due.dirs.cni.to_path_buf(), due.undo.container_id.clone());
         let state = self.lock();
@@ -293,7 +291,7 @@ impl Retries {
         waiting.is_some_and(|waiting| waiting.number == due.number)
     }
 
-    /// A retry ended without anything that put it back or took it away.
+    /// Drops a retry that ended without being rescheduled or cancelled.
     pub(super) fn ended(&self, due: &Due) {
         let key = (due.dirs.cni.to_path_buf(), due.undo.container_id.clone());
         let mut state = self.lock();
@@ -303,8 +301,8 @@ impl Retries {
         }
     }
 
-    /// Takes a retry whose time has come and of whose networks one has a free lane, or gives the time
-    /// of the next one.
+    /// Takes a due retry with a free lane for at least one of its networks, or returns the time of
+    /// the next one.
     pub(super) fn take(&self) -> Result<Due, Option<Instant>> {
         let lanes = &self.lanes;
         let mut state = self.lock();
@@ -332,7 +330,7 @@ impl Retries {
         })
     }
 
-    /// Waits until there may be something to take.
+    /// Waits until a retry may be available.
     pub(super) async fn changed(&self) {
         tokio::select! {
             () = self.changed.notified() => {}
@@ -345,7 +343,7 @@ impl Retries {
     }
 }
 
-/// An attachment that is to be undone, and was not tried yet.
+/// A pending undo without any attempt yet.
 pub(super) fn pending(entry: &Entry, reason: String) -> PendingUndo {
     PendingUndo {
         if_name: entry.if_name.clone(),
@@ -373,7 +371,7 @@ fn undo_of(
     }
 }
 
-/// What of `staying` is to be retried.
+/// The pending undos among `staying`.
 fn of_staying(earlier: Option<&Undo>, staying: &[Entry]) -> impl Iterator<Item = PendingUndo> {
     staying
         .iter()

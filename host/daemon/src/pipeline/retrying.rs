@@ -1,4 +1,4 @@
-//! Trying undos again, as long as the daemon runs.
+//! Retries pending undos while the daemon runs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::{Error, Pipeline, deferred, undo};
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{PendingUndo, Undo};
 
-/// Schedules what an earlier daemon left in `cni_dir`.
+/// Schedules the undos that an earlier daemon left in `cni_dir`.
 pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
     match pipeline.ledger.undos(cni_dir).await {
         Ok(undos) => {
@@ -28,7 +28,7 @@ pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
     }
 }
 
-/// Retries as long as the daemon runs. Sandboxes are tried independently; the attachments of one
+/// Runs the retries until the daemon exits. Sandboxes are retried independently; attachments of one
 /// network wait for its lanes.
 pub(super) async fn run(pipeline: &Arc<Pipeline>) {
     let retries = &pipeline.retries;
@@ -59,7 +59,7 @@ async fn sleep_until(moment: Option<Instant>) {
 async fn again(pipeline: &Arc<Pipeline>, mut due: Due) {
     let retries = &pipeline.retries;
     let container = due.undo.container_id.clone();
-    // A request, or an undo that goes on in the background, says itself what it leaves.
+    // The request or background undo that holds the turn schedules its own leftovers.
     let Some(_turn) = pipeline.turns.try_take(&container) else {
         return retries.postpone(&due);
     };
@@ -72,7 +72,7 @@ async fn again(pipeline: &Arc<Pipeline>, mut due: Due) {
         Ok(()) if !retries.has(&due.dirs.cni, &container) => {
             tracing::info!(%container, attempts = due.undo.retries + 1, "undone");
         }
-        // What is left was logged, and is back in the list.
+        // Leftovers were logged and rescheduled.
         Ok(()) => {}
         Err(error) if retries.is_current(&due) => {
             let undo = failed_again(&due.undo, &crate::report::chain(&error));
@@ -102,7 +102,7 @@ async fn attempt(pipeline: &Arc<Pipeline>, due: &mut Due) -> Result<(), Error> {
     }
 }
 
-/// The same undo after one more attempt, which did not get as far as its delegates.
+/// The same undo after a failed attempt that did not reach its delegates.
 fn failed_again(undo: &Undo, reason: &str) -> Undo {
     let attachments = undo.attachments.iter().map(|one| PendingUndo {
         reason: reason.to_owned(),

@@ -1,4 +1,4 @@
-//! Taking back an ADD that failed, panicked or was dropped on its way.
+//! Undoes an ADD that failed, panicked or was dropped.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::turns::Turn;
 use super::{Error, Pipeline};
 use crate::domain::entry::Entry;
 
-/// Has an ADD undone that panics, or is dropped, after it was recorded.
+/// Schedules the undo of an ADD that panics or is dropped after it was recorded.
 pub(super) struct Guard {
     pipeline: Arc<Pipeline>,
     dirs: Dirs,
@@ -22,7 +22,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Guards the ADD of one attachment to a container or, without one, of all that is recorded of it.
+    /// Guards the ADD of one attachment or, without one, of everything recorded for the container.
     pub(super) fn new(
         pipeline: &Arc<Pipeline>,
         dirs: &Dirs,
@@ -38,7 +38,7 @@ impl Guard {
         }
     }
 
-    /// The ADD has ended and what it left is known.
+    /// Disarms the guard: the ADD has ended, and its leftovers are known.
     pub(super) fn disarm(&self) {
         self.is_armed.store(false, Ordering::Relaxed);
     }
@@ -55,8 +55,8 @@ impl Drop for Guard {
     }
 }
 
-/// Runs the `undo` of an ADD that failed with `cause`, and gives what the ADD answers. An undo that
-/// takes too long goes on in the background, with the container's turn.
+/// Runs the `undo` of an ADD that failed with `cause`, and returns the ADD's error. A slow undo
+/// continues in the background, holding the container's turn.
 pub(super) async fn roll_back(
     cause: Error,
     limits: &Limits,

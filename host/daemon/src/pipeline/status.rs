@@ -1,4 +1,4 @@
-//! STATUS: would an ADD succeed now? Says 50, or what a delegate says, with the reason.
+//! STATUS: would an ADD succeed now? Fails with 50, or a delegate's own code, and the reason.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{Error, Pipeline};
 use crate::config::net_conf::NetConf;
 use crate::stages::{readiness, resolve};
 
-/// Asks the cluster, the policies and the delegates of the default network.
+/// Queries the cluster, the policies and the delegates of the default network.
 pub(super) async fn status(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
     let patience = pipeline.timeouts.stop();
     let asked = tokio::time::timeout_at(after(patience), ask(pipeline, conf)).await;

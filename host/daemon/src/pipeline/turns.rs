@@ -1,5 +1,5 @@
-//! One sandbox, one writer: requests for a container take turns. A DEL does not wait for an ADD: it
-//! makes those that run or wait give up.
+//! One writer per sandbox: requests for a container take turns. A DEL does not wait for ADDs: it
+//! cancels those that run or wait.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -11,32 +11,32 @@ use tokio::sync::{OwnedMutexGuard, watch};
 
 type Containers = Arc<Mutex<HashMap<ContainerId, Container>>>;
 
-/// A container that has requests at the moment.
+/// The turn and counters of a container with current requests.
 #[derive(Debug, Clone)]
 struct Container {
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Counts the DELs; an ADD gives up when it changes.
+    /// Counts the DELs; a change cancels ADDs.
     deletions: watch::Sender<u64>,
-    /// How many ADDs and DELs wait or run. The daemon's own work takes turns as well.
+    /// How many ADDs and DELs wait or run. The daemon's background work takes turns too, uncounted.
     requests: Arc<AtomicUsize>,
 }
 
-/// The containers that have requests at the moment.
+/// The containers with current requests.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     containers: Containers,
-    /// Those who want to know which containers get requests.
+    /// The [`Arrivals`] to notify of new requests.
     watchers: Mutex<Vec<Weak<Mutex<HashSet<ContainerId>>>>>,
 }
 
-/// The containers that had a request when this was made, and those that got one since.
+/// The containers that had a request when this was created, or got one since.
 #[derive(Debug, Clone)]
 pub(super) struct Arrivals {
     containers: Arc<Mutex<HashSet<ContainerId>>>,
 }
 
 impl Arrivals {
-    /// All of them up to now.
+    /// All containers so far.
     pub(super) fn all(&self) -> Vec<ContainerId> {
         let containers = self.containers.lock();
         let containers = containers.unwrap_or_else(PoisonError::into_inner);
@@ -51,22 +51,22 @@ impl Arrivals {
     }
 }
 
-/// A DEL came while an ADD was waiting or running.
+/// A DEL cancelled a waiting or running ADD.
 #[derive(Debug)]
 pub(super) struct Superseded;
 
-/// A place in the queue of one container.
+/// A place in a container's queue.
 #[derive(Debug)]
 pub(super) struct Ticket {
     containers: Containers,
     id: ContainerId,
     container: Container,
     deletions: watch::Receiver<u64>,
-    /// There where it is that of an ADD or a DEL.
+    /// Set for ADDs and DELs.
     request: Option<Request>,
 }
 
-/// One of the requests of a container, counted while this lives.
+/// Counts an ADD or DEL of a container while it lives.
 #[derive(Debug)]
 struct Request(Arc<AtomicUsize>);
 
@@ -83,7 +83,7 @@ impl Drop for Request {
     }
 }
 
-/// The right to change one container. Ends with its scope.
+/// The right to work on one container. Released on drop.
 #[derive(Debug)]
 pub(super) struct Turn {
     ticket: Option<Ticket>,
@@ -91,7 +91,7 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// Draws a ticket for a request; DELs from now on are noticed by it, and a GC that runs leaves the
+    /// Draws a ticket for an ADD or DEL. From now on DELs cancel it, and a running GC leaves the
     /// container alone.
     pub(super) fn ticket(&self, id: &ContainerId) -> Ticket {
         let mut ticket = self.draw(id);
@@ -100,13 +100,13 @@ impl Turns {
         ticket
     }
 
-    /// The containers that have requests now or get some while the answer is kept.
+    /// The containers that have requests now, or get one while the returned value lives.
     pub(super) fn arrivals(&self) -> Arrivals {
         let arrived = Arc::<Mutex<HashSet<ContainerId>>>::default();
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         watchers.push(Arc::downgrade(&arrived));
         drop(watchers);
-        // After it watches: a ticket that is drawn in between is in either.
+        // Read after registering: a ticket drawn in between is in at least one of the two.
         let containers = self
             .containers
             .lock()
@@ -156,16 +156,16 @@ impl Turns {
         }
     }
 
-    /// Waits until no other request has this container.
+    /// Waits for the container's turn.
     pub(super) async fn take(&self, id: &ContainerId) -> Turn {
         self.draw(id).turn().await
     }
 
-    /// The same where it is free at this moment.
+    /// Takes the container's turn if it is free.
     pub(super) fn try_take(&self, id: &ContainerId) -> Option<Turn> {
         let ticket = self.draw(id);
         let held = Arc::clone(&ticket.container.turn).try_lock_owned();
-        // Dropped without one, it leaves nothing behind.
+        // Dropping it without the lock removes the container again.
         let mut turn = Turn {
             ticket: Some(ticket),
             held: None,
@@ -174,7 +174,7 @@ impl Turns {
         Some(turn)
     }
 
-    /// The same for a DEL: ADDs of the container give up.
+    /// Waits for the turn of a DEL; cancels the container's ADDs.
     pub(super) async fn take_over(&self, id: &ContainerId) -> Turn {
         let ticket = self.ticket(id);
         ticket.container.deletions.send_modify(|count| *count += 1);
@@ -185,7 +185,7 @@ impl Turns {
 impl Ticket {
     async fn turn(self) -> Turn {
         let turn = Arc::clone(&self.container.turn);
-        // Made before waiting, so that one who gives up waiting leaves nothing behind.
+        // Created before waiting, so that a cancelled wait cleans up.
         let mut waiting = Turn {
             ticket: Some(self),
             held: None,
@@ -194,7 +194,7 @@ impl Ticket {
         waiting
     }
 
-    /// Does `work` unless a DEL comes.
+    /// Runs `work` until a DEL cancels it.
     pub(super) async fn unless_superseded<T>(
         deletions: &mut watch::Receiver<u64>,
         work: impl Future<Output = T>,
@@ -206,17 +206,17 @@ impl Ticket {
         }
     }
 
-    /// Whose ticket it is.
+    /// The ticket's container.
     pub(super) fn container(&self) -> &ContainerId {
         &self.id
     }
 
-    /// Tells of DELs that came since the ticket was drawn.
+    /// Notifies of DELs since the ticket was drawn.
     pub(super) fn deletions(&self) -> watch::Receiver<u64> {
         self.deletions.clone()
     }
 
-    /// Waits until nobody else has the container.
+    /// Waits for the container's turn, or until a DEL cancels it.
     pub(super) async fn wait(self) -> Result<Turn, Superseded> {
         let mut deletions = self.deletions();
         Self::unless_superseded(&mut deletions, self.turn()).await
@@ -233,7 +233,7 @@ impl Drop for Turn {
             .containers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // The map has one, this ticket the other: nobody else waits.
+        // One reference is the map's, the other this ticket's: no other request waits.
         if Arc::strong_count(&ticket.container.turn) == 2 {
             containers.remove(&ticket.id);
         }

@@ -1,5 +1,5 @@
-//! Undoing attachments, for a DEL, a GC, a failed ADD and a retry. An attachment that cannot be undone
-//! stays in the ledger, alone, and is retried.
+//! Undoes attachments, for DEL, GC, failed ADDs and retries. An attachment that cannot be undone
+//! stays in the ledger, without the sandbox's others, and is retried.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,20 +18,20 @@ use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{DelegateError, Event, EventKind, LedgerError, Lost, PendingUndo};
 
-/// How long the DEL of one attachment may take before the next one of its sandbox begins beside it.
+/// How long one attachment's DEL may take before the sandbox's next one starts beside it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// After so many attempts a plugin that keeps refusing is believed: the namespace is gone, and it is
-/// not known whether its ADD ever made anything.
+/// A plugin that keeps refusing is believed after this many attempts, if the namespace is gone and
+/// it is unknown whether the plugin's ADD made anything.
 const DOUBTFUL_ATTEMPTS: u32 = 10;
 
-/// An attachment that could not be taken away.
+/// An attachment that could not be undone.
 #[derive(Debug)]
 pub(super) struct Left {
     entry: Entry,
     error: Error,
-    /// Whether its namespace still exists, or something else keeps the DEL from succeeding.
+    /// Whether the DEL must fail, because the namespace still exists or for another reason.
     holds: bool,
-    /// Whether nothing but a plugin's refusal speaks for there being anything.
+    /// Whether a plugin's refusal is the only sign that anything exists.
     doubtful: bool,
 }
 
@@ -45,17 +45,17 @@ impl Left {
     }
 }
 
-/// Detaches everything that is recorded for a sandbox. The caller has the sandbox's turn.
+/// Detaches everything recorded for a sandbox. The caller holds the sandbox's turn.
 ///
 /// # Errors
-/// The failures that a DEL must report. A leftover that is only to be retried is not an error.
+/// The failures that a DEL must report. Leftovers that need only a retry are not errors.
 pub(super) async fn recorded(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     sandbox: &Sandbox,
 ) -> Result<(), Error> {
     let recorded = match pipeline.ledger.load(&dirs.cni, sandbox).await {
-        // What has results alone is attached all the same.
+        // A sandbox known only from the result cache is attached as well.
         Ok(None) => {
             let results = pipeline.ledger.results(&dirs.cni, sandbox).await;
             results.map(|results| Some(results).filter(|results| !results.is_empty()))
@@ -72,11 +72,11 @@ pub(super) async fn recorded(
     }
 }
 
-/// Detaches the interfaces of a sandbox for which there are `lanes`, each of which is free again as
-/// soon as its interface is detached. The caller has the sandbox's turn.
+/// Detaches those interfaces of a sandbox that have a lane in `lanes`; releases each lane as soon
+/// as its interface is detached. The caller holds the sandbox's turn.
 ///
 /// # Errors
-/// As [`recorded`], and where the ledger cannot be read: other interfaces may be in use.
+/// As [`recorded`], and if the ledger cannot be read: other interfaces may be in use.
 pub(super) async fn of_lanes(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -86,7 +86,7 @@ pub(super) async fn of_lanes(
     let container = &sandbox.container_id;
     let entries = match pipeline.ledger.load(&dirs.cni, sandbox).await? {
         Some(entries) => entries,
-        // A GC may know it from its results alone.
+        // A GC may know the sandbox from its results only.
         None => pipeline.ledger.results(&dirs.cni, sandbox).await?,
     };
     if entries.is_empty() {
@@ -98,10 +98,10 @@ pub(super) async fn of_lanes(
     settle(pipeline, dirs, container, staying, left).await
 }
 
-/// Schedules a retry of everything that a sandbox has, of which something is not known.
+/// Schedules a retry of a whole sandbox whose attachments are not all known.
 ///
 /// # Errors
-/// The same error, as long as the namespace of the sandbox is there.
+/// Returns `error` while the sandbox's namespace exists.
 pub(super) async fn keep_error(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -125,8 +125,7 @@ pub(super) async fn keep_error(
     }
 }
 
-/// Detaches `entries` of a sandbox and records that `staying`, and what could not be detached, is
-/// what it has.
+/// Detaches `entries` of a sandbox; records `staying` and what could not be detached as its plan.
 ///
 /// # Errors
 /// As [`recorded`].
@@ -141,7 +140,7 @@ pub(super) async fn entries_of(
     settle(pipeline, dirs, &sandbox.container_id, staying, left).await
 }
 
-/// Detaches an attachment that is in no plan, and records nothing.
+/// Detaches an attachment that is in no plan, without recording anything.
 ///
 /// # Errors
 /// As [`recorded`].
@@ -156,7 +155,7 @@ pub(super) async fn unrecorded(
     held.map_or(Ok(()), |one| Err(one.error))
 }
 
-/// Detaches what is known of a sandbox of which something is lost, which stays an error.
+/// Detaches the known attachments of a sandbox that also has lost ones, which remain an error.
 pub(super) async fn known_of_lost(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -174,8 +173,8 @@ pub(super) async fn known_of_lost(
     }
 }
 
-/// Detaches these, last one first, and goes on past errors. One that takes long does not hold up the
-/// others. The policies are told afterwards, so that none of them delays it.
+/// Detaches `entries` in reverse order and continues past errors; a slow one does not block the
+/// others. Policies run afterwards, so that they delay nothing.
 pub(super) async fn detach_each(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -227,11 +226,11 @@ async fn detach_within(
     left
 }
 
-/// Undoes one attachment and forgets its result.
+/// Undoes one attachment and removes its result.
 async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), Left> {
     let place = place_of(pipeline, dirs, entry).await;
     let located = match place {
-        // The path is not to be entered.
+        // Delegates must not enter the namespace that is now at this path.
         Place::Elsewhere => Cow::Owned(Entry {
             netns: Some(String::new()),
             ..entry.clone()
@@ -273,8 +272,8 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
     forgotten.map_err(|error| left(error.into(), true, false))
 }
 
-/// Whether an attachment beside the pod's default network is only waiting to be undone: its ADD failed,
-/// or a hot-unplug did. The pod is whole without it.
+/// Whether an attachment other than the default network is only waiting for its undo, because its
+/// ADD or a hot-unplug failed. The pod is complete without it.
 pub(super) fn is_leftover(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
     let is_pending = || {
         let undo = pipeline.retries.get(&dirs.cni, &entry.container_id);
@@ -284,7 +283,7 @@ pub(super) fn is_leftover(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bo
     !entry.is_default && (never_made || is_pending())
 }
 
-/// Reports that a plugin refused to delete what it had refused to add.
+/// Logs that a plugin refused to delete what it had refused to add.
 fn announce_refusal(pipeline: &Pipeline, entry: &Entry, refusal: &DelegateError) {
     tracing::warn!(
         container = %entry.container_id,
@@ -306,7 +305,7 @@ fn announce_refusal(pipeline: &Pipeline, entry: &Entry, refusal: &DelegateError)
     pipeline.cluster.event(&entry.pod, event);
 }
 
-/// Records what a sandbox still has, and lets the rest be forgotten.
+/// Records what a sandbox still has and schedules its retry; removes the rest.
 pub(super) async fn settle(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -331,11 +330,11 @@ pub(super) async fn settle(
     if staying.is_empty() && left.is_empty() {
         return forget(pipeline, dirs, container).await;
     }
-    // In the order of the plan.
+    // In plan order.
     let mut has = staying.clone();
     has.extend(left.iter().rev().map(|one| one.entry.clone()));
     if let Err(error) = pipeline.ledger.record(&dirs.cni, &has).await {
-        // The plan then has more than is left, which a DEL can do without.
+        // The plan then lists more than is left, which is harmless to a DEL.
         tracing::error!(
             %container,
             error = crate::report::chain(&error),
@@ -360,7 +359,7 @@ pub(super) async fn settle(
     if holds { Err(error) } else { Ok(()) }
 }
 
-/// Forgets a sandbox of which nothing is left.
+/// Removes a sandbox that has nothing left.
 pub(super) async fn forget(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -376,7 +375,7 @@ pub(super) async fn forget(
     Ok(())
 }
 
-/// Reports an attachment that is forgotten although something of it may be left on the node.
+/// Logs and counts an attachment that is forgotten although parts of it may remain on the node.
 pub(super) fn give_up(pipeline: &Pipeline, entry: &Entry, reason: &str) {
     tracing::error!(
         container = %entry.container_id,

@@ -1,5 +1,5 @@
-//! Containers that were undone lately. Runtimes repeat a DEL as a matter of course: of a container
-//! that is neither here nor in the ledger, the daemon has to find out what it may have.
+//! Recently undone containers. Runtimes routinely repeat DELs: for a container that is neither here
+//! nor in the ledger, the daemon must search the result cache and the cluster.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cni_types::args::ContainerId;
 
-/// As many as a busy node deletes in an hour.
+/// About as many as a busy node deletes in an hour.
 const CAPACITY: usize = 4096;
 
-/// The containers, the oldest ones dropped.
+/// The containers; when full, the oldest is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Undone {
     state: Mutex<State>,
@@ -37,13 +37,13 @@ impl Undone {
         }
     }
 
-    /// Whether nothing is left of a container.
+    /// Whether the container was undone and nothing of it is left.
     pub(super) fn has(&self, cni_dir: &Path, container: &ContainerId) -> bool {
         let key = (cni_dir.to_owned(), container.clone());
         self.lock().known.contains(&key)
     }
 
-    /// The container is attached again.
+    /// Removes a container that is being attached again.
     pub(super) fn remove(&self, cni_dir: &Path, container: &ContainerId) {
         let key = (cni_dir.to_owned(), container.clone());
         let mut state = self.lock();

@@ -1,11 +1,11 @@
-//! Pods of containers whose runtimes know nothing of Kubernetes.
+//! Pods of containers whose runtimes do not know Kubernetes.
 
 use crate::domain::container_names::ContainerNames;
 use crate::domain::pod::Pod;
 
-/// Finds a container's pod by less than a namespace and a name. Only a node without a cluster does so.
+/// Finds a container's pod from less than a namespace and a name; only used without a cluster.
 pub trait ContainerPods: Send + Sync {
-    /// The pod that is described under the first of these names; else one with the container's own
-    /// name, as the default for all containers describes it. Never waits.
+    /// The pod described under the first matching name; else a pod with the container's own name
+    /// and the description that applies to all containers. Never waits.
     fn pod_of(&self, names: &ContainerNames) -> Option<Pod>;
 }

@@ -1,4 +1,4 @@
-//! Devices of pods: what was allocated, and what is said of them.
+//! Allocated devices of pods, and the files that describe them.
 
 use std::path::PathBuf;
 
@@ -8,43 +8,44 @@ use serde_json::value::RawValue;
 use crate::domain::device::Allocation;
 use crate::domain::pod::PodRef;
 
-/// The kubelet, as far as it allocates devices of device plugins to containers.
+/// The kubelet, which allocates devices of device plugins to containers.
 #[async_trait]
 pub trait Devices: Send + Sync {
-    /// What was allocated to the containers of a pod. Asked once a request, and only for a pod of
-    /// which a network needs a device.
+    /// The devices allocated to a pod's containers. Called at most once per request, and only if
+    /// one of the pod's networks needs a device.
     ///
     /// # Errors
-    /// [`DevicesError`] when nobody tells.
+    /// [`DevicesError`] if neither the socket nor the checkpoint can tell.
     async fn allocated(&self, pod: &PodRef) -> Result<Allocation, DevicesError>;
 }
 
-/// Nobody tells which devices a pod has.
+/// A pod's devices could not be determined.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the kubelet does not tell which devices pod {pod} has: {socket}: {reason}; {checkpoint}: {checkpoint_reason}"
 )]
 pub struct DevicesError {
-    /// The pod.
+    /// The pod whose devices were requested.
     pub pod: PodRef,
     /// The kubelet's socket.
     pub socket: PathBuf,
-    /// Why it is of no use.
+    /// Why the socket is of no use.
     pub reason: String,
     /// The kubelet's checkpoint file.
     pub checkpoint: PathBuf,
-    /// Why that is of no use either.
+    /// Why the checkpoint is of no use.
     pub checkpoint_reason: String,
 }
 
-/// The files in which device plugins and delegates describe devices (device-info specification 1.1).
+/// The files in which device plugins and delegates describe devices (device-info specification
+/// 1.1).
 #[async_trait]
 pub trait DeviceInfo: Send + Sync {
-    /// Where the delegates of an attachment find, or leave, what is said of its device: a path as
-    /// delegates have it. `name` is unique on the node.
+    /// Path of an attachment's device-info file, as the delegates see it. `name` is unique on the
+    /// node.
     fn path(&self, name: &str) -> String;
 
-    /// What the file of an attachment says after its ADD, for network-status: a JSON object.
-    /// `None` where there is none, or none that can be used, which is logged.
+    /// Reads an attachment's device info (a JSON object) after its ADD, for network-status. `None`
+    /// if there is no file; an unusable file is logged and ignored.
     async fn read(&self, path: &str) -> Option<Box<RawValue>>;
 }

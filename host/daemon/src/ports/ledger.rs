@@ -1,4 +1,4 @@
-//! What is attached, as it is recorded on disk.
+//! The record of attachments on disk.
 
 use std::path::{Path, PathBuf};
 
@@ -9,52 +9,53 @@ use serde::{Deserialize, Serialize};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 
-/// A sandbox that could not be undone: it is tried again until it is.
+/// A sandbox whose undo failed and is retried until it succeeds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Undo {
-    /// The sandbox.
+    /// `CNI_CONTAINERID`.
     pub container_id: ContainerId,
-    /// Why it could not be undone the last time.
+    /// Why the last attempt failed.
     pub reason: String,
-    /// How many attempts have failed, of DELs, GCs and retries together.
+    /// Failed attempts: those of DELs, GCs and retries together.
     pub retries: u32,
-    /// When it failed first, seconds since 1970.
+    /// Time of the first failure, seconds since 1970.
     pub since: u64,
-    /// Where its delegates are.
+    /// Where to find its delegates.
     pub bin_dirs: Vec<PathBuf>,
-    /// The attachments that are left; empty where all that is recorded is to be undone.
+    /// The attachments still to undo; empty if everything recorded is to be undone.
     #[serde(default)]
     pub attachments: Vec<PendingUndo>,
 }
 
-/// One attachment that could not be undone.
+/// One attachment whose undo failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingUndo {
     /// `CNI_IFNAME`.
     pub if_name: IfName,
-    /// The network, as [`Entry::network`]; empty in records of older daemons.
+    /// The network, as in [`Entry::network`]; empty in records of older daemons.
     #[serde(default)]
     pub network: String,
-    /// Whether its delegate did not finish in time the last time.
+    /// Whether its delegate timed out in the last attempt.
     #[serde(default)]
     pub timed_out: bool,
-    /// Why it could not be undone the last time, in the delegate's words.
+    /// Why the last attempt failed, in the delegate's words.
     pub reason: String,
-    /// How many attempts have failed.
+    /// Failed attempts.
     pub attempts: u32,
-    /// When it failed first, seconds since 1970.
+    /// Time of the first failure, seconds since 1970.
     pub since: u64,
 }
 
 impl Undo {
-    /// What is left of an interface.
+    /// The pending undo of an interface.
     pub fn of(&self, if_name: &IfName) -> Option<&PendingUndo> {
         self.attachments.iter().find(|one| one.if_name == *if_name)
     }
 
-    /// What is left of an attachment, also where everything is: then with what is known of the whole.
+    /// The pending undo of an attachment. If all of the sandbox is pending, it is built from the
+    /// sandbox's own record.
     pub fn share_of(&self, entry: &Entry) -> Option<PendingUndo> {
         if self.attachments.is_empty() {
             return Some(PendingUndo {
@@ -69,189 +70,188 @@ impl Undo {
         self.of(&entry.if_name).cloned()
     }
 
-    /// The interfaces that are left.
+    /// The interfaces still to undo.
     pub fn if_names(&self) -> impl Iterator<Item = &IfName> {
         self.attachments.iter().map(|one| &one.if_name)
     }
 }
 
-/// The plans on disk. Every call says which directory (`cniDir`) is meant.
+/// The plans on disk. Each call names the directory (`cniDir`).
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Records what is going to be added, before a delegate runs.
+    /// Records a plan, before a delegate runs.
     ///
     /// # Errors
-    /// [`LedgerError`]; nothing may be added then.
+    /// [`LedgerError`]; the caller must not add anything then.
     async fn record(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError>;
 
     /// Records the result of one attachment, after its delegate ran.
     ///
     /// # Errors
-    /// [`LedgerError`]; the ADD is then rolled back.
+    /// [`LedgerError`]; the caller then rolls the ADD back.
     async fn record_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError>;
 
-    /// Records what was found out of a sandbox in some other way, and sets its damaged file aside.
+    /// Records what was reconstructed of a sandbox, and sets its damaged file aside.
     ///
     /// # Errors
-    /// [`LedgerError`]; the damaged file is then where it was.
+    /// [`LedgerError`]; the damaged file stays in place.
     async fn restore(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError>;
 
-    /// What is recorded for a sandbox, in the order of its plan; `None` where nothing is. `sandbox`
-    /// tells what a ledger of Multus leaves out.
+    /// Loads a sandbox's entries in plan order; `None` if nothing is recorded. `sandbox` supplies
+    /// what Multus' ledger format omits.
     ///
     /// # Errors
-    /// [`LedgerError::Damaged`] where there is something that neither it nor the result cache tells.
+    /// [`LedgerError::Damaged`] if a record exists that neither the ledger nor the result cache can
+    /// recover.
     async fn load(
         &self,
         cni_dir: &Path,
         sandbox: &Sandbox,
     ) -> Result<Option<Vec<Entry>>, LedgerError>;
 
-    /// What the result cache has of a sandbox that has no plan; empty where it has nothing.
+    /// The result cache's entries for a sandbox without a plan; possibly empty.
     ///
     /// # Errors
-    /// [`LedgerError::Io`] when the cache cannot be read. Damaged results are logged and left out.
+    /// [`LedgerError::Io`] if the cache cannot be read. Damaged results are logged and skipped.
     async fn results(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Vec<Entry>, LedgerError>;
 
-    /// Adds to an entry that is in no plan what the result cache tells of it, if it does.
+    /// Completes an entry that is in no plan from the result cache, if it is cached.
     ///
     /// # Errors
     /// [`LedgerError`].
     async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError>;
 
-    /// Forgets one attachment that was undone.
+    /// Removes one undone attachment.
     ///
     /// # Errors
-    /// [`LedgerError`]; undoing it once more is harmless.
+    /// [`LedgerError`]; undoing it again is harmless.
     async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError>;
 
-    /// The containers for which a DEL was recorded while no daemon was there.
+    /// The containers with a recorded DEL.
     ///
     /// # Errors
-    /// [`LedgerError`] when the directory cannot be read.
+    /// [`LedgerError`] if the directory cannot be read.
     async fn deferred(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError>;
 
-    /// The record of such a DEL, as the shim wrote it; `None` where there is none.
+    /// The recorded DEL of a container, as the shim wrote it; `None` if there is none.
     ///
     /// # Errors
-    /// [`LedgerError`] when it cannot be read.
+    /// [`LedgerError`] if it cannot be read.
     async fn deferred_del(
         &self,
         cni_dir: &Path,
         container: &ContainerId,
     ) -> Result<Option<Vec<u8>>, LedgerError>;
 
-    /// Forgets such a DEL, if there is one: it was carried out.
+    /// Removes a recorded DEL that was carried out, if there is one.
     ///
     /// # Errors
-    /// [`LedgerError`]; carrying it out once more is harmless.
+    /// [`LedgerError`]; carrying it out again is harmless.
     async fn forget_deferred(
         &self,
         cni_dir: &Path,
         container: &ContainerId,
     ) -> Result<(), LedgerError>;
 
-    /// Forgets a sandbox of which nothing is left.
+    /// Removes a sandbox that has nothing left.
     ///
     /// # Errors
     /// [`LedgerError`].
     async fn forget(&self, cni_dir: &Path, container: &ContainerId) -> Result<(), LedgerError>;
 
-    /// Keeps in mind that a sandbox could not be undone, until it is forgotten.
+    /// Persists a pending undo, until the sandbox is removed.
     ///
     /// # Errors
-    /// [`LedgerError`]; it is then kept in mind until the daemon ends.
+    /// [`LedgerError`]; the pending undo is then kept in memory only.
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError>;
 
-    /// Forgets that a sandbox is to be undone; what it has stays recorded.
+    /// Removes a pending undo; the sandbox's entries stay recorded.
     ///
     /// # Errors
     /// [`LedgerError`].
     async fn forget_undo(&self, cni_dir: &Path, container: &ContainerId)
     -> Result<(), LedgerError>;
 
-    /// Puts the files of results that are damaged where people can look at them and no request finds
-    /// them.
+    /// Moves damaged result files to where operators can inspect them and no request reads them.
     async fn set_aside(&self, cni_dir: &Path, lost: &[Lost]);
 
-    /// The sandboxes that could not be undone.
+    /// The pending undos.
     ///
     /// # Errors
-    /// [`LedgerError`] when the directory cannot be read.
+    /// [`LedgerError`] if the directory cannot be read.
     async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError>;
 
-    /// All entries, for people and for GC.
+    /// All entries, for operators and for GC.
     ///
     /// # Errors
-    /// [`LedgerError`] when the directory cannot be read.
+    /// [`LedgerError`] if the directory cannot be read.
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError>;
 }
 
-/// Everything that is recorded on the node.
+/// Everything recorded on the node.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Of every sandbox, in the order of its plan.
+    /// The entries of each sandbox, in plan order.
     pub entries: Vec<Entry>,
-    /// Sandboxes that have networks, but which ones cannot be told.
+    /// Sandboxes whose entries cannot be read.
     pub unreadable: Vec<(ContainerId, LedgerError)>,
 }
 
 /// Why the ledger could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The file system refused.
+    /// A file operation failed.
     #[error("cannot {action} {path}")]
     Io {
-        /// What was tried: `read`, `write`, `remove`.
+        /// The operation: `read`, `write` or `remove`.
         action: &'static str,
-        /// The file.
+        /// The file it failed on.
         path: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         #[source]
         source: std::io::Error,
     },
-    /// There are as many sandboxes as the configuration allows.
+    /// The ledger holds as many sandboxes as the configuration allows.
     #[error("{dir} has {limit} sandboxes, as many as cnidaria.ledgerLimit allows")]
     Full {
-        /// The directory.
+        /// The ledger's directory.
         dir: PathBuf,
-        /// How many are allowed.
+        /// The configured limit.
         limit: usize,
     },
-    /// A file is not what this daemon or Multus writes.
+    /// A file does not have the format of this daemon or of Multus.
     #[error("{path} is damaged: {reason}")]
     Damaged {
-        /// The file.
+        /// The damaged file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// The results of attachments are damaged that are in no plan, so that nothing tells how to undo
-    /// them.
+    /// Results are damaged whose attachments are in no plan, so that how to undo them is unknown.
     #[error("{}", described(lost))]
     Lost {
-        /// What else the sandbox has.
+        /// The sandbox's other attachments.
         known: Vec<Entry>,
-        /// What nothing else tells of.
+        /// The attachments that cannot be reconstructed.
         lost: Vec<Lost>,
     },
 }
 
-/// An attachment of which nothing but the name of a damaged file tells.
+/// An attachment known only from a damaged file's name.
 #[derive(Debug, Clone)]
 pub struct Lost {
     /// `name` of the network's conf.
     pub network: String,
     /// `CNI_IFNAME`.
     pub if_name: String,
-    /// The file.
+    /// The damaged file.
     pub path: PathBuf,
     /// What is wrong with it.
     pub reason: String,
 }
 
 impl Lost {
-    /// Whether an entry is about this attachment.
+    /// Whether `entry` is this attachment.
     pub fn is(&self, entry: &Entry) -> bool {
         entry.conf.name().as_str() == self.network && entry.if_name.as_str() == self.if_name
     }

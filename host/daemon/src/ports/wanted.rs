@@ -1,38 +1,38 @@
-//! Whether anybody still wants what a port is doing, for work that cannot be dropped at any point.
+//! Cooperative cancellation, for port calls whose futures cannot be dropped at any point.
 
 use tokio::sync::watch;
 
-/// Asked by whoever works.
+/// The worker's side: whether the work is still wanted.
 #[derive(Debug, Clone)]
 pub struct Wanted(watch::Receiver<bool>);
 
-/// Held by whoever wants the work done. Dropping it changes nothing.
+/// The caller's side: cancels the work. Dropping it does not cancel.
 #[derive(Debug)]
 pub struct GiveUp(watch::Sender<bool>);
 
 impl Wanted {
-    /// Work that is wanted until [`GiveUp::now`].
+    /// Creates both sides; the work is wanted until [`GiveUp::now`].
     pub fn channel() -> (GiveUp, Self) {
         let (give_up, wanted) = watch::channel(true);
         (GiveUp(give_up), Self(wanted))
     }
 
-    /// At this moment.
+    /// Whether the work is wanted at this moment.
     pub fn is_still(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until it is not.
+    /// Waits for cancellation.
     pub async fn not_any_more(&mut self) {
         if self.0.wait_for(|wanted| !wanted).await.is_err() {
-            // Nobody is left who could give up.
+            // The caller's side was dropped: cancellation can no longer happen.
             std::future::pending().await
         }
     }
 }
 
 impl GiveUp {
-    /// The work is not wanted from now on.
+    /// Cancels the work.
     pub fn now(&self) {
         self.0.send_replace(false);
     }

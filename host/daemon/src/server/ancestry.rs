@@ -1,38 +1,38 @@
-//! Which peer is a delegate of this daemon. The kernel knows, whatever the delegate's name and
-//! environment are.
+//! Recognises peers that are delegates of this daemon. The kernel's process data is used, so a
+//! delegate's name and environment do not matter.
 
 use std::fs;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use tokio::net::UnixStream;
 
-/// Whether the peer is a delegate that this daemon executes, or what a delegate executes in its process
-/// group: a shim under whatever name, whose request would wait for itself.
+/// Whether the peer is a delegate of this daemon, or was executed by one in its process group: a
+/// shim under some other name, whose request would wait for itself.
 pub(super) fn is_by_delegate(stream: &UnixStream) -> bool {
-    // That of a process outside of this PID namespace is 0.
+    // A peer outside of this PID namespace has pid 0.
     let peer = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let Some(group) = peer.and_then(group_of) else {
         return false;
     };
-    // A delegate leads a group of its own. What else this daemon executes stays in the daemon's.
+    // A delegate leads its own process group; the daemon's other children stay in the daemon's.
     Some(group) != group_of(rustix::process::getpid().as_raw_pid()) && has_child_in(group)
 }
 
-/// The process group of a process; `None` where it is in another PID namespace.
+/// The process group of a process; `None` if it is in another PID namespace.
 fn group_of(pid: i32) -> Option<Pid> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     group_in(&text)
 }
 
-/// The fifth field of `/proc/PID/stat` (proc(5)). The second one is a name in brackets, which may have
-/// brackets and spaces.
+/// Parses the fifth field of `/proc/PID/stat` (proc(5)). The second one is a name in brackets,
+/// which may itself contain brackets and spaces.
 fn group_in(stat: &str) -> Option<Pid> {
     let (_, fields) = stat.rsplit_once(')')?;
     let group = fields.split_ascii_whitespace().nth(2)?;
     Pid::from_raw(group.parse().ok()?)
 }
 
-/// Whether a child of this process is in the group, running or not yet waited for.
+/// Whether a child of this process is in the group, running or not yet reaped.
 fn has_child_in(group: Pid) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     waitid(WaitId::Pgid(Some(group)), look).is_ok()

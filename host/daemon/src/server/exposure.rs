@@ -1,4 +1,4 @@
-//! Who could replace the socket: each directory and link on the way to it is looked at.
+//! Checks who could replace the socket: inspects each directory and link on the path to it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -11,15 +11,15 @@ use shim_api::peer::OVERFLOW_UID;
 
 use super::Error;
 
-/// Links that the kernel follows in one path.
+/// The kernel's limit on symbolic links in one path.
 const MOST_LINKS: usize = 40;
 
 const ANOTHERS: &str = "belongs to another user";
 const OF_ALL: &str = "can be written by all users";
 const OF_GROUP: &str = "can be written by its group";
 
-/// Takes the socket's directory away from others, unless it is shared with something else. No other
-/// user may be able to write to it all the same, nor to replace it or a directory above it.
+/// Makes the socket's directory private, unless it is shared with something else. Fails if another
+/// user could still write to it, or replace it or a directory above it.
 pub(super) fn restrict(dir: &Path, socket: &Path) -> Result<(), Error> {
     let way = way_to(dir)?;
     for (path, metadata) in &way.above {
@@ -38,7 +38,7 @@ pub(super) fn restrict(dir: &Path, socket: &Path) -> Result<(), Error> {
     if ours_alone && std::fs::set_permissions(dir, Permissions::from_mode(0o700)).is_ok() {
         return Ok(());
     }
-    // Also a sticky one: another user could bind a socket of that name before the daemon starts.
+    // Even if it is sticky: another user could bind the socket's name before the daemon starts.
     if let Some(reason) = writable(mode) {
         return Err(exposed(reason));
     }
@@ -46,19 +46,19 @@ pub(super) fn restrict(dir: &Path, socket: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A directory or a link above the socket's directory.
+/// Checks a directory or link above the socket's directory.
 fn above(
     path: &Path,
     metadata: &Metadata,
     is_user_namespace: impl Fn() -> bool,
 ) -> Result<(), Error> {
-    // In a user namespace of an ordinary user the owner of `/` is unknown.
+    // In an unprivileged user namespace the owner of `/` is unknown.
     let is_unknown = metadata.uid() == OVERFLOW_UID && is_user_namespace();
     if !is_own(metadata) && !is_unknown {
         return Err(exposed(path, ANOTHERS));
     }
-    // A link has all modes. In a sticky directory only owners replace what is theirs, and what is on
-    // the way is root's or our own.
+    // Links have all mode bits set. In a sticky directory only owners can replace their entries,
+    // and those on the path belong to root or to the daemon's user.
     let is_protected = metadata.is_symlink() || metadata.mode() & 0o1000 != 0;
     match writable(metadata.mode()) {
         Some(reason) if !is_protected => Err(exposed(path, reason)),
@@ -66,11 +66,11 @@ fn above(
     }
 }
 
-/// What is looked at when the kernel resolves a path.
+/// Everything that the kernel passes when it resolves a path.
 struct Way {
-    /// Directories and links, the first one `/`.
+    /// Directories and links, starting with `/`.
     above: Vec<(PathBuf, Metadata)>,
-    /// The directory that the path leads to.
+    /// The directory that the path resolves to.
     end: Metadata,
 }
 
@@ -144,7 +144,7 @@ fn writable(mode: u32) -> Option<&'static str> {
     }
 }
 
-/// Whether some users of the machine are unknown here.
+/// Whether some users of the machine are not mapped here.
 fn is_user_namespace() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().ne(["0", "0", "4294967295"]))
@@ -205,7 +205,7 @@ mod tests {
             create_dir(dir).unwrap();
             open(dir, 0o700);
         }
-        // safe/link -> ../shared/link -> run: what is in `shared` decides.
+        // safe/link -> ../shared/link -> run: the modes of `shared` decide.
         symlink("../shared/link", safe.join("link")).unwrap();
         symlink(&run, shared.join("link")).unwrap();
         check(&safe.join("link")).unwrap();
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn an_unknown_owner_needs_a_user_namespace() {
         if !rustix::process::geteuid().is_root() {
-            return; // Only root gives directories away.
+            return; // Only root can change owners.
         }
         let top = tempfile::tempdir().unwrap();
         chown(top.path(), Some(OVERFLOW_UID), None).unwrap();

@@ -1,4 +1,4 @@
-//! Paths, methods and bodies of the socket's HTTP.
+//! Routes the socket's HTTP requests: paths, methods and bodies.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use shim_api::{endpoint, request::MAX_BODY_BYTES};
 
 use crate::response::refused;
 
-/// What the server serves. One of it answers all connections.
+/// Answers requests; one instance serves all connections.
 #[async_trait]
 pub trait Handler: Send + Sync {
-    /// Answers `POST /cni`: status and body.
+    /// Answers `POST /cni` with status and body.
     async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>);
-    /// Answers `POST /delegate`: status and body.
+    /// Answers `POST /delegate` with status and body.
     async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>);
-    /// Told of each answer: the path that is served, or `NotFound`, and the method.
+    /// Called for each response, with the served path (or `NotFound`) and the method.
     fn answered(&self, handler: &'static str, method: &'static str, status: StatusCode);
-    /// Whether requests are taken: `/readyz`.
+    /// Whether requests are accepted: `/readyz`.
     fn ready(&self) -> bool;
-    /// `GET /v1/policies`: JSON.
+    /// Answers `GET /v1/policies` with JSON.
     fn policies(&self) -> Vec<u8>;
-    /// `GET /v1/attachments`: status and JSON.
+    /// Answers `GET /v1/attachments` with status and JSON.
     async fn attachments(&self) -> (StatusCode, Vec<u8>);
-    /// Answers `POST /v1/attachments/forget`: status and body.
+    /// Answers `POST /v1/attachments/forget` with status and body.
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>);
-    /// Answers `POST /v1/policies/release`: status and body.
+    /// Answers `POST /v1/policies/release` with status and body.
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>);
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn answer(
     Ok(response)
 }
 
-/// The path, as far as it is one that is served.
+/// The request's path, if it is served.
 fn known_path(request: &Request<Incoming>) -> &'static str {
     [
         endpoint::CNI,
@@ -71,7 +71,7 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
     .unwrap_or("NotFound")
 }
 
-/// As Multus counts methods.
+/// The method's label, as in Multus' metrics.
 fn known_method(request: &Request<Incoming>) -> &'static str {
     match *request.method() {
         Method::GET => "get",
@@ -89,8 +89,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         {
             let path = request.uri().path().to_owned();
             match body(request).await {
-                // On a task of its own: an ADD that its client gave up is finished, or undone, all
-                // the same, and not dropped at whatever point it has reached.
+                // In its own task: if the client disconnects, an ADD is finished or undone rather
+                // than dropped halfway.
                 Ok(body) => tokio::spawn(async move {
                     match path.as_str() {
                         endpoint::CNI => handler.cni(body).await,
@@ -123,14 +123,14 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
     }
 }
 
-/// The answer to a delegate that sends requests: the request that executed it waits for its end.
+/// Rejects a delegate's request: the request that executed the delegate is waiting for it.
 fn self_delegated() -> (StatusCode, Vec<u8>) {
     let message = "a delegate of this daemon has executed the shim: the type in the network's conf is \
                    a shim under another name, or something that executes one";
     refused(&CniError::new(code::INVALID_CONFIG, message))
 }
 
-/// What a request answers that met a fault of this daemon. The log has the rest.
+/// The answer to a request whose handler panicked. The log has the details.
 fn panicked() -> (StatusCode, Vec<u8>) {
     let message = "the daemon failed while it served this request; its log says where";
     let error = CniError::new(code::INTERNAL, message);

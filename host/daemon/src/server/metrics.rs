@@ -16,13 +16,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 const PATH: &str = "/metrics";
-/// Whoever scrapes is one or two; anybody else must not use up the daemon's files.
+/// Expect one or two scrapers; cap the rest, so that they cannot exhaust file descriptors.
 const CONNECTIONS: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const FORMAT: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// Takes the port on all addresses of the node, of both families where it has both.
+/// Listens on all addresses of the node: on IPv6 and IPv4 where both are available.
 ///
 /// # Errors
 /// The port is in use.
@@ -35,7 +35,7 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
     }
 }
 
-/// Serves what `text` gives, for ever.
+/// Serves the output of `text` forever.
 pub async fn run(listener: TcpListener, text: Arc<dyn Fn() -> String + Send + Sync>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -59,7 +59,7 @@ pub async fn run(listener: TcpListener, text: Arc<dyn Fn() -> String + Send + Sy
                 }),
             );
         tokio::spawn(async move {
-            // A scraper that goes away is nobody's problem.
+            // Errors mean that the scraper disconnected, and are ignored.
             let _ = tokio::time::timeout(TIMEOUT, connection).await;
             drop(permit);
         });

@@ -1,4 +1,4 @@
-//! The unix socket: who may connect, HTTP, and nothing of what a request means.
+//! The unix socket: who may connect, and HTTP. Does not know what requests mean.
 
 mod ancestry;
 mod exposure;
@@ -18,13 +18,12 @@ use tokio::sync::{Semaphore, watch};
 pub use http::Handler;
 pub use socket::{Error, Socket};
 
-/// How long a client may take to send the head of a request.
+/// Timeout for receiving a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once where the configuration names no number.
+/// The connection limit unless configured.
 pub(crate) const DEFAULT_CONNECTION_LIMIT: usize = 512;
 
-/// Serves requests until `stop` says so, then finishes those that are running, for at most
-/// `patience`.
+/// Serves requests until `stop` fires, then waits at most `patience` for the running ones.
 pub async fn run(
     listener: UnixListener,
     handler: Arc<dyn Handler>,
@@ -49,7 +48,7 @@ pub async fn run(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, most likely: others will be closed.
+                // Most likely out of file descriptors: retry once other connections have closed.
                 tracing::error!(%error, "cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
@@ -69,7 +68,7 @@ pub async fn run(
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
-            // Who asks over a socket of this node has the same clock.
+            // Peers are on this node and have the same clock.
             .auto_date_header(false)
             .serve_connection(
                 TokioIo::new(stream),
@@ -94,7 +93,7 @@ pub async fn run(
     }
 }
 
-/// Root and the daemon's own user may connect, whatever the modes of socket and directory say.
+/// Allows only root and the daemon's own user, regardless of file modes.
 fn may_connect(stream: &UnixStream) -> Result<(), u32> {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {

@@ -1,4 +1,4 @@
-//! The socket file: made where nobody else can reach it, and removed only when it is stale.
+//! The socket file: created where no other user can reach it, and replaced only when stale.
 
 use std::fs::{DirBuilder, Permissions};
 use std::io::{self, Read, Write};
@@ -13,55 +13,55 @@ use tokio::net::UnixListener;
 
 use super::exposure;
 
-/// What any daemon on the socket answers, if only with an error.
+/// A request that every daemon on the socket answers, if only with an error.
 const QUESTION: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-/// How long a daemon that is serving may take for that.
+/// Timeout for that answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Why the socket is not there.
+/// Why the socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file system refused.
+    /// A file operation failed.
     #[error("cannot {action} {path}")]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         action: &'static str,
-        /// The file or directory.
+        /// The file or directory it failed on.
         path: PathBuf,
-        /// What the system said.
+        /// The I/O error.
         #[source]
         source: io::Error,
     },
-    /// Another daemon answers there.
+    /// Another daemon is serving on this socket.
     #[error("another daemon is serving on {0}")]
     InUse(PathBuf),
-    /// Other users could put a socket in this one's place, and answer shims.
+    /// Another user could replace the socket, and answer shims.
     #[error("{dir} {reason}, who could answer in the daemon's place")]
     Exposed {
-        /// The directory or link, which is on the way to the socket.
+        /// The directory or link on the path to the socket.
         dir: PathBuf,
-        /// What is wrong with it, and who could.
+        /// Who could replace the socket, and how.
         reason: &'static str,
     },
-    /// Something that is no socket has its name.
+    /// The socket's path is occupied by something that is not a socket.
     #[error("{0} is in the way and not a socket")]
     NotASocket(PathBuf),
 }
 
-/// A bound socket. Its file goes when this is dropped.
+/// A bound socket. Its file is removed on drop.
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,
-    /// What this bound: open, so that no other file gets its inode number. Reads and writes nothing.
+    /// An `O_PATH` descriptor of the bound file, so that its inode number is not reused.
     file: OwnedFd,
 }
 
 impl Socket {
-    /// Binds the socket in `dir`, which is made with mode 0700 where it is missing. A socket that
-    /// nobody serves is replaced; nothing else in the directory is touched.
+    /// Binds the socket in `dir`, which is created with mode 0700 if missing. Replaces a stale
+    /// socket; touches nothing else in the directory.
     ///
     /// # Errors
-    /// [`Error`] names the path.
+    /// [`Error`], which names the path.
     pub fn bind(dir: &Path) -> Result<(Self, UnixListener), Error> {
         let io = |action, path: &Path| {
             let path = path.to_owned();
@@ -93,8 +93,8 @@ impl Socket {
     }
 }
 
-/// Whether a daemon is there. A killed one's socket is open for as long as a child of it has not
-/// executed its delegate yet, and takes connections until then.
+/// Whether a daemon is serving. After a daemon was killed, its forked children keep the socket open
+/// and accepting until they execute their delegates.
 fn is_served(path: &Path) -> bool {
     while let Ok(mut stream) = UnixStream::connect(path) {
         let asked = stream
@@ -103,7 +103,7 @@ fn is_served(path: &Path) -> bool {
             .and_then(|()| stream.read(&mut [0]));
         match asked.map_err(|error| error.kind()) {
             Err(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {}
-            // Also where there is no answer: a daemon that hangs is one.
+            // Includes a missing answer: a hanging daemon is still a daemon.
             _ => return true,
         }
     }
@@ -117,7 +117,7 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // A successor may have replaced it: then the file is the successor's.
+        // The file may already be a successor's socket, which must stay.
         let (Ok(bound), Ok(there)) = (rustix::fs::fstat(&self.file), rustix::fs::lstat(&self.path))
         else {
             return;

@@ -1,4 +1,4 @@
-//! What a pod may not select, and what a plan may not have.
+//! Validates the networks that a pod selects, and the plan.
 
 use super::resolve::Error;
 use crate::config::net_conf::NetConf;
@@ -6,11 +6,11 @@ use crate::domain::attachment::Plan;
 use crate::domain::pod::{NETWORKS_ANNOTATION, Pod};
 use crate::domain::selection::Selection;
 
-/// The longest name of a file, in bytes (NAME_MAX of Linux).
+/// The longest file name in bytes (Linux's `NAME_MAX`).
 pub(super) const MAX_FILE_NAME: usize = 255;
 
-/// Refuses selections that reach into other namespaces. Runs after the policies, which may have
-/// added some.
+/// Rejects selections from other namespaces if namespaces are isolated. Runs after the policies,
+/// which may have added some.
 ///
 /// # Errors
 /// [`Error::Isolated`].
@@ -18,7 +18,7 @@ pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> R
     check_namespaces(NETWORKS_ANNOTATION, pod, selections, conf)
 }
 
-/// The same for the selections of any annotation.
+/// Like [`check_isolation`], for the selections of any annotation.
 ///
 /// # Errors
 /// [`Error::Isolated`].
@@ -45,8 +45,8 @@ pub(super) fn check_namespaces(
     }
 }
 
-/// Refuses an attachment whose result could not be recorded: its file is named after the network's
-/// conf, the container and the interface.
+/// Rejects an attachment whose result could not be recorded: the file name is made of the names of
+/// conf, container and interface.
 ///
 /// # Errors
 /// [`Error::LongName`].
@@ -69,10 +69,10 @@ pub fn check_names(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a plan in which two attachments want one interface, or one could not be recorded.
+/// Rejects a plan with a duplicate interface, or with an attachment that could not be recorded.
 ///
 /// # Errors
-/// [`Error::SameInterface`], and those of [`check_names`].
+/// [`Error::SameInterface`], and the errors of [`check_names`].
 pub fn check_interfaces(plan: &Plan) -> Result<(), Error> {
     check_names(plan)?;
     for (index, one) in plan.attachments.iter().enumerate() {

@@ -1,4 +1,5 @@
-//! What a shim recorded while no daemon was there becomes a checked request.
+//! Parses the record of a DEL, written by the shim while the daemon was down, into a checked
+//! request.
 
 use cni_types::args::{Command, ContainerId};
 use cni_types::json::Cause;
@@ -8,21 +9,21 @@ use super::pod_args::Naming;
 use super::request::{self, PodRequest, Request};
 use crate::config::overlay::Overlay;
 
-/// Why a record cannot be understood.
+/// Why a recorded DEL cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is torn, or no record.
+    /// The record is truncated or not JSON.
     #[error("not a record of a DEL")]
     Json(#[source] Cause),
-    /// The request in it is wrong.
+    /// The recorded request is malformed.
     #[error(transparent)]
     Request(#[from] request::Error),
-    /// The request in it is another one than its name says.
+    /// The recorded request does not match the record's file name.
     #[error("not a DEL of this container")]
     Another,
 }
 
-/// Checks the record of a container, with the daemon's file over the conf in it.
+/// Checks a container's record, with the daemon's configuration over its conf.
 ///
 /// # Errors
 /// [`Error`].

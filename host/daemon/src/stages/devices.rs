@@ -1,7 +1,6 @@
-//! Giving devices to attachments. A network attachment definition that names a resource makes each
-//! attachment to it take the next device of that resource which the pod was allocated, be it by the
-//! kubelet from a device plugin or by the scheduler from a driver of dynamic resources. Where no
-//! network names a resource, nobody is asked.
+//! Assigns devices to attachments. If a NAD names a resource, each attachment to it takes the next
+//! device of that resource allocated to the pod, by the kubelet (device plugins) or by the
+//! scheduler (dynamic resource allocation). Nothing is queried if no network names a resource.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,54 +15,54 @@ use crate::domain::resource_claim::{
 };
 use crate::ports::{Cluster, ClusterError, Devices, DevicesError, Reach};
 
-/// Why an attachment has no device.
+/// Why no device could be assigned to an attachment.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kubelet gave no answer.
+    /// The kubelet did not answer.
     #[error(transparent)]
     Kubelet(#[from] DevicesError),
-    /// The cluster gave no answer, or none that is of use.
+    /// The cluster returned no usable answer.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// The scheduler is not done.
+    /// The scheduler has not allocated the claim yet.
     #[error("resource claim {namespace}/{name} has no allocation")]
     NotAllocated {
-        /// Namespace of the pod.
+        /// The pod's namespace.
         namespace: String,
-        /// Name of the claim.
+        /// The claim's name.
         name: String,
     },
-    /// The claim for extended resources does not have what the pod's status says of it.
+    /// The claim for extended resources lacks a device that the pod's status lists.
     #[error("resource claim {claim} has no device for request {request:?}")]
     NoDevice {
-        /// The claim.
+        /// The claim's name.
         claim: String,
-        /// The request.
+        /// The claim's request without a device.
         request: String,
     },
-    /// The device that stands for an extended resource is not described as one of it.
+    /// A device of an extended resource is not described as belonging to that resource.
     #[error("device {device} of driver {driver:?} in pool {pool:?} {reason}")]
     Undescribed {
-        /// Name of the device.
+        /// The device's name.
         device: String,
-        /// Its driver.
+        /// The device's driver.
         driver: String,
-        /// Its pool.
+        /// The device's pool.
         pool: String,
-        /// What its driver says, or does not say.
+        /// What is missing or wrong in the driver's description.
         reason: String,
     },
-    /// The conf does not take the device.
+    /// The device's id cannot be set in the conf.
     #[error("conf")]
     Conf(#[source] conf::Error),
 }
 
-/// Gives devices to the networks that need one, in their order. `pod_ref` is the pod as the kubelet
-/// of this node knows it.
+/// Assigns devices to the networks that need one, in order. `pod_ref` identifies the pod to this
+/// node's kubelet.
 ///
 /// # Errors
-/// [`Error`], with the position of the network. A resource of which nothing is left is none: the
-/// attachment has no device then, as with Multus, and its delegate says what it makes of that.
+/// [`Error`], with the position of the network. An exhausted resource is not an error: as in
+/// Multus, the attachment then has no device, and its delegate decides what to do.
 pub async fn assign(
     networks: Vec<&mut Found>,
     pod: &Pod,
@@ -99,7 +98,7 @@ pub async fn assign(
     Ok(())
 }
 
-/// The conf with a device in every plugin, under both names that plugins have for it.
+/// Adds the device's id to every plugin of the conf, under both keys in use.
 fn with_device(conf: &NetworkConfList, id: &str) -> Result<NetworkConfList, conf::Error> {
     let plugins = conf.plugins().iter().map(|plugin| {
         let mut raw = plugin.raw().clone();
@@ -111,10 +110,10 @@ fn with_device(conf: &NetworkConfList, id: &str) -> Result<NetworkConfList, conf
     conf.with_plugins(plugins.collect::<Result<_, _>>()?)
 }
 
-/// What a pod has that no attachment was given yet.
+/// The pod's devices that are not assigned yet.
 struct Available {
     supply: Supply,
-    /// Resources whose devices are not what they should be. Only who needs one is told.
+    /// Resources with unusable devices. An error only for networks that need the resource.
     broken: BTreeMap<String, Error>,
 }
 
@@ -151,12 +150,12 @@ impl Available {
     }
 }
 
-/// What a pod was allocated, while its claims are gone through.
+/// Collects the devices of a pod's claims.
 struct Claimed<'a> {
     pod: &'a Pod,
     cluster: &'a dyn Cluster,
     catalogue: Catalogue,
-    /// The drivers whose slices are in the catalogue.
+    /// The drivers whose slices are already in the catalogue.
     read: BTreeSet<(String, Reach)>,
     allocation: Allocation,
     broken: BTreeMap<String, Error>,
@@ -194,7 +193,7 @@ impl Claimed<'_> {
         Ok(devices.collect())
     }
 
-    /// A claim may be for anything: what is not for networks is passed over.
+    /// Adds a claim's device; skips devices that are not for networks.
     async fn add(&mut self, device: &AllocatedDevice) -> Result<(), Error> {
         let described = self.describe(device).await?;
         match described.as_ref().and_then(Described::usable) {
@@ -210,8 +209,8 @@ impl Claimed<'_> {
         Ok(())
     }
 
-    /// The pod's status says which resource a device of this claim stands for, and its driver has to
-    /// say the same.
+    /// Adds the devices of an extended resource. The pod's status names the resource of each
+    /// device; the driver must agree.
     async fn add_extended(&mut self, extended: &ExtendedClaim) -> Result<(), Error> {
         let name = &extended.resource_claim_name;
         let claim = self.claim(name).await?;
@@ -249,8 +248,8 @@ impl Claimed<'_> {
         Ok(())
     }
 
-    /// What the driver says of a device. The slices of this node are read before those of all nodes,
-    /// and each at most once.
+    /// The driver's description of a device. Reads the slices of this node before those of several
+    /// nodes, and each at most once.
     async fn describe(&mut self, device: &AllocatedDevice) -> Result<Option<Described>, Error> {
         for reach in [Reach::Node, Reach::Nodes] {
             if let Some(described) = self.catalogue.get(device) {
@@ -267,7 +266,7 @@ impl Claimed<'_> {
     }
 }
 
-/// The id of a device that has to be one of `resource`.
+/// The id of a device, which must belong to `resource`.
 fn named<'d>(resource: &str, described: Option<&'d Described>) -> Result<&'d str, String> {
     let Some(described) = described else {
         return Err("is in no resource slice".to_owned());

@@ -1,5 +1,5 @@
-//! First stage of `POST /delegate`: what a hot-plug controller asks for. Unlike a request of the
-//! runtime it brings the conf of one network, and everything else comes from the daemon's file.
+//! First stage of `POST /delegate`: checks the request of a hot-plug controller. It brings only the
+//! conf of one network; everything else comes from the daemon's configuration.
 
 use std::sync::Arc;
 
@@ -20,19 +20,19 @@ use crate::domain::members::UnknownMembers;
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::selection::{self, ElementError};
 
-/// Why a request was refused before anything was looked up.
+/// Why a request was rejected before any lookup.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is no request, or one without what every request needs.
+    /// The body is not a request, or lacks a required variable.
     #[error(transparent)]
     Request(#[from] request::Error),
-    /// The conf is none.
+    /// The conf is malformed.
     #[error("config")]
     Conf(#[source] conf::Error),
-    /// The conf is larger than confs of tenants may be.
+    /// The conf exceeds the limits for confs of tenants.
     #[error("config")]
     ConfLimit(#[source] Exceeded),
-    /// What is asked for the interface is none of what it should be.
+    /// An interface attribute is malformed.
     #[error("interfaceAttributes")]
     Attribute(#[source] ElementError),
     /// The arguments do not fit the conf.
@@ -45,22 +45,22 @@ pub enum Error {
 pub enum Hotplug {
     /// ADD, DEL or CHECK of one attachment.
     Attachment {
-        /// Sandbox and pod; `if_name` is the interface that it is about.
+        /// Sandbox and pod; `if_name` is the interface to attach, check or detach.
         request: Box<PodRequest>,
-        /// What is asked for, before the policies.
+        /// The requested attachment, before the policies.
         attachment: Box<Attachment>,
     },
     /// STATUS of one network.
     Status {
-        /// Settings of the daemon.
+        /// The daemon's settings.
         conf: Box<NetConf>,
-        /// The network.
+        /// The network's conf.
         network: Box<NetworkConfList>,
     },
 }
 
 impl Hotplug {
-    /// What is to be done.
+    /// The request's verb.
     pub fn command(&self) -> Command {
         match self {
             Self::Attachment { request, .. } => request.command,
@@ -69,8 +69,8 @@ impl Hotplug {
     }
 }
 
-/// Checks the body of `POST /delegate`. `overlay` has the daemon's file. A hot-plug controller hands on
-/// what tenants wrote, so that `limits` hold for all of it.
+/// Checks the body of `POST /delegate`. `overlay` holds the daemon's configuration. `limits` apply
+/// to the whole body, because a hot-plug controller passes on what tenants wrote.
 ///
 /// # Errors
 /// [`Error`]; nothing was changed.
@@ -87,7 +87,7 @@ pub fn parse(
     limits.check_plugins(&network).map_err(Error::ConfLimit)?;
     let conf = overlay.own().map_err(request::Error::from)?;
     let pod = match parameters.command {
-        // Of a DEL, what is recorded is found by the container and the interface alone.
+        // A DEL finds what is recorded by container and interface alone.
         Command::Add | Command::Check | Command::Del => PodArgs::of(&parameters, naming)?,
         Command::Status => {
             return Ok(Hotplug::Status {

@@ -1,4 +1,4 @@
-//! Second stage of an ADD: which pod this is, with the uid recovered where the runtime passed none.
+//! Second stage of an ADD: identifies the pod, and looks up its uid if the runtime sent none.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::domain::sandbox::Sandbox;
 use crate::ports::{Cluster, ClusterError, ContainerPods};
 
 impl PodRequest {
-    /// The sandbox as far as the request alone tells.
+    /// The sandbox as far as the request describes it.
     pub fn sandbox(&self) -> Sandbox {
         Sandbox {
             container_id: self.container_id.clone(),
@@ -23,7 +23,7 @@ impl PodRequest {
         }
     }
 
-    /// The pod as far as the request alone tells.
+    /// The pod as far as the request describes it.
     pub fn pod_ref(&self) -> PodRef {
         PodRef {
             namespace: self.pod.namespace.clone(),
@@ -33,12 +33,12 @@ impl PodRequest {
     }
 }
 
-/// Looks the pod up and recovers its uid. A static pod keeps the uid that the runtime gave, which is
-/// not that of its mirror. A container whose runtime names no pod, and that nothing describes, is a pod
-/// without networks of its own.
+/// Looks up the pod and its uid. A static pod keeps the runtime's uid, which differs from its
+/// mirror pod's. A container whose runtime names no pod, and that no manifest describes, becomes a
+/// pod without networks of its own.
 ///
 /// # Errors
-/// [`ClusterError`] when the pod is not there, or another one has its name.
+/// [`ClusterError`] if the pod does not exist, or another one has its name.
 pub async fn identify(
     request: &PodRequest,
     cluster: &dyn Cluster,
@@ -50,7 +50,7 @@ pub async fn identify(
     }
 }
 
-/// The same where only a pod that is described will do, as for what an ADD may have made.
+/// Like [`identify`], but only for described pods; used to find what an ADD may have made.
 ///
 /// # Errors
 /// As [`identify`].
@@ -77,8 +77,8 @@ pub async fn identify_described(
     Ok((sandbox, pod))
 }
 
-/// The same for a hot-plug, which is about a sandbox with attachments: where its runtime names no pod,
-/// the sandbox keeps the one that its ADD found.
+/// Like [`identify`], for a hot-plug into an attached sandbox: if the runtime names no pod, the pod
+/// found by the ADD is used.
 ///
 /// # Errors
 /// As [`identify`].
@@ -100,7 +100,7 @@ pub async fn identify_attached(
     identify(request, cluster, patience).await
 }
 
-/// Whether the runtime of a recorded sandbox did not name its pod, as those of a kubelet do.
+/// Whether the runtime of a recorded sandbox did not name its pod, unlike runtimes of a kubelet.
 fn is_container(entry: &Entry) -> bool {
     let infra = entry.cni_args.get("K8S_POD_INFRA_CONTAINER_ID");
     infra.is_none_or(str::is_empty)
@@ -128,7 +128,7 @@ fn of_container(
     named_as_found(request, pod)
 }
 
-/// The sandbox of a container is named as the pod that was found for it.
+/// Names the sandbox of a container after the pod found for it.
 fn named_as_found(request: &PodRequest, pod: Pod) -> Result<(Sandbox, Pod), ClusterError> {
     let mut sandbox = request.sandbox();
     let sent = std::mem::replace(&mut sandbox.pod, pod.reference()).uid;

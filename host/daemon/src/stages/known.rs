@@ -1,5 +1,5 @@
-//! Resolving for a DEL of a container that nothing is recorded of: every network that can be known now,
-//! each by itself, at its place in the plan. What cannot be known is logged and left out.
+//! Resolves networks for a DEL of an unrecorded container: each network that can be found now, on
+//! its own, in its place in the plan. Networks that cannot be found are logged and skipped.
 
 use super::resolve::{self, Lookups};
 use super::{checks, network_lookup};
@@ -10,19 +10,19 @@ use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
 use crate::stages::network_lookup::Found;
 
-/// What a pod may have.
+/// The attachments that a pod may have.
 #[derive(Debug)]
 pub struct Known {
-    /// In the order of the plan, with the names that its interfaces have there.
+    /// In plan order, with the interface names of the plan.
     pub attachments: Vec<Attachment>,
-    /// Whether that is all that an ADD would have made.
+    /// Whether these are all the attachments an ADD would have made.
     pub is_complete: bool,
 }
 
-/// A network and what the pod asks of it; `None` keeps the place of one that is not known.
+/// A network and its selection; `None` holds the place of an unknown network.
 type Place = Option<(Found, Selection)>;
 
-/// What an ADD of now would have made, as far as cluster and node tell.
+/// The attachments that an ADD would make now, as far as cluster and node can tell.
 pub async fn known(conf: &NetConf, sandbox: &Sandbox, pod: &Pod, lookups: Lookups<'_>) -> Known {
     let mut known = Finding {
         pod,
@@ -35,7 +35,7 @@ pub async fn known(conf: &NetConf, sandbox: &Sandbox, pod: &Pod, lookups: Lookup
     for (index, selection) in selections.into_iter().enumerate() {
         let only = std::slice::from_ref(&selection);
         if let Err(error) = checks::check_isolation(pod, only, conf) {
-            // Its ADD was refused.
+            // Its ADD was rejected.
             known.log(&error);
             places.push(None);
             continue;
@@ -56,7 +56,7 @@ pub async fn known(conf: &NetConf, sandbox: &Sandbox, pod: &Pod, lookups: Lookup
         lookups.devices,
         lookups.cluster,
     );
-    // Without its device an attachment can be undone in part.
+    // Without its device an attachment can be undone partially.
     known.or_log(given.await.map_err(|(_, error)| error));
     let attachments = places.into_iter().enumerate();
     let attachments = attachments.filter_map(|(position, place)| {
@@ -74,14 +74,14 @@ pub async fn known(conf: &NetConf, sandbox: &Sandbox, pod: &Pod, lookups: Lookup
     }
 }
 
-/// What is found of one pod.
+/// What was found for one pod.
 struct Finding<'a> {
     pod: &'a Pod,
     is_complete: bool,
 }
 
 impl Finding<'_> {
-    /// The networks that the conf names, the pod's default network first.
+    /// The networks named by the conf, the pod's default network first.
     async fn default_networks(&mut self, conf: &NetConf, lookups: Lookups<'_>) -> Vec<Place> {
         let own = resolve::own_default_network(conf, self.pod, lookups).await;
         let mut places = match self.or_log(own).flatten() {

@@ -1,5 +1,5 @@
-//! The stages of a request, in the order in which a request passes them. Each takes one type and
-//! gives the next; `pipeline` strings them together.
+//! The stages of a request, in order. Each takes one type and returns the next; `pipeline` connects
+//! them.
 
 pub mod pod_args;
 pub mod request;

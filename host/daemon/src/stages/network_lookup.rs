@@ -1,5 +1,5 @@
-//! Where a network's conf is: in a network attachment definition, in a file, or inline. Nothing of
-//! a conf is changed here but that a NAD's conf without a name gets that of the NAD.
+//! Finds a network's conf: in a NAD, in a file, or inline. Does not change confs, except that a
+//! NAD's conf without a name gets the NAD's name.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use crate::domain::limits::{Exceeded, Limits};
 use crate::domain::nad::{InvalidResource, Nad};
 use crate::ports::ClusterError;
 
-/// Why there is no conf of a network.
+/// Why a network's conf could not be found or used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The cluster has none, or gave no answer.
+    /// The cluster does not have it, or did not answer.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// Neither a NAD nor a file has this name.
@@ -27,12 +27,12 @@ pub enum Error {
         "neither a network attachment definition in namespace {namespace:?} nor a conf in {conf_dir:?} has this name"
     )]
     NoWhere {
-        /// Namespace that was searched.
+        /// The namespace searched.
         namespace: String,
-        /// Directory that was searched.
+        /// The directory searched.
         conf_dir: String,
     },
-    /// The NAD's `spec.config` cannot be used.
+    /// The NAD's `spec.config` is malformed.
     #[error("spec.config of network attachment definition {nad}")]
     Nad {
         /// `namespace/name`.
@@ -41,16 +41,16 @@ pub enum Error {
         #[source]
         source: conf::Error,
     },
-    /// The NAD's `spec.config` is larger than confs of the cluster may be.
+    /// The NAD's `spec.config` exceeds the limits for confs of the cluster.
     #[error("spec.config of network attachment definition {nad}")]
     NadLimit {
         /// `namespace/name`.
         nad: String,
-        /// Which limit.
+        /// The exceeded limit.
         #[source]
         source: Exceeded,
     },
-    /// The NAD does not name a resource where it should.
+    /// The NAD's resource annotation is malformed.
     #[error("network attachment definition {nad}")]
     Resource {
         /// `namespace/name`.
@@ -59,41 +59,41 @@ pub enum Error {
         #[source]
         source: InvalidResource,
     },
-    /// A conf that stands in the CNI conf cannot be used.
+    /// A conf inside the CNI conf is malformed.
     #[error("conf")]
     Inline(#[source] conf::Error),
     /// The CNI conf has no delegates.
     #[error("the CNI conf has no delegates")]
     NoDelegates,
-    /// A file cannot be used.
+    /// A conf file cannot be used.
     #[error(transparent)]
     File(#[from] libcni::load::Error),
-    /// The auxiliary chain has no directory to be in.
+    /// The auxiliary chain's directory cannot be located.
     #[error("clusterNetwork {0:?} is no path, and the chain is looked for beside that file")]
     NotAPath(String),
     /// The pod's `cni-args` do not fit the conf.
     #[error("cni-args")]
     CniArgs(#[source] conf::Error),
-    /// The pod's `cni-args` add more to the conf than they may.
+    /// The pod's `cni-args` exceed the limits.
     #[error("cni-args")]
     CniArgsLimit(#[source] Exceeded),
 }
 
-/// A network that was found.
+/// A network and its conf.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// What network-status calls it.
+    /// The name for network-status.
     pub name: String,
-    /// Its conf.
+    /// The network's conf.
     pub conf: NetworkConfList,
-    /// The resource of which each attachment is given a device.
+    /// The resource of which each attachment gets a device.
     pub resource_name: Option<String>,
-    /// The device that this one was given; the conf has its id.
+    /// The device assigned to this attachment; its id is also in the conf.
     pub device: Option<Device>,
 }
 
-/// Finds a network that the CNI conf refers to: the name of a NAD in the cluster's own namespace,
-/// the name of a conf, a directory, or a file.
+/// Finds a network referenced by the CNI conf: a NAD in the cluster's own namespace, a conf by
+/// name, a directory, or a file.
 ///
 /// # Errors
 /// [`Error`].
@@ -112,8 +112,8 @@ pub async fn by_reference(
     }
 }
 
-/// The same for STATUS and GC, which need no answer of the cluster: what is in memory or on the node is
-/// good enough. Only where neither has the name the cluster is asked, or the path looked at.
+/// Like [`by_reference`], for STATUS and GC, for which cached NADs and files on the node suffice.
+/// Queries the cluster, or tries the path, only if neither has the name.
 ///
 /// # Errors
 /// [`Error`].
@@ -166,7 +166,7 @@ fn named_by_itself(conf: NetworkConfList) -> Found {
     }
 }
 
-/// Takes a conf that stands in the CNI conf itself.
+/// Parses a conf inside the CNI conf.
 ///
 /// # Errors
 /// [`Error::Inline`].
@@ -176,7 +176,7 @@ pub fn inline(text: &RawValue) -> Result<Found, Error> {
         .map_err(Error::Inline)
 }
 
-/// Finds a NAD. One without `spec.config` means the file that has its name.
+/// Finds a NAD. Without `spec.config`, the conf file with the NAD's name is used.
 ///
 /// # Errors
 /// [`Error`].
@@ -238,7 +238,7 @@ fn conf_of_nad(nad: &Nad, text: &str) -> Result<NetworkConfList, Error> {
             .get("name")
             .is_some_and(|value| !value.get().starts_with('"'))
     {
-        // Also a name of another type, which the parser refuses with the key and the value.
+        // Includes a name of the wrong type, which the parser rejects with key and value.
         return parsed.map_err(error);
     }
     raw.set("name", &nad.name)
@@ -246,8 +246,8 @@ fn conf_of_nad(nad: &Nad, text: &str) -> Result<NetworkConfList, Error> {
     NetworkConfList::parse_any(raw.to_string()).map_err(error)
 }
 
-/// The auxiliary chain: the plugins of the directory that has its name, beside the file of the
-/// cluster network. `None` where there are none, or nobody asks for it.
+/// The auxiliary chain: the plugins in the directory of its name, next to the cluster network's
+/// file. `None` if there are none, or no chain is configured.
 ///
 /// # Errors
 /// [`Error`].
@@ -260,7 +260,7 @@ pub fn auxiliary_chain(conf: &NetConf) -> Result<Option<Found>, Error> {
         DefaultNetwork::Cluster(other) => return Err(Error::NotAPath(other.clone())),
         DefaultNetwork::Delegates(_) => return Err(Error::NotAPath(String::new())),
     };
-    // The first plugin gives the others a result to begin with, as Multus' chain does.
+    // The first plugin gives the others an initial result, as in Multus' chain.
     let text = serde_json::json!({
         "cniVersion": conf.cni_version.as_str(),
         "name": name,
@@ -272,7 +272,7 @@ pub fn auxiliary_chain(conf: &NetConf) -> Result<Option<Found>, Error> {
     Ok((!is_empty).then(|| named_by_itself(chain)))
 }
 
-/// As [`with_cni_args`], for `args` of a tenant.
+/// Like [`with_cni_args`], for a tenant's `args`.
 ///
 /// # Errors
 /// [`Error::CniArgsLimit`], before anything is merged; [`Error::CniArgs`].
@@ -286,11 +286,10 @@ pub fn with_cni_args_within(
     with_cni_args(conf, args)
 }
 
-/// The conf with `args` merged into `args.cni` of each plugin (CNI conventions, `args` in network
-/// config).
+/// Merges `args` into `args.cni` of each plugin (CNI conventions, `args` in network config).
 ///
 /// # Errors
-/// [`Error::CniArgs`] when `args` of the conf is no object.
+/// [`Error::CniArgs`] if `args` in the conf is not an object.
 pub fn with_cni_args(conf: &NetworkConfList, args: &RawObject) -> Result<NetworkConfList, Error> {
     let plugins = conf
         .plugins()

@@ -1,4 +1,4 @@
-//! The part of the first stage that reads `CNI_ARGS`: which pod a request is for, as the runtime names it.
+//! First stage, reading `CNI_ARGS`: which pod the request is for, according to the runtime.
 
 use cni_types::args::{CniArgs, Command, ContainerId, Parameters};
 
@@ -12,28 +12,28 @@ const UID: &str = "K8S_POD_UID";
 const INFRA_CONTAINER_ID: &str = "K8S_POD_INFRA_CONTAINER_ID";
 const NERDCTL_HOSTNAME: &str = "NERDCTL_CNI_DHCP_HOSTNAME";
 
-/// What a request has to say of its pod.
+/// How completely a request must name its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
-    /// Namespace and name, as runtimes of a kubelet send them.
+    /// By namespace and name, as runtimes under a kubelet send them.
     Complete,
-    /// What podman, nerdctl or cnitool send: the container's name, or nothing.
+    /// By the container's name or nothing, as podman, nerdctl and cnitool do.
     Partial,
 }
 
-/// The pod as the runtime names it in `CNI_ARGS`.
+/// The pod according to `CNI_ARGS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodArgs {
     /// `K8S_POD_NAMESPACE`.
     pub namespace: String,
     /// `K8S_POD_NAME`.
     pub name: String,
-    /// `K8S_POD_UID`; older runtimes do not pass it.
+    /// `K8S_POD_UID`; older runtimes do not send it.
     pub uid: Option<String>,
     /// `K8S_POD_INFRA_CONTAINER_ID`.
     pub infra_container_id: String,
-    /// The names under which to look for the pod, where the runtime does not send its namespace and name;
-    /// those above are then the container's own.
+    /// Names to search the pod by, if the runtime does not send its namespace and name; `namespace`
+    /// and `name` are then the container's own.
     pub names: Option<Box<ContainerNames>>,
     /// All of `CNI_ARGS`.
     pub args: CniArgs,
@@ -43,8 +43,8 @@ impl PodArgs {
     /// Reads the arguments of a request.
     ///
     /// # Errors
-    /// [`Error`] where an ADD or a CHECK has to say more. A DEL fails for no name: what ADD did is found
-    /// by the container's id.
+    /// [`Error`] if an ADD or CHECK lacks an argument. A DEL never fails here: its container id
+    /// suffices to find what ADD did.
     pub(super) fn of(parameters: &Parameters, naming: Naming) -> Result<Self, Error> {
         let container = parameters.container_id.as_ref();
         let container = container.ok_or(Error::MissingArgument("CNI_CONTAINERID"))?;
@@ -61,7 +61,7 @@ impl PodArgs {
             checked(args, NAMESPACE, is_object_name)?;
             checked(args, NAME, is_object_name)?;
         } else if argument(args, NAMESPACE).is_some() {
-            // Who sends a namespace has to send a name.
+            // A namespace requires a name.
             checked(args, NAMESPACE, is_container_name)?;
             checked(args, NAME, is_container_name)?;
         } else if argument(args, NAME).is_some() {
@@ -70,7 +70,7 @@ impl PodArgs {
         Ok(pod)
     }
 
-    /// The same from arguments of which nothing is needed: what is missing or malformed is empty.
+    /// Like [`Self::of`] without requirements: missing or malformed arguments become empty.
     fn lenient(args: &CniArgs, container: &ContainerId, naming: Naming) -> Self {
         let object = |key| argument(args, key).filter(|value| is_object_name(value));
         let names = match naming {
@@ -97,11 +97,11 @@ impl PodArgs {
     }
 }
 
-/// The names of a container whose runtime does not name a pod; `None` where it does.
+/// The names of a container whose runtime does not name a pod; otherwise `None`.
 fn container_names(args: &CniArgs, container: &ContainerId) -> Option<Box<ContainerNames>> {
     let namespace = argument(args, NAMESPACE);
     let name = argument(args, NAME);
-    // podman before 3.5 sends the name twice, and no uid; a kubelet's runtime has names that differ.
+    // podman before 3.5 sends the name twice and no uid; under a kubelet the two differ.
     let is_named = match (namespace, name) {
         (Some(namespace), Some(name)) => namespace != name || argument(args, UID).is_some(),
         _ => false,
@@ -133,8 +133,7 @@ fn argument<'a>(args: &'a CniArgs, key: &str) -> Option<&'a str> {
         .filter(|value| !value.is_empty())
 }
 
-/// Unknown arguments are an error, unless the runtime says otherwise (CNI conventions,
-/// `IgnoreUnknown`).
+/// Rejects unknown arguments, unless the runtime sets `IgnoreUnknown` (CNI conventions).
 fn refuse_unknown(args: &CniArgs) -> Result<(), Error> {
     const KNOWN: [&str; 7] = [
         IGNORE_UNKNOWN,

@@ -1,4 +1,4 @@
-//! Whether the default network is ready, as a file tells that its own daemon writes.
+//! Waits for the default network's readiness indicator, a file written by that network's daemon.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,22 +12,22 @@ use crate::watch;
 pub struct Error {
     /// `readinessindicatorfile`.
     pub file: PathBuf,
-    /// How long it was waited for.
+    /// How long the daemon waited.
     pub waited: Duration,
 }
 
-/// Waits until the default network is ready, at most for `patience`. Succeeds at once where nobody
-/// asks for a file.
+/// Waits until the default network is ready, at most for `patience`. Returns at once if no
+/// indicator file is configured.
 ///
 /// # Errors
-/// [`Error`]; it may be ready later.
+/// [`Error`]; the network may become ready later.
 pub async fn await_indicator(conf: &NetConf, patience: Duration) -> Result<(), Error> {
     let Some(file) = conf.readiness_indicator.as_deref() else {
         return Ok(());
     };
     match tokio::time::timeout(patience, watch::exists(file)).await {
         Ok(Ok(())) => Ok(()),
-        // Also where it cannot be watched: out of watches, most likely.
+        // Checked even if the watch failed, most likely because inotify watches are exhausted.
         _ if file.exists() => Ok(()),
         _ => Err(Error {
             file: file.to_owned(),

@@ -1,5 +1,5 @@
-//! First stage: bytes of the socket become a checked request. Everything on the socket is hostile
-//! until it has passed here.
+//! First stage: parses the socket's bytes into a checked request. Everything on the socket is
+//! untrusted until it has passed here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,39 +12,39 @@ use crate::config::net_conf::{self, NetConf};
 use crate::config::overlay::Overlay;
 use crate::config::value;
 
-/// The interface of a request that names none.
+/// The interface of a request that does not name one.
 const DEFAULT_INTERFACE: &str = "eth0";
 
-/// Why a request was refused before anything was looked up.
+/// Why a request was rejected before any lookup.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The body is not of the socket's form.
+    /// The body does not have the expected shape.
     #[error(transparent)]
     Body(#[from] shim_api::request::Error),
     /// Variables are missing or malformed.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
-    /// VERSION is answered by the shim.
+    /// The shim answers VERSION, not the daemon.
     #[error("command {0} is not for the daemon")]
     Command(Command),
-    /// `CNI_NETNS` is no path.
+    /// `CNI_NETNS` is not an absolute path.
     #[error("invalid CNI_NETNS: {0:?} is not an absolute path")]
     Netns(String),
-    /// The pod is not named.
+    /// The request does not name its pod.
     #[error("CNI_ARGS: required argument {0} missing")]
     MissingArgument(&'static str),
-    /// The pod is named in a way that no pod can have.
+    /// The pod's name is not a valid Kubernetes name.
     #[error("CNI_ARGS: {key}={value:?} is not the name of a Kubernetes object")]
     MalformedArgument {
-        /// The argument.
+        /// The argument's key.
         key: &'static str,
-        /// What it says.
+        /// The argument's value.
         value: String,
     },
-    /// Unknown arguments, and no `IgnoreUnknown`.
+    /// Unknown arguments without `IgnoreUnknown`.
     #[error("CNI_ARGS: unknown arguments {0}, and IgnoreUnknown is not set")]
     UnknownArguments(String),
-    /// The conf cannot be used.
+    /// The conf is malformed.
     #[error(transparent)]
     Conf(#[from] net_conf::Error),
 }
@@ -52,24 +52,24 @@ pub enum Error {
 /// A checked request.
 #[derive(Debug)]
 pub enum Request {
-    /// ADD, DEL or CHECK: about one pod.
+    /// ADD, DEL or CHECK of one pod.
     Pod(PodRequest),
-    /// STATUS: about the node.
+    /// STATUS of the node.
     Status {
-        /// Settings of the request.
+        /// The request's settings.
         conf: Arc<NetConf>,
     },
-    /// GC: about everything on the node.
+    /// GC of the whole node.
     Gc {
-        /// Settings of the request.
+        /// The request's settings.
         conf: Arc<NetConf>,
-        /// What the runtime says is in use; `None` where it says nothing.
+        /// The attachments in use according to the runtime; `None` if it sent no list.
         valid: Option<Vec<libcni::Attachment>>,
     },
 }
 
 impl Request {
-    /// What is to be done.
+    /// The request's verb.
     pub fn command(&self) -> Command {
         match self {
             Self::Pod(request) => request.command,
@@ -79,7 +79,7 @@ impl Request {
     }
 }
 
-/// A request about one pod.
+/// A request for one pod.
 #[derive(Debug)]
 pub struct PodRequest {
     /// ADD, DEL or CHECK.
@@ -90,16 +90,16 @@ pub struct PodRequest {
     pub netns: Option<String>,
     /// `CNI_IFNAME`.
     pub if_name: IfName,
-    /// What `CNI_ARGS` says of the pod.
+    /// The pod according to `CNI_ARGS`.
     pub pod: PodArgs,
-    /// Settings of the request.
+    /// The request's settings.
     pub conf: Arc<NetConf>,
 }
 
-/// Checks the body of `POST /cni` with the daemon's file over the conf.
+/// Checks the body of `POST /cni`, with the daemon's configuration over its conf.
 ///
 /// # Errors
-/// [`Error`] names every variable, argument or key that is wrong. Nothing was changed.
+/// [`Error`] names each malformed variable, argument or key. Nothing was changed.
 pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Request, Error> {
     let request = shim_api::Request::parse(body)?;
     let parameters = parameters(&request.env)?;
@@ -123,16 +123,16 @@ pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Request, 
 pub(super) fn parameters(env: &BTreeMap<String, String>) -> Result<Parameters, Error> {
     Ok(Parameters::from_env(|name| match (env.get(name), name) {
         (Some(value), _) => Some(value.as_str()),
-        // As Multus: the shim of an older runtime need not pass these.
+        // As in Multus: shims of older runtimes need not send these.
         (None, "CNI_IFNAME") => Some(DEFAULT_INTERFACE),
-        // The daemon looks for delegates in its own directories.
+        // The daemon searches its own directories for delegates.
         (None, "CNI_PATH") => Some("/"),
         (None, _) => None,
     })?)
 }
 
-/// `cni.dev/valid-attachments` (specification, section 2, GC), or what runtimes with version 1.2.0 of
-/// the Go library have in its place.
+/// `cni.dev/valid-attachments` (specification, section 2, GC), or the key that runtimes with libcni
+/// 1.2.0 use instead.
 fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<libcni::Attachment>>, Error> {
     let conf = RawObject::parse(conf).map_err(net_conf::Error::Json)?;
     for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {

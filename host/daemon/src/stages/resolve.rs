@@ -1,4 +1,4 @@
-//! Resolving: from what the conf and the pod name to a plan that says everything.
+//! Resolves the networks named by conf and pod into a complete plan.
 
 use libcni::load::Files;
 use serde_json::value::RawValue;
@@ -14,103 +14,103 @@ use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::{self, Selection};
 use crate::ports::{Cluster, DeviceInfo, Devices};
 
-/// Why there is no plan. Nothing was changed.
+/// Why a plan could not be made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// An annotation of the pod is not understood.
+    /// An annotation of the pod is malformed.
     #[error("annotation {annotation} of pod {pod}")]
     Annotation {
-        /// Name of the annotation.
+        /// The annotation's name.
         annotation: &'static str,
-        /// The pod.
+        /// The annotated pod.
         pod: PodRef,
         /// What is wrong with it.
         #[source]
         source: selection::Error,
     },
-    /// The pod replaces the default network by several, or by none.
+    /// The default-network annotation names several networks, or none.
     #[error("annotation {DEFAULT_NETWORK_ANNOTATION} of pod {0}: it must name one network")]
     SeveralDefaults(PodRef),
-    /// The pod may not use a network of that namespace.
+    /// The network's namespace is off-limits to the pod.
     #[error(
         "annotation {annotation} of pod {pod}: network {network} is in another namespace, and namespaces are isolated"
     )]
     Isolated {
-        /// Name of the annotation.
+        /// The annotation's name.
         annotation: &'static str,
-        /// The pod.
+        /// The annotated pod.
         pod: PodRef,
         /// `namespace/name`.
         network: String,
     },
-    /// A network that the pod asks for cannot be used.
+    /// A network selected by the pod cannot be used.
     #[error("pod {pod}: network {network:?} (element {position} of its networks)")]
     Selected {
-        /// The pod.
+        /// The selecting pod.
         pod: PodRef,
         /// `namespace/name`.
         network: String,
-        /// Which element, from 1.
+        /// The element's position, from 1.
         position: usize,
-        /// Why.
+        /// Why it cannot be used.
         #[source]
         source: network_lookup::Error,
     },
-    /// A network that the CNI conf names cannot be used.
+    /// A network named by the CNI conf cannot be used.
     #[error("{key} {network:?}")]
     Configured {
-        /// `clusterNetwork`, `defaultNetworks` or `delegates`.
+        /// The key: `clusterNetwork`, `defaultNetworks`, `delegates` or `auxiliaryCNIChainName`.
         key: &'static str,
-        /// What the conf names.
+        /// The name or path under that key, or the position in `delegates`.
         network: String,
-        /// Why.
+        /// Why it cannot be used.
         #[source]
         source: network_lookup::Error,
     },
-    /// A network needs a device and it is not known which.
+    /// The device of a network could not be determined.
     #[error("pod {pod}: device of network {network:?} (resource {resource:?})")]
     Device {
-        /// The pod.
+        /// The pod that needs the device.
         pod: PodRef,
-        /// As network-status calls it.
+        /// The network's name as in network-status.
         network: String,
-        /// The resource that its definition names.
+        /// The resource named by the NAD.
         resource: String,
-        /// Why.
+        /// Why the device could not be determined.
         #[source]
         source: Box<devices::Error>,
     },
-    /// The file of the attachment's result would have a name that is too long.
+    /// The file name for the attachment's result would be too long.
     #[error(
         "network {network:?}: name {name:?} of its conf is too long: the file of its result would have a name of {bytes} bytes, at most {} are possible",
         checks::MAX_FILE_NAME
     )]
     LongName {
-        /// The network.
+        /// The network's name as in network-status.
         network: String,
-        /// `name` of its conf, shortened.
+        /// The conf's `name`, shortened.
         name: String,
-        /// Length of the file's name.
+        /// Length of the file name.
         bytes: usize,
     },
-    /// Two attachments want one interface.
+    /// Two attachments have the same interface name.
     #[error("pod {pod}: networks {first:?} and {second:?} both want interface {interface}")]
     SameInterface {
-        /// The pod.
+        /// The pod with both attachments.
         pod: PodRef,
         /// The first network.
         first: String,
-        /// The second one.
+        /// The second network.
         second: String,
-        /// The interface.
+        /// The duplicate name.
         interface: String,
     },
 }
 
-/// What the pod asks for beside the default network, checked against namespace isolation.
+/// The pod's selections, checked against the limits.
 ///
 /// # Errors
-/// [`Error`] names pod and element.
+/// [`Error`] names the pod and the element.
 pub fn selections(pod: &Pod, limits: &Limits) -> Result<Vec<Selection>, Error> {
     let Some(annotation) = pod.networks_annotation() else {
         return Ok(Vec::new());
@@ -122,26 +122,26 @@ pub fn selections(pod: &Pod, limits: &Limits) -> Result<Vec<Selection>, Error> {
     })
 }
 
-/// Who is asked for what a plan is made of.
+/// The sources that a plan is resolved from.
 #[derive(Clone, Copy)]
 pub struct Lookups<'a> {
-    /// Pods and networks.
+    /// Pods and NADs.
     pub cluster: &'a dyn Cluster,
-    /// What was allocated to pods.
+    /// Finds the devices allocated to pods.
     pub devices: &'a dyn Devices,
-    /// Where devices are described.
+    /// Locates device-info files.
     pub device_info: &'a dyn DeviceInfo,
-    /// Confs that are files of the node.
+    /// Cached conf files of the node.
     pub files: &'a Files,
-    /// How large the wishes of tenants may be.
+    /// Limits on what tenants may request.
     pub limits: &'a Limits,
 }
 
-/// Makes the plan: the default network, the networks that every pod gets, the pod's own, and the
-/// auxiliary chain, in this order.
+/// Makes the plan: the default network, the networks of every pod, the pod's own, and the auxiliary
+/// chain, in this order.
 ///
 /// # Errors
-/// [`Error`] names the network and where it is asked for.
+/// [`Error`] names the network and where it was requested.
 pub async fn resolve(
     conf: &NetConf,
     sandbox: Sandbox,
@@ -181,7 +181,7 @@ pub async fn resolve(
     Ok(plan)
 }
 
-/// The default network of pods that name no other.
+/// The default network of pods that do not replace it.
 ///
 /// # Errors
 /// [`Error::Configured`].
@@ -199,8 +199,8 @@ pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Fou
     }
 }
 
-/// The same for STATUS and GC: also while the cluster gives no answer, where a conf on the node has the
-/// name.
+/// Like [`cluster_network`], for STATUS and GC: also works while the cluster is unavailable, if a
+/// conf on the node has the name.
 ///
 /// # Errors
 /// [`Error::Configured`].
@@ -226,7 +226,7 @@ pub(super) fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
     })
 }
 
-/// The attachment to the default network, whatever the pod asks for.
+/// The attachment to the cluster's default network, regardless of the pod's annotations.
 ///
 /// # Errors
 /// As [`cluster_network`].
@@ -239,7 +239,7 @@ pub async fn default_attachment(
     Ok(attachment(conf, sandbox, 0, network, Selection::default()))
 }
 
-/// The networks that the conf names, the pod's default network first.
+/// The networks named by the conf, the pod's default network first.
 async fn default_networks(
     conf: &NetConf,
     pod: &Pod,
@@ -283,8 +283,8 @@ pub(super) async fn configured(
         })
 }
 
-/// The network by which the pod's annotation replaces the cluster's default one. It must be in the
-/// namespace of the cluster's own networks unless it says otherwise, and in one that the pod may use.
+/// The network that replaces the default one by annotation. Its namespace defaults to that of the
+/// cluster's own networks, and must be one the pod may use.
 pub(super) async fn own_default_network(
     conf: &NetConf,
     pod: &Pod,
@@ -308,7 +308,7 @@ pub(super) async fn own_default_network(
     Ok(Some((found, selection)))
 }
 
-/// The network that a selection of the pod names, with the selection's arguments in its conf.
+/// The network of a selection, with the selection's arguments in its conf.
 pub(super) async fn selected(
     conf: &NetConf,
     pod: &Pod,
@@ -338,7 +338,7 @@ pub(super) async fn selected(
     })
 }
 
-/// Gives devices to the networks, in the order of the plan.
+/// Assigns devices to the networks, in plan order.
 async fn give_devices(
     found: &mut [(Found, Selection)],
     pod: &Pod,
@@ -360,7 +360,7 @@ async fn give_devices(
     })
 }
 
-/// The attachment with the path at which its device is described, where something may be said of it.
+/// Adds the path of the device-info file, if the attachment may describe a device.
 pub fn with_device_info(
     attachment: Attachment,
     sandbox: &Sandbox,
@@ -388,7 +388,7 @@ pub(super) fn attachment(
 ) -> Attachment {
     let is_default = position == 0;
     let if_name = match selection.interface {
-        // The runtime's word on the pod's first interface is final.
+        // The runtime decides the name of the pod's first interface.
         _ if is_default => sandbox.if_name.clone(),
         Some(name) => name,
         None => interface_at(position),
@@ -408,7 +408,7 @@ pub(super) fn attachment(
             ips: selection.ips,
             mac: selection.mac,
             infiniband_guid: selection.infiniband_guid,
-            // What the kubelet allocated is what there is.
+            // An allocated device overrides the requested one.
             device_id: match &network.device {
                 Some(device) => Some(device.id.clone()),
                 None => selection.device_id,

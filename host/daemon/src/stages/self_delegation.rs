@@ -1,14 +1,15 @@
-//! Refuses plans that would execute the daemon's own shim, and so make the daemon wait for itself.
+//! Rejects plans that would execute the daemon's own shim, which would make the daemon wait for
+//! itself.
 
 use crate::config::net_conf::NetConf;
 use crate::domain::attachment::Attachment;
 use crate::domain::shim;
 
-/// A network that must not be attached. Nothing was changed.
+/// A network would execute the shim. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[error("network {network:?}")]
 pub struct Error {
-    /// As network-status calls it.
+    /// The network's name as in network-status.
     network: String,
     /// What is wrong with its conf.
     #[source]

@@ -1,5 +1,5 @@
-//! The JSON form of the annotation: a list of objects, with the names of the specification and the
-//! older `interfaceRequest`. Names of members are taken in any case, as Go takes them.
+//! The JSON form of the annotation: a list of objects with the specification's keys and the older
+//! `interfaceRequest`. Keys match in any case, as in Go.
 
 use cni_types::json::{self, RawObject};
 use serde::de::DeserializeOwned;
@@ -64,7 +64,7 @@ pub(super) fn parse(
         .collect()
 }
 
-/// What an error calls an element.
+/// The label of an element in errors.
 pub(super) fn label(element: &RawValue) -> String {
     let name: Option<String> = members(element)
         .ok()
@@ -75,7 +75,7 @@ pub(super) fn label(element: &RawValue) -> String {
     }
 }
 
-/// The members that mean something, under their own names.
+/// The known members, under their canonical names.
 fn members(element: &RawValue) -> Result<RawObject, ElementError> {
     let object = RawObject::from_value(element)
         .map_err(|_| mistyped("element", "an object", Some(element)))?;
@@ -150,8 +150,8 @@ fn parse_element(
 struct Members(RawObject);
 
 impl Members {
-    /// The same of an object. A list is none, although it could be read as the members in their
-    /// order.
+    /// Like [`Self::get`], for an object. Rejects a list, which serde would accept as the members
+    /// in order.
     fn object<T: DeserializeOwned>(
         &self,
         field: &'static str,
@@ -161,7 +161,7 @@ impl Members {
         self.get(field, expected)
     }
 
-    /// A member; `None` where it is absent or `null`.
+    /// A member; `None` if it is absent or `null`.
     fn get<T: DeserializeOwned>(
         &self,
         field: &'static str,
@@ -172,7 +172,7 @@ impl Members {
             .map_err(|_| mistyped(field, expected, self.0.get(field)))
     }
 
-    /// A string, empty where it is absent: Go does not tell the two apart.
+    /// A string; empty if absent, as Go does not distinguish the two.
     fn text(&self, field: &'static str) -> Result<String, ElementError> {
         Ok(self.get(field, "a string")?.unwrap_or_default())
     }

@@ -1,5 +1,5 @@
-//! The network selection annotations: what a pod asks for, parsed and checked but not yet resolved
-//! (multi-network specification 1.3, section 4.1). Refuses to know which networks exist.
+//! The network selection annotations, parsed and checked but not yet resolved (multi-network
+//! specification 1.3, section 4.1). Does not know which networks exist.
 
 mod json;
 mod unknown;
@@ -18,30 +18,30 @@ pub use unknown::unknown_members;
 /// One element of a network selection annotation.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
-    /// Namespace of the NAD; the pod's own where the element names none.
+    /// The NAD's namespace; defaults to the pod's.
     pub namespace: String,
-    /// Name of the NAD.
+    /// The NAD's name.
     pub name: String,
-    /// Interface name in the pod; `netN` by position where absent.
+    /// Interface name in the pod; defaults to `netN` by position.
     pub interface: Option<IfName>,
-    /// Addresses, canonical, with a prefix length where the pod gave one.
+    /// Canonical addresses, with a prefix length if the pod gave one.
     pub ips: Vec<String>,
-    /// Hardware address: lower case, separated by colons.
+    /// MAC address in lower case with colons.
     pub mac: Option<String>,
-    /// InfiniBand GUID: lower case, separated by colons.
+    /// InfiniBand GUID in lower case with colons.
     pub infiniband_guid: Option<String>,
     /// Port mappings.
     pub port_mappings: Vec<PortMapping>,
     /// Bandwidth limits.
     pub bandwidth: Option<Bandwidth>,
-    /// Device to use where no device plugin allocated one.
+    /// Device to use if no device plugin allocated one.
     pub device_id: Option<String>,
-    /// Put into `args.cni` of the conf of each plugin.
+    /// Merged into `args.cni` of each plugin's conf.
     pub cni_args: Option<RawObject>,
-    /// Gateways of the default route through this network. `Some` and empty: keep the default
-    /// route that the delegate makes, and remove those of the other networks.
+    /// Gateways of the default routes through this network. `Some` and empty keeps the delegate's
+    /// default route and removes those of other networks.
     pub default_route: Option<Vec<IpAddr>>,
-    /// IPAM claim that the attachment takes its addresses from.
+    /// The IPAM claim that the attachment takes its addresses from.
     pub ipam_claim_reference: Option<String>,
 }
 
@@ -52,21 +52,21 @@ impl Selection {
     }
 }
 
-/// Why an annotation is not understood. Elements count from 1, as people do.
+/// Why an annotation is malformed. Elements count from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The annotation looks like JSON and is none, or not of the annotation's form.
+    /// The annotation looks like JSON, but is malformed or does not have the expected shape.
     #[error("not a JSON list of network selections")]
     Json(#[source] Cause),
-    /// More than a pod may ask for.
+    /// The pod requests more than the limits allow.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
-    /// One element is wrong.
+    /// One element is malformed.
     #[error("element {position} ({element})")]
     Element {
-        /// Which element, from 1.
+        /// The element's position, from 1.
         position: usize,
-        /// The element as the pod wrote it, or its network's name.
+        /// The element's text, or its network's name.
         element: String,
         /// What is wrong with it.
         #[source]
@@ -74,75 +74,74 @@ pub enum Error {
     },
 }
 
-/// What is wrong with one element.
+/// Why one element is malformed.
 #[derive(Debug, thiserror::Error)]
 pub enum ElementError {
     /// More than one slash or at sign.
     #[error("not of the form [namespace/]name[@interface]")]
     Form,
-    /// No name.
+    /// The name is missing.
     #[error("a network needs a name")]
     NoName,
-    /// Not a DNS label.
+    /// The value is not a DNS label.
     #[error(
         "{field} {value:?} must consist of lower case letters, digits and '-', and start and end with a letter or digit"
     )]
     Label {
         /// `name` or `namespace`.
         field: &'static str,
-        /// The value that the pod gave.
+        /// The pod's value.
         value: String,
     },
-    /// Not usable as the name of an interface.
+    /// The value is not a valid interface name.
     #[error(transparent)]
     Interface(cni_types::args::Error),
-    /// Not a hardware address.
+    /// The value is not a MAC address.
     #[error("{field} {value:?} is not a hardware address")]
     Mac {
         /// `mac` or `infiniband-guid`.
         field: &'static str,
-        /// The value that the pod gave.
+        /// The pod's value.
         value: String,
     },
-    /// Not an address.
+    /// The value is not an IP address.
     #[error("{field} {value:?} is not an IP address{}", if *field == "ips" { " or CIDR" } else { "" })]
     Address {
         /// `ips` or `default-route`.
         field: &'static str,
-        /// The value that the pod gave.
+        /// The pod's value.
         value: String,
     },
-    /// Not a JSON object, or a member of another type.
+    /// The element is not a JSON object, or a member has the wrong type.
     #[error("{field}: expected {expected}, found {found}")]
     Type {
-        /// The member; `element` for the element itself.
+        /// The member's key; `element` for the element itself.
         field: &'static str,
-        /// What would be right, in words.
+        /// The expected type, in words.
         expected: &'static str,
-        /// The type of what the pod gave; a number or a truth value itself.
+        /// The type found; for a number or a boolean, its value.
         found: String,
     },
-    /// More than a pod may ask of one network.
+    /// The pod requests more of one network than the limits allow.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
-    /// Addresses are named, and taken from a claim as well.
+    /// Both addresses and a claim for addresses are given.
     #[error("ips and ipam-claim-reference exclude each other")]
     IpsAndClaim,
 }
 
-/// Parses a selection annotation, a comma list or JSON. `default_namespace` is where elements look
-/// that name no namespace of their own. Empty elements of a comma list are skipped, as Multus skips
-/// them.
+/// Parses a selection annotation, a comma list or JSON. `default_namespace` applies to elements
+/// without a namespace. Like Multus, skips empty elements of a comma list.
 ///
 /// # Errors
-/// [`Error`] names the element and the value that is wrong.
+/// [`Error`] names the malformed element and value.
 pub fn parse(
     annotation: &str,
     default_namespace: &str,
     limits: &Limits,
 ) -> Result<Vec<Selection>, Error> {
     limits.check_annotation(annotation)?;
-    // Multus takes any of these three characters for a sign of JSON; none can occur in a comma list.
+    // As in Multus, any of these characters indicates JSON; none can occur in a comma list.
     if annotation.contains(['[', '{', '"']) {
         json::parse(annotation, default_namespace, limits)
     } else {
@@ -212,7 +211,7 @@ fn parse_interface(name: &str) -> Result<Option<IfName>, ElementError> {
         .map_err(ElementError::Interface)
 }
 
-/// A DNS-1123 label, the rule of the comma list.
+/// Checks for a DNS-1123 label, as the comma list requires.
 fn check_label(field: &'static str, value: &str) -> Result<(), ElementError> {
     if field == "name" && value.is_empty() {
         return Err(ElementError::NoName);
@@ -222,8 +221,8 @@ fn check_label(field: &'static str, value: &str) -> Result<(), ElementError> {
     })
 }
 
-/// A DNS-1123 subdomain: what the API server lets objects be named. In the JSON form it is all that
-/// keeps a name from being a path.
+/// Checks for a DNS-1123 subdomain, as the API server requires of names. In the JSON form, this is
+/// all that prevents a name from being a path.
 fn check_object_name(field: &'static str, value: &str) -> Result<(), ElementError> {
     if field == "name" && value.is_empty() {
         return Err(ElementError::NoName);
@@ -252,10 +251,10 @@ fn check_characters(
     })
 }
 
-/// An address or CIDR in its canonical form, host bits kept.
+/// Canonicalises an address or CIDR; host bits are kept.
 ///
 /// # Errors
-/// [`ElementError::Address`] where it is neither.
+/// [`ElementError::Address`] if it is neither.
 pub fn canonical_address(text: &str) -> Result<String, ElementError> {
     let error = || ElementError::Address {
         field: "ips",

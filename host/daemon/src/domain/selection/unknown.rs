@@ -1,5 +1,5 @@
-//! Members of the annotation's elements that mean nothing. Multus skips them, so that a misspelt
-//! member is an element without its wish; they are skipped here, too, but not in silence.
+//! Finds unknown keys in the annotation's elements. Multus skips them silently, so a misspelt key
+//! loses its request; here they are skipped too, but with a warning.
 
 use cni_types::json::RawObject;
 use serde_json::value::RawValue;
@@ -9,8 +9,8 @@ use super::super::members::UnknownMembers;
 use super::super::runtime_config::{BANDWIDTH_MEMBERS, PORT_MAPPING_MEMBERS};
 use super::json;
 
-/// The unknown members of an annotation, also those of port mappings and bandwidth limits. None where
-/// it is a comma list, cannot be read or exceeds a limit.
+/// The unknown keys of an annotation, including port mappings and bandwidth limits. Empty if it is
+/// a comma list, malformed or exceeds a limit.
 pub fn unknown_members(annotation: &str, limits: &Limits) -> UnknownMembers {
     let mut unknown = UnknownMembers::default();
     if !annotation.contains('{') || limits.check_annotation(annotation).is_err() {
