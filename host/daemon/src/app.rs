@@ -1,5 +1,5 @@
 //! The daemon as a whole: parses the configuration, builds the adapters, binds the socket, and
-//! serves until it is told to stop. Opens nothing before the configuration has been validated.
+//! serves until a signal arrives. Opens nothing before the configuration has been validated.
 
 mod policies;
 
