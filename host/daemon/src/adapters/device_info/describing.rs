@@ -58,7 +58,7 @@ impl Delegates for Describing {
             && !error.executed
             && let Err(left) = self.clean(entry).await
         {
-            // A delegate that was not executed leaves nothing else to undo.
+            // No DEL follows for a delegate that was not executed.
             tracing::warn!(error = crate::report::chain(&left), "not undone");
         }
         added

@@ -232,7 +232,8 @@ impl<K: Kind> Cache<K> {
         self.changes.send_replace(());
     }
 
-    /// Retries from time to time: no event announces that a kind is served.
+    /// Treats the kind as listed and empty. The watch is retried periodically, since no event
+    /// announces that a kind is served.
     fn note_absent(&self) {
         if !self.absent.swap(true, Ordering::Relaxed) {
             tracing::warn!(kind = K::KIND, "the API server does not serve this kind");

@@ -39,7 +39,7 @@ pub(super) async fn claim(
     }
 }
 
-/// Fetches a driver's slices for this node and for several nodes.
+/// Fetches a driver's slices: this node's, or those not tied to a single node.
 ///
 /// # Errors
 /// [`ClusterError`].

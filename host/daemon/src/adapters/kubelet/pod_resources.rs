@@ -17,7 +17,7 @@ const LIST: &str = "/v1.PodResourcesLister/List";
 const GET: &str = "/v1.PodResourcesLister/Get";
 /// The kubelet's message while its feature gate for `Get` is closed.
 const DISABLED: &str = "PodResources API Get method disabled";
-/// First retry delay when the kubelet's rate limit rejects a call.
+/// Increment of the retry delay while the kubelet's rate limit rejects calls.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the kubelet gives no allocation.
@@ -34,7 +34,7 @@ pub(super) enum Error {
 pub(super) struct PodResources {
     socket: PathBuf,
     root: Option<Root>,
-    /// Whether this kubelet has no `Get`. Reset when it restarts.
+    /// Whether this kubelet has no `Get`. Reset when connecting fails: the next one may have it.
     only_lists: AtomicBool,
 }
 
