@@ -1,5 +1,5 @@
-//! The daemon as a whole: parse the configuration, build the adapters, bind the socket, serve until
-//! told to stop. Nothing is opened before the configuration is known to be good.
+//! The daemon as a whole: parses the configuration, builds the adapters, binds the socket, and
+//! serves until a signal arrives. Opens nothing before the configuration has been validated.
 
 mod policies;
 
@@ -39,10 +39,10 @@ use crate::quiet;
 use crate::response;
 use crate::server::{self, Handler, Socket};
 
-/// Why the daemon does not run.
+/// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing tells of pods and networks.
+    /// Neither an API server nor a directory of manifests is configured.
     #[error(
         "no cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, and neither kubeconfig nor cnidaria.manifests is configured"
     )]
@@ -50,46 +50,46 @@ pub enum Error {
     /// The cluster cannot be used.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// There will be no conf for the runtime.
+    /// The runtime's conf cannot be provided.
     #[error(transparent)]
     Conf(#[from] multus_conf::Error),
-    /// Delegates have no root.
+    /// The delegates' root directory cannot be opened.
     #[error("chrootDir: {dir} cannot be the root of delegates")]
     Root {
-        /// The directory.
+        /// Path of the directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// Delegates have no control group.
+    /// The delegates' cgroup cannot be opened.
     #[error("delegateCgroup: {dir} cannot be the control group of delegates")]
     Cgroup {
-        /// The directory.
+        /// Path of the directory.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     #[error(transparent)]
     Socket(#[from] server::Error),
-    /// Another daemon lives on.
+    /// The previous daemon is still running, or its delegates cannot be determined.
     #[error(transparent)]
     Tenure(#[from] orphans::Error),
-    /// The kernel gives no signals.
+    /// Signal handlers cannot be installed.
     #[error("cannot handle signals")]
     Signal(#[source] std::io::Error),
 }
 
-/// When the kernel had no watch left, somebody else may have given one back after this.
+/// Retry interval when inotify watches are exhausted.
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
 
-/// Runs the daemon until SIGTERM or SIGINT. `tidy` is called whenever nobody has asked anything for a
-/// moment: what bursts leave behind can go.
+/// Runs the daemon until SIGTERM or SIGINT. Calls `tidy` in idle periods, to free what bursts leave
+/// behind.
 ///
 /// # Errors
-/// [`Error`] when it cannot begin. Afterwards nothing stops it but a signal.
+/// [`Error`] if the daemon cannot start. Afterwards only a signal stops it.
 pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
@@ -98,7 +98,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     let app = Arc::new(App::build(&config).await?);
     let (socket, listener) = Socket::bind(&config.socket_dir)?;
     let patience = config.own.timeouts.shutdown;
-    // Who connects now waits until there is nobody else left.
+    // New connections wait until the previous daemon has exited.
     let tenure = Tenure::begin(&config.socket_dir, 2 * patience).await?;
     app.clean_up();
     app.pipeline.resume_undos(&app.cni_dir).await;
@@ -139,7 +139,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
         task.abort();
     }
     app.pipeline.drain();
-    // Nobody new finds the socket; what is connected is answered.
+    // New connections are refused; open ones get their answers.
     drop(socket);
     stop.send_replace(true);
     if let Err(error) = serving.await {
@@ -149,7 +149,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     Ok(())
 }
 
-/// Loads policies again whenever their directories change, as long as the daemon runs.
+/// Reloads policies whenever their directories change, forever.
 async fn reload_policies(policies: Arc<PolicyHost>) {
     loop {
         let Err(error) = policies.watch().await;
@@ -162,7 +162,7 @@ async fn reload_policies(policies: Arc<PolicyHost>) {
     }
 }
 
-/// Serves metrics. A port that is in use costs the metrics and nothing else.
+/// Serves metrics. If the port is in use, the daemon runs without them.
 async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHandle<()>> {
     let listener = match server::metrics::bind(port).await {
         Ok(listener) => listener,
@@ -176,7 +176,7 @@ async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHan
     Some(tokio::spawn(server::metrics::run(listener, text)))
 }
 
-/// Makes the requests for containers wait for which delegates of an earlier daemon are running.
+/// Delays requests for containers that still have delegates of an earlier daemon running.
 async fn settle(app: &Arc<App>, tenure: Tenure, patience: Duration) -> Arc<Tenure> {
     let tenure = Arc::new(tenure);
     let mut held = BTreeMap::new();
@@ -196,13 +196,13 @@ async fn settle(app: &Arc<App>, tenure: Tenure, patience: Duration) -> Arc<Tenur
     tenure
 }
 
-/// What answers requests.
+/// Handles requests.
 struct App {
     metrics: Arc<Metrics>,
     pipeline: Arc<Pipeline>,
     ledger: Files,
     policies: Arc<PolicyHost>,
-    /// So many were given.
+    /// Number of responses sent.
     answers: watch::Sender<u64>,
     cni_dir: PathBuf,
 }
@@ -266,8 +266,8 @@ impl App {
         })
     }
 
-    /// Carries out what shims have recorded while no daemon was there. Called when the socket is
-    /// bound: a shim that records something later finds it.
+    /// Carries out the DELs that shims recorded while the daemon was down. Called once the socket
+    /// is bound, so that shims record no more meanwhile.
     async fn finish_deferred(&self, may_defer: bool) {
         if may_defer {
             self.tell_shims(true);
@@ -287,7 +287,7 @@ impl App {
         }
     }
 
-    /// Before the first request: the ledger is nobody else's.
+    /// Called before the first request, while no one else writes to the ledger.
     fn clean_up(&self) {
         if let Err(error) = self.ledger.sweep(&self.cni_dir) {
             tracing::error!(
@@ -298,7 +298,7 @@ impl App {
     }
 }
 
-/// What starts delegates of a burst. A daemon that has none starts them itself.
+/// A thread that starts delegates during bursts. Without one, the daemon starts them itself.
 fn helper() -> Option<Helper> {
     let started = Helper::start().inspect_err(|error| {
         tracing::warn!(%error, "no thread to start delegates, which makes bursts slower");
@@ -306,7 +306,7 @@ fn helper() -> Option<Helper> {
     started.ok()
 }
 
-/// The node's control group for delegates, where one is configured.
+/// Opens the cgroup for delegates, if one is configured.
 fn cgroup(config: &DaemonConfig) -> Result<Option<Cgroup>, Error> {
     let Some(dir) = cgroup_dir(config) else {
         return Ok(None);
@@ -317,7 +317,7 @@ fn cgroup(config: &DaemonConfig) -> Result<Option<Cgroup>, Error> {
     }
 }
 
-/// Its directory.
+/// Path of the cgroup for delegates.
 fn cgroup_dir(config: &DaemonConfig) -> Option<PathBuf> {
     let dir = config.own.delegate_cgroup.as_ref()?;
     Some(match &config.chroot_dir {
@@ -326,7 +326,7 @@ fn cgroup_dir(config: &DaemonConfig) -> Option<PathBuf> {
     })
 }
 
-/// The directory of manifests where there is one, else the API server.
+/// The directory of manifests if configured, else the API server.
 fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
     let own = &config.own;
     if let Some(dir) = &own.manifests {
@@ -365,8 +365,8 @@ fn kubelet_settings(own: &OwnConfig, root: Option<Root>) -> kubelet::Settings {
     }
 }
 
-/// The node's name as configured, as the DaemonSet tells it by `MULTUS_NODE_NAME`, or as the host
-/// calls itself.
+/// The node's name: as configured, else `MULTUS_NODE_NAME` (set by the DaemonSet), else the host
+/// name.
 fn node_name(own: &OwnConfig) -> String {
     own.node_name
         .clone()

@@ -1,4 +1,4 @@
-//! `cnidaria-daemon`: arguments, log, runtime, and the exit codes.
+//! `cnidaria-daemon`: arguments, log, runtime, and exit codes.
 
 mod heap;
 
@@ -25,14 +25,14 @@ Options:
   --help                       print this help
 ";
 
-// What Multus' daemon exits with, so that whoever watches it need not learn anew.
+// Multus' exit codes, for compatible monitoring.
 const BAD_CONFIGURATION: u8 = 1;
 const BAD_ARGUMENTS: u8 = 2;
 const NO_CONF_FOR_RUNTIME: u8 = 2;
 const CANNOT_SERVE: u8 = 3;
 const VERSION_PRINTED: u8 = 4;
 
-/// After so long without work a thread for what would block ends, and its memory can be given back.
+/// Blocking threads end after this idle time, so that their memory can be freed.
 const IDLE_THREAD: Duration = Duration::from_millis(500);
 
 enum Arguments {
@@ -41,7 +41,7 @@ enum Arguments {
     Help,
 }
 
-/// Why the daemon ends, and what it exits with.
+/// Why the daemon exits, and with which code.
 struct Failure {
     code: u8,
     problem: String,
@@ -80,7 +80,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (argument.as_str(), None),
         };
-        // Go's flag package, which Multus uses, takes one dash for two.
+        // Go's flag package, which Multus uses, accepts one dash or two.
         match name.trim_start_matches('-') {
             "config" if name.starts_with('-') => {
                 let value = value.or_else(|| arguments.next());
@@ -117,9 +117,8 @@ fn serve(path: PathBuf) -> Result<(), Failure> {
     })
 }
 
-/// One thread serves all requests, unless the configuration asks for more. What a request does here is
-/// short, and most of it are calls of the kernel; threads that wake each other for it, and take its
-/// pieces from each other, cost about a tenth of the processor time on top.
+/// A single thread serves all requests unless configured otherwise. Requests are short and mostly
+/// system calls; threads that wake each other and steal work cost about a tenth more CPU time.
 fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
     let mut builder = match threads.get() {
         1 => Builder::new_current_thread(),

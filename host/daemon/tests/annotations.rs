@@ -1,5 +1,5 @@
-//! Annotations that ask for what has no effect, on fakes of every port: the pod is attached, and its
-//! owner gets an Event.
+//! Annotations with values that have no effect, on fakes of every port: the ADD succeeds, and the
+//! pod's owner gets an Event.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -8,7 +8,7 @@ mod support;
 use daemon::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION};
 use support::{World, body};
 
-/// Events of an ADD that succeeds, of a pod with this annotation.
+/// The Events of a successful ADD of a pod with this annotation.
 async fn events(annotation: &str, value: &str) -> Vec<String> {
     let world = World::new();
     let conf = r#"{"cniVersion":"1.0.0","name":"n","type":"t","capabilities":{"ips":true}}"#;

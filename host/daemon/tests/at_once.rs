@@ -1,4 +1,4 @@
-//! Attachments of one pod that are made at once, on fakes of every port.
+//! Concurrent attachments of one pod, on fakes of every port.
 
 mod support;
 
@@ -9,7 +9,7 @@ use daemon::pipeline::{Error, Pipeline};
 use daemon::ports::Ledger;
 use support::{World, body};
 
-/// A pod that asks for three networks.
+/// A pod that selects three networks.
 fn world() -> Arc<World> {
     let world = World::new();
     world.pod("a", "one,two,three");
@@ -30,7 +30,7 @@ async fn add(world: &Arc<World>, count: usize) -> Result<(), Error> {
     added.map(drop)
 }
 
-/// What the delegates and the ledger did, without what is before and after.
+/// The log of delegates and ledger, without what comes before and after.
 fn attached(world: &World) -> Vec<String> {
     let log = world.log();
     let about = |one: &&String| one.starts_with("add ") || one.starts_with("record-result ");

@@ -1,5 +1,5 @@
-//! What is in no plan: Multus attaches networks to running pods and remembers that in the result
-//! cache alone.
+//! Attachments outside any plan: Multus records networks that it hot-plugs in the result cache
+//! only.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use support::{World, body, gc_body};
 use tempfile::TempDir;
 
-/// A pipeline on fakes, but with the real ledger.
+/// A pipeline on fakes and the real ledger.
 struct Rig {
     dir: TempDir,
     world: Arc<World>,
@@ -47,7 +47,7 @@ impl Rig {
         self.dir.path().join(name)
     }
 
-    /// A pod that Multus added: what this daemon writes beyond it is taken away.
+    /// Adds a pod and removes from its file what Multus would not write.
     async fn add_by_multus(&self, pod: &str) {
         self.world.pod(pod, "one");
         self.pipeline.handle(&body("ADD", pod)).await.unwrap();
@@ -60,7 +60,7 @@ impl Rig {
         self.world.log();
     }
 
-    /// What the Go library remembers of an attachment: `{"name":"<network>","type":"<plugin>"}`.
+    /// Writes libcni's cached result of an attachment of `{"name":"<network>","type":"<plugin>"}`.
     fn remember(&self, network: &str, plugin: &str, container: &str, if_name: &str) {
         use base64::Engine as _;
         let conf = json!({ "cniVersion": "1.1.0", "name": network, "type": plugin });
@@ -102,7 +102,7 @@ async fn a_damaged_result_of_what_multus_attached_to_a_running_pod_is_never_take
     rig.remember("plugged", "t", "cid-a", "net7");
     let damaged = rig.path("results/plugged-cid-a-net7");
     fs::write(&damaged, "{").unwrap();
-    // The runtime's own library has a file for an interface that the plan tells of.
+    // The runtime's libcni has a file for an interface that the plan lists.
     fs::write(rig.path("results/multus-cni-network-cid-a-eth0"), "{").unwrap();
 
     for verb in ["CHECK", "DEL"] {
@@ -120,7 +120,7 @@ async fn a_damaged_result_of_what_multus_attached_to_a_running_pod_is_never_take
     assert!(error.contains("net7"), "{error}");
     assert!(damaged.exists() && rig.path("cid-a").exists());
 
-    // Somebody has released the interface and its addresses.
+    // An operator has released the interface and its addresses.
     fs::remove_file(&damaged).unwrap();
     rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert!(!rig.path("cid-a").exists());

@@ -1,5 +1,5 @@
-//! What policies keep for an attachment, on fakes of every port: it stays when the ADD has succeeded, and
-//! goes with the container.
+//! What policies keep for an attachment, on fakes of every port: kept from a successful ADD until
+//! the container's DEL.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -40,7 +40,7 @@ async fn every_del_lets_go_of_bonds() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
-    // Also of a container that nothing is recorded of: its ADD was cut off before.
+    // Also for a container that is not recorded: its ADD may have been cut off.
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert!(bonds(&world).contains(&"release cid-a".to_owned()));
     pipeline.handle(&body("ADD", "a")).await.unwrap();

@@ -1,5 +1,5 @@
-//! Containers whose runtimes know nothing of Kubernetes: podman, nerdctl, cnitool. Without a cluster their
-//! pods are found by what they send.
+//! Containers of runtimes without Kubernetes: podman, nerdctl, cnitool. Without a cluster, what
+//! they send identifies the pod.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const PODMAN: &str = "IgnoreUnknown=1;K8S_POD_NAME=web";
 
-/// A node with a directory of manifests and fakes of all other ports.
+/// A node with a directory of manifests, and fakes of all other ports.
 struct Rig {
     world: Arc<World>,
     pipeline: Arc<Pipeline>,
@@ -51,7 +51,7 @@ impl Rig {
         rig
     }
 
-    /// Adds a pod that asks for the network `one`.
+    /// Writes the manifest of a pod that selects the network `one`.
     fn describe(&self, pod: &str) {
         let (namespace, name) = pod.split_once('/').unwrap();
         let manifest = serde_json::json!({ "kind": "Pod", "metadata": {
@@ -77,7 +77,7 @@ impl Rig {
         })
     }
 
-    /// Pods and networks as they are recorded.
+    /// The recorded pods and networks.
     fn recorded(&self, id: &str) -> Vec<String> {
         let recorded = self.world.recorded.lock().unwrap();
         let entries = recorded.get(id).into_iter().flatten();
@@ -272,7 +272,7 @@ async fn policies_see_the_pod_that_add_found() {
     let old_podman = "IgnoreUnknown=1;K8S_POD_NAMESPACE=web;K8S_POD_NAME=web";
     rig.call("ADD", "c1", Some(old_podman)).await.unwrap();
     rig.call("CHECK", "c1", Some(PODMAN)).await.unwrap();
-    // Whatever has become of the manifest.
+    // DEL does not need the manifest.
     std::fs::remove_file(rig.manifests.path().join("web-web.json")).unwrap();
     rig.call("DEL", "c1", None).await.unwrap();
     assert_eq!(

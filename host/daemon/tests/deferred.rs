@@ -1,4 +1,4 @@
-//! DELs that were recorded while no daemon was there, on fakes of every port.
+//! DELs recorded while the daemon was down, on fakes of every port.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use support::{World, body, gc_body};
 
 const DIR: &str = "/var/lib/cni/multus";
 
-/// A pod that was added, and whose DEL nobody heard.
+/// Adds a pod, and records its DEL as if the daemon had been down.
 async fn deleted_unheard() -> (Arc<World>, Arc<Pipeline>) {
     let world = World::new();
     world.pod("a", "one");
@@ -50,7 +50,7 @@ async fn an_add_of_the_same_container_comes_after_it() {
     assert_eq!(log[..3], ["del one", "del default", "forget"]);
     assert!(log.contains(&"add one".to_owned()));
     assert!(world.deferred.lock().unwrap().is_empty());
-    // What the daemon does next does not harm the new attachments.
+    // Finishing recorded DELs later must not harm the new attachments.
     pipeline.finish_deferred(Path::new(DIR), false).await;
     assert!(world.log().is_empty());
 }
@@ -122,7 +122,7 @@ async fn a_record_is_about_the_container_of_its_name_alone() {
 
 #[tokio::test]
 async fn a_namespace_of_before_a_reboot_is_not_entered() {
-    // Of this process, so that there is one at the path.
+    // This process's own, so that the path exists.
     let netns = "/proc/self/ns/net";
     for (boot_id, expected) in [(None, netns), (Some("before"), "")] {
         let (world, pipeline) = deleted_unheard().await;

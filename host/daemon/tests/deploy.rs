@@ -1,6 +1,6 @@
-//! The manifests in `deploy/`: that Kubernetes knows every field of them, that the daemon takes its
-//! configuration, and what the admission policy lets pass. Expressions are evaluated by another
-//! implementation of CEL than the API server's.
+//! The manifests in `deploy/`: Kubernetes knows all their fields, the daemon accepts its
+//! configuration, and the admission policy allows the right updates. Its CEL expressions are
+//! evaluated by another implementation than the API server's.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ fn manifest(file: &str, kind: &str) -> Value {
     manifests.into_iter().find(of_kind).unwrap()
 }
 
-/// What the type does not know is lost on the way.
+/// Decodes and encodes a manifest as `T`, which drops fields that the type does not have.
 fn through<T: DeserializeOwned + Serialize>(manifest: &Value) -> Value {
     let object: T = serde_json::from_value(manifest.clone()).unwrap();
     serde_json::to_value(object).unwrap()
@@ -100,7 +100,7 @@ fn the_daemon_takes_the_configuration_that_is_installed() {
     }
 }
 
-/// The policy, and what it says to an update of a pod: the messages, none where it passes.
+/// The admission policy; reviewing a pod update returns its messages, none if allowed.
 struct Policy(Value);
 
 impl Policy {
@@ -135,7 +135,7 @@ impl Policy {
             })
             .collect();
         context.add_variable_from_value("variables", variables);
-        // Neither an error nor anything but true lets an update pass: failurePolicy is Fail.
+        // With failurePolicy Fail, an update passes only if the result is true.
         list("validations")
             .filter(|one| evaluate(&context, &text(one, "expression")) != Ok(true.into()))
             .map(|one| match one["message"].as_str() {
@@ -250,7 +250,7 @@ fn a_daemon_may_not_write_on_pods_of_another_node() {
         assert_eq!(refused.len(), 1, "{user}: {refused:?}");
         assert!(refused[0].contains("own node alone"), "{refused:?}");
     }
-    // Nobody's pod is not everybody's.
+    // An empty node name must not match a pod without a node.
     let unscheduled = with("/spec/nodeName", Value::Null);
     for user in [service_account(""), json!({"username": "system:multus:"})] {
         let refused = policy.review(&user, &unscheduled, &unscheduled);
@@ -258,8 +258,7 @@ fn a_daemon_may_not_write_on_pods_of_another_node() {
     }
 }
 
-/// The API server checks expressions against the types of pods, and warns where a member with a type of
-/// its own gets a map for its default.
+/// The API server checks the types of expressions, and warns if a typed member defaults to a map.
 #[test]
 fn members_with_types_have_no_defaults_of_others() {
     let policy = Policy(manifest("admission.yaml", "ValidatingAdmissionPolicy"));

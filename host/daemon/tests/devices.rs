@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use support::{World, body};
 
-/// Networks `one` and `two` need devices of `a/x`.
+/// A node whose networks `one` and `two` need devices of `a/x`.
 fn world(networks: &str) -> Arc<World> {
     let world = World::new();
     world.pod("a", networks);
@@ -31,7 +31,7 @@ fn allocate(world: &World, devices: &[(&'static str, &'static str)]) {
     *world.allocated.lock().unwrap() = devices.to_vec();
 }
 
-/// Makes the pod's attachments and gives interface, device in the conf and `deviceID` of each.
+/// Adds the pod and returns each attachment's interface, device in the conf, and `deviceID`.
 async fn add(world: &Arc<World>) -> Vec<(String, Option<String>, Option<String>)> {
     world.pipeline().handle(&body("ADD", "a")).await.unwrap();
     let recorded = world.recorded.lock().unwrap();
@@ -45,12 +45,12 @@ async fn add(world: &Arc<World>) -> Vec<(String, Option<String>, Option<String>)
     devices.collect()
 }
 
-/// An attachment with a device in conf and arguments.
+/// An attachment with a device in its conf and arguments.
 fn with(if_name: &str, id: &str) -> (String, Option<String>, Option<String>) {
     (if_name.into(), Some(id.into()), Some(id.into()))
 }
 
-/// An attachment without.
+/// An attachment without a device.
 fn without(if_name: &str) -> (String, Option<String>, Option<String>) {
     (if_name.into(), None, None)
 }
@@ -123,7 +123,7 @@ async fn where_nothing_is_left_the_attachment_goes_without_as_with_multus() {
 async fn what_the_kubelet_allocated_wins_over_what_the_annotation_says() {
     let world = world(r#"[{"name":"one","deviceID":"wish"},{"name":"two","deviceID":"wish"}]"#);
     allocate(&world, &[("a/x", "1")]);
-    // What the annotation says is an argument and no part of the conf.
+    // The annotation's device is passed as an argument, not in the conf.
     let wish = ("net2".to_owned(), None, Some("wish".to_owned()));
     assert_eq!(
         add(&world).await,
@@ -175,7 +175,7 @@ async fn every_plugin_of_a_list_has_the_device_and_the_bytes_around_it_stay() {
     );
 }
 
-/// The path that the delegates of an attachment are told.
+/// The device-info path that an attachment's delegates get.
 fn told_path(world: &World, position: usize) -> Option<String> {
     world.recorded.lock().unwrap()["cid-a"][position].device_info_file()
 }
@@ -220,7 +220,7 @@ async fn delegates_that_describe_what_they_make_are_told_where_without_a_device_
     );
 }
 
-/// A claim that was allocated these devices: request, driver, pool and name.
+/// A claim with these allocated devices: request, driver, pool and name.
 fn claim(devices: &[(&str, &str, &str, &str)]) -> Value {
     let results: Vec<Value> = devices
         .iter()
@@ -231,7 +231,7 @@ fn claim(devices: &[(&str, &str, &str, &str)]) -> Value {
     json!({"status": {"allocation": {"devices": {"results": results}}}})
 }
 
-/// A slice of the node with devices: name, id and resource. What is empty is not there.
+/// A slice of the node with devices: name, id and resource. Empty values are omitted.
 fn slice(driver: &str, pool: &str, devices: &[(&str, &str, &str)]) -> Value {
     let devices: Vec<Value> = devices
         .iter()
@@ -369,7 +369,7 @@ async fn extended_resources_are_found_by_the_mappings_of_the_pods_status() {
         ("r2", "d", "p", "gpu"),
     ];
     add_claim(&world, "ext", claim(&devices));
-    // A device that is for no network needs no attributes.
+    // A device that no network needs requires no attributes.
     let published = [("vf0", "0", "a/x"), ("vf1", "1", "a/x"), ("gpu", "", "")];
     world
         .slices

@@ -1,4 +1,4 @@
-//! Undos of single interfaces of a pod that runs, and forgetting them, on fakes of every port.
+//! Undoing and forgetting single interfaces of a running pod, on fakes of every port.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -33,7 +33,7 @@ fn unplug(if_name: &str, network: &str) -> Vec<u8> {
     .to_json()
 }
 
-/// A pod with three networks, of which those in `stuck` could not be unplugged.
+/// A pod with three networks, where unplugging those in `stuck` failed.
 async fn with_stuck(world: &Arc<World>, stuck: &[(&str, &str)]) -> Arc<Pipeline> {
     world.pod("a", "one,two");
     let pipeline = world.pipeline();
@@ -83,7 +83,7 @@ async fn an_undo_outlives_that_of_another_interface() {
     world.mend();
     retry(&pipeline).await;
     assert_eq!(recorded(&world), ["eth0"], "the pod runs");
-    // A daemon that is started now finds nothing to retry, whatever is plugged since.
+    // A daemon that starts now finds nothing to retry, whatever is plugged later.
     assert!(world.undos.lock().unwrap().is_empty());
     assert!(pending(&pipeline).is_empty());
 }
@@ -136,7 +136,7 @@ async fn a_forgotten_sandbox_is_not_retried() {
     assert!(matches!(error, Error::NotAttached(_)), "{error}");
 }
 
-/// A pod of which everything is to be undone: a policy panicked in its ADD, or its file was damaged.
+/// A pod to undo completely: a policy panicked in its ADD, or its file was damaged.
 async fn with_everything_stuck(world: &Arc<World>) -> Arc<Pipeline> {
     world.pod("a", "one,two");
     let pipeline = world.pipeline();

@@ -1,4 +1,4 @@
-//! Delegates that hang: what waits for them, and what must not, on fakes of every port.
+//! Delegates that hang: what waits for them and what must not, on fakes of every port.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -14,7 +14,7 @@ use support::{World, body, gc_body};
 
 const DIR: &str = "/var/lib/cni/multus";
 
-/// A pod that is attached to these networks.
+/// Adds a pod with these networks.
 async fn added(world: &Arc<World>, pipeline: &Arc<Pipeline>, pod: &str, networks: &str) {
     world.pod(pod, networks);
     pipeline.handle(&body("ADD", pod)).await.unwrap();
@@ -117,7 +117,7 @@ async fn an_unknown_container_is_held_up_by_no_hang() {
     world.pod("a", "one");
     let pipeline = world.pipeline();
     world.fail("hang del one");
-    // Also where there is a namespace: nothing is known to exist.
+    // With a namespace, too: no attachment is known to exist.
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     world.fail("netns gone");
     for _ in 0..2 {
@@ -146,7 +146,7 @@ async fn an_add_says_what_it_would_wait_for() {
         error.msg
     );
     assert_eq!(count(&world, "add one"), 1, "nothing began");
-    // Once the delegate was killed, its attachment makes way.
+    // Once the delegate has been killed, its attachment is given up.
     tokio::time::sleep(Duration::from_secs(90)).await;
     pipeline.handle(&body("ADD", "a")).await.unwrap();
     assert_eq!(count(&world, "time out del one"), 1);

@@ -1,4 +1,4 @@
-//! `POST /delegate` on fakes of every port: one attachment more or less of a pod that runs.
+//! `POST /delegate` on fakes of every port: attaches or detaches one network of a running pod.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -13,7 +13,7 @@ use support::{World, body};
 
 const DIR: &str = "/var/lib/cni/multus";
 
-/// What a hot-plug controller sends about `net5` of a pod.
+/// A hot-plug controller's request for `net5` of a pod.
 fn plug(command: &str, pod: &str, network: &str) -> Vec<u8> {
     let env = [
         ("CNI_COMMAND", command.to_owned()),
@@ -39,7 +39,7 @@ async fn fails(pipeline: &Arc<Pipeline>, body: &[u8]) -> (u32, String) {
     (error.code, error.to_string())
 }
 
-/// Networks of a pod, as they are recorded.
+/// The recorded networks of a pod.
 fn recorded(world: &World, pod: &str) -> Vec<String> {
     let recorded = world.recorded.lock().unwrap();
     let entries = recorded.get(&format!("cid-{pod}"));
@@ -199,7 +199,7 @@ async fn what_is_plugged_is_told_where_to_describe_its_device() {
     assert_eq!(file.as_deref(), Some("/devinfo/hot-cid-a_net5"));
 }
 
-/// The same with `interfaceAttributes` as a controller writes them.
+/// The same with `interfaceAttributes`, as a controller writes them.
 fn plug_with(attributes: &str) -> Vec<u8> {
     let body = String::from_utf8(plug("ADD", "a", "hot")).unwrap();
     let rest = body.strip_suffix('}').unwrap();
@@ -373,7 +373,7 @@ async fn another_pods_namespace_is_refused() {
         assert!(message.contains(refused), "{message}");
     }
     assert!(world.log().is_empty(), "nothing was begun");
-    // Of a container that nothing is recorded of, others' records tell.
+    // If the container is not recorded, other containers' records tell whose namespace it is.
     world.pod("c", "");
     let body = in_another_namespace(&plug("ADD", "c", "other"));
     let (code, message) = fails(&pipeline, &body).await;

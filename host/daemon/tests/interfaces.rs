@@ -8,7 +8,7 @@ use daemon::pipeline::Error;
 use daemon::response;
 use support::{World, body};
 
-/// The same request about another interface.
+/// The same request for another interface.
 fn about(if_name: &str, body: &[u8]) -> Vec<u8> {
     let mut request = shim_api::Request::parse(body).unwrap();
     request

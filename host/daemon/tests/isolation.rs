@@ -1,4 +1,4 @@
-//! Which namespaces' networks a pod may use with `namespaceIsolation`, on fakes of every port.
+//! Which namespaces' networks a pod may use under `namespaceIsolation`, on fakes of every port.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -12,7 +12,7 @@ use daemon::ports::Ledger;
 use daemon::response;
 use support::{World, body};
 
-/// Code of an ADD whose pod, of the namespace `default`, has this annotation; 0 for success.
+/// The ADD's error code, 0 for success, for a pod in `default` with this annotation; and the log.
 async fn add(annotation: &str, value: &str) -> (u32, Vec<String>) {
     let world = World::new();
     for namespace in ["other", "shared", "kube-system"] {

@@ -1,4 +1,4 @@
-//! The adapter of the kubelet against one that answers, refuses, breaks and goes away.
+//! The kubelet adapter against a kubelet that answers, refuses, breaks and goes away.
 
 #![allow(
     clippy::unwrap_used,
@@ -187,7 +187,7 @@ async fn while_nobody_listens_the_checkpoint_tells() {
     assert!(error.contains("checkpoint: cannot be read"), "{error}");
     rig.checkpoint("from-checkpoint");
     assert_eq!(devices(&adapter, "a").await.unwrap(), ["from-checkpoint"]);
-    // A socket whose kubelet died is there and leads nowhere.
+    // The socket of a dead kubelet exists, but refuses connections.
     drop(tokio::net::UnixListener::bind(rig.socket()).unwrap());
     assert_eq!(devices(&adapter, "a").await.unwrap(), ["from-checkpoint"]);
     std::fs::remove_file(rig.socket()).unwrap();

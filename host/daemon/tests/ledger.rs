@@ -1,5 +1,5 @@
-//! The ledger on a real file system: what is written is read back, and whatever has become of a
-//! file, it is recovered or refused, and never taken for an empty one.
+//! The ledger on a real file system: what is written is read back; a damaged file is recovered or
+//! refused, and never taken for an empty one.
 
 #![allow(
     clippy::type_complexity,
@@ -50,7 +50,7 @@ impl Rig {
         self.dir.path()
     }
 
-    /// The file of the sandbox.
+    /// Path of the sandbox's file.
     fn file(&self) -> PathBuf {
         self.dir().join(CONTAINER)
     }
@@ -87,11 +87,11 @@ async fn a_full_ledger_refuses_what_is_new_and_lets_go_of_what_it_has() {
         "{refused}"
     );
     assert!(matches!(refused, LedgerError::Full { limit: 2, .. }));
-    // Also for another daemon, which has not counted along.
+    // Also for another daemon, whose count starts anew.
     let next = Files::new(Durability::Grouped).with_limit(2);
     next.record(dir.path(), &[of("c")]).await.unwrap_err();
     next.restore(dir.path(), &[of("a")]).await.unwrap();
-    // What is gone already makes no room.
+    // Forgetting what is already gone makes no room.
     for container in ["a", "a", "x"] {
         next.forget(dir.path(), &id(container)).await.unwrap();
     }
@@ -141,7 +141,7 @@ fn entry(network: &str, if_name: &str) -> Entry {
     }
 }
 
-/// What DEL needs to be the same.
+/// What DEL needs unchanged.
 fn essence(entries: &[Entry]) -> Vec<String> {
     entries
         .iter()
@@ -160,7 +160,7 @@ fn essence(entries: &[Entry]) -> Vec<String> {
         .collect()
 }
 
-/// Everything that can happen to the bytes of a file.
+/// Ways to damage a file.
 fn damages() -> Vec<(&'static str, fn(&mut Vec<u8>))> {
     vec![
         ("emptied", |text| text.clear()),
@@ -219,7 +219,7 @@ async fn a_damaged_file_is_recovered_from_the_results_and_set_aside() {
         assert_eq!(essence(&loaded.unwrap()), essence(&entries), "{what}");
         let aside = rig.dir().join(".damaged").join(format!("{CONTAINER}.0"));
         assert_eq!(fs::read(aside).unwrap(), text, "{what}");
-        // What stands in its place is whole, without the results as well.
+        // The file that replaces it is complete, even without the results.
         fs::remove_dir_all(rig.dir().join("results")).unwrap();
         assert_eq!(rig.load().await.unwrap().unwrap().len(), 2, "{what}");
         let listing = rig.files.list(rig.dir()).await.unwrap();
@@ -292,7 +292,7 @@ async fn a_damaged_result_is_left_out() {
         let result = rig.dir().join("results").join(&name);
         assert!(result.exists());
         fs::write(&result, &damage).unwrap();
-        // Whoever only looks changes nothing.
+        // Reading changes nothing.
         rig.files.list(rig.dir()).await.unwrap();
         assert!(result.exists(), "{damage}");
         let loaded = rig.load().await.unwrap().unwrap();
@@ -403,7 +403,7 @@ async fn a_sweep_removes_what_is_half_written_and_nothing_else() {
     assert!(rig.dir().join(".keep").exists());
     assert_eq!(rig.load().await.unwrap().unwrap().len(), 2);
     assert_eq!(rig.files.undos(rig.dir()).await.unwrap(), [undo]);
-    // A directory that is not there yet has nothing to sweep.
+    // A directory that does not exist yet needs no sweep.
     rig.files.sweep(&rig.dir().join("missing")).unwrap();
 }
 
@@ -423,7 +423,7 @@ async fn a_damaged_undo_does_not_hide_the_others() {
     assert_eq!(rig.files.undos(rig.dir()).await.unwrap(), [undo]);
 }
 
-/// A value that JSON has, in a place where the ledger expects something.
+/// Any JSON value, for a place where the ledger expects a certain one.
 fn json_value() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("null".to_owned()),
@@ -437,7 +437,7 @@ fn json_value() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Files in the form of Multus with anything as the value of each member, and bytes of any kind.
+/// Files in Multus' format with any value for each member, and arbitrary bytes.
 fn file_text() -> impl Strategy<Value = Vec<u8>> {
     let member = prop_oneof![
         Just("Conf"),

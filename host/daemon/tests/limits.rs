@@ -1,5 +1,5 @@
-//! What tenants may ask for, on fakes of every port: too much is refused with code 7 before anything
-//! is made of it, and nothing is executed.
+//! Limits for tenants, on fakes of every port: too large a request is rejected with code 7 before
+//! it is processed, and no delegate is executed.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -16,7 +16,7 @@ use daemon::ports::Ledger;
 use daemon::response;
 use support::{World, body};
 
-/// Members beyond the default limit, each of which a policy would look at.
+/// Members beyond the default limit, each of which a policy would inspect.
 fn types(count: usize) -> String {
     let types: Vec<_> = (0..count)
         .map(|at| format!(r#""{at}":{{"type":"t"}}"#))

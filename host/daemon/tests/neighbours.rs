@@ -1,5 +1,5 @@
-//! Shims of other versions than the daemon's, as a node has them while it is upgraded: what they send
-//! is here as the bytes that they sent, not as this version would write it.
+//! Shims of other versions than the daemon's, as on a node during an upgrade: their requests are
+//! here as the bytes they sent, not as this version would write them.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use base64::Engine as _;
 use support::World;
 
-/// A body of `POST /cni` for the pod `a`, with what stands for its members besides the environment.
+/// A body of `POST /cni` for pod `a`, with further environment variables and members.
 fn body(command: &str, more_env: &str, more: &str) -> String {
     let conf = r#"{"cniVersion":"1.0.0","name":"multus-cni-network","type":"multus-shim","delegates":[{"cniVersion":"1.0.0","name":"default","type":"t"}]}"#;
     let conf = base64::engine::general_purpose::STANDARD.encode(conf);
@@ -19,8 +19,8 @@ fn body(command: &str, more_env: &str, more: &str) -> String {
     )
 }
 
-/// Everything that neighbours send: the shim of 0.1.0; Multus' own, with its whole environment; and
-/// one that is newer than this daemon.
+/// All other senders: the shim of 0.1.0; Multus' shim, with its whole environment; and a shim newer
+/// than this daemon.
 fn forms() -> [(&'static str, &'static str); 4] {
     [
         ("", ""),

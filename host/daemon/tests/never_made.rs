@@ -1,4 +1,4 @@
-//! Attachments whose ADD gave no result, and what they may keep a pod from, on fakes of every port.
+//! Attachments whose ADD gave no result, and how they affect the pod's DEL, on fakes of every port.
 
 mod support;
 
@@ -16,7 +16,7 @@ fn is_recorded(world: &World, container: &str) -> bool {
     recorded.is_ok_and(|recorded| recorded.contains_key(container))
 }
 
-/// The retries of a daemon, for so long.
+/// Runs a daemon's retries for this long.
 async fn retry(pipeline: &Arc<Pipeline>, seconds: u64) {
     tokio::select! {
         () = pipeline.finish_undos(Path::new(DIR)) => {}
@@ -179,7 +179,7 @@ async fn another_pods_namespace_is_not_entered() {
     let pipeline = world.pipeline();
     pipeline.handle(&body("ADD", "a")).await.unwrap();
     world.log();
-    // The ledger does not know b, and the path of b leads to the namespace of a.
+    // The ledger does not know b, and the path in b's request leads to the namespace of a.
     let mut request = shim_api::Request::parse(&body("DEL", "b")).unwrap();
     let path = ("CNI_NETNS".to_owned(), "/run/netns/a".to_owned());
     request.env.extend([path]);

@@ -1,5 +1,5 @@
-//! Delegates that outlive their daemon. A program of its own, with one test: everything that a
-//! process executes meanwhile inherits the witness, and until it is executed the lock as well.
+//! Delegates that outlive their daemon. In a test binary of its own with a single test: every
+//! process started meanwhile inherits the witness, and between fork and exec the lock as well.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,10 +14,10 @@ use cni_types::args::ContainerId;
 use daemon::adapters::delegates::orphans::{Error, Tenure};
 
 const AT_ONCE: Duration = Duration::ZERO;
-/// Longer than a child that is being executed keeps the lock of its parent.
+/// Longer than a child between fork and exec holds its parent's lock.
 const SOON: Duration = Duration::from_secs(20);
 
-/// What a daemon has executed, and the daemon's end. It runs until its standard input is closed.
+/// Starts a delegate that runs until its standard input is closed, then ends its daemon.
 async fn delegate_of_a_killed_daemon(dir: &Path, container: &str) -> Child {
     let tenure = Tenure::begin(dir, SOON).await.unwrap();
     let child = Command::new("cat")
@@ -55,7 +55,7 @@ async fn what_was_executed_is_known_waited_for_and_killed_at_last() {
     let tenure = Tenure::begin(dir, SOON).await.unwrap();
     let orphaned = tenure.orphaned().await;
     assert_eq!(orphaned, ids(&["short", "long"]));
-    // Waiting for one closes its standard input; the other one's stays open.
+    // Waiting for `short` closes its standard input; that of `long` stays open.
     let endless = long.stdin.take();
     let reaping = std::thread::spawn(move || (short.wait().unwrap(), long.wait().unwrap()));
     let mut ended = Vec::new();

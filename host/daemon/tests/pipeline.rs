@@ -1,4 +1,4 @@
-//! The rules of the verbs, on fakes of every port.
+//! The rules of each verb, on fakes of every port.
 
 mod support;
 
@@ -6,7 +6,7 @@ use daemon::pipeline::Error;
 use daemon::response;
 use support::{World, body, body_with};
 
-/// Code and message that the runtime gets.
+/// The code and message that the runtime gets.
 fn told(error: &Error) -> (u32, String) {
     let error = response::cni_error(error);
     (error.code, error.to_string())
@@ -280,7 +280,7 @@ async fn annotations_that_cannot_be_used_are_told_with_pod_and_element() {
 
 #[tokio::test]
 async fn a_name_too_long_for_its_result_is_refused() {
-    // `<name>-cid-a-net1` has 255 bytes at most.
+    // `<name>-cid-a-net1` has at most 255 bytes.
     for (length, refused) in [(244, false), (245, true)] {
         let world = World::new();
         let name = "n".repeat(length);

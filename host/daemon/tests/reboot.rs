@@ -1,4 +1,4 @@
-//! What an earlier boot left, in a ledger on disk and on fakes of every other port.
+//! What an earlier boot left in a ledger on disk, with fakes of every other port.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -31,7 +31,7 @@ impl Node {
         Self { world, dir }
     }
 
-    /// A daemon that was started an hour after what is of an earlier boot was written.
+    /// A daemon started an hour after the earlier boot's files were written.
     fn daemon(&self) -> Arc<Pipeline> {
         let booted = SystemTime::now() - Duration::from_secs(3600);
         let files = Files::new(Durability::Grouped).with_boot(Boot::at(booted));
@@ -55,7 +55,7 @@ impl Node {
         files.map(|file| file.unwrap().path()).collect()
     }
 
-    /// Has all files be as Multus writes them, two hours ago.
+    /// Rewrites all files as Multus would have written them, two hours ago.
     fn as_of_multus(&self) {
         let before = SystemTime::now() - Duration::from_secs(7200);
         for path in self.results().iter().chain([&self.plan()]) {
@@ -79,7 +79,7 @@ impl Node {
         self.world.log();
     }
 
-    /// What a daemon does by itself after its start.
+    /// Runs what a daemon does by itself after its start.
     async fn start(&self) -> Arc<Pipeline> {
         let daemon = self.daemon();
         tokio::select! {
@@ -167,7 +167,7 @@ async fn an_old_file_ends_no_pod_whose_path_is_there() {
     let daemon = node.start().await;
     assert!(node.plan().exists(), "the clock may have been wrong");
     assert!(node.world.log().iter().all(|done| !done.starts_with("del")));
-    // The runtime knows.
+    // The runtime's ADD proves that the old sandbox is gone.
     daemon.handle(&body("ADD", "a")).await.unwrap();
     assert_eq!(node.world.log()[..4], UNDONE);
 }
@@ -177,7 +177,7 @@ async fn results_alone_know_their_namespace() {
     for verb in ["DEL", "GC"] {
         let node = Node::with_a().await;
         fs::remove_file(node.plan()).unwrap();
-        // Its name is another pod's by now.
+        // The path now belongs to another pod's namespace.
         *node.world.namespaces.lock().unwrap() += 1;
         node.world.log();
         let request = match verb {

@@ -1,5 +1,5 @@
-//! What the daemon writes to its log at the most talkative level, whatever goes wrong: no credential,
-//! and nothing of the environment that a shim sends, or that the daemon has, beside `CNI_*`.
+//! The log at its most verbose level, during all kinds of failures, has no credentials, and nothing
+//! of a shim's or the daemon's environment except `CNI_*`.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 use fake_api::{FakeApi, User};
 use serde_json::{Value, json};
 
-/// Stands for what nobody else may read.
+/// A value that must never be logged.
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// The answer to a request with a credential; empty where there is none.
+/// The answer to a request with a credential; empty if there is none.
 fn post(dir: &Path, path: &str, body: &Value) -> String {
     let credential = format!("Authorization: Bearer {SECRET}\r\n");
     wire::post(dir, path, &credential, body)
 }
 
-/// Waits until a text is in the log.
+/// Waits until the log contains a text.
 fn wait_for(log: &Path, text: &str) {
     let begun = Instant::now();
     while !std::fs::read_to_string(log).unwrap().contains(text) {
@@ -39,7 +39,7 @@ fn encoded(conf: &str) -> Value {
         .into()
 }
 
-/// What Multus' shim sends: its whole environment.
+/// The request of Multus' shim, with its whole environment.
 fn request(command: &str, uid: &str) -> Value {
     use base64::Engine as _;
     let conf =
@@ -94,7 +94,7 @@ async fn no_credential_and_no_environment_is_in_the_log() {
         }
         post(&at, "/cni", &json!({ "env": { "TOKEN": [SECRET] } }));
         post(&at, "/cni", &json!([SECRET]));
-        // Values of the wrong type and malformed ones, which parsers like to quote.
+        // Values of the wrong type and malformed ones, which parsers tend to quote.
         for key in [
             "delegates",
             "clusterNetwork",
@@ -110,7 +110,7 @@ async fn no_credential_and_no_environment_is_in_the_log() {
                 post(&at, "/cni", &request);
             }
         }
-        // A network that cannot be decoded, told by a watch and in a list.
+        // A network that cannot be decoded, from a watch and in a list.
         api.set_streaming_lists(false);
         api.apply(json!({
             "kind": "NetworkAttachmentDefinition",
@@ -120,7 +120,7 @@ async fn no_credential_and_no_environment_is_in_the_log() {
         wait_for(&at.join("log"), "an object cannot be understood");
         api.expire_watches();
         wait_for(&at.join("log"), "cannot be decoded: ");
-        // A credential that is not taken any more, and one that cannot be read.
+        // A credential that the server rejects, and one that cannot be read.
         api.revoke_token(&token);
         api.cut_connections();
         let answer = post(&at, "/cni", &request("ADD", &uid));

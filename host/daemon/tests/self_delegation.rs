@@ -1,5 +1,5 @@
-//! Networks whose delegates are the daemon's own shim, and keys of the daemon's conf in confs of the
-//! cluster, on fakes of every port.
+//! Networks whose delegates are the daemon's own shim, and keys of the daemon's conf in the
+//! cluster's confs, on fakes of every port.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -14,7 +14,7 @@ use daemon::ports::Ledger;
 use daemon::response;
 use support::{World, body};
 
-/// Confs that lead back to the daemon, whose file has the type `own`.
+/// Confs that lead back to the daemon, in whose file `type` is `own`.
 const SHIMS: [&str; 7] = [
     r#"{"cniVersion":"1.0.0","name":"self","type":"cnidaria-shim","binDir":"/theirs"}"#,
     r#"{"cniVersion":"1.0.0","name":"self","type":"multus"}"#,
@@ -43,14 +43,14 @@ fn with_conf(body: &[u8], conf: &str) -> Vec<u8> {
     request.to_json()
 }
 
-/// A request of a hot-plug controller.
+/// A hot-plug controller's request.
 fn plug(conf: &str) -> Vec<u8> {
     let mut request = shim_api::Request::parse(&body("ADD", "a")).unwrap();
     request.env.insert("CNI_IFNAME".into(), "net5".into());
     with_conf(&request.to_json(), conf)
 }
 
-/// Refused with code 7 while nothing was recorded or executed.
+/// Checks that a request was rejected with code 7, and nothing was recorded or executed.
 fn is_refused(world: &World, error: &Error, conf: &str) {
     let error = response::cni_error(error);
     assert_eq!(error.code, 7, "{conf}: {error}");

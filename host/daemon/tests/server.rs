@@ -13,7 +13,7 @@ use shim_api::{endpoint, exchange, http, response};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
-/// Whatever changes something meets a fault.
+/// A handler whose changing requests panic.
 struct Faulty;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! How the daemon starts, and with what it exits when it cannot: the codes are those of Multus.
+//! How the daemon starts, and its exit codes if it cannot, which are Multus'.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -25,7 +25,7 @@ impl Rig {
         self.dir.path().join(name)
     }
 
-    /// A command that starts the daemon with these keys beside those that every file needs.
+    /// A command that starts the daemon with these keys in addition to the required ones.
     fn command(&self, keys: &str) -> Command {
         let at = self.dir.path().display();
         self.with_file(&format!(

@@ -1,4 +1,4 @@
-//! A kubeconfig without an authority: those that the system trusts decide.
+//! A kubeconfig without a CA: the system's trusted CAs decide.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fake_api::{FakeApi, User};
 
-/// A server, and a kubeconfig in `dir` that does not say by whom its certificate is issued.
+/// A server, and a kubeconfig in `dir` that does not name the server's CA.
 async fn prepare(dir: &Path) -> FakeApi {
     let api = FakeApi::builder().start().await.unwrap();
     let token = api.issue_token(User::service_account("kube-system", "cnidaria"));
@@ -27,7 +27,7 @@ async fn prepare(dir: &Path) -> FakeApi {
     api
 }
 
-/// Waits until there is what a test is about.
+/// Polls until a condition holds.
 async fn until(is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {

@@ -8,7 +8,7 @@ use daemon::pipeline::Error;
 use daemon::response;
 use support::{World, body, gc_body};
 
-/// Code and message that the runtime gets.
+/// The code and message that the runtime gets.
 fn told(error: &Error) -> (u32, String) {
     let error = response::cni_error(error);
     (error.code, error.to_string())
@@ -108,7 +108,7 @@ async fn del_of_a_damaged_ledger_undoes_what_the_pod_asks_for_now() {
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert_eq!(world.log(), ["pod a", "del one", "del default", "forget"]);
 
-    // Nobody knows what there is to undo.
+    // Without the pod, there is no way to find out what to undo.
     world.pods.lock().unwrap().clear();
     let error = pipeline.handle(&body("DEL", "a")).await.unwrap_err();
     assert!(told(&error).1.contains("damaged"), "{error}");
@@ -171,7 +171,7 @@ async fn gc_goes_on_past_errors_and_returns_all() {
     );
 }
 
-/// A DEL comes as soon as the first further network is being added.
+/// Sends a DEL as soon as the first secondary network's ADD runs.
 async fn del_overtakes_add(world: &Arc<World>) {
     let pipeline = world.pipeline();
     let (add, del) = (body("ADD", "a"), body("DEL", "a"));

@@ -1,4 +1,4 @@
-//! DELs of containers that neither ledger nor results know, on fakes of every port.
+//! DELs of containers that neither the ledger nor the result cache knows, on fakes of every port.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -17,7 +17,7 @@ fn annotate(world: &World, pod: &str, annotation: &str, text: &str) {
     annotations.insert(annotation.to_owned(), text.to_owned());
 }
 
-/// Names of the networks and interfaces that a DEL of pod `a` undid.
+/// The networks and interfaces that a DEL of pod `a` undid.
 async fn deleted(world: &Arc<World>) -> Vec<String> {
     world.log();
     world.pipeline().handle(&body("DEL", "a")).await.unwrap();
@@ -37,7 +37,7 @@ async fn a_missing_network_hides_no_other() {
 async fn a_network_behind_a_missing_one_keeps_its_name() {
     let world = World::new();
     world.pod("a", "missing,two");
-    // The fake reports which interface is undone where it has no namespace.
+    // Without a namespace, the fake logs which interface is undone.
     world.fail("netns of the node");
     world.pipeline().handle(&body("DEL", "a")).await.unwrap();
     let log = world.log();

@@ -1,5 +1,5 @@
-//! A credential in the place of something else: in a conf, a NAD, an annotation, a policy's
-//! configuration, the daemon's file, a kubeconfig. Neither the log nor an answer quotes it.
+//! A credential in the wrong place: in a conf, a NAD, an annotation, a policy's configuration, the
+//! daemon's file, a kubeconfig. Neither the log nor an answer quotes it.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,10 +18,10 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-/// Stands for what nobody else may read.
+/// A value that must never be logged.
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// The credential in the place of each member that the daemon reads, and of some that it does not.
+/// The credential as each member that the daemon reads, and as some that it does not.
 fn wrong_members() -> Vec<(&'static str, Value)> {
     let members = [
         "mtu",
@@ -51,7 +51,7 @@ fn wrong_members() -> Vec<(&'static str, Value)> {
     ];
     for member in members {
         let nested = json!({ "type": SECRET, "ips": SECRET, "cni": SECRET });
-        // As a type it would be the name of a binary.
+        // As `type` it would be the name of a binary.
         let nested = if member == "ipam" {
             json!([SECRET])
         } else {
@@ -64,7 +64,7 @@ fn wrong_members() -> Vec<(&'static str, Value)> {
     wrong
 }
 
-/// Confs with one wrong member, or cut off in the middle of one.
+/// Confs with one wrong member, or cut off within one.
 fn wrong_confs() -> Vec<String> {
     let mut confs: Vec<String> = wrong_members()
         .into_iter()
@@ -154,7 +154,7 @@ fn write_pod(dir: &Path, name: &str, annotation: &str) {
     write_manifest(dir, &format!("pod-{name}.json"), &pod);
 }
 
-/// A pod for each wrong conf, and for each wrong annotation.
+/// A pod for each wrong conf and each wrong annotation.
 fn write_pods(dir: &Path) -> Vec<String> {
     let mut pods = Vec::new();
     for (index, conf) in wrong_confs().into_iter().enumerate() {
@@ -187,7 +187,7 @@ fn write_pods(dir: &Path) -> Vec<String> {
     let cut_off = format!(r#"[{{"name":"n0","cni-args":{{"password":"{SECRET}"#);
     write_pod(dir, "cut-off", &cut_off);
     pods.push("cut-off".to_owned());
-    // Manifests that are read all the same, or not at all.
+    // Manifests that the daemon tolerates or rejects.
     let yaml = format!("kind: Pod\nmetadata:\n  name: y\n  password: {SECRET}\n  labels: [\n");
     fs::write(dir.join("manifests/torn.yaml"), yaml).unwrap();
     let yaml = format!("kind: NetworkAttachmentDefinition\nmetadata: {SECRET}\nspec:\n  a: b\n");
@@ -216,7 +216,7 @@ fn write_policies(dir: &Path) {
         "onConflict",
     ];
     for (index, member) in wrong.into_iter().enumerate() {
-        // Wrong ones of these are plain names that the operator looks for.
+        // As strings, these would be plain names, which are quoted for the operator.
         let value = match member {
             "module" | "digest" => json!([SECRET]),
             _ => json!(SECRET),
@@ -295,7 +295,7 @@ fn no_value_of_a_conf_is_quoted() {
     check("log", &log);
 }
 
-/// What a daemon says that cannot start with this configuration.
+/// The error of a daemon that cannot start with this configuration.
 fn refusal(dir: &Path, config: &str) -> String {
     let mut child = daemon(dir, config).stderr(Stdio::piped()).spawn().unwrap();
     let begun = Instant::now();

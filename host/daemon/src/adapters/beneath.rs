@@ -1,5 +1,6 @@
-//! Single files: one component beneath a directory of ours, whose name a request may have chosen. Read
-//! bounded and written whole; no link is followed on the way from that directory.
+//! Bounded reads and atomic writes of single files directly beneath one of the daemon's
+//! directories. Requests may choose the file names, so symbolic links beneath that directory are
+//! never followed.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -10,14 +11,14 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-/// What a file is called until it is whole, after a dot and before its name.
+/// Marks a file that is still being written: `.new-<name>`.
 const UNFINISHED: &str = "new";
 
-/// The longest name of a file, with room for what it is called until it is whole.
+/// The longest file name, leaving room for the [`UNFINISHED`] prefix.
 const MAX_NAME: usize = 250;
 
-/// A text as one component of a path: the device-info specification says what stands for a slash. What
-/// is too long for a file system is known by its digest.
+/// Turns a text into one path component, replacing slashes as the device-info specification says.
+/// Texts too long for a file name are replaced by their digest.
 pub(super) fn component(text: &str) -> String {
     let name = text.replace(['/', '\0'], "-");
     let is_component = !matches!(name.as_str(), "" | "." | "..");
@@ -30,7 +31,7 @@ pub(super) fn component(text: &str) -> String {
         .collect()
 }
 
-/// Opens a directory of ours. The way to the first one is the node's, links in it included.
+/// Opens `part` in `dir`. Links on the path to `dir` are the node's own and are followed.
 fn open_dir(dir: &Path, part: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let parent = rustix::fs::openat(CWD, dir, flags, Mode::empty())?;
@@ -38,7 +39,7 @@ fn open_dir(dir: &Path, part: &str) -> io::Result<OwnedFd> {
     Ok(opened)
 }
 
-/// `None` where there is no such file.
+/// Reads a file; `None` if it does not exist.
 pub(super) fn read(
     dir: &Path,
     part: &str,
@@ -65,7 +66,7 @@ pub(super) fn read(
     Ok(Some(text))
 }
 
-/// Writes a file whole, in place of what has its name. Makes the directory where it is missing.
+/// Writes or replaces a file atomically, creating its directory if missing.
 pub(super) fn write(dir: &Path, part: &str, name: &str, text: &[u8]) -> io::Result<()> {
     let part = match open_dir(dir, part) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -79,7 +80,7 @@ pub(super) fn write(dir: &Path, part: &str, name: &str, text: &[u8]) -> io::Resu
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
     let create = || rustix::fs::openat(&part, &unfinished, flags, mode);
     let created = match create() {
-        // Files of one name are written one after the other; what is left is of a dead daemon.
+        // Writes of one file never overlap, so a dead daemon left this.
         Err(Errno::EXIST) => {
             unlink(&part, &unfinished)?;
             create()
@@ -91,13 +92,13 @@ pub(super) fn write(dir: &Path, part: &str, name: &str, text: &[u8]) -> io::Resu
         .and_then(|file| File::from(file).write_all(text))
         .and_then(|()| Ok(rustix::fs::renameat(&part, &unfinished, &part, name)?));
     if written.is_err() {
-        // The first error is the one to report.
+        // Keep the first error.
         let _ = unlink(&part, &unfinished);
     }
     written
 }
 
-/// Removes a file; of what is not there nothing.
+/// Removes a file; succeeds if it does not exist.
 pub(super) fn remove(dir: &Path, part: &str, name: &str) -> io::Result<()> {
     match open_dir(dir, part) {
         Err(error) if is_absent(&error) => Ok(()),

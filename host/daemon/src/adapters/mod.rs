@@ -1,4 +1,4 @@
-//! The world: each adapter implements one port and knows no other adapter.
+//! Adapters to the outside world. Each implements one port and imports no other adapter.
 
 mod beneath;
 pub mod delegates;

@@ -1,4 +1,4 @@
-//! The settings of policies, for the engine.
+//! Maps the settings of policies to the engine's configuration.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::own::Timeouts;
 use crate::config::policies::PolicyConfig;
 
-/// What the engine makes of the daemon's settings.
+/// The engine's configuration.
 pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engine::Config {
     let compiler = config.compiler.clone().unwrap_or_else(beside_this_binary);
     let mut engine = policy_engine::Config::new(&config.modules, &config.cache, compiler);
@@ -26,7 +26,7 @@ pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engin
     engine
 }
 
-/// The command line that was installed with this daemon.
+/// The `cnidaria` command line installed beside this daemon.
 fn beside_this_binary() -> PathBuf {
     std::env::current_exe()
         .unwrap_or_default()

@@ -1,5 +1,5 @@
-//! Where the API server is and who the daemon is to it: Multus' keys `kubeconfig` and
-//! `perNodeCertificate`; without them, what a pod of the cluster is told.
+//! The API server's address and the daemon's credentials: Multus' keys `kubeconfig` and
+//! `perNodeCertificate`; without them, the pod's service account.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,20 +9,19 @@ use serde::Deserialize;
 
 use super::value;
 
-/// How long a node's own certificate is asked for where `certDuration` does not say, as Multus has
-/// it.
+/// Lifetime to request for the node's own certificate without `certDuration`, as in Multus.
 const CERT_DURATION: Duration = Duration::from_secs(600);
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A value of a wrong type.
+    /// A value has the wrong type.
     #[error(transparent)]
     Value(#[from] value::Error),
-    /// Something that a certificate of the node's own needs is not said.
+    /// A key that a node's own certificate requires is missing.
     #[error("perNodeCertificate.{0}: must be set where perNodeCertificate is enabled")]
     Missing(&'static str),
-    /// Not a duration as Go writes them.
+    /// Not a duration in Go's syntax.
     #[error("perNodeCertificate.certDuration: expected a duration such as \"24h\", found {0:?}")]
     Duration(String),
 }
@@ -30,17 +29,17 @@ pub enum Error {
 /// How the API server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiServer {
-    /// As a pod of the cluster.
+    /// With a pod's service account.
     InCluster,
-    /// `kubeconfig`.
+    /// With the kubeconfig at this path (`kubeconfig`).
     Kubeconfig(PathBuf),
-    /// `perNodeCertificate`, enabled.
+    /// With the node's own certificate (`perNodeCertificate`, enabled).
     PerNodeCertificate {
-        /// Who asks for the first certificate.
+        /// Kubeconfig that authenticates the request for the first certificate.
         bootstrap_kubeconfig: PathBuf,
-        /// Where the certificate is kept.
+        /// Directory where the certificate is stored.
         cert_dir: PathBuf,
-        /// How long a certificate is asked to last.
+        /// Lifetime to request for a certificate.
         duration: Duration,
     },
 }
@@ -55,7 +54,7 @@ struct PerNodeCertificate {
 }
 
 impl ApiServer {
-    /// Reads the keys of the daemon's file.
+    /// Parses the keys of the daemon's file.
     ///
     /// # Errors
     /// [`Error`] names the key.
@@ -83,7 +82,7 @@ impl ApiServer {
     }
 }
 
-/// A positive duration as Go's `time.ParseDuration` takes it: `1h30m`, `0.5s`.
+/// A positive duration in the syntax of Go's `time.ParseDuration`: `1h30m`, `0.5s`.
 fn go_duration(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text.strip_prefix('+').unwrap_or(text);

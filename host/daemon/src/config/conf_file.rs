@@ -1,5 +1,4 @@
-//! The conf that the container runtime finds, `00-multus.conf`: whether the daemon provides it, and
-//! from what.
+//! The runtime's conf, `00-multus.conf`: whether the daemon provides it, and from which source.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,34 +9,34 @@ use cni_types::version::ConfVersion;
 use super::value;
 use crate::domain::shim::Shims;
 
-/// Name of the conf that is generated. Files whose names begin like it are never a primary network.
+/// Name of the generated conf. Files with this prefix are never a primary network.
 pub const FILE_NAME: &str = "00-multus.conf";
-/// `multusConfigFile` when the conf is generated.
+/// Value of `multusConfigFile` that asks for a generated conf.
 const AUTO: &str = "auto";
 pub(super) const DEFAULT_TARGET_DIR: &str = "/etc/cni/net.d";
 pub(super) const DEFAULT_NAME: &str = "multus-cni-network";
 pub(super) const DEFAULT_TYPE: &str = "multus-shim";
 
-/// Keys of the daemon's file that the generated conf repeats, around `capabilities`, `name` and
-/// `clusterNetwork`, in Multus' order.
+/// Keys of the daemon's file that the generated conf repeats, in Multus' order. `capabilities`,
+/// `name` and `clusterNetwork` stand between the two groups.
 const REPEATED_FIRST: [&str; 1] = ["binDir"];
 const REPEATED_LOG: [&str; 4] = ["logFile", "logLevel", "logToStderr", "logOptions"];
 const REPEATED_NAMESPACES: [&str; 2] = ["namespaceIsolation", "globalNamespaces"];
 const REPEATED_LAST: [&str; 3] = ["cniDir", "auxiliaryCNIChainName", "daemonSocketDir"];
 
-/// Why nothing can be provided.
+/// Why the conf cannot be provided.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A key with a wrong value.
+    /// A key has a wrong value.
     #[error(transparent)]
     Value(#[from] value::Error),
-    /// `cniVersion` is missing, and the generated conf needs one.
+    /// `cniVersion` is missing, which the generated conf requires.
     #[error("cniVersion: missing, and multusConfigFile {AUTO:?} needs it")]
     NoVersion,
-    /// `cniVersion` is none.
+    /// `cniVersion` is not a version.
     #[error("cniVersion")]
     Version(#[source] cni_types::version::Error),
-    /// The conf would be made of itself.
+    /// The conf would be generated from itself.
     #[error("multusMasterCNI: {0:?} is what this daemon writes, and cannot be the primary network")]
     Recursive(String),
 }
@@ -45,43 +44,43 @@ pub enum Error {
 /// What the daemon provides for the runtime.
 #[derive(Debug, Clone, Default)]
 pub enum ConfFile {
-    /// Nothing: somebody else writes the conf.
+    /// Nothing: the conf has another author.
     #[default]
     Absent,
-    /// A copy of a file, under its own name.
+    /// A copy of a file, under the same name.
     Copied {
-        /// `multusConfigFile`.
+        /// The source (`multusConfigFile`).
         from: PathBuf,
-        /// `cniConfigDir`.
+        /// The target directory (`cniConfigDir`).
         to_dir: PathBuf,
     },
-    /// A conf made from that of the primary network.
+    /// A conf generated from that of the primary network.
     Generated(Box<Generated>),
 }
 
-/// What a generated conf is made from, but for the primary network.
+/// The settings for a generated conf.
 #[derive(Debug, Clone)]
 pub struct Generated {
-    /// `multusAutoconfigDir`: where the primary network's conf is.
+    /// Directory of the primary network's conf (`multusAutoconfigDir`).
     pub primary_dir: PathBuf,
-    /// `multusMasterCNI`: the primary network's file; the first one of the directory where absent.
+    /// The primary network's file (`multusMasterCNI`); the directory's first conf if absent.
     pub primary: Option<String>,
-    /// `cniConfigDir`: where the conf goes.
+    /// The conf's target directory (`cniConfigDir`).
     pub target_dir: PathBuf,
-    /// `cniVersion`.
+    /// The conf's version (`cniVersion`).
     pub cni_version: ConfVersion,
-    /// `forceCNIVersion`: the primary network's own conf gets this version, too.
+    /// Whether to give the primary network's own conf this version, too (`forceCNIVersion`).
     pub force_version: bool,
-    /// `overrideNetworkName`: the conf has the name of the primary network.
+    /// Whether to name the conf after the primary network (`overrideNetworkName`).
     pub override_name: bool,
-    /// `capabilities` beside those of the primary network.
+    /// `capabilities` in addition to those of the primary network.
     capabilities: BTreeMap<String, bool>,
     /// The daemon's file.
     keys: RawObject,
 }
 
 impl ConfFile {
-    /// Reads the keys that concern the conf.
+    /// Parses the keys that concern the conf.
     ///
     /// # Errors
     /// [`Error`] names the key.
@@ -122,7 +121,7 @@ impl ConfFile {
     }
 }
 
-/// The name of a file in a directory, which may be given with its whole path.
+/// The name of a file in `dir`, which may be given as a full path.
 fn below(dir: &Path, name: &str) -> String {
     let below = Path::new(name)
         .strip_prefix(dir)
@@ -131,7 +130,7 @@ fn below(dir: &Path, name: &str) -> String {
     below.unwrap_or(name).trim_start_matches('/').to_owned()
 }
 
-/// Whether a file is one that this daemon, or Multus, writes.
+/// Whether a file is one that this daemon or Multus writes.
 pub fn is_own(path: &Path) -> bool {
     path.file_name()
         .is_some_and(|name| name.to_string_lossy().starts_with("00-multus"))
@@ -142,27 +141,27 @@ fn version(text: Option<String>) -> Result<ConfVersion, Error> {
     ConfVersion::parse(&text).map_err(Error::Version)
 }
 
-/// What the primary network's conf says that the generated one needs.
+/// What the generated conf needs from the primary network's conf.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Primary {
-    /// The file, as the daemon reaches it.
+    /// Path of the file, as the daemon reaches it.
     pub path: PathBuf,
-    /// `name` of the network.
+    /// Name of the network.
     pub name: String,
     /// Capabilities of any of its plugins.
     pub capabilities: Vec<String>,
 }
 
 impl Generated {
-    /// The names of the shim, also the one that the conf has.
+    /// The names of the shim, including the conf's `type`.
     pub fn shims(&self) -> Shims {
         Shims::default().and_type_of(&self.keys)
     }
 
-    /// The text of the conf, in Multus' order of keys.
+    /// The text of the conf, with keys in Multus' order.
     ///
     /// # Errors
-    /// A path or a key that cannot be expressed in JSON.
+    /// If a path or key cannot be expressed in JSON.
     pub fn text(&self, primary: &Primary) -> Result<String, cni_types::json::Error> {
         let mut conf = RawObject::new();
         self.repeat(&mut conf, &REPEATED_FIRST);
@@ -187,7 +186,7 @@ impl Generated {
         Ok(conf.to_string())
     }
 
-    /// Copies keys that say something: Go leaves out what is empty.
+    /// Copies keys that are not empty, which Go would omit.
     fn repeat(&self, conf: &mut RawObject, keys: &[&str]) {
         for key in keys {
             if let Some(value) = self.keys.get(key)

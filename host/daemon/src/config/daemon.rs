@@ -1,5 +1,5 @@
-//! The daemon's configuration file: Multus' `daemon-config.json` as it is, with the project's own
-//! settings under the one key `cnidaria`.
+//! The daemon's configuration file: Multus' `daemon-config.json` unchanged, with the project's own
+//! settings under the single key `cnidaria`.
 
 use std::path::{Path, PathBuf};
 
@@ -21,65 +21,65 @@ pub enum Error {
     /// The file cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// Not a JSON object.
+    /// The file is not a JSON object.
     #[error("not a JSON object")]
     Json(#[source] cni_types::json::Error),
-    /// One of Multus' keys.
+    /// One of Multus' keys has a wrong value.
     #[error(transparent)]
     Value(#[from] value::Error),
-    /// One of our own keys.
+    /// One of the project's own keys has a wrong value.
     #[error("{OWN_KEY}: {path}")]
     Own {
-        /// Which of them.
+        /// Path of the key.
         path: String,
         /// What is wrong with it.
         #[source]
         source: cni_types::json::Cause,
     },
-    /// A key that overlays the CNI conf of requests, which could never be answered with it.
+    /// A key that overlays the CNI confs is invalid, so that every request would fail.
     #[error(transparent)]
     Overlay(net_conf::Error),
-    /// The conf for the runtime.
+    /// The keys about the runtime's conf are invalid.
     #[error(transparent)]
     ConfFile(#[from] conf_file::Error),
-    /// Who the daemon is to the API server.
+    /// The keys about the API server are invalid.
     #[error(transparent)]
     ApiServer(#[from] api_server::Error),
-    /// Nobody could connect.
+    /// The connection limit is so low that no shim could connect.
     #[error("connectionLimit: must be greater than 0, found {0}")]
     ConnectionLimit(i64),
 }
 
-/// What the daemon was started with.
+/// The daemon's configuration.
 #[derive(Debug, Clone)]
 pub struct DaemonConfig {
-    /// Directory of the socket. Made with mode 0700.
+    /// Directory of the socket. Created with mode 0700.
     pub socket_dir: PathBuf,
     /// Where the log goes.
     pub logging: Logging,
     /// How many connections are served at once.
     pub connection_limit: Option<usize>,
-    /// How the API server is reached, where there is no directory of manifests.
+    /// How the API server is reached, unless there is a directory of manifests.
     pub api_server: ApiServer,
-    /// Where metrics are served, on all addresses of the node.
+    /// Port for metrics, on all addresses of the node.
     pub metrics_port: Option<u16>,
-    /// Where the node's root is mounted: delegates run there.
+    /// Where the node's root directory is mounted; delegates run there.
     pub chroot_dir: Option<PathBuf>,
-    /// The conf that the runtime finds.
+    /// The conf to provide for the runtime.
     pub conf_file: ConfFile,
-    /// What somebody should be told of the file; it can be used all the same.
+    /// Problems of the file to log that do not prevent the start.
     pub warnings: Vec<String>,
-    /// The ledger's directory where the CNI conf names none.
+    /// The ledger's directory for requests whose CNI conf sets none.
     pub cni_dir: PathBuf,
-    /// Keys of the file that override those of each CNI conf, as Multus does it.
+    /// Keys of the file that override those of each CNI conf, as in Multus.
     pub overrides: RawObject,
-    /// Our own settings.
+    /// The project's own settings.
     pub own: OwnConfig,
 }
 
@@ -96,7 +96,7 @@ impl DaemonConfig {
         Self::parse(&text)
     }
 
-    /// Checks the text of the file.
+    /// Parses the text of the file.
     ///
     /// # Errors
     /// [`Error`] names the key and the value.

@@ -1,4 +1,4 @@
-//! The keys of the daemon's file: known keys, Go's case folding, and suggestions for misspelt ones.
+//! Keys of the daemon's file: the known ones, Go's case folding, and suggestions for misspelt ones.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use cni_types::json::RawObject;
 use super::reference;
 use crate::domain::members::similar;
 
-/// Keys of Multus that are read elsewhere, or passed on to the primary network.
+/// Multus' keys that are read elsewhere, or passed on to the primary network.
 const OTHERS: [&str; 9] = [
     "cnidaria",
     "cniVersions",
@@ -20,7 +20,7 @@ const OTHERS: [&str; 9] = [
     "prevResult",
 ];
 
-/// The keys that the file and a CNI conf can have.
+/// The keys that the file and a CNI conf may have.
 static KNOWN: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let mut known: Vec<_> = reference::top_level().chain(OTHERS).collect();
     known.sort_unstable_by_key(|key| key.to_ascii_lowercase());
@@ -28,8 +28,8 @@ static KNOWN: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     known
 });
 
-/// The file with its keys spelt as they are documented, and what somebody should be told of them.
-/// Unknown keys stay: the file overlays the CNI conf, which may have keys of others.
+/// The file with its keys in their documented spelling, and warnings about them. Unknown keys stay:
+/// the file overlays the CNI conf, which may have keys of other programs.
 pub(super) fn canonical(file: &RawObject) -> (RawObject, Vec<String>) {
     let mut keys = RawObject::new();
     let mut warnings = Vec::new();
@@ -56,7 +56,7 @@ pub(super) fn canonical(file: &RawObject) -> (RawObject, Vec<String>) {
     (keys, warnings)
 }
 
-/// The name of a key as the rest of this crate has it: Go's decoder takes a known one in any case.
+/// The documented spelling of a key. Go's decoder matches known keys case-insensitively.
 pub(super) fn folded(key: &str) -> &str {
     match KNOWN.iter().find(|known| known.eq_ignore_ascii_case(key)) {
         Some(known) => known,
@@ -67,8 +67,7 @@ pub(super) fn folded(key: &str) -> &str {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spelling {
     Exact,
-    /// Go's decoder does not distinguish upper and lower case, so files with other spellings work
-    /// with Multus.
+    /// Go's decoder is case-insensitive, so files with other spellings work with Multus.
     OtherCase(&'static str),
     Unknown(Option<&'static str>),
 }

@@ -1,4 +1,4 @@
-//! The keys of the log: where lines go, which, and how the file is rotated.
+//! The keys of the log: destination, level and rotation.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub enum LogLevel {
     Panic,
     /// Requests that failed.
     Error,
-    /// What somebody should look at: the default.
+    /// Problems that need attention: the default.
     #[default]
     Warning,
     /// Every request.
@@ -26,17 +26,17 @@ pub enum LogLevel {
 /// Where the log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logging {
-    /// `logLevel`.
+    /// The least severe level that is logged (`logLevel`).
     pub level: LogLevel,
-    /// `logToStderr`; true where absent.
+    /// Whether to log to standard error (`logToStderr`); the default is true.
     pub to_stderr: bool,
-    /// `logFile`.
+    /// The log file (`logFile`).
     pub file: Option<PathBuf>,
-    /// `logOptions`.
+    /// How the file is rotated (`logOptions`).
     pub rotation: Rotation,
 }
 
-/// When the file is put aside, and for how long it is kept.
+/// When the log file is rotated, and how long old files are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rotation {
     /// Largest file, in bytes.
@@ -49,7 +49,7 @@ pub struct Rotation {
     pub compress: bool,
 }
 
-/// `logOptions` as Multus has it.
+/// Multus' `logOptions`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Options {
@@ -64,8 +64,8 @@ pub(super) const DEFAULT_DAYS: u32 = 5;
 pub(super) const DEFAULT_BACKUPS: u32 = 5;
 
 impl Logging {
-    /// Reads the keys. A level that nobody knows is warned about and otherwise taken for the default:
-    /// with Multus it costs no pod its network either.
+    /// Parses the keys. An unknown level causes a warning and falls back to the default: with
+    /// Multus, too, it breaks no pod's network.
     ///
     /// # Errors
     /// [`value::Error`] names the key and the value.

@@ -1,5 +1,5 @@
-//! Configuration: the daemon's own file, the CNI conf that comes with each request, and the conf
-//! that the runtime gets.
+//! Configuration: the daemon's own file, the CNI conf of each request, and the conf provided for
+//! the runtime.
 
 pub mod api_server;
 pub mod conf_file;

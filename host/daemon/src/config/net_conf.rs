@@ -1,4 +1,4 @@
-//! The CNI conf of a request: what the runtime gave the shim, overlaid with the daemon's file.
+//! The CNI conf of a request: the runtime's, overlaid with the daemon's file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,73 +13,74 @@ use super::{keys, value};
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::shim::Shims;
 
-/// The ledger's directory, as Multus has it.
+/// Multus' default directory for the ledger.
 pub const DEFAULT_CNI_DIR: &str = "/var/lib/cni/multus";
 pub(super) const DEFAULT_BIN_DIR: &str = "/opt/cni/bin";
 pub(super) const DEFAULT_CONF_DIR: &str = "/etc/cni/multus/net.d";
 pub(super) const DEFAULT_MULTUS_NAMESPACE: &str = "kube-system";
 pub(super) const DEFAULT_GLOBAL_NAMESPACE: &str = "default";
 
-/// Why a conf cannot be used. Answered with code 7, or 6 where it is no JSON.
+/// Why a conf cannot be used. Mapped to code 7, or 6 if it is not JSON.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not a JSON object.
     #[error("the CNI conf is not a JSON object")]
     Json(#[source] cni_types::json::Error),
-    /// A key with a wrong value.
+    /// A key has a wrong value.
     #[error("CNI conf: {0}")]
     Value(#[from] value::Error),
-    /// Nothing says what the default network is.
+    /// The conf does not name a default network.
     #[error("CNI conf: neither clusterNetwork nor delegates names the default network")]
     NoDefaultNetwork,
 }
 
-/// Where the default network is described.
+/// Where the default network is defined.
 #[derive(Debug, Clone)]
 pub enum DefaultNetwork {
-    /// `clusterNetwork`: name of a NAD or of a conf, directory or file.
+    /// `clusterNetwork`: the name of a NAD or conf, or the path of a directory or file.
     Cluster(String),
-    /// `delegates`: the confs themselves, the first of which is the default network.
+    /// `delegates`: the confs themselves, starting with the default network.
     Delegates(Vec<Box<RawValue>>),
 }
 
 /// The settings of one request.
 #[derive(Debug, Clone)]
 pub struct NetConf {
-    /// Where the default network is described.
+    /// Where the default network is defined.
     pub default_network: DefaultNetwork,
-    /// `defaultNetworks`: networks that every pod outside the system namespaces gets as well. None
-    /// beside `delegates`.
+    /// Networks that every pod outside the system namespaces also gets (`defaultNetworks`). Empty
+    /// with `delegates`.
     pub default_networks: Vec<String>,
-    /// Directories in which delegates are looked for.
+    /// Directories to search for delegates.
     pub bin_dirs: Vec<PathBuf>,
     /// The ledger's directory.
     pub cni_dir: PathBuf,
-    /// Where confs are looked for by name.
+    /// Directory to search for confs by name.
     pub conf_dir: PathBuf,
-    /// Where NADs of the cluster network and of the default networks are.
+    /// Namespace of the NADs for the cluster network and the default networks.
     pub multus_namespace: String,
     /// Namespaces whose pods do not get the default networks.
     pub system_namespaces: Vec<String>,
-    /// Whether pods may use NADs of their own and the global namespaces only.
+    /// Whether pods may use only NADs of their own and of the global namespaces.
     pub namespace_isolation: bool,
     /// Namespaces whose NADs every pod may use.
     pub global_namespaces: Vec<String>,
-    /// What every attachment gets as capability arguments.
+    /// Capability arguments for every attachment.
     pub runtime_config: RuntimeConfig,
-    /// `readinessindicatorfile`: while it is missing, the default network is not ready.
+    /// The default network is not ready while this file is missing (`readinessindicatorfile`).
     pub readiness_indicator: Option<PathBuf>,
-    /// `auxiliaryCNIChainName`: a directory of plugins that every pod gets as one more attachment.
+    /// A directory of plugins that every pod gets as a further attachment
+    /// (`auxiliaryCNIChainName`).
     pub auxiliary_chain: Option<NetworkName>,
-    /// `cniVersion`, for confs that are made here.
+    /// `cniVersion` for confs that the daemon creates.
     pub cni_version: ConfVersion,
-    /// By which names the runtime, or another conf, would execute the shim: `type` of the conf and of
-    /// the daemon's file are among them.
+    /// Names under which the runtime or another conf would execute the shim, including `type` of
+    /// the conf and of the daemon's file.
     pub shims: Shims,
 }
 
 impl NetConf {
-    /// Parses the conf of a request under the overrides of the daemon's file.
+    /// Parses the conf of a request, overridden by the daemon's file.
     ///
     /// # Errors
     /// [`Error`] names the key and the value.
@@ -93,15 +94,15 @@ impl NetConf {
         Self::from_object(&merged, shims)
     }
 
-    /// The settings of the daemon's file alone, for requests that bring the conf of one network
-    /// instead. Also tells, at start, whether any request could be answered with that file.
+    /// The settings from the daemon's file alone, for requests that carry the conf of a single
+    /// network. At start, also checks that the file does not make every request fail.
     ///
     /// # Errors
     /// [`Error`] names the key and the value.
     pub fn of_daemon(overrides: &RawObject) -> Result<Self, Error> {
         let mut conf = overrides.clone();
         if !conf.contains_key("delegates") && !conf.contains_key("clusterNetwork") {
-            // Nobody asks for it.
+            // A placeholder: these requests have no default network.
             conf.set("clusterNetwork", "none").map_err(Error::Json)?;
         }
         Self::from_object(&conf, Shims::default().and_type_of(overrides))
@@ -124,7 +125,7 @@ impl NetConf {
             (None, Some(confs)) if !confs.is_empty() => DefaultNetwork::Delegates(confs),
             (None, _) => return Err(Error::NoDefaultNetwork),
         };
-        // As Multus: they are part of what `clusterNetwork` names, and nothing beside `delegates`.
+        // As in Multus: they complement `clusterNetwork`, and have no effect with `delegates`.
         let default_networks = match default_network {
             DefaultNetwork::Cluster(_) => names("defaultNetworks")?.unwrap_or_default(),
             DefaultNetwork::Delegates(_) => Vec::new(),
@@ -160,7 +161,7 @@ impl NetConf {
                 "the name of a network",
             )?,
             cni_version: match text("cniVersion")? {
-                // One that is not known says nothing of the delegates' own.
+                // An unknown version need not affect the delegates' own.
                 Some(version) => ConfVersion::parse(&version).unwrap_or(Version::LATEST.into()),
                 None => ConfVersion::MISSING,
             },
@@ -182,8 +183,7 @@ fn runtime_config(conf: &RawObject) -> Result<RuntimeConfig, value::Error> {
     })
 }
 
-/// Keys that mean nothing for one request: a wrong value of theirs is as wrong as any other, and
-/// somebody has to say so.
+/// Checks keys that have no effect on requests, so that a wrong value of theirs is reported, too.
 fn check_unused(conf: &RawObject) -> Result<(), value::Error> {
     Logging::parse(conf, &mut Vec::new())?;
     value::optional::<bool>(conf, "retryDeleteOnError", "true or false")?;

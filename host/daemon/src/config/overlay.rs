@@ -1,4 +1,4 @@
-//! The daemon's file as it lies over the conf of every request.
+//! Overlays the daemon's file on the conf of every request.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,8 +6,8 @@ use cni_types::json::RawObject;
 
 use super::net_conf::{Error, NetConf};
 
-/// The keys of the daemon's file that win over those of each conf. A runtime hands the same conf to the
-/// shim with every request, so that the last one is kept as it was understood.
+/// Keys of the daemon's file that override those of each conf. A runtime sends the same conf with
+/// every request, so the last one is cached in its parsed form.
 #[derive(Debug, Default)]
 pub struct Overlay {
     overrides: RawObject,
@@ -21,7 +21,7 @@ struct Understood {
 }
 
 impl Overlay {
-    /// Lays these keys over confs.
+    /// Overlays these keys on confs.
     pub fn new(overrides: RawObject) -> Self {
         Self {
             overrides,
@@ -29,7 +29,7 @@ impl Overlay {
         }
     }
 
-    /// The settings of a request that brings this conf.
+    /// The settings of a request with this conf.
     ///
     /// # Errors
     /// As [`NetConf::parse`].
@@ -46,7 +46,7 @@ impl Overlay {
         Ok(conf)
     }
 
-    /// The settings of a request that brings none.
+    /// The settings of a request without a conf.
     ///
     /// # Errors
     /// As [`NetConf::of_daemon`].

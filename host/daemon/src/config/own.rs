@@ -1,5 +1,5 @@
-//! The project's own settings: the key `cnidaria` of the daemon's configuration file. What the file
-//! leaves out has its default after parsing; an unknown key is an error.
+//! The project's own settings: the key `cnidaria` of the daemon's file. Missing keys have their
+//! defaults after parsing; an unknown key is an error.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -14,7 +14,7 @@ use crate::domain::limits::Limits;
 /// The kubelet gives a runtime two minutes to stop a sandbox.
 const STOP_LIMIT: Duration = Duration::from_secs(110);
 
-/// How long a runtime can well wait for a DEL that may be answered without its delegates.
+/// How long a runtime can reasonably wait for a DEL that may finish in the background.
 const BACKGROUND_LIMIT: Duration = Duration::from_secs(10);
 
 /// The settings under the key `cnidaria`.
@@ -23,37 +23,37 @@ const BACKGROUND_LIMIT: Duration = Duration::from_secs(10);
 pub struct OwnConfig {
     /// Directory of Pod and NAD manifests, instead of a cluster.
     pub manifests: Option<PathBuf>,
-    /// Directory of network-status without a cluster; `<manifests>.status` where absent.
+    /// Directory for network-status without a cluster; default `<manifests>.status`.
     pub status_dir: Option<PathBuf>,
-    /// Name of this node; from `MULTUS_NODE_NAME` or the host where absent.
+    /// Name of this node; default `MULTUS_NODE_NAME` or the host name.
     pub node_name: Option<String>,
-    /// The policies; none where absent.
+    /// The policies; none if absent.
     pub policies: Option<PolicyConfig>,
-    /// Sources of the devices that pods have.
+    /// Sources of the devices allocated to pods.
     pub kubelet: KubeletConfig,
-    /// Directory of the device-info specification, as delegates have it.
+    /// Directory of the device-info specification, as delegates see it.
     pub device_info_dir: PathBuf,
-    /// Deadlines.
+    /// Timeouts.
     pub timeouts: Timeouts,
     /// Limits of confs and annotations that tenants write.
     pub limits: Limits,
     /// Threads that serve requests.
     pub threads: NonZeroUsize,
-    /// Delegates of one network that run at once.
+    /// How many delegates of one network run at once.
     pub delegates_at_once: usize,
-    /// Control group in which delegates run, as the node has it; the daemon's where absent.
+    /// Cgroup for delegates, as a path on the node; the daemon's own if absent.
     pub delegate_cgroup: Option<PathBuf>,
-    /// Attachments of one pod that are made at once, after its default network.
+    /// How many attachments of one pod run at once, after its default network.
     pub attachments_at_once: NonZeroUsize,
-    /// When the ledger is safe from a loss of power.
+    /// When the ledger's writes survive a power failure.
     pub durability: Durability,
-    /// Sandboxes that the ledger may have.
+    /// Maximum number of sandboxes in the ledger.
     pub ledger_limit: usize,
-    /// Whether shims may record DELs that find no daemon.
+    /// Whether shims may record DELs while the daemon is down.
     pub defer_dels: bool,
-    /// Types of delegates, beside those that are known, whose DEL may come when the namespace is gone.
+    /// Further delegates whose DEL may run after the namespace is gone.
     pub defer_dels_of: BTreeSet<String>,
-    /// Form of the lines of the log.
+    /// Format of log lines.
     pub log_format: LogFormat,
 }
 
@@ -74,7 +74,7 @@ impl Default for OwnConfig {
             delegate_cgroup: None,
             attachments_at_once: NonZeroUsize::MIN,
             durability: Durability::default(),
-            // More than any node runs: what is beyond was never deleted.
+            // More than any node runs: sandboxes beyond that were never deleted.
             ledger_limit: 100_000,
             defer_dels: true,
             defer_dels_of: BTreeSet::new(),
@@ -83,13 +83,13 @@ impl Default for OwnConfig {
     }
 }
 
-/// Files of the kubelet, as the node has them.
+/// Files of the kubelet, as paths on the node.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct KubeletConfig {
     /// Socket of the pod-resources API.
     pub pod_resources_socket: PathBuf,
-    /// Checkpoint of the device plugins, read where the socket does not answer.
+    /// Checkpoint of device plugins, the fallback if the socket does not answer.
     pub device_checkpoint: PathBuf,
 }
 
@@ -103,33 +103,33 @@ impl Default for KubeletConfig {
     }
 }
 
-/// When writes of the ledger survive a loss of power. They always survive the death of the daemon.
+/// When the ledger's writes survive a power failure. They always survive the death of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
-    /// Within a second; no request waits for the disk, and a torn file is detected.
+    /// Within a second. No request waits for the disk, and a torn file is detected.
     #[default]
     Grouped,
     /// Before a delegate runs.
     Strict,
 }
 
-/// Form of the lines of the log.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Deadlines, in milliseconds in the file.
+/// Timeouts, in milliseconds in the file.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
-    /// One ADD, also by hot-plug; what it began is undone beyond that.
+    /// One ADD, also by hot-plug. On timeout, its attachments are undone.
     #[serde(rename = "requestMs", with = "milliseconds")]
     pub request: Duration,
     /// One execution of a delegate.
@@ -138,7 +138,7 @@ pub struct Timeouts {
     /// How long an ADD waits for its pod to appear.
     #[serde(rename = "podMs", with = "milliseconds")]
     pub pod: Duration,
-    /// How long a write of network-status is tried.
+    /// How long to retry writing network-status.
     #[serde(rename = "statusMs", with = "milliseconds")]
     pub status: Duration,
     /// How long an ADD waits for the readiness indicator file.
@@ -150,14 +150,15 @@ pub struct Timeouts {
     /// How long running requests may take after SIGTERM.
     #[serde(rename = "shutdownMs", with = "milliseconds")]
     pub shutdown: Duration,
-    /// How long the API server may be away before STATUS fails.
+    /// How long an outage of the API server may last before STATUS fails.
     #[serde(rename = "outageMs", with = "milliseconds")]
     pub outage: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        // The kubelet gives a sandbox four minutes; containerd's CNI plugin has no limit of its own.
+        // The kubelet gives a sandbox four minutes; containerd's CNI plugin has no timeout of its
+        // own.
         Self {
             request: Duration::from_secs(220),
             delegate: Duration::from_secs(90),
@@ -172,23 +173,23 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// One DEL, CHECK, GC or STATUS. What a DEL or a GC has not done by then goes on in the background.
+    /// Timeout of one DEL, CHECK, GC or STATUS. A DEL or GC then continues in the background.
     pub fn stop(&self) -> Duration {
         self.request.min(STOP_LIMIT)
     }
 
-    /// How long such a request waits for work that may go on in the background.
+    /// How long such a request waits for work that may continue in the background.
     pub fn background(&self) -> Duration {
         (self.stop() / 8).min(BACKGROUND_LIMIT)
     }
 
-    /// How long the delegates of one network may collect garbage. ADDs of the network wait for that.
+    /// Timeout of one network's GC, during which its ADDs wait.
     pub fn collection(&self) -> Duration {
         self.delegate.min(self.stop() / 4)
     }
 
-    /// All policies together in one request: as configured, and at most half of the shortest
-    /// request, so that delegates have the other half.
+    /// Timeout of all policies in one request: as configured, but at most half of the shortest
+    /// request timeout, which leaves the other half to delegates.
     pub fn policies(&self, config: &PolicyConfig) -> Duration {
         Duration::from_millis(config.request_timeout_ms.get()).min(self.stop() / 2)
     }

@@ -5,25 +5,25 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// Where policies are.
+/// Directories and limits of the policies.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PolicyConfig {
-    /// Directory of modules and of configurations beside them.
+    /// Directory of modules, with their configurations beside them.
     pub modules: PathBuf,
     /// Second directory of configurations.
     #[serde(default)]
     pub configs: Option<PathBuf>,
-    /// Directory of compiled artefacts.
+    /// Cache directory of compiled modules.
     #[serde(default = "default_policy_cache")]
     pub cache: PathBuf,
-    /// The `cnidaria` binary; the one beside the daemon's where absent.
+    /// The `cnidaria` binary; default: the one beside the daemon's.
     #[serde(default)]
     pub compiler: Option<PathBuf>,
-    /// Directory of what policies with the grant `state` keep.
+    /// Directory for the data of policies with the grant `state`.
     #[serde(default = "default_policy_state")]
     pub state: PathBuf,
-    /// Names of policies without which STATUS and ADDs fail, also when their files are gone.
+    /// Required policies: without them STATUS and ADDs fail, even if their files are gone.
     #[serde(default)]
     pub required: Vec<String>,
     /// Namespaces whose pods no policy sees.
@@ -32,19 +32,19 @@ pub struct PolicyConfig {
     /// While this file exists, no policy runs.
     #[serde(default)]
     pub bypass_file: Option<PathBuf>,
-    /// Milliseconds of all policies together in one request.
+    /// Timeout of all policies in one request, in milliseconds.
     #[serde(default = "default_policy_time")]
     pub request_timeout_ms: NonZeroU64,
-    /// Bytes of memory of all guests together.
+    /// Memory limit of all guests together, in bytes.
     #[serde(default = "default_guest_memory")]
     pub guest_memory_bytes: u64,
-    /// Milliseconds of one compilation.
+    /// Timeout of one compilation, in milliseconds.
     #[serde(default = "default_compile_time")]
     pub compile_timeout_ms: NonZeroU64,
-    /// Bytes of memory of one compilation.
+    /// Memory limit of one compilation, in bytes.
     #[serde(default = "default_compile_memory")]
     pub compile_memory_bytes: NonZeroU64,
-    /// Control group in which modules are compiled; that of delegates where absent.
+    /// Cgroup for compilations; default: the delegates'.
     #[serde(default)]
     pub compile_cgroup: Option<PathBuf>,
 }

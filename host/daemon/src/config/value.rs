@@ -1,24 +1,24 @@
-//! Reading single keys of a JSON object, with errors that name key and value.
+//! Reads single keys of a JSON object; errors name key and value.
 
 use cni_types::json::{self, RawObject};
 use serde::de::DeserializeOwned;
 
-/// A key whose value is not what it must be.
+/// A key has a value of the wrong type.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: expected {expected}, found {found}")]
 pub struct Error {
-    /// The key.
+    /// Name of the key.
     pub key: String,
-    /// What it must be, in words.
+    /// Description of a valid value.
     pub expected: &'static str,
-    /// Its type; a number or a truth value itself.
+    /// The value's type; for numbers and booleans the value itself.
     pub found: String,
 }
 
-/// Reads `key`; absent and `null` are `None`, as Go's decoder has it.
+/// Reads `key`; absent and `null` are both `None`, as for Go's decoder.
 ///
 /// # Errors
-/// [`Error`] when the value is of another type.
+/// [`Error`] if the value has another type.
 pub fn optional<T: DeserializeOwned>(
     object: &RawObject,
     key: &str,

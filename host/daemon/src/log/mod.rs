@@ -14,8 +14,8 @@ use crate::config::logging::{LogLevel, Logging};
 use crate::config::own::LogFormat;
 use rotating::RotatingFile;
 
-/// Begins to log. Called once, before anything is worth a line. A file that cannot be opened is
-/// reported and does without: nobody's pods depend on it.
+/// Starts logging. Called once, before the first log line. A file that cannot be opened is reported
+/// and ignored, since no pod depends on it.
 pub fn start(logging: &Logging, format: LogFormat) {
     let level = match logging.level {
         LogLevel::Panic | LogLevel::Error => Level::ERROR,
@@ -24,7 +24,7 @@ pub fn start(logging: &Logging, format: LogFormat) {
         LogLevel::Debug => Level::DEBUG,
     };
     let (file, problem) = open(logging);
-    // With nowhere else to go, lines go where they can be seen.
+    // Without a file, log to standard error anyway.
     let stderr = logging.to_stderr || problem.is_some();
     let ansi = stderr && file.is_none() && io::stderr().is_terminal();
     let sinks = Arc::new(Sinks { stderr, file });
@@ -41,8 +41,9 @@ pub fn start(logging: &Logging, format: LogFormat) {
     }
 }
 
-/// What the client of the API server warns about, each time that it tries, its caller is told as well
-/// and has told once. The client's lines quote whole answers, which may be confs with credentials.
+/// Matches the API client's warnings, which repeat with every retry. Its caller gets the same
+/// errors and logs them once; the client's lines quote whole answers, which may be confs with
+/// credentials.
 fn quotes_answers(line: &Metadata<'_>) -> bool {
     line.target().starts_with("kube_") && *line.level() != Level::ERROR
 }
@@ -63,7 +64,7 @@ struct Sinks {
     file: Option<Mutex<RotatingFile>>,
 }
 
-/// One line, which comes in one write.
+/// One line, in a single write.
 struct Lines(Arc<Sinks>);
 
 impl Write for Lines {
@@ -71,7 +72,7 @@ impl Write for Lines {
         if let Some(file) = &self.0.file {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = file.write(line) {
-                // There is nowhere else to tell it.
+                // Standard error is the only place left to report this.
                 let _ = writeln!(io::stderr(), "cannot write the log file: {error}");
             }
         }

@@ -1,5 +1,5 @@
-//! A log file that is put aside when it is full. Old files have the time in their name, as those of
-//! Multus: `multus-2006-01-02T15-04-05.000.log`, and `.gz` once they are compressed.
+//! A log file that is rotated when full. Old files are named after the time, as Multus' are:
+//! `multus-2006-01-02T15-04-05.000.log`, plus `.gz` once compressed.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -16,7 +16,7 @@ use crate::config::logging::Rotation;
 
 const COMPRESSED: &str = ".gz";
 
-/// The file that is written to.
+/// The current log file.
 #[derive(Debug)]
 pub(super) struct RotatingFile {
     path: PathBuf,
@@ -55,7 +55,7 @@ impl RotatingFile {
         self.file = append(&self.path)?;
         self.bytes = 0;
         let rotation = self.rotation.clone();
-        // Compressing takes a while, and lines must not wait for it.
+        // Compress on another thread, so that logging does not wait.
         std::thread::Builder::new()
             .name("log-rotation".to_owned())
             .spawn(move || {
@@ -101,7 +101,7 @@ impl Names {
             .join(format!("{}{}{}", self.prefix, stamp(time), self.suffix))
     }
 
-    /// Old files, the newest first, with the time in their names.
+    /// Old files, newest first, with the time in their names.
     fn old(&self) -> io::Result<Vec<(String, PathBuf)>> {
         let dir = match self.dir.as_os_str().is_empty() {
             true => Path::new("."),
@@ -125,12 +125,12 @@ impl Names {
     }
 }
 
-/// Sorts as the time does.
+/// Sorts chronologically.
 fn stamp(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H-%M-%S%.3f").to_string()
 }
 
-/// Removes old files that are too old or too many, and compresses the others.
+/// Removes old files that are too old or too many, and compresses the rest.
 fn tidy(names: &Names, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
     let age = SignedDuration::from_hours(24 * i64::from(rotation.max_age_days));
     let oldest = match rotation.max_age_days {
@@ -152,7 +152,7 @@ fn tidy(names: &Names, rotation: &Rotation, now: Timestamp) -> io::Result<()> {
 fn compress(path: &Path) -> io::Result<()> {
     let mut name = OsString::from(path);
     name.push(COMPRESSED);
-    // Where others may write to the directory of logs, they could have put links under these names.
+    // Others who may write to the log directory could have put links there.
     let no_link = OFlags::NOFOLLOW.bits().cast_signed();
     let to = OpenOptions::new()
         .write(true)

@@ -1,6 +1,6 @@
-//! Provides the conf that the container runtime finds and executes the shim with: made from the
-//! primary network's conf, or copied. It is replaced whole, follows the file that it is made from,
-//! and stays when the daemon ends: without it, pods would come up with one network.
+//! Provides the conf with which the container runtime executes the shim: generated from the primary
+//! network's conf, or copied. It is replaced atomically, updated when its source changes, and kept
+//! when the daemon exits: without it, pods would come up with one network.
 
 mod primary;
 mod replace;
@@ -12,57 +12,57 @@ use crate::config::conf_file::{ConfFile, FILE_NAME, Generated};
 use crate::report;
 use crate::watch::Watch;
 
-/// Why the conf is not there.
+/// Why the conf cannot be provided.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory of what it is made from.
+    /// The source's directory cannot be watched.
     #[error("cannot watch {path} for the primary network's conf")]
     Watch {
-        /// The directory.
+        /// Path of the directory.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The file that is to be copied.
+    /// The file to copy cannot be read.
     #[error("multusConfigFile: cannot read {path}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// `multusConfigFile` names no file.
+    /// `multusConfigFile` is not the path of a file.
     #[error("multusConfigFile: {0} is no path of a file")]
     NoFile(PathBuf),
-    /// The primary network's conf cannot be used, at present.
+    /// The primary network's conf cannot be used at present.
     #[error("primary network")]
     Primary(#[from] libcni::load::Error),
     /// `multusMasterCNI` names a conf that executes the shim.
     #[error("multusMasterCNI: {path} cannot be the primary network's conf")]
     Own {
-        /// The file.
+        /// Path of the conf.
         path: PathBuf,
         /// What is wrong with it.
         #[source]
         source: crate::domain::shim::Error,
     },
-    /// The conf cannot be expressed.
+    /// The conf cannot be expressed in JSON.
     #[error("generated conf")]
     Json(#[from] cni_types::json::Error),
     /// The conf cannot be written.
     #[error("cannot write {path}")]
     Write {
-        /// The conf.
+        /// Path of the conf.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// Keeps the runtime's conf as it should be.
+/// Keeps the runtime's conf up to date.
 #[derive(Debug)]
 pub struct Provider {
     source: Source,
@@ -76,11 +76,11 @@ enum Source {
 }
 
 impl Provider {
-    /// Begins to watch what the conf is made from. Nothing is written yet: the runtime must not
-    /// find the conf before the daemon answers. `None` where no conf is asked for.
+    /// Starts watching the source. Writes nothing yet: the runtime must not find the conf before
+    /// the daemon serves requests. `None` if no conf is configured.
     ///
     /// # Errors
-    /// [`Error`] when the directory or the file is not there.
+    /// [`Error`] if the directory or the file does not exist.
     pub fn open(conf: ConfFile) -> Result<Option<Self>, Error> {
         let (source, dir) = match conf {
             ConfFile::Absent => return Ok(None),
@@ -100,7 +100,7 @@ impl Provider {
                 (Source::Primary(generated), dir)
             }
         };
-        // A relative file's parent is empty.
+        // A relative path may have an empty parent.
         let dir = if dir.as_os_str().is_empty() {
             PathBuf::from(".")
         } else {
@@ -111,13 +111,12 @@ impl Provider {
         Ok(Some(Self { source, watch }))
     }
 
-    /// Writes the conf, and again whenever it has to change. Ends only when nothing can be watched
-    /// any more.
+    /// Writes the conf, and updates it whenever its source changes. Returns only if watching fails.
     pub async fn run(mut self) {
         loop {
             match self.source.provide() {
                 Ok(()) => {}
-                // The conf stays as it was: one that is out of date is better than none.
+                // Keep the old conf: a stale one is better than none.
                 Err(error) => tracing::error!(error = report::chain(&error), "the runtime's conf"),
             }
             if let Err(error) = self.watch.changed().await {
@@ -158,7 +157,7 @@ fn write(path: &Path, text: &[u8]) -> Result<(), Error> {
     let old = std::fs::read(path).unwrap_or_default();
     match replace::replace(path, text) {
         Ok(true) => {
-            // Never the text: delegates' confs have credentials in them.
+            // Never the text: delegates' confs contain credentials.
             let changed = changed_keys(&old, text);
             tracing::info!(path = %path.display(), changed, "conf written");
             Ok(())
@@ -234,7 +233,7 @@ mod tests {
             std::fs::write(self.path(name), text).unwrap();
         }
 
-        /// Waits until the conf says something.
+        /// Waits until the conf contains a text.
         async fn says(&self, wanted: &str) -> String {
             let path = self.path(FILE_NAME);
             tokio::time::timeout(Duration::from_secs(20), async {

@@ -1,4 +1,4 @@
-//! The primary network's conf: which file it is, and what the generated conf needs of it.
+//! The primary network's conf: finds the file, and extracts what the generated conf needs.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +8,11 @@ use cni_types::version::ConfVersion;
 use super::{Error, replace};
 use crate::config::conf_file::{Generated, Primary, is_own};
 
-/// The primary network, with its version forced where that is asked for; `None` while there is none.
+/// Finds the primary network and, if configured, forces its version; `None` if there is none yet.
 ///
-/// The first file by name is meant even while it cannot be read, for example because it is being
-/// written: pods with the wrong network are worse than pods that wait. One that executes a shim, such as
-/// what Multus left behind, is passed over.
+/// Never skips the first file by name because it is unreadable, for example half-written: pods that
+/// wait are better than pods with the wrong network. Skips confs that execute a shim, such as
+/// Multus' leftovers.
 pub(super) fn find(generated: &Generated) -> Result<Option<Primary>, Error> {
     let found = match &generated.primary {
         Some(name) => named(generated, name)?,
@@ -43,7 +43,7 @@ fn named(generated: &Generated, name: &str) -> Result<Option<(PathBuf, NetworkCo
     }
 }
 
-/// Not `.json`, as with Multus.
+/// Without `.json` files, as in Multus.
 fn first_of(generated: &Generated) -> Result<Option<(PathBuf, NetworkConfList)>, Error> {
     let files = libcni::load::conf_files(&generated.primary_dir, &["conf", "conflist"])?;
     let shims = generated.shims();
@@ -69,13 +69,13 @@ fn capabilities(conf: &NetworkConfList) -> Vec<String> {
         .collect()
 }
 
-/// Rewrites `cniVersion` in somebody else's file, as its owner asked for, and nothing beside it.
+/// Rewrites only `cniVersion` in the primary network's file, as its owner configured.
 fn force_version(path: &Path, version: ConfVersion) -> Result<(), Error> {
     let failed = |source| Error::Write {
         path: path.to_owned(),
         source,
     };
-    // The file itself, where it is a link.
+    // If the path is a link, write to its target.
     let path = path.canonicalize().map_err(failed)?;
     let text = std::fs::read(&path).map_err(failed)?;
     let mut conf = cni_types::json::RawObject::parse(text)?;

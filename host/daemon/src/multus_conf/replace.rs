@@ -1,12 +1,12 @@
-//! Replacing a file whole.
+//! Replaces a file atomically.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Makes `text` what the file says; gives `false` where it says that already. A reader, or a
-/// machine that loses its power, sees the old text or the new one. A new file is for its owner only.
+/// Sets a file's content; returns `false` if it is unchanged. Readers, also after a power failure,
+/// see the old text or the new one. A new file is accessible only to its owner.
 pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
     let mode = match std::fs::read(path) {
         Ok(old) if old == text => return Ok(false),
@@ -17,9 +17,9 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    // Runtimes go by the extension: this one is nobody's.
+    // Runtimes select confs by extension; this name has none of theirs.
     let temporary = dir.join(format!(".{}.new", name.to_string_lossy()));
-    // A dead daemon's; and nothing is written through a link that somebody else put there.
+    // Left by a dead daemon, or a link, which must not be written through.
     match std::fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -36,7 +36,7 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
         })
         .and_then(|()| std::fs::rename(&temporary, path));
     if let Err(error) = written {
-        // The first error is the one to report.
+        // Keep the first error.
         let _ = std::fs::remove_file(&temporary);
         return Err(error);
     }

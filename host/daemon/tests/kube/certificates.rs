@@ -1,4 +1,4 @@
-//! A certificate of the node's own: asked for, renewed, replaced when it is of no use.
+//! The node's own certificate: requested, renewed, and replaced when unusable.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use fake_api::{FakeApi, User};
 use crate::rig::{LONG, NODE, Rig, deploy, until, until_ready};
 use crate::roles;
 
-/// What every cluster lets kubelets do.
+/// The permissions that every cluster grants to kubelets.
 const NODES: &str = "
 kind: ClusterRole
 metadata: {name: system:node}
@@ -26,7 +26,7 @@ subjects: [{kind: Group, name: system:nodes}]
 ";
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A server that knows nodes, and a kubeconfig of a kubelet.
+/// A server that authenticates nodes, and a kubelet's kubeconfig.
 async fn rig() -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let nodes = dir.path().join("nodes.yaml");
@@ -68,7 +68,7 @@ fn reason(kube: &Kube) -> String {
         .map_or_else(|e| e.to_string(), |()| String::new())
 }
 
-/// Users of the requests since the last call, but those for certificates.
+/// Users of the requests since the last call, except those for certificates.
 fn users(rig: &Rig) -> Vec<String> {
     let requests = rig.api.take_requests().into_iter();
     let mut users: Vec<String> = requests
@@ -88,8 +88,8 @@ async fn a_node_asks_for_a_certificate_and_speaks_with_it_once_it_is_approved() 
     until(|| reason(&kube).contains("waits to be approved")).await;
     let requests = rig.api.all("CertificateSigningRequest");
     assert_eq!(requests.len(), 1);
-    // Whoever is to approve it reads its name in the pod's Events. A call without patience may meet
-    // the moment in which credentials are looked for again.
+    // Approvers find the request's name in the pod's Events. A call without patience may coincide
+    // with a reload of the credentials.
     let name = requests[0]["metadata"]["name"].as_str().unwrap();
     let named = async {
         loop {
@@ -144,7 +144,7 @@ async fn a_certificate_is_renewed_without_a_request_that_fails() {
     let mut refused = Vec::new();
     let mut used = BTreeSet::new();
     let mut written = 0_u32;
-    // Two more than the first one: longer than any single one is good.
+    // Two renewals take longer than any single certificate is valid.
     while rig.api.all("CertificateSigningRequest").len() < 3 {
         kube.set_network_status(&pod, &format!("[{written}]"))
             .await
@@ -158,7 +158,7 @@ async fn a_certificate_is_renewed_without_a_request_that_fails() {
     }
     assert!(refused.is_empty(), "{refused:?}");
     assert_eq!(used, roles::allowed(&["per-node-certificate.yaml"]));
-    // The node itself asks for its next one; the kubelet was needed once.
+    // The node requests its renewals itself; the kubelet's credentials are used once.
     let askers: Vec<_> = rig
         .api
         .all("CertificateSigningRequest")
@@ -195,7 +195,7 @@ async fn a_damaged_or_foreign_certificate_is_replaced() {
     let mut other = start(&rig);
     until_ready(&other).await;
     assert_eq!(rig.api.all("CertificateSigningRequest").len(), 2);
-    // The same directory on a node of another name.
+    // The same directory, on a node with another name.
     other = Kube::start(Settings {
         access: Access::NodeCertificate(NodeCertificate {
             bootstrap_kubeconfig: rig.dir.path().join("kubeconfig"),

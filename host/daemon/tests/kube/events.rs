@@ -1,4 +1,4 @@
-//! Events: written aside, counted, never in the way.
+//! Events: written in the background, counted, and never delaying requests.
 
 use daemon::ports::{Cluster, Event, EventKind};
 use fake_api::{Fault, Recorded};
@@ -73,7 +73,7 @@ async fn an_event_that_is_refused_is_in_the_way_of_no_other() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let kube = rig.warm().await;
-    // A namespace that is going away takes no new objects.
+    // A namespace that is being deleted accepts no new objects.
     rig.api.inject([Fault::answer("create events", 403)]);
     kube.event(&pod, event("refused"));
     kube.event(&pod, event("written"));

@@ -8,11 +8,11 @@ use serde_json::json;
 
 use crate::rig::{self, LONG, NODE, Rig};
 
-/// How long nothing may happen. What ticks at all ticks once a second.
+/// How long the daemon must stay idle. Any periodic timer fires once a second.
 const WINDOW: Duration = Duration::from_secs(3);
 
 const PODS: usize = 1000;
-/// What real ones can have.
+/// A realistic size.
 const POD_BYTES: usize = 50_000;
 
 struct Daemon(Child);
@@ -43,7 +43,7 @@ impl Daemon {
         Self(child.unwrap())
     }
 
-    /// Memory of its own, without the pages of the program.
+    /// Memory of its own, without the program's pages.
     fn memory(&self) -> usize {
         let status = Path::new("/proc")
             .join(self.0.id().to_string())
@@ -56,7 +56,7 @@ impl Daemon {
         kib.parse::<usize>().unwrap() << 10
     }
 
-    /// How often its threads gave up a processor, willingly or not: each time one woke up.
+    /// Context switches of its threads, voluntary or not: one for each wakeup.
     fn switches(&self) -> u64 {
         let tasks = Path::new("/proc")
             .join(self.0.id().to_string())
@@ -96,7 +96,7 @@ async fn pods_are_trimmed_while_they_are_read_and_then_nothing_ticks() {
     tokio::time::timeout(LONG, rig.api.wait_for(watched))
         .await
         .unwrap();
-    // However long it takes to read all of that: what ticks never gives such a window.
+    // However long reading all of that takes: a periodic timer never allows such a window.
     let idle = async {
         loop {
             let before = daemon.switches();

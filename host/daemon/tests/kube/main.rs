@@ -1,4 +1,4 @@
-//! The adapter of the API server against one that is strict, and counts.
+//! The API server's adapter against a strict fake API server that counts requests.
 
 #![allow(
     clippy::unwrap_used,

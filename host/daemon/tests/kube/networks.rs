@@ -1,4 +1,4 @@
-//! `clusterNetwork` by the name of a conf on the node: the server is not asked for what it has not.
+//! `clusterNetwork` naming a conf on the node: the daemon does not ask the API server for it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::World;
 
 const LOOKUP: &str = "get network-attachment-definitions";
 
-/// A node whose `confDir` has the conf `flat`, with a pod.
+/// A node with a pod, whose `confDir` has the conf `flat`.
 struct Node {
     rig: Rig,
     world: Arc<World>,

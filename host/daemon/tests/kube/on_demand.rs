@@ -1,4 +1,4 @@
-//! Namespaces and the own node: watched where a policy needs them, and nowhere else.
+//! Namespaces and the daemon's own node: watched only if a policy needs them.
 
 use daemon::ports::Cluster;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! The API server away, slow, or of another mind about who is who.
+//! An API server that is down, slow, or rejects the daemon's identity.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
     assert!(matches!(error, ClusterError::Unavailable(_)), "{error}");
     assert!(matches!(kube.ready(), Err(ClusterError::Unavailable(_))));
     rig.api.come_up();
-    // A request that is made now need not wait for the watches, which back off.
+    // A request need not wait for the watches' backoff.
     assert_eq!(kube.pod(&pod, LONG).await.unwrap().uid, pod.uid);
     until_ready(&kube).await;
 }
@@ -33,7 +33,7 @@ async fn a_server_that_goes_away_makes_lookups_fail_and_recovers() {
     let kube = rig.warm().await;
     rig.api.go_down();
     until(|| kube.ready().is_err()).await;
-    // The cache has the pod, and may be wrong by now.
+    // The cached pod may be stale by now.
     let error = kube.pod(&pod, SHORT).await.unwrap_err();
     assert!(matches!(error, ClusterError::Unavailable(_)), "{error}");
     let late = rig.pod("late");
@@ -41,7 +41,7 @@ async fn a_server_that_goes_away_makes_lookups_fail_and_recovers() {
     assert_eq!(kube.pod(&late, LONG).await.unwrap().name, "late");
     until_ready(&kube).await;
     rig.acts();
-    // A server that was started again serves the watch, and tells then that it knows nothing of before.
+    // After its restart the server serves the watch, then reports its resource version as expired.
     let warm = async {
         loop {
             kube.pod(&pod, LONG).await.unwrap();
@@ -156,13 +156,13 @@ async fn a_cluster_without_the_definition_of_networks_serves_pods_and_learns_of_
     assert!(matches!(error, ClusterError::NadNotFound { .. }), "{error}");
     rig.api.set_served("NetworkAttachmentDefinition", true);
     rig.api.apply(rig::nad("x"));
-    // At once by a request, and without one when the watch has begun.
+    // A request finds it at once; without requests, the watch does once it has started.
     kube.nad("default", "x").await.unwrap();
     rig.acts();
     until_warm(&rig, &kube, "x").await;
 }
 
-/// Waits until the lookup of a network asks nothing of the server.
+/// Waits until a lookup of a network is served from the cache.
 async fn until_warm(rig: &Rig, kube: &Kube, name: &str) {
     let warm = async {
         loop {
@@ -192,7 +192,7 @@ async fn a_watch_that_cannot_be_resumed_begins_anew() {
     let rig = Rig::new().await;
     rig.pod("a");
     let kube = rig.warm().await;
-    // Said by the answer itself, before a watch is served.
+    // As the response's status, before a watch is served.
     rig.api.inject([fake_api::Fault::answer("watch pods", 410)]);
     rig.api.end_watches();
     let anew = |requests: &[fake_api::Recorded]| {
@@ -217,7 +217,7 @@ async fn an_object_that_cannot_be_understood_is_nobody_elses_trouble() {
         rig.api.apply(bad.clone());
         let kube = rig.warm().await;
         kube.nad("default", "good").await.unwrap();
-        // While it is watched nothing whatever may be in the way.
+        // Once the watch has started, even a totally malformed object must not disturb it.
         bad["metadata"]["name"] = "bad".into();
         bad["spec"] = "no object".into();
         rig.api.apply(bad);
@@ -237,7 +237,7 @@ async fn a_list_that_expires_between_its_pages_begins_anew() {
     for number in 0..501 {
         rig.pod(&format!("p{number}"));
     }
-    // Longer than it takes to forget the history.
+    // Longer than it takes to compact the history.
     rig.api.set_latency(Duration::from_millis(300));
     let kube = rig.start();
     let first_page = |requests: &[fake_api::Recorded]| {
@@ -273,7 +273,7 @@ async fn while_everything_is_listed_anew_nothing_old_is_believed() {
     let mut changed = rig::nad("x");
     changed["spec"]["config"] = r#"{"type":"macvlan"}"#.into();
     rig.api.apply(changed);
-    // The server serves the watch, and has told of nothing yet.
+    // The server serves the watch, but has sent no event yet.
     until_ready(&kube).await;
     let nad = kube.nad("default", "x").await.unwrap();
     assert_eq!(nad.config.as_deref(), Some(r#"{"type":"macvlan"}"#));
@@ -290,11 +290,11 @@ async fn an_outage_that_is_given_time_is_no_reason_to_be_not_ready_and_a_refusal
     let kube = Kube::start(settings());
     until_ready(&kube).await;
     rig.api.go_down();
-    // Noticed by whoever needs the server.
+    // Requests that need the server notice.
     let away = async { while kube.pod(&pod, Duration::ZERO).await.is_ok() {} };
     tokio::time::timeout(LONG, away).await.unwrap();
     kube.ready().unwrap();
-    // Who has never seen the server knows no pod.
+    // An adapter that never reached the server knows no pods.
     let late = Kube::start(settings());
     let error = late.pod(&pod, SHORT).await.unwrap_err();
     assert!(matches!(error, ClusterError::Unavailable(_)), "{error}");

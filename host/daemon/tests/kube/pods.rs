@@ -1,4 +1,4 @@
-//! Looking up pods and networks: how often the server is asked, and which pod is the right one.
+//! Looking up pods and networks: how many requests the server gets, and which pod matches.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn only_pods_of_this_node_are_watched() {
         "{}",
         pods.query
     );
-    // It is not in the cache, so that the server is asked.
+    // The pod is not in the cache, so the server is asked.
     kube.pod(&elsewhere, LONG).await.unwrap();
     assert_eq!(rig.acts(), ["get pods"]);
 }
@@ -186,7 +186,7 @@ async fn a_watch_that_expired_lists_again_and_one_that_ended_does_not() {
 async fn a_bookmark_moves_the_place_from_which_a_watch_resumes() {
     let rig = Rig::new().await;
     let kube = rig.warm().await;
-    // Changes of another node are none for this watch: without a bookmark its place grows old.
+    // Another node's changes do not reach this watch: without bookmarks its resource version ages.
     rig.api.apply(rig::pod("far", "node2"));
     rig.api.send_bookmarks();
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,5 +1,5 @@
-//! Whole requests, with the API server as it is and everything else faked: how often it is asked,
-//! and what a pod keeps when it is away or says no.
+//! Whole requests, with the real API adapter and fakes of everything else: how many API calls they
+//! make, and what a pod keeps if the server is down or refuses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(crate) fn pipeline(world: &Arc<World>, kube: Kube) -> Arc<Pipeline> {
     Arc::new(Pipeline::new(ports, Timeouts::default(), RawObject::new()))
 }
 
-/// A pod with networks, and the body of a request for it.
+/// Creates a pod with networks, and returns a function that makes request bodies for it.
 fn pod(rig: &Rig, name: &str, networks: usize) -> impl Fn(&str) -> Vec<u8> + use<> {
     let names: Vec<String> = (0..networks).map(|number| format!("x{number}")).collect();
     for name in &names {
@@ -81,7 +81,7 @@ async fn a_server_that_takes_for_ever_fails_an_add_in_time_and_keeps_no_del_wait
     until_ready(&kube).await;
     let pipeline = pipeline(&world, kube);
     pipeline.handle(&there("ADD")).await.unwrap();
-    // Far beyond any deadline: what waits for the server waits for the end of the test.
+    // Far beyond any timeout: a request that waits for the server outlasts the test.
     rig.api.set_latency(20 * LONG);
     let requests = async {
         let error = pipeline.handle(&new("ADD")).await.unwrap_err();
@@ -169,7 +169,7 @@ async fn without_a_server_since_the_start_what_is_there_is_served_and_an_add_is_
     after.handle(&old("DEL")).await.unwrap();
     assert_eq!(world.log().last().unwrap(), "forget");
     rig.api.come_up();
-    // By itself: nobody asks for anything until STATUS says that it works.
+    // It recovers by itself: there are no requests but STATUS until that succeeds.
     let recovered = async {
         while after.handle(&old("STATUS")).await.is_err() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -187,7 +187,7 @@ async fn two_hundred_adds_at_once_are_held_up_by_nobody_but_the_server() {
         .map(|number| pod(&rig, &format!("p{number}"), 1)("ADD"))
         .collect();
     let pipeline = Arc::new(pipeline(&world, rig.warm().await));
-    // Nobody is answered before all of them have asked.
+    // The server answers none before all have been sent.
     rig.api.gather(PATCH, 200);
     let mut adds = tokio::task::JoinSet::new();
     for body in bodies {

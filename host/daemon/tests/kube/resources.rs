@@ -1,5 +1,4 @@
-//! Dynamic resources: what the server is asked for the devices of a pod, with the roles of the
-//! installation.
+//! Dynamic resource allocation: which API calls a pod's devices take, with the installed roles.
 
 use daemon::domain::resource_claim::Catalogue;
 use daemon::ports::{Cluster, ClusterError, Reach};

@@ -1,4 +1,4 @@
-//! An API server, a daemon's adapter that watches it, and what tests ask of both.
+//! A fake API server, an adapter that watches it, and what tests need from both.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// A server with the roles of the installation.
+    /// A server with the installed roles.
     pub(crate) async fn new() -> Self {
         let api = FakeApi::builder()
             .roles(deploy("rbac.yaml"))
@@ -50,12 +50,12 @@ impl Rig {
         }
     }
 
-    /// An adapter that has begun to watch.
+    /// Starts an adapter.
     pub(crate) fn start(&self) -> Kube {
         Kube::start(self.settings())
     }
 
-    /// An adapter whose caches are filled. Forgets what was asked so far.
+    /// Starts an adapter and fills its caches. Clears the recorded requests.
     pub(crate) async fn warm(&self) -> Kube {
         let kube = self.start();
         until_ready(&kube).await;
@@ -63,12 +63,12 @@ impl Rig {
         kube
     }
 
-    /// Adds a pod of this node and gives what a runtime that passes its uid calls it.
+    /// Adds a pod on this node, and returns the runtime's reference to it, with its uid.
     pub(crate) fn pod(&self, name: &str) -> PodRef {
         reference(&self.api.apply(pod(name, NODE)))
     }
 
-    /// What was asked since the last call, without watches and Events.
+    /// The requests since the last call, without watches and Events.
     pub(crate) fn acts(&self) -> Vec<String> {
         let requests = self.api.take_requests();
         for request in &requests {
@@ -111,7 +111,7 @@ pub(crate) async fn until_ready(kube: &Kube) {
     until(|| kube.ready().is_ok()).await;
 }
 
-/// Waits until something holds that nothing tells of.
+/// Polls until a condition holds that has no notification.
 pub(crate) async fn until(holds: impl Fn() -> bool) {
     let waiting = async {
         while !holds() {

@@ -1,4 +1,4 @@
-//! What the roles of the installation allow is what is asked for: neither less nor more.
+//! The installed roles allow exactly the requests that the daemon sends.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -65,7 +65,7 @@ async fn the_role_allows_what_is_asked_for_and_nothing_else() {
     assert_eq!(used, allowed(&["rbac.yaml", "policy-lookups.yaml"]));
 }
 
-/// A role that lost a verb: the stand-in refuses, and STATUS or the request says so.
+/// Without a permission, the server refuses, and STATUS or the request reports it.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_role_every_request_is_refused() {
     let rig = Rig::new().await;

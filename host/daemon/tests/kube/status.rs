@@ -1,4 +1,4 @@
-//! Writing network-status: one PATCH that cannot hurt, and what is done when it is refused.
+//! Writing network-status: a single, safe PATCH, and the handling of refusals.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ async fn a_pod_that_took_the_name_is_not_written_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_is_judged_by_the_pods_uid() {
-    // By its name the message has "uid" in it.
+    // The pod's name puts "uid" into the error message.
     const NAME: &str = "druid-broker-0";
     let rig = Rig::new().await;
     let old = rig.pod(NAME);
@@ -82,7 +82,7 @@ async fn a_conflict_without_an_answer_is_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_found_by_get_serves_its_add() {
     let rig = Rig::new().await;
-    // The watch of this node does not tell of it.
+    // This node's watch does not deliver it.
     let mut mirror = crate::rig::pod("etcd", "node2");
     mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "the-hash"});
     let mut wanted = crate::rig::reference(&rig.api.apply(mirror));
@@ -135,7 +135,7 @@ async fn the_server_says_when_to_ask_again() {
     kube.set_network_status(&pod, "[1]").await.unwrap();
     assert!(start.elapsed() >= Duration::from_secs(1));
     assert_eq!(rig.acts(), [PATCH; 2]);
-    // Later than anybody waits for: no use in waiting at all.
+    // After any deadline, so that waiting is useless.
     for seconds in [3600, i64::MAX as u64, u64::MAX] {
         rig.api
             .inject([Fault::answer(PATCH, 429).retry_after(seconds)]);
@@ -167,7 +167,7 @@ async fn a_server_that_does_not_answer_is_given_up_at_the_deadline() {
         ..rig.settings()
     });
     until_ready(&kube).await;
-    // Waits for a second one, which nobody sends.
+    // The server answers only once there is a second request, which never comes.
     rig.api.gather(PATCH, 2);
     let error = kube.set_network_status(&pod, "[1]").await.unwrap_err();
     assert!(matches!(error, ClusterError::NotWritten { .. }), "{error}");

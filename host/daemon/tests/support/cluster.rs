@@ -1,4 +1,4 @@
-//! The cluster, the kubelet and what is said of devices, as a test has filled them.
+//! Fakes of the cluster, the kubelet and device descriptions, as a test has filled them.
 
 use std::time::Duration;
 

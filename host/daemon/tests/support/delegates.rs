@@ -1,4 +1,4 @@
-//! Delegates that write down that they were executed, and namespaces in which nothing is.
+//! Fake delegates that log their execution, and empty network namespaces.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -123,7 +123,7 @@ impl Delegates for World {
     }
 }
 
-/// An attachment that is being removed.
+/// A DEL in progress, until dropped.
 struct Running<'a>(&'a World, String);
 
 impl Drop for Running<'_> {
@@ -133,7 +133,7 @@ impl Drop for Running<'_> {
 }
 
 impl World {
-    /// Panics where two delegates work on one attachment.
+    /// Panics if two DELs of one attachment run at once.
     fn run(&self, attachment: String) -> Running<'_> {
         let is_first = self.running.lock().unwrap().insert(attachment.clone());
         assert!(is_first, "{attachment} twice");
@@ -172,7 +172,7 @@ impl World {
 }
 
 impl World {
-    /// The namespace at a path: another one each time that `namespaces` grows.
+    /// The namespace at a path: a new one whenever `namespaces` grows.
     fn namespace_of(&self, netns: &Path) -> Namespace {
         let apart = 1000 * u64::from(self.apart.lock().unwrap().contains(netns));
         Namespace {

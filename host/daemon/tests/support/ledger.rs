@@ -65,7 +65,7 @@ impl Ledger for World {
         let recorded = self.recorded.lock().unwrap();
         let mut entries = recorded.get(sandbox.container_id.as_str()).cloned();
         for entry in entries.iter_mut().flatten() {
-            // Where the request names a path, it knows better, as on disk.
+            // The request's path takes precedence, as on disk.
             let named = sandbox.netns.clone().filter(|path| !path.is_empty());
             entry.netns = named.or(entry.netns.take());
         }

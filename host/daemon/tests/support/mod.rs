@@ -1,4 +1,4 @@
-//! Fakes of every port, which write down what they were asked in one list, in order.
+//! Fakes of every port, which log all calls to them in one list, in order.
 
 #![allow(
     dead_code,
@@ -27,7 +27,7 @@ use daemon::ports::{Cluster, Delegates, DeviceInfo, Devices, Ledger, PodNetwork,
 
 pub use policies::FakePolicies;
 
-/// A node of fakes. What is in the sets fails or is denied.
+/// A node of fakes. What `fail` contains fails or is denied.
 #[derive(Default)]
 pub struct World {
     pub log: Mutex<Vec<String>>,
@@ -37,42 +37,42 @@ pub struct World {
     pub fail: Mutex<HashSet<String>>,
     pub undos: Mutex<HashMap<String, Undo>>,
     pub statuses: Mutex<Vec<String>>,
-    /// Networks and what their ADD waits for, before it is answered.
+    /// By network: the log line for which its ADD waits before it answers.
     pub slow: Mutex<HashMap<String, String>>,
     /// Policies after a delegate and Events of success, in order.
     pub told: Mutex<Vec<String>>,
-    /// Networks whose removal policies saw, each with the detachments so far.
+    /// Networks whose removal policies saw, each with the number of detachments so far.
     pub seen_off: Mutex<Vec<(String, usize)>>,
-    /// Networks and the resource of which each attachment needs a device.
+    /// By network: the resource of which each attachment needs a device.
     pub resources: Mutex<HashMap<String, String>>,
-    /// Resources and what the kubelet allocated of them to every pod.
+    /// Resources and the devices of them that the kubelet allocated to every pod.
     pub allocated: Mutex<Vec<(&'static str, &'static str)>>,
     pub claims: Mutex<HashMap<String, serde_json::Value>>,
     pub slices: Mutex<Vec<serde_json::Value>>,
-    /// What is said of devices, by the path of the file.
+    /// Device descriptions, by path.
     pub device_info: Mutex<HashMap<String, String>>,
     pub deferred: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// Networks and the conf that a policy gives them.
+    /// By network: the conf that a policy sets.
     pub edits: Mutex<HashMap<String, String>>,
-    /// Where delegates were looked for last.
+    /// Where delegates were last looked for.
     pub bin_dirs: Mutex<Vec<PathBuf>>,
-    /// `CNI_NETNS` as the ledger was asked with it last.
+    /// `CNI_NETNS` of the last load from the ledger.
     pub netns: Mutex<Option<String>>,
-    /// The id of the boot.
+    /// The boot id.
     pub boot: Mutex<String>,
-    /// How many namespaces were at the paths before the present ones.
+    /// How many namespaces the paths have had before the current ones.
     pub namespaces: Mutex<u64>,
-    /// Paths at which another namespace is than at all others.
+    /// Paths with a namespace different from that of all others.
     pub apart: Mutex<HashSet<PathBuf>>,
-    /// `CNI_NETNS` of the last DEL of a delegate.
+    /// `CNI_NETNS` of the last delegate's DEL.
     pub entered: Mutex<Option<String>>,
-    /// What the result cache has of containers without a plan.
+    /// The result cache's entries of containers without a plan.
     pub results: Mutex<HashMap<String, Vec<Entry>>>,
-    /// What policies were to keep or to release, in order.
+    /// What policies were asked to keep or release, in order.
     pub bonds: Mutex<Vec<String>>,
-    /// Attachments that are being removed at this moment.
+    /// Attachments with a DEL in progress.
     pub running: Mutex<HashSet<String>>,
-    /// Verbs and pods for which policies were asked, in order.
+    /// Verbs and pods of the policies' sessions, in order.
     pub sessions: Mutex<Vec<String>>,
 }
 
@@ -91,7 +91,7 @@ impl World {
         Arc::new(world)
     }
 
-    /// A pod that asks for networks.
+    /// Adds a pod that selects networks.
     pub fn pod(&self, name: &str, networks: &str) {
         let mut pod = Pod {
             namespace: "default".into(),
@@ -115,7 +115,7 @@ impl World {
         deferred.insert(container.to_owned(), record);
     }
 
-    /// Has another namespace be at a path than at all others.
+    /// Puts a namespace different from all others at a path.
     pub fn apart(&self, netns: &str) {
         self.apart.lock().unwrap().insert(netns.into());
     }
@@ -124,7 +124,7 @@ impl World {
         self.fail.lock().unwrap().clear();
     }
 
-    /// Lets the delegate of a network answer only after something else is in the log.
+    /// Delays the answer of a network's delegate until `until` is in the log.
     pub fn slow(&self, network: &str, until: &str) {
         let mut slow = self.slow.lock().unwrap();
         slow.insert(network.into(), until.into());
@@ -142,7 +142,7 @@ impl World {
         self.bonds.lock().unwrap().push(bond);
     }
 
-    /// What happened since the last call.
+    /// The log since the last call.
     pub fn log(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
@@ -157,7 +157,7 @@ impl World {
         self.pipeline_with(Arc::clone(self) as Arc<dyn Ledger>, RawObject::new())
     }
 
-    /// The same with another ledger and keys of the daemon's file.
+    /// A pipeline with another ledger and keys of the daemon's file.
     pub fn pipeline_with(
         self: &Arc<Self>,
         ledger: Arc<dyn Ledger>,
@@ -166,7 +166,7 @@ impl World {
         Arc::new(self.unshared(ledger, overrides))
     }
 
-    /// The same, to be changed before it is used.
+    /// The same, still mutable.
     pub fn unshared(self: &Arc<Self>, ledger: Arc<dyn Ledger>, overrides: RawObject) -> Pipeline {
         Pipeline::new(self.ports(ledger), Timeouts::default(), overrides)
     }
@@ -198,7 +198,7 @@ pub fn body(command: &str, pod: &str) -> Vec<u8> {
     body_with(command, pod, &format!("K8S_POD_UID=uid-{pod}"))
 }
 
-/// The same with other arguments in `CNI_ARGS` than the uid.
+/// The same with other `CNI_ARGS` than the uid.
 pub fn body_with(command: &str, pod: &str, args: &str) -> Vec<u8> {
     let env = [
         ("CNI_COMMAND", command.to_owned()),
@@ -218,7 +218,7 @@ pub fn body_with(command: &str, pod: &str, args: &str) -> Vec<u8> {
     .to_json()
 }
 
-/// The body of a GC for which one container is in use, or nothing is said.
+/// The body of a GC with one valid container, or without a list of valid ones.
 pub fn gc_body(valid: Option<&str>) -> Vec<u8> {
     let valid = valid
         .map(|id| {

@@ -1,4 +1,4 @@
-//! Policies that accept what no test has told them to deny.
+//! Fake policies, which accept everything unless a test makes them deny it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-/// A daemon, killed with the value. Its log is in the directory, by the name `log`.
+/// A daemon, killed on drop. Its log is the file `log` in the directory.
 pub(super) struct Running(Child);
 
 impl Drop for Running {
@@ -15,8 +15,8 @@ impl Drop for Running {
     }
 }
 
-/// Starts a daemon with the directory's `kubeconfig`, `runtime.conf` as the conf that it copies if there
-/// is one, and one variable more in its environment.
+/// Starts a daemon with the directory's `kubeconfig`, a copy of `runtime.conf` as the runtime's
+/// conf if that file exists, and a further environment variable.
 pub(super) fn start(dir: &Path, (name, value): (&str, &str)) -> Running {
     let runtime = dir.join("runtime.conf");
     let runtime = if runtime.exists() {

@@ -1,4 +1,4 @@
-//! Requests to a daemon that is about to start, as bytes.
+//! Raw requests to a daemon that is starting.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// The answer to a request with these header lines; empty where there is none. Waits for the socket below
-/// `dir`.
+/// The answer to a request with these header lines; empty if there is none. Waits for the socket
+/// below `dir`.
 pub(crate) fn post(dir: &Path, path: &str, headers: &str, body: &Value) -> String {
     let begun = Instant::now();
     let mut stream = loop {

@@ -1,4 +1,4 @@
-//! Executing delegates, by libcni.
+//! Executes delegates through libcni.
 
 pub mod orphans;
 mod slots;
@@ -33,9 +33,9 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Gives each execution at most `deadline`. Of one network, and for the pods of one namespace,
-    /// `at_once` run at a time, of all twice as many; DELs and the default network have as many of their
-    /// own.
+    /// Gives each execution at most `deadline`. Each network, and each namespace's pods, run at
+    /// most `at_once` delegates at a time, and all together twice as many. DELs have slots of their
+    /// own, and so does the default network.
     pub fn new(deadline: Duration, at_once: usize) -> Self {
         Self {
             limits: Limits {
@@ -50,36 +50,36 @@ impl Executor {
         }
     }
 
-    /// The same with delegates that are found and run below another root directory: the node's,
-    /// where the daemon lives in a container.
+    /// Finds and runs delegates below another root directory: the node's, if the daemon runs in a
+    /// container.
     #[must_use]
     pub fn inside(mut self, root: Option<Root>) -> Self {
         self.root = root;
         self
     }
 
-    /// The same with delegates that run in a control group of their own.
+    /// Runs delegates in a cgroup of their own.
     #[must_use]
     pub fn grouped(mut self, cgroup: Option<Cgroup>) -> Self {
         self.cgroup = cgroup;
         self
     }
 
-    /// The same with a thread that starts delegates where several are under way.
+    /// Starts delegates on a helper thread while several are running.
     #[must_use]
     pub fn helped(mut self, helper: Option<Helper>) -> Self {
         self.helper = helper;
         self
     }
 
-    /// The same that knows the shim by these names, too, and does not execute it.
+    /// Also recognises the shim by these names, and refuses to execute it.
     #[must_use]
     pub fn without(mut self, shims: Shims) -> Self {
         self.shims = shims;
         self
     }
 
-    /// Refuses to execute the daemon's own shim, also for plans of before it was refused there.
+    /// Refuses to execute the daemon's own shim, even for plans recorded before that check existed.
     fn refuse_shims(&self, network: &str, conf: &NetworkConfList) -> Result<(), DelegateError> {
         let checked = self.shims.refuse_in(conf);
         checked.map_err(|error| refused(network, &error))
@@ -110,7 +110,7 @@ impl Delegates for Executor {
         };
         let cni = self.cni(bin_dirs).while_true(move || wanted.is_still());
         let runtime = runtime_conf(entry);
-        // Boxed, so that those that wait for a slot, as many as there are in a burst, are small.
+        // Boxed to keep waiting futures small: a burst has many of them.
         let added = Box::pin(cni.add(&entry.conf, &runtime)).await;
         added.map_err(|error| refine(&entry.network, &error))
     }
@@ -123,7 +123,7 @@ impl Delegates for Executor {
             .check(&entry.conf, &conf_after_add(entry), entry.result.as_ref())
             .await
         {
-            // A network of before 0.4.0 cannot be checked; that is no fault of the pod's.
+            // Networks before 0.4.0 have no CHECK; that is not the pod's fault.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
             checked => checked.map_err(|error| refine(&entry.network, &error)),
         }
@@ -138,7 +138,7 @@ impl Delegates for Executor {
         let client = Client::network(conf.name().as_str());
         let _slot = self.slots.take(Class::Takes, client).await;
         match self.cni(bin_dirs).status(conf).await {
-            // A network of before 1.1.0 cannot be asked; nothing speaks against it.
+            // Networks before 1.1.0 have no STATUS; assume they are ready.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
             asked => asked.map_err(|error| refine(conf.name().as_str(), &error)),
         }
@@ -151,7 +151,7 @@ impl Delegates for Executor {
         valid: &[Attached],
     ) -> Result<(), Vec<DelegateError>> {
         if let Err(error) = self.shims.refuse_in(conf) {
-            // GC of what never had anything would fail for ever.
+            // A network that never had an attachment would fail GC forever.
             let (network, error) = (conf.name(), crate::report::chain(&error));
             tracing::warn!(%network, error, "GC leaves out a network");
             return Ok(());
@@ -176,7 +176,7 @@ impl Delegates for Executor {
         entry: &Entry,
     ) -> Result<Vec<DelegateError>, DelegateError> {
         if let Err(error) = self.shims.refuse_in(&entry.conf) {
-            // Its ADD was refused, or was never answered; its DEL would wait for itself.
+            // Its ADD was refused or never answered; a DEL would wait for itself.
             return Ok(vec![refused(&entry.network, &error)]);
         }
         let _slot = self.slots.take(Class::Frees, Client::of(entry)).await;
@@ -215,7 +215,7 @@ impl Delegates for Executor {
     }
 }
 
-/// An ADD that was given up before its turn.
+/// An ADD that was cancelled while waiting for its slot.
 fn not_begun(entry: &Entry) -> DelegateError {
     DelegateError {
         network: entry.network.clone(),
@@ -226,7 +226,7 @@ fn not_begun(entry: &Entry) -> DelegateError {
     }
 }
 
-/// A network whose delegates must not run.
+/// The error for a network that must not be executed.
 fn refused(network: &str, error: &shim::Error) -> DelegateError {
     DelegateError {
         network: network.to_owned(),
@@ -247,7 +247,7 @@ fn runtime_conf(entry: &Entry) -> RuntimeConf {
     }
 }
 
-/// The same for DEL and CHECK, also of what an older daemon, or Multus, has recorded.
+/// Runtime configuration for DEL and CHECK, also of entries recorded by older daemons or Multus.
 fn conf_after_add(entry: &Entry) -> RuntimeConf {
     RuntimeConf {
         args: args_after_add(&entry.cni_args),
@@ -255,8 +255,8 @@ fn conf_after_add(entry: &Entry) -> RuntimeConf {
     }
 }
 
-/// The one failure to answer of several: one that was no answer, where there is one. The others go to
-/// the log.
+/// Picks the failure to report, preferring one where a plugin gave no answer. The others are
+/// logged.
 fn worst(network: &str, errors: &[&Error]) -> Option<DelegateError> {
     let interrupted = errors.iter().position(|error| error.is_interruption());
     let worst = interrupted.unwrap_or_default();
@@ -273,11 +273,11 @@ fn worst(network: &str, errors: &[&Error]) -> Option<DelegateError> {
     errors.get(worst).map(|error| refine(network, error))
 }
 
-/// At which plugin a call failed.
+/// The plugin at which an ADD failed.
 fn failed_at(error: &Error) -> Option<FailedAdd> {
     let started = match &*error.source {
         Cause::Exec(error) => error.executed(),
-        // What a plugin printed that was no result, it printed after its work was done.
+        // Output that is not a result was printed after the plugin did its work.
         Cause::Result(_) | Cause::GivenUp | Cause::Root(_) => true,
         _ => false,
     };
@@ -291,7 +291,7 @@ fn failed_at(error: &Error) -> Option<FailedAdd> {
     })
 }
 
-/// Keeps code, message and details of what a delegate answered; finds a code for the rest.
+/// Keeps a delegate's code, message and details, and picks a code for other failures.
 fn refine(network: &str, error: &Error) -> DelegateError {
     let plugin = error
         .plugin
@@ -311,7 +311,7 @@ fn refine(network: &str, error: &Error) -> DelegateError {
                 Cause::Unsupported { .. } | Cause::Incompatible { .. } => {
                     code::INCOMPATIBLE_VERSION
                 }
-                // The next attempt may be luckier.
+                // The next attempt may succeed.
                 Cause::Exec(exec::Error::Deadline { .. } | exec::Error::Busy { .. })
                 | Cause::GivenUp => code::TRY_AGAIN_LATER,
                 Cause::Exec(_) | Cause::Root(_) => code::IO_FAILURE,
@@ -338,7 +338,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A binary of this name that leaves a file behind when it is executed.
+    /// Installs a plugin of this name that creates a file when executed.
     fn plugin(dir: &std::path::Path, name: &str) {
         let path = dir.join(name);
         let script = format!("#!/bin/sh\n: >{}/executed\n", dir.display());

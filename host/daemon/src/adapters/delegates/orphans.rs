@@ -1,9 +1,8 @@
-//! Delegates that outlive a daemon that was killed. While they run, undoing their attachment would
-//! not undo what they are still going to do, so the next daemon waits for them, container by
-//! container.
+//! Finds delegates that outlive a killed daemon. While they run, undoing their attachment would
+//! miss what they still do, so the next daemon waits for them, container by container.
 //!
-//! The kernel tells which processes they are: whatever a daemon executes inherits one open file,
-//! its witness, and a lock on it that ends with the last process that has it.
+//! Every process that a daemon executes inherits an open file, the daemon's witness. Its lock lasts
+//! until the last of these processes exits.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -18,47 +17,48 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::time::Instant;
 
-/// Locked as long as a daemon lives; nothing inherits it.
+/// Locked for the daemon's lifetime; not inherited by child processes.
 const LOCK: &str = ".daemon";
-/// How the witnesses of all daemons begin; a number follows.
+/// Prefix of all daemons' witness files, followed by a number.
 const WITNESS: &str = ".delegates-";
 const POLL: Duration = Duration::from_millis(20);
-/// How long the start of a process may take. Also what is waited for one that hides its environment.
+/// How long a process may take to start. Also the wait for processes that hide their environment.
 const EXECUTED: Duration = Duration::from_secs(1);
 
 /// Why a daemon cannot take over.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file system refused.
+    /// A file cannot be opened, locked or created.
     #[error("cannot lock {path}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// Another daemon lives on.
+    /// Another daemon is still running.
     #[error("the daemon that has locked {0} does not end")]
     Alive(PathBuf),
 }
 
-/// The proof that this daemon is the only one, and what marks its delegates. Kept for its life.
+/// Proves that this daemon is the only one, and marks its delegates. Held for the daemon's
+/// lifetime.
 #[derive(Debug)]
 pub struct Tenure {
     _lock: File,
     _witness: OwnedFd,
-    /// The witnesses of earlier daemons that are still held, open so that no other file gets their
-    /// numbers.
+    /// Earlier daemons' witnesses that are still locked. Kept open so that their inode numbers are
+    /// not reused.
     earlier: Vec<File>,
 }
 
 impl Tenure {
-    /// Waits until the daemon before has ended, at most `patience`. Called when the socket in `dir`
-    /// is bound, so that requests wait meanwhile.
+    /// Waits up to `patience` for the previous daemon to exit. Called once the socket in `dir` is
+    /// bound, so that requests queue meanwhile.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`] if the previous daemon still runs, or a file cannot be opened or locked.
     pub async fn begin(dir: &Path, patience: Duration) -> Result<Self, Error> {
         let path = dir.join(LOCK);
         let lock = open(&path).map_err(failed(&path))?;
@@ -83,8 +83,8 @@ impl Tenure {
         })
     }
 
-    /// The containers for which delegates of earlier daemons are running. Waits for a moment if some
-    /// are only just being executed: until then their environment is not there to be read.
+    /// The containers for which delegates of earlier daemons are running. Waits briefly for
+    /// processes between fork and exec, whose environment cannot be read yet.
     pub async fn orphaned(&self) -> BTreeSet<ContainerId> {
         let deadline = Instant::now() + EXECUTED;
         let mut orphans = self.orphans();
@@ -98,10 +98,10 @@ impl Tenure {
             .collect()
     }
 
-    /// Waits until the orphans of the containers in `waiting` have ended by themselves: they may be in
-    /// the middle of something that nobody else could undo. Delegates that have not ended within
-    /// `patience` are killed; of what they have left in the background on purpose nobody waits any
-    /// longer. `ended` is told of each container that has none any more.
+    /// Waits until the orphans of the containers in `waiting` exit by themselves, since no one else
+    /// could undo half-finished work. Kills delegates that are still running after `patience`, and
+    /// stops waiting for processes that they deliberately left in the background. Calls `ended`
+    /// with each container that has no orphans left.
     pub async fn settle(
         &self,
         mut waiting: BTreeSet<ContainerId>,
@@ -150,7 +150,7 @@ impl Tenure {
         processes
             .filter_map(|process| {
                 let pid = process.file_name().to_str()?.parse().ok()?;
-                // This process has the witnesses open as well.
+                // This process has the witnesses open too.
                 let pid = Pid::from_raw(pid).filter(|pid| *pid != rustix::process::getpid())?;
                 Orphan::holding(&witnesses, pid, &process.path())
             })
@@ -158,21 +158,21 @@ impl Tenure {
     }
 }
 
-/// A process that an earlier daemon has left.
+/// A process that an earlier daemon left running.
 #[derive(Debug)]
 struct Orphan {
     pid: Pid,
-    /// For which container it runs, as its environment says.
+    /// From `CNI_CONTAINERID` in its environment.
     container: Option<ContainerId>,
-    /// Whether its environment is that of a delegate, and not yet what it was forked with.
+    /// False between fork and exec: the environment is not a delegate's yet.
     is_executed: bool,
-    /// Whether a delegate, which leads a process group, or one of its helpers; otherwise it was left
-    /// behind by one that has ended.
+    /// True for a delegate, which leads a process group, and for its children; false if that leader
+    /// has exited.
     is_delegate: bool,
 }
 
 impl Orphan {
-    /// The process, if it has one of the witnesses open.
+    /// Inspects the process if it has one of the witnesses open.
     fn holding(witnesses: &BTreeSet<(u64, u64)>, pid: Pid, process: &Path) -> Option<Self> {
         let files = fs::read_dir(process.join("fd")).ok()?;
         files
@@ -181,7 +181,7 @@ impl Orphan {
             .find(|file| witnesses.contains(&(file.dev(), file.ino())))?;
         let (group, session) = group_and_session(&process.join("stat"))?;
         if session == group {
-            // It has made itself independent, to live on.
+            // A daemonised process is meant to outlive its delegate.
             return None;
         }
         let leader = process.with_file_name(group.to_string());
@@ -210,16 +210,16 @@ impl Orphan {
             container = self.container.as_ref().map(ContainerId::as_str),
             "killed: a delegate of an earlier daemon that does not end"
         );
-        // Gone in the meantime, then.
+        // Fails if it has exited in the meantime.
         let _ = rustix::process::pidfd_open(self.pid, PidfdFlags::empty())
             .and_then(|process| rustix::process::pidfd_send_signal(process, Signal::KILL));
     }
 }
 
-/// Process group and session, of a process that has not ended.
+/// Process group and session of a process that has not exited.
 fn group_and_session(stat: &Path) -> Option<(i32, i32)> {
     let stat = fs::read_to_string(stat).ok()?;
-    // The name before it may contain anything.
+    // The command name before it may contain anything.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
@@ -227,7 +227,7 @@ fn group_and_session(stat: &Path) -> Option<(i32, i32)> {
     Some((number.next()?, number.next()?)).filter(|_| !matches!(state, "Z" | "X"))
 }
 
-/// The witnesses that are still held, and the first number that is free.
+/// The witnesses that are still locked, and the first free number.
 fn earlier(dir: &Path) -> io::Result<(Vec<File>, u64)> {
     let mut held = Vec::new();
     let mut free = 0;
@@ -250,9 +250,9 @@ fn earlier(dir: &Path) -> io::Result<(Vec<File>, u64)> {
     Ok((held, free))
 }
 
-/// A new witness, locked, which what is executed from now on inherits.
+/// Creates and locks a new witness, which later child processes inherit.
 fn witness(path: &Path) -> io::Result<OwnedFd> {
-    // No CLOEXEC, which is the point of it.
+    // Without CLOEXEC, so that child processes inherit it.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     let witness = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
     rustix::fs::flock(&witness, FlockOperation::NonBlockingLockExclusive)?;

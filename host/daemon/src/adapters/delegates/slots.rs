@@ -1,16 +1,16 @@
-//! How many delegates run at once: a burst of ADDs must not fill the node's memory with their processes,
-//! and delegates that hang must hold up no one but those who asked for them.
+//! Limits how many delegates run at once: a burst of ADDs must not fill the node's memory, and
+//! delegates that hang must not delay other networks or namespaces.
 //!
-//! There are four pools: for what gives something back (DEL, GC, undoing) and for what takes something,
-//! so that a DEL never waits behind an ADD; and in either for the default network and for the others, so
-//! that no secondary network starves the default one. In each pool
+//! There are four pools. DEL, GC and undos are separate from ADD, so that a DEL never waits behind
+//! an ADD; the default network is separate from the others, so that no secondary network starves
+//! it. In each pool
 //!
 //! - a network runs at most `count` delegates,
 //! - the pods of one namespace run at most `count`, whatever their networks,
-//! - all together run at most twice as many; beyond that a network may only begin its first one, so that
-//!   delegates that hang stop no other network entirely.
+//! - all together run at most twice as many; beyond that a network may start only its first one, so
+//!   that delegates that hang never block another network entirely.
 //!
-//! Within that, first come, first served.
+//! Within these limits, slots are granted in FIFO order.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,27 +19,27 @@ use tokio::sync::oneshot;
 
 use crate::domain::entry::Entry;
 
-/// What a delegate does.
+/// What a delegate's execution does to the node's resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// DEL and GC, and undoing: they give back addresses and memory.
+    /// DEL, GC and undos, which free addresses and memory.
     Frees,
     /// ADD, CHECK and STATUS.
     Takes,
 }
 
-/// For whom a delegate runs.
+/// The network and namespace that a slot is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Client<'a> {
     network: &'a str,
-    /// The pod's namespace; `None` for GC and STATUS, and where it is not known.
+    /// The pod's namespace; `None` for GC and STATUS, and where it is unknown.
     namespace: Option<&'a str>,
     is_default: bool,
 }
 
 impl<'a> Client<'a> {
-    /// An attachment's. A default network that the pod's namespace has made itself is charged as any
-    /// other of its networks.
+    /// The client of an attachment. A default network that the pod's own namespace defines counts
+    /// as a secondary network.
     pub(super) fn of(entry: &'a Entry) -> Self {
         let namespace = entry.pod.namespace.as_str();
         let network = entry.network.as_str();
@@ -53,7 +53,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The one of a whole network.
+    /// The client of calls for a whole network.
     pub(super) fn network(network: &'a str) -> Self {
         Self {
             network,
@@ -63,7 +63,6 @@ impl<'a> Client<'a> {
     }
 }
 
-/// The slots of all pools.
 #[derive(Debug, Clone)]
 pub(super) struct Slots {
     frees: Pools,
@@ -85,16 +84,16 @@ struct Pool {
 
 #[derive(Debug)]
 struct State {
-    /// Slots of one network, and of one namespace.
+    /// The limit for one network, and for one namespace.
     count: usize,
     taken: usize,
     networks: HashMap<Arc<str>, usize>,
     namespaces: HashMap<Arc<str>, usize>,
-    /// In the order in which they came.
+    /// In order of arrival.
     waiting: VecDeque<Waiting>,
 }
 
-/// Whom a slot is charged to.
+/// What a slot is charged to.
 #[derive(Debug, Clone)]
 struct Charged {
     network: Arc<str>,
@@ -107,15 +106,15 @@ struct Waiting {
     hand: oneshot::Sender<Slot>,
 }
 
-/// The right to execute one delegate. Ends with its scope.
+/// Permission to execute one delegate, returned on drop.
 #[derive(Debug)]
 pub(super) struct Slot {
-    /// `None` once it was taken back.
+    /// `None` once given back.
     held: Option<(Pool, Charged)>,
 }
 
 impl Slots {
-    /// For `count` delegates of one network at once in each pool, and at most twice as many of all.
+    /// Each pool runs `count` delegates of one network at once, and twice as many in all.
     pub(super) fn new(count: usize) -> Self {
         let pools = || Pools {
             default: Pool::new(count.max(1)),
@@ -139,7 +138,7 @@ impl Slots {
         }
     }
 
-    /// Whether more than one is taken.
+    /// Whether more than one slot is taken.
     pub(super) fn are_shared(&self) -> bool {
         let pools = [&self.frees, &self.takes].into_iter();
         let taken = pools.map(|one| one.default.state().taken + one.others.state().taken);
@@ -165,7 +164,7 @@ impl Pool {
         let (charged, handed) = {
             let mut state = self.state();
             let charged = state.charged(client);
-            // Those that wait may not begin yet, so that this one overtakes none that could.
+            // Current waiters are all over their limits, so this overtakes none that could start.
             if state.may_begin(&charged) {
                 state.begin(&charged);
                 return self.slot(charged);
@@ -173,7 +172,7 @@ impl Pool {
             let handed = state.wait(charged.clone());
             (charged, handed)
         };
-        // The sender is dropped only together with the slots themselves.
+        // The sender is dropped only together with the pool.
         handed.await.unwrap_or_else(|_| self.slot(charged))
     }
 
@@ -187,7 +186,7 @@ impl Pool {
         let mut state = self.state();
         state.end(charged);
         while let Some(Waiting { charged, hand }) = state.next() {
-            // A cancelled waiter leaves the slot to the next.
+            // A cancelled waiter leaves its slot to the next.
             if let Err(mut unwanted) = hand.send(self.slot(charged.clone())) {
                 unwanted.held = None;
                 state.end(&charged);
@@ -201,7 +200,7 @@ impl Pool {
 }
 
 impl State {
-    /// With names that are shared while they are in use.
+    /// Interns the names for as long as they are in use.
     fn charged(&self, client: Client<'_>) -> Charged {
         let shared = |running: &HashMap<Arc<str>, usize>, name: &str| {
             let known = running.get_key_value(name);
@@ -246,7 +245,7 @@ impl State {
         handed
     }
 
-    /// Takes a slot for the longest waiter that may begin.
+    /// Starts the longest waiter that is within its limits.
     fn next(&mut self) -> Option<Waiting> {
         let mut waiting = self.waiting.iter();
         let first = waiting.position(|one| self.may_begin(&one.charged))?;
@@ -282,7 +281,7 @@ mod tests {
     use super::*;
     use futures_util::{FutureExt, poll};
 
-    /// A secondary network of a pod.
+    /// A pod's secondary network.
     fn of<'a>(namespace: &'a str, network: &'a str) -> Client<'a> {
         Client {
             network,
@@ -298,7 +297,7 @@ mod tests {
         }
     }
 
-    /// As many slots as a client gets at once.
+    /// Takes as many slots as a client gets at once.
     fn all(slots: &Slots, class: Class, client: Client<'_>) -> Vec<Slot> {
         std::iter::from_fn(|| slots.take(class, client).now_or_never()).collect()
     }

@@ -1,5 +1,5 @@
-//! Delegates whose devices are described: the file of an attachment is there when they are executed,
-//! and goes with the attachment.
+//! Delegates with device-info files: an attachment's file exists while its delegates run, and is
+//! removed with the attachment.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub struct Describing {
 }
 
 impl Describing {
-    /// The same delegates with files.
+    /// Wraps `delegates` with the handling of their files.
     pub fn new(delegates: Arc<dyn Delegates>, files: Files) -> Self {
         Self { delegates, files }
     }
@@ -58,7 +58,7 @@ impl Delegates for Describing {
             && !error.executed
             && let Err(left) = self.clean(entry).await
         {
-            // Nothing else is undone of what was not executed.
+            // No DEL follows for a delegate that was not executed.
             tracing::warn!(error = crate::report::chain(&left), "not undone");
         }
         added
@@ -85,7 +85,7 @@ impl Delegates for Describing {
         self.delegates.gc(bin_dirs, conf, valid).await
     }
 
-    /// The file is there until the delegates are done with it.
+    /// Removes the file only after the delegates' DEL.
     async fn del(
         &self,
         bin_dirs: &[PathBuf],

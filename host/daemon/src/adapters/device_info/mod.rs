@@ -1,9 +1,8 @@
-//! The files in which devices are described (device-info specification 1.1): a device plugin's, which
-//! is read, and one for each attachment, which delegates read and write, and which goes when the
-//! attachment goes.
+//! Files that describe devices (device-info specification 1.1). Device plugins' files are read
+//! only; each attachment's own file is read and written by its delegates, and removed with it.
 //!
-//! Resources, devices and networks give these files their names. A name is one component of a path,
-//! whatever is in it; it is opened beneath its directory and never through a link.
+//! Resources, devices and networks name these files. Any name becomes a single path component, is
+//! opened beneath its directory, and never through a link.
 
 mod describing;
 
@@ -24,15 +23,15 @@ pub use describing::Describing;
 
 /// Where device plugins write.
 const OF_DEVICE_PLUGINS: &str = "dp";
-/// Where files of attachments are.
+/// Where attachments' files are.
 const OF_ATTACHMENTS: &str = "cni";
-/// A description is a few lines; it ends up in an annotation.
+/// A description is a few lines, and is copied into an annotation.
 const LIMITS: Limits = Limits {
     max_bytes: 64 << 10,
     max_depth: 16,
 };
 
-/// The directory of the files.
+/// The directory of device-info files.
 #[derive(Debug, Clone)]
 pub struct Files {
     dir: PathBuf,
@@ -40,12 +39,13 @@ pub struct Files {
 }
 
 impl Files {
-    /// `dir` as delegates have it; below `root` where they have another root than the daemon.
+    /// `dir` is the path that delegates use; below `root` if their root directory is not the
+    /// daemon's.
     pub fn new(dir: PathBuf, root: Option<Root>) -> Self {
         Self { dir, root }
     }
 
-    /// The name of a file of an attachment; `None` for a path that is none of ours.
+    /// The name of an attachment's file; `None` for paths outside the directory.
     fn name(&self, path: &str) -> Option<String> {
         let path = Path::new(path);
         let ours = path.parent() == Some(&self.dir.join(OF_ATTACHMENTS));
@@ -60,7 +60,7 @@ impl Files {
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         match &self.root {
-            // A few system calls on a file system in memory.
+            // A few system calls on a tmpfs need no other thread.
             None => work(&self.dir),
             Some(root) => {
                 let dir = self.dir.clone();
@@ -69,7 +69,8 @@ impl Files {
         }
     }
 
-    /// Before an ADD: the file has what the device plugin says of the device, or is not there.
+    /// Before an ADD, copies the device plugin's description of the device, or removes a stale
+    /// file.
     async fn prepare(&self, path: &str, device: Option<&Device>) {
         let Some(name) = self.name(path) else {
             return;
@@ -86,13 +87,13 @@ impl Files {
             });
             match usable {
                 Ok(Some(text)) => beneath::write(dir, OF_ATTACHMENTS, &name, &text),
-                // What an earlier attachment left is not about this one.
+                // A file of an earlier attachment describes another device.
                 Ok(None) => beneath::remove(dir, OF_ATTACHMENTS, &name),
                 Err(error) => beneath::remove(dir, OF_ATTACHMENTS, &name).and(Err(error)),
             }
         });
         if let Err(error) = prepared.await {
-            // An attachment does not depend on it.
+            // An attachment works without it.
             tracing::warn!(path, %error, "what the device plugin says of the device is not passed on");
         }
     }
@@ -107,8 +108,8 @@ impl Files {
         }
     }
 
-    /// Where the device of an attachment is described. Multus does not write this down, but always
-    /// calls it the same.
+    /// Path of the file for a recorded attachment. Multus does not record it, but always names it
+    /// the same way.
     fn of_entry(&self, entry: &Entry) -> Option<String> {
         let derived = || {
             let known = entry.device.is_some() || entry.capability_args.contains_key("deviceID");
@@ -144,7 +145,7 @@ impl DeviceInfo for Files {
     }
 }
 
-/// What the device plugin's file is called (section 4.1).
+/// Name of the device plugin's file (section 4.1).
 fn of_device_plugin(device: &Device) -> String {
     component(&format!(
         "{}-{}-device.json",
@@ -152,7 +153,7 @@ fn of_device_plugin(device: &Device) -> String {
     ))
 }
 
-/// A description as network-status has it: an object that says what type of device it is about.
+/// Parses a description for network-status: an object that names its device type.
 fn describes(text: &[u8]) -> io::Result<Box<RawValue>> {
     let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     let text = std::str::from_utf8(text).map_err(|error| invalid(error.to_string()))?;

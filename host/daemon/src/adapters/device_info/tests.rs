@@ -26,7 +26,7 @@ impl Rig {
         self.dir.path().join("devinfo").join(path)
     }
 
-    /// Writes what a device plugin says.
+    /// Writes a device plugin's description.
     fn say(&self, name: &str, text: &str) {
         std::fs::create_dir_all(self.at("dp")).unwrap();
         std::fs::write(self.at("dp").join(name), text).unwrap();
@@ -142,7 +142,7 @@ async fn links_are_not_followed() {
     assert_eq!(rig.read(&path).await, None);
     rig.files.prepare(&path, Some(&device("a/x", "1"))).await;
     assert_eq!(rig.read(&path).await, None);
-    // Where the delegate's place is a link, the link is replaced and not what it points to.
+    // A link in place of the attachment's file is replaced, and its target left alone.
     std::fs::remove_file(rig.at("dp/a-x-1-device.json")).unwrap();
     rig.say("a-x-1-device.json", r#"{"type":"vdpa"}"#);
     symlink(&secret, &path).unwrap();
@@ -152,7 +152,7 @@ async fn links_are_not_followed() {
         r#"{"type":"vdpa"}"#
     );
     assert_eq!(std::fs::read_to_string(&secret).unwrap(), PCI);
-    // A directory that is a link is none of ours.
+    // A directory that is a link is rejected.
     std::fs::remove_dir_all(rig.at("cni")).unwrap();
     std::fs::create_dir(rig.dir.path().join("other")).unwrap();
     std::fs::write(rig.dir.path().join("other/n-c_net1"), PCI).unwrap();
@@ -226,7 +226,7 @@ async fn below_another_root_the_node_is_meant() {
         }
         entered => entered.unwrap(),
     };
-    // As on a node, where `/var/run` is a link to `/run`.
+    // As on nodes, where `/var/run` is a link to `/run`.
     std::fs::create_dir_all(dir.path().join("run/devinfo/dp")).unwrap();
     std::fs::create_dir(dir.path().join("var")).unwrap();
     symlink("/run", dir.path().join("var/run")).unwrap();

@@ -1,5 +1,5 @@
-//! Where the API server is and who this daemon is to it: a pod's service account, a kubeconfig, or
-//! a certificate of the node's own.
+//! The API server's address and the daemon's credentials: from a pod's service account, a
+//! kubeconfig, or the node's own certificate.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -15,94 +15,91 @@ use super::kubeconfig::{self, Cluster, Kubeconfig, User};
 use super::peer::{Peer, Trust};
 use super::plugin;
 
-/// Where the kubelet puts a pod's service account.
+/// Where the kubelet mounts a pod's service account.
 const SERVICE_ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// How long what was read from a file is taken for what is in it. As client-go has it.
+/// How long credentials read from files are cached, as in client-go.
 const FRESH: Duration = Duration::from_secs(60);
-/// How long before its end a plugin's credential is asked for again.
+/// How long before its expiry a plugin's credential is renewed.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// Why there are no credentials. They may be there later.
+/// Why there are no credentials. Retrying may help.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// The kubeconfig cannot be used.
     #[error("kubeconfig {path}")]
     Kubeconfig {
-        /// The file.
+        /// Path of the kubeconfig.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         source: kubeconfig::Error,
     },
-    /// The server has no address that can be one.
+    /// The server's address is invalid.
     #[error("{0:?} is no URL of an API server")]
     Server(String),
-    /// A file of credentials cannot be read.
+    /// A credential file cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// The file.
+        /// Path of the credential file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
-    /// The credential plugin gives none.
+    /// The credential plugin returned no credential.
     #[error("credential plugin")]
     Plugin(#[from] plugin::Error),
-    /// The certificate of the node's own cannot be used.
+    /// The node's own certificate cannot be used.
     #[error(transparent)]
     Kept(#[from] kept::Error),
-    /// There was none yet, or it is too old.
+    /// There is no certificate yet, or it has expired.
     #[error("no certificate of this node in {dir} that is good at present")]
     NoCertificate {
         /// Where certificates are kept.
         dir: PathBuf,
     },
-    /// The kubeconfig's way to authenticate is no more.
+    /// The kubeconfig uses a removed authentication method.
     #[error("auth-provider {0:?} is not supported: use its credential plugin (`exec`)")]
     AuthProvider(String),
-    /// client-go refuses both as well, rather than choose.
+    /// Both of two exclusive settings are given. client-go rejects this, too.
     #[error("{0} and {1} are both set, only one may be")]
     Both(&'static str, &'static str),
-    /// A token or a name has bytes that no header can have.
+    /// A token or user name contains bytes that are invalid in a header.
     #[error("credentials that do not fit into a header")]
     Header,
-    /// No token, or none yet. The API server would take the daemon for nobody.
+    /// There is no token (yet). Requests would be anonymous.
     #[error("{0} is empty")]
     NoToken(String),
-    /// TLS cannot be set up with them.
+    /// TLS cannot be set up with these credentials.
     #[error("credentials")]
     Unusable(#[from] super::peer::Error),
 }
 
-/// Who the server is, and who the daemon is to it.
+/// The API server and how the daemon authenticates to it.
 pub(super) struct Credentials {
     pub(super) peer: Peer,
     pub(super) authorization: Option<HeaderValue>,
-    /// After which they have to be read again.
+    /// How long they are valid before they must be read again.
     pub(super) fresh: Option<Duration>,
 }
 
 /// How the API server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
-    /// As a pod of the cluster.
+    /// With a pod's service account.
     InCluster {
         /// `https://host:port` of the API server.
         server: String,
-        /// Directory of the service account: `token` and `ca.crt`, which the kubelet replaces in
-        /// place.
+        /// Directory with `token` and `ca.crt`, which the kubelet replaces in place.
         service_account: PathBuf,
     },
-    /// By a kubeconfig.
+    /// With a kubeconfig at this path.
     Kubeconfig(PathBuf),
-    /// By a certificate of the node's own.
+    /// With the node's own certificate.
     NodeCertificate(NodeCertificate),
 }
 
 impl Access {
-    /// In the cluster, as the environment of a pod tells; `None` outside of one.
+    /// In-cluster access from a pod's environment variables; `None` outside a cluster.
     pub fn in_cluster(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let given = |name| variable(name).filter(|value| !value.is_empty());
         let host = given("KUBERNETES_SERVICE_HOST")?;
@@ -118,7 +115,7 @@ impl Access {
         })
     }
 
-    /// Reads the credentials. Called at the first request and again when they are refused.
+    /// Reads the credentials: before the first request, and after the server rejects them.
     ///
     /// # Errors
     /// [`Error`] names the file.
@@ -178,7 +175,7 @@ fn of_kubeconfig(path: &Path) -> impl Fn(kubeconfig::Error) -> Error {
     }
 }
 
-/// The server of a cluster, for nobody yet.
+/// The server of a cluster, without a user yet.
 fn of_cluster(path: &Path, cluster: &Cluster) -> Result<Credentials, Error> {
     let authority = cluster.authority().map_err(of_kubeconfig(path))?;
     let is_insecure = cluster.insecure_skip_tls_verify == Some(true);
@@ -208,8 +205,8 @@ fn of_cluster(path: &Path, cluster: &Cluster) -> Result<Credentials, Error> {
     })
 }
 
-/// Adds what a user shows, in client-go's order: `tokenFile`, then `token` or a name; a credential
-/// plugin only where there is neither of them nor a certificate.
+/// Adds a user's credentials in client-go's order: `tokenFile`, then `token` or a user name; a
+/// credential plugin only if there is none of these and no certificate.
 async fn of_user(
     path: &Path,
     cluster: &Cluster,
@@ -330,7 +327,7 @@ mod tests {
         assert_eq!(error.to_string(), "cannot read /nowhere/token");
     }
 
-    /// Reads a kubeconfig of one cluster and one user beside a file `token`.
+    /// Loads a kubeconfig with one cluster and one user, in a directory with a file `token`.
     async fn load(cluster: &str, user: &str) -> Result<Credentials, Error> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("token"), "t\n").unwrap();
@@ -359,7 +356,7 @@ mod tests {
             (r#""username":"a""#.into(), "Basic YTo=", None),
             (PROVIDER.into(), "Bearer i", None),
             (EXEC.into(), "Bearer p", None),
-            // Of several the first of client-go's order.
+            // The first in client-go's order wins.
             (
                 r#""token":"s3cret","tokenFile":"token""#.into(),
                 "Bearer t",

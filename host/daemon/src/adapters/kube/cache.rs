@@ -1,5 +1,5 @@
-//! Objects of one kind in memory, kept in step by a watch. Nothing polls, nothing is listed again
-//! unless the server forgot where the watch was.
+//! Caches objects of one kind through a watch. It never polls, and lists again only if the server
+//! no longer knows the watch's resource version.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -20,29 +20,29 @@ use super::connection::Connection;
 use super::object::{Kind, Object};
 use super::trouble::Trouble;
 
-/// Between two lists at least, where a server forgets at once where each watch was.
+/// Minimum interval between lists, should the server expire each watch at once.
 const RESTART: Duration = Duration::from_secs(1);
-/// Between two tries at least, however many want to know.
+/// Minimum retry interval when requests need the cache.
 const HURRY: Duration = Duration::from_secs(1);
 
 type Objects<K> = HashMap<String, Arc<K>>;
 
-/// The cache of one kind. Reading never waits for the server.
+/// The cache of one kind. Reads never wait for the server.
 #[derive(Debug)]
 pub(super) struct Cache<K> {
     objects: RwLock<Objects<K>>,
-    /// Wakes those who wait for an object.
+    /// Wakes tasks that wait for an object.
     changes: watch::Sender<()>,
-    /// Whether the server serves the watch at present.
+    /// Whether the server is serving the watch.
     watching: Arc<AtomicBool>,
-    /// Whether everything was listed once.
+    /// Whether a full list has succeeded at least once.
     listed: AtomicBool,
-    /// Whether everything is being listed; until then there is what was there before.
+    /// Whether a list is in progress; until it ends, the cache keeps its previous objects.
     listing: AtomicBool,
-    /// Whether the server has no such kind.
+    /// Whether the server does not serve this kind.
     absent: AtomicBool,
     trouble: Mutex<Option<Trouble>>,
-    /// Ends the pause before the next try.
+    /// Ends the pause before the next retry.
     hurry: Notify,
 }
 
@@ -65,7 +65,7 @@ impl<K: Kind> Cache<K> {
         objects.get(&key(namespace, name)).cloned()
     }
 
-    /// Waits for an object that `fits`, at most until `deadline`.
+    /// Waits until `deadline` for an object that `fits`.
     pub(super) async fn wait(
         &self,
         namespace: &str,
@@ -88,23 +88,23 @@ impl<K: Kind> Cache<K> {
             .unwrap_or_default()
     }
 
-    /// Whether the cache is in step with the server, as far as can be known.
+    /// Whether the cache is in sync, as far as can be known.
     pub(super) fn is_live(&self) -> bool {
         self.listed.load(Ordering::Relaxed) && self.watching.load(Ordering::Relaxed)
     }
 
-    /// Whether what is here can be believed. Not so for the moment of a new list after one that broke
-    /// off, in which the cache is live all the same.
+    /// Whether the cache can be trusted. False during a list that replaces a broken watch, although
+    /// the cache is live then.
     pub(super) fn is_complete(&self) -> bool {
         self.is_live() && !self.listing.load(Ordering::Relaxed)
     }
 
-    /// Whether everything was listed once.
+    /// Whether a full list has succeeded at least once.
     pub(super) fn is_listed(&self) -> bool {
         self.listed.load(Ordering::Relaxed)
     }
 
-    /// Why the cache is not in step; `None` where it is.
+    /// Why the cache is out of sync; `None` if it is not.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         if self.is_live() {
             return None;
@@ -115,14 +115,14 @@ impl<K: Kind> Cache<K> {
         Some(trouble.unwrap_or_else(unlisted))
     }
 
-    /// Somebody needs to know: a watch that pauses tries again soon.
+    /// Shortens the pause of a watch that failed, because a request needs it.
     pub(super) fn hurry(&self) {
         if !self.is_live() {
             self.hurry.notify_one();
         }
     }
 
-    /// Watches for ever. `fields` restricts what is watched.
+    /// Watches forever. `fields` is a field selector.
     pub(super) async fn run(&self, connection: &Connection, fields: Option<&str>) {
         let client = connection.watching_client(&self.watching);
         let mut plain = watcher::Config::default();
@@ -153,7 +153,7 @@ impl<K: Kind> Cache<K> {
     ) -> Outcome {
         let streaming = config.initial_list_strategy == watcher::InitialListStrategy::StreamingList;
         let api = Api::<Object<K>>::all(client.clone());
-        // The rest of the watch can be read, and whoever asks for that object asks the server.
+        // One unreadable event does not end the watch; requests for that object go to the server.
         let readable = watcher(api, config).filter(|event| {
             let unreadable = event.as_ref().err().filter(|error| is_unreadable(error));
             if let Some(error) = unreadable {
@@ -167,7 +167,7 @@ impl<K: Kind> Cache<K> {
         while let Some(event) = events.next().await {
             let error = match event {
                 Ok(event) => {
-                    // The beginning of a list is told before the server is asked for it.
+                    // `Init` is emitted before the server is asked for the list.
                     if !matches!(event, Event::Init) {
                         backoff.reset();
                     }
@@ -182,8 +182,8 @@ impl<K: Kind> Cache<K> {
                     self.note(&error);
                     return Outcome::Expired;
                 }
-                // The server has no such kind, so there is nothing that could be missing here. When it
-                // has one again, all there is has to be listed.
+                // Without the kind there is nothing to miss. If the server serves it again, list
+                // everything.
                 Some(404) => {
                     self.note_absent();
                     self.pause(backoff).await;
@@ -196,12 +196,12 @@ impl<K: Kind> Cache<K> {
         Outcome::Ended
     }
 
-    /// Longer each time, and shorter when somebody needs to know.
+    /// Waits with exponential backoff, shortened by [`Self::hurry`].
     async fn pause(&self, backoff: &mut DefaultBackoff) {
         let whole = backoff.next().unwrap_or(RESTART);
         let rest = whole.saturating_sub(HURRY);
         tokio::time::sleep(whole - rest).await;
-        // Whether somebody hurried or not: then it is time.
+        // On a timeout as on a hurry, it is time to retry.
         let _ = tokio::time::timeout(rest, self.hurry.notified()).await;
     }
 
@@ -232,7 +232,8 @@ impl<K: Kind> Cache<K> {
         self.changes.send_replace(());
     }
 
-    /// Looks again from time to time: nothing else tells that a kind begins to be served.
+    /// Treats the kind as listed and empty. The watch is retried periodically, since no event
+    /// announces that a kind is served.
     fn note_absent(&self) {
         if !self.absent.swap(true, Ordering::Relaxed) {
             tracing::warn!(kind = K::KIND, "the API server does not serve this kind");
@@ -266,16 +267,16 @@ impl<K: Kind> Cache<K> {
 
 #[derive(PartialEq, Eq)]
 enum Outcome {
-    /// The server does not know lists that are watches.
+    /// The server does not support streaming lists.
     NoStreaming,
-    /// The server does not know any more what came after the version that was seen last.
+    /// The watch's resource version has expired.
     Expired,
-    /// The server does not know the kind.
+    /// The server does not serve the kind.
     Absent,
     Ended,
 }
 
-/// What the server answered in place of a list or a watch, or told in one.
+/// The status with which the server answered or ended a list or watch.
 fn status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::WatchStartFailed(kube::Error::Api(status))
@@ -285,8 +286,8 @@ fn status(error: &watcher::Error) -> Option<&Status> {
     }
 }
 
-/// An error for people. What cannot be decoded is an object of the cluster, of which nothing is quoted:
-/// a conf may have credentials.
+/// An error for logs. Objects that cannot be decoded are never quoted: a conf may contain
+/// credentials.
 fn told(error: &watcher::Error) -> String {
     match error {
         watcher::Error::WatchFailed(kube::Error::SerdeError(json))
@@ -299,7 +300,7 @@ fn told(error: &watcher::Error) -> String {
     }
 }
 
-/// Whether the server is not there, or not yet itself again.
+/// Whether the server is unreachable or not ready yet.
 fn is_away(error: &watcher::Error) -> bool {
     match status(error) {
         None => true,
@@ -307,8 +308,8 @@ fn is_away(error: &watcher::Error) -> bool {
     }
 }
 
-/// Whether it is one event that cannot be decoded. `kube` takes the line for a `Status` then, which any
-/// object can be taken for; none of the server's is without a code.
+/// Whether a single event cannot be decoded. `kube` then takes the line for a `Status`, as any
+/// object fits one; the server's own always have a code.
 fn is_unreadable(error: &watcher::Error) -> bool {
     match error {
         watcher::Error::WatchFailed(kube::Error::SerdeError(_)) => true,
@@ -343,7 +344,7 @@ mod tests {
     use super::*;
     use crate::domain::nad::Nad;
 
-    /// How long the pause is to which twenty tries without success have come.
+    /// The length of the pause after twenty failed attempts.
     async fn pause(cache: &Cache<Nad>) -> Duration {
         let mut backoff = DefaultBackoff::default();
         let _ = backoff.by_ref().take(20).count();

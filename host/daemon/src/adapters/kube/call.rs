@@ -1,4 +1,4 @@
-//! One request to the API server and its answer, and when to ask again.
+//! A single request to the API server, its answer, and when to retry.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -14,36 +14,36 @@ use tokio::time::Instant;
 
 use super::pace::Pace;
 
-/// How long one attempt may take. Another one may meet a server that answers.
+/// Timeout of one attempt. A retry may reach another, healthy server.
 const ATTEMPT: Duration = Duration::from_secs(10);
-/// A longer answer is no object that is asked for here.
+/// Objects requested here are never larger, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
-/// What is quoted of a refusal, in characters.
+/// Characters of a refusal's message that are quoted.
 const MAX_MESSAGE: usize = 500;
 /// Causes of a refusal that are kept.
 const MAX_CAUSES: usize = 16;
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LAST_DELAY: Duration = Duration::from_secs(2);
 
-/// Why there is no answer, or none that helps.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// The request did not get through.
+    /// The request did not reach the server.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
-    /// The server refused.
+    /// The server refused the request.
     #[error("the API server answers {code}: {message}")]
     Refused {
         code: StatusCode,
         message: String,
-        /// When the server wants to be asked again.
+        /// The server's `Retry-After`.
         retry_after: Option<Duration>,
-        /// Whether the answer is about one object; it is not where the server does not know the kind.
+        /// Whether the answer is about one object; it is not if the server does not serve the kind.
         of_object: bool,
-        /// The fields that the server refuses, as `details.causes` names them.
+        /// The rejected fields, from `details.causes`.
         fields: Vec<String>,
     },
-    /// The answer is not what was asked for.
+    /// The answer is not the requested object.
     #[error("{0}")]
     Malformed(String),
 }
@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// Whether the server does not know what kind of object that is.
+    /// Whether the server does not serve the object's kind.
     pub(super) fn is_of_unknown_kind(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => false,
@@ -66,7 +66,7 @@ impl Failure {
         }
     }
 
-    /// Whether the server refuses a field of the object, such as `metadata.uid`.
+    /// Whether the server rejected a field of the object, such as `metadata.uid`.
     pub(super) fn is_about_field(&self, name: &str) -> bool {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => false,
@@ -74,11 +74,11 @@ impl Failure {
         }
     }
 
-    /// Whether the same request may succeed later.
+    /// Whether a retry may succeed.
     pub(super) fn is_transient(&self) -> bool {
         match self.code() {
             None => !matches!(self, Self::Malformed(_)),
-            // Credentials are read again when they were refused.
+            // Rejected credentials are reloaded before a retry.
             Some(StatusCode::UNAUTHORIZED | StatusCode::CONFLICT) => true,
             Some(StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) => true,
             Some(code) => code.is_server_error(),
@@ -93,7 +93,7 @@ impl Failure {
     }
 }
 
-/// Whoever asks the API server for one thing at a time; watches do not come this way.
+/// Sends single requests to the API server; watches have their own client.
 #[derive(Clone)]
 pub(super) struct Caller {
     client: kube::Client,
@@ -108,7 +108,7 @@ impl Caller {
         }
     }
 
-    /// Sends a request, when it is its turn, and gives the body of a successful answer.
+    /// Sends a request in its turn and returns the body of a successful answer.
     ///
     /// # Errors
     /// [`Failure`].
@@ -158,7 +158,7 @@ async fn exchange(client: &kube::Client, request: Request<Bytes>) -> Result<Byte
     })
 }
 
-/// A `Status` object.
+/// A Kubernetes `Status` object.
 #[derive(Default, Deserialize)]
 struct Status {
     message: String,
@@ -180,7 +180,7 @@ struct Cause {
 }
 
 impl Status {
-    /// What there is where it is none.
+    /// Parses a `Status`; falls back to the body's text.
     fn read(body: &[u8]) -> Self {
         serde_json::from_slice(body).unwrap_or_else(|_| Self {
             message: String::from_utf8_lossy(body).into_owned(),
@@ -189,13 +189,13 @@ impl Status {
     }
 }
 
-/// Seconds; the API server sends no dates.
+/// In seconds; the API server never sends dates.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
-/// How long to go on asking.
+/// How long to keep retrying.
 #[derive(Debug)]
 pub(super) struct Patience {
     pub(super) deadline: Instant,
@@ -210,7 +210,7 @@ impl Patience {
         }
     }
 
-    /// The time at which to ask again; `None` where that would be too late.
+    /// When to retry; `None` if that would be after the deadline.
     pub(super) fn next(&mut self, failure: &Failure) -> Option<Instant> {
         let jittered = self.delay / 2 + self.delay.mul_f64(random() / 2.0);
         self.delay = (self.delay * 2).min(LAST_DELAY);
@@ -224,7 +224,7 @@ impl Patience {
     }
 }
 
-/// From 0 to 1. The keys of a hash map are random enough to keep nodes from asking in step.
+/// A number from 0 to 1. A hash map's keys are random enough to keep nodes from retrying in step.
 pub(super) fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1_u64 << 53) as f64

@@ -1,5 +1,5 @@
-//! The connection to the API server: one stack of credentials, TLS and pooled HTTP, which is
-//! replaced in place when credentials change, under a client that never has to know.
+//! The connection to the API server: credentials, TLS and a pool of HTTP connections as one stack.
+//! When credentials change it is replaced in place, without clients noticing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,33 +26,33 @@ use super::pace;
 use super::peer::Peer;
 use super::trouble::Trouble;
 
-/// How long connecting may take. The API server is near or it is gone.
+/// Connect timeout. The API server is near, or down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// After how long without a word the other side is asked whether it is there.
+/// Idle time before a TCP keepalive probe.
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Idle connections are kept for a burst, not for ever.
+/// Idle connections are kept for the rest of a burst only.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE_CONNECTIONS: usize = pace::FEW;
-/// Credentials that are refused are read again, at most this often.
+/// Minimum interval between reloads of rejected credentials.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// By this name audit logs and API priorities know the daemon.
+/// The user agent, which identifies the daemon in audit logs and flow control.
 const WHO: HeaderValue =
     HeaderValue::from_static(concat!("cnidaria-daemon/", env!("CARGO_PKG_VERSION")));
 
 type Http = BaseUri<HttpClient<HttpsConnector<HttpConnector>, Body>>;
 
-/// What requests go through, with the credentials of a moment.
+/// What sends requests, with one set of credentials.
 struct Stack {
     peer: Peer,
     http: Http,
     authorization: Option<HeaderValue>,
-    /// When the credentials are to be read again.
+    /// When to reload the credentials.
     until: Option<Instant>,
 }
 
 impl Stack {
-    /// With the connections of what was there before, where they are to the same.
+    /// Reuses the connections of `before` if their peer is the same.
     fn new(credentials: Credentials, before: Option<&Self>) -> Result<Self, Error> {
         let Credentials {
             peer,
@@ -83,11 +83,11 @@ impl Stack {
     }
 }
 
-/// The way to one API server.
+/// The connection to one API server.
 #[derive(Clone)]
 pub(super) struct Connection {
     shared: Arc<Shared>,
-    /// Set when a watch begins.
+    /// Set when the server begins to serve a watch.
     watching: Option<Arc<AtomicBool>>,
 }
 
@@ -97,14 +97,14 @@ struct Shared {
     /// When credentials were last read; `None` before the first time.
     loaded: tokio::sync::Mutex<Option<Instant>>,
     trouble: Mutex<Option<Trouble>>,
-    /// Why there are no credentials, told by whoever gets them.
+    /// Why there are no credentials, set by the task that obtains them.
     explanation: Mutex<Option<String>>,
-    /// Tells of credentials that the server did not take.
+    /// Notified when the server rejects the credentials.
     refusals: Notify,
 }
 
 impl Connection {
-    /// Opens nothing yet: the first request does.
+    /// Connects lazily, at the first request.
     pub(super) fn new(access: Access) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -119,13 +119,13 @@ impl Connection {
         }
     }
 
-    /// A client over this connection. It stays good for ever.
+    /// A client over this connection. It stays valid when credentials change.
     pub(super) fn client(&self) -> kube::Client {
         kube::Client::new(self.clone(), "default")
     }
 
     /// A client for one watch, which sets `watching` whenever the server begins to serve it. `kube`
-    /// itself tells only of objects, and of a quiet node's watch that came back it tells nothing.
+    /// only reports objects, so that a watch resuming on a quiet node would go unnoticed.
     pub(super) fn watching_client(&self, watching: &Arc<AtomicBool>) -> kube::Client {
         let connection = Self {
             shared: Arc::clone(&self.shared),
@@ -134,27 +134,26 @@ impl Connection {
         kube::Client::new(connection, "default")
     }
 
-    /// Why the last request did not get through, or none could; `None` where it did.
+    /// Why requests currently fail; `None` if the last one got through.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         let explained = self.shared.explanation().map(Trouble::lasting);
         explained.or_else(|| self.shared.trouble().clone())
     }
 
-    /// Tells why there are no credentials.
+    /// Sets the reason for missing credentials.
     pub(super) fn explain(&self, reason: Option<String>) {
         let explanation = self.shared.explanation.lock();
         *explanation.unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
-    /// Reads the credentials again, because they were replaced. What is under way goes on with the
-    /// old ones.
+    /// Reloads credentials that were replaced. Requests in flight keep the old ones.
     pub(super) async fn reload(&self) {
         self.shared
             .reload(&mut *self.shared.loaded.lock().await)
             .await;
     }
 
-    /// Waits until the server does not take the credentials.
+    /// Waits until the server rejects the credentials.
     pub(super) async fn refusal(&self) {
         self.shared.refusals.notified().await;
     }
@@ -185,12 +184,12 @@ impl Shared {
         Ok(stack)
     }
 
-    /// What the server does not take may have been replaced on disk meanwhile.
+    /// Rejected credentials may have been replaced on disk.
     async fn refused(&self) {
         self.renew(&mut *self.loaded.lock().await).await;
     }
 
-    /// Reads the credentials again, not more often than makes sense.
+    /// Reloads the credentials, at most once per [`RELOAD_INTERVAL`].
     async fn renew(&self, loaded: &mut Option<Instant>) {
         if loaded.is_some_and(|at| at.elapsed() < RELOAD_INTERVAL) {
             return;
@@ -223,7 +222,7 @@ impl Shared {
         let answered = stack.send(request).await;
         if let Err(error) = &answered {
             self.note_outage(crate::report::chain(error.as_ref()));
-            // A server that is not trusted may be so by the authority that is on disk by now.
+            // The CA on disk may have been replaced by one that trusts this server.
             self.refused().await;
         }
         let response = answered?;
@@ -272,7 +271,7 @@ impl Service<Request<Body>> for Connection {
             .filter(|_| request.uri().query().is_some_and(is_watch));
         Box::pin(async move {
             let outcome = shared.call(request).await;
-            // What else is answered the watch itself is told of.
+            // The watch itself handles other answers.
             if let (Some(watching), Ok(response)) = (watching, &outcome)
                 && response.status().is_success()
             {
@@ -288,7 +287,7 @@ fn http(peer: &Peer) -> Result<Http, Error> {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    // By the kernel, so that nothing here wakes up: a watch on a server that vanished is noticed.
+    // The kernel probes a vanished server, so that the daemon needs no timer.
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE / 3));
     tcp.set_keepalive_retries(Some(3));

@@ -1,5 +1,5 @@
-//! Events for the owners of pods, off the way of requests: queued, aggregated and limited. They are
-//! written when the server has time for them, and lost rather than waited for.
+//! Events for pods' owners, off the request path: queued, aggregated and rate-limited. They are
+//! dropped rather than delay a request.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,25 +17,25 @@ use super::call::{Caller, Failure, Patience};
 use crate::domain::pod::PodRef;
 use crate::ports::{Event, EventKind};
 
-/// What waits at most. A burst of pods with many networks fits.
+/// Queue length; fits a burst of pods with many networks.
 const QUEUE: usize = 2048;
-/// How many recent Events are remembered, so that the same one raises a count.
+/// Recent Events that are remembered, to count repetitions instead of writing new ones.
 const REMEMBERED: usize = 1024;
-/// The same Event after this long is a new one, as client-go has it.
+/// After this long, the same Event is a new one, as in client-go.
 const AGGREGATION: Duration = Duration::from_secs(600);
-/// How long one Event is tried.
+/// How long to retry one Event.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Events of one pod: so many at once, and one more after each interval, as client-go has it.
+/// A pod's burst of Events; each interval then allows one more, as in client-go.
 const BURST: u32 = 25;
 const INTERVAL: Duration = Duration::from_secs(300);
-/// The API takes no longer message.
+/// The API's limit of a message, in bytes.
 const MAX_MESSAGE: usize = 1024;
-/// Names of objects are no longer.
+/// The API's limit of object names.
 const MAX_NAME: usize = 253;
-/// Who Multus says it is; dashboards and tests look for it.
+/// The component that Multus reports, which dashboards and tests expect.
 const COMPONENT: &str = "multus";
 
-/// Takes Events without waiting.
+/// Queues Events without waiting.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder {
     queue: mpsc::Sender<(PodRef, Event)>,
@@ -57,7 +57,7 @@ impl Recorder {
     pub(super) fn record(&self, pod: &PodRef, event: Event) {
         if self.queue.try_send((pod.clone(), event)).is_err() {
             let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
-            // Once for each power of two: a flood must not flood the log as well.
+            // Logged at powers of two, so that a flood of Events does not flood the log.
             if lost.is_power_of_two() {
                 tracing::warn!(
                     lost,
@@ -68,7 +68,7 @@ impl Recorder {
     }
 }
 
-/// Writes what was recorded, one after the other. Sleeps while there is nothing.
+/// Writes queued Events one by one; sleeps while the queue is empty.
 #[derive(Debug)]
 pub(super) struct Writer {
     events: mpsc::Receiver<(PodRef, Event)>,
@@ -85,7 +85,7 @@ impl Writer {
                 Write::Raise { name, count } => {
                     let raised = raise(&caller, &pod, name, *count).await;
                     match raised {
-                        // Somebody removed it meanwhile; it begins anew.
+                        // The Event was deleted in the meantime: create it again.
                         Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => {
                             self.create(&caller, &pod, &event).await
                         }
@@ -117,7 +117,7 @@ impl Writer {
     }
 }
 
-/// As client-go names Events; a pod may have a name that leaves no room for the suffix.
+/// An Event's name as in client-go, cut to leave room for the suffix.
 fn name(pod: &str, unique: u64) -> String {
     let suffix = format!(".{unique:016x}");
     let room = MAX_NAME - suffix.len();
@@ -159,7 +159,7 @@ async fn send(
             Ok(_) => return Ok(()),
             Err(failure) => failure,
         };
-        // An Event that is there already was written by an attempt whose answer was lost.
+        // It was created by an attempt whose answer was lost.
         if method == "POST" && failure.code() == Some(StatusCode::CONFLICT) {
             return Ok(());
         }
@@ -207,14 +207,14 @@ fn object(pod: &PodRef, event: &Event, name: &str, now: Timestamp) -> Value {
     })
 }
 
-/// The API's times of Events have whole seconds.
+/// The API's Event times have whole seconds.
 fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second())
         .unwrap_or(time)
         .to_string()
 }
 
-/// What an Event becomes.
+/// What to do with an Event.
 #[derive(Debug, PartialEq, Eq)]
 enum Write {
     Create,
@@ -222,13 +222,13 @@ enum Write {
         name: String,
         count: u32,
     },
-    /// The pod has had too many.
+    /// The pod exceeded its rate limit.
     Drop,
 }
 
 type Key = (PodRef, &'static str, String);
 
-/// What was written lately.
+/// Recently written Events.
 #[derive(Debug, Default)]
 struct Memory {
     written: HashMap<Key, Written>,
@@ -238,7 +238,7 @@ struct Memory {
 
 #[derive(Debug)]
 struct Written {
-    /// Empty until the server has it.
+    /// Empty until the Event is created.
     name: String,
     count: u32,
     last: Instant,
@@ -293,7 +293,7 @@ impl Memory {
 
     fn allow(&mut self, pod: &PodRef, now: Instant) -> bool {
         if self.pods.len() >= REMEMBERED && !self.pods.contains_key(pod) {
-            // Who has had nothing for so long that it is allowed everything need not be remembered.
+            // A pod with a full allowance again need not be remembered.
             self.pods
                 .retain(|_, allowance| now.duration_since(allowance.since) < INTERVAL * BURST);
             if self.pods.len() >= REMEMBERED {

@@ -1,5 +1,5 @@
-//! A kubeconfig: which server, and who the daemon is to it. As client-go reads it, of one file; no
-//! proxies and no impersonation.
+//! Reads a kubeconfig: the server and the daemon's credentials. As client-go does, for a single
+//! file; without proxies and impersonation.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,38 +13,35 @@ use serde_json::Value;
 
 use crate::yaml;
 
-/// Name of the extension of a cluster that is for credential plugins.
+/// A cluster's extension with configuration for credential plugins.
 const FOR_PLUGINS: &str = "client.authentication.k8s.io/exec";
 
 /// Why a kubeconfig cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// A file cannot be read.
     #[error("cannot read {path}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: std::io::Error,
     },
-    /// It is no YAML, or another shape.
+    /// It is not YAML, or not a kubeconfig.
     #[error("{0}")]
     Malformed(String),
-    /// Something that it names is not in it.
+    /// A name in it has no definition.
     #[error("no {what} {name:?}")]
     Missing {
-        /// What is named.
+        /// Kind of the missing entry.
         what: &'static str,
-        /// Its name.
         name: String,
     },
-    /// A member is no base64.
+    /// The value of a member is not base64.
     #[error("{0} is no base64")]
     Base64(&'static str),
 }
 
-/// The cluster and the user of the current context, with paths that are absolute or as good.
+/// The current context's cluster and user, with relative paths resolved.
 #[derive(Debug, Default)]
 pub(super) struct Kubeconfig {
     pub(super) cluster: Cluster,
@@ -86,7 +83,7 @@ pub(super) struct Cluster {
     extensions: Option<Vec<Value>>,
 }
 
-/// A user of a kubeconfig. What it says is secret.
+/// A user of a kubeconfig. Its values are secret.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub(super) struct User {
@@ -109,7 +106,7 @@ impl std::fmt::Debug for User {
     }
 }
 
-/// A way to authenticate that clients used to know themselves.
+/// A removed authentication method, formerly built into clients.
 #[derive(Deserialize)]
 pub(super) struct AuthProvider {
     pub(super) name: String,
@@ -128,7 +125,7 @@ pub(super) struct Exec {
     pub(super) provide_cluster_info: bool,
 }
 
-/// A variable of a credential plugin's environment.
+/// An environment variable of a credential plugin.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Variable {
     pub(super) name: String,
@@ -136,10 +133,10 @@ pub(super) struct Variable {
 }
 
 impl Kubeconfig {
-    /// Reads a file.
+    /// Reads a kubeconfig.
     ///
     /// # Errors
-    /// [`Error`] says what is wrong in it.
+    /// [`Error`] says what is wrong with it.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let text = read(path)?;
         let text = String::from_utf8(text).map_err(|error| malformed(&error))?;
@@ -147,7 +144,7 @@ impl Kubeconfig {
         for document in yaml::documents(&text).map_err(Error::Malformed)? {
             files.push(parse::<File>("kubeconfig", document)?);
         }
-        // Of several documents the first that says something counts.
+        // With several documents, the first that sets it wins.
         let current = files.iter().find_map(|file| file.current_context.clone());
         let current = current.filter(|name| !name.is_empty());
         let name = current.ok_or_else(|| missing("current context", ""))?;
@@ -156,7 +153,7 @@ impl Kubeconfig {
         let mut cluster: Cluster =
             find(&files, "cluster", |file| &file.clusters, &context.cluster)?
                 .ok_or_else(|| missing("cluster", &context.cluster))?;
-        // client-go takes a user that is not there for nobody.
+        // client-go treats a missing user as anonymous.
         let user = context.user.unwrap_or_default();
         let mut user: User = find(&files, "user", |file| &file.users, &user)?.unwrap_or_default();
         let dir = path.parent().unwrap_or(Path::new(""));
@@ -170,7 +167,7 @@ impl Kubeconfig {
             *path = given.map(|path| dir.join(path));
         }
         if let Some(exec) = &mut user.exec {
-            // A bare name is looked for in PATH.
+            // A bare name is looked up in PATH.
             if exec.command.components().count() > 1 {
                 exec.command = dir.join(&exec.command);
             }
@@ -180,7 +177,7 @@ impl Kubeconfig {
 }
 
 impl Cluster {
-    /// The authorities that its server is trusted by, as PEM; `None` for those of the system.
+    /// The CAs to verify the server with, as PEM; `None` for the system's.
     pub(super) fn authority(&self) -> Result<Option<Vec<u8>>, Error> {
         given(
             "certificate-authority-data",
@@ -189,7 +186,7 @@ impl Cluster {
         )
     }
 
-    /// What a credential plugin is told of it.
+    /// The cluster information for credential plugins.
     pub(super) fn for_plugins(&self) -> Result<Value, Error> {
         let extensions = self.extensions.iter().flatten();
         let config = extensions
@@ -226,7 +223,7 @@ impl Cluster {
 }
 
 impl User {
-    /// Its certificates and their key, as PEM.
+    /// The client certificate chain and key, as PEM.
     pub(super) fn identity(&self) -> Result<Option<Vec<u8>>, Error> {
         let certificate = given(
             "client-certificate-data",
@@ -251,14 +248,14 @@ impl User {
     }
 }
 
-/// What is given in the file itself, or else in another one.
+/// The inline value, or else the content of the file named instead.
 fn given(
     member: &'static str,
     data: Option<&str>,
     path: Option<&Path>,
 ) -> Result<Option<Vec<u8>>, Error> {
     match (data.filter(|data| !data.is_empty()), path) {
-        // As Go's decoder, which passes over the line breaks of a folded text.
+        // Go's decoder ignores the line breaks of folded text.
         (Some(data), _) => match BASE64.decode(data.replace(['\n', '\r'], "")) {
             Ok(data) => Ok(Some(data)),
             Err(_) => Err(Error::Base64(member)),
@@ -268,7 +265,7 @@ fn given(
     }
 }
 
-/// A member of a list of named things: `{"name": …, <what>: …}`.
+/// Finds a name in a list of entries `{"name": …, <what>: …}`.
 fn find<T: DeserializeOwned>(
     files: &[File],
     what: &'static str,
@@ -281,9 +278,9 @@ fn find<T: DeserializeOwned>(
     found.map(|found| parse(what, found.clone())).transpose()
 }
 
-/// Reads a part of the file. The message names the member, and quotes nothing that may be secret.
+/// Parses a part of the file. Errors name the member and never quote values, which may be secret.
 fn parse<T: DeserializeOwned>(what: &str, value: Value) -> Result<T, Error> {
-    // It could be read as the members in their order.
+    // serde would accept an array, taking its elements as members in order.
     if value.is_array() {
         return Err(Error::Malformed(format!("{what}: a list, not an object")));
     }

@@ -1,5 +1,5 @@
-//! The cluster of a node in a cluster: the API server, asked as little as possible. Pods of this
-//! node and network attachment definitions are watched; a warm ADD costs one PATCH, a DEL nothing.
+//! The cluster through the API server, with as few requests as possible: this node's pods and the
+//! NADs are watched. A warm ADD costs one PATCH, a DEL nothing.
 
 mod access;
 mod cache;
@@ -41,26 +41,26 @@ use object::{Kind, Namespace, Node};
 use on_demand::OnDemand;
 use trouble::Trouble;
 
-/// How long an ADD waits for the watch to tell of its pod before it asks the server. The runtime
-/// is often told of a pod at the same moment as the watch is.
+/// How long an ADD waits for the watch to deliver its pod before asking the server. The runtime
+/// often learns of a pod at the same moment as the watch.
 const WATCH_PATIENCE: Duration = Duration::from_millis(150);
-/// How long a network, or a claim, is asked for that no cache has.
+/// How long to retry fetching a NAD or claim that no cache has.
 const NAD_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the adapter needs to know.
+/// Settings of the adapter.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How the API server is reached.
     pub access: Access,
-    /// The name of this node: only its pods are watched. `None` watches all pods.
+    /// Name of this node, whose pods are watched; `None` watches all pods.
     pub node_name: Option<String>,
-    /// How long a write of network-status is tried.
+    /// How long to retry writing network-status.
     pub write_patience: Duration,
-    /// How long the API server may be away before this node is not ready.
+    /// How long an outage of the API server may last before this node is not ready.
     pub outage_patience: Duration,
 }
 
-/// The API server.
+/// The cluster as the API server has it.
 pub struct Kube {
     connection: Connection,
     caller: Caller,
@@ -76,8 +76,8 @@ pub struct Kube {
 }
 
 impl Kube {
-    /// Begins to watch. Called once at start, on a tokio runtime; waits for nobody, so that a node
-    /// whose API server is away still serves what the ledger tells.
+    /// Starts the watches. Called once at start, on a tokio runtime. Does not wait for the API
+    /// server, so that requests that need only the ledger are served during an outage.
     pub fn start(settings: Settings) -> Self {
         let connection = Connection::new(settings.access.clone());
         let pods = Arc::new(Cache::new());
@@ -112,20 +112,19 @@ impl Kube {
         }
     }
 
-    /// Whether what a cache has can be believed: what went wrong since is noticed by whichever
-    /// request meets it first.
+    /// Whether a cache can be trusted. A request that finds it cannot shortens the retry pause.
     fn is_current<K: Kind>(&self, cache: &Cache<K>) -> bool {
         cache.hurry();
         cache.is_complete() && self.connection.trouble().is_none()
     }
 
-    /// The API server's pod for a static one, which the runtime knows by another uid.
+    /// The API server's mirror of a static pod, whose uid differs from the runtime's.
     fn mirror(&self, pod: &PodRef) -> Option<Arc<Pod>> {
         let cached = self.pods.get(&pod.namespace, &pod.name);
         cached.filter(|cached| cached.is_static())
     }
 
-    /// Asks the server for the pod, and the watch in between, until the deadline.
+    /// Polls the server and waits on the watch for the pod, until the deadline.
     async fn find_pod(&self, wanted: &PodRef, deadline: Instant) -> Result<Pod, ClusterError> {
         let fits = |pod: &Pod| is_wanted(pod, wanted);
         let mut patience = Patience::until(deadline);
@@ -140,7 +139,7 @@ impl Kube {
                         found: pod.uid,
                     });
                 }
-                // The watch tells as soon as there is one.
+                // The watch reports the pod as soon as it exists.
                 Ok(None) => {
                     let live = self.is_current(&self.pods);
                     let at = Instant::now() + WATCH_PATIENCE;
@@ -157,7 +156,7 @@ impl Kube {
                 (ClusterError::PodNotFound(_), None) => deadline,
                 (_, None) => return Err(error),
             };
-            // A cache that is behind has what was there before the server went away.
+            // A cache that is out of sync has stale pods.
             let current = |pod: &Pod| self.is_current(&self.pods) && fits(pod);
             let seen = self
                 .pods
@@ -203,7 +202,7 @@ fn unavailable<K: Kind>(namespace: &str, name: &str, failure: Failure) -> Cluste
     }
 }
 
-/// A pod of the right name is the right pod when its uid is, or nobody told one, or it is the
+/// A pod of the right name is the wanted one if its uid matches, none was given, or it is the
 /// mirror of a static pod.
 fn is_wanted(pod: &Pod, wanted: &PodRef) -> bool {
     wanted.uid.is_empty() || pod.uid == wanted.uid || pod.is_static()
@@ -318,8 +317,8 @@ impl Cluster for Kube {
         self.events.record(&pod, event);
     }
 
-    /// Who is not ready gets its node marked, and with it the pods that run there, once the API server is
-    /// back: an outage, which all nodes notice, can be given some time.
+    /// Not being ready marks the node and its pods NotReady once the API server is back. An outage
+    /// hits every node at once, so it gets a grace period.
     fn ready(&self) -> Result<(), ClusterError> {
         self.pods.hurry();
         self.nads.hurry();

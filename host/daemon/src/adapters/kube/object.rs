@@ -1,5 +1,5 @@
-//! Objects of the API, trimmed while they are decoded: what no request needs is passed over by the
-//! parser and takes no memory.
+//! API objects, trimmed while they are decoded: the parser skips members that no request needs, so
+//! they take no memory.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,13 +20,13 @@ use crate::domain::nad::Nad;
 use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod};
 use crate::domain::resource_claim::{PodClaims, PodClaimsSpec, PodClaimsStatus};
 
-/// Annotations that no request reads and that can be as large as their object.
+/// Annotations that no request reads and that can be as large as the rest of the object.
 const PASSED_OVER: [&str; 2] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     NETWORK_STATUS_ANNOTATION,
 ];
 
-/// A kind of object that is watched and looked up.
+/// A kind of object that is watched and fetched.
 pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
     const GROUP: &'static str;
     const KIND: &'static str;
@@ -90,13 +90,12 @@ struct NadSpec {
     config: Option<Conf>,
 }
 
-/// The schema says text, but not every cluster's definition has one.
+/// Text according to the schema, but not every cluster's CRD enforces that.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Conf {
     Text(String),
-    /// Its JSON, so that whoever parses it says what is wrong with this network; others are not
-    /// concerned.
+    /// As JSON, so that parsing the conf reports the error for this network only.
     Other(serde_json::Value),
 }
 
@@ -143,7 +142,7 @@ impl Kind for Node {
     type Wire = MetadataWire;
 }
 
-/// An object of which nothing but its metadata is kept.
+/// An object trimmed to its metadata.
 #[derive(Deserialize)]
 pub(super) struct MetadataWire {
     metadata: Metadata,
@@ -219,7 +218,7 @@ impl<'de> Deserialize<'de> for Strings {
     }
 }
 
-/// An object as `kube` wants it: the little metadata by which it watches, and what is kept.
+/// An object for `kube`: the metadata that watching needs, and the trimmed rest.
 #[derive(Debug, Clone)]
 pub(super) struct Object<K> {
     meta: ObjectMeta,
@@ -268,13 +267,13 @@ impl<K: Kind> kube::Resource for Object<K> {
     }
 }
 
-/// The path of one object.
+/// The API path of one object.
 pub(super) fn path<K: Kind>(namespace: &str, name: &str) -> String {
     let collection = <Object<K> as kube::Resource>::url_path(&(), Some(namespace));
     format!("{collection}/{name}")
 }
 
-/// Asks the server for one object; `None` where it has none of that name.
+/// Fetches one object; `None` if it does not exist.
 ///
 /// # Errors
 /// [`Failure`].

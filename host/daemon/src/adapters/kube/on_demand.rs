@@ -1,4 +1,4 @@
-//! Objects that are watched from the moment that a policy needs them, and on most nodes never.
+//! Caches whose watch starts when a policy first needs them, which on most nodes is never.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::object::Kind;
 use super::trouble::Trouble;
 
-/// The cache of one kind, empty until somebody needs it.
+/// The cache of one kind, empty until first needed.
 #[derive(Debug)]
 pub(super) struct OnDemand<K> {
     cache: Arc<Cache<K>>,
@@ -24,18 +24,18 @@ impl<K: Kind> OnDemand<K> {
         }
     }
 
-    /// Begins to watch, once. `fields` restricts what is watched.
+    /// Starts the watch, once. `fields` is a field selector.
     pub(super) fn begin(&self, connection: &Connection, fields: Option<String>) {
         self.watch
             .get_or_init(|| super::watch(&self.cache, connection, fields));
     }
 
-    /// An object without a namespace.
+    /// Looks up a cluster-scoped object.
     pub(super) fn get(&self, name: &str) -> Option<Arc<K>> {
         self.cache.get("", name)
     }
 
-    /// Why nothing can be said about the objects, although somebody needs them.
+    /// Why the cache is out of sync, if it is needed at all.
     pub(super) fn trouble(&self) -> Option<Trouble> {
         self.watch.get()?;
         self.cache.hurry();

@@ -1,9 +1,9 @@
-//! How many requests are under way to the API server at a time.
+//! Limits concurrent requests to the API server.
 //!
-//! Each takes a connection. To open one costs server and node more than the request itself, so that a
-//! burst of pods is written sooner over a few, one after the other, than over as many as there are pods.
-//! But nothing here knows how long the server takes for an answer, and a slow one must not be asked by a
-//! few at a time: where nothing moves for a moment, twice as many go.
+//! Each concurrent request takes a connection, and opening one costs server and node more than the
+//! request itself. A burst is therefore written faster over a few connections than over one per
+//! pod. But the server's latency is unknown, and a slow one needs more concurrency: whenever no
+//! request completes for a moment, the limit doubles.
 
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-/// Requests at a time, of a server that answers at once.
+/// Concurrency limit for a fast server.
 pub(super) const FEW: usize = 16;
-/// So long none of them may be without an answer before there are more. About what it takes to open a
-/// connection to a server that is far away.
+/// If no request completes in this time, double the limit. About what opening a connection to a
+/// distant server takes.
 const STANDSTILL: Duration = Duration::from_millis(20);
 
-/// Lets requests go in their order.
+/// Starts requests in FIFO order within the limit.
 #[derive(Debug)]
 pub(super) struct Pace {
     free: Semaphore,
@@ -28,11 +28,11 @@ pub(super) struct Pace {
 #[derive(Debug)]
 struct State {
     under_way: usize,
-    /// When the last was answered, or more were let go.
+    /// When a request last completed, or the limit was last raised.
     moved: Instant,
 }
 
-/// A request that is under way. Ends with its scope.
+/// A request in flight, until dropped.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     pace: &'a Pace,
@@ -50,13 +50,13 @@ impl Pace {
         }
     }
 
-    /// Waits until a request may go.
+    /// Waits until a request may start.
     pub(super) async fn turn(&self) -> Turn<'_> {
-        // One future all the time, which keeps its place.
+        // A single future throughout, to keep its place in the queue.
         let mut acquired = pin!(self.free.acquire());
         let permit = loop {
             match timeout(STANDSTILL, &mut acquired).await {
-                // It is never closed.
+                // The semaphore is never closed.
                 Ok(permit) => break permit.ok(),
                 Err(_) => self.go_on(),
             }
@@ -65,7 +65,7 @@ impl Pace {
         Turn { pace: self, permit }
     }
 
-    /// Lets more go where nothing moves.
+    /// Raises the limit if nothing has completed for a while.
     fn go_on(&self) {
         let mut state = self.state();
         if state.moved.elapsed() >= STANDSTILL {
@@ -84,7 +84,7 @@ impl Drop for Turn<'_> {
         let mut state = self.pace.state();
         state.under_way -= 1;
         state.moved = Instant::now();
-        // Those that were added go when nobody needs them any more.
+        // Retire the extra permits once they are idle.
         let free = &self.pace.free;
         if let Some(unneeded) = free.available_permits().checked_sub(FEW) {
             free.forget_permits(unneeded);
@@ -101,8 +101,8 @@ mod tests {
 
     use super::*;
 
-    /// How long so many requests take, and how many of them were under way at most, with a server that
-    /// needs so long for each and answers as many at once as it is asked.
+    /// Returns how long `requests` take, and how many were in flight at most, with a server that
+    /// answers each after `answer` and any number concurrently.
     async fn burst(pace: &Pace, requests: usize, answer: Duration) -> (Duration, usize) {
         let (start, most) = (Instant::now(), Mutex::new(0));
         join_all((0..requests).map(|_| async {
@@ -131,7 +131,7 @@ mod tests {
         let (elapsed, most) = burst(&pace, 200, Duration::from_secs(1)).await;
         assert!(elapsed < Duration::from_millis(1200), "{elapsed:?}");
         assert_eq!(most, 200);
-        // And by a few again, once it is fast.
+        // The limit shrinks again once the server is fast.
         let (_, most) = burst(&pace, 500, Duration::from_millis(4)).await;
         assert_eq!(most, FEW);
     }
@@ -143,7 +143,7 @@ mod tests {
         let requests = (0..5 * FEW).map(|number| {
             let (pace, order) = (&pace, &order);
             async move {
-                // The last comes a moment before the others have waited for long.
+                // The last request comes just before the others have waited too long.
                 if number == 5 * FEW - 1 {
                     tokio::time::sleep(STANDSTILL.mul_f64(0.9)).await;
                 }

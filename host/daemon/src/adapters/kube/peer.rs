@@ -1,4 +1,4 @@
-//! The API server as TLS sees it: whom it is taken for, and what the daemon shows it.
+//! The API server as TLS sees it: which server is trusted, and the client certificate.
 
 use std::sync::Arc;
 
@@ -9,52 +9,51 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-/// Where the server is, and all that connections to it depend on.
+/// The server's address, and everything that its connections depend on.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Peer {
     pub(super) server: Uri,
-    /// The name that its certificate has to have, where that is not the server's.
+    /// The name expected in its certificate, if not the server's.
     pub(super) name: Option<String>,
     pub(super) trust: Trust,
-    /// Certificates of the daemon's and their key, PEM in any order.
+    /// The client certificate chain and key, PEM in any order.
     pub(super) identity: Option<Vec<u8>>,
 }
 
-/// Which servers are believed.
+/// Which server certificates are trusted.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// Those with a certificate of these authorities, PEM.
+    /// Those issued by these CAs, PEM.
     Authorities(Vec<u8>),
     /// Those that the system trusts.
     System,
-    /// All: the kubeconfig says so.
+    /// All: the kubeconfig skips verification.
     Anybody,
 }
 
-/// Why there can be no TLS.
+/// Why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// What should be certificates or a key is none.
+    /// A text is not a PEM certificate or key.
     #[error("{what}: {reason}")]
     Pem {
         /// What it should be.
         what: &'static str,
-        /// What is wrong.
         reason: String,
     },
-    /// Certificate and key do not go together, or are of a kind that is not known.
+    /// Certificate and key do not match, or are of an unsupported kind.
     #[error("client certificate")]
     Identity(#[source] rustls::Error),
-    /// The name cannot be one of a server.
+    /// Not a valid server name.
     #[error("tls-server-name {0:?} is no name of a server")]
     Name(String),
 }
 
 impl Peer {
-    /// How to talk to it.
+    /// The TLS configuration for the server.
     ///
     /// # Errors
-    /// [`Error`] says which part is of no use.
+    /// [`Error`] says which part is invalid.
     pub(super) fn tls(&self) -> Result<ClientConfig, Error> {
         let builder = ClientConfig::builder();
         let provider = Arc::clone(builder.crypto_provider());
@@ -80,7 +79,7 @@ impl Peer {
         Ok(config)
     }
 
-    /// The name to ask for and to check.
+    /// The name for SNI and for verification.
     ///
     /// # Errors
     /// [`Error::Name`].
@@ -107,7 +106,7 @@ impl Trust {
                     })?;
                 }
             }
-            // Some of a system's are too odd for any library.
+            // Systems have some CAs that rustls does not support.
             Self::System => {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
@@ -117,7 +116,7 @@ impl Trust {
     }
 }
 
-/// All certificates of a text; at least one.
+/// Parses all certificates of a text; at least one.
 fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let wrong = |reason| Error::Pem { what, reason };
     let certificates = CertificateDer::pem_slice_iter(pem)
@@ -129,7 +128,7 @@ fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
     Ok(certificates)
 }
 
-/// Believes every server that has the key of the certificate it shows.
+/// Accepts any server that has the key of the certificate it presents.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Credential plugins of a kubeconfig: a program that prints a token or a certificate.
+//! Credential plugins of a kubeconfig: programs that print a token or a certificate.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -13,7 +13,7 @@ use tokio::process::Child;
 use super::kubeconfig::{self, Cluster, Exec};
 use crate::yaml;
 
-/// A plugin that takes longer hangs.
+/// Timeout of a plugin.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest output that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -21,34 +21,32 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Why a plugin gives no credentials.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It cannot be told of the cluster.
+    /// The cluster information for the plugin is invalid.
     #[error(transparent)]
     Cluster(#[from] kubeconfig::Error),
-    /// It cannot be executed.
+    /// The program cannot be executed.
     #[error("cannot execute {command}")]
     Start {
-        /// The program.
         command: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It fails, hangs, or prints something else.
+    /// The program failed, timed out, or printed something else.
     #[error("{command} {reason}")]
     Failed {
-        /// The program.
         command: String,
-        /// What is wrong.
+        /// What is wrong with the output or exit.
         reason: String,
     },
 }
 
-/// What a plugin gives. It is secret.
+/// A plugin's credential. It is secret.
 pub(super) struct Credential {
     pub(super) token: Option<String>,
-    /// Certificates and their key, PEM.
+    /// Certificate chain and key, PEM.
     pub(super) identity: Option<Vec<u8>>,
-    /// How long it is good for.
+    /// How long it is valid.
     pub(super) lasts: Option<Duration>,
 }
 
@@ -66,10 +64,10 @@ struct Status {
     expiration_timestamp: Option<String>,
 }
 
-/// Executes a plugin, with nobody at a terminal. What it says of its troubles is in the daemon's log.
+/// Executes a plugin non-interactively. Its standard error goes to the daemon's log.
 ///
 /// # Errors
-/// [`Error`] names the program and quotes nothing that it printed.
+/// [`Error`] names the program and never quotes its output.
 pub(super) async fn run(exec: &Exec, cluster: &Cluster) -> Result<Credential, Error> {
     let command = exec.command.display().to_string();
     let failed = |reason: String| Error::Failed {
@@ -138,7 +136,7 @@ pub(super) async fn run(exec: &Exec, cluster: &Cluster) -> Result<Credential, Er
     })
 }
 
-/// How a plugin ended and what it printed. One that is dropped before its end is killed.
+/// Waits for a plugin and reads its output. Dropping the future kills the plugin.
 async fn end(mut child: Child) -> io::Result<(ExitStatus, Vec<u8>)> {
     let mut printed = Vec::new();
     if let Some(stdout) = &mut child.stdout {
@@ -173,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_plugin_is_told_of_the_cluster_and_its_token_is_taken() {
-        // The token is what the plugin was told, without what JSON would take for its own.
+        // The plugin echoes its input as the token, without the quotes that would break the JSON.
         let script = r#"told=$(echo "$WHO $KUBERNETES_EXEC_INFO" | tr -d '"')
             echo "{\"kind\":\"ExecCredential\",\"status\":{\"token\":\"$told\",\"expirationTimestamp\":\"2999-01-01T00:00:00Z\"}}""#;
         let credential = print(script).await.unwrap();

@@ -1,5 +1,5 @@
-//! Dynamic resources: claims and slices, asked for when a pod has claims and a network needs a device.
-//! They are not watched: few pods have them, and the slices of a cluster are many and large.
+//! Dynamic resource allocation: fetches claims and slices when a pod has claims and a network needs
+//! a device. They are not watched: few pods have claims, and a cluster's slices are many and large.
 
 use bytes::Bytes;
 use cni_types::json::Cause;
@@ -13,10 +13,10 @@ use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use crate::ports::{ClusterError, Reach};
 
 const GROUP: &str = "/apis/resource.k8s.io/v1";
-/// A slice has up to 128 devices; a page of them is decoded at a time.
+/// Slices per page. Each has up to 128 devices, and a page is decoded at once.
 const PAGE: u32 = 50;
 
-/// Gives a claim.
+/// Fetches a claim.
 ///
 /// # Errors
 /// [`ClusterError`].
@@ -39,7 +39,7 @@ pub(super) async fn claim(
     }
 }
 
-/// Gives the slices of a driver that are of this node, or of no node alone.
+/// Fetches a driver's slices: this node's, or those not tied to a single node.
 ///
 /// # Errors
 /// [`ClusterError`].
@@ -53,7 +53,7 @@ pub(super) async fn slices(
     let node = match (reach, node) {
         (Reach::Node, Some(node)) => format!(",spec.nodeName={node}"),
         (Reach::Nodes, Some(_)) => ",spec.nodeName=".to_owned(),
-        // Which node this is nobody knows: those of all nodes are looked through, once.
+        // Without a node name, search the slices of all nodes, once.
         (Reach::Node, None) => String::new(),
         (Reach::Nodes, None) => return Ok(Vec::new()),
     };
@@ -83,7 +83,7 @@ struct PageMetadata {
     continue_: Option<String>,
 }
 
-/// Asks until the deadline.
+/// Retries until the deadline.
 async fn get<T: DeserializeOwned>(
     caller: &Caller,
     path: &str,
@@ -126,7 +126,7 @@ fn not_found(namespace: &str, name: &str) -> ClusterError {
     }
 }
 
-/// What the API takes as a name, and no path of something else.
+/// Whether a text is a valid name in the API, and cannot change the path.
 fn is_segment(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     text.bytes()
@@ -135,7 +135,7 @@ fn is_segment(text: &str) -> bool {
         && text.bytes().all(fits)
 }
 
-/// A value of a query, with everything that means something there escaped.
+/// Percent-encodes a query value.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

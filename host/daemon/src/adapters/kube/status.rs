@@ -1,4 +1,4 @@
-//! Writing network-status: a PATCH of one annotation, on condition that the pod is the same.
+//! Writes network-status: a PATCH of one annotation, conditional on the pod's uid.
 
 use bytes::Bytes;
 use hyper::{Request, StatusCode};
@@ -10,8 +10,8 @@ use super::object;
 use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod, PodRef};
 use crate::ports::ClusterError;
 
-/// The patch. The API server refuses to change a uid, so that naming the uid makes it a condition;
-/// a merge patch adds the annotations where the pod has none, which a JSON patch could not.
+/// The patch. The API server refuses to change a uid, so naming it makes it a condition. A merge
+/// patch, unlike a JSON patch, also works on a pod without annotations.
 fn patch(uid: &str, status: &str) -> Bytes {
     let patch = json!({
         "metadata": {
@@ -22,13 +22,13 @@ fn patch(uid: &str, status: &str) -> Bytes {
     Bytes::from(patch.to_string())
 }
 
-/// `pods/status` and not `pods`: whoever may write there cannot change what a pod runs, and webhooks
-/// for pods are not in the way.
+/// Patches `pods/status`, not `pods`: that permission cannot change what a pod runs, and avoids
+/// webhooks for pods.
 fn request(pod: &PodRef, body: Bytes) -> Result<Request<Bytes>, hyper::http::Error> {
     let path = object::path::<Pod>(&pod.namespace, &pod.name);
     Request::patch(format!("{path}/status?fieldManager=cnidaria"))
         .header("content-type", "application/merge-patch+json")
-        // The answer is not read; as metadata it is short.
+        // The answer is ignored; as metadata only it is short.
         .header(
             "accept",
             "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
@@ -36,11 +36,11 @@ fn request(pod: &PodRef, body: Bytes) -> Result<Request<Bytes>, hyper::http::Err
         .body(body)
 }
 
-/// Writes until the server takes it, refuses for good, or the deadline comes. `uid` is that of the API
-/// server's pod, as far as it is known: a static pod is known to the runtime by another one.
+/// Retries until the server accepts or finally refuses the write, or the deadline passes. `uid` is
+/// the API server's, as far as known: the runtime knows a static pod by another one.
 ///
 /// # Errors
-/// [`ClusterError::PodNotFound`] when the pod is gone, [`ClusterError::NotWritten`] otherwise.
+/// [`ClusterError::PodNotFound`] if the pod is gone, [`ClusterError::NotWritten`] otherwise.
 pub(super) async fn write(
     caller: &Caller,
     pod: &PodRef,
@@ -80,17 +80,16 @@ fn final_error(pod: &PodRef, failure: &Failure) -> ClusterError {
     }
 }
 
-/// Whether the server may take offence at the uid. It says so by the field that must not change, or by
-/// a conflict, which looks like that of two writers and names no cause: the pod itself tells then.
+/// Whether the uid may be the reason for a refusal. The server names the immutable field, or
+/// returns a conflict without a cause, as for concurrent writers; only fetching the pod then tells.
 fn may_be_another_pod(failure: &Failure) -> bool {
     failure.code() == Some(StatusCode::CONFLICT) || failure.is_about_field("metadata.uid")
 }
 
-/// The uid of the mirror where the pod is a static one, which has another uid at the API server;
-/// `None` where the pod has `uid`, or its own cannot be found out now.
+/// The mirror's uid if the pod is static; `None` if the pod has `uid`, or cannot be fetched now.
 ///
 /// # Errors
-/// [`ClusterError::NotWritten`] when another pod has its name, [`ClusterError::PodNotFound`].
+/// [`ClusterError::NotWritten`] if another pod has its name, [`ClusterError::PodNotFound`].
 async fn other_pod(
     caller: &Caller,
     pod: &PodRef,

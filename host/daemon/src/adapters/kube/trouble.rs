@@ -1,25 +1,24 @@
-//! What is in the way between the daemon and the API server, and since when.
+//! Why the API server cannot be used, and since when.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A trouble.
 #[derive(Debug, Clone)]
 pub(super) struct Trouble {
-    /// For people.
+    /// For messages.
     pub(super) reason: String,
-    /// Since when the server is away; `None` where it is there, and nothing but a change will help.
+    /// When the outage began; `None` for a refusal, which only a change can fix.
     away: Option<Instant>,
 }
 
 impl Trouble {
-    /// Something that does not pass by itself: the server refuses, or was never there.
+    /// A persistent problem: the server refuses, or was never reachable.
     pub(super) fn lasting(reason: String) -> Self {
         Self { reason, away: None }
     }
 
-    /// The server is away, since the trouble before, if that was it.
+    /// An outage, which continues the one before if there was one.
     pub(super) fn outage(reason: String, before: Option<&Self>) -> Self {
         let away = before.and_then(|before| before.away);
         Self {
@@ -28,7 +27,7 @@ impl Trouble {
         }
     }
 
-    /// Whether it is an outage that has not lasted this long.
+    /// Whether it is an outage that has lasted less than `patience`.
     pub(super) fn is_shorter_than(&self, patience: Duration) -> bool {
         self.away.is_some_and(|since| since.elapsed() < patience)
     }

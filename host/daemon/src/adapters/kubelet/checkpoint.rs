@@ -1,5 +1,4 @@
-//! The file in which the kubelet keeps what it allocated of device plugins
-//! (`kubelet_internal_checkpoint`).
+//! Reads the kubelet's checkpoint of device plugin allocations (`kubelet_internal_checkpoint`).
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -12,19 +11,17 @@ use serde::Deserialize;
 
 use crate::domain::device::Allocation;
 
-/// A larger file is none that the kubelet wrote.
+/// The kubelet never writes a larger file.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Why the file does not tell.
+/// Why the checkpoint gives no allocation.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It cannot be read.
     #[error("cannot be read")]
     Read(#[from] io::Error),
-    /// It is something else.
     #[error("is no checkpoint of devices")]
     Format(#[from] serde_json::Error),
-    /// It knows pods by uid alone.
+    /// The checkpoint identifies pods by uid only.
     #[error("tells nothing of a pod without a uid")]
     NoUid,
 }
@@ -52,8 +49,8 @@ struct Allocated {
     device_ids: Option<DeviceIds>,
 }
 
-/// The kubelet of before 1.20 wrote a list, newer ones write a list for each NUMA node, which is -1
-/// for devices that belong to none.
+/// Kubelets before 1.20 wrote one list; newer ones write a list per NUMA node, -1 for devices
+/// without one.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum DeviceIds {
@@ -70,12 +67,12 @@ impl DeviceIds {
     }
 }
 
-/// What was allocated to the pod with this uid.
+/// The devices allocated to the pod with this uid.
 pub(super) fn read(path: &Path, uid: &str) -> Result<Allocation, Error> {
     if uid.is_empty() {
         return Err(Error::NoUid);
     }
-    // Not on a pipe that nobody writes to.
+    // Non-blocking, so that a FIFO cannot stall the daemon.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
@@ -109,7 +106,7 @@ mod tests {
     use super::*;
     use crate::domain::device::Supply;
 
-    /// All devices of `a/x` that the pod `u` has.
+    /// All devices of `a/x` that pod `u` has.
     fn devices(entries: &str) -> Vec<String> {
         let text = format!(
             r#"{{"Data":{{"PodDeviceEntries":{entries},"RegisteredDevices":{{"a/x":["1"]}}}},"Checksum":1}}"#

@@ -1,6 +1,5 @@
-//! One gRPC call on a unix socket: a message there, a message back. HTTP/2 is `h2`'s and the messages
-//! are `prost`'s; what gRPC adds to them for a unary call is a frame and a status, and a whole
-//! framework for that would be a tenth of the daemon.
+//! A minimal gRPC client for unary calls on a unix socket, on `h2` and `prost`. gRPC adds only a
+//! frame and a status to them; a whole framework would be a tenth of the daemon's size.
 
 use std::io;
 use std::path::Path;
@@ -14,46 +13,43 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
 
-/// What is answered at most: what Multus takes, and hundreds of times what a node of many pods needs.
+/// The largest answer accepted: Multus' limit, hundreds of times what a node with many pods needs.
 const MAX_MESSAGE: usize = 16 << 20;
-/// A byte for compression, four for the length.
+/// One byte for compression, four for the length.
 const FRAME_HEAD: usize = 5;
 const WINDOW: u32 = 1 << 20;
 const MAX_HEADERS: u32 = 16 << 10;
-/// Of what somebody else says.
+/// Characters of a peer's message that are kept.
 const MAX_WORDS: usize = 300;
 
-/// Codes of gRPC that make a difference.
+/// The gRPC codes that need special handling.
 pub(super) mod code {
     pub(crate) const OK: u32 = 0;
     pub(crate) const RESOURCE_EXHAUSTED: u32 = 8;
     pub(crate) const UNIMPLEMENTED: u32 = 12;
 }
 
-/// Why there is no answer.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// Nobody listens.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
-    /// The connection broke, or the other side speaks no HTTP/2.
+    /// The connection broke, or the peer does not speak HTTP/2.
     #[error("HTTP/2")]
     Http(#[from] h2::Error),
-    /// The other side speaks HTTP/2, but no gRPC.
+    /// The peer speaks HTTP/2, but not gRPC.
     #[error("answers {0} instead of a message")]
     NoGrpc(StatusCode),
-    /// The other side refuses.
+    /// The peer refused the call.
     #[error("refuses with code {code}: {message}")]
     Status {
-        /// gRPC's code.
+        /// gRPC status code.
         code: u32,
-        /// The reason.
         message: String,
     },
-    /// More than is read.
     #[error("answers more than {MAX_MESSAGE} bytes")]
     TooLarge,
-    /// What came is no message.
+    /// The answer is not a valid message.
     #[error("answers what is no message: {0}")]
     Malformed(String),
 }
@@ -67,7 +63,7 @@ impl Error {
     }
 }
 
-/// A connection, open until it is dropped.
+/// A connection, closed on drop.
 #[derive(Debug)]
 pub(super) struct Connection {
     requests: SendRequest<Bytes>,
@@ -81,7 +77,7 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    /// Connects to a socket, below another root where there is one.
+    /// Connects to a socket, below `root` if given.
     pub(super) async fn open(socket: &Path, root: Option<&Root>) -> Result<Self, Error> {
         let stream = connect(socket, root).await.map_err(Error::Connect)?;
         let (requests, connection) = h2::client::Builder::new()
@@ -120,7 +116,7 @@ impl Connection {
         if head.status != StatusCode::OK {
             return Err(Error::NoGrpc(head.status));
         }
-        // A refusal has its status in the first headers and nothing behind them.
+        // A refusal carries its status in the first headers and has no body.
         check(&head.headers, false)?;
         let (bytes, trailers) = collect(body).await?;
         check(&trailers.unwrap_or(head.headers), true)?;
@@ -135,7 +131,7 @@ async fn connect(socket: &Path, root: Option<&Root>) -> io::Result<UnixStream> {
     let socket = socket.to_owned();
     let connected = root.run(move || -> io::Result<_> {
         let address = SocketAddrUnix::new(&socket)?;
-        // Nobody may be kept waiting in there, whatever the kubelet's queue.
+        // Non-blocking: a full accept queue of the kubelet must not stall the daemon.
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let stream =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -163,14 +159,14 @@ async fn collect(mut body: h2::RecvStream) -> Result<(Bytes, Option<HeaderMap>),
         if bytes.len() + chunk.len() > FRAME_HEAD + MAX_MESSAGE {
             return Err(Error::TooLarge);
         }
-        // The window is given back, or long answers would stop.
+        // Replenish the flow-control window, or long answers would stall.
         body.flow_control().release_capacity(chunk.len())?;
         bytes.extend_from_slice(&chunk);
     }
     Ok((bytes.freeze(), body.trailers().await?))
 }
 
-/// What the status among the headers says; one must be there at the end.
+/// Checks the gRPC status in the headers; it is required in the trailers.
 fn check(headers: &HeaderMap, at_end: bool) -> Result<(), Error> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     match text("grpc-status").map(str::parse::<u32>) {

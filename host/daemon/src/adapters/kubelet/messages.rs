@@ -1,5 +1,6 @@
-//! Messages of the kubelet's pod-resources API, version 1 (`k8s.io/kubelet/pkg/apis/podresources/v1`),
-//! as far as they tell of devices. Members that are not here are passed over by the decoder.
+//! The device-related messages of the kubelet's pod-resources API, version 1
+//! (`k8s.io/kubelet/pkg/apis/podresources/v1`). The decoder skips fields that are not declared
+//! here.
 
 use prost::Message;
 

@@ -1,6 +1,6 @@
-//! The kubelet of this node: which devices it allocated to a pod. It answers on a unix socket; what
-//! it answers from is also in a file, which is there while the kubelet restarts, and on nodes where
-//! nobody may connect.
+//! Asks this node's kubelet which devices it allocated to a pod, over its unix socket. Falls back
+//! to its checkpoint file while the kubelet restarts, and on nodes where the socket is not
+//! accessible.
 
 mod checkpoint;
 mod grpc;
@@ -18,20 +18,20 @@ use crate::domain::pod::PodRef;
 use crate::ports::{Devices, DevicesError};
 use pod_resources::PodResources;
 
-/// Where the kubelet is.
+/// How to reach the kubelet.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its socket for pod resources, as the node has it.
+    /// Path of the pod-resources socket on the node.
     pub socket: PathBuf,
-    /// Its checkpoint of devices, as the node has it.
+    /// Path of the device checkpoint on the node.
     pub checkpoint: PathBuf,
-    /// How long its answer is waited for.
+    /// Timeout for its answer.
     pub patience: Duration,
-    /// The node's root where that is not the daemon's.
+    /// The node's root directory, if it is not the daemon's.
     pub root: Option<Root>,
 }
 
-/// The kubelet. Nothing is opened before somebody asks.
+/// The kubelet's device allocations. Connects only when asked.
 #[derive(Debug)]
 pub struct Kubelet {
     settings: Settings,
@@ -39,7 +39,7 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// Connects to nobody yet.
+    /// Creates the adapter without connecting.
     pub fn new(settings: Settings) -> Self {
         let pod_resources = PodResources::new(settings.socket.clone(), settings.root.clone());
         Self {

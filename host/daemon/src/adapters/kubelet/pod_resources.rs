@@ -1,6 +1,5 @@
-//! The kubelet's pod-resources API: `Get` of the one pod where the kubelet has it, else `List`. A
-//! connection for each request, since few pods have devices and the kubelet may be another one by the
-//! next.
+//! The kubelet's pod-resources API: `Get` for one pod if the kubelet supports it, else `List`. Each
+//! request opens a connection: few pods have devices, and the kubelet may restart in between.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,28 +15,26 @@ use crate::domain::pod::PodRef;
 
 const LIST: &str = "/v1.PodResourcesLister/List";
 const GET: &str = "/v1.PodResourcesLister/Get";
-/// What the kubelet answers where its feature gate for the method is closed.
+/// The kubelet's message while its feature gate for `Get` is closed.
 const DISABLED: &str = "PodResources API Get method disabled";
-/// The kubelet answers so many a second and refuses the others.
+/// Increment of the retry delay while the kubelet's rate limit rejects calls.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Why the kubelet does not answer.
+/// Why the kubelet gives no allocation.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It cannot be asked, or refuses.
     #[error(transparent)]
     Call(#[from] grpc::Error),
-    /// It does not answer.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
 }
 
-/// The kubelet's end of the socket.
+/// The client's view of the kubelet's pod-resources socket.
 #[derive(Debug)]
 pub(super) struct PodResources {
     socket: PathBuf,
     root: Option<Root>,
-    /// Whether this kubelet has no `Get`; another one may.
+    /// Whether this kubelet has no `Get`. Reset when connecting fails: the next one may have it.
     only_lists: AtomicBool,
 }
 
@@ -50,7 +47,7 @@ impl PodResources {
         }
     }
 
-    /// What was allocated to a pod; nothing to one that the kubelet does not know.
+    /// The devices allocated to a pod; empty for pods that the kubelet does not know.
     pub(super) async fn of_pod(
         &self,
         pod: &PodRef,
@@ -61,7 +58,7 @@ impl PodResources {
         let ask = async {
             loop {
                 match self.ask(pod).await {
-                    // In other steps than those who are refused with this one.
+                    // Jittered, so that clients rejected together do not retry together.
                     Err(error) if error.code() == Some(code::RESOURCE_EXHAUSTED) => {
                         attempt += PAUSE;
                         tokio::time::sleep(jittered(attempt)).await;
@@ -89,9 +86,9 @@ impl PodResources {
             match connection.unary::<GetResponse>(GET, &request).await {
                 Ok(answer) => return Ok(answer.pod_resources.into_iter().collect()),
                 Err(error) if error.code() == Some(code::RESOURCE_EXHAUSTED) => return Err(error),
-                // It has the method behind a feature gate, and an error of no code of its own for
-                // both a gate that is closed and a pod that it does not know: the list tells. Only
-                // the whole message tells them apart, since a pod's name may have any word in it.
+                // With `Get` behind a feature gate, the kubelet returns the same code for a closed
+                // gate as for an unknown pod. Only the whole message tells them apart, since a
+                // pod's name may contain any word; `List` then decides.
                 Err(grpc::Error::Status { code, message }) => {
                     let lacks = code == code::UNIMPLEMENTED || message == DISABLED;
                     self.only_lists.store(lacks, Ordering::Relaxed);
@@ -104,7 +101,7 @@ impl PodResources {
     }
 }
 
-/// What belongs to the pod. The kubelet tells of pods by name alone; of two of a name, one is gone.
+/// The pod's allocation. The kubelet identifies pods by name only; if two share it, one is gone.
 fn allocation(answer: Vec<OfPod>, pod: &PodRef) -> Allocation {
     let mut allocation = Allocation::default();
     let of_pod = answer
@@ -120,7 +117,7 @@ fn allocation(answer: Vec<OfPod>, pod: &PodRef) -> Allocation {
     allocation
 }
 
-/// Between half of a duration and the whole.
+/// Between half of a duration and all of it.
 fn jittered(duration: Duration) -> Duration {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     let bits = RandomState::new().build_hasher().finish();

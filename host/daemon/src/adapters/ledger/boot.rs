@@ -1,5 +1,5 @@
-//! Which files of the ledger an earlier boot left. Multus records no identity of a namespace, so that
-//! only the age of its files tells.
+//! Detects ledger files from an earlier boot. Multus does not record the identity of a namespace,
+//! so only the age of its files can tell.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,20 +8,20 @@ use rustix::fs::FsWord;
 
 use crate::domain::namespace::Namespace;
 
-/// What the kernel calls procfs: `PROC_SUPER_MAGIC` of its `magic.h`.
+/// procfs' magic number, `PROC_SUPER_MAGIC` in `magic.h`.
 const PROC: FsWord = 0x9fa0;
-/// The kernel's time of the boot is in whole seconds, and clocks are corrected by small steps.
+/// The kernel's boot time is in whole seconds, and NTP adjusts clocks in small steps.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// When the node was started, as far as its clock can be believed.
+/// When the node booted, as far as its clock can be trusted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Boot(Option<SystemTime>);
 
 impl Boot {
-    /// The present boot. The kernel reckons its time back from the clock as it is now, so that a clock
-    /// that was set forward since makes files of this boot look older than it. What was mounted first
-    /// has the time of the clock as it was then: the earlier of both counts. `chroot` is where the
-    /// daemon sees the node's root directory.
+    /// Determines the present boot. The kernel derives its boot time from the current clock, so
+    /// that a clock set forward since makes files of this boot look older. The first mount has the
+    /// time of the clock as it was then; the earlier of both counts. `chroot` is where the daemon
+    /// sees the node's root directory.
     pub fn find(chroot: Option<&Path>) -> Self {
         let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
         let roots = [Some(Path::new("/")), chroot].into_iter().flatten();
@@ -34,8 +34,8 @@ impl Boot {
         Self(Some(time))
     }
 
-    /// The namespace of an attachment of which nothing is recorded but a file: `None` where the file
-    /// may be of this boot.
+    /// The namespace of an attachment known only from a file; `None` if the file may be of this
+    /// boot.
     pub(super) fn namespace(self, file: &Path) -> Option<Namespace> {
         let booted = self.0?;
         let written = file.symlink_metadata().ok()?.modified().ok()?;
@@ -44,13 +44,13 @@ impl Boot {
     }
 }
 
-/// The time in the text of `/proc/stat`.
+/// The boot time in `/proc/stat`.
 fn booted(stat: &str) -> Option<SystemTime> {
     let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds.trim().parse().ok()?))
 }
 
-/// When procfs was mounted there; `None` where it is not.
+/// When procfs was mounted at `dir`; `None` if it is not.
 fn mounted(dir: &Path) -> Option<SystemTime> {
     let is_proc = rustix::fs::statfs(dir).is_ok_and(|found| found.f_type == PROC);
     let modified = || dir.metadata().ok()?.modified().ok();

@@ -1,5 +1,5 @@
-//! How many sandboxes a directory has, without looking at each ADD. The number that is kept in mind
-//! may be wrong; it is counted anew before anybody is refused.
+//! Counts a directory's sandboxes without listing it on each ADD. The cached number may be stale,
+//! so it is recounted before an ADD is refused.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ impl Count {
     }
 }
 
-/// The files of sandboxes. A directory that cannot be read has none: writing to it will tell.
+/// The number of sandbox files. Zero if the directory cannot be read: writing to it reports that.
 fn count(dir: &Path) -> usize {
     let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let of_sandboxes = files.filter(|file| {

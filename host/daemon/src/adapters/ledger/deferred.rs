@@ -1,5 +1,5 @@
-//! DELs that shims have recorded while no daemon was there, a file each. This daemon makes the
-//! directory, which tells shims that somebody is going to look into it.
+//! DELs that shims recorded while the daemon was down, a file each. The daemon creates the
+//! directory, which tells shims that recorded DELs will be carried out.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,9 +11,9 @@ use shim_api::deferred::DIR;
 use super::file;
 use crate::domain::entry::Entry;
 
-/// Delegates whose DEL undoes everything although the namespace is gone. Not the others: what they
-/// have to give back may go with it, as the name of a card that `host-device` moved into it, and
-/// `tuning` keeps a file of what it changed until it can change it back. `sbr` fails without one.
+/// Delegates whose DEL undoes everything even after the namespace is gone. Others need it:
+/// `host-device` restores the name of a card that it moved there, `tuning` keeps a file of its
+/// changes until it can revert them, and `sbr` fails without a namespace.
 const OUTLIVE_NETNS: [&str; 13] = [
     "bandwidth",
     "bridge",
@@ -29,12 +29,12 @@ const OUTLIVE_NETNS: [&str; 13] = [
     "vlan",
     "vrf",
 ];
-/// Settings with which they leave rules on the node that they cannot find without the addresses in
-/// the namespace. Go reads keys whatever their case.
+/// Settings with which these delegates leave rules on the node that they can only find by the
+/// addresses in the namespace. Go matches keys case-insensitively.
 const NEED_NETNS: [&str; 2] = ["ipmasq", "macspoofchk"];
 
-/// Whether all of this can be undone when its namespace is gone. `more` are further delegates that
-/// can.
+/// Whether all entries can be undone after their namespace is gone. `more` lists further delegates
+/// that can.
 pub(super) fn outlives_netns(entries: &[Entry], more: &BTreeSet<String>) -> bool {
     let knows = |name: &str| OUTLIVE_NETNS.contains(&name) || more.contains(name);
     let mut plugins = entries.iter().flat_map(|entry| entry.conf.plugins());
@@ -49,18 +49,18 @@ pub(super) fn outlives_netns(entries: &[Entry], more: &BTreeSet<String>) -> bool
     })
 }
 
-/// Makes the directory, for this user alone, or keeps it where it is so.
+/// Creates the directory, private to this user, or keeps an existing private one.
 ///
 /// # Errors
-/// Also where somebody else could write to it.
+/// If it cannot be created, or others can write to it.
 pub(super) fn ask(cni_dir: &Path) -> io::Result<()> {
     file::make_private_dir(&cni_dir.join(DIR))
 }
 
-/// Removes the directory when nothing is in it, so that no more is recorded.
+/// Removes the directory if it is empty, so that shims record no more DELs.
 ///
 /// # Errors
-/// Also where something is in it.
+/// If it is not empty or cannot be removed.
 pub(super) fn no_more(cni_dir: &Path) -> io::Result<()> {
     match std::fs::remove_dir(cni_dir.join(DIR)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -68,10 +68,10 @@ pub(super) fn no_more(cni_dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Whose DELs are recorded.
+/// The containers with recorded DELs.
 ///
 /// # Errors
-/// When the directory cannot be read.
+/// If the directory cannot be read.
 pub(super) fn list(cni_dir: &Path) -> io::Result<Vec<ContainerId>> {
     let files = match std::fs::read_dir(cni_dir.join(DIR)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -79,13 +79,13 @@ pub(super) fn list(cni_dir: &Path) -> io::Result<Vec<ContainerId>> {
     };
     let mut containers = Vec::new();
     for file in files {
-        // What is not whole yet begins with a dot.
+        // Names of unfinished files begin with a dot, so they are not valid ids.
         containers.extend(ContainerId::new(file?.file_name().to_string_lossy()));
     }
     Ok(containers)
 }
 
-/// The record of one container.
+/// Path of a container's recorded DEL.
 pub(super) fn path(cni_dir: &Path, container: &ContainerId) -> PathBuf {
     cni_dir.join(DIR).join(container.as_str())
 }

@@ -1,5 +1,5 @@
-//! When files reach the disk. A rename makes a file survive the death of the daemon; the machine's
-//! takes an fsync, which the caller waits for or not.
+//! When files reach the disk. A rename survives the death of the daemon; a power failure takes an
+//! fsync, which the caller may wait for.
 
 use std::fs::File;
 use std::io;
@@ -9,12 +9,11 @@ use std::time::Duration;
 
 use crate::config::own::Durability;
 
-/// How long a group gathers. With the fsyncs behind it, well below a second.
+/// How long changes are grouped. With the fsyncs, well below a second.
 const GATHER: Duration = Duration::from_millis(300);
 
 type Sync = dyn Fn(&Path) -> io::Result<()> + Send + std::marker::Sync;
 
-/// Brings files and directories to the disk.
 #[derive(Clone)]
 pub(super) struct Disk {
     durability: Durability,
@@ -22,11 +21,11 @@ pub(super) struct Disk {
     group: Arc<Mutex<Group>>,
 }
 
-/// What waits for the next fsyncs.
+/// Paths waiting for the next fsyncs.
 #[derive(Debug, Default)]
 struct Group {
     changed: Vec<PathBuf>,
-    /// Whether somebody is there to sync it.
+    /// Whether a task is running to sync them.
     awaited: bool,
 }
 
@@ -46,7 +45,7 @@ impl Disk {
         }
     }
 
-    /// Whether a write has to be on the disk before it returns.
+    /// Whether writes must be on the disk before they return.
     pub(super) fn is_strict(&self) -> bool {
         self.durability == Durability::Strict
     }
@@ -56,8 +55,7 @@ impl Disk {
         (self.sync)(path)
     }
 
-    /// Remembers a file that was written, and syncs it and its directory in a moment. Called within
-    /// the runtime.
+    /// Schedules an fsync of a written file and its directory. Requires a tokio runtime.
     pub(super) fn sync_soon(&self, path: &Path) {
         let awaited = {
             let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +67,7 @@ impl Disk {
         }
     }
 
-    /// Until there is no group any more.
+    /// Syncs groups until there are none left.
     async fn sync_groups(self) {
         loop {
             tokio::time::sleep(GATHER).await;
@@ -90,13 +88,13 @@ impl Disk {
     }
 }
 
-/// Syncs files, and after them the directories that they are in.
+/// Syncs files, then their directories.
 fn sync_all(sync: &Sync, changed: &[PathBuf]) {
     let files = unique(changed.iter().map(PathBuf::as_path));
     let directories = unique(files.iter().filter_map(|file| file.parent()));
     for path in files.into_iter().chain(directories) {
         match sync(path) {
-            // Forgotten in the meantime.
+            // Removed in the meantime.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(
                 path = %path.display(),
@@ -108,7 +106,7 @@ fn sync_all(sync: &Sync, changed: &[PathBuf]) {
     }
 }
 
-/// Every path once. They are compared as bytes: there are many, and none has to be taken apart.
+/// Removes duplicates. Compares paths as bytes, which is faster than by components.
 fn unique<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<&'a Path> {
     let mut paths: Vec<&Path> = paths.collect();
     paths.sort_unstable_by_key(|path| path.as_os_str());
@@ -128,7 +126,7 @@ impl std::fmt::Debug for Disk {
 pub(super) mod tests {
     use super::*;
 
-    /// A disk that writes down what is synced instead.
+    /// A disk that records what it would sync.
     pub(in super::super) fn recorded(durability: Durability) -> (Disk, Arc<Mutex<Vec<PathBuf>>>) {
         let synced: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
         let log = Arc::clone(&synced);

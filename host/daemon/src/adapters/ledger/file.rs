@@ -1,4 +1,4 @@
-//! Single files of the ledger: read bounded, written whole, moved aside when they are damaged.
+//! Single files of the ledger: bounded reads, atomic writes, and setting damaged files aside.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -10,21 +10,21 @@ use rustix::fs::OFlags;
 
 use super::durability::Disk;
 
-/// A larger file is not read: it is none of ours.
+/// The ledger never writes a larger file.
 const MAX_BYTES: u64 = 64 << 20;
-/// What a file is called until it is whole.
+/// Suffix of a file that is still being written.
 const UNFINISHED: &str = ".new";
-/// So many damaged files of one name are kept, and so many of all.
+/// Damaged files kept per name, and in all.
 const MAX_ASIDE: u32 = 8;
 const MAX_ALL_ASIDE: usize = 1024;
-/// As much is kept of the name of a damaged file.
+/// How much of a damaged file's name is kept.
 const MAX_NAME_ASIDE: usize = 240;
 
 /// Reads a file.
 ///
 /// # Errors
-/// Also for what is no file: whoever may write to the directory could have put a link, or a pipe
-/// that never ends, in its place.
+/// Also if it is not a regular file: others who may write to the directory could have put a link or
+/// an endless FIFO there.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new()
@@ -43,10 +43,10 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Writes a file whole: whoever reads it sees the old text or the new one.
+/// Writes a file atomically: readers see the old text or the new one.
 ///
 /// # Errors
-/// There is then the old text, or none.
+/// If it cannot be written; the old file, if any, is then still in place.
 pub(super) fn replace(path: &Path, text: &[u8], disk: &Disk) -> io::Result<()> {
     static WRITES: AtomicU64 = AtomicU64::new(0);
     let dir = path.parent().unwrap_or(Path::new("/"));
@@ -71,7 +71,7 @@ pub(super) fn replace(path: &Path, text: &[u8], disk: &Disk) -> io::Result<()> {
     };
     let replaced = written.and_then(|()| finish());
     if replaced.is_err() {
-        // The first error is the one to report.
+        // Keep the first error.
         let _ = std::fs::remove_file(&unfinished);
     }
     replaced
@@ -91,10 +91,10 @@ fn make_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
-/// Makes a directory for this user alone, or keeps one that is.
+/// Creates a directory that is private to this user, or keeps an existing private one.
 ///
 /// # Errors
-/// Also where somebody else could write to what is there, or it is a link.
+/// Also if others can write to it, or it is a link.
 pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
     make_dir(dir)?;
     let metadata = dir.symlink_metadata()?;
@@ -105,18 +105,18 @@ pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a damaged file a second name in a directory that nobody looks for containers in, so that
-/// people can look at it after it has been replaced.
+/// Hard-links a damaged file into a directory outside the ledger, for inspection after it has been
+/// replaced.
 ///
 /// # Errors
-/// When it cannot be linked.
+/// If it cannot be linked.
 pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
     make_private_dir(dir)?;
     if std::fs::read_dir(dir)?.count() >= MAX_ALL_ASIDE {
         return Err(io::ErrorKind::QuotaExceeded.into());
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // With room for a number: a result may have the longest name that a file can have.
+    // Leaves room for a number: a result's name may have the maximum length.
     let name = name
         .get(..name.floor_char_boundary(MAX_NAME_ASIDE))
         .unwrap_or_default();
@@ -130,10 +130,10 @@ pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
     Err(io::ErrorKind::QuotaExceeded.into())
 }
 
-/// Removes what the writes of a killed daemon left. Called while nobody writes.
+/// Removes unfinished files of a killed daemon. Must not run concurrently with writes.
 ///
 /// # Errors
-/// When the directory cannot be read, or a file not be removed.
+/// If the directory cannot be read or a file cannot be removed.
 pub(super) fn sweep(dir: &Path) -> io::Result<()> {
     let files = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -143,7 +143,7 @@ pub(super) fn sweep(dir: &Path) -> io::Result<()> {
         let file = file?;
         let name = file.file_name();
         let name = name.to_string_lossy();
-        // The result cache calls them `.tmp`.
+        // The result cache's suffix is `.tmp`.
         let unfinished =
             name.starts_with('.') && (name.ends_with(UNFINISHED) || name.ends_with(".tmp"));
         if unfinished && file.file_type()?.is_file() {

@@ -1,4 +1,4 @@
-//! Everything that a directory of the ledger has.
+//! Lists a whole directory of the ledger.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,7 +12,7 @@ use crate::domain::sandbox::Sandbox;
 use crate::ports::{LedgerError, Listing};
 
 impl Files {
-    /// Reads every sandbox. Takes as long as there are files.
+    /// Reads every sandbox. Takes time proportional to the number of files.
     pub(super) fn read_all(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
         let mut listing = Listing::default();
         let mut incomplete = BTreeSet::new();

@@ -1,5 +1,5 @@
-//! The ledger: a file for each sandbox in the format of Multus, and the result cache of libcni
-//! beside it. A file is there from before the first delegate runs until the last one is undone.
+//! The ledger: a file per sandbox in Multus' format, and libcni's result cache beside it. The file
+//! exists from before the first delegate runs until the last one is undone.
 
 mod boot;
 mod count;
@@ -31,36 +31,36 @@ use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{Ledger, LedgerError, Listing, Lost, Undo};
 
-/// Sandboxes that could not be undone, a file each. No container's id begins with a dot.
+/// Pending undos, a file per sandbox. Container ids never begin with a dot.
 const UNDO_DIR: &str = ".undo";
-/// Damaged files that were replaced by what could be found out otherwise.
+/// Damaged files that were replaced by recovered ones.
 const DAMAGED_DIR: &str = ".damaged";
 
-/// The ledger on the file system. Writes are small and go to the page cache, so they are done in
-/// place, without a hop to another thread; those that wait for the disk are not.
+/// The ledger on the file system. Writes are small and reach the page cache only, so they run in
+/// place; those that wait for the disk run on a blocking thread.
 #[derive(Debug, Clone)]
 pub struct Files {
     disk: Disk,
     count: Count,
-    /// Delegates that are not known here to be undone without a namespace, and are.
+    /// Further delegates that can be undone without a namespace.
     deferrable: Arc<BTreeSet<String>>,
-    /// Older files without the identity of a namespace are of an earlier boot.
+    /// Older files without a namespace identity are from an earlier boot.
     boot: Boot,
 }
 
-/// A sandbox as its file, or the result cache in its stead, describes it.
+/// A sandbox, from its file or else from the result cache.
 struct Found {
     entries: Vec<Entry>,
-    /// What is wrong with the file.
+    /// Why the file cannot be used.
     damage: Option<String>,
-    /// Results that are not what was written, and are left out.
+    /// Damaged result files, which are left out.
     damaged_results: Vec<PathBuf>,
-    /// Whether nothing can be attached beside: Multus writes no plan for what it attaches later.
+    /// Whether the plan lists everything. Multus records no plan for networks that it hot-plugs.
     is_complete: bool,
 }
 
 impl Files {
-    /// A ledger whose writes are on the disk when `durability` says.
+    /// A ledger that syncs its writes as `durability` says.
     pub fn new(durability: Durability) -> Self {
         Self {
             disk: Disk::new(durability),
@@ -70,32 +70,32 @@ impl Files {
         }
     }
 
-    /// The same with a bound on the sandboxes in one directory.
+    /// Limits the number of sandboxes in one directory.
     #[must_use]
     pub fn with_limit(mut self, sandboxes: usize) -> Self {
         self.count = Count::new(sandboxes);
         self
     }
 
-    /// The same with further types of delegates whose DEL may come when the namespace is gone.
+    /// Adds delegates whose DEL may run after the namespace is gone.
     #[must_use]
     pub fn with_deferrable(mut self, delegates: BTreeSet<String>) -> Self {
         self.deferrable = Arc::new(delegates);
         self
     }
 
-    /// The same that recognises by their age what an earlier boot left.
+    /// Recognises files of boots before `boot` by their age.
     #[must_use]
     pub fn with_boot(mut self, boot: Boot) -> Self {
         self.boot = boot;
         self
     }
 
-    /// Tells shims that they may record DELs while no daemon is there, or that they may not, once
-    /// what they have recorded was carried out.
+    /// Tells shims whether they may record DELs while the daemon is down. Withdraws the permission
+    /// only once all recorded DELs were carried out.
     ///
     /// # Errors
-    /// [`LedgerError`]; shims then record nothing new.
+    /// [`LedgerError`]; shims then record no new DELs.
     pub fn ask_for_deferred(&self, cni_dir: &Path, may: bool) -> Result<(), LedgerError> {
         let told = match may {
             true => deferred::ask(cni_dir),
@@ -104,10 +104,10 @@ impl Files {
         told.map_err(failed("prepare", &cni_dir.join(shim_api::deferred::DIR)))
     }
 
-    /// Removes what the writes of a killed daemon left half done. Called before the first request.
+    /// Removes unfinished files of a killed daemon. Called before the first request.
     ///
     /// # Errors
-    /// [`LedgerError`]; nothing but disk space is lost then.
+    /// [`LedgerError`]; only disk space is lost then.
     pub fn sweep(&self, cni_dir: &Path) -> Result<(), LedgerError> {
         let dirs = [
             cni_dir.to_owned(),
@@ -131,7 +131,7 @@ impl Files {
         replaced.map_err(failed("write", &path))
     }
 
-    /// Takes damaged results out of the way, so that nobody else takes them for good either.
+    /// Moves damaged results away, so that other readers do not trust them.
     fn set_results_aside(&self, cni_dir: &Path, damaged: &[PathBuf]) {
         for path in damaged {
             set_aside(path, cni_dir);
@@ -148,7 +148,7 @@ impl Files {
         }
     }
 
-    /// What there is of a sandbox, wherever it is; nothing is changed.
+    /// Finds a sandbox in its file or the result cache. Changes nothing.
     fn look(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Option<Found>, LedgerError> {
         let path = cni_dir.join(sandbox.container_id.as_str());
         let text = match file::read(&path) {
@@ -177,7 +177,7 @@ impl Files {
             Err(reason) => {
                 let (entries, errors) = recovery::from_results(&self.results_of(cni_dir), sandbox)
                     .map_err(from_cache)?;
-                // An attachment whose result is damaged as well would be forgotten.
+                // An attachment whose result is also damaged would be forgotten.
                 if entries.is_empty() || !errors.is_empty() {
                     return Err(LedgerError::Damaged { path, reason });
                 }
@@ -199,7 +199,7 @@ impl Ledger for Files {
             return Ok(());
         };
         let path = cni_dir.join(first.container_id.as_str());
-        // What is there already is only changed, which a DEL may have to.
+        // The limit holds for new files only: a DEL may have to rewrite an existing one.
         let is_new = path.symlink_metadata().is_err();
         if is_new && !self.count.admits(cni_dir) {
             return Err(LedgerError::Full {
@@ -270,7 +270,7 @@ impl Ledger for Files {
         if let Some(reason) = found.damage {
             let path = cni_dir.join(sandbox.container_id.as_str());
             tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
-            // What is known can be used without.
+            // The entries are usable even if the file cannot be restored.
             if let Err(error) = self.restore(cni_dir, &found.entries).await {
                 tracing::error!(error = crate::report::chain(&error), "not put in place");
             }
@@ -296,7 +296,7 @@ impl Ledger for Files {
     }
 
     async fn recall(&self, cni_dir: &Path, entry: &mut Entry) -> Result<(), LedgerError> {
-        // Of such an attachment nothing else is recorded.
+        // Nothing else records such an attachment.
         let cache = Cache::new(cni_dir);
         let damaged = complete(entry, Writer::Multus, &cache)?;
         if entry.namespace.is_none() {
@@ -315,7 +315,7 @@ impl Ledger for Files {
         if remove(&path)? {
             self.count.one_less(cni_dir);
         }
-        // In this order, so that a daemon that is killed in between tries again.
+        // In this order, so that the next daemon retries if this one is killed in between.
         self.forget_undo(cni_dir, container).await
     }
 
@@ -344,7 +344,7 @@ impl Ledger for Files {
         let path = deferred::path(cni_dir, container);
         match file::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            // No shim writes such a thing. The name alone tells whose DEL it is.
+            // No shim writes such a file. Its name alone identifies the container.
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Some(Vec::new())),
             read => read.map(Some).map_err(failed("read", &path)),
         }
@@ -383,7 +383,7 @@ impl Ledger for Files {
             });
             match undo {
                 Ok(undo) => undos.push(undo),
-                // It only says when to try again; what to undo is in the sandbox's own file.
+                // It only says when to retry; the sandbox's own file says what to undo.
                 Err(error) => tracing::error!(path = %path.display(), %error, "damaged"),
             }
         }
@@ -391,7 +391,7 @@ impl Ledger for Files {
     }
 
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
-        // A node has a hundred thousand at most, a file each.
+        // A node has up to a hundred thousand, a file each.
         let (files, dir) = (self.clone(), cni_dir.to_owned());
         blocking(move || Ok(files.read_all(&dir)))
             .await
@@ -403,7 +403,7 @@ fn results(cni_dir: &Path) -> PathBuf {
     cni_dir.join("results")
 }
 
-/// Says whether there was anything.
+/// Returns whether there was a file to remove.
 fn remove(path: &Path) -> Result<bool, LedgerError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -411,7 +411,7 @@ fn remove(path: &Path) -> Result<bool, LedgerError> {
     }
 }
 
-/// Does what waits for the disk where it delays nobody else.
+/// Runs work that waits for the disk on a blocking thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -437,13 +437,13 @@ fn key(entry: &Entry) -> Key {
     }
 }
 
-/// Keeps a damaged file for people to look at.
+/// Keeps a damaged file for inspection.
 fn set_aside(path: &Path, cni_dir: &Path) {
     match file::set_aside(path, &cni_dir.join(DAMAGED_DIR)) {
         Ok(aside) => {
             tracing::error!(path = %path.display(), aside = %aside.display(), "damaged; set aside");
         }
-        // What people could have looked at is worth less than what can be undone now.
+        // Undoing now matters more than keeping a file for inspection.
         Err(error) => tracing::error!(path = %path.display(), %error, "cannot be set aside"),
     }
 }

@@ -1,6 +1,6 @@
-//! What is in no plan: the result cache has conf, arguments and result of every attachment whose
-//! delegates have answered. It makes up for a sandbox's file that is damaged, and knows what Multus
-//! attached to a running pod, of which it writes nothing else.
+//! Recovers attachments from the result cache, which has the conf, arguments and result of every
+//! attachment whose delegates have answered. It replaces a damaged sandbox file, and is the only
+//! record of what Multus hot-plugged.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
@@ -21,29 +21,27 @@ use crate::domain::sandbox::Sandbox;
 use crate::domain::shim::Shims;
 use crate::ports::{LedgerError, Lost};
 
-/// The member of a result in which the daemon keeps which namespace it was made in.
+/// The daemon's member in a cached result: the namespace in which it was made.
 const NAMESPACE: &str = "namespace";
 
-/// The results in a directory.
 #[derive(Debug)]
 pub(super) struct Results {
     pub(super) cache: Cache,
-    /// Older ones that say nothing of their namespace are of an earlier boot.
+    /// Older results without a namespace are from an earlier boot.
     pub(super) boot: Boot,
 }
 
-/// What the result cache knows beside plans.
+/// Attachments that are only in the result cache.
 pub(super) struct Beside {
     pub(super) entries: Vec<Entry>,
-    /// Attachments of sandboxes whose plans do not tell all, and whose results are damaged.
+    /// Attachments whose results are damaged, of sandboxes with incomplete plans.
     pub(super) lost: BTreeMap<ContainerId, Vec<Lost>>,
 }
 
-/// The attachments of a sandbox that the result cache knows, the default network first, none where it
-/// knows nothing; and what is damaged there.
+/// A sandbox's attachments in the result cache, the default network first, and its damaged results.
 ///
 /// # Errors
-/// [`cache::Error`] where something cannot be read now, and may be later.
+/// [`cache::Error`] on transient read errors.
 pub(super) fn from_results(
     results: &Results,
     sandbox: &Sandbox,
@@ -57,12 +55,12 @@ pub(super) fn from_results(
     let mut entries: Vec<Entry> = cached
         .filter_map(|one| entry(one, sandbox, results))
         .collect();
-    // DEL goes backwards.
+    // DEL runs in reverse order.
     entries.sort_by(|a, b| (!a.is_default, &a.if_name).cmp(&(!b.is_default, &b.if_name)));
     Ok((entries, errors))
 }
 
-/// The attachments of a sandbox that are not in its plan, which does not tell all.
+/// A sandbox's attachments that are missing from its incomplete plan.
 ///
 /// # Errors
 /// As [`from_results`].
@@ -78,8 +76,8 @@ pub(super) fn beside(
     Ok(Beside { entries, lost })
 }
 
-/// The attachments of all sandboxes that are in none of the plans. Those of `incomplete` do not tell
-/// all.
+/// All sandboxes' attachments that are missing from the plans. The plans of `incomplete` sandboxes
+/// do not list everything.
 ///
 /// # Errors
 /// As [`from_results`].
@@ -106,7 +104,7 @@ pub(super) fn beside_all(
     Ok(Beside { entries, lost })
 }
 
-/// Whether an error is about the file itself, and not about what the system lacks at the moment.
+/// Whether an error is due to the file itself, rather than a transient system error.
 pub(super) fn is_lasting(error: &cache::Error) -> bool {
     match error {
         cache::Error::Io { source, .. } => {
@@ -118,14 +116,14 @@ pub(super) fn is_lasting(error: &cache::Error) -> bool {
     }
 }
 
-/// The errors, where all of them are about the files themselves.
+/// The errors, if all of them are due to the files themselves.
 fn lasting(errors: Vec<cache::Error>) -> Result<Vec<cache::Error>, cache::Error> {
     let (lasting, passing): (Vec<_>, Vec<_>) = errors.into_iter().partition(is_lasting);
     passing.into_iter().next().map_or(Ok(lasting), Err)
 }
 
-/// The damaged files that are about interfaces of these sandboxes, and of none in a plan: how they
-/// were attached is lost. Of such a file only the name can be read.
+/// Damaged files for interfaces of these sandboxes that no plan has. Only their names are known;
+/// how they were attached is lost.
 fn lost<'a>(
     errors: &[cache::Error],
     sandboxes: impl IntoIterator<Item = &'a ContainerId>,
@@ -159,7 +157,7 @@ fn lost<'a>(
     lost
 }
 
-/// Which file is damaged, and how.
+/// The damaged file and what is wrong with it.
 fn damage(error: &cache::Error) -> Option<(&Path, String)> {
     match error {
         cache::Error::Io { path, source, .. } => Some((path, source.to_string())),
@@ -169,8 +167,8 @@ fn damage(error: &cache::Error) -> Option<(&Path, String)> {
     }
 }
 
-/// Adds what the result cache knows: the result, and, for a plan that Multus wrote, the arguments
-/// that it does not write into its own file. Gives the file of a result that is damaged.
+/// Adds the cached result to an entry and, for a plan that Multus wrote, the arguments that its
+/// file lacks. Returns the result's path if it is damaged.
 pub(super) fn complete(
     entry: &mut Entry,
     writer: Writer,
@@ -179,7 +177,7 @@ pub(super) fn complete(
     let cached = match cache.read(&key(entry)) {
         Ok(Some(cached)) => cached,
         Ok(None) => return Ok(None),
-        // It can be read another time.
+        // A transient error: it can be read later.
         Err(error @ cache::Error::Io { .. }) if !is_lasting(&error) => {
             return Err(from_cache(error));
         }
@@ -198,7 +196,7 @@ pub(super) fn complete(
     if entry.namespace.is_none() {
         entry.namespace = namespace_of(&cached);
     }
-    // What is under the checksum is not overruled by what is not.
+    // Checksummed values take precedence over the cache's.
     if writer == Writer::Multus {
         entry.cni_args = cached.args;
         entry.capability_args = cached.capability_args;
@@ -209,10 +207,10 @@ pub(super) fn complete(
     Ok(None)
 }
 
-/// What the daemon keeps beside a result.
+/// The daemon's own member in a cached result.
 ///
 /// # Errors
-/// None: an identity is JSON.
+/// Never: an identity is always valid JSON.
 pub(super) fn own_of(entry: &Entry) -> Result<RawObject, json::Error> {
     let mut own = RawObject::new();
     if let Some(namespace) = &entry.namespace {
@@ -221,15 +219,15 @@ pub(super) fn own_of(entry: &Entry) -> Result<RawObject, json::Error> {
     Ok(own)
 }
 
-/// In which namespace a result was made; `None` where Multus or an older daemon wrote it.
+/// The namespace in which a result was made; `None` if Multus or an older daemon wrote it.
 pub(super) fn namespace_of(cached: &cache::Entry) -> Option<Namespace> {
     cached.own.get_as(NAMESPACE).ok().flatten()
 }
 
 fn entry(cached: cache::Entry, sandbox: &Sandbox, results: &Results) -> Option<Entry> {
     let conf = NetworkConfList::parse_any(&cached.config).ok()?;
-    // Where `cniDir` is the directory that the container runtime's own library uses, too, that one has
-    // results there of what it executes: to undo those would be to ask ourselves.
+    // If the container runtime's libcni uses `cniDir` too, its results for our own shim are there.
+    // Undoing those would call the daemon itself.
     let mut plugins = conf.plugins().iter().map(|plugin| plugin.plugin_type());
     if plugins.any(|plugin| Shims::default().are(plugin.as_str())) {
         return None;

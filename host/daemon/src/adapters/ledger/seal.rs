@@ -1,5 +1,5 @@
-//! The checksum of a file of the ledger: a member of our own that stands first, so that it covers
-//! every byte behind it.
+//! The checksum of a ledger file: the daemon's own member, placed first so that it covers every
+//! byte after it.
 
 use libcni::seal;
 pub(super) use libcni::seal::{Seal, placeholder};
@@ -7,18 +7,18 @@ pub(super) use libcni::seal::{Seal, placeholder};
 /// How every sealed file begins: a list, its first delegate, our own object, the checksum.
 const HEAD: &[u8] = shim_api::deferred::SEALED_HEAD;
 
-/// A member that every sealed file has and no file of Multus.
+/// A member that every sealed file has, and no file of Multus.
 const MARK: &[u8] = br#""capabilityArgs":"#;
 
-/// Puts the checksum into a text that was written with [`placeholder`] as its first member.
+/// Fills the checksum into a text written with [`placeholder`] as its first member.
 pub(super) fn seal(text: &mut [u8]) {
     seal::close(text, HEAD);
 }
 
-/// Whether a text is what was sealed; Multus' is not.
+/// Verifies a file's checksum; Multus' files have none.
 pub(super) fn verify(text: &[u8]) -> Seal {
     match seal::verify(text, HEAD) {
-        // With another beginning it is Multus' or damaged there.
+        // Without the usual beginning it is Multus', or damaged there.
         Seal::Missing if text.windows(MARK.len()).any(|window| window == MARK) => Seal::Broken,
         seal => seal,
     }

@@ -1,4 +1,4 @@
-//! The cluster of a node that has none: a directory of Pod and NAD manifests, watched.
+//! A cluster without an API server: a watched directory of Pod and NAD manifests.
 
 mod object;
 mod store;
@@ -20,10 +20,10 @@ use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use crate::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
 use store::Store;
 
-/// The pod of the default namespace that describes every container without a manifest of its own.
+/// The pod in the namespace `default` that describes all containers without their own manifest.
 const DEFAULT_POD: &str = "default";
 
-/// A directory of manifests. network-status goes to a second directory, a file a pod.
+/// A directory of manifests. network-status goes to a second directory, a file per pod.
 #[derive(Debug)]
 pub struct Manifests {
     store: Arc<Store>,
@@ -32,11 +32,11 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    /// Reads the directory and watches it from then on. Called once at start, on a tokio runtime.
+    /// Reads the directory and starts watching it. Called once at start, on a tokio runtime.
+    /// Malformed files are logged and skipped.
     ///
     /// # Errors
-    /// [`ClusterError::Unavailable`] when the directory cannot be read or watched. A file that is
-    /// malformed is logged and left out.
+    /// [`ClusterError::Unavailable`] if the directory cannot be read or watched.
     pub fn open(dir: &Path, status_dir: Option<&Path>) -> Result<Self, ClusterError> {
         let store = Store::open(dir)
             .map_err(|error| ClusterError::Unavailable(format!("{}: {error}", dir.display())))?;
@@ -49,7 +49,7 @@ impl Manifests {
     }
 }
 
-/// `<dir>.status`, beside the manifests so that it is not watched.
+/// `<dir>.status`, outside the watched directory.
 fn beside(dir: &Path) -> PathBuf {
     let mut name = dir.file_name().unwrap_or_default().to_owned();
     name.push(".status");
@@ -112,7 +112,7 @@ impl Cluster for Manifests {
         };
         let text = serde_json::to_vec_pretty(&file).map_err(|e| failed(e.to_string()))?;
         let name = beneath::component(&format!("{}.json", pod.name));
-        // Two sandboxes of one pod can be at it at the same time.
+        // Two sandboxes of one pod may write concurrently.
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         beneath::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
             let path = self.status_dir.join(&pod.namespace).join(&name);
@@ -149,7 +149,7 @@ impl ContainerPods for Manifests {
         self.store.look(|objects| {
             let mut candidates = names.candidates().iter();
             let found = candidates.find_map(|(namespace, name)| objects.pod(namespace, name));
-            // Containers share the description, not the name: each has a network-status.
+            // Containers share the default pod's description, but each has its own network-status.
             let described = || {
                 let own = names.own();
                 Some(Pod {

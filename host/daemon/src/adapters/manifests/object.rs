@@ -1,4 +1,4 @@
-//! One manifest file: which pods and network attachment definitions are in it.
+//! Parses the pods and NADs of one manifest file.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -17,10 +17,10 @@ use crate::domain::pod::Pod;
 use crate::domain::resource_claim::PodClaims;
 use crate::yaml;
 
-/// A larger manifest is not read.
+/// Larger manifests are not read, in bytes.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// The objects of one file, or of all files, which share them.
+/// The objects of one or of all files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Objects {
     pods: BTreeMap<(String, String), Arc<Pod>>,
@@ -50,7 +50,7 @@ impl Objects {
         self.nodes.get(name).cloned()
     }
 
-    /// Adds the objects of another file; those of the later file win.
+    /// Adds another file's objects, which override existing ones.
     pub(super) fn merge(&mut self, other: &Objects) {
         self.pods.extend(other.pods.clone());
         self.nads.extend(other.nads.clone());
@@ -75,7 +75,7 @@ impl Objects {
                     uid: metadata.uid.unwrap_or_default(),
                     labels: metadata.labels.unwrap_or_default(),
                     annotations: metadata.annotations.unwrap_or_default(),
-                    // Claims are allocated by a scheduler, and there is none.
+                    // Claims need a scheduler to allocate them; there is none.
                     claims: PodClaims::default(),
                 };
                 self.pods.insert(key, Arc::new(pod));
@@ -99,13 +99,13 @@ impl Objects {
             "Node" => {
                 self.nodes.insert(metadata.name.clone(), metadata.said());
             }
-            // Other kinds are nobody's business here.
+            // Ignore other kinds.
             _ => {}
         }
     }
 }
 
-/// Only what is needed; a manifest's other members are passed over.
+/// The members that are needed; others are ignored.
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(default)]
@@ -142,7 +142,7 @@ struct Spec {
     config: Option<String>,
 }
 
-/// Whether a file is a manifest by its name.
+/// Whether a file's name is that of a manifest.
 pub(super) fn is_manifest(path: &Path) -> bool {
     let hidden = path
         .file_name()
@@ -153,11 +153,11 @@ pub(super) fn is_manifest(path: &Path) -> bool {
     known && !hidden
 }
 
-/// The text of a file; links are followed, as those of a ConfigMap have to be.
+/// Reads a file. Links are followed, since a ConfigMap's files are links.
 fn read_text(path: &Path) -> io::Result<String> {
     let file = OpenOptions::new()
         .read(true)
-        // A pipe would keep the daemon until somebody writes to it.
+        // Non-blocking, so that a FIFO cannot stall the daemon.
         .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)?;
     if !file.metadata()?.is_file() {
@@ -171,10 +171,10 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Reads one file.
+/// Parses a file.
 ///
 /// # Errors
-/// The reason, in words, without the file's name.
+/// The reason, without the file's name.
 pub(super) fn read(path: &Path) -> Result<Objects, String> {
     let text = read_text(path).map_err(|error| error.to_string())?;
     let mut objects = Objects::default();

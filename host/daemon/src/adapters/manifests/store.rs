@@ -1,4 +1,4 @@
-//! The directory in memory, kept in step by inotify. Nothing polls.
+//! The directory's objects in memory, kept current by inotify, without polling.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,11 +15,11 @@ use super::object::{self, Objects};
 #[derive(Debug)]
 pub(super) struct Store {
     dir: PathBuf,
-    /// What each file said when it could last be read.
+    /// Each file's objects when it was last readable.
     files: Mutex<BTreeMap<PathBuf, Arc<Objects>>>,
     all: watch::Sender<Arc<Objects>>,
-    /// Changes that no lookup has seen yet. The kernel queues them before a writer's call returns,
-    /// so a lookup that reads them first sees everything that was written before it.
+    /// Unread inotify events. The kernel queues them before a writer's call returns, so that a
+    /// lookup which drains them first sees everything written before it.
     unseen: Mutex<Inotify>,
 }
 
@@ -47,7 +47,7 @@ impl Store {
         Ok(store)
     }
 
-    /// What `select` finds, now or within `patience`.
+    /// What `select` finds now or within `patience`.
     pub(super) async fn find<T>(
         &self,
         patience: Duration,
@@ -77,12 +77,12 @@ impl Store {
         select(&self.all.borrow())
     }
 
-    /// Reads the directory again where something changed since the last lookup.
+    /// Reads the files that changed since the last lookup.
     fn catch_up(&self) {
         let mut buffer = [0; 4096];
         let mut changed = false;
         let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
-        // Until the queue is empty, which is an error of kind WouldBlock.
+        // Until the queue is empty (WouldBlock).
         while unseen
             .read_events(&mut buffer)
             .is_ok_and(|mut events| events.next().is_some())
@@ -115,7 +115,7 @@ impl Store {
                 Ok(objects) => {
                     files.insert(path, Arc::new(objects));
                 }
-                // What the file said before stays in force: half an edit takes no pod's networks.
+                // Keep the file's last good content: a half-finished edit must not remove networks.
                 Err(reason) => {
                     tracing::error!(file = %path.display(), reason, "malformed manifest")
                 }
@@ -128,7 +128,7 @@ impl Store {
     }
 }
 
-/// Watches a directory for manifests that come, change or go.
+/// Watches a directory for manifests that are created, changed or deleted.
 fn watched(dir: &Path) -> io::Result<Inotify> {
     let inotify = Inotify::init()?;
     let changes =

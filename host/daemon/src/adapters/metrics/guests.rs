@@ -1,4 +1,4 @@
-//! Metrics that policies have of their own: few names, whatever a policy makes them of.
+//! Metrics that policies define, with a bound on their names.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,23 +12,22 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// Names that one policy may have.
+/// Maximum number of names per policy.
 const MAX_NAMES: usize = 32;
-/// Before the name of a counter.
+/// Prefix of counter names.
 const COUNTER: &str = "cnidaria_policy_guest_counter_";
-/// Before the name of a histogram. None of these names is one of a counter, whatever policies choose.
+/// Prefix of histogram names. It keeps them distinct from counters, whatever names policies choose.
 const HISTOGRAM: &str = "cnidaria_policy_guest_histogram_";
 
 type Sum = Counter<f64, AtomicU64>;
 
-/// The metrics of all policies.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Guests {
     metrics: Arc<Mutex<Metrics>>,
     dropped: Counter,
 }
 
-/// By name and policy: what a policy makes of a name is nothing to the others.
+/// By name and policy, so that policies using the same name do not interfere.
 #[derive(Debug, Default)]
 struct Metrics {
     counters: ByName<Sum>,
@@ -37,7 +36,7 @@ struct Metrics {
 
 type ByName<M> = BTreeMap<String, BTreeMap<String, M>>;
 
-/// A policy knows the scale of its values and this does not: from a thousandth to sixty millions.
+/// Buckets from a thousandth to sixty million, since the scale of the values is unknown.
 fn values() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 4.0, 19))
 }
@@ -52,9 +51,9 @@ impl Guests {
         registry.register_collector(Box::new(self.clone()));
     }
 
-    /// Adds to a counter of a policy.
+    /// Adds to a policy's counter.
     pub(super) fn count(&self, policy: &str, name: &str, by: f64) {
-        // The format adds it.
+        // The text format appends it.
         let name = name.strip_suffix("_total").unwrap_or(name);
         let mut metrics = self.lock();
         if metrics.is_full(policy) && !has(&metrics.counters, policy, name) {
@@ -66,7 +65,7 @@ impl Guests {
         counter.inc_by(by);
     }
 
-    /// Adds a value to a histogram of a policy.
+    /// Adds a value to a policy's histogram.
     pub(super) fn observe(&self, policy: &str, name: &str, value: f64) {
         let mut metrics = self.lock();
         if metrics.is_full(policy) && !has(&metrics.histograms, policy, name) {
@@ -78,7 +77,7 @@ impl Guests {
         histogram.observe(value);
     }
 
-    /// Forgets the metrics of policies that are gone.
+    /// Drops the metrics of policies that are gone.
     pub(super) fn keep(&self, known: impl Fn(&str) -> bool) {
         let mut metrics = self.lock();
         keep(&mut metrics.counters, &known);
@@ -86,13 +85,13 @@ impl Guests {
     }
 
     fn lock(&self) -> MutexGuard<'_, Metrics> {
-        // Every change is made in one step.
+        // Every change is a single step, so a poisoned lock is still consistent.
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Metrics {
-    /// Whether a policy has as many names as it may.
+    /// Whether a policy has reached [`MAX_NAMES`].
     fn is_full(&self, policy: &str) -> bool {
         names(&self.counters, policy) + names(&self.histograms, policy) >= MAX_NAMES
     }

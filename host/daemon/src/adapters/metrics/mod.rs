@@ -1,4 +1,4 @@
-//! What is counted, in the text format of Prometheus. Nothing that a pod chooses is a label.
+//! Metrics in the Prometheus text format. No label has a value that a pod chooses.
 
 mod guests;
 mod policies;
@@ -35,7 +35,7 @@ struct Outcome {
     outcome: &'static str,
 }
 
-/// Everything that is counted.
+/// All metrics of the daemon.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -52,7 +52,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let http = Family::default();
-        // The name and the labels of Multus, for dashboards that exist.
+        // Multus' name and labels, for existing dashboards.
         registry.register(
             "multus_server_request",
             "Counter of HTTP requests",
@@ -102,13 +102,13 @@ impl Default for Metrics {
     }
 }
 
-/// From half a millisecond, a delegate that does nothing, to about two minutes.
+/// Buckets from half a millisecond (a no-op delegate) to about two minutes.
 fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.0005, 2.0, 18))
 }
 
 impl Metrics {
-    /// Counts an answer on the socket. `handler` and `method` are of a fixed set.
+    /// Counts a response on the socket. `handler` and `method` come from a fixed set.
     pub fn http(&self, handler: &'static str, method: &'static str, code: u16) {
         let labels = Http {
             handler,
@@ -118,15 +118,15 @@ impl Metrics {
         self.http.get_or_create(&labels).inc();
     }
 
-    /// Who counts what policies do.
+    /// The policies' metrics.
     pub fn policies(&self) -> &Arc<Policies> {
         &self.policies
     }
 
-    /// All values, as Prometheus reads them.
+    /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        // Writing into memory cannot fail.
+        // Writing to memory cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
@@ -159,14 +159,14 @@ impl Meter for Metrics {
     }
 }
 
-/// Delegates whose executions are counted.
+/// Delegates with metrics of their executions.
 pub struct Metered {
     inner: Arc<dyn Delegates>,
     metrics: Arc<Metrics>,
 }
 
 impl Metered {
-    /// Counts what `inner` does.
+    /// Counts the executions of `inner`.
     pub fn new(inner: Arc<dyn Delegates>, metrics: Arc<Metrics>) -> Self {
         Self { inner, metrics }
     }

@@ -1,5 +1,5 @@
-//! What policies do, counted. Names of policies, hooks and fields are labels; nothing that a pod or a
-//! message says is.
+//! Metrics about policies. Labels are names of policies, hooks and fields, never values from pods
+//! or messages.
 
 use std::fmt::Debug;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -56,8 +56,8 @@ struct Info {
     mode: &'static str,
 }
 
-/// Where calls of one policy that end in one way are counted. To find that by its labels takes as long
-/// as the host's part of a short call.
+/// The metrics for one outcome of one policy's calls. Cached because a lookup by labels takes as
+/// long as the host's part of a short call.
 #[derive(Debug)]
 struct Place {
     policy: String,
@@ -68,10 +68,10 @@ struct Place {
     seconds: Histogram,
 }
 
-/// Everything that is counted of policies.
+/// Metrics about policies.
 #[derive(Debug)]
 pub struct Policies {
-    /// Those of the policies that are in force.
+    /// For the policies in force.
     places: Mutex<Vec<Place>>,
     evaluations: Family<Evaluated, Counter>,
     seconds: Family<Called, Histogram>,
@@ -83,13 +83,13 @@ pub struct Policies {
     guests: Guests,
 }
 
-/// From ten microseconds, less than a call costs, to more than any may take.
+/// Buckets from ten microseconds, less than any call costs, to more than any call may take.
 fn durations() -> Histogram {
     Histogram::new(exponential_buckets(0.000_01, 2.0, 21))
 }
 
 impl Policies {
-    /// The counters, which `registry` shows from now on.
+    /// Registers the metrics with `registry`.
     pub(super) fn register(registry: &mut Registry) -> Self {
         let policies = Self {
             places: Mutex::default(),

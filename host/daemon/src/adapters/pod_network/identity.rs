@@ -1,4 +1,4 @@
-//! Which network namespace a file is, and whether it is the node's.
+//! Identifies network namespaces, and recognises the node's.
 
 use std::fs::File;
 use std::io;
@@ -13,17 +13,17 @@ use tokio::net::TcpSocket;
 
 use crate::domain::namespace::Namespace;
 
-/// What the kernel calls the file system of namespaces: `NSFS_MAGIC` of its `magic.h`.
+/// Magic number of the namespace file system, `NSFS_MAGIC` in `magic.h`.
 const NSFS: FsWord = 0x6e73_6673;
-/// The namespaces of this process and, with the node's process ids, of the node.
+/// The namespaces of this thread and, in the node's PID namespace, of the node.
 const NODE: [&str; 2] = ["/proc/thread-self/ns/net", "/proc/1/ns/net"];
 
-/// The namespaces that no pod has: the daemon's own and that of process 1.
+/// Namespaces that no pod has: the daemon's own and that of process 1.
 #[derive(Debug, Default)]
 pub(super) struct Node(Vec<NetnsId>);
 
 impl Node {
-    /// Looks them up, as the calling thread sees `/proc`.
+    /// Finds them in the calling thread's `/proc`.
     pub(super) fn find() -> Self {
         let found = NODE.iter().filter_map(|path| NetnsId::at(Path::new(path)));
         Self(found.collect())
@@ -51,12 +51,12 @@ pub(super) fn boot_id() -> &'static str {
     BOOT_ID.get_or_init(shim_api::deferred::boot_id)
 }
 
-/// Whether a file is a namespace, and not what was left of a mount point.
+/// Whether a file is a namespace, rather than a leftover mount point.
 pub(super) fn is_namespace(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == NSFS)
 }
 
-/// Whether there is nothing at the path: also where a process that is gone had its files.
+/// Whether the path does not exist, or belonged to a process that is gone.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(
@@ -65,16 +65,16 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     )
 }
 
-/// The cookie of this thread's network namespace; `None` where the kernel has none.
+/// The cookie of this thread's network namespace; `None` if the kernel does not support it.
 pub(super) fn cookie() -> io::Result<Option<u64>> {
-    /// `SO_NETNS_COOKIE` of the kernel's `socket.h`, since Linux 5.14.
+    /// `SO_NETNS_COOKIE` in the kernel's `socket.h`, since Linux 5.14.
     const NETNS_COOKIE: libc::c_int = 71;
     let socket = TcpSocket::new_v4()?;
     let mut cookie: u64 = 0;
     let mut length = libc::socklen_t::try_from(size_of::<u64>()).unwrap_or_default();
     #[expect(unsafe_code, reason = "rustix has no call for this option")]
-    // SAFETY: the kernel writes at most `length` bytes to `cookie`, which has as many, and the new
-    // length to `length`; both live until the call returns.
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, which has that size, and the
+    // new length to `length`; both outlive the call.
     let done = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),

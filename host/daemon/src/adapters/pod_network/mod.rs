@@ -1,8 +1,8 @@
-//! Looking into and changing the network namespace of a pod, by netlink.
+//! Inspects and changes pods' network namespaces through netlink.
 //!
-//! A namespace is entered by whichever thread needs to, for a few system calls in which it does nothing
-//! else, and left before the thread does anything else: to hand that to another thread and to wait for
-//! it takes several times as long. Sockets that were made inside stay there, and are used from outside.
+//! The current thread enters a namespace for a few system calls and leaves it before doing anything
+//! else: passing the work to another thread and waiting for it takes several times as long. Sockets
+//! created inside stay there and are used from outside.
 
 mod identity;
 mod routes;
@@ -32,11 +32,11 @@ use crate::ports::{AtPath, Inside, PodNetwork, PodNetworkError};
 /// The networks of pods on this node.
 #[derive(Debug, Default)]
 pub struct Netlink {
-    /// The namespace of this process; opened with the first visit to another one.
+    /// This process's namespace, opened on the first visit to another one.
     home: OnceLock<File>,
-    /// Where paths of namespaces are meant; the daemon's own root where absent.
+    /// The root directory for namespace paths; the daemon's own if absent.
     root: Option<Root>,
-    /// What no pod's namespace is.
+    /// The node's namespaces, which no pod may have.
     node: OnceLock<Node>,
 }
 
@@ -86,7 +86,7 @@ impl PodNetwork for Netlink {
         if node.is(&file).map_err(failed)? {
             return Ok(AtPath::Node);
         }
-        // Without the right to enter, device and inode have to do.
+        // Without permission to enter, device and inode must suffice.
         let home = self.home().map_err(failed)?;
         let cookie = visit(home, &file, identity::cookie).ok().flatten();
         let namespace = node.namespace(&file, cookie).map_err(failed)?;
@@ -124,9 +124,9 @@ impl PodNetwork for Netlink {
     }
 }
 
-/// Whether the thread's namespace has an interface. Binding a socket to it, of all ways to ask, is the
-/// one that neither waits for others who change links nor lets the kernel look for a module of the
-/// name where there is none, which is the rule, and pods choose the names.
+/// Whether the current namespace has an interface. Binding a socket to it neither waits for the
+/// lock of link changes nor makes the kernel load a module of that name if there is no such
+/// interface, which is the usual case with names that pods choose.
 fn has_interface(name: &str) -> io::Result<bool> {
     match TcpSocket::new_v4()?.bind_device(Some(name.as_bytes())) {
         Ok(()) => Ok(true),
@@ -136,7 +136,7 @@ fn has_interface(name: &str) -> io::Result<bool> {
 }
 
 impl Netlink {
-    /// Opens namespaces below another root directory: the runtime names them as the node has them.
+    /// Opens namespaces below another root directory, since runtimes pass paths of the node.
     pub fn below(root: Option<Root>) -> Self {
         Self {
             root,
@@ -152,7 +152,7 @@ impl Netlink {
         }
     }
 
-    /// Runs `work` inside the namespace. It has to be short, and cannot wait for anything.
+    /// Runs `work` inside the namespace. It must be short and must not block.
     async fn inside<T>(
         &self,
         netns: &Path,
@@ -167,7 +167,7 @@ impl Netlink {
         visit(home, &namespace, work).map_err(failed)
     }
 
-    /// The namespaces of the node, found with the first request.
+    /// The node's namespaces, found on first use.
     async fn node(&self) -> &Node {
         if let Some(node) = self.node.get() {
             return node;
@@ -188,8 +188,7 @@ impl Netlink {
     }
 }
 
-/// Opens a namespace. Whatever else is at the path must not keep the thread: a pipe would, until
-/// somebody writes to it.
+/// Opens a namespace. Non-blocking, so that a FIFO at the path cannot stall the thread.
 fn open(netns: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -197,13 +196,13 @@ fn open(netns: &Path) -> io::Result<File> {
         .open(netns)
 }
 
-/// Brings the thread back, also when what it did inside panics.
+/// Returns the thread to its namespace on drop, also after a panic.
 struct Back<'a>(&'a File);
 
 impl Drop for Back<'_> {
     fn drop(&mut self) {
         if let Err(error) = enter(self.0) {
-            // Whatever this thread did next would be done to the pod's network instead of the node's.
+            // The thread would do its further work in the pod's network instead of the node's.
             tracing::error!(%error, "cannot leave the network namespace of a pod");
             std::process::abort();
         }
@@ -229,8 +228,8 @@ mod tests {
 
     const OWN: &str = "/proc/self/ns/net";
 
-    /// Which of some names are interfaces here; `None` where this process may not enter a
-    /// namespace, not even its own.
+    /// Which of some names are interfaces here; `None` if this process may not enter even its own
+    /// namespace.
     async fn existing(netlink: &Netlink) -> Option<Vec<String>> {
         let names = ["lo", "l", "lo0", "no-such-thing"].map(|name| IfName::new(name).unwrap());
         let namespace = netlink.open(Path::new(OWN)).await.unwrap();
@@ -269,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn interfaces_are_found_by_their_whole_names() {
         let netlink = Netlink::default();
-        // Twice: once with the own namespace opened already.
+        // Twice: the second time, the own namespace is already open.
         for _ in 0..2 {
             if let Some(found) = existing(&netlink).await {
                 assert_eq!(found, ["lo"]);
@@ -292,18 +291,18 @@ mod tests {
         }
     }
 
-    /// The namespace of this thread.
+    /// This thread's namespace.
     fn current() -> PathBuf {
         std::fs::read_link("/proc/thread-self/ns/net").unwrap()
     }
 
-    /// A thread that may, is in a namespace of its own; its namespace is given.
+    /// Starts a thread in a namespace of its own, if permitted, and returns that namespace.
     fn elsewhere() -> Option<(File, PathBuf)> {
         let made = std::thread::spawn(|| {
             let flags = rustix::thread::UnshareFlags::NEWNET;
-            // Of this thread alone, which ends.
+            // Unshares this thread only, which then ends.
             #[expect(unsafe_code, reason = "the call has no safe form")]
-            // SAFETY: a network namespace has nothing to do with what is shared in memory.
+            // SAFETY: a network namespace does not affect memory shared with other threads.
             let made = unsafe { rustix::thread::unshare_unsafe(flags) };
             made.ok()
                 .map(|()| (File::open("/proc/thread-self/ns/net").unwrap(), current()))
@@ -314,7 +313,7 @@ mod tests {
     #[test]
     fn a_thread_is_back_home_after_each_visit_even_when_it_panics() {
         let Some((there, name)) = elsewhere() else {
-            // It takes the right to make namespaces; tests/node has a node where everybody may.
+            // Creating namespaces needs a privilege; tests/node provides a node that grants it.
             return;
         };
         let before = current();

@@ -1,4 +1,4 @@
-//! The default routes of a namespace, by the netlink socket that was made inside.
+//! The default routes of a namespace, through a netlink socket created inside it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-/// Makes `gateway` on `if_name` the one default route of its address family.
+/// Makes `gateway` on `if_name` the only default route of its address family.
 pub(super) async fn replace_default_routes(
     handle: &Handle,
     if_name: &IfName,
@@ -49,7 +49,7 @@ pub(super) async fn replace_default_routes(
     handle.route().add(route).execute().await
 }
 
-/// The default routes of the main table, of the address family of `like`.
+/// The main table's default routes of the same address family as `like`.
 async fn default_routes(
     handle: &Handle,
     like: IpAddr,

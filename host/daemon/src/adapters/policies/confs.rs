@@ -1,4 +1,4 @@
-//! Confs as policies see them. A node has few, and each of them in every request.
+//! Caches confs in the form that policies see. A node has few confs, and each request uses some.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,20 +7,19 @@ use cni_types::json::Document;
 
 use super::convert;
 
-/// So many are kept.
+/// Maximum number of cached confs.
 const KEPT: usize = 32;
 
-/// Confs that were made into trees for policies.
 #[derive(Debug, Default)]
 pub(super) struct Confs {
     known: Mutex<Vec<(NetworkConfList, Document)>>,
 }
 
 impl Confs {
-    /// The tree of a conf.
+    /// The parsed tree of a conf.
     ///
     /// # Errors
-    /// Why it cannot be one, in words.
+    /// Why the conf cannot be parsed into one.
     pub(super) fn tree(&self, conf: &NetworkConfList) -> Result<Document, String> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, tree)) = known.iter().find(|(known, _)| known.text() == conf.text()) {

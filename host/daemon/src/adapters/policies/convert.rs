@@ -1,5 +1,5 @@
-//! Between the daemon's types and the engine's. What a policy cannot see is carried over from the
-//! original, so that a round trip loses nothing.
+//! Converts between the daemon's types and the engine's. Members that policies cannot see are
+//! carried over from the original, so that a round trip loses nothing.
 
 use cni_types::args::{Command, IfName};
 use cni_types::conf::NetworkConfList;
@@ -13,7 +13,7 @@ use crate::domain::pod::PodRef;
 use crate::domain::runtime_config::{Bandwidth, PortMapping, RuntimeConfig};
 use crate::domain::selection::Selection;
 
-/// The protocol of a port mapping that names none (CNI conventions, portMappings).
+/// The default protocol of a port mapping (CNI conventions, portMappings).
 const DEFAULT_PROTOCOL: &str = "tcp";
 
 pub(super) fn command(command: Command) -> engine::Command {
@@ -54,7 +54,7 @@ pub(super) fn selection(selection: &Selection) -> Result<engine::Selection, Stri
     })
 }
 
-/// A selection as the policies leave it. `origin` is what the pod asked for, where it did.
+/// A selection after the policies ran. `origin` is the pod's own selection, if there was one.
 pub(super) fn chosen(
     origin: Option<&Selection>,
     chosen: engine::Selection,
@@ -83,7 +83,7 @@ pub(super) fn chosen(
         bandwidth: chosen.bandwidth.map(own_bandwidth),
         device_id: origin.and_then(|origin| origin.device_id.clone()),
         cni_args: chosen.cni_args.as_ref().map(object).transpose()?,
-        // An empty list means something else than none.
+        // An empty list means something different from none.
         default_route: (keeps_routes || !gateways.is_empty()).then_some(gateways),
         ipam_claim_reference: origin.and_then(|origin| origin.ipam_claim_reference.clone()),
     })
@@ -108,7 +108,7 @@ pub(super) fn attachment(
     })
 }
 
-/// An attachment that no policy edited: its addresses are in canonical form now, the rest is as it was.
+/// An attachment that no policy edited, with its addresses in canonical form.
 pub(super) fn unedited(origin: Attachment, shown: &engine::Attachment) -> Attachment {
     Attachment {
         request: RuntimeConfig {
@@ -121,14 +121,14 @@ pub(super) fn unedited(origin: Attachment, shown: &engine::Attachment) -> Attach
     }
 }
 
-/// An attachment as the policies leave it.
+/// An attachment after policies edited it.
 pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<Attachment, String> {
     let conf = NetworkConfList::parse_any(edited.conf.to_string())
         .map_err(|error| crate::report::chain(&error))?;
     let conf = match edited.cni_args {
         Some(args) => crate::stages::network_lookup::with_cni_args(&conf, &object(&args)?)
             .map_err(|error| crate::report::chain(&error))?,
-        // The bytes of a conf that nobody edited stay those of its author.
+        // An unedited conf keeps its author's bytes.
         None if conf.raw() == origin.conf.raw() => origin.conf,
         None => conf,
     };
@@ -147,7 +147,7 @@ pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<A
     })
 }
 
-/// A recorded attachment: what its delegates were given.
+/// A recorded attachment, as its delegates were called.
 pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::Attachment, String> {
     let request = RuntimeConfig::of_capability_args(&entry.capability_args);
     Ok(engine::Attachment {
@@ -206,7 +206,7 @@ fn port_mapping(mapping: &PortMapping) -> engine::PortMapping {
     }
 }
 
-/// The mappings of the policies; those that nobody edited keep a protocol that was not named.
+/// The edited port mappings. Unedited mappings without a protocol stay without one.
 fn port_mappings(origin: &[PortMapping], edited: Vec<engine::PortMapping>) -> Vec<PortMapping> {
     if edited.len() == origin.len() && origin.iter().map(port_mapping).eq(edited.iter().cloned()) {
         return origin.to_vec();

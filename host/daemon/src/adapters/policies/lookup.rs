@@ -1,4 +1,4 @@
-//! What policies with a grant look up: what the cluster adapter has in memory.
+//! Answers the lookups of policies with grants from the cluster adapter's caches.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use policy_engine::Needs;
 use crate::domain::metadata::Metadata;
 use crate::ports::Cluster;
 
-/// The memory of the cluster, as the policy engine asks it.
+/// Lets the policy engine read the cluster's caches.
 pub struct Lookup {
     cluster: Arc<dyn Cluster>,
     node_name: String,
 }
 
 impl Lookup {
-    /// Looks up in `cluster`, on the node of this name.
+    /// Looks up in `cluster`, for the node of this name.
     pub fn new(cluster: Arc<dyn Cluster>, node_name: String) -> Self {
         Self { cluster, node_name }
     }

@@ -1,4 +1,5 @@
-//! The policies, by the policy engine: conversion there and back, and what is reported on the way.
+//! Runs policies through the policy engine: converts the types both ways and reports what policies
+//! did.
 
 mod confs;
 mod convert;
@@ -37,8 +38,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Serves the policies that `host` holds. Owners of pods learn of denials and findings by
-    /// `cluster`, which also tells the labels of namespaces.
+    /// Serves the policies that `host` holds. `cluster` records denials and findings as Events, and
+    /// provides the labels of namespaces.
     pub fn new(host: Arc<PolicyHost>, cluster: Arc<dyn Cluster>, node_name: String) -> Self {
         Self {
             host,
@@ -97,7 +98,7 @@ impl Policies for Engine {
             .iter()
             .map(|one| (one.container_id.to_string(), one.if_name.to_string()))
             .collect();
-        // What policies find is in the log; there is no pod whose owner could be told.
+        // Findings are already logged; GC has no pod to report them to.
         let _ = self.host.current().gc(&valid).await;
     }
 }
@@ -111,7 +112,7 @@ impl From<policy_engine::Outcome> for Outcome {
     }
 }
 
-/// A result that no policy has to do with.
+/// The outcome if no policy applies to a result.
 fn untouched(result: CniResult) -> Outcome {
     Outcome {
         result,
@@ -137,14 +138,14 @@ struct Request {
     shown: Vec<Shown>,
 }
 
-/// An attachment as it was shown to policies that left it as it was: they may see it again.
+/// An attachment as shown to policies that did not change it; they may see it again.
 struct Shown {
     attachment: Attachment,
     as_shown: Arc<policy_engine::Attachment>,
 }
 
 impl Shown {
-    /// Whether an attachment still looks like this.
+    /// Whether an attachment is still the same.
     fn is(&self, other: &Attachment) -> bool {
         let own = &self.attachment;
         own.if_name == other.if_name
@@ -155,7 +156,7 @@ impl Shown {
 }
 
 impl Request {
-    /// Everything is logged by the engine; warnings are also for the pod's owner.
+    /// Records warnings as Events for the pod's owner. The engine has logged everything already.
     fn report(&self, report: &Report) {
         self.announce(&report.findings);
     }
@@ -210,7 +211,7 @@ impl Request {
         self.cluster.event(&self.pod, event);
     }
 
-    /// Something that cannot be told to the policies, or read back from them. Fails closed.
+    /// The denial if a value cannot be converted for policies, or back. Fails closed.
     fn unreadable(hook: &'static str, reason: String) -> Denial {
         Denial {
             policy: String::new(),

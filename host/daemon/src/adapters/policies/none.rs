@@ -1,4 +1,4 @@
-//! The way of a request through a node that has no policies: everything stays as it is.
+//! Policies of a node that has none: every request passes unchanged.
 
 use async_trait::async_trait;
 use cni_types::result::CniResult;
@@ -9,7 +9,7 @@ use crate::domain::entry::Entry;
 use crate::domain::selection::Selection;
 use crate::ports::{Denial, Finale, Outcome, PolicySession};
 
-/// No policy at all. Nothing is converted for nobody to see it.
+/// No policies. Nothing is converted.
 pub(super) struct NoPolicies;
 
 #[async_trait]

@@ -1,5 +1,5 @@
-//! Every key of the daemon's configuration file: its default and what it means. `deploy/CONFIGURATION.md`
-//! is generated from it, and spellings are checked against it.
+//! Every key of the daemon's file with default and meaning. `deploy/CONFIGURATION.md` is generated
+//! from this, and the spelling of keys is checked against it.
 
 mod multus;
 mod own;
@@ -12,21 +12,19 @@ use super::policies::PolicyConfig;
 /// A key of the file.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {
-    /// Path of the key, with dots; own keys without `cnidaria`.
+    /// Dotted path of the key; own keys without `cnidaria`.
     pub name: &'static str,
     default: Fallback,
-    /// What it does, for the document.
+    /// The document's description of the key.
     pub meaning: &'static str,
 }
 
-/// What holds where the file leaves a key out.
+/// What applies if the file omits a key.
 #[derive(Debug, Clone, Copy)]
 enum Fallback {
-    /// Nothing.
     Absent,
-    /// A value, as the code has it.
+    /// A value, shown as code.
     Code(&'static str),
-    /// A number.
     Number(usize),
     /// A description.
     Words(&'static str),
@@ -34,7 +32,7 @@ enum Fallback {
     Parsed,
 }
 
-/// Keys by the section of the document in which they stand.
+/// The keys in each section of the document.
 pub const SECTIONS: [(&str, &[Key]); 5] = [
     ("daemon", multus::DAEMON),
     ("runtime-conf", multus::RUNTIME_CONF),
@@ -51,7 +49,7 @@ const fn key(name: &'static str, default: Fallback, meaning: &'static str) -> Ke
     }
 }
 
-/// The keys of Multus without what is below them.
+/// Multus' top-level keys.
 pub(super) fn top_level() -> impl Iterator<Item = &'static str> {
     let multus = SECTIONS.iter().filter(|(section, _)| *section != "own");
     multus
@@ -59,7 +57,7 @@ pub(super) fn top_level() -> impl Iterator<Item = &'static str> {
         .map(|key| key.name.split('.').next().unwrap_or(key.name))
 }
 
-/// The table of keys for the document, in Markdown.
+/// The Markdown table of keys for the document.
 pub fn table(keys: &[Key]) -> String {
     let defaults = defaults();
     let rows = keys.iter().map(|key| {
@@ -70,7 +68,7 @@ pub fn table(keys: &[Key]) -> String {
     head.to_owned() + &rows.collect::<String>()
 }
 
-/// The own settings where the file leaves all of them out.
+/// The project's own settings with all keys at their defaults.
 fn defaults() -> Value {
     let policies = json!({"modules": ""});
     let policies = serde_json::from_value::<PolicyConfig>(policies).ok();

@@ -1,4 +1,4 @@
-//! The keys of Multus, which stand beside `cnidaria` in the daemon's file, and in the CNI conf.
+//! Multus' keys, which stand beside `cnidaria` in the daemon's file and in the CNI conf.
 
 use super::Fallback::{Absent, Code, Number, Words};
 use super::{Key, key};

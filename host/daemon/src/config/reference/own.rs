@@ -3,7 +3,7 @@
 use super::Fallback::{Absent, Parsed, Words};
 use super::{Key, key};
 
-/// The keys, with the groups they are in.
+/// The keys, with their groups.
 pub(super) const OWN: &[Key] = &[
     key(
         "manifests",

@@ -1,6 +1,5 @@
-//! The certificate on disk, in the form of client-go's store, so that Multus finds what this daemon
-//! left and this daemon what Multus left: a file for each certificate with its key, and a symbolic
-//! link to the current one.
+//! The certificate on disk, in the format of client-go's store, so that Multus and this daemon can
+//! use each other's: a file per certificate with its key, and a symbolic link to the current one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,34 +16,31 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The store's name in Multus.
 const PREFIX: &str = "multus-client";
-/// How many earlier certificates stay; what is running may have opened one.
+/// Earlier certificates to keep, as running processes may have one open.
 const EARLIER: usize = 1;
 
-/// Why a certificate cannot be kept or used.
+/// Why a certificate cannot be stored or used.
 #[derive(Debug, thiserror::Error)]
 pub(in super::super) enum Error {
-    /// The file system refuses.
+    /// A file operation failed.
     #[error("{action} {path}")]
     File {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         #[source]
         source: io::Error,
     },
-    /// Not a certificate with the key that belongs to it.
+    /// Not a certificate with its matching key.
     #[error("{path} is damaged: {reason}")]
     Damaged {
-        /// The file, or what the API server answered.
+        /// The file, or the API server's answer.
         path: PathBuf,
-        /// What is wrong.
         reason: String,
     },
 }
 
-/// A certificate and its key, which were seen to belong together.
+/// A certificate and its key, verified to match.
 #[derive(Clone, PartialEq, Eq)]
 pub(in super::super) struct Kept {
     /// The chain and the key, PEM.
@@ -67,10 +63,10 @@ impl std::fmt::Debug for Kept {
 }
 
 impl Kept {
-    /// Reads a chain and its key, in any order.
+    /// Parses a chain and its key, in any order.
     ///
     /// # Errors
-    /// The reason why they are not one certificate that can be used.
+    /// Why they are not one usable certificate.
     pub(super) fn parse(pem: String) -> Result<Self, String> {
         let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()
@@ -107,14 +103,14 @@ impl Kept {
     }
 }
 
-/// The current certificate; `None` where there is none.
+/// Loads the current certificate; `None` if there is none.
 ///
 /// # Errors
-/// [`Error::Damaged`] when the file is no certificate with its key.
+/// [`Error::Damaged`] if the file is not a certificate with its key.
 pub(in super::super) fn load(dir: &Path) -> Result<Option<Kept>, Error> {
     let path = link(dir, "current");
     let pem = match fs::read_to_string(&path) {
-        // client-go takes the link away for a moment, and may have been stopped in it.
+        // client-go removes the link for a moment, and may have been stopped right then.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::read_to_string(link(dir, "updated"))
         }
@@ -137,11 +133,10 @@ pub(in super::super) fn load(dir: &Path) -> Result<Option<Kept>, Error> {
     }
 }
 
-/// Makes a certificate the current one. Whoever reads meanwhile finds the old one or the new one,
-/// whole.
+/// Stores a certificate as the current one, atomically for readers.
 ///
 /// # Errors
-/// [`Error::File`]; the current one is what it was.
+/// [`Error::File`]; the current one is unchanged.
 pub(super) fn save(dir: &Path, kept: &Kept, now: Timestamp) -> Result<(), Error> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -160,7 +155,7 @@ pub(super) fn save(dir: &Path, kept: &Kept, now: Timestamp) -> Result<(), Error>
         }
         _ => {}
     }
-    // As client-go has it, the link is absolute.
+    // client-go's link is absolute.
     let target = std::path::absolute(&file).map_err(failed("cannot find", &file))?;
     std::os::unix::fs::symlink(target, &updated).map_err(failed("cannot link", &updated))?;
     fs::rename(&updated, &current).map_err(failed("cannot link", &current))?;
@@ -184,7 +179,7 @@ fn write(path: &Path, pem: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Certificates of ten minutes would fill a directory.
+/// Removes old certificates: with lifetimes of ten minutes they would fill the directory.
 fn forget_earlier(dir: &Path, current: &Path) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;
@@ -196,7 +191,7 @@ fn forget_earlier(dir: &Path, current: &Path) {
     earlier.sort();
     let count = earlier.len().saturating_sub(EARLIER);
     for path in earlier.iter().take(count) {
-        // What stays does no harm.
+        // A leftover file is harmless.
         let _ = fs::remove_file(path);
     }
 }
@@ -317,7 +312,7 @@ mod tests {
         }
         fs::write(&current, b"\xff\xfe").unwrap();
         assert!(matches!(load(dir.path()), Err(Error::Damaged { .. })));
-        // And it is no hindrance.
+        // And it does not prevent a new one.
         save(dir.path(), &a, at(0)).unwrap();
         assert_eq!(load(dir.path()).unwrap(), Some(a));
     }

@@ -1,6 +1,6 @@
-//! A certificate of the node's own (`perNodeCertificate`): asked for with the credentials of a
-//! bootstrap kubeconfig, kept where Multus keeps it, and renewed long before it expires. The
-//! connection goes on with the old one until the new one is on the disk.
+//! Manages the node's own certificate (`perNodeCertificate`): requested with the credentials of a
+//! bootstrap kubeconfig, stored where Multus stores it, and renewed long before it expires. The
+//! connection uses the old one until the new one is on the disk.
 
 pub(super) mod kept;
 mod request;
@@ -16,14 +16,14 @@ use super::call::random;
 use super::connection::Connection;
 use kept::Kept;
 
-/// Who Multus says it is: the group, and with a colon and the node's name behind it the user.
+/// Multus' identity: the group, and as `system:multus:<node>` the user.
 const IDENTITY: &str = "system:multus";
-/// How long whoever approves may take, as client-go has it. Then there is another request.
+/// How long to wait for an approver, as in client-go, before sending another request.
 const APPROVAL: Duration = Duration::from_secs(15 * 60);
 const FIRST_DELAY: Duration = Duration::from_secs(1);
-/// Each try leaves an object in the cluster.
+/// Maximum retry delay: each attempt leaves an object in the cluster.
 const LAST_DELAY: Duration = Duration::from_secs(5 * 60);
-/// A server that refuses a new certificate as well has other worries.
+/// Minimum interval between renewals that the server's rejections cause.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why there is no new certificate.
@@ -37,17 +37,17 @@ enum Error {
     NotApproved(String),
 }
 
-/// What the certificate is to be, and where.
+/// The certificate to obtain, and where to store it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeCertificate {
-    /// Tells where the API server is, and who asks for the first certificate.
+    /// Has the API server's address and the credentials for the first request.
     pub bootstrap_kubeconfig: PathBuf,
-    /// Where certificates are kept.
+    /// Directory where certificates are stored.
     pub dir: PathBuf,
     /// Name of this node.
     pub node: String,
-    /// How long a certificate is asked to last. The API server may decide otherwise, and takes
-    /// nothing below ten minutes.
+    /// The lifetime to request. The API server may choose another, and rejects less than ten
+    /// minutes.
     pub lifetime: Duration,
 }
 
@@ -61,14 +61,14 @@ impl NodeCertificate {
     }
 }
 
-/// Keeps the certificate of a connection good.
+/// Keeps a connection's certificate valid.
 pub(super) struct Renewal {
     own: NodeCertificate,
     /// Authenticates with the certificate.
     connection: Connection,
     /// Authenticates as the bootstrap kubeconfig says.
     bootstrap: Connection,
-    /// Issued, and not on the disk yet.
+    /// Issued, but not on the disk yet.
     unsaved: Option<Kept>,
 }
 
@@ -83,8 +83,8 @@ impl Renewal {
         }
     }
 
-    /// Renews for ever: when the certificate is missing, damaged or somebody else's, when 70 to 90 %
-    /// of its time are over, when the server does not take it any more.
+    /// Renews forever: when the certificate is missing, damaged or another node's, after 70 to 90 %
+    /// of its lifetime, and when the server rejects it.
     pub(super) async fn run(mut self) {
         let mut delay = FIRST_DELAY;
         let mut obtained: Option<Instant> = None;
@@ -116,7 +116,7 @@ impl Renewal {
                     }
                 }
             }
-            // Where the clocks differ by more than its lifetime a new certificate is old at once.
+            // If clocks differ by more than its lifetime, a new certificate has expired at once.
             if self.is_at_rest() && !refused {
                 delay = FIRST_DELAY;
             } else {
@@ -131,7 +131,7 @@ impl Renewal {
         latest.and_then(rest).is_some()
     }
 
-    /// The certificate on the disk, where it is of use.
+    /// The certificate on disk, if usable.
     fn current(&self) -> Option<Kept> {
         match kept::load(&self.own.dir) {
             Ok(kept) => kept.filter(|kept| self.own.is_of(kept)),
@@ -143,7 +143,8 @@ impl Renewal {
         }
     }
 
-    /// Gets a new certificate and lets the connection use it. `good` speaks for the node until then.
+    /// Obtains a new certificate and makes the connection use it. `good`, if any, authenticates the
+    /// node until then.
     async fn obtain(&mut self, good: Option<&Kept>) -> Result<(), Error> {
         let unsaved = self.unsaved.take();
         let kept = match (unsaved.filter(|kept| kept.ends > SystemTime::now()), good) {
@@ -165,7 +166,7 @@ impl Renewal {
         Ok(())
     }
 
-    /// `lacking` where nothing works until there is an answer.
+    /// Requests a certificate. `lacking` says that the node has none that works.
     async fn ask(&self, with: &Connection, lacking: bool) -> Result<Kept, Error> {
         let client = with.client();
         let (name, lifetime) = (self.own.name(), self.own.lifetime);
@@ -187,8 +188,8 @@ impl Renewal {
     }
 }
 
-/// When to renew: after 70 to 90 % of the lifetime. `random` from 0 to 1 keeps nodes apart that
-/// began together.
+/// When to renew: after 70 to 90 % of the lifetime. `random`, from 0 to 1, spreads nodes that
+/// started together.
 fn renewal(kept: &Kept, random: f64) -> SystemTime {
     let lifetime = kept.ends.duration_since(kept.begins).unwrap_or_default();
     kept.begins + lifetime.mul_f64(0.7 + 0.2 * random)

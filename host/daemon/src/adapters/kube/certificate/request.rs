@@ -1,5 +1,5 @@
-//! Asking the API server to sign a certificate: a new key, a request, and the wait for whoever
-//! approves and signs.
+//! Requests a certificate from the API server: creates a key and a CertificateSigningRequest, and
+//! waits until it is approved and signed.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -15,54 +15,54 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 use super::kept::Kept;
 
-/// The signer of clients' certificates. Nothing in Kubernetes approves for it by itself.
+/// The signer of client certificates. Kubernetes approves nothing for it by itself.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 const USAGES: [&str; 2] = ["digital signature", "client auth"];
-/// Time between two looks where the server cuts the watch.
+/// Pause before watching again after the server ends a watch.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// There is no request to ask with.
+    /// The request cannot be created.
     #[error("certificate request")]
     Request(#[from] rcgen::Error),
-    /// The API server does not take the request, or cannot be reached.
+    /// The API server rejects the request, or is unreachable.
     #[error("certificate request")]
     Api(#[from] kube::Error),
-    /// Somebody said no.
+    /// The request was denied.
     #[error("certificate request {name} was not granted: {reason}")]
     Denied {
         /// Name of the CertificateSigningRequest.
         name: String,
-        /// The condition that says so.
+        /// Reason in its condition.
         reason: String,
     },
-    /// What was issued is of no use.
+    /// The issued certificate is unusable.
     #[error("the certificate that was issued for {name} cannot be used: {reason}")]
     Useless {
         /// Name of the CertificateSigningRequest.
         name: String,
-        /// What is wrong.
+        /// What is wrong with the certificate.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether it is the one who asks that the server does not like.
+    /// Whether the server rejected the requester's credentials.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self, Self::Api(kube::Error::Api(status)) if matches!(status.code, 401 | 403))
     }
 }
 
-/// A request that the server has, and the key that belongs to it.
+/// A submitted request and its private key.
 pub(super) struct Pending {
     pub(super) name: String,
     version: String,
     key: KeyPair,
 }
 
-/// Sends a request for a certificate of `name` in `group`.
+/// Submits a request for a certificate of `name` in `group`.
 ///
 /// # Errors
 /// [`Error`].
@@ -103,11 +103,11 @@ pub(super) async fn send(
 }
 
 impl Pending {
-    /// Waits for the answer, as long as it takes.
+    /// Waits for the certificate, without a timeout.
     ///
     /// # Errors
-    /// [`Error::Denied`], [`Error::Useless`], and [`Error::Api`] where the server does not let this
-    /// be watched.
+    /// [`Error::Denied`], [`Error::Useless`], and [`Error::Api`] if the server does not allow the
+    /// watch.
     pub(super) async fn answer(self, client: &kube::Client) -> Result<Kept, Error> {
         let api = Api::<CertificateSigningRequest>::all(client.clone());
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
@@ -115,7 +115,7 @@ impl Pending {
         loop {
             match self.watch(&api, &params, &from).await {
                 Ok(Some(certificate)) => return self.check(&certificate),
-                // The server ends watches; the next one tells what there is, whatever was missed.
+                // The server ended the watch; the next one starts with the current state.
                 Ok(None) => {}
                 Err(error) if error.is_refusal() || matches!(error, Error::Denied { .. }) => {
                     return Err(error);
@@ -154,7 +154,7 @@ impl Pending {
         Ok(None)
     }
 
-    /// The chain, PEM, where it was issued.
+    /// The certificate chain, PEM, once issued.
     fn read(&self, object: &CertificateSigningRequest) -> Result<Option<String>, Error> {
         let Some(status) = &object.status else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The members of the file as Multus writes them, and our own.
+//! The members of the file: Multus' and our own.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::domain::namespace::Namespace;
 /// One delegate as Multus writes it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Delegate {
-    /// Stands first, for the checksum.
+    /// First, because the checksum covers what follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cnidaria: Option<Own>,
     #[serde(rename = "Conf", default)]
@@ -62,7 +62,7 @@ pub(super) struct Delegate {
     pub(super) bytes: String,
 }
 
-/// What Multus repeats of a plugin's conf beside its bytes.
+/// Members of a plugin's conf that Multus repeats beside its bytes.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct PluginSummary {
@@ -86,7 +86,7 @@ pub(super) struct IpamSummary {
     pub(super) plugin_type: String,
 }
 
-/// What Multus repeats of a list; it tells a list from a single conf by the plugins here.
+/// Members of a list that Multus repeats; its plugins tell a list from a single conf.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct ListSummary {
@@ -102,8 +102,8 @@ pub(super) struct ListSummary {
     pub(super) plugins: Option<Vec<PluginSummary>>,
 }
 
-/// The form in which Multus keeps a list that it read from a file; `Bytes` of the delegate has then
-/// lost members. Ours is always empty, since `Bytes` has lost none.
+/// Multus' form of a list that it read from a file, in which case the delegate's `Bytes` has lost
+/// members. The daemon leaves it empty, since its `Bytes` is complete.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Chain {
@@ -124,15 +124,15 @@ pub(super) struct ChainPlugin {
     pub(super) bytes: String,
 }
 
-/// What is ours alone.
+/// The daemon's own members.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Own {
-    /// Of everything behind it, in the first delegate.
+    /// Of everything after it; in the first delegate only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) checksum: Option<String>,
-    /// In the first delegate, right behind the checksum, where the shim looks for it: whether a DEL
-    /// may come when the namespace is gone.
+    /// Whether a DEL may run after the namespace is gone. In the first delegate only, right after
+    /// the checksum, where the shim looks for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) deferrable: bool,
     pub(super) if_name: IfName,

@@ -1,5 +1,5 @@
-//! The file that holds a sandbox's plan, in the format of Multus: a JSON list with an object for
-//! each delegate. What Multus has no member for is under a key of our own, which it passes over.
+//! A sandbox's plan as a file in Multus' format: a JSON list with an object per delegate. The
+//! daemon keeps further members under a key of its own, which Multus ignores.
 
 mod format;
 
@@ -18,19 +18,19 @@ use crate::domain::pod::PodRef;
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
 
-/// Why a file cannot be understood, in words.
+/// Why a file is invalid.
 pub(super) type Reason = String;
 
 /// Who wrote a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
-    /// This daemon, or an earlier one: everything is in it.
+    /// This daemon or an earlier one: the file is complete.
     Cnidaria,
-    /// Multus, which leaves out what only the result cache has.
+    /// Multus: some values are only in the result cache.
     Multus,
 }
 
-/// The text of the file for a plan. `deferrable` says that its DEL may come when the namespace is gone.
+/// Serialises a plan. `deferrable` says whether its DEL may run after the namespace is gone.
 pub(super) fn write(entries: &[Entry], deferrable: bool) -> Vec<u8> {
     let delegates: Vec<Delegate> = entries
         .iter()
@@ -46,7 +46,7 @@ pub(super) fn write(entries: &[Entry], deferrable: bool) -> Vec<u8> {
 fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
     let (conf, conf_list) = summaries(&entry.conf);
     let arguments = RuntimeConfig::of_capability_args(&entry.capability_args);
-    // At the first place the name also says that this is no default network.
+    // In first position, an interface name also says that this is not a default network.
     let own_name = !entry.is_default && (position == 0 || entry.if_name != interface_at(position));
     Delegate {
         conf,
@@ -59,7 +59,7 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
         },
         mac_request: entry.cni_args.get("MAC").map(ToOwned::to_owned),
         infiniband_guid_request: arguments.infiniband_guid,
-        // Several addresses are no argument, but a capability.
+        // Several addresses are passed as a capability, not as an argument.
         ip_request: match entry.cni_args.get("IP") {
             Some(ip) => Some(vec![ip.to_owned()]),
             None => Some(arguments.ips).filter(|ips| ips.len() > 1),
@@ -92,8 +92,8 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
     }
 }
 
-/// The plan of a file. `sandbox` tells what Multus does not write: the namespace, the pod and the
-/// interface of the default network, as the present request has them.
+/// Parses a plan. `sandbox`, from the present request, provides what Multus does not write: the
+/// namespace, the pod and the default network's interface.
 pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<(Vec<Entry>, Writer), Reason> {
     let seal = seal::verify(text);
     if seal == Seal::Broken {
@@ -123,8 +123,8 @@ pub(super) fn read(text: &[u8], sandbox: &Sandbox) -> Result<(Vec<Entry>, Writer
 }
 
 fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry, Reason> {
-    // Of what was hot-plugged alone the first one has a name of its own. Multus writes such a name of
-    // default networks, too, which then are attached by it.
+    // If everything was hot-plugged, the first delegate has an interface name. Multus also writes
+    // one for default networks, which are then attached by it.
     let is_default =
         position == 0 && (delegate.cnidaria.is_none() || delegate.if_name_request.is_empty());
     let conf = conf(&delegate)?;
@@ -156,7 +156,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
             name: own.pod.name,
             uid: own.pod.uid,
         };
-        // The request knows better: on a DEL after the pod's end there is no namespace any more.
+        // The request takes precedence: a DEL after the pod's end has no namespace.
         let netns = sandbox.netns.clone().or(own.netns);
         let entry = common(own.if_name, netns, pod, own.cni_args, own.capability_args);
         return Ok(Entry {
@@ -174,7 +174,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         ips: delegate.ip_request.unwrap_or_default(),
         mac: delegate.mac_request,
         infiniband_guid: delegate.infiniband_guid_request,
-        // The default network has its device in the conf alone.
+        // The default network's device is in its conf only.
         device_id: delegate.device_id.filter(|_| !is_default),
         ..RuntimeConfig::default()
     };
@@ -202,8 +202,8 @@ fn conf(delegate: &Delegate) -> Result<NetworkConfList, Reason> {
         .iter()
         .map(|plugin| PluginConf::parse(decode(&plugin.bytes)?).map_err(reason))
         .collect::<Result<Vec<_>, _>>()?;
-    // The list has its plugins as somebody wrote them, each plugin's own bytes as Go prints them.
-    // Only plugins of a sibling directory are not in the list.
+    // The list keeps its plugins as written; each plugin's own bytes are as Go prints them. Only
+    // plugins from a sibling directory are missing from the list.
     let types = |plugins: &[PluginConf]| -> Vec<_> {
         plugins.iter().map(|p| p.plugin_type().clone()).collect()
     };
@@ -269,7 +269,7 @@ mod tests {
         Value::Object(delegate.clone())
     }
 
-    /// As Multus writes a list that stands in a file, with these plugins' own bytes.
+    /// A list as Multus writes it for a file, with these plugins' own bytes.
     fn of_multus(list: &str, plugins: &[&str]) -> Vec<u8> {
         let plugins: Vec<Value> = plugins
             .iter()
