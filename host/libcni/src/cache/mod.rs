@@ -101,8 +101,8 @@ pub enum Error {
 }
 
 impl Cache {
-    /// The cache below `directory`, which the Go library and Multus call `cniDir`; entries are in
-    /// its subdirectory `results`. Nothing is created before the first write.
+    /// Opens the cache below `directory`, which the Go library and Multus call `cniDir`; entries
+    /// are in its subdirectory `results`. Creates nothing before the first write.
     pub fn new(directory: impl AsRef<Path>) -> Self {
         Self {
             results: directory.as_ref().join("results"),
