@@ -62,7 +62,7 @@ pub struct Invocation<'a> {
     pub env: &'a [(OsString, OsString)],
     /// Standard input.
     pub stdin: &'a [u8],
-    /// The plugin's root directory, if not the caller's; `path` is relative to it.
+    /// The plugin's root directory, if not the caller's; `path` is resolved inside it.
     pub root: Option<&'a Root>,
     /// The thread that starts the plugin, if not the caller's; a root directory has its own.
     pub helper: Option<&'a Helper>,

@@ -71,7 +71,7 @@ impl Program {
 
     /// Starts it in its own process group and waits until the exec has succeeded or failed.
     ///
-    /// Inside a tokio runtime, the exit is awaited through a pidfd.
+    /// Must run inside a tokio runtime for the exit to be awaited through a pidfd.
     ///
     /// # Errors
     /// Any failure to execute the binary.

@@ -130,7 +130,7 @@ fn parsed(path: &Path, bytes: &[u8]) -> Result<NetworkConfList, Error> {
     Ok(list)
 }
 
-/// Appends the plugins from the list's own directory in `directory`, unless
+/// Appends the plugins from the subdirectory of `directory` that is named after the network, unless
 /// `loadOnlyInlinedPlugins` is set.
 ///
 /// # Errors
