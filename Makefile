@@ -1,18 +1,17 @@
 # Thin targets; the work is in cargo and in tests/.
 #
-#   make demo   shows it: two networks, three policies, on a private node on this machine
+#   make demo   a demonstration: two networks and three policies on a private node on this machine
 #   make test   runs every test
-#   make soak   kills the daemon 300 times at random moments, loads it for an hour, and runs every
-#               fuzz target for a while
-#   make lint   fmt, clippy and rustdoc, warnings denied; links and wording of the documents
+#   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
+#   make lint   rustfmt, clippy and rustdoc with warnings denied; links and wording of the docs
 #   make docs   builds the manual with mdBook, checking its links: target/book/index.html
-#   make msrv   compiles with the oldest Rust version that is supported
+#   make msrv   compiles with the oldest supported Rust version
 #   make advisories  checks the dependencies against RustSec; needs cargo-deny and GitHub
-#   make image  the image of the DaemonSet: target/image/cnidaria.tar
-#   make release  the files of a release: binaries, image and checksums in target/dist
-#   make bench  what a CNI call costs: a table, target/bench/report.json and tests/bench/plots
-#   make bench-check  what got slower since tests/bench/stored.json
-#   make profile  what the daemon runs under load, for its compiler: host/daemon/requests.profdata.xz
+#   make image  builds the DaemonSet's image: target/image/cnidaria.tar
+#   make release  builds a release in target/dist: binaries, image and checksums
+#   make bench  measures CNI calls: a table, target/bench/report.json and tests/bench/plots
+#   make bench-check  reports regressions against tests/bench/stored.json
+#   make profile  records the daemon's profile for PGO: host/daemon/requests.profdata.xz
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -32,8 +31,8 @@ demo:
 .PHONY: test
 test:
 	@tests/setup/install test
-# All targets, although only binaries are needed: these get the features that tests ask of what they
-# depend on, and would otherwise be built once more with them.
+# Build all targets although only binaries are needed: tests enable extra features of shared
+# dependencies, which would otherwise be built twice.
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) build-shim
 	$(target)/debug/test-artifacts build all
@@ -65,7 +64,7 @@ docs:
 	$(CARGO) test --package cnidaria-docs-tests
 	tests/docs/build
 
-# The oldest version stands in Cargo.toml.
+# The oldest supported version is in Cargo.toml.
 .PHONY: msrv
 msrv: oldest = $(shell sed -n 's/^rust-version = "\(.*\)"/\1.0/p' Cargo.toml)
 msrv:
@@ -81,7 +80,7 @@ advisories:
 build: tools
 	host/daemon/build
 
-# Without the daemon, which built together with the command line would get its compiler too.
+# Excludes the daemon: built together with the command line, it would link the compiler too.
 .PHONY: tools
 tools:
 	@tests/setup/install lint
@@ -121,7 +120,7 @@ profile: bench-tools
 	@tests/setup/install profile
 	host/daemon/build profile
 
-# One policy in each other language, with the settings of its example.
+# One policy per other language, with its example's settings.
 .PHONY: bench-languages
 bench-languages: bench-build
 	@tests/setup/install test

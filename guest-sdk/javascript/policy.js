@@ -1,4 +1,4 @@
-// An MTU for the networks of pods, and a name server with them; no pod asks for more than is allowed.
+// Sets the MTU of a pod's networks up to a limit, and adds a nameserver to their results.
 //
 // Settings: { "maxMtu": 9000, "nameserver": "10.0.0.53" }. The pod's annotation is example.com/mtu.
 
@@ -22,7 +22,7 @@ function deny(code, message) {
 
 const accept = { tag: "accept" };
 
-// An exported interface is an object of its functions. An error of a `result` is thrown.
+// Export an interface as an object of its functions. Throw the error of a `result`.
 export const configure = {
   configure(settings) {
     read(settings);

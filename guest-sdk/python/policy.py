@@ -1,4 +1,4 @@
-"""An MTU for the networks of pods, and a name server with them; no pod asks for more than is allowed.
+"""Sets the MTU of a pod's networks up to a limit, and adds a nameserver to their results.
 
 Settings: {"maxMtu": 9000, "nameserver": "10.0.0.53"}. The pod's annotation is example.com/mtu.
 """
@@ -21,7 +21,7 @@ ANNOTATION = "example.com/mtu"
 
 
 def read(text: str) -> tuple[int, str]:
-    """The settings, or why not."""
+    """Parse the settings, or raise what is wrong with them."""
     given = json.loads(text) or {}
     for key in given.keys() - {"maxMtu", "nameserver"}:
         raise ValueError(f'unknown key "{key}"')
@@ -35,7 +35,7 @@ def deny(code: int, message: str) -> Verdict:
     return Verdict_Deny(Denial(code, message, None))
 
 
-# An exported interface is a class of its functions.
+# Export an interface as a class of its functions.
 class Configure:
     def configure(self, given: str) -> None:
         try:

@@ -1,12 +1,12 @@
-//! Denials and findings: how a policy says no, or merely says something.
+//! Constructors of denials and findings.
 
 use crate::{Denial, EditError, Finding, Severity};
 
-/// The code of a denial that names none.
+/// Code of a denial that specifies none.
 const DEFAULT_CODE: u32 = 100;
 
 impl Denial {
-    /// Denies with a CNI error code of the policy's own, 100 or above, and the reason.
+    /// Denies with a policy-specific CNI error code (100 or above) and a reason.
     pub fn new(code: u32, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -15,7 +15,7 @@ impl Denial {
         }
     }
 
-    /// The same denial with more for people.
+    /// Adds details for the user.
     #[must_use]
     pub fn with_details(mut self, details: impl Into<String>) -> Self {
         self.details = Some(details.into());
@@ -35,7 +35,7 @@ impl From<&str> for Denial {
     }
 }
 
-/// A policy that insists on an edit denies with `?` when the host refuses it.
+/// A policy that requires an edit can deny with `?` when the host rejects it.
 impl From<EditError> for Denial {
     fn from(error: EditError) -> Self {
         Self::new(DEFAULT_CODE, edit_error(&error))
@@ -43,7 +43,7 @@ impl From<EditError> for Denial {
 }
 
 impl Finding {
-    /// Something that the operator may want to know.
+    /// A finding for the operator.
     pub fn info(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Info,
@@ -52,7 +52,7 @@ impl Finding {
         }
     }
 
-    /// Something that the pod's owner should know: becomes an Event of the pod.
+    /// A finding for the pod's owner: becomes an Event of the pod.
     pub fn warning(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
@@ -62,7 +62,7 @@ impl Finding {
     }
 }
 
-/// An [`EditError`] for people: its generated `Display` shows the variant.
+/// An [`EditError`] for users: the generated `Display` prints the variant.
 fn edit_error(error: &EditError) -> String {
     match error {
         EditError::NotGranted(grant) => format!("the policy lacks the grant {grant:?}"),

@@ -1,12 +1,12 @@
-//! Turns a policy into a component: the macro, and the glue that it expands to.
+//! Turns a policy into a component: the macro, and the glue code it expands to.
 
 use crate::bindings::types::Verdict as WireVerdict;
 use crate::hooks::Verdict;
 use crate::{Policy, log};
 
-/// Exports the hooks of a policy, each by the name of its method. Used once in a crate.
+/// Exports the hooks of a policy, each by its method's name. Use once per crate.
 ///
-/// `configure` is always exported, so that settings are checked when the module is loaded.
+/// `configure` is always exported, so that the host validates settings when it loads the module.
 ///
 /// ```ignore
 /// cnidaria_guest::export!(AddressGuard: select, before_add);
@@ -22,7 +22,7 @@ macro_rules! export {
                     const { $crate::export::Instance::new() };
             }
             struct Guest;
-            /// Called once for each instance, before any hook, when there may be no request yet.
+            /// Called once per instance, before any hook and possibly before any request.
             #[unsafe(export_name = "_initialize")]
             extern "C" fn initialize() {
                 POLICY.with($crate::export::Instance::prepare);
@@ -33,41 +33,41 @@ macro_rules! export {
     };
 }
 
-/// The settings as a policy, or why not.
+/// Creates a policy from its settings.
 ///
 /// # Errors
-/// A member that is wrong, or what [`Policy::new`] says.
+/// A malformed member, or the error of [`Policy::new`].
 pub fn configure<P: Policy>(settings: &str) -> Result<P, String> {
     P::new(serde_json::from_str(settings).map_err(|error| format!("settings: {error}"))?)
 }
 
-/// The one policy of a component instance.
+/// The policy of a component instance.
 pub struct Instance<P>(std::cell::OnceCell<P>);
 
 impl<P: Policy> Instance<P> {
-    /// Not made yet.
+    /// An empty instance.
     #[expect(clippy::new_without_default, reason = "const, for a static")]
     pub const fn new() -> Self {
         Self(std::cell::OnceCell::new())
     }
 
-    /// Makes the policy from the settings that the host has for it, unless they are refused. The host
-    /// makes instances while nobody waits for them, and so this does not take a request's time.
+    /// Creates the policy from the host's settings, unless they are rejected. The host creates
+    /// instances while idle, so this takes none of a request's time.
     pub fn prepare(&self) {
-        // Brings the message of a panic into the host's log; the trap that follows has none.
+        // Sends the panic message to the host's log; the subsequent trap carries none.
         std::panic::set_hook(Box::new(|panic| {
             log::log(log::Level::Error, &panic.to_string());
         }));
         if let Ok(policy) = configure(&crate::bindings::settings::get()) {
-            // Nobody else has made one: it is the first that is called.
+            // Cannot fail: this is the first call of the instance.
             let _ = self.0.set(policy);
         }
     }
 
-    /// Whether the settings make a policy.
+    /// Checks that the settings make a policy.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// What is wrong with the settings.
     pub fn configure(&self, settings: &str) -> Result<(), String> {
         match self.0.get() {
             Some(_) => Ok(()),
@@ -75,11 +75,11 @@ impl<P: Policy> Instance<P> {
         }
     }
 
-    /// The policy.
+    /// Returns the policy.
     ///
     /// # Panics
-    /// When there is none: its settings are refused, as `configure` has told the operator, or a tool
-    /// has made a component that does not begin with `_initialize`.
+    /// When there is none: its settings were rejected, which `configure` reported to the operator,
+    /// or a tool built a component that does not call `_initialize`.
     pub fn get(&self) -> &P {
         #[expect(
             clippy::expect_used,
@@ -91,7 +91,7 @@ impl<P: Policy> Instance<P> {
     }
 }
 
-/// A verdict as the host reads it.
+/// Converts a verdict for the host.
 pub fn verdict(verdict: Verdict) -> WireVerdict {
     match verdict {
         Ok(()) => WireVerdict::Accept,
@@ -99,7 +99,7 @@ pub fn verdict(verdict: Verdict) -> WireVerdict {
     }
 }
 
-/// One hook of [`export!`]. Natively, only whether the policy implements it.
+/// One hook of [`export!`]. In native builds, only checks that the policy implements it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __hook {
@@ -222,25 +222,25 @@ macro_rules! __hook {
     };
 }
 
-/// Writes a line of the daemon's log at level debug; arguments as for `format!`.
+/// Logs a line in the daemon's log at level debug; arguments as for `format!`.
 #[macro_export]
 macro_rules! debug {
     ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Debug, &::std::format!($($argument)*)) };
 }
 
-/// Writes a line of the daemon's log at level info; arguments as for `format!`.
+/// Logs a line in the daemon's log at level info; arguments as for `format!`.
 #[macro_export]
 macro_rules! info {
     ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Info, &::std::format!($($argument)*)) };
 }
 
-/// Writes a line of the daemon's log at level warn; arguments as for `format!`.
+/// Logs a line in the daemon's log at level warn; arguments as for `format!`.
 #[macro_export]
 macro_rules! warn {
     ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Warn, &::std::format!($($argument)*)) };
 }
 
-/// Writes a line of the daemon's log at level error; arguments as for `format!`.
+/// Logs a line in the daemon's log at level error; arguments as for `format!`.
 #[macro_export]
 macro_rules! error {
     ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Error, &::std::format!($($argument)*)) };

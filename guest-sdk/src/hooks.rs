@@ -1,101 +1,100 @@
-//! The points of a request at which a policy runs: one trait each, implemented as needed.
+//! The points of a request where a policy runs: one trait each, implemented as needed.
 //!
-//! On ADD they run in the order [`Select`], then [`BeforeAdd`] and [`AfterAdd`] for each attachment
-//! in turn, then [`Finalize`]. Within one hook the policies of the node run in the order of their
-//! names, each sees the edits of those before it. Edits count when the hook accepts.
+//! On ADD they run in the order [`Select`], then [`BeforeAdd`] and [`AfterAdd`] for each
+//! attachment, then [`Finalize`]. Within a hook, policies run in name order, and each sees the
+//! edits of earlier ones. Edits are applied when the hook accepts.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Attachment, Denial, Finding, Outcome, Plan, Request, Selections, ValidAttachment};
 
-/// Accept, or deny the request with a CNI error.
+/// Accepts, or denies the request with a CNI error.
 pub type Verdict = Result<(), Denial>;
 
-/// A policy, made from its settings.
+/// A policy, created from its settings.
 pub trait Policy: Sized + 'static {
-    /// The `settings` of the policy's configuration, `{}` where it has none. Let it refuse unknown
-    /// members (`#[serde(deny_unknown_fields)]`), so that a typo is found at load.
+    /// The `settings` in the policy's configuration, `{}` if absent. Reject unknown members
+    /// (`#[serde(deny_unknown_fields)]`), so that typos are found at load time.
     type Settings: DeserializeOwned;
 
-    /// Checks the settings and makes the policy. Called when the module is loaded, and again for
-    /// each instance that is made: one for each request that meets the policy, most of them before
-    /// that request is there.
+    /// Validates the settings and creates the policy. The host calls it when it loads the module,
+    /// and for each instance: one per matching request, usually created ahead of it.
     ///
     /// # Errors
-    /// What is wrong with the settings, for the operator: the policy does not load.
+    /// What is wrong with the settings, for the operator; the policy does not load.
     fn new(settings: Self::Settings) -> Result<Self, String>;
 }
 
-/// The settings of a policy that has none.
+/// Settings of a policy that has none.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoSettings {}
 
-/// Runs on ADD, once, before the selections are resolved: may add, drop, reorder and edit them.
+/// Runs once per ADD, before the selections are resolved: may add, drop, reorder and edit them.
 pub trait Select: Policy {
-    /// Looks at the selections of the pod; the default network is not among them.
+    /// Handles the pod's selections, which do not include the default network.
     ///
     /// # Errors
     /// Denies the request.
     fn select(&self, request: &Request, networks: &Selections) -> Verdict;
 }
 
-/// Runs on ADD, for each attachment, before its delegate: may edit conf, interface name, runtime
-/// configuration and CNI args.
+/// Runs on ADD, for each attachment, before its delegate: may edit the conf, interface name,
+/// runtime configuration and CNI args.
 pub trait BeforeAdd: Policy {
-    /// Looks at one attachment.
+    /// Handles one attachment.
     ///
     /// # Errors
-    /// Denies the request; attachments that stand already are removed.
+    /// Denies the request; the attachments already made are undone.
     fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict;
 }
 
 /// Runs on ADD, for each attachment, after its delegate: may rewrite the result.
 pub trait AfterAdd: Policy {
-    /// Looks at one attachment and what its delegate answered.
+    /// Handles one attachment and its delegate's result.
     ///
     /// # Errors
-    /// Denies the request; this attachment and those before it are removed.
+    /// Denies the request; this attachment and those before it are undone.
     fn after_add(&self, request: &Request, attachment: &Attachment, outcome: &Outcome) -> Verdict;
 }
 
-/// Runs on ADD, once, when all attachments stand: may edit network-status and the final result.
+/// Runs once per ADD, after all attachments: may edit network-status and the final result.
 pub trait Finalize: Policy {
-    /// Looks at the whole plan and the result for the runtime.
+    /// Handles the whole plan and the result for the runtime.
     ///
     /// # Errors
-    /// Denies the request; all attachments are removed.
+    /// Denies the request; all attachments are undone.
     fn finalize(&self, request: &Request, plan: &Plan, outcome: &Outcome) -> Verdict;
 }
 
 /// Runs on CHECK, for each stored attachment.
 pub trait Check: Policy {
-    /// Looks at one stored attachment and its stored result.
+    /// Handles one stored attachment and its result.
     ///
     /// # Errors
-    /// Reports that the attachment is not as it should be.
+    /// Reports that the attachment is not in the expected state.
     fn check(&self, request: &Request, attachment: &Attachment, stored: &Outcome) -> Verdict;
 }
 
 /// Runs on STATUS.
 pub trait Status: Policy {
-    /// Says whether the node is ready as far as this policy is concerned.
+    /// Reports whether the node is ready from this policy's point of view.
     ///
     /// # Errors
-    /// Why not: STATUS answers with code 50 and this text.
+    /// The reason; STATUS fails with code 50 and this text.
     fn status(&self) -> Result<(), String>;
 }
 
-/// Runs on DEL, for each stored attachment. Cannot refuse.
+/// Runs on DEL, for each stored attachment. Cannot deny.
 pub trait Del: Policy {
-    /// Learns of an attachment that goes away. The pod may be gone already, and with it its labels
-    /// and annotations.
+    /// Handles an attachment that is being removed. The pod, with its labels and annotations, may
+    /// already be gone.
     fn del(&self, request: &Request, attachment: &Attachment) -> Vec<Finding>;
 }
 
-/// Runs on GC. Cannot refuse.
+/// Runs on GC. Cannot deny.
 pub trait Gc: Policy {
-    /// Learns which attachments are in use.
+    /// Handles the list of attachments in use.
     fn gc(&self, valid: &[ValidAttachment]) -> Vec<Finding>;
 }

@@ -1,8 +1,8 @@
-//! Writes Cnidaria policies in Rust.
+//! SDK for Cnidaria policies in Rust.
 //!
-//! A policy is a type: [`Policy::new`] makes it from its settings, and the traits in [`hooks`] say
-//! at which points of a request it runs. [`export!`] turns it into a component that has exactly
-//! the hooks that it lists.
+//! A policy is a type: [`Policy::new`] creates it from its settings, and it implements the traits
+//! in [`hooks`] for the points of a request where it runs. [`export!`] turns it into a component
+//! with exactly the listed hooks.
 //!
 //! ```
 //! use cnidaria_guest::prelude::*;
@@ -40,14 +40,14 @@
 //! ```
 //!
 //! # Life of a policy
-//! The host calls [`Policy::new`] once when it loads the module, to have the settings checked. Each
-//! request then gets a fresh instance, made by [`Policy::new`] again, ahead of the request where that
-//! can be, and dropped with it: nothing that a hook keeps in memory outlives the request.
+//! The host calls [`Policy::new`] once when it loads the module, to validate the settings. Each
+//! request then gets a fresh instance, created by another [`Policy::new`], ahead of the request if
+//! possible, and dropped with it: nothing that a hook keeps in memory outlives the request.
 //!
 //! # Tests
-//! Natively, the types of the host ([`Request`], [`Attachment`], …) are plain structs that a test
-//! makes, hands to a hook and looks at; see [`testing`]. So `cargo test` of a policy needs no
-//! WebAssembly at all.
+//! In native builds, the host's types ([`Request`], [`Attachment`], …) are plain structs that a
+//! test creates, passes to a hook and inspects; see [`testing`]. So `cargo test` of a policy needs
+//! no WebAssembly.
 
 #[doc(hidden)]
 pub mod bindings;
@@ -73,14 +73,14 @@ pub use testing::imports::{clock, log, metrics, nads, namespaces, node, random, 
 #[cfg(not(target_family = "wasm"))]
 pub use testing::{Attachment, Outcome, Plan, Request, Selections};
 
-/// That of the standard library, in a version that begins with what the linker has set apart as a heap
-/// (`--initial-heap`). An instance that fits in there does not grow, which would take two calls of the
-/// kernel.
+/// The standard library's allocator, in a version that starts with the heap reserved by the linker
+/// (`--initial-heap`). An instance that fits into it does not grow its memory, which saves two
+/// system calls.
 #[cfg(all(target_family = "wasm", target_os = "unknown", feature = "allocator"))]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
-/// What nearly every policy imports.
+/// The usual imports of a policy.
 pub mod prelude {
     pub use crate::hooks::{
         AfterAdd, BeforeAdd, Check, Del, Finalize, Gc, NoSettings, Policy, Select, Status, Verdict,

@@ -1,9 +1,9 @@
-//! Constructors of the records that policies make.
+//! Constructors of the records that policies create.
 
 use crate::{Dns, IpConfig, PortMapping, Route, Selection};
 
 impl Selection {
-    /// A selection that asks for nothing but the network.
+    /// A selection with only a network, and no further requests.
     pub fn new(namespace: &str, name: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -21,7 +21,7 @@ impl Selection {
 }
 
 impl Dns {
-    /// No name servers, no domains, no options.
+    /// No nameservers, domains or options.
     pub const EMPTY: Self = Self {
         nameservers: Vec::new(),
         domain: None,
@@ -31,7 +31,7 @@ impl Dns {
 }
 
 impl IpConfig {
-    /// An address with prefix length, of no interface in particular and without gateway.
+    /// An address with prefix length, without interface and gateway.
     pub fn new(address: &str) -> Self {
         Self {
             address: address.to_owned(),
@@ -42,7 +42,7 @@ impl IpConfig {
 }
 
 impl Route {
-    /// A route to `dst`, through `gw` where there is one.
+    /// A route to `dst`, optionally through `gw`.
     pub fn new(dst: &str, gw: Option<&str>) -> Self {
         Self {
             dst: dst.to_owned(),
@@ -57,7 +57,7 @@ impl Route {
 }
 
 impl PortMapping {
-    /// A TCP port of all addresses of the node.
+    /// A TCP port on all addresses of the node.
     pub fn tcp(host_port: u16, container_port: u16) -> Self {
         Self {
             host_port,

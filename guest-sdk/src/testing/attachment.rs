@@ -1,4 +1,4 @@
-//! One attachment.
+//! Attachments.
 
 use std::cell::RefCell;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{Bandwidth, EditError, PortMapping};
 
-/// An attachment that a test makes.
+/// An attachment for tests.
 #[derive(Debug, Clone)]
 pub struct Attachment {
     state: RefCell<State>,
@@ -28,10 +28,10 @@ struct State {
 }
 
 impl Attachment {
-    /// An attachment beside the default network.
+    /// Creates an attachment of an additional network.
     ///
     /// # Panics
-    /// When `conf` is not JSON.
+    /// If `conf` is not JSON.
     pub fn new(network: &str, if_name: &str, conf: &str) -> Self {
         let state = State {
             network: network.to_owned(),
@@ -51,35 +51,35 @@ impl Attachment {
         }
     }
 
-    /// The same attachment as that of the default network.
+    /// Makes it the default network's attachment.
     #[must_use]
     pub fn as_default(self) -> Self {
         self.with(|state| state.is_default = true)
     }
 
-    /// The same attachment with addresses that the pod asks for.
+    /// Sets the requested addresses.
     #[must_use]
     pub fn with_ips(self, ips: &[&str]) -> Self {
         self.with(|state| state.ips = ips.iter().map(|ip| (*ip).to_owned()).collect())
     }
 
-    /// The same attachment with a MAC address that the pod asks for.
+    /// Sets the requested MAC address.
     #[must_use]
     pub fn with_mac(self, mac: &str) -> Self {
         self.with(|state| state.mac = Some(mac.to_owned()))
     }
 
-    /// The same attachment with a cni-args object.
+    /// Sets the cni-args object.
     ///
     /// # Panics
-    /// When `json` is not JSON.
+    /// If `json` is not JSON.
     #[must_use]
     pub fn with_cni_args(self, json: &str) -> Self {
         let value = serde_json::from_str(json).expect("the cni-args of a test are JSON");
         self.with(|state| state.cni_args = Some(value))
     }
 
-    /// The same attachment, answering every edit with `error`.
+    /// Makes every edit fail with `error`.
     #[must_use]
     pub fn refusing(mut self, error: EditError) -> Self {
         self.refusal = Some(error);
@@ -106,7 +106,7 @@ impl Attachment {
         self.state.borrow().network.clone()
     }
 
-    /// The interface inside the pod.
+    /// Name of the interface in the pod.
     pub fn if_name(&self) -> String {
         self.state.borrow().if_name.clone()
     }
@@ -129,7 +129,7 @@ impl Attachment {
         self.state.borrow().conf.to_string()
     }
 
-    /// JSON text at an RFC 6901 pointer.
+    /// The JSON text at an RFC 6901 pointer.
     pub fn conf_get(&self, pointer: &str) -> Option<String> {
         self.state
             .borrow()
@@ -141,7 +141,8 @@ impl Attachment {
     /// Replaces or adds a value.
     ///
     /// # Errors
-    /// When there is no place for it or `json` is not JSON, and what [`refusing`](Self::refusing) says.
+    /// When the parent does not exist or `json` is not JSON; the error given to
+    /// [`refusing`](Self::refusing).
     pub fn conf_set(&self, pointer: &str, json: &str) -> Result<(), EditError> {
         let value: Value =
             serde_json::from_str(json).map_err(|error| EditError::Invalid(error.to_string()))?;
@@ -154,7 +155,7 @@ impl Attachment {
     /// Removes a value.
     ///
     /// # Errors
-    /// When there is none, and what [`refusing`](Self::refusing) says.
+    /// When it does not exist; the error given to [`refusing`](Self::refusing).
     pub fn conf_remove(&self, pointer: &str) -> Result<(), EditError> {
         let missing = || EditError::Invalid(format!("nothing at {pointer:?}"));
         let mut removed = Err(missing());
@@ -162,27 +163,27 @@ impl Attachment {
         removed
     }
 
-    /// The addresses of the ips capability.
+    /// The addresses of the `ips` capability.
     pub fn ips(&self) -> Vec<String> {
         self.state.borrow().ips.clone()
     }
 
-    /// The address of the mac capability.
+    /// The address of the `mac` capability.
     pub fn mac(&self) -> Option<String> {
         self.state.borrow().mac.clone()
     }
 
-    /// The GUID of the infinibandGUID capability.
+    /// The GUID of the `infinibandGUID` capability.
     pub fn infiniband_guid(&self) -> Option<String> {
         self.state.borrow().infiniband_guid.clone()
     }
 
-    /// The bandwidth capability.
+    /// The `bandwidth` capability.
     pub fn bandwidth(&self) -> Option<Bandwidth> {
         self.state.borrow().bandwidth
     }
 
-    /// The portMappings capability.
+    /// The `portMappings` capability.
     pub fn port_mappings(&self) -> Vec<PortMapping> {
         self.state.borrow().port_mappings.clone()
     }
@@ -195,39 +196,39 @@ impl Attachment {
     /// Renames the interface.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_if_name(&self, name: &str) -> Result<(), EditError> {
         self.edit(|state| name.clone_into(&mut state.if_name))
     }
 
-    /// Sets the addresses to ask for.
+    /// Sets the requested addresses.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_ips(&self, cidrs: &[String]) -> Result<(), EditError> {
         self.edit(|state| state.ips = cidrs.to_vec())
     }
 
-    /// Sets the MAC address to ask for.
+    /// Sets the requested MAC address.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_mac(&self, mac: Option<&str>) -> Result<(), EditError> {
         self.edit(|state| state.mac = mac.map(str::to_owned))
     }
 
-    /// Sets the GUID to ask for.
+    /// Sets the requested GUID.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_infiniband_guid(&self, guid: Option<&str>) -> Result<(), EditError> {
         self.edit(|state| state.infiniband_guid = guid.map(str::to_owned))
     }
 
-    /// Sets `mtu` on every plugin of the chain. (The real host knows which types have one.)
+    /// Sets `mtu` on every plugin of the chain; the real host only on types that support it.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_mtu(&self, mtu: u32) -> Result<(), EditError> {
         self.edit(|state| {
             let chain = match state.conf.get_mut("plugins") {
@@ -240,18 +241,18 @@ impl Attachment {
         })
     }
 
-    /// Sets the bandwidth to ask for.
+    /// Sets the requested bandwidth.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_bandwidth(&self, bandwidth: Option<Bandwidth>) -> Result<(), EditError> {
         self.edit(|state| state.bandwidth = bandwidth)
     }
 
-    /// Sets the port mappings to ask for.
+    /// Sets the requested port mappings.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_port_mappings(&self, mappings: &[PortMapping]) -> Result<(), EditError> {
         self.edit(|state| state.port_mappings = mappings.to_vec())
     }
@@ -259,7 +260,7 @@ impl Attachment {
     /// Sets one member of the cni-args object.
     ///
     /// # Errors
-    /// When `json` is not JSON, and what [`refusing`](Self::refusing) says.
+    /// When `json` is not JSON; the error given to [`refusing`](Self::refusing).
     pub fn set_cni_arg(&self, key: &str, json: &str) -> Result<(), EditError> {
         let value: Value =
             serde_json::from_str(json).map_err(|error| EditError::Invalid(error.to_string()))?;
@@ -282,7 +283,7 @@ fn plugins(conf: &Value) -> impl Iterator<Item = &Value> {
         .chain(chain.is_none().then_some(conf))
 }
 
-/// The container that the last token of a pointer is in, and that token.
+/// The parent of a pointer's last token, and that token.
 fn parent<'a>(root: &'a mut Value, pointer: &str) -> Option<(&'a mut Value, String)> {
     let (path, last) = pointer.rsplit_once('/')?;
     Some((

@@ -1,4 +1,4 @@
-//! What the functions of the host answer natively: one set of data for each thread.
+//! Data behind the host's functions in native builds, per thread.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 pub struct LogLine {
     /// `debug`, `info`, `warn` or `error`.
     pub level: String,
-    /// The text.
+    /// The logged text.
     pub message: String,
 }
 
-/// The data behind the functions of the host.
+/// Data behind the host's functions.
 #[derive(Debug, Default)]
 pub struct Host {
-    /// What was logged.
+    /// Lines logged by the policy.
     pub log: Vec<LogLine>,
     /// Labels of namespaces, by namespace and key.
     pub namespace_labels: BTreeMap<(String, String), String>,
@@ -29,13 +29,13 @@ pub struct Host {
     pub node_labels: BTreeMap<String, String>,
     /// Annotations of the node.
     pub node_annotations: BTreeMap<String, String>,
-    /// What was added to counters.
+    /// Counter totals, by name.
     pub counters: BTreeMap<String, f64>,
-    /// What was observed.
+    /// Histogram observations, in order.
     pub observations: Vec<(String, f64)>,
-    /// The time, milliseconds since 1970.
+    /// Current time in milliseconds since 1970.
     pub unix_ms: u64,
-    /// The state, by key.
+    /// State values, by key.
     pub state: BTreeMap<String, Vec<u8>>,
 }
 
@@ -43,7 +43,7 @@ thread_local! {
     static HOST: RefCell<Host> = RefCell::default();
 }
 
-/// Looks at or prepares the data of the current thread.
+/// Accesses the data of the current thread.
 pub fn host<T>(look: impl FnOnce(&mut Host) -> T) -> T {
     HOST.with_borrow_mut(look)
 }

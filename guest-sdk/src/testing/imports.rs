@@ -1,12 +1,12 @@
-//! The functions of the host with the signatures of the generated bindings.
+//! The host's functions, with the signatures of the generated bindings.
 
 use super::host::{LogLine, host};
 
-/// Lines of the daemon's log.
+/// The daemon's log.
 pub mod log {
     pub use crate::bindings::log::Level;
 
-    /// Writes one line.
+    /// Logs one line.
     pub fn log(level: Level, message: &str) {
         let level = match level {
             Level::Debug => "debug",
@@ -24,7 +24,7 @@ pub mod log {
 
 /// Labels and annotations of namespaces; needs the grant `namespaces`.
 pub mod namespaces {
-    /// One label.
+    /// Value of a label.
     pub fn label(namespace: &str, key: &str) -> Option<String> {
         super::host(|host| {
             host.namespace_labels
@@ -33,7 +33,7 @@ pub mod namespaces {
         })
     }
 
-    /// One annotation.
+    /// Value of an annotation.
     pub fn annotation(namespace: &str, key: &str) -> Option<String> {
         super::host(|host| {
             host.namespace_annotations
@@ -45,7 +45,7 @@ pub mod namespaces {
 
 /// NetworkAttachmentDefinitions; needs the grant `nads`.
 pub mod nads {
-    /// The conf.
+    /// The NAD's conf.
     pub fn conf(namespace: &str, name: &str) -> Option<String> {
         super::host(|host| {
             host.nads
@@ -54,21 +54,21 @@ pub mod nads {
         })
     }
 
-    /// One annotation.
+    /// Value of an annotation.
     pub fn annotation(namespace: &str, name: &str, key: &str) -> Option<String> {
         let key = (namespace.to_owned(), name.to_owned(), key.to_owned());
         super::host(|host| host.nad_annotations.get(&key).cloned())
     }
 }
 
-/// The own node; needs the grant `node`.
+/// The node of the daemon; needs the grant `node`.
 pub mod node {
-    /// One label.
+    /// Value of a label.
     pub fn label(key: &str) -> Option<String> {
         super::host(|host| host.node_labels.get(key).cloned())
     }
 
-    /// One annotation.
+    /// Value of an annotation.
     pub fn annotation(key: &str) -> Option<String> {
         super::host(|host| host.node_annotations.get(key).cloned())
     }
@@ -87,7 +87,7 @@ pub mod metrics {
     }
 }
 
-/// The time; needs the grant `clock`.
+/// The current time; needs the grant `clock`.
 pub mod clock {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub fn unix_ms() -> u64 {
@@ -95,9 +95,9 @@ pub mod clock {
     }
 }
 
-/// Random bytes; needs the grant `random`.
+/// Randomness; needs the grant `random`.
 pub mod random {
-    /// `count` bytes; natively always the same.
+    /// `count` random bytes; in native builds always the same.
     pub fn bytes(count: u32) -> Vec<u8> {
         (0..count).map(|index| (index % 251) as u8).collect()
     }
@@ -107,15 +107,15 @@ pub mod random {
 pub mod state {
     pub use crate::bindings::state::Error;
 
-    /// The value of a key.
+    /// The value of `key`.
     pub fn get(key: &str) -> Option<Vec<u8>> {
         super::host(|host| host.state.get(key).cloned())
     }
 
-    /// Sets or removes a key when its present value is `expected`.
+    /// Sets or removes `key` if its current value is `expected`.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it is not.
+    /// [`Error::Conflict`] if it is not.
     pub fn swap(
         key: &str,
         expected: Option<&[u8]>,
@@ -134,7 +134,7 @@ pub mod state {
         })
     }
 
-    /// The keys that begin with `prefix`.
+    /// The keys with the given prefix.
     pub fn keys(prefix: &str) -> Vec<String> {
         super::host(|host| {
             host.state

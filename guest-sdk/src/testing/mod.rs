@@ -1,6 +1,6 @@
 //! The host's side of a hook as plain structs, so that a policy's tests run natively.
 //!
-//! A test makes what the hook is to see, calls the hook, and looks at what became of it:
+//! A test creates the hook's arguments, calls the hook, and inspects the outcome:
 //!
 //! ```
 //! use cnidaria_guest::prelude::*;
@@ -26,10 +26,10 @@
 //! assert_eq!(attachment.conf_get("/mtu").as_deref(), Some("1400"));
 //! ```
 //!
-//! These structs apply edits at once and check little: which edits the real host refuses, and that
-//! a denial drops them, is the host's business and tested there. [`Attachment::refusing`] and
-//! [`Outcome::refusing`] make every edit fail, to see what a policy does about it. The functions of
-//! the host (log, clock, state, …) work on what [`host`] holds for the current thread.
+//! These structs apply edits immediately and validate little: rejecting edits and dropping them on
+//! denial is the real host's job, and tested there. [`Attachment::refusing`] and
+//! [`Outcome::refusing`] make every edit fail, to test how a policy reacts. The host's functions
+//! (log, clock, state, …) use the current thread's [`host`] data.
 
 mod attachment;
 mod host;
@@ -46,10 +46,10 @@ pub use selections::Selections;
 
 use crate::Policy;
 
-/// Makes a policy from JSON settings as the host does.
+/// Creates a policy from JSON settings, like the host.
 ///
 /// # Errors
-/// What the operator would be told.
+/// The error that the operator would see.
 pub fn configure<P: Policy>(settings: &str) -> Result<P, String> {
     crate::export::configure(settings)
 }

@@ -1,4 +1,4 @@
-//! Results and the whole plan.
+//! Results and whole plans.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{Attachment, Dns, EditError, IfInfo, IpConfig, Route};
 
-/// A result that a test makes.
+/// A result for tests.
 #[derive(Debug, Clone)]
 pub struct Outcome {
     state: RefCell<State>,
@@ -30,7 +30,7 @@ impl Default for Outcome {
 }
 
 impl Outcome {
-    /// A result without anything in it.
+    /// An empty result.
     pub fn new() -> Self {
         let state = State {
             interfaces: Vec::new(),
@@ -45,42 +45,42 @@ impl Outcome {
         }
     }
 
-    /// The same result with these interfaces.
+    /// Sets the interfaces.
     #[must_use]
     pub fn with_interfaces(self, interfaces: Vec<IfInfo>) -> Self {
         self.state.borrow_mut().interfaces = interfaces;
         self
     }
 
-    /// The same result with these addresses.
+    /// Sets the addresses.
     #[must_use]
     pub fn with_ips(self, ips: Vec<IpConfig>) -> Self {
         self.state.borrow_mut().ips = ips;
         self
     }
 
-    /// The same result with these routes.
+    /// Sets the routes.
     #[must_use]
     pub fn with_routes(self, routes: Vec<Route>) -> Self {
         self.state.borrow_mut().routes = routes;
         self
     }
 
-    /// The same result with this DNS.
+    /// Sets the DNS configuration.
     #[must_use]
     pub fn with_dns(self, dns: Dns) -> Self {
         self.state.borrow_mut().dns = dns;
         self
     }
 
-    /// The same result, answering every edit with `error`.
+    /// Makes every edit fail with `error`.
     #[must_use]
     pub fn refusing(mut self, error: EditError) -> Self {
         self.refusal = Some(error);
         self
     }
 
-    /// The tags that the policy set.
+    /// The tags set by the policy.
     pub fn tags(&self) -> BTreeMap<String, String> {
         self.state.borrow().tags.clone()
     }
@@ -110,12 +110,12 @@ impl Outcome {
         self.state.borrow().routes.clone()
     }
 
-    /// The DNS.
+    /// The DNS configuration.
     pub fn dns(&self) -> Dns {
         self.state.borrow().dns.clone()
     }
 
-    /// The whole result as JSON text; here, its addresses and DNS.
+    /// The whole result as JSON text; here, only its addresses and DNS.
     pub fn json(&self) -> String {
         let state = self.state.borrow();
         let ips: Vec<_> = state
@@ -130,10 +130,10 @@ impl Outcome {
         .to_string()
     }
 
-    /// Sets the DNS.
+    /// Sets the DNS configuration.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_dns(&self, dns: &Dns) -> Result<(), EditError> {
         self.edit(|state| state.dns = dns.clone())
     }
@@ -141,7 +141,7 @@ impl Outcome {
     /// Sets the interfaces.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_interfaces(&self, interfaces: &[IfInfo]) -> Result<(), EditError> {
         self.edit(|state| state.interfaces = interfaces.to_vec())
     }
@@ -149,7 +149,7 @@ impl Outcome {
     /// Sets the addresses.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_ips(&self, ips: &[IpConfig]) -> Result<(), EditError> {
         self.edit(|state| state.ips = ips.to_vec())
     }
@@ -157,7 +157,7 @@ impl Outcome {
     /// Sets the routes.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn set_routes(&self, routes: &[Route]) -> Result<(), EditError> {
         self.edit(|state| state.routes = routes.to_vec())
     }
@@ -165,7 +165,7 @@ impl Outcome {
     /// Tags the attachment.
     ///
     /// # Errors
-    /// What [`refusing`](Self::refusing) says.
+    /// The error given to [`refusing`](Self::refusing).
     pub fn tag(&self, key: &str, value: &str) -> Result<(), EditError> {
         self.edit(|state| {
             state.tags.insert(key.to_owned(), value.to_owned());
@@ -173,29 +173,29 @@ impl Outcome {
     }
 }
 
-/// A plan that a test makes.
+/// A plan for tests.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     attachments: Vec<(Attachment, Outcome)>,
 }
 
 impl Plan {
-    /// The attachments in order, each with what network-status says of it.
+    /// Creates a plan of attachments in order, each with its network-status.
     pub fn new(attachments: Vec<(Attachment, Outcome)>) -> Self {
         Self { attachments }
     }
 
-    /// How many there are.
+    /// Number of attachments.
     pub fn length(&self) -> u32 {
         u32::try_from(self.attachments.len()).unwrap_or(u32::MAX)
     }
 
-    /// One attachment.
+    /// The attachment at `index`.
     pub fn at(&self, index: u32) -> Option<Attachment> {
         Some(self.attachments.get(index as usize)?.0.clone())
     }
 
-    /// What network-status says of one attachment. Edits of it are not seen by the plan.
+    /// The network-status of the attachment at `index`. Edits do not affect the plan.
     pub fn status(&self, index: u32) -> Option<Outcome> {
         Some(self.attachments.get(index as usize)?.1.clone())
     }

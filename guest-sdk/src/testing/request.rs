@@ -1,11 +1,11 @@
-//! The request and its pod.
+//! Requests and their pods.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::{Command, Finding, PodRef};
 
-/// A CNI request that a test makes.
+/// A CNI request for tests.
 #[derive(Debug, Clone)]
 pub struct Request {
     command: Command,
@@ -40,28 +40,28 @@ impl Request {
         Self::new(Command::Add, namespace, pod)
     }
 
-    /// The same request with one more annotation of the pod.
+    /// Adds an annotation of the pod.
     #[must_use]
     pub fn with_annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.to_owned(), value.to_owned());
         self
     }
 
-    /// The same request with one more label of the pod.
+    /// Adds a label of the pod.
     #[must_use]
     pub fn with_label(mut self, key: &str, value: &str) -> Self {
         self.labels.insert(key.to_owned(), value.to_owned());
         self
     }
 
-    /// The same request on another node.
+    /// Sets the node's name.
     #[must_use]
     pub fn with_node_name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.node_name);
         self
     }
 
-    /// What the policy reported.
+    /// The findings reported by the policy.
     pub fn findings(&self) -> Vec<Finding> {
         self.findings.borrow().clone()
     }
@@ -81,7 +81,7 @@ impl Request {
         self.pod.clone()
     }
 
-    /// One annotation of the pod.
+    /// Value of an annotation of the pod.
     pub fn annotation(&self, key: &str) -> Option<String> {
         self.annotations.get(key).cloned()
     }
@@ -91,7 +91,7 @@ impl Request {
         self.annotations.clone().into_iter().collect()
     }
 
-    /// One label of the pod.
+    /// Value of a label of the pod.
     pub fn label(&self, key: &str) -> Option<String> {
         self.labels.get(key).cloned()
     }
@@ -101,12 +101,12 @@ impl Request {
         self.labels.clone().into_iter().collect()
     }
 
-    /// The name of the node.
+    /// Name of the node.
     pub fn node_name(&self) -> String {
         self.node_name.clone()
     }
 
-    /// Reports without deciding.
+    /// Reports a finding without deciding.
     pub fn report(&self, finding: &Finding) {
         self.findings.borrow_mut().push(finding.clone());
     }

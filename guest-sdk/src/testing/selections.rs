@@ -1,39 +1,39 @@
-//! The networks that a pod asks for.
+//! The networks that a pod requests.
 
 use std::cell::RefCell;
 
 use crate::{EditError, Selection};
 
-/// Ordered selections that a test makes.
+/// Ordered selections for tests.
 #[derive(Debug, Clone, Default)]
 pub struct Selections {
     selections: RefCell<Vec<Selection>>,
 }
 
 impl Selections {
-    /// The selections in order.
+    /// Creates the list.
     pub fn new(selections: Vec<Selection>) -> Self {
         Self {
             selections: RefCell::new(selections),
         }
     }
 
-    /// How many there are.
+    /// Number of selections.
     pub fn length(&self) -> u32 {
         u32::try_from(self.selections.borrow().len()).unwrap_or(u32::MAX)
     }
 
-    /// One of them.
+    /// The selection at `index`.
     pub fn at(&self, index: u32) -> Option<Selection> {
         self.selections.borrow().get(index as usize).cloned()
     }
 
-    /// All of them.
+    /// All selections.
     pub fn all(&self) -> Vec<Selection> {
         self.selections.borrow().clone()
     }
 
-    /// Puts one before that at `index`, or at the end.
+    /// Inserts a selection before `index`, or at the end.
     ///
     /// # Errors
     /// When `index` is past the end.
@@ -46,10 +46,10 @@ impl Selections {
         Ok(())
     }
 
-    /// Replaces one.
+    /// Replaces the selection at `index`.
     ///
     /// # Errors
-    /// When there is none at `index`.
+    /// When `index` is out of bounds.
     pub fn replace(&self, index: u32, selection: &Selection) -> Result<(), EditError> {
         let mut selections = self.selections.borrow_mut();
         let old = selections
@@ -59,10 +59,10 @@ impl Selections {
         Ok(())
     }
 
-    /// Removes one.
+    /// Removes the selection at `index`.
     ///
     /// # Errors
-    /// When there is none at `index`.
+    /// When `index` is out of bounds.
     pub fn remove(&self, index: u32) -> Result<(), EditError> {
         let mut selections = self.selections.borrow_mut();
         if index as usize >= selections.len() {
@@ -72,10 +72,10 @@ impl Selections {
         Ok(())
     }
 
-    /// Takes the one at `source` out and puts it at `target`.
+    /// Moves the selection at `source` to `target`.
     ///
     /// # Errors
-    /// When there is none at either.
+    /// When either index is out of bounds.
     pub fn move_(&self, source: u32, target: u32) -> Result<(), EditError> {
         let mut selections = self.selections.borrow_mut();
         for index in [source, target] {

@@ -1,15 +1,15 @@
-//! The command line as it is typed, and its manual.
+//! The command line and its manual.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use shim_api::endpoint::DEFAULT_SOCKET_DIR;
 
-/// Looks into the Cnidaria daemon of this node, and prepares policies for it.
+/// Inspects the Cnidaria daemon on this node and compiles policies for it.
 ///
 /// Cnidaria attaches pods to many networks, as Multus does, and runs sandboxed WebAssembly policies
-/// over every attachment. This command answers the questions of whoever operates a node: which
-/// policies are in force, what a policy module is and asks for, and which pods are attached to what.
+/// on every attachment. This command shows node operators which policies are in force, what a
+/// policy module contains and requires, and which pods are attached to which networks.
 #[derive(Debug, Parser)]
 #[command(
     name = "cnidaria",
@@ -21,12 +21,12 @@ use shim_api::endpoint::DEFAULT_SOCKET_DIR;
 pub(crate) struct Args {
     /// Directory of the daemon's socket
     ///
-    /// The daemon listens on `multus.sock` in the directory that its configuration calls `socketDir`.
-    /// Only root and the daemon's own user may ask it.
+    /// The daemon listens on `multus.sock` in the directory `socketDir` of its configuration. Only
+    /// root and the daemon's own user may connect.
     #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_SOCKET_DIR)]
     pub(crate) socket_dir: PathBuf,
 
-    /// How lists are printed
+    /// Output format of lists
     #[arg(
         long,
         global = true,
@@ -56,36 +56,36 @@ Examples:
   Which pods are attached to what while the daemon is down, from the files of Cnidaria or Multus:
     cnidaria attachments --cni-dir /var/lib/cni/multus";
 
-/// How lists are printed.
+/// Output format of lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Columns for people, as wide as the terminal
+    /// Columns that fit the terminal
     #[default]
     Table,
-    /// Everything there is, for programs
+    /// All fields, for programs
     Json,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Works with policies and policy modules
+    /// Inspects and compiles policies and policy modules
     #[command(subcommand)]
     Policy(PolicyCommand),
 
     /// Lists the attachments of the node's pods
     ///
-    /// Asks the daemon for everything in its ledger: attachments that are in use, and those that
-    /// a DEL could not undo yet, with the reason and how often it was tried.
+    /// Prints everything in the daemon's ledger: attachments in use, and those that a DEL could not
+    /// undo yet, with the reason and the number of attempts.
     #[command(args_conflicts_with_subcommands = true)]
     Attachments {
         #[command(subcommand)]
         command: Option<AttachmentsCommand>,
 
-        /// Read this directory if the daemon is away
+        /// Directory to read if the daemon is down
         ///
-        /// The `cniDir` of the daemon's configuration, /var/lib/cni/multus by default there. Results in
-        /// it are in the format of Multus and the CNI library, so what Multus wrote can be read too.
-        /// They do not say which attachments wait to be undone.
+        /// The `cniDir` of the daemon's configuration, by default /var/lib/cni/multus. Its results
+        /// use the format of Multus and the CNI library, so results written by Multus can be read
+        /// too. They do not show which attachments are waiting to be undone.
         #[arg(long, value_name = "DIR")]
         cni_dir: Option<PathBuf>,
     },
@@ -93,20 +93,20 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AttachmentsCommand {
-    /// Lets the daemon forget attachments without undoing them
+    /// Removes attachments from the ledger without undoing them
     ///
-    /// For attachments that no DEL can undo: their plugin is gone for good, or keeps failing. The
-    /// daemon no longer tries, and nothing on the node is taken away: interfaces, addresses and rules
-    /// that the plugins made stay until you remove them. Says what is meant and asks; where it cannot
-    /// ask, it needs --yes.
+    /// For attachments that no DEL can undo because their plugin is gone for good or keeps failing.
+    /// The daemon stops retrying and removes nothing from the node: interfaces, addresses and rules
+    /// that the plugins created stay until you remove them. Asks for confirmation; without a
+    /// terminal, --yes is required.
     Forget {
-        /// Container id of the sandbox, or so much of its beginning that no other has it
+        /// Container id of the sandbox, or a unique prefix of it
         #[arg(value_name = "CONTAINER")]
         container: String,
-        /// The interface; without it, everything of the sandbox
+        /// Interface to forget; by default, all of the sandbox
         #[arg(value_name = "IFNAME")]
         if_name: Option<String>,
-        /// Does not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -114,30 +114,30 @@ pub(crate) enum AttachmentsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
-    /// Lists the policies in the order in which they run
+    /// Lists the policies in execution order
     ///
-    /// STATE is `loaded`; `loading` if its module is still being compiled; `stale` if the newest file did not load and the last good one stays in
-    /// force; `broken` if none did, so that ADDs which the policy would have seen fail; `quarantined` if
-    /// the daemon ended while it called the module, see `release`; or `off`.
-    /// ASKED are the grants that the module's imports ask for, GRANTED those of its configuration.
-    /// Below the table stands what is wrong with which policy.
+    /// STATE is `loaded`; `loading` while the module is being compiled; `stale` if the newest file
+    /// did not load and the last good one stays in force; `broken` if none loaded, so that matching
+    /// ADDs fail; `quarantined` if the daemon ended during a call of the module, see `release`; or
+    /// `off`. ASKED are the grants that the module's imports require, GRANTED those in its
+    /// configuration. Errors of the policies are listed below the table.
     List,
 
-    /// Has a quarantined policy loaded again, or one compiled again that took too long
+    /// Releases a quarantined policy, or retries one whose compilation exceeded its limits
     ///
-    /// A policy is `quarantined` if the daemon ended while it called the policy's module for the first
-    /// time. It is not loaded then, whatever its file is, until its module is replaced or it is released.
-    /// The same holds for a module that did not compile within the time or the memory that it may have.
+    /// A policy is `quarantined` if the daemon ended during the first calls of its module. It is
+    /// then not loaded, whatever its file contains, until its module is replaced or it is released.
+    /// The same holds for a module whose compilation exceeded its time or memory limit.
     Release {
-        /// Its name, as `policy list` shows it
+        /// Name of the policy, as shown by `policy list`
         #[arg(value_name = "NAME")]
         name: String,
     },
 
-    /// Shows what a policy module is
+    /// Shows the hooks and grants of a policy module
     ///
-    /// Reads a component and lists its hooks, the grants that its imports ask for, and its digest.
-    /// Runs nothing of it.
+    /// Reads a component and lists its hooks, the grants that its imports require, and its digest.
+    /// Does not run it.
     Inspect {
         /// The component, a .wasm file
         #[arg(value_name = "FILE")]
@@ -146,13 +146,13 @@ pub(crate) enum PolicyCommand {
 
     /// Compiles a policy module for this machine
     ///
-    /// The artefact is for the daemon of the same version alone, and the daemon trusts it: keep it
-    /// where only root can write.
+    /// Only a daemon of the same version can load the artefact, and it trusts it: keep it where
+    /// only root can write.
     Compile {
         /// The component, a .wasm file
         #[arg(value_name = "FILE", required_unless_present = "child")]
         module: Option<PathBuf>,
-        /// Where the artefact goes
+        /// Path of the artefact
         #[arg(
             short = 'o',
             long = "out",
@@ -160,7 +160,7 @@ pub(crate) enum PolicyCommand {
             required_unless_present = "child"
         )]
         out: Option<PathBuf>,
-        /// For the daemon: reads standard input, writes standard output, gives up what is not needed
+        /// For the daemon: reads standard input, writes standard output, drops unneeded privileges
         #[arg(long, value_name = "JSON", hide = true, conflicts_with_all = ["module", "out"])]
         child: Option<String>,
     },

@@ -1,4 +1,5 @@
-//! `cnidaria attachments`: which pods are attached to what, from the daemon or from disk.
+//! `cnidaria attachments`: lists which pods are attached to which networks, from the daemon or from
+//! disk.
 
 use std::error::Error;
 use std::path::Path;
@@ -13,10 +14,10 @@ use crate::args::{Args, Format};
 use crate::output::Column;
 use crate::{daemon, output};
 
-/// Characters of a container id in the table, as other tools cut it; more where they are not enough.
+/// Minimum length of a container id in the table, as in other tools; longer if needed to be unique.
 const ID_CHARS: usize = 13;
 
-/// The attachments in the daemon's ledger; if the daemon is away, those in `cni_dir`.
+/// The attachments in the daemon's ledger or, if the daemon is down, in `cni_dir`.
 pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dyn Error>> {
     let asked = daemon::get(&args.socket_dir, endpoint::ATTACHMENTS);
     let list = match (asked, cni_dir) {
@@ -35,9 +36,9 @@ pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dy
     }
 }
 
-/// What the result cache knows. Files that are no results are named and passed over.
+/// Reads the result cache. Prints an error for each invalid file.
 fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
-    // The cache takes a directory that is not there for an empty one; here it is a slip of the pen.
+    // The cache treats a missing directory as empty; here it is probably a typo.
     std::fs::metadata(cni_dir).map_err(|error| format!("{}: {error}", cni_dir.display()))?;
     let (entries, errors) = Cache::new(cni_dir).list()?;
     for error in errors {
@@ -68,7 +69,7 @@ fn attachment(entry: Entry) -> Attachment {
     }
 }
 
-/// By pod, then the default network's interface before `net1` and its like.
+/// Sorts by pod, with the default network's interface before `net1` and so on.
 fn key(attachment: &Attachment) -> (&str, &str, &str, &str) {
     (
         &attachment.pod.namespace,
@@ -114,7 +115,7 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
     }
 }
 
-/// How many characters tell the ids apart. `forget` knows them by their beginnings.
+/// Length of a unique prefix of the ids; `forget` accepts prefixes.
 fn id_chars(list: &AttachmentList) -> usize {
     let attached = list.attachments.iter().map(|one| &*one.container_id);
     let unreadable = list.unreadable.iter().map(|one| &*one.container_id);
@@ -150,7 +151,7 @@ fn note(attachment: &Attachment) -> Option<String> {
     Some(output::plain(&note) + "\n")
 }
 
-/// How long ago, in the largest unit of which there are at least two.
+/// Time elapsed, in the largest unit with a value of at least two.
 fn age(since_unix_seconds: Option<u64>, now: SystemTime) -> String {
     let Some(since) = since_unix_seconds else {
         return "-".to_owned();
@@ -223,7 +224,7 @@ mod tests {
         check(47 * 60 * 60, "47h");
         check(48 * 60 * 60, "2d");
         assert_eq!(age(None, now), "-");
-        // A clock that was set back.
+        // The clock was set back.
         assert_eq!(age(Some(10_000_001), now), "0s");
     }
 }

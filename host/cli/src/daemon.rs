@@ -1,4 +1,4 @@
-//! Asks the daemon: one request over its socket.
+//! Sends one request to the daemon over its socket.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,37 +8,37 @@ use serde::de::DeserializeOwned;
 use shim_api::exchange::{self, ConnectError};
 use shim_api::{endpoint, http, response};
 
-/// The daemon answers from memory; what takes longer is broken.
+/// The daemon responds from memory; anything slower is broken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Requests for a container are served one after the other, and each has its deadline.
+/// Requests for one container are serialised, and each has its deadline.
 const TURN_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// Why the daemon gave no answer.
+/// Why the daemon did not respond.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum Error {
-    /// Nobody serves the socket.
+    /// No daemon serves the socket.
     #[error("the daemon does not answer at {}", socket.display())]
     Away {
         socket: PathBuf,
         source: ConnectError,
     },
-    /// The socket cannot be used.
+    /// The socket is unusable.
     #[error("cannot connect to the daemon at {}", socket.display())]
     Connect {
         socket: PathBuf,
         source: ConnectError,
     },
-    /// The connection broke, or the answer is no HTTP.
+    /// The connection broke, or the response is not HTTP.
     #[error("no answer from the daemon at {}", socket.display())]
     Exchange {
         socket: PathBuf,
         source: exchange::Error,
     },
-    /// Whoever serves the socket does not know the path: Multus' own daemon, most likely.
+    /// The server does not know the path; most likely it is Multus' daemon.
     #[error("the daemon at {} does not know {path}: is it Cnidaria's?", socket.display())]
     NotFound { socket: PathBuf, path: &'static str },
-    /// The daemon has served the request, and says why it failed.
+    /// The daemon processed the request and reports a failure.
     #[error("{0}")]
     Failed(String),
     /// Any other status than `200`.
@@ -48,7 +48,7 @@ pub(crate) enum Error {
         status: u16,
         text: String,
     },
-    /// The body is not the expected JSON.
+    /// The body does not have the expected JSON form.
     #[error("the daemon at {} answered something else than was asked", socket.display())]
     Body {
         socket: PathBuf,
@@ -56,12 +56,12 @@ pub(crate) enum Error {
     },
 }
 
-/// What the daemon in `socket_dir` answers on `path`.
+/// Sends a `GET` of `path` to the daemon in `socket_dir`.
 pub(crate) fn get<T: DeserializeOwned>(socket_dir: &Path, path: &'static str) -> Result<T, Error> {
     ask(socket_dir, path, &http::get(path), ANSWER_TIMEOUT)
 }
 
-/// The same for a request that changes something. It may wait for requests of the same container.
+/// Sends a request that changes something; it may wait for other requests of the same container.
 pub(crate) fn post<T: DeserializeOwned>(
     socket_dir: &Path,
     path: &'static str,
@@ -105,7 +105,7 @@ fn ask<T: DeserializeOwned>(
 }
 
 impl Error {
-    /// What a person can do about it.
+    /// What the user can do about the error.
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Away { .. } => Some(

@@ -1,4 +1,4 @@
-//! `cnidaria attachments forget`: the operator's way out where no DEL can undo an attachment.
+//! `cnidaria attachments forget`: the operator's last resort if no DEL can undo an attachment.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -10,7 +10,8 @@ use shim_api::endpoint;
 use crate::args::Args;
 use crate::{daemon, output};
 
-/// Says what is forgotten and what may be left, asks unless `yes` is given, and has it forgotten.
+/// Lists what will be forgotten and may be left behind, asks unless `yes`, and makes the daemon
+/// forget it.
 pub(crate) fn forget(
     args: &Args,
     container: &str,
@@ -52,7 +53,7 @@ pub(crate) fn forget(
     }
 }
 
-/// The one container whose id begins so: tables show the beginning of ids.
+/// The only container whose id starts with `beginning`: tables show truncated ids.
 fn whole_id<'a>(list: &'a AttachmentList, beginning: &str) -> Result<&'a str, String> {
     let attached = list.attachments.iter().map(|one| one.container_id.as_str());
     let damaged = list.unreadable.iter().map(|one| one.container_id.as_str());
@@ -104,7 +105,7 @@ the interface and its peer on the host, addresses that its IPAM plugin has reser
 "
 }
 
-/// Asks on the terminal.
+/// Asks for confirmation on the terminal.
 fn is_agreed() -> Result<bool, Box<dyn Error>> {
     let input = io::stdin();
     if !input.is_terminal() || !io::stderr().is_terminal() {

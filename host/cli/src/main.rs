@@ -1,6 +1,6 @@
-//! `cnidaria`: the operator's command line on a node. It asks the daemon over its socket, reads
-//! what is on disk when the daemon is away, and compiles policy modules. It changes what the daemon
-//! keeps only by `attachments forget` and `policy release`.
+//! `cnidaria`: the operator's command line on a node. It queries the daemon over its socket, reads
+//! the disk when the daemon is down, and compiles policy modules. Only `attachments forget` and
+//! `policy release` change the daemon's state.
 
 mod args;
 mod attachments;
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A module that does not compile is told apart from whatever else can fail.
+/// A module that does not compile has its own exit code.
 fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
     use policy_engine::compile;
     match error.downcast_ref::<compile::Error>() {
@@ -39,7 +39,7 @@ fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
     }
 }
 
-/// What a person can do about the error.
+/// What the user can do about the error.
 fn advice(error: &(dyn Error + 'static), args: &Args) -> Vec<&'static str> {
     let error = error.downcast_ref();
     let mut advice: Vec<_> = error.and_then(daemon::Error::advice).into_iter().collect();
@@ -60,7 +60,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             match (child, module, out) {
                 (Some(confinement), ..) => policy_engine::compile::child(confinement)?,
                 (None, Some(module), Some(out)) => policy::compile::compile(module, out)?,
-                // The parser requires them.
+                // The argument parser requires both.
                 (None, ..) => {}
             }
             return Ok(());

@@ -1,4 +1,4 @@
-//! How things look on a terminal, and that they arrive whole where there is none.
+//! Formats output for terminals and for other programs.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write as _, stdout};
@@ -9,18 +9,18 @@ use serde::Serialize;
 /// Spaces between columns.
 const GAP: u16 = 2;
 
-/// Longer words are broken where the terminal is too narrow.
+/// Longer words may be broken on narrow terminals.
 const LONGEST_WORD: u16 = 14;
 
 /// A column of a table.
 pub(crate) enum Column {
-    /// Its cells stay on one line.
+    /// Cells stay on one line.
     Whole(&'static str),
-    /// Its cells are broken into lines where the terminal is too narrow.
+    /// Cells wrap on narrow terminals.
     Broken(&'static str),
 }
 
-/// A table as wide as the terminal; unbroken where there is none, so that a row is a line for other
+/// Formats a table as wide as the terminal; without a terminal, one line per row for other
 /// programs.
 pub(crate) fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
     table_of_width(terminal_width(), columns, rows)
@@ -55,7 +55,7 @@ fn table_of_width(width: Option<u16>, columns: &[Column], rows: Vec<Vec<String>>
     lines.map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// As narrow as a column may become: its longest word, if that is not too long itself.
+/// Minimum width of a column: its longest word, up to [`LONGEST_WORD`].
 fn narrowest(rows: &[Vec<String>], at: usize) -> u16 {
     let cells = rows.iter().filter_map(|row| row.get(at));
     let words = cells.flat_map(|cell| cell.split(' '));
@@ -72,8 +72,8 @@ impl Column {
     }
 }
 
-/// `text` without characters that would move the cursor, change colours or begin a line: a policy
-/// chooses some of the texts, and a terminal believes what it is told.
+/// Removes characters that would move the cursor, change colours or start a line: policies choose
+/// some of the texts, and a terminal would obey them.
 pub(crate) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for character in text.chars() {
@@ -91,7 +91,7 @@ pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// Writes to standard output. That nobody reads on, as behind `head`, is no error.
+/// Writes to standard output. A closed pipe, as with `head`, is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = stdout();
     match stdout
@@ -103,7 +103,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// An error for a person: what failed, and each cause on a line of its own.
+/// Formats an error: what failed, then each cause on its own line.
 pub(crate) fn error(error: &dyn Error) -> String {
     let mut text = format!("cnidaria: {}\n", plain(&error.to_string()));
     let mut cause = error.source();

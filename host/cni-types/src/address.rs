@@ -1,12 +1,12 @@
-//! Addresses as delegates, annotations and policies write them, read strictly.
+//! Strict parsing of the addresses in results, annotations and policies.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Reads an address with prefix length, such as `10.1.2.3/24`; the host part is kept.
+/// Parses an address with prefix length, such as `10.1.2.3/24`, keeping the host part.
 ///
-/// An IPv4 address in IPv6 form with at least 96 bits of prefix becomes IPv4, so that one address
+/// An IPv4-mapped IPv6 address with a prefix of at least 96 bits becomes IPv4, so that each address
 /// has one form.
 pub fn parse_cidr(text: &str) -> Option<IpNet> {
     let (ip, prefix) = text.split_once('/')?;
@@ -19,14 +19,14 @@ pub fn parse_cidr(text: &str) -> Option<IpNet> {
     }
 }
 
-/// Reads an address without prefix length; an IPv4 address in IPv6 form becomes IPv4.
+/// Parses an address without prefix length; an IPv4-mapped IPv6 address becomes IPv4.
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
     text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
-/// A hardware address in its canonical form, lower-case pairs of digits separated by `:`.
+/// A hardware address in canonical form: lower-case pairs of digits separated by `:`.
 ///
-/// Reads what the Go libraries read: 6, 8 or 20 bytes, as pairs separated by `:` or `-`, or as
+/// Accepts what the Go libraries accept: 6, 8 or 20 bytes, as pairs separated by `:` or `-`, or as
 /// groups of four digits separated by `.`.
 pub fn canonical_mac(text: &str) -> Option<String> {
     let (separator, width) = match text.find([':', '-', '.']) {

@@ -1,9 +1,9 @@
-//! Hostile text in error messages: enough of it to recognise, and no more.
+//! Truncates untrusted text for error messages.
 
-/// Characters that a message quotes.
+/// Maximum number of characters quoted.
 const LIMIT: usize = 120;
 
-/// The beginning of `text`, with an ellipsis where something was cut off.
+/// The beginning of `text`, with an ellipsis if truncated.
 pub(crate) fn clip(text: &str) -> String {
     let mut clipped: String = text.chars().take(LIMIT).collect();
     if clipped.len() < text.len() {

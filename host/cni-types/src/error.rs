@@ -1,56 +1,56 @@
-//! The error object that a plugin prints and a runtime reads.
+//! The error object that a plugin prints and a runtime parses.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The well-known codes of the specification, and the two ranges around them.
+/// The error codes of the specification, and the start of the plugin-specific range.
 pub mod code {
     /// Incompatible CNI version.
     pub const INCOMPATIBLE_VERSION: u32 = 1;
-    /// Unsupported field in the configuration; the message has key and value.
+    /// Unsupported field in the configuration; the message contains key and value.
     pub const UNSUPPORTED_FIELD: u32 = 2;
     /// The container is unknown or does not exist; the runtime need not call DEL.
     pub const UNKNOWN_CONTAINER: u32 = 3;
     /// A `CNI_*` variable is missing or malformed; the message names it.
     pub const INVALID_ENVIRONMENT: u32 = 4;
-    /// Input or output failed, for example reading the configuration.
+    /// I/O failure, for example reading the configuration.
     pub const IO_FAILURE: u32 = 5;
-    /// Content cannot be decoded, for example the configuration is no JSON.
+    /// Content cannot be decoded, for example the configuration is not JSON.
     pub const DECODING_FAILURE: u32 = 6;
     /// The configuration is invalid.
     pub const INVALID_CONFIG: u32 = 7;
     /// The network namespace is not usable.
     pub const INVALID_NETNS: u32 = 8;
-    /// A passing condition; the runtime should try the same call again.
+    /// A transient condition; the runtime should retry the call.
     pub const TRY_AGAIN_LATER: u32 = 11;
     /// STATUS: the plugin cannot serve ADD requests.
     pub const PLUGIN_NOT_AVAILABLE: u32 = 50;
     /// STATUS: as 50, and running containers may have limited connectivity.
     pub const LIMITED_CONNECTIVITY: u32 = 51;
-    /// First code that is a plugin's own.
+    /// First plugin-specific code.
     pub const FIRST_OWN: u32 = 100;
-    /// What plugins built with the reference library say when they know nothing better.
+    /// Generic code of plugins built with the reference library.
     pub const INTERNAL: u32 = 999;
 }
 
-/// An error as it is printed on standard output (specification, section 5, Error).
+/// An error as printed on standard output (specification, section 5, Error).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub struct CniError {
-    /// The version of the configuration, where it is known.
+    /// The configuration's version, if known.
     #[serde(
         rename = "cniVersion",
         default,
         skip_serializing_if = "Option::is_none"
     )]
     pub cni_version: Option<String>,
-    /// One of [`code`], or a plugin's own from 100 on.
+    /// One of [`code`], or a plugin-specific code from 100 on.
     #[serde(default)]
     pub code: u32,
-    /// One line.
+    /// A short message on one line.
     #[serde(default)]
     pub msg: String,
-    /// Longer text, may be empty.
+    /// A longer text; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub details: String,
 }
@@ -66,34 +66,34 @@ impl CniError {
         }
     }
 
-    /// The same error with details.
+    /// Sets the details.
     #[must_use]
     pub fn with_details(mut self, details: impl Into<String>) -> Self {
         self.details = details.into();
         self
     }
 
-    /// The same error in the version of the configuration.
+    /// Sets the version.
     #[must_use]
     pub fn with_version(mut self, version: impl fmt::Display) -> Self {
         self.cni_version = Some(version.to_string()).filter(|version| !version.is_empty());
         self
     }
 
-    /// Reads what a plugin printed. `None` when it is no error object: no JSON, or neither a code
-    /// nor a message in it.
+    /// Parses a plugin's output. `None` when it is not an error object: not JSON, or with neither a
+    /// code nor a message.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let error: Self = serde_json::from_slice(bytes).ok()?;
         (error.code != 0 || !error.msg.is_empty()).then_some(error)
     }
 
-    /// The JSON object, indented as plugins print it.
+    /// The JSON object, indented as plugins do.
     pub fn to_json(&self) -> String {
         crate::json::to_string_pretty(self).expect("strings and a number are JSON")
     }
 }
 
-/// Message and details on one line; the code is for machines.
+/// Message and details on one line, without the code.
 impl fmt::Display for CniError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.msg)?;

@@ -1,10 +1,8 @@
-//! The CNI specification as types: versions, the parameters of one call, configurations, results
-//! in all their forms, and errors. Nothing here reads a file, starts a process or knows the time:
-//! bytes go in, checked values come out.
+//! The CNI specification as types: versions, call parameters, configurations, results in all
+//! forms, and errors. Sans-IO: no files, processes or clocks; bytes in, validated values out.
 //!
-//! A configuration belongs to whoever wrote it. It is therefore kept as ordered JSON text of which
-//! only the members that the specification tells a runtime to insert are ever touched; see
-//! [`json::RawObject`].
+//! A configuration belongs to its author. It is kept as ordered JSON text; only the members that
+//! the specification tells a runtime to insert are modified. See [`json::RawObject`].
 
 pub mod address;
 pub mod args;

@@ -1,4 +1,4 @@
-//! The released versions of the CNI specification and what a configuration says about them.
+//! Released versions of the CNI specification, and the version of a configuration.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::clip::clip;
 use crate::json;
 
-/// A released version of the CNI specification that this crate implements. Ordered by age.
+/// A released version of the CNI specification that this crate implements, ordered by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// 0.1.0: one IPv4 and one IPv6 address per result.
@@ -27,21 +27,21 @@ pub enum Version {
     V1_1_0,
 }
 
-/// Why a text is no version.
+/// Why a text is not a supported version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not of the form `major.minor.patch`.
     #[error("malformed CNI version{}: expected major.minor.patch", shown(version))]
     Malformed {
-        /// The refused text.
+        /// The rejected text.
         version: String,
     },
     /// Well formed, but not a version that this crate implements.
     #[error("unsupported CNI version {version:?}, supported are {}", supported())]
     Unsupported {
-        /// The refused text.
+        /// The rejected text.
         version: String,
-        /// Whether it is newer than all that are supported.
+        /// Whether it is newer than every supported version.
         newer: bool,
     },
 }
@@ -58,10 +58,10 @@ impl Version {
         Self::V1_1_0,
     ];
 
-    /// The newest version.
+    /// The newest supported version.
     pub const LATEST: Self = Self::V1_1_0;
 
-    /// As it is written in JSON.
+    /// The version as written in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::V0_1_0 => "0.1.0",
@@ -89,7 +89,7 @@ impl Version {
         self >= Self::V1_1_0
     }
 
-    /// Whether DEL is given the result of ADD as `prevResult`.
+    /// Whether DEL gets the result of ADD as `prevResult`.
     pub fn del_has_prev_result(self) -> bool {
         self >= Self::V0_4_0
     }
@@ -132,17 +132,17 @@ impl<'de> Deserialize<'de> for Version {
     }
 }
 
-/// The `cniVersion` of a configuration, which old configurations leave out.
+/// The `cniVersion` of a configuration; old configurations omit it.
 ///
-/// A configuration without it is one of 0.1.0, but plugins are told what it says: the empty string.
+/// Such a configuration follows the rules of 0.1.0, but plugins receive the empty string.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ConfVersion(Option<Version>);
 
 impl ConfVersion {
-    /// The version of a configuration that has none.
+    /// The version of a configuration without `cniVersion`.
     pub const MISSING: Self = Self(None);
 
-    /// Reads the value of `cniVersion`; the empty string counts as missing.
+    /// Parses the value of `cniVersion`; the empty string counts as missing.
     ///
     /// # Errors
     /// As [`Version::from_str`].
@@ -153,7 +153,7 @@ impl ConfVersion {
         text.parse().map(|version| Self(Some(version)))
     }
 
-    /// What the configuration says, if it says something.
+    /// The declared version, if any.
     pub fn declared(self) -> Option<Version> {
         self.0
     }
@@ -163,7 +163,7 @@ impl ConfVersion {
         self.0.unwrap_or(Version::V0_1_0)
     }
 
-    /// What plugins are told: the version, or the empty string.
+    /// The value sent to plugins: the version, or the empty string.
     pub fn as_str(self) -> &'static str {
         self.0.map_or("", Version::as_str)
     }
@@ -181,38 +181,39 @@ impl fmt::Display for ConfVersion {
     }
 }
 
-/// The answer to VERSION.
+/// The response to VERSION.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionInfo {
-    /// Version of the answer's own format.
+    /// Version of the response's own format.
     #[serde(rename = "cniVersion")]
     pub cni_version: String,
-    /// Every version that the plugin supports. They stay text: a plugin may know newer ones.
+    /// Every version that the plugin supports, as text: a plugin may support newer ones than this
+    /// crate.
     #[serde(rename = "supportedVersions", default)]
     pub supported_versions: Vec<String>,
 }
 
-/// Why the answer to VERSION was refused.
+/// Why a response to VERSION was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum VersionInfoError {
-    /// Not the JSON that the specification asks for.
+    /// The response does not have the JSON form of the specification.
     #[error("malformed answer to VERSION")]
     Syntax(#[source] json::Cause),
     /// A member is absent or empty.
     #[error("answer to VERSION without {key:?}")]
     Missing {
-        /// The member.
+        /// Name of the member.
         key: &'static str,
     },
 }
 
 impl VersionInfo {
-    /// What an implementation of everything in this crate answers.
+    /// The response of a plugin that supports every version in this crate.
     pub fn all() -> Self {
         Self::of(&Version::ALL)
     }
 
-    /// The answer of a plugin that supports `versions`.
+    /// The response of a plugin that supports `versions`.
     pub fn of(versions: &[Version]) -> Self {
         Self {
             cni_version: Version::LATEST.to_string(),
@@ -220,10 +221,10 @@ impl VersionInfo {
         }
     }
 
-    /// Reads the answer of a plugin. One of 0.2.0 may leave out the list.
+    /// Parses a plugin's response. A 0.2.0 response may omit the list.
     ///
     /// # Errors
-    /// [`VersionInfoError`] when it is no JSON or lacks a member.
+    /// [`VersionInfoError`] when it is not JSON or lacks a member.
     pub fn parse(bytes: &[u8]) -> Result<Self, VersionInfoError> {
         let mut info: Self = serde_json::from_slice(bytes)
             .map_err(|error| VersionInfoError::Syntax(error.into()))?;
@@ -259,7 +260,7 @@ fn numbers(text: &str) -> Option<(u32, u32, u32)> {
     parts.next().is_none().then_some(numbers)
 }
 
-/// Shows a part only where it is a number: in a configuration it may be anything.
+/// Shows a version only if it consists of digits and dots: a configuration may contain anything.
 fn shown(version: &str) -> String {
     match version.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         true => format!(" {version:?}"),

@@ -64,7 +64,7 @@ fn a_plugin_may_write_its_members_in_any_case_as_for_go() {
     assert_eq!(list.text(), text);
     let both = conf(r#"{"name":"n","Type":"a","type":"b","tYPE":"c"}"#);
     assert_eq!(both.plugins()[0].plugin_type().as_str(), "b");
-    // The reference library tells the cases of a list's own members apart.
+    // The reference library is case-sensitive for the list's own members.
     check_refused(
         r#"{"name":"n","Plugins":[{"type":"a"}]}"#,
         7,

@@ -1,4 +1,4 @@
-//! Trees that are edited by pointer, and their differences.
+//! Trees edited by pointer, and their differences.
 
 #![cfg(test)]
 
@@ -180,7 +180,7 @@ fn a_patch_has_only_what_changed() {
     );
 }
 
-/// RFC 6902, as far as [`Patch`] uses it.
+/// The subset of RFC 6902 that [`Patch`] uses.
 fn apply(document: &mut Node, patch: &Patch) {
     for operation in patch.operations() {
         let (path, value) = match operation {

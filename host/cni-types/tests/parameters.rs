@@ -28,7 +28,7 @@ fn read(env: &BTreeMap<&str, &str>) -> Result<Parameters, String> {
     })
 }
 
-/// The message for the complete environment with some variables replaced, or removed.
+/// Checks the error for the complete environment with some variables replaced or removed.
 #[track_caller]
 fn check_refused(changes: &[(&'static str, Option<&'static str>)], expected: &str) {
     let mut env = complete();
@@ -178,7 +178,7 @@ fn arguments_keep_order_duplicates_and_equal_signs() {
     let text = "A=1;B=x=y;A=2;C=";
     let args = CniArgs::parse(text).unwrap();
     assert_eq!(args.to_string(), text);
-    // Plugins in Go take the last one.
+    // Go plugins take the last one.
     assert_eq!(args.get("A"), Some("2"));
     assert_eq!(args.get("B"), Some("x=y"));
     assert_eq!(args.get("C"), Some(""));

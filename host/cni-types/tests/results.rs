@@ -1,4 +1,4 @@
-//! Results in all their forms. What is expected byte for byte was printed by the Go library.
+//! Results in all forms. Byte-exact expectations were printed by the Go library.
 
 #![cfg(test)]
 
@@ -17,7 +17,7 @@ fn check_converted(from: &str, version: Version, expected: &str) {
     assert_eq!(result.to_raw(version).unwrap().get(), expected);
 }
 
-/// Every member that a version can have.
+/// Every member of every version.
 const FULL: &str = r#"{"cniVersion":"1.1.0","dns":{"domain":"d.example","nameservers":["10.9.0.53"],"options":["ndots:5"],"search":["s.example"]},"interfaces":[{"mac":"02:00:00:00:00:09","mtu":1450,"name":"eth0","pciID":"0000:00:1f.6","sandbox":"/run/netns/x","socketPath":"/run/s"},{"name":"veth0"}],"ips":[{"address":"10.9.0.2/24","gateway":"10.9.0.1","interface":0},{"address":"10.9.1.2/24"},{"address":"fd00::2/64","gateway":"fd00::1","interface":0}],"routes":[{"dst":"0.0.0.0/0","gw":"10.9.0.1"},{"advmss":1410,"dst":"::/0","gw":"fd00::1","mtu":1400,"priority":7,"scope":0,"table":100}]}"#;
 
 #[test]
@@ -239,7 +239,7 @@ fn any_net() -> impl Strategy<Value = IpNet> {
     prop_oneof![
         (any::<[u8; 4]>(), 0u8..=32)
             .prop_map(|(ip, prefix)| IpNet::new(ip.into(), prefix).unwrap()),
-        // Not all 128 bits are free: IPv4 in IPv6 form does not stay IPv6.
+        // All within fd00::/16: an IPv4-mapped address would not stay IPv6.
         (any::<[u16; 7]>(), 0u8..=128).prop_map(|(ip, prefix)| {
             let [a, b, c, d, e, f, g] = ip;
             let ip = std::net::Ipv6Addr::new(0xfd00, a, b, c, d, e, f, g);
@@ -294,7 +294,7 @@ fn any_route() -> impl Strategy<Value = Route> {
         })
 }
 
-/// `result` with what a version has a place for.
+/// `result` reduced to the members that a version supports.
 fn lowered(result: &CniResult, has_place: Version, cni_version: Version) -> CniResult {
     let mut lowered = CniResult {
         cni_version,

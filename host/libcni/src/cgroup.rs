@@ -1,5 +1,5 @@
-//! A control group (version 2) in which plugins run, so that what they use is not the caller's: each
-//! execution has a child of it, which can be killed as a whole.
+//! A control group (v2) for plugins, so that their resources are not charged to the caller. Each
+//! execution has a child group that can be killed as a whole.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -13,7 +13,7 @@ use rustix::process::Pid;
 
 /// `CGROUP2_SUPER_MAGIC` of the kernel's `magic.h`.
 const CGROUP2: FsWord = 0x6367_7270;
-/// How the children are called; process and number follow.
+/// Name prefix of child groups; pid and number follow.
 const CHILD: &str = "plugin-";
 
 /// A control group for plugins.
@@ -26,30 +26,30 @@ pub struct Cgroup {
 struct Shared {
     dir: PathBuf,
     executions: AtomicU64,
-    /// Children that something a plugin left behind still lives in.
+    /// Child groups still populated by processes that a plugin left behind.
     left: Mutex<Vec<PathBuf>>,
 }
 
 impl Cgroup {
-    /// Takes a directory of the kernel's file system of control groups, and makes it where its parent
-    /// is one. What executions of before left empty is removed.
+    /// Opens a cgroup v2 directory, creating it if only its parent exists. Removes empty groups of
+    /// earlier executions.
     ///
     /// # Errors
-    /// Where it is no control group of version 2, or cannot be written to.
+    /// When it is not a cgroup v2 directory or not writable.
     pub fn open(dir: &Path) -> io::Result<Self> {
         match DirBuilder::new().create(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made?,
         }
         if rustix::fs::statfs(dir)?.f_type != CGROUP2 {
-            // Made above, and not wanted.
+            // Created above.
             let _ = fs::remove_dir(dir);
             return Err(io::Error::other("no control group of version 2"));
         }
         for child in fs::read_dir(dir)? {
             let child = child?;
             if child.file_name().to_string_lossy().starts_with(CHILD) {
-                // Busy where something lives in it.
+                // Fails with EBUSY while the group is populated.
                 let _ = fs::remove_dir(child.path());
             }
         }
@@ -62,7 +62,7 @@ impl Cgroup {
         })
     }
 
-    /// Puts a process that has not begun to work into a group of its own.
+    /// Moves a process that has not started working into its own group.
     pub(crate) fn take(&self, process: Pid) -> io::Result<Group> {
         let shared = &self.shared;
         shared.remove_left();
@@ -92,8 +92,8 @@ fn is_busy(removed: &io::Result<()>) -> bool {
     error == Some(Errno::BUSY.raw_os_error())
 }
 
-/// The group of one execution. Its directory goes with it, or later, when what the plugin has left
-/// behind has ended.
+/// The group of one execution. Its directory is removed on drop, or later once all left-behind
+/// processes have exited.
 #[derive(Debug)]
 pub(crate) struct Group {
     dir: PathBuf,
@@ -101,9 +101,9 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Kills everything in it, also what has left the plugin's process group.
+    /// Kills all processes in the group, including those that left the plugin's process group.
     pub(crate) fn kill(&self) {
-        // Since Linux 5.14; before, the process group is what can be killed.
+        // Requires Linux 5.14; before, only the process group is killed.
         let _ = fs::write(self.dir.join("cgroup.kill"), "1");
     }
 }

@@ -1,4 +1,4 @@
-//! Where the binary of a plugin is.
+//! Finds the binary of a plugin.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cni_types::args::PluginType;
 
-/// No binary of a plugin in any of the directories.
+/// The binary of a plugin was not found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "plugin {:?} not found in {}{}",
@@ -17,14 +17,14 @@ use cni_types::args::PluginType;
 pub struct NotFound {
     /// `type` of the plugin.
     pub plugin: PluginType,
-    /// The directories, in the order in which they were searched.
+    /// The searched directories, in order.
     pub searched: Vec<PathBuf>,
-    /// What has the right name, but is no regular file that may be executed.
+    /// Files with the right name that are not regular executable files.
     pub rejected: Vec<PathBuf>,
 }
 
-/// The path of the first regular, executable file with the plugin's name in `directories`; links
-/// are followed.
+/// The path of the first regular, executable file with the plugin's name in `directories`. Follows
+/// symlinks.
 ///
 /// # Errors
 /// [`NotFound`], naming the directories.

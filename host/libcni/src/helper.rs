@@ -1,4 +1,4 @@
-//! A thread that does what the caller must not, or need not, do on its own.
+//! A thread for work that its caller cannot, or should not, do itself.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,11 +8,10 @@ use tokio::sync::oneshot;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// A thread that does one thing after the other. It ends with the last clone of this.
+/// A thread that runs work sequentially. It ends when the last clone is dropped.
 ///
-/// Whoever starts a process waits until it has begun to execute its binary, which takes about as long as
-/// all else that a caller does for it. One that has other things to do meanwhile lets a helper wait
-/// ([`Cni::with_helper`](crate::Cni::with_helper)).
+/// Starting a process blocks until its exec, about as long as the rest of a call takes. Callers
+/// with other work leave that wait to a helper ([`Cni::with_helper`](crate::Cni::with_helper)).
 #[derive(Debug, Clone)]
 pub struct Helper {
     work: mpsc::Sender<Work>,
@@ -22,12 +21,12 @@ impl Helper {
     /// Starts the thread.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The system error.
     pub fn start() -> io::Result<Self> {
         Self::prepared("helper", || Ok(()))
     }
 
-    /// Starts the thread, which prepares itself first.
+    /// Starts the thread, which first runs a preparation.
     ///
     /// # Errors
     /// As [`start`](Self::start), and those of the preparation.
@@ -44,7 +43,7 @@ impl Helper {
                 let is_ready = result.is_ok();
                 if prepared.send(result).is_ok() && is_ready {
                     for work in works {
-                        // Whoever waits for it is told; who comes next needs the thread.
+                        // The waiting caller gets an error; later callers still need the thread.
                         let _ = catch_unwind(AssertUnwindSafe(work));
                     }
                 }
@@ -55,12 +54,12 @@ impl Helper {
         Ok(Self { work: sender })
     }
 
-    /// Does something on the thread. One thing is done at a time, so it should be short.
+    /// Runs `work` on the thread. Work is serialised, so it should be short.
     ///
-    /// Where the caller does not wait for it any more, what it gives is dropped.
+    /// If the caller stops waiting, the result is dropped.
     ///
     /// # Errors
-    /// Only when it panicked.
+    /// Only when the work panicked.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -68,7 +67,7 @@ impl Helper {
         let (done, outcome) = oneshot::channel();
         let panicked = || io::Error::other("what was to be done on the thread panicked");
         let work = Box::new(move || {
-            // Nobody waits any more when the call was given up.
+            // The receiver is gone when the call was cancelled.
             let _ = done.send(work());
         });
         self.work.send(work).map_err(|_| panicked())?;

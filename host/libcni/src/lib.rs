@@ -1,11 +1,10 @@
 //! Runs CNI plugins as a runtime does: loads network configurations ([`load`]), finds binaries
-//! ([`find`]), derives what each plugin of a chain is given ([`request`]), executes it within
-//! limits ([`exec`]), if need be started by another thread ([`helper`]), below another root directory
-//! ([`root`]) and in a control group ([`cgroup`]), and in order ([`chain`]),
-//! and keeps results on disk in the format of the Go library ([`cache`]), under a checksum
-//! ([`seal`]). [`runtime`] joins chain and cache.
+//! ([`find`]), builds each plugin's request ([`request`]), executes plugins in order ([`chain`])
+//! within limits ([`exec`]), and caches results on disk in the Go library's format ([`cache`]) with
+//! a checksum ([`seal`]). Plugins can be started by another thread ([`helper`]), below another root
+//! directory ([`root`]) and in a control group ([`cgroup`]). [`runtime`] combines chain and cache.
 //!
-//! The crate knows nothing of Kubernetes. It never writes to the cache by itself except through
+//! The crate has no dependency on Kubernetes, and writes to the cache only through
 //! [`runtime::Runtime`].
 
 pub mod cache;

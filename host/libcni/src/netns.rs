@@ -1,5 +1,5 @@
-//! Whether a container's network namespace is gone, and a stand-in for plugins that need one to undo
-//! what is outside of it.
+//! Detects whether a container's network namespace is gone, and provides a stand-in for plugins
+//! that need one to undo what is outside it.
 
 use std::fs::File;
 use std::io;
@@ -13,11 +13,11 @@ use rustix::thread::UnshareFlags;
 
 use crate::root::Root;
 
-/// What the kernel calls the file system of namespaces: `NSFS_MAGIC` of its `magic.h`.
+/// The file system type of namespaces: `NSFS_MAGIC` of the kernel's `magic.h`.
 const NSFS: FsWord = 0x6e73_6673;
 
-/// Whether no network namespace is at `CNI_NETNS`, as somebody with that root directory sees it. An
-/// empty one says so (specification, section 2), and so does a file that was a mount point once.
+/// Whether `CNI_NETNS`, resolved in `root`, is not a network namespace: empty (specification,
+/// section 2), missing, or a leftover mount point file.
 pub async fn is_gone(netns: &str, root: Option<&Root>) -> bool {
     let path = netns.to_owned();
     let look = move || match rustix::fs::statfs(path) {
@@ -31,19 +31,19 @@ pub async fn is_gone(netns: &str, root: Option<&Root>) -> bool {
     }
 }
 
-/// A namespace in which there is nothing but an interface without addresses, for as long as this is
-/// kept. The interface is the namespace's loopback under another name: plugins find it, and the kernel
-/// lets nobody move it out.
+/// A namespace that contains only an interface without addresses; it lives as long as this value.
+/// The interface is the renamed loopback: plugins find it, and the kernel does not let it be moved
+/// out.
 #[derive(Debug)]
 pub(crate) struct StandIn {
     file: File,
 }
 
 impl StandIn {
-    /// Makes one. Nobody is in it.
+    /// Creates a namespace without processes.
     ///
     /// # Errors
-    /// Without `CAP_SYS_ADMIN`.
+    /// When the caller lacks `CAP_SYS_ADMIN`.
     pub(crate) fn with(interface: &IfName) -> io::Result<Self> {
         let interface = interface.clone();
         let made = std::thread::Builder::new()
@@ -59,25 +59,25 @@ impl StandIn {
         Ok(Self { file })
     }
 
-    /// Where other processes of this machine find it.
+    /// A path that other processes on this machine can open.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 }
 
-/// Renames the first interface of this thread's namespace, by one message to the kernel.
+/// Renames interface 1 of this thread's namespace with one netlink message.
 fn rename_loopback(name: &IfName) -> io::Result<()> {
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
         SocketFlags::CLOEXEC,
-        // `NETLINK_ROUTE` is protocol 0, the default one.
+        // `NETLINK_ROUTE` is protocol 0, the default.
         None,
     )?;
     rustix::net::send(&socket, &set_name(1, name.as_str()), SendFlags::empty())?;
     let mut answer = [0; 256];
     rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
-    // The answer is an `nlmsgerr`: behind the header of 16 bytes the error, 0 for success.
+    // The reply is an `nlmsgerr`: after the 16-byte header, the error; 0 means success.
     match answer.get(16..20).map(<[u8; 4]>::try_from) {
         Some(Ok([0, 0, 0, 0])) => Ok(()),
         Some(Ok(error)) => Err(io::Error::from_raw_os_error(
@@ -87,14 +87,14 @@ fn rename_loopback(name: &IfName) -> io::Result<()> {
     }
 }
 
-/// `RTM_SETLINK` with `IFLA_IFNAME` (rtnetlink(7)), to be acknowledged.
+/// `RTM_SETLINK` with `IFLA_IFNAME` (rtnetlink(7)), requesting an acknowledgement.
 fn set_name(index: i32, name: &str) -> Vec<u8> {
     const SETLINK: u16 = 19;
     const REQUEST_AND_ACK: u16 = 1 | 4;
     const IFNAME: u16 = 3;
     // `ifinfomsg`: family, padding, type, index, flags, change.
     let mut body = [[0; 4], index.to_ne_bytes(), [0; 4], [0; 4]].concat();
-    // The attribute: length with its head and the closing zero, kind, name; padded to four bytes.
+    // The attribute: length including header and terminating NUL, type, name; padded to four bytes.
     let length = u16::try_from(4 + name.len() + 1).unwrap_or(u16::MAX);
     body.extend(length.to_ne_bytes());
     body.extend(IFNAME.to_ne_bytes());
@@ -111,15 +111,15 @@ fn set_name(index: i32, name: &str) -> Vec<u8> {
     message
 }
 
-/// Gives this thread alone a namespace of its own.
+/// Moves this thread alone into a new network namespace.
 #[expect(
     unsafe_code,
     reason = "rustix has no safe form for a part of the flags"
 )]
 fn unshare() -> io::Result<()> {
-    // SAFETY: `unshare` is unsafe for flags that take away what other code of the thread may rely
-    // on, which is the table of file descriptors. `NEWNET` changes where sockets are made, and this
-    // thread makes one for itself alone.
+    // SAFETY: `unshare` is unsafe for flags that take away state other code on the thread may rely
+    // on, such as the file descriptor table. `NEWNET` only changes where sockets are created, and
+    // this thread creates one for itself.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
     Ok(())
 }
@@ -164,7 +164,7 @@ mod tests {
             .output()
             .unwrap();
         let links = String::from_utf8(links.stdout).unwrap();
-        // Below a head of two lines.
+        // After a two-line header.
         let names = links.lines().skip(2).map(|line| line.split(':').next());
         let names: Vec<_> = names.flatten().map(str::trim).collect();
         assert_eq!(names, ["net1"]);

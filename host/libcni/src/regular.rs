@@ -1,4 +1,4 @@
-//! Regular files, read bounded.
+//! Bounded reads of regular files.
 
 use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// Reads a file of at most `max_bytes`. Gives its metadata as well, as they were before it was read.
+/// Reads a file of at most `max_bytes`. Also returns its metadata from before the read.
 ///
 /// # Errors
-/// Also for what is no regular file: a pipe would block for ever, and is opened without waiting.
+/// Rejects anything but a regular file: opened non-blocking, so a FIFO cannot stall the caller.
 pub(crate) fn read(path: &Path, flags: OFlags, max_bytes: u64) -> io::Result<(Vec<u8>, Metadata)> {
     let flags = flags | OFlags::NONBLOCK;
     let file = OpenOptions::new()

@@ -1,5 +1,5 @@
-//! What a plugin is given on standard input, as a pure function of the configuration and the
-//! parameters of the call (specification, section 3, deriving request configuration).
+//! A plugin's standard input, as a pure function of the configuration and the call's parameters
+//! (specification, section 3, deriving request configuration).
 
 use cni_types::args::{CniArgs, ContainerId, IfName};
 use cni_types::conf::{NetworkConfList, PluginConf};
@@ -7,7 +7,7 @@ use cni_types::json::{self, RawObject};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// One container's interface, apart from the network that it is attached to.
+/// One container's interface, independent of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeConf {
     /// `CNI_CONTAINERID`.
@@ -18,12 +18,11 @@ pub struct RuntimeConf {
     pub if_name: IfName,
     /// `CNI_ARGS`.
     pub args: CniArgs,
-    /// What the runtime offers for `runtimeConfig`: an object from capabilities to their values.
-    /// A plugin is given those that it declares.
+    /// Values for `runtimeConfig`, by capability. A plugin gets those that it declares.
     pub capability_args: RawObject,
 }
 
-/// An attachment that is still valid, as GC tells plugins.
+/// A valid attachment, in the form that GC passes to plugins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Attachment {
     /// `CNI_CONTAINERID` of its ADD.
@@ -34,14 +33,14 @@ pub struct Attachment {
     pub if_name: IfName,
 }
 
-/// The request for ADD, CHECK and DEL: the plugin's own configuration, with `name`, `cniVersion`,
-/// `prevResult` and `runtimeConfig` replaced where they stand or appended in this order.
+/// The request for ADD, CHECK and DEL: the plugin's configuration, with `name`, `cniVersion`,
+/// `prevResult` and `runtimeConfig` replaced in place or appended in this order.
 ///
-/// Without a previous result there is no `prevResult`, even if the author wrote one. `runtimeConfig`
-/// is touched only when there is something to tell. All other members keep order and text.
+/// Without a previous result, `prevResult` is removed. `runtimeConfig` is only touched when it has
+/// a value. All other members keep their order and text.
 ///
 /// # Errors
-/// [`json::Error::Member`] never happens with values of these types.
+/// [`json::Error::Member`]; does not occur with these types.
 pub fn attachment(
     list: &NetworkConfList,
     plugin: &PluginConf,
@@ -67,10 +66,10 @@ pub fn attachment(
     Ok(request)
 }
 
-/// The request for STATUS: the plugin's own configuration with `name` and `cniVersion`.
+/// The request for STATUS: the plugin's configuration with `name` and `cniVersion`.
 ///
 /// # Errors
-/// [`json::Error::Member`] never happens with values of these types.
+/// [`json::Error::Member`]; does not occur with these types.
 pub fn network(list: &NetworkConfList, plugin: &PluginConf) -> Result<RawObject, json::Error> {
     let mut request = plugin.raw().clone();
     request.set("name", list.name())?;
@@ -79,11 +78,10 @@ pub fn network(list: &NetworkConfList, plugin: &PluginConf) -> Result<RawObject,
 }
 
 /// The request for GC: as for STATUS, with the valid attachments under `cni.dev/valid-attachments`
-/// and, as the reference library has it, under `cni.dev/attachments`, the name that the
-/// specification had at first.
+/// and, like the reference library, under `cni.dev/attachments`, the specification's original name.
 ///
 /// # Errors
-/// [`json::Error::Member`] never happens with values of these types.
+/// [`json::Error::Member`]; does not occur with these types.
 pub fn gc(
     list: &NetworkConfList,
     plugin: &PluginConf,

@@ -1,8 +1,7 @@
-//! Another root directory for plugins: those of a node that is mounted somewhere, for a runtime that
-//! itself lives in a container.
+//! Another root directory for plugins: that of the node, mounted into the container of the runtime.
 //!
-//! One thread has that root for itself, and starts the plugins. So they are spawned as any other
-//! process, without a copy of the caller's memory, and the caller's own root never changes.
+//! One dedicated thread has that root and starts the plugins. They are spawned like any other
+//! process, without copying the caller's memory, and the caller's root never changes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use rustix::thread::UnshareFlags;
 
 use crate::helper::Helper;
 
-/// A directory that is the root for what runs in it.
+/// A root directory for plugins and for file access.
 #[derive(Debug, Clone)]
 pub struct Root {
     dir: Arc<PathBuf>,
@@ -20,10 +19,10 @@ pub struct Root {
 }
 
 impl Root {
-    /// Starts the thread. It ends with the last clone of this.
+    /// Starts the thread. It ends when the last clone is dropped.
     ///
     /// # Errors
-    /// When the directory cannot become a root: it is not there, or the caller has no
+    /// When the directory cannot become the root: it does not exist, or the caller lacks
     /// `CAP_SYS_CHROOT`.
     pub fn enter(dir: &Path) -> io::Result<Self> {
         let path = dir.to_owned();
@@ -33,21 +32,21 @@ impl Root {
         })
     }
 
-    /// The directory, seen from outside.
+    /// The directory, as seen by the caller.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The thread inside.
+    /// The thread with this root.
     pub(crate) fn helper(&self) -> &Helper {
         &self.thread
     }
 
-    /// Does something inside, where absolute paths mean what is below the directory. One thing is
-    /// done at a time, so it should be short.
+    /// Runs `work` on the thread, where absolute paths are relative to the directory. Work is
+    /// serialised, so it should be short.
     ///
     /// # Errors
-    /// Only when earlier work panicked.
+    /// Only when the work panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -56,18 +55,18 @@ impl Root {
     }
 }
 
-/// Changes the root directory of this thread alone.
+/// Changes the root directory of this thread only.
 #[expect(
     unsafe_code,
     reason = "rustix has no safe form for a part of the flags"
 )]
 fn change_root(dir: &Path) -> io::Result<()> {
-    // SAFETY: `unshare` is unsafe for flags that take away what other code of the thread may rely
-    // on, which is the table of file descriptors. `FS` alone gives the thread its own copy of root,
-    // working directory and umask, and no code but what is sent to its helper runs on it.
+    // SAFETY: `unshare` is unsafe for flags that take away state other code on the thread may rely
+    // on, such as the file descriptor table. `FS` only gives the thread its own copy of root,
+    // working directory and umask, and the thread runs only the work sent to its helper.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS) }?;
     rustix::process::chroot(dir)?;
-    // Else the working directory would still be outside.
+    // Otherwise the working directory would stay outside the root.
     rustix::process::chdir("/")?;
     Ok(())
 }
@@ -76,7 +75,7 @@ fn change_root(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// A root needs a privilege that not everybody who runs tests has.
+    /// `None` without `CAP_SYS_CHROOT`, which not every test environment has.
     fn enter(dir: &Path) -> Option<Root> {
         match Root::enter(dir) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -1,4 +1,4 @@
-//! Plugins and cache together, as the Go library's `AddNetworkList` and its kin: for callers that
+//! Combines plugins and result cache, like `AddNetworkList` of the Go library, for callers that
 //! keep no record of their own.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use crate::cache::{self, Cache, Entry, Key};
 use crate::chain::{self, Cni};
 use crate::request::{Attachment, RuntimeConf};
 
-/// Executes plugins and remembers their results.
+/// Executes plugins and caches their results.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     cni: Cni,
@@ -21,53 +21,53 @@ pub struct Runtime {
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A plugin failed, or its request.
+    /// A plugin failed, or its request could not be built.
     #[error(transparent)]
     Chain(#[from] chain::Error),
     /// The cache cannot be read or written.
     #[error(transparent)]
     Cache(#[from] cache::Error),
-    /// The result in the cache is not valid.
+    /// The cached result is not valid.
     #[error("result of network {network:?} in the cache")]
     Cached {
         /// `name` of the network.
         network: String,
-        /// What is wrong with it.
+        /// Why it is not valid.
         #[source]
         source: result::Error,
     },
-    /// The result cannot be written to the cache.
+    /// The result could not be cached.
     #[error("result of network {network:?} cannot be kept")]
     Keep {
         /// `name` of the network.
         network: String,
-        /// Why.
+        /// Why it could not be cached.
         #[source]
         source: KeepError,
     },
 }
 
-/// Why a result cannot be written to the cache.
+/// Why a result could not be cached.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// It cannot be printed.
+    /// The result cannot be printed.
     #[error(transparent)]
     Result(#[from] result::Error),
-    /// It is no object.
+    /// The result is not an object.
     #[error(transparent)]
     Json(#[from] json::Error),
 }
 
 impl Runtime {
-    /// Joins the two.
+    /// Combines plugins and cache.
     pub fn new(cni: Cni, cache: Cache) -> Self {
         Self { cni, cache }
     }
 
-    /// As [`Cni::add`], then remembers configuration, parameters and result.
+    /// [`Cni::add`], then caches the configuration, parameters and result.
     ///
     /// # Errors
-    /// [`Error`]. When only the cache failed the attachment exists; the caller should call
+    /// [`Error`]. If only the cache failed, the attachment exists and the caller should call
     /// [`del`](Self::del).
     pub async fn add(
         &self,
@@ -83,7 +83,7 @@ impl Runtime {
         Ok(result)
     }
 
-    /// As [`Cni::check`], with the remembered result.
+    /// [`Cni::check`] with the cached result.
     ///
     /// # Errors
     /// [`Error`].
@@ -92,10 +92,10 @@ impl Runtime {
         Ok(self.cni.check(list, runtime, result.as_ref()).await?)
     }
 
-    /// As [`Cni::del`], with the remembered result if it can be read, then forgets it.
+    /// [`Cni::del`] with the cached result if readable, then removes it from the cache.
     ///
     /// # Errors
-    /// [`Error`]. The result is kept when a plugin failed, so that the call can be repeated.
+    /// [`Error`]. If a plugin failed, the result stays cached for a retry.
     pub async fn del(&self, list: &NetworkConfList, runtime: &RuntimeConf) -> Result<(), Error> {
         // DEL must not depend on the cache: plugins can do without the result.
         let result = self.remembered(list, runtime).ok().flatten();
@@ -103,8 +103,8 @@ impl Runtime {
         Ok(self.cache.remove(&key(list, runtime))?)
     }
 
-    /// Deletes remembered attachments to this network that are not `valid`, then [`Cni::gc`]. Does
-    /// nothing when the configuration has `disableGC`.
+    /// Deletes cached attachments to this network that are not `valid`, then calls [`Cni::gc`].
+    /// Does nothing when the configuration has `disableGC`.
     ///
     /// # Errors
     /// Every failure.

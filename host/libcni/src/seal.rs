@@ -1,29 +1,28 @@
-//! A checksum that stands in the text that it covers: every byte behind it, so that wherever a disk
-//! has torn a file, or something has changed it, that is noticed. Whose text it is, and what is done
-//! about it, is the caller's.
+//! A checksum inside the text it covers: every byte after it. It detects torn writes and
+//! modification; what the text is, and what to do about a mismatch, is up to the caller.
 
 use sha2::{Digest as _, Sha256};
 
-/// Characters of a checksum: SHA-256 in hexadecimal.
+/// Length of a checksum in characters: hexadecimal SHA-256.
 pub const DIGITS: usize = 64;
 
-/// What a text says of its own integrity.
+/// The integrity of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seal {
-    /// Every byte behind the checksum is as it was when the text was sealed.
+    /// All bytes after the checksum match it.
     Whole,
-    /// Another one than what was sealed.
+    /// The bytes do not match the checksum.
     Broken,
-    /// The text does not begin as sealed ones do.
+    /// The text does not start like a sealed one.
     Missing,
 }
 
-/// Stands in a text for the checksum until [`close`] puts it in.
+/// Placeholder for the checksum until [`close`] fills it in.
 pub fn placeholder() -> String {
     "0".repeat(DIGITS)
 }
 
-/// Puts the checksum into a text that begins with `head` and, right behind it, [`placeholder`].
+/// Writes the checksum into a text that starts with `head`, directly followed by [`placeholder`].
 pub fn close(text: &mut [u8], head: &[u8]) {
     let Some(rest) = text.get(head.len() + DIGITS..) else {
         return;
@@ -34,7 +33,7 @@ pub fn close(text: &mut [u8], head: &[u8]) {
     }
 }
 
-/// Whether a text is what was sealed under that `head`.
+/// Verifies a text that was sealed with `head`.
 pub fn verify(text: &[u8], head: &[u8]) -> Seal {
     let Some(sealed) = text.strip_prefix(head) else {
         return Seal::Missing;

@@ -1,4 +1,4 @@
-//! The result cache, compared with files that the Go library has written.
+//! The result cache, compared with files written by the Go library.
 
 #![cfg(test)]
 
@@ -209,7 +209,7 @@ fn empty_members_are_left_out_as_the_go_library_does() {
     let cache = Cache::new(directory.path());
     let entry = entry("n", "c", "eth0");
     cache.write(&entry).unwrap();
-    // The checksum is what `tail --bytes=+76 FILE | sha256sum` says.
+    // The checksum equals the output of `tail --bytes=+76 FILE | sha256sum`.
     assert_eq!(
         fs::read_to_string(cache.path(&entry.key)).unwrap(),
         r#"{"sha256":"ed9169bacc44708ef666031f75ca09031574eab3f97abd8d34d5357d8edc9b3f","kind":"cniCacheV1","containerId":"c","config":"eyAibmFtZSI6Im4iIH0K","ifName":"eth0","networkName":"n","result":{"n":12345678901234567890}}"#

@@ -1,4 +1,4 @@
-//! Plugins in a control group of their own. Needs one of version 2 that can be written to.
+//! Plugins in a control group of their own. Needs a writable cgroup v2.
 
 #![cfg(test)]
 
@@ -35,7 +35,7 @@ impl Place {
         None
     }
 
-    /// The groups of executions.
+    /// Number of child groups.
     fn children(&self) -> usize {
         let entries = fs::read_dir(&self.dir).unwrap().flatten();
         entries.filter(|entry| entry.path().is_dir()).count()
@@ -44,7 +44,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // What was killed takes a moment to be gone.
+        // Killed processes take a moment to disappear.
         for _ in 0..200 {
             for child in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
                 let _ = fs::remove_dir(child.path());
@@ -79,7 +79,7 @@ async fn a_plugin_and_its_children_run_in_a_group_that_is_gone_afterwards() {
     assert_eq!(place.children(), 0);
 }
 
-/// Whether a process has ended, or does within a while.
+/// Whether a process exits within the timeout.
 async fn ends(pid: &str) -> bool {
     for _ in 0..500 {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

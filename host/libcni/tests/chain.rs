@@ -1,4 +1,4 @@
-//! The plugins of a network in order, with plugins that record what they are given.
+//! The plugins of a network in order, using plugins that record their input.
 
 #![cfg(test)]
 
@@ -41,7 +41,7 @@ async fn every_variable_is_set_and_nothing_else() {
         .await
         .unwrap();
     let mut env = plugins.calls().remove(0).env;
-    // The shell sets these by itself.
+    // The shell sets these itself.
     for own in ["PWD", "OLDPWD", "SHLVL", "_"] {
         env.remove(own);
     }

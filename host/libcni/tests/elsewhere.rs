@@ -1,4 +1,4 @@
-//! Plugins that need no binary, and plugins below another root directory.
+//! Built-in plugins, and plugins below another root directory.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -53,7 +53,7 @@ async fn without_being_asked_for_passthru_is_a_plugin_like_others() {
 
 #[tokio::test]
 async fn a_plugin_is_found_and_started_from_within_its_root() {
-    // The node's root is this machine's own: shells have libraries.
+    // Uses this machine's root as the node's: shells need their libraries.
     let Ok(root) = Root::enter(Path::new("/")) else {
         eprintln!("skipped: needs CAP_SYS_CHROOT");
         return;

@@ -1,4 +1,4 @@
-//! One execution: what goes in, what comes out, and what is stopped.
+//! One execution: input, output and termination.
 
 #![cfg(test)]
 
@@ -51,7 +51,7 @@ async fn execute_with(
 }
 
 fn exists(process: &str) -> bool {
-    // A zombie still has a directory, so look at its state.
+    // A zombie still has a directory, so check its state.
     fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
@@ -124,7 +124,7 @@ async fn a_zero_byte_is_refused() {
     assert!(matches!(failed, Err(Error::Spawn { .. })), "{failed:?}");
 }
 
-/// The signals of one line of `/proc/<pid>/status`.
+/// The signal mask on one line of `/proc/<pid>/status`.
 fn signals(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     u64::from_str_radix(line.unwrap().trim(), 16).unwrap()
@@ -201,7 +201,7 @@ async fn when_the_call_is_dropped_the_whole_process_group_is_killed() {
         processes = async { (written(&child).await, written(&own).await) } => processes,
     };
     assert!(gone(&child).await && gone(&own).await);
-    // Only its parent, this process, can take away what is left of it.
+    // Only this process, its parent, can reap it.
     while Path::new("/proc").join(&own).exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -231,10 +231,10 @@ async fn what_a_helper_starts_for_a_call_that_was_dropped_is_killed() {
     let quick = plugins.script("quick", "#!/bin/sh\n");
     for _ in 0..20 {
         let call = execute_with(Some(&helper), &hanging, b"", Limits::default());
-        // Once, so that it has asked the helper and has had no time to hear of what came of it.
+        // Polled once: the helper has been asked, but its reply not yet received.
         assert!(futures_util::poll!(Box::pin(call)).is_pending());
     }
-    // Things are done one after the other, so that this is started last.
+    // The helper works sequentially, so this one starts last.
     let last = execute_with(Some(&helper), &quick, b"", Limits::default()).await;
     last.unwrap();
     for process in executing(&hanging) {

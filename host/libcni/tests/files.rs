@@ -116,7 +116,7 @@ fn plugins_beside_a_list_are_appended_in_order() {
         .map(|p| p.plugin_type().as_str())
         .collect();
     assert_eq!(types, ["a", "b", "c"]);
-    // What is kept of it can be read without the directory.
+    // The cached text can be parsed without the directory.
     assert_eq!(
         list.text(),
         r#"{"name":"n","cniVersion":"1.1.0","plugins":[{"type":"a"},{"type":"b"},{"type":"c","x":1e3}]}"#

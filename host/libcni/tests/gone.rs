@@ -1,4 +1,4 @@
-//! DEL when the network namespace is gone, with plugins that mind it in their own ways.
+//! DEL when the network namespace is gone, with plugins that fail on it in different ways.
 
 #![cfg(test)]
 
@@ -16,7 +16,7 @@ mod support;
 const NETWORK: &str = r#"{"cniVersion":"1.0.0","name":"n","plugins":[
     {"type":"main","ipam":{"type":"ipam"}},{"type":"chained"}]}"#;
 
-/// Plugins that write down their name, command and namespace, and then run their `rule`.
+/// Plugins that log their name, command and namespace, then run their `rule`.
 fn plugins(rules: &[(&str, &str)]) -> Plugins {
     let plugins = Plugins::new();
     for (name, rule) in rules {
@@ -117,7 +117,7 @@ async fn one_that_always_fails_keeps_none_of_the_others_from_being_executed() {
     assert_eq!(log.lines().last(), Some("main DEL /run/netns/blue"));
 }
 
-/// What the plugins did in a DEL, and in one without the namespace after it.
+/// What the plugins did in a DEL, and in a following DEL without the namespace.
 async fn in_both(rules: &[(&str, &str)], has_result: bool) -> (usize, Vec<String>) {
     let plugins = plugins(rules);
     let (list, runtime) = (list(NETWORK), runtime("{}"));

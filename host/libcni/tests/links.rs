@@ -1,5 +1,5 @@
-//! Links in the result cache. A program of its own: unfinished files are numbered in each process,
-//! and what other tests write would be counted as well.
+//! Symlinks in the result cache. A separate test binary: temporary files are numbered per process,
+//! and other tests' writes would be counted too.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -36,7 +36,7 @@ fn links_are_neither_read_nor_written_through() {
     cache.write(&entry).unwrap();
     assert_eq!(fs::read(&precious).unwrap(), b"{}");
     assert!(cache.read(&key).unwrap().is_some());
-    // Whoever may write there knows how the next unfinished file will be called.
+    // Anyone with write access can predict the name of the next temporary file.
     for number in 0..16 {
         let name = format!("results/.{}-{number}.tmp", std::process::id());
         symlink(&precious, directory.path().join(name)).unwrap();

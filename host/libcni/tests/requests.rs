@@ -1,5 +1,4 @@
-//! What plugins are given on standard input, compared with what the Go library gave the same
-//! plugins for the same configurations.
+//! Plugins' standard input, compared with what the Go library passed for the same configurations.
 
 #![cfg(test)]
 
@@ -13,8 +12,8 @@ use support::{list, runtime};
 #[allow(dead_code, reason = "not every test binary needs all of it")]
 mod support;
 
-/// A recorded call. The recorded delegates left `version` of their addresses empty, where this
-/// library always has 4 or 6; the recording is corrected in this.
+/// A recorded call. The recorded delegates left `version` of their addresses empty, but this
+/// library always writes 4 or 6; the recording is adjusted accordingly.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Case {
@@ -28,7 +27,7 @@ struct Case {
     expected: Value,
 }
 
-/// The Go library turns all numbers into floating point ones.
+/// The Go library converts all numbers to floating point.
 fn as_go_does(value: &mut Value) {
     match value {
         Value::Number(number) => {

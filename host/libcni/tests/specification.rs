@@ -1,6 +1,6 @@
-//! The worked example in the appendix of the specification: `bridge`, `tuning` and `portmap` in a
-//! chain, with the requests and results that it shows for ADD, CHECK and DEL; and what sections 2 and
-//! 3 say that the same network gets for STATUS and GC.
+//! The worked example in the specification's appendix: `bridge`, `tuning` and `portmap` in a chain,
+//! with its requests and results for ADD, CHECK and DEL, and the requests that sections 2 and 3
+//! define for STATUS and GC.
 
 #![cfg(test)]
 
@@ -58,8 +58,8 @@ fn result(mac: &str) -> Value {
     })
 }
 
-/// The three requests without `prevResult`. As the reference library, and unlike the text of the
-/// specification, this one leaves `capabilities` in.
+/// The three requests without `prevResult`. Like the reference library, and unlike the
+/// specification's text, this library keeps `capabilities`.
 fn requests() -> [Value; 3] {
     [
         json!({
@@ -137,7 +137,7 @@ async fn status_and_gc_of_the_same_network_follow_the_specification() {
     cni.gc(&list, std::slice::from_ref(&valid)).await.unwrap();
     cni.gc(&list, &[]).await.unwrap();
 
-    // Neither has a runtimeConfig or a result: there is no attachment that it is about.
+    // Neither has a runtimeConfig or a result, because neither is about an attachment.
     let bare = requests().map(|mut request| {
         request.as_object_mut().unwrap().remove("runtimeConfig");
         request
@@ -160,7 +160,7 @@ async fn status_and_gc_of_the_same_network_follow_the_specification() {
     }
 }
 
-/// These calls were made, in this order, and no others.
+/// Asserts that exactly these calls were made, in this order.
 fn made(plugins: &Plugins, expected: &[(&str, Value)]) {
     let calls = plugins.calls();
     assert_eq!(calls.len(), expected.len());

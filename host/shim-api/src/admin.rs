@@ -1,53 +1,54 @@
-//! What the operator asks of the daemon: the bodies of `/v1/policies`, `/v1/attachments` and what
-//! is below them.
-//! Both sides ship together but are updated one after the other, so readers skip keys they do not
-//! know and take a state they do not know as `Unknown`.
+//! Bodies of the operator endpoints: `/v1/policies`, `/v1/attachments` and those below them.
+//!
+//! Both sides ship together but are updated one at a time, so readers skip unknown keys and parse
+//! an unknown state as `Unknown`.
 
 use serde::{Deserialize, Serialize};
 
 /// Body of [`crate::endpoint::POLICIES`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyList {
-    /// In the order in which they run.
+    /// In execution order.
     pub policies: Vec<Policy>,
 }
 
-/// One policy as the daemon has it now.
+/// The current state of one policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
-    /// Name: the file name without order and extension.
+    /// Name: the file name without order prefix and extension.
     pub name: String,
     /// Path of the module on the node.
     pub file: String,
-    /// Whether it runs.
+    /// Whether the policy runs.
     pub state: PolicyState,
-    /// What a verdict does.
+    /// What its verdicts do.
     pub mode: PolicyMode,
-    /// Whether STATUS fails while it is not loaded.
+    /// Whether STATUS fails while the policy is not loaded.
     #[serde(default)]
     pub required: bool,
-    /// `sha256:…` of the module that is in force; `None` where none is.
+    /// `sha256:…` of the active module; `None` if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// Hooks that the module exports, as in the WIT package (`before-add`).
+    /// Hooks that the module exports, named as in the WIT package (`before-add`).
     #[serde(default)]
     pub hooks: Vec<String>,
-    /// Grants that the module's imports ask for.
+    /// Grants that the module's imports require.
     #[serde(default)]
     pub grants_asked: Vec<String>,
-    /// Grants that the configuration gives.
+    /// Grants in the configuration.
     #[serde(default)]
     pub grants_given: Vec<String>,
-    /// Why the newest file did not load, or the last failed call; `None` where nothing failed.
+    /// Why the newest file did not load, or the error of the last failed call; `None` if neither
+    /// failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// Since it was loaded.
+    /// Counts since the policy was loaded.
     #[serde(default)]
     pub counts: PolicyCounts,
 }
 
-/// Body of [`crate::endpoint::RELEASE`]: a policy whose module is quarantined and is to be loaded again.
+/// Body of [`crate::endpoint::RELEASE`]: releases a policy's module from quarantine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
@@ -59,30 +60,31 @@ pub struct Release {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyState {
-    /// The newest file is loaded.
+    /// The newest files are loaded.
     Loaded,
-    /// The newest file did not load; the last good one stays in force.
+    /// The newest files did not load; the last good configuration stays in force.
     Stale,
-    /// Its module is still being compiled: as broken until then.
+    /// Its module is being compiled; treated as broken until then.
     Loading,
-    /// Nothing is loaded: ADDs that the policy would have seen fail, unless its failure policy is open.
+    /// Nothing is loaded: matching ADDs fail unless the failure policy is open.
     Broken,
-    /// The daemon ended while it called the module: as broken, until an operator releases it.
+    /// The daemon ended during a call of the module; treated as broken until an operator releases
+    /// it.
     Quarantined,
-    /// Switched off by its mode.
+    /// Disabled by its mode.
     Off,
     /// A state of a newer daemon.
     #[serde(other)]
     Unknown,
 }
 
-/// What a policy's verdict does.
+/// What a policy's verdicts do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyMode {
     /// Edits are applied and denials deny.
     Enforce,
-    /// The policy runs on a shadow, its would-be edits are only logged.
+    /// The policy runs on a shadow copy; its edits are only logged.
     Audit,
     /// The policy does not run.
     Off,
@@ -91,45 +93,45 @@ pub enum PolicyMode {
     Unknown,
 }
 
-/// How often what happened in a policy since it was loaded.
+/// Counters of a policy since it was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PolicyCounts {
-    /// Calls of any hook.
+    /// Hook calls.
     pub evaluations: u64,
-    /// Verdicts that denied.
+    /// Denials.
     pub denials: u64,
-    /// Traps, timeouts and limits hit.
+    /// Traps, timeouts and exceeded limits.
     pub failures: u64,
 }
 
 /// Body of [`crate::endpoint::ATTACHMENTS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachmentList {
-    /// By pod, then in the order of the pod's plan.
+    /// Sorted by pod, then in plan order.
     pub attachments: Vec<Attachment>,
-    /// Sandboxes with networks that are not in the list: their files in the ledger are damaged.
+    /// Sandboxes missing from the list because their ledger files are damaged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unreadable>,
 }
 
-/// A sandbox whose file in the ledger is damaged, so that its attachments are not known.
+/// A sandbox whose ledger file is damaged, so that its attachments are unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Unreadable {
     /// Container id of the sandbox.
     pub container_id: String,
-    /// Which file, and what is wrong with it.
+    /// The file, and what is wrong with it.
     pub reason: String,
 }
 
-/// Body of [`crate::endpoint::FORGET`]: attachments that the daemon is to forget without undoing them.
+/// Body of [`crate::endpoint::FORGET`]: attachments to drop from the ledger without undoing them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Forget {
-    /// Container id of the sandbox, whole.
+    /// Full container id of the sandbox.
     pub container_id: String,
-    /// Interface in the pod; everything of the sandbox where it is missing.
+    /// Interface in the pod; all of the sandbox's attachments if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_name: Option<String>,
 }
@@ -140,7 +142,7 @@ pub struct Forget {
 pub struct Attachment {
     /// Container id of the sandbox.
     pub container_id: String,
-    /// The pod.
+    /// The attached pod.
     pub pod: Pod,
     /// Network name: `namespace/name` of a NAD, or the name of the default network's conf.
     pub network: String,
@@ -148,15 +150,15 @@ pub struct Attachment {
     pub if_name: String,
     /// Path of the network namespace.
     pub netns: String,
-    /// Attached, or to be undone.
+    /// Attached or undo-pending.
     #[serde(flatten)]
     pub state: AttachmentState,
-    /// When the attachment came into this state, in seconds since 1970 UTC; `None` where unknown.
+    /// When the attachment entered this state, in seconds since 1970 UTC; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_unix_seconds: Option<u64>,
 }
 
-/// Which pod an attachment belongs to. Empty strings where the ledger does not know.
+/// The pod of an attachment. Fields are empty if the ledger does not know them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pod {
@@ -168,18 +170,18 @@ pub struct Pod {
     pub uid: String,
 }
 
-/// What the ledger holds an attachment for: `"state":"attached"` or
+/// State of an attachment in the ledger: `"state":"attached"` or
 /// `"state":"undo-pending","reason":…,"retries":…`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum AttachmentState {
     /// The delegate's ADD succeeded.
     Attached,
-    /// The delegate's DEL failed so far and is retried.
+    /// The delegate's DEL has failed so far and is being retried.
     UndoPending {
-        /// What the last attempt failed with.
+        /// Error of the last attempt.
         reason: String,
-        /// Attempts so far.
+        /// Number of attempts.
         retries: u32,
     },
     /// A state of a newer daemon.

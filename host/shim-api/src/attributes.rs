@@ -1,5 +1,5 @@
-//! What the caller of `/delegate` asks for the interface. Members are read in any case, as Go reads
-//! them; unknown ones are skipped and remembered by name.
+//! The interface attributes of a `/delegate` request. Member names are case-insensitive, as in Go;
+//! unknown ones are skipped but their names are kept.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// Names of the members.
+/// Names of the known members.
 pub const MEMBERS: [&str; 3] = [IPS, MAC, CNI_ARGS];
 
 const IPS: &str = "ips";
 const MAC: &str = "mac";
 const CNI_ARGS: &str = "cni-args";
 
-/// How many unknown members are remembered.
+/// Maximum number of unknown members kept.
 const MAX_UNKNOWN: usize = 8;
 
-/// What the caller of `/delegate` asks for the interface, as in an element of the networks annotation.
+/// The interface attributes of a `/delegate` request, as in an element of the networks annotation.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct InterfaceAttributes {
-    /// Addresses in CIDR notation, unchecked.
+    /// Addresses in CIDR notation, not validated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ips: Vec<String>,
-    /// MAC address, unchecked; empty for none.
+    /// MAC address, not validated; empty if unset.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mac: String,
     /// CNI arguments; the values are JSON, kept byte for byte.
     #[serde(rename = "cni-args")]
     pub cni_args: Option<BTreeMap<String, Box<RawValue>>>,
-    /// Names of the first members that mean nothing.
+    /// Names of the first unknown members.
     #[serde(skip)]
     pub unknown: Vec<String>,
 }
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for InterfaceAttributes {
     }
 }
 
-/// A member; `None` for `null`, as Go writes what is empty.
+/// Reads a member; `None` for `null`, which Go writes for empty values.
 fn filled<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     name: &'static str,
     value: &RawValue,

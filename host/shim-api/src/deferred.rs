@@ -1,8 +1,8 @@
-//! A DEL that found no daemon: the shim records it beside the ledger, and the next daemon carries it
-//! out. Only the form of a record is here, and what both sides have to see in the same way.
+//! A DEL that found no daemon: the shim records it beside the ledger, and the next daemon carries
+//! it out. This module defines the record's format and the checks that both sides must agree on.
 //!
-//! The daemon makes the directory, which is how the shim knows that records in it will be read: a
-//! daemon that knows nothing of them makes none.
+//! The daemon creates the directory, which tells the shim that a daemon will process the records.
+//! Daemons without this feature do not create it.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -11,25 +11,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::Request;
 
-/// The directory of records in `cniDir`: a file for each container, named by its id.
+/// Directory of records in `cniDir`; one file per container, named by its id.
 pub const DIR: &str = ".deferred";
-/// How a record's name ends until it is whole; it begins with a dot then, as no container's id does.
+/// Suffix of an incomplete record, whose name also starts with a dot, unlike any container id.
 pub const UNFINISHED: &str = ".new";
-/// Most bytes of a record.
+/// Maximum size of a record in bytes.
 pub const MAX_BYTES: usize = 1 << 20;
-/// Most records in a directory.
+/// Maximum number of records.
 pub const MAX_RECORDS: usize = 4096;
 
-/// How a file of the ledger begins that a daemon of this project wrote; a checksum follows, of
+/// Start of a ledger file written by this project's daemon; followed by a checksum of
 /// [`SEAL_DIGITS`] digits.
 pub const SEALED_HEAD: &[u8] = br#"[{"cnidaria":{"checksum":""#;
-/// Digits of that checksum.
+/// Number of digits of that checksum.
 pub const SEAL_DIGITS: usize = 64;
-/// What follows the checksum where a DEL may come when the namespace is gone.
+/// Text after the checksum if the DEL may run after the namespace is gone.
 pub const DEFERRABLE: &[u8] = br#"","deferrable":true,"#;
 
-/// Whether a file of the ledger, or its beginning, says that a DEL may come when the namespace is
-/// gone. Nobody else's text stands before that.
+/// Whether a ledger file, or its beginning, allows the DEL after the namespace is gone.
+/// Daemon-written text only precedes the flag, so no other text can forge it.
 pub fn is_deferrable(text: &[u8]) -> bool {
     text.starts_with(SEALED_HEAD)
         && text
@@ -37,36 +37,36 @@ pub fn is_deferrable(text: &[u8]) -> bool {
             .is_some_and(|rest| rest.starts_with(DEFERRABLE))
 }
 
-/// A DEL that waits for a daemon.
+/// A recorded DEL.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
-    /// The start of the machine that paths of namespaces belong to.
+    /// Boot id; namespace paths are valid only within one boot.
     pub boot_id: String,
-    /// The namespace at `CNI_NETNS` at that time; `None` where there was none any more.
+    /// The namespace at `CNI_NETNS` when the DEL was recorded; `None` if it was already gone.
     pub netns: Option<NetnsId>,
-    /// What would have been sent.
+    /// The unsent request.
     pub request: Request,
 }
 
-/// A file of a network namespace, whatever its path: device and inode. The default is no file's.
+/// A network namespace file, identified by device and inode. The default matches no file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetnsId(u64, u64);
 
 impl NetnsId {
-    /// What is at a path now; `None` where there is nothing.
+    /// The file currently at `path`; `None` if there is none.
     pub fn at(path: &Path) -> Option<Self> {
         path.metadata().ok().map(|metadata| Self::of(&metadata))
     }
 
-    /// The file that these metadata are of.
+    /// The file that `metadata` describes.
     pub fn of(metadata: &std::fs::Metadata) -> Self {
         Self(metadata.dev(), metadata.ino())
     }
 }
 
 impl Record {
-    /// The record of a request that is made now.
+    /// Records a request now.
     pub fn of(request: Request) -> Self {
         let netns = request.env.get("CNI_NETNS");
         Self {
@@ -76,27 +76,27 @@ impl Record {
         }
     }
 
-    /// The text of a record.
+    /// The record as JSON.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Understands a record.
+    /// Parses a record.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The text is not a valid record.
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(text)
     }
 
-    /// Whether `found`, at `CNI_NETNS` now, is still the namespace that was meant. A path may belong
-    /// to another pod by now, whose interfaces have the same names.
+    /// Whether `found`, now at `CNI_NETNS`, is still the recorded namespace. The path may have been
+    /// reused for another pod, whose interfaces have the same names.
     pub fn is_still(&self, found: Option<NetnsId>) -> bool {
         found.is_some() && self.netns == found && self.boot_id == boot_id()
     }
 }
 
-/// The kernel's id of this start of the machine; empty where it has none.
+/// The kernel's boot id; empty if unavailable.
 pub fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.trim_end().to_owned()

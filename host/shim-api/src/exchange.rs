@@ -1,5 +1,5 @@
-//! One request and one answer over the unix socket, blocking, within a deadline. The only IO of this
-//! crate, here because shim and command line need the same; a server has no use for it.
+//! One blocking request and response over the unix socket, with a deadline. The only I/O of this
+//! crate, shared by shim and command line; the server does not use it.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
@@ -16,66 +16,66 @@ use rustix::time::Timespec;
 use crate::http::{self, Decoder, Progress, Response};
 use crate::peer;
 
-/// Bytes that are read at once: most results fit.
+/// Bytes per read: most results fit.
 const READ_BYTES: usize = 4 << 10;
 
-/// Why the daemon cannot be reached. Nothing was sent: trying again is safe.
+/// Why connecting failed. Nothing was sent, so a retry is safe.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// No socket, nobody who listens on it, or a queue that is full: this may pass.
+    /// No socket, no listener, or a full queue: may be transient.
     #[error("nobody answers on the socket")]
     Unreachable(#[source] io::Error),
-    /// Anything else: a path that is no socket, permissions, no file descriptors. Waiting does not help.
+    /// Any other failure: not a socket, permissions, no file descriptors. Waiting does not help.
     #[error("cannot connect to the socket")]
     Failed(#[source] io::Error),
-    /// Another user listens there, who would see the request and could answer anything.
+    /// The listener is another user, who would see the request and could forge the response.
     #[error("user {uid} listens on the socket, who is neither root nor the caller's own user")]
     Untrusted {
-        /// The user, as the caller's user namespace shows it.
+        /// The listener's uid in the caller's user namespace.
         uid: u32,
     },
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The request could not be written, and no answer came instead.
+    /// The request could not be written, and no response arrived either.
     #[error("the request could not be sent ({sent} of {total} bytes were)")]
     Send {
-        /// Bytes that went out.
+        /// Bytes sent.
         sent: usize,
-        /// Bytes of the request.
+        /// Size of the request.
         total: usize,
-        /// What the write failed with.
+        /// The write error.
         source: io::Error,
     },
-    /// The deadline passed. The daemon may still be at work on the request.
+    /// The deadline expired. The daemon may still be processing the request.
     #[error("no answer within the time")]
     TimedOut,
-    /// The other side ended before it had read the request, and so did not begin: the kernel tells of
-    /// what was left. It may have been the last moment of a daemon that was killed, in which a child that
-    /// is just being started still had its socket.
+    /// The peer closed without reading the request, so it did not start: the kernel reports the
+    /// unread data. This can be a killed daemon whose socket was still held by a child it was
+    /// spawning.
     #[error("the other side went without reading the request")]
     Unread(#[source] io::Error),
-    /// The connection broke. The daemon may have done all, some or nothing of the request.
+    /// The connection broke. The daemon may have done all, some or none of the work.
     #[error("the connection was lost while waiting for the answer")]
     Lost(#[source] io::Error),
-    /// The answer is malformed, too large, or ended too early.
+    /// The response is malformed, too large or truncated.
     #[error(transparent)]
     Answer(#[from] http::Error),
 }
 
-/// Connects to the socket at `path`, without ever waiting; reading and writing do not wait either.
-/// The listener is trusted by [`peer::is_trusted`]: nothing is sent to another.
+/// Connects to the socket at `path` without blocking; reads and writes do not block either. The
+/// listener must be trusted by [`peer::is_trusted`], or nothing is sent.
 ///
 /// # Errors
-/// [`ConnectError::Unreachable`] where a daemon that restarts would explain it.
+/// [`ConnectError::Unreachable`] if a restarting daemon would explain the failure.
 pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
     let failed = |errno: rustix::io::Errno| ConnectError::Failed(errno.into());
     let address = SocketAddrUnix::new(path).map_err(failed)?;
-    // Non-blocking, because connecting to a socket whose queue is full blocks without a limit.
+    // Non-blocking: connecting to a socket with a full queue would block indefinitely.
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::STREAM,
@@ -92,7 +92,7 @@ pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
             _ => ConnectError::Failed(error),
         }
     })?;
-    // As it was at listen(2), so a listener cannot pass its socket off as another's.
+    // Recorded at listen(2), so a listener cannot pass off its socket as another user's.
     let listener = rustix::net::sockopt::socket_peercred(&socket).map_err(failed)?;
     let uid = listener.uid.as_raw();
     if !peer::is_trusted(uid, rustix::process::geteuid().as_raw()) {
@@ -101,12 +101,12 @@ pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
     Ok(UnixStream::from(socket))
 }
 
-/// Writes `request` (from [`http::post`] or [`http::get`]) and reads the answer, of at most `max_body`
-/// bytes of body, until `deadline`.
+/// Writes `request` (from [`http::post`] or [`http::get`]) and reads the response, with at most
+/// `max_body` bytes of body, until `deadline`.
 ///
 /// # Errors
-/// Anything but a whole HTTP response, of whatever status. Once any byte was sent the daemon may have
-/// acted on it, so a caller must not simply repeat the request.
+/// Anything but a complete HTTP response, whatever its status. Once any byte was sent the daemon
+/// may have acted on it, so callers must not blindly retry.
 pub fn exchange(
     stream: &UnixStream,
     request: &[u8],
@@ -118,13 +118,13 @@ pub fn exchange(
     let mut buffer = [0; READ_BYTES];
     let mut is_answered = false;
     loop {
-        // Not a read that blocks: such a one is woken when the daemon takes the request, and finds nothing.
+        // Not a blocking read: that is woken when the daemon reads the request, and finds no data.
         await_ready(stream, PollFlags::IN, deadline)?;
         let count = match recv(stream, &mut buffer, RecvFlags::DONTWAIT) {
             Ok((count, _)) => count,
             Err(Errno::INTR | Errno::AGAIN) => continue,
-            // A server that refuses without reading closes early: its answer counts more than the
-            // failed write, but if there is none, the write is the cause.
+            // A server that rejects a request unread closes early: prefer its response over the
+            // write error, but report the write error if there is none.
             Err(error) => {
                 let is_unread = error == Errno::CONNRESET && !is_answered;
                 let lost = if is_unread {
@@ -167,13 +167,13 @@ fn send_all(stream: &UnixStream, request: &[u8], deadline: Instant) -> Result<()
     Ok(())
 }
 
-/// Waits until there is something to read, or room to write, or the other side is gone.
+/// Waits until the socket is readable or writable, or the peer is gone.
 fn await_ready(stream: &UnixStream, what: PollFlags, deadline: Instant) -> Result<(), Error> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() {
         return Err(Error::TimedOut);
     }
-    // A time that the kernel does not know is longer than any it could wait.
+    // A duration too long for the kernel means no timeout.
     let timeout = Timespec::try_from(left).ok();
     match poll(&mut [PollFd::new(stream, what)], timeout.as_ref()) {
         Ok(0) => Err(Error::TimedOut),
@@ -238,7 +238,7 @@ mod tests {
         let path = dir.path().join("s");
         let at = path.clone();
         let listening = thread::spawn(move || {
-            // The users of this thread alone.
+            // Changes the uid of this thread only.
             let user = rustix::process::Uid::from_raw(1234);
             rustix::thread::set_thread_res_uid(user, user, user).unwrap();
             UnixListener::bind(at).unwrap()
@@ -347,7 +347,7 @@ mod tests {
         let deadline = Instant::now() + SECOND / 10;
         let result = exchange(&client, b"request", 100, deadline);
         drop(client);
-        // "HH…" is refused by the codec before the time is over; both bound the wait.
+        // The codec rejects "HH…" before the deadline; either bounds the wait.
         assert!(matches!(result, Err(Error::Answer(_) | Error::TimedOut)));
         server.join().unwrap();
     }

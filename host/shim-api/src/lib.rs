@@ -1,7 +1,6 @@
-//! What the shim, the command line and the daemon say to each other over the unix socket. The protocol
-//! is that of Multus' thick plugin, so each side may be Multus' own. Bytes in and bytes out, with a
-//! bound on everything that comes from outside; only [`exchange`], for the blocking clients, touches a
-//! socket. This crate knows no runtime and decides nothing.
+//! The protocol between shim, command line and daemon over the unix socket: that of Multus' thick
+//! plugin, so either side may be Multus' own. Sans-IO, with a limit on all external input; only
+//! [`exchange`], for the blocking clients, uses a socket. Contains no async runtime and no policy.
 //!
 //! ```text
 //! request ─▶ http::post ═══ unix socket ═══▶ request::parse ─▶ the daemon

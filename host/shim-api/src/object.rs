@@ -1,4 +1,5 @@
-//! JSON that must be an object. `serde` alone would also take an array as a struct, by position.
+//! Deserialises JSON objects only. Plain `serde` would also accept an array as a struct, by
+//! position.
 
 use serde::Deserialize;
 use serde::de::Error as _;

@@ -1,10 +1,10 @@
-//! Which users may be at the other end of the socket: both ends have the same rule.
+//! Which users are trusted at the other end of the socket; both ends use the same rule.
 
-/// The user as which the kernel shows one that is unknown in this user namespace.
+/// The uid that the kernel reports for users not mapped in this user namespace.
 pub const OVERFLOW_UID: u32 = 65534;
 
-/// Whether a process of user `uid`, by `SO_PEERCRED`, is trusted by one whose effective user is
-/// `own`: root is, and the same user. Never [`OVERFLOW_UID`], which stands for many users.
+/// Whether a peer with `uid`, from `SO_PEERCRED`, is trusted by a process with effective uid `own`:
+/// root and the same user are. [`OVERFLOW_UID`] never is, since it stands for many users.
 #[must_use]
 pub fn is_trusted(uid: u32, own: u32) -> bool {
     uid == 0 || (uid == own && own != OVERFLOW_UID)

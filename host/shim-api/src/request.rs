@@ -1,5 +1,5 @@
-//! The body of `POST /cni` and `POST /delegate`. Written as Multus' shim writes it; read tolerantly:
-//! unknown keys are skipped and a whole process environment is accepted, both within bounds.
+//! The request body of `POST /cni` and `POST /delegate`. Written like Multus' shim does; parsed
+//! leniently: unknown keys are skipped and a whole process environment is accepted, within limits.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,29 +13,29 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::attributes::InterfaceAttributes;
 use crate::object;
 
-/// Most bytes of a CNI configuration.
+/// Maximum bytes of a CNI configuration.
 pub const MAX_CONFIG_BYTES: usize = 8 << 20;
 
-/// Most bytes of all names and values of an environment together (the kernel's usual `ARG_MAX`).
+/// Maximum total bytes of an environment's names and values (the kernel's usual `ARG_MAX`).
 pub const MAX_ENV_BYTES: usize = 2 << 20;
 
-/// Most variables of an environment.
+/// Maximum number of environment variables.
 pub const MAX_ENV_VARS: usize = 4096;
 
-/// Most bytes of a request body: configuration in base64, environment with escapes, and the rest.
+/// Maximum bytes of a request body: base64 configuration, escaped environment, and the rest.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// One CNI call: what a container runtime gave the shim. Members are read in any case, as Go reads them.
+/// One CNI call, as the shim received it. Member names are case-insensitive, as in Go.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Request {
-    /// Environment, `CNI_COMMAND` and its like. Multus' shim sends its whole environment; ours sends
-    /// `CNI_*` alone. A receiver must look at nothing but `CNI_*`.
+    /// Environment with `CNI_COMMAND` and others. Multus' shim sends its whole environment, ours
+    /// only `CNI_*`. Receivers must only use `CNI_*`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Configuration exactly as it stood on standard input; base64 in JSON. Empty where there is none.
+    /// The configuration exactly as on standard input; base64 in JSON. Empty if there was none.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "to_base64")]
     pub config: Vec<u8>,
-    /// For [`crate::endpoint::DELEGATE`] only: what the interface should get.
+    /// Attributes of the interface; only for [`crate::endpoint::DELEGATE`].
     #[serde(
         rename = "interfaceAttributes",
         skip_serializing_if = "Option::is_none"
@@ -49,7 +49,7 @@ impl<'de> Deserialize<'de> for Request {
     }
 }
 
-/// Reads the members of a request; the last of several that mean the same counts.
+/// Visitor for a request's members; the last of duplicates wins.
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
@@ -62,7 +62,7 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Request, M::Error> {
         let mut request = Request::default();
         while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            // Go writes `null` for an empty map or slice and reads it back as one.
+            // Go writes `null` for an empty map or slice and accepts it.
             if key.eq_ignore_ascii_case("env") {
                 request.env = map.next_value::<Option<_>>()?.unwrap_or_default();
             } else if key.eq_ignore_ascii_case("config") {
@@ -77,54 +77,53 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// Why a request body was refused.
+/// Why a request body was rejected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The body is larger than [`MAX_BODY_BYTES`].
     #[error("request of {actual} bytes, at most {limit} are taken")]
     BodyTooLarge {
-        /// Bytes that came.
+        /// Bytes received.
         actual: usize,
-        /// Bytes that are taken.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// The body is no JSON.
+    /// The body is not JSON.
     #[error("request is not the expected JSON")]
     Json(#[source] serde_json::Error),
-    /// The body is JSON of another shape. What stands there instead is not told: it may be part of an
-    /// environment, and errors get to logs.
+    /// The body is JSON, but not a request. The value is not quoted: it may be part of an
+    /// environment, and errors are logged.
     #[error("request has not the expected shape, at line {line} column {column}")]
     Shape {
-        /// Counted from 1.
+        /// Line, from 1.
         line: usize,
-        /// Counted from 1.
+        /// Column, from 1.
         column: usize,
     },
     /// The decoded configuration is larger than [`MAX_CONFIG_BYTES`].
     #[error("config of {actual} bytes, at most {limit} are taken")]
     ConfigTooLarge {
-        /// Bytes that came.
+        /// Bytes received.
         actual: usize,
-        /// Bytes that are taken.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// The environment has more than [`MAX_ENV_VARS`] variables or [`MAX_ENV_BYTES`] bytes.
+    /// The environment exceeds [`MAX_ENV_VARS`] variables or [`MAX_ENV_BYTES`] bytes.
     #[error("environment of {vars} variables and {bytes} bytes is too large")]
     EnvTooLarge {
-        /// Variables that came.
+        /// Number of variables.
         vars: usize,
-        /// Bytes of all names and values.
+        /// Total bytes of names and values.
         bytes: usize,
     },
 }
 
 impl Request {
-    /// Reads a request body; called by the server with the whole body.
+    /// Parses a complete request body; called by the server.
     ///
     /// # Errors
-    /// A body that is too large, no JSON, or of another shape. Which variables are there and what
-    /// they hold is not looked at.
+    /// The body is too large, not JSON, or not a request. Variables are not validated.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         if body.len() > MAX_BODY_BYTES {
             return Err(Error::BodyTooLarge {
@@ -167,7 +166,7 @@ fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Err
     serializer.serialize_str(&STANDARD.encode(bytes))
 }
 
-/// Bytes in base64; none for `null`.
+/// Base64 bytes; empty for `null`.
 struct Base64(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Base64 {
@@ -328,7 +327,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        // A case is a whole environment: few of them find what there is to find.
+        // Each case is a whole environment, so a few cases suffice.
         #![proptest_config(proptest::test_runner::Config::with_cases(32))]
 
         #[test]

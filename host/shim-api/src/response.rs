@@ -1,5 +1,5 @@
-//! The body of an answer to `POST /cni` and `POST /delegate`: a CNI result in its 1.x form, nothing,
-//! or an error. The result stays raw JSON: who prints it converts it, nobody in between may lose a key.
+//! The response body of `POST /cni` and `POST /delegate`: a CNI result in 1.x form, nothing, or an
+//! error. The result stays raw JSON, so that no member is lost before the shim converts it.
 
 use cni_types::error::{CniError, code};
 use serde::{Deserialize, Serialize};
@@ -7,17 +7,17 @@ use serde_json::value::RawValue;
 
 use crate::object;
 
-/// Most bytes of a response body.
+/// Maximum bytes of a response body.
 pub const MAX_BODY_BYTES: usize = 16 << 20;
 
-/// Status of a call that succeeded.
+/// Status of a successful call.
 pub const STATUS_OK: u16 = 200;
 
-/// Status of a call that failed; the body says why.
+/// Status of a failed call; the body contains the error.
 pub const STATUS_FAILED: u16 = 400;
 
-/// Status of a call that the daemon did not begin, for example because it shuts down. Nothing was
-/// changed, so the same call may be made again at once; with any other status it may not.
+/// Status of a call that the daemon did not start, for example during shutdown. Nothing was
+/// changed, so the call may be retried at once; after any other status it must not be.
 pub const STATUS_NOT_BEGUN: u16 = 503;
 
 const STATUS_TOO_MANY_REQUESTS: u16 = 429;
@@ -30,7 +30,7 @@ struct Body<'a> {
     result: Option<&'a RawValue>,
 }
 
-/// The body of a `200`: the result of an ADD in CNI 1.x form, or an empty body for the verbs without one.
+/// The body of a `200`: the result of an ADD in CNI 1.x form, or empty for verbs without a result.
 pub fn success(result: Option<&RawValue>) -> Vec<u8> {
     match result {
         None => Vec::new(),
@@ -43,11 +43,11 @@ pub fn failure(error: &CniError) -> Vec<u8> {
     serde_json::to_vec(error).expect("strings and a number into memory cannot fail")
 }
 
-/// Reads an answer: the raw result if there is one (an empty body, `{}` and `{"Result":null}` mean none).
+/// Parses a response: the raw result, if any. An empty body, `{}` and `{"Result":null}` mean none.
 ///
 /// # Errors
-/// Whatever is no success, as the CNI error that the caller should see: the daemon's own error object
-/// unchanged; a plain text (as Go's `http.Error` writes it) under a code that fits the status.
+/// Any failure as the CNI error for the caller: the daemon's error object unchanged, or plain text
+/// (as written by Go's `http.Error`) with a code that matches the status.
 pub fn parse(status: u16, body: &[u8]) -> Result<Option<Box<RawValue>>, CniError> {
     if status != STATUS_OK {
         return Err(parse_failure(status, body));

@@ -1,5 +1,5 @@
-//! What is printed on standard output: a result or the supported versions, or the error object for
-//! whatever went wrong. The one place that knows CNI's error codes.
+//! Builds standard output: a result, the supported versions, or an error object. The only place
+//! that maps errors to CNI codes.
 
 use std::error::Error;
 
@@ -38,7 +38,7 @@ pub(crate) enum Failure {
     },
 }
 
-/// The answer to VERSION, in the version that was asked in.
+/// The response to VERSION, in the requested version.
 pub(crate) fn versions(asked: Version) -> String {
     let mut info = VersionInfo::all();
     info.cni_version = asked.to_string();
@@ -84,7 +84,7 @@ impl Failure {
                 | conf::Error::Type { .. }
                 | conf::Error::UnknownKey { .. } => code::INVALID_CONFIG,
             },
-            // STATUS asks whether ADD would work: whatever is in the way, it would not.
+            // STATUS asks whether ADD would work; whatever the failure, it would not.
             Self::Forward {
                 command: Command::Status,
                 ..
@@ -104,10 +104,10 @@ impl Failure {
         }
     }
 
-    /// The chain of causes, and what else helps whoever reads the event of a pod.
+    /// The error chain, and hints for readers of the pod's events.
     fn details(&self) -> String {
         match self {
-            // Word for word what the CNI library for Go says: tools look for it.
+            // Verbatim from the CNI library for Go: tools match on it.
             Self::Conf(conf::Error::Version(error)) => {
                 let config = match error {
                     version::Error::Malformed { version }
@@ -143,7 +143,7 @@ impl Failure {
     }
 }
 
-/// `error` and what it comes from, on one line.
+/// `error` and its sources on one line.
 fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

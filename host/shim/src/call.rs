@@ -1,5 +1,5 @@
-//! What the runtime gave: the `CNI_*` variables and the bytes on standard input. Both are checked
-//! before anything is sent, so that a wrong call changes nothing.
+//! The runtime's input: `CNI_*` variables and standard input. Both are validated before anything is
+//! sent, so that an invalid call changes nothing.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,13 +13,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use shim_api::Request;
 use shim_api::request::MAX_CONFIG_BYTES;
 
-/// The prefix of the variables that are looked at and forwarded.
+/// Prefix of the variables that are read and forwarded.
 const PREFIX: &str = "CNI_";
 
-/// The namespace of the calling process.
+/// The network namespace of this process.
 const OWN_NETNS: &str = "/proc/thread-self/ns/net";
 
-/// How long VERSION waits for its input, and how much of it is looked at.
+/// How long VERSION waits for its input, and how much of it is read.
 const VERSION_PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
@@ -29,24 +29,24 @@ const VERSION_BYTES: usize = 1024;
 /// Why a call cannot be forwarded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Variables that are missing or malformed; all of them.
+    /// All missing or malformed variables.
     #[error("{}", environment_message(.not_utf8, .parameters.as_ref()))]
     Environment {
         not_utf8: Vec<String>,
         parameters: Option<EnvironmentError>,
     },
-    /// Standard input cannot be read.
+    /// Standard input could not be read.
     #[error("cannot read the network configuration from standard input")]
     Read(#[source] io::Error),
     /// Standard input is larger than [`MAX_CONFIG_BYTES`].
     #[error("the network configuration is larger than {MAX_CONFIG_BYTES} bytes")]
     ConfigTooLarge,
-    /// `CNI_NETNS` is the namespace that the plugin itself runs in.
+    /// `CNI_NETNS` is the plugin's own namespace.
     #[error("CNI_NETNS {netns:?} is the network namespace of the plugin itself")]
     OwnNetns { netns: String },
 }
 
-/// The `CNI_*` variables of this process, and nothing else of its environment.
+/// The `CNI_*` variables of this process, without the rest of its environment.
 pub(crate) struct Environment {
     variables: BTreeMap<String, String>,
     not_utf8: Vec<String>,
@@ -77,7 +77,7 @@ impl Environment {
         environment
     }
 
-    /// The variable `name`; an empty one counts as not set.
+    /// The variable `name`; an empty one counts as unset.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables
             .get(name)
@@ -85,7 +85,7 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
-    /// The parameters of the call, checked for its command.
+    /// The parameters of the call, validated for its command.
     pub(crate) fn parameters(&self) -> Result<Parameters, Error> {
         let parameters = Parameters::from_env(|name| self.get(name));
         match parameters {
@@ -120,15 +120,15 @@ pub(crate) fn read_config(stdin: impl Read) -> Result<Vec<u8>, Error> {
     Ok(config)
 }
 
-/// The version that VERSION is asked in: it should stand on standard input, but runtimes and people
-/// leave it out, some even with the pipe open. So only what is there at once is looked at.
+/// The version in which VERSION is requested. It should be on standard input, but runtimes and
+/// people omit it, some leaving the pipe open. So only immediately available input is read.
 pub(crate) fn asked_version(mut stdin: &Stdin) -> Version {
     let mut poll = [PollFd::new(stdin, PollFlags::IN)];
     if stdin.is_terminal() || rustix::event::poll(&mut poll, Some(&VERSION_PATIENCE)) != Ok(1) {
         return Version::LATEST;
     }
     let mut buffer = [0; VERSION_BYTES];
-    // One read, not until the end, which may never come.
+    // A single read: the end of input may never come.
     let count = stdin.read(&mut buffer).unwrap_or_default();
     RawObject::parse(buffer.get(..count).unwrap_or_default())
         .ok()
@@ -137,9 +137,9 @@ pub(crate) fn asked_version(mut stdin: &Stdin) -> Version {
         .unwrap_or(Version::LATEST)
 }
 
-/// Refuses to add the node's own namespace to a network: the mistake costs the node its routes.
-/// `CNI_NETNS_OVERRIDE` lifts the check, as in the CNI library for Go. A path that cannot be looked
-/// at is left to the daemon, which sees the node with its own eyes.
+/// Rejects adding the node's own namespace to a network, which would cost the node its routes.
+/// `CNI_NETNS_OVERRIDE` disables the check, as in the CNI library for Go. The daemon, which sees
+/// the node's file system, checks paths that are inaccessible here.
 pub(crate) fn check_netns(parameters: &Parameters, environment: &Environment) -> Result<(), Error> {
     let overridden = environment
         .get("CNI_NETNS_OVERRIDE")

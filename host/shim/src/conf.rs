@@ -1,5 +1,5 @@
-//! The few keys of the network configuration that concern the shim. Everything else in it is the
-//! daemon's business and is not even looked at, beyond being JSON.
+//! The few configuration keys that concern the shim. Everything else is left to the daemon, and
+//! only checked to be JSON.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use cni_types::version::{self, ConfVersion, Version};
 use serde_json::value::RawValue;
 use shim_api::endpoint;
 
-/// ADD waits this long for a daemon that restarts.
+/// Default time that ADD waits for a restarting daemon.
 const ADD_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Every call waits this long for the answer. Together with the above it stays below the four
-/// minutes that kubelet gives a sandbox by default, so that it sees our error and not its own.
+/// Default time that any call waits for the response. Together with the above, less than kubelet's
+/// default four minutes per sandbox, so that kubelet reports our error instead of its own timeout.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(200);
 
-/// Where the ledger is, if the configuration does not say.
+/// Default directory of the ledger.
 const CNI_DIR: &str = "/var/lib/cni/multus";
 
-/// Most characters of an unknown key in a message.
+/// Maximum characters of an unknown key quoted in a message.
 const SHOWN_CHARS: usize = 120;
 
-/// Why a configuration was refused.
+/// Why a configuration was rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("standard input is empty, a network configuration was expected")]
@@ -48,24 +48,24 @@ pub(crate) enum Error {
     UnknownKey { key: String },
 }
 
-/// What the configuration says to the shim.
+/// The shim's configuration.
 #[derive(Debug)]
 pub(crate) struct Conf {
     version: ConfVersion,
     /// Path of the daemon's socket.
     pub(crate) socket: PathBuf,
-    /// How long ADD waits for a daemon that restarts.
+    /// How long ADD waits for a restarting daemon.
     pub(crate) add_connect_timeout: Duration,
-    /// How long any call waits for the answer.
+    /// How long any call waits for the response.
     pub(crate) answer_timeout: Duration,
     /// The ledger's directory.
     pub(crate) cni_dir: PathBuf,
-    /// Whether a DEL that finds no daemon is left to a later one.
+    /// Whether a DEL that finds no daemon is recorded for the next one.
     pub(crate) defer_del: bool,
 }
 
 impl Conf {
-    /// Reads a configuration; sets `version` as soon as it is known, so that errors after it are
+    /// Parses a configuration; sets `version` as soon as it is known, so that later errors are
     /// printed in it.
     pub(crate) fn parse(config: &[u8], version: &mut Version) -> Result<Self, Error> {
         if config.trim_ascii().is_empty() {
@@ -104,7 +104,7 @@ impl Conf {
         Ok(conf)
     }
 
-    /// Whether the configuration's version has the command.
+    /// Checks that the configuration's version has the command.
     pub(crate) fn allows(&self, command: Command) -> Result<(), Error> {
         let version = self.version.effective();
         let allowed = match command {
@@ -144,14 +144,14 @@ impl Conf {
     }
 }
 
-/// The string at `key`; `None` where it is absent or `null`, as in Go.
+/// The string at `key`; `None` if absent or `null`, as in Go.
 fn string(object: &RawObject, key: &'static str) -> Result<Option<String>, Error> {
     object
         .get_as(key)
         .map_err(|_| mistyped(key, "a string", object.get(key)))
 }
 
-/// The object at `key`, which is called `path` in messages.
+/// The object at `key`, called `path` in messages.
 fn inner(object: &RawObject, key: &str, path: &'static str) -> Result<Option<RawObject>, Error> {
     object
         .get_as(key)
@@ -159,7 +159,7 @@ fn inner(object: &RawObject, key: &str, path: &'static str) -> Result<Option<Raw
 }
 
 fn milliseconds(path: &'static str, value: &RawValue) -> Result<Duration, Error> {
-    // 32 bits are 49 days and keep deadlines from overflowing.
+    // 32 bits are 49 days, and cannot overflow a deadline.
     serde_json::from_str::<u32>(value.get())
         .map(|ms| Duration::from_millis(ms.into()))
         .map_err(|_| mistyped(path, "milliseconds as an integer", Some(value)))
@@ -169,7 +169,7 @@ fn mistyped(key: &'static str, expected: &'static str, value: Option<&RawValue>)
     Error::Type {
         key,
         expected,
-        // What is there may be a credential.
+        // The value may be a credential.
         found: value.map_or_else(|| "nothing".to_owned(), json::kind),
     }
 }

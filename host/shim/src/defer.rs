@@ -1,5 +1,5 @@
-//! A DEL that finds no daemon is recorded for the next one, so that a node whose daemon is down gets
-//! rid of its pods.
+//! Records a DEL that finds no daemon for the next one, so that a node can remove pods while its
+//! daemon is down.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -13,10 +13,10 @@ use shim_api::deferred::{DIR, MAX_BYTES, MAX_RECORDS, Record, UNFINISHED, is_def
 
 use crate::conf::Conf;
 
-/// Enough of a file of the ledger to see what the daemon has said.
+/// Enough of a ledger file to read the daemon's flags.
 const HEAD_BYTES: u64 = 256;
 
-/// Why a DEL cannot be left to a later daemon.
+/// Why a DEL cannot be deferred.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("no daemon asks for it here")]
@@ -39,8 +39,8 @@ impl From<Errno> for Error {
     }
 }
 
-/// Records a DEL, so that it survives the node's loss of power. The daemon may have started
-/// meanwhile and have looked before: the caller asks once more.
+/// Records a DEL durably. A daemon may have started and read the records meanwhile: the caller must
+/// try it once more.
 pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) -> Result<(), Error> {
     let Some(id) = parameters.container_id.as_ref() else {
         return Err(Error::NotAsked);
@@ -67,7 +67,7 @@ pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) ->
     if text.len() > MAX_BYTES {
         return Err(Error::TooLarge);
     }
-    // Beside the two names of the directories themselves.
+    // Plus the entries `.` and `..`.
     if Dir::read_from(&records)?.count() >= MAX_RECORDS + 2 {
         return Err(Error::TooMany);
     }
@@ -87,7 +87,7 @@ pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) ->
     })
 }
 
-/// Whether a container has networks that cannot be undone later, for all that the daemon has said.
+/// Whether a container has networks that the daemon has not marked as deferrable.
 fn needs_netns(ledger: impl rustix::fd::AsFd, id: &Path) -> Result<bool, Error> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(ledger, id, flags, Mode::empty()) {

@@ -1,5 +1,5 @@
-//! Carries one call to the daemon and its answer back. Only ADD waits for a daemon that is not there:
-//! a pod that starts needs it, while runtimes repeat everything else by themselves.
+//! Forwards one call to the daemon. Only ADD waits for an unreachable daemon: a starting pod needs
+//! it, while runtimes retry everything else themselves.
 
 use std::path::PathBuf;
 use std::thread;
@@ -13,28 +13,27 @@ use shim_api::{Request, endpoint, http, response};
 
 use crate::conf::Conf;
 
-/// Pause after the first failed attempt; each further one is twice as long, up to the longest.
+/// Delay before the first retry; doubles up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Why a call has no success.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Nobody serves the socket, or whoever did is gone without reading the request; for ADD after the
-    /// time that it waits.
+    /// The daemon is down, or closed without reading the request; for ADD, until its timeout.
     #[error("the daemon is not reachable at {}", socket.display())]
     Unreachable {
         socket: PathBuf,
         waited: Duration,
         source: ConnectError,
     },
-    /// The socket cannot be used, and waiting would not help.
+    /// The socket is unusable, and waiting would not help.
     #[error("cannot connect to the daemon at {}", socket.display())]
     Connect {
         socket: PathBuf,
         source: ConnectError,
     },
-    /// The request was sent, at least in part, but no whole answer came.
+    /// The request was at least partly sent, but no complete response arrived.
     #[error("no answer from the daemon at {}", socket.display())]
     Exchange {
         socket: PathBuf,
@@ -101,8 +100,8 @@ fn attempt(request: &[u8], conf: &Conf, start: Instant) -> Result<http::Response
     })
 }
 
-/// Whether the daemon may have changed something. If not, the same call may be made again; if so, it
-/// may not, because a second ADD would meet what the first one left.
+/// Whether the daemon may have changed something. If not, the call may be retried; otherwise a
+/// second ADD would find what the first one left.
 fn was_begun(outcome: &Result<http::Response, Error>) -> bool {
     match outcome {
         Ok(answer) => answer.status != response::STATUS_NOT_BEGUN,

@@ -1,7 +1,6 @@
-//! `cnidaria-shim`: the CNI plugin that a container runtime executes. It checks what it was given,
-//! forwards it over the unix socket, and prints what the daemon answers in the version that was
-//! asked for. It decides nothing about networks, and keeps nothing but a DEL for a daemon that is not
-//! there.
+//! `cnidaria-shim`: the CNI plugin that a container runtime executes. It validates the call,
+//! forwards it over the unix socket, and prints the daemon's response in the requested version. It
+//! makes no network decisions, and stores only a DEL that finds no daemon.
 //!
 //! ```text
 //! call ─▶ conf ─▶ forward ═══ daemon ═══▶ answer
@@ -29,21 +28,21 @@ use crate::conf::Conf;
 
 const EXIT_SUCCESS: u8 = 0;
 const EXIT_FAILURE: u8 = 1;
-/// What a wrong command line exits with; CNI knows no command line.
+/// Exit code for a wrong command line, which CNI does not define.
 const EXIT_USAGE: u8 = 2;
 
-/// The C entry point instead of Rust's: the standard library's start-up installs a handler for stack
-/// overflows, for which it parses `/proc/self/maps` and links a good part of the C library. Without
-/// it the binary is an eighth smaller and makes half the system calls.
-// SAFETY: the one symbol of this name, with the signature that C defines for it. `std::env` works
-// without Rust's start-up; SIGPIPE keeps its default and ends us when nobody reads our output.
+/// The C entry point instead of Rust's: the standard library's start-up installs a stack overflow
+/// handler, which parses `/proc/self/maps` and links a good part of the C library. Without it the
+/// binary is an eighth smaller and makes half the system calls.
+// SAFETY: the only symbol with this name, with the signature that C defines. `std::env` works
+// without Rust's start-up; SIGPIPE keeps its default and ends the process when the reader is gone.
 #[expect(unsafe_code, reason = "an entry point has to have its name")]
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
     run().into()
 }
 
-/// The exit code.
+/// Runs the command; returns the exit code.
 fn run() -> u8 {
     match std::env::args_os().nth(1) {
         None => plugin(),
@@ -61,11 +60,12 @@ fn run() -> u8 {
     }
 }
 
-/// Answers one call of a container runtime.
+/// Handles one call of a container runtime.
 fn plugin() -> u8 {
     let environment = Environment::of_process();
     if environment.get("CNI_COMMAND").is_none() {
-        // A person: every runtime sets it. As the CNI library for Go, whose plugins answer so.
+        // Run by a person: every runtime sets it. Plugins built with the CNI library for Go do the
+        // same.
         let _ = stderr().write_all(about().as_bytes());
         return EXIT_SUCCESS;
     }
@@ -79,7 +79,7 @@ fn plugin() -> u8 {
     }
 }
 
-/// What to print for the call; `version` becomes that of the configuration as soon as it is known.
+/// Handles the call; sets `version` to that of the configuration as soon as it is known.
 fn answer(
     environment: &Environment,
     stdin: &Stdin,
@@ -103,8 +103,8 @@ fn answer(
             if let Err(why) = defer::record(&request, &parameters, &conf) {
                 return Err(Failure::NotDeferred { source, why });
             }
-            // A daemon that was not there before may have looked for records already; one that is
-            // still not there will find this one.
+            // Try again: a daemon that started meanwhile may have read the records before this one
+            // was written; one that starts later will find it.
             match forward() {
                 Err(forward::Error::Unreachable { source, .. }) if is_nobody(&source) => Ok(None),
                 answer => answer,
@@ -119,7 +119,7 @@ fn answer(
     }
 }
 
-/// Whether nobody serves the socket. A full queue is a daemon's.
+/// Whether no daemon serves the socket. A full queue means that one does.
 fn is_nobody(error: &ConnectError) -> bool {
     matches!(error, ConnectError::Unreachable(source) if source.kind() != ErrorKind::WouldBlock)
 }
@@ -131,7 +131,7 @@ fn print(text: &str) -> u8 {
         .and_then(|()| stdout.flush())
     {
         Ok(()) => EXIT_SUCCESS,
-        // Nobody reads: there is no way left to say so but the exit code.
+        // The reader is gone; only the exit code is left.
         Err(_) => EXIT_FAILURE,
     }
 }

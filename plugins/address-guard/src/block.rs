@@ -1,10 +1,10 @@
-//! Blocks of addresses, `10.20.0.0/16`.
+//! Address blocks such as `10.20.0.0/16`.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// A block of addresses of one family.
+/// An address block of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Block {
     base: IpAddr,
@@ -12,7 +12,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Whether the block has the address. IPv4 addresses in IPv6 form count as IPv4.
+    /// Whether the block contains the address. IPv4-mapped IPv6 addresses count as IPv4.
     pub(crate) fn contains(&self, ip: IpAddr) -> bool {
         match (self.base, ip.to_canonical()) {
             (IpAddr::V4(base), IpAddr::V4(ip)) => same(
@@ -28,7 +28,7 @@ impl Block {
     }
 }
 
-/// Whether two numbers are equal but for the lowest `free` bits.
+/// Whether two numbers are equal except for the lowest `free` bits.
 fn same(a: u128, b: u128, free: u32) -> bool {
     (a ^ b).checked_shr(free).unwrap_or(0) == 0
 }
@@ -62,7 +62,7 @@ impl FromStr for Block {
     }
 }
 
-/// The lowest `bits` bits.
+/// A mask of the lowest `bits` bits.
 fn mask(bits: u32) -> u128 {
     1_u128.checked_shl(bits).map_or(u128::MAX, |bit| bit - 1)
 }

@@ -1,6 +1,6 @@
-//! Denies pods addresses that their namespace may not have.
+//! Denies pods the addresses that their namespace may not use.
 //!
-//! See README.md beside this crate for the settings.
+//! README.md of this crate describes the settings.
 
 mod block;
 
@@ -12,19 +12,19 @@ use serde::Deserialize;
 
 use block::Block;
 
-/// Codes of this policy's denials.
+/// Denial codes of this policy.
 pub mod code {
-    /// The namespace may not have the address.
+    /// The namespace may not use the address.
     pub const NOT_ALLOWED: u32 = 120;
-    /// What the pod asks for is no address.
+    /// The requested address is malformed.
     pub const MALFORMED: u32 = 121;
 }
 
-/// The settings as JSON.
+/// The JSON settings.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The address blocks that each namespace may ask for; `*` stands for all others.
+    /// The address blocks that each namespace may request; `*` matches all other namespaces.
     namespaces: BTreeMap<String, Vec<String>>,
 }
 
@@ -66,8 +66,8 @@ impl Select for AddressGuard {
     }
 }
 
-/// Once more, because another policy may have asked for an address in between, and because the
-/// default network has no selection.
+/// Checked again: another policy may have requested an address since, and the default network has
+/// no selection.
 impl BeforeAdd for AddressGuard {
     fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
         let network = attachment.network();
@@ -122,8 +122,8 @@ impl AddressGuard {
     }
 }
 
-/// Whether an IPAM plugin takes addresses from this member of cni-args. Go's JSON compares keys
-/// whatever their case, and takes the long s for an s.
+/// Whether an IPAM plugin reads addresses from this member of cni-args. Go's JSON decoder folds
+/// case, and folds the long s to s.
 fn is_ips(key: &str) -> bool {
     key.replace('\u{17f}', "s").eq_ignore_ascii_case("ips")
 }
@@ -136,7 +136,7 @@ fn may_have(blocks: &[Block]) -> String {
     format!("it may have {}", blocks.join(", "))
 }
 
-/// The address of `10.1.2.3/24` or `10.1.2.3`.
+/// Parses the address of `10.1.2.3/24` or `10.1.2.3`.
 fn address(text: &str) -> Option<IpAddr> {
     let ip = text.split_once('/').map_or(text, |(ip, _)| ip);
     ip.parse().ok()

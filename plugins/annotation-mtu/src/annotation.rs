@@ -1,17 +1,17 @@
-//! The value of the annotation: comma-separated `interface=mtu` or `network=mtu`.
+//! Parses the annotation: comma-separated `interface=mtu` or `network=mtu`.
 
-/// What a pod asks for, in the order in which it asks.
+/// The requested MTUs, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Requests(Vec<(String, u32)>);
 
 /// Why the annotation is malformed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Error {
-    /// An element without `=`, or with nothing before it.
+    /// An element without `=` or without a target.
     NoTarget(String),
-    /// An MTU that is no number.
+    /// An MTU that is not a number.
     NoNumber(String),
-    /// An interface or network that is named twice.
+    /// An interface or network named twice.
     Twice(String),
 }
 
@@ -26,7 +26,7 @@ impl std::fmt::Display for Error {
 }
 
 impl Requests {
-    /// Reads `net1=1400, team-a/storage=9000`. Blanks around elements are ignored.
+    /// Parses `net1=1400, team-a/storage=9000`, ignoring whitespace around elements.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let mut requests: Vec<(String, u32)> = Vec::new();
         for element in text.split(',').map(str::trim) {
@@ -46,7 +46,7 @@ impl Requests {
         Ok(Self(requests))
     }
 
-    /// The MTU for an attachment: by its interface, else by its `namespace/name`, else by the name.
+    /// The MTU of an attachment: by interface, else by `namespace/name`, else by name.
     pub(crate) fn mtu_of(&self, network: &str, if_name: &str) -> Option<u32> {
         let name = network.rsplit('/').next();
         [Some(if_name), Some(network), name]

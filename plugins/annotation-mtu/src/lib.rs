@@ -1,6 +1,6 @@
-//! Sets the MTU of a pod's attachments from its annotation, within the range of the settings.
+//! Sets the MTU of a pod's attachments from its annotation, within a configured range.
 //!
-//! See README.md beside this crate for the annotation and the settings.
+//! README.md of this crate describes the annotation and the settings.
 
 mod annotation;
 
@@ -9,26 +9,26 @@ use serde::Deserialize;
 
 use annotation::Requests;
 
-/// The annotation that is read where the settings name no other.
+/// The default annotation.
 pub const ANNOTATION: &str = "cnidaria.dev/mtu";
 
-/// Codes of this policy's denials.
+/// Denial codes of this policy.
 pub mod code {
     /// The annotation is malformed.
     pub const MALFORMED: u32 = 110;
-    /// The MTU is outside of the range of the settings.
+    /// The MTU is outside the configured range.
     pub const OUT_OF_RANGE: u32 = 111;
-    /// The host refuses the MTU.
+    /// The host rejected the MTU.
     pub const REFUSED: u32 = 112;
 }
 
-/// The settings as JSON.
+/// The JSON settings.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Smallest MTU that a pod may ask for.
+    /// Smallest allowed MTU.
     min: u32,
-    /// Largest MTU that a pod may ask for.
+    /// Largest allowed MTU.
     max: u32,
     /// Key of the annotation.
     annotation: String,

@@ -1,4 +1,4 @@
-//! The policy against the SDK's native structs.
+//! Tests of the policy with the SDK's native structs.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,33 +1,33 @@
-//! Adds name servers, search domains and resolver options to the results of attachments.
+//! Adds nameservers, search domains and resolver options to the results of attachments.
 //!
-//! See README.md beside this crate for the settings.
+//! README.md of this crate describes the settings.
 
 use cnidaria_guest::prelude::*;
 use serde::Deserialize;
 
-/// The settings as JSON.
+/// The JSON settings.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Addresses of name servers.
+    /// Nameserver addresses.
     nameservers: Vec<String>,
     /// Search domains.
     search: Vec<String>,
     /// Resolver options.
     options: Vec<String>,
-    /// Networks by `namespace/name` or name; the default network alone where there are none.
+    /// Networks by `namespace/name` or name; if empty, only the default network.
     networks: Vec<String>,
-    /// Where the additions go.
+    /// Position of the additions.
     position: Position,
 }
 
-/// Where the additions go among what the delegate answered.
+/// Position of the additions relative to the delegate's values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Position {
-    /// Before it: asked first.
+    /// Before the delegate's, so queried first.
     First,
-    /// After it.
+    /// After the delegate's.
     #[default]
     Last,
 }
@@ -97,7 +97,7 @@ impl DnsInject {
             .any(|wanted| *wanted == network || wanted == name)
     }
 
-    /// Adds what is not there yet, so that a second policy or a delegate may say the same.
+    /// Adds missing entries only: a second policy or the delegate may add the same.
     fn add(&self, list: &mut Vec<String>, additions: &[String]) {
         let mut fresh: Vec<String> = Vec::new();
         for addition in additions {

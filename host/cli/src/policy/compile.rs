@@ -1,7 +1,7 @@
-//! `cnidaria policy compile`: from a component to the artefact that the daemon loads.
+//! `cnidaria policy compile`: compiles a component into the artefact that the daemon loads.
 //!
-//! The daemon calls it too, in a child process that gives up what it does not need, so that neither a
-//! fault of the compiler nor its memory is the daemon's: see `policy_engine::compile::child`.
+//! The daemon also runs it as a confined child process, so that neither compiler bugs nor compiler
+//! memory affect the daemon: see `policy_engine::compile::child`.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-/// Compiles the component `module` into the artefact `out`, which appears when it is complete.
+/// Compiles the component `module` into the artefact `out`, which appears only when complete.
 pub(crate) fn compile(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     policy_engine::compile::confine()?;
     let bytes = super::inspect::read(module)?;
@@ -18,7 +18,8 @@ pub(crate) fn compile(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The artefact is machine code for the daemon, which refuses what others could have written.
+/// Writes the artefact privately: it is machine code, and the daemon rejects files that others
+/// could have written.
 fn write(out: &Path, artefact: &[u8]) -> std::io::Result<()> {
     let mut unfinished = out.to_owned().into_os_string();
     unfinished.push(format!(".{}.tmp", std::process::id()));
@@ -33,7 +34,7 @@ fn write(out: &Path, artefact: &[u8]) -> std::io::Result<()> {
         fs::rename(&unfinished, out)
     });
     if written.is_err() {
-        // It may not be there at all.
+        // It may not exist.
         let _ = fs::remove_file(&unfinished);
     }
     written

@@ -1,4 +1,4 @@
-//! `cnidaria policy inspect`: what a component is, without running it.
+//! `cnidaria policy inspect`: describes a component without running it.
 
 use std::error::Error;
 use std::fs::File;
@@ -9,10 +9,10 @@ use policy_engine::compile::{Import, Inspection};
 
 use crate::output;
 
-/// Bytes of a module, as many as the daemon reads.
+/// Maximum size of a module in bytes, as in the daemon.
 const MAX_MODULE: u64 = 64 << 20;
 
-/// Describes the component `module` for a person.
+/// Describes the component `module`.
 pub(crate) fn inspect(module: &Path) -> Result<String, Box<dyn Error>> {
     policy_engine::compile::confine()?;
     let bytes = read(module)?;
@@ -20,7 +20,6 @@ pub(crate) fn inspect(module: &Path) -> Result<String, Box<dyn Error>> {
     Ok(describe(&inspection, bytes.len()))
 }
 
-/// Reads a module.
 pub(super) fn read(module: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     let failed = |error| format!("cannot read {}: {error}", module.display());
     let mut bytes = Vec::new();

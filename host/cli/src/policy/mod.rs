@@ -12,16 +12,16 @@ use crate::args::{Args, Format};
 use crate::output::Column;
 use crate::{daemon, output};
 
-/// Hexadecimal digits of a digest in the table; enough to tell builds of one module apart.
+/// Hexadecimal digits of a digest in the table: enough to distinguish builds of a module.
 const DIGEST_DIGITS: usize = 12;
 
-/// The daemon's policies.
+/// Lists the daemon's policies.
 pub(crate) fn list(args: &Args) -> Result<String, Box<dyn Error>> {
     let list: PolicyList = daemon::get(&args.socket_dir, endpoint::POLICIES)?;
     print(args, &list)
 }
 
-/// Has the daemon load a quarantined module again, and shows what has become of the policies.
+/// Makes the daemon reload a quarantined module, and lists the policies afterwards.
 pub(crate) fn release(args: &Args, name: &str) -> Result<String, Box<dyn Error>> {
     let request = Release {
         name: name.to_owned(),
@@ -74,7 +74,7 @@ fn table(list: &PolicyList) -> String {
     }
 }
 
-/// What is wrong with the policy, a line for each.
+/// Problems of the policy, one per line.
 fn notes(policy: &Policy) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(policy.last_error.clone());

@@ -13,7 +13,7 @@ const ATTACHMENTS: &str = r#"{"attachments":[
    "pod":{"namespace":"storage","name":"gone-0"},"netns":"","state":"undo-pending",
    "reason":"ipam is down","retries":4,"sinceUnixSeconds":1}]}"#;
 
-/// An entry as Multus' library writes it, the result aside.
+/// An entry as written by Multus' library, without the result.
 fn entry(container: &str, network: &str, if_name: &str) -> String {
     format!(
         r#"{{"kind":"cniCacheV1","containerId":"{container}","config":"e30=","ifName":"{if_name}",
@@ -24,7 +24,7 @@ fn entry(container: &str, network: &str, if_name: &str) -> String {
     )
 }
 
-/// A node without a daemon, but with the results of two pods.
+/// A node without a daemon but with the results of two pods.
 fn node_with_results() -> Node {
     let node = Node::idle();
     let results = node.dir().join("results");
@@ -138,7 +138,7 @@ fn without_a_directory_a_daemon_that_is_away_is_an_error_that_names_the_option()
     assert!(message.contains("--cni-dir"), "{message}");
 }
 
-/// A daemon that lists [`ATTACHMENTS`] and has this forgotten.
+/// A daemon that lists [`ATTACHMENTS`] and expects a forget request with `body`.
 fn forgetting(body: &str, status: u16, answer: &str) -> Node {
     let forget = format!(
         "POST /v1/attachments/forget HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\

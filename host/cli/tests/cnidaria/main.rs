@@ -1,4 +1,4 @@
-//! Drives the real binary against a daemon that knows its answers by heart.
+//! Runs the real binary against a daemon with canned responses.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 

@@ -1,4 +1,4 @@
-//! A node with a socket directory, and somebody who types commands on it.
+//! A node with a socket directory, on which tests run commands.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
@@ -25,7 +25,7 @@ impl Node {
         Self::serving_all([(format!("GET {path} HTTP/1.1\r\n"), status, body.to_owned())])
     }
 
-    /// A node whose daemon answers requests that begin so, one after the other.
+    /// A node whose daemon answers requests with these prefixes, in order.
     pub(crate) fn serving_all<const N: usize>(requests: [(String, u16, String); N]) -> Self {
         let node = Self::idle();
         let listener = UnixListener::bind(node.socket()).unwrap();
@@ -38,7 +38,7 @@ impl Node {
                     "HTTP/1.1 {status} Text\r\nContent-Length: {}\r\n\r\n{body}",
                     body.len()
                 );
-                // Without an answer the command fails, and with it the test.
+                // Without a response the command fails, and with it the test.
                 if request
                     .get(..count)
                     .unwrap()
@@ -59,7 +59,7 @@ impl Node {
         self.dir().join("multus.sock")
     }
 
-    /// Types `cnidaria` with these arguments.
+    /// Runs `cnidaria` with these arguments.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let output = Command::new(env!("CARGO_BIN_EXE_cnidaria"))
             .arg("--socket-dir")
@@ -83,14 +83,14 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Checks that it succeeded quietly, and gives what it printed.
+    /// Asserts success without messages and returns standard output.
     pub(crate) fn success(self) -> String {
         assert_eq!(self.exit, Some(0), "{self:?}");
         assert_eq!(self.stderr, "");
         self.stdout
     }
 
-    /// Checks that it failed and printed nothing else, and gives the message.
+    /// Asserts failure without standard output and returns the message.
     pub(crate) fn failure(self) -> String {
         assert_eq!(self.exit, Some(1), "{self:?}");
         assert_eq!(self.stdout, "");

@@ -1,4 +1,4 @@
-//! `cnidaria policy list`, and how it fails.
+//! `cnidaria policy list` and its failures.
 
 use crate::node::Node;
 

@@ -1,4 +1,4 @@
-//! `CNI_ARGS`, an ordered list of keys and values.
+//! `CNI_ARGS`, an ordered list of key-value pairs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,22 +9,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::Error;
 use crate::clip::clip;
 
-/// The content of `CNI_ARGS`: `KEY=VALUE;KEY2=VALUE2`, in order, duplicates kept.
+/// The content of `CNI_ARGS`: `KEY=VALUE;KEY2=VALUE2`, in order, with duplicates.
 ///
-/// In JSON it is a list of pairs, as the result cache has it. Clones are the same in memory until one
-/// of them is changed.
+/// Serialised as a list of pairs, as in the result cache. Clones share memory until one is
+/// modified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CniArgs {
     pairs: Arc<Vec<(String, String)>>,
 }
 
 impl CniArgs {
-    /// No arguments.
+    /// An empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads `KEY=VALUE;KEY2=VALUE2`. A value may contain `=`; the empty text has no arguments.
+    /// Parses `KEY=VALUE;KEY2=VALUE2`. A value may contain `=`; empty text is an empty list.
     ///
     /// # Errors
     /// [`Error::Pair`] for an element without `=` or without a key.
@@ -44,16 +44,16 @@ impl CniArgs {
         })
     }
 
-    /// The value of `key`; of several the last, as plugins take them.
+    /// The value of `key`; the last one of duplicates, as in plugins.
     pub fn get(&self, key: &str) -> Option<&str> {
         let mut from_last = self.pairs.iter().rev();
         from_last.find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
-    /// Replaces the value of the last `key`, which is the one that counts, or appends it.
+    /// Replaces the value of the last (effective) `key`, or appends it.
     ///
     /// # Errors
-    /// [`Error::Separator`] when key or value would change the meaning of other elements.
+    /// [`Error::Separator`] when the key or value would change the meaning of other elements.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
         check(key, value)?;
         let pairs = Arc::make_mut(&mut self.pairs);
@@ -64,17 +64,17 @@ impl CniArgs {
         Ok(())
     }
 
-    /// Appends `key`, even if it is there already.
+    /// Appends `key`, even if present.
     ///
     /// # Errors
-    /// [`Error::Separator`] when key or value would change the meaning of other elements.
+    /// [`Error::Separator`] when the key or value would change the meaning of other elements.
     pub fn push(&mut self, key: &str, value: &str) -> Result<(), Error> {
         check(key, value)?;
         Arc::make_mut(&mut self.pairs).push((key.to_owned(), value.to_owned()));
         Ok(())
     }
 
-    /// The same without `keys`.
+    /// A copy without `keys`.
     #[must_use]
     pub fn without(&self, keys: &[&str]) -> Self {
         let is_kept = |key: &str| !keys.contains(&key);
@@ -87,12 +87,12 @@ impl CniArgs {
         }
     }
 
-    /// Keys and values in order.
+    /// The pairs in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()))
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The parameters of one CNI call: the command, identifiers that are checked before they become
+//! The parameters of one CNI call: the command, identifiers that are validated before they become
 //! part of a path, and `CNI_ARGS`.
 
 mod cni_args;
@@ -14,25 +14,25 @@ pub use parameters::{EnvironmentError, Parameters};
 
 use crate::clip::clip;
 
-/// What a call asks for.
+/// The operation of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Attach the container to the network.
     Add,
-    /// Detach it; must succeed when there is nothing to detach.
+    /// Detach it; must succeed when nothing is attached.
     Del,
     /// Check that the attachment is as ADD left it.
     Check,
-    /// Remove what belongs to attachments that are no longer valid.
+    /// Remove the resources of attachments that are no longer valid.
     Gc,
-    /// Say whether ADD would work.
+    /// Report whether ADD would work.
     Status,
-    /// Say which versions are supported.
+    /// Report the supported versions.
     Version,
 }
 
 impl Command {
-    /// As `CNI_COMMAND` has it.
+    /// The value of `CNI_COMMAND`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Add => "ADD",
@@ -71,50 +71,50 @@ impl FromStr for Command {
     }
 }
 
-/// Why a parameter was refused.
+/// Why a parameter was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not one of [`Command`].
+    /// The command is unknown.
     #[error("unknown CNI_COMMAND: {command}")]
     Command {
-        /// The refused text.
+        /// The rejected text.
         command: String,
     },
     /// A name or identifier is empty.
     #[error("{what} is empty")]
     Empty {
-        /// What it was to be.
+        /// Kind of name, such as `interface name`.
         what: &'static str,
     },
     /// A name or identifier is too long.
     #[error("{what} {value:?} has {bytes} bytes, at most {limit} are allowed")]
     TooLong {
-        /// What it was to be.
+        /// Kind of name.
         what: &'static str,
-        /// The refused text, cut off.
+        /// The rejected text, truncated.
         value: String,
         /// Its length.
         bytes: usize,
         /// The limit, in bytes.
         limit: usize,
     },
-    /// A name or identifier has characters that it must not have, or is `.` or `..`.
+    /// A name or identifier contains forbidden characters, or is `.` or `..`.
     #[error("{what} {value:?} is invalid: {rule}")]
     Characters {
-        /// What it was to be.
+        /// Kind of name.
         what: &'static str,
-        /// The refused text.
+        /// The rejected text.
         value: String,
-        /// What is allowed.
+        /// The naming rule.
         rule: &'static str,
     },
     /// An element of `CNI_ARGS` is not of the form `KEY=VALUE`.
     #[error("CNI_ARGS: {pair:?} is not of the form KEY=VALUE")]
     Pair {
-        /// The refused element.
+        /// The rejected element.
         pair: String,
     },
-    /// A key or value cannot be written into `CNI_ARGS`, where `;` separates elements.
+    /// A key or value contains a separator and cannot be written to `CNI_ARGS`.
     #[error("CNI_ARGS: {key:?} or its value {value:?} has a character that separates elements")]
     Separator {
         /// The key.

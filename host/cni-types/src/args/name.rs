@@ -1,4 +1,4 @@
-//! Names that end up in paths, in the environment of a plugin or in the kernel.
+//! Names that become part of paths, plugin environments or kernel objects.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::Error;
 use crate::clip::clip;
 
-/// Makes a checked string, whose clones are the same in memory: a constructor, `as_str`, text and JSON
-/// forms.
+/// Defines a validated string type: a constructor, `as_str`, `Display` and JSON. Clones share
+/// memory.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
@@ -18,7 +18,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks `text`.
+            /// Validates `text`.
             ///
             /// # Errors
             /// [`Error::Empty`], [`Error::TooLong`] or [`Error::Characters`].
@@ -28,7 +28,7 @@ macro_rules! name {
                 Ok(Self(text.into()))
             }
 
-            /// The text.
+            /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -69,25 +69,25 @@ macro_rules! name {
 }
 
 name! {
-    /// `CNI_CONTAINERID`: letters, digits, `_`, `.` and `-`, the first a letter or digit, at most
-    /// 128 bytes. It can be part of a file name as it is.
+    /// `CNI_CONTAINERID`: letters, digits, `_`, `.` and `-`, starting with a letter or digit, at
+    /// most 128 bytes. Safe as part of a file name.
     ContainerId, container_id
 }
 
 name! {
-    /// `CNI_IFNAME`: what the kernel takes as the name of an interface: 1 to 15 bytes, not `.` or
-    /// `..`, without `/`, `:`, whitespace or control characters. See also [`to_make`](IfName::to_make).
+    /// `CNI_IFNAME`: a name the kernel accepts for an interface: 1 to 15 bytes, not `.` or `..`,
+    /// without `/`, `:`, whitespace or control characters. See also [`to_make`](IfName::to_make).
     IfName, if_name
 }
 
 name! {
-    /// `name` of a configuration: as [`ContainerId`], at most 253 bytes.
+    /// `name` of a configuration: the rules of [`ContainerId`], at most 253 bytes.
     NetworkName, network_name
 }
 
 name! {
-    /// `type` of a plugin: the plain name of a file, to be looked up in directories: at most 255
-    /// bytes, not `.` or `..`, without `/` or control characters.
+    /// `type` of a plugin: a plain file name, looked up in directories; at most 255 bytes, not `.`
+    /// or `..`, without `/` or control characters.
     PluginType, plugin_type
 }
 
@@ -113,7 +113,7 @@ fn identifier(what: &'static str, text: &str, limit: usize) -> Result<(), Error>
 }
 
 fn if_name(text: &str) -> Result<(), Error> {
-    // IFNAMSIZ is 16 with the closing NUL.
+    // IFNAMSIZ is 16, including the terminating NUL.
     file_name(
         "interface name",
         text,
@@ -124,9 +124,10 @@ fn if_name(text: &str) -> Result<(), Error> {
 }
 
 impl IfName {
-    /// A name that an interface is to be given. Stricter than [`new`](Self::new), which also takes
-    /// what an older record may say: the kernel takes `%` for the sign of a template and makes
-    /// another name of it, and has `all`, `default`, `lo` and `bonding_masters` for itself.
+    /// A name for a new interface. Stricter than [`new`](Self::new), which also accepts names from
+    /// older records: the kernel expands `%` as a template, and reserves `all`, `default`, `lo` and
+    /// `bonding_masters`. another name of it, and has `all`, `default`, `lo` and `bonding_masters`
+    /// for itself.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -151,7 +152,7 @@ impl IfName {
     }
 }
 
-/// The kernel goes by bytes and Latin-1, in which this is a space.
+/// The kernel classifies bytes as Latin-1, where this is a space.
 const NO_BREAK_SPACE: u8 = 0xa0;
 
 fn plugin_type(text: &str) -> Result<(), Error> {

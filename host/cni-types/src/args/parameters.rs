@@ -1,4 +1,4 @@
-//! The environment of one call, checked as a whole.
+//! The environment of one call, validated as a whole.
 
 use std::fmt;
 
@@ -7,38 +7,38 @@ use crate::error::{CniError, code};
 
 /// The parameters of one call (specification, section 2, Parameters).
 ///
-/// A field is `None` when the command does not need it.
+/// A field is `None` when the command does not use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// `CNI_COMMAND`.
     pub command: Command,
     /// `CNI_CONTAINERID`: ADD, CHECK and DEL.
     pub container_id: Option<ContainerId>,
-    /// `CNI_NETNS`: ADD and CHECK need it, DEL may have it.
+    /// `CNI_NETNS`: required for ADD and CHECK, optional for DEL.
     pub netns: Option<String>,
     /// `CNI_IFNAME`: ADD, CHECK and DEL.
     pub if_name: Option<IfName>,
-    /// `CNI_ARGS`, empty when it is not set.
+    /// `CNI_ARGS`, empty when unset.
     pub args: CniArgs,
     /// `CNI_PATH`, directories separated by `:`.
     pub path: Option<String>,
 }
 
-/// Every variable that is missing or malformed, at once.
+/// All missing and malformed variables of a call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvironmentError {
-    /// Names of variables that the command needs and that are not set or empty.
+    /// Required variables that are unset or empty.
     pub missing: Vec<&'static str>,
-    /// Names of malformed variables, with the reason.
+    /// Malformed variables, with the reason.
     pub malformed: Vec<(&'static str, Error)>,
 }
 
 impl Parameters {
-    /// Reads the parameters through `variable`, which looks up one variable by name. An empty
-    /// variable counts as not set. `CNI_PATH` is needed for every command but VERSION.
+    /// Reads the parameters with `variable`, which looks up one variable by name. An empty variable
+    /// counts as unset. All commands but VERSION require `CNI_PATH`.
     ///
     /// # Errors
-    /// [`EnvironmentError`], with every variable that is missing or malformed.
+    /// [`EnvironmentError`] with every missing or malformed variable.
     pub fn from_env<S: Into<String>>(
         variable: impl Fn(&str) -> Option<S>,
     ) -> Result<Self, EnvironmentError> {
@@ -47,7 +47,7 @@ impl Parameters {
             error: EnvironmentError::default(),
         };
         let Some(command) = read.required("CNI_COMMAND", |text| text.parse::<Command>()) else {
-            // Which variables are needed depends on the command.
+            // The required variables depend on the command.
             return Err(read.error);
         };
         let attachment = matches!(command, Command::Add | Command::Check | Command::Del);
@@ -83,7 +83,7 @@ impl Parameters {
 }
 
 impl EnvironmentError {
-    /// The error as a plugin prints it: code 4, naming all variables.
+    /// The CNI error of a plugin: code 4, naming all variables.
     pub fn to_cni_error(&self) -> CniError {
         CniError::new(code::INVALID_ENVIRONMENT, self.to_string())
     }
@@ -110,7 +110,7 @@ impl fmt::Display for EnvironmentError {
 
 impl std::error::Error for EnvironmentError {}
 
-/// Looks up variables and collects what is wrong with them.
+/// Looks up variables and collects the errors.
 struct Reader<F> {
     variable: F,
     error: EnvironmentError,

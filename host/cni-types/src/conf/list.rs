@@ -10,17 +10,17 @@ use crate::args::NetworkName;
 use crate::json::RawObject;
 use crate::version::{self, ConfVersion, Version};
 
-/// In which of its two forms a network configuration was written.
+/// The form of a network configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfKind {
-    /// One plugin, as before 0.3.0 and still in most NADs.
+    /// One plugin: the only form before 0.3.0, and still that of most NADs.
     Single,
     /// A list of plugins under `plugins`.
     List,
 }
 
 /// The configuration of one network (specification, section 1): a list of plugins, or one plugin
-/// that stands for a list of one. It cannot be changed, and its clones are the same in memory.
+/// as a list of one. Immutable; clones share memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkConfList(Arc<Parts>);
 
@@ -38,11 +38,10 @@ struct Parts {
 }
 
 impl NetworkConfList {
-    /// Reads a configuration in either form: one with `plugins` is a list, one with `type` is a
-    /// single plugin.
+    /// Parses either form: `plugins` makes it a list, `type` a single plugin.
     ///
     /// # Errors
-    /// [`Error`]; [`Error::NoPlugin`] when both are missing.
+    /// [`Error`]; [`Error::NoPlugin`] when both members are missing.
     pub fn parse_any(text: impl AsRef<[u8]>) -> Result<Self, Error> {
         let (raw, text) = read(text.as_ref())?;
         if raw.contains_key("plugins") {
@@ -60,8 +59,8 @@ impl NetworkConfList {
         }
     }
 
-    /// Reads a list. It may be without plugins when they are to be loaded from the directory beside
-    /// its file; then `plugins` is absent and `loadOnlyInlinedPlugins` is not set.
+    /// Parses a list. Without `loadOnlyInlinedPlugins`, `plugins` may be absent: they are then
+    /// loaded from the directory beside the file.
     ///
     /// # Errors
     /// [`Error`].
@@ -70,7 +69,7 @@ impl NetworkConfList {
         list(raw, text)
     }
 
-    /// Reads the configuration of a single plugin.
+    /// Parses the configuration of a single plugin.
     ///
     /// # Errors
     /// [`Error`].
@@ -79,7 +78,7 @@ impl NetworkConfList {
         single(raw, text)
     }
 
-    /// In which form it was written.
+    /// The form in which it was written.
     pub fn kind(&self) -> ConfKind {
         self.0.kind
     }
@@ -89,8 +88,8 @@ impl NetworkConfList {
         &self.0.name
     }
 
-    /// The version that plugins are told: `cniVersion`, or the newest that is implemented of
-    /// `cniVersion` and `cniVersions`.
+    /// The version sent to plugins: `cniVersion`, or the newest supported one of `cniVersion` and
+    /// `cniVersions`.
     pub fn cni_version(&self) -> ConfVersion {
         self.0.cni_version
     }
@@ -105,12 +104,12 @@ impl NetworkConfList {
         self.0.disable_gc
     }
 
-    /// `loadOnlyInlinedPlugins`: do not load plugins from the directory beside the file.
+    /// `loadOnlyInlinedPlugins`: ignore the directory of plugins beside the file.
     pub fn load_only_inlined_plugins(&self) -> bool {
         self.0.load_only_inlined_plugins
     }
 
-    /// The plugins, in the order of ADD.
+    /// The plugins, in ADD order.
     pub fn plugins(&self) -> &[PluginConf] {
         &self.0.plugins
     }
@@ -120,18 +119,18 @@ impl NetworkConfList {
         &self.0.raw
     }
 
-    /// The text that this configuration can be read from again: what was parsed, byte for byte,
-    /// unless plugins were replaced since.
+    /// Text from which this configuration can be parsed again: the original bytes unless plugins
+    /// were replaced.
     pub fn text(&self) -> &str {
         &self.0.text
     }
 
-    /// The same network with other plugins: after an edit, or with those from the directory beside
-    /// the file. The text has them inline.
+    /// The same network with other plugins, after an edit or from the directory beside the file.
+    /// The text contains them inline.
     ///
     /// # Errors
-    /// [`Error::Missing`] without plugins. [`Error::Value`] for more than one plugin when the
-    /// configuration is a single one, or when an edit changed its name or version.
+    /// [`Error::Missing`] without plugins; [`Error::Value`] when a single configuration gets more
+    /// than one plugin, or an edit changes its name or version.
     pub fn with_plugins(&self, plugins: Vec<PluginConf>) -> Result<Self, Error> {
         match self.0.kind {
             ConfKind::List => {
@@ -175,7 +174,7 @@ impl NetworkConfList {
 
 fn read(text: &[u8]) -> Result<(RawObject, String), Error> {
     let raw = RawObject::parse(text).map_err(Error::Json)?;
-    // What serde_json accepts is UTF-8.
+    // serde_json accepts only UTF-8.
     Ok((raw, String::from_utf8_lossy(text).into_owned()))
 }
 
@@ -233,8 +232,8 @@ fn declared(raw: &RawObject, key: &str) -> Result<ConfVersion, Error> {
     ConfVersion::parse(&text).map_err(Error::Version)
 }
 
-/// The newest version that both sides know. A runtime ignores those of `cniVersions` that it does
-/// not know; without such a list there is nothing to choose from.
+/// The newest version that both sides support. A runtime ignores unsupported entries of
+/// `cniVersions`; without that list, `cniVersion` applies.
 fn negotiated(raw: &RawObject) -> Result<ConfVersion, Error> {
     let Some(offered): Option<Vec<String>> = member(raw, "cniVersions", "cniVersions")? else {
         return declared(raw, "cniVersion");
@@ -264,7 +263,7 @@ fn negotiated(raw: &RawObject) -> Result<ConfVersion, Error> {
     }
 }
 
-/// A boolean, or the same as a string in any case.
+/// A boolean, or its string form in any case.
 fn flag(raw: &RawObject, key: &str) -> Result<bool, Error> {
     let Some(value) = raw.get(key) else {
         return Ok(false);

@@ -1,5 +1,5 @@
-//! Network configurations: what is read from a file, a NAD or standard input, checked, and kept as
-//! the text it was.
+//! Network configurations from files, NADs or standard input, validated but kept as their original
+//! text.
 
 mod list;
 mod plugin;
@@ -11,36 +11,36 @@ use crate::clip::clip;
 use crate::error::{CniError, code};
 use crate::{json, version};
 
-/// Why a configuration was refused.
+/// Why a configuration was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not a JSON object.
+    /// The text is not a JSON object.
     #[error("malformed network configuration")]
     Json(#[source] json::Error),
     /// A member is missing or empty.
     #[error("network configuration without {key:?}")]
     Missing {
-        /// Which, such as `plugins[1].type`.
+        /// The member, such as `plugins[1].type`.
         key: String,
     },
-    /// It says nothing of what is to be executed.
+    /// The configuration names no plugin to execute.
     #[error("network configuration with neither \"type\" nor \"plugins\"")]
     NoPlugin,
-    /// A member has a value that is not allowed.
+    /// A member has an invalid value.
     #[error("invalid value for {key:?} in the network configuration: {reason}")]
     Value {
-        /// Which, such as `plugins[1].type`.
+        /// The member, such as `plugins[1].type`.
         key: String,
-        /// What is wrong with it. Tells the value of names alone: others may be credentials.
+        /// The reason. Quotes only names: other values may be credentials.
         reason: String,
     },
-    /// `cniVersion` is not one that is implemented.
+    /// `cniVersion` is malformed or unsupported.
     #[error("cniVersion of the network configuration")]
     Version(#[source] version::Error),
 }
 
 impl Error {
-    /// The code that the specification has for it.
+    /// The error code of the specification.
     pub fn code(&self) -> u32 {
         match self {
             Self::Json(_) => code::DECODING_FAILURE,
@@ -50,7 +50,7 @@ impl Error {
         }
     }
 
-    /// The error as a plugin prints it.
+    /// The error as printed by a plugin.
     pub fn to_cni_error(&self) -> CniError {
         let error = CniError::new(self.code(), self.to_string());
         match std::error::Error::source(self) {
@@ -59,7 +59,7 @@ impl Error {
         }
     }
 
-    /// The same error for a member of a plugin of a list.
+    /// The same error, with the member's path inside the list.
     fn within(self, prefix: &str) -> Self {
         match self {
             Self::Missing { key } => Self::Missing {
@@ -81,7 +81,7 @@ impl Error {
     }
 }
 
-/// A cause and its causes on one line.
+/// An error and its sources on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

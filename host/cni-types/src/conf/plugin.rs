@@ -12,7 +12,7 @@ use crate::args::PluginType;
 use crate::json::{self, RawObject};
 
 /// The configuration of one plugin (specification, section 1, plugin configuration objects): the
-/// object as it was written, and the members that a runtime has to understand.
+/// original object and the members that a runtime must understand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginConf {
     raw: RawObject,
@@ -22,7 +22,7 @@ pub struct PluginConf {
 }
 
 impl PluginConf {
-    /// Reads one plugin configuration.
+    /// Parses one plugin configuration.
     ///
     /// # Errors
     /// As [`from_raw`](Self::from_raw), and [`Error::Json`].
@@ -30,11 +30,11 @@ impl PluginConf {
         Self::from_raw(RawObject::parse(text).map_err(Error::Json)?)
     }
 
-    /// Checks one plugin configuration.
+    /// Validates one plugin configuration.
     ///
     /// # Errors
-    /// [`Error::Missing`] without `type`; [`Error::Value`] when `type` or `ipam.type` is no plain
-    /// file name or `capabilities` is no map to booleans.
+    /// [`Error::Missing`] without `type`; [`Error::Value`] when `type` or `ipam.type` is not a
+    /// plain file name, or `capabilities` is not a map to booleans.
     pub fn from_raw(raw: RawObject) -> Result<Self, Error> {
         let plugin_type = match filled(&raw, spelling(&raw, "type"), "type")? {
             Some(text) => plugin_name("type", &text)?,
@@ -61,42 +61,42 @@ impl PluginConf {
         })
     }
 
-    /// The object as it was written.
+    /// The original object.
     pub fn raw(&self) -> &RawObject {
         &self.raw
     }
 
-    /// The object, to be edited and checked again with [`from_raw`](Self::from_raw).
+    /// The object, for editing and another [`from_raw`](Self::from_raw).
     pub fn into_raw(self) -> RawObject {
         self.raw
     }
 
-    /// `type`: which binary to execute.
+    /// `type`: the plugin's binary.
     pub fn plugin_type(&self) -> &PluginType {
         &self.plugin_type
     }
 
-    /// `ipam.type`: which binary the plugin executes for addresses.
+    /// `ipam.type`: the binary of the plugin's IPAM plugin.
     pub fn ipam_type(&self) -> Option<&PluginType> {
         self.ipam_type.as_ref()
     }
 
-    /// `capabilities`: what of `runtimeConfig` the plugin wants (`true`) or refuses.
+    /// `capabilities`: the `runtimeConfig` keys the plugin accepts (`true`) or declines.
     pub fn capabilities(&self) -> &BTreeMap<String, bool> {
         &self.capabilities
     }
 
-    /// Whether the plugin declares the capability.
+    /// Whether the plugin declares the capability `name`.
     pub fn has_capability(&self, name: &str) -> bool {
         self.capabilities.get(name) == Some(&true)
     }
 
-    /// `name`, which single configurations have and plugins of a list need not.
+    /// `name`: present in single configurations, optional in plugins of a list.
     pub fn name(&self) -> Option<String> {
         self.raw.get_as("name").ok().flatten()
     }
 
-    /// `dns`, unread.
+    /// `dns`, unparsed.
     pub fn dns(&self) -> Option<&RawValue> {
         self.raw.get("dns")
     }
@@ -108,9 +108,8 @@ impl Serialize for PluginConf {
     }
 }
 
-/// How `raw` spells `key`. Go's decoder takes the members of a plugin's configuration in any case, so
-/// that configurations with `cniversion` or `Type` work everywhere; one that is spelt right counts
-/// more.
+/// How `raw` spells `key`. Go's decoder ignores case in a plugin's configuration, so `cniversion`
+/// and `Type` work everywhere; the exact spelling takes precedence.
 pub(super) fn spelling<'a>(raw: &'a RawObject, key: &'a str) -> &'a str {
     if raw.contains_key(key) {
         return key;
@@ -122,7 +121,7 @@ pub(super) fn spelling<'a>(raw: &'a RawObject, key: &'a str) -> &'a str {
         .unwrap_or(key)
 }
 
-/// The member `key` of `raw`, which the error calls `path`.
+/// The member `key` of `raw`, called `path` in errors.
 pub(super) fn member<T: DeserializeOwned>(
     raw: &RawObject,
     key: &str,
@@ -134,7 +133,7 @@ pub(super) fn member<T: DeserializeOwned>(
     })
 }
 
-/// A string that is there and not empty.
+/// The string at `key`, if not empty.
 pub(super) fn filled(raw: &RawObject, key: &str, path: &str) -> Result<Option<String>, Error> {
     let text: Option<String> = member(raw, key, path)?;
     Ok(text.filter(|text| !text.is_empty()))
@@ -144,7 +143,7 @@ fn plugin_name(path: &str, text: &str) -> Result<PluginType, Error> {
     PluginType::new(text).map_err(|reason| Error::value(path, reason))
 }
 
-/// A reason with the type of the value that is wrong.
+/// Appends the type of the wrong value to a reason.
 pub(super) fn found(reason: impl Display, value: &RawValue) -> String {
     format!("{reason}, found {}", json::kind(value))
 }

@@ -1,11 +1,11 @@
-//! Why serde refused a text, without the text: what stands in a configuration may be a credential, and
-//! errors get to logs and callers.
+//! Why serde rejected a text, without quoting the text: a configuration may contain credentials,
+//! and errors reach logs and callers.
 
 use serde_json::value::RawValue;
 
 use crate::clip::clip;
 
-/// Why JSON was refused: types, keys, line and column, but no string of it.
+/// Why JSON was rejected: types, keys, line and column, but no string values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Cause(String);
@@ -17,14 +17,13 @@ impl From<serde_json::Error> for Cause {
 }
 
 impl Cause {
-    /// The cause that `error` tells.
+    /// Extracts the cause from `error`.
     pub fn of(error: &serde_json::Error) -> Self {
         Self(without_values(&error.to_string()))
     }
 }
 
-/// The message of a serde error without the string that it quotes, and not too long. Numbers and truth
-/// values stay.
+/// A serde error message without the string it quotes, length-limited. Numbers and booleans stay.
 pub fn without_values(message: &str) -> String {
     for (quoting, naming) in [
         ("invalid type: string ", "invalid type: string"),
@@ -35,7 +34,7 @@ pub fn without_values(message: &str) -> String {
         ("The string value [", "a string that must be quoted"),
     ] {
         if let Some(rest) = message.strip_prefix(quoting) {
-            // The last one: what is quoted may have the same words.
+            // The last match: the quoted value may contain the same words.
             let expected = rest.rfind(", expected ").and_then(|at| rest.get(at..));
             return clip(&format!("{naming}{}", expected.unwrap_or_default()));
         }
@@ -43,8 +42,8 @@ pub fn without_values(message: &str) -> String {
     clip(message)
 }
 
-/// What a value is, for messages. Numbers and truth values are told themselves; of anything else, which
-/// may be a credential, the type.
+/// Describes a value for messages: numbers and booleans verbatim; of anything else, which may be a
+/// credential, only the type.
 pub fn kind(value: &RawValue) -> String {
     match value.get().bytes().next() {
         Some(b'"') => "a string".to_owned(),

@@ -1,4 +1,4 @@
-//! A JSON tree that can be edited by pointer and prints unedited scalars as they were written.
+//! A JSON tree that is edited by pointer and prints unedited scalars verbatim.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,17 +10,17 @@ use serde_json::value::RawValue;
 use super::reader::Reader;
 use super::{Error, Pointer, RawObject};
 
-/// How large and how deep a [`Document`] may be, when read and after every edit.
+/// Size and depth limits of a [`Document`], enforced on parsing and on every edit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of text.
     pub max_bytes: usize,
-    /// Levels of objects and arrays; a scalar alone has none.
+    /// Nesting levels of objects and arrays; a bare scalar has 0.
     pub max_depth: usize,
 }
 
 impl Default for Limits {
-    /// 1 MiB and 64 levels: far above any configuration, far below harm.
+    /// 1 MiB and 64 levels: more than any configuration needs, and harmless.
     fn default() -> Self {
         Self {
             max_bytes: 1 << 20,
@@ -31,11 +31,11 @@ impl Default for Limits {
 
 /// One value of a [`Document`].
 ///
-/// Two nodes are equal when they mean the same: members in any order, strings however escaped.
-/// Numbers are compared as text, so that no digit is overlooked.
+/// Equality is semantic for objects and strings: member order and escaping do not matter. Numbers
+/// compare as text, so that no digit is lost.
 #[derive(Clone, Debug)]
 pub enum Node {
-    /// Members in order, each key once.
+    /// Members in order, keys unique.
     Object(Vec<(String, Node)>),
     /// Elements in order.
     Array(Vec<Node>),
@@ -48,7 +48,7 @@ pub enum Node {
 pub struct Document {
     root: Node,
     limits: Limits,
-    /// Bytes of the text, so that an edit need not print the whole to know them.
+    /// Length of the text, so that an edit need not print the whole document to know it.
     bytes: usize,
 }
 
@@ -72,32 +72,33 @@ impl Document {
         &self.root
     }
 
-    /// The limits that every edit is held to.
+    /// The limits enforced on every edit.
     pub fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// The value that `pointer` points to.
+    /// The value at `pointer`.
     pub fn get(&self, pointer: &Pointer) -> Option<&Node> {
         self.root.get(pointer)
     }
 
-    /// Replaces the value at `pointer`, or adds it: a member of an object that exists, or `-` or the
-    /// length of an array for a new last element. Returns what was there before.
+    /// Replaces the value at `pointer`, or adds it: a new member of an existing object, or a new
+    /// last element of an array (`-` or its length). Returns the previous value.
     ///
     /// # Errors
-    /// [`Error::Syntax`] when `json` is not JSON; [`Error::MissingParent`], [`Error::NotAContainer`]
-    /// or [`Error::Index`] when there is no place for it; [`Error::TooLarge`] or [`Error::TooDeep`]
-    /// when the document would exceed its limits. The document is unchanged then.
+    /// [`Error::Syntax`] when `json` is not JSON; [`Error::MissingParent`],
+    /// [`Error::NotAContainer`] or [`Error::Index`] when nothing can be set at `pointer`;
+    /// [`Error::TooLarge`] or [`Error::TooDeep`] when the edit would exceed the limits. The
+    /// document is then unchanged.
     pub fn set(&mut self, pointer: &Pointer, json: &str) -> Result<Option<Node>, Error> {
         self.set_node(pointer, Node::parse(json, self.limits)?)
     }
 
-    /// As [`set`](Self::set), with a value that was read before. Costs what it replaces and adds,
-    /// not what the document holds.
+    /// As [`set`](Self::set), with a parsed value. The cost depends on the old and new value, not
+    /// on the size of the document.
     ///
     /// # Errors
-    /// As [`set`](Self::set), but for [`Error::Syntax`].
+    /// As [`set`](Self::set), except [`Error::Syntax`].
     pub fn set_node(&mut self, pointer: &Pointer, value: Node) -> Result<Option<Node>, Error> {
         if pointer.tokens().len() + value.depth() > self.limits.max_depth {
             return Err(Error::TooDeep {
@@ -120,10 +121,10 @@ impl Document {
         Ok(old)
     }
 
-    /// Removes the value at `pointer` and returns it. Later elements of an array move up.
+    /// Removes and returns the value at `pointer`. Later array elements take the previous index.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none, and for the whole document.
+    /// [`Error::NotFound`] when there is no such value, or when `pointer` is the whole document.
     pub fn remove(&mut self, pointer: &Pointer) -> Result<Node, Error> {
         let removed = self.root.remove(pointer).ok_or_else(|| Error::NotFound {
             pointer: pointer.to_string(),
@@ -132,7 +133,7 @@ impl Document {
         Ok(removed)
     }
 
-    /// Bytes of the document's text.
+    /// Length of the document's text in bytes.
     pub fn text_len(&self) -> usize {
         self.bytes
     }
@@ -145,7 +146,7 @@ impl Document {
     /// The whole document as an object.
     ///
     /// # Errors
-    /// [`Error::NotAnObject`] when it is something else.
+    /// [`Error::NotAnObject`] when the root is not an object.
     pub fn to_object(&self) -> Result<RawObject, Error> {
         match &self.root {
             Node::Object(members) => {
@@ -189,7 +190,7 @@ impl Node {
                 limit: limits.max_bytes,
             });
         }
-        // serde_json checks the grammar, without recursion; the reader below only has to split.
+        // serde_json checks the grammar without recursion; the reader below only splits.
         let checked: &RawValue = serde_json::from_str(text)?;
         Reader {
             rest: checked.get(),
@@ -198,12 +199,12 @@ impl Node {
         .node(0)
     }
 
-    /// The value that `pointer` points to, seen from here.
+    /// The value at `pointer`, relative to this node.
     pub fn get(&self, pointer: &Pointer) -> Option<&Node> {
         self.at(pointer.tokens())
     }
 
-    /// The value at the tokens of a pointer, seen from here.
+    /// The value at a pointer's tokens, relative to this node.
     pub fn at(&self, tokens: &[String]) -> Option<&Node> {
         tokens.iter().try_fold(self, |node, token| match node {
             Self::Object(members) => members
@@ -215,7 +216,7 @@ impl Node {
         })
     }
 
-    /// The value as a `T`.
+    /// The value deserialised as a `T`.
     ///
     /// # Errors
     /// [`Error::Syntax`] when it has another type.
@@ -228,7 +229,7 @@ impl Node {
         RawValue::from_string(self.to_string()).expect("a node is printed from JSON text")
     }
 
-    /// Levels of objects and arrays, this one included.
+    /// Nesting levels of objects and arrays, including this one.
     pub fn depth(&self) -> usize {
         match self {
             Self::Scalar(_) => 0,
@@ -237,8 +238,8 @@ impl Node {
         }
     }
 
-    /// Bytes of a member or element at `pointer` beside its value, where there is none: the key, and
-    /// the comma between it and others.
+    /// Bytes that a new member or element at `pointer` adds besides its value: the key and the
+    /// separating comma.
     fn overhead(&self, pointer: &Pointer) -> usize {
         let Some((last, path)) = pointer.tokens().split_last() else {
             return 0;
@@ -253,9 +254,8 @@ impl Node {
         }
     }
 
-    /// Bytes of the value's text.
+    /// Length of the value's text in bytes.
     pub fn text_len(&self) -> usize {
-        /// Counts instead of storing.
         struct Count(usize);
         impl fmt::Write for Count {
             fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -376,7 +376,7 @@ impl Serialize for Node {
     }
 }
 
-/// RFC 6901 knows no leading zeros and no signs.
+/// RFC 6901 allows neither leading zeros nor signs.
 fn index(token: &str) -> Option<usize> {
     let digits = !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
     (digits && (token == "0" || !token.starts_with('0')))
@@ -384,7 +384,7 @@ fn index(token: &str) -> Option<usize> {
         .flatten()
 }
 
-/// Whether both are strings with the same content, one of them written with escapes.
+/// Whether both are strings with the same content that differ only in escaping.
 fn same_string(a: &str, b: &str) -> bool {
     let content = |text: &str| serde_json::from_str::<String>(text).ok();
     a.starts_with('"') && b.starts_with('"') && content(a).is_some_and(|a| Some(a) == content(b))

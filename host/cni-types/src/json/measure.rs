@@ -1,19 +1,19 @@
-//! The size of JSON text, before anything is made of it.
+//! Measures JSON text before it is parsed.
 
-/// How large a JSON text is.
+/// The size of a JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// Bytes of text.
+    /// Length of the text.
     pub bytes: usize,
-    /// Levels of objects and arrays; a scalar alone has none.
+    /// Nesting levels of objects and arrays; a bare scalar has 0.
     pub depth: usize,
-    /// Members of all objects and elements of all arrays, duplicates included. An empty object or
+    /// Members of all objects plus elements of all arrays, duplicates included. An empty object or
     /// array counts as one.
     pub members: usize,
 }
 
-/// Measures `text` in one pass, without recursion and without memory. Text that is not JSON has a
-/// size as well: parse it to find out.
+/// Measures `text` in one pass, without recursion or allocation. Does not validate: text that is
+/// not JSON gets a size too.
 pub fn measure(text: impl AsRef<[u8]>) -> Size {
     let text = text.as_ref();
     let mut size = Size {

@@ -1,6 +1,6 @@
-//! JSON that is not ours: objects whose values stay text ([`RawObject`]), trees that can be edited
-//! by pointer without touching what was not edited ([`Document`]), and the difference of two trees
-//! as a JSON patch ([`Patch`]). Numbers are never converted, so no integer loses digits.
+//! JSON from other authors: objects whose values stay text ([`RawObject`]), trees edited by
+//! pointer that leave unedited parts untouched ([`Document`]), and differences of two trees as JSON
+//! patches ([`Patch`]). Numbers are never converted, so integers keep all their digits.
 
 mod cause;
 mod document;
@@ -17,46 +17,46 @@ pub use patch::{Operation, Patch};
 pub use pointer::Pointer;
 pub use raw::RawObject;
 
-/// Why a piece of JSON was refused.
+/// Why JSON was rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text is not JSON.
     #[error("malformed JSON")]
     Syntax {
-        /// Where and why.
+        /// Position and reason.
         #[source]
         source: Cause,
     },
-    /// The text is JSON, but an object was expected.
+    /// The text is valid JSON, but not an object.
     #[error("expected a JSON object")]
     NotAnObject,
-    /// The member is there and has another type than the caller asked for.
+    /// The member has a different type than requested.
     #[error("invalid value for {key:?}")]
     Member {
         /// Name of the member.
         key: String,
-        /// What was expected.
+        /// The type mismatch.
         #[source]
         source: Cause,
     },
-    /// The document has more bytes than allowed, or would have after an edit.
+    /// The document exceeds the byte limit, or would after the edit.
     #[error("JSON of {bytes} bytes exceeds the limit of {limit} bytes")]
     TooLarge {
-        /// Size of the refused text.
+        /// Size of the rejected text.
         bytes: usize,
         /// [`Limits::max_bytes`].
         limit: usize,
     },
-    /// Objects and arrays are nested deeper than allowed, or would be after an edit.
+    /// Nesting exceeds the depth limit, or would after the edit.
     #[error("JSON is nested deeper than {limit} levels")]
     TooDeep {
         /// [`Limits::max_depth`].
         limit: usize,
     },
-    /// The text is no RFC 6901 pointer.
+    /// The text is not an RFC 6901 pointer.
     #[error("malformed JSON pointer {pointer:?}: {reason}")]
     Pointer {
-        /// The refused text.
+        /// The rejected text.
         pointer: String,
         /// What is wrong with it.
         reason: &'static str,
@@ -73,12 +73,12 @@ pub enum Error {
         /// Pointer to the parent.
         pointer: String,
     },
-    /// The pointer's last token is no index into the array, nor `-`.
+    /// The pointer's last token is neither an index into the array nor `-`.
     #[error("{token:?} is no index into the array of {len} elements at {pointer:?}")]
     Index {
         /// Pointer to the array.
         pointer: String,
-        /// The refused token.
+        /// The rejected token.
         token: String,
         /// Length of the array.
         len: usize,
@@ -86,7 +86,7 @@ pub enum Error {
     /// There is no value to remove.
     #[error("nothing at {pointer:?}")]
     NotFound {
-        /// The pointer.
+        /// Pointer to the missing value.
         pointer: String,
     },
 }
@@ -99,14 +99,14 @@ impl From<serde_json::Error> for Error {
     }
 }
 
-/// `value` as JSON with an indentation of four spaces, as CNI plugins print it.
+/// Prints `value` as JSON, indented by four spaces as CNI plugins do.
 pub fn to_string_pretty<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, Error> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     value.serialize(&mut serde_json::Serializer::with_formatter(
         &mut bytes, formatter,
     ))?;
-    // serde_json writes UTF-8 only; the lossy form avoids an error that cannot happen.
+    // serde_json writes only UTF-8; the lossy conversion avoids an unreachable error.
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::{Node, Pointer};
 
-/// The operations that turn one tree into another, in order. The same two trees always give the
-/// same patch; values keep the text that they have in the target.
+/// The operations that turn one tree into another, in order. Deterministic; values keep the
+/// target's text.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct Patch {
@@ -20,21 +20,21 @@ pub struct Patch {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Operation {
-    /// A value that was not there; within an array, later elements move down.
+    /// A new value; in an array, later elements take the next index.
     Add {
-        /// Where, as an RFC 6901 pointer.
+        /// RFC 6901 pointer.
         path: String,
         /// The new value.
         value: Box<RawValue>,
     },
-    /// A value that is gone; within an array, later elements move up.
+    /// A removed value; in an array, later elements take the previous index.
     Remove {
-        /// Where, as an RFC 6901 pointer.
+        /// RFC 6901 pointer.
         path: String,
     },
     /// A value that changed.
     Replace {
-        /// Where, as an RFC 6901 pointer.
+        /// RFC 6901 pointer.
         path: String,
         /// The new value.
         value: Box<RawValue>,
@@ -42,15 +42,15 @@ pub enum Operation {
 }
 
 impl Patch {
-    /// The steps from `old` to `new`: unchanged subtrees do not appear, and a change within an
-    /// object or array appears at its own path.
+    /// The steps from `old` to `new`: unchanged subtrees are omitted, and nested changes have their
+    /// own paths.
     pub fn between(old: &Node, new: &Node) -> Self {
         let mut patch = Self::default();
         patch.compare(&Pointer::root(), old, new);
         patch
     }
 
-    /// The steps in the order in which they apply.
+    /// The steps, in order of application.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
     }
@@ -88,8 +88,8 @@ impl Patch {
         }
     }
 
-    /// What both begin with and end with stays; in between, elements are compared pairwise and the
-    /// rest is added or removed. One insertion or removal thus is one operation.
+    /// Keeps the common prefix and suffix; between them, compares elements pairwise and adds or
+    /// removes the rest. One insertion or removal is thus one operation.
     fn compare_arrays(&mut self, at: &Pointer, old: &[Node], new: &[Node]) {
         let equal = |(a, b): &(&Node, &Node)| a == b;
         let head = old.iter().zip(new).take_while(equal).count();

@@ -20,8 +20,8 @@ impl Pointer {
     /// Reads a pointer in its string form.
     ///
     /// # Errors
-    /// [`Error::Pointer`] when it neither is empty nor starts with `/`, or when a `~` is followed
-    /// by something else than `0` or `1`.
+    /// [`Error::Pointer`] when non-empty text does not start with `/`, or a `~` is not followed by
+    /// `0` or `1`.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let refused = |reason| Error::Pointer {
             pointer: text.to_owned(),
@@ -45,7 +45,7 @@ impl Pointer {
         &self.tokens
     }
 
-    /// The pointer to the member or element `token` below this one.
+    /// The pointer to the member or element `token` of this value.
     #[must_use]
     pub fn child(&self, token: impl Into<String>) -> Self {
         let mut tokens = self.tokens.clone();
@@ -61,7 +61,7 @@ impl Pointer {
         })
     }
 
-    /// Whether `other` is this value or lies within it.
+    /// Whether `other` is this value or inside it.
     pub fn contains(&self, other: &Self) -> bool {
         other.tokens.starts_with(&self.tokens)
     }

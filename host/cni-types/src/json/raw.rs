@@ -1,4 +1,4 @@
-//! An ordered JSON object whose values are the author's own text.
+//! An ordered JSON object whose values keep the author's text.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -11,26 +11,26 @@ use serde_json::value::RawValue;
 
 use super::Error;
 
-/// Names of a smaller object are sooner compared with each other than hashed.
+/// Up to this many members, comparing names is faster than hashing them.
 const FEW: usize = 16;
 
-/// A JSON object that keeps the order of its keys and the exact text of its values: whitespace
-/// inside values, integers of any size, `1e3` and `2.50` come out as they went in. Only whitespace
-/// between the members is not kept. Clones are the same in memory until one of them is changed.
+/// A JSON object that keeps the order of its keys and the exact text of its values: inner
+/// whitespace, big integers, `1e3` and `2.50` are printed as they were read. Whitespace between
+/// members is dropped. Clones share memory until one is modified.
 ///
-/// Of duplicate keys the last one wins and earlier ones are dropped, as in Go.
+/// The last of duplicate keys wins and earlier ones are dropped, as in Go.
 #[derive(Clone, Default)]
 pub struct RawObject {
     members: Arc<Vec<(String, Box<RawValue>)>>,
 }
 
 impl RawObject {
-    /// An object without members.
+    /// An empty object.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads one JSON object, with nothing but whitespace around it.
+    /// Reads one JSON object; only whitespace may surround it.
     ///
     /// # Errors
     /// [`Error::Syntax`] for text that is not JSON, [`Error::NotAnObject`] for other JSON values.
@@ -43,10 +43,10 @@ impl RawObject {
         Err(Error::NotAnObject)
     }
 
-    /// Reads an object from JSON that is known to be well formed.
+    /// Reads an object from well-formed JSON.
     ///
     /// # Errors
-    /// [`Error::NotAnObject`] when the value is something else.
+    /// [`Error::NotAnObject`] when the value is not an object.
     pub fn from_value(value: &RawValue) -> Result<Self, Error> {
         if !value.get().starts_with('{') {
             return Err(Error::NotAnObject);
@@ -81,10 +81,10 @@ impl RawObject {
         self.get(key).is_some()
     }
 
-    /// Replaces the member `key` where it stands, or appends it.
+    /// Replaces the member `key` in place, or appends it.
     ///
     /// # Errors
-    /// [`Error::Member`] when `value` cannot be expressed in JSON.
+    /// [`Error::Member`] when `value` cannot be serialised to JSON.
     pub fn set<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<(), Error> {
         let value = serde_json::value::to_raw_value(value).map_err(|source| Error::Member {
             key: key.to_owned(),
@@ -94,7 +94,7 @@ impl RawObject {
         Ok(())
     }
 
-    /// As [`set`](Self::set), for a value that is JSON text already.
+    /// As [`set`](Self::set), for a value that is already JSON text.
     pub fn set_raw(&mut self, key: &str, value: Box<RawValue>) {
         let members = Arc::make_mut(&mut self.members);
         match members.iter_mut().find(|(name, _)| name == key) {
@@ -103,7 +103,7 @@ impl RawObject {
         }
     }
 
-    /// As [`set_raw`](Self::set_raw) with each of `members`, in time that grows with their number alone.
+    /// Calls [`set_raw`](Self::set_raw) for each of `members`, in time linear in their number.
     pub fn extend<'a>(&mut self, members: impl IntoIterator<Item = (&'a str, Box<RawValue>)>) {
         let own = Arc::make_mut(&mut self.members);
         let places = own.iter().enumerate();
@@ -138,7 +138,7 @@ impl RawObject {
         self.members.len()
     }
 
-    /// Whether there are no members.
+    /// Whether the object is empty.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -185,7 +185,7 @@ impl fmt::Debug for RawObject {
     }
 }
 
-/// Equal text in equal order. To compare meaning, compare two [`Document`](super::Document)s.
+/// Compares text and order. To compare meaning, use [`Document`](super::Document).
 impl PartialEq for RawObject {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len()
@@ -208,7 +208,7 @@ impl Serialize for RawObject {
     }
 }
 
-/// From `serde_json` text only: other formats have no raw values.
+/// Works only with `serde_json`: other formats have no raw values.
 impl<'de> Deserialize<'de> for RawObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Members;

@@ -1,10 +1,10 @@
-//! From JSON text to a tree, with a limit on depth.
+//! Parses JSON text into a tree, with a depth limit.
 
 use std::collections::HashSet;
 
 use super::{Error, Limits, Node};
 
-/// Splits text that is known to be JSON.
+/// Splits text that is already known to be valid JSON.
 pub(super) struct Reader<'a> {
     pub(super) rest: &'a str,
     pub(super) limits: Limits,
@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips whitespace, and `c` if it comes next.
+    /// Skips whitespace, and `c` if it follows.
     fn eat(&mut self, c: char) -> bool {
         let rest = self.rest.trim_start();
         let found = rest.strip_prefix(c);
@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
         found.is_some()
     }
 
-    /// Takes the scalar that comes next.
+    /// Takes the next scalar.
     fn token(&mut self) -> &'a str {
         let mut escaped = false;
         let string = self.rest.starts_with('"');

@@ -1,4 +1,4 @@
-//! From the JSON of any version to [`CniResult`].
+//! Parses the JSON form of any version into a [`CniResult`].
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -92,7 +92,7 @@ struct WireIp {
 
 impl WireIp {
     fn read(self, at: usize, interfaces: usize) -> Result<IpConfig, Error> {
-        // Multi-network specification 1.3, section 5.3.3.1: less than zero is no interface.
+        // Multi-network specification 1.3, section 5.3.3.1: a negative index means no interface.
         let interface = self
             .interface
             .filter(|index| *index >= 0)
@@ -187,7 +187,7 @@ impl From<WireDns> for Dns {
     }
 }
 
-/// In Go's JSON an absent, a null and an empty string are the same.
+/// Go's JSON decoder does not distinguish absent, null and empty strings.
 fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }

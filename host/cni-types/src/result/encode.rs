@@ -1,7 +1,7 @@
-//! From [`CniResult`] to the JSON of any version.
+//! Prints a [`CniResult`] in the JSON form of any version.
 //!
-//! Order and presence of members are those of the reference library: from 1.0.0 on sorted and
-//! without empty ones, before that in the order of its types and with `dns` even when it is empty.
+//! Member order and presence match the reference library: from 1.0.0 on sorted and without empty
+//! members; before that in the order of its types, with `dns` even when empty.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use super::{CniResult, Dns, Error, Interface, IpConfig, Route};
 use crate::json;
 use crate::version::Version;
 
-/// Builds the form of `version` and hands it to `print`.
+/// Builds the form of `version` and passes it to `print`.
 pub(super) fn encode<T>(
     result: &CniResult,
     version: Version,

@@ -1,4 +1,4 @@
-//! The result of ADD: one type in the shape of CNI 1.1.0, read from and printed in the form of any
+//! The result of ADD: one type shaped like CNI 1.1.0, read from and printed in the form of any
 //! version.
 
 mod decode;
@@ -12,45 +12,45 @@ use serde_json::value::RawValue;
 use crate::json;
 use crate::version::{self, ConfVersion, Version};
 
-/// What ADD achieved (specification, section 5, ADD Success).
+/// A successful result of ADD (specification, section 5, ADD Success).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CniResult {
-    /// The version that the result was read in, or the one to print it in.
+    /// The version it was read in, or is to be printed in.
     pub cni_version: Version,
-    /// Interfaces that were created or used, on the node and in the pod.
+    /// Interfaces created or used, on the node and in the pod.
     pub interfaces: Vec<Interface>,
-    /// Addresses, of whatever interface.
+    /// Addresses of all interfaces.
     pub ips: Vec<IpConfig>,
     /// Routes in the pod.
     pub routes: Vec<Route>,
-    /// Name resolution for the pod.
+    /// DNS configuration of the pod.
     pub dns: Dns,
 }
 
-/// An interface of a [`CniResult`]. What is empty or zero in JSON is `None`.
+/// An interface of a [`CniResult`]. Empty or zero JSON values are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// Its name.
+    /// Interface name.
     pub name: String,
     /// Hardware address, as the delegate printed it.
     pub mac: Option<String>,
-    /// Largest packet in bytes. From 1.0.0 on.
+    /// MTU in bytes; since 1.0.0.
     pub mtu: Option<u32>,
-    /// Path of the network namespace; `None` on the node.
+    /// Path of the network namespace; `None` for an interface on the node.
     pub sandbox: Option<String>,
-    /// Absolute path of a vhost-user socket. From 1.0.0 on.
+    /// Absolute path of a vhost-user socket; since 1.0.0.
     pub socket_path: Option<String>,
-    /// PCI address of the device behind it. From 1.0.0 on.
+    /// PCI address of the underlying device; since 1.0.0.
     pub pci_id: Option<String>,
 }
 
 /// An address of a [`CniResult`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpConfig {
-    /// Index into [`CniResult::interfaces`]; within bounds when read by [`CniResult::parse`], which
-    /// takes a negative one for none.
+    /// Index into [`CniResult::interfaces`]. [`CniResult::parse`] checks its bounds and maps
+    /// negative values to `None`.
     pub interface: Option<usize>,
-    /// Address with prefix length; the host part counts.
+    /// Address with prefix length, including the host part.
     pub address: IpNet,
     /// Gateway of the address's subnet.
     pub gateway: Option<IpAddr>,
@@ -59,15 +59,15 @@ pub struct IpConfig {
 /// A route of a [`CniResult`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Destination, with host bits if the delegate printed some.
+    /// Destination, with host bits if the delegate printed any.
     pub dst: IpNet,
     /// Next hop.
     pub gw: Option<IpAddr>,
-    /// Largest packet in bytes.
+    /// MTU in bytes.
     pub mtu: Option<u32>,
-    /// Largest TCP segment to announce, in bytes.
+    /// Advertised MSS in bytes.
     pub advmss: Option<u32>,
-    /// Metric, lower is preferred.
+    /// Metric; lower is preferred.
     pub priority: Option<u32>,
     /// Routing table.
     pub table: Option<u32>,
@@ -76,7 +76,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route with nothing but a destination and a next hop.
+    /// A route with only a destination and a next hop.
     pub fn new(dst: IpNet, gw: Option<IpAddr>) -> Self {
         Self {
             dst,
@@ -90,63 +90,63 @@ impl Route {
     }
 }
 
-/// Name resolution.
+/// DNS configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dns {
-    /// Addresses of servers, by priority.
+    /// Nameserver addresses, by priority.
     pub nameservers: Vec<String>,
     /// Local domain.
     pub domain: Option<String>,
-    /// Domains to search, by priority.
+    /// Search domains, by priority.
     pub search: Vec<String>,
-    /// Options for the resolver.
+    /// Resolver options.
     pub options: Vec<String>,
 }
 
 impl Dns {
-    /// Whether it says nothing.
+    /// Whether all fields are empty.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Why a result was refused, or cannot be printed in a version.
+/// Why a result was rejected, or cannot be printed in a version.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not the JSON that the version asks for.
+    /// The JSON does not have the form of its version.
     #[error("malformed result")]
     Json(#[from] json::Error),
-    /// `cniVersion` of the result.
+    /// The result's `cniVersion` is malformed or unsupported.
     #[error("cniVersion of the result")]
     Version(#[from] version::Error),
-    /// An address is not one.
+    /// An address is malformed.
     #[error("invalid {key} {value:?} in the result")]
     Address {
         /// Where, such as `ips[0].address`.
         key: String,
-        /// The refused text.
+        /// The rejected text.
         value: String,
     },
-    /// An address belongs to an interface that is not in the list.
+    /// An address refers to an interface that is not in the list.
     #[error("ips[{ip}].interface is {index}, but the result has {len} interfaces")]
     InterfaceIndex {
         /// Index of the address.
         ip: usize,
-        /// The refused index.
+        /// The rejected index.
         index: i64,
         /// Number of interfaces.
         len: usize,
     },
-    /// Results of 0.2.0 and older have at least one address.
+    /// The version (0.2.0 or older) requires at least one address.
     #[error("a result without addresses cannot be expressed in CNI {version}")]
     NoAddress {
-        /// The wanted version.
+        /// The requested version.
         version: Version,
     },
 }
 
 impl CniResult {
-    /// A result that says nothing.
+    /// An empty result.
     pub fn empty(cni_version: Version) -> Self {
         Self {
             cni_version,
@@ -157,24 +157,24 @@ impl CniResult {
         }
     }
 
-    /// Reads what a delegate printed. A result without `cniVersion` is one of the configuration's
-    /// version; `null` is an empty result. Members that the version does not know are ignored.
+    /// Parses a delegate's output. Without `cniVersion`, the configuration's version applies;
+    /// `null` is an empty result. Members unknown to the version are ignored.
     ///
     /// # Errors
-    /// [`Error`], but never [`Error::NoAddress`].
+    /// [`Error`], except [`Error::NoAddress`].
     pub fn parse(bytes: &[u8], conf_version: ConfVersion) -> Result<Self, Error> {
         decode::decode(bytes, conf_version)
     }
 
-    /// The result in the form of `version`, member for member what the reference library prints.
+    /// The result in the form of `version`, identical to the reference library's output.
     ///
-    /// Going down loses what the older version has no place for: MTU, socket and PCI address of an
-    /// interface before 1.0.0; interfaces, all but the first address of each family, and all of a
-    /// route but destination and next hop before 0.3.0.
+    /// Converting to an older version loses data: before 1.0.0 the MTU, socket and PCI address of
+    /// interfaces; before 0.3.0 also interfaces, all but the first address of each family, and
+    /// everything in a route but destination and next hop.
     ///
     /// # Errors
-    /// [`Error::NoAddress`] when `version` needs an address and there is none, unless the result
-    /// was read from such a version.
+    /// [`Error::NoAddress`] when `version` requires an address and there is none, unless the result
+    /// was read in such a version.
     pub fn to_raw(&self, version: Version) -> Result<Box<RawValue>, Error> {
         encode::encode(self, version, |form| {
             serde_json::value::to_raw_value(form).map_err(json::Error::from)

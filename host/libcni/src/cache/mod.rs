@@ -1,7 +1,6 @@
-//! Results on disk in the format `cniCacheV1` of the Go library, so that either can delete what the
-//! other has added. What is written here begins with a checksum, `sha256`, which the Go library
-//! passes over; what that one wrote has none and is taken as it is. Everything here blocks on the
-//! file system.
+//! Results on disk in the Go library's format `cniCacheV1`, so that each library can delete the
+//! other's attachments. Entries written here start with a checksum, `sha256`, which the Go library
+//! ignores; its entries have none and are accepted. All functions block on the file system.
 
 mod wire;
 
@@ -22,17 +21,17 @@ use crate::regular;
 use crate::request::RuntimeConf;
 use crate::seal::Seal;
 
-/// Largest entry that is read, in bytes.
+/// Maximum size of an entry that is read, in bytes.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// The directory of results.
+/// The result cache directory.
 #[derive(Clone, Debug)]
 pub struct Cache {
     results: PathBuf,
     sync: bool,
 }
 
-/// Which attachment an entry is about.
+/// The attachment of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// `name` of the network.
@@ -43,12 +42,12 @@ pub struct Key {
     pub if_name: IfName,
 }
 
-/// What is known about one attachment: enough to CHECK and DEL it.
+/// Everything cached about one attachment: enough to CHECK and DEL it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Which attachment.
+    /// The attachment.
     pub key: Key,
-    /// The network's configuration as it was for ADD; empty in entries of very old libraries.
+    /// The network's configuration at the time of ADD; empty in entries of very old libraries.
     pub config: Vec<u8>,
     /// `CNI_NETNS`.
     pub netns: String,
@@ -58,7 +57,7 @@ pub struct Entry {
     pub capability_args: RawObject,
     /// The result of ADD, in the form of its own `cniVersion`.
     pub result: RawObject,
-    /// What the caller keeps beside it, under a member that the Go library passes over.
+    /// The caller's own data, in a member that the Go library ignores.
     pub own: RawObject,
 }
 
@@ -68,42 +67,42 @@ pub enum Error {
     /// A file or directory cannot be read, written or removed.
     #[error("cannot {action} {path:?}")]
     Io {
-        /// What was tried.
+        /// The failed operation.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system error.
         #[source]
         source: io::Error,
     },
-    /// The file is no entry.
+    /// The file is not an entry.
     #[error("corrupt entry {path:?} in the result cache")]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The parse error.
         #[source]
         source: json::Cause,
     },
-    /// The file is not what was written.
+    /// The file's checksum does not match.
     #[error("entry {path:?} in the result cache has another checksum than when it was written")]
     Changed {
         /// The file.
         path: PathBuf,
     },
-    /// The file is an entry about another attachment than its name says.
+    /// The file describes another attachment than its name.
     #[error("entry {path:?} in the result cache is about {found}")]
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// What is in it.
+        /// The attachment in the file.
         found: String,
     },
 }
 
 impl Cache {
-    /// The cache below `directory`, which the Go library and Multus call `cniDir`; entries are in
-    /// its subdirectory `results`. Nothing is created before the first write.
+    /// Opens the cache below `directory`, which the Go library and Multus call `cniDir`; entries
+    /// are in its subdirectory `results`. Creates nothing before the first write.
     pub fn new(directory: impl AsRef<Path>) -> Self {
         Self {
             results: directory.as_ref().join("results"),
@@ -111,20 +110,20 @@ impl Cache {
         }
     }
 
-    /// The same cache, but writes reach the disk before they return. Without it an entry survives
-    /// the death of the process, not that of the machine.
+    /// Makes writes durable before they return. Without it, an entry survives a crash of the
+    /// process but not of the machine.
     #[must_use]
     pub fn with_sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
     }
 
-    /// The file of an entry.
+    /// Path of an entry's file.
     pub fn path(&self, key: &Key) -> PathBuf {
         self.results.join(key.to_string())
     }
 
-    /// Writes an entry, replacing an older one at once as a whole.
+    /// Writes an entry, atomically replacing an older one.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -137,10 +136,10 @@ impl Cache {
         self.replace(&path, &bytes).map_err(failed("write", &path))
     }
 
-    /// Reads an entry; `None` when there is none.
+    /// Reads an entry; `None` when it does not exist.
     ///
     /// # Errors
-    /// [`Error`]. The file is left as it is.
+    /// [`Error`]. The file is left unchanged.
     pub fn read(&self, key: &Key) -> Result<Option<Entry>, Error> {
         let path = self.path(key);
         let Some(bytes) = read_sealed(&path)? else {
@@ -152,7 +151,7 @@ impl Cache {
         };
         let object: RawObject = serde_json::from_slice(&bytes).map_err(corrupt)?;
         if !object.contains_key("kind") {
-            // Before cniCacheV1 the file was nothing but the result.
+            // Before cniCacheV1 the file contained only the result.
             return Ok(Some(Entry::from_result(key.clone(), object)));
         }
         let wire: Wire = serde_json::from_slice(&bytes).map_err(corrupt)?;
@@ -166,7 +165,7 @@ impl Cache {
         Ok(Some(entry))
     }
 
-    /// Removes an entry; succeeds when there is none.
+    /// Removes an entry; succeeds when it does not exist.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -178,16 +177,16 @@ impl Cache {
         }
     }
 
-    /// Every entry, sorted by file name, and the files that are none.
+    /// All entries, sorted by file name, and an error for each invalid file.
     ///
     /// # Errors
-    /// [`Error::Io`] when the directory cannot be read; a missing one has no entries.
+    /// [`Error::Io`] when the directory cannot be read; a missing directory has no entries.
     pub fn list(&self) -> Result<(Vec<Entry>, Vec<Error>), Error> {
         self.list_named(|_| true)
     }
 
-    /// The entries of one container, sorted by file name, and the files that are none. Other
-    /// containers' files are not opened.
+    /// The entries of one container, sorted by file name, and an error for each invalid file. Does
+    /// not open other containers' files.
     ///
     /// # Errors
     /// As [`list`](Self::list).
@@ -197,7 +196,7 @@ impl Cache {
     ) -> Result<(Vec<Entry>, Vec<Error>), Error> {
         let part = format!("-{container_id}-");
         let (mut entries, errors) = self.list_named(|name| name.contains(&part))?;
-        // All three parts of a name may have hyphens in them.
+        // Names are ambiguous: each of their three parts may contain hyphens.
         entries.retain(|entry| entry.key.container_id == *container_id);
         Ok((entries, errors))
     }
@@ -213,7 +212,7 @@ impl Cache {
         for entry in directory {
             let name = entry.map_err(failed("read", &self.results))?.file_name();
             let text = name.to_string_lossy();
-            // What begins with a dot was left by a write that did not get to its end.
+            // A leading dot marks the temporary file of an interrupted write.
             if !text.starts_with('.') && wanted(&text) {
                 names.push(name);
             }
@@ -286,7 +285,7 @@ impl Cache {
             Ok(())
         })();
         if written.is_err() {
-            // The first error is the one to report.
+            // Report the first error, not this one.
             let _ = fs::remove_file(&temporary);
         }
         written
@@ -294,14 +293,14 @@ impl Cache {
 }
 
 impl std::fmt::Display for Key {
-    /// The file name.
+    /// Prints the file name.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}-{}-{}", self.network, self.container_id, self.if_name)
     }
 }
 
 impl Entry {
-    /// What the call says again: everything but network and result.
+    /// The parameters of the call, without network and result.
     pub fn runtime_conf(&self) -> RuntimeConf {
         RuntimeConf {
             container_id: self.key.container_id.clone(),
@@ -312,7 +311,7 @@ impl Entry {
         }
     }
 
-    /// The result of ADD. One without `cniVersion` is in the configuration's.
+    /// The parsed result of ADD. Without `cniVersion`, the configuration's version applies.
     ///
     /// # Errors
     /// [`result::Error`] when it is not valid.
@@ -333,7 +332,7 @@ impl Entry {
     }
 }
 
-/// The bytes of a file, unless they are not what this library once wrote.
+/// The bytes of a file, unless its checksum is wrong.
 fn read_sealed(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let bytes = read(path)?;
     if bytes.as_deref().map(wire::verify) == Some(Seal::Broken) {
@@ -344,7 +343,7 @@ fn read_sealed(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     Ok(bytes)
 }
 
-/// Follows no link: whoever may write to the directory could have put one there.
+/// Does not follow symlinks: anyone with write access to the directory could have put one there.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match regular::read(path, OFlags::NOFOLLOW, MAX_BYTES) {
         Err(error) if is_absent(&error) => Ok(None),
@@ -354,8 +353,8 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// Whether no such file can be there: it is missing, or the file system has no names of that length,
-/// so that it was never written.
+/// Whether the file cannot exist: it is missing, or its name is too long for the file system, so
+/// that it was never written.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),

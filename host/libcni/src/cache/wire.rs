@@ -1,4 +1,4 @@
-//! The JSON of an entry: members, their order and which are left out are those of the Go library.
+//! The JSON of an entry; members, their order and omissions match the Go library.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,20 +9,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Entry, Key};
 use crate::seal::{self, Seal};
 
-/// How every entry of this library begins. The Go library passes over a member that it does not
-/// know.
+/// Prefix of every entry of this library. The Go library ignores unknown members.
 const HEAD: &[u8] = br#"{"sha256":""#;
-/// What follows the checksum. Nobody else has that at this place.
+/// Text after the checksum; unique to this library at this position.
 const BEHIND: &[u8] = br#"","kind":"#;
 
-/// The text of an entry, with its checksum.
+/// Prints an entry with its checksum.
 pub(super) fn write(entry: &Entry) -> serde_json::Result<Vec<u8>> {
     let mut text = serde_json::to_vec(&Wire::from(entry))?;
     seal::close(&mut text, HEAD);
     Ok(text)
 }
 
-/// Whether a text is what [`write`] made; the Go library's is not sealed.
+/// Verifies the checksum of an entry; those of the Go library have none.
 pub(super) fn verify(text: &[u8]) -> Seal {
     let behind = text.get(HEAD.len() + seal::DIGITS..).unwrap_or_default();
     match seal::verify(text, HEAD) {
@@ -31,11 +30,10 @@ pub(super) fn verify(text: &[u8]) -> Seal {
     }
 }
 
-/// An entry as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Wire {
-    /// Covers every byte behind it, so it stands first.
+    /// Covers all following bytes, so it comes first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
     kind: Kind,

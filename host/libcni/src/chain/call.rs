@@ -1,4 +1,4 @@
-//! One call on one network while it runs: which plugin it is at, and whether any has run.
+//! The state of one call on a network: the current plugin, and whether any has run.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,17 +15,16 @@ use crate::exec::{self, Invocation};
 use crate::find;
 use crate::request::{self, RuntimeConf};
 
-/// The plugin that does nothing, see [`Cni::with_passthru`].
+/// The built-in no-op plugin, see [`Cni::with_passthru`].
 const PASSTHRU: &str = "passthru";
 
-/// One call on one network while it runs.
 pub(super) struct Call<'a> {
     pub(super) cni: &'a Cni,
     pub(super) command: Command,
     /// Name of the network; empty for VERSION.
     pub(super) network: &'a str,
     pub(super) executed: bool,
-    /// Place in the list of the plugin that is called.
+    /// Position of the current plugin in the list.
     pub(super) position: Option<usize>,
 }
 
@@ -65,7 +64,7 @@ impl<'a> Call<'a> {
         self.error(Some(plugin.plugin_type()), source)
     }
 
-    /// ADD, CHECK or DEL of one plugin, with the result so far in the configuration's version.
+    /// ADD, CHECK or DEL of one plugin, given the result so far in the configuration's version.
     pub(super) async fn attachment(
         &mut self,
         list: &NetworkConfList,
@@ -87,8 +86,8 @@ impl<'a> Call<'a> {
         .await
     }
 
-    /// The same of the IPAM plugin that a plugin's configuration names, as that would call it: with
-    /// its own configuration (specification, section 4). Where it names none there is nothing to do.
+    /// Calls the IPAM plugin in a plugin's configuration as that plugin would, with the same
+    /// configuration (specification, section 4). Does nothing without an IPAM plugin.
     pub(super) async fn ipam(
         &mut self,
         list: &NetworkConfList,
@@ -109,7 +108,7 @@ impl<'a> Call<'a> {
             .map(drop)
     }
 
-    /// The same of a plugin as if its configuration named no IPAM plugin.
+    /// Calls a plugin with `ipam` removed from its configuration.
     pub(super) async fn without_ipam(
         &mut self,
         list: &NetworkConfList,
@@ -171,7 +170,7 @@ impl<'a> Call<'a> {
         self.cni.passthru && plugin.as_str() == PASSTHRU
     }
 
-    /// What the plugin `passthru` prints: for ADD the result so far, else nothing.
+    /// Output of the plugin `passthru`: for ADD the result so far, else nothing.
     fn pass_through(
         &self,
         list: &NetworkConfList,
@@ -192,7 +191,7 @@ impl<'a> Call<'a> {
         Ok(result.get().as_bytes().to_vec())
     }
 
-    /// Whether a plugin can be executed.
+    /// Checks that a plugin's binary exists.
     pub(super) async fn require(&self, plugin: &PluginType) -> Result<(), Error> {
         if self.is_built_in(plugin) {
             return Ok(());
@@ -200,7 +199,7 @@ impl<'a> Call<'a> {
         self.find(plugin).await.map(drop)
     }
 
-    /// The binary of a plugin, as the plugin's own root has it.
+    /// Finds a plugin's binary in the plugin's own root directory.
     async fn find(&self, plugin: &PluginType) -> Result<PathBuf, Error> {
         let found = match &self.cni.root {
             None => find::find(plugin, &self.cni.path),
@@ -213,7 +212,7 @@ impl<'a> Call<'a> {
         found.map_err(|error| self.error(Some(plugin), error.into()))
     }
 
-    /// Finds and executes one plugin, and returns its standard output.
+    /// Finds and executes one plugin; returns its standard output.
     pub(super) async fn execute(
         &mut self,
         plugin: &PluginType,
@@ -255,8 +254,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// All variables, also those that the command does not need: plugins tell "empty" from "not
-    /// set", and the reference library sets them all.
+    /// Sets all variables, even those the command does not need: plugins distinguish empty from
+    /// unset, and the reference library sets them all.
     fn environment(&self, variables: Variables<'_>) -> Vec<(OsString, OsString)> {
         let mut path = OsString::new();
         for (at, directory) in self.cni.path.iter().enumerate() {

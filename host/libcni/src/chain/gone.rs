@@ -1,6 +1,6 @@
-//! DEL when the network namespace is gone. Most plugins succeed then, as the specification asks of
-//! them. Some do not, or not for every form in which a runtime can say it, and one of them in a chain
-//! would keep the others, and the address, for ever.
+//! DEL when the network namespace is gone. Most plugins then succeed, as the specification
+//! requires. Some fail, or fail for one of the forms in which a runtime expresses it, and a single
+//! one would block the rest of the chain, and leak the address, forever.
 
 use cni_types::args::Command;
 use cni_types::conf::{NetworkConfList, PluginConf};
@@ -12,7 +12,7 @@ use crate::exec;
 use crate::netns::StandIn;
 use crate::request::RuntimeConf;
 
-/// What a call has tried before [`Cni::del_without_netns`].
+/// What was already tried before [`Cni::del_without_netns`].
 #[derive(Debug)]
 pub enum Tried {
     /// No plugin was executed.
@@ -24,7 +24,7 @@ pub enum Tried {
 }
 
 impl Tried {
-    /// The failures, in the order in which they came.
+    /// The failures, in order of occurrence.
     pub fn into_errors(self) -> Vec<Error> {
         match self {
             Self::Nothing => Vec::new(),
@@ -33,12 +33,12 @@ impl Tried {
         }
     }
 
-    /// How the plugin at this place ended; `None` where it was not executed.
+    /// Outcome of the plugin at `position`; `None` if it was not executed.
     fn of(&mut self, position: usize) -> Option<Result<(), Error>> {
         let errors = match self {
             Self::Nothing => return None,
             Self::Until(error) if error.position.is_none_or(|at| position < at) => return None,
-            // Its error is taken out once; the plugins after it had succeeded before.
+            // The error is taken once; the plugins after it in the list had succeeded.
             Self::Until(error) if error.position != Some(position) => return Some(Ok(())),
             Self::Until(_) => match std::mem::replace(self, Self::Nothing) {
                 Self::Until(error) => return Some(Err(error)),
@@ -54,19 +54,19 @@ impl Tried {
 }
 
 impl Cni {
-    /// Detaches a container whose network namespace is gone. To be called when nothing is at
-    /// `CNI_NETNS`, or no namespace, also where [`del`](Self::del) or [`del_each`](Self::del_each) have
-    /// failed: what they have `tried` is not tried again.
+    /// Detaches a container whose network namespace is gone: `CNI_NETNS` does not exist or is not a
+    /// namespace. Can follow a failed [`del`](Self::del) or [`del_each`](Self::del_each); skips the
+    /// work in `tried`.
     ///
-    /// Every plugin is executed, in reverse order, whichever fails. One that fails is helped: what it
-    /// got from an IPAM plugin is given back to that directly, and it is executed again, with an empty
-    /// `CNI_NETNS` and then with a namespace in which there is the interface and nothing else: what
-    /// there was is gone with the container's own. A plugin that was interrupted, at its deadline or by
-    /// a signal, is not executed again in this call.
+    /// Executes every plugin in reverse order, even after failures. For a plugin that fails, first
+    /// calls its IPAM plugin directly to release addresses, then executes the plugin again with an
+    /// empty `CNI_NETNS`, and then with a stand-in namespace that contains only the interface:
+    /// everything else is gone with the container's namespace. A plugin interrupted by its deadline
+    /// or a signal is not executed again in this call.
     ///
     /// # Errors
-    /// Every plugin that failed whatever it was given: something may be left outside of the namespace.
-    /// The call can be repeated.
+    /// The plugins that failed in every variant: something may be left outside the namespace. The
+    /// call can be repeated.
     pub async fn del_without_netns(
         &self,
         list: &NetworkConfList,
@@ -106,12 +106,12 @@ struct Detaching<'a> {
     call: Call<'a>,
     list: &'a NetworkConfList,
     prev_result: Option<&'a CniResult>,
-    /// Made for the first plugin that needs it.
+    /// Created for the first plugin that needs it.
     stand_in: Option<StandIn>,
 }
 
 impl Detaching<'_> {
-    /// Undoes what is outside of the namespace, for a plugin that answered with an error.
+    /// Undoes what is outside the namespace for a plugin that returned an error.
     async fn help(
         &mut self,
         plugin: &PluginConf,
@@ -124,7 +124,7 @@ impl Detaching<'_> {
             error = &first as &dyn std::error::Error,
             "DEL failed and the network namespace is gone: undoing what is outside of it"
         );
-        // Before a success that may only mean that the plugin looked at nothing.
+        // First, because a later success may only mean that the plugin did nothing.
         self.call
             .ipam(self.list, plugin, runtime, self.prev_result)
             .await?;
@@ -158,7 +158,7 @@ impl Detaching<'_> {
     }
 }
 
-/// Whether a plugin ran to its end and said no.
+/// Whether a plugin ran to completion and returned an error.
 fn is_answer(error: &Error) -> bool {
     let ran = matches!(
         *error.source,

@@ -1,4 +1,4 @@
-//! The plugins of a network in order: what ADD, CHECK, DEL, GC, STATUS and VERSION mean for a list.
+//! Executes the plugins of a network in order: ADD, CHECK, DEL, GC, STATUS and VERSION of a list.
 
 mod call;
 mod gone;
@@ -24,7 +24,7 @@ use crate::helper::Helper;
 use crate::request::{self, Attachment, RuntimeConf};
 use crate::root::Root;
 
-/// Asked before each plugin.
+/// Evaluated before each plugin.
 #[derive(Clone)]
 struct GoOn(Arc<dyn Fn() -> bool + Send + Sync>);
 
@@ -47,28 +47,28 @@ pub struct Cni {
     go_on: Option<GoOn>,
 }
 
-/// A call on a network that failed.
+/// A failed call on a network.
 #[derive(Debug, thiserror::Error)]
 #[error("{command} of network {network:?}{}", in_plugin(.plugin))]
 pub struct Error {
-    /// What was called.
+    /// The command.
     pub command: Command,
-    /// `name` of the network; empty for VERSION, which has no network.
+    /// `name` of the network; empty for VERSION.
     pub network: String,
-    /// `type` of the plugin at which it failed; `None` when it was none's fault.
+    /// `type` of the plugin that failed; `None` when no plugin was at fault.
     pub plugin: Option<PluginType>,
-    /// Place of that plugin in the list, from 0; `None` where the call is about one plugin alone.
+    /// Position of that plugin in the list, from 0; `None` when the call is about a single plugin.
     pub position: Option<usize>,
-    /// Whether any plugin ran in this call, so that something may have been changed.
+    /// Whether any plugin ran in this call and may have changed something.
     pub executed: bool,
-    /// Of ADD, the result of the plugins before it in the list.
+    /// For ADD, the result of the plugins before it in the list.
     pub so_far: Option<Box<CniResult>>,
-    /// What went wrong.
+    /// The cause.
     pub source: Box<Cause>,
 }
 
 impl Error {
-    /// The error object that the plugin answered with.
+    /// The error object that the plugin returned.
     pub fn answer(&self) -> Option<&CniError> {
         match &*self.source {
             Cause::Exec(error) => error.answer(),
@@ -76,8 +76,8 @@ impl Error {
         }
     }
 
-    /// Whether the plugin was stopped, by a signal, a limit or the caller, or may still be at work:
-    /// anything but an answer, an exit code, or a plugin that never started.
+    /// Whether the plugin was stopped, by a signal, a limit or the caller, or may still be running:
+    /// anything but an error object, an exit code, or a plugin that never started.
     pub fn is_interruption(&self) -> bool {
         match &*self.source {
             Cause::Exec(error) => error.is_interruption(),
@@ -87,55 +87,55 @@ impl Error {
     }
 }
 
-/// What went wrong in a call on a network.
+/// Why a call on a network failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// The list has no plugins.
     #[error("the network has no plugins")]
     NoPlugins,
-    /// The configuration's version has no such command.
+    /// The configuration's version does not have this command.
     #[error("cniVersion {version:?} does not have this command")]
     Unsupported {
-        /// The version that the configuration says.
+        /// The configuration's version.
         version: ConfVersion,
     },
-    /// No binary of the plugin.
+    /// The plugin's binary was not found.
     #[error(transparent)]
     NotFound(#[from] NotFound),
-    /// The caller does not want it any more, see [`Cni::while_true`].
+    /// The caller cancelled the call, see [`Cni::while_true`].
     #[error("given up")]
     GivenUp,
-    /// The root directory of plugins cannot be used any more.
+    /// The plugins' root directory is no longer usable.
     #[error("root directory of plugins")]
     Root(#[source] std::io::Error),
     /// The execution failed.
     #[error(transparent)]
     Exec(#[from] exec::Error),
-    /// The plugin succeeded and printed something that is not a result.
+    /// The plugin succeeded but did not print a valid result.
     #[error("the plugin printed no valid result")]
     Result(#[source] result::Error),
-    /// The result so far cannot be told to the next plugin in the configuration's version.
+    /// The result so far cannot be expressed in the configuration's version for the next plugin.
     #[error("the result cannot be passed on as prevResult")]
     PrevResult(#[source] result::Error),
-    /// The request could not be put together.
+    /// The request could not be built.
     #[error("cannot derive the plugin's configuration")]
     Request(#[from] json::Error),
-    /// The answer to VERSION is not valid.
+    /// The response to VERSION is not valid.
     #[error(transparent)]
     Version(#[from] VersionInfoError),
-    /// The plugin does not know the configuration's version.
+    /// The plugin does not support the configuration's version.
     #[error("the plugin supports CNI {}, not {wanted}", .supported.join(", "))]
     Incompatible {
         /// The configuration's version.
         wanted: Version,
-        /// What the plugin said.
+        /// The versions that the plugin supports.
         supported: Vec<String>,
     },
 }
 
 impl Cni {
-    /// Looks for plugins in the directories `path`, in order, and gives plugins nothing in their
-    /// environment but [`exec::PATH`] and the `CNI_*` variables.
+    /// Searches for plugins in the directories `path`, in order. Their environment contains only
+    /// [`exec::PATH`] and the `CNI_*` variables.
     pub fn new(path: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
         Self {
             path: path.into_iter().map(Into::into).collect(),
@@ -149,14 +149,14 @@ impl Cni {
         }
     }
 
-    /// The same with other limits for each execution.
+    /// Sets the limits of each execution.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The same with one more variable for plugins, or another value for one.
+    /// Sets an environment variable for plugins.
     #[must_use]
     pub fn with_env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         let name = name.into();
@@ -165,54 +165,54 @@ impl Cni {
         self
     }
 
-    /// The same with plugins that are looked for, and run, below another root directory.
+    /// Searches and runs plugins below another root directory.
     #[must_use]
     pub fn with_root(mut self, root: Option<Root>) -> Self {
         self.root = root;
         self
     }
 
-    /// The same with plugins that are started by another thread. A root directory has its own.
+    /// Starts plugins on another thread. A root directory has its own.
     #[must_use]
     pub fn with_helper(mut self, helper: Option<Helper>) -> Self {
         self.helper = helper;
         self
     }
 
-    /// The same with plugins that run in a control group.
+    /// Runs plugins in a control group.
     #[must_use]
     pub fn with_cgroup(mut self, cgroup: Option<Cgroup>) -> Self {
         self.cgroup = cgroup;
         self
     }
 
-    /// The same with a plugin `passthru` that needs no binary: its ADD gives the result of the
-    /// plugin before it, or an empty one.
+    /// Provides a built-in plugin `passthru`, whose ADD returns the previous plugin's result, or an
+    /// empty one.
     #[must_use]
     pub fn with_passthru(mut self) -> Self {
         self.passthru = true;
         self
     }
 
-    /// The same, and a plugin is executed only while this says so: for a caller that gives up a call,
-    /// but lets the plugin end that runs.
+    /// Executes plugins only while `go_on` returns true: a caller can cancel a call but let the
+    /// running plugin finish.
     #[must_use]
     pub fn while_true(mut self, go_on: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.go_on = Some(GoOn(Arc::new(go_on)));
         self
     }
 
-    /// The directories in which plugins are looked for.
+    /// The directories searched for plugins.
     pub fn path(&self) -> &[PathBuf] {
         &self.path
     }
 
-    /// Attaches a container: executes every plugin in order, each with the result of the one before.
-    /// When a binary is missing none is executed: an undo, which needs that binary, would fail too.
+    /// Attaches a container: executes every plugin in order, each with the previous one's result.
+    /// If a binary is missing, executes none, because the undo needs that binary too.
     ///
     /// # Errors
     /// The first failure; later plugins are not executed, and nothing is undone. To undo, call
-    /// [`del_each`](Self::del_each) with [`Error::so_far`] when [`Error::executed`].
+    /// [`del_each`](Self::del_each) with [`Error::so_far`] if [`Error::executed`].
     pub async fn add(
         &self,
         list: &NetworkConfList,
@@ -268,13 +268,13 @@ impl Cni {
         Ok(())
     }
 
-    /// Detaches a container, given the result of its ADD if it is known: executes every plugin in
-    /// reverse order. Plugins of 0.3.1 and older are not given the result.
+    /// Detaches a container, given the result of its ADD if known: executes every plugin in reverse
+    /// order. Plugins of 0.3.1 and older do not get the result.
     ///
     /// # Errors
     /// The first failure; the plugins before it in the list are not executed (specification,
-    /// section 3, deleting an attachment). The call can be repeated; when the network namespace is
-    /// gone, [`del_without_netns`](Self::del_without_netns) goes on from there.
+    /// section 3, deleting an attachment). The call can be repeated; if the network namespace is
+    /// gone, [`del_without_netns`](Self::del_without_netns) continues from there.
     pub async fn del(
         &self,
         list: &NetworkConfList,
@@ -291,11 +291,11 @@ impl Cni {
         Ok(())
     }
 
-    /// Lets every plugin remove what belongs to other attachments than `valid`. Does nothing before
-    /// 1.1.0, or when the configuration has `disableGC`.
+    /// Makes every plugin remove the resources of attachments that are not `valid`. Does nothing
+    /// before 1.1.0, or when the configuration has `disableGC`.
     ///
     /// # Errors
-    /// Every failure; a plugin's failure does not keep others from being executed.
+    /// Every failure; the remaining plugins are still executed.
     pub async fn gc(&self, list: &NetworkConfList, valid: &[Attachment]) -> Result<(), Vec<Error>> {
         if list.disable_gc() || !list.cni_version().effective().supports_gc() {
             return Ok(());
@@ -319,7 +319,7 @@ impl Cni {
     /// Asks every plugin whether ADD would work. Does nothing before 1.1.0.
     ///
     /// # Errors
-    /// The first failure, so that its code stays clear.
+    /// The first failure, so that its code is unambiguous.
     pub async fn status(&self, list: &NetworkConfList) -> Result<(), Error> {
         if !list.cni_version().effective().supports_status() {
             return Ok(());
@@ -332,7 +332,7 @@ impl Cni {
         Ok(())
     }
 
-    /// Asks a plugin for the versions that it supports. One that does not know the command supports
+    /// Asks a plugin for its supported versions. A plugin that does not know VERSION supports
     /// 0.1.0.
     ///
     /// # Errors
@@ -340,7 +340,7 @@ impl Cni {
     pub async fn version(&self, plugin: &PluginType) -> Result<VersionInfo, Error> {
         let mut call = Call::new(self, Command::Version, "");
         let stdin = format!("{{\"cniVersion\":\"{}\"}}", Version::LATEST);
-        // Plugins built with old libraries insist on variables that VERSION does not need.
+        // Plugins built with old libraries require variables that VERSION does not need.
         let parameters = Variables {
             netns: "dummy",
             if_name: "dummy",
@@ -361,7 +361,7 @@ impl Cni {
         }
     }
 
-    /// Whether every plugin of the list is there and supports the configuration's version.
+    /// Checks that every plugin of the list exists and supports the configuration's version.
     ///
     /// # Errors
     /// Every failure.

@@ -1,4 +1,4 @@
-//! DEL after an ADD that gave no result: each plugin of the chain on its own.
+//! DEL after an ADD without a result: undoes each plugin of the chain independently.
 
 use cni_types::args::Command;
 use cni_types::conf::NetworkConfList;
@@ -9,18 +9,19 @@ use super::{Cni, Error};
 use crate::request::RuntimeConf;
 
 impl Cni {
-    /// Detaches a container whose ADD failed half-way. Every plugin is executed, in reverse order,
-    /// whichever fails: a plugin that refuses its configuration refuses it on DEL as well, and the
-    /// plugins before it have something to remove. Where a plugin fails, its IPAM plugin is called
-    /// directly, which ignores what it never handed out, and the plugin once more as if its conf named
-    /// none: what `host-device` has moved it does not move back while its IPAM plugin refuses. A plugin that
-    /// was interrupted is executed once.
+    /// Detaches a container whose ADD failed half-way. Executes every plugin in reverse order, even
+    /// after failures: a plugin that rejects its configuration rejects it on DEL too, and the
+    /// plugins before it still have something to remove. If a plugin fails, calls its IPAM plugin
+    /// directly, which ignores what it never allocated, and calls the plugin again with a conf
+    /// without IPAM: `host-device` does not move its device back while its IPAM plugin fails. Does
+    /// not retry a plugin that was interrupted.
     ///
-    /// `so_far` is the result of the plugins that succeeded, see [`Error::so_far`]: without it some
-    /// plugins, such as `firewall`, do not find what they made. Plugins of 0.3.1 and older are not given it.
+    /// `so_far` is the result of the plugins that succeeded, see [`Error::so_far`]; some plugins,
+    /// such as `firewall`, need it to find what they created. Plugins of 0.3.1 and older do not get
+    /// it.
     ///
     /// # Errors
-    /// Every plugin that failed, the last one of the list first. The call can be repeated.
+    /// One error per failed plugin, last plugin of the list first. The call can be repeated.
     pub async fn del_each(
         &self,
         list: &NetworkConfList,
@@ -36,8 +37,8 @@ impl Cni {
             let Err(error) = call.attachment(list, plugin, runtime, so_far).await else {
                 continue;
             };
-            // After an interruption either would take its time once more: it may be the IPAM plugin
-            // that hangs.
+            // After an interruption either call may time out again: the IPAM plugin may be what
+            // hangs.
             if plugin.ipam_type().is_some() && !error.is_interruption() {
                 let addresses = call.ipam(list, plugin, runtime, so_far).await;
                 let link = call.without_ipam(list, plugin, runtime, so_far).await;

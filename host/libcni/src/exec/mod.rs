@@ -1,5 +1,5 @@
-//! One execution of one plugin: an environment that is built and not inherited, standard input in,
-//! bounded output out, and nothing left running past the deadline.
+//! Executes one plugin: a constructed, not inherited, environment, standard input, bounded output,
+//! and nothing left running past the deadline.
 
 mod process;
 mod running;
@@ -21,29 +21,29 @@ use crate::cgroup::Cgroup;
 use crate::helper::Helper;
 use crate::root::Root;
 
-/// The `PATH` that plugins get, for those that run other programs such as `iptables`.
+/// The `PATH` of plugins, for those that execute programs such as `iptables`.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Pauses before another try while the binary is open for writing, in milliseconds.
+/// Delays between retries while the binary is open for writing, in milliseconds.
 const BUSY_PAUSES: [u64; 5] = [10, 50, 150, 400, 1000];
 
-/// Bytes of output that an error quotes.
+/// Bytes of output quoted in errors.
 const EXCERPT: usize = 1024;
 
-/// What one execution may use.
+/// Limits of one execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Time from start to exit. When it is over, the plugin and every process in its process group
-    /// are killed.
+    /// Timeout from start to exit. When it expires, the plugin and all processes in its process
+    /// group are killed.
     pub deadline: Duration,
-    /// Bytes of standard output; more is an error.
+    /// Maximum bytes of standard output; more is an error.
     pub stdout: usize,
-    /// Bytes of standard error that are kept; more are read and dropped.
+    /// Bytes of standard error kept; more are read and dropped.
     pub stderr: usize,
 }
 
 impl Default for Limits {
-    /// A minute, 1 MiB and 64 KiB.
+    /// 60 seconds, 1 MiB and 64 KiB.
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(60),
@@ -53,24 +53,24 @@ impl Default for Limits {
     }
 }
 
-/// What to execute.
+/// A binary with its environment and input.
 #[derive(Clone, Debug)]
 pub struct Invocation<'a> {
-    /// The binary; a path with a slash, so that nothing is searched.
+    /// Path of the binary; contains a slash, so that `PATH` is not searched.
     pub path: &'a Path,
-    /// The whole environment.
+    /// The complete environment.
     pub env: &'a [(OsString, OsString)],
     /// Standard input.
     pub stdin: &'a [u8],
-    /// The plugin's root directory, where it is not the caller's own; `path` is meant inside.
+    /// The plugin's root directory, if not the caller's; `path` is resolved inside it.
     pub root: Option<&'a Root>,
-    /// Who starts it, if not the caller; a root directory has its own.
+    /// The thread that starts the plugin, if not the caller's; a root directory has its own.
     pub helper: Option<&'a Helper>,
-    /// Where it runs, if not where the caller does.
+    /// The plugin's control group, if not the caller's.
     pub cgroup: Option<&'a Cgroup>,
 }
 
-/// What a plugin that succeeded printed.
+/// Output of a plugin that succeeded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// Standard output.
@@ -87,29 +87,29 @@ pub enum Error {
     Spawn {
         /// The binary.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system error.
         #[source]
         source: io::Error,
     },
-    /// Somebody had the binary open for writing for too long.
+    /// The binary was open for writing until the last retry.
     #[error("cannot execute {path:?}: still open for writing after {attempts} attempts")]
     Busy {
         /// The binary.
         path: PathBuf,
-        /// How often it was tried.
+        /// Number of attempts.
         attempts: usize,
     },
-    /// The plugin did not exit in time and was killed, with its process group.
+    /// The plugin exceeded its deadline and was killed with its process group.
     #[error("{path:?} did not finish within {deadline:?} and was killed{}", quoted("stderr", .stderr))]
     Deadline {
         /// The binary.
         path: PathBuf,
         /// [`Limits::deadline`].
         deadline: Duration,
-        /// What it said until then, cut off.
+        /// The beginning of its standard error.
         stderr: String,
     },
-    /// The plugin printed more than allowed and was killed, with its process group.
+    /// The plugin printed more than the limit and was killed with its process group.
     #[error("{path:?} printed more than {limit} bytes and was killed")]
     OutputTooLarge {
         /// The binary.
@@ -117,47 +117,47 @@ pub enum Error {
         /// [`Limits::stdout`].
         limit: usize,
     },
-    /// The pipes or the wait for the plugin failed.
+    /// I/O on the pipes, or waiting for the plugin, failed.
     #[error("cannot communicate with {path:?}")]
     Io {
         /// The binary.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system error.
         #[source]
         source: io::Error,
     },
-    /// The plugin answered with an error object.
+    /// The plugin returned an error object.
     #[error("{path:?} failed: {error}")]
     Answered {
         /// The binary.
         path: PathBuf,
-        /// Its error as it is; the code is not 0.
+        /// The error object, unmodified; its code is not 0.
         error: CniError,
-        /// What it wrote beside it, cut off.
+        /// The beginning of its standard error.
         stderr: String,
     },
-    /// The plugin failed and did not answer with an error object that has a code.
+    /// The plugin failed without an error object that has a code.
     #[error("{path:?} failed ({status}) without a CNI error{}{}", quoted("stdout", .stdout), quoted("stderr", .stderr))]
     Unexplained {
         /// The binary.
         path: PathBuf,
         /// Exit code or signal.
         status: ExitStatus,
-        /// What it printed, cut off.
+        /// The beginning of its standard output.
         stdout: String,
-        /// What it wrote, cut off.
+        /// The beginning of its standard error.
         stderr: String,
     },
 }
 
 impl Error {
-    /// Whether the plugin ran, so that it may have changed something.
+    /// Whether the plugin ran and may have changed something.
     pub fn executed(&self) -> bool {
         !matches!(self, Self::Spawn { .. } | Self::Busy { .. })
     }
 
-    /// Whether the plugin ran and was stopped before it ended by itself: at its deadline, for what it
-    /// printed, by a signal.
+    /// Whether the plugin ran and was stopped before it exited by itself: by its deadline, its
+    /// output limit or a signal.
     pub fn is_interruption(&self) -> bool {
         match self {
             Self::Deadline { .. } | Self::OutputTooLarge { .. } | Self::Io { .. } => true,
@@ -166,7 +166,7 @@ impl Error {
         }
     }
 
-    /// The error object that the plugin answered with.
+    /// The error object that the plugin returned.
     pub fn answer(&self) -> Option<&CniError> {
         match self {
             Self::Answered { error, .. } => Some(error),
@@ -175,11 +175,11 @@ impl Error {
     }
 }
 
-/// Executes a plugin in a process group of its own and waits for it.
+/// Executes a plugin in its own process group and waits for it.
 ///
 /// # Guarantees
-/// When this future ends, or is dropped, before the plugin has exited, the whole process group is
-/// killed. A process that the plugin left behind on purpose, by exiting before it, is not.
+/// When this future completes or is dropped before the plugin has exited, the whole process group
+/// is killed. Processes that the plugin left running when it exited are not.
 ///
 /// # Errors
 /// [`Error`].
@@ -188,7 +188,7 @@ pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output,
     let deadline = Instant::now() + limits.deadline;
     let mut running = spawn(invocation, limits, deadline).await?;
     if let Some(cgroup) = invocation.cgroup {
-        // Before it has its input, without which no plugin begins.
+        // Before the plugin gets its input, without which it does not start working.
         running.enter(cgroup);
     }
     let mut output = Output::default();
@@ -239,7 +239,7 @@ pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output,
     )
 }
 
-/// A process has the root directory of the thread that starts it.
+/// A process inherits the root directory of the thread that starts it.
 async fn spawn_once<'a>(invocation: &Invocation<'a>, limits: &Limits) -> io::Result<Running<'a>> {
     let (stdin, input) = match invocation.cgroup {
         None => Input::filled(invocation.stdin)?,
@@ -252,7 +252,7 @@ async fn spawn_once<'a>(invocation: &Invocation<'a>, limits: &Limits) -> io::Res
         None => Running::new(program.start()?, streams),
         Some(helper) => {
             let runtime = Handle::current();
-            // What runs is killed where nobody waits for it any more.
+            // If the caller has stopped waiting, dropping the result kills the plugin.
             let start = move || {
                 let _runtime = runtime.enter();
                 Ok::<_, io::Error>(Running::new(program.start()?, streams))

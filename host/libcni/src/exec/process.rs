@@ -1,8 +1,7 @@
-//! The start and the end of a process.
+//! Starts a process and waits for its exit.
 //!
-//! What `posix_spawn` of the C library does is done here for half of what it takes: that one maps a
-//! stack for each child and unmaps it again, while all of the caller's memory is shared, and does not
-//! give a descriptor to wait with.
+//! Replaces the C library's `posix_spawn` at half its cost: that one maps and unmaps a stack for
+//! each child while sharing all of the caller's memory, and returns no pidfd.
 
 #![expect(
     unsafe_code,
@@ -27,20 +26,20 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-/// Bytes of the stack on which a child prepares itself. It calls the kernel and nothing else.
+/// Stack size of a child before exec, in bytes. It only makes system calls.
 const STACK: usize = 16 << 10;
 
-/// Descriptors below are standard streams.
+/// Descriptors below this are standard streams.
 const FIRST: RawFd = 3;
 
-/// The last signal there is.
+/// The highest signal number.
 const SIGNALS: c_int = 64;
 
-/// How often it is looked whether a process has ended where there is no descriptor of it to wait for:
-/// before Linux 5.3, or when the runtime cannot watch one more.
+/// Poll interval without a pidfd: before Linux 5.3, or when the runtime cannot watch another
+/// descriptor.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What is executed: a binary, its environment, and what are its standard streams.
+/// A binary, its environment and its standard streams.
 pub(super) struct Program {
     path: CString,
     env: Vec<CString>,
@@ -49,7 +48,7 @@ pub(super) struct Program {
 
 impl Program {
     /// # Errors
-    /// A zero byte in the path or the environment; no descriptor left.
+    /// A NUL byte in the path or environment, or no free descriptor.
     pub(super) fn new(
         path: &Path,
         env: &[(OsString, OsString)],
@@ -70,12 +69,12 @@ impl Program {
         })
     }
 
-    /// Starts it in a process group of its own, and waits until it has begun to execute the binary.
+    /// Starts it in its own process group and waits until the exec has succeeded or failed.
     ///
-    /// Where there is a runtime of tokio around this, it can be waited for there.
+    /// Must run inside a tokio runtime for the exit to be awaited through a pidfd.
     ///
     /// # Errors
-    /// Whatever keeps the binary from being executed.
+    /// Any failure to execute the binary.
     pub(super) fn start(&self) -> io::Result<Child> {
         let argv = [self.path.as_ptr(), null()];
         let variables = self.env.iter().map(|variable| variable.as_ptr());
@@ -99,8 +98,7 @@ impl Program {
     }
 }
 
-/// The descriptor, or the same under a number that is not one of a standard stream, which the child
-/// would put something else in the place of.
+/// Duplicates a descriptor that has the number of a standard stream: the child would overwrite it.
 fn above(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     if descriptor.as_raw_fd() >= FIRST {
         return Ok(descriptor);
@@ -108,31 +106,32 @@ fn above(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(descriptor, FIRST)?)
 }
 
-/// What a child needs, all of it allocated: until it executes its binary it must not.
+/// Everything a child needs, preallocated: it must not allocate before exec.
 struct Plan {
     path: *const c_char,
     argv: *const *const c_char,
     envp: *const *const c_char,
     streams: [RawFd; 3],
-    /// Why it could not execute the binary, as the kernel's number.
+    /// The errno of a failed exec, or 0.
     error: AtomicI32,
 }
 
-/// As the kernel's ABIs want it aligned.
+/// The stack alignment that the kernel ABIs require.
 #[repr(align(16))]
 struct Stack(#[expect(dead_code, reason = "used by the child alone")] [u8; STACK]);
 
 impl Plan {
-    /// The process, and the descriptor of it where there are such.
+    /// Returns the pid, and a pidfd if the kernel supports it.
     fn clone_process(&self) -> io::Result<(c_int, Option<OwnedFd>)> {
         let mut stack = MaybeUninit::<Stack>::uninit();
         let mut pidfd: c_int = -1;
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-        // SAFETY: the child has a stack of its own, whose top is one past the end of an allocation of
-        // this frame, and `VFORK` suspends this thread, so that neither the stack nor what the plan
-        // points to is used otherwise before the child has executed its binary or ended. No signal
-        // handler runs in the child: all are blocked when it begins, and are reset before any is let
-        // through. `pidfd` is where the kernel puts a descriptor that nobody else owns.
+        // SAFETY: the child has its own stack, whose top is one past the end of an allocation in
+        // this frame. `VFORK` suspends this thread, so neither the stack nor the plan's pointers
+        // are otherwise used until the child has executed its binary or exited. No signal handler
+        // runs in the child: all signals are blocked when it starts, and their handlers are reset
+        // before any is unblocked. The kernel writes a descriptor to `pidfd` that nothing else
+        // owns.
         let (process, pidfd) = unsafe {
             let mut all = MaybeUninit::<libc::sigset_t>::uninit();
             let mut before = MaybeUninit::<libc::sigset_t>::uninit();
@@ -151,14 +150,14 @@ impl Plan {
         Ok((process?, pidfd))
     }
 
-    /// Gives this process its streams, its group and the signals of a new program, and executes the
-    /// binary. Comes back where that fails.
+    /// Sets up the streams, process group and signals, then executes the binary. Returns only if
+    /// that fails.
     ///
     /// # Safety
     /// Only for a child that shares the caller's memory: it must not allocate, lock or unwind.
     unsafe fn execute(&self) {
-        // SAFETY: the pointers are those of `Program::start`, which lives as long as this child shares
-        // its memory; all else are calls of the kernel. What is zero bytes is a valid `sigaction`.
+        // SAFETY: the pointers come from `Program::start`, which outlives the child's use of its
+        // memory; everything else is a system call. An all-zero `sigaction` is valid.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             for signal in 1..=SIGNALS {
@@ -185,30 +184,32 @@ impl Plan {
     }
 }
 
-/// What a child does first.
+/// Entry point of the child.
 extern "C" fn begin(plan: *mut c_void) -> c_int {
-    // SAFETY: `clone_process` gives the plan, which outlives the child's use of it. This is the child.
+    // SAFETY: `clone_process` passes the plan, which outlives the child's use of it. This is the
+    // child.
     let plan = unsafe { &*plan.cast::<Plan>() };
     // SAFETY: as above.
     unsafe { plan.execute() };
     let error = io::Error::last_os_error().raw_os_error();
     plan.error
         .store(error.unwrap_or(libc::EINVAL), Ordering::Relaxed);
-    // SAFETY: it ends this process without running anything of the parent's.
+    // SAFETY: `_exit` ends this process without running any of the parent's code.
     unsafe { libc::_exit(127) }
 }
 
-/// A process that was started and has not been waited for.
+/// A process that was started and not yet reaped.
 pub(super) struct Child {
     pid: Pid,
-    /// Readable when it has ended.
+    /// Readable once the process has exited.
     pidfd: Option<AsyncFd<OwnedFd>>,
 }
 
 impl Child {
     fn new(pid: Pid, pidfd: Option<OwnedFd>) -> Self {
         let watch = |pidfd| {
-            // SAFETY: an owned descriptor is closed by nobody but the one that it is given to.
+            // SAFETY: the `AsyncFd` takes ownership of the descriptor and is the only one to close
+            // it.
             unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.ok()
         };
         let pidfd = pidfd.filter(|_| Handle::try_current().is_ok());
@@ -216,15 +217,15 @@ impl Child {
         Self { pid, pidfd }
     }
 
-    /// Its number, which is that of its process group, too.
+    /// The pid, which is also its process group's id.
     pub(super) fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Waits until it has ended. After that the number may be another process'.
+    /// Waits for the exit. Afterwards the kernel may reuse the pid.
     ///
     /// # Errors
-    /// When somebody else has waited for it.
+    /// When the process was already reaped elsewhere.
     pub(super) async fn wait(&self) -> io::Result<ExitStatus> {
         loop {
             match &self.pidfd {

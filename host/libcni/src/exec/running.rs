@@ -1,4 +1,4 @@
-//! A plugin between start and exit: its pipes, its process group and its end.
+//! A plugin between start and exit: its pipes, process group and termination.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,15 +19,15 @@ use super::stream::{Excess, State, Stream};
 use super::{Limits, Output};
 use crate::cgroup::{Cgroup, Group};
 
-/// How long a plugin that has exited may keep its pipes open, through a process it left behind,
-/// before what it printed is taken as it is.
+/// Grace period after the exit of a plugin whose pipes are still open in a process it left behind.
+/// After that, the output read so far is used.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// How long nobody looks at what a plugin prints. Most have ended by then and printed less than a pipe
-/// holds, so that it is read at once, after their end; another one waits for as long as that.
+/// Grace period before streaming output. Most plugins exit within it, having printed less than a
+/// pipe holds, and their output is read once after the exit; others may block for this long.
 const UNSEEN: Duration = Duration::from_millis(20);
 
-/// Why the exchange ended before the plugin did.
+/// Why the exchange was aborted before the plugin exited.
 pub(super) enum Interrupted {
     TooLarge,
     Io(io::Error),
@@ -39,15 +39,15 @@ impl From<io::Error> for Interrupted {
     }
 }
 
-/// What of the standard input is not in the pipe when the plugin is started.
+/// The part of standard input that did not fit into the pipe before the start.
 pub(super) struct Input<'a> {
     pipe: Sender,
     rest: &'a [u8],
 }
 
 impl<'a> Input<'a> {
-    /// A pipe that holds the input, as far as it takes it, and the rest. A pipe takes 64 KiB, so that
-    /// next to no plugin has to wait for its input, and nobody for a plugin that reads it.
+    /// A pipe filled with as much input as it holds, and the rest. A pipe holds 64 KiB, so almost
+    /// no plugin waits for input, and almost no caller for a plugin to read it.
     pub(super) fn filled(input: &'a [u8]) -> io::Result<(OwnedFd, Option<Self>)> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         fcntl_setfl(&ours, OFlags::NONBLOCK)?;
@@ -66,7 +66,7 @@ impl<'a> Input<'a> {
         Ok((theirs, None))
     }
 
-    /// An empty pipe, for a plugin that must not begin yet.
+    /// An empty pipe, for a plugin that must not start working yet.
     pub(super) fn held_back(input: &'a [u8]) -> io::Result<(OwnedFd, Option<Self>)> {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
         fcntl_setfl(&ours, OFlags::NONBLOCK)?;
@@ -75,28 +75,28 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Our ends of what a plugin prints to.
+/// Our ends of the output pipes.
 pub(super) struct Streams {
     stdout: Stream,
     stderr: Stream,
 }
 
 impl Streams {
-    /// The streams, and the plugin's ends.
+    /// Creates the streams, and the plugin's ends of their pipes.
     pub(super) fn new(limits: &Limits) -> io::Result<(Self, [OwnedFd; 2])> {
         let (stdout, out) = Stream::new(limits.stdout, Excess::Refused)?;
         let (stderr, err) = Stream::new(limits.stderr, Excess::Dropped)?;
         Ok((Self { stdout, stderr }, [out, err]))
     }
 
-    /// Reads what is there. Gives whether that is all there will be.
+    /// Reads what is available; returns whether both streams are closed.
     fn read(&self, output: &mut Output) -> Result<bool, Interrupted> {
         let out = self.stdout.read(&mut output.stdout)?;
         let err = self.stderr.read(&mut output.stderr)?;
         Ok(out == State::Closed && err == State::Closed)
     }
 
-    /// Reads until nobody can write to either any more.
+    /// Reads until both streams are closed.
     async fn read_to_end(self, output: &mut Output) -> Result<(), Interrupted> {
         let Output { stdout, stderr } = output;
         tokio::try_join!(
@@ -107,11 +107,11 @@ impl Streams {
     }
 }
 
-/// A plugin that has been started and not been waited for.
+/// A plugin that was started and not yet reaped.
 pub(super) struct Running<'a> {
-    /// `None` once it was waited for, when its number may be reused.
+    /// `None` once reaped, when the pid may be reused.
     child: Option<Child>,
-    /// `None` while and after they are read to their ends.
+    /// `None` from the start of reading to the end.
     streams: Option<Streams>,
     input: Option<Input<'a>>,
     cgroup: Option<Group>,
@@ -127,13 +127,13 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// The same, with what is left to be written.
+    /// Sets the input that is left to write.
     pub(super) fn given(mut self, input: Option<Input<'a>>) -> Self {
         self.input = input;
         self
     }
 
-    /// Puts the plugin into a control group. Where that cannot be, it stays in the caller's.
+    /// Moves the plugin into a control group. If that fails, it stays in the caller's.
     pub(super) fn enter(&mut self, cgroup: &Cgroup) {
         let Some(child) = &self.child else { return };
         match cgroup.take(child.pid()) {
@@ -142,8 +142,8 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Waits for the exit and reads both streams. That is done in turn for a plugin that ends soon;
-    /// otherwise, and where there is input left to write, all at once.
+    /// Waits for the exit and reads both streams: sequentially for a plugin that exits soon,
+    /// otherwise, or when input is left to write, concurrently.
     pub(super) async fn exchange(
         &mut self,
         output: &mut Output,
@@ -168,7 +168,7 @@ impl<'a> Running<'a> {
         }
         let write = async {
             if let Some(Input { mut pipe, rest }) = input {
-                // A plugin need not read all of its input, nor any.
+                // A plugin may ignore some or all of its input.
                 let _ = pipe.write_all(rest).await;
             }
             Ok(())
@@ -188,16 +188,16 @@ impl<'a> Running<'a> {
         Ok(status)
     }
 
-    /// Kills the process group and waits for the plugin, which a dying kernel task can delay.
+    /// Kills the process group and reaps the plugin; uninterruptible sleep can delay its exit.
     pub(super) async fn kill(&mut self) {
         self.kill_group();
-        // What is not gone by then is waited for by nobody in particular.
+        // After this timeout, `Drop` leaves reaping to a background task.
         let _ = timeout(Duration::from_secs(1), wait(&mut self.child)).await;
     }
 
     fn kill_group(&self) {
         if let Some(child) = &self.child {
-            // The group may be gone already, and there is nobody to tell.
+            // The group may already be gone; there is no caller to report to.
             let _ = rustix::process::kill_process_group(child.pid(), rustix::process::Signal::KILL);
             if let Some(cgroup) = &self.cgroup {
                 cgroup.kill();
@@ -212,13 +212,13 @@ impl Drop for Running<'_> {
         if let Some(child) = self.child.take()
             && let Ok(runtime) = Handle::try_current()
         {
-            // So that nothing of it is left; with the runtime, the process that waits ends as well.
+            // Reaps the child in the background; if the runtime shuts down, so does this process.
             runtime.spawn(async move { child.wait().await });
         }
     }
 }
 
-/// Waits for the end, after which there is no child any more.
+/// Waits for the exit, then drops the child.
 async fn wait(child: &mut Option<Child>) -> io::Result<ExitStatus> {
     let running = child.as_ref().ok_or(io::ErrorKind::NotFound)?;
     let status = running.wait().await;

@@ -1,4 +1,4 @@
-//! What a plugin prints, read from the pipes of its standard streams.
+//! Reads a plugin's output from the pipes of its standard streams.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,31 +12,31 @@ use tokio::net::unix::pipe::Receiver;
 
 use super::running::Interrupted;
 
-/// Bytes that are read at once: what a pipe holds.
+/// Maximum bytes read before yielding: the capacity of a pipe.
 const TURN: usize = 64 << 10;
 
-/// Bytes that are read with one call of the kernel: what most plugins print at most.
+/// Bytes per read call: most plugins print less.
 const CHUNK: usize = 4 << 10;
 
-/// What becomes of what is printed beyond the limit.
+/// How output beyond the limit is handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Excess {
-    /// It is read and dropped.
+    /// Read and drop it.
     Dropped,
-    /// It ends the execution.
+    /// Abort the execution.
     Refused,
 }
 
-/// What there is in a pipe.
+/// State of a pipe after a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Nothing, and nobody can write any more.
+    /// End of file: no writer is left.
     Closed,
-    /// Perhaps nothing now, but somebody can still write.
+    /// A writer is left, though nothing may be available now.
     Open,
 }
 
-/// One standard stream: our end of its pipe.
+/// Our end of the pipe of one standard stream.
 pub(super) struct Stream {
     pipe: OwnedFd,
     limit: usize,
@@ -44,7 +44,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// The stream, and the plugin's end.
+    /// Creates the stream, and the plugin's end of its pipe.
     pub(super) fn new(limit: usize, excess: Excess) -> io::Result<(Self, OwnedFd)> {
         let (pipe, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
         fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
@@ -56,8 +56,8 @@ impl Stream {
         Ok((stream, theirs))
     }
 
-    /// Reads what is there, but no more than a pipe holds, so that a plugin that never stops does not
-    /// keep the caller.
+    /// Reads what is available, at most one pipe capacity, so that a plugin that never stops
+    /// printing does not block the caller.
     pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<State, Interrupted> {
         let mut turn = 0;
         while turn < TURN {
@@ -74,7 +74,7 @@ impl Stream {
         Ok(State::Open)
     }
 
-    /// Reads until nobody can write any more.
+    /// Reads until end of file.
     pub(super) async fn read_to_end(self, into: &mut Vec<u8>) -> Result<(), Interrupted> {
         let mut pipe = Receiver::from_owned_fd_unchecked(self.pipe)?;
         loop {
@@ -87,7 +87,7 @@ impl Stream {
     }
 }
 
-/// Takes off what is beyond the limit.
+/// Truncates output beyond the limit, or rejects it.
 fn cut(read: &mut Vec<u8>, limit: usize, excess: Excess) -> Result<(), Interrupted> {
     if read.len() > limit {
         if excess == Excess::Refused {

@@ -1,4 +1,4 @@
-//! Files that are loaded again and again, as the default network's is with every pod.
+//! Caches files that are loaded repeatedly, such as the default network's for every pod.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,15 +10,15 @@ use cni_types::conf::NetworkConfList;
 
 use super::{Error, parsed, read};
 
-/// So many files are remembered. A node has a few.
+/// Maximum number of cached files; a node has a few.
 const REMEMBERED: usize = 32;
 
-/// How long a file has to look the same before what is read of it is what it stays. File systems count
-/// the time of a change in steps, of a hundredth of a second in most and of two seconds at worst, and
-/// what changes twice within one may look the same.
+/// How long a file must stay unchanged before its content is cached. File systems record timestamps
+/// with a granularity of about 10 ms, at worst two seconds; two changes within one tick may look
+/// the same.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// Loads files, and none again that is as it was.
+/// Loads files and caches unchanged ones.
 #[derive(Debug, Default)]
 pub struct Files {
     remembered: Mutex<Vec<Remembered>>,
@@ -28,13 +28,13 @@ pub struct Files {
 struct Remembered {
     path: PathBuf,
     stamp: Stamp,
-    /// When it was first seen to be like this.
+    /// When this state of the file was first seen.
     since: Instant,
-    /// What it says, once that is settled.
+    /// The parsed file, once settled.
     list: Option<NetworkConfList>,
 }
 
-/// What tells a file from the one that had its name before, and from itself when it was written to.
+/// Identifies a version of a file: detects replacement and modification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -57,7 +57,7 @@ impl Stamp {
 }
 
 impl Files {
-    /// As [`file`](super::file): the list is that of the file as it is now.
+    /// As [`file`](super::file); always reflects the current file.
     ///
     /// # Errors
     /// Those of [`file`](super::file).
@@ -71,7 +71,7 @@ impl Files {
         }
         let (bytes, metadata) = read(path)?;
         let list = parsed(path, &bytes)?;
-        // Other lists are made of further files.
+        // Other lists depend on further files.
         if list.load_only_inlined_plugins() {
             self.remember(path, Stamp::of(&metadata), &list, now);
         }
@@ -147,7 +147,7 @@ mod tests {
             path
         }
 
-        /// The name of the network in a file, so many seconds after the start.
+        /// Loads the file at `seconds` after the start; returns the network's name.
         fn name(&self, path: &Path, seconds: u64) -> String {
             let now = self.start + Duration::from_secs(seconds);
             self.files.file_at(path, now).unwrap().name().to_string()
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(confs.name(&path, 0), confs.name(&path, 10));
         let before = fs::metadata(&path).unwrap();
         let changed = |now: &Metadata| (now.ctime(), now.ctime_nsec());
-        // As large as before, the same inode, and the time of modification of before.
+        // Same size, inode and modification time as before.
         while changed(&before) == changed(&fs::metadata(&path).unwrap()) {
             confs.write("a.conf", "two");
             let file = File::options().write(true).open(&path).unwrap();
@@ -187,7 +187,7 @@ mod tests {
         }
         assert!(!confs.is_settled(&path));
         assert_eq!(confs.name(&path, 20), "two");
-        // One look is not enough, however much later.
+        // A single observation does not settle it, however late.
         assert!(!confs.is_settled(&path));
         assert_eq!(confs.name(&path, 30), "two");
         fs::rename(confs.write("b.conf", "six"), &path).unwrap();

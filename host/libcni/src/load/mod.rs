@@ -1,5 +1,5 @@
-//! Network configurations in files: lists, single plugins, and plugins in a directory beside a
-//! list. Everything here blocks on the file system.
+//! Loads network configurations from files: lists, single plugins, and plugins in a directory
+//! beside a list. All functions block on the file system.
 
 mod files;
 
@@ -14,10 +14,10 @@ use rustix::fs::OFlags;
 
 use crate::regular;
 
-/// Extensions of files with a network configuration.
+/// File extensions of network configurations.
 pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 
-/// Largest file that is read, in bytes.
+/// Maximum size of a file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Why no configuration was loaded.
@@ -28,20 +28,20 @@ pub enum Error {
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system error.
         #[source]
         source: io::Error,
     },
-    /// A file is not valid.
+    /// A file is not a valid configuration.
     #[error("network configuration {path:?}")]
     Conf {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Why it is not valid.
         #[source]
         source: conf::Error,
     },
-    /// A list has no plugins, and there are none in the directory beside it.
+    /// A list has no plugins, and neither does the directory beside it.
     #[error("network configuration {path:?} has no plugins, nor has the directory {directory:?}")]
     NoPlugins {
         /// The file of the list.
@@ -49,17 +49,17 @@ pub enum Error {
         /// The directory that was searched.
         directory: PathBuf,
     },
-    /// The directory has no configuration of that name.
+    /// The directory has no configuration with the requested name.
     #[error("no network configuration with name {name:?} in {directory:?}{}", skipped(.broken))]
     NotFound {
         /// The directory.
         directory: PathBuf,
-        /// The name.
+        /// The requested name.
         name: String,
         /// Files that were skipped, with the reason.
         broken: Vec<Error>,
     },
-    /// The directory has no valid configuration at all.
+    /// The directory has no valid configuration.
     #[error("no valid network configuration in {directory:?}{}", skipped(.broken))]
     Empty {
         /// The directory.
@@ -69,8 +69,8 @@ pub enum Error {
     },
 }
 
-/// The files of a directory with one of the `extensions`, sorted by name. None when there is no
-/// such directory.
+/// The files of a directory with one of the `extensions`, sorted by name; none when the directory
+/// does not exist.
 ///
 /// # Errors
 /// [`Error::Read`].
@@ -97,8 +97,8 @@ pub fn conf_files(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>,
     Ok(files)
 }
 
-/// Loads one file: a list, with the plugins of the directory beside it unless it has
-/// `loadOnlyInlinedPlugins`, or a single plugin.
+/// Loads one file: a single plugin, or a list, with the plugins of the directory beside it unless
+/// `loadOnlyInlinedPlugins` is set.
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::Conf`] or [`Error::NoPlugins`].
@@ -130,8 +130,8 @@ fn parsed(path: &Path, bytes: &[u8]) -> Result<NetworkConfList, Error> {
     Ok(list)
 }
 
-/// The list with the plugins of the directory that has its name in `directory`, after its own ones,
-/// unless it has `loadOnlyInlinedPlugins`.
+/// Appends the plugins from the subdirectory of `directory` that is named after the network, unless
+/// `loadOnlyInlinedPlugins` is set.
 ///
 /// # Errors
 /// [`Error::Read`] or [`Error::Conf`].
@@ -161,11 +161,11 @@ fn beside(list: &NetworkConfList, directory: &Path) -> PathBuf {
     directory.join(list.name().as_str())
 }
 
-/// Loads the network `name` from a directory: the first list of that name, else the first single
-/// plugin. Files that are not valid are skipped.
+/// Loads the network `name` from a directory: the first list with that name, else the first single
+/// plugin. Skips invalid files.
 ///
 /// # Errors
-/// [`Error::NotFound`] with what was skipped, or [`Error::Read`] for the directory.
+/// [`Error::NotFound`] with the skipped files, or [`Error::Read`] for the directory.
 pub fn by_name(directory: &Path, name: &str) -> Result<NetworkConfList, Error> {
     let mut broken = Vec::new();
     for extensions in [&["conflist"][..], &["conf", "json"]] {
@@ -184,11 +184,11 @@ pub fn by_name(directory: &Path, name: &str) -> Result<NetworkConfList, Error> {
     })
 }
 
-/// Loads the default network of a directory, as container runtimes choose it: the first valid file
-/// by name. `wanted` can pass over files, such as the daemon's own. Also returns the file.
+/// Loads the default network of a directory, chosen like container runtimes do: the first valid
+/// file by name. `wanted` can exclude files, such as the daemon's own. Also returns the path.
 ///
 /// # Errors
-/// [`Error::Empty`] with what was skipped, or [`Error::Read`] for the directory.
+/// [`Error::Empty`] with the skipped files, or [`Error::Read`] for the directory.
 pub fn default_network(
     directory: &Path,
     wanted: impl Fn(&Path) -> bool,
@@ -209,7 +209,7 @@ pub fn default_network(
     })
 }
 
-/// What is in a file, and its metadata. Links are followed: those of a ConfigMap have to be.
+/// Reads a file and its metadata. Follows symlinks, as ConfigMap volumes require.
 fn read(path: &Path) -> Result<(Vec<u8>, Metadata), Error> {
     regular::read(path, OFlags::empty(), MAX_BYTES).map_err(|source| Error::Read {
         path: path.to_owned(),

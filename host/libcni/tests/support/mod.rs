@@ -1,4 +1,4 @@
-//! Plugins that are shell scripts: they record what they are given and answer what a test wants.
+//! Plugins as shell scripts that record their input and answer as a test wants.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,8 +11,8 @@ use cni_types::json::RawObject;
 use libcni::{Cni, RuntimeConf};
 use tempfile::TempDir;
 
-/// Records its environment and input under `calls/`, then answers with `<name>.<command>.json`
-/// and exits with the code in `<name>.<command>.exit`, where there are such files.
+/// Records its environment and input under `calls/`, then prints `<name>.<command>.json` and exits
+/// with the code in `<name>.<command>.exit`, if these files exist.
 const RECORDER: &str = r#"#!/bin/sh
 dir=${0%/*} name=${0##*/}
 number=$(ls "$dir/calls" | wc -l)
@@ -51,7 +51,7 @@ impl Call {
 }
 
 impl Plugins {
-    /// Plugins that record and succeed without printing anything.
+    /// Plugins that record their calls and succeed without output.
     pub(crate) fn recording(names: &[&str]) -> Self {
         let plugins = Self::new();
         fs::create_dir(plugins.path().join("calls")).unwrap();
@@ -83,12 +83,12 @@ impl Plugins {
         path
     }
 
-    /// Lets a recording plugin print something for a command.
+    /// Makes a recording plugin print something for a command.
     pub(crate) fn answer(&self, name: &str, command: &str, json: &str) {
         fs::write(self.path().join(format!("{name}.{command}.json")), json).unwrap();
     }
 
-    /// Lets a recording plugin fail with an error object.
+    /// Makes a recording plugin fail with an error object.
     pub(crate) fn fail(&self, name: &str, command: &str, json: &str) {
         self.answer(name, command, json);
         fs::write(self.path().join(format!("{name}.{command}.exit")), "1").unwrap();
@@ -103,7 +103,7 @@ impl Plugins {
         calls.iter().map(|path| read_call(path)).collect()
     }
 
-    /// Plugins and commands in the order of execution.
+    /// Plugins and commands in order of execution.
     pub(crate) fn order(&self) -> Vec<String> {
         let calls = self.calls();
         calls

@@ -1,12 +1,12 @@
-//! Collects the body of a response in each of HTTP/1.1's three framings.
+//! Collects a response body in any of HTTP/1.1's three framings.
 
 use super::MAX_HEAD_BYTES;
 use super::decoder::{Error, Progress};
 
-/// Most bytes of a chunk's size line with its extensions.
+/// Maximum bytes of a chunk's size line, with extensions.
 const MAX_SIZE_LINE_BYTES: usize = 256;
 
-/// A body that is being collected.
+/// A partially received body.
 #[derive(Debug)]
 pub(super) struct Body {
     collected: Vec<u8>,
@@ -16,22 +16,22 @@ pub(super) struct Body {
 
 #[derive(Debug)]
 enum Framing {
-    /// As many bytes as are still to come.
+    /// Bytes left.
     Length(usize),
     Chunked(Chunk),
-    /// Whatever comes before the stream ends.
+    /// Everything until the stream ends.
     UntilEnd,
 }
 
-/// Where in the chunked encoding the next byte stands.
+/// State of the chunked decoder.
 #[derive(Debug)]
 enum Chunk {
     SizeLine,
-    /// Bytes of this chunk that are still to come.
+    /// Bytes left in this chunk.
     Data(usize),
     /// The line end after a chunk's data.
     DataEnd,
-    /// Trailer lines; how many bytes of them were skipped.
+    /// Trailer lines; counts the bytes skipped.
     Trailer(usize),
     End,
 }
@@ -60,7 +60,7 @@ impl Body {
         }
     }
 
-    /// Moves what belongs to the body out of `pending`.
+    /// Moves the bytes of the body out of `pending`.
     pub(super) fn take(&mut self, pending: &mut Vec<u8>) -> Result<Progress, Error> {
         match &mut self.framing {
             Framing::UntilEnd => {
@@ -80,7 +80,7 @@ impl Body {
         }
     }
 
-    /// The whole body, or `None` if the stream ended too early.
+    /// The whole body, or `None` if it is incomplete.
     pub(super) fn finish(self) -> Option<Vec<u8>> {
         match self.framing {
             Framing::UntilEnd | Framing::Length(0) | Framing::Chunked(Chunk::End) => {
@@ -92,7 +92,7 @@ impl Body {
 }
 
 impl Chunk {
-    /// One step: the next state, or `None` where more bytes are needed or nothing follows.
+    /// One step: the next state, or `None` when more bytes are needed or the body is complete.
     fn advance(
         &self,
         collected: &mut Vec<u8>,
@@ -147,7 +147,7 @@ impl Chunk {
     }
 }
 
-/// Moves up to `most` bytes from `pending`; how many it moved.
+/// Moves up to `most` bytes out of `pending`; returns the number moved.
 fn collect(
     collected: &mut Vec<u8>,
     pending: &mut Vec<u8>,
@@ -159,7 +159,7 @@ fn collect(
         return Err(Error::BodyTooLarge { limit });
     }
     if collected.is_empty() && count == pending.len() {
-        // The usual case: the whole body came in one piece.
+        // The usual case: the whole body arrived at once.
         std::mem::swap(collected, pending);
     } else {
         collected.extend(pending.drain(..count));

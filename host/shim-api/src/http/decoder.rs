@@ -1,47 +1,47 @@
-//! Decodes one HTTP response from pieces of bytes: head first, then the body as the head says.
+//! Incrementally decodes one HTTP response: the head, then the body in its framing.
 
 use super::MAX_HEAD_BYTES;
 use super::body::Body;
 
-/// Most headers of a response.
+/// Maximum number of headers in a response.
 const MAX_HEADERS: usize = 64;
 
-/// A whole response.
+/// A complete response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// Status code, `200` for success.
     pub status: u16,
-    /// Body, decoded from its transfer encoding.
+    /// Body, with the transfer encoding removed.
     pub body: Vec<u8>,
 }
 
-/// What [`Decoder::feed`] made of the bytes so far.
+/// Progress of [`Decoder::feed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Progress {
-    /// More bytes or the end of the stream are needed.
+    /// Needs more bytes or the end of the stream.
     NeedMore,
-    /// The response is whole: call [`Decoder::finish`] and close.
+    /// The response is complete: call [`Decoder::finish`] and close.
     Done,
 }
 
-/// Why bytes are no response.
+/// Why bytes are not a valid response.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The stream ended before the response did.
+    /// The stream ended before the response was complete.
     #[error("the connection ended after {received} bytes, before the answer was whole")]
     Truncated {
-        /// Bytes that came.
+        /// Bytes received.
         received: usize,
     },
     /// Status line and headers are larger than [`MAX_HEAD_BYTES`].
     #[error("the head of the answer is larger than {MAX_HEAD_BYTES} bytes")]
     HeadTooLarge,
-    /// Status line or headers are no HTTP.
+    /// Status line or headers are not HTTP.
     #[error("the answer is no HTTP")]
     Head(#[source] httparse::Error),
-    /// `Content-Length` is no number, or there are two that differ.
+    /// `Content-Length` is not a number, or occurs twice with different values.
     #[error("the answer has an invalid Content-Length")]
     ContentLength,
     /// A transfer encoding other than `chunked`.
@@ -50,22 +50,22 @@ pub enum Error {
     /// A chunk's size line or end is malformed.
     #[error("the answer has a malformed chunk")]
     Chunk,
-    /// The body is larger than the decoder was told to take.
+    /// The body exceeds the decoder's limit.
     #[error("the body of the answer is larger than {limit} bytes")]
     BodyTooLarge {
-        /// Bytes that are taken.
+        /// The limit in bytes.
         limit: usize,
     },
 }
 
-/// Takes a response in pieces of any size.
+/// Decodes a response from pieces of any size.
 ///
 /// # Expected flow
-/// [`feed`](Self::feed) what was read until it says [`Progress::Done`], or until the stream ends; then
-/// [`finish`](Self::finish) either way.
+/// Call [`feed`](Self::feed) with each read until it returns [`Progress::Done`] or the stream ends;
+/// then call [`finish`](Self::finish) in either case.
 #[derive(Debug)]
 pub struct Decoder {
-    /// Bytes that are not consumed yet: an unfinished head, or an unfinished size line of a chunk.
+    /// Bytes not yet consumed: an incomplete head, or an incomplete size line of a chunk.
     pending: Vec<u8>,
     received: usize,
     max_body: usize,
@@ -73,7 +73,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that takes at most `max_body` bytes of body.
+    /// Creates a decoder that accepts at most `max_body` bytes of body.
     pub fn new(max_body: usize) -> Self {
         Self {
             pending: Vec::new(),
@@ -83,10 +83,10 @@ impl Decoder {
         }
     }
 
-    /// Takes the bytes that were read last.
+    /// Decodes the next bytes.
     ///
     /// # Errors
-    /// Bytes that are no HTTP response or exceed a bound. The connection is then of no more use.
+    /// The bytes are not an HTTP response or exceed a limit. The connection is then unusable.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Progress, Error> {
         self.received = self.received.saturating_add(bytes.len());
         self.pending.extend_from_slice(bytes);
@@ -95,7 +95,7 @@ impl Decoder {
                 None => return Ok(Progress::NeedMore),
                 Some(head) => {
                     self.pending.drain(..head.len);
-                    // 1xx are interim answers; the final one follows.
+                    // 1xx responses are interim; the final one follows.
                     if head.status >= 200 {
                         self.head = Some((head.status, head.body));
                     }
@@ -108,7 +108,7 @@ impl Decoder {
         }
     }
 
-    /// The response, after [`Progress::Done`] or at the end of the stream.
+    /// Returns the response, after [`Progress::Done`] or at the end of the stream.
     ///
     /// # Errors
     /// [`Error::Truncated`] if the stream ended too early.
@@ -150,7 +150,7 @@ fn parse_head(bytes: &[u8], max_body: usize) -> Result<Option<Head>, Error> {
     Ok(Some(Head { status, len, body }))
 }
 
-/// How the end of the body is found (RFC 9112, section 6.3).
+/// Determines the framing of the body (RFC 9112, section 6.3).
 fn parse_framing(headers: &[httparse::Header<'_>], max_body: usize) -> Result<Body, Error> {
     let named = |name: &'static str| {
         headers
@@ -182,7 +182,7 @@ fn parse_framing(headers: &[httparse::Header<'_>], max_body: usize) -> Result<Bo
 }
 
 fn parse_length(value: &[u8]) -> Option<usize> {
-    // `parse` alone would take a sign.
+    // `parse` alone would accept a sign.
     if !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -195,7 +195,7 @@ mod tests {
 
     const LIMIT: usize = 64;
 
-    /// Decodes `bytes`, given in pieces of `piece` bytes, then the end of the stream.
+    /// Decodes `bytes` in pieces of `piece` bytes, then ends the stream.
     fn decode_in(piece: usize, bytes: &[u8]) -> Result<Response, Error> {
         let mut decoder = Decoder::new(LIMIT);
         for part in bytes.chunks(piece) {
@@ -206,7 +206,7 @@ mod tests {
         decoder.finish()
     }
 
-    /// Checks that `bytes` mean `expected` however they are cut.
+    /// Checks that `bytes` decode to `expected` for every piece size.
     fn check(bytes: &str, status: u16, body: &str) {
         for piece in 1..=bytes.len() {
             let response = decode_in(piece, bytes.as_bytes()).expect(bytes);
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// Checks that `bytes` are refused however they are cut.
+    /// Checks that `bytes` are rejected for every piece size.
     fn check_refused(bytes: &str, expected: fn(&Error) -> bool) {
         for piece in 1..=bytes.len() {
             let error = decode_in(piece, bytes.as_bytes()).expect_err(bytes);

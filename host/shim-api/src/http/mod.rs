@@ -1,15 +1,15 @@
-//! The little of HTTP/1.1 that a client of the daemon needs, without any IO: requests as bytes, and a
-//! decoder that takes the answer in pieces of any size. One request per connection, as Multus does.
+//! The subset of HTTP/1.1 that a client of the daemon needs, sans-IO: requests as bytes, and an
+//! incremental response decoder. One request per connection, like Multus.
 
 mod body;
 mod decoder;
 
 pub use decoder::{Decoder, Error, Progress, Response};
 
-/// Most bytes of a response head (status line and headers).
+/// Maximum bytes of a response head (status line and headers).
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// A `POST` of JSON to `path` (one of [`crate::endpoint`]), ready to be written to the socket.
+/// A `POST` of JSON to `path` (one of [`crate::endpoint`]), as bytes for the socket.
 pub fn post(path: &str, json: &[u8]) -> Vec<u8> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -22,7 +22,7 @@ pub fn post(path: &str, json: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A `GET` of `path` (one of [`crate::endpoint`]), ready to be written to the socket.
+/// A `GET` of `path` (one of [`crate::endpoint`]), as bytes for the socket.
 pub fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").into_bytes()
 }

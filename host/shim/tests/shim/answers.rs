@@ -1,9 +1,9 @@
-//! What the daemon answers, in every form that Multus' daemon or ours uses, and what is sent to it.
+//! Responses in every form used by Multus' daemon and ours, and the requests sent.
 
 use crate::rig::{Node, go, go_chunked, result};
 use serde_json::json;
 
-/// As Multus' daemon gives it for `bridge` with `host-local`.
+/// As printed by Multus' daemon for `bridge` with `host-local`.
 const RESULT: &str = r#"{"cniVersion":"1.1.0","interfaces":[{"mac":"52:58:fd:3c:a5:b3","name":"peer0"},{"mac":"8e:b5:8a:60:13:82","mtu":1450,"name":"eth0","sandbox":"/run/netns/g-plain"}],"ips":[{"address":"10.77.0.14/16","gateway":"10.77.0.1","interface":1}],"routes":[{"dst":"0.0.0.0/0"}]}"#;
 
 #[test]

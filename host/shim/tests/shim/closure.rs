@@ -1,10 +1,10 @@
-//! What the shim is made of. A runtime starts it for every call, so nothing creeps in unseen.
+//! The shim's dependencies. A runtime starts it for every call, so none may creep in unnoticed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Every crate that may be linked into the shim, procedural macros aside.
+/// Every crate that may be linked into the shim, except procedural macros.
 const ALLOWED: [&str; 16] = [
     "base64",
     "bitflags",
@@ -63,8 +63,8 @@ fn the_installed_shim_needs_no_interpreter_and_no_library() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
     let elf = std::fs::read(target.join("shim/cnidaria-shim")).unwrap();
-    // A static executable that can be placed anywhere has a dynamic section of its own relocations,
-    // but none of its entries is the name of a library.
+    // A static-pie executable has a dynamic section for its own relocations, but no entry names a
+    // library.
     assert!(!has_segment(&elf, PT_INTERP), "it names an interpreter");
     assert_eq!(needed_libraries(&elf), 0, "it names libraries");
 
@@ -77,7 +77,7 @@ fn the_installed_shim_needs_no_interpreter_and_no_library() {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Where this test was built: `<target>/<profile>/cnidaria-shim` is the binary under test.
+/// The build directory of this test: `<target>/<profile>/cnidaria-shim` is the binary under test.
 fn target_dir() -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_cnidaria-shim"));
     binary.ancestors().nth(2).unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! A DEL that finds no daemon: recorded where a daemon asked for it, and an error everywhere else.
+//! A DEL that finds no daemon: recorded if a daemon asked for it, otherwise an error.
 
 use std::fs;
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use shim_api::deferred::{MAX_RECORDS, Record};
 
 use crate::rig::{Daemon, NO_WAIT, Node, go};
 
-/// A call on a node whose daemon has asked for records, and is not there.
+/// A call on a node whose daemon asked for records and is down.
 fn call(command: &str) -> Node {
     let node = Node::call(command);
     let ledger = node.dir.path().join("ledger");
@@ -53,7 +53,7 @@ fn a_del_is_recorded_whole_and_for_the_owner_alone() {
     assert_eq!(record.request.env["CNI_COMMAND"], "DEL");
     assert_eq!(record.request.config, node.conf.to_string().into_bytes());
     assert!(record.netns.is_some());
-    // Once more: the runtime may not have heard of the success.
+    // Again: the runtime may not have seen the success.
     assert_eq!(node.run().success(), "");
     assert_eq!(names(&node), ["cid-plain"]);
 }
@@ -107,7 +107,7 @@ fn what_the_daemon_did_not_say_can_wait_does_not() {
     let ledger = node.dir.path().join("ledger/cid-plain");
     let ours = |rest: &str| format!(r#"[{{"cnidaria":{{"checksum":"{:064}"{rest}"#, 0);
     let later = r#","ifName":"eth0","deferrable":true}}]"#;
-    // Of Multus, of this project where it cannot be, and damaged.
+    // Written by Multus, by this project without the flag, and damaged.
     for text in [r#"[{"Conf":{"type":"bridge"}}]"#, &ours(later), "", "\0\0"] {
         fs::write(&ledger, text).unwrap();
         refused(&node, "before its namespace goes");
@@ -132,7 +132,7 @@ fn records_are_bounded_in_number_and_size() {
 fn a_daemon_that_comes_meanwhile_is_asked_after_all() {
     let node = call("DEL");
     let (dir, records) = (node.socket_dir(), records(&node));
-    // Comes when the record is there, and has looked for records before.
+    // Starts once the record exists, having read the records before that.
     let coming = thread::spawn(move || {
         let start = Instant::now();
         while fs::read_dir(&records).unwrap().count() == 0 {
@@ -140,7 +140,7 @@ fn a_daemon_that_comes_meanwhile_is_asked_after_all() {
         }
         Daemon::start(&dir, vec![go(200, "application/json", "{}")])
     });
-    // The shim is quicker now and then; then nobody is asked, and the record stays.
+    // If the shim is faster, it contacts no daemon, and the record stays.
     let output = node.run();
     let daemon = coming.join().unwrap();
     thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! Executes the real binary as a container runtime does, against a daemon that follows a script.
+//! Executes the real binary like a container runtime, against a scripted daemon.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use shim_api::Request;
 use tempfile::TempDir;
 
-/// What the daemon received.
+/// A request that the daemon received.
 pub(crate) struct Received {
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
@@ -23,13 +23,13 @@ impl Received {
     }
 }
 
-/// A daemon that answers its connections with the given bytes, one after the other, and then leaves.
+/// A daemon that sends the given responses, one per connection, and then exits.
 pub(crate) struct Daemon {
     received: Receiver<Received>,
 }
 
 impl Daemon {
-    /// Listens in `dir` before it returns. No bytes mean: close without an answer.
+    /// Listens in `dir` before returning. An empty response means: close without responding.
     pub(crate) fn start(dir: &Path, answers: Vec<Vec<u8>>) -> Self {
         Self::serve(
             UnixListener::bind(dir.join("multus.sock")).unwrap(),
@@ -37,12 +37,12 @@ impl Daemon {
         )
     }
 
-    /// As [`Self::start`], as another user; only root can.
+    /// Like [`Self::start`], as another user; requires root.
     pub(crate) fn start_as(uid: u32, dir: &Path, answers: Vec<Vec<u8>>) -> Self {
         std::os::unix::fs::chown(dir, Some(uid), None).unwrap();
         let socket = dir.join("multus.sock");
         let listener = thread::spawn(move || {
-            // The users of this thread alone.
+            // Changes the uid of this thread only.
             let user = rustix::process::Uid::from_raw(uid);
             rustix::thread::set_thread_res_uid(user, user, user).unwrap();
             UnixListener::bind(socket).unwrap()
@@ -62,7 +62,7 @@ impl Daemon {
         Self { received }
     }
 
-    /// Every request so far.
+    /// All requests so far.
     pub(crate) fn received(&self) -> Vec<Received> {
         self.received.try_iter().collect()
     }
@@ -90,7 +90,7 @@ fn receive(stream: &UnixStream) -> Received {
     Received { head, body }
 }
 
-/// An answer as Go's server writes it when it knows the length.
+/// A response as Go's server writes it if it knows the length.
 pub(crate) fn go(status: u16, content_type: &str, body: &str) -> Vec<u8> {
     format!(
         "HTTP/1.1 {status} Text\r\nContent-Type: {content_type}\r\n\
@@ -100,7 +100,7 @@ pub(crate) fn go(status: u16, content_type: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// An answer as Go's server writes it above 2 KB: in chunks.
+/// A response as Go's server writes it above 2 KB: chunked.
 pub(crate) fn go_chunked(status: u16, body: &str) -> Vec<u8> {
     let mut bytes = format!(
         "HTTP/1.1 {status} Text\r\nContent-Type: text/plain; charset=utf-8\r\n\
@@ -116,12 +116,12 @@ pub(crate) fn go_chunked(status: u16, body: &str) -> Vec<u8> {
     bytes
 }
 
-/// An answer of a success with this result.
+/// A successful response with this result.
 pub(crate) fn result(json: &str) -> Vec<u8> {
     go(200, "application/json", &format!(r#"{{"Result":{json}}}"#))
 }
 
-/// What the shim left.
+/// Output of the shim.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) exit: Option<i32>,
@@ -130,14 +130,14 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Checks that it succeeded, and gives what it printed.
+    /// Asserts success and returns standard output.
     pub(crate) fn success(self) -> String {
         assert_eq!(self.exit, Some(0), "{self:?}");
         assert_eq!(self.stderr, "");
         self.stdout
     }
 
-    /// Checks that it failed with an error object and nothing else on standard output.
+    /// Asserts failure with only an error object on standard output.
     pub(crate) fn failure(self) -> Failure {
         assert_eq!(self.exit, Some(1), "{self:?}");
         let error: serde_json::Value = serde_json::from_str(&self.stdout).expect(&self.stdout);
@@ -160,7 +160,7 @@ pub(crate) struct Failure {
     pub(crate) details: String,
 }
 
-/// A node: a socket directory and the variables and configuration of one call.
+/// A node: a socket directory, and the variables and configuration of one call.
 pub(crate) struct Node {
     pub(crate) dir: TempDir,
     variables: Vec<(String, String)>,
@@ -168,7 +168,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A good call of `command` in version 1.1.0.
+    /// A valid call of `command` in version 1.1.0.
     pub(crate) fn call(command: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let conf = serde_json::json!({
@@ -194,7 +194,7 @@ impl Node {
         }
     }
 
-    /// The same call with the variable `name` set, or not set if it is empty.
+    /// Sets the variable `name`, or unsets it if the value is empty.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.variables.retain(|(known, _)| known != name);
         if !value.is_empty() {
@@ -203,7 +203,7 @@ impl Node {
         self
     }
 
-    /// The same call with the key of the configuration set, or not set if it is `null`.
+    /// Sets a key of the configuration, or removes it if `null`.
     pub(crate) fn with_conf(mut self, key: &str, value: serde_json::Value) -> Self {
         let conf = self.conf.as_object_mut().unwrap();
         match value {
@@ -226,7 +226,7 @@ impl Node {
         self.run_with(self.conf.to_string().as_bytes())
     }
 
-    /// Executes the shim with these bytes on standard input.
+    /// Executes the shim with `stdin` as standard input.
     pub(crate) fn run_with(&self, stdin: &[u8]) -> Output {
         let variables = self.variables.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         execute(
@@ -238,7 +238,7 @@ impl Node {
     }
 }
 
-/// Executes `command` with these bytes on standard input.
+/// Executes `command` with `stdin` as standard input.
 pub(crate) fn execute(command: &mut Command, stdin: &[u8]) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
@@ -246,7 +246,7 @@ pub(crate) fn execute(command: &mut Command, stdin: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A shim that does not read it all closes the pipe: no failure of the test.
+    // A shim that exits without reading everything closes the pipe; not a test failure.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     let output = child.wait_with_output().unwrap();
     Output {
@@ -256,5 +256,5 @@ pub(crate) fn execute(command: &mut Command, stdin: &[u8]) -> Output {
     }
 }
 
-/// Far longer than anything takes that does not wait.
+/// Far longer than any call that does not wait.
 pub(crate) const NO_WAIT: Duration = Duration::from_secs(20);

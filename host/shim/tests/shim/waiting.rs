@@ -1,5 +1,5 @@
-//! Daemons that are not there, come late, refuse, hang or die: only ADD waits, nothing is sent twice
-//! once it may have begun, and every wait ends.
+//! Daemons that are down, late, rejecting, hanging or dying: only ADD waits, no request that may
+//! have started is sent twice, and every wait ends.
 
 use std::io::Read as _;
 use std::os::unix::net::UnixListener;
@@ -12,7 +12,7 @@ use serde_json::json;
 const RESULT: &str = r#"{"cniVersion":"1.1.0"}"#;
 const LONG: Duration = Duration::from_secs(60);
 
-/// A call whose ADD waits for `patience`.
+/// A call whose ADD waits up to `patience`.
 fn patient(command: &str, patience: Duration) -> Node {
     let shim = json!({"addConnectTimeoutMs": patience.as_millis()});
     Node::call(command).with_conf("cnidaria", json!({"shim": shim}))
@@ -57,7 +57,7 @@ fn add_gives_up_after_its_time() {
 fn add_waits_for_a_daemon_that_restarts() {
     let node = patient("ADD", LONG);
     let dir = node.socket_dir();
-    // What the daemon before it left behind.
+    // The stale socket of a previous daemon.
     drop(UnixListener::bind(dir.join("multus.sock")).unwrap());
     let restart = thread::spawn(move || {
         thread::sleep(Duration::from_millis(300));

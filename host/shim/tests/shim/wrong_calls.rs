@@ -1,10 +1,10 @@
-//! Calls that are wrong are answered without a daemon: nothing is sent, so nothing can change.
+//! Invalid calls fail without contacting a daemon, so nothing can change.
 
 use crate::rig::{Node, Output, execute};
 use serde_json::json;
 use std::process::Command;
 
-/// Checks that the call fails with `code` and a message with all of `words`, before it connects.
+/// Checks that the call fails before connecting, with `code` and a message containing all `words`.
 fn check_refused(node: &Node, output: Output, code: u64, words: &[&str]) {
     let failure = output.failure();
     assert_eq!(failure.code, code, "{failure:?}");
@@ -216,7 +216,7 @@ fn a_refused_value_is_cut_short() {
 fn adding_the_nodes_own_namespace_is_refused() {
     let node = Node::call("ADD").with("CNI_NETNS", "/proc/self/ns/net");
     check(&node, 8, &["CNI_NETNS", "/proc/self/ns/net"]);
-    // Overridden, it gets as far as the daemon that is not there.
+    // With the override, it gets as far as connecting to the missing daemon.
     let node = node.with("CNI_NETNS_OVERRIDE", "1");
     assert_eq!(node.run().failure().code, 11);
 }
