@@ -3,7 +3,7 @@
 use super::Fallback::{Absent, Parsed, Words};
 use super::{Key, key};
 
-/// The keys, with dots between a group and its members.
+/// The keys, with their groups.
 pub(super) const OWN: &[Key] = &[
     key(
         "manifests",
@@ -29,7 +29,7 @@ pub(super) const OWN: &[Key] = &[
     key(
         "delegatesAtOnce",
         Words("four for each processor, at least 16"),
-        "concurrency limit of delegates for ADD, CHECK and STATUS: per network, and per namespace for its pods' delegates of all networks. The limit of all together is twice that; beyond it, a network that has none running may still start one, so that hanging delegates do not block other networks. DEL and GC have slots of their own, and so does the default network in either set, unless the pod's own namespace provides it",
+        "concurrency limit of delegates for ADD, CHECK and STATUS: per network, and per namespace for its pods' delegates of all networks. The total limit is twice that; beyond it, a network that has none running may still start one, so that hanging delegates do not block other networks. DEL and GC have slots of their own, and so does the default network in either set, unless the pod's own namespace provides it",
     ),
     key(
         "attachmentsAtOnce",
