@@ -8,28 +8,45 @@ use std::path::Path;
 use cnidaria_docs_tests::{ROOT, files};
 
 /// Files and directories that are checked. The list grows until it covers the whole repository.
-const HELD: [&str; 22] = [
+const HELD: [&str; 39] = [
     ".github",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "deploy/CONFIGURATION.md",
     "deploy/README.md",
     "docs",
     "guest-sdk/README.md",
     "guest-sdk/javascript/README.md",
     "guest-sdk/python/README.md",
+    "host/ARCHITECTURE.md",
     "host/cni-types/README.md",
+    "host/daemon/src/domain",
+    "host/daemon/src/server",
+    "host/daemon/src/stages",
     "host/libcni/README.md",
     "plugins/address-guard/README.md",
     "plugins/annotation-mtu/README.md",
     "plugins/dns-inject/README.md",
+    "tests/README.md",
+    "tests/artifacts",
     "tests/bench/README.md",
+    "tests/conformance",
+    "tests/demo",
     "tests/docs",
-    "tests/fake-delegate/README.md",
-    "tests/fixtures/multus/README.md",
-    "tests/fuzz/README.md",
+    "tests/fake-api",
+    "tests/fake-delegate",
+    "tests/fake-kubelet",
+    "tests/fixtures",
+    "tests/fuzz",
+    "tests/hostile",
+    "tests/node",
+    "tests/policies",
     "tests/rules",
+    "tests/runtime",
+    "tests/setup",
+    "tests/soak",
     "wit/README.md",
 ];
 
@@ -51,14 +68,18 @@ const BANNED: [&str; 12] = [
 /// Correct phrases that contain a banned word.
 const GOOD: [&str; 1] = ["is no longer"];
 
-/// The text of a line to check: in code the comment, in a document all of it.
-fn prose<'a>(path: &Path, line: &'a str) -> &'a str {
+/// The text of a line to check: in code the comment, in a document everything but the names in backticks.
+fn prose(path: &Path, line: &str) -> String {
     let comment = |mark| line.split_once(mark).map_or("", |(_, comment)| comment);
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("md") => line,
-        Some("rs" | "wit") => comment("//"),
-        Some("sh" | "toml" | "yaml" | "yml") | None => comment("#"),
-        Some(_) => "",
+        Some("md") => line
+            .split('`')
+            .step_by(2)
+            .collect::<Vec<_>>()
+            .join(" code "),
+        Some("rs" | "wit") => comment("//").to_owned(),
+        Some("sh" | "toml" | "yaml" | "yml") | None => comment("#").to_owned(),
+        Some(_) => String::new(),
     }
 }
 
@@ -92,8 +113,8 @@ fn findings(path: &Path, text: &str) -> Vec<String> {
         if line.contains("<!-- banned words: ") {
             listing = line.contains("start");
         }
-        let next = lines.peek().map_or("", |(_, next)| prose(path, next));
-        let word = banned(prose(path, line), next).filter(|_| !listing);
+        let next = lines.peek().map(|(_, next)| prose(path, next));
+        let word = banned(&prose(path, line), &next.unwrap_or_default()).filter(|_| !listing);
         found.extend(word.map(|word| format!("{}:{}: {word}", path.display(), index + 1)));
     }
     found
@@ -137,4 +158,5 @@ fn banned_words_are_found_in_prose_alone() {
         [format!("run:1: {word}")]
     );
     assert!(check("a.md", "It is no longer there, and this no.").is_empty());
+    assert!(check("a.md", &format!("A test: `a_{word}_b`, which is `x` no")).is_empty());
 }

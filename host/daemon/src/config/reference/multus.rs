@@ -10,12 +10,12 @@ pub(super) const DAEMON: &[Key] = &[
     key(
         "socketDir",
         Code(shim_api::endpoint::DEFAULT_SOCKET_DIR),
-        "directory of `multus.sock`, made with mode 0700. The daemon removes only a stale socket. It refuses a directory that belongs to another user, or that others can write to and that has other files in it; the same holds for directories and links on the way to it, except sticky ones like `/tmp`",
+        "directory of `multus.sock`, created with mode 0700. The daemon removes only a stale socket. It refuses a directory that another user owns, or one that others can write to and that holds other files; the same applies to directories and links on the way to it, except sticky ones like `/tmp`",
     ),
     key(
         "connectionLimit",
         Number(DEFAULT_CONNECTION_LIMIT),
-        "concurrent connections, above 0; further ones wait",
+        "maximum of concurrent connections, above 0; further ones wait",
     ),
     key(
         "chrootDir",
@@ -25,28 +25,28 @@ pub(super) const DAEMON: &[Key] = &[
     key(
         "metricsPort",
         Absent,
-        "serves `GET /metrics` on this port of all addresses; a port in use is logged, and nothing else fails",
+        "port of `GET /metrics`, on all addresses; if it is in use, the daemon logs that and runs without it",
     ),
     key("enablePprof", Absent, "accepted, without effect"),
     key(
         "kubeconfig",
         Absent,
-        "a kubeconfig instead of the pod's service account: certificates, tokens, passwords and credential plugins (`exec`); of the legacy `auth-provider` only a token that it already holds",
+        "a kubeconfig to use instead of the pod's service account, with certificates, tokens, passwords or credential plugins (`exec`); of the legacy `auth-provider` only a token that it already holds",
     ),
     key(
         "perNodeCertificate.enabled",
         Words("false"),
-        "a client certificate of the node's own instead of both",
+        "uses a client certificate of the node's own instead of either",
     ),
     key(
         "perNodeCertificate.bootstrapKubeconfig",
         Absent,
-        "names the API server and the identity that requests the first certificate; the kubelet's kubeconfig works",
+        "kubeconfig with the API server and the identity that requests the first certificate; the kubelet's works",
     ),
     key(
         "perNodeCertificate.certDir",
         Absent,
-        "directory of certificates, in Multus' layout: `multus-client-current.pem`",
+        "directory of the certificates, in Multus' layout: `multus-client-current.pem`",
     ),
     key(
         "perNodeCertificate.certDuration",
@@ -65,12 +65,12 @@ pub(super) const RUNTIME_CONF: &[Key] = &[
     key(
         "multusAutoconfigDir",
         Code(conf_file::DEFAULT_TARGET_DIR),
-        "directory of the primary network's conf: the first `.conf` or `.conflist` by name that does not begin with `00-multus` and does not execute a shim, Multus' or ours. The log names each skipped file. Without such a file the daemon serves and waits",
+        "directory of the primary network's conf: the first `.conf` or `.conflist` by name that does not begin with `00-multus` and does not execute a shim, Multus' or ours. The daemon logs each file it skips. Without a suitable file it serves and waits for one",
     ),
     key(
         "multusMasterCNI",
         Absent,
-        "the primary network's file in that directory, by its name or its whole path",
+        "the primary network's file in that directory, by name or full path",
     ),
     key(
         "cniConfigDir",
@@ -80,12 +80,12 @@ pub(super) const RUNTIME_CONF: &[Key] = &[
     key(
         "cniVersion",
         Absent,
-        "`cniVersion` of the generated conf; required with `auto`. The primary network may have another one",
+        "`cniVersion` of the generated conf; required with `auto`. The primary network may use another version",
     ),
     key(
         "forceCNIVersion",
         Words("false"),
-        "rewrites `cniVersion` of the primary network's own conf, and nothing else in it",
+        "rewrites `cniVersion`, and nothing else, in the primary network's own conf",
     ),
     key(
         "overrideNetworkName",
@@ -114,17 +114,17 @@ pub(super) const NETWORKS: &[Key] = &[
     key(
         "clusterNetwork",
         Absent,
-        "the default network: a NAD in `multusNamespace`, a conf in `confDir` by its name, a directory, or a file, looked for in this order",
+        "the default network: a NAD in `multusNamespace`, the name of a conf in `confDir`, a directory, or a file, tried in this order",
     ),
     key(
         "delegates",
         Absent,
-        "confs in place of `clusterNetwork`; the first is the default network",
+        "confs to use instead of `clusterNetwork`; the first is the default network",
     ),
     key(
         "defaultNetworks",
         Words("none"),
-        "networks, named like `clusterNetwork`, for every pod outside of `systemNamespaces`; as in Multus, without effect beside `delegates`",
+        "additional networks for every pod outside of `systemNamespaces`, named like `clusterNetwork`; as in Multus, without effect if `delegates` is set",
     ),
     key(
         "multusNamespace",
@@ -139,7 +139,7 @@ pub(super) const NETWORKS: &[Key] = &[
     key(
         "namespaceIsolation",
         Words("false"),
-        "restricts pods to NADs of their own and of the global namespaces, also for the annotation `v1.multus-cni.io/default-network`",
+        "restricts pods to NADs of their own namespace and of the global ones; this includes the annotation `v1.multus-cni.io/default-network`",
     ),
     key(
         "globalNamespaces",
@@ -149,7 +149,7 @@ pub(super) const NETWORKS: &[Key] = &[
     key(
         "binDir",
         Code(net_conf::DEFAULT_BIN_DIR),
-        "directory of delegates, searched before `CNI_PATH` of the daemon. As every key here, it has no effect in a NAD",
+        "directory of delegates, searched before the daemon's `CNI_PATH`. Like every key here, it has no effect in a NAD",
     ),
     key(
         "cniDir",
@@ -159,22 +159,22 @@ pub(super) const NETWORKS: &[Key] = &[
     key(
         "confDir",
         Code(net_conf::DEFAULT_CONF_DIR),
-        "directory of confs by name",
+        "directory of confs that are looked up by name",
     ),
     key(
         "runtimeConfig",
         Words("none"),
-        "capability arguments for every attachment",
+        "capability arguments to add to every attachment",
     ),
     key(
         "readinessindicatorfile",
         Absent,
-        "while this file is missing, ADD waits for `cnidaria.timeouts.readinessMs` and answers 11, and STATUS answers 50",
+        "while this file is missing, ADD waits up to `cnidaria.timeouts.readinessMs` and then answers 11, and STATUS answers 50",
     ),
     key(
         "auxiliaryCNIChainName",
         Absent,
-        "the plugins in the directory of this name, beside the file of `clusterNetwork`, are one more attachment of every pod; `passthru` needs no binary",
+        "name of a directory beside the file of `clusterNetwork`; its plugins are one more attachment of every pod, in which `passthru` needs no binary",
     ),
     key(
         "retryDeleteOnError",
@@ -188,13 +188,13 @@ pub(super) const LOG: &[Key] = &[
     key(
         "logLevel",
         Code("warning"),
-        "`panic`, `error`, `warning`, `verbose` or `debug`; any other value is logged and read as `warning`",
+        "`panic`, `error`, `warning`, `verbose` or `debug`; the daemon logs any other value and uses `warning`",
     ),
     key("logToStderr", Words("true"), "logs to standard error"),
     key(
         "logFile",
         Absent,
-        "an additional log file; a failure to open it is logged",
+        "an additional log file; if it cannot be opened, the daemon logs that",
     ),
     key(
         "logOptions.maxSize",
