@@ -396,3 +396,27 @@ async fn an_unplug_enters_the_pods_own_namespace() {
     let entered = world.entered.lock().unwrap().clone();
     assert_eq!(entered.as_deref(), Some("/run/netns/a"));
 }
+
+#[tokio::test]
+async fn an_unknown_pod_that_was_plugged_is_deleted() {
+    // Plugged; plugged and unplugged; a plug that failed.
+    for case in ["plug", "unplug", "fail"] {
+        let world = World::new();
+        world.pod("a", "one");
+        let pipeline = world.pipeline();
+        if case == "fail" {
+            world.fail("add hot");
+        }
+        let plugged = pipeline.hotplug(&plug("ADD", "a", "hot")).await;
+        assert_eq!(plugged.is_err(), case == "fail", "{case}");
+        if case == "unplug" {
+            pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
+        }
+        world.log();
+        pipeline.handle(&body("DEL", "a")).await.unwrap();
+        let log = world.log();
+        for network in ["del one", "del default"] {
+            assert!(log.contains(&network.to_owned()), "{case}: {log:?}");
+        }
+    }
+}

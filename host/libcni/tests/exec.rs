@@ -353,13 +353,13 @@ async fn a_failure_without_error_object_says_what_there_is() {
 }
 
 #[tokio::test]
-async fn an_error_object_with_code_0_is_shown_as_it_is() {
+async fn an_error_object_with_code_0_is_an_answer() {
     let script = "#!/bin/sh\necho '{\"code\":0,\"msg\":\"m\"}'\nexit 1\n";
     let error = run_script(script, b"", Limits::default())
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, Error::Unexplained { stdout, .. } if stdout == "{\"code\":0,\"msg\":\"m\"}"),
+        error.answer().is_some_and(|error| error.msg == "m"),
         "{error}"
     );
 }

@@ -85,7 +85,11 @@ async fn clear(
         None => {
             let results = reboot::results(pipeline, dirs, container).await?;
             if results.is_empty() {
-                pipeline.retries.cancel(dirs, container);
+                // Also on disk, or the next daemon would undo what this ADD makes.
+                if pipeline.retries.has(&dirs.cni, container) {
+                    let retries = &pipeline.retries;
+                    retries.release(pipeline, dirs, container, &[]).await;
+                }
                 return Ok(());
             }
             results
@@ -138,7 +142,7 @@ async fn give_up_left(
         undo::give_up(pipeline, entry, reason);
     }
     match left {
-        Some(_) => undo::forget(pipeline, dirs, container).await,
+        Some(_) => undo::forget(pipeline, dirs, container, undo::Extent::Whole).await,
         None => Ok(()),
     }
 }

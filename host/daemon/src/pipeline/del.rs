@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::dirs::Dirs;
 use super::limits::{after, patiently, turn_by};
-use super::place::is_there;
+use super::place::{self, is_there};
 use super::turns::Turn;
 use super::{Error, Pipeline, promise, undo};
 use crate::domain::entry::{self, Entry};
+use crate::domain::sandbox::Sandbox;
 use crate::ports::{ClusterError, LedgerError, Lost};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, known, resolve};
@@ -104,10 +105,17 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
     }
     match recorded {
         Ok(Some(entries)) => {
+            // A plan without the default network, of which nothing is left over from an earlier DEL,
+            // was only hot-plugged: another daemon attached the pod.
+            let was_plugged = !entries.iter().any(|entry| entry.is_default)
+                && !pipeline.retries.has(&dirs.cni, container);
             let (hanging, meant) = hanging(pipeline, &dirs, entries).await;
             if !meant.is_empty() || hanging.is_empty() {
                 let sandbox = request.sandbox();
                 undo::entries_of(pipeline, &dirs, &sandbox, &meant, hanging).await?;
+            }
+            if was_plugged {
+                unrecorded(pipeline, &dirs, request).await?;
             }
         }
         recorded => undo_all(pipeline, &dirs, request, recorded).await?,
@@ -153,7 +161,14 @@ pub(super) async fn undo_all(
         Ok(Some(entries)) => entries,
         Ok(None) => return unrecorded(pipeline, dirs, request).await,
         Err(damaged @ LedgerError::Damaged { .. }) => {
-            let Some(entries) = of_cluster(pipeline, request).await.all() else {
+            let known = match of_cluster(pipeline, request).await {
+                // Without its namespace and its pod, nothing better will ever be known.
+                OfCluster::Nothing if is_gone(pipeline, dirs, &sandbox).await => {
+                    Some(of_default_network(pipeline, request).await.0)
+                }
+                known => known.all(),
+            };
+            let Some(entries) = known.filter(|entries| !entries.is_empty()) else {
                 return undo::keep_error(pipeline, dirs, &sandbox, damaged.into()).await;
             };
             // Retries then use these entries, and operators can inspect the damaged file. The undo
@@ -175,6 +190,12 @@ pub(super) async fn undo_all(
         }
     };
     undo::entries_of(pipeline, dirs, &sandbox, &entries, Vec::new()).await
+}
+
+/// Whether no namespace of the sandbox is at the path that its request names.
+async fn is_gone(pipeline: &Pipeline, dirs: &Dirs, sandbox: &Sandbox) -> bool {
+    let (container, netns) = (&sandbox.container_id, sandbox.netns.as_deref());
+    place::is_gone(pipeline, dirs, container, netns).await
 }
 
 /// Detaches what is `known`, and what the cluster knows of the `lost`. If some remain lost, the

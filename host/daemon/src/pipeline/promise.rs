@@ -21,9 +21,14 @@ pub(super) async fn can_be_made(pipeline: &Pipeline, dirs: &Dirs, request: &PodR
                     .promise(pipeline, dirs, container, &entries)
                     .await
         }
-        // Results stay in the cache, where a GC finds them, until they are undone.
         Ok(None) => match pipeline.ledger.results(&dirs.cni, &sandbox).await {
-            Ok(results) if !results.is_empty() => are_gone(pipeline, dirs, &results).await,
+            Ok(results) if !results.is_empty() => {
+                are_gone(pipeline, dirs, &results).await
+                    && pipeline
+                        .retries
+                        .promise(pipeline, dirs, container, &results)
+                        .await
+            }
             Ok(_) => is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await,
             Err(_) => false,
         },

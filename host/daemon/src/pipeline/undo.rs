@@ -64,7 +64,7 @@ pub(super) async fn recorded(
     };
     match recorded {
         Ok(Some(entries)) => entries_of(pipeline, dirs, sandbox, &entries, Vec::new()).await,
-        Ok(None) => forget(pipeline, dirs, &sandbox.container_id).await,
+        Ok(None) => forget(pipeline, dirs, &sandbox.container_id, Extent::Whole).await,
         Err(LedgerError::Lost { known, lost }) => {
             known_of_lost(pipeline, dirs, sandbox, &known, lost).await
         }
@@ -90,12 +90,12 @@ pub(super) async fn of_lanes(
         None => pipeline.ledger.results(&dirs.cni, sandbox).await?,
     };
     if entries.is_empty() {
-        return forget(pipeline, dirs, container).await;
+        return forget(pipeline, dirs, container, Extent::Whole).await;
     }
     let is_meant = |entry: &Entry| lanes.contains_key(&entry.if_name);
     let (meant, staying): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_meant);
     let left = detach_within(pipeline, dirs, sandbox, &meant, lanes).await;
-    settle(pipeline, dirs, container, staying, left).await
+    settle(pipeline, dirs, container, (&meant, staying), left).await
 }
 
 /// Schedules a retry of a whole sandbox whose attachments are not all known.
@@ -137,7 +137,8 @@ pub(super) async fn entries_of(
     staying: Vec<Entry>,
 ) -> Result<(), Error> {
     let left = detach_each(pipeline, dirs, sandbox, entries).await;
-    settle(pipeline, dirs, &sandbox.container_id, staying, left).await
+    let container = &sandbox.container_id;
+    settle(pipeline, dirs, container, (entries, staying), left).await
 }
 
 /// Detaches an attachment that is in no plan, without recording anything.
@@ -310,7 +311,7 @@ pub(super) async fn settle(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
-    staying: Vec<Entry>,
+    (meant, staying): (&[Entry], Vec<Entry>),
     mut left: Vec<Left>,
 ) -> Result<(), Error> {
     for doubtful in left.extract_if(.., |one| {
@@ -328,7 +329,8 @@ pub(super) async fn settle(
         );
     }
     if staying.is_empty() && left.is_empty() {
-        return forget(pipeline, dirs, container).await;
+        let extent = Extent::of(meant);
+        return forget(pipeline, dirs, container, extent).await;
     }
     // In plan order.
     let mut has = staying.clone();
@@ -359,18 +361,40 @@ pub(super) async fn settle(
     if holds { Err(error) } else { Ok(()) }
 }
 
-/// Removes a sandbox that has nothing left.
+/// How much of a sandbox an undo covered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All that the pod has.
+    Whole,
+    /// What was hot-plugged into a pod that another daemon or an earlier ledger attached.
+    Plugged,
+}
+
+impl Extent {
+    /// A plan of this daemon includes the default network.
+    fn of(entries: &[Entry]) -> Self {
+        match entries.iter().any(|entry| entry.is_default) {
+            true => Self::Whole,
+            false => Self::Plugged,
+        }
+    }
+}
+
+/// Removes a sandbox that has nothing left in the ledger.
 pub(super) async fn forget(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
+    extent: Extent,
 ) -> Result<(), Error> {
     if let Err(error) = pipeline.ledger.forget(&dirs.cni, container).await {
         let sandbox = Sandbox::recorded(container.clone());
         return keep_error(pipeline, dirs, &sandbox, error.into()).await;
     }
     pipeline.retries.cancel(dirs, container);
-    pipeline.undone.insert(&dirs.cni, container);
+    if extent == Extent::Whole {
+        pipeline.undone.insert(&dirs.cni, container);
+    }
     pipeline.policies.release(container).await;
     Ok(())
 }

@@ -82,9 +82,15 @@ pub fn parse(
 ) -> Result<Hotplug, Error> {
     let body = shim_api::Request::parse(body).map_err(request::Error::from)?;
     let parameters = request::parameters(&body.env)?;
-    limits.check_conf(&body.config).map_err(Error::ConfLimit)?;
+    // A DEL or CHECK uses the recorded conf, which an earlier limit may have allowed.
+    let is_recorded = matches!(parameters.command, Command::Del | Command::Check);
+    if !is_recorded {
+        limits.check_conf(&body.config).map_err(Error::ConfLimit)?;
+    }
     let network = NetworkConfList::parse_any(&body.config).map_err(Error::Conf)?;
-    limits.check_plugins(&network).map_err(Error::ConfLimit)?;
+    if !is_recorded {
+        limits.check_plugins(&network).map_err(Error::ConfLimit)?;
+    }
     let conf = overlay.own().map_err(request::Error::from)?;
     let pod = match parameters.command {
         // A DEL finds what is recorded by container and interface alone.
@@ -245,6 +251,13 @@ mod tests {
     }
 
     #[test]
+    fn a_recorded_conf_has_no_limits() {
+        for command in ["DEL", "CHECK"] {
+            parse_one(command, WIDE, "null").unwrap();
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (command, conf, attributes, expected) in [
             ("GC", CONF, "null", "GC"),
@@ -266,7 +279,7 @@ mod tests {
                 "limits.cniArgs",
             ),
             ("STATUS", LONG, "null", "limits.plugins"),
-            ("DEL", WIDE, "null", "limits.confMembers"),
+            ("ADD", WIDE, "null", "limits.confMembers"),
         ] {
             let error = parse_one(command, conf, attributes).unwrap_err();
             let error = crate::report::chain(&error);

@@ -222,21 +222,19 @@ pub async fn run(invocation: &Invocation<'_>, limits: &Limits) -> Result<Output,
         return Ok(output);
     }
     let stderr = excerpt(&output.stderr);
-    Err(
-        match CniError::parse(&output.stdout).filter(|error| error.code != 0) {
-            Some(error) => Error::Answered {
-                path: path.to_owned(),
-                error,
-                stderr,
-            },
-            None => Error::Unexplained {
-                path: path.to_owned(),
-                status,
-                stdout: excerpt(&output.stdout),
-                stderr,
-            },
+    Err(match CniError::parse(&output.stdout) {
+        Some(error) => Error::Answered {
+            path: path.to_owned(),
+            error,
+            stderr,
         },
-    )
+        None => Error::Unexplained {
+            path: path.to_owned(),
+            status,
+            stdout: excerpt(&output.stdout),
+            stderr,
+        },
+    })
 }
 
 /// A process inherits the root directory of the thread that starts it.

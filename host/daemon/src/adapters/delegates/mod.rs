@@ -301,7 +301,11 @@ fn refine(network: &str, error: &Error) -> DelegateError {
     let error_object = match error.answer() {
         Some(answer) => CniError {
             cni_version: None,
-            code: answer.code,
+            // Plugins print 0 if one that they called gave no CNI error.
+            code: match answer.code {
+                0 => code::INTERNAL,
+                code => code,
+            },
             msg: format!("{plugin}{}", answer.msg),
             details: answer.details.clone(),
         },
