@@ -11,7 +11,7 @@
 #   make release  builds a release in target/dist: binaries, image and checksums
 #   make bench  measures CNI calls: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  reports regressions against tests/bench/stored.json
-#   make profile  records the daemon's profile for PGO: host/daemon/requests.profdata.xz
+#   make profile  records a profile for PGO under target/profile, which later release builds use
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)

@@ -13,9 +13,7 @@ const REAL: [&str; 10] = [
 ];
 
 /// Programs that the script only checks for.
-const PRESENT: [&str; 8] = [
-    "cargo", "cc", "ip", "nsenter", "ping", "setpriv", "unshare", "xz",
-];
+const PRESENT: [&str; 7] = ["cargo", "cc", "ip", "nsenter", "ping", "setpriv", "unshare"];
 
 const FAKES: [(&str, &str); 6] = [
     ("bin/apt-get", include_str!("install/apt-get")),
