@@ -49,6 +49,8 @@
 //! test creates, passes to a hook and inspects; see [`testing`]. So `cargo test` of a policy needs
 //! no WebAssembly.
 
+#![warn(missing_docs)]
+
 #[doc(hidden)]
 pub mod bindings;
 mod denial;

@@ -4,6 +4,8 @@
 //! A configuration belongs to its author. It is kept as ordered JSON text; only the members that
 //! the specification tells a runtime to insert are modified. See [`json::RawObject`].
 
+#![warn(missing_docs)]
+
 pub mod address;
 pub mod args;
 mod clip;

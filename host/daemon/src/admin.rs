@@ -6,9 +6,9 @@ use hyper::StatusCode;
 use policy_engine::{PolicyInfo, State};
 use shim_api::admin;
 
-use crate::domain::entry::Entry;
-use crate::ports::{LedgerError, Undo};
-use crate::report;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::ports::{LedgerError, Undo};
+use cnidaria_core::report;
 
 /// A recorded attachment, with its pending undo.
 pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>) -> admin::Attachment {

@@ -31,13 +31,13 @@ use crate::admin;
 use crate::config::api_server::ApiServer;
 use crate::config::daemon::DaemonConfig;
 use crate::config::own::OwnConfig;
-use crate::domain::shim::Shims;
 use crate::multus_conf;
-use crate::pipeline::{Pipeline, Ports};
-use crate::ports::{Cluster, ClusterError, Meter};
 use crate::quiet;
 use crate::response;
 use crate::server::{self, Handler, Socket};
+use cnidaria_core::domain::shim::Shims;
+use cnidaria_core::pipeline::{Pipeline, Ports};
+use cnidaria_core::ports::{Cluster, ClusterError, Meter};
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -254,6 +254,7 @@ impl App {
         };
         let pipeline = Pipeline::new(ports, own.timeouts.clone(), config.overrides.clone())
             .limiting(own.limits)
+            .searching(plugin_path())
             .attaching_at_once(own.attachments_at_once.get());
         let meter: Arc<dyn Meter> = Arc::clone(&metrics) as Arc<dyn Meter>;
         Ok(Self {
@@ -281,7 +282,7 @@ impl App {
     fn tell_shims(&self, may_defer: bool) {
         if let Err(error) = self.ledger.ask_for_deferred(&self.cni_dir, may_defer) {
             tracing::error!(
-                error = crate::report::chain(&error),
+                error = cnidaria_core::report::chain(&error),
                 "DELs cannot be recorded while no daemon is there"
             );
         }
@@ -291,7 +292,7 @@ impl App {
     fn clean_up(&self) {
         if let Err(error) = self.ledger.sweep(&self.cni_dir) {
             tracing::error!(
-                error = crate::report::chain(&error),
+                error = cnidaria_core::report::chain(&error),
                 "the ledger was not swept"
             );
         }
@@ -388,7 +389,10 @@ impl Handler for App {
     async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
         let answer = self.pipeline.handle(&body).await;
         if let Err(error) = &answer {
-            tracing::error!(error = crate::report::chain(error), "request failed");
+            tracing::error!(
+                error = cnidaria_core::report::chain(error),
+                "request failed"
+            );
         }
         response::respond(answer)
     }
@@ -402,7 +406,7 @@ impl Handler for App {
         let answer = self.pipeline.hotplug(&body).await;
         if let Err(error) = &answer {
             tracing::error!(
-                error = crate::report::chain(error),
+                error = cnidaria_core::report::chain(error),
                 "hot-plug request failed"
             );
         }
@@ -430,7 +434,7 @@ impl Handler for App {
             Err(error) => return response::respond(Err(error.into())),
         };
         for (container, error) in &listing.unreadable {
-            tracing::error!(%container, error = crate::report::chain(error), "not in the list");
+            tracing::error!(%container, error = cnidaria_core::report::chain(error), "not in the list");
         }
         let undos = self.pipeline.undos(&self.cni_dir);
         let attachments = listing
@@ -477,4 +481,12 @@ impl Handler for App {
             Err(error) => response::refused(&CniError::new(code::IO_FAILURE, error.to_string())),
         }
     }
+}
+
+/// `CNI_PATH`: directories to search for delegates beside `binDir`.
+fn plugin_path() -> Vec<PathBuf> {
+    std::env::var_os("CNI_PATH")
+        .iter()
+        .flat_map(std::env::split_paths)
+        .collect()
 }

@@ -14,24 +14,12 @@ pub mod multus_conf;
 
 pub mod server;
 
-pub mod pipeline;
-
-pub mod stages;
-
 pub mod response;
 
-pub mod ports;
-
-pub mod domain;
-
 pub mod adapters;
-
-pub mod report;
 
 mod admin;
 
 mod quiet;
 
 mod yaml;
-
-pub mod watch;

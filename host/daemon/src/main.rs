@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cnidaria_core::report;
 use daemon::config::conf_file;
 use daemon::config::daemon::{self as config, DEFAULT_PATH, DaemonConfig};
-use daemon::{app, log, report};
+use daemon::{app, log};
 use tokio::runtime::{Builder, Runtime};
 
 const USAGE: &str = "\

@@ -6,11 +6,11 @@ use cni_types::result::CniResult;
 use cni_types::version::Version;
 use hyper::StatusCode;
 
-use crate::config::net_conf;
-use crate::pipeline::Error;
-use crate::ports::{ClusterError, PodNetworkError};
-use crate::report;
-use crate::stages::{devices, hotplug, network_lookup, request, resolve};
+use cnidaria_core::conf::net_conf;
+use cnidaria_core::pipeline::Error;
+use cnidaria_core::ports::{ClusterError, PodNetworkError};
+use cnidaria_core::report;
+use cnidaria_core::stages::{devices, hotplug, network_lookup, request, resolve};
 
 /// Status and body for the shim: `200` with a 1.x result or an empty one, `400` with an error.
 pub fn respond(answer: Result<Option<CniResult>, Error>) -> (StatusCode, Vec<u8>) {

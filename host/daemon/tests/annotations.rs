@@ -5,7 +5,7 @@
 
 mod support;
 
-use daemon::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION};
+use cnidaria_core::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION};
 use support::{World, body};
 
 /// The Events of a successful ADD of a pod with this annotation.

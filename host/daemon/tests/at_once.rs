@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 
 use cni_types::json::RawObject;
-use daemon::pipeline::{Error, Pipeline};
-use daemon::ports::Ledger;
+use cnidaria_core::pipeline::{Error, Pipeline};
+use cnidaria_core::ports::Ledger;
 use support::{World, body};
 
 /// A pod that selects three networks.

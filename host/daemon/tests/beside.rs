@@ -15,10 +15,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cni_types::json::RawObject;
+use cnidaria_core::pipeline::Pipeline;
+use cnidaria_core::report::chain;
 use daemon::adapters::ledger::Files;
 use daemon::config::own::Durability;
-use daemon::pipeline::Pipeline;
-use daemon::report::chain;
 use serde_json::{Value, json};
 use support::{World, body, gc_body};
 use tempfile::TempDir;

@@ -7,8 +7,8 @@ mod support;
 
 use std::sync::Arc;
 
+use cnidaria_core::pipeline::Pipeline;
 use daemon::adapters::manifests::Manifests;
-use daemon::pipeline::Pipeline;
 use daemon::response;
 use support::World;
 use tempfile::TempDir;

@@ -11,7 +11,7 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use daemon::pipeline::{Error, Pipeline};
+use cnidaria_core::pipeline::{Error, Pipeline};
 use shim_api::deferred::Record;
 use support::{World, body, gc_body};
 

@@ -8,8 +8,8 @@
 
 mod support;
 
-use daemon::domain::pod::Pod;
-use daemon::domain::resource_claim::PodClaims;
+use cnidaria_core::domain::pod::Pod;
+use cnidaria_core::domain::resource_claim::PodClaims;
 use daemon::response;
 use serde_json::{Value, json};
 use std::collections::HashMap;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::args::{ContainerId, IfName};
-use daemon::pipeline::{Error, Pipeline};
+use cnidaria_core::pipeline::{Error, Pipeline};
 use support::{World, body};
 
 const DIR: &str = "/var/lib/cni/multus";

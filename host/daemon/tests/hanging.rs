@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::pipeline::{Error, Pipeline};
+use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
 use support::{World, body, gc_body};
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::sync::Arc;
 
-use daemon::pipeline::{Error, Pipeline};
+use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
 use shim_api::deferred::Record;
 use support::{World, body};

@@ -7,8 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use cni_types::json::RawObject;
-use daemon::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION};
-use daemon::ports::Ledger;
+use cnidaria_core::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION};
+use cnidaria_core::ports::Ledger;
 use daemon::response;
 use support::{World, body};
 

@@ -9,10 +9,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cnidaria_core::domain::device::Supply;
+use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::ports::{Devices, DevicesError};
 use daemon::adapters::kubelet::{Kubelet, Settings};
-use daemon::domain::device::Supply;
-use daemon::domain::pod::PodRef;
-use daemon::ports::{Devices, DevicesError};
 use fake_kubelet::{FakeKubelet, Fault, Get};
 
 /// Longer than anything here takes: a test that waits for it fails.

@@ -18,12 +18,12 @@ use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use cni_types::version::ConfVersion;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::ports::{Ledger, LedgerError, Undo};
 use daemon::adapters::ledger::Files;
 use daemon::config::own::Durability;
-use daemon::domain::entry::Entry;
-use daemon::domain::pod::PodRef;
-use daemon::domain::sandbox::Sandbox;
-use daemon::ports::{Ledger, LedgerError, Undo};
 use proptest::prelude::*;
 use tempfile::TempDir;
 

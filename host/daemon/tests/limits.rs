@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use cni_types::error::code;
 use cni_types::json::RawObject;
-use daemon::domain::limits::Limits;
-use daemon::domain::pod::DEFAULT_NETWORK_ANNOTATION;
-use daemon::pipeline::Pipeline;
-use daemon::ports::Ledger;
+use cnidaria_core::domain::limits::Limits;
+use cnidaria_core::domain::pod::DEFAULT_NETWORK_ANNOTATION;
+use cnidaria_core::pipeline::Pipeline;
+use cnidaria_core::ports::Ledger;
 use daemon::response;
 use support::{World, body};
 

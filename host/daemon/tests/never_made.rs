@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::pipeline::{Error, Pipeline};
+use cnidaria_core::pipeline::{Error, Pipeline};
 use support::{World, body};
 
 const DIR: &str = "/var/lib/cni/multus";

@@ -2,7 +2,7 @@
 
 mod support;
 
-use daemon::pipeline::Error;
+use cnidaria_core::pipeline::Error;
 use daemon::response;
 use support::{World, body, body_with};
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cni_types::json::RawObject;
+use cnidaria_core::pipeline::Pipeline;
 use daemon::adapters::ledger::{Boot, Files};
 use daemon::config::own::Durability;
-use daemon::pipeline::Pipeline;
 use serde_json::Value;
 use support::{World, body};
 use tempfile::TempDir;

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cni_types::json::RawObject;
-use daemon::pipeline::{Error, Pipeline};
-use daemon::ports::Ledger;
+use cnidaria_core::pipeline::{Error, Pipeline};
+use cnidaria_core::ports::Ledger;
 use daemon::response;
 use support::{World, body};
 

@@ -7,6 +7,8 @@
 //! The crate has no dependency on Kubernetes, and writes to the cache only through
 //! [`runtime::Runtime`].
 
+#![warn(missing_docs)]
+
 pub mod cache;
 pub mod cgroup;
 pub mod chain;

@@ -10,16 +10,16 @@ use cni_types::args::{CniArgs, ContainerId, IfName};
 use cni_types::conf::{NetworkConfList, PluginConf};
 use cni_types::result::CniResult;
 use cni_types::version::{ConfVersion, Version};
+use cnidaria_core::conf::overlay::Overlay;
+use cnidaria_core::domain::limits::Limits;
+use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::domain::selection;
+use cnidaria_core::ports::Ledger as _;
+use cnidaria_core::stages::pod_args::Naming;
 use daemon::adapters::ledger::Files;
 use daemon::config::daemon::DaemonConfig;
-use daemon::config::overlay::Overlay;
 use daemon::config::own::Durability;
-use daemon::domain::limits::Limits;
-use daemon::domain::pod::PodRef;
-use daemon::domain::sandbox::Sandbox;
-use daemon::domain::selection;
-use daemon::ports::Ledger as _;
-use daemon::stages::pod_args::Naming;
 use policy_engine::PolicyHost;
 
 /// A format: the name of its target and seed directory, and its function.
@@ -42,7 +42,7 @@ pub const ENTRIES: [Entry; 10] = [
 /// Parses the body of `POST /cni`.
 pub fn http_body(bytes: &[u8]) {
     for naming in [Naming::Complete, Naming::Partial] {
-        let _ = daemon::stages::request::parse(bytes, &Overlay::default(), naming);
+        let _ = cnidaria_core::stages::request::parse(bytes, &Overlay::default(), naming);
     }
 }
 
@@ -120,9 +120,12 @@ pub fn confs(bytes: &[u8]) {
 /// Parses a DEL that a shim recorded while the daemon was down.
 pub fn deferred_del(bytes: &[u8]) {
     let container = ContainerId::new("a").expect("a valid id");
-    if let Ok((request, _)) =
-        daemon::stages::deferred::parse(bytes, &container, &Overlay::default(), Naming::Partial)
-    {
+    if let Ok((request, _)) = cnidaria_core::stages::deferred::parse(
+        bytes,
+        &container,
+        &Overlay::default(),
+        Naming::Partial,
+    ) {
         assert_eq!(request.container_id, container);
     }
 }

@@ -30,7 +30,7 @@ const MAY: [(&str, &str); 9] = [
     ),
     ("daemon/src/log/rotating.rs", "names of old log files"),
     (
-        "daemon/src/pipeline/retries.rs",
+        "core/src/pipeline/retries.rs",
         "since when something is to be undone, as it is shown",
     ),
     (

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::own::Timeouts;
 use crate::config::policies::PolicyConfig;
+use cnidaria_core::conf::timeouts::Timeouts;
 
 /// The engine's configuration.
 pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engine::Config {
@@ -15,7 +15,7 @@ pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engin
         .exempt_namespaces
         .clone_from(&config.exempt_namespaces);
     engine.bypass_file.clone_from(&config.bypass_file);
-    engine.request_timeout = timeouts.policies(config);
+    engine.request_timeout = timeouts.policies(config.request_timeout());
     engine.guest_memory_bytes = config.guest_memory_bytes;
     engine.compile_timeout = Duration::from_millis(config.compile_timeout_ms.get());
     engine.compile_memory_bytes = config.compile_memory_bytes.get();

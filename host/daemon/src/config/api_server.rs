@@ -7,7 +7,7 @@ use std::time::Duration;
 use cni_types::json::RawObject;
 use serde::Deserialize;
 
-use super::value;
+use cnidaria_core::conf::value;
 
 /// Lifetime to request for the node's own certificate without `certDuration`, as in Multus.
 const CERT_DURATION: Duration = Duration::from_secs(600);

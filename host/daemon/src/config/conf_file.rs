@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use cni_types::json::RawObject;
 use cni_types::version::ConfVersion;
 
-use super::value;
-use crate::domain::shim::Shims;
+use cnidaria_core::conf::value;
+use cnidaria_core::domain::shim::{Shims, is_own_conf};
 
 /// Name of the generated conf. Files with this prefix are never a primary network.
 pub const FILE_NAME: &str = "00-multus.conf";
@@ -104,7 +104,7 @@ impl ConfFile {
             }
         };
         let primary = text("multusMasterCNI")?.map(|name| below(&primary_dir, &name));
-        if let Some(name) = primary.as_ref().filter(|name| is_own(Path::new(name))) {
+        if let Some(name) = primary.as_ref().filter(|name| is_own_conf(Path::new(name))) {
             return Err(Error::Recursive(name.clone()));
         }
         Ok(Self::Generated(Box::new(Generated {
@@ -128,12 +128,6 @@ fn below(dir: &Path, name: &str) -> String {
         .ok()
         .and_then(Path::to_str);
     below.unwrap_or(name).trim_start_matches('/').to_owned()
-}
-
-/// Whether a file is one that this daemon or Multus writes.
-pub fn is_own(path: &Path) -> bool {
-    path.file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with("00-multus"))
 }
 
 fn version(text: Option<String>) -> Result<ConfVersion, Error> {

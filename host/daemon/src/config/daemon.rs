@@ -3,13 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use cni_types::json::RawObject;
+use cnidaria_core::conf::logging::Logging;
+use cnidaria_core::conf::net_conf::{self, NetConf};
+use cnidaria_core::conf::value;
+
 use super::api_server::{self, ApiServer};
 use super::conf_file::{self, ConfFile};
-use super::logging::Logging;
-use super::net_conf::{self, NetConf};
+use super::keys;
 use super::own::OwnConfig;
-use super::{keys, value};
-use cni_types::json::RawObject;
 
 /// Where Multus' thick plugin looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/cni/net.d/multus.d/daemon-config.json";
@@ -120,7 +122,7 @@ impl DaemonConfig {
         NetConf::of_daemon(&overrides).map_err(Error::Overlay)?;
         Ok(Self {
             socket_dir: path("socketDir", shim_api::endpoint::DEFAULT_SOCKET_DIR)?,
-            cni_dir: path("cniDir", super::net_conf::DEFAULT_CNI_DIR)?,
+            cni_dir: path("cniDir", cnidaria_core::conf::net_conf::DEFAULT_CNI_DIR)?,
             logging: Logging::parse(&overrides, &mut warnings)?,
             connection_limit: connection_limit(&overrides)?,
             api_server: ApiServer::parse(&overrides)?,
@@ -150,7 +152,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::logging::LogLevel;
+    use cnidaria_core::conf::logging::LogLevel;
 
     #[test]
     fn a_file_of_multus_is_taken_as_it_is() {
@@ -196,7 +198,7 @@ mod tests {
         ] {
             let text = format!(r#"{{"cnidaria":{text}}}"#);
             let error = DaemonConfig::parse(text.as_bytes()).unwrap_err();
-            let error = crate::report::chain(&error);
+            let error = cnidaria_core::report::chain(&error);
             assert!(error.contains(expected), "{error}");
         }
     }

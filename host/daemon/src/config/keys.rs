@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use cni_types::json::RawObject;
+use cnidaria_core::domain::members::similar;
 
 use super::reference;
-use crate::domain::members::similar;
 
 /// Multus' keys that are read elsewhere, or passed on to the primary network.
 const OTHERS: [&str; 9] = [
@@ -54,14 +54,6 @@ pub(super) fn canonical(file: &RawObject) -> (RawObject, Vec<String>) {
         keys.set_raw(name, value.to_owned());
     }
     (keys, warnings)
-}
-
-/// The documented spelling of a key. Go's decoder matches known keys case-insensitively.
-pub(super) fn folded(key: &str) -> &str {
-    match KNOWN.iter().find(|known| known.eq_ignore_ascii_case(key)) {
-        Some(known) => known,
-        None => key,
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

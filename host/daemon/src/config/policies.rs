@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,13 @@ fn default_policy_time() -> NonZeroU64 {
     DEFAULT
 }
 
+impl PolicyConfig {
+    /// Timeout of all policies in one request, as configured.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms.get())
+    }
+}
+
 fn default_guest_memory() -> u64 {
     256 << 20
 }
@@ -78,8 +86,7 @@ fn default_policy_state() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::*;
     use crate::config::daemon::DaemonConfig;
 
     #[test]
@@ -89,7 +96,7 @@ mod tests {
             let own = DaemonConfig::parse(text.as_bytes()).unwrap().own;
             let policies = own.policies.unwrap();
             assert_eq!(policies.guest_memory_bytes, 256 << 20);
-            let time = own.timeouts.policies(&policies);
+            let time = own.timeouts.policies(policies.request_timeout());
             assert_eq!(time, Duration::from_millis(expected), "{text}");
         };
         check(r#"{"policies":{"modules":"/p"}}"#, 30_000);

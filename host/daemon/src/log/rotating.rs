@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::OFlags;
 
-use crate::config::logging::Rotation;
+use cnidaria_core::conf::logging::Rotation;
 
 const COMPRESSED: &str = ".gz";
 

@@ -9,8 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::conf_file::{ConfFile, FILE_NAME, Generated};
-use crate::report;
-use crate::watch::Watch;
+use cnidaria_core::report;
+use cnidaria_core::watch::Watch;
 
 /// Why the conf cannot be provided.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +46,7 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: crate::domain::shim::Error,
+        source: cnidaria_core::domain::shim::Error,
     },
     /// The conf cannot be expressed in JSON.
     #[error("generated conf")]

@@ -6,7 +6,9 @@ use cni_types::conf::NetworkConfList;
 use cni_types::version::ConfVersion;
 
 use super::{Error, replace};
-use crate::config::conf_file::{Generated, Primary, is_own};
+use cnidaria_core::domain::shim::is_own_conf;
+
+use crate::config::conf_file::{Generated, Primary};
 
 /// Finds the primary network and, if configured, forces its version; `None` if there is none yet.
 ///
@@ -47,12 +49,12 @@ fn named(generated: &Generated, name: &str) -> Result<Option<(PathBuf, NetworkCo
 fn first_of(generated: &Generated) -> Result<Option<(PathBuf, NetworkConfList)>, Error> {
     let files = libcni::load::conf_files(&generated.primary_dir, &["conf", "conflist"])?;
     let shims = generated.shims();
-    for path in files.into_iter().filter(|path| !is_own(path)) {
+    for path in files.into_iter().filter(|path| !is_own_conf(path)) {
         let conf = libcni::load::file(&path)?;
         match shims.refuse_in(&conf) {
             Ok(()) => return Ok(Some((path, conf))),
             Err(error) => {
-                let error = crate::report::chain(&error);
+                let error = cnidaria_core::report::chain(&error);
                 tracing::warn!(path = %path.display(), error, "passed over as the primary network's conf");
             }
         }

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cnidaria_core::ports::{Cluster, ClusterError};
 use daemon::adapters::kube::{Access, Kube, NodeCertificate, Settings};
-use daemon::ports::{Cluster, ClusterError};
 use fake_api::{FakeApi, User};
 
 use crate::rig::{LONG, NODE, Rig, deploy, until, until_ready};

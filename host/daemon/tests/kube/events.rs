@@ -1,6 +1,6 @@
 //! Events: written in the background, counted, and never delaying requests.
 
-use daemon::ports::{Cluster, Event, EventKind};
+use cnidaria_core::ports::{Cluster, Event, EventKind};
 use fake_api::{Fault, Recorded};
 
 use crate::rig::{LONG, Rig, until};

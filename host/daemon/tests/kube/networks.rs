@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cnidaria_core::pipeline::Pipeline;
 use daemon::adapters::kube::{Kube, Settings};
-use daemon::pipeline::Pipeline;
 use daemon::response;
 use serde_json::json;
 

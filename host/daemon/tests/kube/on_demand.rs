@@ -1,6 +1,6 @@
 //! Namespaces and the daemon's own node: watched only if a policy needs them.
 
-use daemon::ports::Cluster;
+use cnidaria_core::ports::Cluster;
 use serde_json::json;
 
 use crate::rig::{Rig, until, until_ready};

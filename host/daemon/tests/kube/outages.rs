@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use cnidaria_core::ports::{Cluster, ClusterError};
 use daemon::adapters::kube::{Access, Kube, Settings};
-use daemon::ports::{Cluster, ClusterError};
 use fake_api::User;
 
 use crate::rig::{self, LONG, Rig, until, until_ready};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use daemon::ports::{Cluster, ClusterError};
+use cnidaria_core::ports::{Cluster, ClusterError};
 
 use crate::rig::{self, LONG, NODE, Rig, until, until_ready};
 
@@ -63,7 +63,7 @@ async fn only_pods_of_this_node_are_watched() {
 async fn a_pod_that_the_watch_tells_of_a_moment_later_costs_no_request() {
     let rig = Rig::new().await;
     let kube = rig.warm().await;
-    let wanted = daemon::domain::pod::PodRef {
+    let wanted = cnidaria_core::domain::pod::PodRef {
         namespace: "default".into(),
         name: "late".into(),
         uid: String::new(),

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::json::RawObject;
+use cnidaria_core::conf::timeouts::Timeouts;
+use cnidaria_core::domain::pod::NETWORKS_ANNOTATION;
+use cnidaria_core::pipeline::{Error, Pipeline, Ports};
+use cnidaria_core::ports::{Delegates, DeviceInfo, Devices, Ledger, PodNetwork};
 use daemon::adapters::kube::Kube;
-use daemon::config::own::Timeouts;
-use daemon::domain::pod::NETWORKS_ANNOTATION;
-use daemon::pipeline::{Error, Pipeline, Ports};
-use daemon::ports::{Delegates, DeviceInfo, Devices, Ledger, PodNetwork};
 use daemon::response;
 use fake_api::Fault;
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! Dynamic resource allocation: which API calls a pod's devices take, with the installed roles.
 
-use daemon::domain::resource_claim::Catalogue;
-use daemon::ports::{Cluster, ClusterError, Reach};
+use cnidaria_core::domain::resource_claim::Catalogue;
+use cnidaria_core::ports::{Cluster, ClusterError, Reach};
 use fake_api::Fault;
 use serde_json::{Value, json};
 

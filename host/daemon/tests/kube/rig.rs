@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::ports::Cluster;
 use daemon::adapters::kube::{Access, Kube, Settings};
-use daemon::domain::pod::PodRef;
-use daemon::ports::Cluster;
 use fake_api::{FakeApi, User};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use daemon::ports::{Cluster, Event, EventKind, Reach};
+use cnidaria_core::ports::{Cluster, Event, EventKind, Reach};
 use fake_api::Recorded;
 use serde_json::Value;
 

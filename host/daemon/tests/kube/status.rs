@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use cnidaria_core::ports::{Cluster, ClusterError};
 use daemon::adapters::kube::{Kube, Settings};
-use daemon::ports::{Cluster, ClusterError};
 use fake_api::Fault;
 use serde_json::json;
 

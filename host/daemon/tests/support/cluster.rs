@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use daemon::domain::device::Allocation;
-use daemon::domain::nad::Nad;
-use daemon::domain::pod::{Pod, PodRef};
-use daemon::domain::resource_claim::{ResourceClaim, ResourceSlice};
-use daemon::ports::{
+use cnidaria_core::domain::device::Allocation;
+use cnidaria_core::domain::nad::Nad;
+use cnidaria_core::domain::pod::{Pod, PodRef};
+use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
+use cnidaria_core::ports::{
     Cluster, ClusterError, DeviceInfo, Devices, DevicesError, Event, EventKind, Reach,
 };
 use serde_json::value::RawValue;

@@ -10,9 +10,9 @@ use cni_types::conf::NetworkConfList;
 use cni_types::error::CniError;
 use cni_types::result::CniResult;
 use cni_types::version::{ConfVersion, Version};
-use daemon::domain::entry::{Entry, FailedAdd};
-use daemon::domain::namespace::Namespace;
-use daemon::ports::{
+use cnidaria_core::domain::entry::{Entry, FailedAdd};
+use cnidaria_core::domain::namespace::Namespace;
+use cnidaria_core::ports::{
     AtPath, Attached, DelegateError, Delegates, Inside, PodNetwork, PodNetworkError, Wanted,
 };
 use shim_api::deferred::NetnsId;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
-use daemon::domain::entry::Entry;
-use daemon::domain::sandbox::Sandbox;
-use daemon::ports::{Ledger, LedgerError, Listing, Lost, Undo};
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Undo};
 
 use super::World;
 

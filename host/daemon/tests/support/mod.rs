@@ -19,11 +19,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use cni_types::json::RawObject;
-use daemon::config::own::Timeouts;
-use daemon::domain::entry::Entry;
-use daemon::domain::pod::{NETWORKS_ANNOTATION, Pod};
-use daemon::pipeline::{Pipeline, Ports};
-use daemon::ports::{Cluster, Delegates, DeviceInfo, Devices, Ledger, PodNetwork, Undo};
+use cnidaria_core::conf::timeouts::Timeouts;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Pod};
+use cnidaria_core::pipeline::{Pipeline, Ports};
+use cnidaria_core::ports::{Cluster, Delegates, DeviceInfo, Devices, Ledger, PodNetwork, Undo};
 
 pub use policies::FakePolicies;
 

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use cni_types::args::{Command, ContainerId};
 use cni_types::conf::NetworkConfList;
 use cni_types::result::CniResult;
-use daemon::domain::attachment::Attachment;
-use daemon::domain::entry::Entry;
-use daemon::domain::pod::Pod;
-use daemon::domain::sandbox::Sandbox;
-use daemon::domain::selection::Selection;
-use daemon::ports::{Attached, Denial, Finale, Outcome, Policies, PolicySession};
+use cnidaria_core::domain::attachment::Attachment;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::pod::Pod;
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::domain::selection::Selection;
+use cnidaria_core::ports::{Attached, Denial, Finale, Outcome, Policies, PolicySession};
 
 use super::World;
 

@@ -16,10 +16,10 @@ use libcni::{Cgroup, Cni, Helper, Root, RuntimeConf, netns};
 
 use slots::{Class, Client, Slots};
 
-use crate::domain::entry::{Entry, FailedAdd};
-use crate::domain::runtime_config::args_after_add;
-use crate::domain::shim::{self, Shims};
-use crate::ports::{Attached, DelegateError, Delegates, Wanted};
+use cnidaria_core::domain::entry::{Entry, FailedAdd};
+use cnidaria_core::domain::runtime_config::args_after_add;
+use cnidaria_core::domain::shim::{self, Shims};
+use cnidaria_core::ports::{Attached, DelegateError, Delegates, Wanted};
 
 /// Executes the delegates of attachments within limits.
 #[derive(Debug, Clone)]
@@ -152,7 +152,7 @@ impl Delegates for Executor {
     ) -> Result<(), Vec<DelegateError>> {
         if let Err(error) = self.shims.refuse_in(conf) {
             // A network that never had an attachment would fail GC forever.
-            let (network, error) = (conf.name(), crate::report::chain(&error));
+            let (network, error) = (conf.name(), cnidaria_core::report::chain(&error));
             tracing::warn!(%network, error, "GC leaves out a network");
             return Ok(());
         }
@@ -262,7 +262,7 @@ fn worst(network: &str, errors: &[&Error]) -> Option<DelegateError> {
     let worst = interrupted.unwrap_or_default();
     for (place, error) in errors.iter().enumerate() {
         if place != worst {
-            let error = crate::report::chain(error);
+            let error = cnidaria_core::report::chain(error);
             tracing::error!(
                 network,
                 error,
@@ -324,7 +324,7 @@ fn refine(network: &str, error: &Error) -> DelegateError {
             };
             CniError::new(
                 code,
-                format!("{plugin}{}", crate::report::chain(&*error.source)),
+                format!("{plugin}{}", cnidaria_core::report::chain(&*error.source)),
             )
         }
     };

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::domain::entry::Entry;
+use cnidaria_core::domain::entry::Entry;
 
 /// What a delegate's execution does to the node's resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

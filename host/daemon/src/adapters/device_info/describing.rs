@@ -10,8 +10,8 @@ use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 
 use super::Files;
-use crate::domain::entry::Entry;
-use crate::ports::{Attached, DelegateError, Delegates, Wanted};
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::ports::{Attached, DelegateError, Delegates, Wanted};
 
 /// Prepares the file before an ADD and removes it after a DEL.
 pub struct Describing {
@@ -59,7 +59,7 @@ impl Delegates for Describing {
             && let Err(left) = self.clean(entry).await
         {
             // No DEL follows for a delegate that was not executed.
-            tracing::warn!(error = crate::report::chain(&left), "not undone");
+            tracing::warn!(error = cnidaria_core::report::chain(&left), "not undone");
         }
         added
     }

@@ -15,9 +15,9 @@ use libcni::Root;
 use serde_json::value::RawValue;
 
 use crate::adapters::beneath::{self, component};
-use crate::domain::attachment::{Device, device_info_name};
-use crate::domain::entry::Entry;
-use crate::ports::DeviceInfo;
+use cnidaria_core::domain::attachment::{Device, device_info_name};
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::ports::DeviceInfo;
 
 pub use describing::Describing;
 
@@ -157,8 +157,8 @@ fn of_device_plugin(device: &Device) -> String {
 fn describes(text: &[u8]) -> io::Result<Box<RawValue>> {
     let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     let text = std::str::from_utf8(text).map_err(|error| invalid(error.to_string()))?;
-    let document =
-        Document::parse(text, LIMITS).map_err(|error| invalid(crate::report::chain(&error)))?;
+    let document = Document::parse(text, LIMITS)
+        .map_err(|error| invalid(cnidaria_core::report::chain(&error)))?;
     let kind = match document.root() {
         Node::Object(members) => members.iter().find(|(key, _)| key == "type"),
         _ => None,

@@ -5,7 +5,7 @@ use cni_types::args::{CniArgs, ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 
-use crate::domain::pod::PodRef;
+use cnidaria_core::domain::pod::PodRef;
 
 const PCI: &str =
     r#"{ "type": "pci", "version": "1.1.0", "pci": { "pci-address": "0000:01:02.2" } }"#;

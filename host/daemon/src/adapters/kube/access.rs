@@ -225,7 +225,7 @@ async fn of_user(
     if let Some(file) = &user.token_file {
         let token = match (read_token(file), token) {
             (Err(error), Some(token)) => {
-                let error = crate::report::chain(&error);
+                let error = cnidaria_core::report::chain(&error);
                 tracing::warn!(error, "tokenFile cannot be used, token is used instead");
                 token.to_owned()
             }

@@ -296,7 +296,7 @@ fn told(error: &watcher::Error) -> String {
             format!("it cannot be decoded: {}", Cause::of(json))
         }
         error if is_unreadable(error) => "it does not have the expected shape".to_owned(),
-        error => crate::report::chain(error),
+        error => cnidaria_core::report::chain(error),
     }
 }
 
@@ -342,7 +342,7 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
-    use crate::domain::nad::Nad;
+    use cnidaria_core::domain::nad::Nad;
 
     /// The length of the pause after twenty failed attempts.
     async fn pause(cache: &Cache<Nad>) -> Duration {

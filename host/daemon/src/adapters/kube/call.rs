@@ -133,12 +133,12 @@ async fn exchange(client: &kube::Client, request: Request<Bytes>) -> Result<Byte
     let response = client
         .send(request.map(Body::from))
         .await
-        .map_err(|error| Failure::Unreachable(crate::report::chain(&error)))?;
+        .map_err(|error| Failure::Unreachable(cnidaria_core::report::chain(&error)))?;
     let (head, body) = response.into_parts();
     let body = Limited::new(body, MAX_ANSWER)
         .collect()
         .await
-        .map_err(|error| Failure::Unreachable(crate::report::chain(error.as_ref())))?
+        .map_err(|error| Failure::Unreachable(cnidaria_core::report::chain(error.as_ref())))?
         .to_bytes();
     if head.status.is_success() {
         return Ok(body);

@@ -200,7 +200,7 @@ impl Shared {
     async fn reload(&self, loaded: &mut Option<Instant>) {
         if let Err(error) = self.load(loaded).await {
             tracing::warn!(
-                error = crate::report::chain(&error),
+                error = cnidaria_core::report::chain(&error),
                 "credentials are kept as they are"
             );
         }
@@ -210,7 +210,7 @@ impl Shared {
         let stack = match self.stack().await {
             Ok(stack) => stack,
             Err(error) => {
-                let reason = crate::report::chain(&error);
+                let reason = cnidaria_core::report::chain(&error);
                 let reason = match self.explanation() {
                     Some(explanation) => format!("{reason}: {explanation}"),
                     None => reason,
@@ -221,7 +221,7 @@ impl Shared {
         };
         let answered = stack.send(request).await;
         if let Err(error) = &answered {
-            self.note_outage(crate::report::chain(error.as_ref()));
+            self.note_outage(cnidaria_core::report::chain(error.as_ref()));
             // The CA on disk may have been replaced by one that trusts this server.
             self.refused().await;
         }

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::call::{Caller, Failure, Patience};
-use crate::domain::pod::PodRef;
-use crate::ports::{Event, EventKind};
+use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::ports::{Event, EventKind};
 
 /// Queue length; fits a burst of pods with many networks.
 const QUEUE: usize = 2048;

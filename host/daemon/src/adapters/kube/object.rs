@@ -15,10 +15,10 @@ use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
 use super::call::{Caller, Failure};
-use crate::domain::metadata::Metadata as Said;
-use crate::domain::nad::Nad;
-use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod};
-use crate::domain::resource_claim::{PodClaims, PodClaimsSpec, PodClaimsStatus};
+use cnidaria_core::domain::metadata::Metadata as Said;
+use cnidaria_core::domain::nad::Nad;
+use cnidaria_core::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod};
+use cnidaria_core::domain::resource_claim::{PodClaims, PodClaimsSpec, PodClaimsStatus};
 
 /// Annotations that no request reads and that can be as large as the rest of the object.
 const PASSED_OVER: [&str; 2] = [

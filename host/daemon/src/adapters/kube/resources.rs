@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::call::{Caller, Failure, Patience};
-use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
-use crate::ports::{ClusterError, Reach};
+use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
+use cnidaria_core::ports::{ClusterError, Reach};
 
 const GROUP: &str = "/apis/resource.k8s.io/v1";
 /// Slices per page. Each has up to 128 devices, and a page is decoded at once.

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::call::{Caller, Failure, Patience};
 use super::object;
-use crate::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod, PodRef};
-use crate::ports::ClusterError;
+use cnidaria_core::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod, PodRef};
+use cnidaria_core::ports::ClusterError;
 
 /// The patch. The API server refuses to change a uid, so naming it makes it a condition. A merge
 /// patch, unlike a JSON patch, also works on a pod without annotations.

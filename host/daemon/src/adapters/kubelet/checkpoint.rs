@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
-use crate::domain::device::Allocation;
+use cnidaria_core::domain::device::Allocation;
 
 /// The kubelet never writes a larger file.
 const MAX_BYTES: u64 = 64 << 20;
@@ -104,7 +104,7 @@ fn allocation(text: &[u8], uid: &str) -> Result<Allocation, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::device::Supply;
+    use cnidaria_core::domain::device::Supply;
 
     /// All devices of `a/x` that pod `u` has.
     fn devices(entries: &str) -> Vec<String> {

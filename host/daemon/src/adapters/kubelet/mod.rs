@@ -13,9 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use libcni::Root;
 
-use crate::domain::device::Allocation;
-use crate::domain::pod::PodRef;
-use crate::ports::{Devices, DevicesError};
+use cnidaria_core::domain::device::Allocation;
+use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::ports::{Devices, DevicesError};
 use pod_resources::PodResources;
 
 /// How to reach the kubelet.
@@ -67,7 +67,7 @@ impl Devices for Kubelet {
         let asked = self.pod_resources.of_pod(pod, self.settings.patience).await;
         let error = match asked {
             Ok(allocation) => return Ok(allocation),
-            Err(error) => crate::report::chain(&error),
+            Err(error) => cnidaria_core::report::chain(&error),
         };
         match self.recorded_for(pod).await {
             Ok(allocation) => {
@@ -80,7 +80,7 @@ impl Devices for Kubelet {
                 socket: self.settings.socket.clone(),
                 reason: error,
                 checkpoint: self.settings.checkpoint.clone(),
-                checkpoint_reason: crate::report::chain(&checkpoint),
+                checkpoint_reason: cnidaria_core::report::chain(&checkpoint),
             }),
         }
     }

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::grpc::{self, Connection, code};
 use super::messages::{GetRequest, GetResponse, ListRequest, ListResponse, PodResources as OfPod};
-use crate::domain::device::Allocation;
-use crate::domain::pod::PodRef;
+use cnidaria_core::domain::device::Allocation;
+use cnidaria_core::domain::pod::PodRef;
 
 const LIST: &str = "/v1.PodResourcesLister/List";
 const GET: &str = "/v1.PodResourcesLister/Get";

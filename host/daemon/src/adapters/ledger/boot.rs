@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::FsWord;
 
-use crate::domain::namespace::Namespace;
+use cnidaria_core::domain::namespace::Namespace;
 
 /// procfs' magic number, `PROC_SUPER_MAGIC` in `magic.h`.
 const PROC: FsWord = 0x9fa0;

@@ -9,7 +9,7 @@ use cni_types::args::ContainerId;
 use shim_api::deferred::DIR;
 
 use super::file;
-use crate::domain::entry::Entry;
+use cnidaria_core::domain::entry::Entry;
 
 /// Delegates whose DEL undoes everything even after the namespace is gone. Others need it:
 /// `host-device` restores the name of a card that it moved there, `tuning` keeps a file of its
@@ -97,7 +97,7 @@ mod tests {
     use cni_types::conf::NetworkConfList;
     use cni_types::json::RawObject;
 
-    use crate::domain::pod::PodRef;
+    use cnidaria_core::domain::pod::PodRef;
 
     fn check(conf: &str, expected: bool) {
         let entry = Entry {

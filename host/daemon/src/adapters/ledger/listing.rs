@@ -8,8 +8,8 @@ use cni_types::args::ContainerId;
 
 use super::recovery::{self, Beside};
 use super::{Files, failed, from_cache};
-use crate::domain::sandbox::Sandbox;
-use crate::ports::{LedgerError, Listing};
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::ports::{LedgerError, Listing};
 
 impl Files {
     /// Reads every sandbox. Takes time proportional to the number of files.

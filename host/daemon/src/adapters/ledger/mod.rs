@@ -27,9 +27,9 @@ use self::delegates_file::Writer;
 use self::durability::Disk;
 use self::recovery::{Beside, Results, complete};
 use crate::config::own::Durability;
-use crate::domain::entry::Entry;
-use crate::domain::sandbox::Sandbox;
-use crate::ports::{Ledger, LedgerError, Listing, Lost, Undo};
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Undo};
 
 /// Pending undos, a file per sandbox. Container ids never begin with a dot.
 const UNDO_DIR: &str = ".undo";
@@ -272,7 +272,10 @@ impl Ledger for Files {
             tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
             // The entries are usable even if the file cannot be restored.
             if let Err(error) = self.restore(cni_dir, &found.entries).await {
-                tracing::error!(error = crate::report::chain(&error), "not put in place");
+                tracing::error!(
+                    error = cnidaria_core::report::chain(&error),
+                    "not put in place"
+                );
             }
         }
         Ok(Some(found.entries))

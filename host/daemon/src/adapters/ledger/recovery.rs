@@ -15,11 +15,11 @@ use rustix::io::Errno;
 use super::boot::Boot;
 use super::delegates_file::Writer;
 use super::{from_cache, key};
-use crate::domain::entry::Entry;
-use crate::domain::namespace::Namespace;
-use crate::domain::sandbox::Sandbox;
-use crate::domain::shim::Shims;
-use crate::ports::{LedgerError, Lost};
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::namespace::Namespace;
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::domain::shim::Shims;
+use cnidaria_core::ports::{LedgerError, Lost};
 
 /// The daemon's member in a cached result: the namespace in which it was made.
 const NAMESPACE: &str = "namespace";
@@ -49,7 +49,10 @@ pub(super) fn from_results(
     let (cached, errors) = results.cache.of_container(&sandbox.container_id)?;
     let errors = lasting(errors)?;
     for error in &errors {
-        tracing::error!(error = crate::report::chain(error), "a result is left out");
+        tracing::error!(
+            error = cnidaria_core::report::chain(error),
+            "a result is left out"
+        );
     }
     let cached = cached.into_iter();
     let mut entries: Vec<Entry> = cached
@@ -183,7 +186,10 @@ pub(super) fn complete(
         }
         Err(error) => {
             // CHECK and DEL work without a result, if less precisely.
-            tracing::error!(error = crate::report::chain(&error), "a result is left out");
+            tracing::error!(
+                error = cnidaria_core::report::chain(&error),
+                "a result is left out"
+            );
             return Ok(match error {
                 cache::Error::Io { .. } => None,
                 cache::Error::Corrupt { path, .. }

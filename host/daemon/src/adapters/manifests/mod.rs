@@ -12,12 +12,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::adapters::beneath;
-use crate::domain::container_names::{ContainerNames, DEFAULT_NAMESPACE};
-use crate::domain::metadata::Metadata;
-use crate::domain::nad::Nad;
-use crate::domain::pod::{Pod, PodRef};
-use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
-use crate::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
+use cnidaria_core::domain::container_names::{ContainerNames, DEFAULT_NAMESPACE};
+use cnidaria_core::domain::metadata::Metadata;
+use cnidaria_core::domain::nad::Nad;
+use cnidaria_core::domain::pod::{Pod, PodRef};
+use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
+use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
 use store::Store;
 
 /// The pod in the namespace `default` that describes all containers without their own manifest.

@@ -11,11 +11,11 @@ use cni_types::json::Cause;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
-use crate::domain::metadata as domain;
-use crate::domain::nad::Nad;
-use crate::domain::pod::Pod;
-use crate::domain::resource_claim::PodClaims;
 use crate::yaml;
+use cnidaria_core::domain::metadata as domain;
+use cnidaria_core::domain::nad::Nad;
+use cnidaria_core::domain::pod::Pod;
+use cnidaria_core::domain::resource_claim::PodClaims;
 
 /// Larger manifests are not read, in bytes.
 const MAX_BYTES: u64 = 8 << 20;

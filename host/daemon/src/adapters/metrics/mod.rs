@@ -19,8 +19,8 @@ use prometheus_client::registry::Registry;
 
 pub use policies::Policies;
 
-use crate::domain::entry::Entry;
-use crate::ports::{Answered, Attached, DelegateError, Delegates, Meter, Wanted};
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::ports::{Answered, Attached, DelegateError, Delegates, Meter, Wanted};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Http {

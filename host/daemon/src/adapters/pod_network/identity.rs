@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use shim_api::deferred::NetnsId;
 use tokio::net::TcpSocket;
 
-use crate::domain::namespace::Namespace;
+use cnidaria_core::domain::namespace::Namespace;
 
 /// Magic number of the namespace file system, `NSFS_MAGIC` in `magic.h`.
 const NSFS: FsWord = 0x6e73_6673;

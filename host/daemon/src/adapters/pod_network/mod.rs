@@ -26,8 +26,8 @@ use tokio::net::TcpSocket;
 
 use self::identity::Node;
 use self::routes::replace_default_routes;
-use crate::domain::namespace::Namespace;
-use crate::ports::{AtPath, Inside, PodNetwork, PodNetworkError};
+use cnidaria_core::domain::namespace::Namespace;
+use cnidaria_core::ports::{AtPath, Inside, PodNetwork, PodNetworkError};
 
 /// The networks of pods on this node.
 #[derive(Debug, Default)]

@@ -7,11 +7,11 @@ use cni_types::json::{Document, Limits, RawObject};
 use policy_engine as engine;
 
 use super::confs::Confs;
-use crate::domain::attachment::Attachment;
-use crate::domain::entry::Entry;
-use crate::domain::pod::PodRef;
-use crate::domain::runtime_config::{Bandwidth, PortMapping, RuntimeConfig};
-use crate::domain::selection::Selection;
+use cnidaria_core::domain::attachment::Attachment;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::domain::runtime_config::{Bandwidth, PortMapping, RuntimeConfig};
+use cnidaria_core::domain::selection::Selection;
 
 /// The default protocol of a port mapping (CNI conventions, portMappings).
 const DEFAULT_PROTOCOL: &str = "tcp";
@@ -124,10 +124,10 @@ pub(super) fn unedited(origin: Attachment, shown: &engine::Attachment) -> Attach
 /// An attachment after policies edited it.
 pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<Attachment, String> {
     let conf = NetworkConfList::parse_any(edited.conf.to_string())
-        .map_err(|error| crate::report::chain(&error))?;
+        .map_err(|error| cnidaria_core::report::chain(&error))?;
     let conf = match edited.cni_args {
-        Some(args) => crate::stages::network_lookup::with_cni_args(&conf, &object(&args)?)
-            .map_err(|error| crate::report::chain(&error))?,
+        Some(args) => cnidaria_core::stages::network_lookup::with_cni_args(&conf, &object(&args)?)
+            .map_err(|error| cnidaria_core::report::chain(&error))?,
         // An unedited conf keeps its author's bytes.
         None if conf.raw() == origin.conf.raw() => origin.conf,
         None => conf,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use policy_engine::Needs;
 
-use crate::domain::metadata::Metadata;
-use crate::ports::Cluster;
+use cnidaria_core::domain::metadata::Metadata;
+use cnidaria_core::ports::Cluster;
 
 /// Lets the policy engine read the cluster's caches.
 pub struct Lookup {

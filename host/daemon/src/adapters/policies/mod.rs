@@ -20,12 +20,12 @@ use confs::Confs;
 pub use lookup::Lookup;
 use none::NoPolicies;
 
-use crate::domain::attachment::Attachment;
-use crate::domain::entry::Entry;
-use crate::domain::pod::{Pod, PodRef};
-use crate::domain::sandbox::Sandbox;
-use crate::domain::selection::Selection;
-use crate::ports::{
+use cnidaria_core::domain::attachment::Attachment;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::pod::{Pod, PodRef};
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::domain::selection::Selection;
+use cnidaria_core::ports::{
     Attached, Cluster, Denial, Event, EventKind, Finale, Outcome, Policies, PolicySession,
 };
 
@@ -103,12 +103,10 @@ impl Policies for Engine {
     }
 }
 
-impl From<policy_engine::Outcome> for Outcome {
-    fn from(outcome: policy_engine::Outcome) -> Self {
-        Self {
-            result: outcome.result,
-            tags: outcome.tags,
-        }
+fn outcome_of(edited: policy_engine::Outcome) -> Outcome {
+    Outcome {
+        result: edited.result,
+        tags: edited.tags,
     }
 }
 
@@ -308,7 +306,7 @@ impl PolicySession for Request {
             .await
             .map_err(|denied| self.denial(denied))?;
         self.report(&report);
-        Ok(outcome.into())
+        Ok(outcome_of(outcome))
     }
 
     async fn finalize(
@@ -332,8 +330,8 @@ impl PolicySession for Request {
         let (finale, report) = finalized.map_err(|denied| self.denial(denied))?;
         self.report(&report);
         Ok(Finale {
-            outcome: finale.outcome.into(),
-            shown: finale.statuses.into_iter().map(Outcome::from).collect(),
+            outcome: outcome_of(finale.outcome),
+            shown: finale.statuses.into_iter().map(outcome_of).collect(),
         })
     }
 

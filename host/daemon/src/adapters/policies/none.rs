@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use cni_types::result::CniResult;
 
 use super::untouched;
-use crate::domain::attachment::Attachment;
-use crate::domain::entry::Entry;
-use crate::domain::selection::Selection;
-use crate::ports::{Denial, Finale, Outcome, PolicySession};
+use cnidaria_core::domain::attachment::Attachment;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::selection::Selection;
+use cnidaria_core::ports::{Denial, Finale, Outcome, PolicySession};
 
 /// No policies. Nothing is converted.
 pub(super) struct NoPolicies;

@@ -1,8 +1,10 @@
 //! Multus' keys, which stand beside `cnidaria` in the daemon's file and in the CNI conf.
 
+use cnidaria_core::conf::{logging, net_conf};
+
 use super::Fallback::{Absent, Code, Number, Words};
 use super::{Key, key};
-use crate::config::{conf_file, logging, net_conf};
+use crate::config::conf_file;
 use crate::server::DEFAULT_CONNECTION_LIMIT;
 
 /// The daemon itself.

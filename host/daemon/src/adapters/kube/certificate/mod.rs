@@ -109,7 +109,7 @@ impl Renewal {
             match self.obtain(good.as_ref()).await {
                 Ok(()) => (obtained, refused) = (Some(Instant::now()), false),
                 Err(error) => {
-                    let error = crate::report::chain(&error);
+                    let error = cnidaria_core::report::chain(&error);
                     tracing::warn!(error, "no new certificate of this node");
                     if good.is_none() {
                         self.connection.explain(Some(error));
@@ -136,7 +136,7 @@ impl Renewal {
         match kept::load(&self.own.dir) {
             Ok(kept) => kept.filter(|kept| self.own.is_of(kept)),
             Err(error) => {
-                let error = crate::report::chain(&error);
+                let error = cnidaria_core::report::chain(&error);
                 tracing::warn!(error, "a new certificate is needed");
                 None
             }

@@ -121,7 +121,7 @@ impl Pending {
                     return Err(error);
                 }
                 Err(error) => {
-                    let error = crate::report::chain(&error);
+                    let error = cnidaria_core::report::chain(&error);
                     tracing::debug!(request = self.name, error, "the watch broke");
                 }
             }

@@ -8,8 +8,8 @@ use cni_types::json::RawObject;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::domain::entry::FailedAdd;
-use crate::domain::namespace::Namespace;
+use cnidaria_core::domain::entry::FailedAdd;
+use cnidaria_core::domain::namespace::Namespace;
 
 /// One delegate as Multus writes it.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -12,11 +12,11 @@ use cni_types::json::Cause;
 use format::{Delegate, Own, Pod, summaries};
 
 use super::seal::{self, Seal};
-use crate::domain::attachment::{Device, interface_at};
-use crate::domain::entry::Entry;
-use crate::domain::pod::PodRef;
-use crate::domain::runtime_config::RuntimeConfig;
-use crate::domain::sandbox::Sandbox;
+use cnidaria_core::domain::attachment::{Device, interface_at};
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::domain::runtime_config::RuntimeConfig;
+use cnidaria_core::domain::sandbox::Sandbox;
 
 /// Why a file is invalid.
 pub(super) type Reason = String;
@@ -222,9 +222,9 @@ fn decode(text: &str) -> Result<Vec<u8>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::entry::FailedAdd;
     use cni_types::args::ContainerId;
     use cni_types::json::RawObject;
+    use cnidaria_core::domain::entry::FailedAdd;
     use serde_json::value::RawValue;
     use serde_json::{Value, json};
 

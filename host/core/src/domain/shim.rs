@@ -11,6 +11,12 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 /// Names under which shims are installed, including Multus'.
 const NAMES: [&str; 3] = ["cnidaria-shim", "multus", "multus-shim"];
 
+/// Whether a conf file is one that this daemon or Multus writes for the runtime: never a network.
+pub fn is_own_conf(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("00-multus"))
+}
+
 /// Why a conf must not be executed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::limits::after;
 use super::{Error, Pipeline};
-use crate::config::net_conf::NetConf;
+use crate::conf::net_conf::NetConf;
 use crate::stages::{readiness, resolve};
 
 /// Queries the cluster, the policies and the delegates of the default network.

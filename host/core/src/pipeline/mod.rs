@@ -35,7 +35,7 @@ mod undo;
 mod undone;
 
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -48,8 +48,8 @@ use serde_json::value::RawValue;
 
 pub use error::Error;
 
-use crate::config::overlay::Overlay;
-use crate::config::own::Timeouts;
+use crate::conf::overlay::Overlay;
+use crate::conf::timeouts::Timeouts;
 use crate::domain::entry::Entry;
 use crate::domain::limits::Limits as TenantLimits;
 use crate::ports::{
@@ -159,6 +159,13 @@ impl Pipeline {
     #[must_use]
     pub fn limiting(mut self, limits: TenantLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Searches these directories for delegates, too, after the conf's `binDir`.
+    #[must_use]
+    pub fn searching(mut self, plugin_path: Vec<PathBuf>) -> Self {
+        self.overlay.search_also(plugin_path);
         self
     }
 

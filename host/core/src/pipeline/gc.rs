@@ -16,7 +16,7 @@ use super::dirs::Dirs;
 use super::limits::{after, patiently, within};
 use super::turns::Arrivals;
 use super::{Error, Pipeline, deferred, undo};
-use crate::config::net_conf::NetConf;
+use crate::conf::net_conf::NetConf;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::shared_conf;

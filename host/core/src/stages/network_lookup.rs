@@ -9,11 +9,11 @@ use libcni::load::Files;
 use serde_json::value::RawValue;
 
 use super::resolve::Lookups;
-use crate::config::conf_file;
-use crate::config::net_conf::{DefaultNetwork, NetConf};
+use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Device;
 use crate::domain::limits::{Exceeded, Limits};
 use crate::domain::nad::{InvalidResource, Nad};
+use crate::domain::shim;
 use crate::ports::ClusterError;
 
 /// Why a network's conf could not be found or used.
@@ -148,7 +148,7 @@ fn at_path(path: &Path, conf: &NetConf, files: &Files) -> Result<Found, Error> {
     // A conf that executes the shim is not a network, whatever its file is called.
     let is_network = |file: &Path| {
         let is_shim = |loaded| conf.shims.refuse_in(&loaded).is_err();
-        !conf_file::is_own(file) && !libcni::load::file(file).is_ok_and(is_shim)
+        !shim::is_own_conf(file) && !libcni::load::file(file).is_ok_and(is_shim)
     };
     let conf = match files.file(path) {
         Err(_) if path.is_dir() => libcni::load::default_network(path, is_network)?.1,

@@ -9,16 +9,45 @@ use cni_types::version::{ConfVersion, Version};
 use serde_json::value::RawValue;
 
 use super::logging::Logging;
-use super::{keys, value};
+use super::value;
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::shim::Shims;
 
 /// Multus' default directory for the ledger.
 pub const DEFAULT_CNI_DIR: &str = "/var/lib/cni/multus";
-pub(super) const DEFAULT_BIN_DIR: &str = "/opt/cni/bin";
-pub(super) const DEFAULT_CONF_DIR: &str = "/etc/cni/multus/net.d";
-pub(super) const DEFAULT_MULTUS_NAMESPACE: &str = "kube-system";
-pub(super) const DEFAULT_GLOBAL_NAMESPACE: &str = "default";
+/// Default directory of the delegates.
+pub const DEFAULT_BIN_DIR: &str = "/opt/cni/bin";
+/// Multus' default directory of confs that are referenced by name.
+pub const DEFAULT_CONF_DIR: &str = "/etc/cni/multus/net.d";
+/// Default namespace of the cluster's own NADs.
+pub const DEFAULT_MULTUS_NAMESPACE: &str = "kube-system";
+/// Default namespace whose NADs every pod may use.
+pub const DEFAULT_GLOBAL_NAMESPACE: &str = "default";
+
+/// The keys of a conf that the daemon reads, in their documented spelling.
+pub const KEYS: [&str; 21] = [
+    "auxiliaryCNIChainName",
+    "binDir",
+    "capabilities",
+    "clusterNetwork",
+    "cniDir",
+    "cniVersion",
+    "confDir",
+    "defaultNetworks",
+    "delegates",
+    "globalNamespaces",
+    "kubeconfig",
+    "logFile",
+    "logLevel",
+    "logOptions",
+    "logToStderr",
+    "multusNamespace",
+    "namespaceIsolation",
+    "readinessindicatorfile",
+    "retryDeleteOnError",
+    "runtimeConfig",
+    "systemNamespaces",
+];
 
 /// Why a conf cannot be used. Mapped to code 7, or 6 if it is not JSON.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +116,7 @@ impl NetConf {
     pub fn parse(conf: &[u8], overrides: &RawObject) -> Result<Self, Error> {
         let conf = RawObject::parse(conf).map_err(Error::Json)?;
         let mut merged = RawObject::new();
-        let given = conf.iter().map(|(key, value)| (keys::folded(key), value));
+        let given = conf.iter().map(|(key, value)| (folded(key), value));
         let all = given.chain(overrides.iter());
         merged.extend(all.map(|(key, value)| (key, value.to_owned())));
         let shims = Shims::default().and_type_of(&conf).and_type_of(overrides);
@@ -131,16 +160,10 @@ impl NetConf {
             DefaultNetwork::Delegates(_) => Vec::new(),
         };
         check_unused(conf)?;
-        let mut bin_dirs = vec![path("binDir", DEFAULT_BIN_DIR)?];
-        bin_dirs.extend(
-            std::env::var_os("CNI_PATH")
-                .iter()
-                .flat_map(std::env::split_paths),
-        );
         Ok(Self {
             default_network,
             default_networks,
-            bin_dirs,
+            bin_dirs: vec![path("binDir", DEFAULT_BIN_DIR)?],
             cni_dir: path("cniDir", DEFAULT_CNI_DIR)?,
             conf_dir: path("confDir", DEFAULT_CONF_DIR)?,
             multus_namespace: text("multusNamespace")?
@@ -167,6 +190,14 @@ impl NetConf {
             },
             shims,
         })
+    }
+}
+
+/// The documented spelling of a key. Go's decoder matches known keys case-insensitively.
+fn folded(key: &str) -> &str {
+    match KEYS.iter().find(|known| known.eq_ignore_ascii_case(key)) {
+        Some(known) => known,
+        None => key,
     }
 }
 

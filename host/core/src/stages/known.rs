@@ -3,7 +3,7 @@
 
 use super::resolve::{self, Lookups};
 use super::{checks, network_lookup};
-use crate::config::net_conf::{DefaultNetwork, NetConf};
+use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Attachment;
 use crate::domain::pod::Pod;
 use crate::domain::sandbox::Sandbox;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::net_conf::NetConf;
+use crate::conf::net_conf::NetConf;
 
 /// The directories of one request. Cheap to clone, so that background work owns a copy.
 #[derive(Debug, Clone)]

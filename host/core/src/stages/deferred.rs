@@ -7,7 +7,7 @@ use shim_api::deferred::Record;
 
 use super::pod_args::Naming;
 use super::request::{self, PodRequest, Request};
-use crate::config::overlay::Overlay;
+use crate::conf::overlay::Overlay;
 
 /// Why a recorded DEL cannot be used.
 #[derive(Debug, thiserror::Error)]

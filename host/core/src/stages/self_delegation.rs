@@ -1,7 +1,7 @@
 //! Rejects plans that would execute the daemon's own shim, which would make the daemon wait for
 //! itself.
 
-use crate::config::net_conf::NetConf;
+use crate::conf::net_conf::NetConf;
 use crate::domain::attachment::Attachment;
 use crate::domain::shim;
 

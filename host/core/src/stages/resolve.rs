@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::network_lookup::{self, Found};
 use super::{checks, devices};
-use crate::config::net_conf::{DefaultNetwork, NetConf};
+use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::{Attachment, Plan, device_info_name, interface_at};
 use crate::domain::limits::Limits;
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};

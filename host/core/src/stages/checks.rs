@@ -1,7 +1,7 @@
 //! Validates the networks that a pod selects, and the plan.
 
 use super::resolve::Error;
-use crate::config::net_conf::NetConf;
+use crate::conf::net_conf::NetConf;
 use crate::domain::attachment::Plan;
 use crate::domain::pod::{NETWORKS_ANNOTATION, Pod};
 use crate::domain::selection::Selection;

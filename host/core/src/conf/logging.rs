@@ -59,9 +59,9 @@ struct Options {
     compress: Option<bool>,
 }
 
-pub(super) const DEFAULT_MEGABYTES: u32 = 100;
-pub(super) const DEFAULT_DAYS: u32 = 5;
-pub(super) const DEFAULT_BACKUPS: u32 = 5;
+pub const DEFAULT_MEGABYTES: u32 = 100;
+pub const DEFAULT_DAYS: u32 = 5;
+pub const DEFAULT_BACKUPS: u32 = 5;
 
 impl Logging {
     /// Parses the keys. An unknown level causes a warning and falls back to the default: with

@@ -1,5 +1,6 @@
 //! Overlays the daemon's file on the conf of every request.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cni_types::json::RawObject;
@@ -11,6 +12,8 @@ use super::net_conf::{Error, NetConf};
 #[derive(Debug, Default)]
 pub struct Overlay {
     overrides: RawObject,
+    /// Directories to search for delegates after `binDir`.
+    plugin_path: Vec<PathBuf>,
     last: Mutex<Option<Understood>>,
 }
 
@@ -25,8 +28,14 @@ impl Overlay {
     pub fn new(overrides: RawObject) -> Self {
         Self {
             overrides,
+            plugin_path: Vec::new(),
             last: Mutex::default(),
         }
+    }
+
+    /// Also searches these directories for delegates, after `binDir`.
+    pub fn search_also(&mut self, plugin_path: Vec<PathBuf>) {
+        self.plugin_path = plugin_path;
     }
 
     /// The settings of a request with this conf.
@@ -38,7 +47,7 @@ impl Overlay {
         if let Some(known) = last.as_ref().filter(|known| known.text == text) {
             return Ok(Arc::clone(&known.conf));
         }
-        let conf = Arc::new(NetConf::parse(text, &self.overrides)?);
+        let conf = Arc::new(self.searching(NetConf::parse(text, &self.overrides)?));
         *last = Some(Understood {
             text: text.to_owned(),
             conf: Arc::clone(&conf),
@@ -51,7 +60,12 @@ impl Overlay {
     /// # Errors
     /// As [`NetConf::of_daemon`].
     pub fn own(&self) -> Result<NetConf, Error> {
-        NetConf::of_daemon(&self.overrides)
+        NetConf::of_daemon(&self.overrides).map(|conf| self.searching(conf))
+    }
+
+    fn searching(&self, mut conf: NetConf) -> NetConf {
+        conf.bin_dirs.extend_from_slice(&self.plugin_path);
+        conf
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::net_conf::NetConf;
+use crate::conf::net_conf::NetConf;
 use crate::watch;
 
 /// The default network is not ready.

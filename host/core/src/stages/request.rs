@@ -8,9 +8,9 @@ use cni_types::args::{Command, ContainerId, EnvironmentError, IfName, Parameters
 use cni_types::json::RawObject;
 
 use super::pod_args::{Naming, PodArgs};
-use crate::config::net_conf::{self, NetConf};
-use crate::config::overlay::Overlay;
-use crate::config::value;
+use crate::conf::net_conf::{self, NetConf};
+use crate::conf::overlay::Overlay;
+use crate::conf::value;
 
 /// The interface of a request that does not name one.
 const DEFAULT_INTERFACE: &str = "eth0";
