@@ -17,7 +17,6 @@ pub mod find;
 pub mod helper;
 pub mod load;
 pub mod netns;
-mod regular;
 pub mod request;
 pub mod root;
 pub mod runtime;

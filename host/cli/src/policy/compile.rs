@@ -4,10 +4,9 @@
 //! memory affect the daemon: see `policy_engine::compile::child`.
 
 use std::error::Error;
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use files::Replace;
 
 /// Compiles the component `module` into the artefact `out`, which appears only when complete.
 pub(crate) fn compile(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
@@ -21,21 +20,5 @@ pub(crate) fn compile(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
 /// Writes the artefact privately: it is machine code, and the daemon rejects files that others
 /// could have written.
 fn write(out: &Path, artefact: &[u8]) -> std::io::Result<()> {
-    let mut unfinished = out.to_owned().into_os_string();
-    unfinished.push(format!(".{}.tmp", std::process::id()));
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished);
-    let written = file.and_then(|mut file| {
-        file.write_all(artefact)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, out)
-    });
-    if written.is_err() {
-        // It may not exist.
-        let _ = fs::remove_file(&unfinished);
-    }
-    written
+    Replace::at(out).durable().write(artefact)
 }

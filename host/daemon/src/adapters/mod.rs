@@ -1,8 +1,8 @@
 //! Adapters to the outside world. Each implements one port and imports no other adapter.
 
-mod beneath;
 pub mod delegates;
 pub mod device_info;
+mod file_name;
 pub mod kube;
 pub mod kubelet;
 pub mod ledger;

@@ -1,9 +1,10 @@
 //! Replaces a file atomically.
 
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use files::Replace;
 
 /// Sets a file's content; returns `false` if it is unchanged. Readers, also after a power failure,
 /// see the old text or the new one. A new file is accessible only to its owner.
@@ -14,39 +15,15 @@ pub(super) fn replace(path: &Path, text: &[u8]) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0o600,
         Err(error) => return Err(error),
     };
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    // Runtimes select confs by extension; this name has none of theirs.
-    let temporary = dir.join(format!(".{}.new", name.to_string_lossy()));
-    // Left by a dead daemon, or a link, which must not be written through.
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&temporary)
-        .and_then(|mut file| {
-            file.set_permissions(Permissions::from_mode(mode))?;
-            file.write_all(text)?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&temporary, path));
-    if let Err(error) = written {
-        // Keep the first error.
-        let _ = std::fs::remove_file(&temporary);
-        return Err(error);
-    }
-    File::open(dir)?.sync_all()?;
+    // Runtimes select confs by extension; an unfinished file has none of theirs.
+    Replace::at(path).mode(mode).durable().write(text)?;
     Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
 
     #[test]
     fn nothing_is_written_through_links() {
@@ -54,9 +31,7 @@ mod tests {
         let precious = dir.path().join("precious");
         std::fs::write(&precious, "old").unwrap();
         let path = dir.path().join("x.conf");
-        for name in ["x.conf", ".x.conf.new"] {
-            std::os::unix::fs::symlink(&precious, dir.path().join(name)).unwrap();
-        }
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
         assert!(replace(&path, b"new").unwrap());
         assert_eq!(std::fs::read(&precious).unwrap(), b"old");
         assert_eq!(std::fs::read(&path).unwrap(), b"new");

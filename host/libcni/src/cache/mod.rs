@@ -4,20 +4,17 @@
 
 mod wire;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use cni_types::json::{self, RawObject};
 use cni_types::result::{self, CniResult};
 use cni_types::version::ConfVersion;
-use rustix::fs::OFlags;
+use files::{Links, Replace};
 
 use self::wire::Wire;
-use crate::regular;
 use crate::request::RuntimeConf;
 use crate::seal::Seal;
 
@@ -249,46 +246,13 @@ impl Cache {
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        static WRITES: AtomicU64 = AtomicU64::new(0);
-        let number = WRITES.fetch_add(1, Ordering::Relaxed);
-        let temporary = self
-            .results
-            .join(format!(".{}-{number}.tmp", std::process::id()));
-        let create = || {
-            OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(&temporary)
+        let replace = Replace::at(path).making_dir();
+        let replace = if self.sync {
+            replace.durable()
+        } else {
+            replace
         };
-        let written = (|| {
-            let mut file = match create() {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    DirBuilder::new()
-                        .recursive(true)
-                        .mode(0o700)
-                        .create(&self.results)?;
-                    create()?
-                }
-                created => created?,
-            };
-            file.write_all(bytes)?;
-            if self.sync {
-                file.sync_all()?;
-            }
-            fs::rename(&temporary, path)?;
-            if self.sync {
-                File::open(&self.results)?.sync_all()?;
-            }
-            Ok(())
-        })();
-        if written.is_err() {
-            // Report the first error, not this one.
-            let _ = fs::remove_file(&temporary);
-        }
-        written
+        replace.write(bytes)
     }
 }
 
@@ -345,11 +309,9 @@ fn read_sealed(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 /// Does not follow symlinks: anyone with write access to the directory could have put one there.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match regular::read(path, OFlags::NOFOLLOW, MAX_BYTES) {
+    match files::read(path, Links::Refuse, MAX_BYTES) {
         Err(error) if is_absent(&error) => Ok(None),
-        read => read
-            .map(|(bytes, _)| Some(bytes))
-            .map_err(failed("read", path)),
+        read => read.map(Some).map_err(failed("read", path)),
     }
 }
 

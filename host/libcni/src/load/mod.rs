@@ -9,10 +9,8 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ::files::Links;
 use cni_types::conf::{self, NetworkConfList, PluginConf};
-use rustix::fs::OFlags;
-
-use crate::regular;
 
 /// File extensions of network configurations.
 pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
@@ -211,7 +209,7 @@ pub fn default_network(
 
 /// Reads a file and its metadata. Follows symlinks, as ConfigMap volumes require.
 fn read(path: &Path) -> Result<(Vec<u8>, Metadata), Error> {
-    regular::read(path, OFlags::empty(), MAX_BYTES).map_err(|source| Error::Read {
+    ::files::read_with_metadata(path, Links::Follow, MAX_BYTES).map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })

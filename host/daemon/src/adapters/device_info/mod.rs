@@ -14,7 +14,9 @@ use cni_types::json::{Document, Limits, Node};
 use libcni::Root;
 use serde_json::value::RawValue;
 
-use crate::adapters::beneath::{self, component};
+use files::beneath;
+
+use crate::adapters::file_name::component;
 use cnidaria_core::domain::attachment::{Device, device_info_name};
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::ports::DeviceInfo;

@@ -116,7 +116,7 @@ impl Files {
             results(cni_dir),
         ];
         for dir in dirs {
-            file::sweep(&dir).map_err(failed("sweep", &dir))?;
+            files::sweep(&dir).map_err(failed("sweep", &dir))?;
         }
         Ok(())
     }

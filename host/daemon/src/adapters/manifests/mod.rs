@@ -11,13 +11,15 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::adapters::beneath;
 use cnidaria_core::domain::container_names::{ContainerNames, DEFAULT_NAMESPACE};
 use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{Pod, PodRef};
 use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
+use files::beneath;
+
+use crate::adapters::file_name;
 use store::Store;
 
 /// The pod in the namespace `default` that describes all containers without their own manifest.
@@ -111,7 +113,7 @@ impl Cluster for Manifests {
             network_status: &status,
         };
         let text = serde_json::to_vec_pretty(&file).map_err(|e| failed(e.to_string()))?;
-        let name = beneath::component(&format!("{}.json", pod.name));
+        let name = file_name::component(&format!("{}.json", pod.name));
         // Two sandboxes of one pod may write concurrently.
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         beneath::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
