@@ -4,6 +4,7 @@
 #   make test   runs every test
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
 #   make lint   rustfmt, clippy and rustdoc with warnings denied; links and wording of the docs
+#   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
 #   make docs   builds the manual with mdBook, checking its links: target/book/index.html
 #   make msrv   compiles with the oldest supported Rust version
 #   make advisories  checks the dependencies against RustSec; needs cargo-deny and GitHub
@@ -53,10 +54,17 @@ soak:
 .PHONY: lint
 lint:
 	@tests/setup/install lint
+	@tests/setup/install manifests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps
 	$(CARGO) test --package cnidaria-docs-tests
+	tests/deploy/run
+
+.PHONY: manifests
+manifests:
+	@tests/setup/install manifests
+	tests/deploy/run
 
 .PHONY: docs
 docs:

@@ -27,7 +27,7 @@ const CONFS: &str = "/etc/cni/net.d";
 const LEDGER: &str = "/var/lib/cni/multus";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The manifests of `daemonset.yaml`.
+/// The manifests of `kustomize/base/daemonset.yaml`.
 struct Manifests {
     pod: Value,
     config: Value,
@@ -35,7 +35,8 @@ struct Manifests {
 
 impl Manifests {
     fn read() -> Self {
-        let text = fs::read_to_string(Path::new(DEPLOY).join("daemonset.yaml")).unwrap();
+        let text =
+            fs::read_to_string(Path::new(DEPLOY).join("kustomize/base/daemonset.yaml")).unwrap();
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         let of = |kind: &str| {
             let found = documents.iter().find(|document| document["kind"] == kind);
