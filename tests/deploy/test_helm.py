@@ -1,6 +1,7 @@
 """The chart renders what kustomize renders."""
 
 import json
+import tomllib
 import unittest
 
 import render
@@ -83,6 +84,19 @@ class Helm(unittest.TestCase):
     def test_every_values_file_is_compared(self):
         files = {path.stem for path in (render.CHART / "values").iterdir()}
         self.assertLessEqual(files, {name for name in SAME.values() if isinstance(name, str)})
+
+    def test_versions_agree_with_the_workspace(self):
+        workspace = tomllib.loads((render.ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+        [chart] = render.read(render.CHART / "Chart.yaml")
+        self.assertEqual((chart["version"], chart["appVersion"]), (workspace, workspace))
+        daemonset = render.find(render.base(), "DaemonSet")
+        template = daemonset["spec"]["template"]
+        for metadata in [daemonset["metadata"], template["metadata"]]:
+            self.assertEqual(metadata["labels"]["app.kubernetes.io/version"], workspace)
+        for container in template["spec"]["initContainers"] + template["spec"]["containers"]:
+            self.assertEqual(container["image"], f"cnidaria:{workspace}")
+        images = [volume["image"] for volume in render.pod(render.overlay("policies"))["volumes"] if "image" in volume]
+        self.assertEqual([image["reference"] for image in images], [f"cnidaria-policies:{workspace}"])
 
     def test_lint_has_no_complaints(self):
         done = render.run("helm", "lint", "--strict", str(render.CHART))
