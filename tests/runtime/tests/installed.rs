@@ -106,6 +106,16 @@ impl Manifests {
     }
 }
 
+/// The commands of the DaemonSet's probes.
+fn probes(manifests: &Manifests) -> Vec<Vec<String>> {
+    let container = &manifests.pod["containers"][0];
+    ["startupProbe", "readinessProbe", "livenessProbe"]
+        .map(|probe| container[probe]["exec"]["command"].as_array().unwrap())
+        .into_iter()
+        .map(|command| command.iter().map(text).collect())
+        .collect()
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
@@ -248,6 +258,10 @@ fn the_containers_of_the_daemonset_attach_the_pods_of_their_node() {
         }
         let status = node.network_status(&pods[0]).unwrap();
         assert_eq!(status[1]["name"], json!("default/blue"), "{status:#}");
+
+        for command in probes(&manifests) {
+            containerd.probe(&daemon.id, &command).unwrap();
+        }
 
         // An update: the DaemonSet's next container takes over the state.
         containerd.end(&daemon.id).unwrap();
