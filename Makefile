@@ -4,10 +4,11 @@
 #   make test   runs every test
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
 #   make lint   rustfmt, clippy and rustdoc with warnings denied; links and wording of the docs
+#   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
 #   make docs   builds the manual with mdBook, checking its links: target/book/index.html
 #   make msrv   compiles with the oldest supported Rust version
 #   make advisories  checks the dependencies against RustSec; needs cargo-deny and GitHub
-#   make image  builds the DaemonSet's image: target/image/cnidaria.tar
+#   make image  builds the images of the DaemonSet and of the policies: target/image/*.tar
 #   make release  builds a release in target/dist: binaries, image and checksums
 #   make bench  measures CNI calls: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  reports regressions against tests/bench/stored.json
@@ -53,10 +54,17 @@ soak:
 .PHONY: lint
 lint:
 	@tests/setup/install lint
+	@tests/setup/install manifests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps
 	$(CARGO) test --package cnidaria-docs-tests
+	tests/deploy/run
+
+.PHONY: manifests
+manifests:
+	@tests/setup/install manifests
+	tests/deploy/run
 
 .PHONY: docs
 docs:
@@ -101,7 +109,7 @@ release: image
 	rm -rf $(target)/dist
 	mkdir -p $(target)/dist
 	cp $(target)/release/cnidaria $(target)/release/cnidaria-daemon $(target)/shim/cnidaria-shim \
-		$(target)/image/cnidaria.tar $(target)/dist
+		$(target)/image/cnidaria.tar $(target)/image/cnidaria-policies.tar $(target)/dist
 	cd $(target)/dist && sha256sum * > SHA256SUMS
 
 .PHONY: bench-tools

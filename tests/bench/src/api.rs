@@ -21,7 +21,10 @@ use crate::manifests;
 pub(crate) const LATENCY: Duration = Duration::from_millis(4);
 
 /// The daemon's permissions.
-const ROLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/rbac.yaml");
+const ROLES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../deploy/kustomize/base/rbac.yaml"
+);
 const MAX_ANSWER: usize = 1 << 20;
 
 /// A running API server, stopped on drop.

@@ -156,6 +156,7 @@ impl Containerd {
             "run",
             life,
             "--privileged",
+            "--read-only",
             "--net-host",
             "--with-ns",
             "pid:/proc/1/ns/pid",
@@ -171,6 +172,16 @@ impl Containerd {
             arguments.extend(["--env", variable]);
         }
         arguments.extend([image.as_str(), id]);
+        arguments.extend(command.iter().map(String::as_str));
+        self.ctr(&arguments)
+    }
+
+    /// Executes a command in a running container, as the kubelet does for a probe.
+    ///
+    /// # Errors
+    /// With the output of the command, if it fails.
+    pub fn probe(&self, id: &str, command: &[String]) -> Result<String, Error> {
+        let mut arguments = vec!["tasks", "exec", "--exec-id", "probe", id];
         arguments.extend(command.iter().map(String::as_str));
         self.ctr(&arguments)
     }

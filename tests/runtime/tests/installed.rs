@@ -27,7 +27,7 @@ const CONFS: &str = "/etc/cni/net.d";
 const LEDGER: &str = "/var/lib/cni/multus";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The manifests of `daemonset.yaml`.
+/// The manifests of `kustomize/base/daemonset.yaml`.
 struct Manifests {
     pod: Value,
     config: Value,
@@ -35,7 +35,8 @@ struct Manifests {
 
 impl Manifests {
     fn read() -> Self {
-        let text = fs::read_to_string(Path::new(DEPLOY).join("daemonset.yaml")).unwrap();
+        let text =
+            fs::read_to_string(Path::new(DEPLOY).join("kustomize/base/daemonset.yaml")).unwrap();
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
         let of = |kind: &str| {
             let found = documents.iter().find(|document| document["kind"] == kind);
@@ -103,6 +104,16 @@ impl Manifests {
         let (source, target) = (source.display(), text(&mount["mountPath"]));
         format!("type=bind,src={source},dst={target},options=rbind:{writable}:{propagation}")
     }
+}
+
+/// The commands of the DaemonSet's probes.
+fn probes(manifests: &Manifests) -> Vec<Vec<String>> {
+    let container = &manifests.pod["containers"][0];
+    ["startupProbe", "readinessProbe", "livenessProbe"]
+        .map(|probe| container[probe]["exec"]["command"].as_array().unwrap())
+        .into_iter()
+        .map(|command| command.iter().map(text).collect())
+        .collect()
 }
 
 fn text(value: &Value) -> String {
@@ -247,6 +258,10 @@ fn the_containers_of_the_daemonset_attach_the_pods_of_their_node() {
         }
         let status = node.network_status(&pods[0]).unwrap();
         assert_eq!(status[1]["name"], json!("default/blue"), "{status:#}");
+
+        for command in probes(&manifests) {
+            containerd.probe(&daemon.id, &command).unwrap();
+        }
 
         // An update: the DaemonSet's next container takes over the state.
         containerd.end(&daemon.id).unwrap();

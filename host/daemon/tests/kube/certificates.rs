@@ -32,8 +32,10 @@ async fn rig() -> Rig {
     let nodes = dir.path().join("nodes.yaml");
     fs::write(&nodes, NODES).unwrap();
     let api = FakeApi::builder()
-        .roles(deploy("rbac.yaml"))
-        .roles(deploy("per-node-certificate.yaml"))
+        .roles(deploy("base/rbac.yaml"))
+        .roles(deploy(
+            "components/per-node-certificate/per-node-certificate.yaml",
+        ))
         .roles(nodes)
         .start()
         .await
@@ -157,7 +159,10 @@ async fn a_certificate_is_renewed_without_a_request_that_fails() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(refused.is_empty(), "{refused:?}");
-    assert_eq!(used, roles::allowed(&["per-node-certificate.yaml"]));
+    assert_eq!(
+        used,
+        roles::allowed(&["components/per-node-certificate/per-node-certificate.yaml"])
+    );
     // The node requests its renewals itself; the kubelet's credentials are used once.
     let askers: Vec<_> = rig
         .api

@@ -15,7 +15,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../deploy")
+        .join("../../deploy/kustomize")
         .join(file)
 }
 
@@ -29,8 +29,8 @@ impl Rig {
     /// A server with the installed roles.
     pub(crate) async fn new() -> Self {
         let api = FakeApi::builder()
-            .roles(deploy("rbac.yaml"))
-            .roles(deploy("policy-lookups.yaml"))
+            .roles(deploy("base/rbac.yaml"))
+            .roles(deploy("components/policy-lookups/policy-lookups.yaml"))
             .start()
             .await
             .unwrap();

@@ -62,7 +62,13 @@ async fn the_role_allows_what_is_asked_for_and_nothing_else() {
         assert!(!requests.iter().any(|request| request.code == 403));
         used.extend(requests.iter().map(Recorded::act));
     }
-    assert_eq!(used, allowed(&["rbac.yaml", "policy-lookups.yaml"]));
+    assert_eq!(
+        used,
+        allowed(&[
+            "base/rbac.yaml",
+            "components/policy-lookups/policy-lookups.yaml"
+        ])
+    );
 }
 
 /// Without a permission, the server refuses, and STATUS or the request reports it.
