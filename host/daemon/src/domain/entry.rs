@@ -52,7 +52,8 @@ pub struct Entry {
 pub struct FailedAdd {
     /// The plugin's index in the chain. Earlier plugins succeeded, later ones never ran.
     pub plugin: usize,
-    /// Whether the plugin returned an error, rather than hanging, crashing or printing garbage.
+    /// Whether the plugin exited by itself with an error, rather than hanging, dying by a signal or
+    /// printing a malformed result. The error need not be an error object.
     pub refused: bool,
     /// Whether the plugin was started at all.
     #[serde(default = "begun")]
@@ -95,14 +96,13 @@ impl Entry {
         })
     }
 
-    /// Whether a plugin whose DEL failed left nothing behind: its ADD never ran, or it answered
-    /// both the ADD and now the DEL with an error (`answered`).
-    pub fn made_nothing(&self, plugin: usize, answered: bool) -> bool {
+    /// Whether a plugin whose DEL failed left nothing behind: its ADD never ran, or it exited by
+    /// itself with an error on the ADD and now on the DEL (`refused`).
+    pub fn made_nothing(&self, plugin: usize, refused: bool) -> bool {
         match (&self.result, &self.failed_add) {
             (None, Some(failed)) => {
                 plugin > failed.plugin
-                    || (plugin == failed.plugin
-                        && (!failed.started || (failed.refused && answered)))
+                    || (plugin == failed.plugin && (!failed.started || (failed.refused && refused)))
             }
             _ => false,
         }

@@ -202,7 +202,7 @@ impl Delegates for Executor {
         };
         let made_nothing = |error: &Error| {
             let at = error.position;
-            at.is_some_and(|plugin| entry.made_nothing(plugin, error.answer().is_some()))
+            at.is_some_and(|plugin| entry.made_nothing(plugin, error.is_refusal()))
         };
         let (refusals, left): (Vec<_>, Vec<_>) = errors.iter().partition(|e| made_nothing(e));
         match worst(&entry.network, &left) {
@@ -284,7 +284,7 @@ fn failed_at(error: &Error) -> Option<FailedAdd> {
     let so_far = error.so_far.as_ref();
     error.position.map(|plugin| FailedAdd {
         plugin,
-        refused: error.answer().is_some(),
+        refused: error.is_refusal(),
         started,
         // In the version in which the last plugin printed it.
         so_far: so_far.and_then(|result| result.to_raw(result.cni_version).ok()),
