@@ -32,6 +32,8 @@ pub struct Entry {
     pub if_name: IfName,
     /// Whether this is the pod's default network.
     pub is_default: bool,
+    /// Whether the pod chose this default network itself; false if unknown.
+    pub is_chosen: bool,
     /// The delegates' conf or conflist.
     pub conf: NetworkConfList,
     /// The delegates' `CNI_ARGS`.
@@ -87,6 +89,7 @@ impl Entry {
             network: attachment.network.clone(),
             if_name: attachment.if_name.clone(),
             is_default: attachment.is_default,
+            is_chosen: attachment.is_chosen,
             conf: attachment.conf.clone(),
             cni_args: attachment.request.cni_args(sandbox, more)?,
             capability_args: attachment.capability_args(),

@@ -33,9 +33,9 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Gives each execution at most `deadline`. Each network, and each namespace's pods, run at
-    /// most `at_once` delegates at a time, and all together twice as many. DELs have slots of their
-    /// own, and so does the default network.
+    /// Gives each execution at most `deadline`. Each network runs at most `at_once` delegates at a
+    /// time, each namespace's pods twice as many, and all together three times as many. DELs have
+    /// slots of their own, and so does the default network.
     pub fn new(deadline: Duration, at_once: usize) -> Self {
         Self {
             limits: Limits {
