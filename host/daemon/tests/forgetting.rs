@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::args::{ContainerId, IfName};
+use cnidaria_core::domain::namespace::Namespace;
 use cnidaria_core::pipeline::{Error, Pipeline};
+use cnidaria_core::ports::{PendingUndo, Undo};
+use shim_api::deferred::NetnsId;
 use support::{World, body};
 
 const DIR: &str = "/var/lib/cni/multus";
@@ -163,4 +166,77 @@ async fn an_undo_of_all_outlives_that_of_one_interface() {
         retry(&pipeline).await;
         assert!(recorded(&world).is_empty(), "{verb}");
     }
+}
+
+/// An undo that a killed daemon left of an earlier attachment of `cid-a`.
+fn left(attachments: Vec<PendingUndo>) -> Undo {
+    Undo {
+        container_id: ContainerId::new("cid-a").unwrap(),
+        reason: "x".to_owned(),
+        retries: 1,
+        since: 1,
+        bin_dirs: Vec::new(),
+        attachments,
+    }
+}
+
+fn of_interface(if_name: &str, network: &str, namespace: Option<Namespace>) -> PendingUndo {
+    PendingUndo {
+        if_name: IfName::new(if_name).unwrap(),
+        network: network.to_owned(),
+        namespace,
+        timed_out: false,
+        reason: "x".to_owned(),
+        attempts: 1,
+        since: 1,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_is_not_of_the_next_attachment() {
+    let earlier = Namespace {
+        boot_id: "this".to_owned(),
+        file: NetnsId::at(Path::new("/")).unwrap(),
+        cookie: Some(7),
+    };
+    for attachments in [
+        vec![of_interface("net1", "default/one", Some(earlier))],
+        vec![of_interface("eth0", "default", None)],
+        vec![
+            of_interface("eth0", "", None),
+            of_interface("net1", "default/two", None),
+        ],
+        Vec::new(),
+    ] {
+        let world = World::new();
+        world.pod("a", "one");
+        world.pipeline().handle(&body("ADD", "a")).await.unwrap();
+        let undo = left(attachments);
+        world.undos.lock().unwrap().insert("cid-a".to_owned(), undo);
+        world.log();
+        let next = world.pipeline();
+        next.resume_undos(Path::new(DIR)).await;
+        retry(&next).await;
+        let log = world.log();
+        assert!(!log.iter().any(|done| done.starts_with("del")), "{log:?}");
+        assert_eq!(recorded(&world), ["eth0", "net1"]);
+        assert!(world.undos.lock().unwrap().is_empty());
+        next.handle(&body("CHECK", "a")).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_without_an_identity_is_retried() {
+    let world = World::new();
+    world.pod("a", "one");
+    world.pipeline().handle(&body("ADD", "a")).await.unwrap();
+    world.fail("netns gone");
+    for attachments in [vec![of_interface("net1", "default/one", None)], Vec::new()] {
+        let undo = left(attachments);
+        world.undos.lock().unwrap().insert("cid-a".to_owned(), undo);
+        let next = world.pipeline();
+        next.resume_undos(Path::new(DIR)).await;
+        retry(&next).await;
+    }
+    assert!(recorded(&world).is_empty());
 }

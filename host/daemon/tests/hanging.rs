@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cni_types::args::ContainerId;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
 use support::{World, body, gc_body};
@@ -264,4 +265,61 @@ async fn gc_runs_once_for_a_networks_conf() {
     pipeline.handle(&gc_body(None)).await.unwrap();
     assert_eq!(count(&world, "gc one"), 1);
     assert_eq!(count(&world, "gc default"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_del_cancels_a_check_that_hangs() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    world.fail("hang check one");
+    let checking = Arc::clone(&pipeline);
+    let check = tokio::spawn(async move { checking.handle(&body("CHECK", "a")).await });
+    while count(&world, "hang check one") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let begun = tokio::time::Instant::now();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let error = check.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Superseded), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgetting_says_what_has_the_turn() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    world.fail("time out del one");
+    world.fail("netns gone");
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    let container = ContainerId::new("cid-a").unwrap();
+    let begun = tokio::time::Instant::now();
+    let error = pipeline.forget(Path::new(DIR), &container, None).await;
+    let error = error.unwrap_err();
+    assert!(begun.elapsed() <= Duration::from_secs(10));
+    let error = response::cni_error(&error);
+    assert_eq!(error.code, 11);
+    let said = "a DEL has been running for";
+    assert!(error.msg.contains(said), "{}", error.msg);
+    assert!(is_recorded(&world, "a"), "nothing is forgotten");
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    let forgotten = pipeline.forget(Path::new(DIR), &container, None).await;
+    assert_eq!(forgotten.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_record_and_a_hang_hold_no_del() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    added(&world, &pipeline, "a", "one").await;
+    for fault in ["load", "netns gone", "hang del default"] {
+        world.fail(fault);
+    }
+    for _ in 0..2 {
+        let begun = tokio::time::Instant::now();
+        pipeline.handle(&body("DEL", "a")).await.unwrap();
+        assert!(begun.elapsed() <= Duration::from_secs(10));
+        assert!(world.undos.lock().unwrap().contains_key("cid-a"));
+    }
 }

@@ -131,6 +131,7 @@ fn entry(network: &str, if_name: &str) -> Entry {
         network: network.into(),
         if_name: IfName::new(if_name).unwrap(),
         is_default: if_name == "eth0",
+        is_chosen: false,
         conf: NetworkConfList::parse_any(conf.as_str()).unwrap(),
         cni_args: args,
         capability_args: RawObject::new(),

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use cni_types::json::RawObject;
 use cnidaria_core::pipeline::Pipeline;
+use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::adapters::ledger::{Boot, Files};
 use daemon::config::own::Durability;
 use serde_json::Value;
@@ -230,4 +231,100 @@ async fn thousands_of_results_hold_up_no_add() {
         () = adding => {}
     }
     assert!(results.join("default-cid-b-eth0").exists());
+}
+
+/// Empties the plan and, if there is one, the result of the second network; removes other results.
+fn damage(node: &Node, keeps_results: bool) {
+    File::create(node.plan()).unwrap();
+    for result in node.results() {
+        match keeps_results {
+            true if !result.ends_with("one-cid-a-net1") => {}
+            true => drop(File::create(result).unwrap()),
+            false => fs::remove_file(result).unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_refuses_no_add() {
+    for keeps_results in [true, false] {
+        for is_rebooted in [true, false] {
+            let node = Node::with_a().await;
+            damage(&node, keeps_results);
+            *node.world.namespaces.lock().unwrap() += 1;
+            if is_rebooted {
+                node.reboot();
+            }
+            let daemon = node.daemon();
+            node.world.log();
+            daemon.handle(&body("ADD", "a")).await.unwrap();
+            let log = node.world.log();
+            let place = |what: &str| log.iter().position(|done| done == what).unwrap();
+            for network in ["default", "one"] {
+                let (del, add) = (format!("del {network}"), format!("add {network}"));
+                assert!(place(&del) < place(&add), "{log:?}");
+            }
+            assert_eq!(node.results().len(), 2);
+            let aside = fs::read_dir(node.dir.path().join(".damaged")).unwrap();
+            assert!(aside.count() > 0);
+            daemon.handle(&body("DEL", "a")).await.unwrap();
+            assert!(node.is_undone());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_record_of_an_earlier_boot_is_undone() {
+    let node = Node::with_a().await;
+    damage(&node, true);
+    node.reboot();
+    let daemon = node.daemon();
+    let undone = async {
+        while node.plan().exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = daemon.finish_undos(node.dir.path()) => {}
+        undone = tokio::time::timeout(Duration::from_secs(30), undone) => undone.unwrap(),
+    }
+    assert!(node.world.log().contains(&"del default".to_owned()));
+}
+
+#[tokio::test]
+async fn results_alone_of_this_boot_come_first() {
+    for is_restarted in [true, false] {
+        let node = Node::new();
+        let mut daemon = node.daemon();
+        daemon.handle(&body("ADD", "a")).await.unwrap();
+        if is_restarted {
+            fs::remove_file(node.plan()).unwrap();
+            daemon = node.start().await;
+        } else {
+            daemon = node.start().await;
+            daemon.handle(&body("DEL", "a")).await.unwrap();
+            daemon.handle(&body("ADD", "a")).await.unwrap();
+            fs::remove_file(node.plan()).unwrap();
+        }
+        // The pod has another namespace at the same path.
+        *node.world.namespaces.lock().unwrap() += 1;
+        node.world.log();
+        daemon.handle(&body("ADD", "a")).await.unwrap();
+        assert_eq!(node.world.log()[..4], UNDONE);
+        assert!(node.plan().exists() && node.results().len() == 2);
+    }
+}
+
+#[tokio::test]
+async fn results_of_a_running_pod_are_left_alone() {
+    let node = Node::with_a().await;
+    fs::remove_file(node.plan()).unwrap();
+    for interface in ["eth0", "net1"] {
+        node.world.fail(&format!("exists {interface}"));
+    }
+    node.world.log();
+    let error = node.daemon().handle(&body("ADD", "a")).await.unwrap_err();
+    assert!(matches!(error, Error::Attached(_)), "{error}");
+    assert_eq!(node.results().len(), 2);
+    assert!(node.world.log().iter().all(|done| !done.starts_with("del")));
 }

@@ -248,3 +248,17 @@ async fn what_could_not_be_undone_is_tried_again_until_it_is() {
     assert!(world.recorded.lock().unwrap().is_empty());
     assert!(world.undos.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_result_that_stays_holds_no_pod() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.fail("forget-result");
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert!(world.undos.lock().unwrap().contains_key("cid-a"), "retried");
+    world.mend();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert!(world.recorded.lock().unwrap().is_empty());
+}

@@ -370,3 +370,17 @@ async fn an_add_without_a_result_is_undone_apart() {
         assert!(call.json().get("prevResult").is_none(), "{}", call.stdin);
     }
 }
+
+#[tokio::test]
+async fn a_killed_ipam_plugin_is_an_interruption() {
+    let plugins = plugins();
+    plugins.script("ipam", "#!/bin/sh\nkill -KILL $$\n");
+    // What the reference plugins print then.
+    plugins.fail("one", "DEL", r#"{"code":0,"msg":"signal: killed"}"#);
+    let conf = r#"{"cniVersion":"1.0.0","name":"n","type":"one","ipam":{"type":"ipam"}}"#;
+    let cni = plugins.cni();
+    let errors = cni.del_each(&list(conf), &runtime("{}"), None).await;
+    let errors = errors.unwrap_err();
+    assert!(errors[0].is_interruption(), "{:?}", errors[0]);
+    assert_eq!(errors[0].position, Some(0));
+}

@@ -397,3 +397,26 @@ async fn what_cannot_be_started_was_not_executed() {
         assert!(!error.executed());
     }
 }
+
+#[tokio::test]
+async fn an_exit_is_a_refusal_and_a_signal_is_not() {
+    for (script, is_refusal) in [
+        ("echo '{\"code\":7,\"msg\":\"no\"}'; exit 1", true),
+        ("echo 'cannot open shared object file' >&2; exit 127", true),
+        (
+            "echo 'level=info'; echo '{\"code\":7,\"msg\":\"no\"}'; exit 2",
+            true,
+        ),
+        ("exit 255", true),
+        ("kill -KILL $$", false),
+        ("sleep 60", false),
+    ] {
+        let limits = Limits {
+            deadline: Duration::from_millis(500),
+            ..Limits::default()
+        };
+        let text = format!("#!/bin/sh\n{script}\n");
+        let error = run_script(&text, b"", limits).await.unwrap_err();
+        assert_eq!(error.is_refusal(), is_refusal, "{script}: {error}");
+    }
+}

@@ -83,8 +83,26 @@ impl Mistake {
 /// As [`networks::prepare`].
 pub fn prepare(node: &mut Node) -> Result<(), Error> {
     networks::prepare(node)?;
+    for (name, script) in PROGRAMS {
+        let path = node.write(&format!("bin/{name}"), format!("#!/bin/sh\n{script}\n"))?;
+        run("chmod", &["755", &path.to_string_lossy()])?;
+    }
     networks::add_wire("card", "switch")
 }
+
+/// Plugins that exit by themselves without an error object, whatever the command.
+const PROGRAMS: [(&str, &str); 4] = [
+    (
+        "no-library",
+        "echo 'error while loading shared libraries: libx.so.1' >&2; exit 127",
+    ),
+    (
+        "no-module",
+        "echo \"ModuleNotFoundError: No module named 'nosuch'\" >&2; exit 1",
+    ),
+    ("prints-text", "echo 'error: no such thing'; exit 1"),
+    ("prints-nothing", "exit 3"),
+];
 
 /// One mistake of each kind.
 pub fn all(node: &Node) -> Vec<Mistake> {
@@ -92,6 +110,7 @@ pub fn all(node: &Node) -> Vec<Mistake> {
     all.extend(of_addresses(node));
     all.extend(of_links(node));
     all.extend(of_chained_plugins(node));
+    all.extend(of_programs(node));
     all.extend(of_requests(node));
     all
 }
@@ -290,6 +309,28 @@ fn of_chained_plugins(node: &Node) -> Vec<Mistake> {
             json!({ "type": "sbr", "ipam": "none" }),
             "ipam",
         ),
+    ]
+}
+
+/// As the plugin itself, and as its IPAM plugin.
+fn of_programs(node: &Node) -> Vec<Mistake> {
+    let wrong = |name, plugin, says| {
+        let conf = json!({ "cniVersion": "1.0.0", "type": plugin });
+        Mistake::new(name, conf, says)
+    };
+    let called = |name, plugin, says| {
+        let conf = with(bridge(node, name), "ipam", json!({ "type": plugin }));
+        Mistake::new(name, conf, says)
+    };
+    vec![
+        wrong("library", "no-library", "libx.so.1"),
+        wrong("module", "no-module", "nosuch"),
+        wrong("text", "prints-text", "no such thing"),
+        wrong("nothing", "prints-nothing", "exit status: 3"),
+        called("ipam-library", "no-library", "libx.so.1"),
+        called("ipam-module", "no-module", "nosuch"),
+        called("ipam-text", "prints-text", "no such thing"),
+        called("ipam-nothing", "prints-nothing", "exit status"),
     ]
 }
 

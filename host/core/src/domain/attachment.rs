@@ -23,6 +23,8 @@ pub struct Attachment {
     pub if_name: IfName,
     /// Whether this is the pod's default network, whose result the runtime gets.
     pub is_default: bool,
+    /// Whether the pod chose this default network itself, by annotation.
+    pub is_chosen: bool,
     /// The delegates' conf or conflist.
     pub conf: NetworkConfList,
     /// The pod's request: becomes capability arguments and `MAC` and `IP` of `CNI_ARGS`.

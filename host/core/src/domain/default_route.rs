@@ -198,6 +198,7 @@ mod tests {
                 network: format!("n{position}"),
                 if_name: interface_at(position),
                 is_default: position == 0,
+                is_chosen: false,
                 conf: NetworkConfList::parse_any(r#"{"cniVersion":"1.0.0","name":"n","type":"t"}"#)
                     .unwrap(),
                 request: RuntimeConfig::default(),

@@ -32,6 +32,8 @@ pub struct Entry {
     pub if_name: IfName,
     /// Whether this is the pod's default network.
     pub is_default: bool,
+    /// Whether the pod chose this default network itself; false if unknown.
+    pub is_chosen: bool,
     /// The delegates' conf or conflist.
     pub conf: NetworkConfList,
     /// The delegates' `CNI_ARGS`.
@@ -52,7 +54,8 @@ pub struct Entry {
 pub struct FailedAdd {
     /// The plugin's index in the chain. Earlier plugins succeeded, later ones never ran.
     pub plugin: usize,
-    /// Whether the plugin returned an error, rather than hanging, crashing or printing garbage.
+    /// Whether the plugin exited by itself with an error, rather than hanging, dying by a signal or
+    /// printing a malformed result. The error need not be an error object.
     pub refused: bool,
     /// Whether the plugin was started at all.
     #[serde(default = "begun")]
@@ -86,6 +89,7 @@ impl Entry {
             network: attachment.network.clone(),
             if_name: attachment.if_name.clone(),
             is_default: attachment.is_default,
+            is_chosen: attachment.is_chosen,
             conf: attachment.conf.clone(),
             cni_args: attachment.request.cni_args(sandbox, more)?,
             capability_args: attachment.capability_args(),
@@ -95,14 +99,13 @@ impl Entry {
         })
     }
 
-    /// Whether a plugin whose DEL failed left nothing behind: its ADD never ran, or it answered
-    /// both the ADD and now the DEL with an error (`answered`).
-    pub fn made_nothing(&self, plugin: usize, answered: bool) -> bool {
+    /// Whether a plugin whose DEL failed left nothing behind: its ADD never ran, or it exited by
+    /// itself with an error on the ADD and now on the DEL (`refused`).
+    pub fn made_nothing(&self, plugin: usize, refused: bool) -> bool {
         match (&self.result, &self.failed_add) {
             (None, Some(failed)) => {
                 plugin > failed.plugin
-                    || (plugin == failed.plugin
-                        && (!failed.started || (failed.refused && answered)))
+                    || (plugin == failed.plugin && (!failed.started || (failed.refused && refused)))
             }
             _ => false,
         }

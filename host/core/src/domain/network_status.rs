@@ -240,6 +240,7 @@ mod tests {
             network: "net".into(),
             if_name: IfName::new("net4").unwrap(),
             is_default,
+            is_chosen: false,
             conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
             cni_args: CniArgs::new(),
             capability_args: RawObject::new(),

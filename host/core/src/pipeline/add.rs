@@ -10,6 +10,7 @@ use super::addition::Addition;
 use super::dirs::Dirs;
 use super::limits::Limits;
 use super::rollback::{Guard, roll_back};
+use super::turns::Work;
 use super::{Error, Pipeline, clearing, remarks, undo};
 use crate::domain::announcement;
 use crate::domain::attachment::Plan;
@@ -22,10 +23,11 @@ use crate::stages::{checks, identity, network_lookup, readiness, resolve, self_d
 
 /// Returns the result of the default network.
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
-    let ticket = pipeline.turns.ticket(&request.container_id);
+    let request = Arc::new(request);
+    let ticket = pipeline.turns.ticket(&request.container_id, Work::Add);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
     let dirs = Dirs::of(&request.conf);
-    let turn = clearing::turn(pipeline, &dirs, ticket, &mut limits).await?;
+    let turn = clearing::turn(pipeline, &dirs, &request, ticket, &mut limits).await?;
     // Boxed, like the undo below, to keep the moved futures small.
     let prepared = Box::pin(prepare(pipeline, &request));
     let (plan, mut policies) = match limits.apply(prepared).await {
@@ -42,12 +44,13 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
         }
     };
     let mut addition = Addition::new(pipeline, &request, &plan)?;
-    let guard = Guard::new(pipeline, &dirs, &request.container_id, None);
+    let guard = Guard::new(pipeline, &dirs, &request.container_id, addition.entries());
     if let Err(error) = pipeline.ledger.record(&dirs.cni, addition.entries()).await {
         guard.disarm();
         return Err(error.into());
     }
     pipeline.undone.remove(&dirs.cni, &request.container_id);
+    pipeline.traces.insert(&dirs.cni, &request.container_id);
     match addition.run(&plan, &mut *policies, &mut limits).await {
         Ok(result) => {
             guard.disarm();

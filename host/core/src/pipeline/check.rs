@@ -1,26 +1,36 @@
 //! CHECK: verifies that every attachment is as ADD left it. Stops at the first failure.
 
+use std::future::Future;
 use std::sync::Arc;
 
-use cni_types::args::Command;
+use cni_types::args::{Command, ContainerId};
 
 use super::dirs::Dirs;
-use super::limits::after;
+use super::limits::Limits;
 use super::{Error, Pipeline, place, undo};
 use crate::domain::entry;
 use crate::stages::request::PodRequest;
 
 /// Checks everything recorded for the container.
 pub(super) async fn check(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<(), Error> {
-    let patience = pipeline.timeouts.stop();
-    let late = Error::Deadline(patience);
-    let checked = all(pipeline, request);
-    let checked = tokio::time::timeout_at(after(patience), checked).await;
-    checked.unwrap_or(Err(late))
+    let container = request.container_id.clone();
+    in_turn(pipeline, &container, all(pipeline, request)).await
+}
+
+/// Runs `checks` with the container's turn until the request's deadline or a DEL; their delegates,
+/// which change nothing, are then killed.
+pub(super) async fn in_turn(
+    pipeline: &Pipeline,
+    container: &ContainerId,
+    checks: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let ticket = pipeline.turns.ticket_of_check(container);
+    let mut limits = Limits::new(&ticket, pipeline.timeouts.stop());
+    let _turn = limits.turn(pipeline, ticket).await?;
+    limits.apply(checks).await
 }
 
 async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
-    let _turn = pipeline.turns.take(&request.container_id).await;
     let conf = &request.conf;
     let sandbox = request.sandbox();
     let container = &request.container_id;

@@ -13,20 +13,23 @@ use super::error::Removing;
 use super::limits::{Limits, after, patiently};
 use super::place::is_there;
 use super::turns::{Ticket, Turn};
-use super::{Error, Pipeline, deferred, reboot, undo};
+use super::{Error, Pipeline, deferred, salvage, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
+use crate::ports::LedgerError;
+use crate::stages::request::PodRequest;
 
 /// Takes an ADD's turn, with everything from an earlier use of the container id cleared.
 pub(super) async fn turn(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
+    request: &Arc<PodRequest>,
     ticket: Ticket,
     limits: &mut Limits,
 ) -> Result<Turn, Error> {
-    let container = ticket.container().clone();
+    let container = request.container_id.clone();
     let soon = after(pipeline.timeouts.background());
-    let turn = limits.turn(ticket);
+    let turn = limits.turn(pipeline, ticket);
     let turn = match pipeline.retries.has(&dirs.cni, &container) {
         // An undo holds the turn, and may hang.
         true => match tokio::time::timeout_at(soon, turn).await {
@@ -36,9 +39,9 @@ pub(super) async fn turn(
         false => turn.await?,
     };
     let clearing = {
-        let (pipeline, dirs, container) = (Arc::clone(pipeline), dirs.clone(), container.clone());
+        let (pipeline, dirs, request) = (Arc::clone(pipeline), dirs.clone(), Arc::clone(request));
         async move {
-            let cleared = clear(&pipeline, &dirs, &container).await;
+            let cleared = clear(&pipeline, &dirs, &request).await;
             cleared.map(|()| turn)
         }
     };
@@ -73,35 +76,37 @@ fn removing(pipeline: &Pipeline, dirs: &Dirs, container: &ContainerId) -> Error 
     })
 }
 
-async fn clear(
-    pipeline: &Arc<Pipeline>,
-    dirs: &Dirs,
-    container: &ContainerId,
-) -> Result<(), Error> {
-    deferred::carry_out(pipeline, dirs, container).await?;
+async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> Result<(), Error> {
+    let container = &request.container_id;
+    let carried_out = deferred::carry_out(pipeline, dirs, container).await;
     let sandbox = Sandbox::recorded(container.clone());
-    let entries = match pipeline.ledger.load(&dirs.cni, &sandbox).await? {
-        Some(entries) => entries,
-        None => {
-            let results = reboot::results(pipeline, dirs, container).await?;
-            if results.is_empty() {
-                // Also on disk, or the next daemon would undo what this ADD makes.
-                if pipeline.retries.has(&dirs.cni, container) {
-                    let retries = &pipeline.retries;
-                    retries.release(pipeline, dirs, container, &[]).await;
-                }
-                return Ok(());
-            }
-            results
+    let entries = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
+        Ok(entries) => entries.unwrap_or_default(),
+        // No DEL can do better later.
+        Err(damage @ (LedgerError::Damaged { .. } | LedgerError::Lost { .. })) => {
+            return salvage::before_add(pipeline, dirs, request, damage).await;
         }
+        Err(error) => return Err(error.into()),
     };
+    carried_out?;
+    let unclaimed = unclaimed(pipeline, dirs, &sandbox, &entries).await?;
+    if entries.is_empty() && unclaimed.is_empty() {
+        // Also on disk, or the next daemon would undo what this ADD makes.
+        if pipeline.retries.has(&dirs.cni, container) {
+            let retries = &pipeline.retries;
+            retries.release(pipeline, dirs, container, &[]).await;
+        }
+        return Ok(());
+    }
     let pending = pipeline.retries.get(&dirs.cni, container);
+    let is_pending = |entry: &Entry| {
+        let undo = pending.as_ref();
+        undo.is_some_and(|undo| undo.attachments.is_empty() || undo.of(entry).is_some())
+    };
     let (mut meant, mut hanging) = (Vec::new(), Vec::new());
     for entry in entries {
-        let undo = pending.as_ref();
-        let is_pending = undo
-            .is_some_and(|undo| undo.attachments.is_empty() || undo.of(&entry.if_name).is_some());
-        let timed_out = pipeline.retries.timed_out(dirs, container, &entry.if_name);
+        let (is_pending, timed_out) =
+            (is_pending(&entry), pipeline.retries.timed_out(dirs, &entry));
         if timed_out || !is_pending {
             match (is_there(pipeline, dirs, &entry).await, is_pending) {
                 // A second ADD must fail without side effects: the first one's attachments are in
@@ -116,6 +121,12 @@ async fn clear(
             false => meant.push(entry),
         }
     }
+    for entry in unclaimed {
+        if !is_pending(&entry) && undo::is_living(pipeline, dirs, &entry).await {
+            return Err(Error::Attached(container.clone()));
+        }
+        meant.push(entry);
+    }
     if !meant.is_empty()
         && undo::entries_of(pipeline, dirs, &sandbox, &meant, hanging)
             .await
@@ -124,6 +135,27 @@ async fn clear(
         return Err(Error::Attached(container.clone()));
     }
     give_up_left(pipeline, dirs, &sandbox).await
+}
+
+/// The container's results that its plan does not name, or all of them if it has no plan: the
+/// addresses in them are still reserved.
+async fn unclaimed(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    sandbox: &Sandbox,
+    entries: &[Entry],
+) -> Result<Vec<Entry>, Error> {
+    if !pipeline.traces.may_have(&dirs.cni, &sandbox.container_id) {
+        return Ok(Vec::new());
+    }
+    let mut results = pipeline.ledger.results(&dirs.cni, sandbox).await?;
+    results.retain(|result| {
+        let is_it = |entry: &Entry| {
+            entry.if_name == result.if_name && entry.conf.name() == result.conf.name()
+        };
+        !entries.iter().any(is_it)
+    });
+    Ok(results)
 }
 
 /// Gives up the leftovers, including those whose delegates timed out before. None of their
@@ -137,7 +169,7 @@ async fn give_up_left(
     let left: Option<Vec<Entry>> = pipeline.ledger.load(&dirs.cni, sandbox).await?;
     for entry in left.iter().flatten() {
         let undo = pipeline.retries.get(&dirs.cni, container);
-        let undo = undo.as_ref().and_then(|undo| undo.of(&entry.if_name));
+        let undo = undo.as_ref().and_then(|undo| undo.of(entry));
         let reason = undo.map_or("the container is attached anew", |one| &one.reason);
         undo::give_up(pipeline, entry, reason);
     }

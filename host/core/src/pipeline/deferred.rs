@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 
 use super::dirs::Dirs;
 use super::limits::{after, patiently};
+use super::turns::Work;
 use super::{Error, Pipeline, del, undo};
 use crate::domain::sandbox::Sandbox;
 use crate::stages::deferred;
@@ -61,7 +62,8 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
                 return;
             }
             let soon = after(pipeline.timeouts.background());
-            let taken = tokio::time::timeout_at(soon, pipeline.turns.take(&container)).await;
+            let turn = pipeline.turns.take(&container, Work::Deferred);
+            let taken = tokio::time::timeout_at(soon, turn).await;
             let Ok(turn) = taken else {
                 // The holder of the turn carries it out, or leaves it for the next pass.
                 return;

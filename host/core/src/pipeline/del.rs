@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::dirs::Dirs;
 use super::limits::{after, patiently, turn_by};
 use super::place::{self, is_there};
-use super::turns::Turn;
+use super::turns::{Turn, Work};
 use super::{Error, Pipeline, promise, undo};
 use crate::domain::entry::{self, Entry};
 use crate::domain::sandbox::Sandbox;
@@ -60,7 +60,7 @@ async fn turn(
     (soon, deadline): (Instant, Instant),
 ) -> Result<Option<Turn>, Error> {
     let container = &request.container_id;
-    let mut turn = pin!(pipeline.turns.take_over(container));
+    let mut turn = pin!(pipeline.turns.take_over(container, Work::Del));
     let soon = match pipeline.retries.has(&dirs.cni, container) {
         true => Instant::now(),
         false => soon,
@@ -72,7 +72,7 @@ async fn turn(
         return answered(request).map(|()| None);
     }
     let waited = pipeline.timeouts.stop();
-    match turn_by(deadline, waited, container, turn).await {
+    match turn_by(pipeline, deadline, waited, container, turn).await {
         Ok(turn) => Ok(Some(turn)),
         Err(error) => {
             let answer = promise::late(pipeline, dirs, request, error).await;
@@ -139,7 +139,7 @@ async fn hanging(
     let (mut hanging, mut others) = (Vec::new(), Vec::new());
     for entry in entries {
         let retries = &pipeline.retries;
-        let timed_out = retries.timed_out(dirs, &entry.container_id, &entry.if_name);
+        let timed_out = retries.timed_out(dirs, &entry);
         match timed_out && !is_there(pipeline, dirs, &entry).await {
             true => hanging.push(entry),
             false => others.push(entry),
@@ -302,6 +302,15 @@ impl OfCluster {
             } => Some(entries),
             _ => None,
         }
+    }
+}
+
+/// The attachments that the container of a request may have, for a best-effort undo: those that
+/// its pod requests now or, if the cluster knows none, the default network's.
+pub(super) async fn likely(pipeline: &Pipeline, request: &PodRequest) -> Vec<Entry> {
+    match of_cluster(pipeline, request).await {
+        OfCluster::Described { entries, .. } if !entries.is_empty() => entries,
+        _ => of_default_network(pipeline, request).await.0,
     }
 }
 

@@ -105,10 +105,14 @@ pub enum Error {
     #[error("{0}; ADD the container again later")]
     Removing(Removing),
     /// The request timed out waiting for the container's turn.
-    #[error("an earlier request for container {container} was still running after {waited:?}")]
+    #[error(
+        "container {container} was busy for {waited:?}: {holder}; try again once that has ended"
+    )]
     Busy {
         /// The busy container.
         container: ContainerId,
+        /// What has the turn, and for how long.
+        holder: String,
         /// How long the request waited.
         waited: Duration,
     },

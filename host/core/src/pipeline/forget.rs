@@ -5,6 +5,8 @@ use std::sync::Arc;
 use cni_types::args::{ContainerId, IfName};
 
 use super::dirs::Dirs;
+use super::limits::{after, turn_by};
+use super::turns::Work;
 use super::{Error, Pipeline, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -14,14 +16,19 @@ use crate::ports::LedgerError;
 /// attachments.
 ///
 /// # Errors
-/// [`Error::NotAttached`] if nothing is recorded; [`Error::Ledger`].
+/// [`Error::NotAttached`] if nothing is recorded; [`Error::Busy`] if the container's turn is not free
+/// for a while; [`Error::Ledger`].
 pub(super) async fn forget(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
     if_name: Option<&IfName>,
 ) -> Result<Vec<Entry>, Error> {
-    let _turn = pipeline.turns.take_over(container).await;
+    // Nothing is forgotten beside a delegate that runs: it may still change what is recorded. The
+    // delegate ends at its own deadline at the latest.
+    let patience = pipeline.timeouts.background();
+    let turn = pipeline.turns.take_over(container, Work::Forget);
+    let _turn = turn_by(pipeline, after(patience), patience, container, turn).await?;
     let sandbox = Sandbox::recorded(container.clone());
     let (entries, mut lost) = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
         Ok(Some(entries)) => (entries, Vec::new()),

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use super::dirs::Dirs;
 use super::limits::{after, patiently, within};
-use super::turns::Arrivals;
+use super::retries::all_pending;
+use super::turns::{Arrivals, Work};
 use super::{Error, Pipeline, deferred, undo};
 use crate::conf::net_conf::NetConf;
 use crate::domain::entry::Entry;
@@ -259,8 +260,8 @@ async fn undo(
     let turns = &pipeline.turns;
     let turn = match Instant::now() < until {
         // A background undo may hold the turn.
-        true if retries.has(&dirs.cni, &container) => turns.try_take(&container),
-        true => tokio::time::timeout_at(until, turns.take(&container))
+        true if retries.has(&dirs.cni, &container) => turns.try_take(&container, Work::Gc),
+        true => tokio::time::timeout_at(until, turns.take(&container, Work::Gc))
             .await
             .ok(),
         false => None,
@@ -268,7 +269,7 @@ async fn undo(
     let Some(turn) = turn else {
         if !arrivals.has(&container) && !retries.has(&dirs.cni, &container) {
             let reason = "the runtime does not know the container";
-            retries.undo_soon(dirs, &container, &known, reason);
+            retries.undo_soon(dirs, &container, all_pending(&known, reason));
         }
         return;
     };

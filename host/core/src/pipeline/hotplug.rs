@@ -7,9 +7,11 @@ use std::sync::Arc;
 use cni_types::args::{Command, IfName};
 use cni_types::result::CniResult;
 
+use super::check::in_turn;
 use super::dirs::Dirs;
 use super::limits::{Limits, after, turn_by, within};
 use super::rollback::{Guard, roll_back};
+use super::turns::Work;
 use super::{Error, Pipeline, add, deferred, place, remarks, undo};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
@@ -40,20 +42,14 @@ pub(super) async fn hotplug(
         } => match request.command {
             Command::Add => plug(&pipeline, &request, *attachment).await.map(Some),
             Command::Check => {
-                let container = &request.container_id;
-                let turn = pipeline.turns.take(container);
-                let turn = turn_by(deadline, patience, container, turn).await?;
-                let checked = async move {
-                    let _turn = turn;
-                    check(&pipeline, &request, &attachment).await?;
-                    Ok(None)
-                };
-                within(deadline, late, checked).await
+                let checks = check(&pipeline, &request, &attachment);
+                let checked = in_turn(&pipeline, &request.container_id, checks).await;
+                checked.map(|()| None)
             }
             _ => {
                 let container = &request.container_id;
-                let turn = pipeline.turns.take(container);
-                let turn = turn_by(deadline, patience, container, turn).await?;
+                let turn = pipeline.turns.take(container, Work::HotUnplug);
+                let turn = turn_by(&pipeline, deadline, patience, container, turn).await?;
                 let unplugged = async move {
                     let _turn = turn;
                     unplug(&pipeline, &request, &attachment).await?;
@@ -70,9 +66,9 @@ async fn plug(
     request: &PodRequest,
     attachment: Attachment,
 ) -> Result<CniResult, Error> {
-    let ticket = pipeline.turns.ticket(&request.container_id);
+    let ticket = pipeline.turns.ticket(&request.container_id, Work::HotPlug);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
-    let turn = limits.turn(ticket).await?;
+    let turn = limits.turn(pipeline, ticket).await?;
     let dirs = Dirs::of(&request.conf);
     let container = &request.container_id;
     limits
@@ -85,12 +81,22 @@ async fn plug(
     };
     let mut entry = Entry::new(attachment, &plan.sandbox)?;
     let all: Vec<Entry> = recorded.iter().chain([&entry]).cloned().collect();
-    let guard = Guard::new(pipeline, &dirs, &request.container_id, Some(&entry));
+    let guard = Guard::new(
+        pipeline,
+        &dirs,
+        &request.container_id,
+        std::slice::from_ref(&entry),
+    );
+    // An undo of an earlier attachment of this interface must not find the new one.
+    let if_names = std::slice::from_ref(&entry.if_name);
+    let retries = &pipeline.retries;
+    retries.forsake(pipeline, &dirs, container, if_names).await;
     if let Err(error) = pipeline.ledger.record(&dirs.cni, &all).await {
         guard.disarm();
         return Err(error.into());
     }
     pipeline.undone.remove(&dirs.cni, &request.container_id);
+    pipeline.traces.insert(&dirs.cni, &request.container_id);
     let mut executed = true;
     let added = async {
         let name = entry.conf.name();

@@ -8,8 +8,8 @@ use cni_types::args::ContainerId;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Error;
 use super::turns::{Superseded, Ticket, Turn};
+use super::{Error, Pipeline};
 use crate::ports::{DelegateError, GiveUp, Wanted};
 
 /// Grace period for the delegates of a cancelled ADD. Killing one at once could leak what no DEL
@@ -37,11 +37,15 @@ impl Limits {
     }
 
     /// Waits for the ticket's turn.
-    pub(super) async fn turn(&mut self, ticket: Ticket) -> Result<Turn, Error> {
+    pub(super) async fn turn(
+        &mut self,
+        pipeline: &Pipeline,
+        ticket: Ticket,
+    ) -> Result<Turn, Error> {
         let container = ticket.container().clone();
         let turn = self.apply(async { ticket.wait().await.map_err(|_| Error::Superseded) });
         turn.await.map_err(|error| match error {
-            Error::Deadline(waited) => Error::Busy { container, waited },
+            Error::Deadline(waited) => busy(pipeline, &container, waited),
             error => error,
         })
     }
@@ -123,16 +127,27 @@ pub(super) async fn patiently<T: Send + 'static>(
 
 /// Waits for a container's turn until `deadline`; the error reports `waited`, the whole timeout.
 pub(super) async fn turn_by(
+    pipeline: &Pipeline,
     deadline: Instant,
     waited: Duration,
     container: &ContainerId,
     turn: impl Future<Output = Turn>,
 ) -> Result<Turn, Error> {
     let turn = tokio::time::timeout_at(deadline, turn).await;
-    turn.map_err(|_| Error::Busy {
+    turn.map_err(|_| busy(pipeline, container, waited))
+}
+
+/// The container's turn was not free within `waited`.
+pub(super) fn busy(pipeline: &Pipeline, container: &ContainerId, waited: Duration) -> Error {
+    let holder = pipeline.turns.holder(container);
+    Error::Busy {
         container: container.clone(),
+        holder: holder.map_or_else(
+            || "earlier requests took their turns".to_owned(),
+            |holder| holder.to_string(),
+        ),
         waited,
-    })
+    }
 }
 
 /// The instant `time` from now, capped at a far future that the clock can represent.

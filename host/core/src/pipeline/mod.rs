@@ -29,7 +29,9 @@ mod remarks;
 mod retries;
 mod retrying;
 mod rollback;
+mod salvage;
 mod status;
+mod traces;
 mod turns;
 mod undo;
 mod undone;
@@ -64,9 +66,9 @@ use crate::stages::{
 };
 use collections::Collections;
 use dirs::Dirs;
-use reboot::Earlier;
 use retries::Retries;
-use turns::Turns;
+use traces::Traces;
+use turns::{Turns, Work};
 use undone::Undone;
 
 /// The ports that requests use.
@@ -102,7 +104,7 @@ pub struct Pipeline {
     collections: Collections,
     retries: Retries,
     undone: Undone,
-    earlier: Earlier,
+    traces: Traces,
     draining: AtomicBool,
     meter: Option<Arc<dyn Meter>>,
 }
@@ -134,7 +136,7 @@ impl Pipeline {
             collections: Collections::default(),
             retries: Retries::default(),
             undone: Undone::default(),
-            earlier: Earlier::default(),
+            traces: Traces::default(),
             draining: AtomicBool::new(false),
             meter: None,
         }
@@ -277,7 +279,7 @@ impl Pipeline {
     /// Blocks requests for a container until the hold is dropped.
     pub async fn hold(&self, container: &ContainerId) -> Hold {
         Hold {
-            _turn: self.turns.take(container).await,
+            _turn: self.turns.take(container, Work::Orphans).await,
         }
     }
 
@@ -290,7 +292,8 @@ impl Pipeline {
     /// resort. Returns what was forgotten.
     ///
     /// # Errors
-    /// [`Error::NotAttached`] if nothing is recorded; [`Error::Ledger`].
+    /// [`Error::NotAttached`] if nothing is recorded; [`Error::Busy`] if the container's turn is not
+    /// free for a while; [`Error::Ledger`].
     pub async fn forget(
         self: &Arc<Self>,
         cni_dir: &Path,

@@ -5,6 +5,7 @@ use super::dirs::Dirs;
 use super::place::{is_gone, is_there};
 use super::{Error, Pipeline};
 use crate::domain::entry::{self, Entry};
+use crate::ports::LedgerError;
 use crate::stages::request::PodRequest;
 
 /// Whether a DEL may succeed although its delegates are still running. Persists that everything in
@@ -32,6 +33,22 @@ pub(super) async fn can_be_made(pipeline: &Pipeline, dirs: &Dirs, request: &PodR
             Ok(_) => is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await,
             Err(_) => false,
         },
+        // What the record lacks is unknown: the retry undoes all that there is then.
+        Err(LedgerError::Lost { known, .. }) => {
+            are_gone(pipeline, dirs, &known).await
+                && is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await
+                && pipeline
+                    .retries
+                    .promise(pipeline, dirs, container, &[])
+                    .await
+        }
+        Err(LedgerError::Damaged { .. }) => {
+            is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await
+                && pipeline
+                    .retries
+                    .promise(pipeline, dirs, container, &[])
+                    .await
+        }
         Err(_) => false,
     }
 }

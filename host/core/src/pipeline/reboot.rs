@@ -1,59 +1,23 @@
 //! Sandboxes from before a reboot: their namespaces are gone, and the runtime may not remember
 //! them. They are undone in the background at start, and before an ADD that reuses their id.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
 use cni_types::args::ContainerId;
 use futures_util::StreamExt as _;
 
 use super::dirs::Dirs;
-use super::{Error, Pipeline};
+use super::retries::all_pending;
+use super::turns::Work;
+use super::{Pipeline, salvage};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{AtPath, LedgerError};
 
 /// How many containers are inspected and scheduled concurrently.
 const AT_ONCE: usize = 8;
-
-/// The containers of earlier boots in each ledger directory already scanned: there, an ADD need not
-/// look for earlier results of a container that is not listed.
-#[derive(Debug, Default)]
-pub(super) struct Earlier(Mutex<HashMap<PathBuf, HashSet<ContainerId>>>);
-
-impl Earlier {
-    fn found(&self, cni_dir: &Path, containers: HashSet<ContainerId>) {
-        let mut earlier = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        earlier.insert(cni_dir.to_owned(), containers);
-    }
-
-    /// Whether results of the container from an earlier boot may exist.
-    fn may_have(&self, cni_dir: &Path, container: &ContainerId) -> bool {
-        let earlier = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = earlier.get(cni_dir);
-        found.is_none_or(|containers| containers.contains(container))
-    }
-}
-
-/// The container's attachments from an earlier boot that only the result cache has.
-///
-/// # Errors
-/// [`Error::Ledger`] if the results cannot be read.
-pub(super) async fn results(
-    pipeline: &Pipeline,
-    dirs: &Dirs,
-    container: &ContainerId,
-) -> Result<Vec<Entry>, Error> {
-    if !pipeline.earlier.may_have(&dirs.cni, container) {
-        return Ok(Vec::new());
-    }
-    let sandbox = Sandbox::recorded(container.clone());
-    let results = pipeline.ledger.results(&dirs.cni, &sandbox).await?;
-    // If one is from this boot, a DEL handles them all.
-    let is_earlier = results.iter().all(|entry| is_earlier(pipeline, entry));
-    Ok(if is_earlier { results } else { Vec::new() })
-}
 
 /// Schedules the undo of all sandboxes from earlier boots. Called once at start.
 pub(super) async fn undo(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
@@ -68,6 +32,11 @@ pub(super) async fn undo(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             return;
         }
     };
+    let all = listing
+        .entries
+        .iter()
+        .map(|entry| entry.container_id.clone());
+    pipeline.traces.list(&dirs.cni, all);
     let mut earlier: BTreeMap<ContainerId, Vec<Entry>> = BTreeMap::new();
     for entry in listing.entries {
         if is_earlier(pipeline, &entry) {
@@ -75,8 +44,6 @@ pub(super) async fn undo(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             entries.push(entry);
         }
     }
-    let containers = earlier.keys().cloned().collect();
-    pipeline.earlier.found(&dirs.cni, containers);
     if earlier.is_empty() {
         return;
     }
@@ -104,14 +71,26 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
         }
     }
     // The container may have been attached again since the listing.
-    let _turn = pipeline.turns.take(container).await;
+    let turn = pipeline.turns.take(container, Work::Undo).await;
     let sandbox = Sandbox::recorded(container.clone());
     let recorded = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
         Ok(Some(entries)) => Ok(entries),
         // Known only from the result cache, which the undo reads again.
         Ok(None) => Ok(known.to_vec()),
-        // Lost attachments are left to a DEL.
-        Err(LedgerError::Lost { .. } | LedgerError::Damaged { .. }) => return,
+        Err(damage @ (LedgerError::Lost { .. } | LedgerError::Damaged { .. })) => {
+            let readable = salvage::readable(pipeline, dirs, container, &damage).await;
+            if readable.iter().any(|entry| !is_earlier(pipeline, entry)) {
+                return;
+            }
+            // A delegate that hangs must not hold up the other containers.
+            let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
+            let container = container.clone();
+            tokio::spawn(async move {
+                let _turn = turn;
+                give_up_rest(&pipeline, &dirs, &container, damage, &readable).await;
+            });
+            return;
+        }
         Err(error) => Err(error),
     };
     let entries = match recorded {
@@ -130,7 +109,25 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
     let retries = &pipeline.retries;
     if !entries.is_empty() && !retries.has(&dirs.cni, container) {
         let reason = "the node was started again since it was attached";
-        retries.undo_soon(dirs, container, &entries, reason);
+        retries.undo_soon(dirs, container, all_pending(&entries, reason));
+    }
+}
+
+/// Undoes `readable` of a container whose record is damaged; the rest cannot be in use either.
+async fn give_up_rest(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+    damage: LedgerError,
+    readable: &[Entry],
+) {
+    let salvaged = salvage::of_earlier_boot(pipeline, dirs, container, damage, readable).await;
+    if let Err(error) = salvaged {
+        tracing::error!(
+            %container,
+            error = crate::report::chain(&error),
+            "cannot set aside the damaged record of an earlier boot"
+        );
     }
 }
 

@@ -68,7 +68,8 @@ impl Retries {
     ) {
         let earlier = self.get(&dirs.cni, container);
         let tried = pending.into_iter().map(|one| {
-            let before = earlier.as_ref().and_then(|undo| undo.of(&one.if_name));
+            let mut all = earlier.iter().flat_map(|undo| &undo.attachments);
+            let before = all.find(|before| before.is_same(&one));
             PendingUndo {
                 attempts: before.map_or(0, |one| one.attempts).saturating_add(1),
                 since: before.map_or_else(seconds, |one| one.since),
@@ -119,8 +120,8 @@ impl Retries {
         }
     }
 
-    /// Records that everything a sandbox has will be undone, however the delegates that run now
-    /// fare; returns `false` if it could not be recorded.
+    /// Records that `entries`, or everything recorded if there are none, will be undone, however the
+    /// delegates that run now fare; returns `false` if it could not be recorded.
     pub(super) async fn promise(
         &self,
         pipeline: &Pipeline,
@@ -130,15 +131,15 @@ impl Retries {
     ) -> bool {
         let earlier = self.get(&dirs.cni, container);
         let is_promised = |undo: &Undo| {
-            let is_pending = |entry: &Entry| undo.of(&entry.if_name).is_some();
-            undo.attachments.is_empty() || entries.iter().all(is_pending)
+            let is_pending = |entry: &Entry| undo.of(entry).is_some();
+            undo.attachments.is_empty() || (!entries.is_empty() && entries.iter().all(is_pending))
         };
         if earlier.as_ref().is_some_and(is_promised) {
             return true;
         }
         let reason = "its delegates had not finished when the request was answered";
         let attachments = entries.iter().map(|entry| {
-            let before = earlier.as_ref().and_then(|undo| undo.of(&entry.if_name));
+            let before = earlier.as_ref().and_then(|undo| undo.of(entry));
             before
                 .cloned()
                 .unwrap_or_else(|| pending(entry, reason.to_owned()))
@@ -174,25 +175,27 @@ impl Retries {
         self.put(cni_dir, undo, next);
     }
 
-    /// Schedules an immediate undo of some attachments, or of everything recorded if there are
-    /// none. For synchronous callers: nothing is persisted before the first attempt fails.
+    /// Schedules an immediate undo of these attachments. For synchronous callers: nothing is
+    /// persisted before the first attempt fails.
     pub(super) fn undo_soon(
         &self,
         dirs: &Dirs,
         container: &ContainerId,
-        entries: &[Entry],
-        reason: &str,
+        pending: Vec<PendingUndo>,
     ) {
+        let Some(first) = pending.first() else {
+            return;
+        };
+        let reason = first.reason.clone();
         let earlier = self.get(&dirs.cni, container);
         let is_all = |undo: &Undo| undo.attachments.is_empty();
         let mut attachments = Vec::new();
-        if !entries.is_empty() && !earlier.as_ref().is_some_and(is_all) {
+        if !earlier.as_ref().is_some_and(is_all) {
             attachments = earlier.map_or_else(Vec::new, |undo| undo.attachments);
-            attachments.retain(|one| entries.iter().all(|entry| entry.if_name != one.if_name));
-            let more = entries.iter();
-            attachments.extend(more.map(|entry| pending(entry, reason.to_owned())));
+            attachments.retain(|one| pending.iter().all(|new| new.if_name != one.if_name));
+            attachments.extend(pending);
         }
-        let undo = undo_of(dirs, container, reason, attachments);
+        let undo = undo_of(dirs, container, &reason, attachments);
         self.put(&dirs.cni, undo, Instant::now());
     }
 
@@ -257,17 +260,42 @@ impl Retries {
         })
     }
 
-    /// Whether the delegate of an interface timed out in the last undo attempt.
-    pub(super) fn timed_out(&self, dirs: &Dirs, container: &ContainerId, if_name: &IfName) -> bool {
-        let undo = self.get(&dirs.cni, container);
-        undo.is_some_and(|undo| undo.of(if_name).is_some_and(|one| one.timed_out))
+    /// Whether the delegate of an attachment timed out in the last undo attempt.
+    pub(super) fn timed_out(&self, dirs: &Dirs, entry: &Entry) -> bool {
+        let undo = self.get(&dirs.cni, &entry.container_id);
+        undo.is_some_and(|undo| undo.of(entry).is_some_and(|one| one.timed_out))
     }
 
-    /// How many undo attempts of an interface have failed.
-    pub(super) fn attempts(&self, dirs: &Dirs, container: &ContainerId, if_name: &IfName) -> u32 {
-        let undo = self.get(&dirs.cni, container);
-        undo.and_then(|undo| undo.of(if_name).map(|one| one.attempts))
+    /// How many undo attempts of an attachment have failed.
+    pub(super) fn attempts(&self, dirs: &Dirs, entry: &Entry) -> u32 {
+        let undo = self.get(&dirs.cni, &entry.container_id);
+        undo.and_then(|undo| undo.of(entry).map(|one| one.attempts))
             .unwrap_or_default()
+    }
+
+    /// Drops the pending undos of these interfaces, in memory and on disk: the attachments that
+    /// they were about no longer exist.
+    pub(super) async fn forsake(
+        &self,
+        pipeline: &Pipeline,
+        dirs: &Dirs,
+        container: &ContainerId,
+        if_names: &[IfName],
+    ) {
+        let Some(mut undo) = self.get(&dirs.cni, container) else {
+            return;
+        };
+        let count = undo.attachments.len();
+        if count == 0 {
+            return;
+        }
+        undo.attachments
+            .retain(|one| !if_names.contains(&one.if_name));
+        if undo.attachments.is_empty() {
+            self.release(pipeline, dirs, container, &[]).await;
+        } else if undo.attachments.len() < count {
+            self.schedule(pipeline, dirs, undo).await;
+        }
     }
 
     /// All pending undos of a directory.
@@ -343,11 +371,18 @@ impl Retries {
     }
 }
 
+/// Pending undos without any attempt yet.
+pub(super) fn all_pending(entries: &[Entry], reason: &str) -> Vec<PendingUndo> {
+    let all = entries.iter();
+    all.map(|entry| pending(entry, reason.to_owned())).collect()
+}
+
 /// A pending undo without any attempt yet.
 pub(super) fn pending(entry: &Entry, reason: String) -> PendingUndo {
     PendingUndo {
         if_name: entry.if_name.clone(),
         network: entry.network.clone(),
+        namespace: entry.namespace.clone(),
         timed_out: false,
         reason,
         attempts: 0,
@@ -406,13 +441,14 @@ mod tests {
         let retries = Retries::default();
         let dirs = Dirs::new(Path::new("/l"), &[]);
         let container = ContainerId::new("c").unwrap();
-        retries.undo_soon(&dirs, &container, &[], "x");
+        let undo = || undo_of(&dirs, &container, "x", Vec::new());
+        retries.put(&dirs.cni, undo(), Instant::now());
         let due = retries.take().unwrap();
         assert!(retries.is_current(&due));
         assert!(retries.take().is_err(), "it runs already");
         retries.cancel(&dirs, &container);
         assert!(!retries.is_current(&due));
-        retries.undo_soon(&dirs, &container, &[], "x");
+        retries.put(&dirs.cni, undo(), Instant::now());
         assert!(!retries.is_current(&due), "of the next ADD");
         retries.ended(&due);
         assert!(retries.has(&dirs.cni, &container));

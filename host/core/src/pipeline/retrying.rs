@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use cni_types::args::IfName;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::retries::Due;
-use super::{Error, Pipeline, deferred, undo};
+use super::turns::Work;
+use super::{Error, Pipeline, deferred, place, undo};
+use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{PendingUndo, Undo};
 
@@ -56,11 +59,19 @@ async fn sleep_until(moment: Option<Instant>) {
     }
 }
 
+/// What became of a retry that did not fail.
+enum Attempt {
+    /// It reached its delegates, or was split by attachment.
+    Made,
+    /// Nothing of what it was about is left.
+    Dropped,
+}
+
 async fn again(pipeline: &Arc<Pipeline>, mut due: Due) {
     let retries = &pipeline.retries;
     let container = due.undo.container_id.clone();
     // The request or background undo that holds the turn schedules its own leftovers.
-    let Some(_turn) = pipeline.turns.try_take(&container) else {
+    let Some(_turn) = pipeline.turns.try_take(&container, Work::Undo) else {
         return retries.postpone(&due);
     };
     if !retries.is_current(&due) {
@@ -69,11 +80,15 @@ async fn again(pipeline: &Arc<Pipeline>, mut due: Due) {
     }
     let undone = attempt(pipeline, &mut due).await;
     match undone {
-        Ok(()) if !retries.has(&due.dirs.cni, &container) => {
+        Ok(Attempt::Made) if !retries.has(&due.dirs.cni, &container) => {
             tracing::info!(%container, attempts = due.undo.retries + 1, "undone");
         }
         // Leftovers were logged and rescheduled.
-        Ok(()) => {}
+        Ok(Attempt::Made) => {}
+        Ok(Attempt::Dropped) => tracing::info!(
+            %container,
+            "dropped an undo: the interface belongs to a later attachment"
+        ),
         Err(error) if retries.is_current(&due) => {
             let undo = failed_again(&due.undo, &crate::report::chain(&error));
             retries.schedule(pipeline, &due.dirs, undo).await;
@@ -83,23 +98,67 @@ async fn again(pipeline: &Arc<Pipeline>, mut due: Due) {
     retries.ended(&due);
 }
 
-async fn attempt(pipeline: &Arc<Pipeline>, due: &mut Due) -> Result<(), Error> {
-    let (dirs, container) = (&due.dirs, &due.undo.container_id);
-    if deferred::carry_out(pipeline, dirs, container).await? {
-        return Ok(());
+async fn attempt(pipeline: &Arc<Pipeline>, due: &mut Due) -> Result<Attempt, Error> {
+    let (dirs, container) = (due.dirs.clone(), due.undo.container_id.clone());
+    if deferred::carry_out(pipeline, &dirs, &container).await? {
+        return Ok(Attempt::Made);
     }
     let sandbox = Sandbox::recorded(container.clone());
-    if !due.undo.attachments.is_empty() {
-        let lanes = std::mem::take(&mut due.lanes);
-        return undo::of_lanes(pipeline, dirs, &sandbox, lanes).await;
-    }
-    match pipeline.ledger.load(&dirs.cni, &sandbox).await {
-        Ok(Some(entries)) if !entries.is_empty() => {
-            pipeline.retries.specify(due, &entries);
-            Ok(())
+    let recorded = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
+        Ok(None) => pipeline.ledger.results(&dirs.cni, &sandbox).await.ok(),
+        Ok(recorded) => recorded,
+        Err(_) => None,
+    };
+    let entries = recorded.unwrap_or_default();
+    let retries = &pipeline.retries;
+    if due.undo.attachments.is_empty() {
+        if entries.is_empty() {
+            undo::recorded(pipeline, &dirs, &sandbox).await?;
+            return Ok(Attempt::Made);
         }
-        _ => undo::recorded(pipeline, dirs, &sandbox).await,
+        // Without an identity, this undo cannot tell what was to be undone from what a later ADD
+        // made. A DEL whose namespace exists has failed, so that the runtime repeats it.
+        let mut meant = Vec::new();
+        for entry in entries {
+            if entry.namespace.is_none() || !place::is_there(pipeline, &dirs, &entry).await {
+                meant.push(entry);
+            }
+        }
+        if meant.is_empty() {
+            retries.release(pipeline, &dirs, &container, &[]).await;
+            return Ok(Attempt::Dropped);
+        }
+        retries.specify(due, &meant);
+        return Ok(Attempt::Made);
     }
+    let others = of_others(pipeline, due, &entries).await;
+    if !others.is_empty() {
+        retries.forsake(pipeline, &dirs, &container, &others).await;
+        due.lanes.retain(|if_name, _| !others.contains(if_name));
+    }
+    if due.lanes.is_empty() {
+        return Ok(Attempt::Dropped);
+    }
+    let lanes = std::mem::take(&mut due.lanes);
+    undo::of_lanes(pipeline, &dirs, &sandbox, lanes).await?;
+    Ok(Attempt::Made)
+}
+
+/// The interfaces of an undo that belong to another attachment by now: the container id was added
+/// again, or the interface was plugged again.
+async fn of_others(pipeline: &Pipeline, due: &Due, entries: &[Entry]) -> Vec<IfName> {
+    let mut others = Vec::new();
+    for one in &due.undo.attachments {
+        let Some(entry) = entries.iter().find(|entry| entry.if_name == one.if_name) else {
+            continue;
+        };
+        let is_other = !one.is_of(entry)
+            || (one.is_vague_about(entry) && place::is_there(pipeline, &due.dirs, entry).await);
+        if is_other {
+            others.push(one.if_name.clone());
+        }
+    }
+    others
 }
 
 /// The same undo after a failed attempt that did not reach its delegates.

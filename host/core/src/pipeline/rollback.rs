@@ -9,31 +9,32 @@ use cni_types::args::ContainerId;
 use super::dirs::Dirs;
 use super::limits::{Limits, within};
 use super::turns::Turn;
-use super::{Error, Pipeline};
+use super::{Error, Pipeline, retries};
 use crate::domain::entry::Entry;
+use crate::ports::PendingUndo;
 
 /// Schedules the undo of an ADD that panics or is dropped after it was recorded.
 pub(super) struct Guard {
     pipeline: Arc<Pipeline>,
     dirs: Dirs,
     container: ContainerId,
-    entry: Option<Entry>,
+    pending: Vec<PendingUndo>,
     is_armed: AtomicBool,
 }
 
 impl Guard {
-    /// Guards the ADD of one attachment or, without one, of everything recorded for the container.
+    /// Guards the ADD of these attachments.
     pub(super) fn new(
         pipeline: &Arc<Pipeline>,
         dirs: &Dirs,
         container: &ContainerId,
-        entry: Option<&Entry>,
+        entries: &[Entry],
     ) -> Self {
         Self {
             pipeline: Arc::clone(pipeline),
             dirs: dirs.clone(),
             container: container.clone(),
-            entry: entry.cloned(),
+            pending: retries::all_pending(entries, "the ADD ended before its time"),
             is_armed: AtomicBool::new(true),
         }
     }
@@ -47,10 +48,9 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.is_armed.load(Ordering::Relaxed) {
-            let reason = "the ADD ended before its time";
-            let entries = self.entry.as_slice();
+            let pending = std::mem::take(&mut self.pending);
             let retries = &self.pipeline.retries;
-            retries.undo_soon(&self.dirs, &self.container, entries, reason);
+            retries.undo_soon(&self.dirs, &self.container, pending);
         }
     }
 }

@@ -1,13 +1,15 @@
-//! One writer per sandbox: requests for a container take turns. A DEL does not wait for ADDs: it
-//! cancels those that run or wait.
+//! One writer per sandbox: requests for a container take turns. A DEL does not wait for ADDs and
+//! CHECKs: it cancels those that run or wait.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use cni_types::args::ContainerId;
 use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::time::Instant;
 
 type Containers = Arc<Mutex<HashMap<ContainerId, Container>>>;
 
@@ -19,6 +21,58 @@ struct Container {
     deletions: watch::Sender<u64>,
     /// How many ADDs and DELs wait or run. The daemon's background work takes turns too, uncounted.
     requests: Arc<AtomicUsize>,
+    /// Who has the turn.
+    holder: Arc<Mutex<Option<Holder>>>,
+}
+
+/// What takes a container's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    Add,
+    Check,
+    Del,
+    HotPlug,
+    HotUnplug,
+    Gc,
+    /// An undo in the background.
+    Undo,
+    /// A recorded DEL.
+    Deferred,
+    /// The daemon waits for delegates that outlived an earlier daemon.
+    Orphans,
+    /// An operator's request to forget attachments.
+    Forget,
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Add => "an ADD",
+            Self::Check => "a CHECK",
+            Self::Del => "a DEL",
+            Self::HotPlug => "a hot-plug",
+            Self::HotUnplug => "a hot-unplug",
+            Self::Gc => "a GC's DEL",
+            Self::Undo => "an undo in the background",
+            Self::Deferred => "a recorded DEL",
+            Self::Orphans => "a delegate of an earlier daemon",
+            Self::Forget => "a request to forget it",
+        })
+    }
+}
+
+/// What has a container's turn, and since when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holder {
+    work: Work,
+    since: Instant,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.since.elapsed().as_secs();
+        write!(f, "{} has been running for {seconds} s", self.work)
+    }
 }
 
 /// The containers with current requests.
@@ -64,6 +118,7 @@ pub(super) struct Ticket {
     deletions: watch::Receiver<u64>,
     /// Set for ADDs and DELs.
     request: Option<Request>,
+    work: Work,
 }
 
 /// Counts an ADD or DEL of a container while it lives.
@@ -93,8 +148,8 @@ pub(super) struct Turn {
 impl Turns {
     /// Draws a ticket for an ADD or DEL. From now on DELs cancel it, and a running GC leaves the
     /// container alone.
-    pub(super) fn ticket(&self, id: &ContainerId) -> Ticket {
-        let mut ticket = self.draw(id);
+    pub(super) fn ticket(&self, id: &ContainerId, work: Work) -> Ticket {
+        let mut ticket = self.draw(id, work);
         ticket.request = Some(Request::new(&ticket.container.requests));
         self.announce(id);
         ticket
@@ -137,7 +192,12 @@ impl Turns {
         });
     }
 
-    fn draw(&self, id: &ContainerId) -> Ticket {
+    /// Draws a ticket for a CHECK: DELs cancel it, but to a GC the container is as before.
+    pub(super) fn ticket_of_check(&self, id: &ContainerId) -> Ticket {
+        self.draw(id, Work::Check)
+    }
+
+    fn draw(&self, id: &ContainerId, work: Work) -> Ticket {
         let mut containers = self
             .containers
             .lock()
@@ -146,6 +206,7 @@ impl Turns {
             turn: Arc::default(),
             deletions: watch::Sender::new(0),
             requests: Arc::default(),
+            holder: Arc::default(),
         });
         Ticket {
             containers: Arc::clone(&self.containers),
@@ -153,30 +214,44 @@ impl Turns {
             deletions: container.deletions.subscribe(),
             container: container.clone(),
             request: None,
+            work,
         }
     }
 
     /// Waits for the container's turn.
-    pub(super) async fn take(&self, id: &ContainerId) -> Turn {
-        self.draw(id).turn().await
+    pub(super) async fn take(&self, id: &ContainerId, work: Work) -> Turn {
+        self.draw(id, work).turn().await
+    }
+
+    /// What has the container's turn now.
+    pub(super) fn holder(&self, id: &ContainerId) -> Option<Holder> {
+        let containers = self
+            .containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let container = containers.get(id)?;
+        *container
+            .holder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the container's turn if it is free.
-    pub(super) fn try_take(&self, id: &ContainerId) -> Option<Turn> {
-        let ticket = self.draw(id);
+    pub(super) fn try_take(&self, id: &ContainerId, work: Work) -> Option<Turn> {
+        let ticket = self.draw(id, work);
         let held = Arc::clone(&ticket.container.turn).try_lock_owned();
         // Dropping it without the lock removes the container again.
         let mut turn = Turn {
             ticket: Some(ticket),
             held: None,
         };
-        turn.held = Some(held.ok()?);
+        turn.hold(held.ok()?);
         Some(turn)
     }
 
-    /// Waits for the turn of a DEL; cancels the container's ADDs.
-    pub(super) async fn take_over(&self, id: &ContainerId) -> Turn {
-        let ticket = self.ticket(id);
+    /// Waits for the turn of a DEL; cancels the container's ADDs and CHECKs.
+    pub(super) async fn take_over(&self, id: &ContainerId, work: Work) -> Turn {
+        let ticket = self.ticket(id, work);
         ticket.container.deletions.send_modify(|count| *count += 1);
         ticket.turn().await
     }
@@ -190,7 +265,7 @@ impl Ticket {
             ticket: Some(self),
             held: None,
         };
-        waiting.held = Some(turn.lock_owned().await);
+        waiting.hold(turn.lock_owned().await);
         waiting
     }
 
@@ -223,8 +298,29 @@ impl Ticket {
     }
 }
 
+impl Turn {
+    fn hold(&mut self, held: OwnedMutexGuard<()>) {
+        self.set_holder(true);
+        self.held = Some(held);
+    }
+
+    fn set_holder(&self, is_held: bool) {
+        if let Some(ticket) = &self.ticket {
+            let holder = is_held.then(|| Holder {
+                work: ticket.work,
+                since: Instant::now(),
+            });
+            let known = &ticket.container.holder;
+            *known.lock().unwrap_or_else(PoisonError::into_inner) = holder;
+        }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
+        if self.held.is_some() {
+            self.set_holder(false);
+        }
         self.held = None;
         let Some(ticket) = self.ticket.take() else {
             return;
@@ -251,10 +347,10 @@ mod tests {
     #[tokio::test]
     async fn a_container_is_one_writers_at_a_time() {
         let turns = Turns::default();
-        let first = turns.take(&id("a")).await;
-        let _other = turns.take(&id("b")).await;
+        let first = turns.take(&id("a"), Work::Undo).await;
+        let _other = turns.take(&id("b"), Work::Undo).await;
         let a = id("a");
-        let mut second = Box::pin(turns.take(&a));
+        let mut second = Box::pin(turns.take(&a, Work::Undo));
         assert!(futures_util::poll!(&mut second).is_pending());
         drop(first);
         drop(second.await);
@@ -264,8 +360,8 @@ mod tests {
     async fn nothing_stays_behind_when_nobody_waits() {
         let turns = Turns::default();
         let a = id("a");
-        let first = turns.take(&a).await;
-        let mut gave_up = Box::pin(turns.take(&a));
+        let first = turns.take(&a, Work::Undo).await;
+        let mut gave_up = Box::pin(turns.take(&a, Work::Undo));
         assert!(futures_util::poll!(&mut gave_up).is_pending());
         drop(gave_up);
         drop(first);
@@ -276,12 +372,12 @@ mod tests {
     async fn a_turn_that_is_taken_is_not_waited_for() {
         let turns = Turns::default();
         let a = id("a");
-        let first = turns.take(&a).await;
-        assert!(turns.try_take(&a).is_none());
+        let first = turns.take(&a, Work::Undo).await;
+        assert!(turns.try_take(&a, Work::Undo).is_none());
         drop(first);
         assert!(turns.containers.lock().unwrap().is_empty());
-        let second = turns.try_take(&a);
-        assert!(turns.try_take(&a).is_none());
+        let second = turns.try_take(&a, Work::Undo);
+        assert!(turns.try_take(&a, Work::Undo).is_none());
         drop(second);
         assert!(turns.containers.lock().unwrap().is_empty());
     }
@@ -290,12 +386,12 @@ mod tests {
     async fn an_add_that_waits_or_runs_gives_up_when_a_del_comes() {
         let turns = Turns::default();
         let a = id("a");
-        let running = turns.ticket(&a);
+        let running = turns.ticket(&a, Work::Add);
         let mut deletions = running.deletions();
         let turn = running.wait().await.unwrap();
-        let mut waiting = Box::pin(turns.ticket(&a).wait());
+        let mut waiting = Box::pin(turns.ticket(&a, Work::Add).wait());
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        let mut del = Box::pin(turns.take_over(&a));
+        let mut del = Box::pin(turns.take_over(&a, Work::Del));
         assert!(futures_util::poll!(&mut del).is_pending());
         assert!(waiting.await.is_err());
         let work = std::future::pending::<()>();
@@ -311,11 +407,11 @@ mod tests {
     #[tokio::test]
     async fn arrivals_are_those_with_a_request_and_new_ones() {
         let turns = Turns::default();
-        let _before = turns.ticket(&id("before"));
-        let _kept = turns.take(&id("kept")).await;
+        let _before = turns.ticket(&id("before"), Work::Add);
+        let _kept = turns.take(&id("kept"), Work::Undo).await;
         let arrivals = turns.arrivals();
-        let _since = turns.ticket(&id("since"));
-        let _own = turns.take(&id("gc")).await;
+        let _since = turns.ticket(&id("since"), Work::Add);
+        let _own = turns.take(&id("gc"), Work::Undo).await;
         assert!(arrivals.has(&id("before")) && arrivals.has(&id("since")));
         assert!(
             !arrivals.has(&id("kept")),
@@ -331,9 +427,26 @@ mod tests {
     async fn an_add_that_comes_after_a_del_is_not_its_concern() {
         let turns = Turns::default();
         let a = id("a");
-        let del = turns.take_over(&a).await;
-        let later = turns.ticket(&a);
+        let del = turns.take_over(&a, Work::Del).await;
+        let later = turns.ticket(&a, Work::Add);
         drop(del);
         assert!(later.wait().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_has_a_known_holder() {
+        let turns = Turns::default();
+        let a = id("a");
+        assert!(turns.holder(&a).is_none());
+        let turn = turns.take(&a, Work::Del).await;
+        let waiting = turns.ticket(&a, Work::Add);
+        tokio::time::advance(std::time::Duration::from_secs(24)).await;
+        let holder = turns.holder(&a).unwrap().to_string();
+        assert_eq!(holder, "a DEL has been running for 24 s");
+        drop(turn);
+        assert!(turns.holder(&a).is_none());
+        let _turn = waiting.wait().await.unwrap();
+        let holder = turns.holder(&a).unwrap().to_string();
+        assert_eq!(holder, "an ADD has been running for 0 s");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::dirs::Dirs;
 use super::lanes::Lane;
-use super::place::{Place, place, place_of};
+use super::place::{self, Place, place, place_of};
 use super::{Error, Pipeline, retries};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -36,6 +37,11 @@ pub(super) struct Left {
 }
 
 impl Left {
+    /// Forgets it, although parts of it may remain on the node.
+    pub(super) fn give_up(&self, pipeline: &Pipeline) {
+        give_up(pipeline, &self.entry, &crate::report::chain(&self.error));
+    }
+
     fn pending(&self) -> PendingUndo {
         let timed_out = matches!(&self.error, Error::Delegate(error) if error.timed_out);
         PendingUndo {
@@ -269,8 +275,9 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
             return Err(left(error.into(), holds, doubtful));
         }
     }
+    // It is undone; to keep its record is no reason to hold the pod.
     let forgotten = pipeline.ledger.forget_result(&dirs.cni, entry).await;
-    forgotten.map_err(|error| left(error.into(), true, false))
+    forgotten.map_err(|error| left(error.into(), false, false))
 }
 
 /// Whether an attachment other than the default network is only waiting for its undo, because its
@@ -278,10 +285,23 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
 pub(super) fn is_leftover(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
     let is_pending = || {
         let undo = pipeline.retries.get(&dirs.cni, &entry.container_id);
-        undo.is_some_and(|undo| undo.of(&entry.if_name).is_some())
+        undo.is_some_and(|undo| undo.of(entry).is_some())
     };
     let never_made = entry.result.is_none() && entry.failed_add.is_some();
     !entry.is_default && (never_made || is_pending())
+}
+
+/// Whether an attachment's interface exists in its own namespace.
+pub(super) async fn is_living(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
+    let Some(netns) = entry.netns.as_deref().filter(|path| !path.is_empty()) else {
+        return false;
+    };
+    if !place::is_there(pipeline, dirs, entry).await {
+        return false;
+    }
+    let names = std::slice::from_ref(&entry.if_name);
+    let looked = pipeline.pod_network.look(Path::new(netns), names).await;
+    looked.is_ok_and(|inside| !inside.existing.is_empty())
 }
 
 /// Logs that a plugin refused to delete what it had refused to add.
@@ -315,18 +335,10 @@ pub(super) async fn settle(
     mut left: Vec<Left>,
 ) -> Result<(), Error> {
     for doubtful in left.extract_if(.., |one| {
-        let attempts = || {
-            pipeline
-                .retries
-                .attempts(dirs, container, &one.entry.if_name)
-        };
+        let attempts = || pipeline.retries.attempts(dirs, &one.entry);
         one.doubtful && !one.holds && attempts() + 1 >= DOUBTFUL_ATTEMPTS
     }) {
-        give_up(
-            pipeline,
-            &doubtful.entry,
-            &crate::report::chain(&doubtful.error),
-        );
+        doubtful.give_up(pipeline);
     }
     if staying.is_empty() && left.is_empty() {
         let extent = Extent::of(meant);
@@ -392,6 +404,7 @@ pub(super) async fn forget(
         return keep_error(pipeline, dirs, &sandbox, error.into()).await;
     }
     pipeline.retries.cancel(dirs, container);
+    pipeline.traces.remove(&dirs.cni, container);
     if extent == Extent::Whole {
         pipeline.undone.insert(&dirs.cni, container);
     }

@@ -7,6 +7,7 @@ use cni_types::args::{ContainerId, IfName};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::entry::Entry;
+use crate::domain::namespace::Namespace;
 use crate::domain::sandbox::Sandbox;
 
 /// A sandbox whose undo failed and is retried until it succeeds.
@@ -37,6 +38,10 @@ pub struct PendingUndo {
     /// The network, as in [`Entry::network`]; empty in records of older daemons.
     #[serde(default)]
     pub network: String,
+    /// The namespace of the attachment: a later attachment of a reused container id has another
+    /// one. `None` if the attachment has none, and in records of older daemons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
     /// Whether its delegate timed out in the last attempt.
     #[serde(default)]
     pub timed_out: bool,
@@ -49,9 +54,9 @@ pub struct PendingUndo {
 }
 
 impl Undo {
-    /// The pending undo of an interface.
-    pub fn of(&self, if_name: &IfName) -> Option<&PendingUndo> {
-        self.attachments.iter().find(|one| one.if_name == *if_name)
+    /// The pending undo of an attachment.
+    pub fn of(&self, entry: &Entry) -> Option<&PendingUndo> {
+        self.attachments.iter().find(|one| one.is_of(entry))
     }
 
     /// The pending undo of an attachment. If all of the sandbox is pending, it is built from the
@@ -61,18 +66,42 @@ impl Undo {
             return Some(PendingUndo {
                 if_name: entry.if_name.clone(),
                 network: entry.network.clone(),
+                namespace: entry.namespace.clone(),
                 timed_out: false,
                 reason: self.reason.clone(),
                 attempts: self.retries,
                 since: self.since,
             });
         }
-        self.of(&entry.if_name).cloned()
+        self.of(entry).cloned()
     }
 
     /// The interfaces still to undo.
     pub fn if_names(&self) -> impl Iterator<Item = &IfName> {
         self.attachments.iter().map(|one| &one.if_name)
+    }
+}
+
+impl PendingUndo {
+    /// Whether this undo is about `entry`, rather than about another attachment that had the same
+    /// interface name.
+    pub fn is_of(&self, entry: &Entry) -> bool {
+        let is_network = self.network.is_empty() || self.network == entry.network;
+        let is_namespace = self.namespace.is_none() || self.namespace == entry.namespace;
+        self.if_name == entry.if_name && is_network && is_namespace
+    }
+
+    /// Whether both are about one attachment.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.if_name == other.if_name
+            && self.network == other.network
+            && self.namespace == other.namespace
+    }
+
+    /// Whether [`is_of`](Self::is_of) cannot be relied on: the attachment has an identity, but the
+    /// record, by an older daemon, has not.
+    pub fn is_vague_about(&self, entry: &Entry) -> bool {
+        self.namespace.is_none() && entry.namespace.is_some()
     }
 }
 
@@ -171,6 +200,9 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`].
     async fn forget_undo(&self, cni_dir: &Path, container: &ContainerId)
     -> Result<(), LedgerError>;
+
+    /// Copies a container's damaged file to where operators can inspect it, before it is removed.
+    async fn set_plan_aside(&self, cni_dir: &Path, container: &ContainerId);
 
     /// Moves damaged result files to where operators can inspect them and no request reads them.
     async fn set_aside(&self, cni_dir: &Path, lost: &[Lost]);

@@ -170,6 +170,7 @@ fn attachment(
         network: conf.name().to_string(),
         if_name: request.if_name.clone(),
         is_default: false,
+        is_chosen: false,
         conf,
         request: RuntimeConfig {
             ips,

@@ -397,6 +397,8 @@ pub(super) fn attachment(
         network: network.name,
         if_name,
         is_default,
+        // The cluster's default network is not selected by name.
+        is_chosen: is_default && !selection.name.is_empty(),
         conf: network.conf,
         base: match is_default {
             true => conf.runtime_config.clone(),

@@ -83,7 +83,13 @@ impl Ledger for World {
     }
 
     async fn forget_result(&self, _dir: &Path, _entry: &Entry) -> Result<(), LedgerError> {
-        Ok(())
+        match self.fail.lock().unwrap().contains("forget-result") {
+            true => Err(LedgerError::Damaged {
+                path: "x".into(),
+                reason: "told to fail".into(),
+            }),
+            false => Ok(()),
+        }
     }
 
     async fn forget(&self, _dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
@@ -129,6 +135,8 @@ impl Ledger for World {
         self.undos.lock().unwrap().remove(container.as_str());
         Ok(())
     }
+
+    async fn set_plan_aside(&self, _dir: &Path, _container: &ContainerId) {}
 
     async fn set_aside(&self, _dir: &Path, _lost: &[Lost]) {}
 

@@ -7,8 +7,7 @@ use cni_types::conf::{NetworkConfList, PluginConf};
 use cni_types::result::CniResult;
 
 use super::call::Call;
-use super::{Cause, Cni, Error};
-use crate::exec;
+use super::{Cni, Error};
 use crate::netns::StandIn;
 use crate::request::RuntimeConf;
 
@@ -89,7 +88,7 @@ impl Cni {
                 None => detaching.attempt(plugin, runtime).await,
             };
             let deleted = match ended {
-                Err(error) if is_answer(&error) => detaching.help(plugin, runtime, error).await,
+                Err(error) if error.is_refusal() => detaching.help(plugin, runtime, error).await,
                 ended => ended,
             };
             errors.extend(deleted.err());
@@ -132,7 +131,7 @@ impl Detaching<'_> {
         if !runtime.netns.is_empty() {
             runtime.netns.clear();
             match self.attempt(plugin, &runtime).await {
-                Err(error) if is_answer(&error) => {}
+                Err(error) if error.is_refusal() => {}
                 ended => return ended,
             }
         }
@@ -156,13 +155,4 @@ impl Detaching<'_> {
             .attachment(self.list, plugin, runtime, self.prev_result);
         deleted.await.map(drop)
     }
-}
-
-/// Whether a plugin ran to completion and returned an error.
-fn is_answer(error: &Error) -> bool {
-    let ran = matches!(
-        *error.source,
-        Cause::Exec(exec::Error::Answered { .. } | exec::Error::Unexplained { .. })
-    );
-    ran && !error.is_interruption()
 }

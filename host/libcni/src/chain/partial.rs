@@ -14,7 +14,7 @@ impl Cni {
     /// plugins before it still have something to remove. If a plugin fails, calls its IPAM plugin
     /// directly, which ignores what it never allocated, and calls the plugin again with a conf
     /// without IPAM: `host-device` does not move its device back while its IPAM plugin fails. Does
-    /// not retry a plugin that was interrupted.
+    /// not retry a plugin that was interrupted. An interruption of the IPAM plugin is the plugin's error.
     ///
     /// `so_far` is the result of the plugins that succeeded, see [`Error::so_far`]; some plugins,
     /// such as `firewall`, need it to find what they created. Plugins of 0.3.1 and older do not get
@@ -34,7 +34,7 @@ impl Cni {
         let mut errors = Vec::new();
         for (position, plugin) in list.plugins().iter().enumerate().rev() {
             call.position = Some(position);
-            let Err(error) = call.attachment(list, plugin, runtime, so_far).await else {
+            let Err(mut error) = call.attachment(list, plugin, runtime, so_far).await else {
                 continue;
             };
             // After an interruption either call may time out again: the IPAM plugin may be what
@@ -42,13 +42,18 @@ impl Cni {
             if plugin.ipam_type().is_some() && !error.is_interruption() {
                 let addresses = call.ipam(list, plugin, runtime, so_far).await;
                 let link = call.without_ipam(list, plugin, runtime, so_far).await;
-                for failed in [addresses.err(), link.err()].into_iter().flatten() {
+                let failures = [addresses.err(), link.err()].into_iter().flatten();
+                for failed in failures {
                     tracing::debug!(
                         network = call.network,
                         plugin = %plugin.plugin_type(),
                         error = &failed as &dyn std::error::Error,
                         "DEL of the IPAM plugin alone, or of the plugin without it, failed as well"
                     );
+                    // A plugin whose IPAM plugin was killed exits by itself, with an error.
+                    if failed.is_interruption() && !error.is_interruption() {
+                        error = failed;
+                    }
                 }
             }
             errors.push(error);

@@ -166,6 +166,15 @@ impl Error {
         }
     }
 
+    /// Whether the plugin ran and exited by itself with an error, which need not be an error object:
+    /// a missing library or interpreter module leaves text on standard error, or nothing.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Answered { .. } | Self::Unexplained { .. } => !self.is_interruption(),
+            _ => false,
+        }
+    }
+
     /// The error object that the plugin returned.
     pub fn answer(&self) -> Option<&CniError> {
         match self {

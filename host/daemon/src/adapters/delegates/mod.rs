@@ -33,9 +33,9 @@ pub struct Executor {
 }
 
 impl Executor {
-    /// Gives each execution at most `deadline`. Each network, and each namespace's pods, run at
-    /// most `at_once` delegates at a time, and all together twice as many. DELs have slots of their
-    /// own, and so does the default network.
+    /// Gives each execution at most `deadline`. Each network runs at most `at_once` delegates at a
+    /// time, each namespace's pods twice as many, and all together three times as many. DELs have
+    /// slots of their own, and so does the default network.
     pub fn new(deadline: Duration, at_once: usize) -> Self {
         Self {
             limits: Limits {
@@ -202,7 +202,7 @@ impl Delegates for Executor {
         };
         let made_nothing = |error: &Error| {
             let at = error.position;
-            at.is_some_and(|plugin| entry.made_nothing(plugin, error.answer().is_some()))
+            at.is_some_and(|plugin| entry.made_nothing(plugin, error.is_refusal()))
         };
         let (refusals, left): (Vec<_>, Vec<_>) = errors.iter().partition(|e| made_nothing(e));
         match worst(&entry.network, &left) {
@@ -284,7 +284,7 @@ fn failed_at(error: &Error) -> Option<FailedAdd> {
     let so_far = error.so_far.as_ref();
     error.position.map(|plugin| FailedAdd {
         plugin,
-        refused: error.answer().is_some(),
+        refused: error.is_refusal(),
         started,
         // In the version in which the last plugin printed it.
         so_far: so_far.and_then(|result| result.to_raw(result.cni_version).ok()),

@@ -6,9 +6,10 @@
 //! it. In each pool
 //!
 //! - a network runs at most `count` delegates,
-//! - the pods of one namespace run at most `count`, whatever their networks,
-//! - all together run at most twice as many; beyond that a network may start only its first one, so
-//!   that delegates that hang never block another network entirely.
+//! - the pods of one namespace run at most twice as many, whatever their networks: one network that
+//!   hangs leaves slots to the namespace's others,
+//! - all together run at most three times as many; beyond that a network may start only its first
+//!   one, so that delegates that hang never block another network entirely.
 //!
 //! Within these limits, slots are granted in FIFO order.
 
@@ -38,18 +39,25 @@ pub(super) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// The client of an attachment. A default network that the pod's own namespace defines counts
-    /// as a secondary network.
+    /// The client of an attachment. A default network that the pod chose itself counts as a
+    /// secondary network.
     pub(super) fn of(entry: &'a Entry) -> Self {
-        let namespace = entry.pod.namespace.as_str();
-        let network = entry.network.as_str();
+        Self::of_pod(
+            entry.pod.namespace.as_str(),
+            entry.network.as_str(),
+            entry.is_default && !entry.is_chosen,
+        )
+    }
+
+    fn of_pod(namespace: &'a str, network: &'a str, is_default: bool) -> Self {
+        // Of entries by older daemons only the name tells that the pod's namespace defines it.
         let is_own = network
             .strip_prefix(namespace)
             .is_some_and(|name| name.starts_with('/'));
         Self {
             network,
             namespace: Some(namespace).filter(|namespace| !namespace.is_empty()),
-            is_default: entry.is_default && !is_own,
+            is_default: is_default && !is_own,
         }
     }
 
@@ -84,7 +92,7 @@ struct Pool {
 
 #[derive(Debug)]
 struct State {
-    /// The limit for one network, and for one namespace.
+    /// The limit for one network.
     count: usize,
     taken: usize,
     networks: HashMap<Arc<str>, usize>,
@@ -114,7 +122,8 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    /// Each pool runs `count` delegates of one network at once, and twice as many in all.
+    /// Each pool runs `count` delegates of one network at once, twice as many of one namespace, and
+    /// three times as many in all.
     pub(super) fn new(count: usize) -> Self {
         let pools = || Pools {
             default: Pool::new(count.max(1)),
@@ -216,8 +225,10 @@ impl State {
         let of_network = running(&self.networks, &charged.network);
         let namespace = charged.namespace.as_ref();
         let of_namespace = namespace.map_or(0, |name| running(&self.namespaces, name));
-        let is_within = self.taken < self.count.saturating_mul(2);
-        of_network < self.count && of_namespace < self.count && (is_within || of_network == 0)
+        let is_within = self.taken < self.count.saturating_mul(3);
+        of_network < self.count
+            && of_namespace < self.count.saturating_mul(2)
+            && (is_within || of_network == 0)
     }
 
     fn begin(&mut self, charged: &Charged) {
@@ -345,16 +356,47 @@ mod tests {
             let hung: Vec<_> = hung
                 .flat_map(|n| all(&slots, class, of("shop", n)))
                 .collect();
-            assert_eq!(hung.len(), 4, "whatever the number of its networks");
+            assert_eq!(hung.len(), 8, "whatever the number of its networks");
             assert_eq!(all(&slots, class, of("bank", "bank/a")).len(), 4);
         }
+    }
+
+    #[tokio::test]
+    async fn a_network_that_hangs_leaves_its_namespace_slots() {
+        for (class, count) in [(Class::Takes, 1), (Class::Frees, 4)] {
+            let slots = Slots::new(count);
+            let hung = all(&slots, class, of("shop", "shop/hangs"));
+            assert_eq!(hung.len(), count);
+            assert_eq!(all(&slots, class, of("shop", "shop/works")).len(), count);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_chosen_default_network_is_the_namespaces() {
+        let slots = Slots::new(2);
+        for chosen in ["shop/own", "bank/other"] {
+            let mut client = Client::of_pod("shop", chosen, false);
+            let hung = all(&slots, Class::Takes, client);
+            assert_eq!(hung.len(), 2);
+            client.network = "bank/third";
+            let more = all(&slots, Class::Takes, client);
+            client.network = "bank/fourth";
+            assert!(
+                all(&slots, Class::Takes, client).is_empty(),
+                "{}",
+                more.len()
+            );
+            assert_eq!(all(&slots, Class::Takes, default_of("shop")).len(), 2);
+        }
+        assert!(!Client::of_pod("shop", "shop/own", true).is_default);
+        assert!(Client::of_pod("shop", "kube-system/pod-net", true).is_default);
     }
 
     #[tokio::test]
     async fn a_network_without_a_slot_can_always_begin() {
         for class in [Class::Takes, Class::Frees] {
             let slots = Slots::new(2);
-            let tenants = ["a", "b", "c", "d", "e"];
+            let tenants = ["a", "b", "c", "d", "e", "f"];
             let hung = tenants.map(|name| all(&slots, class, of(name, name)));
             assert!(hung.iter().all(|slots| !slots.is_empty()));
             let mut other = all(&slots, class, of("bank", "bank/a"));
@@ -380,6 +422,7 @@ mod tests {
     async fn a_namespace_at_its_bound_holds_up_no_other() {
         let slots = Slots::new(2);
         let mut own = all(&slots, Class::Takes, of("a", "a/x"));
+        own.extend(all(&slots, Class::Takes, of("a", "a/y")));
         let mut shared = Box::pin(slots.take(Class::Takes, of("a", "shared")));
         assert!(poll!(&mut shared).is_pending());
         let of_b = slots.take(Class::Takes, of("b", "shared")).now_or_never();

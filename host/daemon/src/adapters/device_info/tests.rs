@@ -191,6 +191,7 @@ fn entry(arguments: &str) -> Entry {
         network: "default/n".into(),
         if_name: IfName::new("net1").unwrap(),
         is_default: false,
+        is_chosen: false,
         conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
         cni_args: CniArgs::new(),
         capability_args: RawObject::parse(arguments).unwrap(),

@@ -111,6 +111,7 @@ mod tests {
             network: "n".into(),
             if_name: IfName::new("eth0").unwrap(),
             is_default: true,
+            is_chosen: false,
             conf: NetworkConfList::parse_any(conf).unwrap(),
             cni_args: CniArgs::new(),
             capability_args: RawObject::new(),

@@ -330,6 +330,10 @@ impl Ledger for Files {
         remove(&cni_dir.join(UNDO_DIR).join(container.as_str())).map(drop)
     }
 
+    async fn set_plan_aside(&self, cni_dir: &Path, container: &ContainerId) {
+        set_aside(&cni_dir.join(container.as_str()), cni_dir);
+    }
+
     async fn set_aside(&self, cni_dir: &Path, lost: &[Lost]) {
         let paths: Vec<PathBuf> = lost.iter().map(|one| one.path.clone()).collect();
         self.set_results_aside(cni_dir, &paths);

@@ -247,6 +247,7 @@ fn entry(cached: cache::Entry, sandbox: &Sandbox, results: &Results) -> Option<E
         pod: sandbox.pod.clone(),
         network: conf.name().to_string(),
         is_default: cached.key.if_name == sandbox.if_name,
+        is_chosen: false,
         if_name: cached.key.if_name.clone(),
         result: cached.parsed_result(conf.cni_version()).ok(),
         cni_args: cached.args,

@@ -29,7 +29,7 @@ pub(super) const OWN: &[Key] = &[
     key(
         "delegatesAtOnce",
         Words("four for each processor, at least 16"),
-        "concurrency limit of delegates for ADD, CHECK and STATUS: per network, and per namespace for its pods' delegates of all networks. The total limit is twice that; beyond it, a network that has none running may still start one, so that hanging delegates do not block other networks. DEL and GC have slots of their own, and so does the default network in either set, unless the pod's own namespace provides it",
+        "concurrency limit of delegates for ADD, CHECK and STATUS: per network. A namespace's pods may run twice as many, whatever their networks, so that one network that hangs leaves slots to the others; the total limit is three times as many, and beyond it a network that has none running may still start one, so that hanging delegates do not block other networks. DEL and GC have slots of their own, and so does the default network in either set, unless the pod chose it by annotation",
     ),
     key(
         "attachmentsAtOnce",

@@ -136,6 +136,9 @@ pub(super) struct Own {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) deferrable: bool,
     pub(super) if_name: IfName,
+    /// Whether the pod chose this default network itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) chosen: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) netns: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

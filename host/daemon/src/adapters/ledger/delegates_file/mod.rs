@@ -77,6 +77,7 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
             checksum: (position == 0).then(seal::placeholder),
             deferrable: position == 0 && deferrable,
             if_name: entry.if_name.clone(),
+            chosen: entry.is_chosen,
             netns: entry.netns.clone(),
             namespace: entry.namespace.clone(),
             failed_add: entry.failed_add.clone(),
@@ -142,6 +143,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         network: delegate.name.clone(),
         if_name,
         is_default,
+        is_chosen: false,
         conf,
         cni_args,
         capability_args,
@@ -160,6 +162,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         let netns = sandbox.netns.clone().or(own.netns);
         let entry = common(own.if_name, netns, pod, own.cni_args, own.capability_args);
         return Ok(Entry {
+            is_chosen: own.chosen,
             namespace: own.namespace,
             failed_add: own.failed_add,
             ..entry
@@ -252,6 +255,7 @@ mod tests {
             network: "default/n".into(),
             if_name: IfName::new("eth0").unwrap(),
             is_default: true,
+            is_chosen: false,
             conf: NetworkConfList::parse_any(conf).unwrap(),
             cni_args: CniArgs::new(),
             capability_args: RawObject::new(),
@@ -352,6 +356,17 @@ mod tests {
         assert_eq!(file[0]["resourceName"], "a/x");
         let (read, _) = read(&text, &sandbox()).unwrap();
         assert_eq!(read[0].device, entry.device);
+    }
+
+    #[test]
+    fn a_chosen_default_network_is_still_one() {
+        for is_chosen in [true, false] {
+            let mut entry = entry_of(r#"{"cniVersion":"1.0.0","name":"n","type":"bridge"}"#);
+            entry.is_chosen = is_chosen;
+            let (read, _) = read(&write(&[entry], false), &sandbox()).unwrap();
+            assert!(read[0].is_default);
+            assert_eq!(read[0].is_chosen, is_chosen);
+        }
     }
 
     #[test]
