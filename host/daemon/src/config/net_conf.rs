@@ -46,6 +46,8 @@ pub enum DefaultNetwork {
 /// The settings of one request.
 #[derive(Debug, Clone)]
 pub struct NetConf {
+    /// `name` of the runtime's conf, whatever the daemon's file says: a GC speaks for it alone.
+    pub name: Option<NetworkName>,
     /// Where the default network is defined.
     pub default_network: DefaultNetwork,
     /// Networks that every pod outside the system namespaces also gets (`defaultNetworks`). Empty
@@ -91,7 +93,10 @@ impl NetConf {
         let all = given.chain(overrides.iter());
         merged.extend(all.map(|(key, value)| (key, value.to_owned())));
         let shims = Shims::default().and_type_of(&conf).and_type_of(overrides);
-        Self::from_object(&merged, shims)
+        let mut parsed = Self::from_object(&merged, shims)?;
+        // Not required here: the shim refuses a conf without a name.
+        parsed.name = conf.get_as("name").ok().flatten();
+        Ok(parsed)
     }
 
     /// The settings from the daemon's file alone, for requests that carry the conf of a single
@@ -138,6 +143,7 @@ impl NetConf {
                 .flat_map(std::env::split_paths),
         );
         Ok(Self {
+            name: None,
             default_network,
             default_networks,
             bin_dirs,

@@ -79,6 +79,7 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
             if_name: entry.if_name.clone(),
             netns: entry.netns.clone(),
             namespace: entry.namespace.clone(),
+            runtime_network: entry.runtime_network.clone(),
             failed_add: entry.failed_add.clone(),
             pod: Pod {
                 namespace: entry.pod.namespace.clone(),
@@ -139,6 +140,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         container_id: sandbox.container_id.clone(),
         netns,
         pod,
+        runtime_network: None,
         network: delegate.name.clone(),
         if_name,
         is_default,
@@ -161,6 +163,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         let entry = common(own.if_name, netns, pod, own.cni_args, own.capability_args);
         return Ok(Entry {
             namespace: own.namespace,
+            runtime_network: own.runtime_network,
             failed_add: own.failed_add,
             ..entry
         });
@@ -235,6 +238,7 @@ mod tests {
             namespace: None,
             if_name: IfName::new("eth0").unwrap(),
             infra_container_id: "c".into(),
+            runtime_network: None,
             pod: PodRef {
                 namespace: "default".into(),
                 name: "a".into(),
@@ -249,6 +253,7 @@ mod tests {
             container_id: sandbox().container_id,
             netns: sandbox().netns,
             pod: sandbox().pod,
+            runtime_network: None,
             network: "default/n".into(),
             if_name: IfName::new("eth0").unwrap(),
             is_default: true,
