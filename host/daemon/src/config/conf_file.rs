@@ -14,7 +14,8 @@ pub const FILE_NAME: &str = "00-multus.conf";
 /// Value of `multusConfigFile` that asks for a generated conf.
 const AUTO: &str = "auto";
 pub(super) const DEFAULT_TARGET_DIR: &str = "/etc/cni/net.d";
-pub(super) const DEFAULT_NAME: &str = "multus-cni-network";
+/// `name` of the generated conf, and of Multus' own.
+pub const DEFAULT_NAME: &str = "multus-cni-network";
 pub(super) const DEFAULT_TYPE: &str = "multus-shim";
 
 /// Keys of the daemon's file that the generated conf repeats, in Multus' order. `capabilities`,

@@ -30,6 +30,7 @@ mod remarks;
 mod retries;
 mod retrying;
 mod rollback;
+mod scope;
 mod status;
 mod turns;
 mod undo;
