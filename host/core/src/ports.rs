@@ -31,7 +31,7 @@ use crate::domain::selection::Selection;
 pub use containers::ContainerPods;
 pub use delegates::{DelegateError, Delegates};
 pub use devices::{DeviceInfo, Devices, DevicesError};
-pub use ledger::{Ledger, LedgerError, Listing, Lost, PendingUndo, Undo};
+pub use ledger::{Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Undo};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.
 #[async_trait]

@@ -1,6 +1,7 @@
 //! The daemon as a whole: parses the configuration, builds the adapters, binds the socket, and
 //! serves until a signal arrives. Opens nothing before the configuration has been validated.
 
+mod ledgers;
 mod policies;
 
 use std::collections::BTreeMap;
@@ -100,8 +101,8 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     let patience = config.own.timeouts.shutdown;
     // New connections wait until the previous daemon has exited.
     let tenure = Tenure::begin(&config.socket_dir, 2 * patience).await?;
+    app.pipeline.begin(&app.cni_dir).await;
     app.clean_up();
-    app.pipeline.resume_undos(&app.cni_dir).await;
     let tenure = settle(&app, tenure, patience).await;
     tracing::info!(socket_dir = %config.socket_dir.display(), "serving");
     let handler: Arc<dyn Handler> = Arc::clone(&app) as Arc<dyn Handler>;
@@ -235,7 +236,8 @@ impl App {
         let ledger = Files::new(own.durability)
             .with_limit(own.ledger_limit)
             .with_boot(Boot::find(config.chroot_dir.as_deref()))
-            .with_deferrable(own.defer_dels_of.clone());
+            .with_deferrable(own.defer_dels_of.clone())
+            .remembering_in(&config.cni_dir);
         let delegates = Executor::new(own.timeouts.delegate, own.delegates_at_once)
             .inside(root.clone())
             .grouped(cgroup(config)?)
@@ -265,37 +267,6 @@ impl App {
             answers: watch::Sender::new(0),
             cni_dir: config.cni_dir.clone(),
         })
-    }
-
-    /// Carries out the DELs that shims recorded while the daemon was down. Called once the socket
-    /// is bound, so that shims record no more meanwhile.
-    async fn finish_deferred(&self, may_defer: bool) {
-        if may_defer {
-            self.tell_shims(true);
-        }
-        self.pipeline
-            .finish_deferred(&self.cni_dir, may_defer)
-            .await;
-        self.tell_shims(false);
-    }
-
-    fn tell_shims(&self, may_defer: bool) {
-        if let Err(error) = self.ledger.ask_for_deferred(&self.cni_dir, may_defer) {
-            tracing::error!(
-                error = cnidaria_core::report::chain(&error),
-                "DELs cannot be recorded while no daemon is there"
-            );
-        }
-    }
-
-    /// Called before the first request, while no one else writes to the ledger.
-    fn clean_up(&self) {
-        if let Err(error) = self.ledger.sweep(&self.cni_dir) {
-            tracing::error!(
-                error = cnidaria_core::report::chain(&error),
-                "the ledger was not swept"
-            );
-        }
     }
 }
 
@@ -429,45 +400,11 @@ impl Handler for App {
     }
 
     async fn attachments(&self) -> (StatusCode, Vec<u8>) {
-        let listing = match self.pipeline.entries(&self.cni_dir).await {
-            Ok(listing) => listing,
-            Err(error) => return response::respond(Err(error.into())),
-        };
-        for (container, error) in &listing.unreadable {
-            tracing::error!(%container, error = cnidaria_core::report::chain(error), "not in the list");
-        }
-        let undos = self.pipeline.undos(&self.cni_dir);
-        let attachments = listing
-            .entries
-            .into_iter()
-            .map(|entry| {
-                let undo = undos
-                    .iter()
-                    .find(|undo| undo.container_id == entry.container_id);
-                admin::attachment(entry, undo)
-            })
-            .collect();
-        let unreadable = listing.unreadable.iter().map(admin::unreadable).collect();
-        admin::answer(attachments, unreadable)
+        self.list().await
     }
 
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        let (container, if_name) = match admin::forget(&body) {
-            Ok(meant) => meant,
-            Err(error) => return response::refused(&error),
-        };
-        let pipeline = &self.pipeline;
-        match pipeline
-            .forget(&self.cni_dir, &container, if_name.as_ref())
-            .await
-        {
-            Ok(forgotten) => {
-                let forgotten = forgotten.into_iter();
-                let forgotten = forgotten.map(|entry| admin::attachment(entry, None));
-                admin::answer(forgotten.collect(), Vec::new())
-            }
-            Err(error) => response::respond(Err(error)),
-        }
+        self.forget_everywhere(&body).await
     }
 
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>) {

@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use cni_types::args::{CniArgs, ContainerId, IfName};
+use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
@@ -110,6 +110,7 @@ fn sandbox() -> Sandbox {
         if_name: IfName::new("eth0").unwrap(),
         namespace: None,
         infra_container_id: CONTAINER.into(),
+        runtime_network: None,
         pod: PodRef {
             namespace: "default".into(),
             name: "a".into(),
@@ -128,6 +129,7 @@ fn entry(network: &str, if_name: &str) -> Entry {
         container_id: id(CONTAINER),
         netns: sandbox().netns,
         pod: sandbox().pod,
+        runtime_network: Some(NetworkName::new("pods").unwrap()),
         network: network.into(),
         if_name: IfName::new(if_name).unwrap(),
         is_default: if_name == "eth0",

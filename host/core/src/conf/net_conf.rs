@@ -13,6 +13,8 @@ use super::value;
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::shim::Shims;
 
+/// Name of the conf that the daemon writes for the runtime, as Multus names it.
+pub const DEFAULT_NAME: &str = "multus-cni-network";
 /// Multus' default directory for the ledger.
 pub const DEFAULT_CNI_DIR: &str = "/var/lib/cni/multus";
 /// Default directory of the delegates.
@@ -75,6 +77,8 @@ pub enum DefaultNetwork {
 /// The settings of one request.
 #[derive(Debug, Clone)]
 pub struct NetConf {
+    /// `name` of the runtime's conf, whatever the daemon's file says: a GC speaks for it alone.
+    pub name: Option<NetworkName>,
     /// Where the default network is defined.
     pub default_network: DefaultNetwork,
     /// Networks that every pod outside the system namespaces also gets (`defaultNetworks`). Empty
@@ -120,7 +124,10 @@ impl NetConf {
         let all = given.chain(overrides.iter());
         merged.extend(all.map(|(key, value)| (key, value.to_owned())));
         let shims = Shims::default().and_type_of(&conf).and_type_of(overrides);
-        Self::from_object(&merged, shims)
+        let mut parsed = Self::from_object(&merged, shims)?;
+        // Not required here: the shim refuses a conf without a name.
+        parsed.name = conf.get_as("name").ok().flatten();
+        Ok(parsed)
     }
 
     /// The settings from the daemon's file alone, for requests that carry the conf of a single
@@ -161,6 +168,7 @@ impl NetConf {
         };
         check_unused(conf)?;
         Ok(Self {
+            name: None,
             default_network,
             default_networks,
             bin_dirs: vec![path("binDir", DEFAULT_BIN_DIR)?],

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use cni_types::args::{CniArgs, ContainerId, IfName};
+use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
@@ -26,6 +26,9 @@ pub struct Entry {
     pub namespace: Option<Namespace>,
     /// The sandbox's pod; its names are empty if the ledger does not have them.
     pub pod: PodRef,
+    /// `name` of the runtime's conf through which its pod was attached, for GC; `None` in entries by
+    /// Multus or older daemons.
+    pub runtime_network: Option<NetworkName>,
     /// The network's name as in network-status.
     pub network: String,
     /// The interface's name in the pod.
@@ -86,6 +89,7 @@ impl Entry {
             netns: sandbox.netns.clone(),
             namespace: sandbox.namespace.clone(),
             pod: sandbox.pod.clone(),
+            runtime_network: sandbox.runtime_network.clone(),
             network: attachment.network.clone(),
             if_name: attachment.if_name.clone(),
             is_default: attachment.is_default,

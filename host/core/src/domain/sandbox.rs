@@ -1,6 +1,6 @@
 //! The pod sandbox of a request, which attachments are added to.
 
-use cni_types::args::{CniArgs, ContainerId, IfName};
+use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 
 use super::entry::Entry;
 use super::namespace::Namespace;
@@ -21,6 +21,8 @@ pub struct Sandbox {
     pub infra_container_id: String,
     /// The sandbox's pod.
     pub pod: PodRef,
+    /// `name` of the runtime's conf; a hot-plug takes it from the pod's recorded attachments.
+    pub runtime_network: Option<NetworkName>,
     /// `CNI_ARGS` of the request. Those that do not identify the pod go to the default network
     /// only.
     pub args: CniArgs,
@@ -49,6 +51,7 @@ impl Sandbox {
                 name: String::new(),
                 uid: String::new(),
             },
+            runtime_network: None,
             args: CniArgs::new(),
         }
     }

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use super::dirs::Dirs;
 use super::limits::{after, patiently};
 use super::turns::Work;
-use super::{Error, Pipeline, del, undo};
+use super::{Error, Pipeline, del, directories, undo};
 use crate::domain::sandbox::Sandbox;
 use crate::stages::deferred;
 use crate::stages::request::PodRequest;
@@ -21,9 +21,7 @@ const AT_ONCE: usize = 8;
 
 /// Carries out the recorded DELs and, if `may_come`, watches for new ones indefinitely.
 pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path, may_come: bool) {
-    let own = pipeline.overlay.own();
-    let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
-    let dirs = Dirs::new(cni_dir, &bin_dirs);
+    let dirs = pipeline.dirs_of(cni_dir);
     loop {
         // Before listing, so that no DEL is missed in between.
         let watch = Watch::on([cni_dir.join(shim_api::deferred::DIR).as_path()]);
@@ -107,7 +105,8 @@ pub(super) async fn carry_out(
         return Ok(false);
     };
     match request(pipeline, &dirs.cni, container, &text).await {
-        Ok(request) => {
+        Ok(mut request) => {
+            directories::locate(pipeline, &mut request).await;
             let dirs = Dirs::of(&request.conf);
             let recorded = pipeline.ledger.load(&dirs.cni, &request.sandbox()).await;
             del::undo_all(pipeline, &dirs, &request, recorded).await?;

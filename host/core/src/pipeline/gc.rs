@@ -1,13 +1,19 @@
 //! GC: undoes what the runtime no longer knows, and passes the remaining attachments to the
-//! delegates of every network in use on the node. Continues past errors and returns those of the
-//! delegates; a sandbox that cannot be undone is retried in the background and fails nothing else.
+//! delegates of every network that the runtime's pods use. Continues past errors and returns those
+//! of the delegates; a sandbox that cannot be undone is retried in the background and fails nothing
+//! else.
+//!
+//! Attachments that came through another runtime's conf, or are recorded in another directory, are
+//! in use: the runtime does not list them. They are passed to the delegates as well, because
+//! networks are shared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cni_types::args::ContainerId;
+use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream;
 use libcni::Attachment;
 use tokio::time::Instant;
@@ -15,13 +21,14 @@ use tokio::time::Instant;
 use super::dirs::Dirs;
 use super::limits::{after, patiently, within};
 use super::retries::all_pending;
+use super::scope::Others;
 use super::turns::{Arrivals, Work};
 use super::{Error, Pipeline, deferred, undo};
 use crate::conf::net_conf::NetConf;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::shared_conf;
-use crate::ports::Attached;
+use crate::ports::{Attached, LedgerError};
 use crate::stages::resolve;
 
 /// How many sandboxes are undone, or networks collected, concurrently.
@@ -53,14 +60,19 @@ async fn collect(
     let soon = after(pipeline.timeouts.background());
     let deferred = {
         let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
-        async move { deferred::carry_out_all(&pipeline, &dirs).await }
+        async move {
+            let others = pipeline.directories.besides(&dirs);
+            let each = [&dirs].into_iter().chain(&others);
+            join_all(each.map(|dirs| deferred::carry_out_all(&pipeline, dirs))).await;
+        }
     };
     patiently(soon, deferred).await;
     let listing = pipeline.ledger.list(&dirs.cni).await?;
     let mut errors = Vec::new();
-    let networks = networks(pipeline, conf, &listing.entries, &mut errors).await;
+    let others = others(pipeline, conf, &listing.entries, valid.as_deref(), arrivals).await;
+    let networks = networks(pipeline, conf, &listing.entries, &others, &mut errors).await;
     if let Some(valid) = &valid {
-        let stale = stale(&listing.entries, valid, arrivals);
+        let stale = stale(&listing.entries, valid, &others, arrivals);
         let until = after(pipeline.timeouts.stop() / 2);
         stream::iter(stale)
             .for_each_concurrent(AT_ONCE, |(container, entries)| {
@@ -70,13 +82,18 @@ async fn collect(
     }
     // List again: what was attached meanwhile is in use.
     let listing = pipeline.ledger.list(&dirs.cni).await?;
-    let unknown = unknown(listing.unreadable, valid.as_deref());
+    let others = self::others(pipeline, conf, &listing.entries, valid.as_deref(), arrivals).await;
+    let (unknown, unlisted) = unknown(listing.unreadable, valid.as_deref());
     if !unknown.is_empty() {
         // Delegates would take this sandbox's attachments for unused.
         errors.extend(unknown);
         return Error::of_all(errors).map_or(Ok(()), Err);
     }
-    let attached = in_use(&listing.entries, valid, arrivals);
+    let mut attached = in_use(&listing.entries, valid, &others, arrivals);
+    if !others.is_empty() {
+        attached.extend(unlisted);
+    }
+    attached.extend(elsewhere(pipeline, &dirs).await?);
     let told: Vec<Attached> = attached.iter().cloned().collect();
     pipeline.policies.gc(&told).await;
     let each = networks.iter().map(|network| {
@@ -119,9 +136,14 @@ async fn collect_one(
     for container in arrivals.all() {
         // Recorded after the listing, and before this collection began.
         let sandbox = Sandbox::recorded(container);
-        let entries = pipeline.ledger.load(&dirs.cni, &sandbox).await;
-        let entries = entries.map_err(|error| vec![error.into()])?;
-        attached.extend(entries.iter().flatten().map(of_entry));
+        for dirs in [dirs]
+            .into_iter()
+            .chain(&pipeline.directories.besides(dirs))
+        {
+            let entries = pipeline.ledger.load(&dirs.cni, &sandbox).await;
+            let entries = entries.map_err(|error| vec![error.into()])?;
+            attached.extend(entries.iter().flatten().map(of_entry));
+        }
     }
     let attached: Vec<Attached> = attached.into_iter().collect();
     let waited = pipeline.timeouts.collection();
@@ -143,13 +165,14 @@ struct Network {
     is_attached: bool,
 }
 
-/// Every conf in the ledger, plus the default network, which may have no pods at present. Confs of
-/// one name can differ in their delegates; pod-specific parts, such as arguments, are ignored when
-/// comparing them.
+/// Every conf in the ledger with an attachment of the GC's runtime network, plus the default
+/// network, which may have no pods at present. Confs of one name can differ in their delegates;
+/// pod-specific parts, such as arguments, are ignored when comparing them.
 async fn networks(
     pipeline: &Pipeline,
     conf: &NetConf,
     entries: &[Entry],
+    others: &Others,
     errors: &mut Vec<Error>,
 ) -> Vec<Network> {
     let mut networks: BTreeMap<String, Network> = BTreeMap::new();
@@ -170,7 +193,7 @@ async fn networks(
         Ok(found) => add(&found.conf, true),
         Err(error) => errors.push(error.into()),
     }
-    for entry in entries {
+    for entry in entries.iter().filter(|one| !others.has(&one.container_id)) {
         add(&entry.conf, entry.result.is_some());
     }
     let mut networks: Vec<_> = networks.into_values().collect();
@@ -178,18 +201,63 @@ async fn networks(
     networks
 }
 
+/// The containers in the GC's directory that belong to other runtime networks.
+async fn others(
+    pipeline: &Pipeline,
+    conf: &NetConf,
+    entries: &[Entry],
+    valid: Option<&[Attachment]>,
+    arrivals: &Arrivals,
+) -> Others {
+    let valid = valid.into_iter().flatten().map(|one| &one.container_id);
+    let valid: BTreeSet<&ContainerId> = valid.collect();
+    let is_known = |container: &ContainerId| valid.contains(container) || arrivals.has(container);
+    let (dirs, name) = (Dirs::of(conf), conf.name.as_ref());
+    Others::of(pipeline, &dirs, name, entries, is_known).await
+}
+
+/// The attachments recorded in other directories, which may use the same networks.
+async fn elsewhere(pipeline: &Pipeline, dirs: &Dirs) -> Result<Vec<Attached>, Error> {
+    let mut attached = Vec::new();
+    for other in pipeline.directories.besides(dirs) {
+        let listing = pipeline.ledger.list(&other.cni).await?;
+        attached.extend(listing.entries.iter().map(of_entry));
+        let unreadable = listing.unreadable.iter();
+        attached.extend(unreadable.flat_map(|(container, error)| guessed(container, error)));
+    }
+    Ok(attached)
+}
+
+/// The attachments that a sandbox with an unreadable record may have.
+fn guessed(container: &ContainerId, error: &LedgerError) -> Vec<Attached> {
+    let attached = |if_name: IfName| Attached {
+        container_id: container.clone(),
+        if_name,
+    };
+    let default = Sandbox::recorded(container.clone()).if_name;
+    let lost = match error {
+        LedgerError::Lost { lost, .. } => lost.as_slice(),
+        _ => &[],
+    };
+    let lost = lost
+        .iter()
+        .filter_map(|one| IfName::new(one.if_name.as_str()).ok());
+    lost.chain([default]).map(attached).collect()
+}
+
 /// The sandboxes that the runtime does not know, with their entries. The runtime knows only a
 /// container's first interface; the others live as long as that one.
 fn stale(
     entries: &[Entry],
     valid: &[Attachment],
+    others: &Others,
     arrivals: &Arrivals,
 ) -> BTreeMap<ContainerId, Vec<Entry>> {
     let valid: BTreeSet<&ContainerId> = valid.iter().map(|one| &one.container_id).collect();
     let mut stale: BTreeMap<ContainerId, Vec<Entry>> = BTreeMap::new();
     for entry in entries {
         let container = &entry.container_id;
-        if !valid.contains(container) && !arrivals.has(container) {
+        if !valid.contains(container) && !others.has(container) && !arrivals.has(container) {
             let entries = stale.entry(container.clone()).or_default();
             entries.push(entry.clone());
         }
@@ -197,26 +265,31 @@ fn stale(
     stale
 }
 
-/// Sandboxes in use whose attachments cannot be read.
+/// The errors of listed sandboxes whose attachments cannot be read; and what is guessed of those
+/// that the runtime does not list, which may be another runtime's.
 fn unknown(
-    unreadable: Vec<(ContainerId, crate::ports::LedgerError)>,
+    unreadable: Vec<(ContainerId, LedgerError)>,
     valid: Option<&[Attachment]>,
-) -> Vec<Error> {
+) -> (Vec<Error>, Vec<Attached>) {
     let is_used = |container: &ContainerId| {
         valid.is_none_or(|valid| valid.iter().any(|one| one.container_id == *container))
     };
-    unreadable
+    let (used, unlisted): (Vec<_>, Vec<_>) = unreadable
         .into_iter()
-        .filter(|(container, _)| is_used(container))
-        .map(|(_, error)| error.into())
-        .collect()
+        .partition(|(container, _)| is_used(container));
+    let unlisted = unlisted.iter();
+    let unlisted = unlisted.flat_map(|(container, error)| guessed(container, error));
+    let errors = used.into_iter().map(|(_, error)| error.into());
+    let unlisted = unlisted.collect();
+    (errors.collect(), unlisted)
 }
 
-/// The attachments in use: those the runtime listed, and those the ledger has of the same or newer
-/// containers; without a list, all. Pending undos are not in use: delegates may remove them.
+/// The attachments in use: those the runtime listed, and those the ledger has of the same, newer or
+/// other runtimes' containers; without a list, all. Pending undos are not in use: delegates may remove them.
 fn in_use(
     entries: &[Entry],
     valid: Option<Vec<Attachment>>,
+    others: &Others,
     arrivals: &Arrivals,
 ) -> BTreeSet<Attached> {
     let containers: Option<BTreeSet<ContainerId>> = valid
@@ -224,7 +297,7 @@ fn in_use(
         .map(|valid| valid.iter().map(|one| one.container_id.clone()).collect());
     let is_used = |container: &ContainerId| {
         let is_valid = |valid: &BTreeSet<ContainerId>| valid.contains(container);
-        containers.as_ref().is_none_or(is_valid) || arrivals.has(container)
+        containers.as_ref().is_none_or(is_valid) || others.has(container) || arrivals.has(container)
     };
     let known = entries
         .iter()

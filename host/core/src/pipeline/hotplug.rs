@@ -155,8 +155,10 @@ async fn prepare(
     let mut recorded = recorded(pipeline, request).await?;
     refuse_other_namespace(pipeline, dirs, request, &recorded).await?;
     let patience = pipeline.timeouts.pod;
-    let (sandbox, pod) =
+    let (mut sandbox, pod) =
         identity::identify_attached(request, &recorded, &*pipeline.cluster, patience).await?;
+    // For GC, it belongs where the pod belongs.
+    sandbox.runtime_network = recorded.iter().find_map(|one| one.runtime_network.clone());
     let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
     let attachment = policies.before_add(attachment).await?;
     policies.settle(std::slice::from_ref(&attachment)).await?;

@@ -15,6 +15,7 @@ mod clearing;
 mod collections;
 mod deferred;
 mod del;
+mod directories;
 mod dirs;
 mod error;
 mod forget;
@@ -30,6 +31,7 @@ mod retries;
 mod retrying;
 mod rollback;
 mod salvage;
+mod scope;
 mod status;
 mod traces;
 mod turns;
@@ -45,11 +47,14 @@ use std::time::Instant;
 use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
+use futures_util::future::join_all;
 use libcni::load::Files;
 use serde_json::value::RawValue;
+use tokio::sync::watch;
 
 pub use error::Error;
 
+use crate::conf::net_conf::NetConf;
 use crate::conf::overlay::Overlay;
 use crate::conf::timeouts::Timeouts;
 use crate::domain::entry::Entry;
@@ -58,6 +63,7 @@ use crate::ports::{
     Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
     PodNetwork, Policies, Undo,
 };
+use crate::stages::hotplug::Hotplug;
 use crate::stages::{
     self,
     pod_args::Naming,
@@ -65,6 +71,7 @@ use crate::stages::{
     resolve::Lookups,
 };
 use collections::Collections;
+use directories::Directories;
 use dirs::Dirs;
 use retries::Retries;
 use traces::Traces;
@@ -102,6 +109,7 @@ pub struct Pipeline {
     files: Files,
     turns: Turns,
     collections: Collections,
+    directories: Directories,
     retries: Retries,
     undone: Undone,
     traces: Traces,
@@ -134,6 +142,7 @@ impl Pipeline {
             files: Files::default(),
             turns: Turns::default(),
             collections: Collections::default(),
+            directories: Directories::default(),
             retries: Retries::default(),
             undone: Undone::default(),
             traces: Traces::default(),
@@ -208,13 +217,38 @@ impl Pipeline {
 
     async fn answer(self: &Arc<Self>, request: Request) -> Result<Option<CniResult>, Error> {
         match request {
-            Request::Pod(request) => match request.command {
-                Command::Add => add::add(self, request).await.map(Some),
-                Command::Check => check::check(self, request).await.map(|()| None),
-                _ => del::del(self, request).await.map(|()| None),
-            },
+            Request::Pod(mut request) => {
+                self.adopt(&request.conf, request.command).await?;
+                if request.command != Command::Add {
+                    directories::locate(self, &mut request).await;
+                }
+                match request.command {
+                    Command::Add => add::add(self, request).await.map(Some),
+                    Command::Check => check::check(self, request).await.map(|()| None),
+                    _ => del::del(self, request).await.map(|()| None),
+                }
+            }
             Request::Status { conf } => status::status(self, &conf).await.map(|()| None),
-            Request::Gc { conf, valid } => gc::gc(self, conf, valid).await.map(|()| None),
+            Request::Gc { conf, valid } => {
+                self.adopt(&conf, Command::Gc).await?;
+                gc::gc(self, conf, valid).await.map(|()| None)
+            }
+        }
+    }
+
+    /// Remembers the directories of a request. Only an ADD needs them to be remembered.
+    async fn adopt(self: &Arc<Self>, conf: &NetConf, command: Command) -> Result<(), Error> {
+        let is_add = command == Command::Add;
+        match directories::adopt(self, &Dirs::of(conf), is_add).await {
+            Err(error) if !is_add => {
+                tracing::warn!(
+                    dir = %conf.cni_dir.display(),
+                    error = crate::report::chain(&error),
+                    "a cniDir is not remembered"
+                );
+                Ok(())
+            }
+            adopted => Ok(adopted?),
         }
     }
 
@@ -235,6 +269,10 @@ impl Pipeline {
         let begun = Instant::now();
         let request = stages::hotplug::parse(body, &self.overlay, self.naming(), &self.limits)?;
         let verb = request.command();
+        let mut request = request;
+        if let Hotplug::Attachment { request, .. } = &mut request {
+            directories::locate_pod(self, request).await;
+        }
         let answer = hotplug::hotplug(self, request).await;
         self.count(verb, begun, &answer);
         answer
@@ -254,19 +292,38 @@ impl Pipeline {
         }
     }
 
-    /// Schedules the undos that an earlier daemon left in `cni_dir`. Must be called before the
-    /// first request, which may be the DEL that cancels one.
-    pub async fn resume_undos(&self, cni_dir: &Path) {
-        retrying::resume(self, cni_dir).await;
+    /// Begins with `cni_dir`, the daemon's own directory, and those that earlier daemons remembered:
+    /// schedules the undos that are left there. Must be called before the first request, which may
+    /// be the DEL that cancels one.
+    pub async fn begin(&self, cni_dir: &Path) {
+        directories::begin(self, cni_dir).await;
     }
 
-    /// Retries pending undos, including those from before a reboot. Runs until the daemon exits;
-    /// sleeps while none are pending.
+    /// The ledger directories in use, the daemon's own first.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let all = self.directories.all();
+        all.iter().map(|dirs| dirs.cni.to_path_buf()).collect()
+    }
+
+    /// Notifies of each directory that is added to [`Self::directories`].
+    pub fn more_directories(&self) -> watch::Receiver<()> {
+        self.directories.subscribe()
+    }
+
+    /// Retries pending undos, including those from before a reboot in `cni_dir` and all directories
+    /// known now. Runs until the daemon exits; sleeps while none are pending.
     pub async fn finish_undos(self: &Arc<Self>, cni_dir: &Path) {
-        let own = self.overlay.own();
-        let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
-        let dirs = Dirs::new(cni_dir, &bin_dirs);
-        tokio::join!(retrying::run(self), reboot::undo(self, &dirs));
+        let dirs = self.dirs_of(cni_dir);
+        let mut all = self.directories.besides(&dirs);
+        all.insert(0, dirs);
+        let undoing = all.iter().map(|dirs| reboot::undo(self, dirs));
+        tokio::join!(retrying::run(self), join_all(undoing));
+    }
+
+    /// A directory with the search path for its delegates.
+    fn dirs_of(&self, cni_dir: &Path) -> Dirs {
+        let known = self.directories.of(cni_dir);
+        known.unwrap_or_else(|| directories::own(self, cni_dir))
     }
 
     /// Carries out recorded DELs. If `may_come` (a shim may have tried to connect just before this

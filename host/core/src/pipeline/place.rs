@@ -61,7 +61,8 @@ pub(super) async fn place(
     }
 }
 
-/// The other container that owns a namespace according to the ledger. Scans the whole ledger; for
+/// The other container that owns a namespace according to the ledger. Scans the whole ledger, in all its
+/// directories; for
 /// attachments recorded without a namespace.
 pub(super) async fn owner(
     pipeline: &Pipeline,
@@ -69,11 +70,22 @@ pub(super) async fn owner(
     container: &ContainerId,
     found: &Namespace,
 ) -> Option<ContainerId> {
-    let listing = pipeline.ledger.list(&dirs.cni).await.ok()?;
-    let owner = listing.entries.into_iter().find(|entry| {
-        let is_it = |recorded: &Namespace| recorded.is(found);
-        entry.container_id != *container && entry.namespace.as_ref().is_some_and(is_it)
-    });
+    let mut owner = None;
+    for dirs in [dirs]
+        .into_iter()
+        .chain(&pipeline.directories.besides(dirs))
+    {
+        let Ok(listing) = pipeline.ledger.list(&dirs.cni).await else {
+            continue;
+        };
+        owner = listing.entries.into_iter().find(|entry| {
+            let is_it = |recorded: &Namespace| recorded.is(found);
+            entry.container_id != *container && entry.namespace.as_ref().is_some_and(is_it)
+        });
+        if owner.is_some() {
+            break;
+        }
+    }
     if let Some(owner) = &owner {
         tracing::warn!(
             %container,

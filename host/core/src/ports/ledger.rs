@@ -105,6 +105,16 @@ impl PendingUndo {
     }
 }
 
+/// A directory in which a daemon recorded something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Directory {
+    /// `cniDir` of a runtime's conf.
+    pub cni_dir: PathBuf,
+    /// Where to find the delegates of what it records.
+    pub bin_dirs: Vec<PathBuf>,
+}
+
 /// The plans on disk. Each call names the directory (`cniDir`).
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -218,6 +228,35 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`LedgerError`] if the directory cannot be read.
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError>;
+
+    /// The remembered directories, besides the daemon's own.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if they cannot be read.
+    async fn directories(&self) -> Result<Vec<Directory>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    /// Remembers these directories across restarts, and no others.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the next daemon then finds each with its runtime's next request.
+    async fn record_directories(&self, directories: &[Directory]) -> Result<(), LedgerError> {
+        let _ = directories;
+        Ok(())
+    }
+
+    /// Whether anything may be recorded in a directory.
+    async fn is_used(&self, cni_dir: &Path) -> bool {
+        let _ = cni_dir;
+        true
+    }
+
+    /// Lets shims record nothing more in a directory that is not used; returns whether it is not.
+    async fn abandon_unused(&self, cni_dir: &Path) -> bool {
+        let _ = cni_dir;
+        false
+    }
 }
 
 /// Everything recorded on the node.
@@ -249,6 +288,14 @@ pub enum LedgerError {
         /// The ledger's directory.
         dir: PathBuf,
         /// The configured limit.
+        limit: usize,
+    },
+    /// Confs of runtimes name more directories than the daemon remembers.
+    #[error("cniDir {dir}: {limit} other directories are in use already")]
+    TooManyDirectories {
+        /// The directory.
+        dir: PathBuf,
+        /// How many are remembered.
         limit: usize,
     },
     /// A file does not have the format of this daemon or of Multus.

@@ -19,6 +19,7 @@ impl PodRequest {
             if_name: self.if_name.clone(),
             infra_container_id: self.pod.infra_container_id.clone(),
             pod: self.pod_ref(),
+            runtime_network: self.conf.name.clone(),
             args: self.pod.args.clone(),
         }
     }

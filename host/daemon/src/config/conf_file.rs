@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cni_types::json::RawObject;
 use cni_types::version::ConfVersion;
 
+use cnidaria_core::conf::net_conf::DEFAULT_NAME;
 use cnidaria_core::conf::value;
 use cnidaria_core::domain::shim::{Shims, is_own_conf};
 
@@ -14,7 +15,6 @@ pub const FILE_NAME: &str = "00-multus.conf";
 /// Value of `multusConfigFile` that asks for a generated conf.
 const AUTO: &str = "auto";
 pub(super) const DEFAULT_TARGET_DIR: &str = "/etc/cni/net.d";
-pub(super) const DEFAULT_NAME: &str = "multus-cni-network";
 pub(super) const DEFAULT_TYPE: &str = "multus-shim";
 
 /// Keys of the daemon's file that the generated conf repeats, in Multus' order. `capabilities`,

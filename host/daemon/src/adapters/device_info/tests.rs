@@ -183,6 +183,7 @@ fn entry(arguments: &str) -> Entry {
     Entry {
         container_id: ContainerId::new("c").unwrap(),
         netns: None,
+        runtime_network: None,
         pod: PodRef {
             namespace: "default".into(),
             name: "a".into(),

@@ -103,6 +103,7 @@ mod tests {
         let entry = Entry {
             container_id: ContainerId::new("c").unwrap(),
             netns: None,
+            runtime_network: None,
             pod: PodRef {
                 namespace: String::new(),
                 name: String::new(),

@@ -5,6 +5,7 @@ mod boot;
 mod count;
 mod deferred;
 mod delegates_file;
+mod directories;
 mod durability;
 mod file;
 mod listing;
@@ -29,7 +30,7 @@ use self::recovery::{Beside, Results, complete};
 use crate::config::own::Durability;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Undo};
+use cnidaria_core::ports::{Directory, Ledger, LedgerError, Listing, Lost, Undo};
 
 /// Pending undos, a file per sandbox. Container ids never begin with a dot.
 const UNDO_DIR: &str = ".undo";
@@ -46,6 +47,8 @@ pub struct Files {
     deferrable: Arc<BTreeSet<String>>,
     /// Older files without a namespace identity are from an earlier boot.
     boot: Boot,
+    /// The file that remembers further directories.
+    remembered: Option<PathBuf>,
 }
 
 /// A sandbox, from its file or else from the result cache.
@@ -67,6 +70,7 @@ impl Files {
             count: Count::new(usize::MAX),
             deferrable: Arc::default(),
             boot: Boot::default(),
+            remembered: None,
         }
     }
 
@@ -403,6 +407,26 @@ impl Ledger for Files {
         blocking(move || Ok(files.read_all(&dir)))
             .await
             .map_err(failed("read", cni_dir))?
+    }
+
+    async fn directories(&self) -> Result<Vec<Directory>, LedgerError> {
+        let path = self.remembered.as_deref();
+        path.map_or_else(|| Ok(Vec::new()), directories::read)
+    }
+
+    async fn record_directories(&self, directories: &[Directory]) -> Result<(), LedgerError> {
+        match &self.remembered {
+            Some(path) => directories::write(path.clone(), directories).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn is_used(&self, cni_dir: &Path) -> bool {
+        directories::is_used(cni_dir)
+    }
+
+    async fn abandon_unused(&self, cni_dir: &Path) -> bool {
+        directories::abandon_unused(cni_dir)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cni_types::args::{ContainerId, IfName};
+use cni_types::args::{ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::{self, RawObject};
 use libcni::cache::{self, Cache};
@@ -23,6 +23,8 @@ use cnidaria_core::ports::{LedgerError, Lost};
 
 /// The daemon's member in a cached result: the namespace in which it was made.
 const NAMESPACE: &str = "namespace";
+/// The same: `name` of the runtime's conf.
+const RUNTIME_NETWORK: &str = "runtimeNetwork";
 
 #[derive(Debug)]
 pub(super) struct Results {
@@ -202,6 +204,9 @@ pub(super) fn complete(
     if entry.namespace.is_none() {
         entry.namespace = namespace_of(&cached);
     }
+    if entry.runtime_network.is_none() {
+        entry.runtime_network = runtime_network_of(&cached);
+    }
     // Checksummed values take precedence over the cache's.
     if writer == Writer::Multus {
         entry.cni_args = cached.args;
@@ -213,14 +218,17 @@ pub(super) fn complete(
     Ok(None)
 }
 
-/// The daemon's own member in a cached result.
+/// The daemon's own members in a cached result.
 ///
 /// # Errors
-/// Never: an identity is always valid JSON.
+/// Never: identities and names are always valid JSON.
 pub(super) fn own_of(entry: &Entry) -> Result<RawObject, json::Error> {
     let mut own = RawObject::new();
     if let Some(namespace) = &entry.namespace {
         own.set(NAMESPACE, namespace)?;
+    }
+    if let Some(name) = &entry.runtime_network {
+        own.set(RUNTIME_NETWORK, name)?;
     }
     Ok(own)
 }
@@ -228,6 +236,11 @@ pub(super) fn own_of(entry: &Entry) -> Result<RawObject, json::Error> {
 /// The namespace in which a result was made; `None` if Multus or an older daemon wrote it.
 pub(super) fn namespace_of(cached: &cache::Entry) -> Option<Namespace> {
     cached.own.get_as(NAMESPACE).ok().flatten()
+}
+
+/// `name` of the runtime's conf; `None` if Multus or an older daemon wrote the result.
+fn runtime_network_of(cached: &cache::Entry) -> Option<NetworkName> {
+    cached.own.get_as(RUNTIME_NETWORK).ok().flatten()
 }
 
 fn entry(cached: cache::Entry, sandbox: &Sandbox, results: &Results) -> Option<Entry> {
@@ -245,6 +258,7 @@ fn entry(cached: cache::Entry, sandbox: &Sandbox, results: &Results) -> Option<E
         container_id: cached.key.container_id.clone(),
         netns: netns.or(Some(cached.netns.clone()).filter(|netns| !netns.is_empty())),
         pod: sandbox.pod.clone(),
+        runtime_network: runtime_network_of(&cached),
         network: conf.name().to_string(),
         is_default: cached.key.if_name == sandbox.if_name,
         is_chosen: false,

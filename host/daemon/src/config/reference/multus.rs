@@ -156,7 +156,7 @@ pub(super) const NETWORKS: &[Key] = &[
     key(
         "cniDir",
         Code(net_conf::DEFAULT_CNI_DIR),
-        "directory of the ledger and of delegates' results",
+        "directory of the ledger and of delegates' results. If this key is not set, the confs of the node's runtimes may name others, and the daemon remembers those",
     ),
     key(
         "confDir",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cni_types::args::{CniArgs, IfName};
+use cni_types::args::{CniArgs, IfName, NetworkName};
 use cni_types::conf::{ConfKind, NetworkConfList, PluginConf};
 use cni_types::json::RawObject;
 use serde::{Deserialize, Serialize};
@@ -143,6 +143,8 @@ pub(super) struct Own {
     pub(super) netns: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) namespace: Option<Namespace>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) runtime_network: Option<NetworkName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failed_add: Option<FailedAdd>,
     pub(super) pod: Pod,

@@ -80,6 +80,7 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
             chosen: entry.is_chosen,
             netns: entry.netns.clone(),
             namespace: entry.namespace.clone(),
+            runtime_network: entry.runtime_network.clone(),
             failed_add: entry.failed_add.clone(),
             pod: Pod {
                 namespace: entry.pod.namespace.clone(),
@@ -140,6 +141,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         container_id: sandbox.container_id.clone(),
         netns,
         pod,
+        runtime_network: None,
         network: delegate.name.clone(),
         if_name,
         is_default,
@@ -164,6 +166,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         return Ok(Entry {
             is_chosen: own.chosen,
             namespace: own.namespace,
+            runtime_network: own.runtime_network,
             failed_add: own.failed_add,
             ..entry
         });
@@ -238,6 +241,7 @@ mod tests {
             namespace: None,
             if_name: IfName::new("eth0").unwrap(),
             infra_container_id: "c".into(),
+            runtime_network: None,
             pod: PodRef {
                 namespace: "default".into(),
                 name: "a".into(),
@@ -252,6 +256,7 @@ mod tests {
             container_id: sandbox().container_id,
             netns: sandbox().netns,
             pod: sandbox().pod,
+            runtime_network: None,
             network: "default/n".into(),
             if_name: IfName::new("eth0").unwrap(),
             is_default: true,

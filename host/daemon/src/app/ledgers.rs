@@ -1,0 +1,143 @@
+//! The ledger's directories, as the daemon as a whole sees them: its own, and those that only confs
+//! of runtimes name.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use hyper::StatusCode;
+
+use super::App;
+use crate::{admin, response};
+use cnidaria_core::pipeline::Error;
+
+impl App {
+    /// Carries out the DELs that shims recorded while the daemon was down, in each directory. Called
+    /// once the socket is bound, so that shims record no more meanwhile.
+    pub(super) async fn finish_deferred(&self, may_defer: bool) {
+        let mut more = self.pipeline.more_directories();
+        let mut served: HashSet<PathBuf> = HashSet::new();
+        let mut running = FuturesUnordered::new();
+        loop {
+            more.mark_unchanged();
+            let mut known = self.pipeline.directories();
+            // One that was dropped may come back.
+            served.retain(|dir| known.contains(dir));
+            known.retain(|dir| served.insert(dir.clone()));
+            running.extend(
+                known
+                    .into_iter()
+                    .map(|dir| self.finish_deferred_in(dir, may_defer)),
+            );
+            tokio::select! {
+                Some(()) = running.next(), if !running.is_empty() => {}
+                changed = more.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn finish_deferred_in(&self, cni_dir: PathBuf, may_defer: bool) {
+        if may_defer {
+            self.tell_shims(&cni_dir, true);
+        }
+        self.pipeline.finish_deferred(&cni_dir, may_defer).await;
+        self.tell_shims(&cni_dir, false);
+    }
+
+    fn tell_shims(&self, cni_dir: &Path, may_defer: bool) {
+        if let Err(error) = self.ledger.ask_for_deferred(cni_dir, may_defer) {
+            tracing::error!(
+                error = cnidaria_core::report::chain(&error),
+                "DELs cannot be recorded while no daemon is there"
+            );
+        }
+    }
+
+    /// Called before the first request, while no one else writes to the ledger.
+    pub(super) fn clean_up(&self) {
+        for cni_dir in self.pipeline.directories() {
+            if let Err(error) = self.ledger.sweep(&cni_dir) {
+                tracing::error!(
+                    error = cnidaria_core::report::chain(&error),
+                    "the ledger was not swept"
+                );
+            }
+        }
+    }
+
+    /// Lists all attachments. A directory that cannot be read does not hide the others.
+    pub(super) async fn list(&self) -> (StatusCode, Vec<u8>) {
+        let mut attachments = Vec::new();
+        let mut unreadable = Vec::new();
+        let mut failed = None;
+        let directories = self.pipeline.directories();
+        for cni_dir in &directories {
+            let listing = match self.pipeline.entries(cni_dir).await {
+                Ok(listing) => listing,
+                Err(error) => {
+                    tracing::error!(
+                        dir = %cni_dir.display(),
+                        error = cnidaria_core::report::chain(&error),
+                        "not in the list"
+                    );
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            for (container, error) in &listing.unreadable {
+                tracing::error!(%container, error = cnidaria_core::report::chain(error), "not in the list");
+            }
+            let undos = self.pipeline.undos(cni_dir);
+            attachments.extend(listing.entries.into_iter().map(|entry| {
+                let undo = undos
+                    .iter()
+                    .find(|undo| undo.container_id == entry.container_id);
+                admin::attachment(entry, undo)
+            }));
+            unreadable.extend(listing.unreadable.iter().map(admin::unreadable));
+        }
+        match failed {
+            Some(error) if attachments.is_empty() && unreadable.is_empty() => {
+                response::respond(Err(error.into()))
+            }
+            _ => admin::answer(attachments, unreadable),
+        }
+    }
+
+    /// Forgets a container, or one of its interfaces, in every directory that has it.
+    pub(super) async fn forget_everywhere(&self, body: &[u8]) -> (StatusCode, Vec<u8>) {
+        let (container, if_name) = match admin::forget(body) {
+            Ok(meant) => meant,
+            Err(error) => return response::refused(&error),
+        };
+        let mut forgotten = Vec::new();
+        let mut answer = Err(Error::NotAttached(container.clone()));
+        for cni_dir in self.pipeline.directories() {
+            let pipeline = &self.pipeline;
+            match pipeline
+                .forget(&cni_dir, &container, if_name.as_ref())
+                .await
+            {
+                Ok(entries) => {
+                    forgotten.extend(entries);
+                    answer = Ok(());
+                }
+                Err(Error::NotAttached(_)) => {}
+                Err(error) => return response::respond(Err(error)),
+            }
+        }
+        match answer {
+            Ok(()) => {
+                let forgotten = forgotten.into_iter();
+                let forgotten = forgotten.map(|entry| admin::attachment(entry, None));
+                admin::answer(forgotten.collect(), Vec::new())
+            }
+            Err(error) => response::respond(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Several runtimes on one node: confs of other names, and of other `cniDir`s, with a ledger on disk
+//! and fakes of every other port.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cni_types::json::RawObject;
+use cnidaria_core::pipeline::{Error, Pipeline};
+use daemon::adapters::ledger::Files;
+use daemon::config::own::Durability;
+use serde_json::{Value, json};
+use shim_api::deferred::Record;
+use support::{World, body};
+use tempfile::TempDir;
+
+/// The name that Multus gives its conf.
+const USUAL: &str = "multus-cni-network";
+
+/// A node with a directory for the daemon and others that runtimes' confs name.
+struct Node {
+    world: Arc<World>,
+    dir: TempDir,
+}
+
+impl Node {
+    fn new() -> Self {
+        let world = World::new();
+        world.pod("a", "one");
+        world.pod("b", "two");
+        let dir = tempfile::tempdir().unwrap();
+        Self { world, dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A daemon whose file names no `cniDir`.
+    async fn daemon(&self) -> Arc<Pipeline> {
+        let own = self.path("own");
+        let files = Files::new(Durability::Grouped).remembering_in(&own);
+        let daemon = self.world.pipeline_with(Arc::new(files), RawObject::new());
+        daemon.begin(&own).await;
+        daemon
+    }
+
+    /// A runtime whose conf has this name and directory.
+    fn runtime<'a>(&'a self, name: &'a str, dir: &str) -> Runtime<'a> {
+        let (node, dir) = (self, self.path(dir));
+        Runtime { node, name, dir }
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.world.log()
+    }
+
+    /// Runs the daemon's background work until `is_done`.
+    async fn works_until(&self, daemon: &Arc<Pipeline>, is_done: impl Fn() -> bool) {
+        let own = self.path("own");
+        let done = async {
+            while !is_done() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = daemon.finish_undos(&own) => {}
+            done = tokio::time::timeout(Duration::from_secs(30), done) => done.unwrap(),
+        }
+    }
+}
+
+struct Runtime<'a> {
+    node: &'a Node,
+    name: &'a str,
+    dir: PathBuf,
+}
+
+impl Runtime<'_> {
+    fn request(&self, command: &str, pod: &str) -> shim_api::Request {
+        let request = shim_api::Request::parse(&body(command, pod)).unwrap();
+        let mut conf: Value = serde_json::from_slice(&request.config).unwrap();
+        conf["cniDir"] = json!(self.dir);
+        conf["name"] = json!(self.name);
+        let config = conf.to_string().into_bytes();
+        shim_api::Request { config, ..request }
+    }
+
+    async fn call(&self, daemon: &Arc<Pipeline>, command: &str, pod: &str) -> Result<(), Error> {
+        let request = self.request(command, pod).to_json();
+        daemon.handle(&request).await.map(drop)
+    }
+
+    /// A GC of a runtime that knows these pods.
+    async fn gc(&self, daemon: &Arc<Pipeline>, pods: &[&str]) -> Vec<String> {
+        let mut request = self.request("GC", "");
+        let mut conf: Value = serde_json::from_slice(&request.config).unwrap();
+        conf["cniVersion"] = json!("1.1.0");
+        let valid = pods
+            .iter()
+            .map(|pod| json!({ "containerID": format!("cid-{pod}"), "ifname": "eth0" }));
+        conf["cni.dev/valid-attachments"] = valid.collect();
+        request.config = conf.to_string().into_bytes();
+        request.env = [("CNI_COMMAND".to_owned(), "GC".to_owned())].into();
+        self.node.log();
+        daemon.handle(&request.to_json()).await.unwrap();
+        self.node.log()
+    }
+}
+
+/// Attaches `net5` to a pod by `POST /delegate`.
+async fn plug(daemon: &Arc<Pipeline>, command: &str, pod: &str) {
+    let mut request = shim_api::Request::parse(&body(command, pod)).unwrap();
+    request.env.insert("CNI_IFNAME".into(), "net5".into());
+    request.config = br#"{"cniVersion":"1.0.0","name":"hot","type":"t"}"#.to_vec();
+    daemon.hotplug(&request.to_json()).await.unwrap();
+}
+
+fn deletions(log: &[String]) -> Vec<&String> {
+    log.iter().filter(|done| done.starts_with("del")).collect()
+}
+
+/// What delegates were given as in use.
+fn given(log: &[String]) -> Vec<&str> {
+    let mut given: Vec<_> = log
+        .iter()
+        .filter_map(|one| one.strip_prefix("valid "))
+        .collect();
+    given.dedup();
+    given
+}
+
+#[tokio::test]
+async fn gc_keeps_what_another_runtime_attached() {
+    for (theirs, own) in [("l", "l"), ("other", "l"), ("l", "other")] {
+        let node = Node::new();
+        let daemon = node.daemon().await;
+        let (kubelet, podman) = (node.runtime(USUAL, theirs), node.runtime("pods", own));
+        kubelet.call(&daemon, "ADD", "a").await.unwrap();
+        podman.call(&daemon, "ADD", "b").await.unwrap();
+        plug(&daemon, "ADD", "b").await;
+        let all = "cid-a/eth0 cid-a/net1 cid-b/eth0 cid-b/net1 cid-b/net5";
+        // The delegates that both use learn of both.
+        let log = kubelet.gc(&daemon, &["a"]).await;
+        assert_eq!(given(&log), [all]);
+        assert!(deletions(&log).is_empty(), "{log:?}");
+        assert!(!log.contains(&"gc two".to_owned()), "not theirs: {log:?}");
+        let log = podman.gc(&daemon, &["b"]).await;
+        assert_eq!(given(&log), [all]);
+        assert!(deletions(&log).is_empty(), "{log:?}");
+        // Each collects its own.
+        let log = kubelet.gc(&daemon, &[]).await;
+        assert_eq!(
+            deletions(&log),
+            ["del one", "del default"],
+            "{theirs} {own}"
+        );
+        assert_eq!(given(&log), ["cid-b/eth0 cid-b/net1 cid-b/net5"]);
+        let log = podman.gc(&daemon, &[]).await;
+        assert_eq!(deletions(&log), ["del hot", "del two", "del default"]);
+    }
+}
+
+#[tokio::test]
+async fn gc_after_a_restart_keeps_them_as_well() {
+    let node = Node::new();
+    let (kubelet, podman) = (node.runtime(USUAL, "l"), node.runtime("pods", "other"));
+    podman.call(&node.daemon().await, "ADD", "b").await.unwrap();
+    let daemon = node.daemon().await;
+    kubelet.call(&daemon, "ADD", "a").await.unwrap();
+    let log = kubelet.gc(&daemon, &[]).await;
+    assert_eq!(given(&log), ["cid-b/eth0 cid-b/net1"]);
+    // What only its results tell is known by its runtime's name, too.
+    std::fs::remove_file(node.path("other/cid-b")).unwrap();
+    let log = node.runtime(USUAL, "other").gc(&daemon, &[]).await;
+    assert!(deletions(&log).is_empty(), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_renamed_conf_collects_no_living_pod() {
+    let node = Node::new();
+    let (old, new) = (node.runtime(USUAL, "l"), node.runtime("renamed", "l"));
+    old.call(&node.daemon().await, "ADD", "a").await.unwrap();
+    let daemon = node.daemon().await;
+    for pods in [&[][..], &["a"]] {
+        let log = new.gc(&daemon, pods).await;
+        assert!(deletions(&log).is_empty(), "{log:?}");
+        assert_eq!(given(&log), ["cid-a/eth0 cid-a/net1"]);
+    }
+    new.call(&daemon, "CHECK", "a").await.unwrap();
+    new.call(&daemon, "DEL", "a").await.unwrap();
+    assert!(!node.path("l/cid-a").exists());
+}
+
+/// Removes from a plan and its results what older daemons did not write.
+fn as_of_multus(dir: &Path, container: &str) {
+    let results = std::fs::read_dir(dir.join("results")).unwrap();
+    let results = results.map(|file| file.unwrap().path());
+    for path in results.chain([dir.join(container)]) {
+        let mut text: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let members = match &mut text {
+            Value::Array(plan) => plan.iter_mut().collect(),
+            result => vec![result],
+        };
+        for member in members {
+            let object = member.as_object_mut().unwrap();
+            object.retain(|key, _| !matches!(key.as_str(), "sha256" | "cnidaria"));
+        }
+        std::fs::write(path, text.to_string()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn pods_without_a_recorded_name_are_the_usual() {
+    let node = Node::new();
+    let daemon = node.daemon().await;
+    let (kubelet, podman) = (node.runtime(USUAL, "l"), node.runtime("pods", "l"));
+    kubelet.call(&daemon, "ADD", "a").await.unwrap();
+    as_of_multus(&node.path("l"), "cid-a");
+    let log = podman.gc(&daemon, &[]).await;
+    assert!(deletions(&log).is_empty(), "it lives: {log:?}");
+    assert_eq!(given(&log), ["cid-a/eth0 cid-a/net1"]);
+    let log = kubelet.gc(&daemon, &[]).await;
+    assert_eq!(deletions(&log), ["del one", "del default"]);
+}
+
+#[tokio::test]
+async fn a_confs_own_directory_survives_restarts() {
+    let node = Node::new();
+    let runtime = node.runtime(USUAL, "further");
+    let daemon = node.daemon().await;
+    runtime.call(&daemon, "ADD", "a").await.unwrap();
+    assert_eq!(
+        daemon.directories(),
+        [node.path("own"), node.path("further")]
+    );
+    node.world.fail("del one");
+    runtime.call(&daemon, "DEL", "a").await.unwrap_err();
+    // A crash and the next daemon.
+    let daemon = node.daemon().await;
+    assert_eq!(
+        daemon.directories(),
+        [node.path("own"), node.path("further")]
+    );
+    assert_eq!(daemon.undos(&node.path("further")).len(), 1);
+    node.world.mend();
+    runtime.call(&daemon, "DEL", "a").await.unwrap();
+    assert!(daemon.undos(&node.path("further")).is_empty());
+    // Nothing is left in it.
+    assert_eq!(node.daemon().await.directories(), [node.path("own")]);
+}
+
+#[tokio::test]
+async fn it_is_undone_there_after_a_reboot() {
+    let node = Node::new();
+    let runtime = node.runtime(USUAL, "further");
+    runtime
+        .call(&node.daemon().await, "ADD", "a")
+        .await
+        .unwrap();
+    "another".clone_into(&mut node.world.boot.lock().unwrap());
+    let daemon = node.daemon().await;
+    let plan = node.path("further/cid-a");
+    node.works_until(&daemon, || !plan.exists()).await;
+}
+
+#[tokio::test]
+async fn an_older_daemons_directory_is_found_by_a_del() {
+    let node = Node::new();
+    let runtime = node.runtime(USUAL, "further");
+    let daemon = node.daemon().await;
+    for pod in ["a", "b"] {
+        runtime.call(&daemon, "ADD", pod).await.unwrap();
+    }
+    node.world.fail("del two");
+    runtime.call(&daemon, "DEL", "b").await.unwrap_err();
+    std::fs::remove_file(node.path("own/.directories")).unwrap();
+    let daemon = node.daemon().await;
+    assert_eq!(daemon.directories(), [node.path("own")]);
+    runtime.call(&daemon, "DEL", "a").await.unwrap();
+    assert_eq!(daemon.undos(&node.path("further")).len(), 1, "of b");
+    // A request that makes nothing does not bring a directory into use.
+    let other = node.runtime(USUAL, "empty");
+    other.call(&daemon, "DEL", "a").await.unwrap();
+    assert_eq!(
+        daemon.directories(),
+        [node.path("own"), node.path("further")]
+    );
+    assert!(!node.path("empty").exists());
+}
+
+#[tokio::test]
+async fn a_recorded_del_of_another_directory_is_found() {
+    let node = Node::new();
+    let (old, new) = (node.runtime(USUAL, "old"), node.runtime(USUAL, "new"));
+    let daemon = node.daemon().await;
+    old.call(&daemon, "ADD", "a").await.unwrap();
+    new.call(&daemon, "ADD", "b").await.unwrap();
+    let record = Record::of(new.request("DEL", "a")).to_json();
+    std::fs::create_dir(node.path("new/.deferred")).unwrap();
+    std::fs::write(node.path("new/.deferred/cid-a"), record).unwrap();
+    let daemon = node.daemon().await;
+    daemon.finish_deferred(&node.path("new"), false).await;
+    assert!(!node.path("old/cid-a").exists());
+    assert!(!node.path("new/.deferred/cid-a").exists());
+    assert!(node.path("new/cid-b").exists());
+}
+
+#[tokio::test]
+async fn a_del_of_another_name_finds_no_other_pod() {
+    let node = Node::new();
+    let (kubelet, podman) = (node.runtime(USUAL, "l"), node.runtime("pods", "other"));
+    let daemon = node.daemon().await;
+    kubelet.call(&daemon, "ADD", "a").await.unwrap();
+    podman.call(&daemon, "ADD", "b").await.unwrap();
+    podman.call(&daemon, "DEL", "a").await.unwrap();
+    assert!(node.path("l/cid-a").exists());
+    kubelet.call(&daemon, "CHECK", "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_hot_plug_follows_its_pods_directory() {
+    let node = Node::new();
+    let runtime = node.runtime(USUAL, "further");
+    let daemon = node.daemon().await;
+    runtime.call(&daemon, "ADD", "a").await.unwrap();
+    plug(&daemon, "ADD", "a").await;
+    let daemon = node.daemon().await;
+    plug(&daemon, "CHECK", "a").await;
+    node.log();
+    runtime.call(&daemon, "DEL", "a").await.unwrap();
+    assert_eq!(
+        deletions(&node.log()),
+        ["del hot", "del one", "del default"]
+    );
+    assert!(!node.path("further/cid-a").exists());
+}
+
+#[tokio::test]
+async fn directories_of_confs_are_bounded() {
+    let node = Node::new();
+    let daemon = node.daemon().await;
+    let names: Vec<String> = (0..40).map(|number| format!("dir-{number}")).collect();
+    let mut refused = 0;
+    for name in &names {
+        let runtime = node.runtime(USUAL, name);
+        match runtime.call(&daemon, "ADD", "a").await {
+            Ok(()) => assert_eq!(refused, 0),
+            Err(error) => {
+                let error = cnidaria_core::report::chain(&error);
+                assert!(error.contains("other directories"), "{error}");
+                assert!(!node.path(name).exists());
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0);
+    // Room comes with the first directory that is not needed any more.
+    let first = node.runtime(USUAL, &names[0]);
+    first.call(&daemon, "DEL", "a").await.unwrap();
+    let last = node.runtime(USUAL, &names[39]);
+    last.call(&daemon, "ADD", "a").await.unwrap();
+}
