@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use cni_types::json::RawObject;
-use cnidaria_core::pipeline::Pipeline;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::adapters::ledger::{Boot, Files};
 use daemon::config::own::Durability;
