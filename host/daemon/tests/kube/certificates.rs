@@ -251,3 +251,26 @@ async fn a_server_that_is_away_is_asked_for_a_certificate_when_it_is_back() {
     rig.api.come_up();
     until_ready(&kube).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_certificate_files_are_read_again() {
+    let rig = rig().await;
+    let pod = rig.pod("a");
+    rig.api.set_signing(Some(DAY));
+    until_ready(&start(&rig)).await;
+    let issued = certificates(&rig).join("multus-client-current.pem");
+    // As a kubelet's kubeconfig: one file has the certificate and the key.
+    let path = rig.dir.path().join("kubeconfig");
+    let text = fs::read_to_string(&path).unwrap();
+    let token = format!("token: {}", rig.token);
+    let files = "client-certificate: pair.pem\n    client-key: pair.pem";
+    fs::write(&path, text.replace(&token, files)).unwrap();
+    let pair = rig.dir.path().join("pair.pem");
+    let kube = rig.start();
+    until(|| reason(&kube).contains("pair.pem")).await;
+    fs::copy(&issued, &pair).unwrap();
+    until_ready(&kube).await;
+    rig.api.take_requests();
+    kube.set_network_status(&pod, "[1]").await.unwrap();
+    assert_eq!(users(&rig), [format!("system:multus:{NODE}")]);
+}

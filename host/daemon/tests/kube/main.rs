@@ -12,6 +12,7 @@ mod rig;
 mod support;
 
 mod certificates;
+mod credentials;
 mod events;
 mod idle;
 mod networks;

@@ -1,18 +1,22 @@
 //! The API server's address and the daemon's credentials: from a pod's service account, a
-//! kubeconfig, or the node's own certificate.
+//! kubeconfig, or the node's own certificate. What the client library would choose differently from
+//! client-go, or would do without bounds, is decided here: the library gets one credential.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hyper::Uri;
 use hyper::header::HeaderValue;
+use kube::Config;
+use kube::config::AuthInfo;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::certificate::NodeCertificate;
 use super::certificate::kept;
-use super::kubeconfig::{self, Cluster, Kubeconfig, User};
-use super::peer::{Peer, Trust};
+use super::kubeconfig;
 use super::plugin;
 
 /// Where the kubelet mounts a pod's service account.
@@ -34,8 +38,8 @@ pub(super) enum Error {
         #[source]
         source: kubeconfig::Error,
     },
-    /// The server's address is invalid.
-    #[error("{0:?} is no URL of an API server")]
+    /// The server's address is not a URL.
+    #[error("{0:?} is not a URL of an API server")]
     Server(String),
     /// A credential file cannot be read.
     #[error("cannot read {path}")]
@@ -45,6 +49,9 @@ pub(super) enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file has no certificate of a CA.
+    #[error("{0} has no certificate")]
+    NoAuthority(PathBuf),
     /// The credential plugin returned no credential.
     #[error("credential plugin")]
     Plugin(#[from] plugin::Error),
@@ -60,24 +67,34 @@ pub(super) enum Error {
     /// The kubeconfig uses a removed authentication method.
     #[error("auth-provider {0:?} is not supported: use its credential plugin (`exec`)")]
     AuthProvider(String),
-    /// Both of two exclusive settings are given. client-go rejects this, too.
-    #[error("{0} and {1} are both set, only one may be")]
-    Both(&'static str, &'static str),
-    /// A token or user name contains bytes that are invalid in a header.
+    /// A token contains bytes that are invalid in a header.
     #[error("credentials that do not fit into a header")]
     Header,
     /// There is no token (yet). Requests would be anonymous.
     #[error("{0} is empty")]
     NoToken(String),
-    /// TLS cannot be set up with these credentials.
+    /// The library does not accept the credentials.
     #[error("credentials")]
-    Unusable(#[from] super::peer::Error),
+    Unusable(#[source] kube::Error),
+    /// The client certificate or its key cannot be loaded.
+    #[error("credentials")]
+    Identity(#[source] kubeconfig::Error),
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::InferKubeconfig(error) => Self::Identity(error.into()),
+            error => Self::Unusable(error),
+        }
+    }
 }
 
 /// The API server and how the daemon authenticates to it.
 pub(super) struct Credentials {
-    pub(super) peer: Peer,
-    pub(super) authorization: Option<HeaderValue>,
+    /// Has one credential that the library uses as it is: a token, a user name, or none of both; and
+    /// a client certificate if there is one.
+    pub(super) config: Config,
     /// How long they are valid before they must be read again.
     pub(super) fresh: Option<Duration>,
 }
@@ -126,19 +143,23 @@ impl Access {
                 service_account,
             } => in_cluster(server, service_account),
             Self::Kubeconfig(path) => {
-                let Kubeconfig { cluster, user } = read(path)?;
-                let credentials = of_cluster(path, &cluster)?;
-                of_user(path, &cluster, &user, credentials).await
+                let mut config = read(path)?;
+                let (user, fresh) = choose(path, &config.auth_info).await?;
+                config.auth_info = user;
+                Ok(Credentials { config, fresh })
             }
             Self::NodeCertificate(own) => {
                 let kept = kept::load(&own.dir)?.filter(|kept| kept.ends > SystemTime::now());
                 let kept = kept.ok_or_else(|| Error::NoCertificate {
                     dir: own.dir.clone(),
                 })?;
-                let path = &own.bootstrap_kubeconfig;
-                let mut credentials = of_cluster(path, &read(path)?.cluster)?;
-                credentials.peer.identity = Some(kept.pem());
-                Ok(credentials)
+                let mut config = read(&own.bootstrap_kubeconfig)?;
+                config.auth_info = AuthInfo::default();
+                identify(&mut config.auth_info, &kept.pem());
+                Ok(Credentials {
+                    config,
+                    fresh: None,
+                })
             }
         }
     }
@@ -146,26 +167,30 @@ impl Access {
 
 fn in_cluster(server: &str, service_account: &Path) -> Result<Credentials, Error> {
     let token = read_token(&service_account.join("token"))?;
-    let authority = service_account.join("ca.crt");
-    let authorities = std::fs::read(&authority).map_err(|source| Error::Read {
-        path: authority,
-        source,
-    })?;
+    let path = service_account.join("ca.crt");
+    let pem = match std::fs::read(&path) {
+        Ok(pem) => pem,
+        Err(source) => return Err(Error::Read { path, source }),
+    };
+    let authorities: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .filter_map(|certificate| Some(certificate.ok()?.to_vec()))
+        .collect();
+    if authorities.is_empty() {
+        return Err(Error::NoAuthority(path));
+    }
+    let url = server.parse().map_err(|_| Error::Server(server.to_owned()));
+    let mut config = Config::new(url?);
+    config.root_cert = Some(authorities);
+    config.auth_info.token = Some(bearer(&token)?);
     Ok(Credentials {
-        peer: Peer {
-            server: url(server)?,
-            name: None,
-            trust: Trust::Authorities(authorities),
-            identity: None,
-        },
-        authorization: Some(bearer(&token)?),
+        config,
         // The kubelet replaces both files in place.
         fresh: Some(FRESH),
     })
 }
 
-fn read(path: &Path) -> Result<Kubeconfig, Error> {
-    Kubeconfig::read(path).map_err(of_kubeconfig(path))
+fn read(path: &Path) -> Result<Config, Error> {
+    kubeconfig::read(path).map_err(of_kubeconfig(path))
 }
 
 fn of_kubeconfig(path: &Path) -> impl Fn(kubeconfig::Error) -> Error {
@@ -175,88 +200,70 @@ fn of_kubeconfig(path: &Path) -> impl Fn(kubeconfig::Error) -> Error {
     }
 }
 
-/// The server of a cluster, without a user yet.
-fn of_cluster(path: &Path, cluster: &Cluster) -> Result<Credentials, Error> {
-    let authority = cluster.authority().map_err(of_kubeconfig(path))?;
-    let is_insecure = cluster.insecure_skip_tls_verify == Some(true);
-    let trust = match authority {
-        Some(_) if is_insecure => {
-            return Err(Error::Both(
-                "certificate-authority",
-                "insecure-skip-tls-verify",
-            ));
-        }
-        None if is_insecure => Trust::Anybody,
-        Some(authorities) => Trust::Authorities(authorities),
-        None => Trust::System,
-    };
-    Ok(Credentials {
-        peer: Peer {
-            server: url(&cluster.server)?,
-            name: cluster
-                .tls_server_name
-                .clone()
-                .filter(|name| !name.is_empty()),
-            trust,
-            identity: None,
-        },
-        authorization: None,
-        fresh: None,
-    })
-}
-
-/// Adds a user's credentials in client-go's order: `tokenFile`, then `token` or a user name; a
-/// credential plugin only if there is none of these and no certificate.
-async fn of_user(
-    path: &Path,
-    cluster: &Cluster,
-    user: &User,
-    mut credentials: Credentials,
-) -> Result<Credentials, Error> {
-    credentials.peer.identity = user.identity().map_err(of_kubeconfig(path))?;
-    let token = user.token.as_deref().filter(|token| !token.is_empty());
-    let name = user.username.as_deref().filter(|name| !name.is_empty());
-    if name.is_some() && (token.is_some() || user.token_file.is_some()) {
-        return Err(Error::Both("username", "token"));
+/// Chooses a user's credential in client-go's order: `tokenFile`, then `token` or a user name; a
+/// credential plugin only if there is none of these and no certificate. Returns a user that has
+/// only this one, and how long it may be used.
+async fn choose(path: &Path, user: &AuthInfo) -> Result<(AuthInfo, Option<Duration>), Error> {
+    let both = |one, other| of_kubeconfig(path)(kubeconfig::Error::Both(one, other));
+    if user.username.is_some() && (user.token.is_some() || user.token_file.is_some()) {
+        return Err(both("username", "token"));
     }
     if user.exec.is_some() && user.auth_provider.is_some() {
-        return Err(Error::Both("exec", "auth-provider"));
+        return Err(both("exec", "auth-provider"));
     }
+    let mut chosen = AuthInfo {
+        token: None,
+        token_file: None,
+        auth_provider: None,
+        exec: None,
+        ..user.clone()
+    };
+    let has_certificate = user.client_certificate.is_some()
+        || user.client_certificate_data.is_some()
+        || user.client_key.is_some()
+        || user.client_key_data.is_some();
+    let mut fresh = None;
     if let Some(file) = &user.token_file {
-        let token = match (read_token(file), token) {
+        let token = match (read_token(Path::new(file)), &user.token) {
             (Err(error), Some(token)) => {
                 let error = cnidaria_core::report::chain(&error);
                 tracing::warn!(error, "tokenFile cannot be used, token is used instead");
-                token.to_owned()
+                token.expose_secret().to_owned()
             }
             (read, _) => read?,
         };
-        credentials.authorization = Some(bearer(&token)?);
-        credentials.fresh = Some(FRESH);
-    } else if let Some(token) = token {
-        credentials.authorization = Some(bearer(token)?);
-    } else if let Some(name) = name {
-        let password = user.password.as_deref().unwrap_or_default();
-        let both = BASE64.encode(format!("{name}:{password}"));
-        credentials.authorization = Some(secret(&format!("Basic {both}"))?);
+        chosen.token = Some(bearer(&token)?);
+        fresh = Some(FRESH);
+    } else if let Some(token) = &user.token {
+        chosen.token = Some(bearer(token.expose_secret())?);
+    } else if user.username.is_some() {
+        // The library ignores a user name without a password.
+        chosen.password.get_or_insert_default();
     } else if let Some(exec) = &user.exec
-        && credentials.peer.identity.is_none()
+        && !has_certificate
     {
-        let credential = plugin::run(exec, cluster).await?;
+        let credential = plugin::run(exec).await?;
         if let Some(token) = credential.token {
-            credentials.authorization = Some(bearer(&token)?);
+            chosen.token = Some(bearer(&token)?);
         }
-        credentials.peer.identity = credential.identity;
-        credentials.fresh = credential.lasts.map(|lasts| lasts.saturating_sub(EARLY));
+        if let Some(pem) = credential.identity {
+            identify(&mut chosen, &pem);
+        }
+        fresh = credential.lasts.map(|lasts| lasts.saturating_sub(EARLY));
     } else if let Some(provider) = &user.auth_provider {
-        let token = ["id-token", "access-token"]
-            .iter()
-            .filter_map(|key| provider.config.get(*key)?.as_str())
-            .find(|token| !token.is_empty());
+        let tokens = ["id-token", "access-token"].map(|key| provider.config.get(key));
+        let token = tokens.into_iter().flatten().find(|token| !token.is_empty());
         let token = token.ok_or_else(|| Error::AuthProvider(provider.name.clone()))?;
-        credentials.authorization = Some(bearer(token)?);
+        chosen.token = Some(bearer(token)?);
     }
-    Ok(credentials)
+    Ok((chosen, fresh))
+}
+
+/// Gives a user a client certificate: chain and key, PEM in any order.
+fn identify(user: &mut AuthInfo, pem: &[u8]) {
+    // The library parses the key's text and the certificate's as one.
+    user.client_key_data = Some(BASE64.encode(pem).into());
+    user.client_certificate_data = Some(String::new());
 }
 
 fn read_token(path: &Path) -> Result<String, Error> {
@@ -270,20 +277,11 @@ fn read_token(path: &Path) -> Result<String, Error> {
     }
 }
 
-fn url(server: &str) -> Result<Uri, Error> {
-    let url: Option<Uri> = server.parse().ok();
-    url.filter(|url| url.host().is_some() && url.scheme().is_some())
-        .ok_or_else(|| Error::Server(server.to_owned()))
-}
-
-fn bearer(token: &str) -> Result<HeaderValue, Error> {
-    secret(&format!("Bearer {}", token.trim()))
-}
-
-fn secret(text: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(text).map_err(|_| Error::Header)?;
-    value.set_sensitive(true);
-    Ok(value)
+/// Checks a token: the library panics on one that is invalid in a header.
+fn bearer(token: &str) -> Result<SecretString, Error> {
+    let token = token.trim();
+    HeaderValue::from_str(token).map_err(|_| Error::Header)?;
+    Ok(token.into())
 }
 
 #[cfg(test)]
@@ -344,49 +342,51 @@ mod tests {
     const EXEC: &str = r#""exec":{"command":"sh","args":["-c","echo status: {token: p}"]}"#;
     const PROVIDER: &str = r#""auth-provider":{"name":"oidc","config":{"id-token":"i"}}"#;
 
+    /// The chosen token, or the user name and password.
+    fn shown(credentials: &Credentials) -> String {
+        let user = &credentials.config.auth_info;
+        assert!(user.token_file.is_none() && user.exec.is_none() && user.auth_provider.is_none());
+        let secret =
+            |secret: &Option<SecretString>| secret.as_ref().map(|s| s.expose_secret().to_owned());
+        match (secret(&user.token), &user.username, secret(&user.password)) {
+            (Some(token), None, None) => token,
+            (None, Some(name), Some(password)) => format!("{name}:{password}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[tokio::test]
-    async fn a_user_shows_what_its_kubeconfig_has() {
+    async fn client_gos_order_decides_the_credential() {
         for (user, expected, fresh) in [
-            (r#""tokenFile":"token""#.into(), "Bearer t", Some(FRESH)),
-            (
-                r#""username":"a","password":"b""#.into(),
-                "Basic YTpi",
-                None,
-            ),
-            (r#""username":"a""#.into(), "Basic YTo=", None),
-            (PROVIDER.into(), "Bearer i", None),
-            (EXEC.into(), "Bearer p", None),
+            (r#""tokenFile":"token""#.into(), "t", Some(FRESH)),
+            (r#""token":" s3cret\n""#.into(), "s3cret", None),
+            (r#""username":"a","password":"b""#.into(), "a:b", None),
+            (r#""username":"a""#.into(), "a:", None),
+            (PROVIDER.into(), "i", None),
+            (EXEC.into(), "p", None),
             // The first in client-go's order wins.
             (
                 r#""token":"s3cret","tokenFile":"token""#.into(),
-                "Bearer t",
+                "t",
                 Some(FRESH),
             ),
             (
                 r#""token":"s3cret","tokenFile":"gone""#.into(),
-                "Bearer s3cret",
+                "s3cret",
                 Some(FRESH),
             ),
             (
-                r#""token":"s3cret","tokenFile":"","client-key":"""#.into(),
-                "Bearer s3cret",
+                r#""token":"s3cret","tokenFile":"","username":"","client-key":"""#.into(),
+                "s3cret",
                 None,
             ),
-            (
-                format!(r#""token":"s3cret",{PROVIDER}"#),
-                "Bearer s3cret",
-                None,
-            ),
-            (format!(r#""token":"s3cret",{EXEC}"#), "Bearer s3cret", None),
-            (
-                format!(r#""tokenFile":"token",{EXEC}"#),
-                "Bearer t",
-                Some(FRESH),
-            ),
-            (format!(r#""username":"a",{EXEC}"#), "Basic YTo=", None),
+            (format!(r#""token":"","username":"a",{EXEC}"#), "a:", None),
+            (format!(r#""token":"s3cret",{PROVIDER}"#), "s3cret", None),
+            (format!(r#""token":"s3cret",{EXEC}"#), "s3cret", None),
+            (format!(r#""tokenFile":"token",{EXEC}"#), "t", Some(FRESH)),
         ] {
             let credentials = load(ANY, &format!("{{{user}}}")).await.ok().unwrap();
-            assert_eq!(credentials.authorization.unwrap(), expected, "{user}");
+            assert_eq!(shown(&credentials), expected, "{user}");
             assert_eq!(credentials.fresh, fresh, "{user}");
         }
     }
@@ -396,13 +396,14 @@ mod tests {
         let user = format!(
             r#"{{"client-certificate-data":"Q0VS\nVA==\n","client-key-data":"S0VZ",{EXEC}}}"#
         );
-        let credentials = load(ANY, &user).await.ok().unwrap();
-        assert_eq!(credentials.peer.identity.unwrap(), b"KEY\nCERT");
-        assert!(credentials.authorization.is_none());
+        let user = load(ANY, &user).await.ok().unwrap().config.auth_info;
+        assert_eq!(user.client_certificate_data.unwrap(), "Q0VSVA==");
+        assert_eq!(user.client_key_data.unwrap().expose_secret(), "S0VZ");
+        assert!(user.token.is_none() && user.exec.is_none());
     }
 
     #[tokio::test]
-    async fn what_client_go_refuses_is_refused() {
+    async fn contradictions_are_refused_as_by_client_go() {
         let insecure = r#""certificate-authority-data":"Q0E=","insecure-skip-tls-verify":true"#;
         let (exec, provider) = (format!("{{{EXEC},{PROVIDER}}}"), "exec and auth-provider");
         for (cluster, user, expected) in [
@@ -419,8 +420,23 @@ mod tests {
                 "certificate-authority and insecure-skip-tls-verify",
             ),
         ] {
-            let error = load(cluster, user).await.err().unwrap().to_string();
-            assert_eq!(error, format!("{expected} are both set, only one may be"));
+            let error = load(cluster, user).await.err().unwrap();
+            let error = crate::report::chain(&error);
+            let expected = format!("{expected} are both set, only one may be");
+            assert!(error.ends_with(&expected), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn unusable_tokens_are_not_quoted() {
+        for user in [
+            r#"{"token":"s3cret\u0001"}"#,
+            r#"{"token":"s3cret\ns3cret"}"#,
+            r#"{"auth-provider":{"name":"x","config":{"id-token":"s3cret\u007f"}}}"#,
+        ] {
+            let error = load(ANY, user).await.err().unwrap();
+            let error = crate::report::chain(&error);
+            assert!(!error.contains("s3cret"), "{error}");
         }
     }
 }

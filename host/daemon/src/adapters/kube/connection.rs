@@ -9,21 +9,21 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use hyper::header::{HeaderValue, USER_AGENT};
 use hyper::{Request, Response, StatusCode};
-use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::Body;
-use kube::client::middleware::{BaseUri, BaseUriLayer};
+use kube::Config;
+use kube::client::{Body, ConfigExt};
+use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::access::{Access, Credentials, Error};
 use super::pace;
-use super::peer::Peer;
 use super::trouble::Trouble;
 
 /// Connect timeout. The API server is near, or down.
@@ -40,33 +40,37 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 const WHO: HeaderValue =
     HeaderValue::from_static(concat!("cnidaria-daemon/", env!("CARGO_PKG_VERSION")));
 
-type Http = BaseUri<HttpClient<HttpsConnector<HttpConnector>, Body>>;
+type Http = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
 
 /// What sends requests, with one set of credentials.
 struct Stack {
-    peer: Peer,
+    config: Config,
+    /// The pool of connections.
+    pool: Http,
+    /// The pool below the layers that complete a request: URL, headers, authorization.
     http: Http,
-    authorization: Option<HeaderValue>,
     /// When to reload the credentials.
     until: Option<Instant>,
 }
 
 impl Stack {
-    /// Reuses the connections of `before` if their peer is the same.
+    /// Reuses the connections of `before` if they depend on nothing that has changed.
     fn new(credentials: Credentials, before: Option<&Self>) -> Result<Self, Error> {
-        let Credentials {
-            peer,
-            authorization,
-            fresh,
-        } = credentials;
-        let http = match before.filter(|before| before.peer == peer) {
-            Some(before) => before.http.clone(),
-            None => http(&peer)?,
+        let Credentials { mut config, fresh } = credentials;
+        config.headers.push((USER_AGENT, WHO));
+        let pool = match before.filter(|before| is_same_peer(&before.config, &config)) {
+            Some(before) => before.pool.clone(),
+            None => pool(&config)?,
         };
+        let http = ServiceBuilder::new()
+            .option_layer(config.auth_layer()?)
+            .layer(config.extra_headers_layer()?)
+            .layer(config.base_uri_layer())
+            .service(pool.clone());
         Ok(Self {
-            peer,
-            http,
-            authorization,
+            config,
+            pool,
+            http: BoxCloneSyncService::new(http),
             until: fresh.map(|fresh| Instant::now() + fresh),
         })
     }
@@ -75,11 +79,8 @@ impl Stack {
         self.until.is_none_or(|until| Instant::now() < until)
     }
 
-    async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
-        if let Some(value) = &self.authorization {
-            request.headers_mut().insert(AUTHORIZATION, value.clone());
-        }
-        Ok(self.http.clone().oneshot(request).await?)
+    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+        self.http.clone().oneshot(request).await
     }
 }
 
@@ -261,8 +262,7 @@ impl Service<Request<Body>> for Connection {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        request.headers_mut().insert(USER_AGENT, WHO);
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let is_watch = |query: &str| query.split('&').any(|member| member == "watch=true");
         let watching = self
@@ -282,7 +282,29 @@ impl Service<Request<Body>> for Connection {
     }
 }
 
-fn http(peer: &Peer) -> Result<Http, Error> {
+/// Whether two configurations' connections are interchangeable. A client certificate in files may
+/// have been replaced.
+fn is_same_peer(one: &Config, other: &Config) -> bool {
+    let in_files = |config: &Config| {
+        let user = &config.auth_info;
+        user.client_certificate.is_some() || user.client_key.is_some()
+    };
+    let parts = |config: &Config| {
+        let user = &config.auth_info;
+        let key = user.client_key_data.as_ref();
+        (
+            config.cluster_url.clone(),
+            config.tls_server_name.clone(),
+            config.accept_invalid_certs,
+            config.root_cert.clone(),
+            user.client_certificate_data.clone(),
+            key.map(|key| key.expose_secret().to_owned()),
+        )
+    };
+    !in_files(one) && !in_files(other) && parts(one) == parts(other)
+}
+
+fn pool(config: &Config) -> Result<Http, Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -291,16 +313,111 @@ fn http(peer: &Peer) -> Result<Http, Error> {
     tcp.set_keepalive(Some(KEEPALIVE));
     tcp.set_keepalive_interval(Some(KEEPALIVE / 3));
     tcp.set_keepalive_retries(Some(3));
-    let mut tls = HttpsConnectorBuilder::new()
-        .with_tls_config(peer.tls()?)
-        .https_or_http();
-    if let Some(name) = peer.server_name()? {
-        tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
-    }
     let http = HttpClient::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .build(tls.enable_http1().wrap_connector(tcp));
-    Ok(BaseUriLayer::new(peer.server.clone()).layer(http))
+        .build(config.rustls_https_connector_with_connector(tcp)?);
+    Ok(BoxCloneSyncService::new(http.map_err(BoxError::from)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn stack(url: &str, change: impl Fn(&mut Config), before: Option<&Stack>) -> Stack {
+        let mut config = Config::new(url.parse().unwrap());
+        config.root_cert = Some(Vec::new());
+        change(&mut config);
+        let credentials = Credentials {
+            config,
+            fresh: None,
+        };
+        Stack::new(credentials, before).unwrap()
+    }
+
+    /// Sends a request over a stack, and returns what the server reads.
+    async fn request(server: &TcpListener, stack: &Stack) -> String {
+        let answer = async {
+            let (mut stream, _) = server.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8(head).unwrap().to_lowercase()
+        };
+        let request = Request::get("/api?x=y").body(Body::empty()).unwrap();
+        let (head, response) = tokio::join!(answer, stack.send(request));
+        assert_eq!(response.unwrap().status(), StatusCode::OK);
+        head
+    }
+
+    #[tokio::test]
+    async fn layers_complete_a_request_once() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/prefix", server.local_addr().unwrap());
+        let first = stack(
+            &url,
+            |config| {
+                config.auth_info.token = Some("t".into());
+                config.auth_info.impersonate = Some("other".to_owned());
+            },
+            None,
+        );
+        let basic = |config: &mut Config| {
+            config.auth_info.username = Some("a".to_owned());
+            config.auth_info.password = Some("b".into());
+        };
+        let second = stack(&url, basic, Some(&first));
+        for (stack, expected) in [
+            (
+                &first,
+                vec!["authorization: bearer t", "impersonate-user: other"],
+            ),
+            (&second, vec!["authorization: basic ytpi"]),
+        ] {
+            let head = request(&server, stack).await;
+            let mut lines = head.lines();
+            assert_eq!(lines.next(), Some("get /prefix/api?x=y http/1.1"));
+            let own = |line: &&str| !line.is_empty() && !line.starts_with("host: ");
+            let mut lines: Vec<_> = lines.filter(own).collect();
+            lines.sort_unstable();
+            let agent = format!("user-agent: {}", WHO.to_str().unwrap());
+            let mut all = expected;
+            all.push(&agent);
+            assert_eq!(lines, all);
+        }
+    }
+
+    #[test]
+    fn connections_outlive_a_change_of_token_alone() {
+        let config = |change: fn(&mut Config)| {
+            let mut config = Config::new("https://a".parse().unwrap());
+            config.auth_info.token = Some("t".into());
+            config.auth_info.client_key_data = Some("k".into());
+            change(&mut config);
+            config
+        };
+        let first = config(|_| {});
+        let token = config(|config| config.auth_info.token = Some("next".into()));
+        assert!(is_same_peer(&first, &token));
+        for change in [
+            (|config| config.cluster_url = "https://b".parse().unwrap()) as fn(&mut Config),
+            |config| config.root_cert = Some(Vec::new()),
+            |config| config.accept_invalid_certs = true,
+            |config| config.tls_server_name = Some("b".to_owned()),
+            |config| config.auth_info.client_certificate_data = Some("c".to_owned()),
+            |config| config.auth_info.client_key_data = Some("other".into()),
+        ] {
+            assert!(!is_same_peer(&first, &config(change)));
+        }
+        // Files may have changed.
+        let files = config(|config| config.auth_info.client_key = Some("/k".to_owned()));
+        assert!(!is_same_peer(&files, &files.clone()));
+    }
 }

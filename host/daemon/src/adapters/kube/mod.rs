@@ -11,7 +11,6 @@ mod kubeconfig;
 mod object;
 mod on_demand;
 mod pace;
-mod peer;
 mod plugin;
 mod resources;
 mod status;

@@ -5,12 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use kube::config::ExecConfig;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 
-use super::kubeconfig::{self, Cluster, Exec};
 use crate::yaml;
 
 /// Timeout of a plugin.
@@ -21,9 +21,9 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Why a plugin gives no credentials.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The cluster information for the plugin is invalid.
-    #[error(transparent)]
-    Cluster(#[from] kubeconfig::Error),
+    /// The kubeconfig names no program.
+    #[error("exec has no command")]
+    NoCommand,
     /// The program cannot be executed.
     #[error("cannot execute {command}")]
     Start {
@@ -68,22 +68,22 @@ struct Status {
 ///
 /// # Errors
 /// [`Error`] names the program and never quotes its output.
-pub(super) async fn run(exec: &Exec, cluster: &Cluster) -> Result<Credential, Error> {
-    let command = exec.command.display().to_string();
+pub(super) async fn run(exec: &ExecConfig) -> Result<Credential, Error> {
+    let command = exec.command.clone().ok_or(Error::NoCommand)?;
     let failed = |reason: String| Error::Failed {
         command: command.clone(),
         reason,
     };
-    let spec = if exec.provide_cluster_info {
-        json!({"interactive": false, "cluster": cluster.for_plugins()?})
-    } else {
-        json!({"interactive": false})
+    let spec = match &exec.cluster {
+        Some(cluster) => json!({"interactive": false, "cluster": cluster}),
+        None => json!({"interactive": false}),
     };
     let info = json!({"apiVersion": exec.api_version, "kind": "ExecCredential", "spec": spec});
-    let environment = exec.env.iter().flatten();
-    let run = tokio::process::Command::new(&exec.command)
+    let variables = exec.env.iter().flatten();
+    let variables = variables.filter_map(|one| Some((one.get("name")?, one.get("value")?)));
+    let run = tokio::process::Command::new(&command)
         .args(exec.args.iter().flatten())
-        .envs(environment.map(|variable| (&variable.name, &variable.value)))
+        .envs(variables)
         .env("KUBERNETES_EXEC_INFO", info.to_string())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -155,18 +155,23 @@ fn lasts(end: Timestamp) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use kube::config::ExecAuthCluster;
+
     use super::*;
 
     async fn print(script: &str) -> Result<Credential, Error> {
-        let exec = serde_json::from_value::<Exec>(json!({
+        let exec = serde_json::from_value::<ExecConfig>(json!({
             "apiVersion": "client.authentication.k8s.io/v1",
             "command": "sh",
             "args": ["-c", script],
             "env": [{"name": "WHO", "value": "me"}],
-            "provideClusterInfo": true,
         }));
-        let cluster = serde_json::from_value(json!({"server": "https://a"}));
-        run(&exec.unwrap(), &cluster.unwrap()).await
+        let mut exec = exec.unwrap();
+        exec.cluster = Some(ExecAuthCluster {
+            server: Some("https://a".to_owned()),
+            ..ExecAuthCluster::default()
+        });
+        run(&exec).await
     }
 
     #[tokio::test]

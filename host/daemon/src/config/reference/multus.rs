@@ -33,7 +33,7 @@ pub(super) const DAEMON: &[Key] = &[
     key(
         "kubeconfig",
         Absent,
-        "a kubeconfig to use instead of the pod's service account, with certificates, tokens, passwords or credential plugins (`exec`); of the legacy `auth-provider` only a token that it already holds",
+        "a kubeconfig to use instead of the pod's service account, with certificates, tokens, passwords, credential plugins (`exec`) and impersonation (`as`); of the legacy `auth-provider` only a token that it already holds; no proxies",
     ),
     key(
         "perNodeCertificate.enabled",
