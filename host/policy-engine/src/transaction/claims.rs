@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use cni_types::json::{Node, Pointer};
@@ -207,6 +206,7 @@ impl Claims {
     #[cfg(test)]
     pub(super) fn of(owner: &str, old: &Node, new: &Node) -> Self {
         use super::difference::{Keys, Walk};
+        use std::ops::ControlFlow;
         let mut claims = Self::default();
         let owner: Arc<str> = owner.into();
         let mut visit = |step: &Step<'_, '_>| {
@@ -345,6 +345,8 @@ fn shown(path: &Path<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::super::difference::{Keys, Walk};
     use super::*;
 
