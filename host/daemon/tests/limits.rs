@@ -24,9 +24,12 @@ fn types(count: usize) -> String {
     types.join(",")
 }
 
+fn conf(rest: &str) -> String {
+    format!(r#"{{"cniVersion":"1.0.0","name":"n",{rest}}}"#)
+}
+
 fn world() -> Arc<World> {
     let world = World::new();
-    let conf = |rest: &str| format!(r#"{{"cniVersion":"1.0.0","name":"n",{rest}}}"#);
     let deep = "[".repeat(40) + &"]".repeat(40);
     let plugins = vec![r#"{"type":"t"}"#; 65].join(",");
     {
@@ -109,6 +112,27 @@ async fn an_annotation_beyond_a_limit_is_refused() {
     ] {
         world.pod("a", &annotation);
         assert_eq!(setting(&pipeline, &world).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn confs_of_one_pod_are_limited_together() {
+    let world = world();
+    let pipeline = world.pipeline();
+    let large = format!(r#""type":"t","a":"{}""#, "a".repeat(200_000));
+    let many = format!(r#""type":"t","a":[{}0]"#, "0,".repeat(3900));
+    for (name, rest, expected) in [
+        ("large", large, "requestConfBytes"),
+        ("many", many, "requestConfMembers"),
+    ] {
+        let nad = format!("default/{name}");
+        world.nads.lock().unwrap().insert(nad, conf(&rest));
+        world.pod("a", &[name; 6].join(","));
+        assert_eq!(setting(&pipeline, &world).await, expected);
+        world.pod("b", &[name; 2].join(","));
+        pipeline.handle(&body("ADD", "b")).await.unwrap();
+        pipeline.handle(&body("DEL", "b")).await.unwrap();
+        world.log.lock().unwrap().clear();
     }
 }
 

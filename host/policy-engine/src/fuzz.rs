@@ -6,6 +6,7 @@
 mod claims;
 mod confs;
 mod naive;
+mod ways;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -99,12 +99,18 @@ struct Value {
 }
 
 impl States {
-    /// State stored in `dir`; `None` keeps it in memory only.
+    /// State stored in `dir`; `None` keeps it in memory only. The state of policies that are not
+    /// loaded is known as well, because its keys are released all the same.
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
-        Self {
+        let stored = dir.as_deref().map(file::policies).unwrap_or_default();
+        let states = Self {
             dir,
             open: Mutex::default(),
+        };
+        for policy in stored {
+            states.open(&policy);
         }
+        states
     }
 
     /// The state of a policy, opened on first use.

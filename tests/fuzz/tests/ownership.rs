@@ -6,7 +6,8 @@ use proptest::prelude::*;
 fn key() -> impl Strategy<Value = String> {
     prop::sample::select(vec![
         "a", "A", "b", "o", "O", "vlan", "VLAN", "ipam", "args", "cni", "x", "X", "y", "type",
-        "name", "plugins", "Plugins", "\u{17f}", "s", "list",
+        "name", "plugins", "Plugins", "\u{17f}", "s", "list", "mac", "MAC", "guid", "infinibandGUID",
+        "addresses", "ips", "sysctl", "dns", "mtu", "ingressRate",
     ])
     .prop_map(str::to_owned)
 }
@@ -40,8 +41,26 @@ fn edit(arrays: bool) -> impl Strategy<Value = String> {
         6 => (pointer.clone(), json(arrays)).prop_map(|(at, json)| format!("conf-set\t{at}\t{json}\n")),
         2 => pointer.prop_map(|at| format!("conf-remove\t{at}\n")),
         1 => (key(), json(arrays)).prop_map(|(key, json)| format!("set-cni-arg\t{key}\t{json}\n")),
+        2 => typed(),
         3 => Just("accept\n".to_owned()),
     ]
+}
+
+/// A typed edit of a value that is reached in other ways as well.
+fn typed() -> impl Strategy<Value = String> {
+    prop::sample::select(vec![
+        "set-mac\t02:00:00:00:00:01\n",
+        "set-mac\t02:00:00:00:00:02\n",
+        "set-mac\n",
+        "set-guid\t02:00:00:00:00:00:00:01\n",
+        "set-ips\t10.0.0.1/24\n",
+        "set-ips\n",
+        "set-bandwidth\t1\t1\t1\t1\n",
+        "set-port-mapping\t80\t80\ttcp\n",
+        "set-port-mapping\t80\t81\ttcp\t10.0.0.1\n",
+        "set-port-mapping\t80\t82\ttcp\t0.0.0.0\n",
+    ])
+    .prop_map(str::to_owned)
 }
 
 proptest! {

@@ -42,6 +42,17 @@ pub struct Limits {
     pub port_mappings: usize,
     /// Members of `cni-args`.
     pub cni_args: usize,
+    /// Bytes of the confs of all networks that a pod selects.
+    pub request_conf_bytes: usize,
+    /// Members and elements of the confs of all networks that a pod selects.
+    pub request_conf_members: usize,
+}
+
+/// The size of a request's confs so far.
+#[derive(Debug, Default)]
+pub struct Total {
+    bytes: usize,
+    members: usize,
 }
 
 impl Default for Limits {
@@ -57,6 +68,9 @@ impl Default for Limits {
             ips: 64,
             port_mappings: 256,
             cni_args: 256,
+            // Four confs of maximum size; a real one has a few hundred bytes.
+            request_conf_bytes: 1 << 20,
+            request_conf_members: 16 << 10,
         }
     }
 }
@@ -98,6 +112,29 @@ impl Limits {
         self.conf_bytes(bytes.saturating_mul(plugins))?;
         self.conf_depth(depth)?;
         self.conf_members(members.saturating_mul(plugins))
+    }
+
+    /// Adds a selected network's conf, with its `cni-args`, to the request's total. Call it before
+    /// the next conf is read. A conf within its own limits is never too large alone.
+    ///
+    /// # Errors
+    /// [`Exceeded`].
+    pub fn check_total(&self, total: &mut Total, conf: &NetworkConfList) -> Result<(), Exceeded> {
+        let Size { bytes, members, .. } = json::measure(conf.text());
+        total.bytes = total.bytes.saturating_add(bytes);
+        total.members = total.members.saturating_add(members);
+        within(
+            total.bytes,
+            "bytes of all confs of the pod",
+            self.request_conf_bytes.max(self.conf_bytes),
+            "requestConfBytes",
+        )?;
+        within(
+            total.members,
+            "members of all confs of the pod",
+            self.request_conf_members.max(self.conf_members),
+            "requestConfMembers",
+        )
     }
 
     /// Measures an annotation. Call it before parsing.
@@ -192,6 +229,39 @@ mod tests {
         ] {
             assert_eq!(setting(limits.check_conf(conf)), expected, "{conf}");
         }
+    }
+
+    #[test]
+    fn confs_of_one_request_count_together() {
+        let conf = |text| NetworkConfList::parse_any(text).unwrap();
+        let text = r#"{"cniVersion":"1.0.0","name":"n","type":"t"}"#;
+        let check = |limits: Limits, expected: &str| {
+            let mut total = Total::default();
+            for _ in 0..2 {
+                assert_eq!(setting(limits.check_total(&mut total, &conf(text))), None);
+            }
+            let third = limits.check_total(&mut total, &conf(text));
+            assert_eq!(setting(third), Some(expected));
+        };
+        let limits = Limits {
+            conf_bytes: 0,
+            conf_members: 0,
+            ..Limits::default()
+        };
+        check(
+            Limits {
+                request_conf_bytes: 2 * text.len(),
+                ..limits
+            },
+            "requestConfBytes",
+        );
+        check(
+            Limits {
+                request_conf_members: 6,
+                ..limits
+            },
+            "requestConfMembers",
+        );
     }
 
     #[test]

@@ -133,6 +133,8 @@ async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan
     let mut attachments = Vec::with_capacity(plan.attachments.len());
     for attachment in plan.attachments {
         attachments.push(policies.before_add(attachment).await?);
+        // Showing a conf to policies takes a while; other requests go on between two.
+        tokio::task::yield_now().await;
     }
     let plan = Plan {
         attachments,

@@ -77,6 +77,9 @@ pub enum Error {
     /// The pod's `cni-args` exceed the limits.
     #[error("cni-args")]
     CniArgsLimit(#[source] Exceeded),
+    /// The confs of the pod's networks together exceed the limits.
+    #[error("the conf, with those of the pod's networks before it")]
+    RequestLimit(#[source] Exceeded),
 }
 
 /// A network and its conf.

@@ -7,7 +7,7 @@ use super::network_lookup::{self, Found};
 use super::{checks, devices};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::{Attachment, Plan, device_info_name, interface_at};
-use crate::domain::limits::Limits;
+use crate::domain::limits::{Limits, Total};
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
@@ -150,9 +150,19 @@ pub async fn resolve(
     lookups: Lookups<'_>,
 ) -> Result<Plan, Error> {
     let mut found = default_networks(conf, pod, lookups).await?;
+    let mut total = Total::default();
     for (index, selection) in selections.into_iter().enumerate() {
         let network = selected(conf, pod, index, &selection, lookups).await?;
+        let checked = lookups.limits.check_total(&mut total, &network.conf);
+        checked.map_err(|exceeded| Error::Selected {
+            pod: pod.reference(),
+            network: selection.network(),
+            position: index + 1,
+            source: network_lookup::Error::RequestLimit(exceeded),
+        })?;
         found.push((network, selection));
+        // Reading a conf takes a while; other requests go on between two.
+        tokio::task::yield_now().await;
     }
     let auxiliary = network_lookup::auxiliary_chain(conf).map_err(|source| Error::Configured {
         key: "auxiliaryCNIChainName",

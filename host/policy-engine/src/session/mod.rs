@@ -25,8 +25,8 @@ use crate::services::Services;
 use crate::state::{Guard, States};
 use crate::store::Stage;
 use crate::transaction::{
-    AttachmentDraft, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved, SelectionsDraft,
-    Working,
+    AttachmentDraft, Carried, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved,
+    SelectionsDraft, Working,
     invariants::{self, Offered},
 };
 
@@ -70,6 +70,8 @@ pub struct Session {
     exhausted: BTreeSet<usize>,
     /// Indexes of policies that exhausted a request budget and are open on timeout.
     given_up: BTreeSet<usize>,
+    /// What policies own of the selections whose attachments were not offered yet.
+    carried: Vec<Carried>,
     /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
     /// Which parts of the results so far policies own.
@@ -103,6 +105,7 @@ impl Session {
             instances,
             exhausted: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            carried: Vec::new(),
             offered: Vec::new(),
             owned: Vec::new(),
             edit_budgets: BTreeMap::new(),
@@ -148,6 +151,7 @@ impl Session {
         let draft = working.finish();
         let sound = invariants::selections(&draft, &claims);
         self.sound(Hook::Select, sound, &mut report)?;
+        self.carried = draft.carried(&claims);
         Ok(Selected {
             selections: draft.into_chosen(),
             report,
@@ -170,7 +174,15 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
-        let (hook, working) = (Hook::BeforeAdd, Working::new(draft));
+        let owned = self
+            .carried
+            .iter()
+            .position(|one| one.is(draft.attachment()));
+        let owned = owned.map(|index| self.carried.remove(index).claims);
+        let (hook, working) = (
+            Hook::BeforeAdd,
+            Working::owned(draft, owned.unwrap_or_default()),
+        );
         let before = working.current();
         let working = self
             .chain(hook, Some(&network), working, Stage::BeforeAdd, &mut report)

@@ -14,6 +14,35 @@ use serde::{Deserialize, Serialize};
 
 use super::{Bond, Value};
 
+/// Maximum files whose keys are released while their policies are not loaded.
+const MAX_FILES: usize = 1024;
+
+/// The policies whose state is in the directory.
+pub(super) fn policies(dir: &Path) -> Vec<String> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            tracing::error!(target: "cnidaria::policy", dir = %dir.display(), %error, "cannot list the state of policies");
+            return Vec::new();
+        }
+    };
+    let names = entries.filter_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        Some(name.strip_suffix(".json")?.to_owned())
+    });
+    let mut names: Vec<String> = names.take(MAX_FILES + 1).collect();
+    if names.len() > MAX_FILES {
+        names.truncate(MAX_FILES);
+        tracing::warn!(
+            target: "cnidaria::policy",
+            dir = %dir.display(),
+            "more than {MAX_FILES} files of state: those of policies that are not loaded may keep keys until the next GC",
+        );
+    }
+    names
+}
+
 /// Replaces a policy's file atomically and returns its size.
 pub(super) fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Result<usize> {
     if let Some(dir) = file.parent() {

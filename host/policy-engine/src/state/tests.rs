@@ -256,3 +256,26 @@ fn the_next_write_waits_for_as_long_as_the_last_was() {
     set(&state, "k", None);
     assert!(lock(&state.written).next.is_some());
 }
+
+#[test]
+fn keys_of_policies_not_loaded_are_released() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || States::new(Some(dir.path().join("state")));
+    let state = open().open("10-p");
+    set(&state, "gone", bond("c1", None));
+    set(&state, "other", bond("c2", None));
+    set(&state, "free", None);
+    let check = |release: &dyn Fn(&States), expected: &[&str]| {
+        // No policy opens its state.
+        let later = open();
+        assert!(!later.is_empty());
+        release(&later);
+        assert_eq!(open().open("10-p").keys(""), expected);
+    };
+    check(
+        &|states| states.release("c1", "eth0", true),
+        &["free", "other"],
+    );
+    check(&|states| states.release_sandbox("c2"), &["free"]);
+    check(&|states| states.keep(&[]), &["free"]);
+}

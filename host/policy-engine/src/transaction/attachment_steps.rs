@@ -11,7 +11,7 @@ use super::attachment::{
 use super::budget::Extent;
 use super::conf::{self, ConfEdit};
 use super::difference::{
-    self, Keys, Kind, Path, Step, Visit, Walk, compare_nodes, folded, folds_to, group,
+    Keys, Kind, Path, Step, Visit, Walk, compare_nodes, folded, folds_to, group,
 };
 use super::tree::{string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
@@ -190,13 +190,8 @@ impl Draft for AttachmentDraft {
         }
     }
 
-    fn twins<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
-        twins::of_attachment(path)
-    }
-
-    fn holds(&self, twin: &Path<'_>) -> bool {
-        let mut plugins = conf::plugins(&self.attachment.conf);
-        plugins.any(|(_, plugin)| difference::at(plugin, twin).is_some())
+    fn twins(step: &Step<'_, '_>) -> Vec<Twin> {
+        twins::of_attachment(step)
     }
 
     #[cfg(feature = "fuzz")]
@@ -359,117 +354,4 @@ fn folded_path(tokens: &[String]) -> Vec<Cow<'_, str>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::super::{Budget, ConfGrant, Working};
-    use super::*;
-    use cni_types::json::Limits;
-
-    const BUDGET: Budget = Budget::of(10, 1 << 16);
-    const CHAIN: &str = r#"{"plugins":[{"type":"macvlan","ipam":{"type":"static"},"args":{"cni":{}}},
-        {"type":"bandwidth"}]}"#;
-
-    type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<Change, EditError>;
-
-    /// Whether the second policy's edit conflicts with the first one's.
-    fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
-        let attachment = Attachment {
-            network: "default/storage".to_owned(),
-            if_name: "net1".to_owned(),
-            is_default: false,
-            conf: Document::parse(CHAIN, Limits::default()).unwrap(),
-            ips: Vec::new(),
-            mac: None,
-            bandwidth: None,
-            port_mappings: Vec::new(),
-            infiniband_guid: None,
-            cni_args: None,
-        };
-        let mut working = Working::new(AttachmentDraft::new(attachment, Arc::default()));
-        let owner: Arc<str> = "first".into();
-        let mut transaction = working.begin(owner.clone(), BUDGET);
-        transaction.edit(1, first).unwrap();
-        let staged = working.staged(transaction);
-        working.commit(&owner, staged).unwrap();
-        let mut transaction = working.begin("second".into(), BUDGET);
-        match transaction.edit(1, second) {
-            Ok(()) => false,
-            Err(EditError::Conflict { .. }) => true,
-            Err(other) => panic!("{other}"),
-        }
-    }
-
-    fn set(
-        pointer: &'static str,
-        json: &'static str,
-    ) -> impl Fn(&AttachmentDraft) -> Result<Change, EditError> {
-        move |draft| draft.conf_set(pointer, json, &ConfGrant::default())
-    }
-
-    #[test]
-    fn a_value_has_one_owner_by_whatever_way() {
-        let check = |one: Edit<'_>, other: Edit<'_>, expected: bool| {
-            assert_eq!(conflict(one, other), expected);
-            assert_eq!(conflict(other, one), expected);
-        };
-        let ips: Edit<'_> = &|draft| draft.set_ips(&["10.0.0.1/24".to_owned()]);
-        let mac: Edit<'_> = &|draft| draft.set_mac(Some("02:00:00:00:00:01"));
-        let guid: Edit<'_> = &|draft| draft.set_infiniband_guid(Some("02:00:00:00:00:00:00:01"));
-        let bandwidth: Edit<'_> = &|draft| {
-            draft.set_bandwidth(Some(Bandwidth {
-                ingress_rate: 1,
-                ingress_burst: 1,
-                ..Bandwidth::default()
-            }))
-        };
-        let arg = |key: &'static str| move |draft: &AttachmentDraft| draft.set_cni_arg(key, "1");
-
-        check(&arg("x"), &set("/plugins/0/args/cni/x", "2"), true);
-        check(
-            &arg("x"),
-            &set("/plugins/1/args", r#"{"cni":{"X":2}}"#),
-            true,
-        );
-        check(
-            &arg("x"),
-            &set("/plugins/1/args", r#"{"cni":{"y":2}}"#),
-            false,
-        );
-        check(
-            &arg("x"),
-            &|draft: &AttachmentDraft| draft.set_cni_arg("X", "2"),
-            true,
-        );
-        check(&arg("x"), &arg("y"), false);
-        check(ips, &arg("ips"), true);
-        check(ips, &set("/plugins/0/ipam/addresses", "[]"), true);
-        check(ips, &set("/plugins/0/ipam/routes", "[]"), false);
-        check(ips, &set("/plugins/0/args/cni/IPs", "[]"), true);
-        check(mac, &set("/plugins/0/mac", r#""02:00:00:00:00:02""#), true);
-        check(mac, &set("/plugins/0/MAC", r#""02:00:00:00:00:02""#), true);
-        check(mac, &arg("mac"), true);
-        check(mac, ips, false);
-        check(guid, &set("/plugins/0/guid", r#""x""#), true);
-        check(guid, &arg("guid"), true);
-        check(bandwidth, &set("/plugins/1/ingressRate", "5"), true);
-        check(bandwidth, &set("/plugins/1/other", "5"), false);
-    }
-
-    #[test]
-    fn an_mtu_has_one_owner_in_any_case() {
-        let mtu: Edit<'_> = &|draft| draft.set_mtu(1400);
-        assert!(conflict(mtu, &set("/plugins/0/MTU", "1500")));
-        assert!(!conflict(mtu, &set("/plugins/0/MTU", "1400")));
-        assert!(conflict(&set("/plugins/0/MTU", "1500"), mtu));
-        assert!(!conflict(mtu, &set("/plugins/1/mtu", "1500")));
-    }
-
-    #[test]
-    fn arguments_that_replace_a_subtree_conflict() {
-        let deeper = set("/plugins/0/args/cni/x", r#"{"y":1}"#);
-        let arg: Edit<'_> = &|draft| draft.set_cni_arg("x", r#"{"z":1}"#);
-        assert!(conflict(&deeper, arg));
-        assert!(conflict(arg, &set("/plugins/1/args", "7")));
-    }
-}
+mod tests;

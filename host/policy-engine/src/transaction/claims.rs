@@ -4,15 +4,14 @@
 //! large; an edit is compared only with the claims on its path and below it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use cni_types::json::{Node, Pointer};
 
 use super::EditError;
-use super::difference::{self, Kind, Path, Step, folded};
-use super::twins::{Facet, Twin};
+use super::difference::{Kind, Path, Step, folded};
+use super::twins::{Twin, Way};
 
 /// Maximum bytes of the path in a message.
 const MAX_PATH: usize = 256;
@@ -21,22 +20,27 @@ const MAX_PATH: usize = 256;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Claims {
     root: Place,
-    /// Values that are read from several places, each with the facet that set it.
-    twins: Place,
+    /// Values that are reached in several ways, with the ways in which policies set them.
+    twins: BTreeMap<Box<str>, Vec<Reached>>,
     owners: BTreeSet<Arc<str>>,
 }
 
 /// The claims at a path and below it.
 #[derive(Debug, Clone, Default)]
 struct Place {
-    claims: Vec<Claim>,
+    claim: Option<Claim>,
     children: BTreeMap<Box<str>, Place>,
+}
+
+#[derive(Debug, Clone)]
+struct Reached {
+    owner: Arc<str>,
+    way: Way,
 }
 
 #[derive(Debug, Clone)]
 struct Claim {
     owner: Arc<str>,
-    facet: Facet,
     /// Whether the policy removed the value.
     removed: bool,
 }
@@ -53,21 +57,18 @@ impl Claims {
     }
 
     /// Whether `owner` may make this difference. `grown` is what it already added in this turn
-    /// inside values of others; `holds` reports whether a twin has a value.
+    /// inside values of others.
     pub(super) fn check(
         &self,
         owner: &str,
         grown: &Self,
         step: &Step<'_, '_>,
-        twins: &[Twin<'_>],
-        holds: impl Fn(&Path<'_>) -> bool,
+        twins: &[Twin],
     ) -> Result<(), EditError> {
         self.check_place(owner, grown, step)
             .and_then(|()| {
-                twins
-                    .iter()
-                    .find_map(|twin| self.taken(owner, step, twin, &holds))
-                    .map_or(Ok(()), Err)
+                let taken = twins.iter().find_map(|twin| self.taken(owner, twin));
+                taken.map_or(Ok(()), Err)
             })
             .map_err(|owner| EditError::Conflict {
                 owner: Arc::clone(owner),
@@ -82,14 +83,14 @@ impl Claims {
             .iter()
             .enumerate()
             .rev()
-            .find_map(|(depth, place)| Some((depth, place.claims.last()?)));
+            .find_map(|(depth, place)| Some((depth, place.claim.as_ref()?)));
         if let Some((depth, claim)) = cover.filter(|(_, claim)| foreign(claim)) {
             let within = depth < step.path.len() && !claim.removed;
             // Policies may add members to values of others, and own what they add.
             let own = grown.root.way(step.path);
             let own = own.iter().skip(depth + 1);
             if own
-                .flat_map(|place| &place.claims)
+                .filter_map(|place| place.claim.as_ref())
                 .any(|claim| !claim.removed)
             {
                 return Ok(());
@@ -108,70 +109,48 @@ impl Claims {
                     .iter()
                     .filter(|(index, _)| index.parse::<usize>().is_ok_and(|index| index >= from));
                 let mut moved = moved.map(|(_, place)| place);
-                moved.find_map(|place| place.find(&mut Vec::new(), &mut |_, claim| foreign(&claim)))
+                moved.find_map(|place| place.find(&mut |claim| foreign(&claim)))
             }
-            _ => place.find_below(&mut |path, claim| {
-                foreign(&claim) && (!claim.removed || contains(step.new, path))
+            _ => place.find_below(step.new, &mut |claim, now| {
+                foreign(&claim) && (!claim.removed || now.is_some())
             }),
         };
         found.map_or(Ok(()), |claim| Err(&claim.owner))
     }
 
-    /// The policy that set a value touched by this difference through another facet.
-    fn taken(
-        &self,
-        owner: &str,
-        step: &Step<'_, '_>,
-        Twin { facet, path }: &Twin<'_>,
-        holds: &impl Fn(&Path<'_>) -> bool,
-    ) -> Option<&Arc<str>> {
-        let foreign = |claim: &Claim| *claim.owner != *owner && claim.facet != *facet;
-        let way = self.twins.way(path);
-        for (depth, place) in way.iter().enumerate() {
-            for claim in place.claims.iter().filter(|claim| foreign(claim)) {
-                // A value may be absent although the tree that would hold it was set.
-                let absent = depth < path.len()
-                    && claim.facet.is_tree()
-                    && !claim.removed
-                    && *facet != Facet::Conf
-                    && !holds(path);
-                if !absent {
-                    return Some(&claim.owner);
-                }
-            }
-        }
-        let below = way.get(path.len())?.find_below(&mut |below, claim| {
-            // A cni-arg replaces the conf's value in its place.
-            let replaced = *facet == Facet::Args && claim.facet == Facet::Conf;
-            let met = meets(step.old, below) || meets(step.new, below);
-            foreign(claim) && (replaced || !facet.is_tree() || met)
-        });
-        below.map(|claim| &claim.owner)
+    /// The policy that set a value in another way than this.
+    fn taken(&self, owner: &str, twin: &Twin) -> Option<&Arc<str>> {
+        let reached = self.twins.get(&twin.value)?;
+        let taken = reached
+            .iter()
+            .find(|one| *one.owner != *owner && twin.meets(one.way));
+        taken.map(|one| &one.owner)
     }
 
     /// Records a difference as one claim of `owner`, whatever lies below.
-    pub(super) fn record(&mut self, owner: &Arc<str>, step: &Step<'_, '_>, twins: &[Twin<'_>]) {
+    pub(super) fn record(&mut self, owner: &Arc<str>, step: &Step<'_, '_>, twins: &[Twin]) {
         if matches!(step.kind, Kind::Shifted(_)) {
             return;
         }
-        let removed = step.kind == Kind::Removed;
-        let claim = |facet| Claim {
-            owner: Arc::clone(owner),
-            facet,
-            removed,
-        };
-        let place = self.root.make(step.path);
         // Claims of others below are unchanged, or there would have been a conflict.
-        *place = Place {
-            claims: vec![claim(Facet::Conf)],
+        *self.root.make(step.path) = Place {
+            claim: Some(Claim {
+                owner: Arc::clone(owner),
+                removed: step.kind == Kind::Removed,
+            }),
             children: BTreeMap::new(),
         };
-        for Twin { facet, path } in twins {
-            let place = self.twins.make(path);
-            place
-                .claims
-                .retain(|known| known.owner != *owner || known.facet != *facet);
-            place.claims.push(claim(*facet));
+        for Twin { value, way, .. } in twins {
+            let reached = self.twins.entry(value.clone()).or_default();
+            if !reached
+                .iter()
+                .any(|known| known.owner == *owner && known.way == *way)
+            {
+                reached.push(Reached {
+                    owner: Arc::clone(owner),
+                    way: *way,
+                });
+            }
         }
         if !self.owners.contains(owner) {
             self.owners.insert(Arc::clone(owner));
@@ -181,22 +160,20 @@ impl Claims {
     /// Carries over claims of an earlier hook on the same value, which was `left` then and is now
     /// at `place` of `now`, as far as it is unchanged.
     pub(super) fn carry(&mut self, earlier: &Self, place: &Path<'_>, left: &Node, now: &Node) {
-        let mut kept = Vec::new();
-        let _ = earlier.root.visit(&mut Vec::new(), &mut |path, claim| {
-            if difference::at(left, path) == difference::at(now, path) {
-                let path = path.iter().map(|token| (*token).to_owned());
-                kept.push((path.collect::<Vec<_>>(), claim.clone()));
-            }
-            ControlFlow::Continue(())
-        });
-        for (path, claim) in kept {
-            let path: Vec<Cow<'_, str>> = place
-                .iter()
-                .map(|token| Cow::Borrowed(&**token))
-                .chain(path.into_iter().map(Cow::Owned))
-                .collect();
-            self.owners.insert(Arc::clone(&claim.owner));
-            self.root.make(&path).claims = vec![claim];
+        let kept = earlier.root.unchanged(Some(left), Some(now));
+        if let Some(kept) = kept {
+            kept.owners(&mut self.owners);
+            *self.root.make(place) = kept;
+        }
+    }
+
+    /// Visits the claims below `place`: the path there, the owner, and whether it removed the value.
+    pub(super) fn below(&self, place: &Path<'_>, seen: &mut dyn FnMut(&[&str], &Arc<str>, bool)) {
+        let way = self.root.way(place);
+        if let Some(place) = way.get(place.len()) {
+            place.visit(&mut Vec::new(), &mut |path, claim| {
+                seen(path, &claim.owner, claim.removed);
+            });
         }
     }
 
@@ -216,14 +193,11 @@ impl Claims {
             .collect();
         let way = self.root.way(&path);
         let mut owners = BTreeSet::new();
-        for claim in way.iter().flat_map(|place| &place.claims) {
+        for claim in way.iter().filter_map(|place| place.claim.as_ref()) {
             owners.insert(Arc::clone(&claim.owner));
         }
         if let Some(place) = way.get(path.len()) {
-            place.find_below(&mut |_, claim| {
-                owners.insert(Arc::clone(&claim.owner));
-                false
-            });
+            place.owners(&mut owners);
         }
         owners
     }
@@ -232,6 +206,7 @@ impl Claims {
     #[cfg(test)]
     pub(super) fn of(owner: &str, old: &Node, new: &Node) -> Self {
         use super::difference::{Keys, Walk};
+        use std::ops::ControlFlow;
         let mut claims = Self::default();
         let owner: Arc<str> = owner.into();
         let mut visit = |step: &Step<'_, '_>| {
@@ -246,16 +221,12 @@ impl Claims {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let mut count = 0;
-        let _ = self.root.visit(&mut Vec::new(), &mut |_, _| {
-            count += 1;
-            ControlFlow::Continue(())
-        });
+        self.root.visit(&mut Vec::new(), &mut |_, _| count += 1);
         count
     }
 }
 
-type Seen<'v, 'a> = dyn FnMut(&[&'a str], &'a Claim) -> ControlFlow<()> + 'v;
-type Found<'v> = dyn FnMut(&[&str], &Claim) -> bool + 'v;
+type Found<'v> = dyn FnMut(&Claim, Option<&Node>) -> bool + 'v;
 
 impl Place {
     /// The places on the way to a path, this one first, as far as claims exist.
@@ -278,56 +249,85 @@ impl Place {
         })
     }
 
-    fn find_below(&self, found: &mut Found<'_>) -> Option<&Claim> {
+    /// The first claim found below; `now` is the value here.
+    fn find_below(&self, now: Option<&Node>, found: &mut Found<'_>) -> Option<&Claim> {
+        if self.children.is_empty() {
+            return None;
+        }
+        let nodes = Nodes::of(now);
         let mut children = self.children.iter();
-        children.find_map(|(token, child)| child.find(&mut vec![&**token], found))
+        children.find_map(|(token, child)| {
+            let now = nodes.get(token);
+            let own = child.claim.as_ref().filter(|claim| found(claim, now));
+            own.or_else(|| child.find_below(now, found))
+        })
     }
 
-    fn find<'a>(&'a self, path: &mut Vec<&'a str>, found: &mut Found<'_>) -> Option<&'a Claim> {
-        let mut first = None;
-        let _ = self.visit(path, &mut |path, claim| match found(path, claim) {
-            true => {
-                first = Some(claim);
-                ControlFlow::Break(())
-            }
-            false => ControlFlow::Continue(()),
-        });
-        first
+    fn find(&self, found: &mut dyn FnMut(&Claim) -> bool) -> Option<&Claim> {
+        let own = self.claim.as_ref().filter(|claim| found(claim));
+        own.or_else(|| self.children.values().find_map(|child| child.find(found)))
     }
 
-    fn visit<'a>(&'a self, path: &mut Vec<&'a str>, seen: &mut Seen<'_, 'a>) -> ControlFlow<()> {
-        for claim in &self.claims {
-            seen(path, claim)?;
+    fn visit<'a>(&'a self, path: &mut Vec<&'a str>, seen: &mut dyn FnMut(&[&'a str], &'a Claim)) {
+        if let Some(claim) = &self.claim {
+            seen(path, claim);
         }
         for (token, child) in &self.children {
             path.push(token);
-            let flow = child.visit(path, seen);
+            child.visit(path, seen);
             path.pop();
-            flow?;
         }
-        ControlFlow::Continue(())
+    }
+
+    fn owners(&self, owners: &mut BTreeSet<Arc<str>>) {
+        self.visit(&mut Vec::new(), &mut |_, claim| {
+            if !owners.contains(&claim.owner) {
+                owners.insert(Arc::clone(&claim.owner));
+            }
+        });
+    }
+
+    /// The claims whose values are the same in both.
+    fn unchanged(&self, left: Option<&Node>, now: Option<&Node>) -> Option<Self> {
+        let mut children = BTreeMap::new();
+        if !self.children.is_empty() {
+            let (lefts, nows) = (Nodes::of(left), Nodes::of(now));
+            children.extend(self.children.iter().filter_map(|(token, child)| {
+                let kept = child.unchanged(lefts.get(token), nows.get(token))?;
+                Some((token.clone(), kept))
+            }));
+        }
+        let claim = self.claim.clone().filter(|_| left == now);
+        (claim.is_some() || !children.is_empty()).then_some(Self { claim, children })
     }
 }
 
-/// Whether there is a value at a path, or a value on the way that leaves no place for one.
-fn meets(new: Option<&Node>, path: &[&str]) -> bool {
-    let Some(mut node) = new else {
-        return false;
-    };
-    for token in path {
-        if !matches!(node, Node::Object(_)) {
-            return true;
-        }
-        match difference::at(node, &[*token]) {
-            Some(next) => node = next,
-            None => return false,
-        }
-    }
-    true
+/// The values directly below a value, to look many of them up.
+enum Nodes<'a> {
+    Members(HashMap<Cow<'a, str>, &'a Node>),
+    Elements(&'a [Node]),
+    None,
 }
 
-fn contains(new: Option<&Node>, path: &[&str]) -> bool {
-    new.is_some_and(|new| difference::at(new, path).is_some())
+impl<'a> Nodes<'a> {
+    fn of(node: Option<&'a Node>) -> Self {
+        match node {
+            Some(Node::Object(members)) => {
+                let members = members.iter().map(|(key, value)| (folded(key), value));
+                Self::Members(members.collect())
+            }
+            Some(Node::Array(elements)) => Self::Elements(elements),
+            Some(Node::Scalar(_)) | None => Self::None,
+        }
+    }
+
+    fn get(&self, token: &str) -> Option<&'a Node> {
+        match self {
+            Self::Members(members) => members.get(token).copied(),
+            Self::Elements(elements) => elements.get(token.parse::<usize>().ok()?),
+            Self::None => None,
+        }
+    }
 }
 
 fn shown(path: &Path<'_>) -> String {
@@ -345,6 +345,8 @@ fn shown(path: &Path<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::super::difference::{Keys, Walk};
     use super::*;
 
@@ -355,9 +357,7 @@ mod tests {
     fn violated(claims: &Claims, owner: &str, old: &Node, new: &Node) -> Option<String> {
         let mut found = None;
         let mut visit =
-            |step: &Step<'_, '_>| match claims
-                .check(owner, &Claims::default(), step, &[], |_| false)
-            {
+            |step: &Step<'_, '_>| match claims.check(owner, &Claims::default(), step, &[]) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(EditError::Conflict { owner, path }) => {
                     found = Some(format!("{owner}{path}"));

@@ -2,7 +2,7 @@
 
 use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
-use super::difference::folded;
+use super::difference::{self, folded};
 use super::protected::{self, type_of};
 use super::{ConfGrant, EditError, validate};
 
@@ -41,9 +41,10 @@ pub(super) fn value(json: &str, limits: Limits) -> Result<Node, EditError> {
     Node::parse(json, limits).map_err(|error| refused(&error))
 }
 
-/// The JSON text at a guest's pointer.
+/// The JSON text at a guest's pointer, with keys compared as Go reads them.
 pub(crate) fn get(conf: &Document, pointer: &str) -> Option<String> {
-    Some(conf.get(&Pointer::parse(pointer).ok()?)?.to_string())
+    let pointer = Pointer::parse(pointer).ok()?;
+    Some(difference::at(conf.root(), pointer.tokens())?.to_string())
 }
 
 /// Replaces or adds a value.

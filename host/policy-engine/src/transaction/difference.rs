@@ -246,16 +246,16 @@ pub(super) fn group<'a>(object: Option<&'a Node>, key: &str) -> Vec<&'a Node> {
     same.map(|(_, value)| value).collect()
 }
 
-/// The value at a path: under the exact key, or else the last one that Go's folding matches.
+/// The value at a path, as Go reads it: of the keys that folding matches, the last one counts.
 pub(super) fn at<'a>(node: &'a Node, path: &[impl AsRef<str>]) -> Option<&'a Node> {
     path.iter().try_fold(node, |node, token| match node {
         Node::Object(members) => {
-            let token = token.as_ref();
-            let last = |is: &dyn Fn(&str) -> bool| members.iter().rev().find(|(key, _)| is(key));
-            let found = last(&|key| key == token).or_else(|| last(&|key| folds_to(key, token)));
+            let token = folded(token.as_ref());
+            let mut keys = members.iter().rev();
+            let found = keys.find(|(key, _)| folds_to(key, &token));
             found.map(|(_, value)| value)
         }
-        Node::Array(elements) => elements.get(token.as_ref().parse::<usize>().ok()?),
+        Node::Array(_) => node.at(&[token.as_ref().to_owned()]),
         Node::Scalar(_) => None,
     })
 }

@@ -53,7 +53,16 @@ impl ConfGrant {
 }
 
 /// Members that select a device of the node.
-const DEVICES: [&str; 4] = ["device", "deviceid", "hwaddr", "pcibusid"];
+const DEVICES: [&str; 7] = [
+    "bridge",
+    "device",
+    "deviceid",
+    "hwaddr",
+    // Decides where `master` is looked for.
+    "linkincontainer",
+    "master",
+    "pcibusid",
+];
 /// Members through which plugins modify the node's packet filter.
 const FIREWALL: [&str; 6] = [
     "conditionsv4",
@@ -111,11 +120,10 @@ pub(super) fn value(node: &Node) -> Option<Grant> {
         return None;
     }
     let text: String = node.get_as().ok()?;
-    let text = text.trim_start();
-    PATHS
-        .iter()
-        .any(|begin| text.starts_with(begin))
-        .then_some(Grant::ChangePaths)
+    let text = text.trim();
+    let leads_up = || text.split('/').any(|segment| segment == "..");
+    let is_path = PATHS.iter().any(|begin| text.starts_with(begin)) || leads_up();
+    is_path.then_some(Grant::ChangePaths)
 }
 
 #[cfg(test)]
@@ -157,7 +165,9 @@ mod tests {
             Some(Grant::ChangeCapabilities),
         );
         check(
-            &["device", "deviceID", "pciBusID"],
+            &[
+                "device", "deviceID", "pciBusID", "master", "Bridge", "hwaddr",
+            ],
             Some(Grant::ChangeDevices),
         );
         check(
@@ -166,7 +176,7 @@ mod tests {
         );
         check(
             &[
-                "mtu", "vlan", "master", "ranges", "sysctl", "mode", "profile", "ipMasq", "dns",
+                "mtu", "vlan", "ranges", "sysctl", "mode", "profile", "ipMasq", "dns",
             ],
             None,
         );
@@ -181,6 +191,10 @@ mod tests {
         check(r#""/etc/shadow""#, true);
         check(r#""\u002fetc""#, true);
         check(r#""../x""#, true);
+        check(r#""a/../../etc""#, true);
+        check(r#""a/..""#, true);
+        check(r#"" .. ""#, true);
+        check(r#""a..b/c...""#, false);
         check(r#""unix:///run/x""#, true);
         check(r#""10.0.0.0/8""#, false);
         check(r#""fd00::/64""#, false);

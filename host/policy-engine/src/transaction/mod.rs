@@ -8,6 +8,7 @@
 mod attachment;
 mod attachment_steps;
 mod budget;
+mod carried;
 mod claims;
 mod conf;
 mod difference;
@@ -35,6 +36,7 @@ use twins::Twin;
 
 pub(crate) use attachment::{AttachmentDraft, Change as AttachmentChange, Reserved};
 pub(crate) use budget::{Budget, RequestBudget};
+pub(crate) use carried::Carried;
 pub(crate) use claims::Claims;
 pub(crate) use conf::get as conf_get;
 pub(crate) use finale::{FinaleDraft, Owned};
@@ -125,16 +127,10 @@ pub(crate) trait Draft: Clone {
     /// The field of a path from [`show`](Self::show), for metrics: bounded cardinality.
     fn field(path: &Path<'_>) -> String;
 
-    /// The other places from which the value at a path is also read.
-    fn twins<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
-        let _ = path;
+    /// The values that a difference touches and that are also reached in other ways.
+    fn twins(step: &Step<'_, '_>) -> Vec<Twin> {
+        let _ = step;
         Vec::new()
-    }
-
-    /// Whether there is a value at the place of a twin.
-    fn holds(&self, twin: &Path<'_>) -> bool {
-        let _ = twin;
-        false
     }
 
     /// The value in readable form.
@@ -237,7 +233,7 @@ impl<D: Draft> Working<D> {
         let claims = Arc::make_mut(&mut self.claims);
         for area in &areas {
             let _ = self.current.compare(&draft, area, &mut |step| {
-                claims.record(owner, step, &D::twins(step.path));
+                claims.record(owner, step, &D::twins(step));
                 ControlFlow::Continue(())
             });
         }
@@ -318,18 +314,19 @@ impl<D: Draft> Transaction<D> {
             ..
         } = self;
         let mut found = None;
-        let _ = draft.foresee(change, &mut |step| {
-            let twins = D::twins(step.path);
-            let holds = |place: &Path<'_>| draft.holds(place);
-            match claims.check(owner, grown, step, &twins, holds) {
-                Ok(()) => {
-                    grown.record(owner, step, &[]);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    found = Some(error);
-                    ControlFlow::Break(())
-                }
+        let _ = draft.foresee(change, &mut |step| match claims.check(
+            owner,
+            grown,
+            step,
+            &D::twins(step),
+        ) {
+            Ok(()) => {
+                grown.record(owner, step, &[]);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                found = Some(error);
+                ControlFlow::Break(())
             }
         });
         found

@@ -1,5 +1,6 @@
 //! The draft of a pod's selections.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -7,10 +8,10 @@ use cni_types::json::{Document, Node};
 
 use super::attachment::{bandwidth, port_mapping, port_mappings_as_set};
 use super::budget::Extent;
-use super::difference::{self, Keys, Path, Visit, compare_nodes};
+use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes};
 use super::tree::{object, string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
-use super::{Draft, EditError, protected, validate};
+use super::{Carried, Claims, Draft, EditError, protected, validate};
 use crate::request::{Chosen, PortMapping, Selection};
 
 /// Maximum networks of one pod.
@@ -138,6 +139,22 @@ impl SelectionsDraft {
         self.slot(id).map(|slot| claimed(&slot.selection))
     }
 
+    /// The selections before this one that `other` has too, in no particular order.
+    fn before(&self, id: usize, other: &Self) -> BTreeSet<usize> {
+        let ids = self.slots.iter().map(|slot| slot.id);
+        ids.take_while(|before| *before != id)
+            .filter(|before| other.slot(*before).is_some())
+            .collect()
+    }
+
+    /// What policies own of each selection, for the next hook.
+    pub(crate) fn carried(&self, claims: &Claims) -> Vec<Carried> {
+        self.slots
+            .iter()
+            .filter_map(|slot| Carried::of(slot.id, &slot.selection, claims))
+            .collect()
+    }
+
     fn no_place(&self, index: usize) -> EditError {
         validate::invalid(format!("no selection at {index} of {}", self.slots.len()))
     }
@@ -188,7 +205,17 @@ impl Draft for SelectionsDraft {
                 Some(slot) => (slot.id, Some(claimed(&slot.selection)), None),
                 None => return ControlFlow::Continue(()),
             },
-            Change::Shift(..) => return ControlFlow::Continue(()),
+            Change::Shift(source, target) => {
+                // The ones that it passes move as well.
+                let slots = self.slots.iter().enumerate();
+                let passed = (*source).min(*target)..=(*source).max(*target);
+                return match source == target {
+                    true => ControlFlow::Continue(()),
+                    false => slots
+                        .filter(|(index, _)| passed.contains(index))
+                        .try_for_each(|(_, slot)| moved(slot.id, visit)),
+                };
+            }
         };
         let path = vec![id.to_string().into()];
         compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)
@@ -224,7 +251,12 @@ impl Draft for SelectionsDraft {
     fn compare(&self, later: &Self, id: &usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let (old, new) = (self.node(*id), later.node(*id));
         let path = vec![id.to_string().into()];
-        compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)
+        compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)?;
+        let both = old.is_some() && new.is_some();
+        match both && self.before(*id, later) != later.before(*id, self) {
+            true => moved(*id, visit),
+            false => ControlFlow::Continue(()),
+        }
     }
 
     fn show(&self, later: &Self, areas: &[usize], visit: &mut Visit<'_>) {
@@ -251,17 +283,8 @@ impl Draft for SelectionsDraft {
         "selections".to_owned()
     }
 
-    fn twins<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
-        twins::of_selection(path)
-    }
-
-    fn holds(&self, twin: &Path<'_>) -> bool {
-        let [id, _, _, within @ ..] = twin else {
-            return false;
-        };
-        let slot = id.parse().ok().and_then(|id| self.slot(id));
-        let args = slot.and_then(|slot| slot.selection.cni_args.as_ref());
-        args.is_some_and(|args| difference::at(args.root(), within).is_some())
+    fn twins(step: &Step<'_, '_>) -> Vec<Twin> {
+        twins::of_selection(step)
     }
 
     #[cfg(feature = "fuzz")]
@@ -284,24 +307,41 @@ fn check_args(old: Option<&Selection>, new: &Selection) -> Result<(), EditError>
     protected::check_args(old.map(Document::root), new.map(Document::root), "cni-args")
 }
 
+/// Visits the difference that a selection has another place among the others.
+fn moved(id: usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    let path = [id.to_string().into(), "position".into()];
+    visit(&Step {
+        path: &path,
+        kind: Kind::Changed,
+        old: None,
+        new: None,
+    })
+}
+
 fn shown(selection: &Selection) -> Node {
-    members(selection, strings, |mappings| {
+    let network = [
+        ("name", Some(string(&selection.name))),
+        ("namespace", Some(string(&selection.namespace))),
+    ];
+    members(network, selection, strings, |mappings| {
         Node::Array(mappings.iter().map(port_mapping).collect())
     })
 }
 
-fn claimed(selection: &Selection) -> Node {
-    members(selection, strings_as_set, port_mappings_as_set)
+/// The selection for claims: its network is one value.
+pub(super) fn claimed(selection: &Selection) -> Node {
+    let network = format!("{}/{}", selection.namespace, selection.name);
+    let network = [("network", Some(string(&network)))];
+    members(network, selection, strings_as_set, port_mappings_as_set)
 }
 
-fn members(
+fn members<'a>(
+    network: impl IntoIterator<Item = (&'a str, Option<Node>)>,
     selection: &Selection,
     list: impl Fn(&[String]) -> Node,
     mappings: impl FnOnce(&[PortMapping]) -> Node,
 ) -> Node {
-    object([
-        ("name", Some(string(&selection.name))),
-        ("namespace", Some(string(&selection.namespace))),
+    let others = [
         ("interface", selection.if_name.as_deref().map(string)),
         ("ips", unless_empty(&selection.ips, &list)),
         ("mac", selection.mac.as_deref().map(string)),
@@ -322,7 +362,8 @@ fn members(
             "cni-args",
             selection.cni_args.as_ref().map(|args| args.root().clone()),
         ),
-    ])
+    ];
+    object(network.into_iter().chain(others))
 }
 
 /// Canonicalises well-formed values; leaves the rest as the daemon passed it.
@@ -344,104 +385,4 @@ fn canonical(mut selection: Selection) -> Selection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Budget, Working};
-    use super::*;
-
-    const BUDGET: Budget = Budget::of(10, 1 << 16);
-
-    fn edit(draft: &mut SelectionsDraft, change: Result<Change, EditError>) {
-        draft.apply(change.unwrap()).unwrap();
-    }
-
-    fn selection(name: &str) -> Selection {
-        Selection {
-            namespace: "default".to_owned(),
-            name: name.to_owned(),
-            ..Selection::default()
-        }
-    }
-
-    fn draft() -> SelectionsDraft {
-        SelectionsDraft::new(["a", "b", "c"].map(selection).into())
-    }
-
-    fn names(draft: SelectionsDraft) -> Vec<(Option<usize>, String)> {
-        draft
-            .into_chosen()
-            .into_iter()
-            .map(|chosen| (chosen.origin, chosen.selection.name))
-            .collect()
-    }
-
-    #[test]
-    fn moved_and_edited_selections_keep_their_origin() {
-        let mut draft = draft();
-        let change = draft.shift(2, 0);
-        edit(&mut draft, change);
-        let change = draft.replace(0, &selection("z"));
-        edit(&mut draft, change);
-        let change = draft.insert(1, &selection("new"));
-        edit(&mut draft, change);
-        let change = draft.remove(2);
-        edit(&mut draft, change);
-        let expected = [(Some(2), "z"), (None, "new"), (Some(1), "b")];
-        assert_eq!(
-            names(draft),
-            expected.map(|(origin, name)| (origin, name.to_owned()))
-        );
-    }
-
-    #[test]
-    fn indices_past_the_end_are_refused() {
-        let draft = draft();
-        draft.insert(4, &selection("x")).unwrap_err();
-        draft.replace(3, &selection("x")).unwrap_err();
-        draft.remove(3).unwrap_err();
-        draft.shift(0, 3).unwrap_err();
-        draft.shift(3, 0).unwrap_err();
-        assert_eq!(draft.len(), 3);
-    }
-
-    #[test]
-    fn there_is_a_most_of_selections() {
-        let mut draft = draft();
-        for _ in 3..MAX_SELECTIONS {
-            let change = draft.insert(0, &selection("x"));
-            edit(&mut draft, change);
-        }
-        assert!(matches!(
-            draft.insert(0, &selection("x")),
-            Err(EditError::TooLarge(_))
-        ));
-    }
-
-    #[test]
-    fn two_policies_may_edit_different_members_of_one_selection() {
-        let mut working = Working::new(draft());
-        let first: Arc<str> = "first".into();
-        let mut transaction = working.begin(first.clone(), BUDGET);
-        let with_ip = Selection {
-            ips: vec!["10.0.0.1".to_owned()],
-            ..selection("a")
-        };
-        transaction
-            .edit(1, |draft| draft.replace(0, &with_ip))
-            .unwrap();
-        transaction.edit(1, |draft| draft.remove(2)).unwrap();
-        let staged = working.staged(transaction);
-        working.commit(&first, staged);
-
-        let mut second = working.begin("second".into(), BUDGET);
-        second.edit(1, |draft| draft.shift(0, 1)).unwrap();
-        let with_mac = Selection {
-            mac: Some("0a:00:00:00:00:01".to_owned()),
-            ..with_ip
-        };
-        second.edit(1, |draft| draft.replace(1, &with_mac)).unwrap();
-        second
-            .edit(1, |draft| draft.replace(1, &selection("a")))
-            .unwrap_err();
-        second.edit(1, |draft| draft.remove(1)).unwrap_err();
-    }
-}
+mod tests;

@@ -1,127 +1,419 @@
-//! Values that are read from several places: plugins also read from the conf what a typed edit
-//! sets, so such a value has one owner, whichever way it was set.
+//! Values that are reached in several ways: plugins read one value from their conf, from the
+//! cni-args and from the runtime configuration. Such a value has one owner, whichever way it was
+//! set.
+//!
+//! As a rule, a member of the cni-args, a member of a plugin and a typed edit of one name set one
+//! value. [`SHARED`] lists what the rule does not cover.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
-use super::difference::Path;
+use cni_types::json::Node;
 
-/// The way in which a value was set.
+use super::difference::{Kind, Step, folded};
+
+/// One way to a value, of those that a difference touches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Twin {
+    pub(super) value: Box<str>,
+    pub(super) way: Way,
+    /// Whether the value is the interface's, so that the plugins of a chain share it.
+    pub(super) is_shared: bool,
+}
+
+/// How a value was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Facet {
-    /// In the conf of a plugin.
-    Conf,
+pub(crate) enum Way {
+    /// By a typed edit.
+    Typed,
     /// In the cni-args, which the daemon merges into the conf of each plugin.
-    Args,
-    /// By a typed edit, as the others below.
-    Ips,
-    Mac,
-    Guid,
-    Bandwidth,
+    Arg(usize),
+    /// In `args.cni` of a plugin. The second number is the name's, of several.
+    ConfArg(usize, usize),
+    /// Under a key of a plugin.
+    Key(usize, usize),
+    /// Under a key of the plugin's `ipam`.
+    Ipam(usize),
+    /// Together with all `args` of a plugin.
+    AllArgs(usize),
+    /// As a port of the node, at one address or at all.
+    Port(Option<IpAddr>),
+    /// A selection of a network was removed.
+    Removed,
+    /// A selection of a network was added.
+    Inserted,
 }
 
-impl Facet {
-    /// Whether it sets whole trees, which may or may not contain a value.
-    pub(super) fn is_tree(self) -> bool {
-        matches!(self, Self::Conf | Self::Args)
-    }
-
-    /// Where plugins read the value in their conf (CNI conventions, and the reference plugins).
-    fn places(self) -> &'static [&'static [&'static str]] {
+impl Way {
+    fn plugin(self) -> Option<usize> {
         match self {
-            Self::Conf | Self::Args => &[],
-            Self::Ips => &[&["args", "cni", "ips"], &["ipam", "addresses"]],
-            Self::Mac => &[&["mac"], &["args", "cni", "mac"]],
-            Self::Guid => &[
-                &["guid"],
-                &["infinibandguid"],
-                &["args", "cni", "guid"],
-                &["args", "cni", "infinibandguid"],
-            ],
-            Self::Bandwidth => &[
-                &["ingressrate"],
-                &["ingressburst"],
-                &["egressrate"],
-                &["egressburst"],
-            ],
+            Self::ConfArg(plugin, _)
+            | Self::Key(plugin, _)
+            | Self::Ipam(plugin)
+            | Self::AllArgs(plugin) => Some(plugin),
+            _ => None,
         }
     }
 }
 
-/// A place from which plugins read a value, and the facet that sets it.
-#[derive(Debug, Clone)]
-pub(crate) struct Twin<'a> {
-    pub(super) facet: Facet,
-    pub(super) path: Vec<Cow<'a, str>>,
+impl Twin {
+    /// Whether a policy that goes this way changes a value that another one set by `claimed`. The
+    /// same way leads to the same place, whose own claims decide.
+    pub(super) fn meets(&self, claimed: Way) -> bool {
+        match (claimed, self.way) {
+            (Way::Removed, Way::Inserted) => true,
+            (one, other) if one == other => false,
+            (Way::Port(one), Way::Port(other)) => overlap(one, other),
+            _ if self.is_shared => true,
+            (one, other) => match (one.plugin(), other.plugin()) {
+                (Some(one), Some(other)) => one == other,
+                _ => true,
+            },
+        }
+    }
 }
 
-/// The first tokens of all places.
-const HEADS: [&str; 9] = [
-    "args",
-    "ipam",
-    "mac",
-    "guid",
-    "infinibandguid",
-    "ingressrate",
-    "ingressburst",
-    "egressrate",
-    "egressburst",
+/// A value of the interface, which the plugins of a chain share.
+struct Shared {
+    name: &'static str,
+    /// Names of typed edits, members of the cni-args, and keys of plugins.
+    names: &'static [&'static str],
+    /// Keys within `ipam`.
+    ipam: &'static [&'static str],
+}
+
+impl Shared {
+    const fn of(name: &'static str, names: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            names,
+            ipam: &[],
+        }
+    }
+}
+
+/// What the reference plugins, whereabouts, SR-IOV, InfiniBand and Open vSwitch plugins read of an
+/// interface, with folded names.
+const SHARED: [Shared; 13] = [
+    Shared {
+        name: "ips",
+        names: &["ips"],
+        ipam: &["addresses", "ips"],
+    },
+    Shared {
+        name: "dns",
+        names: &["dns"],
+        ipam: &["dns"],
+    },
+    Shared::of("mac", &["mac"]),
+    Shared::of("guid", &["guid", "infinibandguid", "infiniband-guid"]),
+    Shared::of("mtu", &["mtu"]),
+    Shared::of("promisc", &["promisc"]),
+    Shared::of("allmulti", &["allmulti"]),
+    Shared::of("txqlen", &["txqlen"]),
+    Shared::of(
+        "device",
+        &["deviceid", "pcibusid", "device", "hwaddr", "kernelpath"],
+    ),
+    Shared::of("ingressrate", &["ingressrate"]),
+    Shared::of("ingressburst", &["ingressburst"]),
+    Shared::of("egressrate", &["egressrate"]),
+    Shared::of("egressburst", &["egressburst"]),
 ];
+/// The members of the typed bandwidth are keys of the plugin's conf.
+const BANDWIDTH: [&str; 4] = ["ingressrate", "ingressburst", "egressrate", "egressburst"];
+/// Tuning merges the members of these; a policy owns them one by one.
+const MERGED: [&str; 1] = ["sysctl"];
+/// The value of all cni-args together.
+const ALL_ARGS: &str = "";
+/// Separates the parts of a value's name.
+const SEPARATOR: char = '\0';
 
-/// The twins of a path of an attachment.
-pub(super) fn of_attachment<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
-    match path {
-        [top, rest @ ..] if *top == "conf" => in_conf(rest).into_iter().collect(),
-        [top, rest @ ..] if *top == "cniArgs" => vec![in_args(None, rest)],
-        [top, member, ..] if *top == "runtimeConfig" => typed(None, member),
-        _ => Vec::new(),
+/// The values that a difference of an attachment touches.
+pub(super) fn of_attachment(step: &Step<'_, '_>) -> Vec<Twin> {
+    let mut found = Found::new(step, None);
+    match step.path {
+        [top, rest @ ..] if *top == "conf" => found.in_conf(rest),
+        [top, rest @ ..] if *top == "cniArgs" => found.in_args(rest),
+        [top, member, rest @ ..] if *top == "runtimeConfig" => found.typed(member, rest),
+        _ => {}
     }
+    found.twins
 }
 
-/// The twins of a path of the selections; each selection has its own.
-pub(super) fn of_selection<'a>(path: &Path<'a>) -> Vec<Twin<'a>> {
-    match path {
-        [id, member, rest @ ..] if *member == "cni-args" => vec![in_args(Some(id), rest)],
-        [id, member, ..] => typed(Some(id), member),
-        _ => Vec::new(),
-    }
-}
-
-fn in_conf<'a>(path: &Path<'a>) -> Option<Twin<'a>> {
-    let of_plugin = match path {
-        [list, _, rest @ ..] if *list == "plugins" => rest,
-        rest => rest,
+/// The values that a difference of the selections touches; each selection has its own.
+pub(super) fn of_selection(step: &Step<'_, '_>) -> Vec<Twin> {
+    let [id, rest @ ..] = step.path else {
+        return Vec::new();
     };
-    let touches = of_plugin
-        .first()
-        .is_none_or(|head| HEADS.contains(&&**head));
-    touches.then(|| Twin {
-        facet: Facet::Conf,
-        path: of_plugin.to_vec(),
-    })
-}
-
-fn in_args<'a>(id: Option<&Cow<'a, str>>, path: &Path<'a>) -> Twin<'a> {
-    let place = ["args", "cni"].map(Cow::Borrowed);
-    Twin {
-        facet: Facet::Args,
-        path: id.into_iter().chain(&place).chain(path).cloned().collect(),
-    }
-}
-
-fn typed<'a>(id: Option<&Cow<'a, str>>, member: &str) -> Vec<Twin<'a>> {
-    let facet = match member {
-        "ips" => Facet::Ips,
-        "mac" => Facet::Mac,
-        "infinibandGUID" | "infiniband-guid" => Facet::Guid,
-        "bandwidth" => Facet::Bandwidth,
-        _ => return Vec::new(),
-    };
-    let twin = |place: &&'static [&'static str]| {
-        let place = place.iter().map(|token| Cow::Borrowed(*token));
-        Twin {
-            facet,
-            path: id.cloned().into_iter().chain(place).collect(),
+    let mut found = Found::new(step, Some(id));
+    match rest {
+        [] => found.each(&mut |found, key, node| found.of_selection(key, &[], node)),
+        [member, rest @ ..] => {
+            for (is_new, node) in found.sides() {
+                found.is_new = is_new;
+                found.of_selection(member, rest, Some(node));
+            }
+            if step.old.or(step.new).is_none() {
+                found.of_selection(member, rest, None);
+            }
         }
+    }
+    found.twins
+}
+
+struct Found<'s, 'a> {
+    step: &'s Step<'s, 'a>,
+    /// The selection.
+    id: Option<&'s str>,
+    /// Whether the value at hand is the new one.
+    is_new: bool,
+    twins: Vec<Twin>,
+}
+
+type Member<'f, 's, 'a> = dyn FnMut(&mut Found<'s, 'a>, &str, Option<&'a Node>) + 'f;
+
+impl<'s, 'a> Found<'s, 'a> {
+    fn new(step: &'s Step<'s, 'a>, id: Option<&'s str>) -> Self {
+        Self {
+            step,
+            id,
+            is_new: false,
+            twins: Vec::new(),
+        }
+    }
+
+    /// The values before and after, and whether each is the new one.
+    fn sides(&self) -> impl Iterator<Item = (bool, &'a Node)> + use<'a> {
+        let old = self.step.old.map(|node| (false, node));
+        old.into_iter()
+            .chain(self.step.new.map(|node| (true, node)))
+    }
+
+    /// Visits the members of both values.
+    fn each(&mut self, visit: &mut Member<'_, 's, 'a>) {
+        for (is_new, node) in self.sides() {
+            self.is_new = is_new;
+            members(node, &mut |key, node| visit(self, key, Some(node)));
+        }
+    }
+
+    fn in_conf(&mut self, path: &[Cow<'_, str>]) {
+        match path {
+            [list, index, rest @ ..] if *list == "plugins" => {
+                self.in_plugin(index.parse().unwrap_or_default(), rest);
+            }
+            [list] if *list == "plugins" => {
+                for (_, node) in self.sides() {
+                    self.list(node);
+                }
+            }
+            [] => self.each(&mut |found, key, node| match (key, node) {
+                ("plugins", Some(node)) => found.list(node),
+                _ => found.member(0, key, &[], node),
+            }),
+            rest => self.in_plugin(0, rest),
+        }
+    }
+
+    fn list(&mut self, node: &'a Node) {
+        if let Node::Array(plugins) = node {
+            for (plugin, node) in plugins.iter().enumerate() {
+                members(node, &mut |key, node| {
+                    self.member(plugin, key, &[], Some(node));
+                });
+            }
+        }
+    }
+
+    fn in_plugin(&mut self, plugin: usize, path: &[Cow<'_, str>]) {
+        match path {
+            [] => self.each(&mut |found, key, node| found.member(plugin, key, &[], node)),
+            [key, rest @ ..] => {
+                for (_, node) in self.sides() {
+                    self.member(plugin, key, rest, Some(node));
+                }
+                if self.step.kind == Kind::Removed {
+                    self.member(plugin, key, rest, None);
+                }
+            }
+        }
+    }
+
+    /// A member of a plugin; `node` is what is at `rest` below it.
+    fn member(&mut self, plugin: usize, key: &str, rest: &[Cow<'_, str>], node: Option<&'a Node>) {
+        match (key, rest) {
+            ("args", [cni, rest @ ..]) if *cni == "cni" => self.conf_args(plugin, rest, node),
+            ("args", []) => match node {
+                Some(node @ Node::Object(_)) => members(node, &mut |key, node| {
+                    if key == "cni" {
+                        self.conf_args(plugin, &[], Some(node));
+                    }
+                }),
+                _ => self.push(ALL_ARGS, Way::AllArgs(plugin), false),
+            },
+            ("args", _) => {}
+            ("ipam", [key, ..]) => self.ipam(plugin, key),
+            ("ipam", []) => within(node, &mut |key, _| self.ipam(plugin, key)),
+            // A plugin that delegates hands these on as a conf of its own.
+            ("delegate", [key, rest @ ..]) => self.member(plugin, key, rest, node),
+            ("delegate", []) => within(node, &mut |key, node| {
+                self.member(plugin, key, &[], Some(node));
+            }),
+            _ => self.named(key, rest, node, &|name| Way::Key(plugin, name)),
+        }
+    }
+
+    fn conf_args(&mut self, plugin: usize, path: &[Cow<'_, str>], node: Option<&'a Node>) {
+        let way = |name| Way::ConfArg(plugin, name);
+        match (path, node) {
+            ([key, rest @ ..], _) => self.named(key, rest, node, &way),
+            ([], Some(node @ Node::Object(_))) => {
+                members(node, &mut |key, node| {
+                    self.named(key, &[], Some(node), &way)
+                });
+            }
+            ([], _) => self.push(ALL_ARGS, Way::AllArgs(plugin), false),
+        }
+    }
+
+    fn ipam(&mut self, plugin: usize, key: &str) {
+        let shared = SHARED.iter().find(|value| value.ipam.contains(&key));
+        if let Some(Shared { name, .. }) = shared {
+            self.push(name, Way::Ipam(plugin), true);
+        }
+    }
+
+    fn in_args(&mut self, path: &[Cow<'_, str>]) {
+        self.push(ALL_ARGS, Way::Arg(0), false);
+        match path {
+            [] => self.each(&mut |found, key, node| found.named(key, &[], node, &Way::Arg)),
+            [key, rest @ ..] => {
+                for (_, node) in self.sides() {
+                    self.named(key, rest, Some(node), &Way::Arg);
+                }
+            }
+        }
+    }
+
+    /// A value that the rule or the table knows by its name.
+    fn named(
+        &mut self,
+        key: &str,
+        rest: &[Cow<'_, str>],
+        node: Option<&'a Node>,
+        way: &dyn Fn(usize) -> Way,
+    ) {
+        if MERGED.contains(&key) {
+            let name = |member: &str| format!("{key}{SEPARATOR}{member}");
+            return match rest {
+                [member, ..] => self.push(&name(member), way(0), true),
+                [] => within(node, &mut |member, _| {
+                    self.push(&name(member), way(0), true)
+                }),
+            };
+        }
+        let (name, number, is_shared) = known(key);
+        self.push(name, way(number), is_shared);
+    }
+
+    /// A member that a typed edit sets.
+    fn typed(&mut self, member: &str, rest: &[Cow<'_, str>]) {
+        let member = folded(member);
+        match (&*member, rest) {
+            ("portmappings", [port, ..]) => return self.port(port),
+            ("portmappings", []) => self.each(&mut |found, port, _| found.port(port)),
+            ("bandwidth", _) => {
+                for name in BANDWIDTH {
+                    self.push(name, Way::Typed, true);
+                }
+            }
+            _ => {}
+        }
+        let (name, _, is_shared) = known(&member);
+        self.push(name, Way::Typed, is_shared);
+    }
+
+    /// A port of the node; overlapping addresses are one value.
+    fn port(&mut self, key: &str) {
+        let mut parts = key.splitn(3, '/');
+        let (port, protocol) = (parts.next(), parts.next());
+        let (Some(port), Some(protocol)) = (port, protocol) else {
+            return;
+        };
+        let ip = parts.next().and_then(|ip| ip.parse::<IpAddr>().ok());
+        let value = format!("port{SEPARATOR}{port}/{protocol}");
+        self.push(&value, Way::Port(ip.map(|ip| ip.to_canonical())), false);
+    }
+
+    fn of_selection(&mut self, member: &str, rest: &[Cow<'_, str>], node: Option<&'a Node>) {
+        match (member, rest) {
+            ("network", _) => {
+                let way = match self.is_new {
+                    true => Way::Inserted,
+                    false => Way::Removed,
+                };
+                if let Some(Node::Scalar(name)) = node {
+                    let value = format!("network{SEPARATOR}{name}").into();
+                    self.twins.push(Twin {
+                        value,
+                        way,
+                        is_shared: false,
+                    });
+                }
+            }
+            ("cni-args", [key, rest @ ..]) => self.named(key, rest, node, &Way::Arg),
+            ("cni-args", []) => within(node, &mut |key, node| {
+                self.named(key, &[], Some(node), &Way::Arg);
+            }),
+            ("portmappings", []) => within(node, &mut |port, _| self.port(port)),
+            _ => self.typed(member, rest),
+        }
+    }
+
+    fn push(&mut self, value: &str, way: Way, is_shared: bool) {
+        let value = match self.id {
+            Some(id) => format!("{id}{SEPARATOR}{value}").into(),
+            None => value.into(),
+        };
+        self.twins.push(Twin {
+            value,
+            way,
+            is_shared,
+        });
+    }
+}
+
+/// The value that a folded name means, which of its names this is, and whether it is shared.
+fn known(name: &str) -> (&str, usize, bool) {
+    SHARED
+        .iter()
+        .find_map(|value| {
+            let number = value.names.iter().position(|known| *known == name)?;
+            Some((value.name, number, true))
+        })
+        .unwrap_or((name, 0, false))
+}
+
+fn members<'a>(node: &'a Node, visit: &mut dyn FnMut(&str, &'a Node)) {
+    if let Node::Object(members) = node {
+        for (key, value) in members {
+            visit(&folded(key), value);
+        }
+    }
+}
+
+fn within<'a>(node: Option<&'a Node>, visit: &mut dyn FnMut(&str, &'a Node)) {
+    if let Some(node) = node {
+        members(node, visit);
+    }
+}
+
+/// Whether a port at one address is a port at the other.
+fn overlap(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else {
+        return true;
     };
-    facet.places().iter().map(twin).collect()
+    one == other
+        || one.is_ipv4() == other.is_ipv4() && (one.is_unspecified() || other.is_unspecified())
 }

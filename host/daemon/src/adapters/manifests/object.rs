@@ -181,8 +181,7 @@ pub(super) fn read(path: &Path) -> Result<Objects, String> {
     if path.extension().is_some_and(|e| e == "json") {
         objects.add(serde_json::from_str(&text).map_err(|error| Cause::from(error).to_string())?);
     } else {
-        let documents: Vec<Manifest> =
-            serde_saphyr::from_multiple(&text).map_err(|error| yaml::reason(&error))?;
+        let documents: Vec<Manifest> = yaml::typed(&text)?;
         documents
             .into_iter()
             .for_each(|document| objects.add(document));

@@ -158,6 +158,16 @@ pub(super) const OWN: &[Key] = &[
         "members of `cni-args` of one network",
     ),
     key(
+        "limits.requestConfBytes",
+        Parsed,
+        "bytes of the confs of all networks that a pod selects, with their `cni-args`; a pod beyond it is refused with code 7. One conf may always have `confBytes`",
+    ),
+    key(
+        "limits.requestConfMembers",
+        Parsed,
+        "members and elements of all these confs, over all levels. One conf may always have `confMembers`",
+    ),
+    key(
         "policies.modules",
         Absent,
         "directory of policy modules; without this key there are no policies",

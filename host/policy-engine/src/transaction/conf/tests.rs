@@ -293,3 +293,21 @@ fn numbers_and_order_of_other_members_survive() {
         r#"{"type":"bridge","big":12345678901234567890,"z":1.50,"a":null,"mtu":1400}"#
     );
 }
+
+#[test]
+fn keys_are_read_as_go_reads_them() {
+    let check = |json: &str, pointer: &str, expected: Option<&str>| {
+        assert_eq!(
+            get(&conf(json), pointer).as_deref(),
+            expected,
+            "{json} {pointer}"
+        );
+    };
+    check(r#"{"vlan":5}"#, "/VLAN", Some("5"));
+    check(r#"{"VLAN":5}"#, "/vlan", Some("5"));
+    check(r#"{"vlan":5,"VLAN":7}"#, "/vlan", Some("7"));
+    check(r#"{"IPAM":{"Range":1}}"#, "/ipam/range", Some("1"));
+    check(r#"{"plugins":[{"MTU":1}]}"#, "/Plugins/0/mtu", Some("1"));
+    check(r#"{"plugins":[{"MTU":1}]}"#, "/plugins/00/mtu", None);
+    check(r#"{"vlan":5}"#, "/vlans", None);
+}

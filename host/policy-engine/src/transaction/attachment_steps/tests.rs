@@ -1,0 +1,201 @@
+use std::sync::Arc;
+
+use super::super::{Budget, ConfGrant, Working};
+use super::*;
+use cni_types::json::Limits;
+
+const BUDGET: Budget = Budget::of(10, 1 << 16);
+const CHAIN: &str = r#"{"plugins":[{"type":"macvlan","ipam":{"type":"static"},"args":{"cni":{}}},
+    {"type":"bandwidth","sysctl":{}}]}"#;
+
+type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<Change, EditError>;
+
+/// Whether the second policy's edit conflicts with the first one's.
+fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
+    let attachment = Attachment {
+        network: "default/storage".to_owned(),
+        if_name: "net1".to_owned(),
+        is_default: false,
+        conf: Document::parse(CHAIN, Limits::default()).unwrap(),
+        ips: Vec::new(),
+        mac: None,
+        bandwidth: None,
+        port_mappings: Vec::new(),
+        infiniband_guid: None,
+        cni_args: None,
+    };
+    let mut working = Working::new(AttachmentDraft::new(attachment, Arc::default()));
+    let owner: Arc<str> = "first".into();
+    let mut transaction = working.begin(owner.clone(), BUDGET);
+    transaction.edit(1, first).unwrap();
+    let staged = working.staged(transaction);
+    working.commit(&owner, staged).unwrap();
+    let mut transaction = working.begin("second".into(), BUDGET);
+    match transaction.edit(1, second) {
+        Ok(()) => false,
+        Err(EditError::Conflict { .. }) => true,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn set(
+    pointer: &'static str,
+    json: &'static str,
+) -> impl Fn(&AttachmentDraft) -> Result<Change, EditError> {
+    move |draft| draft.conf_set(pointer, json, &ConfGrant::default())
+}
+
+#[test]
+fn a_value_has_one_owner_by_whatever_way() {
+    let check = |one: Edit<'_>, other: Edit<'_>, expected: bool| {
+        assert_eq!(conflict(one, other), expected);
+        assert_eq!(conflict(other, one), expected);
+    };
+    let ips: Edit<'_> = &|draft| draft.set_ips(&["10.0.0.1/24".to_owned()]);
+    let mac: Edit<'_> = &|draft| draft.set_mac(Some("02:00:00:00:00:01"));
+    let guid: Edit<'_> = &|draft| draft.set_infiniband_guid(Some("02:00:00:00:00:00:00:01"));
+    let bandwidth: Edit<'_> = &|draft| {
+        draft.set_bandwidth(Some(Bandwidth {
+            ingress_rate: 1,
+            ingress_burst: 1,
+            ..Bandwidth::default()
+        }))
+    };
+    let arg = |key: &'static str| move |draft: &AttachmentDraft| draft.set_cni_arg(key, "1");
+
+    check(&arg("x"), &set("/plugins/0/args/cni/x", "2"), true);
+    check(
+        &arg("x"),
+        &set("/plugins/1/args", r#"{"cni":{"X":2}}"#),
+        true,
+    );
+    check(
+        &arg("x"),
+        &set("/plugins/1/args", r#"{"cni":{"y":2}}"#),
+        false,
+    );
+    check(
+        &arg("x"),
+        &|draft: &AttachmentDraft| draft.set_cni_arg("X", "2"),
+        true,
+    );
+    check(&arg("x"), &arg("y"), false);
+    check(ips, &arg("ips"), true);
+    check(ips, &set("/plugins/0/ipam/addresses", "[]"), true);
+    check(ips, &set("/plugins/0/ipam/routes", "[]"), false);
+    check(ips, &set("/plugins/0/args/cni/IPs", "[]"), true);
+    check(mac, &set("/plugins/0/mac", r#""02:00:00:00:00:02""#), true);
+    check(mac, &set("/plugins/0/MAC", r#""02:00:00:00:00:02""#), true);
+    check(mac, &arg("mac"), true);
+    check(mac, ips, false);
+    check(guid, &set("/plugins/0/guid", r#""x""#), true);
+    check(guid, &arg("guid"), true);
+    check(bandwidth, &set("/plugins/1/ingressRate", "5"), true);
+    check(bandwidth, &set("/plugins/1/other", "5"), false);
+}
+
+#[test]
+fn an_argument_and_a_key_are_one_value() {
+    let check = |key: &str, json: &str, pointer: &str, other: &str, expected: bool| {
+        let (grants, arg) = (all(), json);
+        let one: Edit<'_> = &|draft| draft.conf_set(pointer, other, &grants);
+        let other: Edit<'_> = &|draft| draft.set_cni_arg(key, arg);
+        assert_eq!(conflict(one, other), expected, "{pointer} {key}");
+        assert_eq!(conflict(other, one), expected, "{key} {pointer}");
+    };
+    for key in ["mac", "mtu", "promisc", "allmulti", "txQLen", "vlan", "dns"] {
+        check(key, "1", &format!("/plugins/0/{key}"), "2", true);
+        check(key, "1", &format!("/plugins/0/args/cni/{key}"), "2", true);
+        let folded = format!("/plugins/1/{}", key.to_uppercase());
+        check(key, "1", &folded, "2", true);
+        let delegate = format!(r#"{{"{key}":2}}"#);
+        check(key, "1", "/plugins/1/delegate", &delegate, true);
+    }
+    check("ips", "[]", "/plugins/0/ipam/addresses", "[1]", true);
+    check("ips", "[]", "/plugins/0/ipam/Addresses", "[1]", true);
+    check("ips", "[]", "/plugins/0/ipam/subnet", "1", false);
+    check("guid", "1", "/plugins/0/infinibandGUID", "2", true);
+    check("infinibandGUID", "1", "/plugins/0/guid", "2", true);
+    check("mac", "1", "/plugins/1/mtu", "2", false);
+    let sysctl = r#"{"net.a":"1"}"#;
+    check("sysctl", sysctl, "/plugins/1/sysctl/net.a", "2", true);
+    check("sysctl", sysctl, "/plugins/1/sysctl/net.b", "2", false);
+    // A whole plugin that is added has the key as well.
+    let plugin = r#"{"type":"bandwidth","mac":"x","args":{"cni":{"x":1}}}"#;
+    check("mac", "1", "/plugins/2", plugin, true);
+    check("x", "1", "/plugins/2", plugin, true);
+    check("y", "1", "/plugins/2", plugin, false);
+}
+
+#[test]
+fn names_of_one_value_are_one_value() {
+    let check = |one: &str, other: &str, expected: bool| {
+        let grants = all();
+        let first: Edit<'_> = &|draft| draft.conf_set(one, "1", &grants);
+        let second: Edit<'_> = &|draft| draft.conf_set(other, "2", &grants);
+        assert_eq!(conflict(first, second), expected, "{one} {other}");
+        assert_eq!(conflict(second, first), expected, "{other} {one}");
+    };
+    check("/plugins/0/guid", "/plugins/0/infinibandGUID", true);
+    check(
+        "/plugins/0/guid",
+        "/plugins/0/args/cni/infinibandguid",
+        true,
+    );
+    check("/plugins/0/deviceID", "/plugins/0/pciBusID", true);
+    check("/plugins/0/mac", "/plugins/1/mac", true);
+    check("/plugins/0/promisc", "/plugins/0/args/cni/promisc", true);
+    check("/plugins/0/promisc", "/plugins/0/allmulti", false);
+    check("/plugins/0/x", "/plugins/1/x", false);
+    check("/plugins/0/dns", "/plugins/0/ipam/dns", true);
+}
+
+#[test]
+fn a_port_at_overlapping_addresses_is_one() {
+    let port = |protocol: &'static str, ip: Option<&'static str>| {
+        move |draft: &AttachmentDraft| {
+            let mut mappings = draft.attachment().port_mappings.clone();
+            mappings.push(PortMapping {
+                host_port: 8080,
+                container_port: 80,
+                protocol: protocol.to_owned(),
+                host_ip: ip.map(str::to_owned),
+            });
+            draft.set_port_mappings(&mappings)
+        }
+    };
+    let check = |one: Edit<'_>, other: Edit<'_>, expected: bool| {
+        assert_eq!(conflict(one, other), expected);
+        assert_eq!(conflict(other, one), expected);
+    };
+    let at = |ip| port("tcp", Some(ip));
+    check(&port("tcp", None), &at("10.0.0.1"), true);
+    check(&port("tcp", None), &at("fd00::1"), true);
+    check(&at("0.0.0.0"), &at("10.0.0.1"), true);
+    check(&at("0.0.0.0"), &at("fd00::1"), false);
+    check(&at("10.0.0.2"), &at("10.0.0.1"), false);
+    check(&port("udp", None), &at("10.0.0.1"), false);
+}
+
+fn all() -> ConfGrant {
+    ConfGrant::of(&["bandwidth"], &ConfGrant::MEMBERS)
+}
+
+#[test]
+fn an_mtu_has_one_owner_in_any_case() {
+    let mtu: Edit<'_> = &|draft| draft.set_mtu(1400);
+    assert!(conflict(mtu, &set("/plugins/0/MTU", "1500")));
+    assert!(!conflict(mtu, &set("/plugins/0/MTU", "1400")));
+    assert!(conflict(&set("/plugins/0/MTU", "1500"), mtu));
+    // Another plugin of the chain sets the same interface's.
+    assert!(conflict(mtu, &set("/plugins/1/mtu", "1500")));
+    assert!(conflict(mtu, &|draft| draft.set_cni_arg("MTU", "1500")));
+}
+
+#[test]
+fn arguments_that_replace_a_subtree_conflict() {
+    let deeper = set("/plugins/0/args/cni/x", r#"{"y":1}"#);
+    let arg: Edit<'_> = &|draft| draft.set_cni_arg("x", r#"{"z":1}"#);
+    assert!(conflict(&deeper, arg));
+    assert!(conflict(arg, &set("/plugins/1/args", "7")));
+}

@@ -1,0 +1,228 @@
+use super::super::{AttachmentDraft, Budget, ConfGrant, Working};
+use super::*;
+use crate::request::Attachment;
+
+const BUDGET: Budget = Budget::of(10, 1 << 16);
+
+fn edit(draft: &mut SelectionsDraft, change: Result<Change, EditError>) {
+    draft.apply(change.unwrap()).unwrap();
+}
+
+fn selection(name: &str) -> Selection {
+    Selection {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        ..Selection::default()
+    }
+}
+
+fn draft() -> SelectionsDraft {
+    SelectionsDraft::new(["a", "b", "c"].map(selection).into())
+}
+
+fn names(draft: SelectionsDraft) -> Vec<(Option<usize>, String)> {
+    draft
+        .into_chosen()
+        .into_iter()
+        .map(|chosen| (chosen.origin, chosen.selection.name))
+        .collect()
+}
+
+#[test]
+fn moved_and_edited_selections_keep_their_origin() {
+    let mut draft = draft();
+    let change = draft.shift(2, 0);
+    edit(&mut draft, change);
+    let change = draft.replace(0, &selection("z"));
+    edit(&mut draft, change);
+    let change = draft.insert(1, &selection("new"));
+    edit(&mut draft, change);
+    let change = draft.remove(2);
+    edit(&mut draft, change);
+    let expected = [(Some(2), "z"), (None, "new"), (Some(1), "b")];
+    assert_eq!(
+        names(draft),
+        expected.map(|(origin, name)| (origin, name.to_owned()))
+    );
+}
+
+#[test]
+fn indices_past_the_end_are_refused() {
+    let draft = draft();
+    draft.insert(4, &selection("x")).unwrap_err();
+    draft.replace(3, &selection("x")).unwrap_err();
+    draft.remove(3).unwrap_err();
+    draft.shift(0, 3).unwrap_err();
+    draft.shift(3, 0).unwrap_err();
+    assert_eq!(draft.len(), 3);
+}
+
+#[test]
+fn there_is_a_most_of_selections() {
+    let mut draft = draft();
+    for _ in 3..MAX_SELECTIONS {
+        let change = draft.insert(0, &selection("x"));
+        edit(&mut draft, change);
+    }
+    assert!(matches!(
+        draft.insert(0, &selection("x")),
+        Err(EditError::TooLarge(_))
+    ));
+}
+
+#[test]
+fn two_policies_may_edit_different_members_of_one_selection() {
+    let mut working = Working::new(draft());
+    let first: Arc<str> = "first".into();
+    let mut transaction = working.begin(first.clone(), BUDGET);
+    let with_ip = Selection {
+        ips: vec!["10.0.0.1".to_owned()],
+        ..selection("a")
+    };
+    transaction
+        .edit(1, |draft| draft.replace(0, &with_ip))
+        .unwrap();
+    transaction.edit(1, |draft| draft.remove(2)).unwrap();
+    let staged = working.staged(transaction);
+    working.commit(&first, staged);
+
+    let mut second = working.begin("second".into(), BUDGET);
+    second.edit(1, |draft| draft.shift(0, 1)).unwrap();
+    let with_mac = Selection {
+        mac: Some("0a:00:00:00:00:01".to_owned()),
+        ..with_ip
+    };
+    second.edit(1, |draft| draft.replace(1, &with_mac)).unwrap();
+    second
+        .edit(1, |draft| draft.replace(1, &selection("a")))
+        .unwrap_err();
+    second.edit(1, |draft| draft.remove(1)).unwrap_err();
+}
+
+/// Whether the second policy's edit conflicts with the first one's.
+fn conflict(
+    first: impl Fn(&SelectionsDraft) -> Result<Change, EditError>,
+    second: impl Fn(&SelectionsDraft) -> Result<Change, EditError>,
+) -> bool {
+    let working = edited(first);
+    let mut transaction = working.begin("second".into(), BUDGET);
+    match transaction.edit(1, second) {
+        Ok(()) => false,
+        Err(EditError::Conflict { .. }) => true,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn edited(
+    edit: impl Fn(&SelectionsDraft) -> Result<Change, EditError>,
+) -> Working<SelectionsDraft> {
+    let mut working = Working::new(draft());
+    let owner: Arc<str> = "first".into();
+    let mut transaction = working.begin(owner.clone(), BUDGET);
+    transaction.edit(1, edit).unwrap();
+    let staged = working.staged(transaction);
+    working.commit(&owner, staged).unwrap();
+    working
+}
+
+#[test]
+fn a_removed_network_is_not_inserted_again() {
+    let insert = |name| move |draft: &SelectionsDraft| draft.insert(0, &selection(name));
+    let replace = |name| move |draft: &SelectionsDraft| draft.replace(0, &selection(name));
+    assert!(conflict(|draft| draft.remove(1), insert("b")));
+    assert!(conflict(|draft| draft.remove(1), replace("b")));
+    assert!(!conflict(|draft| draft.remove(1), insert("a")));
+    assert!(!conflict(|draft| draft.remove(1), insert("z")));
+    assert!(conflict(replace("z"), insert("a")));
+    assert!(!conflict(insert("a"), insert("a")));
+}
+
+#[test]
+fn a_moved_selection_keeps_its_place() {
+    let shift = |from, to| move |draft: &SelectionsDraft| draft.shift(from, to);
+    assert!(conflict(shift(2, 0), shift(0, 2)));
+    assert!(conflict(shift(2, 0), shift(1, 0)));
+    assert!(!conflict(shift(2, 0), shift(1, 2)));
+    assert!(!conflict(shift(2, 0), shift(0, 0)));
+    assert!(conflict(shift(2, 0), |draft| draft.remove(0)));
+    assert!(!conflict(shift(2, 0), |draft| draft.remove(1)));
+}
+
+#[test]
+fn what_select_set_is_owned_in_before_add() {
+    let edit = |edit: &dyn Fn(&mut Selection)| {
+        let mut wanted = selection("a");
+        edit(&mut wanted);
+        let working = edited(move |draft| draft.replace(0, &wanted));
+        let claims = working.claims();
+        let mut carried = working.finish().carried(&claims);
+        assert_eq!(carried.len(), 1);
+        carried.remove(0)
+    };
+    let conflict = |carried: Carried, change: &dyn Fn(&AttachmentDraft) -> Edited| {
+        let draft = AttachmentDraft::new(attachment(), Arc::default());
+        assert!(carried.is(draft.attachment()));
+        let working = Working::owned(draft, carried.claims);
+        let own = |owner: &str| working.begin(owner.into(), BUDGET).edit(1, change);
+        own("first").unwrap();
+        own("second").is_err()
+    };
+    let mac = || edit(&|wanted| wanted.mac = Some("02:00:00:00:00:01".to_owned()));
+    assert!(conflict(mac(), &|draft| draft.set_mac(Some("02:00:00:00:00:02"))));
+    assert!(conflict(mac(), &|draft| draft.set_cni_arg("mac", "1")));
+    assert!(!conflict(mac(), &|draft| draft.set_mtu(1400)));
+    let name = || edit(&|wanted| wanted.if_name = Some("x9".to_owned()));
+    assert!(conflict(name(), &|draft| draft.set_if_name("y9")));
+    let args = || edit(&|wanted| wanted.cni_args = Some(json(r#"{"x":1}"#)));
+    assert!(conflict(args(), &|draft| draft.set_cni_arg("X", "2")));
+    assert!(conflict(args(), &|draft| draft.conf_set(
+        "/x",
+        "2",
+        &ConfGrant::default()
+    )));
+    assert!(!conflict(args(), &|draft| draft.set_cni_arg("y", "2")));
+}
+
+#[test]
+fn an_inserted_selection_belongs_to_its_policy() {
+    let wanted = Selection {
+        ips: vec!["10.0.0.1".to_owned()],
+        ..selection("z")
+    };
+    let working = edited(move |draft| draft.insert(0, &wanted));
+    let claims = working.claims();
+    let carried = working.finish().carried(&claims).remove(0);
+    let attachment = Attachment {
+        network: "default/z".to_owned(),
+        ips: vec!["10.0.0.1".to_owned()],
+        ..attachment()
+    };
+    let draft = AttachmentDraft::new(attachment, Arc::default());
+    let working = Working::owned(draft, carried.claims);
+    let mut second = working.begin("second".into(), BUDGET);
+    second.edit(1, |draft| draft.set_ips(&[])).unwrap_err();
+    second
+        .edit(1, |draft| draft.set_mac(Some("02:00:00:00:00:02")))
+        .unwrap();
+}
+
+type Edited = Result<super::super::AttachmentChange, EditError>;
+
+fn json(text: &str) -> Document {
+    Document::parse(text, cni_types::json::Limits::default()).unwrap()
+}
+
+fn attachment() -> Attachment {
+    Attachment {
+        network: "default/a".to_owned(),
+        if_name: "x9".to_owned(),
+        is_default: false,
+        conf: json(r#"{"type":"macvlan"}"#),
+        ips: Vec::new(),
+        mac: None,
+        bandwidth: None,
+        port_mappings: Vec::new(),
+        infiniband_guid: None,
+        cni_args: None,
+    }
+}
