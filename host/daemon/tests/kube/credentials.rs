@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use daemon::ports::Cluster;
+use cnidaria_core::ports::Cluster;
 use fake_api::User;
 use serde_json::{Value, json};
 

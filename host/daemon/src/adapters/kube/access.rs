@@ -421,7 +421,7 @@ mod tests {
             ),
         ] {
             let error = load(cluster, user).await.err().unwrap();
-            let error = crate::report::chain(&error);
+            let error = cnidaria_core::report::chain(&error);
             let expected = format!("{expected} are both set, only one may be");
             assert!(error.ends_with(&expected), "{error}");
         }
@@ -435,7 +435,7 @@ mod tests {
             r#"{"auth-provider":{"name":"x","config":{"id-token":"s3cret\u007f"}}}"#,
         ] {
             let error = load(ANY, user).await.err().unwrap();
-            let error = crate::report::chain(&error);
+            let error = cnidaria_core::report::chain(&error);
             assert!(!error.contains("s3cret"), "{error}");
         }
     }

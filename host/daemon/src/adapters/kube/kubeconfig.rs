@@ -164,7 +164,7 @@ users:
         fs::write(&path, TEXT.replace(from, to)).unwrap();
         fs::write(dir.path().join("ca.crt"), authorities).unwrap();
         let here = dir.path().display().to_string();
-        read(&path).map_err(|error| crate::report::chain(&error).replace(&here, ""))
+        read(&path).map_err(|error| cnidaria_core::report::chain(&error).replace(&here, ""))
     }
 
     fn authority() -> String {
