@@ -2,6 +2,7 @@
 //! it; the daemon maps it read-only.
 
 mod compiler;
+mod dry_run;
 mod group;
 mod jobs;
 mod unused;
@@ -17,7 +18,10 @@ use tokio::sync::watch;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::config::Spec;
+use crate::confinement::DryRun;
 use crate::engine::{COMPATIBILITY, Engines};
+use crate::footprint::{self, Footprint};
 use crate::quarantine::Trials;
 use crate::report::Hook;
 use jobs::Jobs;
@@ -80,12 +84,24 @@ pub(crate) enum Error {
         /// The limits that applied.
         limits: compiler::Limits,
     },
+    /// The first instance ended the process that made it.
+    #[error("a dry run crashed: {reason}")]
+    Crashed {
+        /// How the process ended.
+        reason: String,
+    },
+    /// The first instance is being made.
+    #[error("it is in a dry run")]
+    DryRun,
     /// The module is still being compiled.
     #[error("its module is being compiled")]
     Compiling,
     /// An earlier error, remembered.
     #[error(transparent)]
     Failed(Arc<Self>),
+    /// The host's work on each instance is not bounded, or not known.
+    #[error(transparent)]
+    Footprint(#[from] footprint::Error),
     /// The module changed during compilation.
     #[error("it changed while it was compiled")]
     Changed,
@@ -97,6 +113,17 @@ pub(crate) enum Error {
     },
 }
 
+impl Error {
+    /// Whether a dry run crashed.
+    pub(crate) fn is_crash(&self) -> bool {
+        match self {
+            Self::Crashed { .. } => true,
+            Self::Failed(error) => error.is_crash(),
+            _ => false,
+        }
+    }
+}
+
 impl Cache {
     /// A cache in `dir`, filled by `compiler`.
     pub(crate) fn new(dir: PathBuf, compiler: Compiler) -> Self {
@@ -106,7 +133,7 @@ impl Cache {
         }
     }
 
-    /// The component of a module. Without a usable artefact, starts compiling in the background and
+    /// The component of a module, and what its instances cost. Without a usable artefact, starts compiling in the background and
     /// returns [`Error::Compiling`]; does not retry a module that the compiler has rejected.
     pub(crate) fn component(
         &mut self,
@@ -114,7 +141,7 @@ impl Cache {
         module: &Path,
         digest: &str,
         trials: &Trials,
-    ) -> Result<Component, Error> {
+    ) -> Result<(Component, Footprint), Error> {
         self.prepare()?;
         let load = |artefact: &Path| {
             let _mark = trials.begin(Hook::Configure);
@@ -126,7 +153,7 @@ impl Cache {
             match load(&artefact) {
                 Ok(component) => {
                     unused::touch(&artefact);
-                    return Ok(component);
+                    return Ok((component, Footprint::of(&artefact)?));
                 }
                 // Just compiled, yet it does not load: the compiler is of another version.
                 Err(source) if self.jobs.have_compiled(digest) => {
@@ -142,6 +169,20 @@ impl Cache {
             }
         }
         Err(self.jobs.compile(module, digest, &artefact))
+    }
+
+    /// Whether a first instance was made in another process. Otherwise starts that process in the
+    /// background and returns [`Error::DryRun`].
+    ///
+    /// # Errors
+    /// [`Error::Crashed`] if that process crashed, [`Error::Exhausted`] if it did not end.
+    pub(crate) fn dry_run(&mut self, digest: &str, spec: &Spec) -> Result<(), Error> {
+        let dry_run = DryRun {
+            artefact: self.artefact(digest),
+            limits: spec.limits,
+            grants: spec.grants.clone(),
+        };
+        self.jobs.dry_run(digest, dry_run, &spec.settings)
     }
 
     fn artefact(&self, digest: &str) -> PathBuf {
@@ -246,6 +287,17 @@ fn map(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
     //   renamed once the compiler succeeded; a file with its final name is never written;
     // - wasmtime rejects files of another version, configuration or processor.
     unsafe { Component::deserialize_file(engine, artefact) }
+}
+
+/// Loads the artefact of a dry run.
+#[cfg(feature = "compile")]
+#[expect(
+    unsafe_code,
+    reason = "runs machine code that was compiled from a module"
+)]
+pub(crate) fn read(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the daemon names a file of its cache, which it has loaded by the contract of `map`.
+    unsafe { Component::deserialize(engine, artefact) }
 }
 
 /// Copies a component to another engine of the same configuration.

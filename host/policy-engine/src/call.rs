@@ -3,16 +3,17 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::Instance as WasmInstance;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
-use crate::allowance::Allowance;
+use crate::allowance::{Allowance, Budget};
 use crate::config::{Limits, Spec, count};
 use crate::hooks::{Answer, Loaded};
-use crate::memory::{self, Account, Reservation};
+use crate::memory::{Account, Reservation};
 use crate::module::Module;
+use crate::quarantine::First;
 use crate::report::{Cause, Hook, clean};
 use crate::request::RequestFacts;
 use crate::services::Services;
@@ -21,6 +22,9 @@ use crate::ticker::{self, TICK};
 
 /// Maximum number of resource handles that a guest may hold at a time.
 const MAX_HANDLES: usize = 1024;
+/// Time limit of making an instance ahead: start functions that take longer run in the request,
+/// which pays for them.
+const AHEAD: Duration = Duration::from_millis(50);
 /// Maximum bytes of a failure's reason.
 const MAX_REASON: usize = 1024;
 
@@ -36,6 +40,8 @@ pub(crate) struct Failure {
 pub(crate) enum NotAhead {
     /// All slots are taken at the moment.
     Now,
+    /// The start functions take long, or the machine is busy.
+    InTime,
     /// The start functions fail, or read what may change before the request.
     Ever,
 }
@@ -72,7 +78,7 @@ struct Made {
 impl Made {
     /// Charges the reservation and returns what is not needed.
     fn within(self, mut reservation: Reservation) -> Instance {
-        reservation.lower(self.store.data().usage.allocated());
+        reservation.lower(kept(&self.store, &self.module));
         Instance {
             store: self.store,
             instance: self.instance,
@@ -129,30 +135,34 @@ impl Instance {
         spec: Arc<Spec>,
         services: Arc<Services>,
     ) -> Result<Self, NotAhead> {
-        let account = services.memory.account();
-        let reservation = account.try_reserve(memory::most(&spec.limits));
+        let account = services.memory.account("");
+        let reservation = account.try_reserve(&spec.name, module.most(&spec.limits));
         let reservation = reservation.ok_or(NotAhead::Now)?;
-        let allowance = Allowance::of_call(&spec.limits);
+        let allowance = Allowance::of_call(&spec.limits).min(AHEAD, Budget::Call);
         let made = Self::of(&module, GuestState::ahead(spec, services), allowance).await;
         let mut made = made
             .map(|made| made.within(reservation))
-            .map_err(|unmade| match unmade.lacks_slot() {
-                true => NotAhead::Now,
-                false => NotAhead::Ever,
+            .map_err(|unmade| match () {
+                () if unmade.lacks_slot() => NotAhead::Now,
+                () if unmade.error.is::<DeadlinePassed>() => NotAhead::InTime,
+                () => NotAhead::Ever,
             })?;
         made.load_hooks().map_err(|_| NotAhead::Ever)?;
         Ok(made)
     }
 
     /// Assigns a request to an instance that was made ahead.
-    pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>, account: &Arc<Account>) {
+    ///
+    /// Returns the time that making it took, which is the request's to pay.
+    pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>, account: &Arc<Account>) -> Duration {
         self.reservation.move_to(account);
         self.store.data_mut().serve(facts);
+        self.store.data().made_in
     }
 
     /// Waits for the memory of one call: all that the policy's limits allow.
     pub(crate) async fn reserve(&mut self) {
-        let most = memory::most(&self.limits());
+        let most = self.module.most(&self.limits());
         self.reservation.raise(most).await;
     }
 
@@ -162,12 +172,24 @@ impl Instance {
         allowance: Allowance,
     ) -> Result<Made, Unmade> {
         let limits = state.spec().limits;
+        let first = match (state.is_ahead(), module.uses_slots()) {
+            (true, _) => First::StartAhead,
+            (false, true) => First::StartInSlot,
+            (false, false) => First::Start,
+        };
         let mut store = Store::new(module.pre.engine(), state);
         store.limiter(|state| &mut state.usage);
         store.set_hostcall_fuel(count(limits.host_call_bytes));
         store.set_max_component_handles(MAX_HANDLES);
         arm(&mut store, allowance);
+        let mark = module.trials.begin(first);
+        let start = Instant::now();
         let made = within(allowance, module.pre.instantiate_async(&mut store)).await;
+        if mark.is_some() {
+            module.trials.returned(first);
+        }
+        drop(mark);
+        store.data_mut().made_in = start.elapsed();
         let instance = match made {
             Ok(instance) => instance,
             Err(error) => {
@@ -234,7 +256,7 @@ impl Instance {
             self.module.trials.returned(hook);
         }
         drop(mark);
-        self.reservation.lower(self.store.data().usage.allocated());
+        self.reservation.lower(kept(&self.store, &self.module));
         match answer {
             Ok(answer) => {
                 let state = self.store.data_mut();
@@ -276,6 +298,12 @@ impl Instance {
             self.store.data().last_words.as_deref(),
         )
     }
+}
+
+/// Bytes that an instance keeps between calls.
+fn kept(store: &Store<GuestState>, module: &Module) -> u64 {
+    let allocated = store.data().usage.allocated();
+    allocated.saturating_add(module.footprint.bytes())
 }
 
 /// The guest ran past its deadline.

@@ -4,6 +4,7 @@
 //! its privileges first; see [`confine`].
 
 mod child;
+mod dry_run;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::Engine;

@@ -145,6 +145,14 @@ impl Engines {
         ticker::add(slots.iter().chain([&plain]))?;
         Ok(Self { slots, plain })
     }
+
+    /// The engine of a dry run.
+    #[cfg(feature = "compile")]
+    pub(crate) fn without_slots(limits: &Limits) -> wasmtime::Result<Self> {
+        let plain = Engine::new(&config(count(limits.stack_bytes)))?;
+        ticker::add([&plain].into_iter())?;
+        Ok(Self { slots: None, plain })
+    }
 }
 
 /// What determines a policy's engines: policies of equal kind can share them.

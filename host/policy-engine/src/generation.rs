@@ -48,8 +48,8 @@ pub enum State {
     Loading,
     /// Does not load; requests that it would have seen fail closed.
     Broken,
-    /// Not loaded because the previous daemon ended while it called the module; counts as broken
-    /// until an operator releases it.
+    /// Not loaded because the previous daemon, or a dry run, ended while it ran the module; counts
+    /// as broken until an operator releases it.
     Quarantined,
     /// Switched off.
     Off,

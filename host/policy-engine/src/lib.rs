@@ -15,6 +15,7 @@ mod config;
 mod confinement;
 mod digest;
 mod engine;
+mod footprint;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod generation;

@@ -1,6 +1,7 @@
 //! Loads policies from files: read, verify, compile or fetch from the cache, link, configure.
 
 mod announce;
+mod dry_run;
 mod error;
 mod sweep;
 
@@ -17,7 +18,6 @@ use crate::engine::{self, Engines};
 use crate::generation::Mode;
 use crate::host::Config;
 use crate::kept::{Kept, Record};
-use crate::memory;
 use crate::module::Module;
 use crate::policy::{Loading, Policy};
 use crate::quarantine::{Quarantine, Trials};
@@ -323,17 +323,13 @@ impl Loader {
             return Err(Error::Quarantined {
                 path: path(),
                 hook: mark.hook,
+                dry_run: mark.dry_run,
                 policy: spec.name.to_string(),
             });
         }
-        let (most, limit) = (memory::most(&spec.limits), self.services.memory.limit());
-        if most > limit {
-            let file = spec.file.clone();
-            return Err(Error::Memory { file, most, limit });
-        }
         let trials = Arc::new(Trials::new(&self.quarantine, digest, &spec.name));
         let engines = self.engines(spec)?;
-        let component = self
+        let (component, footprint) = self
             .cache
             .component(&engines, &spec.module, digest, &trials)
             .map_err(|source| Error::Artifact {
@@ -341,13 +337,19 @@ impl Loader {
                 source,
             })?;
         let _mark = trials.begin(Hook::Configure);
-        let module =
-            Module::link(&engines, &component, &spec.grants, &trials).map_err(|source| {
-                Error::Module {
-                    path: path(),
-                    source,
-                }
-            })?;
+        let parts = (&component, footprint);
+        let module = Module::link(&engines, parts, &spec.grants, &trials).map_err(|source| {
+            Error::Module {
+                path: path(),
+                source,
+            }
+        })?;
+        let (most, limit) = (module.most(&spec.limits), self.services.memory.limit());
+        if most > limit {
+            let file = spec.file.clone();
+            return Err(Error::Memory { file, most, limit });
+        }
+        self.dry_run(spec, digest)?;
         let module = Arc::new(module);
         self.configure(spec, &module).await?;
         trials.returned(Hook::Configure);
@@ -375,8 +377,8 @@ impl Loader {
         // There is no request; configure cannot see any of these facts.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let (module, services) = (Arc::clone(module), Arc::clone(&self.services));
-        let account = services.memory.account();
-        let reservation = account.reserve(memory::most(&spec.limits)).await;
+        let account = services.memory.account("");
+        let reservation = account.reserve(&spec.name, module.most(&spec.limits)).await;
         let budget = (reservation, Allowance::of_call(&spec.limits));
         let mut instance = Instance::new(module, Arc::clone(spec), facts, services, budget)
             .await

@@ -7,10 +7,12 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::artifact;
-use crate::config::Grant;
+use crate::config::{Grant, Limits};
 use crate::engine::Engines;
+use crate::footprint::Footprint;
 use crate::hooks::{self, Hooks};
 use crate::imports;
+use crate::memory;
 use crate::quarantine::Trials;
 use crate::store::GuestState;
 use crate::version::{Interface, served};
@@ -31,6 +33,8 @@ pub(crate) struct Module {
     pub(crate) hooks: Hooks,
     /// Grants that the module's imports need.
     pub(crate) asked: BTreeSet<Grant>,
+    /// What each of its instances costs besides memories and tables.
+    pub(crate) footprint: Footprint,
     /// Which of its hooks have returned in this process.
     pub(crate) trials: Arc<Trials>,
     /// The same module without slots, if the instances of `pre` use slots.
@@ -81,7 +85,7 @@ impl Module {
     /// Links a component, loaded for one of the engines, with the granted imports.
     pub(crate) fn link(
         engines: &Engines,
-        component: &Component,
+        (component, footprint): (&Component, Footprint),
         grants: &BTreeSet<Grant>,
         trials: &Arc<Trials>,
     ) -> Result<Self, Error> {
@@ -95,8 +99,18 @@ impl Module {
             });
         Ok(Self {
             spare,
-            ..Self::link_to(component.engine(), component, grants, trials)?
+            ..Self::link_to(component.engine(), (component, footprint), grants, trials)?
         })
+    }
+
+    /// Whether its instances use slots.
+    pub(crate) fn uses_slots(&self) -> bool {
+        self.spare.is_some()
+    }
+
+    /// All bytes that an instance may use under these limits.
+    pub(crate) fn most(&self, limits: &Limits) -> u64 {
+        memory::most(limits).saturating_add(self.footprint.bytes())
     }
 
     /// The same module with instances that need no slot; `None` if this one needs none.
@@ -110,14 +124,16 @@ impl Module {
         if let Some(module) = &*module {
             return Some(Ok(Arc::clone(module)));
         }
-        let made = artifact::copy(self.pre.component(), plain)
-            .and_then(|component| Ok(Self::link_to(plain, &component, grants, &self.trials)?));
+        let made = artifact::copy(self.pre.component(), plain).and_then(|component| {
+            let parts = (&component, self.footprint);
+            Ok(Self::link_to(plain, parts, grants, &self.trials)?)
+        });
         Some(made.map(|made| Arc::clone(module.insert(Arc::new(made)))))
     }
 
     fn link_to(
         engine: &Engine,
-        component: &Component,
+        (component, footprint): (&Component, Footprint),
         grants: &BTreeSet<Grant>,
         trials: &Arc<Trials>,
     ) -> Result<Self, Error> {
@@ -155,6 +171,7 @@ impl Module {
             pre,
             hooks,
             asked,
+            footprint,
             trials: Arc::clone(trials),
             spare: None,
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::allowance::Allowance;
 use crate::call::{Failure, Instance};
@@ -304,15 +305,15 @@ impl Policy {
         (cause == Cause::Load && self.is_required()) || self.failure_policies().closed(cause)
     }
 
-    /// The instance made ahead of a request, if any.
+    /// The instance made ahead of a request, if any, and the time that making it took.
     pub(crate) fn made_ahead(
         &self,
         facts: &Arc<RequestFacts>,
         account: &Arc<Account>,
-    ) -> Option<Instance> {
+    ) -> Option<(Instance, Duration)> {
         let mut instance = self.ready.take()?;
-        instance.serve(Arc::clone(facts), account);
-        Some(instance)
+        let made_in = instance.serve(Arc::clone(facts), account);
+        Some((instance, made_in))
     }
 
     /// Makes a new instance for a request.

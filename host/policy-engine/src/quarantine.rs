@@ -3,6 +3,7 @@
 //! unlocked, it does not load the module until an operator releases it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -37,8 +38,50 @@ pub(crate) struct Mark {
     /// The boot of the machine: no module is to blame for a power failure.
     boot_id: String,
     pub(crate) policy: String,
-    /// The hook being called, or `configure`.
+    /// What it was doing: a hook, or `instantiation`.
     pub(crate) hook: String,
+    /// It crashed another process, not the daemon.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+}
+
+/// What a module does for the first time in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// A call of a hook; `configure` covers loading.
+    Call(Hook),
+    /// Start functions, in a request, without a slot.
+    Start,
+    /// Start functions, in a request and a slot.
+    StartInSlot,
+    /// Start functions, ahead of a request.
+    StartAhead,
+}
+
+impl First {
+    fn bit(self) -> u32 {
+        match self {
+            Self::Call(hook) => 1 << hook as u32,
+            Self::Start => 1 << 16,
+            Self::StartInSlot => 1 << 17,
+            Self::StartAhead => 1 << 18,
+        }
+    }
+}
+
+impl fmt::Display for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(hook) => f.write_str(hook.as_str()),
+            Self::Start | Self::StartInSlot | Self::StartAhead => f.write_str("instantiation"),
+        }
+    }
+}
+
+impl From<Hook> for First {
+    fn from(hook: Hook) -> Self {
+        Self::Call(hook)
+    }
 }
 
 impl Quarantine {
@@ -71,6 +114,25 @@ impl Quarantine {
         }
     }
 
+    /// Quarantines a module whose dry run crashed. Returns the record, if it is on disk.
+    pub(crate) fn hold(&self, digest: &str, policy: &str) -> Option<Mark> {
+        let dir = self.dir.as_ref()?;
+        let mark = Mark {
+            boot_id: self.boot.clone(),
+            policy: policy.to_owned(),
+            hook: Hook::Configure.to_string(),
+            dry_run: true,
+        };
+        let path = dir.join("modules").join(hex(digest));
+        match write(&path, &mark) {
+            Ok(_) => Some(mark),
+            Err(error) => {
+                warn(&path, &error);
+                None
+            }
+        }
+    }
+
     fn found(&self, dir: &Path, hex: &str, mark: &Mark) {
         if mark.boot_id != self.boot {
             return;
@@ -97,6 +159,7 @@ impl Quarantine {
                 boot_id: String::new(),
                 policy: String::new(),
                 hook: "a hook".to_owned(),
+                dry_run: false,
             }),
         }
     }
@@ -116,7 +179,7 @@ impl Quarantine {
     }
 
     /// Marks that a module does something for the first time in this process.
-    fn mark(self: &Arc<Self>, digest: &str, policy: &str, hook: Hook) -> Marked {
+    fn mark(self: &Arc<Self>, digest: &str, policy: &str, first: First) -> Marked {
         let hex = hex(digest).to_owned();
         let mut marks = self.marks();
         if let Some((_, holders)) = marks.get_mut(&hex) {
@@ -125,7 +188,8 @@ impl Quarantine {
             let mark = Mark {
                 boot_id: self.boot.clone(),
                 policy: policy.to_owned(),
-                hook: hook.to_string(),
+                hook: first.to_string(),
+                dry_run: false,
             };
             let path = dir.join("marks").join(&hex);
             match write(&path, &mark) {
@@ -172,7 +236,7 @@ impl Drop for Marked {
     }
 }
 
-/// Which hooks of a module have returned in this process.
+/// What a module has done in this process.
 pub(crate) struct Trials {
     quarantine: Arc<Quarantine>,
     digest: String,
@@ -190,20 +254,18 @@ impl Trials {
         }
     }
 
-    /// Call before a hook runs; `None` if the hook has returned before.
-    pub(crate) fn begin(&self, hook: Hook) -> Option<Marked> {
-        let is_new = self.returned.load(Ordering::Relaxed) & bit(hook) == 0;
-        is_new.then(|| self.quarantine.mark(&self.digest, &self.policy, hook))
+    /// Call before a hook or start functions run; `None` if they have returned before.
+    pub(crate) fn begin(&self, first: impl Into<First>) -> Option<Marked> {
+        let first = first.into();
+        let is_new = self.returned.load(Ordering::Relaxed) & first.bit() == 0;
+        is_new.then(|| self.quarantine.mark(&self.digest, &self.policy, first))
     }
 
-    /// Call when a hook has returned, whatever its answer.
-    pub(crate) fn returned(&self, hook: Hook) {
-        self.returned.fetch_or(bit(hook), Ordering::Relaxed);
+    /// Call when they have returned, whatever the answer.
+    pub(crate) fn returned(&self, first: impl Into<First>) {
+        self.returned
+            .fetch_or(first.into().bit(), Ordering::Relaxed);
     }
-}
-
-fn bit(hook: Hook) -> u32 {
-    1 << hook as u32
 }
 
 fn hex(digest: &str) -> &str {
@@ -286,6 +348,7 @@ mod tests {
             boot_id: Quarantine::new(None).boot,
             policy: "10-a".to_owned(),
             hook: "before-add".to_owned(),
+            dry_run: false,
         };
         if let Some(boot) = boot {
             boot.clone_into(&mut mark.boot_id);
@@ -312,6 +375,32 @@ mod tests {
         crash(dir.path(), Some("another boot"));
         assert!(quarantine(dir.path()).holds("sha256:00ff").is_none());
         assert!(files(&dir.path().join("marks")).is_empty());
+    }
+
+    #[test]
+    fn each_kind_of_first_instance_is_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = quarantine(dir.path());
+        let trials = Trials::new(&running, "sha256:00ff", "10-a");
+        trials.returned(Hook::Configure);
+        for first in [First::Start, First::StartInSlot, First::StartAhead] {
+            let mark = trials.begin(first).unwrap();
+            let (_, path) = files(&dir.path().join("marks")).remove(0);
+            assert_eq!(read(&path).unwrap().hook, "instantiation");
+            trials.returned(first);
+            drop(mark);
+            assert!(trials.begin(first).is_none());
+        }
+    }
+
+    #[test]
+    fn a_crashed_dry_run_quarantines() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = quarantine(dir.path());
+        running.hold("sha256:00ff", "10-a").unwrap();
+        let again = quarantine(dir.path());
+        assert!(again.holds("sha256:00ff").unwrap().dry_run);
+        assert!(again.release("sha256:00ff").unwrap());
     }
 
     #[test]

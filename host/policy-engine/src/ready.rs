@@ -2,6 +2,7 @@
 //! When a request that took one is answered, the next one is made.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::call::{Instance, NotAhead};
@@ -11,7 +12,14 @@ use crate::services::Services;
 
 /// The next instance of one policy.
 #[derive(Default)]
-pub(crate) struct Ready(Mutex<State>);
+pub(crate) struct Ready {
+    state: Mutex<State>,
+    /// How often it took too long to make one.
+    late: AtomicU32,
+}
+
+/// Number of late instances after which none is made ahead.
+const MAX_LATE: u32 = 3;
 
 #[derive(Default)]
 enum State {
@@ -60,7 +68,10 @@ impl Ready {
                 State::Made(instance)
             }
             Err(NotAhead::Now) => State::Empty,
-            Err(NotAhead::Ever) => State::Never,
+            Err(NotAhead::InTime) if self.late.fetch_add(1, Ordering::Relaxed) + 1 < MAX_LATE => {
+                State::Empty
+            }
+            Err(NotAhead::InTime | NotAhead::Ever) => State::Never,
         };
         drop(made);
         if services.memory.is_short() {
@@ -70,7 +81,7 @@ impl Ready {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The store data of one policy in one request, and the limits on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
@@ -75,6 +76,8 @@ pub(crate) struct GuestState {
     kept: Option<Arc<PolicyState>>,
     /// The store was made ahead and has no request yet.
     ahead: bool,
+    /// The time that instantiation took.
+    pub(crate) made_in: Duration,
     #[cfg(feature = "wasi")]
     wasi: Option<Box<crate::wasi::Wasi>>,
     hook: Hook,
@@ -97,6 +100,7 @@ impl GuestState {
         Self {
             kept: services.state_of(&spec),
             ahead: false,
+            made_in: Duration::ZERO,
             spec,
             facts,
             services,
@@ -127,6 +131,11 @@ impl GuestState {
             ahead: true,
             ..Self::new(spec, facts, services)
         }
+    }
+
+    /// Whether the store has no request yet.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.ahead
     }
 
     /// Assigns a request to a store that was made ahead.

@@ -136,6 +136,51 @@ fn a_hostile_network_holds_up_no_other_pod() {
     });
 }
 
+/// A guest with the hook status, and fourteen instances that have `globals` globals each.
+fn large(globals: usize) -> Vec<u8> {
+    let globals = "(global (mut i64) (i64.const 0))".repeat(globals);
+    let instances = "(core instance (instantiate $g))".repeat(14);
+    let text = format!(
+        r#"(component
+        (component $hook (type $f (func (result (result (error string))))) (import "status" (func $g (type $f))) (export "status" (func $g)))
+        (core module $g {globals})
+        (core module $m (memory (export "memory") 1) (func (export "status") (result i32) i32.const 0))
+        (core instance $i (instantiate $m))
+        {instances}
+        (func $status (result (result (error string))) (canon lift (core func $i "status") (memory (core memory $i "memory"))))
+        (instance $hook-instance (instantiate $hook (with "status" (func $status))))
+        (export "cnidaria:policy/status@0.1.0" (instance $hook-instance)))"#
+    );
+    wat::parse_str(text).expect("it is WebAssembly")
+}
+
+#[test]
+fn large_instances_hold_up_no_pod() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        let open = json!({ "failurePolicy": "open" });
+        node.add_module("10-large", &large(4_000), &open).unwrap();
+        node.add_module("20-huge", &large(10_000), &open).unwrap();
+        node.start_daemon().unwrap();
+        // The daemon may still compile them.
+        let end = Instant::now() + Duration::from_secs(120);
+        let refused = "140000 globals, at most 65536";
+        while !node.log().contains(refused) && Instant::now() < end {
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert!(node.log().contains(refused), "{}", node.log());
+        let pod = node.add_pod(Pod::new("default", "other")).unwrap();
+        let node = &*node;
+        thread::scope(|scope| {
+            for _ in 0..40 {
+                scope.spawn(|| make(node, "STATUS", &pod));
+            }
+            succeed(node, "ADD", &pod);
+            assert_eq!(node.health().unwrap(), 200);
+        });
+    });
+}
+
 #[test]
 fn a_module_that_does_not_load_fails_the_adds_that_it_would_have_seen_and_nothing_else() {
     on_a_private_node(|node| {

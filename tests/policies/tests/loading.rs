@@ -326,7 +326,9 @@ async fn an_artefact_is_compiled_once() {
             .with_own_cache()
             .with("10-mtu", "annotation-mtu", &json!({}));
     assert_eq!(only(&policies.load().await).state, State::Loaded);
-    let artefacts = files(&policies.cache());
+    let mut artefacts = files(&policies.cache());
+    // The other one records a dry run.
+    artefacts.retain(|file| !file.ends_with(".ran"));
     assert_eq!(artefacts.len(), 1, "{artefacts:?}");
     let mode =
         |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

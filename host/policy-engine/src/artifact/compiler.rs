@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 
 use super::group::Group;
 use super::{Error, REFUSED};
-use crate::confinement::{Confinement, NOTE};
+use crate::confinement::{Confinement, DryRun, NOTE};
 use crate::regular;
 use crate::report::clean;
 
@@ -48,7 +48,7 @@ impl Compiler {
         artefact: &Path,
     ) -> (Result<(), Error>, Notes) {
         // In the cache itself, so that the rename is atomic.
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let number = Self::number();
         let unfinished = artefact.with_extension(format!("{}-{number}.tmp", std::process::id()));
         let mut notes = Vec::new();
         let ran = self.run(module, &unfinished, number, &mut notes).await;
@@ -80,6 +80,11 @@ impl Compiler {
         (result, notes)
     }
 
+    /// The number of a child of this process.
+    pub(super) fn number() -> u64 {
+        NUMBER.fetch_add(1, Ordering::Relaxed)
+    }
+
     async fn run(
         &self,
         module: &Path,
@@ -98,20 +103,10 @@ impl Compiler {
             .mode(0o600)
             .open(output)
             .map_err(failed(output))?;
-        let group = self
-            .cgroup
-            .as_deref()
-            .map(|dir| Group::make(dir, number, self.memory));
-        let group = match group.transpose() {
-            Ok(group) => group,
-            Err(error) => {
-                notes.push(format!(
-                    "compiles in the control group of the daemon: {error}"
-                ));
-                None
-            }
-        };
-        let status = self.child(input, output, group.as_ref(), notes).await;
+        let group = self.group(number, notes);
+        let status = self
+            .child((input, output), None, group.as_ref(), notes)
+            .await;
         let (status, said) = status?;
         match status {
             None => Err(self.exhausted(format!(
@@ -123,11 +118,23 @@ impl Compiler {
         }
     }
 
+    /// A control group for one child, if one is configured and can be made.
+    pub(super) fn group(&self, number: u64, notes: &mut Notes) -> Option<Group> {
+        let dir = self.cgroup.as_deref()?;
+        Group::make(dir, number, self.memory)
+            .inspect_err(|error| {
+                notes.push(format!(
+                    "compiles in the control group of the daemon: {error}"
+                ));
+            })
+            .ok()
+    }
+
     /// Runs the child; returns no status if it had to be killed.
-    async fn child(
+    pub(super) async fn child(
         &self,
-        input: File,
-        output: File,
+        (input, output): (File, File),
+        dry_run: Option<DryRun>,
         group: Option<&Group>,
         notes: &mut Notes,
     ) -> Result<(Option<ExitStatus>, String), Error> {
@@ -140,6 +147,7 @@ impl Compiler {
             memory_bytes: self.memory,
             seconds: self.timeout.as_secs().max(1),
             cgroup: group.map(|group| group.dir().to_owned()),
+            dry_run,
         };
         let confinement =
             serde_json::to_string(&confinement).map_err(|error| spawn(error.into()))?;
@@ -197,7 +205,7 @@ impl Compiler {
         }
     }
 
-    fn exhausted(&self, reason: String) -> Error {
+    pub(super) fn exhausted(&self, reason: String) -> Error {
         Error::Exhausted {
             reason,
             limits: self.limits(),

@@ -1,4 +1,5 @@
-//! Parallel compilations in the background: a slow module delays neither others nor requests.
+//! Parallel compilations and dry runs in the background: a slow module delays neither others nor
+//! requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::compiler::{Compiler, GivenUp, Notes};
 use super::{Error, group};
+use crate::confinement::DryRun;
 
 /// Maximum number of remembered failures.
 const MAX_FAILED: usize = 256;
@@ -35,7 +37,9 @@ struct State {
     running: BTreeSet<String>,
     /// Modules compiled since the last retry.
     compiled: BTreeSet<String>,
-    /// Why modules failed to compile, by digest.
+    /// Dry runs that ended well, in case they could not be recorded.
+    ran: BTreeSet<String>,
+    /// Why modules failed to compile, by digest, or crashed, by digest and record.
     failed: BTreeMap<String, Failed>,
     /// Notes that were already logged.
     noted: BTreeSet<String>,
@@ -88,14 +92,54 @@ impl Jobs {
             compiler: Arc::clone(&self.compiler),
             places: Arc::clone(&self.places),
             shared: Arc::clone(&self.shared),
-            module: module.to_owned(),
-            digest: digest.to_owned(),
-            artefact: artefact.to_owned(),
+            key: digest.to_owned(),
+            work: Work::Compile {
+                module: module.to_owned(),
+                artefact: artefact.to_owned(),
+            },
         };
         // On the runtime's own threads: the parent-death signal fires when the spawning thread
         // exits.
         self.running.spawn(job.run());
         Error::Compiling
+    }
+
+    /// Whether a dry run has ended well. Starts it, unless it is running or is known to fail; the
+    /// returned error says which. Must be called within a runtime.
+    pub(super) fn dry_run(
+        &mut self,
+        digest: &str,
+        dry_run: DryRun,
+        settings: &str,
+    ) -> Result<(), Error> {
+        while self.running.try_join_next().is_some() {}
+        let record = dry_run.record(settings);
+        let key = format!("{digest} {}", record.display());
+        {
+            let mut state = self.shared.state();
+            if state.running.contains(&key) {
+                return Err(Error::DryRun);
+            }
+            if let Some(failed) = state.failed.get(&key) {
+                return Err(Error::Failed(Arc::clone(&failed.error)));
+            }
+            if state.ran.contains(&key) || record.exists() {
+                return Ok(());
+            }
+            state.running.insert(key.clone());
+        }
+        let job = Job {
+            compiler: Arc::clone(&self.compiler),
+            places: Arc::clone(&self.places),
+            shared: Arc::clone(&self.shared),
+            key,
+            work: Work::DryRun {
+                dry_run,
+                settings: settings.to_owned(),
+            },
+        };
+        self.running.spawn(job.run());
+        Err(Error::DryRun)
     }
 
     /// Allows retrying modules whose compilation failed for a possibly temporary reason.
@@ -107,7 +151,11 @@ impl Jobs {
 
     /// Allows retrying a module after any failure. Returns whether it had failed.
     pub(super) fn forget(&self, digest: &str, artefact: &Path) -> bool {
-        let failed = self.shared.state().failed.remove(digest).is_some();
+        let mut state = self.shared.state();
+        let before = state.failed.len();
+        state.failed.retain(|key, _| !key.starts_with(digest));
+        let failed = state.failed.len() < before;
+        drop(state);
         GivenUp::remove(artefact) || failed
     }
 
@@ -137,44 +185,62 @@ struct Job {
     compiler: Arc<Compiler>,
     places: Arc<Semaphore>,
     shared: Arc<Shared>,
-    module: PathBuf,
-    digest: String,
-    artefact: PathBuf,
+    /// Identifies the job: the digest of a compilation, digest and record of a dry run.
+    key: String,
+    work: Work,
+}
+
+enum Work {
+    Compile { module: PathBuf, artefact: PathBuf },
+    DryRun { dry_run: DryRun, settings: String },
 }
 
 impl Job {
     async fn run(self) {
-        let ended = Ended(&self.shared, &self.digest);
+        let ended = Ended(&self.shared, &self.key);
         // The semaphore is never closed.
         let place = self.places.acquire().await;
-        let (compiled, notes) = self
-            .compiler
-            .compile(&self.module, &self.digest, &self.artefact)
-            .await;
+        let (done, notes) = match &self.work {
+            Work::Compile { module, artefact } => {
+                self.compiler.compile(module, &self.key, artefact).await
+            }
+            Work::DryRun { dry_run, settings } => {
+                self.compiler.dry_run(dry_run.clone(), settings).await
+            }
+        };
         drop(place);
         self.log(notes);
-        match compiled {
-            Ok(()) => {
+        match (done, &self.work) {
+            (Ok(()), work) => {
                 let mut state = self.shared.state();
-                state.compiled.insert(self.digest.clone());
+                let done = match work {
+                    Work::Compile { .. } => &mut state.compiled,
+                    Work::DryRun { .. } => &mut state.ran,
+                };
+                done.insert(self.key.clone());
             }
-            Err(error) => self.failed(error),
+            (Err(error), _) => self.failed(error),
         }
         drop(ended);
     }
 
     fn failed(&self, error: Error) {
-        if let Error::Exhausted { reason, limits } = &error {
-            GivenUp::write(&self.artefact, reason, *limits);
+        if let (Error::Exhausted { reason, limits }, Work::Compile { artefact, .. }) =
+            (&error, &self.work)
+        {
+            GivenUp::write(artefact, reason, *limits);
         }
-        let is_final = matches!(error, Error::Refused { .. } | Error::Exhausted { .. });
+        let is_final = matches!(
+            error,
+            Error::Refused { .. } | Error::Exhausted { .. } | Error::Crashed { .. }
+        );
         let mut state = self.shared.state();
         if state.failed.len() >= MAX_FAILED {
             state.failed.clear();
         }
         let error = Arc::new(error);
         let failed = Failed { error, is_final };
-        state.failed.insert(self.digest.clone(), failed);
+        state.failed.insert(self.key.clone(), failed);
     }
 
     /// Logs privileges that the compiler could not drop, each once.

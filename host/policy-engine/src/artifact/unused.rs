@@ -20,8 +20,11 @@ pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
         let (name, path) = (entry.file_name(), entry.path());
         let extension = path.extension();
         // A module that was given up has a record instead of an artefact.
-        let is_finished =
-            extension.is_some_and(|extension| extension == "cwasm" || extension == "given-up");
+        let is_finished = extension.is_some_and(|extension| {
+            ["cwasm", "given-up", "ran"]
+                .iter()
+                .any(|finished| extension == *finished)
+        });
         let is_leftover = extension.is_some_and(|extension| extension == "tmp");
         let is_needed = is_finished && name.to_str().is_none_or(is_needed);
         if is_needed || !(is_finished || is_leftover) {

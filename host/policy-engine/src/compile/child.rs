@@ -1,5 +1,6 @@
 //! The daemon's compiler process: reads a module from standard input, writes the artefact to
-//! standard output, and drops all other privileges before it starts.
+//! standard output, and drops all other privileges before it starts. Or it makes a first instance
+//! of an artefact.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -9,6 +10,7 @@ use rustix::process::{self, Gid, Resource, Rlimit, Signal, Uid, getrlimit, setrl
 use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use super::Error;
+use super::dry_run::dry_run;
 use crate::confinement::{Confinement, NOTE};
 use crate::digest::MAX_MODULE;
 
@@ -18,12 +20,15 @@ const NOBODY: u32 = 65534;
 const NICE: i32 = 10;
 /// Address space beyond the memory limit, for mappings that are never written.
 const UNWRITTEN: u64 = 1 << 30;
+/// Address space of one linear memory, with what surrounds it.
+const MEMORY_SPACE: u64 = 5 << 30;
 /// Maximum bytes of an artefact.
 const MAX_ARTEFACT: u64 = 512 << 20;
 /// Seconds of processor time between SIGXCPU and SIGKILL.
 const LAST_SECONDS: u64 = 5;
 
-/// Compiles the module on standard input, confined as the daemon's `--child` argument asks.
+/// Compiles the module on standard input, or runs one that is compiled, confined as the daemon's
+/// `--child` argument asks.
 ///
 /// Call it first, while the process is single-threaded.
 ///
@@ -32,8 +37,18 @@ const LAST_SECONDS: u64 = 5;
 pub fn child(confinement: &str) -> Result<(), Error> {
     let confinement: Confinement = serde_json::from_str(confinement)
         .map_err(|error| Error::Io(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    // Only the daemon can open it.
+    let artefact = match &confinement.dry_run {
+        Some(dry_run) => fs::read(&dry_run.artefact).map_err(Error::Io)?,
+        None => Vec::new(),
+    };
     for note in confine(&confinement)? {
         eprintln!("{NOTE}{note}");
+    }
+    if let Some(asked) = &confinement.dry_run {
+        let settings = io::read_to_string(io::stdin().lock()).map_err(Error::Io)?;
+        dry_run(asked, &artefact, &settings);
+        return Ok(());
     }
     let mut module = Vec::new();
     let input = io::stdin().lock();
@@ -99,14 +114,15 @@ fn join(dir: &Path) -> io::Result<()> {
 
 fn limit(confinement: &Confinement) -> Result<(), Error> {
     let (memory, seconds) = (confinement.memory_bytes, confinement.seconds);
+    let guests = confinement.dry_run.as_ref().map_or(0, |dry_run| {
+        let memories = dry_run.limits.memories.saturating_add(1);
+        memories.saturating_mul(MEMORY_SPACE)
+    });
+    let space = memory.saturating_add(UNWRITTEN).saturating_add(guests);
     for (resource, limit, most) in [
         (Resource::Cpu, seconds, seconds.saturating_add(LAST_SECONDS)),
         (Resource::Data, memory, memory),
-        (
-            Resource::As,
-            memory.saturating_add(UNWRITTEN),
-            memory.saturating_add(UNWRITTEN),
-        ),
+        (Resource::As, space, space),
         (Resource::Fsize, MAX_ARTEFACT, MAX_ARTEFACT),
         (Resource::Nofile, 64, 64),
         (Resource::Core, 0, 0),

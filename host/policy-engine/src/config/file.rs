@@ -128,6 +128,17 @@ impl Spec {
         }
     }
 
+    /// A policy of a dry run, which sees no request.
+    #[cfg(feature = "compile")]
+    pub(crate) fn of_dry_run(settings: &str, limits: Limits, grants: BTreeSet<Grant>) -> Self {
+        Self {
+            settings: settings.into(),
+            limits,
+            grants,
+            ..Self::of_module("dry-run", Path::new(""))
+        }
+    }
+
     /// Parses a configuration, each member by itself: what is well-formed is honoured; what is
     /// wrong takes its strictest value and becomes a fault with file and key.
     ///

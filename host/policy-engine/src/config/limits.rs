@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::members::Members;
 
 /// Declares each limit once: configuration key, default and maximum.
 macro_rules! limits {
     ($($(#[$doc:meta])* $field:ident $key:literal: $default:expr, at most $max:expr;)+) => {
         /// What one policy may use in one request.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub(crate) struct Limits {
             $($(#[$doc])* pub(crate) $field: u64,)+
         }

@@ -37,13 +37,15 @@ pub(super) enum Error {
         /// Digest of the module.
         actual: String,
     },
-    /// The previous daemon ended while it called the module.
-    #[error("the module {path} is quarantined: the daemon ended while it called {hook} of it; `cnidaria policy release {policy}` has it loaded again", path = path.display())]
+    /// A process ended while it ran the module: the previous daemon, or a dry run.
+    #[error("the module {path} is quarantined: {process} ended while it ran {hook} of it; `cnidaria policy release {policy}` has it loaded again", path = path.display(), process = if *.dry_run { "a dry run" } else { "the daemon" })]
     Quarantined {
         /// The module's file.
         path: PathBuf,
-        /// The hook being called.
+        /// The hook that ran, or the instantiation.
         hook: String,
+        /// It was a dry run.
+        dry_run: bool,
         /// Name of the policy.
         policy: String,
     },
@@ -54,7 +56,7 @@ pub(super) enum Error {
         file: PathBuf,
     },
     /// The limits allow more memory than all guests may have together.
-    #[error("{file}: limits: memoryBytes and tableElements allow {most} bytes, and policies.guestMemoryBytes gives all policies together {limit}", file = file.display())]
+    #[error("{file}: limits: memoryBytes, tableElements and stackBytes allow an instance {most} bytes, and policies.guestMemoryBytes gives all policies together {limit}", file = file.display())]
     Memory {
         /// The configuration's file.
         file: PathBuf,
@@ -107,7 +109,7 @@ impl Error {
         matches!(
             self,
             Self::Artifact {
-                source: artifact::Error::Compiling,
+                source: artifact::Error::Compiling | artifact::Error::DryRun,
                 ..
             }
         )

@@ -7,6 +7,7 @@ use crate::leftovers::{self, Work};
 use crate::memory::Account;
 use crate::policy::Policy;
 use crate::report::Hook;
+use crate::request::RequestFacts;
 use crate::services::Services;
 
 /// Maximum number of policies with an instance made ahead. These hold slots that requests need too.
@@ -24,13 +25,18 @@ pub(super) struct Instances {
 
 impl Instances {
     /// Empty places for the policies of a generation.
-    pub(super) fn of(chain: &[Arc<Policy>], services: &Arc<Services>) -> Self {
+    pub(super) fn of(
+        chain: &[Arc<Policy>],
+        services: &Arc<Services>,
+        facts: &RequestFacts,
+    ) -> Self {
+        let namespace = facts.pod.as_ref().map(|pod| pod.namespace.as_str());
         services.leftovers.begin();
         Self {
             places: chain.iter().map(|_| None).collect(),
             used: Vec::new(),
             services: Arc::clone(services),
-            account: services.memory.account(),
+            account: services.memory.account(namespace.unwrap_or_default()),
         }
     }
 

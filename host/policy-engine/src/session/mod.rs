@@ -88,7 +88,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
-        let instances = Instances::of(generation.chain(), generation.services());
+        let instances = Instances::of(generation.chain(), generation.services(), &facts);
         let time = Time::new(generation.request_timeout(), generation.chain().len());
         let facts = Arc::new(facts);
         let is_add = facts.command == Command::Add;

@@ -10,7 +10,6 @@ use crate::config::count;
 use crate::generation::Mode;
 use crate::hooks::Answer;
 use crate::journal;
-use crate::memory;
 use crate::policy::Policy;
 use crate::ports::{Evaluation, Verdict};
 use crate::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
@@ -180,7 +179,11 @@ impl Session {
             None => {
                 self.instances.used(*index, policy);
                 let mut made = match policy.made_ahead(&self.facts, self.instances.account()) {
-                    Some(instance) => instance,
+                    Some((instance, made_in)) => {
+                        // As if the request had waited for it.
+                        self.time.charge(*index, made_in);
+                        instance
+                    }
                     None => {
                         // Boxed to keep the common case, an instance made ahead, small.
                         let instance =
@@ -211,8 +214,11 @@ impl Session {
         allowance: Allowance,
     ) -> Result<Instance, Failure> {
         let limits = policy.spec.as_ref().map(|spec| spec.limits);
-        let most = memory::most(&limits.unwrap_or_default());
-        let reservation = self.instances.account().reserve(most).await;
+        let most = match &policy.module {
+            Some(module) => module.most(&limits.unwrap_or_default()),
+            None => 0,
+        };
+        let reservation = self.instances.account().reserve(&policy.name, most).await;
         let (start, services) = (Instant::now(), self.generation.services());
         let budget = (reservation, allowance);
         let instance = policy.instance(&self.facts, services, budget).await;

@@ -1,0 +1,62 @@
+//! A first instance of a compiled module, in a process that may crash.
+
+use std::sync::Arc;
+
+use crate::allowance::Allowance;
+use crate::artifact;
+use crate::call::Instance;
+use crate::config::Spec;
+use crate::confinement::DryRun;
+use crate::engine::Engines;
+use crate::footprint::Footprint;
+use crate::leftovers::Leftovers;
+use crate::memory::Memory;
+use crate::module::Module;
+use crate::quarantine::{Quarantine, Trials};
+use crate::request::{Command, RequestFacts};
+use crate::services::Services;
+use crate::state::States;
+
+/// Makes an instance and offers it its settings. Only a crash of this process matters: whatever
+/// else goes wrong, the daemon finds out itself.
+pub(super) fn dry_run(dry_run: &DryRun, artefact: &[u8], settings: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let (Ok(runtime), Ok(engines)) = (runtime, Engines::without_slots(&dry_run.limits)) else {
+        return;
+    };
+    let Ok(component) = artifact::read(&engines.plain, artefact) else {
+        return;
+    };
+    let quarantine = Arc::new(Quarantine::new(None));
+    let trials = Arc::new(Trials::new(&quarantine, "", ""));
+    let parts = (&component, Footprint::default());
+    let Ok(module) = Module::link(&engines, parts, &dry_run.grants, &trials) else {
+        return;
+    };
+    let spec = Spec::of_dry_run(settings, dry_run.limits, dry_run.grants.clone());
+    runtime.block_on(configure(Arc::new(module), Arc::new(spec)));
+}
+
+async fn configure(module: Arc<Module>, spec: Arc<Spec>) {
+    let services = Arc::new(Services {
+        cluster: None,
+        observer: None,
+        states: States::new(None),
+        memory: Arc::new(Memory::new(u64::MAX)),
+        leftovers: Leftovers::default(),
+    });
+    let facts = Arc::new(RequestFacts::of_node(Command::Status));
+    let account = services.memory.account("");
+    let reservation = account.reserve(&spec.name, module.most(&spec.limits)).await;
+    let budget = (reservation, Allowance::of_call(&spec.limits));
+    let made = Instance::new(module, Arc::clone(&spec), facts, services, budget).await;
+    let Ok(mut instance) = made else {
+        return;
+    };
+    if instance.load_hooks().is_ok() {
+        // An error is the daemon's to report.
+        let _ = instance.configure(&spec.settings).await;
+    }
+}
