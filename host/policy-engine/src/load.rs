@@ -1,6 +1,7 @@
 //! Loads policies from files: read, verify, compile or fetch from the cache, link, configure.
 
 mod announce;
+mod dry_run;
 mod error;
 mod sweep;
 
