@@ -168,7 +168,7 @@ impl Claims {
     }
 
     /// Visits the claims below `place`: the path there, the owner, and whether it removed the value.
-    pub(super) fn below(&self, place: &Path<'_>, seen: &mut dyn FnMut(&[&str], &Arc<str>, bool)) {
+    pub(super) fn below(&self, place: &Path<'_>, seen: &mut Below<'_>) {
         let way = self.root.way(place);
         if let Some(place) = way.get(place.len()) {
             place.visit(&mut Vec::new(), &mut |path, claim| {
@@ -226,6 +226,8 @@ impl Claims {
     }
 }
 
+/// Receives a path, its owner, and whether the owner removed the value.
+type Below<'v> = dyn FnMut(&[&str], &Arc<str>, bool) + 'v;
 type Found<'v> = dyn FnMut(&Claim, Option<&Node>) -> bool + 'v;
 
 impl Place {
