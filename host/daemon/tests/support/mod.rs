@@ -212,7 +212,7 @@ pub fn body_with(command: &str, pod: &str, args: &str) -> Vec<u8> {
     ];
     shim_api::Request {
         env: env.map(|(k, v)| (k.to_owned(), v)).into(),
-        config: br#"{"cniVersion":"1.0.0","name":"n","type":"cnidaria-shim","delegates":[{"cniVersion":"1.0.0","name":"default","type":"t"}]}"#.to_vec(),
+        config: br#"{"cniVersion":"1.0.0","name":"multus-cni-network","type":"cnidaria-shim","delegates":[{"cniVersion":"1.0.0","name":"default","type":"t"}]}"#.to_vec(),
         interface_attributes: None,
     }
     .to_json()
@@ -226,7 +226,7 @@ pub fn gc_body(valid: Option<&str>) -> Vec<u8> {
         })
         .unwrap_or_default();
     let conf = format!(
-        r#"{{"cniVersion":"1.1.0","name":"n","type":"cnidaria-shim","delegates":[{{"cniVersion":"1.0.0","name":"default","type":"t"}}]{valid}}}"#
+        r#"{{"cniVersion":"1.1.0","name":"multus-cni-network","type":"cnidaria-shim","delegates":[{{"cniVersion":"1.0.0","name":"default","type":"t"}}]{valid}}}"#
     );
     let env = [("CNI_COMMAND".to_owned(), "GC".to_owned())].into();
     shim_api::Request {
