@@ -84,6 +84,7 @@ pub fn ledger_file(bytes: &[u8]) {
             uid: "u".to_owned(),
         },
         args: CniArgs::new(),
+        runtime_network: None,
     };
     write(dir.path(), "a", bytes);
     within_a_runtime(async {
