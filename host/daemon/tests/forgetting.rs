@@ -215,7 +215,7 @@ async fn an_undo_is_not_of_the_next_attachment() {
         world.undos.lock().unwrap().insert("cid-a".to_owned(), undo);
         world.log();
         let next = world.pipeline();
-        next.resume_undos(Path::new(DIR)).await;
+        next.begin(Path::new(DIR)).await;
         retry(&next).await;
         let log = world.log();
         assert!(!log.iter().any(|done| done.starts_with("del")), "{log:?}");
@@ -235,7 +235,7 @@ async fn an_undo_without_an_identity_is_retried() {
         let undo = left(attachments);
         world.undos.lock().unwrap().insert("cid-a".to_owned(), undo);
         let next = world.pipeline();
-        next.resume_undos(Path::new(DIR)).await;
+        next.begin(Path::new(DIR)).await;
         retry(&next).await;
     }
     assert!(recorded(&world).is_empty());
