@@ -129,13 +129,9 @@ impl Attachment {
         self.state.borrow().conf.to_string()
     }
 
-    /// The JSON text at an RFC 6901 pointer.
+    /// The JSON text at an RFC 6901 pointer. A key in another case is found, too, as plugins find it.
     pub fn conf_get(&self, pointer: &str) -> Option<String> {
-        self.state
-            .borrow()
-            .conf
-            .pointer(pointer)
-            .map(Value::to_string)
+        at(&self.state.borrow().conf, pointer).map(Value::to_string)
     }
 
     /// Replaces or adds a value.
@@ -292,6 +288,25 @@ fn parent<'a>(root: &'a mut Value, pointer: &str) -> Option<(&'a mut Value, Stri
     ))
 }
 
+/// The value at an RFC 6901 pointer. Of the keys that differ in case only, the exact one is taken.
+fn at<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
+    if pointer.is_empty() {
+        return Some(root);
+    }
+    pointer
+        .strip_prefix('/')?
+        .split('/')
+        .map(|token| token.replace("~1", "/").replace("~0", "~"))
+        .try_fold(root, |value, key| match value {
+            Value::Object(members) => members.get(&key).or_else(|| {
+                let mut folded = members.iter();
+                folded.find_map(|(name, value)| name.eq_ignore_ascii_case(&key).then_some(value))
+            }),
+            Value::Array(elements) => elements.get(key.parse::<usize>().ok()?),
+            _ => None,
+        })
+}
+
 fn put(root: &mut Value, pointer: &str, value: Value) -> Option<()> {
     if let Some(old) = root.pointer_mut(pointer) {
         *old = value;
@@ -318,5 +333,24 @@ fn take(root: &mut Value, pointer: &str) -> Option<()> {
             Some(())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_in_any_case() {
+        let conf = serde_json::json!({"VLAN": 5, "mtu": 1, "MTU": 2, "plugins": [{"a/b": 3}]});
+        for (pointer, value) in [
+            ("/vlan", 5),
+            ("/MTU", 2),
+            ("/mtu", 1),
+            ("/Plugins/0/a~1b", 3),
+        ] {
+            assert_eq!(at(&conf, pointer), Some(&Value::from(value)), "{pointer}");
+        }
+        assert_eq!(at(&conf, "/plugins/1"), None);
     }
 }

@@ -12,6 +12,8 @@ use crate::private::make_private_dir;
 
 /// Suffix of a file that is still being written. No program takes such a file for its own.
 const UNFINISHED: &str = ".new";
+/// The suffix that earlier versions used for some files.
+const EARLIER_UNFINISHED: &str = ".tmp";
 
 /// Replaces a file, or creates it. By default a new file is readable only by its owner, and nothing
 /// waits for the disk.
@@ -159,7 +161,9 @@ pub fn sweep(dir: &Path) -> io::Result<()> {
         let file = file?;
         let name = file.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with('.') && name.ends_with(UNFINISHED) && file.file_type()?.is_file() {
+        let is_unfinished = name.starts_with('.')
+            && (name.ends_with(UNFINISHED) || name.ends_with(EARLIER_UNFINISHED));
+        if is_unfinished && file.file_type()?.is_file() {
             std::fs::remove_file(file.path())?;
         }
     }
@@ -236,7 +240,7 @@ mod tests {
     #[test]
     fn sweeping_removes_unfinished_files_only() {
         let dir = tempfile::tempdir().unwrap();
-        for name in [".7-1.new", ".hidden", "a.new"] {
+        for name in [".7-1.new", ".7-2.tmp", ".hidden", "a.new"] {
             std::fs::write(dir.path().join(name), "x").unwrap();
         }
         sweep(dir.path()).unwrap();

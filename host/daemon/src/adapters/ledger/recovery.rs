@@ -115,7 +115,11 @@ pub(super) fn is_lasting(error: &cache::Error) -> bool {
         cache::Error::Io { source, .. } => {
             let is_link = source.raw_os_error() == Some(Errno::LOOP.raw_os_error());
             let kind = source.kind();
-            is_link || matches!(kind, io::ErrorKind::FileTooLarge | io::ErrorKind::Other)
+            is_link
+                || matches!(
+                    kind,
+                    io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput
+                )
         }
         _ => true,
     }
