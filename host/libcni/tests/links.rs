@@ -38,10 +38,9 @@ fn links_are_neither_read_nor_written_through() {
     assert!(cache.read(&key).unwrap().is_some());
     // Anyone with write access can predict the name of the next temporary file.
     for number in 0..16 {
-        let name = format!("results/.{}-{number}.tmp", std::process::id());
+        let name = format!("results/.{}-{number}.new", std::process::id());
         symlink(&precious, directory.path().join(name)).unwrap();
     }
-    let written = cache.write(&entry);
-    assert!(matches!(written, Err(Error::Io { .. })), "{written:?}");
+    cache.write(&entry).unwrap();
     assert_eq!(fs::read(&precious).unwrap(), b"{}");
 }
