@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use policy_cli::{BuildArgs, CheckArgs, ExplainArgs, NewArgs, RunArgs, TestArgs};
 use shim_api::endpoint::DEFAULT_SOCKET_DIR;
 
 /// Inspects the Cnidaria daemon on this node and compiles policies for it.
@@ -45,10 +46,14 @@ Exit status:
   0  success
   1  the daemon cannot be asked, or a file is not usable; standard error says why
   2  wrong usage
+  3  a policy denied what `policy run` asked for, or cases of `policy test` failed
 
 Examples:
   Which policies are in force, and what is wrong with the others:
     cnidaria policy list
+  A new policy, from nothing to its first tests:
+    cnidaria policy new vlan-guard --lang rust --hooks select,before-add
+    cd vlan-guard && cnidaria policy build && cnidaria policy test
   Which pods have attachments that could not be undone:
     cnidaria --output json attachments | jq '.attachments[] | select(.state == \"undo-pending\")'
   A pod is stuck, since a plugin that was removed from the node cannot delete its net1:
@@ -133,6 +138,40 @@ pub(crate) enum PolicyCommand {
         #[arg(value_name = "NAME")]
         name: String,
     },
+
+    /// Creates a policy: source, settings, cases and a CI file
+    ///
+    /// Needs nothing but this binary, which contains the SDK and the WIT package. The project builds
+    /// and passes its tests at once. Does not overwrite files.
+    New(NewArgs),
+
+    /// Builds the policy of a project
+    ///
+    /// Uses the toolchain of the project's language, and says which: cargo with the target
+    /// wasm32-unknown-unknown or wasm32-wasip2, or Debian's; npm; Python; clang. Prints the module's
+    /// size, hooks and grants.
+    Build(BuildArgs),
+
+    /// Checks a policy's configuration against its module
+    ///
+    /// Loads the policy as the daemon does. Each fault is one line with file, line, column and key;
+    /// what has no effect is a warning.
+    Check(CheckArgs),
+
+    /// Runs a policy on one pod and shows what it does
+    ///
+    /// Attaches the pod with the daemon's own pipeline, but without plugins: delegates answer what
+    /// --delegate says, or a plausible result. Needs neither root nor a daemon.
+    Run(RunArgs),
+
+    /// Tests a policy with cases
+    ///
+    /// Each YAML document is a case: a pod, its networks, what delegates answer, and what the policy
+    /// should do. A failure is shown as a diff.
+    Test(TestArgs),
+
+    /// Explains configuration keys, hooks, grants, limits, and the format of cases
+    Explain(ExplainArgs),
 
     /// Shows the hooks and grants of a policy module
     ///

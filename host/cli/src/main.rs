@@ -19,7 +19,7 @@ use crate::args::{Args, AttachmentsCommand, Command, PolicyCommand};
 fn main() -> ExitCode {
     let args = Args::parse();
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprint!("{}", output::error(&*error));
             for advice in advice(&*error, &args) {
@@ -30,9 +30,17 @@ fn main() -> ExitCode {
     }
 }
 
-/// A module that does not compile has its own exit code.
+/// Exit code of wrong usage, as the argument parser's.
+const USAGE: u8 = 2;
+
+/// A module that does not compile has its own exit code, for the daemon.
 fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
     use policy_engine::compile;
+    if let Some(error) = error.downcast_ref::<policy_cli::NewError>()
+        && error.is_usage()
+    {
+        return ExitCode::from(USAGE);
+    }
     match error.downcast_ref::<compile::Error>() {
         Some(error) if error.is_refusal() => ExitCode::from(compile::REFUSED),
         _ => ExitCode::FAILURE,
@@ -51,7 +59,15 @@ fn advice(error: &(dyn Error + 'static), args: &Args) -> Vec<&'static str> {
     advice
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+/// What the command prints is on standard output.
+fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
+    if let Command::Policy(command) = &args.command
+        && let Some(output) = author(command)
+    {
+        let policy_cli::Output { text, code } = output?;
+        output::print(&text)?;
+        return Ok(ExitCode::from(code));
+    }
     let text = match &args.command {
         Command::Policy(PolicyCommand::List) => policy::list(args)?,
         Command::Policy(PolicyCommand::Release { name }) => policy::release(args, name)?,
@@ -63,8 +79,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 // The argument parser requires both.
                 (None, ..) => {}
             }
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
+        // Handled above.
+        Command::Policy(_) => String::new(),
         Command::Attachments {
             command:
                 Some(AttachmentsCommand::Forget {
@@ -77,5 +95,18 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         Command::Attachments { cni_dir, .. } => attachments::list(args, cni_dir.as_deref())?,
     };
     output::print(&text)?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The commands for authors of policies; `None` for the others.
+fn author(command: &PolicyCommand) -> Option<Result<policy_cli::Output, Box<dyn Error>>> {
+    Some(match command {
+        PolicyCommand::New(args) => policy_cli::new(args).map_err(Into::into),
+        PolicyCommand::Build(args) => policy_cli::build(args).map_err(Into::into),
+        PolicyCommand::Check(args) => policy_cli::check(args).map_err(Into::into),
+        PolicyCommand::Run(args) => policy_cli::run(args).map_err(Into::into),
+        PolicyCommand::Test(args) => policy_cli::test(args).map_err(Into::into),
+        PolicyCommand::Explain(args) => Ok(policy_cli::explain(args)),
+        _ => return None,
+    })
 }

@@ -307,7 +307,8 @@ pub(crate) fn read(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Compone
 )]
 pub(crate) fn copy(component: &Component, engine: &Engine) -> wasmtime::Result<Component> {
     let bytes = component.serialize()?;
-    // SAFETY: the bytes are those of a component that `map` has loaded, unchanged.
+    // SAFETY: the bytes are those of a component that `map` has loaded or this process has compiled,
+    // unchanged.
     unsafe { Component::deserialize(engine, bytes) }
 }
 

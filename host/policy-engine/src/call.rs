@@ -276,6 +276,17 @@ impl Instance {
         }
     }
 
+    /// Bytes of its linear memories, and the limit.
+    pub(crate) fn memory(&self) -> (u64, u64) {
+        (self.store.data().usage.memory(), self.limits().memory_bytes)
+    }
+
+    /// Lines logged in this request, and the limit.
+    pub(crate) fn log_lines(&self) -> (u64, u64) {
+        let limit = self.limits().log_lines;
+        (self.log_budget().logged(limit), limit)
+    }
+
     /// The remaining log budget for this request.
     pub(crate) fn log_budget(&self) -> LogBudget {
         self.store.data().log_budget

@@ -191,7 +191,7 @@ fn engine() -> wasmtime::Result<Engine> {
 }
 
 /// Rejects core modules and other files with clearer errors than the compiler's.
-fn check_kind(module: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_kind(module: &[u8]) -> Result<(), Error> {
     let (magic, rest) = module.split_at_checked(4).unwrap_or((module, &[]));
     if magic != b"\0asm" {
         return Err(Error::NotWasm {

@@ -223,6 +223,8 @@ impl PolicyHost {
             states: States::new(config.state_dir.clone()),
             memory: Arc::new(Memory::new(config.guest_memory_bytes)),
             leftovers: Leftovers::default(),
+            witness: None,
+            clock: None,
         });
         let loader = Loader::new(config.clone(), Arc::clone(&services));
         let nothing = Generation::new(0, Vec::new(), &config, Arc::clone(&services));
@@ -233,6 +235,26 @@ impl PolicyHost {
             generations: AtomicU64::new(0),
             current: ArcSwap::from_pointee(nothing),
         }
+    }
+
+    /// A host with one policy and services of its own, which loads nothing.
+    #[cfg(feature = "compile")]
+    pub(crate) fn of_policy(config: Config, services: Arc<Services>, policy: Arc<Policy>) -> Self {
+        let loader = Loader::new(config.clone(), Arc::clone(&services));
+        let only = Generation::new(1, vec![policy], &config, Arc::clone(&services));
+        Self {
+            config,
+            services,
+            loader: tokio::sync::Mutex::new(loader),
+            generations: AtomicU64::new(1),
+            current: ArcSwap::from_pointee(only),
+        }
+    }
+
+    /// The services behind the grants.
+    #[cfg(feature = "compile")]
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
     }
 
     /// Reloads the policies that changed and waits until they are compiled. Requests in flight keep

@@ -41,10 +41,13 @@ mod state;
 mod store;
 mod ticker;
 mod transaction;
+#[cfg(feature = "compile")]
+pub mod trial;
 mod version;
 #[cfg(feature = "wasi")]
 mod wasi;
 mod watch;
+mod witness;
 
 pub use generation::{Generation, Mode, PolicyInfo, State};
 pub use host::{Config, PolicyHost};
@@ -54,3 +57,4 @@ pub use request::{
     Attachment, Bandwidth, Chosen, Command, PodRef, PortMapping, RequestFacts, Selection,
 };
 pub use session::{Finale, Outcome, Selected, Session};
+pub use witness::{Call, Level, Witness};

@@ -1,6 +1,8 @@
 //! The services behind the grants of all policies: the daemon's ports and the kept state.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Grant;
 use crate::config::Spec;
@@ -8,6 +10,7 @@ use crate::leftovers::Leftovers;
 use crate::memory::Memory;
 use crate::ports::{Cluster, Observer};
 use crate::state::{PolicyState, States};
+use crate::witness::Witness;
 
 /// The services that all policies share.
 #[derive(Debug)]
@@ -22,9 +25,31 @@ pub(crate) struct Services {
     pub(crate) memory: Arc<Memory>,
     /// Background work after responses.
     pub(crate) leftovers: Leftovers,
+    /// Watches each call.
+    pub(crate) witness: Option<Arc<dyn Witness>>,
+    /// The time that policies see, in milliseconds since 1970; `None` for the system's.
+    pub(crate) clock: Option<Arc<AtomicU64>>,
 }
 
 impl Services {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        if let Some(clock) = &self.clock {
+            return clock.load(Ordering::Relaxed);
+        }
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Reports that a policy called a function that needs a grant.
+    pub(crate) fn used(&self, grant: Grant) {
+        if let Some(witness) = &self.witness {
+            witness.used(grant.as_str());
+        }
+    }
+
     /// The policy's kept state, if it has the grant.
     pub(crate) fn state_of(&self, spec: &Spec) -> Option<Arc<PolicyState>> {
         spec.grants

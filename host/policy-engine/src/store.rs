@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 use crate::bindings::cnidaria::policy::types as wit;
-use crate::config::{Limits, Spec, count};
+use crate::config::{Grant, Limits, Spec, count};
 use crate::memory;
 use crate::report::{Finding, Hook, Severity, clean};
 use crate::request::{Attachment, Command, RequestFacts};
@@ -173,12 +173,22 @@ impl GuestState {
         }
     }
 
+    /// The services, for a function that needs `grant`.
+    ///
+    /// # Errors
+    /// Same as [`services`](Self::services).
+    pub(crate) fn granted(&self, grant: Grant) -> wasmtime::Result<&Services> {
+        let services = self.services()?;
+        services.used(grant);
+        Ok(services)
+    }
+
     /// The policy's state kept between requests, if it has the grant.
     ///
     /// # Errors
     /// Same as [`services`](Self::services).
     pub(crate) fn kept(&self) -> wasmtime::Result<Option<&Arc<PolicyState>>> {
-        self.services().map(|_| self.kept.as_ref())
+        self.granted(Grant::State).map(|_| self.kept.as_ref())
     }
 
     /// WASI, created on first use.
@@ -301,6 +311,11 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// Bytes of all linear memories.
+    pub(crate) fn memory(&self) -> u64 {
+        u64::try_from(self.memory).unwrap_or(u64::MAX)
+    }
+
     /// Bytes charged to the memory of all guests.
     pub(crate) fn allocated(&self) -> u64 {
         let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
@@ -381,6 +396,11 @@ pub(crate) struct LogBudget {
 }
 
 impl LogBudget {
+    /// Lines logged so far, of `limit`.
+    pub(crate) fn logged(&self, limit: u64) -> u64 {
+        limit.saturating_sub(self.lines)
+    }
+
     /// Charges a line of `bytes` and says whether it fits.
     pub(crate) fn take(&mut self, bytes: usize) -> Room {
         if self.spent {

@@ -9,4 +9,3 @@ pub mod ledger;
 pub mod manifests;
 pub mod metrics;
 pub mod pod_network;
-pub mod policies;

@@ -46,6 +46,8 @@ async fn configure(module: Arc<Module>, spec: Arc<Spec>) {
         states: States::new(None),
         memory: Arc::new(Memory::new(u64::MAX)),
         leftovers: Leftovers::default(),
+        witness: None,
+        clock: None,
     });
     let facts = Arc::new(RequestFacts::of_node(Command::Status));
     let account = services.memory.account("");

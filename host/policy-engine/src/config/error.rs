@@ -2,6 +2,33 @@
 
 use std::path::PathBuf;
 
+/// A place in a file; both count from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+impl Position {
+    /// The place of a byte of a text.
+    pub fn of(text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line = before.rfind('\n').map_or(0, |end| end + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line..).unwrap_or_default().chars().count() + 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
 /// What is wrong with a policy's files. Each variant names the file, and the key if there is one.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -34,6 +61,8 @@ pub(crate) enum Error {
         key: String,
         /// What is wrong, and what was expected.
         reason: String,
+        /// Where the value is, or the key if it is unknown.
+        at: Position,
     },
     /// A file's name is not a valid policy name.
     #[error("{path}: a policy's name consists of letters, digits, '.', '_' and '-' and starts with a letter or digit", path = path.display())]

@@ -144,7 +144,7 @@ impl Spec {
     ///
     /// # Errors
     /// [`Error::Syntax`] if the text is not a JSON object, so that nothing can be honoured.
-    pub(super) fn parse(
+    pub(crate) fn parse(
         name: &str,
         file: &Path,
         text: &str,

@@ -38,6 +38,12 @@ macro_rules! limits {
                 )+
                 limits
             }
+
+            /// All limits, by key.
+            #[cfg(feature = "compile")]
+            pub(crate) fn list(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($key, self.$field),)+]
+            }
         }
     };
 }

@@ -47,6 +47,18 @@ impl Match {
         }
     }
 
+    /// The patterns of namespaces.
+    #[cfg(feature = "compile")]
+    pub(crate) fn namespaces(&self) -> &[String] {
+        &self.namespaces
+    }
+
+    /// The patterns of networks.
+    #[cfg(feature = "compile")]
+    pub(crate) fn networks(&self) -> &[String] {
+        &self.networks
+    }
+
     /// Matches what either of the two matches.
     pub(super) fn or(mut self, other: Self) -> Self {
         if self != other {

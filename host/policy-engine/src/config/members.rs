@@ -7,7 +7,7 @@ use cni_types::json;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::Error;
+use super::{Error, Position};
 
 /// Minimum similarity at which a key is suggested as the correct spelling of another.
 const SIMILAR: f64 = 0.75;
@@ -26,6 +26,10 @@ pub(super) struct Members<'a> {
     /// The object's key with a trailing dot; empty at the top level.
     prefix: String,
     left: Vec<(String, &'a RawValue)>,
+    /// Where the value of each member begins, in bytes.
+    places: Vec<(String, usize)>,
+    /// Where the object begins, in bytes.
+    start: usize,
     known: Vec<&'static str>,
     faults: Vec<Error>,
 }
@@ -62,6 +66,8 @@ impl<'a> Members<'a> {
         Ok(Self {
             source,
             prefix: String::new(),
+            places: source.places(&left),
+            start: 0,
             left,
             known: Vec::new(),
             faults: Vec::new(),
@@ -95,6 +101,8 @@ impl<'a> Members<'a> {
         let mut inner = Members {
             source: self.source,
             prefix: format!("{}{key}.", self.prefix),
+            places: self.source.places(&left),
+            start: self.source.offset(raw),
             left,
             known: Vec::new(),
             faults: Vec::new(),
@@ -114,11 +122,23 @@ impl<'a> Members<'a> {
 
     /// Records that a member's value is invalid.
     pub(super) fn wrong(&mut self, key: &str, reason: String) {
+        let at = self.place(key).unwrap_or(self.start);
+        self.wrong_at(key, reason, at);
+    }
+
+    fn wrong_at(&mut self, key: &str, reason: String, offset: usize) {
         self.faults.push(Error::Value {
             path: self.source.file.to_owned(),
             key: format!("{}{key}", self.prefix),
             reason,
+            at: Position::of(self.source.text, offset),
         });
+    }
+
+    /// Where the value of the last member with this key begins.
+    fn place(&self, key: &str) -> Option<usize> {
+        let mut places = self.places.iter().rev();
+        places.find_map(|(known, at)| (known == key).then_some(*at))
     }
 
     /// All faults; members still unread are unknown keys.
@@ -128,7 +148,8 @@ impl<'a> Members<'a> {
                 Some(known) => format!("unknown key; did you mean {known:?}?"),
                 None => format!("unknown key; known are {}", self.known.join(", ")),
             };
-            self.wrong(&key, reason);
+            let value = self.place(&key).unwrap_or(self.start);
+            self.wrong_at(&key, reason, self.source.key_before(value));
         }
         self.faults
     }
@@ -159,29 +180,77 @@ impl<'a> Members<'a> {
                     path if path.starts_with('[') => format!("{key}{path}"),
                     path => format!("{key}.{path}"),
                 };
-                let reason = self.located(raw, error.inner());
-                self.wrong(&key, reason);
+                let (reason, place) = self.located(raw, error.inner());
+                self.wrong_at(&key, reason, place);
                 Member::Wrong
             }
         }
     }
 
-    /// The message of an error within a value, with line and column in the file.
-    fn located(&self, raw: &RawValue, error: &serde_json::Error) -> String {
+    /// The message of an error within a value, with line and column in the file, and the byte where
+    /// the faulty part begins.
+    fn located(&self, raw: &RawValue, error: &serde_json::Error) -> (String, usize) {
         let message = error.to_string();
         let within = format!(" at line {} column {}", error.line(), error.column());
         let message = json::without_values(message.strip_suffix(&within).unwrap_or(&message));
-        // `raw` is a slice of the source text.
-        let offset =
-            (raw.get().as_ptr() as usize).saturating_sub(self.source.text.as_ptr() as usize);
+        let offset = self.source.offset(raw);
         let before = self.source.text.get(..offset).unwrap_or_default();
         let line = before.matches('\n').count() + error.line().max(1);
         let column = match error.line() {
             0 | 1 => before.len() - before.rfind('\n').map_or(0, |end| end + 1) + error.column(),
             _ => error.column(),
         };
-        format!("{message} at line {line} column {column}")
+        let text = format!("{message} at line {line} column {column}");
+        (text, offset + faulty(raw.get(), error))
     }
+}
+
+impl Source<'_> {
+    /// Where a value begins, in bytes: it is a slice of the text.
+    fn offset(&self, raw: &RawValue) -> usize {
+        (raw.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
+    }
+
+    fn places(&self, members: &[(String, &RawValue)]) -> Vec<(String, usize)> {
+        let place = |(key, raw): &(String, &RawValue)| (key.clone(), self.offset(raw));
+        members.iter().map(place).collect()
+    }
+
+    /// Where the key of the value at `value` begins: its opening quote.
+    fn key_before(&self, value: usize) -> usize {
+        let before = self.text.get(..value).unwrap_or_default();
+        let Some(end) = before.rfind('"') else {
+            return value;
+        };
+        let key = before.get(..end).unwrap_or_default();
+        let is_escaped = |quote: usize| {
+            let text = key.get(..quote).unwrap_or_default();
+            let slashes = text.bytes().rev().take_while(|b| *b == b'\\').count();
+            slashes % 2 == 1
+        };
+        let mut quotes = key.rmatch_indices('"').map(|(at, _)| at);
+        quotes.find(|at| !is_escaped(*at)).unwrap_or(value)
+    }
+}
+
+/// Where the token begins that an error in `text` ends behind, in bytes.
+fn faulty(text: &str, error: &serde_json::Error) -> usize {
+    let line: usize = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let end = (line + error.column()).min(text.len());
+    let Some(before) = text.get(..end) else {
+        return 0;
+    };
+    let is_delimiter =
+        |c: char| c.is_whitespace() || matches!(c, ',' | ':' | '[' | '{' | ']' | '}');
+    let token = before.trim_end_matches(is_delimiter);
+    if let Some(inner) = token.strip_suffix('"') {
+        return inner.rfind('"').unwrap_or_default();
+    }
+    token.rfind(is_delimiter).map_or(0, |at| at + 1)
 }
 
 /// The known key that `key` is probably a misspelling of.

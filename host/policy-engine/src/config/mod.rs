@@ -12,6 +12,7 @@ mod members;
 
 pub(crate) use directory::{Found, Reading, off, restored, scan};
 pub(crate) use error::Error;
+pub use error::Position;
 pub(crate) use file::{FailurePolicies, OnConflict, Spec};
 pub(crate) use grants::Grant;
 pub(crate) use limits::{Limits, count};

@@ -175,6 +175,7 @@ pub(crate) fn exported(
         }
         hooks.push(hook);
     }
+    hooks.sort_unstable();
     Ok(target.map(|version| (version, hooks)))
 }
 

@@ -1,8 +1,7 @@
 //! The imports that need a grant and read what the daemon has in memory.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::bindings::cnidaria::policy::{clock, metrics, nads, namespaces, node, random};
+use crate::config::Grant;
 use crate::store::GuestState;
 
 /// Maximum random bytes of one call.
@@ -12,19 +11,19 @@ const MAX_METRIC_NAME: usize = 64;
 
 impl namespaces::Host for GuestState {
     fn label(&mut self, namespace: String, key: String) -> wasmtime::Result<Option<String>> {
-        let cluster = self.services()?.cluster.as_ref();
+        let cluster = self.granted(Grant::Namespaces)?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.namespace_label(&namespace, &key)))
     }
 
     fn annotation(&mut self, namespace: String, key: String) -> wasmtime::Result<Option<String>> {
-        let cluster = self.services()?.cluster.as_ref();
+        let cluster = self.granted(Grant::Namespaces)?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.namespace_annotation(&namespace, &key)))
     }
 }
 
 impl nads::Host for GuestState {
     fn conf(&mut self, namespace: String, name: String) -> wasmtime::Result<Option<String>> {
-        let cluster = self.services()?.cluster.as_ref();
+        let cluster = self.granted(Grant::Nads)?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.nad_conf(&namespace, &name)))
     }
 
@@ -34,7 +33,7 @@ impl nads::Host for GuestState {
         name: String,
         key: String,
     ) -> wasmtime::Result<Option<String>> {
-        let cluster = self.services()?.cluster.as_ref();
+        let cluster = self.granted(Grant::Nads)?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.nad_annotation(&namespace, &name, &key)))
     }
 }
@@ -42,7 +41,7 @@ impl nads::Host for GuestState {
 impl node::Host for GuestState {
     fn label(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         Ok(self
-            .services()?
+            .granted(Grant::Node)?
             .cluster
             .as_ref()
             .and_then(|cluster| cluster.node_label(&key)))
@@ -50,7 +49,7 @@ impl node::Host for GuestState {
 
     fn annotation(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         Ok(self
-            .services()?
+            .granted(Grant::Node)?
             .cluster
             .as_ref()
             .and_then(|cluster| cluster.node_annotation(&key)))
@@ -60,7 +59,7 @@ impl node::Host for GuestState {
 impl metrics::Host for GuestState {
     /// Counters never decrease, so negative increments are dropped.
     fn add(&mut self, name: String, by: f64) -> wasmtime::Result<()> {
-        if let Some(observer) = &self.services()?.observer
+        if let Some(observer) = &self.granted(Grant::Metrics)?.observer
             && is_metric_name(&name)
             && by.is_finite()
             && by >= 0.0
@@ -71,7 +70,7 @@ impl metrics::Host for GuestState {
     }
 
     fn observe(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
-        if let Some(observer) = &self.services()?.observer
+        if let Some(observer) = &self.granted(Grant::Metrics)?.observer
             && is_metric_name(&name)
             && value.is_finite()
         {
@@ -90,11 +89,7 @@ fn is_metric_name(name: &str) -> bool {
 
 impl clock::Host for GuestState {
     fn unix_ms(&mut self) -> wasmtime::Result<u64> {
-        self.services()?;
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        Ok(self.granted(Grant::Clock)?.unix_ms())
     }
 }
 
@@ -103,6 +98,7 @@ impl random::Host for GuestState {
         if count > MAX_RANDOM {
             return Err(TooMany { count }.into());
         }
+        self.granted(Grant::Random)?;
         let mut bytes = vec![0; crate::store::index(count)];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {

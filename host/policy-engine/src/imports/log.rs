@@ -5,6 +5,7 @@ use tracing::Level as Severity;
 use crate::bindings::cnidaria::policy::log::{Host, Level};
 use crate::report::clean;
 use crate::store::{GuestState, Room};
+use crate::witness;
 
 /// Maximum bytes of one line.
 const MAX_LINE: usize = 2048;
@@ -26,6 +27,16 @@ impl Host for GuestState {
     }
 }
 
+/// The level that a witness sees.
+fn level(severity: Severity) -> witness::Level {
+    match severity {
+        Severity::ERROR => witness::Level::Error,
+        Severity::WARN => witness::Level::Warn,
+        Severity::INFO => witness::Level::Info,
+        _ => witness::Level::Debug,
+    }
+}
+
 impl GuestState {
     /// Logs one line of the guest, if the log budget allows it.
     pub(crate) fn write_log(&mut self, severity: Severity, message: &str) {
@@ -42,6 +53,11 @@ impl GuestState {
                 return;
             }
             Room::None => return,
+        }
+        if let Ok(services) = self.services()
+            && let Some(witness) = &services.witness
+        {
+            witness.logged(hook, level(severity), &line);
         }
         match severity {
             Severity::ERROR => tracing::error!(target: "cnidaria::policy", policy, %hook, "{line}"),

@@ -64,6 +64,9 @@ impl Session {
                     omitted: patch.omitted(),
                 };
                 journal::edit(&self.facts, &edit, spec.mode);
+                if let Some(witness) = &self.generation.services().witness {
+                    witness.edited(&edit, spec.mode);
+                }
                 if let Some(observer) = &self.generation.services().observer {
                     for field in patch.fields() {
                         observer.edited(&policy.name, hook, field);

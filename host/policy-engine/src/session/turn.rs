@@ -14,6 +14,7 @@ use crate::policy::Policy;
 use crate::ports::{Evaluation, Verdict};
 use crate::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
 use crate::store::Stage;
+use crate::witness::Call;
 
 /// Maximum bytes of a denial's message, and of its details.
 const MAX_MESSAGE: usize = 1024;
@@ -139,6 +140,9 @@ impl Session {
         self.allowances.cut(seat.index, &mut findings, count(limit));
         for finding in &findings {
             journal::finding(&self.facts, finding);
+            if let Some(witness) = &self.generation.services().witness {
+                witness.found(finding);
+            }
         }
         report.findings.extend(findings);
         let Answer::Deny(denial) = answer else {
@@ -197,9 +201,12 @@ impl Session {
             }
         };
         instance.reserve().await;
+        let subject = self.watched_subject(&stage);
         let start = Instant::now();
         let called = instance.call(hook, stage, allowance).await;
-        self.time.charge(*index, start.elapsed());
+        let duration = start.elapsed();
+        self.time.charge(*index, duration);
+        self.watch(hook, subject, &called, (&instance, duration));
         match &called {
             Ok(_) => self.instances.keep(*index, instance),
             Err(_) => self.allowances.keep(*index, &instance),
@@ -229,11 +236,7 @@ impl Session {
     fn count(&self, policy: &Policy, hook: Hook, called: &Called, duration: Duration) {
         policy.evaluated();
         if let Some(observer) = &self.generation.services().observer {
-            let verdict = match called {
-                Ok((Answer::Deny(_), ..)) => Verdict::Deny,
-                Ok(_) => Verdict::Accept,
-                Err(failure) => Verdict::Failed(failure.cause),
-            };
+            let verdict = verdict(called);
             let (policy, mode) = (&*policy.name, policy.mode());
             observer.evaluated(&Evaluation {
                 policy,
@@ -241,6 +244,33 @@ impl Session {
                 mode,
                 verdict,
                 duration,
+            });
+        }
+    }
+
+    /// The network and interface that a hook works on, if calls are watched.
+    fn watched_subject(&self, stage: &Stage) -> Option<(String, String)> {
+        self.generation.services().witness.as_ref()?;
+        let attachment = stage.attachment()?;
+        Some((attachment.network.clone(), attachment.if_name.clone()))
+    }
+
+    fn watch(
+        &self,
+        hook: Hook,
+        subject: Option<(String, String)>,
+        called: &Called,
+        (instance, duration): (&Instance, Duration),
+    ) {
+        if let Some(witness) = &self.generation.services().witness {
+            let subject = subject.as_ref();
+            witness.called(&Call {
+                hook,
+                attachment: subject.map(|(network, if_name)| (&**network, &**if_name)),
+                verdict: verdict(called),
+                duration,
+                memory: instance.memory(),
+                log_lines: instance.log_lines(),
             });
         }
     }
@@ -254,21 +284,39 @@ impl Session {
     ) -> Option<Denied> {
         policy.denied();
         journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+        self.witness_denial(&denied, policy.mode());
         if policy.mode() != Mode::Audit {
             denied.findings = std::mem::take(&mut report.findings);
             return Some(denied);
         }
-        report.findings.push(Finding {
-            policy: denied.policy,
-            hook: denied.hook,
-            severity: Severity::Info,
-            code: "policy-audit-deny".to_owned(),
-            message: format!(
-                "would have denied with code {}: {}",
-                denied.code, denied.message
-            ),
-        });
+        self.add(
+            report,
+            Finding {
+                policy: denied.policy,
+                hook: denied.hook,
+                severity: Severity::Info,
+                code: "policy-audit-deny".to_owned(),
+                message: format!(
+                    "would have denied with code {}: {}",
+                    denied.code, denied.message
+                ),
+            },
+        );
         None
+    }
+
+    /// Adds a finding of the engine's own.
+    fn add(&self, report: &mut Report, finding: Finding) {
+        if let Some(witness) = &self.generation.services().witness {
+            witness.found(&finding);
+        }
+        report.findings.push(finding);
+    }
+
+    fn witness_denial(&self, denied: &Denied, mode: Mode) {
+        if let Some(witness) = &self.generation.services().witness {
+            witness.denied(denied, mode);
+        }
     }
 
     /// Acts on a failure: fails the request, or adds a finding if the policy is open.
@@ -289,16 +337,29 @@ impl Session {
             if failure.cause == Cause::Load && policy.is_loading().is_some() {
                 denied.code = Denied::TRY_AGAIN;
             }
+            self.witness_denial(&denied, policy.mode());
             denied.findings = std::mem::take(&mut report.findings);
             return Err(denied);
         }
-        report.findings.push(Finding {
-            policy: policy.name.to_string(),
-            hook,
-            severity: Severity::Warning,
-            code: format!("policy-{}", failure.cause),
-            message: format!("went on without the policy: {}", failure.reason),
-        });
+        self.add(
+            report,
+            Finding {
+                policy: policy.name.to_string(),
+                hook,
+                severity: Severity::Warning,
+                code: format!("policy-{}", failure.cause),
+                message: format!("went on without the policy: {}", failure.reason),
+            },
+        );
         Ok(())
+    }
+}
+
+/// How a call ended.
+fn verdict(called: &Called) -> Verdict {
+    match called {
+        Ok((Answer::Deny(_), ..)) => Verdict::Deny,
+        Ok(_) => Verdict::Accept,
+        Err(failure) => Verdict::Failed(failure.cause),
     }
 }

@@ -183,6 +183,8 @@ fn a_request_that_fails_gives_its_keys_back() {
         states: States::default(),
         memory: Arc::new(crate::memory::Memory::new(0)),
         leftovers: crate::leftovers::Leftovers::default(),
+        witness: None,
+        clock: None,
     });
     let state = services.states.open("10-p");
     let request = Arc::new(RequestFacts::of_node(Command::Add));

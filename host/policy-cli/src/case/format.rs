@@ -1,0 +1,249 @@
+//! The format of a case: one YAML document. Everything is optional, and unknown keys are errors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
+
+/// A document: a case, or with `defaults` what all later cases of the file begin with.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    /// Members that all later cases of the file begin with.
+    pub(super) defaults: Option<Box<Document>>,
+    /// The case's name.
+    pub(super) name: Option<String>,
+    /// Settings in place of those of the configuration.
+    pub(super) settings: Option<Value>,
+    /// Other keys in place of those of the configuration.
+    pub(super) config: Option<Map<String, Value>>,
+    /// The pod.
+    pub(super) pod: Option<Pod>,
+    /// Several pods, by name.
+    pub(super) pods: Option<BTreeMap<String, Pod>>,
+    /// A file or directory of manifests.
+    pub(super) manifests: Option<Spanned<String>>,
+    /// Networks, by name or `namespace/name`: the conf as an object, or as text.
+    pub(super) networks: Option<BTreeMap<String, Spanned<Value>>>,
+    /// The conf of the default network.
+    pub(super) default: Option<Spanned<Value>>,
+    /// What delegates answer, by interface or network: members of the result, or `error`.
+    pub(super) delegates: Option<BTreeMap<String, Spanned<Value>>>,
+    /// Namespaces, by name.
+    pub(super) namespaces: Option<BTreeMap<String, Metadata>>,
+    /// The node.
+    pub(super) node: Option<Node>,
+    /// The state that the policy has kept.
+    pub(super) state: Option<BTreeMap<String, State>>,
+    /// The time.
+    pub(super) clock: Option<Spanned<Value>>,
+    /// Denial codes that the suite should reach, for the coverage.
+    pub(super) codes: Option<BTreeSet<u32>>,
+    /// Several requests, in order. Without, the case is one ADD of `pod`.
+    pub(super) steps: Option<Vec<Spanned<Step>>>,
+    /// What should come of the only request.
+    pub(super) expect: Option<Spanned<Expect>>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pod {
+    pub(super) name: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) uid: Option<String>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    pub(super) annotations: Option<BTreeMap<String, String>>,
+    /// The networks annotation: its text, or its JSON list.
+    pub(super) networks: Option<Value>,
+}
+
+/// Labels and annotations.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metadata {
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// The node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) name: Option<String>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// A value of the state: its text, or an object with what it is bound to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum State {
+    Text(String),
+    Bound(BoundState),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BoundState {
+    pub(super) value: String,
+    pub(super) sandbox: String,
+    pub(super) interface: Option<String>,
+}
+
+/// A request: exactly one of `add`, `check`, `del`, `gc` and `status`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    /// ADD of this pod.
+    pub(super) add: Option<Spanned<String>>,
+    /// CHECK of this sandbox.
+    pub(super) check: Option<Spanned<String>>,
+    /// DEL of this sandbox.
+    pub(super) del: Option<Spanned<String>>,
+    /// GC with these sandboxes in use.
+    pub(super) gc: Option<Vec<String>>,
+    /// STATUS, if true.
+    pub(super) status: Option<bool>,
+    /// The container id for `add`; by default the pod's name.
+    pub(super) sandbox: Option<String>,
+    /// What delegates answer from now on.
+    pub(super) delegates: Option<BTreeMap<String, Spanned<Value>>>,
+    /// The time from now on.
+    pub(super) clock: Option<Spanned<Value>>,
+    /// What should come of it.
+    pub(super) expect: Option<Spanned<Expect>>,
+}
+
+/// What should come of a request. What is absent is not compared.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Expect {
+    /// How the request ends; by default `deny` with a `code`, `hook` or `cause`, otherwise `accept`.
+    pub(crate) verdict: Option<Verdict>,
+    /// The error's code.
+    pub(crate) code: Option<u32>,
+    /// The hook that denies.
+    pub(crate) hook: Option<Spanned<String>>,
+    /// Why it denies.
+    pub(crate) cause: Option<String>,
+    /// A part of the reason.
+    pub(crate) message: Option<String>,
+    /// The interfaces of all attachments, in order.
+    pub(crate) interfaces: Option<Vec<String>>,
+    /// The networks of all attachments, in order.
+    pub(crate) networks: Option<Vec<String>>,
+    /// All edits of the named interfaces, `select` or `finalize`, by JSON pointer; null if removed. An
+    /// empty map stands for no edit at all.
+    pub(crate) edits: Option<BTreeMap<String, BTreeMap<String, Value>>>,
+    /// Parts of confs that delegates get: by interface, then by JSON pointer; null if absent.
+    pub(crate) conf: Option<BTreeMap<String, BTreeMap<String, Value>>>,
+    /// Parts of the capability arguments that delegates get, likewise.
+    pub(crate) arguments: Option<BTreeMap<String, BTreeMap<String, Value>>>,
+    /// Parts of the result for the runtime, by JSON pointer; null if absent.
+    pub(crate) result: Option<BTreeMap<String, Value>>,
+    /// The DNS of network-status, by interface.
+    pub(crate) dns: Option<BTreeMap<String, Value>>,
+    /// The tags of network-status, by interface.
+    pub(crate) tags: Option<BTreeMap<String, BTreeMap<String, String>>>,
+    /// All findings, in order.
+    pub(crate) findings: Option<Vec<ExpectedFinding>>,
+    /// Parts of log lines, each of which one line has.
+    pub(crate) log: Option<Vec<String>>,
+    /// All that the policy keeps.
+    pub(crate) state: Option<BTreeMap<String, String>>,
+}
+
+/// How a request ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    /// It succeeds.
+    Accept,
+    /// The policy, or its failure, denies it.
+    Deny,
+    /// It fails for another reason.
+    Fail,
+    /// The policy does not load with these settings.
+    Refused,
+}
+
+impl Verdict {
+    /// The verdict's name.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Deny => "deny",
+            Self::Fail => "fail",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// An expected finding.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExpectedFinding {
+    /// Its code.
+    pub(crate) code: Option<String>,
+    /// `info` or `warning`.
+    pub(crate) severity: Option<String>,
+    /// A part of its message.
+    pub(crate) message: Option<String>,
+}
+
+/// The member, or that of the defaults.
+macro_rules! inherit {
+    ($own:ident, $defaults:ident: $($field:ident),+) => {
+        $(if $own.$field.is_none() { $own.$field.clone_from(&$defaults.$field); })+
+    };
+}
+
+/// All members of both maps; the case's own come first.
+fn join<T: Clone>(own: &mut Option<BTreeMap<String, T>>, defaults: Option<&BTreeMap<String, T>>) {
+    if let Some(defaults) = defaults {
+        let own = own.get_or_insert_default();
+        for (key, value) in defaults {
+            own.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+}
+
+impl Document {
+    /// The case with the members that it lacks.
+    pub(super) fn with_defaults(mut self, defaults: &Self) -> Self {
+        let own = &mut self;
+        inherit!(own, defaults: settings, manifests, default, node, clock, codes);
+        own.pod = match (own.pod.take(), &defaults.pod) {
+            (Some(pod), Some(defaults)) => Some(pod.with_defaults(defaults)),
+            (pod, defaults) => pod.or_else(|| defaults.clone()),
+        };
+        if let Some(defaults) = &defaults.config {
+            let config = own.config.get_or_insert_default();
+            for (key, value) in defaults {
+                config.entry(key).or_insert_with(|| value.clone());
+            }
+        }
+        join(&mut own.pods, defaults.pods.as_ref());
+        join(&mut own.networks, defaults.networks.as_ref());
+        join(&mut own.delegates, defaults.delegates.as_ref());
+        join(&mut own.namespaces, defaults.namespaces.as_ref());
+        join(&mut own.state, defaults.state.as_ref());
+        self
+    }
+}
+
+impl Pod {
+    pub(super) fn with_defaults(mut self, defaults: &Self) -> Self {
+        let own = &mut self;
+        inherit!(own, defaults: name, namespace, uid, networks);
+        join(&mut own.labels, defaults.labels.as_ref());
+        join(&mut own.annotations, defaults.annotations.as_ref());
+        self
+    }
+}

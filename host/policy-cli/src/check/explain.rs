@@ -1,0 +1,186 @@
+//! Finds the place in a configuration file that a policy's refusal is about.
+
+use policy_engine::trial::{Configuration, Fault, Refusal};
+
+use crate::suggest;
+
+/// `FILE:LINE:COLUMN  key: reason`.
+pub(crate) fn line(file: &str, fault: &Fault) -> String {
+    match fault.at {
+        Some(at) => format!("{file}:{at}  {fault}"),
+        None => format!("{file}  {fault}"),
+    }
+}
+
+/// The fault that a refusal is about.
+pub(crate) fn refusal(refusal: &Refusal, configuration: &Configuration) -> Fault {
+    let of = |key: &str, reason: String| Fault {
+        at: Some(configuration.place_of(key)),
+        key: key.to_owned(),
+        reason,
+    };
+    match refusal {
+        Refusal::Settings(reason) => settings(reason, configuration),
+        Refusal::NotGranted(reason) => of("grants", reason.clone()),
+        Refusal::Digest { .. } => of("digest", refusal.to_string()),
+        Refusal::Failed { reason, .. } if reason.contains("(limits.") => {
+            of("limits", refusal.to_string())
+        }
+        _ => Fault {
+            at: None,
+            key: String::new(),
+            reason: refusal.to_string(),
+        },
+    }
+}
+
+/// The fault that a policy finds in its settings. The policy's text names keys, and with serde's
+/// errors a place in the settings.
+fn settings(reason: &str, configuration: &Configuration) -> Fault {
+    let text = configuration.settings();
+    let reason = reason.strip_prefix("settings: ").unwrap_or(reason);
+    let (reason, end) = without_place(reason, text);
+    let unknown = unknown_key(reason);
+    let offset = match &unknown {
+        Some((key, _)) => {
+            let quoted = format!("{key:?}");
+            let before = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
+            before.rfind(&quoted).or_else(|| text.find(&quoted))
+        }
+        None => named(reason, text).or(end.map(|end| token_before(text, end))),
+    };
+    Fault {
+        at: Some(configuration.place_in_settings(offset.unwrap_or(0))),
+        key: "settings".to_owned(),
+        reason: match unknown {
+            Some((key, known)) if known.is_empty() => format!("unknown key {key:?}"),
+            Some((key, known)) => {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                format!("unknown key {key:?}; {}", suggest::hint(&key, &known))
+            }
+            None => reason.to_owned(),
+        },
+    }
+}
+
+/// Takes ` at line 1 column 2` off a message, as an offset in the settings.
+fn without_place<'a>(reason: &'a str, settings: &str) -> (&'a str, Option<usize>) {
+    let split = || {
+        let (text, place) = reason.rsplit_once(" at line ")?;
+        let (line, column) = place.split_once(" column ")?;
+        let (line, column): (usize, usize) = (line.parse().ok()?, column.parse().ok()?);
+        let lines = settings.split_inclusive('\n');
+        let before: usize = lines.take(line.saturating_sub(1)).map(str::len).sum();
+        Some((text, before + column))
+    };
+    match split() {
+        Some((text, end)) => (text, Some(end.min(settings.len()))),
+        None => (reason, None),
+    }
+}
+
+/// The key of ``unknown field `x`, expected one of `a`, `b` `` or `unknown key "x", expected …`, and
+/// the known ones.
+fn unknown_key(reason: &str) -> Option<(String, Vec<String>)> {
+    let lower = reason.to_lowercase();
+    let at = ["unknown field", "unknown key"]
+        .into_iter()
+        .find_map(|words| lower.find(words))?;
+    let rest = reason.get(at..)?;
+    let words = |text: &str| -> Vec<String> {
+        let quoted = text.split(['`', '"', '\'']).skip(1).step_by(2);
+        quoted.map(str::to_owned).collect()
+    };
+    let (own, expected) = rest.split_once("expected").unwrap_or((rest, ""));
+    let key = words(own).into_iter().next()?;
+    let mut known = words(expected);
+    if known.is_empty() {
+        let list = expected.trim_start_matches(" one of ");
+        known = list
+            .split(',')
+            .map(|word| word.trim().to_owned())
+            .filter(|word| !word.is_empty() && !word.contains(' '))
+            .collect();
+    }
+    Some((key, known))
+}
+
+/// The value of the keys that a reason begins with, as in `namespaces: shop: …`.
+fn named(reason: &str, settings: &str) -> Option<usize> {
+    let mut found = None;
+    let mut from = 0;
+    for segment in reason.split(": ") {
+        let quoted = format!("{segment:?}");
+        let Some(at) = settings.get(from..).and_then(|rest| rest.find(&quoted)) else {
+            break;
+        };
+        from += at + quoted.len();
+        found = Some(from);
+    }
+    let rest = settings.get(found?..)?;
+    let value = rest.find(|c: char| !c.is_whitespace() && c != ':')?;
+    found.map(|at| at + value)
+}
+
+/// Where the token begins that ends at `end`.
+fn token_before(settings: &str, end: usize) -> usize {
+    let before = settings.get(..end).unwrap_or(settings);
+    let is_delimiter =
+        |c: char| c.is_whitespace() || matches!(c, ',' | ':' | '[' | '{' | ']' | '}');
+    let token = before.trim_end_matches(is_delimiter);
+    if let Some(inner) = token.strip_suffix('"') {
+        return inner.rfind('"').unwrap_or_default();
+    }
+    token.rfind(is_delimiter).map_or(0, |at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::path::Path;
+
+    use super::*;
+
+    const CONFIG: &str = "{\n  \"mode\": \"audit\",\n  \"settings\": {\n    \"serach\": [\"a\"],\n    \"mtu\": 100,\n    \"namespaces\": {\"shop\": [\"x\"]}\n  }\n}\n";
+
+    fn explained(reason: &str) -> String {
+        let configuration = Configuration::parse("p", Path::new("policy.json"), CONFIG).unwrap();
+        line("policy.json", &settings(reason, &configuration))
+    }
+
+    #[test]
+    fn an_unknown_key_is_found_and_suggested() {
+        let check = |reason: &str| {
+            let expected =
+                "policy.json:4:5  settings: unknown key \"serach\"; did you mean \"search\"?";
+            assert_eq!(explained(reason), expected);
+        };
+        check(
+            "settings: unknown field `serach`, expected one of `search`, `mtu` at line 2 column 12",
+        );
+        check("settings: unknown field `serach`, expected `search` or `mtu` at line 2 column 12");
+        check("unknown key \"serach\", expected one of search, mtu");
+    }
+
+    #[test]
+    fn a_key_that_the_policy_names_is_found() {
+        let check = |reason: &str, at: &str| {
+            let explained = explained(reason);
+            assert!(
+                explained.starts_with(&format!("policy.json:{at}  settings: ")),
+                "{explained}"
+            );
+        };
+        check("settings: mtu: 100 is not within 1280 to 9216", "5:12");
+        check(
+            "settings: namespaces: shop: \"x\" has no prefix length",
+            "6:28",
+        );
+        check(
+            "invalid type: integer `100`, expected a string at line 3 column 14",
+            "5:12",
+        );
+        check("settings: none of nameservers and search is given", "3:15");
+    }
+}

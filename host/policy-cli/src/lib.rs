@@ -1,0 +1,76 @@
+//! What authors of policies do with the `cnidaria` command line: create a project, build it, check its
+//! configuration, run it on one pod, and test it with cases. Needs no root, no daemon and no cluster.
+//!
+//! Everything that a policy does goes through the daemon's own engine, so that the two cannot differ.
+
+mod build;
+mod case;
+mod check;
+mod explain;
+mod files;
+mod language;
+mod manifests;
+mod new;
+mod node;
+mod policy;
+mod run;
+mod suggest;
+mod template;
+mod test;
+
+pub use build::{BuildArgs, Error as BuildError, build};
+pub use check::{CheckArgs, Error as CheckError, check};
+pub use explain::{ExplainArgs, explain};
+pub use language::Language;
+pub use new::{Error as NewError, NewArgs, new};
+pub use run::{Error as RunError, RunArgs, run};
+pub use test::{Error as TestError, TestArgs, test};
+
+/// Exit code if a policy denied a request, or cases failed.
+pub const FAILED: u8 = 3;
+
+/// What a command prints, and its exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Text for standard output.
+    pub text: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Output {
+    fn success(text: String) -> Self {
+        Self { text, code: 0 }
+    }
+}
+
+/// A runtime for one command: everything that waits does so on this thread.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime without I/O needs nothing that could be missing")
+}
+
+/// An error and its sources on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Replaces characters that would move the cursor or change colours: policies choose some texts.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => plain.extend(character.escape_default()),
+            false => plain.push(character),
+        }
+    }
+    plain
+}

@@ -1,0 +1,94 @@
+//! Pods, networks, namespaces and nodes from YAML or JSON files, as `kubectl get -o yaml` prints them.
+
+mod read;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cnidaria_core::domain::metadata::Metadata;
+use cnidaria_core::domain::nad::Nad;
+use cnidaria_core::domain::pod::Pod;
+
+pub(crate) use read::{files, message, place};
+
+/// The objects of a cluster that matter here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Objects {
+    pods: Vec<Pod>,
+    nads: Vec<Nad>,
+    namespaces: BTreeMap<String, Metadata>,
+    nodes: BTreeMap<String, Metadata>,
+}
+
+impl Objects {
+    /// Adds the objects of another file, which replace those of the same name.
+    pub(crate) fn extend(&mut self, other: Self) {
+        other.pods.into_iter().for_each(|pod| self.add_pod(pod));
+        other.nads.into_iter().for_each(|nad| self.add_nad(nad));
+        self.namespaces.extend(other.namespaces);
+        self.nodes.extend(other.nodes);
+    }
+
+    /// Adds a pod.
+    pub(crate) fn add_pod(&mut self, pod: Pod) {
+        self.pods
+            .retain(|known| (&known.namespace, &known.name) != (&pod.namespace, &pod.name));
+        self.pods.push(pod);
+    }
+
+    /// Adds a network.
+    pub(crate) fn add_nad(&mut self, nad: Nad) {
+        self.nads
+            .retain(|known| (&known.namespace, &known.name) != (&nad.namespace, &nad.name));
+        self.nads.push(nad);
+    }
+
+    /// Adds a namespace.
+    pub(crate) fn add_namespace(&mut self, name: String, metadata: Metadata) {
+        self.namespaces.insert(name, metadata);
+    }
+
+    /// Adds a node.
+    pub(crate) fn add_node(&mut self, name: String, metadata: Metadata) {
+        self.nodes.insert(name, metadata);
+    }
+
+    /// All pods, in order.
+    pub(crate) fn pods(&self) -> &[Pod] {
+        &self.pods
+    }
+
+    /// All networks, in order.
+    pub(crate) fn nads(&self) -> &[Nad] {
+        &self.nads
+    }
+
+    /// A pod.
+    pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
+        let mut pods = self.pods.iter();
+        pods.find(|pod| pod.namespace == namespace && pod.name == name)
+    }
+
+    /// A network.
+    pub(crate) fn nad(&self, namespace: &str, name: &str) -> Option<&Nad> {
+        let mut nads = self.nads.iter();
+        nads.find(|nad| nad.namespace == namespace && nad.name == name)
+    }
+
+    /// A namespace.
+    pub(crate) fn namespace(&self, name: &str) -> Option<&Metadata> {
+        self.namespaces.get(name)
+    }
+
+    /// A node.
+    pub(crate) fn node(&self, name: &str) -> Option<&Metadata> {
+        self.nodes.get(name)
+    }
+
+    /// The names of all namespaces: their own objects, and those that other objects are in.
+    pub(crate) fn namespace_names(&self) -> BTreeSet<&str> {
+        let own = self.namespaces.keys().map(String::as_str);
+        let pods = self.pods.iter().map(|pod| pod.namespace.as_str());
+        let nads = self.nads.iter().map(|nad| nad.namespace.as_str());
+        own.chain(pods).chain(nads).collect()
+    }
+}

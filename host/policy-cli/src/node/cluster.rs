@@ -1,0 +1,93 @@
+//! The cluster of a simulated node: objects in memory, no devices.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cnidaria_core::domain::device::Allocation;
+use cnidaria_core::domain::metadata::Metadata;
+use cnidaria_core::domain::nad::Nad;
+use cnidaria_core::domain::pod::{Pod, PodRef};
+use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
+use cnidaria_core::ports::{
+    Cluster, ClusterError, DeviceInfo, Devices, DevicesError, Event, Reach,
+};
+use serde_json::value::RawValue;
+
+use super::{World, lock};
+
+#[async_trait]
+impl Cluster for World {
+    async fn pod(&self, wanted: &PodRef, _: Duration) -> Result<Pod, ClusterError> {
+        let found = self.objects.pod(&wanted.namespace, &wanted.name);
+        found
+            .cloned()
+            .ok_or_else(|| ClusterError::PodNotFound(wanted.clone()))
+    }
+
+    async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError> {
+        self.remembered_nad(namespace, name)
+            .ok_or_else(|| ClusterError::NadNotFound {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })
+    }
+
+    async fn resource_claim(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<ResourceClaim, ClusterError> {
+        Err(ClusterError::ClaimNotFound {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    async fn resource_slices(&self, _: &str, _: Reach) -> Result<Vec<ResourceSlice>, ClusterError> {
+        Ok(Vec::new())
+    }
+
+    async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
+        lock(&self.statuses).insert(pod.to_string(), status.to_owned());
+        Ok(())
+    }
+
+    fn remembered_nad(&self, namespace: &str, name: &str) -> Option<Nad> {
+        self.objects.nad(namespace, name).cloned()
+    }
+
+    fn namespace(&self, name: &str) -> Option<Metadata> {
+        self.objects.namespace(name).cloned()
+    }
+
+    fn node(&self, name: &str) -> Option<Metadata> {
+        self.objects.node(name).cloned()
+    }
+
+    fn event(&self, _: &PodRef, _: Event) {}
+
+    fn ready(&self) -> Result<(), ClusterError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Devices for World {
+    async fn allocated(&self, _: &PodRef) -> Result<Allocation, DevicesError> {
+        Ok(Allocation::default())
+    }
+}
+
+#[async_trait]
+impl DeviceInfo for World {
+    fn path(&self, name: &str) -> String {
+        format!(
+            "/var/run/k8s.cni.cncf.io/devinfo/cni/{}",
+            name.replace('/', "-")
+        )
+    }
+
+    async fn read(&self, _: &str) -> Option<Box<RawValue>> {
+        None
+    }
+}

@@ -1,0 +1,101 @@
+//! The ledger of a simulated node, in memory.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use cni_types::args::ContainerId;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Undo};
+
+use super::{World, lock};
+
+#[async_trait]
+impl Ledger for World {
+    async fn record(&self, _: &Path, entries: &[Entry]) -> Result<(), LedgerError> {
+        if let Some(first) = entries.first() {
+            let container = first.container_id.to_string();
+            lock(&self.recorded).insert(container, entries.to_vec());
+        }
+        Ok(())
+    }
+
+    async fn record_result(&self, _: &Path, entry: &Entry) -> Result<(), LedgerError> {
+        let mut recorded = lock(&self.recorded);
+        let entries = recorded.get_mut(entry.container_id.as_str());
+        for known in entries.into_iter().flatten() {
+            if known.if_name == entry.if_name {
+                known.result.clone_from(&entry.result);
+            }
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, dir: &Path, entries: &[Entry]) -> Result<(), LedgerError> {
+        self.record(dir, entries).await
+    }
+
+    async fn load(&self, _: &Path, sandbox: &Sandbox) -> Result<Option<Vec<Entry>>, LedgerError> {
+        let recorded = lock(&self.recorded);
+        Ok(recorded.get(sandbox.container_id.as_str()).cloned())
+    }
+
+    async fn results(&self, _: &Path, _: &Sandbox) -> Result<Vec<Entry>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn recall(&self, _: &Path, _: &mut Entry) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn forget_result(&self, _: &Path, entry: &Entry) -> Result<(), LedgerError> {
+        if let Some(entries) = lock(&self.recorded).get_mut(entry.container_id.as_str()) {
+            entries.retain(|known| known.if_name != entry.if_name);
+        }
+        Ok(())
+    }
+
+    async fn deferred(&self, _: &Path) -> Result<Vec<ContainerId>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn deferred_del(
+        &self,
+        _: &Path,
+        _: &ContainerId,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        Ok(None)
+    }
+
+    async fn forget_deferred(&self, _: &Path, _: &ContainerId) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &Path, container: &ContainerId) -> Result<(), LedgerError> {
+        lock(&self.recorded).remove(container.as_str());
+        Ok(())
+    }
+
+    async fn record_undo(&self, _: &Path, _: &Undo) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn forget_undo(&self, _: &Path, _: &ContainerId) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn set_aside(&self, _: &Path, _: &[Lost]) {}
+
+    async fn set_plan_aside(&self, _: &Path, _: &ContainerId) {}
+
+    async fn undos(&self, _: &Path) -> Result<Vec<Undo>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn list(&self, _: &Path) -> Result<Listing, LedgerError> {
+        Ok(Listing {
+            entries: lock(&self.recorded).values().flatten().cloned().collect(),
+            unreadable: Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! A node that consists of the daemon's own pipeline and simulated surroundings: networks and pods in
+//! memory, delegates that answer what a case says, a ledger in memory.
+
+mod cluster;
+mod delegates;
+mod ledger;
+mod network;
+mod recorder;
+mod request;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cni_types::json::RawObject;
+use cni_types::result::CniResult;
+use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::pipeline::{Error, Pipeline, Ports};
+use policies::{Engine, Lookup};
+use policy_engine::PolicyHost;
+use policy_engine::trial::{Environment, Kept, Loaded};
+
+pub(crate) use delegates::{ANY, Answer};
+pub(crate) use recorder::{Denial, Edit, Happening};
+pub(crate) use request::{Request, Verb};
+
+use crate::manifests::Objects;
+use recorder::Recorder;
+
+/// The name of a node without one of its own.
+pub(crate) const NODE: &str = "node";
+
+/// The surroundings of the pipeline, all of them in memory.
+#[derive(Debug, Default)]
+struct World {
+    objects: Objects,
+    answers: Mutex<BTreeMap<String, Answer>>,
+    recorded: Mutex<BTreeMap<String, Vec<Entry>>>,
+    /// The network-status of each pod, by `namespace/name`.
+    statuses: Mutex<BTreeMap<String, String>>,
+}
+
+/// A node with one policy.
+pub(crate) struct Node<'p> {
+    policy: &'p Loaded,
+    host: Arc<PolicyHost>,
+    pipeline: Arc<Pipeline>,
+    world: Arc<World>,
+    recorder: Arc<Recorder>,
+    clock: Option<Arc<AtomicU64>>,
+    /// The conf of the shim, which names the default network.
+    conf: String,
+}
+
+/// What surrounds a policy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Surroundings {
+    /// Pods, networks, namespaces and nodes.
+    pub(crate) objects: Objects,
+    /// The conf of the default network; one of type `bridge` if absent.
+    pub(crate) default: Option<String>,
+    /// The node's name.
+    pub(crate) node: Option<String>,
+    /// The state that the policy has kept.
+    pub(crate) state: BTreeMap<String, Kept>,
+    /// Milliseconds since 1970; the system's time if absent.
+    pub(crate) clock: Option<u64>,
+}
+
+/// What came of one request.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// The result of an ADD, or why the request failed.
+    pub(crate) result: Result<Option<CniResult>, Error>,
+    /// What the policy did, in order.
+    pub(crate) happenings: Vec<Happening>,
+}
+
+impl Answered {
+    /// The denial that failed the request, if one did.
+    pub(crate) fn denial(&self) -> Option<&Denial> {
+        let happenings = self.happenings.iter().rev();
+        let mut denials = happenings.filter_map(|happening| match happening {
+            Happening::Denied(denial) => Some(denial),
+            _ => None,
+        });
+        denials.find(|denial| denial.is_enforced && self.result.is_err())
+    }
+}
+
+impl<'p> Node<'p> {
+    /// A node on which nothing is attached yet.
+    pub(crate) fn new(policy: &'p Loaded, surroundings: Surroundings) -> Self {
+        let Surroundings {
+            objects,
+            default,
+            node,
+            state,
+            clock,
+        } = surroundings;
+        let world = Arc::new(World {
+            objects,
+            ..World::default()
+        });
+        let recorder = Arc::new(Recorder::default());
+        let clock = clock.map(|clock| Arc::new(AtomicU64::new(clock)));
+        let node = node.unwrap_or_else(|| NODE.to_owned());
+        let cluster: Arc<dyn cnidaria_core::ports::Cluster> = Arc::clone(&world) as _;
+        let environment = Environment {
+            cluster: Some(Arc::new(Lookup::new(Arc::clone(&cluster), node.clone()))),
+            observer: None,
+            witness: Some(Arc::clone(&recorder) as _),
+            clock: clock.clone(),
+            state,
+        };
+        let host = Arc::new(policy.host(&environment));
+        let policies = Engine::new(Arc::clone(&host), Arc::clone(&cluster), node);
+        let ports = Ports {
+            cluster,
+            delegates: Arc::clone(&world) as _,
+            ledger: Arc::clone(&world) as _,
+            policies: Arc::new(policies),
+            pod_network: Arc::clone(&world) as _,
+            devices: Arc::clone(&world) as _,
+            device_info: Arc::clone(&world) as _,
+        };
+        let pipeline = Pipeline::new(ports, request::timeouts(), RawObject::new());
+        Self {
+            policy,
+            host,
+            pipeline: Arc::new(pipeline),
+            world,
+            recorder,
+            clock,
+            conf: request::conf(default.as_deref()),
+        }
+    }
+
+    /// Sets what the delegates answer from now on, by network.
+    pub(crate) fn answer_with(&self, answers: BTreeMap<String, Answer>) {
+        *lock(&self.world.answers) = answers;
+    }
+
+    /// Sets the time that the policy sees, if it began with one.
+    pub(crate) fn set_clock(&self, unix_ms: u64) {
+        if let Some(clock) = &self.clock {
+            clock.store(unix_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// Handles a request as the daemon would.
+    pub(crate) async fn handle(&self, request: &Request) -> Answered {
+        let body = request.body(&self.conf, &self.world);
+        let result = self.pipeline.handle(&body).await;
+        Answered {
+            result,
+            happenings: self.recorder.take(),
+        }
+    }
+
+    /// The recorded attachments of a sandbox, in order.
+    pub(crate) fn entries(&self, container: &str) -> Vec<Entry> {
+        let recorded = lock(&self.world.recorded);
+        recorded.get(container).cloned().unwrap_or_default()
+    }
+
+    /// The network-status of a pod, as JSON text.
+    pub(crate) fn status(&self, namespace: &str, name: &str) -> Option<String> {
+        let statuses = lock(&self.world.statuses);
+        statuses.get(&format!("{namespace}/{name}")).cloned()
+    }
+
+    /// What the policy keeps now.
+    pub(crate) fn state(&self) -> Vec<(String, Vec<u8>)> {
+        self.policy.kept(&self.host)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

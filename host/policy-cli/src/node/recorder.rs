@@ -1,0 +1,165 @@
+//! Records what a policy does.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use policy_engine::{
+    AppliedEdit, Call, Cause, Denied, Finding, Hook, Level, Mode, Verdict, Witness,
+};
+use serde_json::Value;
+
+use super::lock;
+
+/// What happened, in order. A hook's log lines come before its call, and everything else after.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    /// A hook call ended.
+    Called {
+        /// The hook.
+        hook: Hook,
+        /// Network and interface.
+        attachment: Option<(String, String)>,
+        /// How it ended.
+        verdict: Verdict,
+        /// Its wall clock.
+        duration: Duration,
+        /// Bytes of memory, and the limit.
+        memory: (u64, u64),
+        /// Lines of log, and the limit.
+        log_lines: (u64, u64),
+    },
+    /// A line of log.
+    Logged {
+        /// Its level.
+        level: Level,
+        /// Its text.
+        line: String,
+    },
+    /// Edits of the last call.
+    Edited {
+        /// The hook.
+        hook: Hook,
+        /// Its attachment's interface, as it was called before the hook.
+        if_name: Option<String>,
+        /// Each edit.
+        edits: Vec<Edit>,
+    },
+    /// A denial, by the policy or because it failed.
+    Denied(Denial),
+    /// A finding.
+    Found(Finding),
+    /// A function that needs a grant was called.
+    Used(&'static str),
+}
+
+/// One operation of a patch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Edit {
+    /// JSON pointer.
+    pub(crate) path: String,
+    /// The new value; `None` if it was removed.
+    pub(crate) value: Option<Value>,
+}
+
+/// A denial.
+#[derive(Debug, Clone)]
+pub(crate) struct Denial {
+    /// The hook.
+    pub(crate) hook: Hook,
+    /// Its code.
+    pub(crate) code: u32,
+    /// Its reason.
+    pub(crate) message: String,
+    /// Why.
+    pub(crate) cause: Cause,
+    /// Whether it counts: in audit mode it is only logged.
+    pub(crate) is_enforced: bool,
+}
+
+/// Records until it is asked.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder(Mutex<Recorded>);
+
+#[derive(Debug, Default)]
+struct Recorded {
+    happenings: Vec<Happening>,
+    /// The interface of the last call.
+    if_name: Option<String>,
+}
+
+impl Recorder {
+    /// Everything since the last time.
+    pub(super) fn take(&self) -> Vec<Happening> {
+        std::mem::take(&mut lock(&self.0).happenings)
+    }
+
+    fn push(&self, happening: Happening) {
+        lock(&self.0).happenings.push(happening);
+    }
+}
+
+impl Witness for Recorder {
+    fn called(&self, call: &Call<'_>) {
+        let mut recorded = lock(&self.0);
+        recorded.if_name = call.attachment.map(|(_, if_name)| if_name.to_owned());
+        recorded.happenings.push(Happening::Called {
+            hook: call.hook,
+            attachment: call
+                .attachment
+                .map(|(network, if_name)| (network.to_owned(), if_name.to_owned())),
+            verdict: call.verdict,
+            duration: call.duration,
+            memory: call.memory,
+            log_lines: call.log_lines,
+        });
+    }
+
+    fn logged(&self, _: Hook, level: Level, line: &str) {
+        self.push(Happening::Logged {
+            level,
+            line: line.to_owned(),
+        });
+    }
+
+    fn edited(&self, edit: &AppliedEdit, _: Mode) {
+        let operations: Vec<Operation> = serde_json::from_str(&edit.patch).unwrap_or_default();
+        let edits = operations.into_iter().map(|operation| Edit {
+            path: operation.path,
+            value: operation.value,
+        });
+        let edits = edits.collect();
+        let mut recorded = lock(&self.0);
+        let if_name = recorded.if_name.clone();
+        recorded.happenings.push(Happening::Edited {
+            hook: edit.hook,
+            if_name,
+            edits,
+        });
+    }
+
+    fn denied(&self, denied: &Denied, mode: Mode) {
+        self.push(Happening::Denied(Denial {
+            hook: denied.hook,
+            code: denied.code,
+            message: denied.message.clone(),
+            cause: denied.cause,
+            is_enforced: mode != Mode::Audit,
+        }));
+    }
+
+    fn found(&self, finding: &Finding) {
+        self.push(Happening::Found(finding.clone()));
+    }
+
+    fn used(&self, grant: &'static str) {
+        self.push(Happening::Used(grant));
+    }
+}
+
+/// An operation as the engine writes it.
+#[derive(serde::Deserialize)]
+struct Operation {
+    path: String,
+    #[serde(default)]
+    value: Option<Value>,
+}

@@ -1,0 +1,184 @@
+//! A module with its configuration, loaded as the daemon loads it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use policy_engine::compile;
+use policy_engine::trial::{Compiled, Configuration, Fault, Loaded, Refusal};
+use serde_json::{Map, Value};
+
+use crate::check::explain;
+
+/// Maximum size of a module in bytes, as in the daemon.
+const MAX_MODULE: u64 = 64 << 20;
+
+/// Maximum size of a configuration in bytes, as in the daemon.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// The configuration of a policy that has none.
+const EMPTY: &str = "{}";
+
+/// Why a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A file is larger than the daemon reads.
+    #[error("{path} has more than {limit} bytes", path = path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        limit: u64,
+    },
+    /// The module is not usable.
+    #[error("{path}", path = path.display())]
+    Module {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: compile::Error,
+    },
+    /// The configuration has faults: one line each.
+    #[error("{}", .0.join("\n"))]
+    Configuration(Vec<String>),
+}
+
+/// A loaded policy, or what is wrong, one line each.
+type Outcome = Result<Arc<Loaded>, Arc<Vec<String>>>;
+
+/// A compiled module and the text of its configuration.
+pub(crate) struct Policy {
+    pub(crate) compiled: Compiled,
+    pub(crate) module: PathBuf,
+    config: Option<PathBuf>,
+    text: String,
+    /// The policy with replaced keys, by their JSON text.
+    loaded: Mutex<BTreeMap<String, Outcome>>,
+}
+
+impl Policy {
+    /// Reads and compiles the module, and reads the configuration.
+    ///
+    /// # Errors
+    /// [`Error`]; the configuration is not parsed yet.
+    pub(crate) fn open(module: &Path, config: Option<&Path>) -> Result<Self, Error> {
+        let text = match config {
+            Some(config) => String::from_utf8_lossy(&read(config, MAX_CONFIG)?).into_owned(),
+            None => EMPTY.to_owned(),
+        };
+        let bytes = read(module, MAX_MODULE)?;
+        let compiled = Compiled::new(&bytes).map_err(|source| Error::Module {
+            path: module.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            compiled,
+            module: module.to_owned(),
+            config: config.map(Path::to_owned),
+            text,
+            loaded: Mutex::default(),
+        })
+    }
+
+    /// The policy's name: that of its configuration or module.
+    pub(crate) fn name(&self) -> String {
+        let file = self.config.as_ref().unwrap_or(&self.module);
+        let stem = file.file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    }
+
+    /// The file of the configuration, or of the module if it has none.
+    pub(crate) fn file(&self) -> &Path {
+        self.config.as_deref().unwrap_or(&self.module)
+    }
+
+    /// Parses the configuration.
+    ///
+    /// # Errors
+    /// All its faults.
+    pub(crate) fn configuration(&self) -> Result<Configuration, Vec<Fault>> {
+        Configuration::parse(&self.name(), self.file(), &self.text)
+    }
+
+    /// Loads the policy with its configuration.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] with file, line, column and key of each fault.
+    pub(crate) async fn load(&self) -> Result<Loaded, Error> {
+        let shown = |faults: Vec<Fault>| {
+            let file = self.file().display().to_string();
+            let lines = faults.iter().map(|fault| explain::line(&file, fault));
+            Error::Configuration(lines.collect())
+        };
+        let configuration = self.configuration().map_err(shown)?;
+        let loaded = self.compiled.load(&configuration).await;
+        loaded.map_err(|refusal| shown(vec![explain::refusal(&refusal, &configuration)]))
+    }
+
+    /// Loads the policy with some keys of its configuration replaced. The outcome is remembered.
+    ///
+    /// # Errors
+    /// What is wrong, one line each.
+    pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Outcome {
+        let text = self.merged(replaced)?;
+        let known = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = known().get(&text) {
+            return loaded.clone();
+        }
+        let loaded = match Configuration::parse(&self.name(), self.file(), &text) {
+            Ok(configuration) => {
+                let loaded = self.compiled.load(&configuration).await;
+                loaded.map(Arc::new).map_err(|refusal| reasons(&refusal))
+            }
+            Err(faults) => Err(Arc::new(faults.iter().map(Fault::to_string).collect())),
+        };
+        known().insert(text, loaded.clone());
+        loaded
+    }
+
+    fn merged(&self, replaced: &Map<String, Value>) -> Result<String, Arc<Vec<String>>> {
+        if replaced.is_empty() {
+            return Ok(self.text.clone());
+        }
+        let mut members: Map<String, Value> = serde_json::from_str(&self.text)
+            .map_err(|error| Arc::new(vec![format!("{}: {error}", self.file().display())]))?;
+        members.extend(replaced.clone());
+        Ok(Value::Object(members).to_string())
+    }
+}
+
+fn reasons(refusal: &Refusal) -> Arc<Vec<String>> {
+    Arc::new(vec![refusal.to_string()])
+}
+
+/// Reads a file of bounded size.
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    use io::Read as _;
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
+    }
+    Ok(bytes)
+}

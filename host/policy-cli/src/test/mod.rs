@@ -1,0 +1,188 @@
+//! `cnidaria policy test`: runs a directory of cases and compares what the policy does.
+
+mod compare;
+mod coverage;
+mod find;
+mod junit;
+mod observe;
+mod report;
+mod watch;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::case::{self, Case, Verdict};
+use crate::node::Node;
+use crate::policy::{self, Policy};
+use crate::{FAILED, Output, runtime};
+use compare::Difference;
+use coverage::Coverage;
+use observe::Observed;
+
+/// What to test.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Directory of the project, or of the cases
+    ///
+    /// Cases are the YAML files in DIR/tests/cases, or else in DIR/tests or DIR itself.
+    #[arg(value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// The component; by default, DIR/policy.wasm
+    #[arg(long, value_name = "FILE")]
+    module: Option<PathBuf>,
+    /// The policy's configuration; by default, DIR/policy.json if it exists
+    #[arg(long, value_name = "JSON")]
+    config: Option<PathBuf>,
+    /// Run only cases whose names contain this text
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Write a report in JUnit's format
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Show the hooks, denial codes and grants that no case reaches
+    #[arg(long)]
+    coverage: bool,
+    /// Test again whenever the module, the configuration or a case changes
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Why nothing was tested.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The policy is not usable.
+    #[error(transparent)]
+    Policy(#[from] policy::Error),
+    /// A file of cases is not usable.
+    #[error(transparent)]
+    Case(#[from] case::Error),
+    /// There is nothing to test.
+    #[error("{dir} has no cases: no YAML files in tests/cases, tests or itself", dir = dir.display())]
+    NoCases {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The module was not built.
+    #[error("{path} does not exist: run `cnidaria policy build`, or name it with --module", path = path.display())]
+    NoModule {
+        /// The module.
+        path: PathBuf,
+    },
+    /// The directory or the report cannot be read or written.
+    #[error("{path}", path = path.display())]
+    File {
+        /// The path.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+/// A case that ran.
+struct Ran<'c> {
+    case: &'c Case,
+    differences: Vec<Difference>,
+    duration: Duration,
+}
+
+/// Runs the cases. The exit code is 3 if one fails.
+///
+/// # Errors
+/// [`Error`] if a file is not usable.
+pub fn test(args: &TestArgs) -> Result<Output, Error> {
+    if args.watch {
+        return watch::watch(args);
+    }
+    once(args)
+}
+
+fn once(args: &TestArgs) -> Result<Output, Error> {
+    let files = find::files(args)?;
+    let begun = Instant::now();
+    let mut cases = Vec::new();
+    for path in &files.cases {
+        cases.extend(case::read(path)?);
+    }
+    if let Some(filter) = &args.filter {
+        cases.retain(|case| case.name.contains(filter.as_str()));
+    }
+    let policy = Policy::open(&files.module, files.config.as_deref())?;
+    let loading = begun.elapsed();
+    let mut coverage = Coverage::of(&policy, &cases);
+    let begun = Instant::now();
+    let ran: Vec<Ran<'_>> = runtime().block_on(async {
+        let mut ran = Vec::with_capacity(cases.len());
+        for case in &cases {
+            ran.push(run(&policy, case, &mut coverage).await);
+        }
+        ran
+    });
+    let running = begun.elapsed();
+    if let Some(path) = &args.junit {
+        let report = junit::report(&policy.name(), &ran);
+        std::fs::write(path, report).map_err(|source| Error::File {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    let is_coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut text = report::text(&ran, (loading, running), is_coloured);
+    if args.coverage {
+        text.push_str(&coverage.text());
+    }
+    let has_failed = ran.iter().any(|ran| !ran.differences.is_empty());
+    Ok(Output {
+        text,
+        code: if has_failed { FAILED } else { 0 },
+    })
+}
+
+/// Runs one case on a node of its own.
+async fn run<'c>(policy: &Policy, case: &'c Case, coverage: &mut Coverage) -> Ran<'c> {
+    let begun = Instant::now();
+    let mut differences = Vec::new();
+    match policy.load_with(&case.config).await {
+        Ok(loaded) => {
+            let node = Node::new(&loaded, case.surroundings.clone());
+            let mut answers = case.answers.clone();
+            node.answer_with(answers.clone());
+            for (index, step) in case.steps.iter().enumerate() {
+                if let Some(changed) = &step.answers {
+                    answers.extend(changed.clone());
+                    node.answer_with(answers.clone());
+                }
+                if let Some(clock) = step.clock {
+                    node.set_clock(clock);
+                }
+                let answered = node.handle(&step.request).await;
+                coverage.note(&answered.happenings);
+                let observed = Observed::of(&step.request, &answered, &node);
+                let title = match case.steps.len() {
+                    1 => String::new(),
+                    _ => format!("step {} ({})", index + 1, observe::describe(&step.request)),
+                };
+                differences.extend(compare::compare(&step.expect, &observed, title));
+            }
+        }
+        Err(reasons) => {
+            let observed = Observed::refused(&reasons.join("; "));
+            let refusal = case.steps.iter().map(|step| &step.expect);
+            let expected = refusal
+                .into_iter()
+                .find(|expect| expect.verdict == Some(Verdict::Refused))
+                .or(case.steps.first().map(|step| &step.expect));
+            if let Some(expect) = expected {
+                differences.extend(compare::compare(expect, &observed, String::new()));
+            }
+        }
+    }
+    Ran {
+        case,
+        differences,
+        duration: begun.elapsed(),
+    }
+}
