@@ -13,7 +13,7 @@ use shim_api::endpoint;
 use crate::error::Error;
 
 /// Time limit for becoming ready: with an empty cache the daemon compiles every policy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]

@@ -269,9 +269,15 @@ fn a_module_that_ended_the_daemon_is_quarantined() {
             node.stop_daemon().unwrap();
         }
         node.start_daemon().unwrap();
-        let list = node
-            .command_line(&["policy", "release", "10-endless"])
+        node.command_line(&["policy", "release", "10-endless"])
             .unwrap();
+        // The module is loaded once a child has made an instance of it.
+        let end = Instant::now() + Duration::from_secs(120);
+        let mut list = String::new();
+        while !list.contains("loaded") && Instant::now() < end {
+            thread::sleep(Duration::from_millis(100));
+            list = node.command_line(&["policy", "list"]).unwrap();
+        }
         assert!(list.contains("loaded"), "{list}");
         succeed(node, "ADD", &pod);
         succeed(node, "DEL", &pod);
