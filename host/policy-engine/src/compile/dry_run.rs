@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::allowance::Allowance;
-use crate::artifact;
-use crate::call::Instance;
 use crate::config::Spec;
-use crate::confinement::DryRun;
-use crate::engine::Engines;
-use crate::footprint::Footprint;
-use crate::leftovers::Leftovers;
-use crate::memory::Memory;
-use crate::module::Module;
-use crate::quarantine::{Quarantine, Trials};
-use crate::request::{Command, RequestFacts};
-use crate::services::Services;
+use crate::load::artifact;
+use crate::load::confinement::DryRun;
+use crate::load::quarantine::{Quarantine, Trials};
+use crate::model::request::{Command, RequestFacts};
+use crate::pool::background::Leftovers;
 use crate::state::States;
+use crate::wasm::allowance::Allowance;
+use crate::wasm::engine::Engines;
+use crate::wasm::footprint::Footprint;
+use crate::wasm::instance::Instance;
+use crate::wasm::memory::Memory;
+use crate::wasm::module::Module;
+use crate::wasm::services::Services;
 
 /// Makes an instance and offers it its settings. Only a crash of this process matters: whatever
 /// else goes wrong, the daemon finds out itself.

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::members::{Member, Members, Source};
-use super::{Error, Grant, Limits, Match};
-use crate::generation::Mode;
-use crate::report::Cause;
+use super::{Error, Limits, Match};
+use crate::model::grant::Grant;
+use crate::model::report::Cause;
+use crate::run::generation::Mode;
 use crate::transaction::ConfGrant;
 
 /// A policy as the operator configured it: everything but the module's bytes.

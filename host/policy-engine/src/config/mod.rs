@@ -5,7 +5,6 @@
 mod directory;
 mod error;
 mod file;
-mod grants;
 mod limits;
 mod matching;
 mod members;
@@ -13,6 +12,5 @@ mod members;
 pub(crate) use directory::{Found, Reading, off, restored, scan};
 pub(crate) use error::Error;
 pub(crate) use file::{FailurePolicies, OnConflict, Spec};
-pub(crate) use grants::Grant;
 pub(crate) use limits::{Limits, count};
 pub(crate) use matching::Match;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Weak};
 
 use super::{Bond, PolicyState, States};
-use crate::request::RequestFacts;
-use crate::services::Services;
+use crate::model::request::RequestFacts;
+use crate::wasm::services::Services;
 
 /// The request that bound a key.
 #[derive(Debug, Clone)]

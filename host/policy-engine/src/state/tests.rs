@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::request::{Command, RequestFacts};
+use crate::model::request::{Command, RequestFacts};
 
 fn bond(container_id: &str, if_name: Option<&str>) -> Option<Bond> {
     Some(Bond {
@@ -177,12 +177,12 @@ fn bound(state: &PolicyState, key: &str) -> Option<Bond> {
 
 #[test]
 fn a_request_that_fails_gives_its_keys_back() {
-    let services = Arc::new(crate::services::Services {
+    let services = Arc::new(crate::wasm::services::Services {
         cluster: None,
         observer: None,
         states: States::default(),
-        memory: Arc::new(crate::memory::Memory::new(0)),
-        leftovers: crate::leftovers::Leftovers::default(),
+        memory: Arc::new(crate::wasm::memory::Memory::new(0)),
+        leftovers: crate::pool::background::Leftovers::default(),
     });
     let state = services.states.open("10-p");
     let request = Arc::new(RequestFacts::of_node(Command::Add));

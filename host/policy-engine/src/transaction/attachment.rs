@@ -7,7 +7,7 @@ use super::conf::{self, ConfEdit};
 use super::protected;
 use super::tree::{number, object, set, string};
 use super::{ConfGrant, EditError, validate};
-use crate::request::{Attachment, Bandwidth, PortMapping};
+use crate::model::request::{Attachment, Bandwidth, PortMapping};
 use cni_types::json::{Node, Pointer};
 
 /// Key of the cni-args in patches and claims.

@@ -16,7 +16,7 @@ use super::difference::{
 use super::tree::{string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
 use super::{Draft, EditError};
-use crate::request::{Attachment, Bandwidth, PortMapping};
+use crate::model::request::{Attachment, Bandwidth, PortMapping};
 
 const CONF: &str = "conf";
 const RUNTIME_CONFIG: &str = "runtimeConfig";

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cni_types::json::Node;
 
-use crate::config::Grant;
+use crate::model::grant::Grant;
 
 /// What a policy may change of a conf beyond its free members.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::protected;
 use super::{
     AttachmentDraft, Claims, ConfGrant, EditError, FinaleDraft, SelectionsDraft, validate,
 };
-use crate::request::{Attachment, PortMapping, Selection};
+use crate::model::request::{Attachment, PortMapping, Selection};
 
 /// A broken invariant, and the policies whose edits broke it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,7 +29,7 @@ mod validate;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::config::Grant;
+use crate::model::grant::Grant;
 use budget::Extent;
 use difference::{Path, Step, Visit};
 use twins::Twin;

@@ -8,7 +8,7 @@ use cni_types::version::Version;
 
 use super::validate::{at_most, invalid, word};
 use super::{EditError, validate};
-use crate::report::deceives;
+use crate::model::report::deceives;
 
 /// Maximum interfaces, addresses or routes of one result.
 const MAX_ELEMENTS: usize = 128;

@@ -10,7 +10,7 @@ use super::difference::folded;
 use super::found::Found;
 use super::roles::Role;
 use super::{ConfGrant, EditError, guarded, validate};
-use crate::config::Grant;
+use crate::model::grant::Grant;
 
 /// Members of a plugin or a list that no policy may change.
 const PROTECTED: [&str; 6] = [
@@ -264,5 +264,5 @@ pub(super) fn permit(
 }
 
 pub(super) fn short(text: &str) -> String {
-    crate::report::clean(text, 256)
+    crate::model::report::clean(text, 256)
 }

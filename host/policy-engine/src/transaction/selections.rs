@@ -12,7 +12,7 @@ use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes};
 use super::tree::{object, string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
 use super::{Carried, Claims, Draft, EditError, protected, validate};
-use crate::request::{Chosen, PortMapping, Selection};
+use crate::model::request::{Chosen, PortMapping, Selection};
 
 /// Maximum networks of one pod.
 const MAX_SELECTIONS: usize = 64;

@@ -1,6 +1,6 @@
 use super::super::{AttachmentDraft, Budget, ConfGrant, Working};
 use super::*;
-use crate::request::Attachment;
+use crate::model::request::Attachment;
 
 const BUDGET: Budget = Budget::of(10, 1 << 16);
 

@@ -1,0 +1,315 @@
+//! Compiled modules on disk: a cache that only root or this user can write. A child process fills
+//! it; the daemon maps it read-only.
+
+mod compiler;
+mod dry_run;
+mod group;
+mod jobs;
+mod unused;
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::config::Spec;
+use crate::load::confinement::DryRun;
+use crate::load::quarantine::Trials;
+use crate::model::report::Hook;
+use crate::wasm::engine::{COMPATIBILITY, Engines};
+use crate::wasm::footprint::{self, Footprint};
+use jobs::Jobs;
+
+pub(crate) use compiler::Compiler;
+pub(crate) use group::own_limit;
+
+/// The compiler's exit code if the module itself is at fault (`EX_DATAERR` of sysexits.h), so that
+/// compiling it again would fail as well.
+pub(crate) const REFUSED: u8 = 65;
+/// The directory of artefacts, and the jobs that compile them.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    dir: PathBuf,
+    jobs: Jobs,
+}
+
+/// Why no artefact is available.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A directory or file of the cache is unusable.
+    #[error("cannot use {path} of the artefact cache", path = path.display())]
+    Io {
+        /// The directory or file.
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// Another user could have written code that the daemon would execute.
+    #[error("{path} of the artefact cache is not safe: {reason}", path = path.display())]
+    Unsafe {
+        /// The directory or file.
+        path: PathBuf,
+        reason: String,
+    },
+    /// The compiler cannot be started.
+    #[error("cannot run the compiler {compiler}", compiler = compiler.display())]
+    Spawn {
+        compiler: PathBuf,
+        source: io::Error,
+    },
+    /// The compiler rejects the module.
+    #[error("does not compile: {reason}")]
+    Refused {
+        /// The compiler's message.
+        reason: String,
+    },
+    /// The compiler crashed, or failed for a reason other than the module.
+    #[error("does not compile: {reason}")]
+    Compile {
+        /// The compiler's message, or how it ended.
+        reason: String,
+    },
+    /// The compiler exceeded its limit on time or memory.
+    #[error(
+        "does not compile: {reason}; it is tried again when the module changes, the limit is raised, or `cnidaria policy release` asks for it"
+    )]
+    Exhausted {
+        /// Which resource ran out.
+        reason: String,
+        /// The limits that applied.
+        limits: compiler::Limits,
+    },
+    /// The first instance ended the process that made it.
+    #[error("a dry run crashed: {reason}")]
+    Crashed {
+        /// How the process ended.
+        reason: String,
+    },
+    /// The first instance is being made.
+    #[error("it is in a dry run")]
+    DryRun,
+    /// The module is still being compiled.
+    #[error("its module is being compiled")]
+    Compiling,
+    /// An earlier error, remembered.
+    #[error(transparent)]
+    Failed(Arc<Self>),
+    /// The host's work on each instance is not bounded, or not known.
+    #[error(transparent)]
+    Footprint(#[from] footprint::Error),
+    /// The module changed during compilation.
+    #[error("it changed while it was compiled")]
+    Changed,
+    /// The freshly compiled artefact does not load.
+    #[error("the compiled module does not load")]
+    Load {
+        /// wasmtime's error.
+        source: wasmtime::Error,
+    },
+}
+
+impl Error {
+    /// Whether a dry run crashed.
+    pub(crate) fn is_crash(&self) -> bool {
+        match self {
+            Self::Crashed { .. } => true,
+            Self::Failed(error) => error.is_crash(),
+            _ => false,
+        }
+    }
+}
+
+impl Cache {
+    /// A cache in `dir`, filled by `compiler`.
+    pub(crate) fn new(dir: PathBuf, compiler: Compiler) -> Self {
+        Self {
+            dir,
+            jobs: Jobs::new(compiler),
+        }
+    }
+
+    /// The component of a module, and what its instances cost. Without a usable artefact, starts compiling in the background and
+    /// returns [`Error::Compiling`]; does not retry a module that the compiler has rejected.
+    pub(crate) fn component(
+        &mut self,
+        engines: &Engines,
+        module: &Path,
+        digest: &str,
+        trials: &Trials,
+    ) -> Result<(Component, Footprint), Error> {
+        self.prepare()?;
+        let load = |artefact: &Path| {
+            let _mark = trials.begin(Hook::Configure);
+            load(engines, artefact)
+        };
+        let artefact = self.artefact(digest);
+        if artefact.exists() {
+            check(&artefact, &read_metadata(&artefact)?, 0o600)?;
+            match load(&artefact) {
+                Ok(component) => {
+                    unused::touch(&artefact);
+                    return Ok((component, Footprint::of(&artefact)?));
+                }
+                // Just compiled, yet it does not load: the compiler is of another version.
+                Err(source) if self.jobs.have_compiled(digest) => {
+                    return Err(Error::Load { source });
+                }
+                // Compiled by another wasmtime version or for another processor: compile it again.
+                Err(error) => tracing::info!(
+                    target: "cnidaria::policy",
+                    artefact = %artefact.display(),
+                    error = %format!("{error:#}"),
+                    "recompiling: the artefact does not fit this engine",
+                ),
+            }
+        }
+        Err(self.jobs.compile(module, digest, &artefact))
+    }
+
+    /// Whether a first instance was made in another process. Otherwise starts that process in the
+    /// background and returns [`Error::DryRun`].
+    ///
+    /// # Errors
+    /// [`Error::Crashed`] if that process crashed, [`Error::Exhausted`] if it did not end.
+    pub(crate) fn dry_run(&mut self, digest: &str, spec: &Spec) -> Result<(), Error> {
+        let dry_run = DryRun {
+            artefact: self.artefact(digest),
+            limits: spec.limits,
+            grants: spec.grants.clone(),
+        };
+        self.jobs.dry_run(digest, dry_run, &spec.settings)
+    }
+
+    fn artefact(&self, digest: &str) -> PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        self.dir.join(format!("{hex}-{COMPATIBILITY}.cwasm"))
+    }
+
+    /// Allows retrying modules whose compilation failed for a possibly temporary reason.
+    pub(crate) fn retry(&self) {
+        self.jobs.retry();
+    }
+
+    /// Allows retrying a module after any failure. Returns whether it had failed.
+    pub(crate) fn forget(&self, digest: &str) -> bool {
+        self.jobs.forget(digest, &self.artefact(digest))
+    }
+
+    /// Whether modules are being compiled.
+    pub(crate) fn is_compiling(&self) -> bool {
+        self.jobs.are_running()
+    }
+
+    /// Notifies when compilations end.
+    pub(crate) fn compiled(&self) -> watch::Receiver<u64> {
+        self.jobs.ended()
+    }
+
+    /// Removes old artefacts that no module in `needed` uses.
+    pub(crate) fn sweep(&self, needed: &BTreeSet<&str>) {
+        unused::sweep(&self.dir, needed);
+    }
+
+    fn prepare(&self) -> Result<(), Error> {
+        private(&self.dir)
+    }
+}
+
+/// Creates a directory, or checks that only this user can access it.
+pub(crate) fn private(dir: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|source| Error::Io {
+            path: dir.to_owned(),
+            source,
+        })?;
+    check(dir, &read_metadata(dir)?, 0o700)
+}
+
+fn read_metadata(path: &Path) -> Result<Metadata, Error> {
+    fs::symlink_metadata(path).map_err(|source| Error::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Checks that only root or this user can write what would be executed.
+fn check(path: &Path, metadata: &Metadata, mode: u32) -> Result<(), Error> {
+    let refused = |reason| Error::Unsafe {
+        path: path.to_owned(),
+        reason,
+    };
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.file_type().is_symlink() {
+        return Err(refused("it is a symbolic link".to_owned()));
+    }
+    if metadata.uid() != 0 && metadata.uid() != user {
+        return Err(refused(format!(
+            "it belongs to user {}, not to root or {user}",
+            metadata.uid()
+        )));
+    }
+    let actual = metadata.permissions().mode() & 0o777;
+    if actual & !mode != 0 {
+        return Err(refused(format!(
+            "its mode is {actual:o}, at most {mode:o} is safe"
+        )));
+    }
+    Ok(())
+}
+
+/// Loads an artefact for instances in slots, or without slots if the module does not fit in one.
+fn load(engines: &Engines, artefact: &Path) -> wasmtime::Result<Component> {
+    let slots = engines.slots.as_ref();
+    match slots.and_then(|engine| map(engine, artefact).ok()) {
+        Some(component) => Ok(component),
+        None => map(&engines.plain, artefact),
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "maps machine code that was compiled from a module"
+)]
+fn map(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: wasmtime executes the file's contents, so they must be what this engine's compiler
+    // wrote, and must not change while mapped. The contract that ensures this:
+    // - `check` found the directory and file writable only by root or this user, and the
+    //   directory searchable by no other user;
+    // - only `Compiler::compile` writes in the directory: to a temporary name, synced, and
+    //   renamed once the compiler succeeded; a file with its final name is never written;
+    // - wasmtime rejects files of another version, configuration or processor.
+    unsafe { Component::deserialize_file(engine, artefact) }
+}
+
+/// Loads the artefact of a dry run.
+#[cfg(feature = "compile")]
+#[expect(
+    unsafe_code,
+    reason = "runs machine code that was compiled from a module"
+)]
+pub(crate) fn read(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the daemon names a file of its cache, which it has loaded by the contract of `map`.
+    unsafe { Component::deserialize(engine, artefact) }
+}
+
+/// Copies a component to another engine of the same configuration.
+#[expect(
+    unsafe_code,
+    reason = "copies machine code that was compiled from a module"
+)]
+pub(crate) fn copy(component: &Component, engine: &Engine) -> wasmtime::Result<Component> {
+    let bytes = component.serialize()?;
+    // SAFETY: the bytes are those of a component that `map` has loaded, unchanged.
+    unsafe { Component::deserialize(engine, bytes) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! The last good configuration of each policy, on disk, so that a file that is torn when the daemon
+//! starts does not disable a guard.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use cni_types::json::Cause;
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::load::artifact;
+
+/// Maximum bytes of a record: a configuration with worst-case escaping.
+const MAX_RECORD: u64 = 8 << 20;
+
+/// The directory of records; without one, disabled.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    dir: Option<PathBuf>,
+}
+
+/// A policy as it was last loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    /// The file that defines the policy.
+    pub(crate) file: PathBuf,
+    /// The text of its configuration; `None` for a module alone.
+    pub(crate) config: Option<String>,
+    /// Digest of its module; `None` if the policy was off.
+    pub(crate) digest: Option<String>,
+}
+
+impl Kept {
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+        Self { dir }
+    }
+
+    /// Stores a record, atomically replacing the previous one.
+    pub(crate) fn keep(&self, name: &str, record: &Record) {
+        let Some(dir) = &self.dir else { return };
+        if self.get(name).as_ref() == Some(record) {
+            return;
+        }
+        if let Err(reason) = write(dir, name, record) {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                policy = name, dir = %dir.display(), reason,
+                "cannot keep the configuration: after a restart a damaged file has nothing to fall back to",
+            );
+        }
+    }
+
+    /// The record of a policy, if present, safe and readable.
+    pub(crate) fn get(&self, name: &str) -> Option<Record> {
+        let dir = self.dir.as_ref().filter(|dir| dir.exists())?;
+        let read = artifact::private(dir)
+            .map_err(|error| error.to_string())
+            .and_then(|()| read(&path(dir, name)));
+        read.unwrap_or_else(|reason| {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                policy = name, dir = %dir.display(), reason,
+                "ignoring what was kept of the policy",
+            );
+            None
+        })
+    }
+
+    /// Removes the records of policies that no longer have a file.
+    pub(crate) fn retain(&self, is_wanted: impl Fn(&str) -> bool) {
+        let Some(dir) = &self.dir else { return };
+        for name in self.names() {
+            if is_wanted(&name) {
+                continue;
+            }
+            if let Err(error) = fs::remove_file(path(dir, &name)) {
+                tracing::warn!(
+                    target: "cnidaria::policy",
+                    policy = name, dir = %dir.display(), %error,
+                    "cannot remove what was kept of a policy that is gone",
+                );
+            }
+        }
+    }
+
+    /// The names of policies with a record, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = self.dir.as_ref().and_then(|dir| fs::read_dir(dir).ok());
+        let mut names: Vec<String> = entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                name.strip_suffix(".json").map(str::to_owned)
+            })
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn path(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{name}.json"))
+}
+
+fn read(path: &Path) -> Result<Option<Record>, String> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_RECORD)
+        .read_to_end(&mut text)
+        .map_err(|error| error.to_string())?;
+    let record = serde_json::from_slice(&text).map_err(|error| Cause::of(&error).to_string())?;
+    Ok(Some(record))
+}
+
+fn write(dir: &Path, name: &str, record: &Record) -> Result<(), String> {
+    artifact::private(dir).map_err(|error| error.to_string())?;
+    let text = serde_json::to_vec(record).map_err(|error| error.to_string())?;
+    let unfinished = dir.join(format!("{name}.tmp"));
+    let written = (|| {
+        // Left over from a daemon that was killed.
+        if let Err(error) = fs::remove_file(&unfinished)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut file: File = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&unfinished)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path(dir, name))
+    })();
+    written.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(config: &str) -> Record {
+        Record {
+            file: "/etc/10-a.json".into(),
+            config: Some(config.to_owned()),
+            digest: None,
+        }
+    }
+
+    #[test]
+    fn a_record_is_replaced_and_goes_with_its_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::new(Some(dir.path().join("kept")));
+        assert_eq!(kept.get("10-a"), None);
+        for config in ["{}", r#"{"mode":"off"}"#] {
+            kept.keep("10-a", &record(config));
+            assert_eq!(kept.get("10-a"), Some(record(config)));
+        }
+        kept.keep("20-b", &record("{}"));
+        assert_eq!(kept.names(), ["10-a", "20-b"]);
+        kept.retain(|name| name == "20-b");
+        assert_eq!(kept.names(), ["20-b"]);
+    }
+
+    #[test]
+    fn a_record_that_others_could_write_is_ignored() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("kept");
+        let kept = Kept::new(Some(place.clone()));
+        kept.keep("10-a", &record("{}"));
+        symlink(path(&place, "10-a"), path(&place, "20-link")).unwrap();
+        assert_eq!(kept.get("20-link"), None);
+        fs::write(path(&place, "30-torn"), "{").unwrap();
+        assert_eq!(kept.get("30-torn"), None);
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(kept.get("10-a"), None);
+    }
+}

@@ -1,0 +1,423 @@
+//! Quarantine for modules that crash the process. While a module does something for the first time
+//! in a process, a locked file marks it. If a later process of the same boot finds the file
+//! unlocked, it does not load the module until an operator releases it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::load::artifact;
+use crate::model::report::Hook;
+
+/// Maximum bytes read of a mark.
+const MAX_BYTES: u64 = 16 << 10;
+/// Identifies the current boot of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Marks and quarantined modules on disk; without a directory, disabled.
+#[derive(Debug)]
+pub(crate) struct Quarantine {
+    dir: Option<PathBuf>,
+    boot: String,
+    /// Marks of this process, with their number of holders.
+    marks: Mutex<BTreeMap<String, (File, usize)>>,
+}
+
+/// What a module was about to do, or did last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Mark {
+    /// The boot of the machine: no module is to blame for a power failure.
+    boot_id: String,
+    pub(crate) policy: String,
+    /// What it was doing: a hook, or `instantiation`.
+    pub(crate) hook: String,
+    /// It crashed another process, not the daemon.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+}
+
+/// What a module does for the first time in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// A call of a hook; `configure` covers loading.
+    Call(Hook),
+    /// Start functions, in a request, without a slot.
+    Start,
+    /// Start functions, in a request and a slot.
+    StartInSlot,
+    /// Start functions, ahead of a request.
+    StartAhead,
+}
+
+impl First {
+    fn bit(self) -> u32 {
+        match self {
+            Self::Call(hook) => 1 << hook as u32,
+            Self::Start => 1 << 16,
+            Self::StartInSlot => 1 << 17,
+            Self::StartAhead => 1 << 18,
+        }
+    }
+}
+
+impl fmt::Display for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(hook) => f.write_str(hook.as_str()),
+            Self::Start | Self::StartInSlot | Self::StartAhead => f.write_str("instantiation"),
+        }
+    }
+}
+
+impl From<Hook> for First {
+    fn from(hook: Hook) -> Self {
+        Self::Call(hook)
+    }
+}
+
+impl Quarantine {
+    /// Keeps marks in `marks` and quarantined modules in `modules` of a private directory.
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
+        Self {
+            dir,
+            boot: boot.trim().to_owned(),
+            marks: Mutex::default(),
+        }
+    }
+
+    /// Quarantines modules whose marks an earlier process of this boot left. Call before any load.
+    pub(crate) fn settle(&self) {
+        let Some(dir) = &self.dir else { return };
+        for (hex, path) in files(&dir.join("marks")) {
+            match left_behind(&path) {
+                Ok(Some(mark)) => self.found(dir, &hex, &mark),
+                Ok(None) => continue,
+                // Torn, for example by a power failure.
+                Err(error) => tracing::warn!(
+                    target: "cnidaria::policy",
+                    mark = %path.display(), %error, "ignoring a mark that cannot be read",
+                ),
+            }
+            if let Err(error) = fs::remove_file(&path) {
+                warn(&path, &error);
+            }
+        }
+    }
+
+    /// Quarantines a module whose dry run crashed. Returns the record, if it is on disk.
+    pub(crate) fn hold(&self, digest: &str, policy: &str) -> Option<Mark> {
+        let dir = self.dir.as_ref()?;
+        let mark = Mark {
+            boot_id: self.boot.clone(),
+            policy: policy.to_owned(),
+            hook: Hook::Configure.to_string(),
+            dry_run: true,
+        };
+        let path = dir.join("modules").join(hex(digest));
+        match write(&path, &mark) {
+            Ok(_) => Some(mark),
+            Err(error) => {
+                warn(&path, &error);
+                None
+            }
+        }
+    }
+
+    fn found(&self, dir: &Path, hex: &str, mark: &Mark) {
+        if mark.boot_id != self.boot {
+            return;
+        }
+        tracing::error!(
+            target: "cnidaria::policy",
+            policy = mark.policy, hook = mark.hook, digest = hex,
+            "QUARANTINED: the process before this one ended while it called the module",
+        );
+        let path = dir.join("modules").join(hex);
+        if let Err(error) = write(&path, mark).map(drop) {
+            warn(&path, &error);
+        }
+    }
+
+    /// Why a module is quarantined; `None` if it is not.
+    pub(crate) fn holds(&self, digest: &str) -> Option<Mark> {
+        let path = self.dir.as_ref()?.join("modules").join(hex(digest));
+        match read(&path) {
+            Ok(mark) => Some(mark),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // The mark is unreadable, but the module stays quarantined.
+            Err(_) => Some(Mark {
+                boot_id: String::new(),
+                policy: String::new(),
+                hook: "a hook".to_owned(),
+                dry_run: false,
+            }),
+        }
+    }
+
+    /// Releases a module from quarantine. Returns whether it was quarantined.
+    ///
+    /// # Errors
+    /// File system errors.
+    pub(crate) fn release(&self, digest: &str) -> io::Result<bool> {
+        let Some(dir) = &self.dir else {
+            return Ok(false);
+        };
+        match fs::remove_file(dir.join("modules").join(hex(digest))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            removed => removed.map(|()| true),
+        }
+    }
+
+    /// Marks that a module does something for the first time in this process.
+    fn mark(self: &Arc<Self>, digest: &str, policy: &str, first: First) -> Marked {
+        let hex = hex(digest).to_owned();
+        let mut marks = self.marks();
+        if let Some((_, holders)) = marks.get_mut(&hex) {
+            *holders += 1;
+        } else if let Some(dir) = &self.dir {
+            let mark = Mark {
+                boot_id: self.boot.clone(),
+                policy: policy.to_owned(),
+                hook: first.to_string(),
+                dry_run: false,
+            };
+            let path = dir.join("marks").join(&hex);
+            match write(&path, &mark) {
+                Ok(file) => drop(marks.insert(hex.clone(), (file, 1))),
+                // If the disk is full, the policy still runs.
+                Err(error) => warn(&path, &error),
+            }
+        }
+        drop(marks);
+        Marked {
+            quarantine: Arc::clone(self),
+            hex,
+        }
+    }
+
+    fn marks(&self) -> MutexGuard<'_, BTreeMap<String, (File, usize)>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A mark that stays on disk until dropped.
+pub(crate) struct Marked {
+    quarantine: Arc<Quarantine>,
+    hex: String,
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        let mut marks = self.quarantine.marks();
+        let Some((_, holders)) = marks.get_mut(&self.hex) else {
+            return;
+        };
+        *holders -= 1;
+        if *holders == 0
+            && let Some(dir) = &self.quarantine.dir
+        {
+            let path = dir.join("marks").join(&self.hex);
+            // Removed before the lock is released.
+            if let Err(error) = fs::remove_file(&path) {
+                warn(&path, &error);
+            }
+            marks.remove(&self.hex);
+        }
+    }
+}
+
+/// What a module has done in this process.
+pub(crate) struct Trials {
+    quarantine: Arc<Quarantine>,
+    digest: String,
+    policy: String,
+    returned: AtomicU32,
+}
+
+impl Trials {
+    pub(crate) fn new(quarantine: &Arc<Quarantine>, digest: &str, policy: &str) -> Self {
+        Self {
+            quarantine: Arc::clone(quarantine),
+            digest: digest.to_owned(),
+            policy: policy.to_owned(),
+            returned: AtomicU32::new(0),
+        }
+    }
+
+    /// Call before a hook or start functions run; `None` if they have returned before.
+    pub(crate) fn begin(&self, first: impl Into<First>) -> Option<Marked> {
+        let first = first.into();
+        let is_new = self.returned.load(Ordering::Relaxed) & first.bit() == 0;
+        is_new.then(|| self.quarantine.mark(&self.digest, &self.policy, first))
+    }
+
+    /// Call when they have returned, whatever the answer.
+    pub(crate) fn returned(&self, first: impl Into<First>) {
+        self.returned
+            .fetch_or(first.into().bit(), Ordering::Relaxed);
+    }
+}
+
+fn hex(digest: &str) -> &str {
+    digest.trim_start_matches("sha256:")
+}
+
+/// The files in a directory that are named by digests; empty if it is missing or unsafe.
+fn files(dir: &Path) -> Vec<(String, PathBuf)> {
+    if !dir.exists() || artifact::private(dir).is_err() {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let is_hex = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then(|| (name, entry.path()))
+    });
+    named.collect()
+}
+
+/// The mark in a file whose process has ended; `None` if that process still runs.
+fn left_behind(path: &Path) -> io::Result<Option<Mark>> {
+    let file = open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => read(path).map(Some),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn read(path: &Path) -> io::Result<Mark> {
+    let file = io::Read::take(open(path)?, MAX_BYTES);
+    serde_json::from_reader(file).map_err(io::Error::other)
+}
+
+/// Writes a locked file, which gets its final name once complete.
+fn write(path: &Path, mark: &Mark) -> io::Result<File> {
+    if let Some(dir) = path.parent() {
+        artifact::private(dir).map_err(io::Error::other)?;
+    }
+    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    file.write_all(&serde_json::to_vec(mark)?)?;
+    fs::rename(&unfinished, path)?;
+    Ok(file)
+}
+
+fn warn(path: &Path, error: &io::Error) {
+    tracing::warn!(
+        target: "cnidaria::policy",
+        path = %path.display(), %error,
+        "a crash of a module would not be noticed: its mark cannot be written or removed",
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quarantine(dir: &Path) -> Arc<Quarantine> {
+        let quarantine = Quarantine::new(Some(dir.to_owned()));
+        quarantine.settle();
+        Arc::new(quarantine)
+    }
+
+    /// Leaves a mark as a crashing process does.
+    fn crash(dir: &Path, boot: Option<&str>) {
+        let mut mark = Mark {
+            boot_id: Quarantine::new(None).boot,
+            policy: "10-a".to_owned(),
+            hook: "before-add".to_owned(),
+            dry_run: false,
+        };
+        if let Some(boot) = boot {
+            boot.clone_into(&mut mark.boot_id);
+        }
+        drop(write(&dir.join("marks/00ff"), &mark).unwrap());
+    }
+
+    #[test]
+    fn a_mark_that_is_left_quarantines() {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), None);
+        let held = quarantine(dir.path()).holds("sha256:00ff").unwrap();
+        assert_eq!((&*held.policy, &*held.hook), ("10-a", "before-add"));
+        let again = quarantine(dir.path());
+        assert!(again.holds("sha256:00ff").is_some(), "also the one after");
+        assert!(again.release("sha256:00ff").unwrap());
+        assert!(!again.release("sha256:00ff").unwrap());
+        assert!(again.holds("sha256:00ff").is_none());
+    }
+
+    #[test]
+    fn a_loss_of_power_quarantines_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        crash(dir.path(), Some("another boot"));
+        assert!(quarantine(dir.path()).holds("sha256:00ff").is_none());
+        assert!(files(&dir.path().join("marks")).is_empty());
+    }
+
+    #[test]
+    fn each_kind_of_first_instance_is_marked() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = quarantine(dir.path());
+        let trials = Trials::new(&running, "sha256:00ff", "10-a");
+        trials.returned(Hook::Configure);
+        for first in [First::Start, First::StartInSlot, First::StartAhead] {
+            let mark = trials.begin(first).unwrap();
+            let (_, path) = files(&dir.path().join("marks")).remove(0);
+            assert_eq!(read(&path).unwrap().hook, "instantiation");
+            trials.returned(first);
+            drop(mark);
+            assert!(trials.begin(first).is_none());
+        }
+    }
+
+    #[test]
+    fn a_crashed_dry_run_quarantines() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = quarantine(dir.path());
+        running.hold("sha256:00ff", "10-a").unwrap();
+        let again = quarantine(dir.path());
+        assert!(again.holds("sha256:00ff").unwrap().dry_run);
+        assert!(again.release("sha256:00ff").unwrap());
+    }
+
+    #[test]
+    fn a_mark_lives_as_long_as_its_holders() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = quarantine(dir.path());
+        let trials = Trials::new(&running, "sha256:00ff", "10-a");
+        let first = trials.begin(Hook::BeforeAdd);
+        let second = trials.begin(Hook::AfterAdd);
+        drop(first);
+        // The next daemon starts while this one still runs.
+        assert!(quarantine(dir.path()).holds("sha256:00ff").is_none());
+        assert_eq!(files(&dir.path().join("marks")).len(), 1);
+        trials.returned(Hook::AfterAdd);
+        drop(second);
+        assert!(files(&dir.path().join("marks")).is_empty());
+        assert!(trials.begin(Hook::AfterAdd).is_none());
+        assert!(trials.begin(Hook::BeforeAdd).is_some());
+    }
+}

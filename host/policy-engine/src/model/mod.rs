@@ -1,0 +1,6 @@
+//! The words of the engine: requests, reports, grants, and the ports to the daemon.
+
+pub(crate) mod grant;
+pub(crate) mod ports;
+pub(crate) mod report;
+pub(crate) mod request;
