@@ -19,11 +19,13 @@ mod state;
 mod transaction;
 mod wasm;
 
+pub use config::Config;
+pub use model::policy::{Mode, PolicyInfo, State};
 pub use model::ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
 pub use model::report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use model::request::{
     Attachment, Bandwidth, Chosen, Command, PodRef, PortMapping, RequestFacts, Selection,
 };
-pub use run::generation::{Generation, Mode, PolicyInfo, State};
-pub use run::host::{Config, PolicyHost};
+pub use run::generation::Generation;
+pub use run::host::PolicyHost;
 pub use run::session::{Finale, Outcome, Selected, Session};

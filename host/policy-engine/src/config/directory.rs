@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::file::Draft;
 use super::{Error, Spec};
+use crate::model::policy::Mode;
 use crate::regular;
-use crate::run::generation::Mode;
 
 /// Maximum bytes of one configuration; also Kubernetes' limit for a whole ConfigMap.
 const MAX_CONFIG: u64 = 1 << 20;

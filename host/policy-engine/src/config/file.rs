@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use super::members::{Member, Members, Source};
 use super::{Error, Limits, Match};
+use crate::model::grant::ConfGrant;
 use crate::model::grant::Grant;
+use crate::model::policy::Mode;
 use crate::model::report::Cause;
-use crate::run::generation::Mode;
-use crate::transaction::ConfGrant;
 
 /// A policy as the operator configured it: everything but the module's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! Nothing here opens a module or knows WebAssembly. A faulty file affects only its own policy.
 
 mod directory;
+mod engine;
 mod error;
 mod file;
 mod limits;
@@ -10,6 +11,7 @@ mod matching;
 mod members;
 
 pub(crate) use directory::{Found, Reading, off, restored, scan};
+pub use engine::Config;
 pub(crate) use error::Error;
 pub(crate) use file::{FailurePolicies, OnConflict, Spec};
 pub(crate) use limits::{Limits, count};

@@ -15,11 +15,11 @@ use cni_types::json::{Document, Limits};
 use cni_types::result::{CniResult, Dns};
 use cni_types::version::ConfVersion;
 
+use crate::model::grant::ConfGrant;
 use crate::model::request::{Attachment, Bandwidth, PortMapping, Selection};
 use crate::transaction::{
-    AttachmentChange, AttachmentDraft, Budget, ConfGrant, Draft, EditError, OutcomeChange,
-    OutcomeDraft, RawIp, SelectionsChange, SelectionsDraft, Transaction, Working, conf_get,
-    plugin_types, route,
+    AttachmentChange, AttachmentDraft, Budget, Draft, EditError, OutcomeChange, OutcomeDraft,
+    RawIp, SelectionsChange, SelectionsDraft, Transaction, Working, conf_get, plugin_types, route,
 };
 
 const BUDGET: Budget = Budget::of(256, 1 << 20);

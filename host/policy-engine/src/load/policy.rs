@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use crate::config::{FailurePolicies, Match, Spec};
 use crate::model::grant::Grant;
+use crate::model::policy::{Mode, PolicyInfo, State};
 use crate::model::report::{Cause, Denied, Hook};
 use crate::model::request::RequestFacts;
 use crate::pool::ahead::Ready;
-use crate::run::generation::{Mode, PolicyInfo, State};
 use crate::wasm::allowance::Allowance;
 use crate::wasm::instance::{Failure, Instance};
 use crate::wasm::memory::{Account, Reservation};

@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use crate::model::policy::{Mode, PolicyInfo};
 use crate::model::report::{Cause, Hook};
-use crate::run::generation::{Mode, PolicyInfo};
 
 /// Lookups for policies with the grants `namespaces`, `nads` and `node`.
 ///

@@ -3,9 +3,9 @@
 use tracing::field::display;
 
 use crate::load::policy::Policy;
+use crate::model::policy::Mode;
 use crate::model::report::{AppliedEdit, Denied, Finding, Hook, Severity};
 use crate::model::request::RequestFacts;
-use crate::run::generation::Mode;
 use crate::wasm::instance::Failure;
 
 /// Logs an edit that was applied or, in audit mode, would have been.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::conf::{self, ConfEdit};
 use super::protected;
 use super::tree::{number, object, set, string};
-use super::{ConfGrant, EditError, validate};
+use super::{EditError, validate};
+use crate::model::grant::ConfGrant;
 use crate::model::request::{Attachment, Bandwidth, PortMapping};
 use cni_types::json::{Node, Pointer};
 

@@ -40,7 +40,6 @@ pub(crate) use carried::Carried;
 pub(crate) use claims::Claims;
 pub(crate) use conf::get as conf_get;
 pub(crate) use finale::{FinaleDraft, Owned};
-pub(crate) use guarded::ConfGrant;
 pub(crate) use outcome::{Change as OutcomeChange, OutcomeDraft, RawIp, route};
 pub(crate) use patch::EditPatch;
 pub(crate) use protected::plugin_types;

@@ -9,8 +9,8 @@ use cni_types::json::{Document, Node, Pointer};
 use super::difference::folded;
 use super::found::Found;
 use super::roles::Role;
-use super::{ConfGrant, EditError, guarded, validate};
-use crate::model::grant::Grant;
+use super::{EditError, guarded, validate};
+use crate::model::grant::{ConfGrant, Grant};
 
 /// Members of a plugin or a list that no policy may change.
 const PROTECTED: [&str; 6] = [

@@ -11,14 +11,21 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use super::group::Group;
+use super::group::{self, Group};
 use super::{Error, REFUSED};
+use crate::config::Config;
 use crate::load::confinement::{Confinement, DryRun, NOTE};
 use crate::model::report::clean;
 use crate::regular;
 
 /// Maximum bytes read of a compiler's error message.
 const MAX_MESSAGE: u64 = 16 << 10;
+
+/// Minimum memory limit of one compilation, in bytes.
+const LEAST_MEMORY: u64 = 128 << 20;
+
+/// Bytes reserved for the daemon itself if its control group has a limit.
+const OWN_MEMORY: u64 = 64 << 20;
 
 /// Numbers the compilations of this process.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -40,6 +47,30 @@ pub(crate) struct Compiler {
 pub(super) type Notes = Vec<String>;
 
 impl Compiler {
+    /// The compiler with the limits of a configuration.
+    pub(crate) fn of(config: &Config) -> Self {
+        let mut memory = config.compile_memory_bytes;
+        if config.compile_cgroup.is_none()
+            && let Some(limit) = group::own_limit()
+        {
+            let beside = config.guest_memory_bytes.saturating_add(OWN_MEMORY);
+            let left = limit.saturating_sub(beside).max(LEAST_MEMORY);
+            if left < memory {
+                tracing::info!(
+                    target: "cnidaria::policy",
+                    bytes = left, limit, "memory of one compilation, in the control group of the daemon",
+                );
+                memory = left;
+            }
+        }
+        Self {
+            binary: config.compiler.clone(),
+            timeout: config.compile_timeout,
+            memory,
+            cgroup: config.compile_cgroup.clone(),
+        }
+    }
+
     /// Compiles a module to an artefact, which gets its final name once complete.
     pub(super) async fn compile(
         &self,

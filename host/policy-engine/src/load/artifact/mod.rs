@@ -27,7 +27,6 @@ use crate::wasm::footprint::{self, Footprint};
 use jobs::Jobs;
 
 pub(crate) use compiler::Compiler;
-pub(crate) use group::own_limit;
 
 /// The compiler's exit code if the module itself is at fault (`EX_DATAERR` of sysexits.h), so that
 /// compiling it again would fail as well.

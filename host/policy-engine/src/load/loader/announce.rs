@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Loader;
 use crate::config::{self, Reading};
 use crate::load::policy::{Loading, Policy};
-use crate::run::generation::Mode;
+use crate::model::policy::Mode;
 
 const REASON: &str = "the daemon has just begun to load it";
 

@@ -9,16 +9,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{self, Found, Reading, Spec};
-use crate::load::artifact::Cache;
+use crate::config::{self, Config, Found, Reading, Spec};
+use crate::load::artifact::{Cache, Compiler};
 use crate::load::digest;
 use crate::load::last_good::{Kept, Record};
 use crate::load::policy::{Loading, Policy};
 use crate::load::quarantine::{Quarantine, Trials};
+use crate::model::policy::Mode;
 use crate::model::report::{Hook, clean};
 use crate::model::request::{Command, RequestFacts};
-use crate::run::generation::Mode;
-use crate::run::host::Config;
 use crate::wasm::allowance::Allowance;
 use crate::wasm::engine::{self, Engines};
 use crate::wasm::instance::Instance;
@@ -49,7 +48,7 @@ pub(crate) struct Loader {
 impl Loader {
     /// A loader for the directories of `config`.
     pub(crate) fn new(config: Config, services: Arc<Services>) -> Self {
-        let cache = Cache::new(config.cache_dir.clone(), config.compiler());
+        let cache = Cache::new(config.cache_dir.clone(), Compiler::of(&config));
         let kept = Kept::new(config.kept_dir.clone());
         let quarantine = Quarantine::new(config.quarantine_dir.clone());
         quarantine.settle();

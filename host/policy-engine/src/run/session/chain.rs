@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use super::Session;
 use crate::config::{OnConflict, Spec, count};
+use crate::model::policy::Mode;
 use crate::model::report::{AppliedEdit, Cause, Denied, Hook, Report};
-use crate::run::generation::Mode;
 use crate::run::journal;
 use crate::transaction::{
     AttachmentDraft, Budget, Draft, FinaleDraft, OutcomeDraft, RequestBudget, SelectionsDraft,

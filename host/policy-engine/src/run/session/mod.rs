@@ -16,9 +16,10 @@ use allowances::Allowances;
 use time::Time;
 
 use crate::load::policy::Loading;
+use crate::model::policy::Mode;
 use crate::model::report::{Cause, Denied, Hook, Report};
 use crate::model::request::{Attachment, Chosen, Command, RequestFacts, Selection};
-use crate::run::generation::{Generation, Mode};
+use crate::run::generation::Generation;
 use crate::state::{Guard, States};
 use crate::transaction::{
     AttachmentDraft, Carried, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved,

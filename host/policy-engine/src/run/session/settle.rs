@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::Session;
+use crate::model::grant::ConfGrant;
 use crate::model::report::{Cause, Denied, Hook, Report};
 use crate::model::request::Attachment;
 use crate::transaction::invariants::{self, Fault, Offered};
-use crate::transaction::{AttachmentDraft, Claims, ConfGrant};
+use crate::transaction::{AttachmentDraft, Claims};
 
 impl Session {
     /// Checks the final plan: each attachment as a whole, through all plugins of its conf, and all

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use super::super::{Budget, ConfGrant, Working};
+use super::super::{Budget, Working};
 use super::*;
+use crate::model::grant::ConfGrant;
 use cni_types::json::Limits;
 
 const BUDGET: Budget = Budget::of(10, 1 << 16);

@@ -1,5 +1,6 @@
-use super::super::{AttachmentDraft, Budget, ConfGrant, Working};
+use super::super::{AttachmentDraft, Budget, Working};
 use super::*;
+use crate::model::grant::ConfGrant;
 use crate::model::request::Attachment;
 
 const BUDGET: Budget = Budget::of(10, 1 << 16);

@@ -3,8 +3,9 @@
 use wasmtime::component::Resource;
 
 use super::handle::Attachment;
+use crate::model::grant::ConfGrant;
 use crate::model::request;
-use crate::transaction::{self, AttachmentChange, AttachmentDraft, ConfGrant};
+use crate::transaction::{self, AttachmentChange, AttachmentDraft};
 use crate::wasm::bindings::cnidaria::policy::types::{
     Bandwidth, EditError, HostAttachment, PortMapping,
 };
