@@ -11,7 +11,7 @@ use crate::model::grant::Grant;
 use crate::model::policy::{Mode, PolicyInfo, State};
 use crate::model::report::{Cause, Denied, Hook};
 use crate::model::request::RequestFacts;
-use crate::pool::ahead::Ready;
+use crate::pool::{Ahead, Refill};
 use crate::wasm::allowance::Allowance;
 use crate::wasm::instance::{Failure, Instance};
 use crate::wasm::memory::{Account, Reservation};
@@ -42,7 +42,7 @@ pub(crate) struct Policy {
     loading: Option<Loading>,
     counts: Arc<Counts>,
     /// An instance made ahead for the next request.
-    ready: Arc<Ready>,
+    ahead: Arc<Ahead>,
 }
 
 /// Why a policy is not loaded yet.
@@ -88,7 +88,7 @@ impl Policy {
             quarantined: false,
             loading: None,
             counts: Arc::default(),
-            ready: Arc::default(),
+            ahead: Arc::default(),
         }
     }
 
@@ -107,7 +107,7 @@ impl Policy {
             quarantined: false,
             loading: None,
             counts: Arc::default(),
-            ready: Arc::default(),
+            ahead: Arc::default(),
         }
     }
 
@@ -198,7 +198,7 @@ impl Policy {
             quarantined: false,
             loading,
             counts: Arc::clone(&self.counts),
-            ready: Arc::default(),
+            ahead: Arc::default(),
         }
     }
 
@@ -312,7 +312,7 @@ impl Policy {
         facts: &Arc<RequestFacts>,
         account: &Arc<Account>,
     ) -> Option<(Instance, Duration)> {
-        let mut instance = self.ready.take()?;
+        let mut instance = self.ahead.take()?;
         let made_in = instance.serve(Arc::clone(facts), account);
         Some((instance, made_in))
     }
@@ -344,11 +344,13 @@ impl Policy {
         .await
     }
 
-    /// Makes an instance ahead for the next request.
-    pub(crate) async fn prepare(&self, services: &Arc<Services>) {
-        if let (Some(module), Some(spec)) = (&self.module, &self.spec) {
-            self.ready.refill(module, spec, services).await;
-        }
+    /// The instance to make ahead for the next request; `None` if the policy has no module.
+    pub(crate) fn refill(&self) -> Option<Refill> {
+        Some(Refill {
+            ahead: Arc::clone(&self.ahead),
+            module: self.module.clone()?,
+            spec: self.spec.clone()?,
+        })
     }
 
     /// Counts one call.

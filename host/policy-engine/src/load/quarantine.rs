@@ -3,12 +3,10 @@
 //! unlocked, it does not load the module until an operator releases it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -16,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::artifact;
 use crate::model::report::Hook;
+use crate::wasm::trials::{CrashMarks, First, Mark};
 
 /// Maximum bytes read of a mark.
 const MAX_BYTES: u64 = 16 << 10;
@@ -34,7 +33,7 @@ pub(crate) struct Quarantine {
 /// What a module was about to do, or did last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Mark {
+pub(crate) struct Record {
     /// The boot of the machine: no module is to blame for a power failure.
     boot_id: String,
     pub(crate) policy: String,
@@ -43,45 +42,6 @@ pub(crate) struct Mark {
     /// It crashed another process, not the daemon.
     #[serde(default)]
     pub(crate) dry_run: bool,
-}
-
-/// What a module does for the first time in this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum First {
-    /// A call of a hook; `configure` covers loading.
-    Call(Hook),
-    /// Start functions, in a request, without a slot.
-    Start,
-    /// Start functions, in a request and a slot.
-    StartInSlot,
-    /// Start functions, ahead of a request.
-    StartAhead,
-}
-
-impl First {
-    fn bit(self) -> u32 {
-        match self {
-            Self::Call(hook) => 1 << hook as u32,
-            Self::Start => 1 << 16,
-            Self::StartInSlot => 1 << 17,
-            Self::StartAhead => 1 << 18,
-        }
-    }
-}
-
-impl fmt::Display for First {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Call(hook) => f.write_str(hook.as_str()),
-            Self::Start | Self::StartInSlot | Self::StartAhead => f.write_str("instantiation"),
-        }
-    }
-}
-
-impl From<Hook> for First {
-    fn from(hook: Hook) -> Self {
-        Self::Call(hook)
-    }
 }
 
 impl Quarantine {
@@ -115,9 +75,9 @@ impl Quarantine {
     }
 
     /// Quarantines a module whose dry run crashed. Returns the record, if it is on disk.
-    pub(crate) fn hold(&self, digest: &str, policy: &str) -> Option<Mark> {
+    pub(crate) fn hold(&self, digest: &str, policy: &str) -> Option<Record> {
         let dir = self.dir.as_ref()?;
-        let mark = Mark {
+        let mark = Record {
             boot_id: self.boot.clone(),
             policy: policy.to_owned(),
             hook: Hook::Configure.to_string(),
@@ -133,7 +93,7 @@ impl Quarantine {
         }
     }
 
-    fn found(&self, dir: &Path, hex: &str, mark: &Mark) {
+    fn found(&self, dir: &Path, hex: &str, mark: &Record) {
         if mark.boot_id != self.boot {
             return;
         }
@@ -149,13 +109,13 @@ impl Quarantine {
     }
 
     /// Why a module is quarantined; `None` if it is not.
-    pub(crate) fn holds(&self, digest: &str) -> Option<Mark> {
+    pub(crate) fn holds(&self, digest: &str) -> Option<Record> {
         let path = self.dir.as_ref()?.join("modules").join(hex(digest));
         match read(&path) {
             Ok(mark) => Some(mark),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             // The mark is unreadable, but the module stays quarantined.
-            Err(_) => Some(Mark {
+            Err(_) => Some(Record {
                 boot_id: String::new(),
                 policy: String::new(),
                 hook: "a hook".to_owned(),
@@ -178,40 +138,41 @@ impl Quarantine {
         }
     }
 
-    /// Marks that a module does something for the first time in this process.
-    fn mark(self: &Arc<Self>, digest: &str, policy: &str, first: First) -> Marked {
+    fn marks(&self) -> MutexGuard<'_, BTreeMap<String, (File, usize)>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CrashMarks for Quarantine {
+    fn mark(self: Arc<Self>, digest: &str, policy: &str, first: First) -> Mark {
         let hex = hex(digest).to_owned();
         let mut marks = self.marks();
         if let Some((_, holders)) = marks.get_mut(&hex) {
             *holders += 1;
         } else if let Some(dir) = &self.dir {
-            let mark = Mark {
+            let record = Record {
                 boot_id: self.boot.clone(),
                 policy: policy.to_owned(),
                 hook: first.to_string(),
                 dry_run: false,
             };
             let path = dir.join("marks").join(&hex);
-            match write(&path, &mark) {
+            match write(&path, &record) {
                 Ok(file) => drop(marks.insert(hex.clone(), (file, 1))),
                 // If the disk is full, the policy still runs.
                 Err(error) => warn(&path, &error),
             }
         }
         drop(marks);
-        Marked {
-            quarantine: Arc::clone(self),
+        Box::new(Marked {
+            quarantine: self,
             hex,
-        }
-    }
-
-    fn marks(&self) -> MutexGuard<'_, BTreeMap<String, (File, usize)>> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+        })
     }
 }
 
 /// A mark that stays on disk until dropped.
-pub(crate) struct Marked {
+struct Marked {
     quarantine: Arc<Quarantine>,
     hex: String,
 }
@@ -236,38 +197,6 @@ impl Drop for Marked {
     }
 }
 
-/// What a module has done in this process.
-pub(crate) struct Trials {
-    quarantine: Arc<Quarantine>,
-    digest: String,
-    policy: String,
-    returned: AtomicU32,
-}
-
-impl Trials {
-    pub(crate) fn new(quarantine: &Arc<Quarantine>, digest: &str, policy: &str) -> Self {
-        Self {
-            quarantine: Arc::clone(quarantine),
-            digest: digest.to_owned(),
-            policy: policy.to_owned(),
-            returned: AtomicU32::new(0),
-        }
-    }
-
-    /// Call before a hook or start functions run; `None` if they have returned before.
-    pub(crate) fn begin(&self, first: impl Into<First>) -> Option<Marked> {
-        let first = first.into();
-        let is_new = self.returned.load(Ordering::Relaxed) & first.bit() == 0;
-        is_new.then(|| self.quarantine.mark(&self.digest, &self.policy, first))
-    }
-
-    /// Call when they have returned, whatever the answer.
-    pub(crate) fn returned(&self, first: impl Into<First>) {
-        self.returned
-            .fetch_or(first.into().bit(), Ordering::Relaxed);
-    }
-}
-
 fn hex(digest: &str) -> &str {
     digest.trim_start_matches("sha256:")
 }
@@ -287,7 +216,7 @@ fn files(dir: &Path) -> Vec<(String, PathBuf)> {
 }
 
 /// The mark in a file whose process has ended; `None` if that process still runs.
-fn left_behind(path: &Path) -> io::Result<Option<Mark>> {
+fn left_behind(path: &Path) -> io::Result<Option<Record>> {
     let file = open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => read(path).map(Some),
@@ -301,13 +230,13 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-fn read(path: &Path) -> io::Result<Mark> {
+fn read(path: &Path) -> io::Result<Record> {
     let file = io::Read::take(open(path)?, MAX_BYTES);
     serde_json::from_reader(file).map_err(io::Error::other)
 }
 
 /// Writes a locked file, which gets its final name once complete.
-fn write(path: &Path, mark: &Mark) -> io::Result<File> {
+fn write(path: &Path, mark: &Record) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         artifact::private(dir).map_err(io::Error::other)?;
     }
@@ -335,6 +264,7 @@ fn warn(path: &Path, error: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wasm::trials::Trials;
 
     fn quarantine(dir: &Path) -> Arc<Quarantine> {
         let quarantine = Quarantine::new(Some(dir.to_owned()));
@@ -344,7 +274,7 @@ mod tests {
 
     /// Leaves a mark as a crashing process does.
     fn crash(dir: &Path, boot: Option<&str>) {
-        let mut mark = Mark {
+        let mut mark = Record {
             boot_id: Quarantine::new(None).boot,
             policy: "10-a".to_owned(),
             hook: "before-add".to_owned(),
@@ -381,7 +311,7 @@ mod tests {
     fn each_kind_of_first_instance_is_marked() {
         let dir = tempfile::tempdir().unwrap();
         let running = quarantine(dir.path());
-        let trials = Trials::new(&running, "sha256:00ff", "10-a");
+        let trials = Trials::new(running.clone(), "sha256:00ff", "10-a");
         trials.returned(Hook::Configure);
         for first in [First::Start, First::StartInSlot, First::StartAhead] {
             let mark = trials.begin(first).unwrap();
@@ -407,7 +337,7 @@ mod tests {
     fn a_mark_lives_as_long_as_its_holders() {
         let dir = tempfile::tempdir().unwrap();
         let running = quarantine(dir.path());
-        let trials = Trials::new(&running, "sha256:00ff", "10-a");
+        let trials = Trials::new(running.clone(), "sha256:00ff", "10-a");
         let first = trials.begin(Hook::BeforeAdd);
         let second = trials.begin(Hook::AfterAdd);
         drop(first);

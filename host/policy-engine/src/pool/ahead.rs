@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::Spec;
 use crate::model::grant::Grant;
 use crate::wasm::instance::{Instance, NotAhead};
+use crate::wasm::memory::Idle;
 use crate::wasm::module::Module;
 use crate::wasm::services::Services;
 
-/// The next instance of one policy.
+/// A policy's instance for the next request.
 #[derive(Default)]
-pub(crate) struct Ready {
+pub(crate) struct Ahead {
     state: Mutex<State>,
     /// How often it took too long to make one.
     late: AtomicU32,
@@ -32,7 +33,7 @@ enum State {
     Never,
 }
 
-impl Ready {
+impl Ahead {
     /// Takes the instance, if there is one.
     pub(crate) fn take(&self) -> Option<Instance> {
         let mut state = self.state();
@@ -47,7 +48,7 @@ impl Ready {
 
     /// Makes an instance, unless one exists or is being made. Skips policies that may read the
     /// clock: they would see a time before their request.
-    pub(crate) async fn refill(
+    async fn refill(
         self: &Arc<Self>,
         module: &Arc<Module>,
         spec: &Arc<Spec>,
@@ -86,8 +87,27 @@ impl Ready {
     }
 }
 
+impl Idle for Ahead {
+    fn evict(&self) {
+        drop(self.take());
+    }
+}
+
+/// An instance to make ahead.
+pub(crate) struct Refill {
+    pub(crate) ahead: Arc<Ahead>,
+    pub(crate) module: Arc<Module>,
+    pub(crate) spec: Arc<Spec>,
+}
+
+impl Refill {
+    pub(super) async fn make(&self, services: &Arc<Services>) {
+        self.ahead.refill(&self.module, &self.spec, services).await;
+    }
+}
+
 /// State restored when the guard drops.
-struct Making<'a>(&'a Ready, State);
+struct Making<'a>(&'a Ahead, State);
 
 impl Drop for Making<'_> {
     fn drop(&mut self) {
@@ -95,7 +115,7 @@ impl Drop for Making<'_> {
     }
 }
 
-impl fmt::Debug for Ready {
+impl fmt::Debug for Ahead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match *self.state() {
             State::Empty => "Empty",

@@ -2,41 +2,34 @@
 
 use std::sync::Arc;
 
-use crate::load::policy::Policy;
-use crate::model::report::Hook;
+use super::{Pool, Refill, Work};
 use crate::model::request::RequestFacts;
-use crate::pool::background::{self, Work};
 use crate::wasm::instance::Instance;
 use crate::wasm::memory::Account;
-use crate::wasm::services::Services;
 
 /// Maximum number of policies with an instance made ahead. These hold slots that requests need too.
 const AHEAD: usize = 32;
 
 /// The instances of a request, one place for each policy of the generation.
-pub(crate) struct Instances {
+pub(crate) struct RequestInstances {
     places: Vec<Option<Instance>>,
-    /// Policies that used an instance and need a new one made ahead.
-    used: Vec<Arc<Policy>>,
-    services: Arc<Services>,
+    /// Instances to make ahead, in place of those that the request used.
+    refills: Vec<Refill>,
+    pool: Arc<Pool>,
     /// The account charged for the instances' memory.
     account: Arc<Account>,
 }
 
-impl Instances {
+impl RequestInstances {
     /// Empty places for the policies of a generation.
-    pub(crate) fn of(
-        chain: &[Arc<Policy>],
-        services: &Arc<Services>,
-        facts: &RequestFacts,
-    ) -> Self {
+    pub(crate) fn new(policies: usize, pool: &Arc<Pool>, facts: &RequestFacts) -> Self {
         let namespace = facts.pod.as_ref().map(|pod| pod.namespace.as_str());
-        services.leftovers.begin();
+        pool.begin_request();
         Self {
-            places: chain.iter().map(|_| None).collect(),
-            used: Vec::new(),
-            services: Arc::clone(services),
-            account: services.memory.account(namespace.unwrap_or_default()),
+            places: (0..policies).map(|_| None).collect(),
+            refills: Vec::new(),
+            account: pool.services.memory.account(namespace.unwrap_or_default()),
+            pool: Arc::clone(pool),
         }
     }
 
@@ -49,39 +42,41 @@ impl Instances {
         self.places.get_mut(index)?.take()
     }
 
-    /// Records that a policy needs an instance made ahead for the next request.
-    pub(crate) fn used(&mut self, index: usize, policy: &Arc<Policy>) {
+    /// Has an instance made ahead for the next request of a policy.
+    pub(crate) fn refill(&mut self, index: usize, refill: impl FnOnce() -> Option<Refill>) {
         if index < AHEAD {
-            self.used.push(Arc::clone(policy));
+            self.refills.extend(refill());
         }
     }
 
     /// Puts an instance back into its place.
-    pub(crate) fn keep(&mut self, index: usize, instance: Instance) {
+    pub(crate) fn put_back(&mut self, index: usize, instance: Instance) {
         if let Some(place) = self.places.get_mut(index) {
             *place = Some(instance);
         }
     }
 
-    /// If requests may need slots, drops instances of policies that have none of the coming hooks.
-    pub(crate) fn leave<const N: usize>(&mut self, to_come: [Hook; N], chain: &[Arc<Policy>]) {
-        if self.services.leftovers.is_quiet() {
+    /// If other requests may need slots, drops the instances of policies that `is_done` with it.
+    pub(crate) fn drop_done(&mut self, is_done: impl Fn(usize) -> bool) {
+        if self.pool.is_quiet() {
             return;
         }
-        let places = self.places.iter_mut().zip(chain);
+        let places = self.places.iter_mut().enumerate();
         let done = places
-            .filter(|(_, policy)| !to_come.iter().any(|hook| policy.has(*hook)))
-            .filter_map(|(place, _)| place.take())
+            .filter(|(index, _)| is_done(*index))
+            .filter_map(|(_, place)| place.take())
             .collect();
-        let used = Vec::new();
-        background::tend(&self.services, Work { done, used });
+        self.pool.start(Work {
+            done,
+            refills: Vec::new(),
+        });
     }
 }
 
-impl Drop for Instances {
+impl Drop for RequestInstances {
     fn drop(&mut self) {
         let done = self.places.drain(..).flatten().collect();
-        let used = std::mem::take(&mut self.used);
-        background::end(&self.services, Work { done, used });
+        let refills = std::mem::take(&mut self.refills);
+        self.pool.end_request(Work { done, refills });
     }
 }

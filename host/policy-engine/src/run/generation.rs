@@ -11,6 +11,7 @@ use crate::model::policy::PolicyInfo;
 use crate::model::ports::{Needs, Skipped};
 use crate::model::report::{Denied, Report};
 use crate::model::request::{Command, RequestFacts};
+use crate::pool::Pool;
 use crate::run::session::{self, Session};
 use crate::wasm::services::Services;
 
@@ -19,7 +20,7 @@ use crate::wasm::services::Services;
 pub struct Generation {
     number: u64,
     policies: Vec<Arc<Policy>>,
-    services: Arc<Services>,
+    pool: Arc<Pool>,
     exempt_namespaces: Vec<String>,
     bypass_file: Option<PathBuf>,
     request_timeout: Duration,
@@ -31,12 +32,12 @@ impl Generation {
         number: u64,
         policies: Vec<Arc<Policy>>,
         config: &Config,
-        services: Arc<Services>,
+        pool: Arc<Pool>,
     ) -> Self {
         Self {
             number,
             policies,
-            services,
+            pool,
             exempt_namespaces: config.exempt_namespaces.clone(),
             bypass_file: config.bypass_file.clone(),
             request_timeout: config.request_timeout,
@@ -56,7 +57,7 @@ impl Generation {
     /// Whether there are no policies at all, not even broken or off, and no state kept by earlier
     /// ones: requests need not begin a session.
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.services.states.is_empty()
+        self.policies.is_empty() && self.services().states.is_empty()
     }
 
     /// Begins a request's session. Cheap: policies are instantiated when a hook needs them.
@@ -70,7 +71,7 @@ impl Generation {
             Some(_) => Some(Skipped::Bypass),
             None => exempt.then_some(Skipped::ExemptNamespace),
         };
-        if let Some((observer, skipped)) = self.services.observer.as_ref().zip(skipped) {
+        if let Some((observer, skipped)) = self.services().observer.as_ref().zip(skipped) {
             observer.skipped(skipped);
         }
         if let Some(file) = bypassed {
@@ -105,7 +106,7 @@ impl Generation {
     /// Removes the state that policies bound to a sandbox that is gone, and to its attachments.
     pub async fn release(&self, container_id: &str) {
         let container_id = container_id.to_owned();
-        let services = Arc::clone(&self.services);
+        let services = Arc::clone(self.services());
         session::with_states(services, move |states| {
             states.release_sandbox(&container_id);
         })
@@ -136,6 +137,11 @@ impl Generation {
 
     /// The services behind the grants.
     pub(crate) fn services(&self) -> &Arc<Services> {
-        &self.services
+        self.pool.services()
+    }
+
+    /// The pool of instances.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 }

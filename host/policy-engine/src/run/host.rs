@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::load::loader::Loader;
 use crate::load::policy::Policy;
 use crate::load::watch::Watch;
-use crate::pool::background::Leftovers;
+use crate::pool::Pool;
 use crate::run::generation::Generation;
 use crate::state::States;
 use crate::wasm::memory::Memory;
@@ -35,6 +35,7 @@ const START: Duration = Duration::from_secs(2);
 pub struct PolicyHost {
     config: Config,
     services: Arc<Services>,
+    pool: Arc<Pool>,
     /// Held during a load: one load at a time.
     loader: tokio::sync::Mutex<Loader>,
     generations: AtomicU64,
@@ -59,8 +60,8 @@ impl PolicyHost {
     pub async fn start(config: Config) -> Arc<Self> {
         let host = Arc::new(Self::of(config));
         let policies = host.loader.lock().await.announce();
-        let services = Arc::clone(&host.services);
-        let announced = Generation::new(0, policies, &host.config, services);
+        let pool = Arc::clone(&host.pool);
+        let announced = Generation::new(0, policies, &host.config, pool);
         host.current.store(Arc::new(announced));
         let first = Arc::clone(&host);
         // Keeps running after the timeout.
@@ -99,15 +100,16 @@ impl PolicyHost {
         let services = Arc::new(Services {
             cluster: config.cluster.clone(),
             observer: config.observer.clone(),
-            states: States::new(config.state_dir.clone()),
+            states: Arc::new(States::new(config.state_dir.clone())),
             memory: Arc::new(Memory::new(config.guest_memory_bytes)),
-            leftovers: Leftovers::default(),
         });
+        let pool = Arc::new(Pool::new(Arc::clone(&services)));
         let loader = Loader::new(config.clone(), Arc::clone(&services));
-        let nothing = Generation::new(0, Vec::new(), &config, Arc::clone(&services));
+        let nothing = Generation::new(0, Vec::new(), &config, Arc::clone(&pool));
         Self {
             config,
             services,
+            pool,
             loader: tokio::sync::Mutex::new(loader),
             generations: AtomicU64::new(0),
             current: ArcSwap::from_pointee(nothing),
@@ -155,8 +157,8 @@ impl PolicyHost {
             return true;
         }
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let services = Arc::clone(&self.services);
-        let generation = Generation::new(number, policies, &self.config, services);
+        let pool = Arc::clone(&self.pool);
+        let generation = Generation::new(number, policies, &self.config, pool);
         let policies = generation.policies();
         if let Some(cluster) = &self.services.cluster {
             cluster.needed(generation.needs());

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Limits, count};
 use crate::model::request::RequestFacts;
 pub(crate) use origin::{Binding, Guard, Origin};
 
@@ -48,6 +47,14 @@ pub(crate) enum Refusal {
     TooLarge,
     /// The value cannot be stored, with the reason.
     Unavailable(String),
+}
+
+/// How much one policy may keep.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota {
+    pub(crate) keys: usize,
+    /// Bytes of all keys and values.
+    pub(crate) bytes: usize,
 }
 
 /// The state of all policies.
@@ -189,12 +196,12 @@ impl PolicyState {
         expected: Option<&[u8]>,
         new: Option<Vec<u8>>,
         bond: Option<Binding>,
-        limits: &Limits,
+        quota: Quota,
     ) -> Result<(), Refusal> {
         if key.len() > MAX_KEY || new.as_ref().is_some_and(|new| new.len() > MAX_VALUE) {
             return Err(Refusal::TooLarge);
         }
-        let (change, before) = self.lock().swap(key, expected, new, bond, limits)?;
+        let (change, before) = self.lock().swap(key, expected, new, bond, quota)?;
         self.write(change).map_err(|error| {
             self.lock().undo(key, change, before);
             Refusal::Unavailable(error.to_string())
@@ -258,7 +265,7 @@ impl Kept {
         expected: Option<&[u8]>,
         new: Option<Vec<u8>>,
         bond: Option<Binding>,
-        limits: &Limits,
+        quota: Quota,
     ) -> Result<(u64, Option<Value>), Refusal> {
         if bond.as_ref().is_some_and(|bond| bond.is_late(&self.failed)) {
             return Err(Refusal::Unavailable("the request has ended".to_owned()));
@@ -279,7 +286,7 @@ impl Kept {
         let bytes = self.bytes + of(&new) - of(&before);
         let number = self.keys.len() + usize::from(new.is_some()) - usize::from(before.is_some());
         // Removing keys is allowed even above a quota that was lowered.
-        let over = number > count(limits.state_keys) || bytes > count(limits.state_bytes);
+        let over = number > quota.keys || bytes > quota.bytes;
         if over && new.is_some() {
             return Err(Refusal::Quota);
         }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Weak};
 
 use super::{Bond, PolicyState, States};
 use crate::model::request::RequestFacts;
-use crate::wasm::services::Services;
 
 /// The request that bound a key.
 #[derive(Debug, Clone)]
@@ -139,15 +138,15 @@ impl super::Kept {
 
 /// Removes the keys that a request bound unless it succeeds, even if it is dropped half-way.
 pub(crate) struct Guard {
-    services: Arc<Services>,
+    states: Arc<States>,
     request: Option<Arc<RequestFacts>>,
 }
 
 impl Guard {
     /// Guards the keys that `request` binds; without a request, does nothing.
-    pub(crate) fn new(services: &Arc<Services>, request: Option<&Arc<RequestFacts>>) -> Self {
+    pub(crate) fn new(states: &Arc<States>, request: Option<&Arc<RequestFacts>>) -> Self {
         Self {
-            services: Arc::clone(services),
+            states: Arc::clone(states),
             request: request.map(Arc::clone),
         }
     }
@@ -163,7 +162,7 @@ impl Drop for Guard {
         let Some(request) = self.request.take() else {
             return;
         };
-        let unwritten = self.services.states.abandon(&request);
+        let unwritten = self.states.abandon(&request);
         if unwritten.is_empty() {
             return;
         }

@@ -9,7 +9,6 @@ use wasmtime::component::Instance as WasmInstance;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 
 use crate::config::{Limits, Spec, count};
-use crate::load::quarantine::First;
 use crate::model::report::{Cause, Hook, clean};
 use crate::model::request::RequestFacts;
 use crate::wasm::allowance::{Allowance, Budget};
@@ -19,6 +18,7 @@ use crate::wasm::module::Module;
 use crate::wasm::services::Services;
 use crate::wasm::store::{GuestState, LimitReached, LogBudget, Stage};
 use crate::wasm::ticker::{self, TICK};
+use crate::wasm::trials::First;
 
 /// Maximum number of resource handles that a guest may hold at a time.
 const MAX_HANDLES: usize = 1024;

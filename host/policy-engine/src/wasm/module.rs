@@ -7,15 +7,15 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::config::Limits;
-use crate::load::artifact;
-use crate::load::quarantine::Trials;
 use crate::model::grant::Grant;
 use crate::wasm::engine::Engines;
 use crate::wasm::footprint::Footprint;
 use crate::wasm::hooks::{self, Hooks};
 use crate::wasm::imports;
+use crate::wasm::machine_code;
 use crate::wasm::memory;
 use crate::wasm::store::GuestState;
+use crate::wasm::trials::Trials;
 use crate::wasm::version::{Interface, served};
 
 /// WASI packages that are linked, with nothing behind them.
@@ -125,7 +125,7 @@ impl Module {
         if let Some(module) = &*module {
             return Some(Ok(Arc::clone(module)));
         }
-        let made = artifact::copy(self.pre.component(), plain).and_then(|component| {
+        let made = machine_code::copy(self.pre.component(), plain).and_then(|component| {
             let parts = (&component, self.footprint);
             Ok(Self::link_to(plain, parts, grants, &self.trials)?)
         });

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::config::Spec;
 use crate::model::grant::Grant;
 use crate::model::ports::{Cluster, Observer};
-use crate::pool::background::Leftovers;
 use crate::state::{PolicyState, States};
 use crate::wasm::memory::Memory;
 
@@ -17,11 +16,9 @@ pub(crate) struct Services {
     /// Receives metrics.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// State that policies keep between requests.
-    pub(crate) states: States,
+    pub(crate) states: Arc<States>,
     /// Memory budget of all guests.
     pub(crate) memory: Arc<Memory>,
-    /// Background work after responses.
-    pub(crate) leftovers: Leftovers,
 }
 
 impl Services {

@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::config::Spec;
 use crate::load::confinement::DryRun;
-use crate::load::quarantine::Trials;
 use crate::model::report::Hook;
 use crate::wasm::engine::{COMPATIBILITY, Engines};
 use crate::wasm::footprint::{self, Footprint};
+use crate::wasm::machine_code;
+use crate::wasm::trials::Trials;
 use jobs::Jobs;
 
 pub(crate) use compiler::Compiler;
@@ -267,47 +267,10 @@ fn check(path: &Path, metadata: &Metadata, mode: u32) -> Result<(), Error> {
 /// Loads an artefact for instances in slots, or without slots if the module does not fit in one.
 fn load(engines: &Engines, artefact: &Path) -> wasmtime::Result<Component> {
     let slots = engines.slots.as_ref();
-    match slots.and_then(|engine| map(engine, artefact).ok()) {
+    match slots.and_then(|engine| machine_code::map(engine, artefact).ok()) {
         Some(component) => Ok(component),
-        None => map(&engines.plain, artefact),
+        None => machine_code::map(&engines.plain, artefact),
     }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "maps machine code that was compiled from a module"
-)]
-fn map(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: wasmtime executes the file's contents, so they must be what this engine's compiler
-    // wrote, and must not change while mapped. The contract that ensures this:
-    // - `check` found the directory and file writable only by root or this user, and the
-    //   directory searchable by no other user;
-    // - only `Compiler::compile` writes in the directory: to a temporary name, synced, and
-    //   renamed once the compiler succeeded; a file with its final name is never written;
-    // - wasmtime rejects files of another version, configuration or processor.
-    unsafe { Component::deserialize_file(engine, artefact) }
-}
-
-/// Loads the artefact of a dry run.
-#[cfg(feature = "compile")]
-#[expect(
-    unsafe_code,
-    reason = "runs machine code that was compiled from a module"
-)]
-pub(crate) fn read(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the daemon names a file of its cache, which it has loaded by the contract of `map`.
-    unsafe { Component::deserialize(engine, artefact) }
-}
-
-/// Copies a component to another engine of the same configuration.
-#[expect(
-    unsafe_code,
-    reason = "copies machine code that was compiled from a module"
-)]
-pub(crate) fn copy(component: &Component, engine: &Engine) -> wasmtime::Result<Component> {
-    let bytes = component.serialize()?;
-    // SAFETY: the bytes are those of a component that `map` has loaded, unchanged.
-    unsafe { Component::deserialize(engine, bytes) }
 }
 
 #[cfg(test)]

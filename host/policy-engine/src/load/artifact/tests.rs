@@ -5,7 +5,7 @@ use super::*;
 /// Trials of a module that is not quarantined.
 fn trials() -> Trials {
     let quarantine = std::sync::Arc::new(crate::load::quarantine::Quarantine::new(None));
-    Trials::new(&quarantine, "", "")
+    Trials::new(quarantine, "", "")
 }
 
 const COMPILER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/compiler");

@@ -14,7 +14,7 @@ use crate::load::artifact::{Cache, Compiler};
 use crate::load::digest;
 use crate::load::last_good::{Kept, Record};
 use crate::load::policy::{Loading, Policy};
-use crate::load::quarantine::{Quarantine, Trials};
+use crate::load::quarantine::Quarantine;
 use crate::model::policy::Mode;
 use crate::model::report::{Hook, clean};
 use crate::model::request::{Command, RequestFacts};
@@ -23,6 +23,7 @@ use crate::wasm::engine::{self, Engines};
 use crate::wasm::instance::Instance;
 use crate::wasm::module::Module;
 use crate::wasm::services::Services;
+use crate::wasm::trials::Trials;
 use error::Error;
 
 /// Maximum bytes of the reason why a policy does not load.
@@ -326,7 +327,7 @@ impl Loader {
                 policy: spec.name.to_string(),
             });
         }
-        let trials = Arc::new(Trials::new(&self.quarantine, digest, &spec.name));
+        let trials = Arc::new(Trials::new(self.quarantine.clone(), digest, &spec.name));
         let engines = self.engines(spec)?;
         let (component, footprint) = self
             .cache

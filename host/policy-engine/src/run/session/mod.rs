@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use cni_types::result::CniResult;
 
-use crate::pool::request::Instances;
+use crate::pool::RequestInstances;
 use allowances::Allowances;
 use time::Time;
 
@@ -63,7 +63,7 @@ pub struct Session {
     facts: Arc<RequestFacts>,
     /// No policy runs: the namespace is exempt, or the node's bypass is on.
     skipped: bool,
-    instances: Instances,
+    instances: RequestInstances,
     /// Time that the policies have spent.
     time: Time,
     /// Indexes of policies that are out of time and not called again in this request.
@@ -90,11 +90,11 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
-        let instances = Instances::of(generation.chain(), generation.services(), &facts);
+        let instances = RequestInstances::new(generation.chain().len(), generation.pool(), &facts);
         let time = Time::new(generation.request_timeout(), generation.chain().len());
         let facts = Arc::new(facts);
         let is_add = facts.command == Command::Add;
-        let bound = Guard::new(generation.services(), is_add.then_some(&facts));
+        let bound = Guard::new(&generation.services().states, is_add.then_some(&facts));
         Self {
             generation,
             time,

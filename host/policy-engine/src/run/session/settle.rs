@@ -27,8 +27,12 @@ impl Session {
     /// Whether the final plan is as offered, so that [`settle`](Self::settle) has nothing to check.
     /// Either way, drops instances that are needed only before the delegates run.
     pub fn is_settled(&mut self) -> bool {
-        self.instances
-            .leave([Hook::AfterAdd, Hook::Finalize], self.generation.chain());
+        let chain = self.generation.chain();
+        let to_come = [Hook::AfterAdd, Hook::Finalize];
+        self.instances.drop_done(|index| {
+            let policy = chain.get(index);
+            policy.is_some_and(|policy| !to_come.iter().any(|hook| policy.has(*hook)))
+        });
         self.offered.iter().all(|offered| offered.claims.is_empty())
     }
 

@@ -177,7 +177,7 @@ impl Session {
         let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
             None => {
-                self.instances.used(*index, policy);
+                self.instances.refill(*index, || policy.refill());
                 let mut made = match policy.made_ahead(&self.facts, self.instances.account()) {
                     Some((instance, made_in)) => {
                         // As if the request had waited for it.
@@ -201,7 +201,7 @@ impl Session {
         let called = instance.call(hook, stage, allowance).await;
         self.time.charge(*index, start.elapsed());
         match &called {
-            Ok(_) => self.instances.keep(*index, instance),
+            Ok(_) => self.instances.put_back(*index, instance),
             Err(_) => self.allowances.keep(*index, &instance),
         }
         called

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::state::{Binding, Bond, Refusal};
+use crate::config::count;
+use crate::state::{Binding, Bond, Quota, Refusal};
 use crate::wasm::bindings::cnidaria::policy::state::{Error, Host};
 use crate::wasm::store::{GuestState, Stage};
 
@@ -43,8 +44,12 @@ impl Host for GuestState {
             return Ok(Err(unavailable()));
         };
         let bond = bound.then(|| self.binding());
-        let limits = self.spec().limits;
-        let swap = move || state.swap(&key, expected.as_deref(), new, bond, &limits);
+        let limits = &self.spec().limits;
+        let quota = Quota {
+            keys: count(limits.state_keys),
+            bytes: count(limits.state_bytes),
+        };
+        let swap = move || state.swap(&key, expected.as_deref(), new, bond, quota);
         // Waits for the file on a blocking thread, so that other requests continue.
         let swapped = tokio::task::spawn_blocking(swap).await?;
         Ok(swapped.map_err(|refusal| match refusal {

@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::oneshot;
 
 use crate::config::Limits;
-use crate::pool::ahead::Ready;
 use queue::{Ask, Queue};
 
 /// Bytes of a table element.
@@ -37,13 +36,19 @@ pub(crate) fn allocated(memory: u64, table_elements: u64) -> u64 {
     memory.saturating_add(table_elements.saturating_mul(ELEMENT))
 }
 
+/// Holds an instance that no request uses.
+pub(crate) trait Idle: Send + Sync {
+    /// Drops the instance, which returns its memory.
+    fn evict(&self);
+}
+
 /// The memory budget of all guests.
 pub(crate) struct Memory {
     limit: u64,
     requests: AtomicU64,
     queue: Mutex<Queue>,
-    /// Instances made ahead, evicted first.
-    ready: Mutex<Vec<Weak<Ready>>>,
+    /// Evicted before requests wait.
+    idle: Mutex<Vec<Weak<dyn Idle>>>,
 }
 
 impl Memory {
@@ -53,7 +58,7 @@ impl Memory {
             limit,
             requests: AtomicU64::new(0),
             queue: Mutex::new(Queue::new(limit)),
-            ready: Mutex::default(),
+            idle: Mutex::default(),
         }
     }
 
@@ -77,15 +82,16 @@ impl Memory {
         })
     }
 
-    /// Registers an instance made ahead for eviction.
-    pub(crate) fn made_ahead(&self, ready: &Arc<Ready>) {
-        let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Registers an instance for eviction.
+    pub(crate) fn made_ahead<T: Idle + 'static>(&self, idle: &Arc<T>) {
+        let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|other| other.strong_count() > 0);
         if !known
             .iter()
-            .any(|other| Weak::as_ptr(other) == Arc::as_ptr(ready))
+            .any(|other| std::ptr::addr_eq(Weak::as_ptr(other), Arc::as_ptr(idle)))
         {
-            known.push(Arc::downgrade(ready));
+            let idle: Weak<T> = Arc::downgrade(idle);
+            known.push(idle);
         }
     }
 
@@ -94,14 +100,14 @@ impl Memory {
         self.queue().is_short()
     }
 
-    /// Evicts the instances made ahead.
-    fn drop_ready(&self) {
-        let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Evicts the instances that no request uses.
+    fn evict_idle(&self) {
+        let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let evicted = std::mem::take(&mut *known);
-        // Dropping an instance returns its memory.
+        // Evicting an instance returns its memory.
         drop(known);
-        for ready in evicted {
-            drop(ready.upgrade().and_then(|ready| ready.take()));
+        for idle in evicted.iter().filter_map(Weak::upgrade) {
+            idle.evict();
         }
     }
 
@@ -217,7 +223,7 @@ async fn wait(ask: Ask) {
         "waits for memory of guests",
     );
     // Before anything may exceed the budget.
-    memory.drop_ready();
+    memory.evict_idle();
     let (number, mut served) = memory.queue().push(ask.clone());
     let mut waiting = Waiting {
         ask,
@@ -225,7 +231,7 @@ async fn wait(ask: Ask) {
         done: false,
     };
     // One that was made meanwhile.
-    memory.drop_ready();
+    memory.evict_idle();
     memory.queue().serve();
     // Cannot fail: only serving the place drops its sender.
     let _ = (&mut served).await;
