@@ -13,7 +13,6 @@ pub mod fuzz;
 mod load;
 mod model;
 mod pool;
-mod regular;
 mod run;
 mod state;
 mod transaction;

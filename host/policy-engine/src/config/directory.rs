@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use files::Links;
+
 use super::file::Draft;
 use super::{Error, Spec};
 use crate::model::policy::Mode;
-use crate::regular;
 
 /// Maximum bytes of one configuration; also Kubernetes' limit for a whole ConfigMap.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -159,7 +160,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
         source,
     };
     let mut text = String::new();
-    let file = regular::open(path).map_err(failed)?;
+    let file = files::open(path, Links::Follow).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     file.take(MAX_CONFIG + 1)
         .read_to_string(&mut text)

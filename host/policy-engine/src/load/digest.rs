@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::regular;
+use files::Links;
 
 /// Maximum bytes of a module.
 pub(crate) const MAX_MODULE: u64 = 64 << 20;
@@ -34,7 +34,7 @@ fn text(digest: &[u8]) -> String {
 /// # Errors
 /// File system errors; [`io::ErrorKind::FileTooLarge`] above [`MAX_MODULE`].
 pub(crate) fn of_file(path: &Path) -> io::Result<String> {
-    let mut file = regular::open(path)?;
+    let mut file = files::open(path, Links::Follow)?;
     let mut chunk = vec![0; CHUNK];
     let mut hash = Sha256::new();
     let mut left = MAX_MODULE;

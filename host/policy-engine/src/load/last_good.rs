@@ -1,16 +1,15 @@
 //! The last good configuration of each policy, on disk, so that a file that is torn when the daemon
 //! starts does not disable a guard.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use cni_types::json::Cause;
-use rustix::fs::OFlags;
+use files::{Links, Replace};
 use serde::{Deserialize, Serialize};
 
-use crate::load::artifact;
+use crate::load::private;
 
 /// Maximum bytes of a record: a configuration with worst-case escaping.
 const MAX_RECORD: u64 = 8 << 20;
@@ -35,6 +34,14 @@ pub(crate) struct Record {
 
 impl Kept {
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+        if let Some(dir) = &dir
+            && let Err(error) = files::sweep(dir)
+        {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                dir = %dir.display(), %error, "cannot remove unfinished records of policies",
+            );
+        }
         Self { dir }
     }
 
@@ -56,7 +63,7 @@ impl Kept {
     /// The record of a policy, if present, safe and readable.
     pub(crate) fn get(&self, name: &str) -> Option<Record> {
         let dir = self.dir.as_ref().filter(|dir| dir.exists())?;
-        let read = artifact::private(dir)
+        let read = private::make_dir(dir)
             .map_err(|error| error.to_string())
             .and_then(|()| read(&path(dir, name)));
         read.unwrap_or_else(|reason| {
@@ -108,41 +115,19 @@ fn path(dir: &Path, name: &str) -> PathBuf {
 }
 
 fn read(path: &Path) -> Result<Option<Record>, String> {
-    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = match opened {
-        Ok(file) => file,
+    let text = match files::read(path, Links::Refuse, MAX_RECORD) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    let mut text = Vec::new();
-    file.take(MAX_RECORD)
-        .read_to_end(&mut text)
-        .map_err(|error| error.to_string())?;
     let record = serde_json::from_slice(&text).map_err(|error| Cause::of(&error).to_string())?;
     Ok(Some(record))
 }
 
 fn write(dir: &Path, name: &str, record: &Record) -> Result<(), String> {
-    artifact::private(dir).map_err(|error| error.to_string())?;
+    private::make_dir(dir).map_err(|error| error.to_string())?;
     let text = serde_json::to_vec(record).map_err(|error| error.to_string())?;
-    let unfinished = dir.join(format!("{name}.tmp"));
-    let written = (|| {
-        // Left over from a daemon that was killed.
-        if let Err(error) = fs::remove_file(&unfinished)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let mut file: File = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path(dir, name))
-    })();
+    let written = Replace::at(&path(dir, name)).durable().write(&text);
     written.map_err(|error| error.to_string())
 }
 

@@ -6,5 +6,6 @@ pub(crate) mod digest;
 pub(crate) mod last_good;
 pub(crate) mod loader;
 pub(crate) mod policy;
+mod private;
 pub(crate) mod quarantine;
 pub(crate) mod watch;

@@ -3,16 +3,16 @@
 //! unlocked, it does not load the module until an operator releases it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use files::{Links, Replace};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::load::artifact;
+use crate::load::private;
 use crate::model::report::Hook;
 use crate::wasm::trials::{CrashMarks, First, Mark};
 
@@ -203,7 +203,7 @@ fn hex(digest: &str) -> &str {
 
 /// The files in a directory that are named by digests; empty if it is missing or unsafe.
 fn files(dir: &Path) -> Vec<(String, PathBuf)> {
-    if !dir.exists() || artifact::private(dir).is_err() {
+    if !dir.exists() || private::make_dir(dir).is_err() {
         return Vec::new();
     }
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -217,7 +217,7 @@ fn files(dir: &Path) -> Vec<(String, PathBuf)> {
 
 /// The mark in a file whose process has ended; `None` if that process still runs.
 fn left_behind(path: &Path) -> io::Result<Option<Record>> {
-    let file = open(path)?;
+    let file = files::open(path, Links::Refuse)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => read(path).map(Some),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -225,32 +225,19 @@ fn left_behind(path: &Path) -> io::Result<Option<Record>> {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
-}
-
 fn read(path: &Path) -> io::Result<Record> {
-    let file = io::Read::take(open(path)?, MAX_BYTES);
-    serde_json::from_reader(file).map_err(io::Error::other)
+    let text = files::read(path, Links::Refuse, MAX_BYTES)?;
+    serde_json::from_slice(&text).map_err(io::Error::other)
 }
 
-/// Writes a locked file, which gets its final name once complete.
+/// Writes a file that is locked before it has its name.
 fn write(path: &Path, mark: &Record) -> io::Result<File> {
     if let Some(dir) = path.parent() {
-        artifact::private(dir).map_err(io::Error::other)?;
+        private::make_dir(dir).map_err(io::Error::other)?;
     }
-    let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    file.write_all(&serde_json::to_vec(mark)?)?;
-    fs::rename(&unfinished, path)?;
-    Ok(file)
+    Replace::at(path).write_then(&serde_json::to_vec(mark)?, |file| {
+        Ok(flock(file, FlockOperation::NonBlockingLockExclusive)?)
+    })
 }
 
 fn warn(path: &Path, error: &io::Error) {

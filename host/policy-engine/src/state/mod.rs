@@ -62,6 +62,7 @@ pub(crate) struct Quota {
 pub(crate) struct States {
     dir: Option<PathBuf>,
     open: Mutex<BTreeMap<String, Arc<PolicyState>>>,
+    swept: Arc<OnceLock<()>>,
 }
 
 /// The state of one policy.
@@ -72,6 +73,9 @@ pub(crate) struct PolicyState {
     kept: OnceLock<Mutex<Kept>>,
     /// What the file contains. Locked during a write.
     written: Mutex<Written>,
+    /// Set once unfinished files of earlier daemons were removed, before the first write: while
+    /// this one starts, an earlier daemon may still write.
+    swept: Arc<OnceLock<()>>,
 }
 
 /// What the file contains.
@@ -112,7 +116,7 @@ impl States {
         let stored = dir.as_deref().map(file::policies).unwrap_or_default();
         let states = Self {
             dir,
-            open: Mutex::default(),
+            ..Self::default()
         };
         for policy in stored {
             states.open(&policy);
@@ -132,6 +136,7 @@ impl States {
             .map(|dir| dir.join(format!("{policy}.json")));
         let state = Arc::new(PolicyState {
             file,
+            swept: Arc::clone(&self.swept),
             ..PolicyState::default()
         });
         open.insert(policy.to_owned(), Arc::clone(&state));
@@ -248,6 +253,7 @@ impl PolicyState {
             let kept = self.lock();
             (kept.keys.clone(), kept.change)
         };
+        self.swept.get_or_init(|| file::sweep(file));
         let bytes = file::replace(file, &keys)?;
         *written = Written {
             change: latest,

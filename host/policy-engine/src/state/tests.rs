@@ -91,6 +91,19 @@ fn state_survives_a_restart_and_a_corrupt_file_is_put_aside() {
 }
 
 #[test]
+fn the_first_write_removes_unfinished_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let unfinished = dir.path().join(".7-0.new");
+    fs::write(&unfinished, "{").unwrap();
+    let state = States::new(Some(dir.path().to_owned())).open("10-p");
+    // Another daemon may still write it.
+    assert!(unfinished.exists());
+    set(&state, "k", None);
+    assert!(!unfinished.exists());
+    assert!(dir.path().join("10-p.json").exists());
+}
+
+#[test]
 fn a_change_that_cannot_be_stored_is_taken_back() {
     let dir = tempfile::tempdir().unwrap();
     let state = States::new(Some(dir.path().join("state"))).open("10-p");

@@ -1,7 +1,7 @@
 //! The child process that compiles one module.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use files::{Links, Replace};
 use tokio::io::AsyncReadExt;
 
 use super::group::{self, Group};
@@ -16,7 +17,6 @@ use super::{Error, REFUSED};
 use crate::config::Config;
 use crate::load::confinement::{Confinement, DryRun, NOTE};
 use crate::model::report::clean;
-use crate::regular;
 
 /// Maximum bytes read of a compiler's error message.
 const MAX_MESSAGE: u64 = 16 << 10;
@@ -128,7 +128,7 @@ impl Compiler {
             let path = path.to_owned();
             move |source| Error::Io { path, source }
         };
-        let input = regular::open(module).map_err(failed(module))?;
+        let input = files::open(module, Links::Follow).map_err(failed(module))?;
         let output = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -285,8 +285,8 @@ impl GivenUp {
 
     /// Why a module was given up, if the limits were no stricter than these.
     pub(super) fn read(artefact: &Path, limits: Limits) -> Option<Error> {
-        let file = regular::open(&Self::path(artefact)).ok()?;
-        let known: Self = serde_json::from_reader(io::Read::take(file, Self::MAX)).ok()?;
+        let record = files::read(&Self::path(artefact), Links::Refuse, Self::MAX).ok()?;
+        let known: Self = serde_json::from_slice(&record).ok()?;
         (!known.limits.are_below(limits)).then(|| Error::Exhausted {
             reason: clean(&known.reason, 2048),
             limits: known.limits,
@@ -300,18 +300,7 @@ impl GivenUp {
             limits,
         };
         let written = serde_json::to_vec(&known).map_err(io::Error::other);
-        let written = written.and_then(|bytes| {
-            let path = Self::path(artefact);
-            let unfinished = path.with_extension(format!("{}.tmp", std::process::id()));
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&unfinished)?;
-            file.write_all(&bytes)?;
-            fs::rename(&unfinished, &path)
-        });
+        let written = written.and_then(|record| Replace::at(&Self::path(artefact)).write(&record));
         if let Err(error) = written {
             tracing::warn!(
                 target: "cnidaria::policy",

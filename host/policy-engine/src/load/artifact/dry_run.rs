@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use files::Replace;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Signal;
 use sha2::{Digest as _, Sha256};
@@ -84,7 +84,7 @@ impl Compiler {
             }
         };
         if result.is_ok()
-            && let Err(error) = write(&record)
+            && let Err(error) = Replace::at(&record).write(b"")
         {
             notes.push(format!("cannot record dry runs: {error}"));
         }
@@ -111,12 +111,6 @@ fn files(settings: &str) -> io::Result<(File, File)> {
     input.rewind()?;
     let output = OpenOptions::new().write(true).open("/dev/null")?;
     Ok((input, output))
-}
-
-fn write(record: &Path) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(record).map(drop)
 }
 
 #[cfg(test)]

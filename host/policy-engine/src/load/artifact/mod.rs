@@ -8,9 +8,7 @@ mod jobs;
 mod unused;
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +17,7 @@ use wasmtime::component::Component;
 
 use crate::config::Spec;
 use crate::load::confinement::DryRun;
+use crate::load::private;
 use crate::model::report::Hook;
 use crate::wasm::engine::{COMPATIBILITY, Engines};
 use crate::wasm::footprint::{self, Footprint};
@@ -48,13 +47,9 @@ pub(crate) enum Error {
         path: PathBuf,
         source: io::Error,
     },
-    /// Another user could have written code that the daemon would execute.
-    #[error("{path} of the artefact cache is not safe: {reason}", path = path.display())]
-    Unsafe {
-        /// The directory or file.
-        path: PathBuf,
-        reason: String,
-    },
+    /// The cache is unusable, or another user could have written code that the daemon would execute.
+    #[error("the artefact cache")]
+    Private(#[from] private::Error),
     /// The compiler cannot be started.
     #[error("cannot run the compiler {compiler}", compiler = compiler.display())]
     Spawn {
@@ -148,7 +143,7 @@ impl Cache {
         };
         let artefact = self.artefact(digest);
         if artefact.exists() {
-            check(&artefact, &read_metadata(&artefact)?, 0o600)?;
+            private::check_file(&artefact)?;
             match load(&artefact) {
                 Ok(component) => {
                     unused::touch(&artefact);
@@ -215,53 +210,8 @@ impl Cache {
     }
 
     fn prepare(&self) -> Result<(), Error> {
-        private(&self.dir)
+        Ok(private::make_dir(&self.dir)?)
     }
-}
-
-/// Creates a directory, or checks that only this user can access it.
-pub(crate) fn private(dir: &Path) -> Result<(), Error> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(|source| Error::Io {
-            path: dir.to_owned(),
-            source,
-        })?;
-    check(dir, &read_metadata(dir)?, 0o700)
-}
-
-fn read_metadata(path: &Path) -> Result<Metadata, Error> {
-    fs::symlink_metadata(path).map_err(|source| Error::Io {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Checks that only root or this user can write what would be executed.
-fn check(path: &Path, metadata: &Metadata, mode: u32) -> Result<(), Error> {
-    let refused = |reason| Error::Unsafe {
-        path: path.to_owned(),
-        reason,
-    };
-    let user = rustix::process::geteuid().as_raw();
-    if metadata.file_type().is_symlink() {
-        return Err(refused("it is a symbolic link".to_owned()));
-    }
-    if metadata.uid() != 0 && metadata.uid() != user {
-        return Err(refused(format!(
-            "it belongs to user {}, not to root or {user}",
-            metadata.uid()
-        )));
-    }
-    let actual = metadata.permissions().mode() & 0o777;
-    if actual & !mode != 0 {
-        return Err(refused(format!(
-            "its mode is {actual:o}, at most {mode:o} is safe"
-        )));
-    }
-    Ok(())
 }
 
 /// Loads an artefact for instances in slots, or without slots if the module does not fit in one.

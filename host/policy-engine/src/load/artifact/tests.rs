@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 /// Trials of a module that is not quarantined.

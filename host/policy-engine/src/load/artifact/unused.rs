@@ -25,7 +25,8 @@ pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
                 .iter()
                 .any(|finished| extension == *finished)
         });
-        let is_leftover = extension.is_some_and(|extension| extension == "tmp");
+        let is_leftover =
+            extension.is_some_and(|extension| extension == "tmp" || extension == "new");
         let is_needed = is_finished && name.to_str().is_none_or(is_needed);
         if is_needed || !(is_finished || is_leftover) {
             continue;
@@ -68,7 +69,7 @@ mod tests {
             }
             path
         };
-        let gone = [make("aa-1.cwasm", true), make("bb-1.7-0.tmp", true)];
+        let gone = ["aa-1.cwasm", "bb-1.7-0.tmp", ".7-0.new"].map(|name| make(name, true));
         let stays = [
             make("bb-1.cwasm", true),
             make("cc-1.cwasm", false),
