@@ -74,8 +74,8 @@ pub struct Session {
     carried: Vec<Carried>,
     /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
-    /// Which parts of the results so far policies own.
-    owned: Vec<Owned>,
+    /// Which parts of the results so far policies own, by interface.
+    owned: BTreeMap<String, Owned>,
     /// Remaining edit budgets, by policy index.
     edit_budgets: BTreeMap<usize, Arc<RequestBudget>>,
     /// Interface names of the attachments so far.
@@ -107,7 +107,7 @@ impl Session {
             given_up: BTreeSet::new(),
             carried: Vec::new(),
             offered: Vec::new(),
-            owned: Vec::new(),
+            owned: BTreeMap::new(),
             edit_budgets: BTreeMap::new(),
             reserved: Reserved::default(),
             gated: false,
@@ -125,12 +125,22 @@ impl Session {
         &self.facts
     }
 
-    /// Whether no policy handles the pod's selections: they stand, and [`select`](Self::select)
-    /// need not be called.
-    pub fn passes_select(&self) -> bool {
-        let chain = self.generation.chain();
-        let all_load = || chain.iter().all(|policy| policy.broken_reason().is_none());
-        self.skipped || (!self.asks(Hook::Select, None) && all_load())
+    /// Whether the hook's method has to be called: a policy handles it, for this network if one is
+    /// given, or earlier hooks left something to check or remove. Otherwise the value stands.
+    pub fn involves(&self, hook: Hook, network: Option<&str>) -> bool {
+        let is_needed = || match hook {
+            // A policy that does not load may deny.
+            Hook::Select => {
+                let mut chain = self.generation.chain().iter();
+                !self.skipped && chain.any(|policy| policy.broken_reason().is_some())
+            }
+            // Records each attachment.
+            Hook::BeforeAdd => true,
+            Hook::Finalize => self.owned.values().any(|owned| !owned.claims.is_empty()),
+            Hook::Del => !self.generation.services().states.is_empty(),
+            Hook::Configure | Hook::AfterAdd | Hook::Check | Hook::Status | Hook::Gc => false,
+        };
+        self.asks(hook, network) || is_needed()
     }
 
     /// Offers the pod's selections, without the default network. Called once, on ADD.
@@ -194,16 +204,6 @@ impl Session {
         Ok((attachment, report))
     }
 
-    /// Whether no policy handles the next attachment's result: it stands, and
-    /// [`after_add`](Self::after_add) need not be called.
-    pub fn passes_after_add(&mut self, network: &str) -> bool {
-        let passes = !self.asks(Hook::AfterAdd, Some(network));
-        if passes {
-            self.owned.push(Owned::default());
-        }
-        passes
-    }
-
     /// Offers the delegate's result for `attachment`. Called on ADD after each delegate.
     ///
     /// # Errors
@@ -229,14 +229,9 @@ impl Session {
         let sound = invariants::result(draft.result(), &claims, "");
         self.sound(Hook::AfterAdd, sound, &mut report)?;
         let left = (!claims.is_empty()).then(|| Arc::new(draft.clone()));
-        self.owned.push(Owned { claims, left });
+        let owned = Owned { claims, left };
+        self.owned.insert(attachment.if_name.clone(), owned);
         Ok((draft.into(), report))
-    }
-
-    /// Whether no policy handles the plan as a whole or owns a part of its results: they stand, and
-    /// [`finalize`](Self::finalize) need not be called.
-    pub fn passes_finalize(&self) -> bool {
-        !self.asks(Hook::Finalize, None) && self.owned.iter().all(|owned| owned.claims.is_empty())
     }
 
     /// Offers the whole plan, the result for the runtime, and the result of each attachment for
@@ -261,7 +256,11 @@ impl Session {
             result: outcome(result),
             statuses: statuses.into_iter().map(outcome).collect(),
         };
-        let owned = draft.owned(&self.owned);
+        let owned = plan.iter().map(|attachment| {
+            let owned = self.owned.remove(&attachment.if_name);
+            owned.unwrap_or_default()
+        });
+        let owned = draft.owned(&owned.collect::<Vec<_>>());
         let working = Working::owned(draft, owned);
         let working = self
             .chain(Hook::Finalize, None, working, stage, &mut report)
@@ -301,13 +300,6 @@ impl Session {
             self.turn(&seat, Hook::Check, stage, &mut report).await?;
         }
         Ok(report)
-    }
-
-    /// Whether no policy handles a stored attachment in this hook, so that [`check`](Self::check)
-    /// or [`del`](Self::del) need not be called for it.
-    pub fn passes(&self, hook: Hook, network: &str) -> bool {
-        let keeps = hook == Hook::Del && !self.generation.services().states.is_empty();
-        !keeps && !self.asks(hook, Some(network))
     }
 
     /// Tells the policies that a stored attachment goes away. Called on DEL after detaching; cannot

@@ -24,16 +24,17 @@ impl Session {
         Ok(report)
     }
 
-    /// Whether the final plan is as offered, so that [`settle`](Self::settle) has nothing to check.
-    /// Either way, drops instances that are needed only before the delegates run.
-    pub fn is_settled(&mut self) -> bool {
+    /// Ends before-add: drops instances that are needed only before the delegates run. Returns
+    /// whether policies edited the plan, so that [`settle`](Self::settle) has to check it.
+    pub fn end_before_add(&mut self) -> bool {
         let chain = self.generation.chain();
         let to_come = [Hook::AfterAdd, Hook::Finalize];
         self.instances.drop_done(|index| {
             let policy = chain.get(index);
             policy.is_some_and(|policy| !to_come.iter().any(|hook| policy.has(*hook)))
         });
-        self.offered.iter().all(|offered| offered.claims.is_empty())
+        let mut offered = self.offered.iter();
+        offered.any(|offered| !offered.claims.is_empty())
     }
 
     /// Records how an attachment was offered, and which parts policies own.
