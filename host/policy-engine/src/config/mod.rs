@@ -10,7 +10,7 @@ mod limits;
 mod matching;
 mod members;
 
-pub(crate) use directory::{Found, Reading, off, restored, scan};
+pub(crate) use directory::{FoundPolicy, Reading, off, restored, scan};
 pub use engine::Config;
 pub(crate) use error::Error;
 pub(crate) use file::{FailurePolicies, OnConflict, Spec};

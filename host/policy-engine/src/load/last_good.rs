@@ -16,7 +16,7 @@ const MAX_RECORD: u64 = 8 << 20;
 
 /// The directory of records; without one, disabled.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct LastGood {
     dir: Option<PathBuf>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Record {
     pub(crate) digest: Option<String>,
 }
 
-impl Kept {
+impl LastGood {
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         if let Some(dir) = &dir
             && let Err(error) = files::sweep(dir)
@@ -46,7 +46,7 @@ impl Kept {
     }
 
     /// Stores a record, atomically replacing the previous one.
-    pub(crate) fn keep(&self, name: &str, record: &Record) {
+    pub(crate) fn store(&self, name: &str, record: &Record) {
         let Some(dir) = &self.dir else { return };
         if self.get(name).as_ref() == Some(record) {
             return;
@@ -55,7 +55,7 @@ impl Kept {
             tracing::warn!(
                 target: "cnidaria::policy",
                 policy = name, dir = %dir.display(), reason,
-                "cannot keep the configuration: after a restart a damaged file has nothing to fall back to",
+                "cannot store the last good configuration: if its file is damaged when the daemon starts, the policy has no fallback",
             );
         }
     }
@@ -70,7 +70,7 @@ impl Kept {
             tracing::warn!(
                 target: "cnidaria::policy",
                 policy = name, dir = %dir.display(), reason,
-                "ignoring what was kept of the policy",
+                "ignoring the last good configuration",
             );
             None
         })
@@ -87,7 +87,7 @@ impl Kept {
                 tracing::warn!(
                     target: "cnidaria::policy",
                     policy = name, dir = %dir.display(), %error,
-                    "cannot remove what was kept of a policy that is gone",
+                    "cannot remove the last good configuration of a removed policy",
                 );
             }
         }
@@ -146,30 +146,30 @@ mod tests {
     #[test]
     fn a_record_is_replaced_and_goes_with_its_policy() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = Kept::new(Some(dir.path().join("kept")));
-        assert_eq!(kept.get("10-a"), None);
+        let last_good = LastGood::new(Some(dir.path().join("last-good")));
+        assert_eq!(last_good.get("10-a"), None);
         for config in ["{}", r#"{"mode":"off"}"#] {
-            kept.keep("10-a", &record(config));
-            assert_eq!(kept.get("10-a"), Some(record(config)));
+            last_good.store("10-a", &record(config));
+            assert_eq!(last_good.get("10-a"), Some(record(config)));
         }
-        kept.keep("20-b", &record("{}"));
-        assert_eq!(kept.names(), ["10-a", "20-b"]);
-        kept.retain(|name| name == "20-b");
-        assert_eq!(kept.names(), ["20-b"]);
+        last_good.store("20-b", &record("{}"));
+        assert_eq!(last_good.names(), ["10-a", "20-b"]);
+        last_good.retain(|name| name == "20-b");
+        assert_eq!(last_good.names(), ["20-b"]);
     }
 
     #[test]
     fn a_record_that_others_could_write_is_ignored() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let dir = tempfile::tempdir().unwrap();
-        let place = dir.path().join("kept");
-        let kept = Kept::new(Some(place.clone()));
-        kept.keep("10-a", &record("{}"));
+        let place = dir.path().join("last-good");
+        let last_good = LastGood::new(Some(place.clone()));
+        last_good.store("10-a", &record("{}"));
         symlink(path(&place, "10-a"), path(&place, "20-link")).unwrap();
-        assert_eq!(kept.get("20-link"), None);
+        assert_eq!(last_good.get("20-link"), None);
         fs::write(path(&place, "30-torn"), "{").unwrap();
-        assert_eq!(kept.get("30-torn"), None);
+        assert_eq!(last_good.get("30-torn"), None);
         fs::set_permissions(&place, fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(kept.get("10-a"), None);
+        assert_eq!(last_good.get("10-a"), None);
     }
 }

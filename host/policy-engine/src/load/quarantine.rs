@@ -33,7 +33,7 @@ pub(crate) struct Quarantine {
 /// What a module was about to do, or did last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Record {
+pub(crate) struct CrashRecord {
     /// The boot of the machine: no module is to blame for a power failure.
     boot_id: String,
     pub(crate) policy: String,
@@ -75,9 +75,9 @@ impl Quarantine {
     }
 
     /// Quarantines a module whose dry run crashed. Returns the record, if it is on disk.
-    pub(crate) fn hold(&self, digest: &str, policy: &str) -> Option<Record> {
+    pub(crate) fn hold(&self, digest: &str, policy: &str) -> Option<CrashRecord> {
         let dir = self.dir.as_ref()?;
-        let mark = Record {
+        let mark = CrashRecord {
             boot_id: self.boot.clone(),
             policy: policy.to_owned(),
             hook: Hook::Configure.to_string(),
@@ -93,7 +93,7 @@ impl Quarantine {
         }
     }
 
-    fn found(&self, dir: &Path, hex: &str, mark: &Record) {
+    fn found(&self, dir: &Path, hex: &str, mark: &CrashRecord) {
         if mark.boot_id != self.boot {
             return;
         }
@@ -109,13 +109,13 @@ impl Quarantine {
     }
 
     /// Why a module is quarantined; `None` if it is not.
-    pub(crate) fn holds(&self, digest: &str) -> Option<Record> {
+    pub(crate) fn holds(&self, digest: &str) -> Option<CrashRecord> {
         let path = self.dir.as_ref()?.join("modules").join(hex(digest));
         match read(&path) {
             Ok(mark) => Some(mark),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             // The mark is unreadable, but the module stays quarantined.
-            Err(_) => Some(Record {
+            Err(_) => Some(CrashRecord {
                 boot_id: String::new(),
                 policy: String::new(),
                 hook: "a hook".to_owned(),
@@ -150,7 +150,7 @@ impl CrashMarks for Quarantine {
         if let Some((_, holders)) = marks.get_mut(&hex) {
             *holders += 1;
         } else if let Some(dir) = &self.dir {
-            let record = Record {
+            let record = CrashRecord {
                 boot_id: self.boot.clone(),
                 policy: policy.to_owned(),
                 hook: first.to_string(),
@@ -216,7 +216,7 @@ fn files(dir: &Path) -> Vec<(String, PathBuf)> {
 }
 
 /// The mark in a file whose process has ended; `None` if that process still runs.
-fn left_behind(path: &Path) -> io::Result<Option<Record>> {
+fn left_behind(path: &Path) -> io::Result<Option<CrashRecord>> {
     let file = files::open(path, Links::Refuse)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => read(path).map(Some),
@@ -225,13 +225,13 @@ fn left_behind(path: &Path) -> io::Result<Option<Record>> {
     }
 }
 
-fn read(path: &Path) -> io::Result<Record> {
+fn read(path: &Path) -> io::Result<CrashRecord> {
     let text = files::read(path, Links::Refuse, MAX_BYTES)?;
     serde_json::from_slice(&text).map_err(io::Error::other)
 }
 
 /// Writes a file that is locked before it has its name.
-fn write(path: &Path, mark: &Record) -> io::Result<File> {
+fn write(path: &Path, mark: &CrashRecord) -> io::Result<File> {
     if let Some(dir) = path.parent() {
         private::make_dir(dir).map_err(io::Error::other)?;
     }
@@ -261,7 +261,7 @@ mod tests {
 
     /// Leaves a mark as a crashing process does.
     fn crash(dir: &Path, boot: Option<&str>) {
-        let mut mark = Record {
+        let mut mark = CrashRecord {
             boot_id: Quarantine::new(None).boot,
             policy: "10-a".to_owned(),
             hook: "before-add".to_owned(),

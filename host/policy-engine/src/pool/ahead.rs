@@ -15,7 +15,7 @@ use crate::wasm::services::Services;
 /// A policy's instance for the next request.
 #[derive(Default)]
 pub(crate) struct Ahead {
-    state: Mutex<State>,
+    place: Mutex<Place>,
     /// How often it took too long to make one.
     late: AtomicU32,
 }
@@ -24,7 +24,7 @@ pub(crate) struct Ahead {
 const MAX_LATE: u32 = 3;
 
 #[derive(Default)]
-enum State {
+enum Place {
     #[default]
     Empty,
     Making,
@@ -36,11 +36,11 @@ enum State {
 impl Ahead {
     /// Takes the instance, if there is one.
     pub(crate) fn take(&self) -> Option<Instance> {
-        let mut state = self.state();
-        match std::mem::take(&mut *state) {
-            State::Made(instance) => Some(instance),
+        let mut place = self.place();
+        match std::mem::take(&mut *place) {
+            Place::Made(instance) => Some(instance),
             other => {
-                *state = other;
+                *place = other;
                 None
             }
         }
@@ -55,25 +55,25 @@ impl Ahead {
         services: &Arc<Services>,
     ) {
         {
-            let mut state = self.state();
-            if !matches!(*state, State::Empty) || spec.grants.contains(&Grant::Clock) {
+            let mut place = self.place();
+            if !matches!(*place, Place::Empty) || spec.grants.contains(&Grant::Clock) {
                 return;
             }
-            *state = State::Making;
+            *place = Place::Making;
         }
         // Resets the state if this future is dropped half-way.
-        let mut made = Making(self, State::Empty);
+        let mut made = Making(self, Place::Empty);
         let (module, spec) = (Arc::clone(module), Arc::clone(spec));
         made.1 = match Instance::ahead(module, spec, Arc::clone(services)).await {
             Ok(instance) => {
                 services.memory.made_ahead(self);
-                State::Made(instance)
+                Place::Made(instance)
             }
-            Err(NotAhead::Now) => State::Empty,
+            Err(NotAhead::Now) => Place::Empty,
             Err(NotAhead::InTime) if self.late.fetch_add(1, Ordering::Relaxed) + 1 < MAX_LATE => {
-                State::Empty
+                Place::Empty
             }
-            Err(NotAhead::InTime | NotAhead::Ever) => State::Never,
+            Err(NotAhead::InTime | NotAhead::Ever) => Place::Never,
         };
         drop(made);
         if services.memory.is_short() {
@@ -82,8 +82,8 @@ impl Ahead {
         }
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,22 +106,22 @@ impl Refill {
     }
 }
 
-/// State restored when the guard drops.
-struct Making<'a>(&'a Ahead, State);
+/// Restores the place when the guard drops.
+struct Making<'a>(&'a Ahead, Place);
 
 impl Drop for Making<'_> {
     fn drop(&mut self) {
-        *self.0.state() = std::mem::take(&mut self.1);
+        *self.0.place() = std::mem::take(&mut self.1);
     }
 }
 
 impl fmt::Debug for Ahead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match *self.state() {
-            State::Empty => "Empty",
-            State::Making => "Making",
-            State::Made(_) => "Made",
-            State::Never => "Never",
+        f.write_str(match *self.place() {
+            Place::Empty => "Empty",
+            Place::Making => "Making",
+            Place::Made(_) => "Made",
+            Place::Never => "Never",
         })
     }
 }

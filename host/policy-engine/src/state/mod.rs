@@ -70,7 +70,7 @@ pub(crate) struct States {
 pub(crate) struct PolicyState {
     file: Option<PathBuf>,
     /// Read from the file on first use, without blocking other policies.
-    kept: OnceLock<Mutex<Kept>>,
+    contents: OnceLock<Mutex<Contents>>,
     /// What the file contains. Locked during a write.
     written: Mutex<Written>,
     /// Set once unfinished files of earlier daemons were removed, before the first write: while
@@ -87,9 +87,9 @@ struct Written {
     next: Option<Instant>,
 }
 
-/// What is in memory. Cheap to copy, so that a file write does not hold the lock.
+/// The keys in memory. Cheap to copy, so that a file write does not hold the lock.
 #[derive(Debug, Default)]
-struct Kept {
+struct Contents {
     keys: BTreeMap<Arc<str>, Value>,
     /// Total bytes of all keys and values.
     bytes: usize,
@@ -189,8 +189,8 @@ impl PolicyState {
     }
 
     pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
-        let kept = self.lock();
-        let keys = kept.keys.keys().filter(|key| key.starts_with(prefix));
+        let contents = self.lock();
+        let keys = contents.keys.keys().filter(|key| key.starts_with(prefix));
         keys.map(ToString::to_string).collect()
     }
 
@@ -224,11 +224,11 @@ impl PolicyState {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        lock(self.kept.get_or_init(|| {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        lock(self.contents.get_or_init(|| {
             let keys = self.file.as_deref().map(file::read).unwrap_or_default();
             let bytes = keys.iter().map(|(key, value)| size(key, value)).sum();
-            Mutex::new(Kept {
+            Mutex::new(Contents {
                 keys,
                 bytes,
                 change: 0,
@@ -250,8 +250,8 @@ impl PolicyState {
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
         let (keys, latest) = {
-            let kept = self.lock();
-            (kept.keys.clone(), kept.change)
+            let contents = self.lock();
+            (contents.keys.clone(), contents.change)
         };
         self.swept.get_or_init(|| file::sweep(file));
         let bytes = file::replace(file, &keys)?;
@@ -263,7 +263,7 @@ impl PolicyState {
     }
 }
 
-impl Kept {
+impl Contents {
     /// Sets or removes a key in memory. Returns the change number and the previous value.
     fn swap(
         &mut self,

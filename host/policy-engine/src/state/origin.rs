@@ -91,17 +91,17 @@ impl States {
     fn abandon(&self, request: &Arc<RequestFacts>) -> Unwritten {
         self.change(|state| {
             let is_bound = |origin: &Origin| origin.is(request);
-            let mut kept = state.lock();
-            kept.failed.retain(|one| one.strong_count() > 0);
-            kept.failed.push(Arc::downgrade(request));
-            kept.retain(|value| !value.origin.as_ref().is_some_and(is_bound))
+            let mut contents = state.lock();
+            contents.failed.retain(|one| one.strong_count() > 0);
+            contents.failed.push(Arc::downgrade(request));
+            contents.retain(|value| !value.origin.as_ref().is_some_and(is_bound))
         })
     }
 
     /// Changes the state in memory. State never read from its file has no bonds of live requests.
     fn change(&self, change: impl Fn(&PolicyState) -> Option<u64>) -> Unwritten {
         let states = self.all().into_iter();
-        let read = states.filter(|state| state.kept.get().is_some());
+        let read = states.filter(|state| state.contents.get().is_some());
         let changed = read.filter_map(|state| {
             let change = change(&state)?;
             Some((state, change))
@@ -110,7 +110,7 @@ impl States {
     }
 }
 
-impl super::Kept {
+impl super::Contents {
     /// Renames the interface in bonds. Returns the change number if any were renamed.
     fn rename(&mut self, request: &Arc<RequestFacts>, if_name: &str) -> Option<u64> {
         let mut changed = false;

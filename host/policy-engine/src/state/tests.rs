@@ -73,15 +73,15 @@ fn state_survives_a_restart_and_a_corrupt_file_is_put_aside() {
     set(&state, "k", bond("c1", Some("net1")));
     set(&state, "l", None);
     let kept = |state: &PolicyState| {
-        let kept = state.lock();
-        let bonds = kept.keys.iter().map(|(key, value)| {
+        let contents = state.lock();
+        let bonds = contents.keys.iter().map(|(key, value)| {
             (
                 key.to_string(),
                 value.bytes.to_vec(),
                 value.bond.as_deref().cloned(),
             )
         });
-        (bonds.collect::<Vec<_>>(), kept.bytes)
+        (bonds.collect::<Vec<_>>(), contents.bytes)
     };
     assert_eq!(kept(&open()), kept(&state));
 

@@ -11,12 +11,12 @@ pub(crate) struct Allowance {
     /// Wall clock.
     pub(crate) time: Duration,
     /// The budget that ends the call.
-    pub(crate) budget: Budget,
+    pub(crate) budget: TimeBudget,
 }
 
 /// A time budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Budget {
+pub(crate) enum TimeBudget {
     /// `limits.timeoutMs`, for each call.
     Call,
     /// `limits.requestTimeoutMs`, for all calls of one policy in one request.
@@ -30,12 +30,12 @@ impl Allowance {
     pub(crate) fn of_call(limits: &Limits) -> Self {
         Self {
             time: limits.timeout(),
-            budget: Budget::Call,
+            budget: TimeBudget::Call,
         }
     }
 
     /// The smaller of this limit and the rest of another budget.
-    pub(crate) fn min(self, time: Duration, budget: Budget) -> Self {
+    pub(crate) fn min(self, time: Duration, budget: TimeBudget) -> Self {
         match time < self.time {
             true => Self { time, budget },
             false => self,
@@ -47,17 +47,17 @@ impl fmt::Display for Allowance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = |time: &Duration| time.as_millis();
         match &self.budget {
-            Budget::Call => write!(
+            TimeBudget::Call => write!(
                 f,
                 "did not return within {} ms (limits.timeoutMs)",
                 ms(&self.time)
             ),
-            Budget::Policy(all) => write!(
+            TimeBudget::Policy(all) => write!(
                 f,
                 "used up its {} ms of this request (limits.requestTimeoutMs)",
                 ms(all)
             ),
-            Budget::Request(all) => write!(
+            TimeBudget::Request(all) => write!(
                 f,
                 "all policies together used up their {} ms of this request \
                  (policies.requestTimeoutMs)",

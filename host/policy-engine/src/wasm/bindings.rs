@@ -29,11 +29,11 @@ pub(crate) mod v0_2 {
         },
         exports: { default: async },
         with: {
-            "cnidaria:policy/types.request": crate::wasm::imports::handle::Request,
-            "cnidaria:policy/types.selections": crate::wasm::imports::handle::Selections,
-            "cnidaria:policy/types.attachment": crate::wasm::imports::handle::Attachment,
-            "cnidaria:policy/types.outcome": crate::wasm::imports::handle::Outcome,
-            "cnidaria:policy/types.plan": crate::wasm::imports::handle::Plan,
+            "cnidaria:policy/types.request": crate::wasm::imports::handle::RequestHandle,
+            "cnidaria:policy/types.selections": crate::wasm::imports::handle::SelectionsHandle,
+            "cnidaria:policy/types.attachment": crate::wasm::imports::handle::AttachmentHandle,
+            "cnidaria:policy/types.outcome": crate::wasm::imports::handle::OutcomeHandle,
+            "cnidaria:policy/types.plan": crate::wasm::imports::handle::PlanHandle,
         },
     });
 }

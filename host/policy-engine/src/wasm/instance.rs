@@ -11,7 +11,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
 use crate::config::{Limits, Spec, count};
 use crate::model::report::{Cause, Hook, clean};
 use crate::model::request::RequestFacts;
-use crate::wasm::allowance::{Allowance, Budget};
+use crate::wasm::allowance::{Allowance, TimeBudget};
 use crate::wasm::hooks::{Answer, Loaded};
 use crate::wasm::memory::{Account, Reservation};
 use crate::wasm::module::Module;
@@ -78,7 +78,7 @@ struct Made {
 impl Made {
     /// Charges the reservation and returns what is not needed.
     fn within(self, mut reservation: Reservation) -> Instance {
-        reservation.lower(kept(&self.store, &self.module));
+        reservation.lower(retained(&self.store, &self.module));
         Instance {
             store: self.store,
             instance: self.instance,
@@ -138,7 +138,7 @@ impl Instance {
         let account = services.memory.account("");
         let reservation = account.try_reserve(&spec.name, module.most(&spec.limits));
         let reservation = reservation.ok_or(NotAhead::Now)?;
-        let allowance = Allowance::of_call(&spec.limits).min(AHEAD, Budget::Call);
+        let allowance = Allowance::of_call(&spec.limits).min(AHEAD, TimeBudget::Call);
         let made = Self::of(&module, GuestState::ahead(spec, services), allowance).await;
         let mut made = made
             .map(|made| made.within(reservation))
@@ -256,7 +256,7 @@ impl Instance {
             self.module.trials.returned(hook);
         }
         drop(mark);
-        self.reservation.lower(kept(&self.store, &self.module));
+        self.reservation.lower(retained(&self.store, &self.module));
         match answer {
             Ok(answer) => {
                 let state = self.store.data_mut();
@@ -301,7 +301,7 @@ impl Instance {
 }
 
 /// Bytes that an instance keeps between calls.
-fn kept(store: &Store<GuestState>, module: &Module) -> u64 {
+fn retained(store: &Store<GuestState>, module: &Module) -> u64 {
     let allocated = store.data().usage.allocated();
     allocated.saturating_add(module.footprint.bytes())
 }

@@ -39,11 +39,11 @@ pub(crate) struct Module {
     /// Which of its hooks have returned in this process.
     pub(crate) trials: Arc<Trials>,
     /// The same module without slots, if the instances of `pre` use slots.
-    spare: Option<Spare>,
+    slotless: Option<Slotless>,
 }
 
 /// The fallback when all slots are taken. Linked on first use, because it takes memory.
-struct Spare {
+struct Slotless {
     plain: Engine,
     grants: BTreeSet<Grant>,
     module: Mutex<Option<Arc<Module>>>,
@@ -91,22 +91,22 @@ impl Module {
         trials: &Arc<Trials>,
     ) -> Result<Self, Error> {
         let slots = engines.slots.as_ref();
-        let spare = slots
+        let slotless = slots
             .filter(|engine| Engine::same(engine, component.engine()))
-            .map(|_| Spare {
+            .map(|_| Slotless {
                 plain: engines.plain.clone(),
                 grants: grants.clone(),
                 module: Mutex::default(),
             });
         Ok(Self {
-            spare,
+            slotless,
             ..Self::link_to(component.engine(), (component, footprint), grants, trials)?
         })
     }
 
     /// Whether its instances use slots.
     pub(crate) fn uses_slots(&self) -> bool {
-        self.spare.is_some()
+        self.slotless.is_some()
     }
 
     /// All bytes that an instance may use under these limits.
@@ -116,11 +116,11 @@ impl Module {
 
     /// The same module with instances that need no slot; `None` if this one needs none.
     pub(crate) fn without_slots(&self) -> Option<wasmtime::Result<Arc<Self>>> {
-        let Spare {
+        let Slotless {
             plain,
             grants,
             module,
-        } = self.spare.as_ref()?;
+        } = self.slotless.as_ref()?;
         let mut module = module.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(module) = &*module {
             return Some(Ok(Arc::clone(module)));
@@ -174,7 +174,7 @@ impl Module {
             asked,
             footprint,
             trials: Arc::clone(trials),
-            spare: None,
+            slotless: None,
         })
     }
 }

@@ -73,7 +73,7 @@ pub(crate) struct GuestState {
     spec: Arc<Spec>,
     facts: Arc<RequestFacts>,
     services: Arc<Services>,
-    kept: Option<Arc<PolicyState>>,
+    policy_state: Option<Arc<PolicyState>>,
     /// The store was made ahead and has no request yet.
     ahead: bool,
     /// The time that instantiation took.
@@ -98,7 +98,7 @@ impl GuestState {
     pub(crate) fn new(spec: Arc<Spec>, facts: Arc<RequestFacts>, services: Arc<Services>) -> Self {
         let limits = spec.limits;
         Self {
-            kept: services.state_of(&spec),
+            policy_state: services.state_of(&spec),
             ahead: false,
             made_in: Duration::ZERO,
             spec,
@@ -177,8 +177,8 @@ impl GuestState {
     ///
     /// # Errors
     /// Same as [`services`](Self::services).
-    pub(crate) fn kept(&self) -> wasmtime::Result<Option<&Arc<PolicyState>>> {
-        self.services().map(|_| self.kept.as_ref())
+    pub(crate) fn policy_state(&self) -> wasmtime::Result<Option<&Arc<PolicyState>>> {
+        self.services().map(|_| self.policy_state.as_ref())
     }
 
     /// WASI, created on first use.
@@ -382,19 +382,19 @@ pub(crate) struct LogBudget {
 
 impl LogBudget {
     /// Charges a line of `bytes` and says whether it fits.
-    pub(crate) fn take(&mut self, bytes: usize) -> Room {
+    pub(crate) fn take(&mut self, bytes: usize) -> LogRoom {
         if self.spent {
-            return Room::None;
+            return LogRoom::None;
         }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         match (self.lines.checked_sub(1), self.bytes.checked_sub(bytes)) {
             (Some(lines), Some(bytes)) => {
                 (self.lines, self.bytes) = (lines, bytes);
-                Room::Left
+                LogRoom::Left
             }
             _ => {
                 self.spent = true;
-                Room::JustEnded
+                LogRoom::JustEnded
             }
         }
     }
@@ -402,7 +402,7 @@ impl LogBudget {
 
 /// Whether a line may be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
+pub(crate) enum LogRoom {
     /// It fits.
     Left,
     /// It is the first line that does not fit.

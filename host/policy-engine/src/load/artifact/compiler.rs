@@ -139,14 +139,14 @@ impl Compiler {
         let status = self
             .child((input, output), None, group.as_ref(), notes)
             .await;
-        let (status, said) = status?;
+        let (status, message) = status?;
         match status {
             None => Err(self.exhausted(format!(
                 "the compiler did not end within {} ms",
                 self.timeout.as_millis()
             ))),
             Some(status) if status.success() => Ok(()),
-            Some(status) => Err(self.failure(status, said)),
+            Some(status) => Err(self.failure(status, message)),
         }
     }
 
@@ -194,11 +194,14 @@ impl Compiler {
             .kill_on_drop(true)
             .spawn()
             .map_err(spawn)?;
-        let mut message = Vec::new();
+        let mut stderr_bytes = Vec::new();
         let stderr = child.stderr.take();
         let end = async {
             if let Some(stderr) = stderr {
-                let _ = stderr.take(MAX_MESSAGE).read_to_end(&mut message).await;
+                let _ = stderr
+                    .take(MAX_MESSAGE)
+                    .read_to_end(&mut stderr_bytes)
+                    .await;
             }
             child.wait().await
         };
@@ -206,33 +209,33 @@ impl Compiler {
             Ok(status) => Some(status.map_err(spawn)?),
             Err(_) => None,
         };
-        let text = String::from_utf8_lossy(&message);
-        let (noted, said): (Vec<&str>, Vec<&str>) =
+        let text = String::from_utf8_lossy(&stderr_bytes);
+        let (noted, message): (Vec<&str>, Vec<&str>) =
             text.lines().partition(|line| line.starts_with(NOTE));
         let noted = noted.iter().filter_map(|line| line.strip_prefix(NOTE));
         notes.extend(noted.map(|note| clean(note, 512)));
-        Ok((status, clean(&said.join("\n"), 2048)))
+        Ok((status, clean(&message.join("\n"), 2048)))
     }
 
-    fn failure(&self, status: ExitStatus, said: String) -> Error {
+    fn failure(&self, status: ExitStatus, message: String) -> Error {
         // The message with which Rust's allocator aborts.
-        let no_memory = said.contains("memory allocation of");
+        let no_memory = message.contains("memory allocation of");
         let no_time = status.signal() == Some(rustix::process::Signal::XCPU.as_raw());
         match status.code() {
             _ if no_memory => self.exhausted(format!(
-                "the compiler needs more than {} bytes of memory: {said}",
+                "the compiler needs more than {} bytes of memory: {message}",
                 self.memory
             )),
             _ if no_time => self.exhausted(format!(
                 "the compiler needs more than {} s of processor time",
                 self.timeout.as_secs()
             )),
-            Some(code) if code == i32::from(REFUSED) && !said.is_empty() => {
-                Error::Refused { reason: said }
+            Some(code) if code == i32::from(REFUSED) && !message.is_empty() => {
+                Error::Refused { reason: message }
             }
-            Some(_) if !said.is_empty() => Error::Compile { reason: said },
+            Some(_) if !message.is_empty() => Error::Compile { reason: message },
             _ => Error::Compile {
-                reason: format!("the compiler ended with {status}: {said}"),
+                reason: format!("the compiler ended with {status}: {message}"),
             },
         }
     }
@@ -245,8 +248,8 @@ impl Compiler {
     }
 
     /// The limits that a record of a given-up module stores.
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
+    pub(super) fn limits(&self) -> CompileLimits {
+        CompileLimits {
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
             memory_bytes: self.memory,
         }
@@ -256,12 +259,12 @@ impl Compiler {
 /// The limits of a compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Limits {
+pub(crate) struct CompileLimits {
     timeout_ms: u64,
     memory_bytes: u64,
 }
 
-impl Limits {
+impl CompileLimits {
     /// Whether a module given up under these limits may succeed under `other`.
     fn are_below(self, other: Self) -> bool {
         self.timeout_ms < other.timeout_ms || self.memory_bytes < other.memory_bytes
@@ -272,7 +275,7 @@ impl Limits {
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct GivenUp {
     reason: String,
-    limits: Limits,
+    limits: CompileLimits,
 }
 
 impl GivenUp {
@@ -284,7 +287,7 @@ impl GivenUp {
     }
 
     /// Why a module was given up, if the limits were no stricter than these.
-    pub(super) fn read(artefact: &Path, limits: Limits) -> Option<Error> {
+    pub(super) fn read(artefact: &Path, limits: CompileLimits) -> Option<Error> {
         let record = files::read(&Self::path(artefact), Links::Refuse, Self::MAX).ok()?;
         let known: Self = serde_json::from_slice(&record).ok()?;
         (!known.limits.are_below(limits)).then(|| Error::Exhausted {
@@ -294,7 +297,7 @@ impl GivenUp {
     }
 
     /// Stores the record. If that fails, the next daemon retries the module.
-    pub(super) fn write(artefact: &Path, reason: &str, limits: Limits) {
+    pub(super) fn write(artefact: &Path, reason: &str, limits: CompileLimits) {
         let known = Self {
             reason: reason.to_owned(),
             limits,

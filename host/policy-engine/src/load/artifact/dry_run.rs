@@ -73,7 +73,7 @@ impl Compiler {
                 "a dry run did not end within {} ms",
                 self.timeout.as_millis()
             ))),
-            Ok((Some(status), said)) => match crash(status, &said) {
+            Ok((Some(status), message)) => match crash(status, &message) {
                 Some(reason) => Err(Error::Crashed { reason }),
                 None => Ok(()),
             },
@@ -93,15 +93,15 @@ impl Compiler {
 }
 
 /// How the child crashed; `None` if it did not.
-fn crash(status: ExitStatus, said: &str) -> Option<String> {
+fn crash(status: ExitStatus, message: &str) -> Option<String> {
     // The limits of the child are stricter than the daemon's.
-    if said.contains("memory allocation of") {
+    if message.contains("memory allocation of") {
         return None;
     }
     let signal = status.signal();
     let crashed = status.code() == Some(PANICKED)
         || CRASHES.iter().any(|crash| signal == Some(crash.as_raw()));
-    crashed.then(|| format!("{status}: {said}"))
+    crashed.then(|| format!("{status}: {message}"))
 }
 
 /// The child's input, which are the settings, and its output, which is empty.
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn only_bugs_are_crashes() {
-        let check = |raw: i32, said: &str, expected: bool| {
-            let crashed = crash(ExitStatus::from_raw(raw), said).is_some();
-            assert_eq!(crashed, expected, "{raw} {said}");
+        let check = |raw: i32, message: &str, expected: bool| {
+            let crashed = crash(ExitStatus::from_raw(raw), message).is_some();
+            assert_eq!(crashed, expected, "{raw} {message}");
         };
         check(Signal::SEGV.as_raw(), "", true);
         check(Signal::ABORT.as_raw(), "unreachable", true);

@@ -27,13 +27,13 @@ pub(super) struct Jobs {
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<JobStates>,
     /// Counts compilations that have ended.
     ended: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct JobStates {
     running: BTreeSet<String>,
     /// Modules compiled since the last retry.
     compiled: BTreeSet<String>,
@@ -176,7 +176,7 @@ impl Jobs {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, JobStates> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -42,11 +42,7 @@ pub(crate) struct Cache {
 pub(crate) enum Error {
     /// A directory or file of the cache is unusable.
     #[error("cannot use {path} of the artefact cache", path = path.display())]
-    Io {
-        /// The directory or file.
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// The cache is unusable, or another user could have written code that the daemon would execute.
     #[error("the artefact cache")]
     Private(#[from] private::Error),
@@ -76,7 +72,7 @@ pub(crate) enum Error {
         /// Which resource ran out.
         reason: String,
         /// The limits that applied.
-        limits: compiler::Limits,
+        limits: compiler::CompileLimits,
     },
     /// The first instance ended the process that made it.
     #[error("a dry run crashed: {reason}")]
@@ -101,10 +97,7 @@ pub(crate) enum Error {
     Changed,
     /// The freshly compiled artefact does not load.
     #[error("the compiled module does not load")]
-    Load {
-        /// wasmtime's error.
-        source: wasmtime::Error,
-    },
+    Load { source: wasmtime::Error },
 }
 
 impl Error {

@@ -17,7 +17,7 @@ impl Loader {
             let unknown = Policy::broken("policies", modules, REASON.to_owned());
             return vec![Arc::new(unknown.required().loading(Loading::AtStart))];
         };
-        let kept = self.kept.names();
+        let known = self.last_good.names();
         let mut policies = Vec::new();
         for found in &found {
             let is_required = self.config.required.contains(&found.name);
@@ -33,7 +33,7 @@ impl Loader {
                     policy.with_spec(Arc::new(spec))
                 }
                 // The last good policy may take over, but whom it applies to is not known yet.
-                Reading::Unreadable(_) if is_required || kept.contains(&found.name) => {
+                Reading::Unreadable(_) if is_required || known.contains(&found.name) => {
                     policy.required()
                 }
                 Reading::Unreadable(_) => continue,

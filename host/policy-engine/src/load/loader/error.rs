@@ -14,23 +14,17 @@ use crate::wasm::module;
 pub(super) enum Error {
     /// The engine cannot be created on this machine.
     #[error("no engine for WebAssembly on this machine")]
-    Engine {
-        /// wasmtime's error.
-        source: wasmtime::Error,
-    },
+    Engine { source: wasmtime::Error },
     /// The module cannot be read.
     #[error("cannot read the module {path}", path = path.display())]
     Read {
-        /// The module's file.
         path: PathBuf,
         source: std::io::Error,
     },
     /// The module's digest is not the one in the configuration.
     #[error("{file}: digest: expected {expected}, but the module {path} has {actual}", file = file.display(), path = path.display())]
     Digest {
-        /// The configuration's file.
         file: PathBuf,
-        /// The module's file.
         path: PathBuf,
         /// Digest in the configuration.
         expected: String,
@@ -40,25 +34,19 @@ pub(super) enum Error {
     /// A process ended while it ran the module: the previous daemon, or a dry run.
     #[error("the module {path} is quarantined: {process} ended while it ran {hook} of it; `cnidaria policy release {policy}` has it loaded again", path = path.display(), process = if *.dry_run { "a dry run" } else { "the daemon" })]
     Quarantined {
-        /// The module's file.
         path: PathBuf,
         /// The hook that ran, or the instantiation.
         hook: String,
         /// It was a dry run.
         dry_run: bool,
-        /// Name of the policy.
         policy: String,
     },
     /// The bypass is on: no policy runs, and modules that do not run yet are not loaded.
     #[error("not loaded while {file} exists (policies.bypassFile)", file = file.display())]
-    Bypassed {
-        /// The bypass file.
-        file: PathBuf,
-    },
+    Bypassed { file: PathBuf },
     /// The limits allow more memory than all guests may have together.
     #[error("{file}: limits: memoryBytes, tableElements and stackBytes allow an instance {most} bytes, and policies.guestMemoryBytes gives all policies together {limit}", file = file.display())]
     Memory {
-        /// The configuration's file.
         file: PathBuf,
         /// Bytes that the policy's limits allow.
         most: u64,
@@ -68,35 +56,24 @@ pub(super) enum Error {
     /// The module's machine code is not available.
     #[error("the module {path}", path = path.display())]
     Artifact {
-        /// The module's file.
         path: PathBuf,
         source: artifact::Error,
     },
     /// The imports or exports are wrong.
     #[error("the module {path}", path = path.display())]
     Module {
-        /// The module's file.
         path: PathBuf,
         source: module::Error,
     },
     /// A hook has the wrong type.
     #[error("the module {path}", path = path.display())]
-    Hooks {
-        /// The module's file.
-        path: PathBuf,
-        source: hooks::Error,
-    },
+    Hooks { path: PathBuf, source: hooks::Error },
     /// The policy failed in configure.
     #[error("the module {path} failed while it was configured: {cause}: {reason}", path = path.display(), cause = failure.cause, reason = failure.reason)]
-    Failed {
-        /// The module's file.
-        path: PathBuf,
-        failure: Failure,
-    },
+    Failed { path: PathBuf, failure: Failure },
     /// The policy rejects its settings.
     #[error("{file}: settings: {reason}", file = file.display())]
     Settings {
-        /// The configuration's file.
         file: PathBuf,
         /// The policy's reason.
         reason: String,

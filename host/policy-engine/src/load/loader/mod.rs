@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::{self, Config, Found, Reading, Spec};
+use crate::config::{self, Config, FoundPolicy, Reading, Spec};
 use crate::load::artifact::{Cache, Compiler};
 use crate::load::digest;
-use crate::load::last_good::{Kept, Record};
+use crate::load::last_good::{LastGood, Record};
 use crate::load::policy::{Loading, Policy};
 use crate::load::quarantine::Quarantine;
 use crate::model::policy::Mode;
@@ -37,7 +37,7 @@ pub(crate) struct Loader {
     config: Config,
     services: Arc<Services>,
     cache: Cache,
-    kept: Kept,
+    last_good: LastGood,
     quarantine: Arc<Quarantine>,
     /// Engines for each [kind](engine::kind) of policies. Created for the first policy that needs
     /// them, so that a node without policies has neither engine nor ticker.
@@ -50,7 +50,7 @@ impl Loader {
     /// A loader for the directories of `config`.
     pub(crate) fn new(config: Config, services: Arc<Services>) -> Self {
         let cache = Cache::new(config.cache_dir.clone(), Compiler::of(&config));
-        let kept = Kept::new(config.kept_dir.clone());
+        let last_good = LastGood::new(config.kept_dir.clone());
         let quarantine = Quarantine::new(config.quarantine_dir.clone());
         quarantine.settle();
         Self {
@@ -58,7 +58,7 @@ impl Loader {
             config,
             services,
             cache,
-            kept,
+            last_good,
             engines: BTreeMap::new(),
             started: false,
         }
@@ -104,7 +104,7 @@ impl Loader {
                 return policies;
             }
         };
-        self.kept
+        self.last_good
             .retain(|name| found.iter().any(|found| found.name == name));
         let mut policies = Vec::with_capacity(found.len());
         for found in found {
@@ -141,8 +141,8 @@ impl Loader {
             let missing =
                 Policy::broken(name, &self.config.module_dir, reason.to_owned()).required();
             let former = before.iter().find(|policy| *policy.name == **name);
-            let kept = former.filter(|former| former.is_as_broken_as(&missing));
-            policies.push(match kept {
+            let unchanged = former.filter(|former| former.is_as_broken_as(&missing));
+            policies.push(match unchanged {
                 Some(former) => Arc::clone(former),
                 None => broken(None, missing),
             });
@@ -150,8 +150,8 @@ impl Loader {
         policies.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
-    async fn policy(&mut self, found: Found, former: Option<&Arc<Policy>>) -> Arc<Policy> {
-        let Found {
+    async fn policy(&mut self, found: FoundPolicy, former: Option<&Arc<Policy>>) -> Arc<Policy> {
+        let FoundPolicy {
             name,
             file,
             reading,
@@ -176,14 +176,14 @@ impl Loader {
             return match spec.mode {
                 Mode::Off => {
                     // Recorded as off, so that a torn file cannot restore an earlier configuration.
-                    self.keep(&spec, text, None);
+                    self.store(&spec, text, None);
                     switched_off(former, policy)
                 }
                 Mode::Enforce | Mode::Audit => self.broken(former, policy).await,
             };
         }
         if spec.mode == Mode::Off {
-            self.keep(&spec, text, None);
+            self.store(&spec, text, None);
             return Arc::new(Policy::off(spec));
         }
         let digest = match digest_of(&spec) {
@@ -203,7 +203,7 @@ impl Loader {
                     policy = name, file = %file.display(), digest = &*digest,
                     hooks = ?module.hooks, mode = spec.mode.as_str(), "loaded",
                 );
-                self.keep(&spec, text, Some(&digest));
+                self.store(&spec, text, Some(&digest));
                 let policy = Policy::loaded(spec, digest, module);
                 Arc::new(match former {
                     Some(former) => policy.counting_on(former),
@@ -224,13 +224,13 @@ impl Loader {
         }
     }
 
-    fn keep(&self, spec: &Spec, config: Option<String>, digest: Option<&str>) {
+    fn store(&self, spec: &Spec, config: Option<String>, digest: Option<&str>) {
         let record = Record {
             file: spec.file.clone(),
             config,
             digest: digest.map(str::to_owned),
         };
-        self.kept.keep(&spec.name, &record);
+        self.last_good.store(&spec.name, &record);
     }
 
     /// The last configuration if that was off: an unreadable file does not switch a policy on.
@@ -239,7 +239,7 @@ impl Loader {
             let spec = former.spec.as_ref()?;
             return (spec.mode == Mode::Off).then(|| Arc::clone(spec));
         }
-        let record = self.kept.get(name)?;
+        let record = self.last_good.get(name)?;
         let (text, dir) = (record.config.as_deref()?, &self.config.module_dir);
         let spec = config::off(name, &record.file, text, dir)?;
         record.digest.is_none().then(|| Arc::new(spec))
@@ -259,7 +259,7 @@ impl Loader {
     /// The policy as an earlier daemon last loaded it. Its module must be in the cache, or
     /// unchanged in its file.
     async fn restored(&mut self, name: &str) -> Option<Policy> {
-        let record = self.kept.get(name)?;
+        let record = self.last_good.get(name)?;
         let (text, dir) = (record.config.as_deref(), &self.config.module_dir);
         let mut spec = config::restored(name, &record.file, text, dir)?;
         spec.required |= self.config.required.iter().any(|known| known == name);
@@ -292,7 +292,7 @@ impl Loader {
             policies.push(Arc::new(policy.stale(reason.to_owned(), None)));
         }
         if before.is_empty() {
-            for name in self.kept.names() {
+            for name in self.last_good.names() {
                 if let Some(policy) = self.restored(&name).await {
                     policies.push(Arc::new(policy.stale(reason.to_owned(), None)));
                 }

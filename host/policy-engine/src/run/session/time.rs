@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Limits;
 use crate::model::report::Cause;
-use crate::wasm::allowance::{Allowance, Budget};
+use crate::wasm::allowance::{Allowance, TimeBudget};
 use crate::wasm::instance::Failure;
 
 /// Time spent by the policies of one request, by index.
@@ -45,16 +45,16 @@ impl Time {
         let spent = self.spent.get(index).copied().unwrap_or_default();
         let all = self.spent.iter().sum();
         let allowance = Allowance::of_call(limits)
-            .min(own.saturating_sub(spent), Budget::Policy(own))
+            .min(own.saturating_sub(spent), TimeBudget::Policy(own))
             .min(
                 self.budget.saturating_sub(all),
-                Budget::Request(self.budget),
+                TimeBudget::Request(self.budget),
             );
         if !allowance.time.is_zero() {
             return Ok(allowance);
         }
         let mut reason = allowance.to_string();
-        if let Budget::Request(_) = allowance.budget
+        if let TimeBudget::Request(_) = allowance.budget
             && let Some((most, time)) = self.spent.iter().enumerate().max_by_key(|(_, time)| **time)
             && let Some(name) = name(most)
         {
@@ -86,18 +86,18 @@ mod tests {
     #[test]
     fn the_smallest_budget_ends_a_call() {
         let mut time = Time::new(ms(6_000), 2);
-        assert_eq!(left(&time, 0).unwrap().budget, Budget::Call);
+        assert_eq!(left(&time, 0).unwrap().budget, TimeBudget::Call);
         time.charge(0, ms(4_500));
         let allowance = left(&time, 0).unwrap();
         assert_eq!(
             (allowance.time, allowance.budget),
-            (ms(500), Budget::Policy(ms(5_000)))
+            (ms(500), TimeBudget::Policy(ms(5_000)))
         );
         time.charge(1, ms(1_400));
         let allowance = left(&time, 0).unwrap();
         assert_eq!(
             (allowance.time, allowance.budget),
-            (ms(100), Budget::Request(ms(6_000)))
+            (ms(100), TimeBudget::Request(ms(6_000)))
         );
     }
 

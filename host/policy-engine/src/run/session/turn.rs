@@ -10,7 +10,7 @@ use crate::model::policy::Mode;
 use crate::model::ports::{Evaluation, Verdict};
 use crate::model::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
 use crate::run::journal;
-use crate::wasm::allowance::{Allowance, Budget};
+use crate::wasm::allowance::{Allowance, TimeBudget};
 use crate::wasm::hooks::Answer;
 use crate::wasm::instance::{Failure, Instance};
 use crate::wasm::store::Stage;
@@ -128,7 +128,7 @@ impl Session {
                     self.exhausted.insert(seat.index);
                 }
                 self.fail(policy, hook, &failure, report)?;
-                if failure.cause == Cause::Timeout && budget != Some(Budget::Call) {
+                if failure.cause == Cause::Timeout && budget != Some(TimeBudget::Call) {
                     // Later hooks would fail the same way.
                     self.given_up.insert(seat.index);
                 }

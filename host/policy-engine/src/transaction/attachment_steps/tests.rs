@@ -9,7 +9,7 @@ const BUDGET: Budget = Budget::of(10, 1 << 16);
 const CHAIN: &str = r#"{"plugins":[{"type":"macvlan","ipam":{"type":"static"},"args":{"cni":{}}},
     {"type":"bandwidth","sysctl":{}}]}"#;
 
-type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<Change, EditError>;
+type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<AttachmentChange, EditError>;
 
 /// Whether the second policy's edit conflicts with the first one's.
 fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
@@ -42,7 +42,7 @@ fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
 fn set(
     pointer: &'static str,
     json: &'static str,
-) -> impl Fn(&AttachmentDraft) -> Result<Change, EditError> {
+) -> impl Fn(&AttachmentDraft) -> Result<AttachmentChange, EditError> {
     move |draft| draft.conf_set(pointer, json, &ConfGrant::default())
 }
 

@@ -10,20 +10,20 @@
 
 /// The only request.
 #[derive(Debug)]
-pub struct Request;
+pub struct RequestHandle;
 
 /// The only list of selections.
 #[derive(Debug)]
-pub struct Selections;
+pub struct SelectionsHandle;
 
 /// The hook's attachment, or one of the plan by index.
 #[derive(Debug)]
-pub struct Attachment;
+pub struct AttachmentHandle;
 
 /// The hook's result, or one of the plan's by attachment index plus one.
 #[derive(Debug)]
-pub struct Outcome;
+pub struct OutcomeHandle;
 
 /// The only plan.
 #[derive(Debug)]
-pub struct Plan;
+pub struct PlanHandle;

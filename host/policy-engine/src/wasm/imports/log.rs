@@ -4,7 +4,7 @@ use tracing::Level as Severity;
 
 use crate::model::report::clean;
 use crate::wasm::bindings::cnidaria::policy::log::{Host, Level};
-use crate::wasm::store::{GuestState, Room};
+use crate::wasm::store::{GuestState, LogRoom};
 
 /// Maximum bytes of one line.
 const MAX_LINE: usize = 2048;
@@ -33,15 +33,15 @@ impl GuestState {
         let (spec, hook) = (self.shared_spec(), self.hook());
         let policy = &*spec.name;
         match self.log_budget.take(line.len()) {
-            Room::Left => {}
-            Room::JustEnded => {
+            LogRoom::Left => {}
+            LogRoom::JustEnded => {
                 tracing::warn!(
                     target: "cnidaria::policy",
                     policy, %hook, "the rest of this policy's log for this request is dropped",
                 );
                 return;
             }
-            Room::None => return,
+            LogRoom::None => return,
         }
         match severity {
             Severity::ERROR => tracing::error!(target: "cnidaria::policy", policy, %hook, "{line}"),

@@ -3,7 +3,7 @@
 use wasmtime::component::Resource;
 
 use super::convert;
-use super::handle::Outcome;
+use super::handle::OutcomeHandle;
 use crate::model::grant::Grant;
 use crate::transaction::{self, OutcomeChange, OutcomeDraft, RawIp};
 use crate::wasm::bindings::cnidaria::policy::types::{
@@ -18,7 +18,7 @@ type Edited = wasmtime::Result<Result<(), EditError>>;
 type Staged = Result<OutcomeChange, transaction::EditError>;
 
 impl GuestState {
-    fn outcome(&self, handle: &Resource<Outcome>) -> wasmtime::Result<&OutcomeDraft> {
+    fn outcome(&self, handle: &Resource<OutcomeHandle>) -> wasmtime::Result<&OutcomeDraft> {
         let found = self.part(handle.rep()).and_then(|part| match &self.stage {
             Stage::AfterAdd { outcome, .. } => Some(outcome.draft()),
             Stage::Check { stored, .. } => Some(stored),
@@ -33,7 +33,7 @@ impl GuestState {
 
     fn edit_outcome(
         &mut self,
-        handle: &Resource<Outcome>,
+        handle: &Resource<OutcomeHandle>,
         bytes: usize,
         change: impl FnOnce(&OutcomeDraft) -> Staged,
     ) -> Edited {
@@ -57,7 +57,7 @@ impl GuestState {
     /// Like [`edit_outcome`](Self::edit_outcome), for edits that need the grant.
     fn rewrite_outcome(
         &mut self,
-        handle: &Resource<Outcome>,
+        handle: &Resource<OutcomeHandle>,
         bytes: usize,
         change: impl FnOnce(&OutcomeDraft) -> Staged,
     ) -> Edited {
@@ -72,12 +72,12 @@ impl GuestState {
 }
 
 impl HostOutcome for GuestState {
-    fn interfaces(&mut self, handle: Resource<Outcome>) -> wasmtime::Result<Vec<IfInfo>> {
+    fn interfaces(&mut self, handle: Resource<OutcomeHandle>) -> wasmtime::Result<Vec<IfInfo>> {
         let interfaces = self.outcome(&handle)?.result().interfaces.clone();
         Ok(interfaces.into_iter().map(IfInfo::from).collect())
     }
 
-    fn ips(&mut self, handle: Resource<Outcome>) -> wasmtime::Result<Vec<IpConfig>> {
+    fn ips(&mut self, handle: Resource<OutcomeHandle>) -> wasmtime::Result<Vec<IpConfig>> {
         Ok(self
             .outcome(&handle)?
             .result()
@@ -87,7 +87,7 @@ impl HostOutcome for GuestState {
             .collect())
     }
 
-    fn routes(&mut self, handle: Resource<Outcome>) -> wasmtime::Result<Vec<Route>> {
+    fn routes(&mut self, handle: Resource<OutcomeHandle>) -> wasmtime::Result<Vec<Route>> {
         Ok(self
             .outcome(&handle)?
             .result()
@@ -97,15 +97,15 @@ impl HostOutcome for GuestState {
             .collect())
     }
 
-    fn dns(&mut self, handle: Resource<Outcome>) -> wasmtime::Result<Dns> {
+    fn dns(&mut self, handle: Resource<OutcomeHandle>) -> wasmtime::Result<Dns> {
         Ok(self.outcome(&handle)?.result().dns.clone().into())
     }
 
-    fn json(&mut self, handle: Resource<Outcome>) -> wasmtime::Result<String> {
+    fn json(&mut self, handle: Resource<OutcomeHandle>) -> wasmtime::Result<String> {
         Ok(self.outcome(&handle)?.json())
     }
 
-    fn set_dns(&mut self, handle: Resource<Outcome>, dns: Dns) -> Edited {
+    fn set_dns(&mut self, handle: Resource<OutcomeHandle>, dns: Dns) -> Edited {
         let lists = dns
             .nameservers
             .iter()
@@ -116,7 +116,11 @@ impl HostOutcome for GuestState {
         self.edit_outcome(&handle, bytes, |draft| draft.set_dns(dns.into()))
     }
 
-    fn set_interfaces(&mut self, handle: Resource<Outcome>, interfaces: Vec<IfInfo>) -> Edited {
+    fn set_interfaces(
+        &mut self,
+        handle: Resource<OutcomeHandle>,
+        interfaces: Vec<IfInfo>,
+    ) -> Edited {
         let texts = |info: &IfInfo| {
             let more = [&info.mac, &info.sandbox, &info.socket_path, &info.pci_id];
             info.name.len() + more.into_iter().flatten().map(String::len).sum::<usize>()
@@ -127,14 +131,14 @@ impl HostOutcome for GuestState {
         })
     }
 
-    fn set_ips(&mut self, handle: Resource<Outcome>, ips: Vec<IpConfig>) -> Edited {
+    fn set_ips(&mut self, handle: Resource<OutcomeHandle>, ips: Vec<IpConfig>) -> Edited {
         let texts = |ip: &IpConfig| ip.address.len() + ip.gateway.as_ref().map_or(0, String::len);
         let bytes = ips.iter().map(|ip| ELEMENT + texts(ip)).sum();
         let ips: Vec<RawIp> = ips.into_iter().map(Into::into).collect();
         self.rewrite_outcome(&handle, bytes, |draft| draft.set_ips(&ips))
     }
 
-    fn set_routes(&mut self, handle: Resource<Outcome>, routes: Vec<Route>) -> Edited {
+    fn set_routes(&mut self, handle: Resource<OutcomeHandle>, routes: Vec<Route>) -> Edited {
         let texts = |route: &Route| route.dst.len() + route.gw.as_ref().map_or(0, String::len);
         let bytes = routes.iter().map(|route| ELEMENT + texts(route)).sum();
         self.rewrite_outcome(&handle, bytes, |draft| {
@@ -146,13 +150,13 @@ impl HostOutcome for GuestState {
         })
     }
 
-    fn tag(&mut self, handle: Resource<Outcome>, key: String, value: String) -> Edited {
+    fn tag(&mut self, handle: Resource<OutcomeHandle>, key: String, value: String) -> Edited {
         self.edit_outcome(&handle, key.len() + value.len(), |draft| {
             draft.tag(&key, &value)
         })
     }
 
-    fn drop(&mut self, _: Resource<Outcome>) -> wasmtime::Result<()> {
+    fn drop(&mut self, _: Resource<OutcomeHandle>) -> wasmtime::Result<()> {
         Ok(())
     }
 }

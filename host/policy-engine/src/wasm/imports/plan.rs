@@ -2,7 +2,7 @@
 
 use wasmtime::component::Resource;
 
-use super::handle::{Attachment, Outcome, Plan};
+use super::handle::{AttachmentHandle, OutcomeHandle, PlanHandle};
 use crate::wasm::bindings::cnidaria::policy::types::HostPlan;
 use crate::wasm::store::{GuestState, Stage, index};
 
@@ -26,25 +26,29 @@ impl GuestState {
 }
 
 impl HostPlan for GuestState {
-    fn length(&mut self, _: Resource<Plan>) -> wasmtime::Result<u32> {
+    fn length(&mut self, _: Resource<PlanHandle>) -> wasmtime::Result<u32> {
         Ok(u32::try_from(self.plan_length()?).unwrap_or(u32::MAX))
     }
 
-    fn at(&mut self, _: Resource<Plan>, at: u32) -> wasmtime::Result<Option<Resource<Attachment>>> {
+    fn at(
+        &mut self,
+        _: Resource<PlanHandle>,
+        at: u32,
+    ) -> wasmtime::Result<Option<Resource<AttachmentHandle>>> {
         let part = self.plan_part(at)?;
         Ok(part.map(|part| Resource::new_own(self.number(part))))
     }
 
     fn status(
         &mut self,
-        _: Resource<Plan>,
+        _: Resource<PlanHandle>,
         at: u32,
-    ) -> wasmtime::Result<Option<Resource<Outcome>>> {
+    ) -> wasmtime::Result<Option<Resource<OutcomeHandle>>> {
         let part = self.plan_part(at)?;
         Ok(part.map(|part| Resource::new_own(self.number(part.saturating_add(1)))))
     }
 
-    fn drop(&mut self, _: Resource<Plan>) -> wasmtime::Result<()> {
+    fn drop(&mut self, _: Resource<PlanHandle>) -> wasmtime::Result<()> {
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use wasmtime::component::Resource;
 
 use super::convert;
-use super::handle::Selections;
+use super::handle::SelectionsHandle;
 use crate::transaction::{self, SelectionsChange, SelectionsDraft, Transaction};
 use crate::wasm::bindings::cnidaria::policy::types::{EditError, HostSelections, Selection};
 use crate::wasm::store::{GuestState, Stage, index};
@@ -43,12 +43,16 @@ fn bytes(selection: &Selection) -> usize {
 }
 
 impl HostSelections for GuestState {
-    fn length(&mut self, _: Resource<Selections>) -> wasmtime::Result<u32> {
+    fn length(&mut self, _: Resource<SelectionsHandle>) -> wasmtime::Result<u32> {
         let length = self.selections()?.draft().len();
         Ok(u32::try_from(length).unwrap_or(u32::MAX))
     }
 
-    fn at(&mut self, _: Resource<Selections>, at: u32) -> wasmtime::Result<Option<Selection>> {
+    fn at(
+        &mut self,
+        _: Resource<SelectionsHandle>,
+        at: u32,
+    ) -> wasmtime::Result<Option<Selection>> {
         Ok(self
             .selections()?
             .draft()
@@ -56,7 +60,7 @@ impl HostSelections for GuestState {
             .map(Selection::from))
     }
 
-    fn all(&mut self, _: Resource<Selections>) -> wasmtime::Result<Vec<Selection>> {
+    fn all(&mut self, _: Resource<SelectionsHandle>) -> wasmtime::Result<Vec<Selection>> {
         Ok(self
             .selections()?
             .draft()
@@ -65,27 +69,27 @@ impl HostSelections for GuestState {
             .collect())
     }
 
-    fn insert(&mut self, _: Resource<Selections>, at: u32, selection: Selection) -> Edited {
+    fn insert(&mut self, _: Resource<SelectionsHandle>, at: u32, selection: Selection) -> Edited {
         self.edit_selections(bytes(&selection), |draft| {
             draft.insert(index(at), &convert::selection(selection)?)
         })
     }
 
-    fn replace(&mut self, _: Resource<Selections>, at: u32, selection: Selection) -> Edited {
+    fn replace(&mut self, _: Resource<SelectionsHandle>, at: u32, selection: Selection) -> Edited {
         self.edit_selections(bytes(&selection), |draft| {
             draft.replace(index(at), &convert::selection(selection)?)
         })
     }
 
-    fn remove(&mut self, _: Resource<Selections>, at: u32) -> Edited {
+    fn remove(&mut self, _: Resource<SelectionsHandle>, at: u32) -> Edited {
         self.edit_selections(0, |draft| draft.remove(index(at)))
     }
 
-    fn move_(&mut self, _: Resource<Selections>, source: u32, target: u32) -> Edited {
+    fn move_(&mut self, _: Resource<SelectionsHandle>, source: u32, target: u32) -> Edited {
         self.edit_selections(0, |draft| draft.shift(index(source), index(target)))
     }
 
-    fn drop(&mut self, _: Resource<Selections>) -> wasmtime::Result<()> {
+    fn drop(&mut self, _: Resource<SelectionsHandle>) -> wasmtime::Result<()> {
         Ok(())
     }
 }

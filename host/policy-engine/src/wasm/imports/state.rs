@@ -24,7 +24,7 @@ impl GuestState {
 
 impl Host for GuestState {
     fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
-        Ok(self.kept()?.and_then(|state| state.get(&key)))
+        Ok(self.policy_state()?.and_then(|state| state.get(&key)))
     }
 
     async fn swap(
@@ -40,7 +40,7 @@ impl Host for GuestState {
                 "there is no sandbox to bind to".to_owned(),
             )));
         }
-        let Some(state) = self.kept()?.map(Arc::clone) else {
+        let Some(state) = self.policy_state()?.map(Arc::clone) else {
             return Ok(Err(unavailable()));
         };
         let bond = bound.then(|| self.binding());
@@ -62,7 +62,7 @@ impl Host for GuestState {
 
     fn keys(&mut self, prefix: String) -> wasmtime::Result<Vec<String>> {
         Ok(self
-            .kept()?
+            .policy_state()?
             .map(|state| state.keys(&prefix))
             .unwrap_or_default())
     }

@@ -75,10 +75,10 @@ impl Wasi {
 /// Standard output and error: bounded, but never full, because a failed write crashes most
 /// languages.
 #[derive(Debug, Clone)]
-struct Output(Arc<Mutex<Kept>>);
+struct Output(Arc<Mutex<Captured>>);
 
 #[derive(Debug)]
-struct Kept {
+struct Captured {
     bytes: Vec<u8>,
     room: usize,
 }
@@ -88,23 +88,25 @@ const CHUNK: usize = 8 << 10;
 
 impl Output {
     fn new(room: usize) -> Self {
-        Self(Arc::new(Mutex::new(Kept {
+        Self(Arc::new(Mutex::new(Captured {
             bytes: Vec::new(),
             room,
         })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, Captured> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let mut kept = self.lock();
-        let fitting = bytes.get(..bytes.len().min(kept.room)).unwrap_or_default();
-        kept.bytes.extend_from_slice(fitting);
-        kept.room -= fitting.len();
+        let mut captured = self.lock();
+        let fitting = bytes
+            .get(..bytes.len().min(captured.room))
+            .unwrap_or_default();
+        captured.bytes.extend_from_slice(fitting);
+        captured.room -= fitting.len();
         Ok(())
     }
 
