@@ -14,7 +14,7 @@ use crate::load::digest;
 use crate::model::report::Hook;
 use crate::wasm::engine;
 use crate::wasm::hooks;
-use crate::wasm::module::Need;
+use crate::wasm::imports::Need;
 use crate::wasm::version::Version;
 
 pub use child::child;
@@ -125,13 +125,13 @@ impl Import {
 
     fn of(name: String) -> Self {
         match Need::of(&name) {
-            Ok(Need::Types | Need::Settings | Need::Log) => Self::Always { name },
-            Ok(Need::Wasi) => Self::Wasi { name },
-            Ok(Need::Grant(grant)) => Self::Granted {
+            Some(Need::Types | Need::Settings | Need::Log) => Self::Always { name },
+            Some(Need::Wasi) => Self::Wasi { name },
+            Some(Need::Grant(grant)) => Self::Granted {
                 name,
                 grant: grant.as_str(),
             },
-            Err(_) => Self::Unknown { name },
+            None => Self::Unknown { name },
         }
     }
 }

@@ -9,10 +9,8 @@ use crate::load::policy::Policy;
 use crate::model::grant::Grant;
 use crate::model::policy::PolicyInfo;
 use crate::model::ports::{Needs, Skipped};
-use crate::model::report::{Denied, Report};
-use crate::model::request::{Command, RequestFacts};
+use crate::model::request::RequestFacts;
 use crate::pool::Pool;
-use crate::run::session::{self, Session};
 use crate::wasm::services::Services;
 
 /// One loaded state of the policy directory.
@@ -60,8 +58,8 @@ impl Generation {
         self.policies.is_empty() && self.services().states.is_empty()
     }
 
-    /// Begins a request's session. Cheap: policies are instantiated when a hook needs them.
-    pub fn begin(self: &Arc<Self>, facts: RequestFacts) -> Session {
+    /// Why no policy runs for a request, if so; counts and logs it.
+    pub(crate) fn skip(&self, facts: &RequestFacts) -> Option<Skipped> {
         let exempt = facts
             .pod
             .as_ref()
@@ -83,34 +81,7 @@ impl Generation {
                 "ALL POLICIES ARE BYPASSED while this file exists",
             );
         }
-        Session::new(Arc::clone(self), facts, skipped.is_some())
-    }
-
-    /// Asks the policies whether the node is ready. Called on STATUS.
-    ///
-    /// # Errors
-    /// [`Denied`] if a required policy is not loaded, or a policy says the node is not ready.
-    pub async fn status(self: &Arc<Self>) -> Result<(), Denied> {
-        self.begin(RequestFacts::of_node(Command::Status))
-            .status()
-            .await
-    }
-
-    /// Tells policies which attachments (container id, interface) are in use, on GC; cannot deny.
-    pub async fn gc(self: &Arc<Self>, valid: &[(String, String)]) -> Report {
-        self.begin(RequestFacts::of_node(Command::Gc))
-            .gc(valid)
-            .await
-    }
-
-    /// Removes the state that policies bound to a sandbox that is gone, and to its attachments.
-    pub async fn release(&self, container_id: &str) {
-        let container_id = container_id.to_owned();
-        let services = Arc::clone(self.services());
-        session::with_states(services, move |states| {
-            states.release_sandbox(&container_id);
-        })
-        .await;
+        skipped
     }
 
     /// What the policies look up beside the request.

@@ -11,22 +11,12 @@ use crate::model::grant::Grant;
 use crate::wasm::engine::Engines;
 use crate::wasm::footprint::Footprint;
 use crate::wasm::hooks::{self, Hooks};
-use crate::wasm::imports;
+use crate::wasm::imports::{self, Need};
 use crate::wasm::machine_code;
 use crate::wasm::memory;
 use crate::wasm::store::GuestState;
 use crate::wasm::trials::Trials;
-use crate::wasm::version::{Interface, served};
-
-/// WASI packages that are linked, with nothing behind them.
-const WASI: [&str; 6] = [
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
+use crate::wasm::version::served;
 
 /// A module ready to be instantiated for requests.
 pub(crate) struct Module {
@@ -142,7 +132,9 @@ impl Module {
         let mut missing = Vec::new();
         let mut needs = Vec::new();
         for import in hooks::imported(engine, component) {
-            let need = Need::of(&import)?;
+            let Some(need) = Need::of(&import) else {
+                return Err(Error::Unknown { import });
+            };
             if let Need::Grant(grant) = need {
                 asked.insert(grant);
                 if !grants.contains(&grant) {
@@ -190,53 +182,6 @@ fn missing(imports: &[(String, Grant)]) -> String {
         })
         .collect();
     each.join("; ")
-}
-
-/// What an import needs in order to be linked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// Nothing: every policy has the types that hooks use.
-    Types,
-    /// Nothing: every policy has its settings.
-    Settings,
-    /// Nothing: every policy may log.
-    Log,
-    /// The grant named after the interface.
-    Grant(Grant),
-    /// Nothing: every policy may import WASI, which gives access to nothing.
-    Wasi,
-}
-
-impl Need {
-    /// What the import of an interface, with package and version, needs.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] if this host does not have the interface.
-    pub(crate) fn of(import: &str) -> Result<Self, Error> {
-        let unknown = || Error::Unknown {
-            import: import.to_owned(),
-        };
-        if cfg!(feature = "wasi") && WASI.iter().any(|package| import.starts_with(package)) {
-            return Ok(Self::Wasi);
-        }
-        let Some(Interface {
-            name,
-            version: Some(_),
-        }) = Interface::parse(import)
-        else {
-            return Err(unknown());
-        };
-        match name {
-            "types" => Ok(Self::Types),
-            "settings" => Ok(Self::Settings),
-            "log" => Ok(Self::Log),
-            name => {
-                let mut grants = Grant::IMPORTS.into_iter();
-                let grant = grants.find(|grant| grant.as_str() == name);
-                grant.map(Self::Grant).ok_or_else(unknown)
-            }
-        }
-    }
 }
 
 #[cfg(feature = "wasi")]

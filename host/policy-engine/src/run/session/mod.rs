@@ -1,6 +1,7 @@
 //! One request's pass through the policies: at most one store per policy, dropped with the session.
 
 mod allowances;
+mod begin;
 mod chain;
 mod settle;
 mod time;
@@ -89,7 +90,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
+    fn new(generation: Arc<Generation>, facts: RequestFacts, skipped: bool) -> Self {
         let instances = RequestInstances::new(generation.chain().len(), generation.pool(), &facts);
         let time = Time::new(generation.request_timeout(), generation.chain().len());
         let facts = Arc::new(facts);
@@ -318,7 +319,7 @@ impl Session {
         report
     }
 
-    pub(crate) async fn status(&mut self) -> Result<(), Denied> {
+    async fn status(&mut self) -> Result<(), Denied> {
         if self.skipped {
             return Ok(());
         }
@@ -349,7 +350,7 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) async fn gc(&mut self, valid: &[(String, String)]) -> Report {
+    async fn gc(&mut self, valid: &[(String, String)]) -> Report {
         let mut report = Report::default();
         let attachments: Arc<[ValidAttachment]> = valid
             .iter()
@@ -409,10 +410,7 @@ impl Session {
 
 /// Runs a closure over the kept state of all policies; it may write files. Not a method of the
 /// session, because a session cannot be shared between threads.
-pub(crate) async fn with_states(
-    services: Arc<Services>,
-    work: impl FnOnce(&States) + Send + 'static,
-) {
+async fn with_states(services: Arc<Services>, work: impl FnOnce(&States) + Send + 'static) {
     if services.states.is_empty() {
         return;
     }

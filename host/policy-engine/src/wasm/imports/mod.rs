@@ -8,6 +8,7 @@ mod convert;
 mod granted;
 pub(crate) mod handle;
 mod log;
+mod need;
 mod outcome;
 mod plan;
 mod request;
@@ -19,8 +20,9 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::model::grant::Grant;
 use crate::wasm::bindings::cnidaria::policy as wit;
-use crate::wasm::module::Need;
 use crate::wasm::store::GuestState;
+
+pub(crate) use need::Need;
 
 /// Adds an interface of the package to a linker, under the module's import name, which includes the
 /// version that the module targets. Does nothing for other packages.
