@@ -224,7 +224,7 @@ impl Request {
 #[async_trait]
 impl PolicySession for Request {
     async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
-        if self.session.passes_select() {
+        if !self.session.involves(Hook::Select, None) {
             return Ok(selections);
         }
         let offered = selections
@@ -271,7 +271,7 @@ impl PolicySession for Request {
     }
 
     async fn settle(&mut self, plan: &[Attachment]) -> Result<(), Denial> {
-        if self.session.is_settled() {
+        if !self.session.end_before_add() {
             return Ok(());
         }
         let shown: Vec<_> = plan
@@ -290,7 +290,8 @@ impl PolicySession for Request {
         attachment: &Attachment,
         result: CniResult,
     ) -> Result<Outcome, Denial> {
-        if self.session.passes_after_add(&attachment.network) {
+        let network = Some(attachment.network.as_str());
+        if !self.session.involves(Hook::AfterAdd, network) {
             return Ok(untouched(result));
         }
         let shown = self.shown.iter().find(|shown| shown.is(attachment));
@@ -315,7 +316,7 @@ impl PolicySession for Request {
         result: CniResult,
         shown: Vec<CniResult>,
     ) -> Result<Finale, Denial> {
-        if self.session.passes_finalize() {
+        if !self.session.involves(Hook::Finalize, None) {
             return Ok(Finale {
                 outcome: untouched(result),
                 shown: shown.into_iter().map(untouched).collect(),
@@ -339,7 +340,7 @@ impl PolicySession for Request {
         let Some(result) = &entry.result else {
             return Ok(());
         };
-        if self.session.passes(Hook::Check, &entry.network) {
+        if !self.session.involves(Hook::Check, Some(&entry.network)) {
             return Ok(());
         }
         let offered = convert::entry(entry, &self.confs)
@@ -351,7 +352,7 @@ impl PolicySession for Request {
     }
 
     async fn del(&mut self, entry: &Entry) {
-        if self.session.passes(Hook::Del, &entry.network) {
+        if !self.session.involves(Hook::Del, Some(&entry.network)) {
             return;
         }
         match convert::entry(entry, &self.confs) {

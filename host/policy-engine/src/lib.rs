@@ -5,56 +5,29 @@
 //! The host owns the transaction: guests stage edits; when the policy accepts, the session applies
 //! them and returns the edited value with a [`Report`].
 
-mod allowance;
-mod artifact;
-mod bindings;
-mod call;
 #[cfg(feature = "compile")]
 pub mod compile;
 mod config;
-mod confinement;
-mod digest;
-mod engine;
-mod footprint;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
-mod generation;
-mod hooks;
-mod host;
-mod imports;
-mod journal;
-mod kept;
-mod leftovers;
 mod load;
-mod memory;
-mod module;
-mod policy;
-mod ports;
-mod quarantine;
-mod ready;
-mod regular;
-mod report;
-mod request;
-mod services;
-mod session;
+mod model;
+mod pool;
+mod run;
 mod state;
-mod store;
-mod ticker;
 mod transaction;
 #[cfg(feature = "compile")]
 pub mod trial;
-mod version;
-#[cfg(feature = "wasi")]
-mod wasi;
-mod watch;
-mod witness;
+mod wasm;
 
-pub use generation::{Generation, Mode, PolicyInfo, State};
-pub use host::{Config, PolicyHost};
-pub use ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
-pub use report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
-pub use request::{
+pub use config::Config;
+pub use model::policy::{Mode, PolicyInfo, State};
+pub use model::ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
+pub use model::report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
+pub use model::request::{
     Attachment, Bandwidth, Chosen, Command, PodRef, PortMapping, RequestFacts, Selection,
 };
-pub use session::{Finale, Outcome, Selected, Session};
-pub use witness::{Call, Level, Witness};
+pub use model::witness::{Call, Level, Witness};
+pub use run::generation::Generation;
+pub use run::host::PolicyHost;
+pub use run::session::{Finale, Outcome, Selected, Session};

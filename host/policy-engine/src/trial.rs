@@ -12,22 +12,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::component::Component;
 
-use crate::allowance::Allowance;
-use crate::artifact;
-use crate::call::Instance;
 use crate::compile;
-use crate::config::{Grant, Spec};
-use crate::digest;
-use crate::engine::{self, Engines};
-use crate::footprint::Footprint;
-use crate::generation::Mode;
-use crate::hooks;
-use crate::host::{Config, PolicyHost};
-use crate::module::{Module, Need};
-use crate::policy::Policy;
-use crate::quarantine::{Quarantine, Trials};
-use crate::report::Hook;
-use crate::request::{Command, RequestFacts};
+use crate::config::Config;
+use crate::config::Spec;
+use crate::load::digest;
+use crate::load::policy::Policy;
+use crate::load::quarantine::Quarantine;
+use crate::model::grant::Grant;
+use crate::model::policy::Mode;
+use crate::model::report::Hook;
+use crate::model::request::{Command, RequestFacts};
+use crate::run::host::PolicyHost;
+use crate::wasm::allowance::Allowance;
+use crate::wasm::engine::{self, Engines};
+use crate::wasm::footprint::Footprint;
+use crate::wasm::hooks;
+use crate::wasm::imports::Need;
+use crate::wasm::instance::Instance;
+use crate::wasm::machine_code;
+use crate::wasm::module::Module;
+use crate::wasm::trials::Trials;
 
 pub use crate::config::Position;
 pub use configuration::{Configuration, Fault};
@@ -93,7 +97,7 @@ impl Compiled {
         let mut asked: Vec<Grant> = imports
             .iter()
             .filter_map(|import| match Need::of(import) {
-                Ok(Need::Grant(grant)) => Some(grant),
+                Some(Need::Grant(grant)) => Some(grant),
                 _ => None,
             })
             .collect();
@@ -106,7 +110,9 @@ impl Compiled {
     pub fn imports_wasi(&self) -> bool {
         let imports = hooks::imported(self.component.engine(), &self.component);
         let needs = imports.iter().map(|import| Need::of(import));
-        needs.into_iter().any(|need| matches!(need, Ok(Need::Wasi)))
+        needs
+            .into_iter()
+            .any(|need| matches!(need, Some(Need::Wasi)))
     }
 
     /// Links the module with a configuration and offers it the settings, as the daemon does when it
@@ -130,7 +136,7 @@ impl Compiled {
             engines, component, ..
         } = self.ready(&spec).map_err(Refusal::engine)?;
         let quarantine = Arc::new(Quarantine::new(None));
-        let trials = Arc::new(Trials::new(&quarantine, &self.digest, &spec.name));
+        let trials = Arc::new(Trials::new(quarantine, &self.digest, &spec.name));
         let parts = (&component, Footprint::default());
         let module = Module::link(&engines, parts, &spec.grants, &trials)?;
         let loaded = Loaded {
@@ -150,10 +156,10 @@ impl Compiled {
         }
         let engines = Engines::ticking(&spec.limits)?;
         let slots = engines.slots.as_ref();
-        let in_slots = slots.and_then(|engine| artifact::copy(&self.component, engine).ok());
+        let in_slots = slots.and_then(|engine| machine_code::copy(&self.component, engine).ok());
         let component = match in_slots {
             Some(component) => component,
-            None => artifact::copy(&self.component, &engines.plain)?,
+            None => machine_code::copy(&self.component, &engines.plain)?,
         };
         let ready = Ready {
             kind,

@@ -57,9 +57,9 @@ async fn what_is_no_file_keeps_nobody_waiting_and_spoils_no_other_policy() {
     assert_eq!(
         shown,
         [
-            row("10-pipe", State::Broken, "it is no regular file"),
-            row("11-pipe", State::Broken, "it is no regular file"),
-            row("12-zero", State::Broken, "it is no regular file"),
+            row("10-pipe", State::Broken, "not a regular file"),
+            row("11-pipe", State::Broken, "not a regular file"),
+            row("12-zero", State::Broken, "not a regular file"),
             row(
                 "13-dangling",
                 State::Broken,

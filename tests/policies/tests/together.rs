@@ -207,16 +207,16 @@ async fn nothing_is_offered_where_no_policy_has_to_do_with_it() {
     let host = policies.load().await;
     let mut session = add(&host);
     session.before_add(storage()).await.unwrap();
-    assert!(session.is_settled());
-    assert!(session.passes_after_add("default/storage"));
-    assert!(session.passes_finalize());
+    assert!(!session.end_before_add());
+    assert!(!session.involves(Hook::AfterAdd, Some("default/storage")));
+    assert!(!session.involves(Hook::Finalize, None));
 
     let mut facts = facts(Command::Add, "default");
     let asked = ("cnidaria.dev/mtu".to_owned(), "net1=1400".to_owned());
     facts.annotations.extend([asked]);
     let mut session = host.current().begin(facts);
     session.before_add(storage()).await.unwrap();
-    assert!(!session.is_settled());
+    assert!(session.end_before_add());
 }
 
 #[tokio::test]
@@ -226,9 +226,9 @@ async fn what_a_policy_made_of_a_result_is_offered_to_the_end() {
     let host = host(first, json!({}), &json!({})).await;
     let mut session = add(&host);
     let (attachment, _) = session.before_add(storage()).await.unwrap();
-    assert!(!session.is_settled());
-    assert!(!session.passes_after_add(&attachment.network));
+    assert!(session.end_before_add());
+    assert!(session.involves(Hook::AfterAdd, Some(&attachment.network)));
     let (outcome, _) = session.after_add(attachment, answer()).await.unwrap();
     assert_eq!(outcome.tags.len(), 1);
-    assert!(!session.passes_finalize());
+    assert!(session.involves(Hook::Finalize, None));
 }

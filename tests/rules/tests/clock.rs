@@ -34,11 +34,11 @@ const MAY: [(&str, &str); 9] = [
         "since when something is to be undone, as it is shown",
     ),
     (
-        "policy-engine/src/artifact/unused.rs",
+        "policy-engine/src/load/artifact/unused.rs",
         "the age of a compiled module: one that goes too early is compiled again",
     ),
     (
-        "policy-engine/src/imports/granted.rs",
+        "policy-engine/src/wasm/imports/granted.rs",
         "policies with the grant to read it",
     ),
 ];

@@ -11,8 +11,8 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets};
 
 use super::Error;
 use super::dry_run::dry_run;
-use crate::confinement::{Confinement, NOTE};
-use crate::digest::MAX_MODULE;
+use crate::load::confinement::{Confinement, NOTE};
+use crate::load::digest::MAX_MODULE;
 
 /// The user and group ids that own nothing.
 const NOBODY: u32 = 65534;

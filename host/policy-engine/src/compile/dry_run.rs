@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::allowance::Allowance;
-use crate::artifact;
-use crate::call::Instance;
 use crate::config::Spec;
-use crate::confinement::DryRun;
-use crate::engine::Engines;
-use crate::footprint::Footprint;
-use crate::leftovers::Leftovers;
-use crate::memory::Memory;
-use crate::module::Module;
-use crate::quarantine::{Quarantine, Trials};
-use crate::request::{Command, RequestFacts};
-use crate::services::Services;
+use crate::load::confinement::DryRun;
+use crate::load::quarantine::Quarantine;
+use crate::model::request::{Command, RequestFacts};
 use crate::state::States;
+use crate::wasm::allowance::Allowance;
+use crate::wasm::engine::Engines;
+use crate::wasm::footprint::Footprint;
+use crate::wasm::instance::Instance;
+use crate::wasm::machine_code;
+use crate::wasm::memory::Memory;
+use crate::wasm::module::Module;
+use crate::wasm::services::Services;
+use crate::wasm::trials::Trials;
 
 /// Makes an instance and offers it its settings. Only a crash of this process matters: whatever
 /// else goes wrong, the daemon finds out itself.
@@ -26,11 +26,11 @@ pub(super) fn dry_run(dry_run: &DryRun, artefact: &[u8], settings: &str) {
     let (Ok(runtime), Ok(engines)) = (runtime, Engines::without_slots(&dry_run.limits)) else {
         return;
     };
-    let Ok(component) = artifact::read(&engines.plain, artefact) else {
+    let Ok(component) = machine_code::read(&engines.plain, artefact) else {
         return;
     };
     let quarantine = Arc::new(Quarantine::new(None));
-    let trials = Arc::new(Trials::new(&quarantine, "", ""));
+    let trials = Arc::new(Trials::new(quarantine, "", ""));
     let parts = (&component, Footprint::default());
     let Ok(module) = Module::link(&engines, parts, &dry_run.grants, &trials) else {
         return;
@@ -43,9 +43,8 @@ async fn configure(module: Arc<Module>, spec: Arc<Spec>) {
     let services = Arc::new(Services {
         cluster: None,
         observer: None,
-        states: States::new(None),
+        states: Arc::new(States::new(None)),
         memory: Arc::new(Memory::new(u64::MAX)),
-        leftovers: Leftovers::default(),
         witness: None,
         clock: None,
     });

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use files::Links;
+
 use super::file::Draft;
 use super::{Error, Spec};
-use crate::generation::Mode;
-use crate::regular;
+use crate::model::policy::Mode;
 
 /// Maximum bytes of one configuration; also Kubernetes' limit for a whole ConfigMap.
 const MAX_CONFIG: u64 = 1 << 20;
 
 /// A policy found in the directories, well-formed or not.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundPolicy {
     /// Determines the policy's order as well.
     pub(crate) name: String,
     /// The file that defines the policy.
@@ -44,7 +45,10 @@ pub(crate) enum Reading {
 /// # Errors
 /// [`Error::Read`] if a directory is missing or cannot be listed: it may exist on the node but not
 /// in the container, so its policies are unknown rather than absent.
-pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<Found>, Error> {
+pub(crate) fn scan(
+    module_dir: &Path,
+    config_dir: Option<&Path>,
+) -> Result<Vec<FoundPolicy>, Error> {
     let mut configs: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     let mut modules: BTreeMap<String, PathBuf> = BTreeMap::new();
     let dirs: BTreeSet<&Path> = [module_dir].into_iter().chain(config_dir).collect();
@@ -62,7 +66,7 @@ pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<F
     let alone = modules
         .iter()
         .filter(|(stem, _)| is_ordered(stem) && !configs.contains_key(*stem))
-        .map(|(stem, path)| Found {
+        .map(|(stem, path)| FoundPolicy {
             name: stem.clone(),
             file: path.clone(),
             reading: reading(
@@ -71,11 +75,11 @@ pub(crate) fn scan(module_dir: &Path, config_dir: Option<&Path>) -> Result<Vec<F
                 checked_name(stem, path).err().into_iter().collect(),
             ),
         });
-    let mut found: Vec<Found> = configs
+    let mut found: Vec<FoundPolicy> = configs
         .iter()
         .filter_map(|(stem, paths)| {
             let file = paths.first()?.clone();
-            Some(Found {
+            Some(FoundPolicy {
                 name: stem.clone(),
                 file,
                 reading: configured(stem, paths, module_dir),
@@ -159,7 +163,7 @@ fn read_text(path: &Path) -> Result<String, Error> {
         source,
     };
     let mut text = String::new();
-    let file = regular::open(path).map_err(failed)?;
+    let file = files::open(path, Links::Follow).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
     file.take(MAX_CONFIG + 1)
         .read_to_string(&mut text)
@@ -231,7 +235,7 @@ mod tests {
         }
     }
 
-    fn names(found: &[Found]) -> Vec<(&str, bool)> {
+    fn names(found: &[FoundPolicy]) -> Vec<(&str, bool)> {
         found
             .iter()
             .map(|found| {

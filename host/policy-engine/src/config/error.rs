@@ -42,9 +42,7 @@ pub(crate) enum Error {
     #[error("{path} has {size} bytes, at most {limit} are read", path = path.display())]
     TooLarge {
         path: PathBuf,
-        /// Size in bytes.
         size: u64,
-        /// Limit in bytes.
         limit: u64,
     },
     /// A configuration is not a JSON object; the source says why, with line and column.
@@ -66,10 +64,7 @@ pub(crate) enum Error {
     },
     /// A file's name is not a valid policy name.
     #[error("{path}: a policy's name consists of letters, digits, '.', '_' and '-' and starts with a letter or digit", path = path.display())]
-    Name {
-        /// The file with that name.
-        path: PathBuf,
-    },
+    Name { path: PathBuf },
     /// Two configurations have the same name.
     #[error("{first} and {second} configure the same policy", first = first.display(), second = second.display())]
     Twice {

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::members::{Member, Members, Source};
-use super::{Error, Grant, Limits, Match};
-use crate::generation::Mode;
-use crate::report::Cause;
-use crate::transaction::ConfGrant;
+use super::{Error, Limits, Match};
+use crate::model::grant::ConfGrant;
+use crate::model::grant::Grant;
+use crate::model::policy::Mode;
+use crate::model::report::Cause;
 
 /// A policy as the operator configured it: everything but the module's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::members::Members;
-use crate::request::{Command, RequestFacts};
+use crate::model::request::{Command, RequestFacts};
 
 /// Which requests a policy sees: all given conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -184,7 +184,7 @@ fn glob(pattern: &str, text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::config::members::Source;
-    use crate::request::PodRef;
+    use crate::model::request::PodRef;
 
     fn facts(command: Command, namespace: &str) -> RequestFacts {
         RequestFacts {

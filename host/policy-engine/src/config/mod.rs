@@ -3,17 +3,17 @@
 //! Nothing here opens a module or knows WebAssembly. A faulty file affects only its own policy.
 
 mod directory;
+mod engine;
 mod error;
 mod file;
-mod grants;
 mod limits;
 mod matching;
 mod members;
 
-pub(crate) use directory::{Found, Reading, off, restored, scan};
+pub(crate) use directory::{FoundPolicy, Reading, off, restored, scan};
+pub use engine::Config;
 pub(crate) use error::Error;
 pub use error::Position;
 pub(crate) use file::{FailurePolicies, OnConflict, Spec};
-pub(crate) use grants::Grant;
 pub(crate) use limits::{Limits, count};
 pub(crate) use matching::Match;

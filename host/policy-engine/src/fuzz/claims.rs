@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::naive::{SEVERAL, effective, flat};
 use super::ways::{Owners, Ways, ways};
 use super::{BUDGET, Call, POLICIES, attachment, edit_attachment};
-use crate::transaction::{AttachmentDraft, ConfGrant, EditError, Working};
+use crate::model::grant::ConfGrant;
+use crate::transaction::{AttachmentDraft, EditError, Working};
 use cni_types::json::{Document, Limits};
 
 /// One plugin, so that each of the cni-args has only one place.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::naive::{flat, fold};
-use crate::transaction::{ConfGrant, conf_difference, conf_same};
+use crate::model::grant::ConfGrant;
+use crate::transaction::{conf_difference, conf_same};
 use cni_types::json::{Document, Limits, Node};
 
 /// Compares two confs, separated by a line break.

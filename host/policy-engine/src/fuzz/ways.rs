@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cni_types::json::Node;
 
 use super::naive::{flat, fold};
-use crate::request::Attachment;
+use crate::model::request::Attachment;
 
 /// A value and one way to it.
 type Way = (String, String);

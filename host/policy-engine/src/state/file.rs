@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cni_types::json::Cause;
+use files::{Links, Replace};
 use serde::{Deserialize, Serialize};
 
 use super::{Bond, Value};
 
 /// Maximum files whose keys are released while their policies are not loaded.
 const MAX_FILES: usize = 1024;
+/// Maximum bytes read of a file: the largest quota, with all keys escaped and bound.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// The policies whose state is in the directory.
 pub(super) fn policies(dir: &Path) -> Vec<String> {
@@ -45,12 +47,6 @@ pub(super) fn policies(dir: &Path) -> Vec<String> {
 
 /// Replaces a policy's file atomically and returns its size.
 pub(super) fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Result<usize> {
-    if let Some(dir) = file.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)?;
-    }
     let stored = Stored {
         keys: keys
             .iter()
@@ -63,21 +59,8 @@ pub(super) fn replace(file: &Path, keys: &BTreeMap<Arc<str>, Value>) -> io::Resu
             })
             .collect(),
     };
-    let unfinished = file.with_extension("tmp");
-    let mut output = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
     let text = serde_json::to_vec(&stored)?;
-    output.write_all(&text)?;
-    // Synced before the rename, so that a power failure leaves either the old or the new file.
-    output.sync_data()?;
-    fs::rename(&unfinished, file)?;
-    if let Some(dir) = file.parent() {
-        fs::File::open(dir)?.sync_all()?;
-    }
+    Replace::at(file).making_dir().durable().write(&text)?;
     Ok(text.len())
 }
 
@@ -95,9 +78,18 @@ struct StoredValue {
     bound: Option<Bond>,
 }
 
+/// Removes unfinished files that killed daemons left beside a policy's file.
+pub(super) fn sweep(file: &Path) {
+    if let Some(dir) = file.parent()
+        && let Err(error) = files::sweep(dir)
+    {
+        tracing::warn!(target: "cnidaria::policy", dir = %dir.display(), %error, "cannot remove unfinished files of state");
+    }
+}
+
 /// Reads a file; moves an unreadable one aside, so that its contents are not lost.
 pub(super) fn read(file: &Path) -> BTreeMap<Arc<str>, Value> {
-    let text = match fs::read(file) {
+    let text = match files::read(file, Links::Refuse, MAX_BYTES) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return BTreeMap::new(),
         Err(error) => {

@@ -3,8 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::{Bond, PolicyState, States};
-use crate::request::RequestFacts;
-use crate::services::Services;
+use crate::model::request::RequestFacts;
 
 /// The request that bound a key.
 #[derive(Debug, Clone)]
@@ -92,17 +91,17 @@ impl States {
     fn abandon(&self, request: &Arc<RequestFacts>) -> Unwritten {
         self.change(|state| {
             let is_bound = |origin: &Origin| origin.is(request);
-            let mut kept = state.lock();
-            kept.failed.retain(|one| one.strong_count() > 0);
-            kept.failed.push(Arc::downgrade(request));
-            kept.retain(|value| !value.origin.as_ref().is_some_and(is_bound))
+            let mut contents = state.lock();
+            contents.failed.retain(|one| one.strong_count() > 0);
+            contents.failed.push(Arc::downgrade(request));
+            contents.retain(|value| !value.origin.as_ref().is_some_and(is_bound))
         })
     }
 
     /// Changes the state in memory. State never read from its file has no bonds of live requests.
     fn change(&self, change: impl Fn(&PolicyState) -> Option<u64>) -> Unwritten {
         let states = self.all().into_iter();
-        let read = states.filter(|state| state.kept.get().is_some());
+        let read = states.filter(|state| state.contents.get().is_some());
         let changed = read.filter_map(|state| {
             let change = change(&state)?;
             Some((state, change))
@@ -111,7 +110,7 @@ impl States {
     }
 }
 
-impl super::Kept {
+impl super::Contents {
     /// Renames the interface in bonds. Returns the change number if any were renamed.
     fn rename(&mut self, request: &Arc<RequestFacts>, if_name: &str) -> Option<u64> {
         let mut changed = false;
@@ -139,15 +138,15 @@ impl super::Kept {
 
 /// Removes the keys that a request bound unless it succeeds, even if it is dropped half-way.
 pub(crate) struct Guard {
-    services: Arc<Services>,
+    states: Arc<States>,
     request: Option<Arc<RequestFacts>>,
 }
 
 impl Guard {
     /// Guards the keys that `request` binds; without a request, does nothing.
-    pub(crate) fn new(services: &Arc<Services>, request: Option<&Arc<RequestFacts>>) -> Self {
+    pub(crate) fn new(states: &Arc<States>, request: Option<&Arc<RequestFacts>>) -> Self {
         Self {
-            services: Arc::clone(services),
+            states: Arc::clone(states),
             request: request.map(Arc::clone),
         }
     }
@@ -163,7 +162,7 @@ impl Drop for Guard {
         let Some(request) = self.request.take() else {
             return;
         };
-        let unwritten = self.services.states.abandon(&request);
+        let unwritten = self.states.abandon(&request);
         if unwritten.is_empty() {
             return;
         }

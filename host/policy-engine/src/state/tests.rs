@@ -1,7 +1,12 @@
 use std::fs;
 
 use super::*;
-use crate::request::{Command, RequestFacts};
+use crate::model::request::{Command, RequestFacts};
+
+const QUOTA: Quota = Quota {
+    keys: 1_024,
+    bytes: 256 << 10,
+};
 
 fn bond(container_id: &str, if_name: Option<&str>) -> Option<Bond> {
     Some(Bond {
@@ -12,20 +17,14 @@ fn bond(container_id: &str, if_name: Option<&str>) -> Option<Bond> {
 
 fn set(state: &PolicyState, key: &str, bond: Option<Bond>) {
     state
-        .swap(
-            key,
-            None,
-            Some(vec![1]),
-            bond.map(Binding::from),
-            &Limits::default(),
-        )
+        .swap(key, None, Some(vec![1]), bond.map(Binding::from), QUOTA)
         .unwrap();
 }
 
 #[test]
 fn a_swap_needs_the_present_value() {
     let state = PolicyState::default();
-    let swap = |expected, new| state.swap("k", expected, new, None, &Limits::default());
+    let swap = |expected, new| state.swap("k", expected, new, None, QUOTA);
     assert_eq!(swap(Some(b"a".as_slice()), None), Err(Refusal::Conflict));
     swap(None, Some(b"a".to_vec())).unwrap();
     assert_eq!(swap(None, Some(b"b".to_vec())), Err(Refusal::Conflict));
@@ -38,12 +37,8 @@ fn a_swap_needs_the_present_value() {
 #[test]
 fn keys_and_bytes_have_a_quota() {
     let state = PolicyState::default();
-    let limits = Limits {
-        state_keys: 2,
-        state_bytes: 10,
-        ..Limits::default()
-    };
-    let swap = |key: &str, bytes: usize| state.swap(key, None, Some(vec![0; bytes]), None, &limits);
+    let quota = Quota { keys: 2, bytes: 10 };
+    let swap = |key: &str, bytes: usize| state.swap(key, None, Some(vec![0; bytes]), None, quota);
     swap("a", 1).unwrap();
     assert_eq!(swap("b", 9), Err(Refusal::Quota));
     swap("b", 1).unwrap();
@@ -78,21 +73,34 @@ fn state_survives_a_restart_and_a_corrupt_file_is_put_aside() {
     set(&state, "k", bond("c1", Some("net1")));
     set(&state, "l", None);
     let kept = |state: &PolicyState| {
-        let kept = state.lock();
-        let bonds = kept.keys.iter().map(|(key, value)| {
+        let contents = state.lock();
+        let bonds = contents.keys.iter().map(|(key, value)| {
             (
                 key.to_string(),
                 value.bytes.to_vec(),
                 value.bond.as_deref().cloned(),
             )
         });
-        (bonds.collect::<Vec<_>>(), kept.bytes)
+        (bonds.collect::<Vec<_>>(), contents.bytes)
     };
     assert_eq!(kept(&open()), kept(&state));
 
     fs::write(dir.path().join("state/10-p.json"), "{").unwrap();
     assert_eq!(open().keys(""), Vec::<String>::new());
     assert!(dir.path().join("state/10-p.corrupt").exists());
+}
+
+#[test]
+fn the_first_write_removes_unfinished_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let unfinished = dir.path().join(".7-0.new");
+    fs::write(&unfinished, "{").unwrap();
+    let state = States::new(Some(dir.path().to_owned())).open("10-p");
+    // Another daemon may still write it.
+    assert!(unfinished.exists());
+    set(&state, "k", None);
+    assert!(!unfinished.exists());
+    assert!(dir.path().join("10-p.json").exists());
 }
 
 #[test]
@@ -104,7 +112,7 @@ fn a_change_that_cannot_be_stored_is_taken_back() {
     fs::remove_dir_all(dir.path().join("state")).unwrap();
     fs::write(dir.path().join("state"), "").unwrap();
     let swap = |expected: &[u8], new: Option<Vec<u8>>| {
-        let swapped = state.swap("k", Some(expected), new, None, &Limits::default());
+        let swapped = state.swap("k", Some(expected), new, None, QUOTA);
         assert!(
             matches!(swapped, Err(Refusal::Unavailable(_))),
             "{swapped:?}"
@@ -116,7 +124,7 @@ fn a_change_that_cannot_be_stored_is_taken_back() {
     assert_eq!(state.get("k"), Some(vec![1]));
     assert_eq!(state.lock().bytes, 2);
     fs::remove_file(dir.path().join("state")).unwrap();
-    let swapped = state.swap("k", Some(&[1]), Some(vec![2]), None, &Limits::default());
+    let swapped = state.swap("k", Some(&[1]), Some(vec![2]), None, QUOTA);
     assert_eq!(swapped, Ok(()));
 }
 
@@ -129,8 +137,7 @@ fn what_many_count_at_once_is_counted_and_in_the_file() {
         loop {
             let before = state.get("n");
             let now = before.as_ref().map_or(0, |bytes| bytes[0]) + 1;
-            let limits = Limits::default();
-            match state.swap("n", before.as_deref(), Some(vec![now]), None, &limits) {
+            match state.swap("n", before.as_deref(), Some(vec![now]), None, QUOTA) {
                 Ok(()) => return,
                 Err(refusal) => assert_eq!(refusal, Refusal::Conflict),
             }
@@ -177,32 +184,21 @@ fn bound(state: &PolicyState, key: &str) -> Option<Bond> {
 
 #[test]
 fn a_request_that_fails_gives_its_keys_back() {
-    let services = Arc::new(crate::services::Services {
-        cluster: None,
-        observer: None,
-        states: States::default(),
-        memory: Arc::new(crate::memory::Memory::new(0)),
-        leftovers: crate::leftovers::Leftovers::default(),
-        witness: None,
-        clock: None,
-    });
-    let state = services.states.open("10-p");
+    let states = Arc::new(States::default());
+    let state = states.open("10-p");
     let request = Arc::new(RequestFacts::of_node(Command::Add));
     let another = Arc::new(RequestFacts::of_node(Command::Add));
     let set = |key: &str, request: &Arc<RequestFacts>| {
         let bond = bond("c1", Some("net1")).unwrap();
         let binding = Binding::by(request, bond, true);
-        let limits = Limits {
-            state_keys: 3,
-            ..Limits::default()
-        };
-        state.swap(key, None, Some(vec![1]), Some(binding), &limits)
+        let quota = Quota { keys: 3, ..QUOTA };
+        state.swap(key, None, Some(vec![1]), Some(binding), quota)
     };
     // Keys of another request with the same interface name stay.
     set("other", &another).unwrap();
     for _ in 0..2000 {
         let request = Arc::new(RequestFacts::of_node(Command::Add));
-        let guard = Guard::new(&services, Some(&request));
+        let guard = Guard::new(&states, Some(&request));
         set("a", &request).unwrap();
         set("b", &request).unwrap();
         drop(guard);
@@ -211,14 +207,14 @@ fn a_request_that_fails_gives_its_keys_back() {
         let late = set("a", &request);
         assert!(matches!(late, Err(Refusal::Unavailable(_))), "{late:?}");
     }
-    let mut guard = Guard::new(&services, Some(&request));
+    let mut guard = Guard::new(&states, Some(&request));
     set("a", &request).unwrap();
     guard.disarm();
     drop(guard);
     assert_eq!(state.keys(""), ["a", "other"]);
-    services.states.release_sandbox("c2");
+    states.release_sandbox("c2");
     assert_eq!(state.keys(""), ["a", "other"]);
-    services.states.release_sandbox("c1");
+    states.release_sandbox("c1");
     assert_eq!(state.keys(""), Vec::<String>::new());
 }
 
@@ -231,7 +227,7 @@ fn bonds_follow_an_interface_that_is_renamed() {
     let request = Arc::new(RequestFacts::of_node(Command::Add));
     let set = |key: &str, if_name: Option<&str>, renames| {
         let binding = Binding::by(&request, bond("c1", if_name).unwrap(), renames);
-        let swapped = state.swap(key, None, Some(vec![1]), Some(binding), &Limits::default());
+        let swapped = state.swap(key, None, Some(vec![1]), Some(binding), QUOTA);
         swapped.unwrap();
     };
     set("sandbox", None, false);

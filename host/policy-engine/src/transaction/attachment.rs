@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::conf::{self, ConfEdit};
 use super::protected;
 use super::tree::{number, object, set, string};
-use super::{ConfGrant, EditError, validate};
-use crate::request::{Attachment, Bandwidth, PortMapping};
+use super::{EditError, validate};
+use crate::model::grant::ConfGrant;
+use crate::model::request::{Attachment, Bandwidth, PortMapping};
 use cni_types::json::{Node, Pointer};
 
 /// Key of the cni-args in patches and claims.
@@ -25,7 +26,7 @@ pub(crate) struct AttachmentDraft {
 
 /// One edit of an attachment.
 #[derive(Debug)]
-pub(crate) enum Change {
+pub(crate) enum AttachmentChange {
     /// Sets or removes values of the conf.
     Conf(Vec<ConfEdit>),
     /// Sets one of the cni-args.
@@ -82,28 +83,35 @@ impl AttachmentDraft {
         pointer: &str,
         json: &str,
         grant: &ConfGrant,
-    ) -> Result<Change, EditError> {
+    ) -> Result<AttachmentChange, EditError> {
         let conf = &self.attachment.conf;
         let (pointer, value) = (conf::pointer(pointer)?, conf::value(json, conf.limits())?);
-        Ok(Change::Conf(vec![conf::set(conf, pointer, value, grant)?]))
+        Ok(AttachmentChange::Conf(vec![conf::set(
+            conf, pointer, value, grant,
+        )?]))
     }
 
     pub(crate) fn conf_remove(
         &self,
         pointer: &str,
         grant: &ConfGrant,
-    ) -> Result<Change, EditError> {
+    ) -> Result<AttachmentChange, EditError> {
         let (conf, pointer) = (&self.attachment.conf, conf::pointer(pointer)?);
-        Ok(Change::Conf(vec![conf::remove(conf, pointer, grant)?]))
+        Ok(AttachmentChange::Conf(vec![conf::remove(
+            conf, pointer, grant,
+        )?]))
     }
 
-    pub(crate) fn set_mtu(&self, mtu: u32) -> Result<Change, EditError> {
+    pub(crate) fn set_mtu(&self, mtu: u32) -> Result<AttachmentChange, EditError> {
         validate::mtu(mtu, &self.attachment.ips)?;
-        Ok(Change::Conf(conf::set_mtu(&self.attachment.conf, mtu)?))
+        Ok(AttachmentChange::Conf(conf::set_mtu(
+            &self.attachment.conf,
+            mtu,
+        )?))
     }
 
-    pub(crate) fn set_if_name(&self, name: &str) -> Result<Change, EditError> {
-        let change = Change::IfName(name.to_owned());
+    pub(crate) fn set_if_name(&self, name: &str) -> Result<AttachmentChange, EditError> {
+        let change = AttachmentChange::IfName(name.to_owned());
         if name == self.attachment.if_name {
             return Ok(change);
         }
@@ -121,34 +129,47 @@ impl AttachmentDraft {
         Ok(change)
     }
 
-    pub(crate) fn set_ips(&self, ips: &[String]) -> Result<Change, EditError> {
-        Ok(Change::Ips(validate::ips(ips)?))
+    pub(crate) fn set_ips(&self, ips: &[String]) -> Result<AttachmentChange, EditError> {
+        Ok(AttachmentChange::Ips(validate::ips(ips)?))
     }
 
-    pub(crate) fn set_mac(&self, mac: Option<&str>) -> Result<Change, EditError> {
-        Ok(Change::Mac(mac.map(validate::mac).transpose()?))
+    pub(crate) fn set_mac(&self, mac: Option<&str>) -> Result<AttachmentChange, EditError> {
+        Ok(AttachmentChange::Mac(mac.map(validate::mac).transpose()?))
     }
 
-    pub(crate) fn set_infiniband_guid(&self, guid: Option<&str>) -> Result<Change, EditError> {
-        Ok(Change::Guid(guid.map(validate::guid).transpose()?))
+    pub(crate) fn set_infiniband_guid(
+        &self,
+        guid: Option<&str>,
+    ) -> Result<AttachmentChange, EditError> {
+        Ok(AttachmentChange::Guid(
+            guid.map(validate::guid).transpose()?,
+        ))
     }
 
-    pub(crate) fn set_bandwidth(&self, bandwidth: Option<Bandwidth>) -> Result<Change, EditError> {
+    pub(crate) fn set_bandwidth(
+        &self,
+        bandwidth: Option<Bandwidth>,
+    ) -> Result<AttachmentChange, EditError> {
         if let Some(bandwidth) = &bandwidth {
             validate::bandwidth(bandwidth)?;
         }
-        Ok(Change::Bandwidth(bandwidth))
+        Ok(AttachmentChange::Bandwidth(bandwidth))
     }
 
-    pub(crate) fn set_port_mappings(&self, mappings: &[PortMapping]) -> Result<Change, EditError> {
-        Ok(Change::PortMappings(validate::port_mappings(mappings)?))
+    pub(crate) fn set_port_mappings(
+        &self,
+        mappings: &[PortMapping],
+    ) -> Result<AttachmentChange, EditError> {
+        Ok(AttachmentChange::PortMappings(validate::port_mappings(
+            mappings,
+        )?))
     }
 
-    pub(crate) fn set_cni_arg(&self, key: &str, json: &str) -> Result<Change, EditError> {
+    pub(crate) fn set_cni_arg(&self, key: &str, json: &str) -> Result<AttachmentChange, EditError> {
         validate::word("key of cni-args", key, 253)?;
         let value = conf::value(json, validate::JSON_LIMITS)?;
         protected::check_arg(key, &value, ARGS)?;
-        Ok(Change::Arg(key.to_owned(), value))
+        Ok(AttachmentChange::Arg(key.to_owned(), value))
     }
 }
 

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use cni_types::json::{Document, Node, Pointer};
 
 use super::attachment::{
-    ARGS, Area, AttachmentDraft, Change, Member, bandwidth, port_mapping, port_mappings_as_set,
+    ARGS, Area, AttachmentChange, AttachmentDraft, Member, bandwidth, port_mapping,
+    port_mappings_as_set,
 };
 use super::budget::Extent;
 use super::conf::{self, ConfEdit};
@@ -16,7 +17,7 @@ use super::difference::{
 use super::tree::{string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
 use super::{Draft, EditError};
-use crate::request::{Attachment, Bandwidth, PortMapping};
+use crate::model::request::{Attachment, Bandwidth, PortMapping};
 
 const CONF: &str = "conf";
 const RUNTIME_CONFIG: &str = "runtimeConfig";
@@ -31,32 +32,34 @@ enum Form {
 }
 
 impl Draft for AttachmentDraft {
-    type Change = Change;
+    type Change = AttachmentChange;
     type Area = Area;
 
-    fn extent(change: &Change) -> Extent {
+    fn extent(change: &AttachmentChange) -> Extent {
         match change {
-            Change::Conf(edits) => edits.iter().fold(Extent::default(), |extent, edit| {
-                extent.and(Extent::of(edit.pointer.tokens(), edit.value.as_ref()))
-            }),
-            Change::Arg(key, value) => Extent::of(std::slice::from_ref(key), Some(value)),
+            AttachmentChange::Conf(edits) => {
+                edits.iter().fold(Extent::default(), |extent, edit| {
+                    extent.and(Extent::of(edit.pointer.tokens(), edit.value.as_ref()))
+                })
+            }
+            AttachmentChange::Arg(key, value) => Extent::of(std::slice::from_ref(key), Some(value)),
             _ => Extent::default(),
         }
     }
 
-    fn areas(&self, change: &Change) -> Vec<Area> {
+    fn areas(&self, change: &AttachmentChange) -> Vec<Area> {
         let member = match change {
-            Change::Conf(edits) => {
+            AttachmentChange::Conf(edits) => {
                 let area = |edit: &ConfEdit| Area::Conf(self.conf_area(edit));
                 return edits.iter().map(area).collect();
             }
-            Change::Arg(..) => return vec![Area::Args],
-            Change::IfName(_) => Member::IfName,
-            Change::Ips(_) => Member::Ips,
-            Change::Mac(_) => Member::Mac,
-            Change::Guid(_) => Member::Guid,
-            Change::Bandwidth(_) => Member::Bandwidth,
-            Change::PortMappings(_) => Member::PortMappings,
+            AttachmentChange::Arg(..) => return vec![Area::Args],
+            AttachmentChange::IfName(_) => Member::IfName,
+            AttachmentChange::Ips(_) => Member::Ips,
+            AttachmentChange::Mac(_) => Member::Mac,
+            AttachmentChange::Guid(_) => Member::Guid,
+            AttachmentChange::Bandwidth(_) => Member::Bandwidth,
+            AttachmentChange::PortMappings(_) => Member::PortMappings,
         };
         vec![Area::Member(member)]
     }
@@ -68,25 +71,27 @@ impl Draft for AttachmentDraft {
         }
     }
 
-    fn foresee(&self, change: &Change, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    fn foresee(&self, change: &AttachmentChange, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let form = Form::Claimed;
         let (member, new) = match change {
-            Change::Conf(edits) => {
+            AttachmentChange::Conf(edits) => {
                 let conf = self.attachment.conf.root();
                 return edits
                     .iter()
                     .try_for_each(|edit| foresee_conf(conf, edit, visit));
             }
-            Change::Arg(key, value) => {
+            AttachmentChange::Arg(key, value) => {
                 let args = self.attachment.cni_args.as_ref().map(Document::root);
                 return foresee_member(args, vec![ARGS.into()], key, Some(value), visit);
             }
-            Change::IfName(name) => (Member::IfName, Some(string(name))),
-            Change::Ips(ips) => (Member::Ips, ips_node(ips, form)),
-            Change::Mac(mac) => (Member::Mac, mac.as_deref().map(string)),
-            Change::Guid(guid) => (Member::Guid, guid.as_deref().map(string)),
-            Change::Bandwidth(value) => (Member::Bandwidth, value.as_ref().map(bandwidth)),
-            Change::PortMappings(mappings) => {
+            AttachmentChange::IfName(name) => (Member::IfName, Some(string(name))),
+            AttachmentChange::Ips(ips) => (Member::Ips, ips_node(ips, form)),
+            AttachmentChange::Mac(mac) => (Member::Mac, mac.as_deref().map(string)),
+            AttachmentChange::Guid(guid) => (Member::Guid, guid.as_deref().map(string)),
+            AttachmentChange::Bandwidth(value) => {
+                (Member::Bandwidth, value.as_ref().map(bandwidth))
+            }
+            AttachmentChange::PortMappings(mappings) => {
                 (Member::PortMappings, port_mappings_node(mappings, form))
             }
         };
@@ -100,11 +105,11 @@ impl Draft for AttachmentDraft {
         )
     }
 
-    fn apply(&mut self, change: Change) -> Result<(), EditError> {
+    fn apply(&mut self, change: AttachmentChange) -> Result<(), EditError> {
         let attachment = &mut self.attachment;
         match change {
-            Change::Conf(edits) => return conf::apply(&mut attachment.conf, edits),
-            Change::Arg(key, value) => {
+            AttachmentChange::Conf(edits) => return conf::apply(&mut attachment.conf, edits),
+            AttachmentChange::Arg(key, value) => {
                 let args = match attachment.cni_args.take() {
                     Some(args) => args,
                     None => super::json_object("{}")?,
@@ -116,12 +121,12 @@ impl Draft for AttachmentDraft {
                 };
                 return conf::apply(args, vec![set]);
             }
-            Change::IfName(name) => attachment.if_name = name,
-            Change::Ips(ips) => attachment.ips = ips,
-            Change::Mac(mac) => attachment.mac = mac,
-            Change::Guid(guid) => attachment.infiniband_guid = guid,
-            Change::Bandwidth(bandwidth) => attachment.bandwidth = bandwidth,
-            Change::PortMappings(mappings) => attachment.port_mappings = mappings,
+            AttachmentChange::IfName(name) => attachment.if_name = name,
+            AttachmentChange::Ips(ips) => attachment.ips = ips,
+            AttachmentChange::Mac(mac) => attachment.mac = mac,
+            AttachmentChange::Guid(guid) => attachment.infiniband_guid = guid,
+            AttachmentChange::Bandwidth(bandwidth) => attachment.bandwidth = bandwidth,
+            AttachmentChange::PortMappings(mappings) => attachment.port_mappings = mappings,
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use cni_types::json::Node;
 use super::difference::{Kind, Step, at, folded};
 use super::selections::claimed;
 use super::{Claims, twins};
-use crate::request::{Attachment, Selection};
+use crate::model::request::{Attachment, Selection};
 
 /// The claims on one selection, in the form of its attachment's.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
 use super::difference::{self, folded};
 use super::protected::{self, type_of};
-use super::{ConfGrant, EditError, validate};
+use super::{EditError, validate};
+use crate::model::grant::ConfGrant;
 
 /// Plugins that read `mtu` from their conf.
 const WITH_MTU: [&str; 12] = [

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::budget::Extent;
 use super::difference::{Path, Visit};
-use super::outcome::Change;
+use super::outcome::OutcomeChange;
 use super::outcome_steps::Area;
 use super::{Claims, Draft, EditError, OutcomeDraft};
 
@@ -34,8 +34,8 @@ impl FinaleDraft {
     /// An edit of the runtime's result.
     pub(crate) fn edit_result(
         &self,
-        change: impl FnOnce(&OutcomeDraft) -> Result<Change, EditError>,
-    ) -> Result<(Part, Change), EditError> {
+        change: impl FnOnce(&OutcomeDraft) -> Result<OutcomeChange, EditError>,
+    ) -> Result<(Part, OutcomeChange), EditError> {
         Ok((None, change(&self.result)?))
     }
 
@@ -43,8 +43,8 @@ impl FinaleDraft {
     pub(crate) fn edit_status(
         &self,
         index: usize,
-        change: impl FnOnce(&OutcomeDraft) -> Result<Change, EditError>,
-    ) -> Result<(Part, Change), EditError> {
+        change: impl FnOnce(&OutcomeDraft) -> Result<OutcomeChange, EditError>,
+    ) -> Result<(Part, OutcomeChange), EditError> {
         let status = self
             .statuses
             .get(index)
@@ -85,7 +85,7 @@ impl FinaleDraft {
 }
 
 impl Draft for FinaleDraft {
-    type Change = (Part, Change);
+    type Change = (Part, OutcomeChange);
     type Area = (Part, Area);
 
     fn extent((_, change): &Self::Change) -> Extent {

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use cni_types::args::PluginType;
 use cni_types::json::{Node, Pointer};
 
+use super::EditError;
 use super::difference::{Keys, folded, same};
 use super::protected::{Context, Place, Rule, permit, short};
 use super::roles::{self, Role, name};
-use super::{ConfGrant, EditError};
-use crate::config::Grant;
+use crate::model::grant::{ConfGrant, Grant};
 
 /// Protected members and types that differ between two values. Paths are kept as chains of tokens,
 /// so that a long path is not copied for each member below it.

@@ -1,56 +1,8 @@
 //! Conf members that refer to places or powers of the node, each with a grant of its own.
 
-use std::collections::BTreeSet;
-
 use cni_types::json::Node;
 
-use crate::config::Grant;
-
-/// What a policy may change of a conf beyond its free members.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ConfGrant {
-    /// Allowed values for `type`.
-    pub(crate) types: BTreeSet<String>,
-    /// All grants of the policy.
-    pub(crate) grants: BTreeSet<Grant>,
-}
-
-impl ConfGrant {
-    /// The grants that allow editing guarded members.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) const MEMBERS: [Grant; 4] = [
-        Grant::ChangePaths,
-        Grant::ChangeCapabilities,
-        Grant::ChangeDevices,
-        Grant::ChangeFirewall,
-    ];
-
-    /// A grant of these types and grants.
-    #[cfg(any(test, feature = "fuzz"))]
-    pub(crate) fn of(types: &[&str], grants: &[Grant]) -> Self {
-        Self {
-            types: types.iter().map(|name| (*name).to_owned()).collect(),
-            grants: grants.iter().copied().collect(),
-        }
-    }
-
-    /// What two policies together may change.
-    pub(crate) fn and(mut self, other: &Self) -> Self {
-        self.types.extend(other.types.iter().cloned());
-        self.grants.extend(&other.grants);
-        self
-    }
-
-    pub(super) fn has(&self, grant: Grant) -> bool {
-        self.grants.contains(&grant)
-    }
-
-    /// Whether it allows any change to which plugins run.
-    pub(super) fn changes_plugins(&self) -> bool {
-        let others = [Grant::RemovePlugin, Grant::MovePlugin];
-        !self.types.is_empty() || others.into_iter().any(|grant| self.has(grant))
-    }
-}
+use crate::model::grant::Grant;
 
 /// Members that select a device of the node.
 const DEVICES: [&str; 7] = [

@@ -12,10 +12,9 @@ use cni_types::result::{CniResult, Route};
 
 use super::conf;
 use super::protected;
-use super::{
-    AttachmentDraft, Claims, ConfGrant, EditError, FinaleDraft, SelectionsDraft, validate,
-};
-use crate::request::{Attachment, PortMapping, Selection};
+use super::{AttachmentDraft, Claims, EditError, FinaleDraft, SelectionsDraft, validate};
+use crate::model::grant::ConfGrant;
+use crate::model::request::{Attachment, PortMapping, Selection};
 
 /// A broken invariant, and the policies whose edits broke it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -29,22 +29,21 @@ mod validate;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::config::Grant;
+use crate::model::grant::Grant;
 use budget::Extent;
 use difference::{Path, Step, Visit};
 use twins::Twin;
 
-pub(crate) use attachment::{AttachmentDraft, Change as AttachmentChange, Reserved};
+pub(crate) use attachment::{AttachmentChange, AttachmentDraft, Reserved};
 pub(crate) use budget::{Budget, RequestBudget};
 pub(crate) use carried::Carried;
 pub(crate) use claims::Claims;
 pub(crate) use conf::get as conf_get;
 pub(crate) use finale::{FinaleDraft, Owned};
-pub(crate) use guarded::ConfGrant;
-pub(crate) use outcome::{Change as OutcomeChange, OutcomeDraft, RawIp, route};
+pub(crate) use outcome::{OutcomeChange, OutcomeDraft, RawIp, route};
 pub(crate) use patch::EditPatch;
 pub(crate) use protected::plugin_types;
-pub(crate) use selections::{Change as SelectionsChange, SelectionsDraft};
+pub(crate) use selections::{SelectionsChange, SelectionsDraft};
 pub(crate) use validate::json_object;
 
 #[cfg(feature = "fuzz")]

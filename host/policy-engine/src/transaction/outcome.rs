@@ -8,7 +8,7 @@ use cni_types::version::Version;
 
 use super::validate::{at_most, invalid, word};
 use super::{EditError, validate};
-use crate::report::deceives;
+use crate::model::report::deceives;
 
 /// Maximum interfaces, addresses or routes of one result.
 const MAX_ELEMENTS: usize = 128;
@@ -26,7 +26,7 @@ pub(crate) struct OutcomeDraft {
 
 /// One edit of an outcome.
 #[derive(Debug)]
-pub(crate) enum Change {
+pub(crate) enum OutcomeChange {
     /// Sets the whole DNS configuration.
     Dns(Dns),
     Interfaces(Vec<Interface>),
@@ -71,7 +71,7 @@ impl OutcomeDraft {
         }
     }
 
-    pub(crate) fn set_dns(&self, dns: Dns) -> Result<Change, EditError> {
+    pub(crate) fn set_dns(&self, dns: Dns) -> Result<OutcomeChange, EditError> {
         at_most("name servers", &dns.nameservers, MAX_NAMESERVERS)?;
         at_most("search domains", &dns.search, MAX_ELEMENTS)?;
         at_most("resolver options", &dns.options, MAX_ELEMENTS)?;
@@ -86,10 +86,13 @@ impl OutcomeDraft {
         for option in &dns.options {
             word("resolver option", option, 253)?;
         }
-        Ok(Change::Dns(Dns { nameservers, ..dns }))
+        Ok(OutcomeChange::Dns(Dns { nameservers, ..dns }))
     }
 
-    pub(crate) fn set_interfaces(&self, interfaces: Vec<Interface>) -> Result<Change, EditError> {
+    pub(crate) fn set_interfaces(
+        &self,
+        interfaces: Vec<Interface>,
+    ) -> Result<OutcomeChange, EditError> {
         at_most("interfaces", &interfaces, MAX_ELEMENTS)?;
         let sandboxes: Vec<_> = self
             .result
@@ -133,21 +136,21 @@ impl OutcomeDraft {
                 "an address belongs to an interface that would be gone",
             ));
         }
-        Ok(Change::Interfaces(checked))
+        Ok(OutcomeChange::Interfaces(checked))
     }
 
-    pub(crate) fn set_ips(&self, ips: &[RawIp]) -> Result<Change, EditError> {
+    pub(crate) fn set_ips(&self, ips: &[RawIp]) -> Result<OutcomeChange, EditError> {
         at_most("addresses", ips, MAX_ELEMENTS)?;
         let ips = ips.iter().map(|ip| self.ip(ip));
-        Ok(Change::Ips(ips.collect::<Result<_, _>>()?))
+        Ok(OutcomeChange::Ips(ips.collect::<Result<_, _>>()?))
     }
 
-    pub(crate) fn set_routes(&self, routes: Vec<Route>) -> Result<Change, EditError> {
+    pub(crate) fn set_routes(&self, routes: Vec<Route>) -> Result<OutcomeChange, EditError> {
         at_most("routes", &routes, MAX_ELEMENTS)?;
-        Ok(Change::Routes(routes))
+        Ok(OutcomeChange::Routes(routes))
     }
 
-    pub(crate) fn tag(&self, key: &str, value: &str) -> Result<Change, EditError> {
+    pub(crate) fn tag(&self, key: &str, value: &str) -> Result<OutcomeChange, EditError> {
         word("key of a tag", key, 63)?;
         if value.len() > 253 || value.contains(deceives) {
             return Err(invalid(format!(
@@ -157,7 +160,7 @@ impl OutcomeDraft {
         if !self.tags.contains_key(key) && self.tags.len() >= MAX_TAGS {
             return Err(EditError::TooLarge(format!("more than {MAX_TAGS} tags")));
         }
-        Ok(Change::Tag(key.to_owned(), value.to_owned()))
+        Ok(OutcomeChange::Tag(key.to_owned(), value.to_owned()))
     }
 
     fn ip(&self, ip: &RawIp) -> Result<IpConfig, EditError> {
@@ -194,7 +197,7 @@ mod tests {
 
     const BUDGET: Budget = Budget::of(10, 1 << 16);
 
-    fn edit(draft: &mut OutcomeDraft, change: Result<Change, EditError>) {
+    fn edit(draft: &mut OutcomeDraft, change: Result<OutcomeChange, EditError>) {
         draft.apply(change.unwrap()).unwrap();
     }
 

@@ -8,7 +8,7 @@ use cni_types::result::{CniResult, Dns, Interface, IpConfig, Route};
 
 use super::budget::Extent;
 use super::difference::{Keys, Path, Visit, compare_nodes};
-use super::outcome::{Change, OutcomeDraft};
+use super::outcome::{OutcomeChange, OutcomeDraft};
 use super::tree::{object, parsed, set, string, strings_as_set};
 use super::{Draft, EditError};
 
@@ -24,7 +24,7 @@ pub(crate) enum Area {
 
 const TAGS: &str = "tags";
 
-impl Change {
+impl OutcomeChange {
     pub(super) fn area(&self) -> Area {
         match self {
             Self::Dns(_) => Area::Dns,
@@ -50,14 +50,14 @@ impl Area {
 }
 
 impl Draft for OutcomeDraft {
-    type Change = Change;
+    type Change = OutcomeChange;
     type Area = Area;
 
-    fn extent(_: &Change) -> Extent {
+    fn extent(_: &OutcomeChange) -> Extent {
         Extent::default()
     }
 
-    fn areas(&self, change: &Change) -> Vec<Area> {
+    fn areas(&self, change: &OutcomeChange) -> Vec<Area> {
         vec![change.area()]
     }
 
@@ -65,17 +65,17 @@ impl Draft for OutcomeDraft {
         area == other
     }
 
-    fn foresee(&self, change: &Change, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    fn foresee(&self, change: &OutcomeChange, visit: &mut Visit<'_>) -> ControlFlow<()> {
         self.foresee_at(Vec::new(), change, visit)
     }
 
-    fn apply(&mut self, change: Change) -> Result<(), EditError> {
+    fn apply(&mut self, change: OutcomeChange) -> Result<(), EditError> {
         match change {
-            Change::Dns(dns) => self.result.dns = dns,
-            Change::Interfaces(interfaces) => self.result.interfaces = interfaces,
-            Change::Ips(ips) => self.result.ips = ips,
-            Change::Routes(routes) => self.result.routes = routes,
-            Change::Tag(key, value) => {
+            OutcomeChange::Dns(dns) => self.result.dns = dns,
+            OutcomeChange::Interfaces(interfaces) => self.result.interfaces = interfaces,
+            OutcomeChange::Ips(ips) => self.result.ips = ips,
+            OutcomeChange::Routes(routes) => self.result.routes = routes,
+            OutcomeChange::Tag(key, value) => {
                 self.tags.insert(key, value);
             }
         }
@@ -110,16 +110,16 @@ impl OutcomeDraft {
     pub(super) fn foresee_at(
         &self,
         path: Vec<Cow<'static, str>>,
-        change: &Change,
+        change: &OutcomeChange,
         visit: &mut Visit<'_>,
     ) -> ControlFlow<()> {
         let mut path: Vec<Cow<'_, str>> = path;
         let new = match change {
-            Change::Dns(dns) => dns_node(dns),
-            Change::Interfaces(interfaces) => interfaces_node(interfaces),
-            Change::Ips(ips) => ips_node(ips),
-            Change::Routes(routes) => routes_node(routes),
-            Change::Tag(key, value) => {
+            OutcomeChange::Dns(dns) => dns_node(dns),
+            OutcomeChange::Interfaces(interfaces) => interfaces_node(interfaces),
+            OutcomeChange::Ips(ips) => ips_node(ips),
+            OutcomeChange::Routes(routes) => routes_node(routes),
+            OutcomeChange::Tag(key, value) => {
                 path.extend([TAGS.into(), key.into()]);
                 let old = self.tags.get(key).map(|value| string(value));
                 let new = string(value);

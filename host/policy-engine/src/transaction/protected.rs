@@ -9,8 +9,8 @@ use cni_types::json::{Document, Node, Pointer};
 use super::difference::folded;
 use super::found::Found;
 use super::roles::Role;
-use super::{ConfGrant, EditError, guarded, validate};
-use crate::config::Grant;
+use super::{EditError, guarded, validate};
+use crate::model::grant::{ConfGrant, Grant};
 
 /// Members of a plugin or a list that no policy may change.
 const PROTECTED: [&str; 6] = [
@@ -264,5 +264,5 @@ pub(super) fn permit(
 }
 
 pub(super) fn short(text: &str) -> String {
-    crate::report::clean(text, 256)
+    crate::model::report::clean(text, 256)
 }

@@ -12,7 +12,7 @@ use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes};
 use super::tree::{object, string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
 use super::{Carried, Claims, Draft, EditError, protected, validate};
-use crate::request::{Chosen, PortMapping, Selection};
+use crate::model::request::{Chosen, PortMapping, Selection};
 
 /// Maximum networks of one pod.
 const MAX_SELECTIONS: usize = 64;
@@ -33,7 +33,7 @@ struct Slot {
 
 /// One edit of the selections.
 #[derive(Debug)]
-pub(crate) enum Change {
+pub(crate) enum SelectionsChange {
     /// Inserts a selection before an index.
     Insert(usize, Box<Selection>),
     /// Replaces the selection at an index.
@@ -94,7 +94,11 @@ impl SelectionsDraft {
         self.slots.iter().map(|slot| (slot.id, &*slot.selection))
     }
 
-    pub(crate) fn insert(&self, index: usize, selection: &Selection) -> Result<Change, EditError> {
+    pub(crate) fn insert(
+        &self,
+        index: usize,
+        selection: &Selection,
+    ) -> Result<SelectionsChange, EditError> {
         if self.slots.len() >= MAX_SELECTIONS {
             return Err(EditError::TooLarge(format!(
                 "more than {MAX_SELECTIONS} selections"
@@ -105,30 +109,38 @@ impl SelectionsDraft {
         }
         let selection = validate::selection(selection)?;
         check_args(None, &selection)?;
-        Ok(Change::Insert(index, Box::new(selection)))
+        Ok(SelectionsChange::Insert(index, Box::new(selection)))
     }
 
-    pub(crate) fn replace(&self, index: usize, selection: &Selection) -> Result<Change, EditError> {
+    pub(crate) fn replace(
+        &self,
+        index: usize,
+        selection: &Selection,
+    ) -> Result<SelectionsChange, EditError> {
         let slot = self.slots.get(index).ok_or_else(|| self.no_place(index))?;
         let selection = validate::selection(selection)?;
         check_args(Some(&slot.selection), &selection)?;
-        Ok(Change::Replace(index, Box::new(selection)))
+        Ok(SelectionsChange::Replace(index, Box::new(selection)))
     }
 
-    pub(crate) fn remove(&self, index: usize) -> Result<Change, EditError> {
+    pub(crate) fn remove(&self, index: usize) -> Result<SelectionsChange, EditError> {
         if index >= self.slots.len() {
             return Err(self.no_place(index));
         }
-        Ok(Change::Remove(index))
+        Ok(SelectionsChange::Remove(index))
     }
 
-    pub(crate) fn shift(&self, source: usize, target: usize) -> Result<Change, EditError> {
+    pub(crate) fn shift(
+        &self,
+        source: usize,
+        target: usize,
+    ) -> Result<SelectionsChange, EditError> {
         for index in [source, target] {
             if index >= self.slots.len() {
                 return Err(self.no_place(index));
             }
         }
-        Ok(Change::Shift(source, target))
+        Ok(SelectionsChange::Shift(source, target))
     }
 
     fn slot(&self, id: usize) -> Option<&Slot> {
@@ -161,27 +173,27 @@ impl SelectionsDraft {
 }
 
 impl Draft for SelectionsDraft {
-    type Change = Change;
+    type Change = SelectionsChange;
     /// The identity of a selection.
     type Area = usize;
 
-    fn extent(change: &Change) -> Extent {
+    fn extent(change: &SelectionsChange) -> Extent {
         match change {
-            Change::Insert(_, selection) | Change::Replace(_, selection) => {
+            SelectionsChange::Insert(_, selection) | SelectionsChange::Replace(_, selection) => {
                 let args = selection.cni_args.as_ref();
                 Extent::of(&[], args.map(|args| args.root()))
             }
-            Change::Remove(_) | Change::Shift(..) => Extent::default(),
+            SelectionsChange::Remove(_) | SelectionsChange::Shift(..) => Extent::default(),
         }
     }
 
-    fn areas(&self, change: &Change) -> Vec<usize> {
+    fn areas(&self, change: &SelectionsChange) -> Vec<usize> {
         let id = |index: &usize| self.slots.get(*index).map(|slot| slot.id);
         match change {
-            Change::Insert(..) => vec![self.next],
-            Change::Replace(index, _) | Change::Remove(index) | Change::Shift(index, _) => {
-                id(index).into_iter().collect()
-            }
+            SelectionsChange::Insert(..) => vec![self.next],
+            SelectionsChange::Replace(index, _)
+            | SelectionsChange::Remove(index)
+            | SelectionsChange::Shift(index, _) => id(index).into_iter().collect(),
         }
     }
 
@@ -189,11 +201,11 @@ impl Draft for SelectionsDraft {
         area == other
     }
 
-    fn foresee(&self, change: &Change, visit: &mut Visit<'_>) -> ControlFlow<()> {
+    fn foresee(&self, change: &SelectionsChange, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let at = |index: &usize| self.slots.get(*index);
         let (id, old, new) = match change {
-            Change::Insert(_, selection) => (self.next, None, Some(claimed(selection))),
-            Change::Replace(index, selection) => match at(index) {
+            SelectionsChange::Insert(_, selection) => (self.next, None, Some(claimed(selection))),
+            SelectionsChange::Replace(index, selection) => match at(index) {
                 Some(slot) => (
                     slot.id,
                     Some(claimed(&slot.selection)),
@@ -201,11 +213,11 @@ impl Draft for SelectionsDraft {
                 ),
                 None => return ControlFlow::Continue(()),
             },
-            Change::Remove(index) => match at(index) {
+            SelectionsChange::Remove(index) => match at(index) {
                 Some(slot) => (slot.id, Some(claimed(&slot.selection)), None),
                 None => return ControlFlow::Continue(()),
             },
-            Change::Shift(source, target) => {
+            SelectionsChange::Shift(source, target) => {
                 // The ones that it passes move as well.
                 let slots = self.slots.iter().enumerate();
                 let passed = (*source).min(*target)..=(*source).max(*target);
@@ -221,9 +233,9 @@ impl Draft for SelectionsDraft {
         compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)
     }
 
-    fn apply(&mut self, change: Change) -> Result<(), EditError> {
+    fn apply(&mut self, change: SelectionsChange) -> Result<(), EditError> {
         match change {
-            Change::Insert(index, selection) => {
+            SelectionsChange::Insert(index, selection) => {
                 let slot = Slot {
                     id: self.next,
                     origin: None,
@@ -232,15 +244,15 @@ impl Draft for SelectionsDraft {
                 self.slots.insert(index, slot);
                 self.next += 1;
             }
-            Change::Replace(index, selection) => {
+            SelectionsChange::Replace(index, selection) => {
                 if let Some(slot) = self.slots.get_mut(index) {
                     slot.selection = Arc::new(*selection);
                 }
             }
-            Change::Remove(index) => {
+            SelectionsChange::Remove(index) => {
                 self.slots.remove(index);
             }
-            Change::Shift(source, target) => {
+            SelectionsChange::Shift(source, target) => {
                 let slot = self.slots.remove(source);
                 self.slots.insert(target, slot);
             }

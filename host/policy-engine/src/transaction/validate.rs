@@ -5,8 +5,8 @@ use cni_types::args::IfName;
 use cni_types::json::{Document, Limits};
 
 use super::EditError;
-use crate::report::deceives;
-use crate::request::{Bandwidth, PortMapping, Selection};
+use crate::model::report::deceives;
+use crate::model::request::{Bandwidth, PortMapping, Selection};
 
 /// Maximum elements of one list.
 const MAX_ELEMENTS: usize = 128;

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Position;
-use crate::config::{Error, Grant, Limits, Spec};
+use crate::config::{Error, Limits, Spec};
+use crate::model::grant::Grant;
 
 /// A configuration, read as far as it is well-formed.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! Why a policy does not load.
 
-use crate::call::Failure;
-use crate::hooks;
-use crate::module;
-use crate::report::Cause;
+use crate::model::report::Cause;
+use crate::wasm::hooks;
+use crate::wasm::instance::Failure;
+use crate::wasm::module;
 
 /// Why a policy does not load with its configuration.
 #[derive(Debug, thiserror::Error)]

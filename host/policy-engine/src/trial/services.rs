@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::config::{Grant, Spec};
-use crate::leftovers::Leftovers;
-use crate::memory::Memory;
-use crate::ports::{Cluster, Observer};
-use crate::services::Services;
-use crate::state::{Bond, States};
-use crate::witness::Witness;
+use crate::config::{Spec, count};
+use crate::model::grant::Grant;
+use crate::model::ports::{Cluster, Observer};
+use crate::model::witness::Witness;
+use crate::state::{Bond, Quota, States};
+use crate::wasm::memory::Memory;
+use crate::wasm::services::Services;
 
 /// Memory of all guests of a trial: the most that a policy may be allowed, and room for tables.
 const MEMORY: u64 = 2 << 30;
@@ -46,9 +46,8 @@ impl Environment {
         Services {
             cluster: self.cluster.clone(),
             observer: self.observer.clone(),
-            states: States::default(),
+            states: Arc::new(States::default()),
             memory: Arc::new(Memory::new(MEMORY)),
-            leftovers: Leftovers::default(),
             witness: self.witness.clone(),
             clock: self.clock.clone(),
         }
@@ -60,6 +59,10 @@ impl Environment {
             return;
         }
         let state = states.open(&spec.name);
+        let quota = Quota {
+            keys: count(spec.limits.state_keys),
+            bytes: count(spec.limits.state_bytes),
+        };
         for (key, kept) in &self.state {
             let bond = kept.container_id.as_ref().map(|container_id| Bond {
                 container_id: container_id.clone(),
@@ -67,7 +70,7 @@ impl Environment {
             });
             // A value beyond the limits would not have been kept.
             let value = Some(kept.value.clone());
-            let _ = state.swap(key, None, value, bond.map(Into::into), &spec.limits);
+            let _ = state.swap(key, None, value, bond.map(Into::into), quota);
         }
     }
 }

@@ -1,14 +1,15 @@
 use std::sync::Arc;
 
-use super::super::{Budget, ConfGrant, Working};
+use super::super::{Budget, Working};
 use super::*;
+use crate::model::grant::ConfGrant;
 use cni_types::json::Limits;
 
 const BUDGET: Budget = Budget::of(10, 1 << 16);
 const CHAIN: &str = r#"{"plugins":[{"type":"macvlan","ipam":{"type":"static"},"args":{"cni":{}}},
     {"type":"bandwidth","sysctl":{}}]}"#;
 
-type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<Change, EditError>;
+type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<AttachmentChange, EditError>;
 
 /// Whether the second policy's edit conflicts with the first one's.
 fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
@@ -41,7 +42,7 @@ fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
 fn set(
     pointer: &'static str,
     json: &'static str,
-) -> impl Fn(&AttachmentDraft) -> Result<Change, EditError> {
+) -> impl Fn(&AttachmentDraft) -> Result<AttachmentChange, EditError> {
     move |draft| draft.conf_set(pointer, json, &ConfGrant::default())
 }
 

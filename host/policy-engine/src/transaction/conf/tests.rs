@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Grant;
+use crate::model::grant::Grant;
 
 const CHAIN: &str = r#"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge","ipam":{"type":"host-local"}},{"type":"firewall"}]}"#;
 

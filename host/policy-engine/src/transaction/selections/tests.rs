@@ -1,10 +1,11 @@
-use super::super::{AttachmentDraft, Budget, ConfGrant, Working};
+use super::super::{AttachmentDraft, Budget, Working};
 use super::*;
-use crate::request::Attachment;
+use crate::model::grant::ConfGrant;
+use crate::model::request::Attachment;
 
 const BUDGET: Budget = Budget::of(10, 1 << 16);
 
-fn edit(draft: &mut SelectionsDraft, change: Result<Change, EditError>) {
+fn edit(draft: &mut SelectionsDraft, change: Result<SelectionsChange, EditError>) {
     draft.apply(change.unwrap()).unwrap();
 }
 
@@ -101,8 +102,8 @@ fn two_policies_may_edit_different_members_of_one_selection() {
 
 /// Whether the second policy's edit conflicts with the first one's.
 fn conflict(
-    first: impl Fn(&SelectionsDraft) -> Result<Change, EditError>,
-    second: impl Fn(&SelectionsDraft) -> Result<Change, EditError>,
+    first: impl Fn(&SelectionsDraft) -> Result<SelectionsChange, EditError>,
+    second: impl Fn(&SelectionsDraft) -> Result<SelectionsChange, EditError>,
 ) -> bool {
     let working = edited(first);
     let mut transaction = working.begin("second".into(), BUDGET);
@@ -114,7 +115,7 @@ fn conflict(
 }
 
 fn edited(
-    edit: impl Fn(&SelectionsDraft) -> Result<Change, EditError>,
+    edit: impl Fn(&SelectionsDraft) -> Result<SelectionsChange, EditError>,
 ) -> Working<SelectionsDraft> {
     let mut working = Working::new(draft());
     let owner: Arc<str> = "first".into();

@@ -1,0 +1,264 @@
+//! Parallel compilations and dry runs in the background: a slow module delays neither others nor
+//! requests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::compiler::{Compiler, GivenUp, Notes};
+use super::{Error, group};
+use crate::load::confinement::DryRun;
+
+/// Maximum number of remembered failures.
+const MAX_FAILED: usize = 256;
+
+/// The compilations of one cache; dropping it cancels them.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    compiler: Arc<Compiler>,
+    /// Concurrency limit: one compilation per processor.
+    places: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    running: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<JobStates>,
+    /// Counts compilations that have ended.
+    ended: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct JobStates {
+    running: BTreeSet<String>,
+    /// Modules compiled since the last retry.
+    compiled: BTreeSet<String>,
+    /// Dry runs that ended well, in case they could not be recorded.
+    ran: BTreeSet<String>,
+    /// Why modules failed to compile, by digest, or crashed, by digest and record.
+    failed: BTreeMap<String, Failed>,
+    /// Notes that were already logged.
+    noted: BTreeSet<String>,
+}
+
+/// A remembered failure to compile a module.
+#[derive(Debug, Clone)]
+struct Failed {
+    error: Arc<Error>,
+    /// Retrying would fail as well, as long as this process lives.
+    is_final: bool,
+}
+
+impl Jobs {
+    pub(super) fn new(compiler: Compiler) -> Self {
+        if let Some(dir) = &compiler.cgroup {
+            group::sweep(dir);
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            compiler: Arc::new(compiler),
+            places: Arc::new(Semaphore::new(processors.max(2))),
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                ended: watch::Sender::new(0),
+            }),
+            running: JoinSet::new(),
+        }
+    }
+
+    /// Starts compiling a module, unless it is already being compiled or is known to fail. The
+    /// returned error says which. Must be called within a runtime.
+    pub(super) fn compile(&mut self, module: &Path, digest: &str, artefact: &Path) -> Error {
+        while self.running.try_join_next().is_some() {}
+        {
+            let mut state = self.shared.state();
+            if state.running.contains(digest) {
+                return Error::Compiling;
+            }
+            if let Some(failed) = state.failed.get(digest) {
+                return Error::Failed(Arc::clone(&failed.error));
+            }
+            if let Some(error) = GivenUp::read(artefact, self.compiler.limits()) {
+                return error;
+            }
+            state.running.insert(digest.to_owned());
+        }
+        tracing::info!(target: "cnidaria::policy", module = %module.display(), digest, "compiling");
+        let job = Job {
+            compiler: Arc::clone(&self.compiler),
+            places: Arc::clone(&self.places),
+            shared: Arc::clone(&self.shared),
+            key: digest.to_owned(),
+            work: Work::Compile {
+                module: module.to_owned(),
+                artefact: artefact.to_owned(),
+            },
+        };
+        // On the runtime's own threads: the parent-death signal fires when the spawning thread
+        // exits.
+        self.running.spawn(job.run());
+        Error::Compiling
+    }
+
+    /// Whether a dry run has ended well. Starts it, unless it is running or is known to fail; the
+    /// returned error says which. Must be called within a runtime.
+    pub(super) fn dry_run(
+        &mut self,
+        digest: &str,
+        dry_run: DryRun,
+        settings: &str,
+    ) -> Result<(), Error> {
+        while self.running.try_join_next().is_some() {}
+        let record = dry_run.record(settings);
+        let key = format!("{digest} {}", record.display());
+        {
+            let mut state = self.shared.state();
+            if state.running.contains(&key) {
+                return Err(Error::DryRun);
+            }
+            if let Some(failed) = state.failed.get(&key) {
+                return Err(Error::Failed(Arc::clone(&failed.error)));
+            }
+            if state.ran.contains(&key) || record.exists() {
+                return Ok(());
+            }
+            state.running.insert(key.clone());
+        }
+        let job = Job {
+            compiler: Arc::clone(&self.compiler),
+            places: Arc::clone(&self.places),
+            shared: Arc::clone(&self.shared),
+            key,
+            work: Work::DryRun {
+                dry_run,
+                settings: settings.to_owned(),
+            },
+        };
+        self.running.spawn(job.run());
+        Err(Error::DryRun)
+    }
+
+    /// Allows retrying modules whose compilation failed for a possibly temporary reason.
+    pub(super) fn retry(&self) {
+        let mut state = self.shared.state();
+        state.failed.retain(|_, failed| failed.is_final);
+        state.compiled.clear();
+    }
+
+    /// Allows retrying a module after any failure. Returns whether it had failed.
+    pub(super) fn forget(&self, digest: &str, artefact: &Path) -> bool {
+        let mut state = self.shared.state();
+        let before = state.failed.len();
+        state.failed.retain(|key, _| !key.starts_with(digest));
+        let failed = state.failed.len() < before;
+        drop(state);
+        GivenUp::remove(artefact) || failed
+    }
+
+    /// Whether a module was compiled since the last [`retry`](Self::retry).
+    pub(super) fn have_compiled(&self, digest: &str) -> bool {
+        self.shared.state().compiled.contains(digest)
+    }
+
+    /// Whether modules are being compiled.
+    pub(super) fn are_running(&self) -> bool {
+        !self.shared.state().running.is_empty()
+    }
+
+    /// Notifies when compilations end.
+    pub(super) fn ended(&self) -> watch::Receiver<u64> {
+        self.shared.ended.subscribe()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, JobStates> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Job {
+    compiler: Arc<Compiler>,
+    places: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    /// Identifies the job: the digest of a compilation, digest and record of a dry run.
+    key: String,
+    work: Work,
+}
+
+enum Work {
+    Compile { module: PathBuf, artefact: PathBuf },
+    DryRun { dry_run: DryRun, settings: String },
+}
+
+impl Job {
+    async fn run(self) {
+        let ended = Ended(&self.shared, &self.key);
+        // The semaphore is never closed.
+        let place = self.places.acquire().await;
+        let (done, notes) = match &self.work {
+            Work::Compile { module, artefact } => {
+                self.compiler.compile(module, &self.key, artefact).await
+            }
+            Work::DryRun { dry_run, settings } => {
+                self.compiler.dry_run(dry_run.clone(), settings).await
+            }
+        };
+        drop(place);
+        self.log(notes);
+        match (done, &self.work) {
+            (Ok(()), work) => {
+                let mut state = self.shared.state();
+                let done = match work {
+                    Work::Compile { .. } => &mut state.compiled,
+                    Work::DryRun { .. } => &mut state.ran,
+                };
+                done.insert(self.key.clone());
+            }
+            (Err(error), _) => self.failed(error),
+        }
+        drop(ended);
+    }
+
+    fn failed(&self, error: Error) {
+        if let (Error::Exhausted { reason, limits }, Work::Compile { artefact, .. }) =
+            (&error, &self.work)
+        {
+            GivenUp::write(artefact, reason, *limits);
+        }
+        let is_final = matches!(
+            error,
+            Error::Refused { .. } | Error::Exhausted { .. } | Error::Crashed { .. }
+        );
+        let mut state = self.shared.state();
+        if state.failed.len() >= MAX_FAILED {
+            state.failed.clear();
+        }
+        let error = Arc::new(error);
+        let failed = Failed { error, is_final };
+        state.failed.insert(self.key.clone(), failed);
+    }
+
+    /// Logs privileges that the compiler could not drop, each once.
+    fn log(&self, notes: Notes) {
+        for note in notes {
+            if self.shared.state().noted.insert(note.clone()) {
+                tracing::warn!(target: "cnidaria::policy", "the compiler is less confined: {note}");
+            }
+        }
+    }
+}
+
+/// Marks a job as ended on drop, even after a panic.
+struct Ended<'a>(&'a Shared, &'a str);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.state().running.remove(self.1);
+        self.0.ended.send_modify(|count| *count += 1);
+    }
+}

@@ -1,0 +1,252 @@
+use std::time::Duration;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+/// Trials of a module that is not quarantined.
+fn trials() -> Trials {
+    let quarantine = std::sync::Arc::new(crate::load::quarantine::Quarantine::new(None));
+    Trials::new(quarantine, "", "")
+}
+
+const COMPILER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/compiler");
+
+fn cache(dir: &Path, binary: &str) -> Cache {
+    let compiler = Compiler {
+        binary: binary.into(),
+        timeout: Duration::from_secs(60),
+        memory: 1 << 30,
+        cgroup: None,
+    };
+    Cache::new(dir.join("cache"), compiler)
+}
+
+/// Polls until the answer is no longer that the module is being compiled.
+async fn settled(cache: &mut Cache, module: &Path, digest: &str) -> Error {
+    let engines = Engines {
+        slots: None,
+        plain: crate::wasm::engine::engine().unwrap(),
+    };
+    let mut compiled = cache.compiled();
+    loop {
+        compiled.borrow_and_update();
+        match cache.component(&engines, module, digest, &trials()) {
+            Err(Error::Compiling) => compiled.changed().await.unwrap(),
+            other => return other.map(drop).unwrap_err(),
+        }
+    }
+}
+
+/// Installs a shell script as the compiler in `dir`.
+fn compiler(dir: &Path, script: &str) -> String {
+    let link = dir.join("compiler");
+    if !link.exists() {
+        std::os::unix::fs::symlink(COMPILER, &link).unwrap();
+    }
+    fs::write(dir.join("does"), script).unwrap();
+    link.to_str().unwrap().to_owned()
+}
+
+/// The artefact of the module that [`error`] asks for.
+fn artefact(cache: &Cache) -> PathBuf {
+    let hex = "0".repeat(64);
+    cache.dir.join(format!("{hex}-{COMPATIBILITY}.cwasm"))
+}
+
+async fn error(cache: &mut Cache) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("module.wasm");
+    fs::write(&module, "no component").unwrap();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let error = settled(cache, &module, &digest).await;
+    let source = std::error::Error::source(&error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    format!("{error}: {source}")
+}
+
+#[tokio::test]
+async fn a_compiler_that_crashes_is_an_error_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let crashing = compiler(dir.path(), "kill -SEGV $$");
+    let message = error(&mut cache(dir.path(), &crashing)).await;
+    assert!(message.contains("signal: 11"), "{message}");
+    let left: Vec<_> = fs::read_dir(dir.path().join("cache")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn what_the_compiler_says_is_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let refusing = compiler(dir.path(), "echo \"no component: $1 $2 $3\" >&2; exit 1");
+    let message = error(&mut cache(dir.path(), &refusing)).await;
+    assert!(
+        message.contains("does not compile: no component: policy compile --child"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn what_the_compiler_refuses_is_not_compiled_again_and_what_failed_otherwise_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("module.wasm");
+    fs::write(&module, "no component").unwrap();
+    let runs = dir.path().join("runs");
+    let mut cache = cache(dir.path(), &compiler(dir.path(), ""));
+    let mut check = async |code: u8, digest: &str, expected: usize| {
+        let count = format!("echo run >> {}", runs.display());
+        compiler(dir.path(), &format!("{count}; echo no >&2; exit {code}"));
+        cache.retry();
+        for _ in 0..2 {
+            let error = settled(&mut cache, &module, digest).await;
+            assert!(!error.to_string().is_empty());
+            let runs = fs::read_to_string(&runs).unwrap().lines().count();
+            assert_eq!(runs, expected, "{code} {error}");
+        }
+    };
+    let digest = crate::load::digest::of_file(&module).unwrap();
+    check(1, &digest, 1).await;
+    check(1, &digest, 2).await;
+    check(REFUSED, &digest, 3).await;
+    check(REFUSED, &digest, 3).await;
+    // The rejected module does not have this digest.
+    let other = format!("sha256:{}", "0".repeat(64));
+    check(REFUSED, &other, 4).await;
+    check(REFUSED, &other, 5).await;
+}
+
+#[tokio::test]
+async fn a_module_that_timed_out_is_not_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("module.wasm");
+    fs::write(&module, "no component").unwrap();
+    let digest = crate::load::digest::of_file(&module).unwrap();
+    let runs = dir.path().join("runs");
+    let hangs = format!("echo run >> {}; exec /bin/sleep 1000", runs.display());
+    let hanging = compiler(dir.path(), &hangs);
+    let limited = |timeout_ms: u64| {
+        let compiler = Compiler {
+            binary: hanging.clone().into(),
+            timeout: Duration::from_millis(timeout_ms),
+            memory: 1 << 30,
+            cgroup: None,
+        };
+        Cache::new(dir.path().join("cache"), compiler)
+    };
+    let check = async |cache: &mut Cache, expected: usize| {
+        cache.retry();
+        let error = settled(cache, &module, &digest).await;
+        assert!(error.to_string().contains("did not end within"), "{error}");
+        let runs = fs::read_to_string(&runs).unwrap().lines().count();
+        assert_eq!(runs, expected);
+    };
+    let mut cache = limited(300);
+    check(&mut cache, 1).await;
+    check(&mut cache, 1).await;
+    // Nor does the next daemon retry it, unless its timeout is longer.
+    let mut cache = limited(300);
+    check(&mut cache, 1).await;
+    let mut cache = limited(400);
+    check(&mut cache, 2).await;
+    assert!(cache.forget(&digest));
+    assert!(!cache.forget(&digest));
+    check(&mut cache, 3).await;
+}
+
+#[tokio::test]
+async fn a_module_that_takes_long_delays_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("slow.wasm"), "slow").unwrap();
+    fs::write(path("fast.wasm"), "fast").unwrap();
+    let script = r#"read -r word; [ "$word" = slow ] && exec /bin/sleep 1000; echo no >&2; exit 1"#;
+    let mut cache = cache(dir.path(), &compiler(dir.path(), script));
+    let engines = Engines {
+        slots: None,
+        plain: crate::wasm::engine::engine().unwrap(),
+    };
+    let of = |name: &str| crate::load::digest::of_file(&path(name)).unwrap();
+    let slow = of("slow.wasm");
+    let answer = |cache: &mut Cache| {
+        let slow = cache.component(&engines, &path("slow.wasm"), &slow, &trials());
+        matches!(slow, Err(Error::Compiling))
+    };
+    assert!(answer(&mut cache));
+    let error = settled(&mut cache, &path("fast.wasm"), &of("fast.wasm")).await;
+    assert_eq!(error.to_string(), "does not compile: no");
+    assert!(answer(&mut cache) && cache.is_compiling());
+}
+
+#[tokio::test]
+async fn a_missing_compiler_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let message = error(&mut cache(dir.path(), "/does/not/exist")).await;
+    assert!(
+        message.contains("cannot run the compiler /does/not/exist"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_cache_that_others_can_write_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cache = cache(dir.path(), "/bin/false");
+    fs::create_dir(&cache.dir).unwrap();
+    fs::set_permissions(&cache.dir, fs::Permissions::from_mode(0o777)).unwrap();
+    let message = error(&mut cache).await;
+    assert!(message.contains("its mode is 777"), "{message}");
+}
+
+#[tokio::test]
+async fn a_cache_that_is_a_link_or_another_users_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cache = cache(dir.path(), "/bin/false");
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &cache.dir).unwrap();
+    let message = error(&mut cache).await;
+    assert!(message.contains("it is a symbolic link"), "{message}");
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&elsewhere, Some(65534), None).unwrap();
+        cache.dir = elsewhere;
+        let message = error(&mut cache).await;
+        assert!(message.contains("it belongs to user 65534"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_artefact_that_is_a_link_or_that_others_can_write_is_not_executed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cache = cache(dir.path(), "/bin/false");
+    cache.prepare().unwrap();
+    let artefact = artefact(&cache);
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, "machine code").unwrap();
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &artefact).unwrap();
+    let message = error(&mut cache).await;
+    assert!(message.contains("it is a symbolic link"), "{message}");
+    fs::rename(&elsewhere, &artefact).unwrap();
+    fs::set_permissions(&artefact, fs::Permissions::from_mode(0o622)).unwrap();
+    let message = error(&mut cache).await;
+    assert!(message.contains("its mode is 622"), "{message}");
+}
+
+#[tokio::test]
+async fn an_artefact_that_is_garbage_is_compiled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut cache = cache(dir.path(), "/bin/false");
+    cache.prepare().unwrap();
+    let artefact = artefact(&cache);
+    fs::write(&artefact, "garbage").unwrap();
+    fs::set_permissions(&artefact, fs::Permissions::from_mode(0o600)).unwrap();
+    let message = error(&mut cache).await;
+    assert!(
+        message.contains("the compiler ended with exit status: 1"),
+        "{message}"
+    );
+}

@@ -1,0 +1,128 @@
+//! What a policy may have beyond the request: imports and kinds of edits.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Grant {
+    /// Import: labels and annotations of namespaces.
+    Namespaces,
+    /// Import: NetworkAttachmentDefinitions.
+    Nads,
+    /// Import: this node's labels and annotations.
+    Node,
+    /// Import: the policy's own metrics.
+    Metrics,
+    /// Import: the time.
+    Clock,
+    /// Import: random bytes.
+    Random,
+    /// Import: key-value state that outlives the request.
+    State,
+    /// Edit: interfaces, addresses and routes of a result.
+    RewriteResult,
+    /// Edit: a plugin's `type` in its place and role, to one of `allowTypes`; add such plugins.
+    ChangeType,
+    /// Edit: remove plugins, and replace those after the first of a chain.
+    RemovePlugin,
+    /// Edit: change the order and role of plugins.
+    MovePlugin,
+    /// Edit: members that name the node's files, directories and sockets, or its API access.
+    ChangePaths,
+    /// Edit: `capabilities`.
+    ChangeCapabilities,
+    /// Edit: members that name a device of the node.
+    ChangeDevices,
+    /// Edit: members that affect the node's packet filter.
+    ChangeFirewall,
+}
+
+impl Grant {
+    /// The grants that are imports; each is named after its interface.
+    pub(crate) const IMPORTS: [Self; 7] = [
+        Self::Namespaces,
+        Self::Nads,
+        Self::Node,
+        Self::Metrics,
+        Self::Clock,
+        Self::Random,
+        Self::State,
+    ];
+
+    /// The name in the configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Namespaces => "namespaces",
+            Self::Nads => "nads",
+            Self::Node => "node",
+            Self::Metrics => "metrics",
+            Self::Clock => "clock",
+            Self::Random => "random",
+            Self::State => "state",
+            Self::RewriteResult => "rewrite-result",
+            Self::ChangeType => "change-type",
+            Self::RemovePlugin => "remove-plugin",
+            Self::MovePlugin => "move-plugin",
+            Self::ChangePaths => "change-paths",
+            Self::ChangeCapabilities => "change-capabilities",
+            Self::ChangeDevices => "change-devices",
+            Self::ChangeFirewall => "change-firewall",
+        }
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a policy may change of a conf beyond its free members.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ConfGrant {
+    /// Allowed values for `type`.
+    pub(crate) types: BTreeSet<String>,
+    /// All grants of the policy.
+    pub(crate) grants: BTreeSet<Grant>,
+}
+
+impl ConfGrant {
+    /// The grants that allow editing guarded members.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) const MEMBERS: [Grant; 4] = [
+        Grant::ChangePaths,
+        Grant::ChangeCapabilities,
+        Grant::ChangeDevices,
+        Grant::ChangeFirewall,
+    ];
+
+    /// A grant of these types and grants.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn of(types: &[&str], grants: &[Grant]) -> Self {
+        Self {
+            types: types.iter().map(|name| (*name).to_owned()).collect(),
+            grants: grants.iter().copied().collect(),
+        }
+    }
+
+    /// What two policies together may change.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.types.extend(other.types.iter().cloned());
+        self.grants.extend(&other.grants);
+        self
+    }
+
+    pub(crate) fn has(&self, grant: Grant) -> bool {
+        self.grants.contains(&grant)
+    }
+
+    /// Whether it allows any change to which plugins run.
+    pub(crate) fn changes_plugins(&self) -> bool {
+        let others = [Grant::RemovePlugin, Grant::MovePlugin];
+        !self.types.is_empty() || others.into_iter().any(|grant| self.has(grant))
+    }
+}

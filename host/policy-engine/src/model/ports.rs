@@ -1,0 +1,110 @@
+//! What the engine needs from the daemon: cluster lookups for grants, and an observer for metrics.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::model::policy::{Mode, PolicyInfo};
+use crate::model::report::{Cause, Hook};
+
+/// Lookups for policies with the grants `namespaces`, `nads` and `node`.
+///
+/// Called during guest calls: answer from memory, never from the API server; `None` if unknown.
+pub trait Cluster: Debug + Send + Sync {
+    /// Announces what a new generation looks up. Called after each load, before its first request.
+    fn needed(&self, needs: Needs);
+    /// A label of a namespace.
+    fn namespace_label(&self, namespace: &str, key: &str) -> Option<String>;
+    /// An annotation of a namespace.
+    fn namespace_annotation(&self, namespace: &str, key: &str) -> Option<String>;
+    /// The stored conf of a NAD.
+    fn nad_conf(&self, namespace: &str, name: &str) -> Option<String>;
+    /// An annotation of a NAD.
+    fn nad_annotation(&self, namespace: &str, name: &str, key: &str) -> Option<String>;
+    /// A label of this node.
+    fn node_label(&self, key: &str) -> Option<String>;
+    /// An annotation of this node.
+    fn node_annotation(&self, key: &str) -> Option<String>;
+}
+
+/// What the policies of a generation look up beside the request, and the daemon must watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Namespaces, for the grant or to match their labels.
+    pub namespaces: bool,
+    /// This node.
+    pub node: bool,
+}
+
+/// Counts what policies do. Called while requests are served, so it must be cheap and never block.
+///
+/// The names of policies, hooks, fields and metrics have bounded cardinality; none names a pod.
+pub trait Observer: Debug + Send + Sync {
+    /// A hook call ended, with an answer or a failure.
+    fn evaluated(&self, evaluation: &Evaluation<'_>);
+    /// A policy changed a field of what the hook edits, such as `conf` or `result.dns`.
+    fn edited(&self, policy: &str, hook: Hook, field: &str);
+    /// A policy with the grant `metrics` increased one of its counters.
+    fn counted(&self, policy: &str, name: &str, by: f64);
+    /// A policy with the grant `metrics` recorded a value in one of its histograms.
+    fn observed(&self, policy: &str, name: &str, value: f64);
+    /// A request bypassed existing policies.
+    fn skipped(&self, reason: Skipped);
+    /// A new generation of policies is in force.
+    fn loaded(&self, generation: u64, policies: &[PolicyInfo]);
+}
+
+/// One call of one hook of one policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Evaluation<'a> {
+    /// Name of the policy.
+    pub policy: &'a str,
+    /// The called hook.
+    pub hook: Hook,
+    /// The policy's mode.
+    pub mode: Mode,
+    /// How the call ended.
+    pub verdict: Verdict,
+    /// Wall clock of the call, including instantiation on the first call of the request.
+    pub duration: Duration,
+}
+
+/// Why a request bypassed the policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Skipped {
+    /// The pod's namespace is exempt.
+    ExemptNamespace,
+    /// The node's bypass is on.
+    Bypass,
+}
+
+impl Skipped {
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ExemptNamespace => "exempt-namespace",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The policy accepted, or the hook has no verdict.
+    Accept,
+    /// The policy denies.
+    Deny,
+    /// The policy failed.
+    Failed(Cause),
+}
+
+impl Verdict {
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Deny => "deny",
+            Self::Failed(cause) => cause.as_str(),
+        }
+    }
+}

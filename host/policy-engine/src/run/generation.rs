@@ -1,0 +1,118 @@
+//! One immutable loaded state of the policy directory. A request keeps the one it began with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::load::policy::Policy;
+use crate::model::grant::Grant;
+use crate::model::policy::PolicyInfo;
+use crate::model::ports::{Needs, Skipped};
+use crate::model::request::RequestFacts;
+use crate::pool::Pool;
+use crate::wasm::services::Services;
+
+/// One loaded state of the policy directory.
+#[derive(Debug)]
+pub struct Generation {
+    number: u64,
+    policies: Vec<Arc<Policy>>,
+    pool: Arc<Pool>,
+    exempt_namespaces: Vec<String>,
+    bypass_file: Option<PathBuf>,
+    request_timeout: Duration,
+}
+
+impl Generation {
+    /// A generation of loaded and broken policies, in order.
+    pub(crate) fn new(
+        number: u64,
+        policies: Vec<Arc<Policy>>,
+        config: &Config,
+        pool: Arc<Pool>,
+    ) -> Self {
+        Self {
+            number,
+            policies,
+            pool,
+            exempt_namespaces: config.exempt_namespaces.clone(),
+            bypass_file: config.bypass_file.clone(),
+            request_timeout: config.request_timeout,
+        }
+    }
+
+    /// Number of this load in the process, from 1.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// All policies, in order, for display.
+    pub fn policies(&self) -> Vec<PolicyInfo> {
+        self.policies.iter().map(|policy| policy.info()).collect()
+    }
+
+    /// Whether there are no policies at all, not even broken or off, and no state kept by earlier
+    /// ones: requests need not begin a session.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.services().states.is_empty()
+    }
+
+    /// Why no policy runs for a request, if so; counts and logs it.
+    pub(crate) fn skip(&self, facts: &RequestFacts) -> Option<Skipped> {
+        let exempt = facts
+            .pod
+            .as_ref()
+            .is_some_and(|pod| self.exempt_namespaces.contains(&pod.namespace));
+        let bypassed = self.bypass_file.as_ref().filter(|file| file.exists());
+        let skipped = match bypassed {
+            Some(_) => Some(Skipped::Bypass),
+            None => exempt.then_some(Skipped::ExemptNamespace),
+        };
+        if let Some((observer, skipped)) = self.services().observer.as_ref().zip(skipped) {
+            observer.skipped(skipped);
+        }
+        if let Some(file) = bypassed {
+            tracing::warn!(
+                target: "cnidaria::policy",
+                file = %file.display(),
+                command = %facts.command,
+                pod = facts.pod.as_ref().map(tracing::field::display),
+                "ALL POLICIES ARE BYPASSED while this file exists",
+            );
+        }
+        skipped
+    }
+
+    /// What the policies look up beside the request.
+    pub fn needs(&self) -> Needs {
+        let specs = self.policies.iter().filter(|policy| policy.runs());
+        let specs = specs.filter_map(|policy| policy.spec.as_deref());
+        specs.fold(Needs::default(), |needs, spec| Needs {
+            namespaces: needs.namespaces
+                || spec.matching.names_namespace_labels()
+                || spec.grants.contains(&Grant::Namespaces),
+            node: needs.node || spec.grants.contains(&Grant::Node),
+        })
+    }
+
+    /// The policies, in order.
+    pub(crate) fn chain(&self) -> &[Arc<Policy>] {
+        &self.policies
+    }
+
+    /// The time budget of all policies together in one request.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.request_timeout
+    }
+
+    /// The services behind the grants.
+    pub(crate) fn services(&self) -> &Arc<Services> {
+        self.pool.services()
+    }
+
+    /// The pool of instances.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}

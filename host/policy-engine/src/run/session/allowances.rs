@@ -1,0 +1,64 @@
+//! What policies may still report and log in one request, even if their instances fail.
+
+use std::collections::BTreeMap;
+
+use crate::model::report::Finding;
+use crate::wasm::instance::Instance;
+use crate::wasm::store::LogBudget;
+
+/// The remaining allowance of each policy, by index in the generation.
+#[derive(Debug, Default)]
+pub(super) struct Allowances {
+    /// Findings reported so far.
+    findings: BTreeMap<usize, usize>,
+    /// Remaining log budgets of failed instances.
+    logs: BTreeMap<usize, LogBudget>,
+}
+
+impl Allowances {
+    /// Drops the findings of a hook beyond the policy's limit for the request.
+    pub(super) fn cut(&mut self, index: usize, findings: &mut Vec<Finding>, limit: usize) {
+        if findings.is_empty() {
+            return;
+        }
+        let reported = self.findings.entry(index).or_default();
+        findings.truncate(limit.saturating_sub(*reported));
+        *reported += findings.len();
+    }
+
+    /// Saves the remaining log budget of a failed instance.
+    pub(super) fn keep(&mut self, index: usize, failed: &Instance) {
+        self.logs.insert(index, failed.log_budget());
+    }
+
+    /// Limits a new instance to what its failed predecessor left.
+    pub(super) fn apply(&self, index: usize, instance: &mut Instance) {
+        if let Some(budget) = self.logs.get(&index) {
+            instance.limit_log(*budget);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::report::{Hook, Severity};
+
+    #[test]
+    fn findings_are_limited_over_all_hooks() {
+        let finding = Finding {
+            policy: "p".to_owned(),
+            hook: Hook::BeforeAdd,
+            severity: Severity::Info,
+            code: "c".to_owned(),
+            message: String::new(),
+        };
+        let mut allowances = Allowances::default();
+        let mut left = |index| {
+            let mut findings = vec![finding.clone(); 2];
+            allowances.cut(index, &mut findings, 3);
+            findings.len()
+        };
+        assert_eq!([left(0), left(0), left(0), left(1)], [2, 1, 0, 2]);
+    }
+}

@@ -1,0 +1,148 @@
+//! Runs an editing hook over all its policies: each starts from the edits of those before it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Session;
+use crate::config::{OnConflict, Spec, count};
+use crate::model::policy::Mode;
+use crate::model::report::{AppliedEdit, Cause, Denied, Hook, Report};
+use crate::run::journal;
+use crate::transaction::{
+    AttachmentDraft, Budget, Draft, FinaleDraft, OutcomeDraft, RequestBudget, SelectionsDraft,
+    Transaction, Working,
+};
+use crate::wasm::store::Stage;
+
+impl Session {
+    /// Runs an editing hook; each policy starts from the edits of those before it.
+    pub(super) async fn chain<D: StagedIn>(
+        &mut self,
+        hook: Hook,
+        network: Option<&str>,
+        mut working: Working<D>,
+        stage: impl Fn(Box<Transaction<D>>) -> Stage,
+        report: &mut Report,
+    ) -> Result<Working<D>, Denied> {
+        for seat in self.turns(hook, network) {
+            let policy = &seat.policy;
+            let Some(spec) = &policy.spec else { continue };
+            let request = self.edit_budget(seat.index, spec);
+            let transaction = working.begin(Arc::clone(&policy.name), budget(spec));
+            let transaction = Box::new(transaction.within(request));
+            let turn = self.turn(&seat, hook, stage(transaction), report).await?;
+            let Some(stage) = turn else {
+                continue;
+            };
+            let Some(transaction) = D::take(stage) else {
+                continue;
+            };
+            if let Some(conflict) = transaction
+                .conflict()
+                .filter(|_| spec.on_conflict == OnConflict::Deny)
+            {
+                let message = format!("conflicts with another policy: {conflict}");
+                let denied = policy.deny(hook, Cause::Conflict, message);
+                match self.deny(policy, denied, report) {
+                    Some(denied) => return Err(denied),
+                    None => continue,
+                }
+            }
+            let start = Instant::now();
+            let staged = working.staged(*transaction);
+            let applied = match spec.mode {
+                Mode::Audit => staged.patch,
+                Mode::Enforce | Mode::Off => working.commit(&policy.name, staged),
+            };
+            self.time.charge(seat.index, start.elapsed());
+            if let Some(patch) = applied {
+                let edit = AppliedEdit {
+                    policy: policy.name.to_string(),
+                    digest: policy.digest().to_owned(),
+                    hook,
+                    patch: patch.text(),
+                    omitted: patch.omitted(),
+                };
+                journal::edit(&self.facts, &edit, spec.mode);
+                if let Some(witness) = &self.generation.services().witness {
+                    witness.edited(&edit, spec.mode);
+                }
+                if let Some(observer) = &self.generation.services().observer {
+                    for field in patch.fields() {
+                        observer.edited(&policy.name, hook, field);
+                    }
+                }
+                match spec.mode {
+                    Mode::Audit => report.audited.push(edit),
+                    Mode::Enforce | Mode::Off => report.edits.push(edit),
+                }
+            }
+        }
+        Ok(working)
+    }
+
+    /// The policy's remaining edit budget for this request.
+    fn edit_budget(&mut self, index: usize, spec: &Spec) -> Arc<RequestBudget> {
+        let budget = self.edit_budgets.entry(index).or_insert_with(|| {
+            let (bytes, members) = (
+                spec.limits.request_edit_bytes,
+                spec.limits.request_edit_members,
+            );
+            Arc::new(RequestBudget::new(count(bytes), count(members)))
+        });
+        Arc::clone(budget)
+    }
+}
+
+fn budget(spec: &Spec) -> Budget {
+    let limits = &spec.limits;
+    Budget {
+        edits: count(limits.edits),
+        bytes: count(limits.edit_bytes),
+        members: count(limits.edit_members),
+        depth: count(limits.edit_depth),
+        key_bytes: count(limits.edit_key_bytes),
+    }
+}
+
+/// A draft that knows which stage it is edited in.
+pub(super) trait StagedIn: Draft {
+    /// Takes the draft's transaction from the stage.
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>>;
+}
+
+impl StagedIn for SelectionsDraft {
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
+        match stage {
+            Stage::Select(transaction) => Some(transaction),
+            _ => None,
+        }
+    }
+}
+
+impl StagedIn for AttachmentDraft {
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
+        match stage {
+            Stage::BeforeAdd(transaction) => Some(transaction),
+            _ => None,
+        }
+    }
+}
+
+impl StagedIn for OutcomeDraft {
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
+        match stage {
+            Stage::AfterAdd { outcome, .. } => Some(outcome),
+            _ => None,
+        }
+    }
+}
+
+impl StagedIn for FinaleDraft {
+    fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
+        match stage {
+            Stage::Finalize { finale, .. } => Some(finale),
+            _ => None,
+        }
+    }
+}

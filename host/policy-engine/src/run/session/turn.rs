@@ -1,0 +1,365 @@
+//! One policy's turn in a hook: whether it has one, the call, and what its answer or failure means.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::config::count;
+use crate::load::policy::Policy;
+use crate::model::policy::Mode;
+use crate::model::ports::{Evaluation, Verdict};
+use crate::model::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
+use crate::model::witness::Call;
+use crate::run::journal;
+use crate::wasm::allowance::{Allowance, TimeBudget};
+use crate::wasm::hooks::Answer;
+use crate::wasm::instance::{Failure, Instance};
+use crate::wasm::store::Stage;
+
+/// Maximum bytes of a denial's message, and of its details.
+const MAX_MESSAGE: usize = 1024;
+const MAX_DETAILS: usize = 4096;
+
+/// A call's answer, its stage and its findings.
+type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
+
+/// A policy and its index among the session's instances.
+pub(super) struct Seat {
+    pub(super) index: usize,
+    pub(super) policy: Arc<Policy>,
+}
+
+impl Session {
+    /// The policies that have the hook and see the request, in order.
+    pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Seat> {
+        self.asked(hook, network)
+            .map(|(index, policy)| Seat {
+                index,
+                policy: Arc::clone(policy),
+            })
+            .collect()
+    }
+
+    /// Whether any policy has the hook and sees the request.
+    pub(super) fn asks(&self, hook: Hook, network: Option<&str>) -> bool {
+        self.asked(hook, network).next().is_some()
+    }
+
+    fn asked(
+        &self,
+        hook: Hook,
+        network: Option<&str>,
+    ) -> impl Iterator<Item = (usize, &Arc<Policy>)> {
+        let chain = match self.skipped {
+            true => &[],
+            false => self.generation.chain(),
+        };
+        chain.iter().enumerate().filter(move |(index, policy)| {
+            let waits = hook != Hook::Del || !self.exhausted.contains(index);
+            waits
+                && !self.given_up.contains(index)
+                && policy.has(hook)
+                && policy.sees(&self.facts, network)
+        })
+    }
+
+    /// Denies a request that a policy which does not load would have seen. Runs once per ADD.
+    pub(super) fn gate(&mut self, hook: Hook, report: &mut Report) -> Result<(), Denied> {
+        if std::mem::replace(&mut self.gated, true) {
+            return Ok(());
+        }
+        self.gate_those(hook, None, report)
+    }
+
+    /// Like [`gate`](Self::gate), for policies that match on networks.
+    pub(super) fn gate_network(&self, network: &str, report: &mut Report) -> Result<(), Denied> {
+        self.gate_those(Hook::BeforeAdd, Some(network), report)
+    }
+
+    fn gate_those(
+        &self,
+        hook: Hook,
+        network: Option<&str>,
+        report: &mut Report,
+    ) -> Result<(), Denied> {
+        if self.skipped {
+            return Ok(());
+        }
+        for policy in self.generation.chain() {
+            let Some(reason) = policy.broken_reason() else {
+                continue;
+            };
+            if policy.names_networks() == network.is_some() && policy.sees(&self.facts, network) {
+                let failure = Failure {
+                    cause: Cause::Load,
+                    reason: match policy.is_loading() {
+                        Some(_) => format!("not loaded yet, try again later: {reason}"),
+                        None => format!("not loaded: {reason}"),
+                    },
+                };
+                self.fail(policy, hook, &failure, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls one policy and acts on its answer or failure. Returns the stage if it accepted, `None`
+    /// if the request goes on without it.
+    pub(super) async fn turn(
+        &mut self,
+        seat: &Seat,
+        hook: Hook,
+        stage: Stage,
+        report: &mut Report,
+    ) -> Result<Option<Stage>, Denied> {
+        let policy = &seat.policy;
+        let start = Instant::now();
+        let (called, budget) = match self.allowance(seat) {
+            Ok(allowance) => {
+                let called = self.call(seat, hook, stage, allowance).await;
+                (called, Some(allowance.budget))
+            }
+            Err(failure) => (Err(failure), None),
+        };
+        self.count(policy, hook, &called, start.elapsed());
+        let (answer, stage, mut findings) = match called {
+            Ok(answer) => answer,
+            Err(failure) => {
+                if failure.cause == Cause::Timeout {
+                    self.exhausted.insert(seat.index);
+                }
+                self.fail(policy, hook, &failure, report)?;
+                if failure.cause == Cause::Timeout && budget != Some(TimeBudget::Call) {
+                    // Later hooks would fail the same way.
+                    self.given_up.insert(seat.index);
+                }
+                return Ok(None);
+            }
+        };
+        let limit = policy.spec.as_ref().map_or(0, |spec| spec.limits.findings);
+        self.allowances.cut(seat.index, &mut findings, count(limit));
+        for finding in &findings {
+            journal::finding(&self.facts, finding);
+            if let Some(witness) = &self.generation.services().witness {
+                witness.found(finding);
+            }
+        }
+        report.findings.extend(findings);
+        let Answer::Deny(denial) = answer else {
+            return Ok(Some(stage));
+        };
+        let denied = Denied {
+            code: denial.code.max(Denied::FIRST_CODE),
+            details: denial.details.map(|details| clean(&details, MAX_DETAILS)),
+            ..policy.deny(hook, Cause::Policy, clean(&denial.message, MAX_MESSAGE))
+        };
+        match self.deny(policy, denied, report) {
+            Some(denied) => Err(denied),
+            None => Ok(None),
+        }
+    }
+
+    /// The time and budget for the policy's next call.
+    fn allowance(&self, Seat { index, policy }: &Seat) -> Result<Allowance, Failure> {
+        let limits = policy.spec.as_ref().map(|spec| spec.limits);
+        let chain = self.generation.chain();
+        let name = |index| chain.get(index).map(|policy: &Arc<Policy>| &*policy.name);
+        self.time.left(*index, &limits.unwrap_or_default(), name)
+    }
+
+    /// Calls one policy in its instance for this request, creating it if needed. Charges the policy
+    /// for the time, except for waiting for memory.
+    async fn call(
+        &mut self,
+        seat: &Seat,
+        hook: Hook,
+        stage: Stage,
+        mut allowance: Allowance,
+    ) -> Called {
+        let Seat { index, policy } = seat;
+        // Taken out, so that a failed instance is not used again.
+        let mut instance = match self.instances.take(*index) {
+            Some(instance) => instance,
+            None => {
+                self.instances.refill(*index, || policy.refill());
+                let mut made = match policy.made_ahead(&self.facts, self.instances.account()) {
+                    Some((instance, made_in)) => {
+                        // As if the request had waited for it.
+                        self.time.charge(*index, made_in);
+                        instance
+                    }
+                    None => {
+                        // Boxed to keep the common case, an instance made ahead, small.
+                        let instance =
+                            Box::pin(self.instantiate(*index, policy, allowance)).await?;
+                        allowance = self.allowance(seat)?;
+                        instance
+                    }
+                };
+                self.allowances.apply(*index, &mut made);
+                made
+            }
+        };
+        instance.reserve().await;
+        let subject = self.watched_subject(&stage);
+        let start = Instant::now();
+        let called = instance.call(hook, stage, allowance).await;
+        let duration = start.elapsed();
+        self.time.charge(*index, duration);
+        self.watch(hook, subject, &called, (&instance, duration));
+        match &called {
+            Ok(_) => self.instances.put_back(*index, instance),
+            Err(_) => self.allowances.keep(*index, &instance),
+        }
+        called
+    }
+
+    async fn instantiate(
+        &mut self,
+        index: usize,
+        policy: &Policy,
+        allowance: Allowance,
+    ) -> Result<Instance, Failure> {
+        let limits = policy.spec.as_ref().map(|spec| spec.limits);
+        let most = match &policy.module {
+            Some(module) => module.most(&limits.unwrap_or_default()),
+            None => 0,
+        };
+        let reservation = self.instances.account().reserve(&policy.name, most).await;
+        let (start, services) = (Instant::now(), self.generation.services());
+        let budget = (reservation, allowance);
+        let instance = policy.instance(&self.facts, services, budget).await;
+        self.time.charge(index, start.elapsed());
+        instance
+    }
+
+    fn count(&self, policy: &Policy, hook: Hook, called: &Called, duration: Duration) {
+        policy.evaluated();
+        if let Some(observer) = &self.generation.services().observer {
+            let verdict = verdict(called);
+            let (policy, mode) = (&*policy.name, policy.mode());
+            observer.evaluated(&Evaluation {
+                policy,
+                hook,
+                mode,
+                verdict,
+                duration,
+            });
+        }
+    }
+
+    /// The network and interface that a hook works on, if calls are watched.
+    fn watched_subject(&self, stage: &Stage) -> Option<(String, String)> {
+        self.generation.services().witness.as_ref()?;
+        let attachment = stage.attachment()?;
+        Some((attachment.network.clone(), attachment.if_name.clone()))
+    }
+
+    fn watch(
+        &self,
+        hook: Hook,
+        subject: Option<(String, String)>,
+        called: &Called,
+        (instance, duration): (&Instance, Duration),
+    ) {
+        if let Some(witness) = &self.generation.services().witness {
+            let subject = subject.as_ref();
+            witness.called(&Call {
+                hook,
+                attachment: subject.map(|(network, if_name)| (&**network, &**if_name)),
+                verdict: verdict(called),
+                duration,
+                memory: instance.memory(),
+                log_lines: instance.log_lines(),
+            });
+        }
+    }
+
+    /// Acts on a denial: fails the request, or adds a finding in audit mode.
+    pub(super) fn deny(
+        &self,
+        policy: &Policy,
+        mut denied: Denied,
+        report: &mut Report,
+    ) -> Option<Denied> {
+        policy.denied();
+        journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+        self.witness_denial(&denied, policy.mode());
+        if policy.mode() != Mode::Audit {
+            denied.findings = std::mem::take(&mut report.findings);
+            return Some(denied);
+        }
+        self.add(
+            report,
+            Finding {
+                policy: denied.policy,
+                hook: denied.hook,
+                severity: Severity::Info,
+                code: "policy-audit-deny".to_owned(),
+                message: format!(
+                    "would have denied with code {}: {}",
+                    denied.code, denied.message
+                ),
+            },
+        );
+        None
+    }
+
+    /// Adds a finding of the engine's own.
+    fn add(&self, report: &mut Report, finding: Finding) {
+        if let Some(witness) = &self.generation.services().witness {
+            witness.found(&finding);
+        }
+        report.findings.push(finding);
+    }
+
+    fn witness_denial(&self, denied: &Denied, mode: Mode) {
+        if let Some(witness) = &self.generation.services().witness {
+            witness.denied(denied, mode);
+        }
+    }
+
+    /// Acts on a failure: fails the request, or adds a finding if the policy is open.
+    fn fail(
+        &self,
+        policy: &Policy,
+        hook: Hook,
+        failure: &Failure,
+        report: &mut Report,
+    ) -> Result<(), Denied> {
+        policy.failed(hook, failure);
+        let open = matches!(hook, Hook::Del | Hook::Gc)
+            || policy.mode() == Mode::Audit
+            || !policy.is_closed(failure.cause);
+        journal::failure(&self.facts, policy, hook, failure, open);
+        if !open {
+            let mut denied = policy.deny(hook, failure.cause, failure.reason.clone());
+            if failure.cause == Cause::Load && policy.is_loading().is_some() {
+                denied.code = Denied::TRY_AGAIN;
+            }
+            self.witness_denial(&denied, policy.mode());
+            denied.findings = std::mem::take(&mut report.findings);
+            return Err(denied);
+        }
+        self.add(
+            report,
+            Finding {
+                policy: policy.name.to_string(),
+                hook,
+                severity: Severity::Warning,
+                code: format!("policy-{}", failure.cause),
+                message: format!("went on without the policy: {}", failure.reason),
+            },
+        );
+        Ok(())
+    }
+}
+
+/// How a call ended.
+fn verdict(called: &Called) -> Verdict {
+    match called {
+        Ok((Answer::Deny(_), ..)) => Verdict::Deny,
+        Ok(_) => Verdict::Accept,
+        Err(failure) => Verdict::Failed(failure.cause),
+    }
+}

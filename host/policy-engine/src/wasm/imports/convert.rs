@@ -1,0 +1,306 @@
+//! Conversions between the bindings' types and the host's.
+
+use crate::model::request::{self as host, PodRef};
+use crate::transaction::{self, EditError};
+use crate::wasm::bindings::cnidaria::policy::types as wit;
+use cni_types::result;
+
+impl From<host::Command> for wit::Command {
+    fn from(command: host::Command) -> Self {
+        match command {
+            host::Command::Add => Self::Add,
+            host::Command::Del => Self::Del,
+            host::Command::Check => Self::Check,
+            host::Command::Gc => Self::Gc,
+            host::Command::Status => Self::Status,
+        }
+    }
+}
+
+impl From<PodRef> for wit::PodRef {
+    fn from(
+        PodRef {
+            namespace,
+            name,
+            uid,
+        }: PodRef,
+    ) -> Self {
+        Self {
+            namespace,
+            name,
+            uid,
+        }
+    }
+}
+
+impl From<EditError> for wit::EditError {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::NotGranted(grant) => Self::NotGranted(grant.to_owned()),
+            EditError::NeedsGrant { grant, .. } => Self::NotGranted(grant.to_string()),
+            EditError::Immutable(path) => Self::Immutable(path),
+            EditError::Invalid(reason) => Self::Invalid(reason),
+            EditError::Conflict { owner, .. } => Self::Conflict(owner.to_string()),
+            EditError::TooLarge(limit) => Self::TooLarge(limit),
+        }
+    }
+}
+
+impl From<host::Bandwidth> for wit::Bandwidth {
+    fn from(bandwidth: host::Bandwidth) -> Self {
+        let host::Bandwidth {
+            ingress_rate,
+            ingress_burst,
+            egress_rate,
+            egress_burst,
+        } = bandwidth;
+        Self {
+            ingress_rate,
+            ingress_burst,
+            egress_rate,
+            egress_burst,
+        }
+    }
+}
+
+impl From<wit::Bandwidth> for host::Bandwidth {
+    fn from(bandwidth: wit::Bandwidth) -> Self {
+        let wit::Bandwidth {
+            ingress_rate,
+            ingress_burst,
+            egress_rate,
+            egress_burst,
+        } = bandwidth;
+        Self {
+            ingress_rate,
+            ingress_burst,
+            egress_rate,
+            egress_burst,
+        }
+    }
+}
+
+impl From<host::PortMapping> for wit::PortMapping {
+    fn from(mapping: host::PortMapping) -> Self {
+        let host::PortMapping {
+            host_port,
+            container_port,
+            protocol,
+            host_ip,
+        } = mapping;
+        Self {
+            host_port,
+            container_port,
+            protocol,
+            host_ip,
+        }
+    }
+}
+
+impl From<wit::PortMapping> for host::PortMapping {
+    fn from(mapping: wit::PortMapping) -> Self {
+        let wit::PortMapping {
+            host_port,
+            container_port,
+            protocol,
+            host_ip,
+        } = mapping;
+        Self {
+            host_port,
+            container_port,
+            protocol,
+            host_ip,
+        }
+    }
+}
+
+impl From<&host::Selection> for wit::Selection {
+    fn from(selection: &host::Selection) -> Self {
+        let host::Selection {
+            namespace,
+            name,
+            if_name,
+            ips,
+            mac,
+            infiniband_guid,
+            bandwidth,
+            port_mappings,
+            default_route,
+            cni_args,
+        } = selection.clone();
+        Self {
+            namespace,
+            name,
+            if_name,
+            ips,
+            mac,
+            infiniband_guid,
+            bandwidth: bandwidth.map(Into::into),
+            port_mappings: port_mappings.into_iter().map(Into::into).collect(),
+            default_route,
+            cni_args: cni_args.map(|args| args.to_string()),
+        }
+    }
+}
+
+/// Converts a guest's selection. Checks only the JSON; the transaction checks the rest.
+pub(super) fn selection(selection: wit::Selection) -> Result<host::Selection, EditError> {
+    let wit::Selection {
+        namespace,
+        name,
+        if_name,
+        ips,
+        mac,
+        infiniband_guid,
+        bandwidth,
+        port_mappings,
+        default_route,
+        cni_args,
+    } = selection;
+    Ok(host::Selection {
+        namespace,
+        name,
+        if_name,
+        ips,
+        mac,
+        infiniband_guid,
+        bandwidth: bandwidth.map(Into::into),
+        port_mappings: port_mappings.into_iter().map(Into::into).collect(),
+        default_route,
+        cni_args: cni_args
+            .as_deref()
+            .map(transaction::json_object)
+            .transpose()?,
+    })
+}
+
+impl From<result::Dns> for wit::Dns {
+    fn from(dns: result::Dns) -> Self {
+        let result::Dns {
+            nameservers,
+            domain,
+            search,
+            options,
+        } = dns;
+        Self {
+            nameservers,
+            domain,
+            search,
+            options,
+        }
+    }
+}
+
+impl From<wit::Dns> for result::Dns {
+    fn from(dns: wit::Dns) -> Self {
+        let wit::Dns {
+            nameservers,
+            domain,
+            search,
+            options,
+        } = dns;
+        Self {
+            nameservers,
+            domain: domain.filter(|domain| !domain.is_empty()),
+            search,
+            options,
+        }
+    }
+}
+
+impl From<result::Interface> for wit::IfInfo {
+    fn from(interface: result::Interface) -> Self {
+        let result::Interface {
+            name,
+            mac,
+            mtu,
+            sandbox,
+            socket_path,
+            pci_id,
+        } = interface;
+        let mac = mac.map(|mac| cni_types::address::canonical_mac(&mac).unwrap_or(mac));
+        Self {
+            name,
+            mac,
+            mtu,
+            sandbox,
+            socket_path,
+            pci_id,
+        }
+    }
+}
+
+impl From<wit::IfInfo> for result::Interface {
+    fn from(interface: wit::IfInfo) -> Self {
+        let wit::IfInfo {
+            name,
+            mac,
+            mtu,
+            sandbox,
+            socket_path,
+            pci_id,
+        } = interface;
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        Self {
+            name,
+            mac: filled(mac),
+            mtu: mtu.filter(|mtu| *mtu != 0),
+            sandbox: filled(sandbox),
+            socket_path: filled(socket_path),
+            pci_id: filled(pci_id),
+        }
+    }
+}
+
+impl From<&result::IpConfig> for wit::IpConfig {
+    fn from(ip: &result::IpConfig) -> Self {
+        Self {
+            address: ip.address.to_string(),
+            gateway: ip.gateway.map(|gateway| gateway.to_string()),
+            if_index: ip.interface.and_then(|index| u32::try_from(index).ok()),
+        }
+    }
+}
+
+impl From<wit::IpConfig> for transaction::RawIp {
+    fn from(ip: wit::IpConfig) -> Self {
+        let wit::IpConfig {
+            address,
+            gateway,
+            if_index,
+        } = ip;
+        Self {
+            address,
+            gateway: gateway.filter(|gateway| !gateway.is_empty()),
+            interface: if_index,
+        }
+    }
+}
+
+impl From<&result::Route> for wit::Route {
+    fn from(route: &result::Route) -> Self {
+        Self {
+            dst: route.dst.to_string(),
+            gw: route.gw.map(|gateway| gateway.to_string()),
+            mtu: route.mtu,
+            adv_mss: route.advmss,
+            priority: route.priority,
+            table: route.table,
+            scope: route.scope,
+        }
+    }
+}
+
+/// Converts a guest's route.
+pub(super) fn route(route: &wit::Route) -> Result<result::Route, EditError> {
+    let gw = route.gw.as_deref().filter(|gateway| !gateway.is_empty());
+    let plain = transaction::route(&route.dst, gw)?;
+    Ok(result::Route {
+        mtu: route.mtu,
+        advmss: route.adv_mss,
+        priority: route.priority,
+        table: route.table,
+        scope: route.scope,
+        ..plain
+    })
+}

@@ -1,0 +1,69 @@
+//! State that a policy keeps between requests; needs the grant.
+
+use std::sync::Arc;
+
+use crate::config::count;
+use crate::state::{Binding, Bond, Quota, Refusal};
+use crate::wasm::bindings::cnidaria::policy::state::{Error, Host};
+use crate::wasm::store::{GuestState, Stage};
+
+impl GuestState {
+    /// The attachment or sandbox that the hook works on.
+    fn binding(&self) -> Binding {
+        let renames = matches!(self.stage, Stage::BeforeAdd(_));
+        let bond = Bond {
+            container_id: self.facts().container_id.clone(),
+            if_name: self
+                .stage
+                .attachment()
+                .map(|attachment| attachment.if_name.clone()),
+        };
+        Binding::by(self.shared_facts(), bond, renames)
+    }
+}
+
+impl Host for GuestState {
+    fn get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.policy_state()?.and_then(|state| state.get(&key)))
+    }
+
+    async fn swap(
+        &mut self,
+        key: String,
+        expected: Option<Vec<u8>>,
+        new: Option<Vec<u8>>,
+        bound: bool,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let unavailable = || Error::Unavailable("there is no state in this hook".to_owned());
+        if bound && self.facts().container_id.is_empty() {
+            return Ok(Err(Error::Unavailable(
+                "there is no sandbox to bind to".to_owned(),
+            )));
+        }
+        let Some(state) = self.policy_state()?.map(Arc::clone) else {
+            return Ok(Err(unavailable()));
+        };
+        let bond = bound.then(|| self.binding());
+        let limits = &self.spec().limits;
+        let quota = Quota {
+            keys: count(limits.state_keys),
+            bytes: count(limits.state_bytes),
+        };
+        let swap = move || state.swap(&key, expected.as_deref(), new, bond, quota);
+        // Waits for the file on a blocking thread, so that other requests continue.
+        let swapped = tokio::task::spawn_blocking(swap).await?;
+        Ok(swapped.map_err(|refusal| match refusal {
+            Refusal::Quota => Error::Quota,
+            Refusal::Conflict => Error::Conflict,
+            Refusal::TooLarge => Error::TooLarge,
+            Refusal::Unavailable(reason) => Error::Unavailable(reason),
+        }))
+    }
+
+    fn keys(&mut self, prefix: String) -> wasmtime::Result<Vec<String>> {
+        Ok(self
+            .policy_state()?
+            .map(|state| state.keys(&prefix))
+            .unwrap_or_default())
+    }
+}
