@@ -21,7 +21,6 @@ use tokio::sync::watch;
 use crate::adapters::delegates::Executor;
 use crate::adapters::delegates::orphans::{self, Tenure};
 use crate::adapters::device_info::{self, Describing};
-use crate::adapters::kube::{self, Access, Kube, NodeCertificate};
 use crate::adapters::kubelet::{self, Kubelet};
 use crate::adapters::ledger::{Boot, Files};
 use crate::adapters::manifests::Manifests;
@@ -39,6 +38,7 @@ use crate::server::{self, Handler, Socket};
 use cnidaria_core::domain::shim::Shims;
 use cnidaria_core::pipeline::{Pipeline, Ports};
 use cnidaria_core::ports::{Cluster, ClusterError, Meter};
+use cnidaria_kube::{Access, Kube, NodeCertificate};
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -319,7 +319,7 @@ fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
             lifetime: *duration,
         })),
     };
-    let settings = kube::Settings {
+    let settings = cnidaria_kube::Settings {
         access: access.ok_or(Error::NoCluster)?,
         node_name: Some(node_name(own)),
         write_patience: own.timeouts.status,

@@ -16,16 +16,16 @@ const MAY: [(&str, &str); 9] = [
         "the age of an undo, as it is shown",
     ),
     (
-        "daemon/src/adapters/kube/access.rs",
+        "kube/src/access.rs",
         "whether a certificate is valid",
     ),
     (
-        "daemon/src/adapters/kube/certificate/mod.rs",
+        "kube/src/certificate/mod.rs",
         "when a certificate is renewed",
     ),
-    ("daemon/src/adapters/kube/events.rs", "the times of Events"),
+    ("kube/src/events.rs", "the times of Events"),
     (
-        "daemon/src/adapters/kube/plugin.rs",
+        "kube/src/plugin.rs",
         "how long a plugin's credential is good for",
     ),
     ("daemon/src/log/rotating.rs", "names of old log files"),

@@ -37,13 +37,13 @@ const COMPONENT: &str = "multus";
 
 /// Queues Events without waiting.
 #[derive(Debug, Clone)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     queue: mpsc::Sender<(PodRef, Event)>,
     lost: Arc<AtomicU64>,
 }
 
 impl Recorder {
-    pub(super) fn new() -> (Self, Writer) {
+    pub(crate) fn new() -> (Self, Writer) {
         let (queue, events) = mpsc::channel(QUEUE);
         let lost = Arc::default();
         let writer = Writer {
@@ -54,7 +54,7 @@ impl Recorder {
         (Self { queue, lost }, writer)
     }
 
-    pub(super) fn record(&self, pod: &PodRef, event: Event) {
+    pub(crate) fn record(&self, pod: &PodRef, event: Event) {
         if self.queue.try_send((pod.clone(), event)).is_err() {
             let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
             // Logged at powers of two, so that a flood of Events does not flood the log.
@@ -70,14 +70,14 @@ impl Recorder {
 
 /// Writes queued Events one by one; sleeps while the queue is empty.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     events: mpsc::Receiver<(PodRef, Event)>,
     memory: Memory,
     names: u64,
 }
 
 impl Writer {
-    pub(super) async fn run(mut self, caller: Caller) {
+    pub(crate) async fn run(mut self, caller: Caller) {
         while let Some((pod, event)) = self.events.recv().await {
             let write = self.memory.note(&pod, &event, Instant::now());
             let outcome = match &write {

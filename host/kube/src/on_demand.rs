@@ -11,13 +11,13 @@ use super::trouble::Trouble;
 
 /// The cache of one kind, empty until first needed.
 #[derive(Debug)]
-pub(super) struct OnDemand<K> {
+pub(crate) struct OnDemand<K> {
     cache: Arc<Cache<K>>,
     watch: OnceLock<AbortHandle>,
 }
 
 impl<K: Kind> OnDemand<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             cache: Arc::new(Cache::new()),
             watch: OnceLock::new(),
@@ -25,18 +25,18 @@ impl<K: Kind> OnDemand<K> {
     }
 
     /// Starts the watch, once. `fields` is a field selector.
-    pub(super) fn begin(&self, connection: &Connection, fields: Option<String>) {
+    pub(crate) fn begin(&self, connection: &Connection, fields: Option<String>) {
         self.watch
             .get_or_init(|| super::watch(&self.cache, connection, fields));
     }
 
     /// Looks up a cluster-scoped object.
-    pub(super) fn get(&self, name: &str) -> Option<Arc<K>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<K>> {
         self.cache.get("", name)
     }
 
     /// Why the cache is out of sync, if it is needed at all.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
         self.watch.get()?;
         self.cache.hurry();
         self.cache.trouble()

@@ -29,7 +29,7 @@ type Objects<K> = HashMap<String, Arc<K>>;
 
 /// The cache of one kind. Reads never wait for the server.
 #[derive(Debug)]
-pub(super) struct Cache<K> {
+pub(crate) struct Cache<K> {
     objects: RwLock<Objects<K>>,
     /// Wakes tasks that wait for an object.
     changes: watch::Sender<()>,
@@ -47,7 +47,7 @@ pub(super) struct Cache<K> {
 }
 
 impl<K: Kind> Cache<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             objects: RwLock::default(),
             changes: watch::Sender::new(()),
@@ -60,13 +60,13 @@ impl<K: Kind> Cache<K> {
         }
     }
 
-    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         objects.get(&key(namespace, name)).cloned()
     }
 
     /// Waits until `deadline` for an object that `fits`.
-    pub(super) async fn wait(
+    pub(crate) async fn wait(
         &self,
         namespace: &str,
         name: &str,
@@ -89,23 +89,23 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Whether the cache is in sync, as far as can be known.
-    pub(super) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.listed.load(Ordering::Relaxed) && self.watching.load(Ordering::Relaxed)
     }
 
     /// Whether the cache can be trusted. False during a list that replaces a broken watch, although
     /// the cache is live then.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.is_live() && !self.listing.load(Ordering::Relaxed)
     }
 
     /// Whether a full list has succeeded at least once.
-    pub(super) fn is_listed(&self) -> bool {
+    pub(crate) fn is_listed(&self) -> bool {
         self.listed.load(Ordering::Relaxed)
     }
 
     /// Why the cache is out of sync; `None` if it is not.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
         if self.is_live() {
             return None;
         }
@@ -116,14 +116,14 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Shortens the pause of a watch that failed, because a request needs it.
-    pub(super) fn hurry(&self) {
+    pub(crate) fn hurry(&self) {
         if !self.is_live() {
             self.hurry.notify_one();
         }
     }
 
     /// Watches forever. `fields` is a field selector.
-    pub(super) async fn run(&self, connection: &Connection, fields: Option<&str>) {
+    pub(crate) async fn run(&self, connection: &Connection, fields: Option<&str>) {
         let client = connection.watching_client(&self.watching);
         let mut plain = watcher::Config::default();
         if let Some(fields) = fields {

@@ -20,7 +20,7 @@ const PAGE: u32 = 50;
 ///
 /// # Errors
 /// [`ClusterError`].
-pub(super) async fn claim(
+pub(crate) async fn claim(
     caller: &Caller,
     namespace: &str,
     name: &str,
@@ -43,7 +43,7 @@ pub(super) async fn claim(
 ///
 /// # Errors
 /// [`ClusterError`].
-pub(super) async fn slices(
+pub(crate) async fn slices(
     caller: &Caller,
     driver: &str,
     node: Option<&str>,

@@ -29,7 +29,7 @@ const EARLY: Duration = Duration::from_secs(60);
 
 /// Why there are no credentials. Retrying may help.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// The kubeconfig cannot be used.
     #[error("kubeconfig {path}")]
     Kubeconfig {
@@ -91,12 +91,12 @@ impl From<kube::Error> for Error {
 }
 
 /// The API server and how the daemon authenticates to it.
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     /// Has one credential that the library uses as it is: a token, a user name, or none of both; and
     /// a client certificate if there is one.
-    pub(super) config: Config,
+    pub(crate) config: Config,
     /// How long they are valid before they must be read again.
-    pub(super) fresh: Option<Duration>,
+    pub(crate) fresh: Option<Duration>,
 }
 
 /// How the API server is reached.
@@ -136,7 +136,7 @@ impl Access {
     ///
     /// # Errors
     /// [`Error`] names the file.
-    pub(super) async fn load(&self) -> Result<Credentials, Error> {
+    pub(crate) async fn load(&self) -> Result<Credentials, Error> {
         match self {
             Self::InCluster {
                 server,

@@ -41,7 +41,7 @@ fn request(pod: &PodRef, body: Bytes) -> Result<Request<Bytes>, hyper::http::Err
 ///
 /// # Errors
 /// [`ClusterError::PodNotFound`] if the pod is gone, [`ClusterError::NotWritten`] otherwise.
-pub(super) async fn write(
+pub(crate) async fn write(
     caller: &Caller,
     pod: &PodRef,
     uid: &str,

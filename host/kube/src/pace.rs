@@ -13,14 +13,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 /// Concurrency limit for a fast server.
-pub(super) const FEW: usize = 16;
+pub(crate) const FEW: usize = 16;
 /// If no request completes in this time, double the limit. About what opening a connection to a
 /// distant server takes.
 const STANDSTILL: Duration = Duration::from_millis(20);
 
 /// Starts requests in FIFO order within the limit.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     free: Semaphore,
     state: Mutex<State>,
 }
@@ -34,13 +34,13 @@ struct State {
 
 /// A request in flight, until dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     pace: &'a Pace,
     permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Pace {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             free: Semaphore::new(FEW),
             state: Mutex::new(State {
@@ -51,7 +51,7 @@ impl Pace {
     }
 
     /// Waits until a request may start.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(crate) async fn turn(&self) -> Turn<'_> {
         // A single future throughout, to keep its place in the queue.
         let mut acquired = pin!(self.free.acquire());
         let permit = loop {

@@ -8,11 +8,9 @@ use kube::Config;
 use kube::config::{AuthInfo, Cluster, Kubeconfig, KubeconfigError, LoadDataError};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::yaml;
-
 /// Why a kubeconfig cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error("cannot read it")]
     Read(#[source] std::io::Error),
     /// It is not YAML, or not a kubeconfig.
@@ -54,7 +52,7 @@ impl From<KubeconfigError> for Error {
 ///
 /// # Errors
 /// [`Error`] says what is wrong with it.
-pub(super) fn read(path: &Path) -> Result<Config, Error> {
+pub(crate) fn read(path: &Path) -> Result<Config, Error> {
     let mut kubeconfig = Kubeconfig::read_from(path)?;
     // An empty name counts as none.
     kubeconfig.current_context = kubeconfig.current_context.filter(|name| !name.is_empty());
@@ -85,7 +83,7 @@ pub(super) fn read(path: &Path) -> Result<Config, Error> {
 ///
 /// # Errors
 /// [`Error::Server`].
-pub(super) fn check_server(url: &Uri) -> Result<(), Error> {
+pub(crate) fn check_server(url: &Uri) -> Result<(), Error> {
     match (url.host(), url.scheme()) {
         (Some(_), Some(_)) => Ok(()),
         _ => Err(Error::Server(url.to_string())),

@@ -86,7 +86,7 @@ impl Stack {
 
 /// The connection to one API server.
 #[derive(Clone)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     shared: Arc<Shared>,
     /// Set when the server begins to serve a watch.
     watching: Option<Arc<AtomicBool>>,
@@ -106,7 +106,7 @@ struct Shared {
 
 impl Connection {
     /// Connects lazily, at the first request.
-    pub(super) fn new(access: Access) -> Self {
+    pub(crate) fn new(access: Access) -> Self {
         Self {
             shared: Arc::new(Shared {
                 access,
@@ -121,13 +121,13 @@ impl Connection {
     }
 
     /// A client over this connection. It stays valid when credentials change.
-    pub(super) fn client(&self) -> kube::Client {
+    pub(crate) fn client(&self) -> kube::Client {
         kube::Client::new(self.clone(), "default")
     }
 
     /// A client for one watch, which sets `watching` whenever the server begins to serve it. `kube`
     /// only reports objects, so that a watch resuming on a quiet node would go unnoticed.
-    pub(super) fn watching_client(&self, watching: &Arc<AtomicBool>) -> kube::Client {
+    pub(crate) fn watching_client(&self, watching: &Arc<AtomicBool>) -> kube::Client {
         let connection = Self {
             shared: Arc::clone(&self.shared),
             watching: Some(Arc::clone(watching)),
@@ -136,26 +136,26 @@ impl Connection {
     }
 
     /// Why requests currently fail; `None` if the last one got through.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
         let explained = self.shared.explanation().map(Trouble::lasting);
         explained.or_else(|| self.shared.trouble().clone())
     }
 
     /// Sets the reason for missing credentials.
-    pub(super) fn explain(&self, reason: Option<String>) {
+    pub(crate) fn explain(&self, reason: Option<String>) {
         let explanation = self.shared.explanation.lock();
         *explanation.unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     /// Reloads credentials that were replaced. Requests in flight keep the old ones.
-    pub(super) async fn reload(&self) {
+    pub(crate) async fn reload(&self) {
         self.shared
             .reload(&mut *self.shared.loaded.lock().await)
             .await;
     }
 
     /// Waits until the server rejects the credentials.
-    pub(super) async fn refusal(&self) {
+    pub(crate) async fn refusal(&self) {
         self.shared.refusals.notified().await;
     }
 }

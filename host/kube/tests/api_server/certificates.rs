@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cnidaria_core::ports::{Cluster, ClusterError};
-use daemon::adapters::kube::{Access, Kube, NodeCertificate, Settings};
+use cnidaria_kube::{Access, Kube, NodeCertificate, Settings};
 use fake_api::{FakeApi, User};
 
 use crate::rig::{LONG, NODE, Rig, deploy, until, until_ready};

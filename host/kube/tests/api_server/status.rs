@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cnidaria_core::ports::{Cluster, ClusterError};
-use daemon::adapters::kube::{Kube, Settings};
+use cnidaria_kube::{Kube, Settings};
 use fake_api::Fault;
 use serde_json::json;
 

@@ -21,7 +21,7 @@ const EARLIER: usize = 1;
 
 /// Why a certificate cannot be stored or used.
 #[derive(Debug, thiserror::Error)]
-pub(in super::super) enum Error {
+pub(crate) enum Error {
     /// A file operation failed.
     #[error("{action} {path}")]
     File {
@@ -42,11 +42,11 @@ pub(in super::super) enum Error {
 
 /// A certificate and its key, verified to match.
 #[derive(Clone, PartialEq, Eq)]
-pub(in super::super) struct Kept {
+pub(crate) struct Kept {
     /// The chain and the key, PEM.
     pem: String,
     pub(super) begins: SystemTime,
-    pub(in super::super) ends: SystemTime,
+    pub(crate) ends: SystemTime,
     /// Common name.
     pub(super) name: String,
     /// Organizations.
@@ -98,7 +98,7 @@ impl Kept {
     }
 
     /// The chain and the key, PEM.
-    pub(in super::super) fn pem(&self) -> Vec<u8> {
+    pub(crate) fn pem(&self) -> Vec<u8> {
         self.pem.clone().into_bytes()
     }
 }
@@ -107,7 +107,7 @@ impl Kept {
 ///
 /// # Errors
 /// [`Error::Damaged`] if the file is not a certificate with its key.
-pub(in super::super) fn load(dir: &Path) -> Result<Option<Kept>, Error> {
+pub(crate) fn load(dir: &Path) -> Result<Option<Kept>, Error> {
     let path = link(dir, "current");
     let pem = match fs::read_to_string(&path) {
         // client-go removes the link for a moment, and may have been stopped right then.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cnidaria_core::ports::{Cluster, ClusterError};
-use daemon::adapters::kube::{Access, Kube, Settings};
+use cnidaria_kube::{Access, Kube, Settings};
 use fake_api::User;
 
 use crate::rig::{self, LONG, Rig, until, until_ready};

@@ -27,7 +27,7 @@ const LAST_DELAY: Duration = Duration::from_secs(2);
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The request did not reach the server.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
@@ -49,7 +49,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    pub(super) fn code(&self) -> Option<StatusCode> {
+    pub(crate) fn code(&self) -> Option<StatusCode> {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => None,
             Self::Refused { code, .. } => Some(*code),
@@ -57,7 +57,7 @@ impl Failure {
     }
 
     /// Whether the server does not serve the object's kind.
-    pub(super) fn is_of_unknown_kind(&self) -> bool {
+    pub(crate) fn is_of_unknown_kind(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => false,
             Self::Refused {
@@ -67,7 +67,7 @@ impl Failure {
     }
 
     /// Whether the server rejected a field of the object, such as `metadata.uid`.
-    pub(super) fn is_about_field(&self, name: &str) -> bool {
+    pub(crate) fn is_about_field(&self, name: &str) -> bool {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => false,
             Self::Refused { fields, .. } => fields.iter().any(|field| field == name),
@@ -75,7 +75,7 @@ impl Failure {
     }
 
     /// Whether a retry may succeed.
-    pub(super) fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self.code() {
             None => !matches!(self, Self::Malformed(_)),
             // Rejected credentials are reloaded before a retry.
@@ -95,13 +95,13 @@ impl Failure {
 
 /// Sends single requests to the API server; watches have their own client.
 #[derive(Clone)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     client: kube::Client,
     pace: Arc<Pace>,
 }
 
 impl Caller {
-    pub(super) fn new(client: kube::Client) -> Self {
+    pub(crate) fn new(client: kube::Client) -> Self {
         Self {
             client,
             pace: Arc::new(Pace::new()),
@@ -112,7 +112,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`Failure`].
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         request: Request<Bytes>,
         deadline: Instant,
@@ -197,13 +197,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// How long to keep retrying.
 #[derive(Debug)]
-pub(super) struct Patience {
-    pub(super) deadline: Instant,
+pub(crate) struct Patience {
+    pub(crate) deadline: Instant,
     delay: Duration,
 }
 
 impl Patience {
-    pub(super) fn until(deadline: Instant) -> Self {
+    pub(crate) fn until(deadline: Instant) -> Self {
         Self {
             deadline,
             delay: FIRST_DELAY,
@@ -211,7 +211,7 @@ impl Patience {
     }
 
     /// When to retry; `None` if that would be after the deadline.
-    pub(super) fn next(&mut self, failure: &Failure) -> Option<Instant> {
+    pub(crate) fn next(&mut self, failure: &Failure) -> Option<Instant> {
         let jittered = self.delay / 2 + self.delay.mul_f64(random() / 2.0);
         self.delay = (self.delay * 2).min(LAST_DELAY);
         let delay = failure
@@ -225,7 +225,7 @@ impl Patience {
 }
 
 /// A number from 0 to 1. A hash map's keys are random enough to keep nodes from retrying in step.
-pub(super) fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish();
     (bits >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -27,7 +27,7 @@ const PASSED_OVER: [&str; 2] = [
 ];
 
 /// A kind of object that is watched and fetched.
-pub(super) trait Kind: Clone + Debug + Send + Sync + 'static {
+pub(crate) trait Kind: Clone + Debug + Send + Sync + 'static {
     const GROUP: &'static str;
     const KIND: &'static str;
     const PLURAL: &'static str;
@@ -43,7 +43,7 @@ impl Kind for Pod {
 }
 
 #[derive(Deserialize)]
-pub(super) struct PodWire {
+pub(crate) struct PodWire {
     metadata: Metadata,
     #[serde(default)]
     spec: PodClaimsSpec,
@@ -78,7 +78,7 @@ impl Kind for Nad {
 }
 
 #[derive(Deserialize)]
-pub(super) struct NadWire {
+pub(crate) struct NadWire {
     metadata: Metadata,
     #[serde(default)]
     spec: NadSpec,
@@ -122,11 +122,11 @@ impl From<NadWire> for (Metadata, Nad) {
 
 /// A namespace, for policies.
 #[derive(Debug, Clone)]
-pub(super) struct Namespace(pub(super) Said);
+pub(crate) struct Namespace(pub(super) Said);
 
 /// A node, for policies.
 #[derive(Debug, Clone)]
-pub(super) struct Node(pub(super) Said);
+pub(crate) struct Node(pub(super) Said);
 
 impl Kind for Namespace {
     const GROUP: &'static str = "";
@@ -144,7 +144,7 @@ impl Kind for Node {
 
 /// An object trimmed to its metadata.
 #[derive(Deserialize)]
-pub(super) struct MetadataWire {
+pub(crate) struct MetadataWire {
     metadata: Metadata,
 }
 
@@ -175,7 +175,7 @@ impl From<MetadataWire> for (Metadata, Node) {
 /// The metadata that is kept.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Metadata {
+pub(crate) struct Metadata {
     namespace: String,
     name: String,
     uid: String,
@@ -220,9 +220,9 @@ impl<'de> Deserialize<'de> for Strings {
 
 /// An object for `kube`: the metadata that watching needs, and the trimmed rest.
 #[derive(Debug, Clone)]
-pub(super) struct Object<K> {
+pub(crate) struct Object<K> {
     meta: ObjectMeta,
-    pub(super) kept: K,
+    pub(crate) kept: K,
 }
 
 impl<'de, K: Kind> Deserialize<'de> for Object<K> {
@@ -268,7 +268,7 @@ impl<K: Kind> kube::Resource for Object<K> {
 }
 
 /// The API path of one object.
-pub(super) fn path<K: Kind>(namespace: &str, name: &str) -> String {
+pub(crate) fn path<K: Kind>(namespace: &str, name: &str) -> String {
     let collection = <Object<K> as kube::Resource>::url_path(&(), Some(namespace));
     format!("{collection}/{name}")
 }
@@ -277,7 +277,7 @@ pub(super) fn path<K: Kind>(namespace: &str, name: &str) -> String {
 ///
 /// # Errors
 /// [`Failure`].
-pub(super) async fn get<K: Kind>(
+pub(crate) async fn get<K: Kind>(
     caller: &Caller,
     namespace: &str,
     name: &str,

@@ -5,21 +5,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Debug, Clone)]
-pub(super) struct Trouble {
+pub(crate) struct Trouble {
     /// For messages.
-    pub(super) reason: String,
+    pub(crate) reason: String,
     /// When the outage began; `None` for a refusal, which only a change can fix.
     away: Option<Instant>,
 }
 
 impl Trouble {
     /// A persistent problem: the server refuses, or was never reachable.
-    pub(super) fn lasting(reason: String) -> Self {
+    pub(crate) fn lasting(reason: String) -> Self {
         Self { reason, away: None }
     }
 
     /// An outage, which continues the one before if there was one.
-    pub(super) fn outage(reason: String, before: Option<&Self>) -> Self {
+    pub(crate) fn outage(reason: String, before: Option<&Self>) -> Self {
         let away = before.and_then(|before| before.away);
         Self {
             reason,
@@ -28,7 +28,7 @@ impl Trouble {
     }
 
     /// Whether it is an outage that has lasted less than `patience`.
-    pub(super) fn is_shorter_than(&self, patience: Duration) -> bool {
+    pub(crate) fn is_shorter_than(&self, patience: Duration) -> bool {
         self.away.is_some_and(|since| since.elapsed() < patience)
     }
 }

@@ -2,7 +2,7 @@
 //! bootstrap kubeconfig, stored where Multus stores it, and renewed long before it expires. The
 //! connection uses the old one until the new one is on the disk.
 
-pub(super) mod kept;
+pub(crate) mod kept;
 mod request;
 
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ impl NodeCertificate {
 }
 
 /// Keeps a connection's certificate valid.
-pub(super) struct Renewal {
+pub(crate) struct Renewal {
     own: NodeCertificate,
     /// Authenticates with the certificate.
     connection: Connection,
@@ -73,7 +73,7 @@ pub(super) struct Renewal {
 }
 
 impl Renewal {
-    pub(super) fn new(own: NodeCertificate, connection: Connection) -> Self {
+    pub(crate) fn new(own: NodeCertificate, connection: Connection) -> Self {
         let bootstrap = Connection::new(Access::Kubeconfig(own.bootstrap_kubeconfig.clone()));
         Self {
             own,
@@ -85,7 +85,7 @@ impl Renewal {
 
     /// Renews forever: when the certificate is missing, damaged or another node's, after 70 to 90 %
     /// of its lifetime, and when the server rejects it.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let mut delay = FIRST_DELAY;
         let mut obtained: Option<Instant> = None;
         let mut refused = false;

@@ -11,8 +11,6 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::process::Child;
 
-use crate::yaml;
-
 /// Timeout of a plugin.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest output that is read, in bytes.
@@ -20,7 +18,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Why a plugin gives no credentials.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// The kubeconfig names no program.
     #[error("exec has no command")]
     NoCommand,
@@ -42,12 +40,12 @@ pub(super) enum Error {
 }
 
 /// A plugin's credential. It is secret.
-pub(super) struct Credential {
-    pub(super) token: Option<String>,
+pub(crate) struct Credential {
+    pub(crate) token: Option<String>,
     /// Certificate chain and key, PEM.
-    pub(super) identity: Option<Vec<u8>>,
+    pub(crate) identity: Option<Vec<u8>>,
     /// How long it is valid.
-    pub(super) lasts: Option<Duration>,
+    pub(crate) lasts: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -68,7 +66,7 @@ struct Status {
 ///
 /// # Errors
 /// [`Error`] names the program and never quotes its output.
-pub(super) async fn run(exec: &ExecConfig) -> Result<Credential, Error> {
+pub(crate) async fn run(exec: &ExecConfig) -> Result<Credential, Error> {
     let command = exec.command.clone().ok_or(Error::NoCommand)?;
     let failed = |reason: String| Error::Failed {
         command: command.clone(),

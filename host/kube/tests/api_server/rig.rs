@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cnidaria_core::domain::pod::PodRef;
 use cnidaria_core::ports::Cluster;
-use daemon::adapters::kube::{Access, Kube, Settings};
+use cnidaria_kube::{Access, Kube, Settings};
 use fake_api::{FakeApi, User};
 use serde_json::{Value, json};
 

@@ -12,7 +12,7 @@ const MAX_REPEATED: usize = 10_000;
 ///
 /// # Errors
 /// What is wrong and where.
-pub(crate) fn typed<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, String> {
+pub fn typed<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, String> {
     let options = serde_saphyr::options! {
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: MAX_REPEATED,
@@ -26,14 +26,14 @@ pub(crate) fn typed<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, String> {
 ///
 /// # Errors
 /// What is wrong and where.
-pub(crate) fn documents(text: &str) -> Result<Vec<Value>, String> {
+pub fn documents(text: &str) -> Result<Vec<Value>, String> {
     let documents = typed::<Value>(text)?.into_iter();
     Ok(documents.filter(|document| !document.is_null()).collect())
 }
 
 /// What is wrong and where, without the surrounding lines and values that the parser quotes: they
 /// may be credentials.
-pub(crate) fn reason(error: &serde_saphyr::Error) -> String {
+pub fn reason(error: &serde_saphyr::Error) -> String {
     let message = error.without_snippet().to_string();
     let line = message.lines().next().unwrap_or_default();
     let at = line.rfind(" at line ").unwrap_or(line.len());
