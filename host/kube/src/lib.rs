@@ -5,6 +5,7 @@ mod access;
 mod cache;
 mod call;
 mod certificate;
+pub mod config;
 mod connection;
 mod events;
 mod kubeconfig;

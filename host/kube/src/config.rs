@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use cnidaria_core::conf::value;
 
+use crate::access::Access;
+use crate::certificate::NodeCertificate;
+
 /// Lifetime to request for the node's own certificate without `certDuration`, as in Multus.
 const CERT_DURATION: Duration = Duration::from_secs(600);
 
@@ -80,6 +83,25 @@ impl ApiServer {
             .filter(|path| !path.as_os_str().is_empty())
             .map_or(Self::InCluster, Self::Kubeconfig))
     }
+
+    /// The access from the node with this name. `None` without keys and outside of a pod, which
+    /// `variable`, a lookup in the environment, tells.
+    pub fn access(&self, node: &str, variable: impl Fn(&str) -> Option<String>) -> Option<Access> {
+        match self {
+            Self::InCluster => Access::in_cluster(variable),
+            Self::Kubeconfig(path) => Some(Access::Kubeconfig(path.clone())),
+            Self::PerNodeCertificate {
+                bootstrap_kubeconfig,
+                cert_dir,
+                duration,
+            } => Some(Access::NodeCertificate(NodeCertificate {
+                bootstrap_kubeconfig: bootstrap_kubeconfig.clone(),
+                dir: cert_dir.clone(),
+                node: node.to_owned(),
+                lifetime: *duration,
+            })),
+        }
+    }
 }
 
 /// A positive duration in the syntax of Go's `time.ParseDuration`: `1h30m`, `0.5s`.
@@ -131,6 +153,12 @@ mod tests {
             parse(r#"{"kubeconfig":"/k"}"#),
             Ok(ApiServer::Kubeconfig("/k".into()))
         );
+    }
+
+    #[test]
+    fn without_keys_and_a_pod_there_is_no_access() {
+        let access = parse("{}").unwrap().access("node1", |_| None);
+        assert!(access.is_none());
     }
 
     #[test]
