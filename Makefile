@@ -3,19 +3,23 @@
 #   make demo   a demonstration: two networks and three policies on a private node on this machine
 #   make test   runs every test
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
-#   make lint   rustfmt, clippy and rustdoc with warnings denied; links and wording of the docs
+#   make fuzz   runs every fuzz target for three minutes
+#   make lint   rustfmt, clippy and rustdoc with warnings denied; dependencies; the docs' links and words
 #   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
 #   make docs   builds the manual with mdBook, checking its links: target/book/index.html
 #   make msrv   compiles with the oldest supported Rust version
-#   make advisories  checks the dependencies against RustSec; needs cargo-deny and GitHub
+#   make advisories  checks the dependencies against RustSec, which is on GitHub
 #   make image  builds the images of the DaemonSet and of the policies: target/image/*.tar
-#   make release  builds a release in target/dist: binaries, image and checksums
+#   make package  packs and compiles the crates that are published
+#   make release  builds a release in target/dist: binaries, images, manual, crates, SBOM, digests
 #   make bench  measures CNI calls: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  reports regressions against tests/bench/stored.json
 #   make profile  records a profile for PGO under target/profile, which later release builds use
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
+# Release builds keep this machine's paths out of what they write.
+release_cargo = RUSTFLAGS="$$(deploy/release/flags)" $(CARGO)
 
 .PHONY: help
 help:
@@ -45,10 +49,17 @@ soak: seconds ?= 600
 soak: load ?= 3600
 soak:
 	@tests/setup/install test
+	@tests/setup/install fuzz
 	$(CARGO) build --workspace --bins
 	CNIDARIA_CRASH_ROUNDS=$(rounds) $(CARGO) test --package cnidaria-node-tests --test crash -- --nocapture
 	$(CARGO) build-shim
 	tests/node/enter $(target)/debug/cnidaria-soak $(load)
+	tests/fuzz/run $(seconds)
+
+.PHONY: fuzz
+fuzz: seconds ?= 180
+fuzz:
+	@tests/setup/install fuzz
 	tests/fuzz/run $(seconds)
 
 .PHONY: lint
@@ -56,7 +67,8 @@ lint:
 	@tests/setup/install lint
 	@tests/setup/install manifests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings --deny unsafe_code
+	tests/setup/deny bans licenses sources
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps
 	$(CARGO) test --package cnidaria-docs-tests
 	tests/deploy/run
@@ -82,7 +94,8 @@ msrv:
 
 .PHONY: advisories
 advisories:
-	$(CARGO) deny check
+	@tests/setup/install manifests
+	tests/setup/deny advisories bans licenses sources
 
 .PHONY: build
 build: tools
@@ -92,8 +105,8 @@ build: tools
 .PHONY: tools
 tools:
 	@tests/setup/install lint
-	$(CARGO) build --release -p cnidaria
-	$(CARGO) build-shim
+	$(release_cargo) build --release -p cnidaria
+	$(release_cargo) build-shim
 
 .PHONY: image
 image: build
@@ -104,20 +117,21 @@ image: build
 	deploy/image/build $(target)/release $(target)/shim/cnidaria-shim \
 		$(target)/guests/wasm32-unknown-unknown/guest $(target)/image/cnidaria.tar
 
+.PHONY: package
+package:
+	@tests/setup/install lint
+	deploy/release/package
+
 .PHONY: release
 release: image
-	rm -rf $(target)/dist
-	mkdir -p $(target)/dist
-	cp $(target)/release/cnidaria $(target)/release/cnidaria-daemon $(target)/shim/cnidaria-shim \
-		$(target)/image/cnidaria.tar $(target)/image/cnidaria-policies.tar $(target)/dist
-	cd $(target)/dist && sha256sum * > SHA256SUMS
+	deploy/release/build $(target)/dist
 
 .PHONY: bench-tools
 bench-tools: tools
 	@tests/setup/install demo
-	$(CARGO) build-noop
-	$(CARGO) build --release -p cnidaria-bench
-	$(CARGO) build --release -p test-artifacts
+	$(release_cargo) build-noop
+	$(release_cargo) build --release -p cnidaria-bench
+	$(release_cargo) build --release -p test-artifacts
 	$(target)/release/test-artifacts build all
 
 .PHONY: bench-build

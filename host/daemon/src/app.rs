@@ -21,14 +21,12 @@ use tokio::sync::watch;
 use crate::adapters::delegates::Executor;
 use crate::adapters::delegates::orphans::{self, Tenure};
 use crate::adapters::device_info::{self, Describing};
-use crate::adapters::kube::{self, Access, Kube, NodeCertificate};
 use crate::adapters::kubelet::{self, Kubelet};
 use crate::adapters::ledger::{Boot, Files};
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::pod_network::Netlink;
 use crate::admin;
-use crate::config::api_server::ApiServer;
 use crate::config::daemon::DaemonConfig;
 use crate::config::own::OwnConfig;
 use crate::multus_conf;
@@ -39,6 +37,7 @@ use ::policies::{Engine, Lookup};
 use cnidaria_core::domain::shim::Shims;
 use cnidaria_core::pipeline::{Pipeline, Ports};
 use cnidaria_core::ports::{Cluster, ClusterError, Meter};
+use cnidaria_kube::Kube;
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -305,23 +304,12 @@ fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
         let manifests = Manifests::open(dir, own.status_dir.as_deref())?;
         return Ok(Arc::new(manifests));
     }
-    let access = match &config.api_server {
-        ApiServer::InCluster => Access::in_cluster(|name| std::env::var(name).ok()),
-        ApiServer::Kubeconfig(path) => Some(Access::Kubeconfig(path.clone())),
-        ApiServer::PerNodeCertificate {
-            bootstrap_kubeconfig,
-            cert_dir,
-            duration,
-        } => Some(Access::NodeCertificate(NodeCertificate {
-            bootstrap_kubeconfig: bootstrap_kubeconfig.clone(),
-            dir: cert_dir.clone(),
-            node: node_name(own),
-            lifetime: *duration,
-        })),
-    };
-    let settings = kube::Settings {
+    let node = node_name(own);
+    let variable = |name: &str| std::env::var(name).ok();
+    let access = config.api_server.access(&node, variable);
+    let settings = cnidaria_kube::Settings {
         access: access.ok_or(Error::NoCluster)?,
-        node_name: Some(node_name(own)),
+        node_name: Some(node),
         write_patience: own.timeouts.status,
         outage_patience: own.timeouts.outage,
     };

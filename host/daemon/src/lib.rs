@@ -21,5 +21,3 @@ pub mod adapters;
 mod admin;
 
 mod quiet;
-
-mod yaml;

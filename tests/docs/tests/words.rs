@@ -43,7 +43,6 @@ const HELD: [&str; 39] = [
     "tests/hostile",
     "tests/node",
     "tests/policies",
-    "tests/rules",
     "tests/runtime",
     "tests/setup",
     "tests/soak",

@@ -3,7 +3,6 @@
 pub mod delegates;
 pub mod device_info;
 mod file_name;
-pub mod kube;
 pub mod kubelet;
 pub mod ledger;
 pub mod manifests;

@@ -7,8 +7,8 @@ use cni_types::json::RawObject;
 use cnidaria_core::conf::logging::Logging;
 use cnidaria_core::conf::net_conf::{self, NetConf};
 use cnidaria_core::conf::value;
+use cnidaria_kube::config::{self as api_server, ApiServer};
 
-use super::api_server::{self, ApiServer};
 use super::conf_file::{self, ConfFile};
 use super::keys;
 use super::own::OwnConfig;

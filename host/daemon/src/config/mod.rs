@@ -1,7 +1,6 @@
 //! Configuration: the daemon's own file, the CNI conf of each request, and the conf provided for
 //! the runtime.
 
-pub mod api_server;
 pub mod conf_file;
 pub mod daemon;
 mod keys;

@@ -1,4 +1,4 @@
-//! The API server's adapter against a strict fake API server that counts requests.
+//! The daemon and the pipeline with the API server's adapter, against a strict fake API server.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,19 +7,12 @@
     reason = "a test that fails here says where"
 )]
 
+#[allow(dead_code, reason = "the adapter's own tests use the rest")]
+#[path = "../../../kube/tests/api_server/rig.rs"]
 mod rig;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod certificates;
-mod credentials;
-mod events;
 mod idle;
 mod networks;
-mod on_demand;
-mod outages;
-mod pods;
 mod requests;
-mod resources;
-mod roles;
-mod status;

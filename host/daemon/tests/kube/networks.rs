@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cnidaria_core::pipeline::Pipeline;
-use daemon::adapters::kube::{Kube, Settings};
+use cnidaria_kube::{Kube, Settings};
 use daemon::response;
 use serde_json::json;
 

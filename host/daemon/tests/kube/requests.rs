@@ -9,7 +9,7 @@ use cnidaria_core::conf::timeouts::Timeouts;
 use cnidaria_core::domain::pod::NETWORKS_ANNOTATION;
 use cnidaria_core::pipeline::{Error, Pipeline, Ports};
 use cnidaria_core::ports::{Delegates, DeviceInfo, Devices, Ledger, PodNetwork};
-use daemon::adapters::kube::Kube;
+use cnidaria_kube::Kube;
 use daemon::response;
 use fake_api::Fault;
 use serde_json::json;
@@ -73,7 +73,7 @@ async fn a_server_that_takes_for_ever_fails_an_add_in_time_and_keeps_no_del_wait
     let rig = Rig::new().await;
     let world = World::new();
     let (there, new) = (pod(&rig, "there", 1), pod(&rig, "new", 2));
-    let settings = daemon::adapters::kube::Settings {
+    let settings = cnidaria_kube::Settings {
         write_patience: Duration::from_millis(300),
         ..rig.settings()
     };

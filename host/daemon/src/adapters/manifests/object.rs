@@ -11,7 +11,6 @@ use cni_types::json::Cause;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
-use crate::yaml;
 use cnidaria_core::domain::metadata as domain;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::Pod;

@@ -1,0 +1,52 @@
+//! Caches whose watch starts when a policy first needs them, which on most nodes is never.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::task::AbortHandle;
+
+use super::cache::Cache;
+use super::connection::Connection;
+use super::object::Kind;
+use super::trouble::Trouble;
+
+/// The cache of one kind, empty until first needed.
+#[derive(Debug)]
+pub(crate) struct OnDemand<K> {
+    cache: Arc<Cache<K>>,
+    watch: OnceLock<AbortHandle>,
+}
+
+impl<K: Kind> OnDemand<K> {
+    pub(crate) fn new() -> Self {
+        Self {
+            cache: Arc::new(Cache::new()),
+            watch: OnceLock::new(),
+        }
+    }
+
+    /// Starts the watch, once. `fields` is a field selector.
+    pub(crate) fn begin(&self, connection: &Connection, fields: Option<String>) {
+        self.watch
+            .get_or_init(|| super::watch(&self.cache, connection, fields));
+    }
+
+    /// Looks up a cluster-scoped object.
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<K>> {
+        self.cache.get("", name)
+    }
+
+    /// Why the cache is out of sync, if it is needed at all.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.watch.get()?;
+        self.cache.hurry();
+        self.cache.trouble()
+    }
+}
+
+impl<K> Drop for OnDemand<K> {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.get() {
+            watch.abort();
+        }
+    }
+}
