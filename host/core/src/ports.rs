@@ -5,6 +5,7 @@ mod containers;
 mod delegates;
 mod devices;
 mod ledger;
+mod node_files;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::result::CniResult;
+use serde::Deserialize;
 use shim_api::deferred::NetnsId;
 
 pub use self::wanted::{GiveUp, Wanted};
@@ -32,6 +34,7 @@ pub use containers::ContainerPods;
 pub use delegates::{DelegateError, Delegates};
 pub use devices::{DeviceInfo, Devices, DevicesError};
 pub use ledger::{Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Undo};
+pub use node_files::{NodeFiles, NodeFilesError};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.
 #[async_trait]
@@ -185,11 +188,13 @@ pub enum ClusterError {
 }
 
 /// Identifies an attachment by container and interface, as GC does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Attached {
     /// `CNI_CONTAINERID` of its ADD.
+    #[serde(rename = "containerID")]
     pub container_id: ContainerId,
     /// `CNI_IFNAME` of its ADD.
+    #[serde(rename = "ifname")]
     pub if_name: IfName,
 }
 

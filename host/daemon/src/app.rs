@@ -26,6 +26,7 @@ use crate::adapters::kubelet::{self, Kubelet};
 use crate::adapters::ledger::{Boot, Files};
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
+use crate::adapters::node_files::ConfFiles;
 use crate::adapters::pod_network::Netlink;
 use crate::admin;
 use crate::config::api_server::ApiServer;
@@ -251,6 +252,7 @@ impl App {
             devices: Arc::new(Kubelet::new(kubelet_settings(own, root.clone()))),
             device_info: Arc::new(files),
             ledger: Arc::new(ledger.clone()),
+            node_files: Arc::new(ConfFiles::default()),
             policies: Arc::new(engine),
             pod_network: Arc::new(Netlink::below(root)),
         };

@@ -22,4 +22,6 @@ mod admin;
 
 mod quiet;
 
+mod watch;
+
 mod yaml;

@@ -153,3 +153,60 @@ fn a_licence_has_to_be_offered_whole() {
         assert_eq!(is_allowed(license, &allowed), expected, "{license}");
     }
 }
+
+#[test]
+fn the_core_depends_on_no_outside_world() {
+    let text = std::fs::read_to_string(format!("{ROOT}/host/core/Cargo.toml")).unwrap();
+    let manifest: toml::Table = toml::from_str(&text).unwrap();
+    let dependencies = manifest.get("dependencies").unwrap().as_table().unwrap();
+    for name in [
+        "files",
+        "h2",
+        "hyper",
+        "inotify",
+        "k8s-openapi",
+        "kube",
+        "libc",
+        "libcni",
+        "policy-engine",
+        "rtnetlink",
+        "rustix",
+        "wasmtime",
+    ] {
+        assert!(!dependencies.contains_key(name), "{name}");
+    }
+    let features = dependencies
+        .get("tokio")
+        .and_then(|tokio| tokio.get("features"));
+    for feature in features.unwrap().as_array().unwrap() {
+        let feature = feature.as_str().unwrap();
+        assert!(
+            ["macros", "rt", "sync", "time"].contains(&feature),
+            "tokio's {feature}"
+        );
+    }
+}
+
+#[test]
+fn the_core_reads_no_files() {
+    let mut dirs = vec![std::path::PathBuf::from(format!("{ROOT}/host/core/src"))];
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for outside in [
+                "std::fs",
+                "std::env::",
+                "std::process",
+                "std::net::Tcp",
+                ".exists()",
+            ] {
+                assert!(!text.contains(outside), "{}: {outside}", path.display());
+            }
+        }
+    }
+}

@@ -74,7 +74,8 @@ async fn prepare(
     pipeline: &Pipeline,
     request: &PodRequest,
 ) -> Result<(Plan, Box<dyn PolicySession>), Error> {
-    readiness::await_indicator(&request.conf, pipeline.timeouts.readiness).await?;
+    let files = &*pipeline.ports.node_files;
+    readiness::await_indicator(&request.conf, files, pipeline.timeouts.readiness).await?;
     let (sandbox, pod) =
         identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod).await?;
     remarks::unknown_members(pipeline, &pod);

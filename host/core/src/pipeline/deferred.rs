@@ -14,7 +14,6 @@ use super::{Error, Pipeline, del, directories, undo};
 use crate::domain::sandbox::Sandbox;
 use crate::stages::deferred;
 use crate::stages::request::PodRequest;
-use crate::watch::Watch;
 
 /// How many recorded DELs are carried out concurrently.
 const AT_ONCE: usize = 8;
@@ -24,17 +23,17 @@ pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path, may_come: bool
     let dirs = pipeline.dirs_of(cni_dir);
     loop {
         // Before listing, so that no DEL is missed in between.
-        let watch = Watch::on([cni_dir.join(shim_api::deferred::DIR).as_path()]);
+        let changed = pipeline.ledger.deferred_changed(cni_dir);
         carry_out_all(pipeline, &dirs).await;
         if !may_come {
             return;
         }
-        let changed = match watch {
-            Ok(mut watch) => watch.changed().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = changed {
-            tracing::info!(%error, "no DELs are recorded while the daemon is away");
+        if let Err(error) = changed.await {
+            tracing::info!(
+                dir = %cni_dir.display(),
+                error = crate::report::chain(&error),
+                "not watching for recorded DELs; the next daemon carries out new ones"
+            );
             return;
         }
     }

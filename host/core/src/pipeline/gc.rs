@@ -15,7 +15,6 @@ use cni_types::conf::NetworkConfList;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
-use libcni::Attachment;
 use tokio::time::Instant;
 
 use super::dirs::Dirs;
@@ -38,7 +37,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn gc(
     pipeline: &Arc<Pipeline>,
     conf: Arc<NetConf>,
-    valid: Option<Vec<Attachment>>,
+    valid: Option<Vec<Attached>>,
 ) -> Result<(), Error> {
     let patience = pipeline.timeouts.stop();
     // Taken first: attachments made from now on are not in the runtime's list.
@@ -53,7 +52,7 @@ pub(super) async fn gc(
 async fn collect(
     pipeline: &Arc<Pipeline>,
     conf: &NetConf,
-    valid: Option<Vec<Attachment>>,
+    valid: Option<Vec<Attached>>,
     arrivals: &Arrivals,
 ) -> Result<(), Error> {
     let dirs = Dirs::of(conf);
@@ -206,7 +205,7 @@ async fn others(
     pipeline: &Pipeline,
     conf: &NetConf,
     entries: &[Entry],
-    valid: Option<&[Attachment]>,
+    valid: Option<&[Attached]>,
     arrivals: &Arrivals,
 ) -> Others {
     let valid = valid.into_iter().flatten().map(|one| &one.container_id);
@@ -249,7 +248,7 @@ fn guessed(container: &ContainerId, error: &LedgerError) -> Vec<Attached> {
 /// container's first interface; the others live as long as that one.
 fn stale(
     entries: &[Entry],
-    valid: &[Attachment],
+    valid: &[Attached],
     others: &Others,
     arrivals: &Arrivals,
 ) -> BTreeMap<ContainerId, Vec<Entry>> {
@@ -269,7 +268,7 @@ fn stale(
 /// that the runtime does not list, which may be another runtime's.
 fn unknown(
     unreadable: Vec<(ContainerId, LedgerError)>,
-    valid: Option<&[Attachment]>,
+    valid: Option<&[Attached]>,
 ) -> (Vec<Error>, Vec<Attached>) {
     let is_used = |container: &ContainerId| {
         valid.is_none_or(|valid| valid.iter().any(|one| one.container_id == *container))
@@ -288,7 +287,7 @@ fn unknown(
 /// other runtimes' containers; without a list, all. Pending undos are not in use: delegates may remove them.
 fn in_use(
     entries: &[Entry],
-    valid: Option<Vec<Attachment>>,
+    valid: Option<Vec<Attached>>,
     others: &Others,
     arrivals: &Arrivals,
 ) -> BTreeSet<Attached> {
@@ -303,11 +302,7 @@ fn in_use(
         .iter()
         .filter(|entry| is_used(&entry.container_id))
         .map(of_entry);
-    let named = valid.into_iter().flatten().map(|one| Attached {
-        container_id: one.container_id,
-        if_name: one.if_name,
-    });
-    known.chain(named).collect()
+    known.chain(valid.into_iter().flatten()).collect()
 }
 
 fn of_entry(entry: &Entry) -> Attached {

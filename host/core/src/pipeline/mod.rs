@@ -48,7 +48,6 @@ use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use futures_util::future::join_all;
-use libcni::load::Files;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
@@ -61,7 +60,7 @@ use crate::domain::entry::Entry;
 use crate::domain::limits::Limits as TenantLimits;
 use crate::ports::{
     Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
-    PodNetwork, Policies, Undo,
+    NodeFiles, PodNetwork, Policies, Undo,
 };
 use crate::stages::hotplug::Hotplug;
 use crate::stages::{
@@ -94,6 +93,8 @@ pub struct Ports {
     pub devices: Arc<dyn Devices>,
     /// Reads and locates device-info files.
     pub device_info: Arc<dyn DeviceInfo>,
+    /// Reads the node's conf files.
+    pub node_files: Arc<dyn NodeFiles>,
 }
 
 /// Handles all requests; one instance serves them all.
@@ -105,8 +106,6 @@ pub struct Pipeline {
     attachments_at_once: usize,
     /// Limits on what tenants may request.
     limits: TenantLimits,
-    /// Cached confs of networks.
-    files: Files,
     turns: Turns,
     collections: Collections,
     directories: Directories,
@@ -139,7 +138,6 @@ impl Pipeline {
             overlay: Overlay::new(overrides),
             attachments_at_once: 1,
             limits: TenantLimits::default(),
-            files: Files::default(),
             turns: Turns::default(),
             collections: Collections::default(),
             directories: Directories::default(),
@@ -210,7 +208,7 @@ impl Pipeline {
             cluster: &*self.cluster,
             devices: &*self.devices,
             device_info: &*self.device_info,
-            files: &self.files,
+            files: &*self.ports.node_files,
             limits: &self.limits,
         }
     }

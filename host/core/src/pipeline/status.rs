@@ -15,7 +15,7 @@ pub(super) async fn status(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Er
 }
 
 async fn ask(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
-    readiness::await_indicator(conf, Duration::ZERO)
+    readiness::await_indicator(conf, &*pipeline.ports.node_files, Duration::ZERO)
         .await
         .map_err(Error::NetworkNotReady)?;
     pipeline.cluster.ready().map_err(Error::NotReady)?;

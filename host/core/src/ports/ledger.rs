@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use cni_types::args::{ContainerId, IfName};
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::entry::Entry;
@@ -172,6 +173,12 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`] if the directory cannot be read.
     async fn deferred(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError>;
 
+    /// Watches for recorded DELs from this call on. The future ends with the next one.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the directory cannot be watched, as when shims record no DELs.
+    fn deferred_changed(&self, cni_dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>>;
+
     /// The recorded DEL of a container, as the shim wrote it; `None` if there is none.
     ///
     /// # Errors
@@ -274,7 +281,7 @@ pub enum LedgerError {
     /// A file operation failed.
     #[error("cannot {action} {path}")]
     Io {
-        /// The operation: `read`, `write` or `remove`.
+        /// The operation, such as `read`, `write`, `watch` or `remove`.
         action: &'static str,
         /// The file it failed on.
         path: PathBuf,

@@ -7,6 +7,7 @@ use cni_types::args::ContainerId;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Undo};
+use futures_util::future::BoxFuture;
 
 use super::World;
 
@@ -103,6 +104,10 @@ impl Ledger for World {
         let deferred = self.deferred.lock().unwrap();
         let ids = deferred.keys().map(|id| ContainerId::new(id).unwrap());
         Ok(ids.collect())
+    }
+
+    fn deferred_changed(&self, _dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+        Box::pin(std::future::pending())
     }
 
     async fn deferred_del(

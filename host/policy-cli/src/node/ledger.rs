@@ -1,6 +1,7 @@
 //! The ledger of a simulated node, in memory.
 
 use std::path::Path;
+use std::pin::Pin;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
@@ -57,6 +58,13 @@ impl Ledger for World {
 
     async fn deferred(&self, _: &Path) -> Result<Vec<ContainerId>, LedgerError> {
         Ok(Vec::new())
+    }
+
+    fn deferred_changed(
+        &self,
+        _: &Path,
+    ) -> Pin<Box<dyn Future<Output = Result<(), LedgerError>> + Send>> {
+        Box::pin(std::future::pending())
     }
 
     async fn deferred_del(

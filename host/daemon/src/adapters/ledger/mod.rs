@@ -20,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cni_types::json::{Cause, RawObject};
+use futures_util::future::BoxFuture;
 use libcni::cache::{self, Cache, Key};
 
 pub use self::boot::Boot;
@@ -28,6 +29,7 @@ use self::delegates_file::Writer;
 use self::durability::Disk;
 use self::recovery::{Beside, Results, complete};
 use crate::config::own::Durability;
+use crate::watch::Watch;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{Directory, Ledger, LedgerError, Listing, Lost, Undo};
@@ -345,6 +347,18 @@ impl Ledger for Files {
 
     async fn deferred(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
         deferred::list(cni_dir).map_err(failed("read", &cni_dir.join(shim_api::deferred::DIR)))
+    }
+
+    fn deferred_changed(&self, cni_dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let dir = cni_dir.join(shim_api::deferred::DIR);
+        let watch = Watch::on([dir.as_path()]);
+        Box::pin(async move {
+            let changed = match watch {
+                Ok(mut watch) => watch.changed().await,
+                Err(error) => Err(error),
+            };
+            changed.map_err(failed("watch", &dir))
+        })
     }
 
     async fn deferred_del(
