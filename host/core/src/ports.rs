@@ -33,7 +33,7 @@ use crate::domain::selection::Selection;
 pub use containers::ContainerPods;
 pub use delegates::{DelegateError, Delegates};
 pub use devices::{DeviceInfo, Devices, DevicesError};
-pub use ledger::{Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Undo};
+pub use ledger::{Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Undo};
 pub use node_files::{NodeFiles, NodeFilesError};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.
@@ -175,7 +175,7 @@ pub enum ClusterError {
         reason: String,
     },
     /// The API server or the directory is unreachable, perhaps only temporarily.
-    #[error("the cluster cannot be asked: {0}")]
+    #[error("the cluster cannot be queried: {0}")]
     Unavailable(String),
     /// The network-status could not be written.
     #[error("network-status of pod {pod} was not written: {reason}")]
@@ -255,7 +255,7 @@ pub enum AtPath {
 #[derive(Debug, thiserror::Error)]
 pub enum PodNetworkError {
     /// The path does not exist, or is not a network namespace.
-    #[error("network namespace {path}")]
+    #[error("cannot use network namespace {path}")]
     Namespace {
         /// `CNI_NETNS`.
         path: PathBuf,
@@ -341,7 +341,7 @@ pub trait Policies: Send + Sync {
 
 /// A result after the policies.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct PolicyResult {
     /// The result, possibly rewritten.
     pub result: CniResult,
     /// Tags for network-status.
@@ -352,9 +352,9 @@ pub struct Outcome {
 #[derive(Debug, Clone)]
 pub struct Finale {
     /// For the runtime. The tags belong to the default network.
-    pub outcome: Outcome,
+    pub outcome: PolicyResult,
     /// What network-status shows for each attachment, in plan order.
-    pub shown: Vec<Outcome>,
+    pub shown: Vec<PolicyResult>,
 }
 
 /// Runs the policies for one request. The hooks are called in the order of the methods.
@@ -386,7 +386,7 @@ pub trait PolicySession: Send {
         &mut self,
         attachment: &Attachment,
         result: CniResult,
-    ) -> Result<Outcome, Denial>;
+    ) -> Result<PolicyResult, Denial>;
 
     /// Runs the finalize hook on the plan, the result for the runtime, and each attachment's result
     /// for network-status.

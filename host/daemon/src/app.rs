@@ -145,7 +145,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     drop(socket);
     stop.send_replace(true);
     if let Err(error) = serving.await {
-        tracing::error!(%error, "the server ended by itself");
+        tracing::error!(%error, "the server task panicked");
     }
     drop(tenure);
     Ok(())
@@ -158,7 +158,7 @@ async fn reload_policies(policies: Arc<PolicyHost>) {
         tracing::error!(
             %error,
             again_in_seconds = WATCH_AGAIN.as_secs(),
-            "the directories of policies cannot be watched: changes are not seen"
+            "cannot watch the directories of policies; their changes take effect once it succeeds"
         );
         let _ = tokio::time::timeout(WATCH_AGAIN, policies.take_compiled()).await;
     }
@@ -169,7 +169,7 @@ async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHan
     let listener = match server::metrics::bind(port).await {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(port, %error, "metricsPort cannot be served");
+            tracing::error!(port, %error, "cannot serve metricsPort; continuing without metrics");
             return None;
         }
     };
@@ -184,7 +184,7 @@ async fn settle(app: &Arc<App>, tenure: Tenure, patience: Duration) -> Arc<Tenur
     let mut held = BTreeMap::new();
     let orphaned = tenure.orphaned().await;
     for container in &orphaned {
-        tracing::warn!(%container, "delegates of an earlier daemon are running");
+        tracing::warn!(%container, "delegates of an earlier daemon are running; the container's requests wait for them");
         let hold = app.pipeline.hold(container).await;
         held.insert(container.clone(), hold);
     }
@@ -275,7 +275,7 @@ impl App {
 /// A thread that starts delegates during bursts. Without one, the daemon starts them itself.
 fn helper() -> Option<Helper> {
     let started = Helper::start().inspect_err(|error| {
-        tracing::warn!(%error, "no thread to start delegates, which makes bursts slower");
+        tracing::warn!(%error, "cannot start the thread that starts delegates; bursts are slower without it");
     });
     started.ok()
 }
@@ -360,14 +360,7 @@ fn node_name(own: &OwnConfig) -> String {
 #[async_trait]
 impl Handler for App {
     async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        let answer = self.pipeline.handle(&body).await;
-        if let Err(error) = &answer {
-            tracing::error!(
-                error = cnidaria_core::report::chain(error),
-                "request failed"
-            );
-        }
-        response::respond(answer)
+        response::respond(self.pipeline.handle(&body).await)
     }
 
     fn answered(&self, handler: &'static str, method: &'static str, status: StatusCode) {
@@ -376,14 +369,7 @@ impl Handler for App {
     }
 
     async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        let answer = self.pipeline.hotplug(&body).await;
-        if let Err(error) = &answer {
-            tracing::error!(
-                error = cnidaria_core::report::chain(error),
-                "hot-plug request failed"
-            );
-        }
-        response::respond(answer)
+        response::respond(self.pipeline.hotplug(&body).await)
     }
 
     fn ready(&self) -> bool {

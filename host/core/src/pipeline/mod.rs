@@ -9,7 +9,6 @@
 //! | STATUS | return the first reason |
 
 mod add;
-mod addition;
 mod check;
 mod clearing;
 mod collections;
@@ -17,28 +16,30 @@ mod deferred;
 mod del;
 mod directories;
 mod dirs;
+mod early_success;
 mod error;
+mod events;
+mod execution;
 mod forget;
 mod gc;
+mod gc_scope;
 mod hotplug;
 mod lanes;
 mod limits;
-mod place;
-mod promise;
+mod pod_netns;
 mod reboot;
-mod remarks;
 mod retries;
 mod retrying;
 mod rollback;
 mod salvage;
-mod scope;
 mod status;
+mod subject;
 mod traces;
 mod turns;
 mod undo;
 mod undone;
+mod warnings;
 
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,6 +74,7 @@ use collections::Collections;
 use directories::Directories;
 use dirs::Dirs;
 use retries::Retries;
+use subject::Subject;
 use traces::Traces;
 use turns::{Turns, Work};
 use undone::Undone;
@@ -119,14 +121,6 @@ pub struct Pipeline {
 /// Blocks a container's requests until it is dropped.
 pub struct Hold {
     _turn: turns::Turn,
-}
-
-impl Deref for Pipeline {
-    type Target = Ports;
-
-    fn deref(&self) -> &Ports {
-        &self.ports
-    }
 }
 
 impl Pipeline {
@@ -183,20 +177,29 @@ impl Pipeline {
     /// # Errors
     /// [`Error`]; only `response` maps it to a CNI code.
     pub async fn handle(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
-        if self.is_draining() {
-            return Err(Error::Draining);
-        }
         let begun = Instant::now();
-        let request = request::parse(body, &self.overlay, self.naming())?;
-        let verb = request.command();
+        let request = self.accept(|| Ok(request::parse(body, &self.overlay, self.naming())?))?;
+        let subject = Subject::of(&request);
         let answer = self.answer(request).await;
-        self.count(verb, begun, &answer);
+        self.finish(&subject, begun, &answer);
         answer
+    }
+
+    /// Parses a request unless the daemon is about to exit; logs why it is rejected.
+    fn accept<T>(&self, parse: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let accepted = match self.is_draining() {
+            true => Err(Error::Draining),
+            false => parse(),
+        };
+        accepted.inspect_err(|error| {
+            let error = crate::report::chain(error);
+            tracing::error!(error, "request failed before its pod was known");
+        })
     }
 
     /// How completely requests must identify their pods.
     fn naming(&self) -> Naming {
-        match self.cluster.containers() {
+        match self.ports.cluster.containers() {
             Some(_) => Naming::Partial,
             None => Naming::Complete,
         }
@@ -205,9 +208,9 @@ impl Pipeline {
     /// The lookups that resolve a plan.
     fn lookups(&self) -> Lookups<'_> {
         Lookups {
-            cluster: &*self.cluster,
-            devices: &*self.devices,
-            device_info: &*self.device_info,
+            cluster: &*self.ports.cluster,
+            devices: &*self.ports.devices,
+            device_info: &*self.ports.device_info,
             files: &*self.ports.node_files,
             limits: &self.limits,
         }
@@ -242,7 +245,7 @@ impl Pipeline {
                 tracing::warn!(
                     dir = %conf.cni_dir.display(),
                     error = crate::report::chain(&error),
-                    "a cniDir is not remembered"
+                    "cannot remember the request's cniDir; continuing, because only an ADD needs it"
                 );
                 Ok(())
             }
@@ -261,22 +264,30 @@ impl Pipeline {
     /// # Errors
     /// [`Error`].
     pub async fn hotplug(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
-        if self.is_draining() {
-            return Err(Error::Draining);
-        }
         let begun = Instant::now();
-        let request = stages::hotplug::parse(body, &self.overlay, self.naming(), &self.limits)?;
-        let verb = request.command();
-        let mut request = request;
+        let naming = self.naming();
+        let mut request = self.accept(|| {
+            Ok(stages::hotplug::parse(
+                body,
+                &self.overlay,
+                naming,
+                &self.limits,
+            )?)
+        })?;
+        let subject = Subject::of_hotplug(&request);
         if let Hotplug::Attachment { request, .. } = &mut request {
             directories::locate_pod(self, request).await;
         }
         let answer = hotplug::hotplug(self, request).await;
-        self.count(verb, begun, &answer);
+        self.finish(&subject, begun, &answer);
         answer
     }
 
-    fn count<T>(&self, verb: Command, begun: Instant, answer: &Result<T, Error>) {
+    /// Logs and counts the outcome of a request.
+    fn finish<T>(&self, subject: &Subject, begun: Instant, answer: &Result<T, Error>) {
+        if let Err(error) = answer {
+            subject.log(error);
+        }
         let answered = match answer {
             Ok(_) => Answered::Success,
             Err(Error::Denied(_)) => Answered::Denied,
@@ -286,7 +297,7 @@ impl Pipeline {
             Err(_) => Answered::Failure,
         };
         if let Some(meter) = &self.meter {
-            meter.answered(verb.as_str(), answered, begun.elapsed());
+            meter.answered(subject.verb.as_str(), answered, begun.elapsed());
         }
     }
 
@@ -373,6 +384,6 @@ impl Pipeline {
     /// # Errors
     /// [`LedgerError`] if the directory cannot be read.
     pub async fn entries(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
-        self.ledger.list(cni_dir).await
+        self.ports.ledger.list(cni_dir).await
     }
 }

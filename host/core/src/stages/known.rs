@@ -118,7 +118,7 @@ impl Finding<'_> {
         tracing::warn!(
             pod = %self.pod.reference(),
             error = crate::report::chain(error),
-            "a network that the pod may have is not known and not undone"
+            "cannot resolve a network that the pod may use; it is not undone"
         );
     }
 }

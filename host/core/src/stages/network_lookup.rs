@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use cni_types::args::NetworkName;
 use cni_types::conf::{self, NetworkConfList, PluginConf};
 use cni_types::json::{self, RawObject};
 use serde_json::value::RawValue;
@@ -262,15 +263,23 @@ pub fn auxiliary_chain(conf: &NetConf, files: &dyn NodeFiles) -> Result<Option<F
     };
     let dir = auxiliary_dir(conf)?;
     // The first plugin gives the others an initial result, as in Multus' chain.
-    let text = serde_json::json!({
-        "cniVersion": conf.cni_version.as_str(),
-        "name": name,
-        "plugins": [{ "type": "passthru", "name": "passthru-cni" }],
-    });
-    let bare = NetworkConfList::parse_list(text.to_string()).map_err(Error::Inline)?;
+    let bare = passthru_list(conf, name).map_err(Error::Inline)?;
     let chain = files.with_plugins_beside(bare, dir)?;
     let is_empty = chain.plugins().len() == 1;
     Ok((!is_empty).then(|| named_by_itself(chain)))
+}
+
+fn passthru_list(conf: &NetConf, name: &NetworkName) -> Result<NetworkConfList, conf::Error> {
+    let mut passthru = RawObject::new();
+    let mut list = RawObject::new();
+    let filled = passthru
+        .set("type", "passthru")
+        .and_then(|()| passthru.set("name", "passthru-cni"))
+        .and_then(|()| list.set("cniVersion", conf.cni_version.as_str()))
+        .and_then(|()| list.set("name", name.as_str()))
+        .and_then(|()| list.set("plugins", &[&passthru]));
+    filled.map_err(conf::Error::Json)?;
+    NetworkConfList::list_of(list)
 }
 
 /// The directory of the cluster network's file.

@@ -102,7 +102,19 @@ pub struct PodRequest {
 /// # Errors
 /// [`Error`] names each malformed variable, argument or key. Nothing was changed.
 pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Request, Error> {
-    let request = shim_api::Request::parse(body)?;
+    check(&shim_api::Request::parse(body)?, overlay, naming)
+}
+
+/// Like [`parse`], for a request that is already parsed.
+///
+/// # Errors
+/// [`Error`]; nothing was changed.
+pub fn check(
+    request: &shim_api::Request,
+    overlay: &Overlay,
+    naming: Naming,
+) -> Result<Request, Error> {
+    request.check_size()?;
     let parameters = parameters(&request.env)?;
     match parameters.command {
         Command::Add | Command::Del | Command::Check => {

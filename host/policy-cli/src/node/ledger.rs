@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Undo};
+use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Recorded, Undo};
 
 use super::{World, lock};
 
@@ -36,9 +36,10 @@ impl Ledger for World {
         self.record(dir, entries).await
     }
 
-    async fn load(&self, _: &Path, sandbox: &Sandbox) -> Result<Option<Vec<Entry>>, LedgerError> {
+    async fn find(&self, _: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError> {
         let recorded = lock(&self.recorded);
-        Ok(recorded.get(sandbox.container_id.as_str()).cloned())
+        let entries = recorded.get(sandbox.container_id.as_str()).cloned();
+        Ok(entries.map_or(Recorded::Nothing, Recorded::Whole))
     }
 
     async fn results(&self, _: &Path, _: &Sandbox) -> Result<Vec<Entry>, LedgerError> {
