@@ -10,4 +10,3 @@ pub mod pipeline;
 pub mod ports;
 pub mod report;
 pub mod stages;
-pub mod watch;

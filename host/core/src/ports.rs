@@ -5,6 +5,7 @@ mod containers;
 mod delegates;
 mod devices;
 mod ledger;
+mod node_files;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::result::CniResult;
+use serde::Deserialize;
 use shim_api::deferred::NetnsId;
 
 pub use self::wanted::{GiveUp, Wanted};
@@ -31,7 +33,8 @@ use crate::domain::selection::Selection;
 pub use containers::ContainerPods;
 pub use delegates::{DelegateError, Delegates};
 pub use devices::{DeviceInfo, Devices, DevicesError};
-pub use ledger::{Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Undo};
+pub use ledger::{Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Undo};
+pub use node_files::{NodeFiles, NodeFilesError};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.
 #[async_trait]
@@ -172,7 +175,7 @@ pub enum ClusterError {
         reason: String,
     },
     /// The API server or the directory is unreachable, perhaps only temporarily.
-    #[error("the cluster cannot be asked: {0}")]
+    #[error("the cluster cannot be queried: {0}")]
     Unavailable(String),
     /// The network-status could not be written.
     #[error("network-status of pod {pod} was not written: {reason}")]
@@ -185,11 +188,13 @@ pub enum ClusterError {
 }
 
 /// Identifies an attachment by container and interface, as GC does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Attached {
     /// `CNI_CONTAINERID` of its ADD.
+    #[serde(rename = "containerID")]
     pub container_id: ContainerId,
     /// `CNI_IFNAME` of its ADD.
+    #[serde(rename = "ifname")]
     pub if_name: IfName,
 }
 
@@ -250,7 +255,7 @@ pub enum AtPath {
 #[derive(Debug, thiserror::Error)]
 pub enum PodNetworkError {
     /// The path does not exist, or is not a network namespace.
-    #[error("network namespace {path}")]
+    #[error("cannot use network namespace {path}")]
     Namespace {
         /// `CNI_NETNS`.
         path: PathBuf,
@@ -336,7 +341,7 @@ pub trait Policies: Send + Sync {
 
 /// A result after the policies.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct PolicyResult {
     /// The result, possibly rewritten.
     pub result: CniResult,
     /// Tags for network-status.
@@ -347,9 +352,9 @@ pub struct Outcome {
 #[derive(Debug, Clone)]
 pub struct Finale {
     /// For the runtime. The tags belong to the default network.
-    pub outcome: Outcome,
+    pub outcome: PolicyResult,
     /// What network-status shows for each attachment, in plan order.
-    pub shown: Vec<Outcome>,
+    pub shown: Vec<PolicyResult>,
 }
 
 /// Runs the policies for one request. The hooks are called in the order of the methods.
@@ -381,7 +386,7 @@ pub trait PolicySession: Send {
         &mut self,
         attachment: &Attachment,
         result: CniResult,
-    ) -> Result<Outcome, Denial>;
+    ) -> Result<PolicyResult, Denial>;
 
     /// Runs the finalize hook on the plan, the result for the runtime, and each attachment's result
     /// for network-status.

@@ -25,6 +25,7 @@ use crate::adapters::kubelet::{self, Kubelet};
 use crate::adapters::ledger::{Boot, Files};
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
+use crate::adapters::node_files::ConfFiles;
 use crate::adapters::pod_network::Netlink;
 use crate::admin;
 use crate::config::daemon::DaemonConfig;
@@ -143,7 +144,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     drop(socket);
     stop.send_replace(true);
     if let Err(error) = serving.await {
-        tracing::error!(%error, "the server ended by itself");
+        tracing::error!(%error, "the server task panicked");
     }
     drop(tenure);
     Ok(())
@@ -156,7 +157,7 @@ async fn reload_policies(policies: Arc<PolicyHost>) {
         tracing::error!(
             %error,
             again_in_seconds = WATCH_AGAIN.as_secs(),
-            "the directories of policies cannot be watched: changes are not seen"
+            "cannot watch the directories of policies; their changes take effect once it succeeds"
         );
         let _ = tokio::time::timeout(WATCH_AGAIN, policies.take_compiled()).await;
     }
@@ -167,7 +168,7 @@ async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHan
     let listener = match server::metrics::bind(port).await {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(port, %error, "metricsPort cannot be served");
+            tracing::error!(port, %error, "cannot serve metricsPort; continuing without metrics");
             return None;
         }
     };
@@ -182,7 +183,7 @@ async fn settle(app: &Arc<App>, tenure: Tenure, patience: Duration) -> Arc<Tenur
     let mut held = BTreeMap::new();
     let orphaned = tenure.orphaned().await;
     for container in &orphaned {
-        tracing::warn!(%container, "delegates of an earlier daemon are running");
+        tracing::warn!(%container, "delegates of an earlier daemon are running; the container's requests wait for them");
         let hold = app.pipeline.hold(container).await;
         held.insert(container.clone(), hold);
     }
@@ -250,6 +251,7 @@ impl App {
             devices: Arc::new(Kubelet::new(kubelet_settings(own, root.clone()))),
             device_info: Arc::new(files),
             ledger: Arc::new(ledger.clone()),
+            node_files: Arc::new(ConfFiles::default()),
             policies: Arc::new(engine),
             pod_network: Arc::new(Netlink::below(root)),
         };
@@ -272,7 +274,7 @@ impl App {
 /// A thread that starts delegates during bursts. Without one, the daemon starts them itself.
 fn helper() -> Option<Helper> {
     let started = Helper::start().inspect_err(|error| {
-        tracing::warn!(%error, "no thread to start delegates, which makes bursts slower");
+        tracing::warn!(%error, "cannot start the thread that starts delegates; bursts are slower without it");
     });
     started.ok()
 }
@@ -346,14 +348,7 @@ fn node_name(own: &OwnConfig) -> String {
 #[async_trait]
 impl Handler for App {
     async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        let answer = self.pipeline.handle(&body).await;
-        if let Err(error) = &answer {
-            tracing::error!(
-                error = cnidaria_core::report::chain(error),
-                "request failed"
-            );
-        }
-        response::respond(answer)
+        response::respond(self.pipeline.handle(&body).await)
     }
 
     fn answered(&self, handler: &'static str, method: &'static str, status: StatusCode) {
@@ -362,14 +357,7 @@ impl Handler for App {
     }
 
     async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        let answer = self.pipeline.hotplug(&body).await;
-        if let Err(error) = &answer {
-            tracing::error!(
-                error = cnidaria_core::report::chain(error),
-                "hot-plug request failed"
-            );
-        }
-        response::respond(answer)
+        response::respond(self.pipeline.hotplug(&body).await)
     }
 
     fn ready(&self) -> bool {

@@ -21,3 +21,5 @@ pub mod adapters;
 mod admin;
 
 mod quiet;
+
+mod watch;

@@ -143,7 +143,10 @@ async fn what_is_no_answer_is_an_error_that_says_so() {
         (Fault::Bytes(b"?".to_vec()), "shorter than the head"),
         (Fault::Bytes(vec![1, 0, 0, 0, 0]), "compressed"),
         (Fault::Bytes(vec![0, 0, 0, 0, 9, 1]), "not one frame"),
-        (Fault::Bytes(vec![0, 0, 0, 0, 2, 0x0a, 0x7f]), "no message"),
+        (
+            Fault::Bytes(vec![0, 0, 0, 0, 2, 0x0a, 0x7f]),
+            "not a valid message",
+        ),
         (Fault::NoStatus, "without a status"),
         (
             Fault::Refuse {
@@ -151,7 +154,7 @@ async fn what_is_no_answer_is_an_error_that_says_so() {
                 message: "not you".into(),
                 times: 9,
             },
-            "refuses with code 7: not you",
+            "the call was refused with gRPC code 7: not you",
         ),
     ] {
         let rig = Rig::new();

@@ -26,7 +26,7 @@ use cnidaria_core::domain::pod::{Pod, PodRef};
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::domain::selection::Selection;
 use cnidaria_core::ports::{
-    Attached, Cluster, Denial, Event, EventKind, Finale, Outcome, Policies, PolicySession,
+    Attached, Cluster, Denial, Event, EventKind, Finale, Policies, PolicyResult, PolicySession,
 };
 
 /// The policies of this node.
@@ -103,16 +103,16 @@ impl Policies for Engine {
     }
 }
 
-fn outcome_of(edited: policy_engine::Outcome) -> Outcome {
-    Outcome {
+fn outcome_of(edited: policy_engine::Outcome) -> PolicyResult {
+    PolicyResult {
         result: edited.result,
         tags: edited.tags,
     }
 }
 
 /// The outcome if no policy applies to a result.
-fn untouched(result: CniResult) -> Outcome {
-    Outcome {
+fn untouched(result: CniResult) -> PolicyResult {
+    PolicyResult {
         result,
         tags: BTreeMap::new(),
     }
@@ -289,7 +289,7 @@ impl PolicySession for Request {
         &mut self,
         attachment: &Attachment,
         result: CniResult,
-    ) -> Result<Outcome, Denial> {
+    ) -> Result<PolicyResult, Denial> {
         let network = Some(attachment.network.as_str());
         if !self.session.involves(Hook::AfterAdd, network) {
             return Ok(untouched(result));
@@ -360,7 +360,16 @@ impl PolicySession for Request {
                 let report = self.session.del(&offered).await;
                 self.report(&report);
             }
-            Err(reason) => tracing::error!(pod = %self.pod, reason, "not shown to policies"),
+            Err(reason) => {
+                tracing::error!(
+                    container = %entry.container_id,
+                    pod = %self.pod,
+                    network = entry.network,
+                    interface = %entry.if_name,
+                    reason,
+                    "cannot show a removed attachment to the policies; their del hook is skipped"
+                )
+            }
         }
     }
 

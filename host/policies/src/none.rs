@@ -7,7 +7,7 @@ use super::untouched;
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::selection::Selection;
-use cnidaria_core::ports::{Denial, Finale, Outcome, PolicySession};
+use cnidaria_core::ports::{Denial, Finale, PolicyResult, PolicySession};
 
 /// No policies. Nothing is converted.
 pub(super) struct NoPolicies;
@@ -30,7 +30,7 @@ impl PolicySession for NoPolicies {
         &mut self,
         _attachment: &Attachment,
         result: CniResult,
-    ) -> Result<Outcome, Denial> {
+    ) -> Result<PolicyResult, Denial> {
         Ok(untouched(result))
     }
 

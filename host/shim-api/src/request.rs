@@ -132,18 +132,27 @@ impl Request {
             });
         }
         let request: Self = object::parse(body).map_err(refused)?;
-        if request.config.len() > MAX_CONFIG_BYTES {
+        request.check_size()?;
+        Ok(request)
+    }
+
+    /// Checks the sizes of configuration and environment.
+    ///
+    /// # Errors
+    /// [`Error::ConfigTooLarge`] or [`Error::EnvTooLarge`].
+    pub fn check_size(&self) -> Result<(), Error> {
+        if self.config.len() > MAX_CONFIG_BYTES {
             return Err(Error::ConfigTooLarge {
-                actual: request.config.len(),
+                actual: self.config.len(),
                 limit: MAX_CONFIG_BYTES,
             });
         }
-        let vars = request.env.len();
-        let bytes = request.env.iter().map(|(k, v)| k.len() + v.len()).sum();
+        let vars = self.env.len();
+        let bytes = self.env.iter().map(|(k, v)| k.len() + v.len()).sum();
         if vars > MAX_ENV_VARS || bytes > MAX_ENV_BYTES {
             return Err(Error::EnvTooLarge { vars, bytes });
         }
-        Ok(request)
+        Ok(())
     }
 
     /// The request as a JSON body.

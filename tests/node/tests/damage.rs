@@ -39,7 +39,7 @@ fn flip(path: &Path, place: usize) {
 fn delete_with_a_flipped_bit(node: &Node, pod: &Sandbox, file: &Path, place: usize) -> Traces {
     let added = node.call("ADD", pod).unwrap().make().unwrap();
     assert!(added.succeeded(), "{added:#?}");
-    let before = node.log().matches("damaged; set aside").count();
+    let before = node.log().matches("set aside a damaged file").count();
     flip(file, place);
     let deleted = node.call("DEL", pod).unwrap().make().unwrap();
     assert!(
@@ -48,7 +48,7 @@ fn delete_with_a_flipped_bit(node: &Node, pod: &Sandbox, file: &Path, place: usi
         file.display(),
         node.log()
     );
-    let told = node.log().matches("damaged; set aside").count();
+    let told = node.log().matches("set aside a damaged file").count();
     assert!(
         told > before,
         "{}, place {place}: {}",

@@ -69,6 +69,15 @@ impl NetworkConfList {
         list(raw, text)
     }
 
+    /// A list with these members; the text is their compact form.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn list_of(raw: RawObject) -> Result<Self, Error> {
+        let text = raw.to_string();
+        list(raw, text)
+    }
+
     /// Parses the configuration of a single plugin.
     ///
     /// # Errors

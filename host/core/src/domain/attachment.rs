@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use cni_types::args::{ContainerId, IfName};
+use cni_types::args::{ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 
@@ -107,6 +107,11 @@ impl Attachment {
 /// The name of an attachment's device-info file, as in Multus.
 pub fn device_info_name(network: &str, container: &ContainerId, if_name: &IfName) -> String {
     format!("{network}-{container}_{if_name}")
+}
+
+/// Length in bytes of the name of an attachment's result file: `network-container-interface`.
+pub fn result_name_len(network: &NetworkName, container: &ContainerId, if_name: &IfName) -> usize {
+    network.as_str().len() + container.as_str().len() + if_name.as_str().len() + "--".len()
 }
 
 /// The ordered attachments of one sandbox. The first is the default network.

@@ -6,20 +6,17 @@ use std::sync::Arc;
 use cni_types::args::{Command, IfName};
 use cni_types::result::CniResult;
 
-use super::addition::Addition;
 use super::dirs::Dirs;
+use super::execution::Execution;
 use super::limits::Limits;
 use super::rollback::{Guard, roll_back};
 use super::turns::Work;
-use super::{Error, Pipeline, clearing, remarks, undo};
-use crate::domain::announcement;
+use super::{Error, Pipeline, clearing, events, undo, warnings};
 use crate::domain::attachment::Plan;
-use crate::domain::entry::Entry;
 use crate::domain::namespace::Namespace;
-use crate::domain::pod::PodRef;
-use crate::ports::{ClusterError, Event, EventKind, Inside, PolicySession};
+use crate::ports::{Inside, PolicySession};
 use crate::stages::request::PodRequest;
-use crate::stages::{checks, identity, network_lookup, readiness, resolve, self_delegation};
+use crate::stages::{checks, identity, readiness, resolve, self_delegation};
 
 /// Returns the result of the default network.
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
@@ -36,31 +33,36 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
             // Nothing was made: what is in the namespace is not this container's, and its DEL must
             // not remove it. Results from an earlier use of the id must still be undone.
             let sandbox = request.sandbox();
-            let results = pipeline.ledger.results(&dirs.cni, &sandbox).await;
+            let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await;
             if results.is_ok_and(|results| results.is_empty()) {
                 pipeline.undone.insert(&dirs.cni, &request.container_id);
             }
             return Err(error);
         }
     };
-    let mut addition = Addition::new(pipeline, &request, &plan)?;
-    let guard = Guard::new(pipeline, &dirs, &request.container_id, addition.entries());
-    if let Err(error) = pipeline.ledger.record(&dirs.cni, addition.entries()).await {
+    let mut execution = Execution::new(pipeline, &request, &plan)?;
+    let guard = Guard::new(pipeline, &dirs, &request.container_id, execution.entries());
+    if let Err(error) = pipeline
+        .ports
+        .ledger
+        .record(&dirs.cni, execution.entries())
+        .await
+    {
         guard.disarm();
         return Err(error.into());
     }
     pipeline.undone.remove(&dirs.cni, &request.container_id);
     pipeline.traces.insert(&dirs.cni, &request.container_id);
-    match addition.run(&plan, &mut *policies, &mut limits).await {
+    match execution.run(&plan, &mut *policies, &mut limits).await {
         Ok(result) => {
             guard.disarm();
             policies.succeed();
             Ok(result)
         }
         Err(cause) => {
-            announce_failure(pipeline, &plan.sandbox.pod, &cause);
+            events::delegate_failed(pipeline, &plan.sandbox.pod, &cause);
             let (pipeline, sandbox) = (Arc::clone(pipeline), plan.sandbox);
-            let begun = addition.into_begun();
+            let begun = execution.into_begun();
             let undo = async move {
                 undo::entries_of(&pipeline, &dirs, &sandbox, &begun, Vec::new()).await
             };
@@ -74,24 +76,28 @@ async fn prepare(
     pipeline: &Pipeline,
     request: &PodRequest,
 ) -> Result<(Plan, Box<dyn PolicySession>), Error> {
-    readiness::await_indicator(&request.conf, pipeline.timeouts.readiness).await?;
+    let files = &*pipeline.ports.node_files;
+    readiness::await_indicator(&request.conf, files, pipeline.timeouts.readiness).await?;
     let (sandbox, pod) =
-        identity::identify(request, &*pipeline.cluster, pipeline.timeouts.pod).await?;
-    remarks::unknown_members(pipeline, &pod);
-    let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
+        identity::identify(request, &*pipeline.ports.cluster, pipeline.timeouts.pod).await?;
+    warnings::unknown_members(pipeline, &pod);
+    let mut policies = pipeline
+        .ports
+        .policies
+        .begin(Command::Add, &sandbox, Some(&pod));
     let selections = policies
         .select(resolve::selections(&pod, &pipeline.limits)?)
         .await?;
     checks::check_isolation(&pod, &selections, &request.conf)?;
     let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
         .await
-        .inspect_err(|error| announce_missing(pipeline, &pod.reference(), error))?;
+        .inspect_err(|error| events::network_missing(pipeline, &pod.reference(), error))?;
     let plan = before_add(plan, &mut *policies).await?;
     self_delegation::refuse(&plan.attachments, &request.conf)?;
     let namespace = refuse_if_taken(pipeline, request, &plan).await?;
     let mut plan = plan;
     plan.sandbox.namespace = namespace;
-    remarks::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
+    warnings::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
     Ok((plan, policies))
 }
 
@@ -113,7 +119,11 @@ pub(super) async fn refuse_if_taken(
     let Inside {
         namespace,
         existing,
-    } = pipeline.pod_network.look(Path::new(netns), &names).await?;
+    } = pipeline
+        .ports
+        .pod_network
+        .look(Path::new(netns), &names)
+        .await?;
     match plan
         .attachments
         .iter()
@@ -143,50 +153,4 @@ async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan
     policies.settle(&plan.attachments).await?;
     checks::check_interfaces(&plan)?;
     Ok(plan)
-}
-
-/// Emits an Event that a requested network does not exist, in Multus' wording.
-fn announce_missing(pipeline: &Pipeline, pod: &PodRef, error: &resolve::Error) {
-    let resolve::Error::Selected {
-        source: network_lookup::Error::Cluster(ClusterError::NadNotFound { namespace, name }),
-        ..
-    } = error
-    else {
-        return;
-    };
-    let event = Event {
-        kind: EventKind::Warning,
-        reason: "NoNetworkFound",
-        message: format!(
-            "cannot find a network-attachment-definition ({name}) in namespace ({namespace}): networkattachmentdefinition.k8s.cni.cncf.io {name:?} not found"
-        ),
-    };
-    pipeline.cluster.event(pod, event);
-}
-
-/// Emits an Event with the delegate's error for the network that failed. It names no container:
-/// the runtime retries with a new one, and repeated failures must aggregate into one Event.
-pub(super) fn announce_failure(pipeline: &Pipeline, pod: &PodRef, cause: &Error) {
-    let Error::Delegate(error) = cause else {
-        return;
-    };
-    let event = Event {
-        kind: EventKind::Warning,
-        reason: "DelegateFailed",
-        message: crate::report::chain(error),
-    };
-    pipeline.cluster.event(pod, event);
-}
-
-/// Emits an Event for an added interface, in Multus' wording.
-pub(super) fn announce(pipeline: &Pipeline, entry: &Entry) {
-    let Some(message) = announcement::of_attachment(entry) else {
-        return;
-    };
-    let event = Event {
-        kind: EventKind::Normal,
-        reason: "AddedInterface",
-        message,
-    };
-    pipeline.cluster.event(&entry.pod, event);
 }

@@ -7,7 +7,7 @@ use cni_types::args::{Command, ContainerId};
 
 use super::dirs::Dirs;
 use super::limits::Limits;
-use super::{Error, Pipeline, place, undo};
+use super::{Error, Pipeline, pod_netns, undo};
 use crate::domain::entry;
 use crate::stages::request::PodRequest;
 
@@ -35,19 +35,23 @@ async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     let sandbox = request.sandbox();
     let container = &request.container_id;
     let is_deleted = pipeline
+        .ports
         .ledger
         .deferred_del(&conf.cni_dir, container)
         .await?;
     let recorded = match is_deleted {
         Some(_) => None,
-        None => pipeline.ledger.load(&conf.cni_dir, &sandbox).await?,
+        None => pipeline.ports.ledger.load(&conf.cni_dir, &sandbox).await?,
     };
     let Some(entries) = recorded.filter(|entries| entry::are_behind(entries, &request.if_name))
     else {
         return Err(Error::NotAttached(request.container_id));
     };
     let sandbox = sandbox.with_pod_of(&entries);
-    let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);
+    let mut policies = pipeline
+        .ports
+        .policies
+        .begin(Command::Check, &sandbox, None);
     let dirs = Dirs::of(conf);
     // If everything is pending undo, nothing is attached.
     if entries
@@ -60,17 +64,17 @@ async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
         if undo::is_leftover(pipeline, &dirs, entry) {
             continue;
         }
-        if entry.namespace.is_some() && !place::is_there(pipeline, &dirs, entry).await {
+        if entry.namespace.is_some() && !pod_netns::is_there(pipeline, &dirs, entry).await {
             return Err(Error::NamespaceGone(request.container_id));
         }
-        match pipeline.delegates.check(&conf.bin_dirs, entry).await {
+        match pipeline.ports.delegates.check(&conf.bin_dirs, entry).await {
             // The daemon exited during its hot-plug: it may never have been made.
             Err(error) if entry.is_doubtful() && !entry.is_default => tracing::warn!(
                 container = %entry.container_id,
                 network = entry.network,
                 interface = %entry.if_name,
                 error = crate::report::chain(&error),
-                "CHECK of an attachment without a result failed"
+                "CHECK of a hot-plugged attachment without a result failed; ignored, because it may never have been made"
             ),
             checked => checked?,
         }

@@ -11,12 +11,12 @@ use cni_types::args::ContainerId;
 use super::dirs::Dirs;
 use super::error::Removing;
 use super::limits::{Limits, after, patiently};
-use super::place::is_there;
+use super::pod_netns::is_there;
+use super::salvage::Damage;
 use super::turns::{Ticket, Turn};
 use super::{Error, Pipeline, deferred, salvage, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::LedgerError;
 use crate::stages::request::PodRequest;
 
 /// Takes an ADD's turn, with everything from an earlier use of the container id cleared.
@@ -80,12 +80,10 @@ async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> R
     let container = &request.container_id;
     let carried_out = deferred::carry_out(pipeline, dirs, container).await;
     let sandbox = Sandbox::recorded(container.clone());
-    let entries = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
-        Ok(entries) => entries.unwrap_or_default(),
+    let entries = match Damage::apart(pipeline.ports.ledger.find(&dirs.cni, &sandbox).await) {
+        Ok(Ok(entries)) => entries.unwrap_or_default(),
         // No DEL can do better later.
-        Err(damage @ (LedgerError::Damaged { .. } | LedgerError::Lost { .. })) => {
-            return salvage::before_add(pipeline, dirs, request, damage).await;
-        }
+        Ok(Err(damage)) => return salvage::before_add(pipeline, dirs, request, damage).await,
         Err(error) => return Err(error.into()),
     };
     carried_out?;
@@ -148,7 +146,7 @@ async fn unclaimed(
     if !pipeline.traces.may_have(&dirs.cni, &sandbox.container_id) {
         return Ok(Vec::new());
     }
-    let mut results = pipeline.ledger.results(&dirs.cni, sandbox).await?;
+    let mut results = pipeline.ports.ledger.results(&dirs.cni, sandbox).await?;
     results.retain(|result| {
         let is_it = |entry: &Entry| {
             entry.if_name == result.if_name && entry.conf.name() == result.conf.name()
@@ -166,7 +164,7 @@ async fn give_up_left(
     sandbox: &Sandbox,
 ) -> Result<(), Error> {
     let container = &sandbox.container_id;
-    let left: Option<Vec<Entry>> = pipeline.ledger.load(&dirs.cni, sandbox).await?;
+    let left: Option<Vec<Entry>> = pipeline.ports.ledger.load(&dirs.cni, sandbox).await?;
     for entry in left.iter().flatten() {
         let undo = pipeline.retries.get(&dirs.cni, container);
         let undo = undo.as_ref().and_then(|undo| undo.of(entry));

@@ -14,7 +14,6 @@ use super::{Error, Pipeline, del, directories, undo};
 use crate::domain::sandbox::Sandbox;
 use crate::stages::deferred;
 use crate::stages::request::PodRequest;
-use crate::watch::Watch;
 
 /// How many recorded DELs are carried out concurrently.
 const AT_ONCE: usize = 8;
@@ -24,17 +23,17 @@ pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path, may_come: bool
     let dirs = pipeline.dirs_of(cni_dir);
     loop {
         // Before listing, so that no DEL is missed in between.
-        let watch = Watch::on([cni_dir.join(shim_api::deferred::DIR).as_path()]);
+        let changed = pipeline.ports.ledger.deferred_changed(cni_dir);
         carry_out_all(pipeline, &dirs).await;
         if !may_come {
             return;
         }
-        let changed = match watch {
-            Ok(mut watch) => watch.changed().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = changed {
-            tracing::info!(%error, "no DELs are recorded while the daemon is away");
+        if let Err(error) = changed.await {
+            tracing::info!(
+                dir = %cni_dir.display(),
+                error = crate::report::chain(&error),
+                "not watching for recorded DELs; the next daemon carries out new ones"
+            );
             return;
         }
     }
@@ -42,13 +41,13 @@ pub(super) async fn run(pipeline: &Arc<Pipeline>, cni_dir: &Path, may_come: bool
 
 /// Carries out every recorded DEL that has no retry scheduled. Failures are retried.
 pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
-    let containers = match pipeline.ledger.deferred(&dirs.cni).await {
+    let containers = match pipeline.ports.ledger.deferred(&dirs.cni).await {
         Ok(containers) => containers,
         Err(error) => {
             tracing::error!(
                 dir = %dirs.cni.display(),
                 error = crate::report::chain(&error),
-                "cannot read the DELs that came while no daemon was there"
+                "cannot list the recorded DELs; each waits for a request for its container"
             );
             return;
         }
@@ -84,7 +83,7 @@ async fn carry_out_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &Contai
         tracing::error!(
             %container,
             error,
-            "a DEL that came while no daemon was there failed; it is tried again"
+            "a recorded DEL failed; the daemon retries"
         );
         if !retries.has(&dirs.cni, container) {
             retries
@@ -101,14 +100,23 @@ pub(super) async fn carry_out(
     dirs: &Dirs,
     container: &ContainerId,
 ) -> Result<bool, Error> {
-    let Some(text) = pipeline.ledger.deferred_del(&dirs.cni, container).await? else {
+    let Some(text) = pipeline
+        .ports
+        .ledger
+        .deferred_del(&dirs.cni, container)
+        .await?
+    else {
         return Ok(false);
     };
     match request(pipeline, &dirs.cni, container, &text).await {
         Ok(mut request) => {
             directories::locate(pipeline, &mut request).await;
             let dirs = Dirs::of(&request.conf);
-            let recorded = pipeline.ledger.load(&dirs.cni, &request.sandbox()).await;
+            let recorded = pipeline
+                .ports
+                .ledger
+                .find(&dirs.cni, &request.sandbox())
+                .await;
             del::undo_all(pipeline, &dirs, &request, recorded).await?;
         }
         Err(error) => {
@@ -117,7 +125,7 @@ pub(super) async fn carry_out(
             tracing::error!(
                 %container,
                 error = crate::report::chain(&error),
-                "damaged record of a DEL; undoing what the ledger has"
+                "the record of a DEL is damaged; undoing the container's attachments in the ledger"
             );
             let sandbox = Sandbox {
                 netns: Some(String::new()),
@@ -127,10 +135,11 @@ pub(super) async fn carry_out(
         }
     }
     pipeline
+        .ports
         .ledger
         .forget_deferred(&dirs.cni, container)
         .await?;
-    tracing::info!(%container, "carried out a DEL that came while no daemon was there");
+    tracing::info!(%container, "carried out a DEL that the shim recorded while no daemon was running");
     Ok(true)
 }
 
@@ -143,7 +152,7 @@ async fn request(
     let (mut request, record) =
         deferred::parse(text, container, &pipeline.overlay, pipeline.naming())?;
     let found = match &request.netns {
-        Some(netns) => pipeline.pod_network.identity(Path::new(netns)).await,
+        Some(netns) => pipeline.ports.pod_network.identity(Path::new(netns)).await,
         None => None,
     };
     if !record.is_still(found) {

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use super::dirs::Dirs;
 use super::limits::{after, patiently, turn_by};
-use super::place::{self, is_there};
+use super::pod_netns::{self, is_there};
 use super::turns::{Turn, Work};
-use super::{Error, Pipeline, promise, undo};
+use super::{Error, Pipeline, early_success, undo};
 use crate::domain::entry::{self, Entry};
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{ClusterError, LedgerError, Lost};
+use crate::ports::{ClusterError, LedgerError, Lost, Recorded};
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, known, resolve};
 
@@ -41,13 +41,13 @@ pub(super) async fn del(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     if let Ok(deleted) = tokio::time::timeout_at(soon, &mut deletion).await {
         return deleted;
     }
-    if promise::can_be_made(pipeline, &dirs, &request).await {
+    if early_success::can_be_given(pipeline, &dirs, &request).await {
         tokio::spawn(deletion);
         return answered(&request);
     }
     match patiently(deadline, deletion).await {
         Some(deleted) => deleted,
-        None => promise::late(pipeline, &dirs, &request, Error::Continues(patience)).await,
+        None => early_success::late(pipeline, &dirs, &request, Error::Continues(patience)).await,
     }
 }
 
@@ -68,14 +68,14 @@ async fn turn(
     if let Ok(turn) = tokio::time::timeout_at(soon, &mut turn).await {
         return Ok(Some(turn));
     }
-    if promise::can_be_made(pipeline, dirs, request).await {
+    if early_success::can_be_given(pipeline, dirs, request).await {
         return answered(request).map(|()| None);
     }
     let waited = pipeline.timeouts.stop();
     match turn_by(pipeline, deadline, waited, container, turn).await {
         Ok(turn) => Ok(Some(turn)),
         Err(error) => {
-            let answer = promise::late(pipeline, dirs, request, error).await;
+            let answer = early_success::late(pipeline, dirs, request, error).await;
             answer.map(|()| None)
         }
     }
@@ -84,7 +84,7 @@ async fn turn(
 fn answered(request: &PodRequest) -> Result<(), Error> {
     tracing::warn!(
         container = %request.container_id,
-        "DEL is answered although its delegates have not finished: the namespace is gone, and the undo goes on in the background"
+        "DEL succeeds before its delegates finish: the namespace is gone, and the undo continues in the background"
     );
     Ok(())
 }
@@ -92,19 +92,23 @@ fn answered(request: &PodRequest) -> Result<(), Error> {
 async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Error> {
     let dirs = Dirs::of(&request.conf);
     let container = &request.container_id;
-    let recorded = pipeline.ledger.load(&dirs.cni, &request.sandbox()).await;
-    if let Ok(Some(entries)) = &recorded
+    let recorded = pipeline
+        .ports
+        .ledger
+        .find(&dirs.cni, &request.sandbox())
+        .await;
+    if let Ok(Recorded::Whole(entries)) = &recorded
         && !entry::are_behind(entries, &request.if_name)
     {
         tracing::warn!(
             %container,
             interface = %request.if_name,
-            "the container is attached by another interface; nothing is undone"
+            "DEL names an interface other than the container's own; undoing nothing"
         );
         return Ok(());
     }
     match recorded {
-        Ok(Some(entries)) => {
+        Ok(Recorded::Whole(entries)) => {
             // A plan without the default network, of which nothing is left over from an earlier DEL,
             // was only hot-plugged: another daemon attached the pod.
             let was_plugged = !entries.iter().any(|entry| entry.is_default)
@@ -121,8 +125,9 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         recorded => undo_all(pipeline, &dirs, request, recorded).await?,
     }
     // Even if nothing was recorded: an ADD may have crashed before recording.
-    pipeline.policies.release(container).await;
+    pipeline.ports.policies.release(container).await;
     pipeline
+        .ports
         .ledger
         .forget_deferred(&dirs.cni, container)
         .await?;
@@ -154,12 +159,12 @@ pub(super) async fn undo_all(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     request: &PodRequest,
-    recorded: Result<Option<Vec<Entry>>, LedgerError>,
+    recorded: Result<Recorded, LedgerError>,
 ) -> Result<(), Error> {
     let sandbox = request.sandbox();
     let entries = match recorded {
-        Ok(Some(entries)) => entries,
-        Ok(None) => return unrecorded(pipeline, dirs, request).await,
+        Ok(Recorded::Whole(entries)) => entries,
+        Ok(Recorded::Nothing) => return unrecorded(pipeline, dirs, request).await,
         Err(damaged @ LedgerError::Damaged { .. }) => {
             let known = match of_cluster(pipeline, request).await {
                 // Without its namespace and its pod, nothing better will ever be known.
@@ -173,16 +178,16 @@ pub(super) async fn undo_all(
             };
             // Retries then use these entries, and operators can inspect the damaged file. The undo
             // also works without this.
-            if let Err(error) = pipeline.ledger.restore(&dirs.cni, &entries).await {
+            if let Err(error) = pipeline.ports.ledger.restore(&dirs.cni, &entries).await {
                 tracing::error!(
                     container = %sandbox.container_id,
                     error = crate::report::chain(&error),
-                    "the damaged file of the container could not be replaced"
+                    "could not replace the container's damaged ledger file; undoing its attachments anyway"
                 );
             }
             entries
         }
-        Err(LedgerError::Lost { known, lost }) => {
+        Ok(Recorded::Partial { known, lost }) => {
             return with_lost(pipeline, dirs, request, known, lost).await;
         }
         Err(error) => {
@@ -195,7 +200,7 @@ pub(super) async fn undo_all(
 /// Whether no namespace of the sandbox is at the path that its request names.
 async fn is_gone(pipeline: &Pipeline, dirs: &Dirs, sandbox: &Sandbox) -> bool {
     let (container, netns) = (&sandbox.container_id, sandbox.netns.as_deref());
-    place::is_gone(pipeline, dirs, container, netns).await
+    pod_netns::is_gone(pipeline, dirs, container, netns).await
 }
 
 /// Detaches what is `known`, and what the cluster knows of the `lost`. If some remain lost, the
@@ -215,9 +220,9 @@ async fn with_lost(
         // The plan is complete from here on; the damaged files are no longer needed.
         let mut all = known.clone();
         all.extend(found.iter().cloned());
-        pipeline.ledger.record(&dirs.cni, &all).await?;
+        pipeline.ports.ledger.record(&dirs.cni, &all).await?;
         for entry in &mut found {
-            pipeline.ledger.recall(&dirs.cni, entry).await?;
+            pipeline.ports.ledger.recall(&dirs.cni, entry).await?;
         }
         return undo::entries_of(pipeline, dirs, &sandbox, &all, Vec::new()).await;
     }
@@ -239,12 +244,12 @@ async fn unrecorded(
     if pipeline.undone.has(&dirs.cni, container) {
         return Ok(());
     }
-    let results = pipeline.ledger.results(&dirs.cni, &sandbox).await?;
+    let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await?;
     if !results.is_empty() {
         tracing::warn!(
             %container,
             pod = %sandbox.pod,
-            "not in the ledger; undoing what the result cache has"
+            "the container is not in the ledger; undoing its attachments in the result cache"
         );
         return undo::entries_of(pipeline, dirs, &sandbox, &results, Vec::new()).await;
     }
@@ -260,7 +265,7 @@ async fn unrecorded(
         %container,
         pod = %sandbox.pod,
         networks = entries.len(),
-        "not in the ledger; deleting from the networks that it may have"
+        "the container is in neither ledger nor result cache; deleting it from the networks that its pod may use"
     );
     let left = undo::detach_each(pipeline, dirs, &sandbox, &entries).await;
     // If a network was unknown, the next DEL may find it.
@@ -316,14 +321,14 @@ pub(super) async fn likely(pipeline: &Pipeline, request: &PodRequest) -> Vec<Ent
 
 /// The attachments that an ADD would make now, network by network.
 async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> OfCluster {
-    let cluster = &*pipeline.cluster;
+    let cluster = &*pipeline.ports.cluster;
     let container = &request.container_id;
     let described = identity::identify_described(request, cluster, Duration::ZERO).await;
     let (sandbox, pod) = match described {
         Ok(described) => described,
         Err(error) => {
             let error_text = crate::report::chain(&error);
-            tracing::info!(%container, error = error_text, "nothing tells the pod's networks");
+            tracing::info!(%container, error = error_text, "cannot determine the networks of the container's pod; only the default network remains");
             return match error {
                 ClusterError::PodNotFound(_) | ClusterError::UidMismatch { .. } => {
                     OfCluster::Nothing
@@ -341,7 +346,7 @@ async fn of_cluster(pipeline: &Pipeline, request: &PodRequest) -> OfCluster {
             Ok(entry) => entries.push(entry),
             Err(error) => {
                 let (network, error) = (&attachment.network, crate::report::chain(&error));
-                tracing::warn!(%container, network, error, "a network is not undone");
+                tracing::warn!(%container, network, error, "cannot build the DEL of a network; skipping it until the next DEL");
                 is_complete = false;
             }
         }
@@ -366,7 +371,7 @@ async fn of_default_network(pipeline: &Pipeline, request: &PodRequest) -> (Vec<E
             tracing::warn!(
                 container = %sandbox.container_id,
                 error = crate::report::chain(&error),
-                "no default network to delete the container from"
+                "cannot resolve the default network; the container is not deleted from it"
             );
             (Vec::new(), false)
         }

@@ -116,7 +116,7 @@ fn add(known: &mut Vec<Dirs>, dirs: &Dirs) -> bool {
 pub(super) async fn begin(pipeline: &Pipeline, cni_dir: &Path) {
     let own = own(pipeline, cni_dir);
     let mut known = vec![own.clone()];
-    match pipeline.ledger.directories().await {
+    match pipeline.ports.ledger.directories().await {
         Ok(remembered) => {
             for one in remembered.iter().take(MAX - 1) {
                 add(&mut known, &Dirs::new(&one.cni_dir, &one.bin_dirs));
@@ -124,7 +124,7 @@ pub(super) async fn begin(pipeline: &Pipeline, cni_dir: &Path) {
         }
         Err(error) => tracing::error!(
             error = crate::report::chain(&error),
-            "cannot read which further cniDirs are in use; each is found with its next request"
+            "cannot read which further cniDirs are in use; the daemon finds each with its next request"
         ),
     }
     if drop_unused(pipeline, &mut known).await
@@ -132,7 +132,7 @@ pub(super) async fn begin(pipeline: &Pipeline, cni_dir: &Path) {
     {
         tracing::warn!(
             error = crate::report::chain(&error),
-            "unused cniDirs stay remembered"
+            "cannot forget unused cniDirs; the next daemon tries again"
         );
     }
     pipeline.directories.replace(known.clone());
@@ -154,7 +154,7 @@ async fn drop_unused(pipeline: &Pipeline, known: &mut Vec<Dirs>) -> bool {
     let before = known.len();
     let mut used = Vec::with_capacity(before);
     for (position, dirs) in known.drain(..).enumerate() {
-        if position == 0 || !pipeline.ledger.abandon_unused(&dirs.cni).await {
+        if position == 0 || !pipeline.ports.ledger.abandon_unused(&dirs.cni).await {
             used.push(dirs);
         }
     }
@@ -169,7 +169,7 @@ async fn remember(pipeline: &Pipeline, own: &Dirs, known: &[Dirs]) -> Result<(),
         bin_dirs: dirs.bin.to_vec(),
     });
     let further: Vec<_> = further.collect();
-    pipeline.ledger.record_directories(&further).await
+    pipeline.ports.ledger.record_directories(&further).await
 }
 
 /// Remembers the directories of a request, before it changes anything. `makes` says whether the
@@ -187,7 +187,7 @@ pub(super) async fn adopt(
         return Ok(());
     }
     let _adopting = directories.adopting.lock().await;
-    if directories.has(dirs) || (!makes && !pipeline.ledger.is_used(&dirs.cni).await) {
+    if directories.has(dirs) || (!makes && !pipeline.ports.ledger.is_used(&dirs.cni).await) {
         return Ok(());
     }
     let mut known = directories.all();
@@ -210,7 +210,7 @@ pub(super) async fn adopt(
         tracing::error!(
             dir = %dirs.cni.display(),
             error = crate::report::chain(&error),
-            "a cniDir is not remembered: after a restart, undos in it wait for its runtime's next request"
+            "cannot remember a further cniDir: after a restart, undos in it wait for its runtime's next request"
         );
     }
     if is_new {
@@ -236,9 +236,9 @@ pub(super) async fn locate(pipeline: &Pipeline, request: &mut PodRequest) {
     let sandbox = request.sandbox();
     let load = |dirs: Dirs| {
         let sandbox = &sandbox;
-        async move { pipeline.ledger.load(&dirs.cni, sandbox).await }
+        async move { pipeline.ports.ledger.load(&dirs.cni, sandbox).await }
     };
-    let results = pipeline.ledger.results(&dirs.cni, &sandbox);
+    let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox);
     if !matches!(load(dirs.clone()).await, Ok(None))
         || results.await.map_or(true, |results| !results.is_empty())
     {
@@ -262,7 +262,7 @@ pub(super) async fn locate_pod(pipeline: &Pipeline, request: &mut PodRequest) {
     let sandbox = Sandbox::recorded(request.container_id.clone());
     let mut partial = None;
     for dirs in pipeline.directories.all() {
-        match pipeline.ledger.load(&dirs.cni, &sandbox).await {
+        match pipeline.ports.ledger.load(&dirs.cni, &sandbox).await {
             Ok(Some(entries)) if entries.iter().any(|entry| entry.is_default) => {
                 return direct(request, &dirs);
             }

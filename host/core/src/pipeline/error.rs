@@ -71,10 +71,10 @@ pub enum Error {
     #[error(transparent)]
     NetworkNotReady(readiness::Error),
     /// STATUS: the cluster cannot be queried.
-    #[error("not ready")]
+    #[error("the cluster is not ready")]
     NotReady(#[source] ClusterError),
     /// STATUS: a required policy is missing or not ready.
-    #[error("not ready")]
+    #[error("the policies are not ready")]
     PoliciesNotReady(#[source] Denial),
     /// STATUS: there is no default network.
     #[error("no default network")]
@@ -99,7 +99,7 @@ pub enum Error {
     #[error("the network namespace of container {0} is gone")]
     NamespaceGone(ContainerId),
     /// A DEL for the same container cancelled the request.
-    #[error("given up: the container is being deleted")]
+    #[error("cancelled: the container is being deleted")]
     Superseded,
     /// ADD: attachments from an earlier use of the container id are still being removed.
     #[error("{0}; ADD the container again later")]
@@ -128,10 +128,10 @@ pub enum Error {
     #[error("not finished within {0:?}")]
     Deadline(Duration),
     /// The request timed out, but continues in the background.
-    #[error("not finished within {0:?}; it goes on in the background")]
+    #[error("not finished within {0:?}; it continues in the background")]
     Continues(Duration),
     /// An ADD failed, and some of its attachments could not be undone.
-    #[error("{cause}; undoing it failed as well, what stayed behind is in the ledger")]
+    #[error("{cause}; undoing it failed as well, the ledger has the remaining attachments")]
     NotUndone {
         /// Why the ADD failed: the error that is returned.
         #[source]

@@ -10,7 +10,7 @@ use super::turns::Work;
 use super::{Error, Pipeline, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::LedgerError;
+use crate::ports::{LedgerError, Recorded};
 
 /// Forgets a container, or one of its interfaces, without undoing anything. Returns the forgotten
 /// attachments.
@@ -30,17 +30,17 @@ pub(super) async fn forget(
     let turn = pipeline.turns.take_over(container, Work::Forget);
     let _turn = turn_by(pipeline, after(patience), patience, container, turn).await?;
     let sandbox = Sandbox::recorded(container.clone());
-    let (entries, mut lost) = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
-        Ok(Some(entries)) => (entries, Vec::new()),
-        Ok(None) => {
+    let (entries, mut lost) = match pipeline.ports.ledger.find(&dirs.cni, &sandbox).await {
+        Ok(Recorded::Whole(entries)) => (entries, Vec::new()),
+        Ok(Recorded::Nothing) => {
             // Attachments known only from the result cache are listed as well.
-            let results = pipeline.ledger.results(&dirs.cni, &sandbox).await?;
+            let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await?;
             if results.is_empty() {
                 return Err(Error::NotAttached(container.clone()));
             }
             (results, Vec::new())
         }
-        Err(LedgerError::Lost { known, lost }) => (known, lost),
+        Ok(Recorded::Partial { known, lost }) => (known, lost),
         // Of an unreadable file only the container id is known.
         Err(LedgerError::Damaged { .. }) if if_name.is_none() => (Vec::new(), Vec::new()),
         Err(error) => return Err(error.into()),
@@ -51,18 +51,22 @@ pub(super) async fn forget(
     if meant.is_empty() && lost.is_empty() && if_name.is_some() {
         return Err(Error::NotAttached(container.clone()));
     }
-    pipeline.ledger.set_aside(&dirs.cni, &lost).await;
+    pipeline.ports.ledger.set_aside(&dirs.cni, &lost).await;
     for entry in &meant {
-        pipeline.ledger.forget_result(&dirs.cni, entry).await?;
+        pipeline
+            .ports
+            .ledger
+            .forget_result(&dirs.cni, entry)
+            .await?;
     }
     if staying.is_empty() {
-        pipeline.ledger.forget(&dirs.cni, container).await?;
-        pipeline.policies.release(container).await;
+        pipeline.ports.ledger.forget(&dirs.cni, container).await?;
+        pipeline.ports.policies.release(container).await;
         pipeline.retries.cancel(dirs, container);
         // Its DEL must not try again.
         pipeline.undone.insert(&dirs.cni, container);
     } else {
-        pipeline.ledger.record(&dirs.cni, &staying).await?;
+        pipeline.ports.ledger.record(&dirs.cni, &staying).await?;
         let retries = &pipeline.retries;
         retries.release(pipeline, dirs, container, &staying).await;
     }

@@ -15,13 +15,12 @@ use cni_types::conf::NetworkConfList;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
-use libcni::Attachment;
 use tokio::time::Instant;
 
 use super::dirs::Dirs;
+use super::gc_scope::Others;
 use super::limits::{after, patiently, within};
 use super::retries::all_pending;
-use super::scope::Others;
 use super::turns::{Arrivals, Work};
 use super::{Error, Pipeline, deferred, undo};
 use crate::conf::net_conf::NetConf;
@@ -38,7 +37,7 @@ const AT_ONCE: usize = 8;
 pub(super) async fn gc(
     pipeline: &Arc<Pipeline>,
     conf: Arc<NetConf>,
-    valid: Option<Vec<Attachment>>,
+    valid: Option<Vec<Attached>>,
 ) -> Result<(), Error> {
     let patience = pipeline.timeouts.stop();
     // Taken first: attachments made from now on are not in the runtime's list.
@@ -53,7 +52,7 @@ pub(super) async fn gc(
 async fn collect(
     pipeline: &Arc<Pipeline>,
     conf: &NetConf,
-    valid: Option<Vec<Attachment>>,
+    valid: Option<Vec<Attached>>,
     arrivals: &Arrivals,
 ) -> Result<(), Error> {
     let dirs = Dirs::of(conf);
@@ -67,7 +66,7 @@ async fn collect(
         }
     };
     patiently(soon, deferred).await;
-    let listing = pipeline.ledger.list(&dirs.cni).await?;
+    let listing = pipeline.ports.ledger.list(&dirs.cni).await?;
     let mut errors = Vec::new();
     let others = others(pipeline, conf, &listing.entries, valid.as_deref(), arrivals).await;
     let networks = networks(pipeline, conf, &listing.entries, &others, &mut errors).await;
@@ -81,7 +80,7 @@ async fn collect(
             .await;
     }
     // List again: what was attached meanwhile is in use.
-    let listing = pipeline.ledger.list(&dirs.cni).await?;
+    let listing = pipeline.ports.ledger.list(&dirs.cni).await?;
     let others = self::others(pipeline, conf, &listing.entries, valid.as_deref(), arrivals).await;
     let (unknown, unlisted) = unknown(listing.unreadable, valid.as_deref());
     if !unknown.is_empty() {
@@ -95,7 +94,7 @@ async fn collect(
     }
     attached.extend(elsewhere(pipeline, &dirs).await?);
     let told: Vec<Attached> = attached.iter().cloned().collect();
-    pipeline.policies.gc(&told).await;
+    pipeline.ports.policies.gc(&told).await;
     let each = networks.iter().map(|network| {
         let (dirs, attached) = (&dirs, &attached);
         async move {
@@ -114,7 +113,7 @@ async fn collect(
             tracing::warn!(
                 network = %network.conf.name(),
                 error = crate::report::chain(&error),
-                "GC failed for a network to which nothing is attached"
+                "GC of a network without attachments failed; the node's GC continues"
             );
         }
     }
@@ -140,14 +139,14 @@ async fn collect_one(
             .into_iter()
             .chain(&pipeline.directories.besides(dirs))
         {
-            let entries = pipeline.ledger.load(&dirs.cni, &sandbox).await;
+            let entries = pipeline.ports.ledger.load(&dirs.cni, &sandbox).await;
             let entries = entries.map_err(|error| vec![error.into()])?;
             attached.extend(entries.iter().flatten().map(of_entry));
         }
     }
     let attached: Vec<Attached> = attached.into_iter().collect();
     let waited = pipeline.timeouts.collection();
-    let collecting = pipeline.delegates.gc(&dirs.bin, conf, &attached);
+    let collecting = pipeline.ports.delegates.gc(&dirs.bin, conf, &attached);
     match tokio::time::timeout(waited, collecting).await {
         Ok(collected) => collected.map_err(|errors| errors.into_iter().map(Error::from).collect()),
         Err(_) => Err(vec![Error::Collecting {
@@ -206,7 +205,7 @@ async fn others(
     pipeline: &Pipeline,
     conf: &NetConf,
     entries: &[Entry],
-    valid: Option<&[Attachment]>,
+    valid: Option<&[Attached]>,
     arrivals: &Arrivals,
 ) -> Others {
     let valid = valid.into_iter().flatten().map(|one| &one.container_id);
@@ -220,7 +219,7 @@ async fn others(
 async fn elsewhere(pipeline: &Pipeline, dirs: &Dirs) -> Result<Vec<Attached>, Error> {
     let mut attached = Vec::new();
     for other in pipeline.directories.besides(dirs) {
-        let listing = pipeline.ledger.list(&other.cni).await?;
+        let listing = pipeline.ports.ledger.list(&other.cni).await?;
         attached.extend(listing.entries.iter().map(of_entry));
         let unreadable = listing.unreadable.iter();
         attached.extend(unreadable.flat_map(|(container, error)| guessed(container, error)));
@@ -236,7 +235,7 @@ fn guessed(container: &ContainerId, error: &LedgerError) -> Vec<Attached> {
     };
     let default = Sandbox::recorded(container.clone()).if_name;
     let lost = match error {
-        LedgerError::Lost { lost, .. } => lost.as_slice(),
+        LedgerError::Lost(lost) => lost.as_slice(),
         _ => &[],
     };
     let lost = lost
@@ -249,7 +248,7 @@ fn guessed(container: &ContainerId, error: &LedgerError) -> Vec<Attached> {
 /// container's first interface; the others live as long as that one.
 fn stale(
     entries: &[Entry],
-    valid: &[Attachment],
+    valid: &[Attached],
     others: &Others,
     arrivals: &Arrivals,
 ) -> BTreeMap<ContainerId, Vec<Entry>> {
@@ -269,7 +268,7 @@ fn stale(
 /// that the runtime does not list, which may be another runtime's.
 fn unknown(
     unreadable: Vec<(ContainerId, LedgerError)>,
-    valid: Option<&[Attachment]>,
+    valid: Option<&[Attached]>,
 ) -> (Vec<Error>, Vec<Attached>) {
     let is_used = |container: &ContainerId| {
         valid.is_none_or(|valid| valid.iter().any(|one| one.container_id == *container))
@@ -288,7 +287,7 @@ fn unknown(
 /// other runtimes' containers; without a list, all. Pending undos are not in use: delegates may remove them.
 fn in_use(
     entries: &[Entry],
-    valid: Option<Vec<Attachment>>,
+    valid: Option<Vec<Attached>>,
     others: &Others,
     arrivals: &Arrivals,
 ) -> BTreeSet<Attached> {
@@ -303,11 +302,7 @@ fn in_use(
         .iter()
         .filter(|entry| is_used(&entry.container_id))
         .map(of_entry);
-    let named = valid.into_iter().flatten().map(|one| Attached {
-        container_id: one.container_id,
-        if_name: one.if_name,
-    });
-    known.chain(named).collect()
+    known.chain(valid.into_iter().flatten()).collect()
 }
 
 fn of_entry(entry: &Entry) -> Attached {
@@ -359,7 +354,9 @@ async fn undo(
         }
     };
     if patiently(soon, undoing).await.is_none() {
-        retries.promise(pipeline, dirs, &container, &known).await;
+        retries
+            .ensure_undo(pipeline, dirs, &container, &known)
+            .await;
     }
 }
 
@@ -367,7 +364,7 @@ async fn undo(
 async fn undo_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId, known: &[Entry]) {
     // Reload: the listing is older than the turn.
     let sandbox = Sandbox::recorded(container.clone());
-    let undone = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
+    let undone = match pipeline.ports.ledger.load(&dirs.cni, &sandbox).await {
         Ok(None) => undo::entries_of(pipeline, dirs, &sandbox, known, Vec::new()).await,
         _ => undo::recorded(pipeline, dirs, &sandbox).await,
     };
@@ -375,7 +372,7 @@ async fn undo_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
         tracing::error!(
             %container,
             error = crate::report::chain(&error),
-            "GC could not undo a sandbox that the runtime does not know; it is tried again"
+            "GC could not undo a container that the runtime does not list; the daemon retries"
         );
     }
 }

@@ -12,7 +12,7 @@ use super::dirs::Dirs;
 use super::limits::{Limits, after, turn_by, within};
 use super::rollback::{Guard, roll_back};
 use super::turns::Work;
-use super::{Error, Pipeline, add, deferred, place, remarks, undo};
+use super::{Error, Pipeline, add, deferred, events, pod_netns, undo, warnings};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -31,7 +31,11 @@ pub(super) async fn hotplug(
     match request {
         Hotplug::Status { conf, network } => {
             let asked = async move {
-                pipeline.delegates.status(&conf.bin_dirs, &network).await?;
+                pipeline
+                    .ports
+                    .delegates
+                    .status(&conf.bin_dirs, &network)
+                    .await?;
                 Ok(None)
             };
             within(deadline, late, asked).await
@@ -71,9 +75,6 @@ async fn plug(
     let turn = limits.turn(pipeline, ticket).await?;
     let dirs = Dirs::of(&request.conf);
     let container = &request.container_id;
-    limits
-        .apply(deferred::carry_out(pipeline, &dirs, container))
-        .await?;
     let prepared = prepare(pipeline, &dirs, request, attachment);
     let (plan, mut policies, recorded) = limits.apply(prepared).await?;
     let Some(attachment) = plan.attachments.first() else {
@@ -91,7 +92,7 @@ async fn plug(
     let if_names = std::slice::from_ref(&entry.if_name);
     let retries = &pipeline.retries;
     retries.forsake(pipeline, &dirs, container, if_names).await;
-    if let Err(error) = pipeline.ledger.record(&dirs.cni, &all).await {
+    if let Err(error) = pipeline.ports.ledger.record(&dirs.cni, &all).await {
         guard.disarm();
         return Err(error.into());
     }
@@ -107,7 +108,7 @@ async fn plug(
             })
             .await?;
         let added = limits
-            .delegate(|wanted| pipeline.delegates.add(&dirs.bin, &entry, wanted))
+            .delegate(|wanted| pipeline.ports.delegates.add(&dirs.bin, &entry, wanted))
             .await;
         let result = match added {
             Ok(result) => result,
@@ -120,8 +121,12 @@ async fn plug(
             }
         };
         entry.result = Some(result.clone());
-        pipeline.ledger.record_result(&dirs.cni, &entry).await?;
-        add::announce(pipeline, &entry);
+        pipeline
+            .ports
+            .ledger
+            .record_result(&dirs.cni, &entry)
+            .await?;
+        events::interface_added(pipeline, &entry);
         limits
             .apply(async { Ok(policies.after_add(attachment, result).await?.result) })
             .await
@@ -135,7 +140,7 @@ async fn plug(
         }
         Err(cause) => cause,
     };
-    add::announce_failure(pipeline, &entry.pod, &cause);
+    events::delegate_failed(pipeline, &entry.pod, &cause);
     let (pipeline, sandbox) = (Arc::clone(pipeline), plan.sandbox);
     let undo = async move {
         let meant: Vec<Entry> = executed.then_some(entry).into_iter().collect();
@@ -156,14 +161,17 @@ async fn prepare(
     refuse_other_namespace(pipeline, dirs, request, &recorded).await?;
     let patience = pipeline.timeouts.pod;
     let (mut sandbox, pod) =
-        identity::identify_attached(request, &recorded, &*pipeline.cluster, patience).await?;
+        identity::identify_attached(request, &recorded, &*pipeline.ports.cluster, patience).await?;
     // For GC, it belongs where the pod belongs.
     sandbox.runtime_network = recorded.iter().find_map(|one| one.runtime_network.clone());
-    let mut policies = pipeline.policies.begin(Command::Add, &sandbox, Some(&pod));
+    let mut policies = pipeline
+        .ports
+        .policies
+        .begin(Command::Add, &sandbox, Some(&pod));
     let attachment = policies.before_add(attachment).await?;
     policies.settle(std::slice::from_ref(&attachment)).await?;
     self_delegation::refuse(std::slice::from_ref(&attachment), &request.conf)?;
-    let attachment = resolve::with_device_info(attachment, &sandbox, &*pipeline.device_info);
+    let attachment = resolve::with_device_info(attachment, &sandbox, &*pipeline.ports.device_info);
     recorded = without_leftover(pipeline, dirs, request, recorded, &attachment.if_name).await?;
     if let Some(taken) = of_interface(&recorded, &attachment.if_name) {
         return Err(Error::InterfaceExists {
@@ -179,7 +187,7 @@ async fn prepare(
     checks::check_names(&plan)?;
     let mut plan = plan;
     plan.sandbox.namespace = add::refuse_if_taken(pipeline, request, &plan).await?;
-    remarks::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
+    warnings::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
     Ok((plan, policies, recorded))
 }
 
@@ -190,16 +198,18 @@ async fn check(
     attachment: &Attachment,
 ) -> Result<(), Error> {
     let dirs = Dirs::of(&request.conf);
-    deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let recorded = recorded(pipeline, request).await?;
     refuse_other_namespace(pipeline, &dirs, request, &recorded).await?;
     let entry = match of_interface(&recorded, &request.if_name) {
         Some(entry) => entry.clone(),
         None => unrecorded(pipeline, request, attachment).await?,
     };
-    pipeline.delegates.check(&dirs.bin, &entry).await?;
+    pipeline.ports.delegates.check(&dirs.bin, &entry).await?;
     let sandbox = request.sandbox().with_pod_of(std::slice::from_ref(&entry));
-    let mut policies = pipeline.policies.begin(Command::Check, &sandbox, None);
+    let mut policies = pipeline
+        .ports
+        .policies
+        .begin(Command::Check, &sandbox, None);
     Ok(policies.check(&entry).await?)
 }
 
@@ -210,7 +220,6 @@ async fn unplug(
     attachment: &Attachment,
 ) -> Result<(), Error> {
     let dirs = Dirs::of(&request.conf);
-    deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let mut recorded = recorded(pipeline, request).await?;
     let position = recorded
         .iter()
@@ -224,7 +233,7 @@ async fn unplug(
                 tracing::info!(
                     container = %request.container_id,
                     interface = %request.if_name,
-                    "not attached; nothing is undone"
+                    "hot-unplug of an interface that is not attached; nothing to undo"
                 );
                 return Ok(());
             }
@@ -247,7 +256,11 @@ async fn refuse_other_namespace(
         return Ok(());
     };
     let container = &request.container_id;
-    let found = pipeline.pod_network.look(Path::new(netns), &[]).await?;
+    let found = pipeline
+        .ports
+        .pod_network
+        .look(Path::new(netns), &[])
+        .await?;
     let refused = |owner: String| Error::OtherNamespace {
         container: container.clone(),
         netns: netns.to_owned(),
@@ -255,7 +268,7 @@ async fn refuse_other_namespace(
     };
     let mut own = recorded.iter().filter_map(|entry| entry.namespace.as_ref());
     if own.clone().next().is_none() {
-        let owner = place::owner(pipeline, dirs, container, &found.namespace).await;
+        let owner = pod_netns::owner(pipeline, dirs, container, &found.namespace).await;
         let refused = owner.map(|owner| refused(format!("it is that of container {owner}")));
         return refused.map_or(Ok(()), Err);
     }
@@ -282,7 +295,7 @@ async fn without_leftover(
     tracing::info!(
         container = %request.container_id,
         interface = %if_name,
-        "undoing what an earlier hot-plug left of the interface"
+        "undoing the rest of an earlier hot-plug of the interface, before this one"
     );
     let mut staying = recorded;
     staying.retain(|entry| entry.if_name != *if_name);
@@ -297,20 +310,31 @@ async fn is_absent(pipeline: &Pipeline, entry: &Entry) -> bool {
         return false;
     };
     let names = std::slice::from_ref(&entry.if_name);
-    let looked = pipeline.pod_network.look(Path::new(netns), names).await;
+    let looked = pipeline
+        .ports
+        .pod_network
+        .look(Path::new(netns), names)
+        .await;
     looked.is_ok_and(|inside| inside.existing.is_empty())
 }
 
-/// The sandbox's recorded entries. Entries without an identified namespace take the request's path;
-/// the others keep their own, since the request may name another path.
-async fn recorded(pipeline: &Pipeline, request: &PodRequest) -> Result<Vec<Entry>, Error> {
+/// The sandbox's recorded entries, after its recorded DEL was carried out. Entries without an
+/// identified namespace take the request's path; the others keep their own, since the request may
+/// name another path.
+async fn recorded(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<Vec<Entry>, Error> {
+    let dirs = Dirs::of(&request.conf);
+    deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
     let named = request.sandbox();
     let sandbox = Sandbox {
         if_name: Sandbox::recorded(request.container_id.clone()).if_name,
         netns: None,
         ..named
     };
-    let loaded = pipeline.ledger.load(&request.conf.cni_dir, &sandbox).await;
+    let loaded = pipeline
+        .ports
+        .ledger
+        .load(&request.conf.cni_dir, &sandbox)
+        .await;
     let mut entries = loaded?.unwrap_or_default();
     for entry in &mut entries {
         if entry.namespace.is_none() || entry.netns.is_none() {
@@ -338,6 +362,7 @@ async fn unrecorded(
     checks::check_names(&plan)?;
     let mut entry = Entry::new(attachment, &plan.sandbox)?;
     pipeline
+        .ports
         .ledger
         .recall(&request.conf.cni_dir, &mut entry)
         .await?;

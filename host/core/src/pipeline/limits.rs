@@ -22,6 +22,7 @@ const UNDO: Duration = Duration::from_secs(10);
 
 /// Ends an ADD at its deadline or on a DEL.
 pub(super) struct Limits {
+    container: ContainerId,
     deletions: watch::Receiver<u64>,
     deadline: Instant,
     patience: Duration,
@@ -30,6 +31,7 @@ pub(super) struct Limits {
 impl Limits {
     pub(super) fn new(ticket: &Ticket, patience: Duration) -> Self {
         Self {
+            container: ticket.container().clone(),
             deletions: ticket.deletions(),
             deadline: after(patience),
             patience,
@@ -71,7 +73,7 @@ impl Limits {
         let mut work = pin!(run(wanted));
         let ended = self.apply(async { Ok((&mut work).await?) }).await;
         if ended.as_ref().is_err_and(is_given_up) {
-            let_end(&give_up, work).await;
+            let_end(&give_up, &self.container, work).await;
         }
         ended
     }
@@ -93,10 +95,10 @@ pub(super) fn is_given_up(error: &Error) -> bool {
 }
 
 /// Gives running delegates [`GRACE`] to finish; the caller then drops them, which kills them.
-pub(super) async fn let_end(give_up: &GiveUp, delegates: impl Future) {
+pub(super) async fn let_end(give_up: &GiveUp, container: &ContainerId, delegates: impl Future) {
     give_up.now();
     if tokio::time::timeout(GRACE, delegates).await.is_err() {
-        tracing::warn!("killed a cancelled delegate that outlived its grace period");
+        tracing::warn!(%container, "killed a cancelled delegate that outlived its grace period");
     }
 }
 

@@ -9,7 +9,6 @@
 //! | STATUS | return the first reason |
 
 mod add;
-mod addition;
 mod check;
 mod clearing;
 mod collections;
@@ -17,28 +16,30 @@ mod deferred;
 mod del;
 mod directories;
 mod dirs;
+mod early_success;
 mod error;
+mod events;
+mod execution;
 mod forget;
 mod gc;
+mod gc_scope;
 mod hotplug;
 mod lanes;
 mod limits;
-mod place;
-mod promise;
+mod pod_netns;
 mod reboot;
-mod remarks;
 mod retries;
 mod retrying;
 mod rollback;
 mod salvage;
-mod scope;
 mod status;
+mod subject;
 mod traces;
 mod turns;
 mod undo;
 mod undone;
+mod warnings;
 
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,6 @@ use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use futures_util::future::join_all;
-use libcni::load::Files;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
@@ -61,7 +61,7 @@ use crate::domain::entry::Entry;
 use crate::domain::limits::Limits as TenantLimits;
 use crate::ports::{
     Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
-    PodNetwork, Policies, Undo,
+    NodeFiles, PodNetwork, Policies, Undo,
 };
 use crate::stages::hotplug::Hotplug;
 use crate::stages::{
@@ -74,6 +74,7 @@ use collections::Collections;
 use directories::Directories;
 use dirs::Dirs;
 use retries::Retries;
+use subject::Subject;
 use traces::Traces;
 use turns::{Turns, Work};
 use undone::Undone;
@@ -94,6 +95,8 @@ pub struct Ports {
     pub devices: Arc<dyn Devices>,
     /// Reads and locates device-info files.
     pub device_info: Arc<dyn DeviceInfo>,
+    /// Reads the node's conf files.
+    pub node_files: Arc<dyn NodeFiles>,
 }
 
 /// Handles all requests; one instance serves them all.
@@ -105,8 +108,6 @@ pub struct Pipeline {
     attachments_at_once: usize,
     /// Limits on what tenants may request.
     limits: TenantLimits,
-    /// Cached confs of networks.
-    files: Files,
     turns: Turns,
     collections: Collections,
     directories: Directories,
@@ -122,14 +123,6 @@ pub struct Hold {
     _turn: turns::Turn,
 }
 
-impl Deref for Pipeline {
-    type Target = Ports;
-
-    fn deref(&self) -> &Ports {
-        &self.ports
-    }
-}
-
 impl Pipeline {
     /// `overrides` are the keys of the daemon's configuration that override each conf.
     pub fn new(ports: Ports, timeouts: Timeouts, overrides: RawObject) -> Self {
@@ -139,7 +132,6 @@ impl Pipeline {
             overlay: Overlay::new(overrides),
             attachments_at_once: 1,
             limits: TenantLimits::default(),
-            files: Files::default(),
             turns: Turns::default(),
             collections: Collections::default(),
             directories: Directories::default(),
@@ -185,20 +177,29 @@ impl Pipeline {
     /// # Errors
     /// [`Error`]; only `response` maps it to a CNI code.
     pub async fn handle(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
-        if self.is_draining() {
-            return Err(Error::Draining);
-        }
         let begun = Instant::now();
-        let request = request::parse(body, &self.overlay, self.naming())?;
-        let verb = request.command();
+        let request = self.accept(|| Ok(request::parse(body, &self.overlay, self.naming())?))?;
+        let subject = Subject::of(&request);
         let answer = self.answer(request).await;
-        self.count(verb, begun, &answer);
+        self.finish(&subject, begun, &answer);
         answer
+    }
+
+    /// Parses a request unless the daemon is about to exit; logs why it is rejected.
+    fn accept<T>(&self, parse: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let accepted = match self.is_draining() {
+            true => Err(Error::Draining),
+            false => parse(),
+        };
+        accepted.inspect_err(|error| {
+            let error = crate::report::chain(error);
+            tracing::error!(error, "request failed before its pod was known");
+        })
     }
 
     /// How completely requests must identify their pods.
     fn naming(&self) -> Naming {
-        match self.cluster.containers() {
+        match self.ports.cluster.containers() {
             Some(_) => Naming::Partial,
             None => Naming::Complete,
         }
@@ -207,10 +208,10 @@ impl Pipeline {
     /// The lookups that resolve a plan.
     fn lookups(&self) -> Lookups<'_> {
         Lookups {
-            cluster: &*self.cluster,
-            devices: &*self.devices,
-            device_info: &*self.device_info,
-            files: &self.files,
+            cluster: &*self.ports.cluster,
+            devices: &*self.ports.devices,
+            device_info: &*self.ports.device_info,
+            files: &*self.ports.node_files,
             limits: &self.limits,
         }
     }
@@ -244,7 +245,7 @@ impl Pipeline {
                 tracing::warn!(
                     dir = %conf.cni_dir.display(),
                     error = crate::report::chain(&error),
-                    "a cniDir is not remembered"
+                    "cannot remember the request's cniDir; continuing, because only an ADD needs it"
                 );
                 Ok(())
             }
@@ -263,22 +264,30 @@ impl Pipeline {
     /// # Errors
     /// [`Error`].
     pub async fn hotplug(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
-        if self.is_draining() {
-            return Err(Error::Draining);
-        }
         let begun = Instant::now();
-        let request = stages::hotplug::parse(body, &self.overlay, self.naming(), &self.limits)?;
-        let verb = request.command();
-        let mut request = request;
+        let naming = self.naming();
+        let mut request = self.accept(|| {
+            Ok(stages::hotplug::parse(
+                body,
+                &self.overlay,
+                naming,
+                &self.limits,
+            )?)
+        })?;
+        let subject = Subject::of_hotplug(&request);
         if let Hotplug::Attachment { request, .. } = &mut request {
             directories::locate_pod(self, request).await;
         }
         let answer = hotplug::hotplug(self, request).await;
-        self.count(verb, begun, &answer);
+        self.finish(&subject, begun, &answer);
         answer
     }
 
-    fn count<T>(&self, verb: Command, begun: Instant, answer: &Result<T, Error>) {
+    /// Logs and counts the outcome of a request.
+    fn finish<T>(&self, subject: &Subject, begun: Instant, answer: &Result<T, Error>) {
+        if let Err(error) = answer {
+            subject.log(error);
+        }
         let answered = match answer {
             Ok(_) => Answered::Success,
             Err(Error::Denied(_)) => Answered::Denied,
@@ -288,7 +297,7 @@ impl Pipeline {
             Err(_) => Answered::Failure,
         };
         if let Some(meter) = &self.meter {
-            meter.answered(verb.as_str(), answered, begun.elapsed());
+            meter.answered(subject.verb.as_str(), answered, begun.elapsed());
         }
     }
 
@@ -375,6 +384,6 @@ impl Pipeline {
     /// # Errors
     /// [`LedgerError`] if the directory cannot be read.
     pub async fn entries(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
-        self.ledger.list(cni_dir).await
+        self.ports.ledger.list(cni_dir).await
     }
 }

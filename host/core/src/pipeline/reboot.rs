@@ -10,24 +10,25 @@ use futures_util::StreamExt as _;
 
 use super::dirs::Dirs;
 use super::retries::all_pending;
+use super::salvage::Damage;
 use super::turns::Work;
 use super::{Pipeline, salvage};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{AtPath, LedgerError};
+use crate::ports::AtPath;
 
 /// How many containers are inspected and scheduled concurrently.
 const AT_ONCE: usize = 8;
 
 /// Schedules the undo of all sandboxes from earlier boots. Called once at start.
 pub(super) async fn undo(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
-    let listing = match pipeline.ledger.list(&dirs.cni).await {
+    let listing = match pipeline.ports.ledger.list(&dirs.cni).await {
         Ok(listing) => listing,
         Err(error) => {
             tracing::error!(
                 dir = %dirs.cni.display(),
                 error = crate::report::chain(&error),
-                "cannot look for sandboxes of an earlier boot"
+                "cannot list the ledger; attachments of an earlier boot wait for their runtime's requests"
             );
             return;
         }
@@ -64,7 +65,7 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
             tracing::warn!(
                 %container,
                 interface = %entry.if_name,
-                "recorded before the node was started, but a namespace is at its path; \
+                "the attachment is older than this boot, but a namespace is at its path; \
                  leaving it to the runtime's DEL or GC"
             );
             return;
@@ -73,11 +74,11 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
     // The container may have been attached again since the listing.
     let turn = pipeline.turns.take(container, Work::Undo).await;
     let sandbox = Sandbox::recorded(container.clone());
-    let recorded = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
-        Ok(Some(entries)) => Ok(entries),
+    let recorded = match Damage::apart(pipeline.ports.ledger.find(&dirs.cni, &sandbox).await) {
+        Ok(Ok(Some(entries))) => Ok(entries),
         // Known only from the result cache, which the undo reads again.
-        Ok(None) => Ok(known.to_vec()),
-        Err(damage @ (LedgerError::Lost { .. } | LedgerError::Damaged { .. })) => {
+        Ok(Ok(None)) => Ok(known.to_vec()),
+        Ok(Err(damage)) => {
             let readable = salvage::readable(pipeline, dirs, container, &damage).await;
             if readable.iter().any(|entry| !is_earlier(pipeline, entry)) {
                 return;
@@ -99,7 +100,7 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
             tracing::error!(
                 %container,
                 error = crate::report::chain(&error),
-                "cannot undo what an earlier boot left"
+                "cannot read the attachments that an earlier boot left; they wait for the runtime's DEL or GC"
             );
             return;
         }
@@ -118,7 +119,7 @@ async fn give_up_rest(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
-    damage: LedgerError,
+    damage: Damage,
     readable: &[Entry],
 ) {
     let salvaged = salvage::of_earlier_boot(pipeline, dirs, container, damage, readable).await;
@@ -126,7 +127,7 @@ async fn give_up_rest(
         tracing::error!(
             %container,
             error = crate::report::chain(&error),
-            "cannot set aside the damaged record of an earlier boot"
+            "cannot set aside the container's damaged record of an earlier boot; its next ADD or DEL tries again"
         );
     }
 }
@@ -134,7 +135,7 @@ async fn give_up_rest(
 /// Whether the node was rebooted after the attachment was made.
 fn is_earlier(pipeline: &Pipeline, entry: &Entry) -> bool {
     let recorded = entry.namespace.as_ref();
-    recorded.is_some_and(|namespace| pipeline.pod_network.is_of_earlier_boot(namespace))
+    recorded.is_some_and(|namespace| pipeline.ports.pod_network.is_of_earlier_boot(namespace))
 }
 
 /// Whether an attachment may be in use although its file predates the boot: the clock may have been
@@ -148,6 +149,6 @@ async fn is_in_use(pipeline: &Pipeline, entry: &Entry) -> bool {
     let Some(path) = path else {
         return false;
     };
-    let found = pipeline.pod_network.at(Path::new(path)).await;
+    let found = pipeline.ports.pod_network.at(Path::new(path)).await;
     !matches!(found, Ok(AtPath::Nothing | AtPath::Node))
 }

@@ -23,13 +23,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// The sandboxes with pending undos.
 #[derive(Debug, Default)]
 pub(super) struct Retries {
-    state: Mutex<State>,
+    state: Mutex<Schedule>,
     lanes: Arc<Lanes>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Schedule {
     waiting: BTreeMap<(PathBuf, ContainerId), Waiting>,
     /// Generates numbers that distinguish successive retries of one container.
     numbers: u64,
@@ -111,18 +111,23 @@ impl Retries {
             return;
         }
         self.cancel(dirs, container);
-        if let Err(error) = pipeline.ledger.forget_undo(&dirs.cni, container).await {
+        if let Err(error) = pipeline
+            .ports
+            .ledger
+            .forget_undo(&dirs.cni, container)
+            .await
+        {
             tracing::error!(
                 %container,
                 error = crate::report::chain(&error),
-                "the record of an undo that has succeeded could not be removed"
+                "could not remove the record of a finished undo; the next daemon repeats it"
             );
         }
     }
 
     /// Records that `entries`, or everything recorded if there are none, will be undone, however the
     /// delegates that run now fare; returns `false` if it could not be recorded.
-    pub(super) async fn promise(
+    pub(super) async fn ensure_undo(
         &self,
         pipeline: &Pipeline,
         dirs: &Dirs,
@@ -130,11 +135,11 @@ impl Retries {
         entries: &[Entry],
     ) -> bool {
         let earlier = self.get(&dirs.cni, container);
-        let is_promised = |undo: &Undo| {
+        let is_ensured = |undo: &Undo| {
             let is_pending = |entry: &Entry| undo.of(entry).is_some();
             undo.attachments.is_empty() || (!entries.is_empty() && entries.iter().all(is_pending))
         };
-        if earlier.as_ref().is_some_and(is_promised) {
+        if earlier.as_ref().is_some_and(is_ensured) {
             return true;
         }
         let reason = "its delegates had not finished when the request was answered";
@@ -157,12 +162,12 @@ impl Retries {
 
     /// Schedules an undo; returns whether it was also persisted.
     pub(super) async fn schedule(&self, pipeline: &Pipeline, dirs: &Dirs, undo: Undo) -> bool {
-        let recorded = pipeline.ledger.record_undo(&dirs.cni, &undo).await;
+        let recorded = pipeline.ports.ledger.record_undo(&dirs.cni, &undo).await;
         if let Err(error) = &recorded {
             tracing::error!(
                 container = %undo.container_id,
                 error = crate::report::chain(error),
-                "could not persist the pending undo; kept in memory"
+                "could not persist the pending undo; it is kept in memory and lost at a restart"
             );
         }
         self.resume(&dirs.cni, undo);
@@ -366,7 +371,7 @@ impl Retries {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Schedule> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::retries::Due;
 use super::turns::Work;
-use super::{Error, Pipeline, deferred, place, undo};
+use super::{Error, Pipeline, deferred, pod_netns, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{PendingUndo, Undo};
 
 /// Schedules the undos that an earlier daemon left in `cni_dir`.
 pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
-    match pipeline.ledger.undos(cni_dir).await {
+    match pipeline.ports.ledger.undos(cni_dir).await {
         Ok(undos) => {
             for undo in undos {
                 pipeline.retries.resume(cni_dir, undo);
@@ -26,7 +26,7 @@ pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
         Err(error) => tracing::error!(
             dir = %cni_dir.display(),
             error = crate::report::chain(&error),
-            "cannot read the pending undos of an earlier daemon"
+            "cannot read the pending undos of an earlier daemon; each waits for a request for its container"
         ),
     }
 }
@@ -81,13 +81,13 @@ async fn again(pipeline: &Arc<Pipeline>, mut due: Due) {
     let undone = attempt(pipeline, &mut due).await;
     match undone {
         Ok(Attempt::Made) if !retries.has(&due.dirs.cni, &container) => {
-            tracing::info!(%container, attempts = due.undo.retries + 1, "undone");
+            tracing::info!(%container, attempts = due.undo.retries + 1, "a retried undo succeeded");
         }
         // Leftovers were logged and rescheduled.
         Ok(Attempt::Made) => {}
         Ok(Attempt::Dropped) => tracing::info!(
             %container,
-            "dropped an undo: the interface belongs to a later attachment"
+            "dropped a pending undo: its interfaces belong to later attachments"
         ),
         Err(error) if retries.is_current(&due) => {
             let undo = failed_again(&due.undo, &crate::report::chain(&error));
@@ -104,8 +104,13 @@ async fn attempt(pipeline: &Arc<Pipeline>, due: &mut Due) -> Result<Attempt, Err
         return Ok(Attempt::Made);
     }
     let sandbox = Sandbox::recorded(container.clone());
-    let recorded = match pipeline.ledger.load(&dirs.cni, &sandbox).await {
-        Ok(None) => pipeline.ledger.results(&dirs.cni, &sandbox).await.ok(),
+    let recorded = match pipeline.ports.ledger.load(&dirs.cni, &sandbox).await {
+        Ok(None) => pipeline
+            .ports
+            .ledger
+            .results(&dirs.cni, &sandbox)
+            .await
+            .ok(),
         Ok(recorded) => recorded,
         Err(_) => None,
     };
@@ -120,7 +125,7 @@ async fn attempt(pipeline: &Arc<Pipeline>, due: &mut Due) -> Result<Attempt, Err
         // made. A DEL whose namespace exists has failed, so that the runtime repeats it.
         let mut meant = Vec::new();
         for entry in entries {
-            if entry.namespace.is_none() || !place::is_there(pipeline, &dirs, &entry).await {
+            if entry.namespace.is_none() || !pod_netns::is_there(pipeline, &dirs, &entry).await {
                 meant.push(entry);
             }
         }
@@ -153,7 +158,7 @@ async fn of_others(pipeline: &Pipeline, due: &Due, entries: &[Entry]) -> Vec<IfN
             continue;
         };
         let is_other = !one.is_of(entry)
-            || (one.is_vague_about(entry) && place::is_there(pipeline, &due.dirs, entry).await);
+            || (one.is_vague_about(entry) && pod_netns::is_there(pipeline, &due.dirs, entry).await);
         if is_other {
             others.push(one.if_name.clone());
         }

@@ -2,6 +2,7 @@
 //! sets the record aside. For a container that is attached anew or is from an earlier boot: keeping
 //! the record would hold the container without anything to gain.
 
+use std::fmt;
 use std::sync::Arc;
 
 use cni_types::args::ContainerId;
@@ -10,8 +11,48 @@ use super::dirs::Dirs;
 use super::{Error, Pipeline, del, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::LedgerError;
+use crate::ports::{LedgerError, Lost, Recorded};
 use crate::stages::request::PodRequest;
+
+/// What is damaged of a container's record.
+pub(super) enum Damage {
+    /// Its plan.
+    Plan(LedgerError),
+    /// Results of attachments that are in no plan.
+    Results {
+        /// The container's other attachments.
+        known: Vec<Entry>,
+        /// The attachments that cannot be reconstructed.
+        lost: Vec<Lost>,
+    },
+}
+
+impl Damage {
+    /// Separates damage from intact entries, which are `None` if nothing is recorded.
+    ///
+    /// # Errors
+    /// All other errors of the ledger.
+    pub(super) fn apart(
+        found: Result<Recorded, LedgerError>,
+    ) -> Result<Result<Option<Vec<Entry>>, Self>, LedgerError> {
+        match found {
+            Ok(Recorded::Nothing) => Ok(Ok(None)),
+            Ok(Recorded::Whole(entries)) => Ok(Ok(Some(entries))),
+            Ok(Recorded::Partial { known, lost }) => Ok(Err(Self::Results { known, lost })),
+            Err(error @ LedgerError::Damaged { .. }) => Ok(Err(Self::Plan(error))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(error) => f.write_str(&crate::report::chain(error)),
+            Self::Results { lost, .. } => LedgerError::Lost(lost.clone()).fmt(f),
+        }
+    }
+}
 
 /// Undoes what a damaged record, the result cache, the cluster and the default network tell of a
 /// container that is being added again. The caller holds the container's turn.
@@ -23,7 +64,7 @@ pub(super) async fn before_add(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     request: &PodRequest,
-    damage: LedgerError,
+    damage: Damage,
 ) -> Result<(), Error> {
     let sandbox = request.sandbox();
     let mut entries = readable(pipeline, dirs, &sandbox.container_id, &damage).await;
@@ -55,7 +96,7 @@ pub(super) async fn of_earlier_boot(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
-    damage: LedgerError,
+    damage: Damage,
     known: &[Entry],
 ) -> Result<(), Error> {
     let sandbox = Sandbox::recorded(container.clone());
@@ -67,13 +108,13 @@ pub(super) async fn readable(
     pipeline: &Pipeline,
     dirs: &Dirs,
     container: &ContainerId,
-    damage: &LedgerError,
+    damage: &Damage,
 ) -> Vec<Entry> {
-    if let LedgerError::Lost { known, .. } = damage {
+    if let Damage::Results { known, .. } = damage {
         return known.clone();
     }
     let sandbox = Sandbox::recorded(container.clone());
-    let results = pipeline.ledger.results(&dirs.cni, &sandbox).await;
+    let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await;
     results.unwrap_or_default()
 }
 
@@ -82,29 +123,38 @@ async fn discard(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     sandbox: &Sandbox,
-    damage: LedgerError,
+    damage: Damage,
     entries: &[Entry],
 ) -> Result<(), Error> {
     let container = &sandbox.container_id;
     tracing::error!(
         %container,
         pod = %sandbox.pod,
-        error = crate::report::chain(&damage),
+        error = %damage,
         attachments = entries.len(),
-        "the container's record is damaged; undoing what is known of it, the rest may be left on the node"
+        "the container's record is damaged; undoing its known attachments, others may be left on the node"
     );
     let left = undo::detach_each(pipeline, dirs, sandbox, entries).await;
     for one in &left {
         one.give_up(pipeline);
     }
-    if let LedgerError::Lost { lost, .. } = &damage {
-        pipeline.ledger.set_aside(&dirs.cni, lost).await;
+    if let Damage::Results { lost, .. } = &damage {
+        pipeline.ports.ledger.set_aside(&dirs.cni, lost).await;
     }
     for entry in entries {
-        pipeline.ledger.forget_result(&dirs.cni, entry).await?;
+        pipeline
+            .ports
+            .ledger
+            .forget_result(&dirs.cni, entry)
+            .await?;
     }
-    pipeline.ledger.set_plan_aside(&dirs.cni, container).await;
     pipeline
+        .ports
+        .ledger
+        .set_plan_aside(&dirs.cni, container)
+        .await;
+    pipeline
+        .ports
         .ledger
         .forget_deferred(&dirs.cni, container)
         .await?;

@@ -15,11 +15,12 @@ pub(super) async fn status(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Er
 }
 
 async fn ask(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
-    readiness::await_indicator(conf, Duration::ZERO)
+    readiness::await_indicator(conf, &*pipeline.ports.node_files, Duration::ZERO)
         .await
         .map_err(Error::NetworkNotReady)?;
-    pipeline.cluster.ready().map_err(Error::NotReady)?;
+    pipeline.ports.cluster.ready().map_err(Error::NotReady)?;
     pipeline
+        .ports
         .policies
         .status()
         .await
@@ -28,6 +29,7 @@ async fn ask(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
         .await
         .map_err(Error::NoDefaultNetwork)?;
     pipeline
+        .ports
         .delegates
         .status(&conf.bin_dirs, &network.conf)
         .await?;

@@ -117,22 +117,22 @@ pub(super) struct Ticket {
     container: Container,
     deletions: watch::Receiver<u64>,
     /// Set for ADDs and DELs.
-    request: Option<Request>,
+    request: Option<RequestCount>,
     work: Work,
 }
 
 /// Counts an ADD or DEL of a container while it lives.
 #[derive(Debug)]
-struct Request(Arc<AtomicUsize>);
+struct RequestCount(Arc<AtomicUsize>);
 
-impl Request {
+impl RequestCount {
     fn new(requests: &Arc<AtomicUsize>) -> Self {
         requests.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(requests))
     }
 }
 
-impl Drop for Request {
+impl Drop for RequestCount {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -150,7 +150,7 @@ impl Turns {
     /// container alone.
     pub(super) fn ticket(&self, id: &ContainerId, work: Work) -> Ticket {
         let mut ticket = self.draw(id, work);
-        ticket.request = Some(Request::new(&ticket.container.requests));
+        ticket.request = Some(RequestCount::new(&ticket.container.requests));
         self.announce(id);
         ticket
     }

@@ -13,11 +13,11 @@ use futures_util::stream::FuturesUnordered;
 
 use super::dirs::Dirs;
 use super::lanes::Lane;
-use super::place::{self, Place, place, place_of};
+use super::pod_netns::{self, PodNetns};
 use super::{Error, Pipeline, retries};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{DelegateError, Event, EventKind, LedgerError, Lost, PendingUndo};
+use crate::ports::{DelegateError, Event, EventKind, LedgerError, Lost, PendingUndo, Recorded};
 
 /// How long one attachment's DEL may take before the sandbox's next one starts beside it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,18 +60,23 @@ pub(super) async fn recorded(
     dirs: &Dirs,
     sandbox: &Sandbox,
 ) -> Result<(), Error> {
-    let recorded = match pipeline.ledger.load(&dirs.cni, sandbox).await {
+    let recorded = match pipeline.ports.ledger.find(&dirs.cni, sandbox).await {
         // A sandbox known only from the result cache is attached as well.
-        Ok(None) => {
-            let results = pipeline.ledger.results(&dirs.cni, sandbox).await;
-            results.map(|results| Some(results).filter(|results| !results.is_empty()))
+        Ok(Recorded::Nothing) => {
+            let results = pipeline.ports.ledger.results(&dirs.cni, sandbox).await;
+            results.map(|results| match results.is_empty() {
+                true => Recorded::Nothing,
+                false => Recorded::Whole(results),
+            })
         }
         recorded => recorded,
     };
     match recorded {
-        Ok(Some(entries)) => entries_of(pipeline, dirs, sandbox, &entries, Vec::new()).await,
-        Ok(None) => forget(pipeline, dirs, &sandbox.container_id, Extent::Whole).await,
-        Err(LedgerError::Lost { known, lost }) => {
+        Ok(Recorded::Whole(entries)) => {
+            entries_of(pipeline, dirs, sandbox, &entries, Vec::new()).await
+        }
+        Ok(Recorded::Nothing) => forget(pipeline, dirs, &sandbox.container_id, Extent::Whole).await,
+        Ok(Recorded::Partial { known, lost }) => {
             known_of_lost(pipeline, dirs, sandbox, &known, lost).await
         }
         Err(error) => keep_error(pipeline, dirs, sandbox, error.into()).await,
@@ -90,10 +95,10 @@ pub(super) async fn of_lanes(
     lanes: BTreeMap<IfName, Lane>,
 ) -> Result<(), Error> {
     let container = &sandbox.container_id;
-    let entries = match pipeline.ledger.load(&dirs.cni, sandbox).await? {
+    let entries = match pipeline.ports.ledger.load(&dirs.cni, sandbox).await? {
         Some(entries) => entries,
         // A GC may know the sandbox from its results only.
-        None => pipeline.ledger.results(&dirs.cni, sandbox).await?,
+        None => pipeline.ports.ledger.results(&dirs.cni, sandbox).await?,
     };
     if entries.is_empty() {
         return forget(pipeline, dirs, container, Extent::Whole).await;
@@ -119,15 +124,15 @@ pub(super) async fn keep_error(
     tracing::error!(
         %container,
         error = reason,
-        "what the sandbox has is not known; it stays in the ledger and is tried again"
+        "the container's attachments cannot all be determined; they stay in the ledger, and the daemon retries"
     );
     let retries = &pipeline.retries;
     retries
         .keep(pipeline, dirs, container, Vec::new(), &[], reason)
         .await;
-    match place(pipeline, dirs, container, sandbox.netns.as_deref(), None).await {
-        Place::There => Err(error),
-        Place::Gone | Place::Elsewhere => Ok(()),
+    match pod_netns::at(pipeline, dirs, container, sandbox.netns.as_deref(), None).await {
+        PodNetns::Present => Err(error),
+        PodNetns::Gone | PodNetns::Replaced => Ok(()),
     }
 }
 
@@ -172,8 +177,7 @@ pub(super) async fn known_of_lost(
 ) -> Result<(), Error> {
     let left = detach_each(pipeline, dirs, sandbox, known).await;
     let mut errors: Vec<Error> = left.into_iter().map(|one| one.error).collect();
-    let known = Vec::new();
-    errors.push(LedgerError::Lost { known, lost }.into());
+    errors.push(LedgerError::Lost(lost).into());
     match Error::of_all(errors) {
         Some(error) => keep_error(pipeline, dirs, sandbox, error).await,
         None => Ok(()),
@@ -226,7 +230,7 @@ async fn detach_within(
     while let Some((_, detached)) = running.next().await {
         left.extend(detached.err());
     }
-    let mut policies = pipeline.policies.begin(Command::Del, &sandbox, None);
+    let mut policies = pipeline.ports.policies.begin(Command::Del, &sandbox, None);
     for entry in entries.iter().rev() {
         policies.del(entry).await;
     }
@@ -235,14 +239,14 @@ async fn detach_within(
 
 /// Undoes one attachment and removes its result.
 async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), Left> {
-    let place = place_of(pipeline, dirs, entry).await;
-    let located = match place {
+    let netns = pod_netns::of_entry(pipeline, dirs, entry).await;
+    let located = match netns {
         // Delegates must not enter the namespace that is now at this path.
-        Place::Elsewhere => Cow::Owned(Entry {
+        PodNetns::Replaced => Cow::Owned(Entry {
             netns: Some(String::new()),
             ..entry.clone()
         }),
-        Place::There | Place::Gone => Cow::Borrowed(entry),
+        PodNetns::Present | PodNetns::Gone => Cow::Borrowed(entry),
     };
     let left = |error: Error, holds, doubtful| {
         tracing::error!(
@@ -251,7 +255,7 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
             network = entry.network,
             interface = %entry.if_name,
             error = crate::report::chain(&error),
-            "an attachment could not be removed; it stays in the ledger and is tried again"
+            "an attachment could not be undone; it stays in the ledger, and the daemon retries"
         );
         let entry = entry.clone();
         Left {
@@ -261,7 +265,7 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
             doubtful,
         }
     };
-    match pipeline.delegates.del(&dirs.bin, &located).await {
+    match pipeline.ports.delegates.del(&dirs.bin, &located).await {
         Ok(refusals) => {
             for refusal in refusals {
                 announce_refusal(pipeline, entry, &refusal);
@@ -271,12 +275,12 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
             let failed_at = error.failed_at.as_ref();
             let is_answer = failed_at.is_some_and(|failed| failed.refused);
             let doubtful = entry.is_doubtful() && is_answer;
-            let holds = matches!(place, Place::There) && !doubtful;
+            let holds = matches!(netns, PodNetns::Present) && !doubtful;
             return Err(left(error.into(), holds, doubtful));
         }
     }
     // It is undone; to keep its record is no reason to hold the pod.
-    let forgotten = pipeline.ledger.forget_result(&dirs.cni, entry).await;
+    let forgotten = pipeline.ports.ledger.forget_result(&dirs.cni, entry).await;
     forgotten.map_err(|error| left(error.into(), false, false))
 }
 
@@ -296,11 +300,15 @@ pub(super) async fn is_living(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -
     let Some(netns) = entry.netns.as_deref().filter(|path| !path.is_empty()) else {
         return false;
     };
-    if !place::is_there(pipeline, dirs, entry).await {
+    if !pod_netns::is_there(pipeline, dirs, entry).await {
         return false;
     }
     let names = std::slice::from_ref(&entry.if_name);
-    let looked = pipeline.pod_network.look(Path::new(netns), names).await;
+    let looked = pipeline
+        .ports
+        .pod_network
+        .look(Path::new(netns), names)
+        .await;
     looked.is_ok_and(|inside| !inside.existing.is_empty())
 }
 
@@ -323,7 +331,7 @@ fn announce_refusal(pipeline: &Pipeline, entry: &Entry, refusal: &DelegateError)
             crate::report::chain(refusal)
         ),
     };
-    pipeline.cluster.event(&entry.pod, event);
+    pipeline.ports.cluster.event(&entry.pod, event);
 }
 
 /// Records what a sandbox still has and schedules its retry; removes the rest.
@@ -347,12 +355,12 @@ pub(super) async fn settle(
     // In plan order.
     let mut has = staying.clone();
     has.extend(left.iter().rev().map(|one| one.entry.clone()));
-    if let Err(error) = pipeline.ledger.record(&dirs.cni, &has).await {
+    if let Err(error) = pipeline.ports.ledger.record(&dirs.cni, &has).await {
         // The plan then lists more than is left, which is harmless to a DEL.
         tracing::error!(
             %container,
             error = crate::report::chain(&error),
-            "what is left of the sandbox could not be recorded"
+            "could not record which attachments of the container are left; the ledger lists more than that"
         );
     }
     let retries = &pipeline.retries;
@@ -399,7 +407,7 @@ pub(super) async fn forget(
     container: &ContainerId,
     extent: Extent,
 ) -> Result<(), Error> {
-    if let Err(error) = pipeline.ledger.forget(&dirs.cni, container).await {
+    if let Err(error) = pipeline.ports.ledger.forget(&dirs.cni, container).await {
         let sandbox = Sandbox::recorded(container.clone());
         return keep_error(pipeline, dirs, &sandbox, error.into()).await;
     }
@@ -408,7 +416,7 @@ pub(super) async fn forget(
     if extent == Extent::Whole {
         pipeline.undone.insert(&dirs.cni, container);
     }
-    pipeline.policies.release(container).await;
+    pipeline.ports.policies.release(container).await;
     Ok(())
 }
 
@@ -420,7 +428,7 @@ pub(super) fn give_up(pipeline: &Pipeline, entry: &Entry, reason: &str) {
         network = entry.network,
         interface = %entry.if_name,
         reason,
-        "forgotten without being undone; interface and addresses may be left on the node"
+        "forgot an attachment without undoing it; interface and addresses may be left on the node"
     );
     if let Some(meter) = &pipeline.meter {
         meter.gave_up();
@@ -433,5 +441,5 @@ pub(super) fn give_up(pipeline: &Pipeline, entry: &Entry, reason: &str) {
             entry.if_name, entry.network
         ),
     };
-    pipeline.cluster.event(&entry.pod, event);
+    pipeline.ports.cluster.event(&entry.pod, event);
 }

@@ -13,11 +13,11 @@ const CAPACITY: usize = 4096;
 /// The containers; when full, the oldest is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Undone {
-    state: Mutex<State>,
+    state: Mutex<Remembered>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Remembered {
     known: HashSet<(PathBuf, ContainerId)>,
     order: VecDeque<(PathBuf, ContainerId)>,
 }
@@ -52,7 +52,7 @@ impl Undone {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

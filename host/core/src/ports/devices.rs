@@ -22,7 +22,7 @@ pub trait Devices: Send + Sync {
 /// A pod's devices could not be determined.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the kubelet does not tell which devices pod {pod} has: {socket}: {reason}; {checkpoint}: {checkpoint_reason}"
+    "cannot determine the devices of pod {pod}: {socket}: {reason}; {checkpoint}: {checkpoint_reason}"
 )]
 pub struct DevicesError {
     /// The pod whose devices were requested.

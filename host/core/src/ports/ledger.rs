@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use cni_types::args::{ContainerId, IfName};
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::entry::Entry;
@@ -136,17 +137,28 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`]; the damaged file stays in place.
     async fn restore(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError>;
 
-    /// Loads a sandbox's entries in plan order; `None` if nothing is recorded. `sandbox` supplies
-    /// what Multus' ledger format omits.
+    /// Finds what is recorded of a sandbox. `sandbox` supplies what Multus' ledger format omits.
     ///
     /// # Errors
     /// [`LedgerError::Damaged`] if a record exists that neither the ledger nor the result cache can
     /// recover.
+    async fn find(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError>;
+
+    /// Loads a sandbox's entries in plan order; `None` if nothing is recorded.
+    ///
+    /// # Errors
+    /// As [`Self::find`], and [`LedgerError::Lost`] if some attachments cannot be reconstructed.
     async fn load(
         &self,
         cni_dir: &Path,
         sandbox: &Sandbox,
-    ) -> Result<Option<Vec<Entry>>, LedgerError>;
+    ) -> Result<Option<Vec<Entry>>, LedgerError> {
+        match self.find(cni_dir, sandbox).await? {
+            Recorded::Nothing => Ok(None),
+            Recorded::Whole(entries) => Ok(Some(entries)),
+            Recorded::Partial { lost, .. } => Err(LedgerError::Lost(lost)),
+        }
+    }
 
     /// The result cache's entries for a sandbox without a plan; possibly empty.
     ///
@@ -171,6 +183,12 @@ pub trait Ledger: Send + Sync {
     /// # Errors
     /// [`LedgerError`] if the directory cannot be read.
     async fn deferred(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError>;
+
+    /// Watches for recorded DELs from this call on. The future ends with the next one.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the directory cannot be watched, as when shims record no DELs.
+    fn deferred_changed(&self, cni_dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>>;
 
     /// The recorded DEL of a container, as the shim wrote it; `None` if there is none.
     ///
@@ -274,7 +292,7 @@ pub enum LedgerError {
     /// A file operation failed.
     #[error("cannot {action} {path}")]
     Io {
-        /// The operation: `read`, `write` or `remove`.
+        /// The operation, such as `read`, `write`, `watch` or `remove`.
         action: &'static str,
         /// The file it failed on.
         path: PathBuf,
@@ -307,9 +325,20 @@ pub enum LedgerError {
         reason: String,
     },
     /// Results are damaged whose attachments are in no plan, so that how to undo them is unknown.
-    #[error("{}", described(lost))]
-    Lost {
-        /// The sandbox's other attachments.
+    #[error("{}", described(.0))]
+    Lost(Vec<Lost>),
+}
+
+/// What is recorded of a sandbox.
+#[derive(Debug)]
+pub enum Recorded {
+    /// Nothing.
+    Nothing,
+    /// All its attachments, in plan order.
+    Whole(Vec<Entry>),
+    /// Some of its attachments. The results of others are damaged, and no plan has them.
+    Partial {
+        /// The attachments that can be undone.
         known: Vec<Entry>,
         /// The attachments that cannot be reconstructed.
         lost: Vec<Lost>,
@@ -339,7 +368,7 @@ impl Lost {
 fn described(lost: &[Lost]) -> String {
     let each = lost.iter().map(|one| {
         format!(
-            "{} is damaged ({}), and nothing else tells how interface {} of network {:?} was attached; \
+            "{} is damaged ({}), and no other record describes interface {} of network {:?}; \
              remove the file once the interface and its addresses are released",
             one.path.display(),
             one.reason,

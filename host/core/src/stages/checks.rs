@@ -2,7 +2,7 @@
 
 use super::resolve::Error;
 use crate::conf::net_conf::NetConf;
-use crate::domain::attachment::Plan;
+use crate::domain::attachment::{Plan, result_name_len};
 use crate::domain::pod::{NETWORKS_ANNOTATION, Pod};
 use crate::domain::selection::Selection;
 
@@ -52,16 +52,13 @@ pub(super) fn check_namespaces(
 /// [`Error::LongName`].
 pub fn check_names(plan: &Plan) -> Result<(), Error> {
     for attachment in &plan.attachments {
-        let key = libcni::cache::Key {
-            network: attachment.conf.name().clone(),
-            container_id: plan.sandbox.container_id.clone(),
-            if_name: attachment.if_name.clone(),
-        };
-        let bytes = key.to_string().len();
+        let name = attachment.conf.name();
+        let container = &plan.sandbox.container_id;
+        let bytes = result_name_len(name, container, &attachment.if_name);
         if bytes > MAX_FILE_NAME {
             return Err(Error::LongName {
                 network: attachment.network.chars().take(80).collect(),
-                name: key.network.as_str().chars().take(80).collect(),
+                name: name.as_str().chars().take(80).collect(),
                 bytes,
             });
         }

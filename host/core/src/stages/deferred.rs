@@ -34,7 +34,7 @@ pub fn parse(
     naming: Naming,
 ) -> Result<(PodRequest, Record), Error> {
     let record = Record::parse(text).map_err(|error| Error::Json(error.into()))?;
-    match request::parse(&record.request.to_json(), overlay, naming)? {
+    match request::check(&record.request, overlay, naming)? {
         Request::Pod(request)
             if request.command == Command::Del && request.container_id == *container =>
         {

@@ -84,7 +84,7 @@ pub async fn assign(
             }
         };
         let Some(id) = available.take(resource).map_err(at_position)? else {
-            tracing::warn!(pod = %pod_ref, network = network.name, resource, "no device is left for the attachment");
+            tracing::warn!(pod = %pod_ref, network = network.name, resource, "the pod has more attachments of this resource than devices; attaching without one");
             continue;
         };
         network.conf = with_device(&network.conf, &id)

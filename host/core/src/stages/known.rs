@@ -44,7 +44,7 @@ pub async fn known(conf: &NetConf, sandbox: &Sandbox, pod: &Pod, lookups: Lookup
         places.push(known.or_log(found).map(|found| (found, selection)));
     }
     let auxiliary = known
-        .or_log(network_lookup::auxiliary_chain(conf))
+        .or_log(network_lookup::auxiliary_chain(conf, lookups.files))
         .flatten();
     places.push(auxiliary.map(|chain| (chain, Selection::default())));
     let mut found: Vec<_> = places.iter_mut().flatten().collect();
@@ -118,7 +118,7 @@ impl Finding<'_> {
         tracing::warn!(
             pod = %self.pod.reference(),
             error = crate::report::chain(error),
-            "a network that the pod may have is not known and not undone"
+            "cannot resolve a network that the pod may use; it is not undone"
         );
     }
 }

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use cni_types::args::NetworkName;
 use cni_types::conf::{self, NetworkConfList, PluginConf};
 use cni_types::json::{self, RawObject};
-use libcni::load::Files;
 use serde_json::value::RawValue;
 
 use super::resolve::Lookups;
@@ -14,7 +14,7 @@ use crate::domain::attachment::Device;
 use crate::domain::limits::{Exceeded, Limits};
 use crate::domain::nad::{InvalidResource, Nad};
 use crate::domain::shim;
-use crate::ports::ClusterError;
+use crate::ports::{ClusterError, NodeFiles, NodeFilesError};
 
 /// Why a network's conf could not be found or used.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +67,9 @@ pub enum Error {
     NoDelegates,
     /// A conf file cannot be used.
     #[error(transparent)]
-    File(#[from] libcni::load::Error),
+    File(#[from] NodeFilesError),
     /// The auxiliary chain's directory cannot be located.
-    #[error("clusterNetwork {0:?} is no path, and the chain is looked for beside that file")]
+    #[error("clusterNetwork {0:?} is not a path, and the chain is in the directory of that file")]
     NotAPath(String),
     /// The pod's `cni-args` do not fit the conf.
     #[error("cni-args")]
@@ -110,8 +110,8 @@ pub async fn by_reference(
     }
     let namespace = &conf.multus_namespace;
     match lookups.cluster.nad_if_any(namespace, name).await? {
-        Some(nad) => of_nad(&nad, &conf.conf_dir, lookups.limits),
-        None => by_name(name, conf),
+        Some(nad) => of_nad(&nad, &conf.conf_dir, lookups),
+        None => by_name(name, conf, lookups.files),
     }
 }
 
@@ -126,35 +126,37 @@ pub async fn known_by_reference(
     lookups: Lookups<'_>,
 ) -> Result<Found, Error> {
     if let Some(nad) = lookups.cluster.remembered_nad(&conf.multus_namespace, name) {
-        return of_nad(&nad, &conf.conf_dir, lookups.limits);
+        return of_nad(&nad, &conf.conf_dir, lookups);
     }
-    match by_name(name, conf) {
+    match by_name(name, conf, lookups.files) {
         Err(Error::NoWhere { .. }) => by_reference(name, conf, lookups).await,
         found => found,
     }
 }
 
-fn by_name(name: &str, conf: &NetConf) -> Result<Found, Error> {
-    match libcni::load::by_name(&conf.conf_dir, name) {
+fn by_name(name: &str, conf: &NetConf, files: &dyn NodeFiles) -> Result<Found, Error> {
+    match files.by_name(&conf.conf_dir, name) {
         Ok(conf) => Ok(named_by_itself(conf)),
-        Err(libcni::load::Error::NotFound { broken, .. }) if broken.is_empty() => {
-            Err(Error::NoWhere {
-                namespace: conf.multus_namespace.clone(),
-                conf_dir: conf.conf_dir.display().to_string(),
-            })
-        }
+        Err(NodeFilesError::NotFound { .. }) => Err(Error::NoWhere {
+            namespace: conf.multus_namespace.clone(),
+            conf_dir: conf.conf_dir.display().to_string(),
+        }),
         Err(error) => Err(error.into()),
     }
 }
 
-fn at_path(path: &Path, conf: &NetConf, files: &Files) -> Result<Found, Error> {
+/// Loads a conf file, or the first conf of a directory.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn at_path(path: &Path, conf: &NetConf, files: &dyn NodeFiles) -> Result<Found, Error> {
     // A conf that executes the shim is not a network, whatever its file is called.
     let is_network = |file: &Path| {
         let is_shim = |loaded| conf.shims.refuse_in(&loaded).is_err();
-        !shim::is_own_conf(file) && !libcni::load::file(file).is_ok_and(is_shim)
+        !shim::is_own_conf(file) && !files.file(file).is_ok_and(is_shim)
     };
     let conf = match files.file(path) {
-        Err(_) if path.is_dir() => libcni::load::default_network(path, is_network)?.1,
+        Err(_) if files.is_dir(path) => files.first(path, &is_network)?,
         loaded => loaded?,
     };
     Ok(named_by_itself(conf))
@@ -190,10 +192,10 @@ pub async fn nad(
     conf_dir: &Path,
 ) -> Result<Found, Error> {
     let nad = lookups.cluster.nad(namespace, name).await?;
-    of_nad(&nad, conf_dir, lookups.limits)
+    of_nad(&nad, conf_dir, lookups)
 }
 
-fn of_nad(nad: &Nad, conf_dir: &Path, limits: &Limits) -> Result<Found, Error> {
+fn of_nad(nad: &Nad, conf_dir: &Path, lookups: Lookups<'_>) -> Result<Found, Error> {
     let resource_name = nad.resource_name().map_err(|source| Error::Resource {
         nad: format!("{}/{}", nad.namespace, nad.name),
         source,
@@ -205,12 +207,13 @@ fn of_nad(nad: &Nad, conf_dir: &Path, limits: &Limits) -> Result<Found, Error> {
                 nad: format!("{}/{}", nad.namespace, nad.name),
                 source,
             };
+            let limits = lookups.limits;
             limits.check_conf(text).map_err(exceeded)?;
             let conf = conf_of_nad(nad, text)?;
             limits.check_plugins(&conf).map_err(exceeded)?;
             conf
         }
-        None => libcni::load::by_name(conf_dir, &nad.name)?,
+        None => lookups.files.by_name(conf_dir, &nad.name)?,
     };
     Ok(Found {
         name: format!("{}/{}", nad.namespace, nad.name),
@@ -254,25 +257,40 @@ fn conf_of_nad(nad: &Nad, text: &str) -> Result<NetworkConfList, Error> {
 ///
 /// # Errors
 /// [`Error`].
-pub fn auxiliary_chain(conf: &NetConf) -> Result<Option<Found>, Error> {
+pub fn auxiliary_chain(conf: &NetConf, files: &dyn NodeFiles) -> Result<Option<Found>, Error> {
     let Some(name) = &conf.auxiliary_chain else {
         return Ok(None);
     };
-    let beside = match &conf.default_network {
-        DefaultNetwork::Cluster(path) if path.contains('/') => Path::new(path).parent(),
-        DefaultNetwork::Cluster(other) => return Err(Error::NotAPath(other.clone())),
-        DefaultNetwork::Delegates(_) => return Err(Error::NotAPath(String::new())),
-    };
+    let dir = auxiliary_dir(conf)?;
     // The first plugin gives the others an initial result, as in Multus' chain.
-    let text = serde_json::json!({
-        "cniVersion": conf.cni_version.as_str(),
-        "name": name,
-        "plugins": [{ "type": "passthru", "name": "passthru-cni" }],
-    });
-    let bare = NetworkConfList::parse_list(text.to_string()).map_err(Error::Inline)?;
-    let chain = libcni::load::with_plugins_beside(bare, beside.unwrap_or(Path::new("/")))?;
+    let bare = passthru_list(conf, name).map_err(Error::Inline)?;
+    let chain = files.with_plugins_beside(bare, dir)?;
     let is_empty = chain.plugins().len() == 1;
     Ok((!is_empty).then(|| named_by_itself(chain)))
+}
+
+fn passthru_list(conf: &NetConf, name: &NetworkName) -> Result<NetworkConfList, conf::Error> {
+    let mut passthru = RawObject::new();
+    let mut list = RawObject::new();
+    let filled = passthru
+        .set("type", "passthru")
+        .and_then(|()| passthru.set("name", "passthru-cni"))
+        .and_then(|()| list.set("cniVersion", conf.cni_version.as_str()))
+        .and_then(|()| list.set("name", name.as_str()))
+        .and_then(|()| list.set("plugins", &[&passthru]));
+    filled.map_err(conf::Error::Json)?;
+    NetworkConfList::list_of(list)
+}
+
+/// The directory of the cluster network's file.
+fn auxiliary_dir(conf: &NetConf) -> Result<&Path, Error> {
+    match &conf.default_network {
+        DefaultNetwork::Cluster(path) if path.contains('/') => {
+            Ok(Path::new(path).parent().unwrap_or(Path::new("/")))
+        }
+        DefaultNetwork::Cluster(other) => Err(Error::NotAPath(other.clone())),
+        DefaultNetwork::Delegates(_) => Err(Error::NotAPath(String::new())),
+    }
 }
 
 /// Like [`with_cni_args`], for a tenant's `args`.
@@ -354,58 +372,10 @@ mod tests {
     }
 
     #[test]
-    fn of_a_directory_the_first_conf_is_taken_but_never_our_own() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, network: &str| {
-            let text = format!(r#"{{"cniVersion":"1.0.0","name":"{network}","type":"t"}}"#);
-            std::fs::write(dir.path().join(name), text).unwrap();
-        };
-        let own = RawObject::parse(r#"{"type":"own"}"#).unwrap();
-        let conf = NetConf::of_daemon(&own).unwrap();
-        let name = || at_path(dir.path(), &conf, &Files::default()).unwrap().name;
-        write("00-multus.conf", "ours");
-        write("20-b.json", "b");
-        assert_eq!(name(), "b");
-        write("10-a.conf", "a");
-        assert_eq!(name(), "a");
-        std::fs::write(dir.path().join("05-broken.conflist"), "{").unwrap();
-        assert_eq!(name(), "a");
-        for (file, shim) in [("06-old.conf", "multus"), ("07-copy.conf", "own")] {
-            let text = format!(r#"{{"cniVersion":"1.0.0","name":"x","type":"{shim}"}}"#);
-            std::fs::write(dir.path().join(file), text).unwrap();
-            assert_eq!(name(), "a");
-        }
-    }
-
-    #[test]
-    fn the_auxiliary_chain_is_the_directory_of_its_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = dir.path().display();
-        let text = format!(
-            r#"{{"cniVersion":"1.0.0","clusterNetwork":"{at}/10-a.conf","auxiliaryCNIChainName":"aux"}}"#
-        );
-        let conf = NetConf::of_daemon(&RawObject::parse(text).unwrap()).unwrap();
-        assert!(auxiliary_chain(&conf).unwrap().is_none(), "without plugins");
-        std::fs::create_dir(dir.path().join("aux")).unwrap();
-        let plugin = r#"{"type":"tuning","sysctl":{"a":"1"}}"#;
-        std::fs::write(dir.path().join("aux/10-tuning.conf"), plugin).unwrap();
-        let found = auxiliary_chain(&conf).unwrap().unwrap();
-        assert_eq!(found.name, "aux");
-        let types: Vec<_> = found
-            .conf
-            .plugins()
-            .iter()
-            .map(|p| p.plugin_type().as_str())
-            .collect();
-        assert_eq!(types, ["passthru", "tuning"]);
-        assert!(found.conf.text().contains(plugin), "{}", found.conf.text());
-    }
-
-    #[test]
     fn the_auxiliary_chain_needs_a_cluster_network_that_is_a_file() {
         let conf = r#"{"clusterNetwork":"nad","auxiliaryCNIChainName":"aux"}"#;
         let conf = NetConf::of_daemon(&RawObject::parse(conf).unwrap()).unwrap();
-        assert!(matches!(auxiliary_chain(&conf), Err(Error::NotAPath(_))));
+        assert!(matches!(auxiliary_dir(&conf), Err(Error::NotAPath(_))));
         let conf = r#"{"auxiliaryCNIChainName":"../aux"}"#;
         assert!(NetConf::of_daemon(&RawObject::parse(conf).unwrap()).is_err());
     }

@@ -11,6 +11,7 @@ use super::pod_args::{Naming, PodArgs};
 use crate::conf::net_conf::{self, NetConf};
 use crate::conf::overlay::Overlay;
 use crate::conf::value;
+use crate::ports::Attached;
 
 /// The interface of a request that does not name one.
 const DEFAULT_INTERFACE: &str = "eth0";
@@ -64,7 +65,7 @@ pub enum Request {
         /// The request's settings.
         conf: Arc<NetConf>,
         /// The attachments in use according to the runtime; `None` if it sent no list.
-        valid: Option<Vec<libcni::Attachment>>,
+        valid: Option<Vec<Attached>>,
     },
 }
 
@@ -101,7 +102,19 @@ pub struct PodRequest {
 /// # Errors
 /// [`Error`] names each malformed variable, argument or key. Nothing was changed.
 pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Request, Error> {
-    let request = shim_api::Request::parse(body)?;
+    check(&shim_api::Request::parse(body)?, overlay, naming)
+}
+
+/// Like [`parse`], for a request that is already parsed.
+///
+/// # Errors
+/// [`Error`]; nothing was changed.
+pub fn check(
+    request: &shim_api::Request,
+    overlay: &Overlay,
+    naming: Naming,
+) -> Result<Request, Error> {
+    request.check_size()?;
     let parameters = parameters(&request.env)?;
     match parameters.command {
         Command::Add | Command::Del | Command::Check => {
@@ -133,7 +146,7 @@ pub(super) fn parameters(env: &BTreeMap<String, String>) -> Result<Parameters, E
 
 /// `cni.dev/valid-attachments` (specification, section 2, GC), or the key that runtimes with libcni
 /// 1.2.0 use instead.
-fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<libcni::Attachment>>, Error> {
+fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<Attached>>, Error> {
     let conf = RawObject::parse(conf).map_err(net_conf::Error::Json)?;
     for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
         let valid = value::optional(&conf, key, "a list of attachments");

@@ -1,6 +1,5 @@
 //! Resolves the networks named by conf and pod into a complete plan.
 
-use libcni::load::Files;
 use serde_json::value::RawValue;
 
 use super::network_lookup::{self, Found};
@@ -12,7 +11,7 @@ use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, P
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::{self, Selection};
-use crate::ports::{Cluster, DeviceInfo, Devices};
+use crate::ports::{Cluster, DeviceInfo, Devices, NodeFiles};
 
 /// Why a plan could not be made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -131,8 +130,8 @@ pub struct Lookups<'a> {
     pub devices: &'a dyn Devices,
     /// Locates device-info files.
     pub device_info: &'a dyn DeviceInfo,
-    /// Cached conf files of the node.
-    pub files: &'a Files,
+    /// Conf files of the node.
+    pub files: &'a dyn NodeFiles,
     /// Limits on what tenants may request.
     pub limits: &'a Limits,
 }
@@ -164,14 +163,16 @@ pub async fn resolve(
         // Reading a conf takes a while; other requests go on between two.
         tokio::task::yield_now().await;
     }
-    let auxiliary = network_lookup::auxiliary_chain(conf).map_err(|source| Error::Configured {
-        key: "auxiliaryCNIChainName",
-        network: conf
-            .auxiliary_chain
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        source,
+    let auxiliary = network_lookup::auxiliary_chain(conf, lookups.files).map_err(|source| {
+        Error::Configured {
+            key: "auxiliaryCNIChainName",
+            network: conf
+                .auxiliary_chain
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            source,
+        }
     })?;
     found.extend(auxiliary.map(|chain| (chain, Selection::default())));
     give_devices(&mut found, pod, &sandbox.pod, lookups).await?;

@@ -7,4 +7,5 @@ pub mod kubelet;
 pub mod ledger;
 pub mod manifests;
 pub mod metrics;
+pub mod node_files;
 pub mod pod_network;

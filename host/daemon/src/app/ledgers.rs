@@ -53,7 +53,7 @@ impl App {
         if let Err(error) = self.ledger.ask_for_deferred(cni_dir, may_defer) {
             tracing::error!(
                 error = cnidaria_core::report::chain(&error),
-                "DELs cannot be recorded while no daemon is there"
+                "shims cannot record DELs while no daemon is running"
             );
         }
     }
@@ -64,7 +64,7 @@ impl App {
             if let Err(error) = self.ledger.sweep(&cni_dir) {
                 tracing::error!(
                     error = cnidaria_core::report::chain(&error),
-                    "the ledger was not swept"
+                    "cannot remove unfinished files of the ledger; they only take space"
                 );
             }
         }
@@ -83,14 +83,14 @@ impl App {
                     tracing::error!(
                         dir = %cni_dir.display(),
                         error = cnidaria_core::report::chain(&error),
-                        "not in the list"
+                        "cannot list the attachments of a cniDir"
                     );
                     failed = Some(error);
                     continue;
                 }
             };
             for (container, error) in &listing.unreadable {
-                tracing::error!(%container, error = cnidaria_core::report::chain(error), "not in the list");
+                tracing::error!(%container, error = cnidaria_core::report::chain(error), "cannot list the attachments of a container");
             }
             let undos = self.pipeline.undos(cni_dir);
             attachments.extend(listing.entries.into_iter().map(|entry| {

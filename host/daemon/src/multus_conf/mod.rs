@@ -9,8 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::conf_file::{ConfFile, FILE_NAME, Generated};
+use crate::watch::Watch;
 use cnidaria_core::report;
-use cnidaria_core::watch::Watch;
 
 /// Why the conf cannot be provided.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use cnidaria_core::domain::pod::NETWORKS_ANNOTATION;
 use cnidaria_core::pipeline::{Error, Pipeline, Ports};
 use cnidaria_core::ports::{Delegates, DeviceInfo, Devices, Ledger, PodNetwork};
 use cnidaria_kube::Kube;
+use daemon::adapters::node_files::ConfFiles;
 use daemon::response;
 use fake_api::Fault;
 use serde_json::json;
@@ -28,6 +29,7 @@ pub(crate) fn pipeline(world: &Arc<World>, kube: Kube) -> Arc<Pipeline> {
         pod_network: Arc::clone(world) as Arc<dyn PodNetwork>,
         devices: Arc::clone(world) as Arc<dyn Devices>,
         device_info: Arc::clone(world) as Arc<dyn DeviceInfo>,
+        node_files: Arc::new(ConfFiles::default()),
     };
     Arc::new(Pipeline::new(ports, Timeouts::default(), RawObject::new()))
 }

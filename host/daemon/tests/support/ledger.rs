@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Undo};
+use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Recorded, Undo};
+use futures_util::future::BoxFuture;
 
 use super::World;
 
@@ -50,11 +51,7 @@ impl Ledger for World {
         Ok(())
     }
 
-    async fn load(
-        &self,
-        _dir: &Path,
-        sandbox: &Sandbox,
-    ) -> Result<Option<Vec<Entry>>, LedgerError> {
+    async fn find(&self, _dir: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError> {
         self.netns.lock().unwrap().clone_from(&sandbox.netns);
         if self.fail.lock().unwrap().contains("load") {
             return Err(LedgerError::Damaged {
@@ -69,7 +66,7 @@ impl Ledger for World {
             let named = sandbox.netns.clone().filter(|path| !path.is_empty());
             entry.netns = named.or(entry.netns.take());
         }
-        Ok(entries)
+        Ok(entries.map_or(Recorded::Nothing, Recorded::Whole))
     }
 
     async fn results(&self, _dir: &Path, sandbox: &Sandbox) -> Result<Vec<Entry>, LedgerError> {
@@ -103,6 +100,10 @@ impl Ledger for World {
         let deferred = self.deferred.lock().unwrap();
         let ids = deferred.keys().map(|id| ContainerId::new(id).unwrap());
         Ok(ids.collect())
+    }
+
+    fn deferred_changed(&self, _dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+        Box::pin(std::future::pending())
     }
 
     async fn deferred_del(

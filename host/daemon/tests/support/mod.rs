@@ -25,6 +25,8 @@ use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Pod};
 use cnidaria_core::pipeline::{Pipeline, Ports};
 use cnidaria_core::ports::{Cluster, Delegates, DeviceInfo, Devices, Ledger, PodNetwork, Undo};
 
+use daemon::adapters::node_files::ConfFiles;
+
 pub use policies::FakePolicies;
 
 /// A node of fakes. What `fail` contains fails or is denied.
@@ -189,6 +191,7 @@ impl World {
             pod_network: Arc::clone(self) as Arc<dyn PodNetwork>,
             devices: Arc::clone(self) as Arc<dyn Devices>,
             device_info: Arc::clone(self) as Arc<dyn DeviceInfo>,
+            node_files: Arc::new(ConfFiles::default()),
         }
     }
 }

@@ -12,7 +12,7 @@ use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::pod::Pod;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::domain::selection::Selection;
-use cnidaria_core::ports::{Attached, Denial, Finale, Outcome, Policies, PolicySession};
+use cnidaria_core::ports::{Attached, Denial, Finale, Policies, PolicyResult, PolicySession};
 
 use super::World;
 
@@ -82,7 +82,7 @@ impl PolicySession for FakeSession {
         &mut self,
         attachment: &Attachment,
         result: CniResult,
-    ) -> Result<Outcome, Denial> {
+    ) -> Result<PolicyResult, Denial> {
         let name = attachment.conf.name().as_str();
         self.0
             .told
@@ -90,7 +90,7 @@ impl PolicySession for FakeSession {
             .unwrap()
             .push(format!("after-add {name}"));
         self.ask("after-add", name)?;
-        Ok(Outcome {
+        Ok(PolicyResult {
             result,
             tags: BTreeMap::new(),
         })
@@ -103,7 +103,7 @@ impl PolicySession for FakeSession {
         shown: Vec<CniResult>,
     ) -> Result<Finale, Denial> {
         self.ask("finalize", "")?;
-        let outcome = |result| Outcome {
+        let outcome = |result| PolicyResult {
             result,
             tags: BTreeMap::new(),
         };

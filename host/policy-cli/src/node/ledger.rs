@@ -1,12 +1,13 @@
 //! The ledger of a simulated node, in memory.
 
 use std::path::Path;
+use std::pin::Pin;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Undo};
+use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Recorded, Undo};
 
 use super::{World, lock};
 
@@ -35,9 +36,10 @@ impl Ledger for World {
         self.record(dir, entries).await
     }
 
-    async fn load(&self, _: &Path, sandbox: &Sandbox) -> Result<Option<Vec<Entry>>, LedgerError> {
+    async fn find(&self, _: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError> {
         let recorded = lock(&self.recorded);
-        Ok(recorded.get(sandbox.container_id.as_str()).cloned())
+        let entries = recorded.get(sandbox.container_id.as_str()).cloned();
+        Ok(entries.map_or(Recorded::Nothing, Recorded::Whole))
     }
 
     async fn results(&self, _: &Path, _: &Sandbox) -> Result<Vec<Entry>, LedgerError> {
@@ -57,6 +59,13 @@ impl Ledger for World {
 
     async fn deferred(&self, _: &Path) -> Result<Vec<ContainerId>, LedgerError> {
         Ok(Vec::new())
+    }
+
+    fn deferred_changed(
+        &self,
+        _: &Path,
+    ) -> Pin<Box<dyn Future<Output = Result<(), LedgerError>> + Send>> {
+        Box::pin(std::future::pending())
     }
 
     async fn deferred_del(

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod delegates;
+mod files;
 mod ledger;
 mod network;
 mod recorder;
@@ -123,6 +124,7 @@ impl<'p> Node<'p> {
             pod_network: Arc::clone(&world) as _,
             devices: Arc::clone(&world) as _,
             device_info: Arc::clone(&world) as _,
+            node_files: Arc::clone(&world) as _,
         };
         let pipeline = Pipeline::new(ports, request::timeouts(), RawObject::new());
         Self {

@@ -153,7 +153,7 @@ impl Delegates for Executor {
         if let Err(error) = self.shims.refuse_in(conf) {
             // A network that never had an attachment would fail GC forever.
             let (network, error) = (conf.name(), cnidaria_core::report::chain(&error));
-            tracing::warn!(%network, error, "GC leaves out a network");
+            tracing::warn!(%network, error, "skipping a network in GC");
             return Ok(());
         }
         let client = Client::network(conf.name().as_str());
@@ -205,7 +205,7 @@ impl Delegates for Executor {
             at.is_some_and(|plugin| entry.made_nothing(plugin, error.is_refusal()))
         };
         let (refusals, left): (Vec<_>, Vec<_>) = errors.iter().partition(|e| made_nothing(e));
-        match worst(&entry.network, &left) {
+        match worst(entry, &left) {
             Some(error) => Err(error),
             None => Ok(refusals
                 .into_iter()
@@ -257,20 +257,23 @@ fn conf_after_add(entry: &Entry) -> RuntimeConf {
 
 /// Picks the failure to report, preferring one where a plugin gave no answer. The others are
 /// logged.
-fn worst(network: &str, errors: &[&Error]) -> Option<DelegateError> {
+fn worst(entry: &Entry, errors: &[&Error]) -> Option<DelegateError> {
     let interrupted = errors.iter().position(|error| error.is_interruption());
     let worst = interrupted.unwrap_or_default();
     for (place, error) in errors.iter().enumerate() {
         if place != worst {
             let error = cnidaria_core::report::chain(error);
             tracing::error!(
-                network,
+                container = %entry.container_id,
+                pod = %entry.pod,
+                network = entry.network,
+                interface = %entry.if_name,
                 error,
-                "a further plugin of the chain failed on DEL"
+                "another plugin of the network's chain failed on DEL"
             );
         }
     }
-    errors.get(worst).map(|error| refine(network, error))
+    errors.get(worst).map(|error| refine(&entry.network, error))
 }
 
 /// The plugin at which an ADD failed.

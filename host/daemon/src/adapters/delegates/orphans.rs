@@ -38,7 +38,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Another daemon is still running.
-    #[error("the daemon that has locked {0} does not end")]
+    #[error("the previous daemon, which holds the lock {0}, does not exit")]
     Alive(PathBuf),
 }
 
@@ -208,7 +208,7 @@ impl Orphan {
         tracing::warn!(
             pid = self.pid.as_raw_pid(),
             container = self.container.as_ref().map(ContainerId::as_str),
-            "killed: a delegate of an earlier daemon that does not end"
+            "killed a delegate of an earlier daemon that outlived its grace period"
         );
         // Fails if it has exited in the meantime.
         let _ = rustix::process::pidfd_open(self.pid, PidfdFlags::empty())

@@ -59,7 +59,14 @@ impl Delegates for Describing {
             && let Err(left) = self.clean(entry).await
         {
             // No DEL follows for a delegate that was not executed.
-            tracing::warn!(error = cnidaria_core::report::chain(&left), "not undone");
+            tracing::warn!(
+                container = %entry.container_id,
+                pod = %entry.pod,
+                network = entry.network,
+                interface = %entry.if_name,
+                error = cnidaria_core::report::chain(&left),
+                "cannot remove the device-info file of an attachment whose delegate did not run; the file stays"
+            );
         }
         added
     }

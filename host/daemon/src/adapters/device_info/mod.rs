@@ -96,7 +96,7 @@ impl Files {
         });
         if let Err(error) = prepared.await {
             // An attachment works without it.
-            tracing::warn!(path, %error, "what the device plugin says of the device is not passed on");
+            tracing::warn!(path, %error, "cannot use the device plugin's device info; delegates do not receive it");
         }
     }
 
@@ -141,7 +141,7 @@ impl DeviceInfo for Files {
             text.map(|text| describes(&text)).transpose()
         });
         found.await.unwrap_or_else(|error| {
-            tracing::warn!(path, %error, "what is said of the device is left out");
+            tracing::warn!(path, %error, "cannot read the attachment's device info; network-status omits it");
             None
         })
     }

@@ -19,10 +19,10 @@ const MAX_BYTES: u64 = 64 << 20;
 pub(super) enum Error {
     #[error("cannot be read")]
     Read(#[from] io::Error),
-    #[error("is no checkpoint of devices")]
+    #[error("is not a device checkpoint")]
     Format(#[from] serde_json::Error),
     /// The checkpoint identifies pods by uid only.
-    #[error("tells nothing of a pod without a uid")]
+    #[error("cannot identify a pod without a uid")]
     NoUid,
 }
 

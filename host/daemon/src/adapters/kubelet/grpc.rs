@@ -38,19 +38,19 @@ pub(super) enum Error {
     #[error("HTTP/2")]
     Http(#[from] h2::Error),
     /// The peer speaks HTTP/2, but not gRPC.
-    #[error("answers {0} instead of a message")]
+    #[error("the answer is HTTP status {0}, not a gRPC message")]
     NoGrpc(StatusCode),
     /// The peer refused the call.
-    #[error("refuses with code {code}: {message}")]
+    #[error("the call was refused with gRPC code {code}: {message}")]
     Status {
         /// gRPC status code.
         code: u32,
         message: String,
     },
-    #[error("answers more than {MAX_MESSAGE} bytes")]
+    #[error("the answer has more than {MAX_MESSAGE} bytes")]
     TooLarge,
     /// The answer is not a valid message.
-    #[error("answers what is no message: {0}")]
+    #[error("the answer is not a valid message: {0}")]
     Malformed(String),
 }
 

@@ -72,7 +72,7 @@ impl Devices for Kubelet {
         match self.recorded_for(pod).await {
             Ok(allocation) => {
                 let socket = self.settings.socket.display();
-                tracing::warn!(%pod, %socket, error, "devices are taken from the kubelet's checkpoint");
+                tracing::warn!(%pod, %socket, error, "the kubelet's socket cannot be used; reading the pod's devices from its checkpoint");
                 Ok(allocation)
             }
             Err(checkpoint) => Err(DevicesError {

@@ -98,6 +98,10 @@ mod tests {
     use cni_types::json::RawObject;
 
     use cnidaria_core::domain::pod::PodRef;
+    use cnidaria_core::ports::{Ledger as _, LedgerError};
+
+    use crate::adapters::ledger::Files;
+    use crate::config::own::Durability;
 
     fn check(conf: &str, expected: bool) {
         let entry = Entry {
@@ -150,5 +154,19 @@ mod tests {
             &plugin(r#""plugins":[{"type":"bridge"},{"type":"portmap"}]"#),
             true,
         );
+    }
+
+    #[tokio::test]
+    async fn a_recorded_del_ends_the_watch() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Durability::Grouped);
+        let missing = files.deferred_changed(dir.path()).await;
+        assert!(matches!(missing, Err(LedgerError::Io { .. })));
+        ask(dir.path()).unwrap();
+        let changed = files.deferred_changed(dir.path());
+        let container = ContainerId::new("c").unwrap();
+        std::fs::write(path(dir.path(), &container), "{}").unwrap();
+        changed.await.unwrap();
+        assert_eq!(files.deferred(dir.path()).await.unwrap(), [container]);
     }
 }

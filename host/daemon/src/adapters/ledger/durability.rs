@@ -82,7 +82,9 @@ impl Disk {
             let sync = Arc::clone(&self.sync);
             let synced = tokio::task::spawn_blocking(move || sync_all(&*sync, &changed)).await;
             if synced.is_err() {
-                tracing::error!("the ledger was not synced");
+                tracing::error!(
+                    "cannot sync the ledger; a loss of power now may lose its latest changes"
+                );
             }
         }
     }
@@ -99,7 +101,7 @@ fn sync_all(sync: &Sync, changed: &[PathBuf]) {
             Err(error) => tracing::error!(
                 path = %path.display(),
                 %error,
-                "did not reach the disk; a loss of power now would lose it"
+                "cannot sync a file of the ledger; a loss of power now may lose it"
             ),
             Ok(()) => {}
         }

@@ -77,6 +77,7 @@ mod tests {
     use super::super::durability::tests::recorded;
     use super::*;
     use crate::config::own::Durability;
+    use cnidaria_core::domain::attachment::result_name_len;
 
     #[test]
     fn a_strict_write_waits_for_file_and_directory() {
@@ -85,6 +86,20 @@ mod tests {
         let (disk, synced) = recorded(Durability::Strict);
         replace(&path, b"text", &disk).unwrap();
         assert_eq!(synced.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn names_of_results_have_the_expected_length() {
+        use cni_types::args::{ContainerId, IfName, NetworkName};
+        let key = libcni::cache::Key {
+            network: NetworkName::new("net").unwrap(),
+            container_id: ContainerId::new("container").unwrap(),
+            if_name: IfName::new("eth0").unwrap(),
+        };
+        assert_eq!(
+            result_name_len(&key.network, &key.container_id, &key.if_name),
+            key.to_string().len()
+        );
     }
 
     #[test]

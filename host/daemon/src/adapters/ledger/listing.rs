@@ -42,12 +42,10 @@ impl Files {
         let beside = recovery::beside_all(&self.results_of(cni_dir), &listing.entries, &incomplete);
         let Beside { entries, lost } = beside.map_err(from_cache)?;
         listing.entries.extend(entries);
-        listing
-            .unreadable
-            .extend(lost.into_iter().map(|(container, lost)| {
-                let known = Vec::new();
-                (container, LedgerError::Lost { known, lost })
-            }));
+        listing.unreadable.extend(
+            lost.into_iter()
+                .map(|(container, lost)| (container, LedgerError::Lost(lost))),
+        );
         Ok(listing)
     }
 }

@@ -11,6 +11,7 @@ mod file;
 mod listing;
 mod recovery;
 mod seal;
+mod undos;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,7 +20,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
-use cni_types::json::{Cause, RawObject};
+use cni_types::json::RawObject;
+use futures_util::future::BoxFuture;
 use libcni::cache::{self, Cache, Key};
 
 pub use self::boot::Boot;
@@ -28,9 +30,10 @@ use self::delegates_file::Writer;
 use self::durability::Disk;
 use self::recovery::{Beside, Results, complete};
 use crate::config::own::Durability;
+use crate::watch::Watch;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{Directory, Ledger, LedgerError, Listing, Lost, Undo};
+use cnidaria_core::ports::{Directory, Ledger, LedgerError, Listing, Lost, Recorded, Undo};
 
 /// Pending undos, a file per sandbox. Container ids never begin with a dot.
 const UNDO_DIR: &str = ".undo";
@@ -140,7 +143,7 @@ impl Files {
         for path in damaged {
             set_aside(path, cni_dir);
             if let Err(error) = std::fs::remove_file(path) {
-                tracing::error!(path = %path.display(), %error, "cannot be removed");
+                tracing::error!(path = %path.display(), %error, "cannot remove a damaged result; requests skip it");
             }
         }
     }
@@ -252,13 +255,9 @@ impl Ledger for Files {
         Ok(())
     }
 
-    async fn load(
-        &self,
-        cni_dir: &Path,
-        sandbox: &Sandbox,
-    ) -> Result<Option<Vec<Entry>>, LedgerError> {
+    async fn find(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError> {
         let Some(mut found) = self.look(cni_dir, sandbox)? else {
-            return Ok(None);
+            return Ok(Recorded::Nothing);
         };
         self.set_results_aside(cni_dir, &found.damaged_results);
         if !found.is_complete {
@@ -268,21 +267,21 @@ impl Ledger for Files {
             found.entries.extend(entries);
             if let Some(lost) = lost.remove(&sandbox.container_id) {
                 let known = found.entries;
-                return Err(LedgerError::Lost { known, lost });
+                return Ok(Recorded::Partial { known, lost });
             }
         }
         if let Some(reason) = found.damage {
             let path = cni_dir.join(sandbox.container_id.as_str());
-            tracing::error!(path = %path.display(), reason, "damaged; recovered from the result cache");
+            tracing::error!(path = %path.display(), reason, "a ledger file is damaged; its attachments were recovered from the result cache");
             // The entries are usable even if the file cannot be restored.
             if let Err(error) = self.restore(cni_dir, &found.entries).await {
                 tracing::error!(
                     error = cnidaria_core::report::chain(&error),
-                    "not put in place"
+                    "cannot replace the damaged ledger file; the next request recovers it again"
                 );
             }
         }
-        Ok(Some(found.entries))
+        Ok(Recorded::Whole(found.entries))
     }
 
     async fn restore(&self, cni_dir: &Path, entries: &[Entry]) -> Result<(), LedgerError> {
@@ -347,6 +346,18 @@ impl Ledger for Files {
         deferred::list(cni_dir).map_err(failed("read", &cni_dir.join(shim_api::deferred::DIR)))
     }
 
+    fn deferred_changed(&self, cni_dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+        let dir = cni_dir.join(shim_api::deferred::DIR);
+        let watch = Watch::on([dir.as_path()]);
+        Box::pin(async move {
+            let changed = match watch {
+                Ok(mut watch) => watch.changed().await,
+                Err(error) => Err(error),
+            };
+            changed.map_err(failed("watch", &dir))
+        })
+    }
+
     async fn deferred_del(
         &self,
         cni_dir: &Path,
@@ -377,28 +388,7 @@ impl Ledger for Files {
     }
 
     async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
-        let dir = cni_dir.join(UNDO_DIR);
-        let files = match std::fs::read_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            files => files.map_err(failed("read", &dir))?,
-        };
-        let mut undos = Vec::new();
-        for file in files {
-            let file = file.map_err(failed("read", &dir))?;
-            if ContainerId::new(file.file_name().to_string_lossy()).is_err() {
-                continue;
-            }
-            let path = file.path();
-            let undo = file::read(&path).and_then(|text| {
-                serde_json::from_slice(&text).map_err(|error| io::Error::other(Cause::from(error)))
-            });
-            match undo {
-                Ok(undo) => undos.push(undo),
-                // It only says when to retry; the sandbox's own file says what to undo.
-                Err(error) => tracing::error!(path = %path.display(), %error, "damaged"),
-            }
-        }
-        Ok(undos)
+        undos::read_all(&cni_dir.join(UNDO_DIR))
     }
 
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
@@ -472,10 +462,12 @@ fn key(entry: &Entry) -> Key {
 fn set_aside(path: &Path, cni_dir: &Path) {
     match file::set_aside(path, &cni_dir.join(DAMAGED_DIR)) {
         Ok(aside) => {
-            tracing::error!(path = %path.display(), aside = %aside.display(), "damaged; set aside");
+            tracing::error!(path = %path.display(), aside = %aside.display(), "set aside a damaged file of the ledger");
         }
         // Undoing now matters more than keeping a file for inspection.
-        Err(error) => tracing::error!(path = %path.display(), %error, "cannot be set aside"),
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "cannot set aside a damaged file of the ledger")
+        }
     }
 }
 

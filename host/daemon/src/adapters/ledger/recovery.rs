@@ -53,7 +53,7 @@ pub(super) fn from_results(
     for error in &errors {
         tracing::error!(
             error = cnidaria_core::report::chain(error),
-            "a result is left out"
+            "skipping a result that cannot be used"
         );
     }
     let cached = cached.into_iter();
@@ -194,7 +194,7 @@ pub(super) fn complete(
             // CHECK and DEL work without a result, if less precisely.
             tracing::error!(
                 error = cnidaria_core::report::chain(&error),
-                "a result is left out"
+                "skipping a result that cannot be used"
             );
             return Ok(match error {
                 cache::Error::Io { .. } => None,

@@ -97,7 +97,7 @@ impl Store {
 
     fn reload_or_log(&self) {
         if let Err(error) = self.reload() {
-            tracing::error!(dir = %self.dir.display(), %error, "cannot read the manifests");
+            tracing::error!(dir = %self.dir.display(), %error, "cannot read the directory of manifests; keeping its previous state");
         }
     }
 

@@ -203,7 +203,7 @@ impl Drop for Back<'_> {
     fn drop(&mut self) {
         if let Err(error) = enter(self.0) {
             // The thread would do its further work in the pod's network instead of the node's.
-            tracing::error!(%error, "cannot leave the network namespace of a pod");
+            tracing::error!(%error, "a thread cannot leave the network namespace of a pod; aborting the daemon");
             std::process::abort();
         }
     }

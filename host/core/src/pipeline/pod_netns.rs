@@ -10,53 +10,53 @@ use crate::domain::entry::Entry;
 use crate::domain::namespace::Namespace;
 use crate::ports::AtPath;
 
-/// Where an attachment's namespace is now.
-pub(super) enum Place {
+/// What became of a network namespace.
+pub(super) enum PodNetns {
     /// At its recorded path.
-    There,
-    /// Gone; nothing is at its path.
+    Present,
+    /// It is gone, and nothing is at its path.
     Gone,
-    /// Gone; its path now leads to another namespace, or to the node's own.
-    Elsewhere,
+    /// It is gone, and its path now leads to another namespace, or to the node's own.
+    Replaced,
 }
 
-pub(super) async fn place_of(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Place {
+pub(super) async fn of_entry(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> PodNetns {
     let recorded = entry.namespace.as_ref();
     let netns = entry.netns.as_deref();
-    place(pipeline, dirs, &entry.container_id, netns, recorded).await
+    at(pipeline, dirs, &entry.container_id, netns, recorded).await
 }
 
-pub(super) async fn place(
+pub(super) async fn at(
     pipeline: &Pipeline,
     dirs: &Dirs,
     container: &ContainerId,
     netns: Option<&str>,
     recorded: Option<&Namespace>,
-) -> Place {
+) -> PodNetns {
     let Some(path) = netns.filter(|path| !path.is_empty()) else {
-        return Place::Gone;
+        return PodNetns::Gone;
     };
-    let pod_network = &pipeline.pod_network;
+    let pod_network = &pipeline.ports.pod_network;
     if let Some(recorded) = recorded
         && pod_network.is_of_earlier_boot(recorded)
     {
-        return Place::Elsewhere;
+        return PodNetns::Replaced;
     }
     match pod_network.at(Path::new(path)).await {
-        Ok(AtPath::Nothing) => Place::Gone,
-        Ok(AtPath::Node) => Place::Elsewhere,
+        Ok(AtPath::Nothing) => PodNetns::Gone,
+        Ok(AtPath::Node) => PodNetns::Replaced,
         Ok(AtPath::Pod(found)) => match recorded {
-            Some(recorded) if !recorded.is(&found) => Place::Elsewhere,
-            None if owner(pipeline, dirs, container, &found).await.is_some() => Place::Elsewhere,
-            _ => Place::There,
+            Some(recorded) if !recorded.is(&found) => PodNetns::Replaced,
+            None if owner(pipeline, dirs, container, &found).await.is_some() => PodNetns::Replaced,
+            _ => PodNetns::Present,
         },
         Err(error) => {
             tracing::warn!(
                 %container,
                 error = crate::report::chain(&error),
-                "cannot identify the network namespace; taking it for the pod's"
+                "cannot identify the network namespace of the container; treating it as the container's own"
             );
-            Place::There
+            PodNetns::Present
         }
     }
 }
@@ -75,7 +75,7 @@ pub(super) async fn owner(
         .into_iter()
         .chain(&pipeline.directories.besides(dirs))
     {
-        let Ok(listing) = pipeline.ledger.list(&dirs.cni).await else {
+        let Ok(listing) = pipeline.ports.ledger.list(&dirs.cni).await else {
             continue;
         };
         owner = listing.entries.into_iter().find(|entry| {
@@ -90,7 +90,7 @@ pub(super) async fn owner(
         tracing::warn!(
             %container,
             owner = %owner.container_id,
-            "the network namespace at the container's path is another container's; not entering it"
+            "the network namespace at the container's path belongs to another container; delegates do not enter it"
         );
     }
     owner.map(|entry| entry.container_id)
@@ -104,12 +104,12 @@ pub(super) async fn is_gone(
     netns: Option<&str>,
 ) -> bool {
     !matches!(
-        place(pipeline, dirs, container, netns, None).await,
-        Place::There
+        at(pipeline, dirs, container, netns, None).await,
+        PodNetns::Present
     )
 }
 
 /// Whether the attachment's own namespace is still at its path.
 pub(super) async fn is_there(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
-    matches!(place_of(pipeline, dirs, entry).await, Place::There)
+    matches!(of_entry(pipeline, dirs, entry).await, PodNetns::Present)
 }

@@ -6,16 +6,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ENGINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/policy-engine/src");
+const ENGINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
 
 /// The rooms, from the ground floor up. `fuzz` drives the transaction from outside.
-const FLOORS: [&[&str]; 6] = [
+const FLOORS: [&[&str]; 7] = [
     &["model"],
     &["config", "state", "transaction"],
     &["wasm"],
     &["pool"],
     &["load"],
     &["compile", "fuzz", "run"],
+    &["trial"],
 ];
 
 fn floor(room: &str) -> Option<usize> {

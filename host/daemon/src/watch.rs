@@ -17,7 +17,7 @@ const BUFFER_BYTES: usize = 4096;
 
 /// Watches directories for files that are written, created, moved or removed.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     events: EventStream<Vec<u8>>,
 }
 
@@ -27,7 +27,7 @@ impl Watch {
     /// # Errors
     /// A directory cannot be watched, for example because it does not exist, or there is no tokio
     /// runtime.
-    pub fn on<'a>(dirs: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
+    pub(crate) fn on<'a>(dirs: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
         let inotify = Inotify::init()?;
         for dir in dirs {
             inotify.watches().add(
@@ -48,7 +48,7 @@ impl Watch {
     ///
     /// # Errors
     /// The kernel's error; no further changes are reported.
-    pub async fn changed(&mut self) -> io::Result<()> {
+    pub(crate) async fn changed(&mut self) -> io::Result<()> {
         self.next().await?;
         let collect = async {
             while let Ok(next) = timeout(QUIET, self.next()).await {
@@ -71,7 +71,7 @@ impl Watch {
 ///
 /// # Errors
 /// The kernel's error.
-pub async fn exists(path: &Path) -> io::Result<()> {
+pub(crate) async fn exists(path: &Path) -> io::Result<()> {
     while !path.exists() {
         let mut watch = Watch::on([nearest_dir(path).as_path()])?;
         // It may have been created before the watch began.

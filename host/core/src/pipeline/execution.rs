@@ -11,7 +11,7 @@ use std::pin::Pin;
 use cni_types::result::CniResult;
 use futures_util::future::select_all;
 
-use super::add::announce;
+use super::events;
 use super::limits::{self, Limits, is_given_up};
 use super::{Error, Pipeline};
 use crate::domain::attachment::Plan;
@@ -19,30 +19,30 @@ use crate::domain::default_route::{self, Claims};
 use crate::domain::entry::Entry;
 use crate::domain::network_status::{self, NetworkStatus};
 use crate::domain::pod::PodRef;
-use crate::ports::{GiveUp, Outcome, PolicySession, Wanted};
+use crate::ports::{GiveUp, PolicyResult, PolicySession, Wanted};
 use crate::stages::request::PodRequest;
 
 /// The state of an ADD: what it answers, and what to undo if it fails.
-pub(super) struct Addition<'a> {
+pub(super) struct Execution<'a> {
     pipeline: &'a Pipeline,
     request: &'a PodRequest,
     claims: Claims,
     /// The entries as recorded, with the delegates' results.
     entries: Vec<Entry>,
     /// The results after the policies, of the attachments accepted so far: answered and shown.
-    answers: Vec<Outcome>,
+    answers: Vec<PolicyResult>,
     /// Which attachments may have left something behind.
     begun: Vec<bool>,
 }
 
 /// The outcome of one attachment.
-struct Attached {
+struct AttachmentOutcome {
     position: usize,
     entry: Entry,
     failed: Option<Error>,
 }
 
-impl<'a> Addition<'a> {
+impl<'a> Execution<'a> {
     pub(super) fn new(
         pipeline: &'a Pipeline,
         request: &'a PodRequest,
@@ -148,14 +148,15 @@ impl<'a> Addition<'a> {
     async fn let_end(
         &mut self,
         give_up: &GiveUp,
-        mut running: Vec<Pin<Box<impl Future<Output = Attached>>>>,
+        mut running: Vec<Pin<Box<impl Future<Output = AttachmentOutcome>>>>,
     ) {
+        let container = &self.request.container_id;
         let ending = async {
             while !running.is_empty() {
                 self.note(next(&mut running).await);
             }
         };
-        limits::let_end(give_up, ending).await;
+        limits::let_end(give_up, container, ending).await;
     }
 
     /// How many delegates may run now. One at a time while default routes are moved, because each
@@ -174,8 +175,8 @@ impl<'a> Addition<'a> {
     }
 
     /// Notes an attachment's outcome and returns its failure.
-    fn note(&mut self, attached: Attached) -> Option<(usize, Error)> {
-        let Attached {
+    fn note(&mut self, attached: AttachmentOutcome) -> Option<(usize, Error)> {
+        let AttachmentOutcome {
             position,
             entry,
             failed,
@@ -214,7 +215,7 @@ impl<'a> Addition<'a> {
         else {
             return Ok(());
         };
-        announce(self.pipeline, entry);
+        events::interface_added(self.pipeline, entry);
         self.answers
             .push(policies.after_add(attachment, result).await?);
         self.set_default_routes(position).await
@@ -235,7 +236,7 @@ impl<'a> Addition<'a> {
             ) else {
                 continue;
             };
-            let pod_network = &self.pipeline.pod_network;
+            let pod_network = &self.pipeline.ports.pod_network;
             pod_network
                 .set_default_route(Path::new(netns), &entry.if_name, change.gateway)
                 .await?;
@@ -282,6 +283,7 @@ impl<'a> Addition<'a> {
         }
         for entry in &self.entries {
             self.pipeline
+                .ports
                 .ledger
                 .record_result(&self.request.conf.cni_dir, entry)
                 .await?;
@@ -304,6 +306,7 @@ impl<'a> Addition<'a> {
         }
         let status = serde_json::to_string(&statuses).expect("strings and numbers are JSON");
         self.pipeline
+            .ports
             .cluster
             .set_network_status(pod, &status)
             .await?;
@@ -334,18 +337,22 @@ async fn attach_one(
     position: usize,
     mut entry: Entry,
     wanted: Wanted,
-) -> Attached {
+) -> AttachmentOutcome {
     let conf = &request.conf;
     let attached = async {
         pipeline.collections.wait(entry.conf.name()).await;
         // CHECK and DEL need the delegate's own result, not the policies' version.
-        let added = pipeline.delegates.add(&conf.bin_dirs, &entry, wanted);
+        let added = pipeline.ports.delegates.add(&conf.bin_dirs, &entry, wanted);
         entry.result = Some(added.await?);
-        pipeline.ledger.record_result(&conf.cni_dir, &entry).await?;
+        pipeline
+            .ports
+            .ledger
+            .record_result(&conf.cni_dir, &entry)
+            .await?;
         Ok(())
     };
     let failed = attached.await.err();
-    Attached {
+    AttachmentOutcome {
         position,
         entry,
         failed,

@@ -8,7 +8,7 @@ use cni_types::args::{ContainerId, NetworkName};
 
 use super::Pipeline;
 use super::dirs::Dirs;
-use super::place::is_there;
+use super::pod_netns::is_there;
 use crate::conf::net_conf::DEFAULT_NAME;
 use crate::domain::entry::Entry;
 

@@ -72,5 +72,5 @@ fn warn(pipeline: &Pipeline, pod: &PodRef, reason: &'static str, message: String
         reason,
         message,
     };
-    pipeline.cluster.event(pod, event);
+    pipeline.ports.cluster.event(pod, event);
 }

@@ -2,51 +2,51 @@
 //! is as good as a DEL: whatever the running delegates do, the attachments will be undone.
 
 use super::dirs::Dirs;
-use super::place::{is_gone, is_there};
+use super::pod_netns::{is_gone, is_there};
 use super::{Error, Pipeline};
 use crate::domain::entry::{self, Entry};
-use crate::ports::LedgerError;
+use crate::ports::{LedgerError, Recorded};
 use crate::stages::request::PodRequest;
 
 /// Whether a DEL may succeed although its delegates are still running. Persists that everything in
 /// the ledger is to be undone. Needs no turn.
-pub(super) async fn can_be_made(pipeline: &Pipeline, dirs: &Dirs, request: &PodRequest) -> bool {
+pub(super) async fn can_be_given(pipeline: &Pipeline, dirs: &Dirs, request: &PodRequest) -> bool {
     let sandbox = request.sandbox();
     let container = &sandbox.container_id;
-    match pipeline.ledger.load(&dirs.cni, &sandbox).await {
-        Ok(Some(entries)) => {
+    match pipeline.ports.ledger.find(&dirs.cni, &sandbox).await {
+        Ok(Recorded::Whole(entries)) => {
             entry::are_behind(&entries, &request.if_name)
                 && are_gone(pipeline, dirs, &entries).await
                 && pipeline
                     .retries
-                    .promise(pipeline, dirs, container, &entries)
+                    .ensure_undo(pipeline, dirs, container, &entries)
                     .await
         }
-        Ok(None) => match pipeline.ledger.results(&dirs.cni, &sandbox).await {
+        Ok(Recorded::Nothing) => match pipeline.ports.ledger.results(&dirs.cni, &sandbox).await {
             Ok(results) if !results.is_empty() => {
                 are_gone(pipeline, dirs, &results).await
                     && pipeline
                         .retries
-                        .promise(pipeline, dirs, container, &results)
+                        .ensure_undo(pipeline, dirs, container, &results)
                         .await
             }
             Ok(_) => is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await,
             Err(_) => false,
         },
         // What the record lacks is unknown: the retry undoes all that there is then.
-        Err(LedgerError::Lost { known, .. }) => {
+        Ok(Recorded::Partial { known, .. }) => {
             are_gone(pipeline, dirs, &known).await
                 && is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await
                 && pipeline
                     .retries
-                    .promise(pipeline, dirs, container, &[])
+                    .ensure_undo(pipeline, dirs, container, &[])
                     .await
         }
         Err(LedgerError::Damaged { .. }) => {
             is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await
                 && pipeline
                     .retries
-                    .promise(pipeline, dirs, container, &[])
+                    .ensure_undo(pipeline, dirs, container, &[])
                     .await
         }
         Err(_) => false,
@@ -61,8 +61,8 @@ pub(super) async fn late(
     late: Error,
 ) -> Result<(), Error> {
     let sandbox = request.sandbox();
-    let recorded = pipeline.ledger.load(&dirs.cni, &sandbox).await;
-    let results = pipeline.ledger.results(&dirs.cni, &sandbox).await;
+    let recorded = pipeline.ports.ledger.load(&dirs.cni, &sandbox).await;
+    let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await;
     match (recorded, results) {
         (Ok(None), Ok(results)) if results.is_empty() => Ok(()),
         _ => Err(late),

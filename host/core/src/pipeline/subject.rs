@@ -1,0 +1,70 @@
+//! What a request is about, for the log.
+
+use cni_types::args::Command;
+
+use super::Error;
+use crate::stages::hotplug::Hotplug;
+use crate::stages::request::{PodRequest, Request};
+
+/// The verb, container, interface and pod of a request; the latter three are empty for STATUS and
+/// GC.
+pub(super) struct Subject {
+    pub(super) verb: Command,
+    container: String,
+    interface: String,
+    pod: String,
+}
+
+impl Subject {
+    pub(super) fn of(request: &Request) -> Self {
+        match request {
+            Request::Pod(pod) => Self::of_pod(pod),
+            other => Self::of_node(other.command()),
+        }
+    }
+
+    pub(super) fn of_hotplug(request: &Hotplug) -> Self {
+        match request {
+            Hotplug::Attachment { request, .. } => Self::of_pod(request),
+            Hotplug::Status { .. } => Self::of_node(request.command()),
+        }
+    }
+
+    fn of_node(verb: Command) -> Self {
+        Self {
+            verb,
+            container: String::new(),
+            interface: String::new(),
+            pod: String::new(),
+        }
+    }
+
+    fn of_pod(request: &PodRequest) -> Self {
+        let named = &request.pod;
+        Self {
+            verb: request.command,
+            container: request.container_id.to_string(),
+            interface: request.if_name.to_string(),
+            pod: match named.name.is_empty() {
+                true => String::new(),
+                false => format!("{}/{}", named.namespace, named.name),
+            },
+        }
+    }
+
+    /// Logs that the request failed.
+    pub(super) fn log(&self, error: &Error) {
+        tracing::error!(
+            verb = self.verb.as_str(),
+            container = given(&self.container),
+            interface = given(&self.interface),
+            pod = given(&self.pod),
+            error = crate::report::chain(error),
+            "request failed"
+        );
+    }
+}
+
+fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}

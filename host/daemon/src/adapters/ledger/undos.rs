@@ -1,0 +1,37 @@
+//! Pending undos, a file per container.
+
+use std::io;
+use std::path::Path;
+
+use cni_types::args::ContainerId;
+use cni_types::json::Cause;
+
+use super::{failed, file};
+use cnidaria_core::ports::{LedgerError, Undo};
+
+/// Reads all pending undos of a directory; logs and skips damaged ones.
+pub(super) fn read_all(dir: &Path) -> Result<Vec<Undo>, LedgerError> {
+    let files = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        files => files.map_err(failed("read", dir))?,
+    };
+    let mut undos = Vec::new();
+    for file in files {
+        let file = file.map_err(failed("read", dir))?;
+        if ContainerId::new(file.file_name().to_string_lossy()).is_err() {
+            continue;
+        }
+        let path = file.path();
+        let undo = file::read(&path).and_then(|text| {
+            serde_json::from_slice(&text).map_err(|error| io::Error::other(Cause::from(error)))
+        });
+        match undo {
+            Ok(undo) => undos.push(undo),
+            // It only says when to retry; the sandbox's own file says what to undo.
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the record of a pending undo is damaged; the container's next request undoes its attachments")
+            }
+        }
+    }
+    Ok(undos)
+}
