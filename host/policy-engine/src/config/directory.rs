@@ -136,7 +136,7 @@ fn reading(spec: Option<Spec>, text: Option<String>, faults: Vec<Error>) -> Read
     }
 }
 
-/// A policy from its kept configuration; `None` if that is not well-formed for this version.
+/// A policy from its last good configuration; `None` if this version cannot read it.
 pub(crate) fn restored(
     name: &str,
     file: &Path,
@@ -151,7 +151,7 @@ pub(crate) fn restored(
     faults.is_empty().then_some(spec)
 }
 
-/// A policy from its kept configuration, if that switches it off, whatever else is wrong in it.
+/// A policy from its last good configuration, if that switches it off, whatever else is wrong in it.
 pub(crate) fn off(name: &str, file: &Path, text: &str, module_dir: &Path) -> Option<Spec> {
     let Draft { spec, .. } = Spec::parse(name, file, text, module_dir).ok()?;
     (spec.mode == Mode::Off).then_some(spec)
