@@ -3,11 +3,11 @@
 #   make demo   a demonstration: two networks and three policies on a private node on this machine
 #   make test   runs every test
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
-#   make lint   rustfmt, clippy and rustdoc with warnings denied; links and wording of the docs
+#   make lint   rustfmt, clippy and rustdoc with warnings denied; dependencies; the docs' links and words
 #   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
 #   make docs   builds the manual with mdBook, checking its links: target/book/index.html
 #   make msrv   compiles with the oldest supported Rust version
-#   make advisories  checks the dependencies against RustSec; needs cargo-deny and GitHub
+#   make advisories  checks the dependencies against RustSec, which is on GitHub
 #   make image  builds the images of the DaemonSet and of the policies: target/image/*.tar
 #   make release  builds a release in target/dist: binaries, image and checksums
 #   make bench  measures CNI calls: a table, target/bench/report.json and tests/bench/plots
@@ -56,7 +56,8 @@ lint:
 	@tests/setup/install lint
 	@tests/setup/install manifests
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --workspace --all-targets -- --deny warnings --deny unsafe_code
+	tests/setup/deny bans licenses sources
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps
 	$(CARGO) test --package cnidaria-docs-tests
 	tests/deploy/run
@@ -82,7 +83,8 @@ msrv:
 
 .PHONY: advisories
 advisories:
-	$(CARGO) deny check
+	@tests/setup/install manifests
+	tests/setup/deny advisories bans licenses sources
 
 .PHONY: build
 build: tools

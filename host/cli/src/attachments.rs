@@ -32,6 +32,7 @@ pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dy
         Format::Table if list.attachments.is_empty() && list.unreadable.is_empty() => {
             Ok("no attachments\n".to_owned())
         }
+        #[expect(clippy::disallowed_methods, reason = "an age, as it is shown")]
         Format::Table => Ok(table(&list, SystemTime::now())),
     }
 }

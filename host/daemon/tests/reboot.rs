@@ -32,6 +32,7 @@ impl Node {
     }
 
     /// A daemon started an hour after the earlier boot's files were written.
+    #[expect(clippy::disallowed_methods, reason = "times of files")]
     fn daemon(&self) -> Arc<Pipeline> {
         let booted = SystemTime::now() - Duration::from_secs(3600);
         let files = Files::new(Durability::Grouped).with_boot(Boot::at(booted));
@@ -56,6 +57,7 @@ impl Node {
     }
 
     /// Rewrites all files as Multus would have written them, two hours ago.
+    #[expect(clippy::disallowed_methods, reason = "times of files")]
     fn as_of_multus(&self) {
         let before = SystemTime::now() - Duration::from_secs(7200);
         for path in self.results().iter().chain([&self.plan()]) {
@@ -158,6 +160,7 @@ async fn files_of_multus_tell_their_boot_by_their_age() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "times of files")]
 async fn younger_files_of_multus_are_left_alone() {
     let node = Node::with_a().await;
     node.as_of_multus();

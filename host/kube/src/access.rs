@@ -3,7 +3,7 @@
 //! client-go, or would do without bounds, is decided here: the library gets one credential.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -149,7 +149,7 @@ impl Access {
                 Ok(Credentials { config, fresh })
             }
             Self::NodeCertificate(own) => {
-                let kept = kept::load(&own.dir)?.filter(|kept| kept.ends > SystemTime::now());
+                let kept = kept::load(&own.dir)?.filter(kept::Kept::is_valid);
                 let kept = kept.ok_or_else(|| Error::NoCertificate {
                     dir: own.dir.clone(),
                 })?;

@@ -100,6 +100,7 @@ impl Writer {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the times of Events")]
     async fn create(
         &mut self,
         caller: &Caller,
@@ -125,6 +126,7 @@ fn name(pod: &str, unique: u64) -> String {
     format!("{}{suffix}", begin.trim_end_matches(['.', '-']))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the times of Events")]
 async fn raise(caller: &Caller, pod: &PodRef, name: &str, count: u32) -> Result<(), Failure> {
     let path = format!("/api/v1/namespaces/{}/events/{name}", pod.namespace);
     let body = json!({"count": count, "lastTimestamp": seconds(Timestamp::now())});

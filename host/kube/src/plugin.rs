@@ -147,6 +147,7 @@ async fn end(mut child: Child) -> io::Result<(ExitStatus, Vec<u8>)> {
     Ok((child.wait().await?, printed))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the expiry of a credential")]
 fn lasts(end: Timestamp) -> Duration {
     Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default()
 }

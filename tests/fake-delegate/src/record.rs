@@ -14,6 +14,10 @@ use crate::call::Call;
 ///
 /// # Errors
 /// A message with the path that could not be written.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the order of records across processes"
+)]
 pub(crate) fn write(directory: &Path, call: &Call) -> Result<(), String> {
     let environment: Map<String, Value> = env::vars_os()
         .map(|(name, value)| {

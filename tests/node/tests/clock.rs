@@ -126,6 +126,7 @@ fn a_delegate_that_hangs_is_stopped_all_the_same() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the clock that jumps")]
 fn an_undo_waits_for_its_retry_as_long_as_it_would_have() {
     on_a_private_node(|node| {
         let clock = prepare(node);

@@ -419,6 +419,10 @@ fn pause(retries: u32) -> Duration {
         .min(LONGEST_PAUSE)
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "since when an undo waits, as it is shown"
+)]
 fn seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

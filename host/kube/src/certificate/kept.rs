@@ -46,7 +46,7 @@ pub(crate) struct Kept {
     /// The chain and the key, PEM.
     pem: String,
     pub(super) begins: SystemTime,
-    pub(crate) ends: SystemTime,
+    pub(super) ends: SystemTime,
     /// Common name.
     pub(super) name: String,
     /// Organizations.
@@ -95,6 +95,12 @@ impl Kept {
             groups: subject.iter_organization().map(text).collect(),
             pem,
         })
+    }
+
+    /// Whether it has not expired.
+    #[expect(clippy::disallowed_methods, reason = "whether a certificate is valid")]
+    pub(crate) fn is_valid(&self) -> bool {
+        self.ends > SystemTime::now()
     }
 
     /// The chain and the key, PEM.

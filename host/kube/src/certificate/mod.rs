@@ -105,7 +105,7 @@ impl Renewal {
                 }
                 continue;
             }
-            let good = current.filter(|kept| !refused && kept.ends > SystemTime::now());
+            let good = current.filter(|kept| !refused && kept.is_valid());
             match self.obtain(good.as_ref()).await {
                 Ok(()) => (obtained, refused) = (Some(Instant::now()), false),
                 Err(error) => {
@@ -145,9 +145,10 @@ impl Renewal {
 
     /// Obtains a new certificate and makes the connection use it. `good`, if any, authenticates the
     /// node until then.
+    #[expect(clippy::disallowed_methods, reason = "a file's name")]
     async fn obtain(&mut self, good: Option<&Kept>) -> Result<(), Error> {
         let unsaved = self.unsaved.take();
-        let kept = match (unsaved.filter(|kept| kept.ends > SystemTime::now()), good) {
+        let kept = match (unsaved.filter(Kept::is_valid), good) {
             (Some(unsaved), _) => unsaved,
             (None, Some(_)) => match self.ask(&self.connection, false).await {
                 Err(Error::Request(error)) if error.is_refusal() => {
@@ -195,6 +196,7 @@ fn renewal(kept: &Kept, random: f64) -> SystemTime {
     kept.begins + lifetime.mul_f64(0.7 + 0.2 * random)
 }
 
+#[expect(clippy::disallowed_methods, reason = "when a certificate is renewed")]
 fn rest(until: SystemTime) -> Option<Duration> {
     until
         .duration_since(SystemTime::now())

@@ -10,6 +10,10 @@ use std::time::{Duration, SystemTime};
 const UNUSED: Duration = Duration::from_secs(7 * 86_400);
 
 /// Removes artefacts, and remains of killed compilers, of modules whose hex digest is not `needed`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the age of a file: one removed too early is compiled again"
+)]
 pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
     let is_needed = |name: &str| {
         let hex = name.split('-').next().unwrap_or(name);
@@ -43,6 +47,10 @@ pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
 }
 
 /// Records that an artefact was used. If that fails, it may be removed and compiled again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the age of a file: one removed too early is compiled again"
+)]
 pub(super) fn touch(artefact: &Path) {
     let touched = File::open(artefact).and_then(|file| file.set_modified(SystemTime::now()));
     if let Err(error) = touched {
@@ -58,6 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the age of a file")]
     fn only_old_artefacts_without_a_module_go() {
         let dir = tempfile::tempdir().unwrap();
         let make = |name: &str, is_old: bool| {

@@ -1,1 +1,0 @@
-//! Only tests: rules for all crates of the workspace and their dependencies.
