@@ -3,6 +3,7 @@
 #   make demo   a demonstration: two networks and three policies on a private node on this machine
 #   make test   runs every test
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
+#   make fuzz   runs every fuzz target for three minutes
 #   make lint   rustfmt, clippy and rustdoc with warnings denied; dependencies; the docs' links and words
 #   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
 #   make docs   builds the manual with mdBook, checking its links: target/book/index.html
@@ -45,10 +46,17 @@ soak: seconds ?= 600
 soak: load ?= 3600
 soak:
 	@tests/setup/install test
+	@tests/setup/install fuzz
 	$(CARGO) build --workspace --bins
 	CNIDARIA_CRASH_ROUNDS=$(rounds) $(CARGO) test --package cnidaria-node-tests --test crash -- --nocapture
 	$(CARGO) build-shim
 	tests/node/enter $(target)/debug/cnidaria-soak $(load)
+	tests/fuzz/run $(seconds)
+
+.PHONY: fuzz
+fuzz: seconds ?= 180
+fuzz:
+	@tests/setup/install fuzz
 	tests/fuzz/run $(seconds)
 
 .PHONY: lint
