@@ -10,6 +10,7 @@
 #   make msrv   compiles with the oldest supported Rust version
 #   make advisories  checks the dependencies against RustSec, which is on GitHub
 #   make image  builds the images of the DaemonSet and of the policies: target/image/*.tar
+#   make package  packs and compiles the crates that are published
 #   make release  builds a release in target/dist: binaries, image and checksums
 #   make bench  measures CNI calls: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  reports regressions against tests/bench/stored.json
@@ -113,6 +114,11 @@ image: build
 	$(target)/debug/test-artifacts build all
 	deploy/image/build $(target)/release $(target)/shim/cnidaria-shim \
 		$(target)/guests/wasm32-unknown-unknown/guest $(target)/image/cnidaria.tar
+
+.PHONY: package
+package:
+	@tests/setup/install lint
+	deploy/release/package
 
 .PHONY: release
 release: image

@@ -11,7 +11,7 @@
 )]
 
 wit_bindgen::generate!({
-    path: "../wit/policy-0.2.0",
+    path: "wit",
     world: "imports",
     generate_all,
     additional_derives: [PartialEq],
@@ -25,7 +25,7 @@ pub mod hooks {
         ($module:ident, $world:literal, $path:literal $(, $types:literal)?) => {
             pub mod $module {
                 wit_bindgen::generate!({
-                    path: "../wit/policy-0.2.0",
+                    path: "wit",
                     world: $world,
                     pub_export_macro: true,
                     default_bindings_module: $path,
