@@ -11,13 +11,15 @@
 #   make advisories  checks the dependencies against RustSec, which is on GitHub
 #   make image  builds the images of the DaemonSet and of the policies: target/image/*.tar
 #   make package  packs and compiles the crates that are published
-#   make release  builds a release in target/dist: binaries, image and checksums
+#   make release  builds a release in target/dist: binaries, images, manual, crates, SBOM, digests
 #   make bench  measures CNI calls: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  reports regressions against tests/bench/stored.json
 #   make profile  records a profile for PGO under target/profile, which later release builds use
 
 CARGO ?= cargo
 target := $(or $(CARGO_TARGET_DIR),target)
+# Release builds keep this machine's paths out of what they write.
+release_cargo = RUSTFLAGS="$$(deploy/release/flags)" $(CARGO)
 
 .PHONY: help
 help:
@@ -103,8 +105,8 @@ build: tools
 .PHONY: tools
 tools:
 	@tests/setup/install lint
-	$(CARGO) build --release -p cnidaria
-	$(CARGO) build-shim
+	$(release_cargo) build --release -p cnidaria
+	$(release_cargo) build-shim
 
 .PHONY: image
 image: build
@@ -122,18 +124,14 @@ package:
 
 .PHONY: release
 release: image
-	rm -rf $(target)/dist
-	mkdir -p $(target)/dist
-	cp $(target)/release/cnidaria $(target)/release/cnidaria-daemon $(target)/shim/cnidaria-shim \
-		$(target)/image/cnidaria.tar $(target)/image/cnidaria-policies.tar $(target)/dist
-	cd $(target)/dist && sha256sum * > SHA256SUMS
+	deploy/release/build $(target)/dist
 
 .PHONY: bench-tools
 bench-tools: tools
 	@tests/setup/install demo
-	$(CARGO) build-noop
-	$(CARGO) build --release -p cnidaria-bench
-	$(CARGO) build --release -p test-artifacts
+	$(release_cargo) build-noop
+	$(release_cargo) build --release -p cnidaria-bench
+	$(release_cargo) build --release -p test-artifacts
 	$(target)/release/test-artifacts build all
 
 .PHONY: bench-build

@@ -89,6 +89,23 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         cni_dir: Option<PathBuf>,
     },
+
+    /// Prints the completion script of a shell
+    ///
+    /// For bash, for example: `cnidaria completion bash >/etc/bash_completion.d/cnidaria`.
+    Completion {
+        /// The shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: clap_complete::Shell,
+    },
+
+    /// Writes the manual pages into a directory, for packages
+    #[command(hide = true)]
+    Man {
+        /// An existing directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ mod args;
 mod attachments;
 mod daemon;
 mod forget;
+mod manual;
 mod output;
 mod policy;
 
@@ -74,6 +75,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
                 }),
             ..
         } => forget::forget(args, container, if_name.as_deref(), *yes)?,
+        Command::Completion { shell } => manual::completion(*shell),
+        Command::Man { directory } => {
+            manual::pages(directory)?;
+            String::new()
+        }
         Command::Attachments { cni_dir, .. } => attachments::list(args, cni_dir.as_deref())?,
     };
     output::print(&text)?;

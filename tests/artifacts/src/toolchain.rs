@@ -107,7 +107,8 @@ impl Toolchain {
                 key("RUSTFLAGS"),
                 format!(
                     "-Clink-arg=--wasi-adapter=none -Clink-arg=--wasm-ld-path={core} \
-                     -Clink-arg=--initial-heap={HEAP}"
+                     -Clink-arg=--initial-heap={HEAP} {}",
+                    without_paths()
                 ),
             );
         if let Compiler::Debian(rustc) = &self.compiler {
@@ -119,6 +120,19 @@ impl Toolchain {
                 .arg("-Zbuild-std=std,panic_abort");
         }
     }
+}
+
+/// The flags that keep this machine's directories out of modules, as `deploy/release/flags` does.
+fn without_paths() -> String {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let directories = [(cargo, "/cargo"), (Some(workspace()), "/cnidaria")];
+    let directories = directories.into_iter();
+    let flags: Vec<_> = directories
+        .filter_map(|(directory, name)| Some((directory?.canonicalize().ok()?, name)))
+        .map(|(directory, name)| format!("--remap-path-prefix={}={name}", directory.display()))
+        .collect();
+    flags.join(" ")
 }
 
 fn missing(reason: &str) -> Missing {
