@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::certificate::NodeCertificate;
-use super::certificate::kept;
+use super::certificate::stored;
 use super::kubeconfig;
 use super::plugin;
 
@@ -57,11 +57,11 @@ pub(crate) enum Error {
     Plugin(#[from] plugin::Error),
     /// The node's own certificate cannot be used.
     #[error(transparent)]
-    Kept(#[from] kept::Error),
+    Stored(#[from] stored::Error),
     /// There is no certificate yet, or it has expired.
     #[error("no certificate of this node in {dir} that is good at present")]
     NoCertificate {
-        /// Where certificates are kept.
+        /// Where certificates are stored.
         dir: PathBuf,
     },
     /// The kubeconfig uses a removed authentication method.
@@ -149,13 +149,13 @@ impl Access {
                 Ok(Credentials { config, fresh })
             }
             Self::NodeCertificate(own) => {
-                let kept = kept::load(&own.dir)?.filter(kept::Kept::is_valid);
-                let kept = kept.ok_or_else(|| Error::NoCertificate {
+                let certificate = stored::load(&own.dir)?.filter(stored::Certificate::is_valid);
+                let certificate = certificate.ok_or_else(|| Error::NoCertificate {
                     dir: own.dir.clone(),
                 })?;
                 let mut config = read(&own.bootstrap_kubeconfig)?;
                 config.auth_info = AuthInfo::default();
-                identify(&mut config.auth_info, &kept.pem());
+                identify(&mut config.auth_info, &certificate.pem());
                 Ok(Credentials {
                     config,
                     fresh: None,

@@ -12,7 +12,7 @@ use kube::client::Body;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::pace::Pace;
+use super::concurrency::Concurrency;
 
 /// Timeout of one attempt. A retry may reach another, healthy server.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -97,14 +97,14 @@ impl Failure {
 #[derive(Clone)]
 pub(crate) struct Caller {
     client: kube::Client,
-    pace: Arc<Pace>,
+    concurrency: Arc<Concurrency>,
 }
 
 impl Caller {
     pub(crate) fn new(client: kube::Client) -> Self {
         Self {
             client,
-            pace: Arc::new(Pace::new()),
+            concurrency: Arc::new(Concurrency::new()),
         }
     }
 
@@ -119,7 +119,7 @@ impl Caller {
     ) -> Result<Bytes, Failure> {
         let attempt = deadline.min(Instant::now() + ATTEMPT);
         let answer = async {
-            let _turn = self.pace.turn().await;
+            let _slot = self.concurrency.slot().await;
             exchange(&self.client, request).await
         };
         match tokio::time::timeout_at(attempt, answer).await {

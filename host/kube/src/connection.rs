@@ -23,7 +23,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::access::{Access, Credentials, Error};
-use super::pace;
+use super::concurrency;
 use super::trouble::Trouble;
 
 /// Connect timeout. The API server is near, or down.
@@ -32,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Idle connections are kept for the rest of a burst only.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-const IDLE_CONNECTIONS: usize = pace::FEW;
+const IDLE_CONNECTIONS: usize = concurrency::FIRST_LIMIT;
 /// Minimum interval between reloads of rejected credentials.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 

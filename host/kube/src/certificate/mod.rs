@@ -2,8 +2,8 @@
 //! bootstrap kubeconfig, stored where Multus stores it, and renewed long before it expires. The
 //! connection uses the old one until the new one is on the disk.
 
-pub(crate) mod kept;
 mod request;
+pub(crate) mod stored;
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::access::Access;
 use super::call::random;
 use super::connection::Connection;
-use kept::Kept;
+use stored::Certificate;
 
 /// Multus' identity: the group, and as `system:multus:<node>` the user.
 const IDENTITY: &str = "system:multus";
@@ -32,7 +32,7 @@ enum Error {
     #[error(transparent)]
     Request(#[from] request::Error),
     #[error(transparent)]
-    Kept(#[from] kept::Error),
+    Stored(#[from] stored::Error),
     #[error("certificate request {0} was neither approved nor denied")]
     NotApproved(String),
 }
@@ -56,8 +56,8 @@ impl NodeCertificate {
         format!("{IDENTITY}:{}", self.node)
     }
 
-    fn is_of(&self, kept: &Kept) -> bool {
-        kept.name == self.name() && kept.groups.iter().any(|group| group == IDENTITY)
+    fn is_of(&self, certificate: &Certificate) -> bool {
+        certificate.name == self.name() && certificate.groups.iter().any(|group| group == IDENTITY)
     }
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Renewal {
     /// Authenticates as the bootstrap kubeconfig says.
     bootstrap: Connection,
     /// Issued, but not on the disk yet.
-    unsaved: Option<Kept>,
+    unsaved: Option<Certificate>,
 }
 
 impl Renewal {
@@ -91,7 +91,9 @@ impl Renewal {
         let mut refused = false;
         loop {
             let current = self.current();
-            let renewal = current.as_ref().map(|kept| renewal(kept, random()));
+            let renewal = current
+                .as_ref()
+                .map(|certificate| renewal(certificate, random()));
             if let Some(rest) = renewal.and_then(rest)
                 && !refused
             {
@@ -105,7 +107,7 @@ impl Renewal {
                 }
                 continue;
             }
-            let good = current.filter(|kept| !refused && kept.is_valid());
+            let good = current.filter(|certificate| !refused && certificate.is_valid());
             match self.obtain(good.as_ref()).await {
                 Ok(()) => (obtained, refused) = (Some(Instant::now()), false),
                 Err(error) => {
@@ -127,14 +129,14 @@ impl Renewal {
     }
 
     fn is_at_rest(&self) -> bool {
-        let latest = self.current().map(|kept| renewal(&kept, 0.0));
+        let latest = self.current().map(|certificate| renewal(&certificate, 0.0));
         latest.and_then(rest).is_some()
     }
 
     /// The certificate on disk, if usable.
-    fn current(&self) -> Option<Kept> {
-        match kept::load(&self.own.dir) {
-            Ok(kept) => kept.filter(|kept| self.own.is_of(kept)),
+    fn current(&self) -> Option<Certificate> {
+        match stored::load(&self.own.dir) {
+            Ok(certificate) => certificate.filter(|certificate| self.own.is_of(certificate)),
             Err(error) => {
                 let error = cnidaria_core::report::chain(&error);
                 tracing::warn!(error, "a new certificate is needed");
@@ -146,9 +148,9 @@ impl Renewal {
     /// Obtains a new certificate and makes the connection use it. `good`, if any, authenticates the
     /// node until then.
     #[expect(clippy::disallowed_methods, reason = "a file's name")]
-    async fn obtain(&mut self, good: Option<&Kept>) -> Result<(), Error> {
+    async fn obtain(&mut self, good: Option<&Certificate>) -> Result<(), Error> {
         let unsaved = self.unsaved.take();
-        let kept = match (unsaved.filter(Kept::is_valid), good) {
+        let certificate = match (unsaved.filter(Certificate::is_valid), good) {
             (Some(unsaved), _) => unsaved,
             (None, Some(_)) => match self.ask(&self.connection, false).await {
                 Err(Error::Request(error)) if error.is_refusal() => {
@@ -158,17 +160,17 @@ impl Renewal {
             },
             (None, None) => self.ask(&self.bootstrap, true).await?,
         };
-        if let Err(error) = kept::save(&self.own.dir, &kept, Timestamp::now()) {
-            self.unsaved = Some(kept);
+        if let Err(error) = stored::save(&self.own.dir, &certificate, Timestamp::now()) {
+            self.unsaved = Some(certificate);
             return Err(error.into());
         }
-        tracing::info!(name = kept.name, "a new certificate of this node");
+        tracing::info!(name = certificate.name, "a new certificate of this node");
         self.connection.reload().await;
         Ok(())
     }
 
     /// Requests a certificate. `lacking` says that the node has none that works.
-    async fn ask(&self, with: &Connection, lacking: bool) -> Result<Kept, Error> {
+    async fn ask(&self, with: &Connection, lacking: bool) -> Result<Certificate, Error> {
         let client = with.client();
         let (name, lifetime) = (self.own.name(), self.own.lifetime);
         let pending = request::send(&client, &name, IDENTITY, lifetime).await?;
@@ -191,9 +193,12 @@ impl Renewal {
 
 /// When to renew: after 70 to 90 % of the lifetime. `random`, from 0 to 1, spreads nodes that
 /// started together.
-fn renewal(kept: &Kept, random: f64) -> SystemTime {
-    let lifetime = kept.ends.duration_since(kept.begins).unwrap_or_default();
-    kept.begins + lifetime.mul_f64(0.7 + 0.2 * random)
+fn renewal(certificate: &Certificate, random: f64) -> SystemTime {
+    let lifetime = certificate
+        .ends
+        .duration_since(certificate.begins)
+        .unwrap_or_default();
+    certificate.begins + lifetime.mul_f64(0.7 + 0.2 * random)
 }
 
 #[expect(clippy::disallowed_methods, reason = "when a certificate is renewed")]
@@ -215,9 +220,11 @@ mod tests {
         params.not_after = rcgen::date_time_ymd(2026, 1, 11);
         let key = rcgen::KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem() + &key.serialize_pem();
-        let kept = Kept::parse(pem).unwrap();
+        let certificate = Certificate::parse(pem).unwrap();
         let days = |random| {
-            let after = renewal(&kept, random).duration_since(kept.begins).unwrap();
+            let after = renewal(&certificate, random)
+                .duration_since(certificate.begins)
+                .unwrap();
             after.as_secs() / (24 * 3600)
         };
         assert_eq!(days(0.0), 7);

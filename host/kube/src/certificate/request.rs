@@ -13,7 +13,7 @@ use kube::Api;
 use kube::api::{ObjectMeta, PostParams, WatchEvent, WatchParams};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
-use super::kept::Kept;
+use super::stored::Certificate;
 
 /// The signer of client certificates. Kubernetes approves nothing for it by itself.
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
@@ -108,7 +108,7 @@ impl Pending {
     /// # Errors
     /// [`Error::Denied`], [`Error::Useless`], and [`Error::Api`] if the server does not allow the
     /// watch.
-    pub(super) async fn answer(self, client: &kube::Client) -> Result<Kept, Error> {
+    pub(super) async fn answer(self, client: &kube::Client) -> Result<Certificate, Error> {
         let api = Api::<CertificateSigningRequest>::all(client.clone());
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.name));
         let mut from = self.version.clone();
@@ -179,9 +179,9 @@ impl Pending {
         }
     }
 
-    fn check(&self, certificate: &str) -> Result<Kept, Error> {
+    fn check(&self, certificate: &str) -> Result<Certificate, Error> {
         let pem = format!("{}\n{}", certificate.trim_end(), self.key.serialize_pem());
-        Kept::parse(pem).map_err(|reason| Error::Useless {
+        Certificate::parse(pem).map_err(|reason| Error::Useless {
             name: self.name.clone(),
             reason,
         })

@@ -13,14 +13,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 /// Concurrency limit for a fast server.
-pub(crate) const FEW: usize = 16;
+pub(crate) const FIRST_LIMIT: usize = 16;
 /// If no request completes in this time, double the limit. About what opening a connection to a
 /// distant server takes.
 const STANDSTILL: Duration = Duration::from_millis(20);
 
 /// Starts requests in FIFO order within the limit.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Concurrency {
     free: Semaphore,
     state: Mutex<State>,
 }
@@ -34,15 +34,15 @@ struct State {
 
 /// A request in flight, until dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    pace: &'a Pace,
+pub(crate) struct Slot<'a> {
+    concurrency: &'a Concurrency,
     permit: Option<SemaphorePermit<'a>>,
 }
 
-impl Pace {
+impl Concurrency {
     pub(crate) fn new() -> Self {
         Self {
-            free: Semaphore::new(FEW),
+            free: Semaphore::new(FIRST_LIMIT),
             state: Mutex::new(State {
                 under_way: 0,
                 moved: Instant::now(),
@@ -51,22 +51,25 @@ impl Pace {
     }
 
     /// Waits until a request may start.
-    pub(crate) async fn turn(&self) -> Turn<'_> {
+    pub(crate) async fn slot(&self) -> Slot<'_> {
         // A single future throughout, to keep its place in the queue.
         let mut acquired = pin!(self.free.acquire());
         let permit = loop {
             match timeout(STANDSTILL, &mut acquired).await {
                 // The semaphore is never closed.
                 Ok(permit) => break permit.ok(),
-                Err(_) => self.go_on(),
+                Err(_) => self.raise_limit(),
             }
         };
         self.state().under_way += 1;
-        Turn { pace: self, permit }
+        Slot {
+            concurrency: self,
+            permit,
+        }
     }
 
     /// Raises the limit if nothing has completed for a while.
-    fn go_on(&self) {
+    fn raise_limit(&self) {
         let mut state = self.state();
         if state.moved.elapsed() >= STANDSTILL {
             state.moved = Instant::now();
@@ -79,14 +82,14 @@ impl Pace {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        let mut state = self.pace.state();
+        let mut state = self.concurrency.state();
         state.under_way -= 1;
         state.moved = Instant::now();
         // Retire the extra permits once they are idle.
-        let free = &self.pace.free;
-        if let Some(unneeded) = free.available_permits().checked_sub(FEW) {
+        let free = &self.concurrency.free;
+        if let Some(unneeded) = free.available_permits().checked_sub(FIRST_LIMIT) {
             free.forget_permits(unneeded);
             if let Some(permit) = self.permit.take() {
                 permit.forget();
@@ -103,11 +106,15 @@ mod tests {
 
     /// Returns how long `requests` take, and how many were in flight at most, with a server that
     /// answers each after `answer` and any number concurrently.
-    async fn burst(pace: &Pace, requests: usize, answer: Duration) -> (Duration, usize) {
+    async fn burst(
+        concurrency: &Concurrency,
+        requests: usize,
+        answer: Duration,
+    ) -> (Duration, usize) {
         let (start, most) = (Instant::now(), Mutex::new(0));
         join_all((0..requests).map(|_| async {
-            let _turn = pace.turn().await;
-            let under_way = pace.state().under_way;
+            let _slot = concurrency.slot().await;
+            let under_way = concurrency.state().under_way;
             {
                 let mut most = most.lock().unwrap();
                 *most = under_way.max(*most);
@@ -120,34 +127,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_answers_at_once_is_asked_by_a_few() {
-        let pace = Pace::new();
-        let (_, most) = burst(&pace, 500, Duration::from_millis(4)).await;
-        assert_eq!(most, FEW);
+        let concurrency = Concurrency::new();
+        let (_, most) = burst(&concurrency, 500, Duration::from_millis(4)).await;
+        assert_eq!(most, FIRST_LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_one_is_soon_asked_by_all() {
-        let pace = Pace::new();
-        let (elapsed, most) = burst(&pace, 200, Duration::from_secs(1)).await;
+        let concurrency = Concurrency::new();
+        let (elapsed, most) = burst(&concurrency, 200, Duration::from_secs(1)).await;
         assert!(elapsed < Duration::from_millis(1200), "{elapsed:?}");
         assert_eq!(most, 200);
         // The limit shrinks again once the server is fast.
-        let (_, most) = burst(&pace, 500, Duration::from_millis(4)).await;
-        assert_eq!(most, FEW);
+        let (_, most) = burst(&concurrency, 500, Duration::from_millis(4)).await;
+        assert_eq!(most, FIRST_LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_asks_first_goes_first_however_long_it_takes() {
-        let pace = Pace::new();
+        let concurrency = Concurrency::new();
         let order = Mutex::new(Vec::new());
-        let requests = (0..5 * FEW).map(|number| {
-            let (pace, order) = (&pace, &order);
+        let requests = (0..5 * FIRST_LIMIT).map(|number| {
+            let (concurrency, order) = (&concurrency, &order);
             async move {
                 // The last request comes just before the others have waited too long.
-                if number == 5 * FEW - 1 {
+                if number == 5 * FIRST_LIMIT - 1 {
                     tokio::time::sleep(STANDSTILL.mul_f64(0.9)).await;
                 }
-                let _turn = pace.turn().await;
+                let _slot = concurrency.slot().await;
                 order.lock().unwrap().push(number);
                 tokio::time::sleep(STANDSTILL.mul_f64(0.7)).await;
             }
@@ -159,10 +166,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_gives_up_takes_no_turn_away() {
-        let pace = Pace::new();
-        let turns = join_all((0..FEW).map(|_| pace.turn())).await;
-        assert!(pace.turn().now_or_never().is_none());
+        let concurrency = Concurrency::new();
+        let turns = join_all((0..FIRST_LIMIT).map(|_| concurrency.slot())).await;
+        assert!(concurrency.slot().now_or_never().is_none());
         drop(turns);
-        assert_eq!(pace.free.available_permits(), FEW);
+        assert_eq!(concurrency.free.available_permits(), FIRST_LIMIT);
     }
 }

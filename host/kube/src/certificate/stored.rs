@@ -42,7 +42,7 @@ pub(crate) enum Error {
 
 /// A certificate and its key, verified to match.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct Certificate {
     /// The chain and the key, PEM.
     pem: String,
     pub(super) begins: SystemTime,
@@ -53,16 +53,16 @@ pub(crate) struct Kept {
     pub(super) groups: Vec<String>,
 }
 
-impl std::fmt::Debug for Kept {
+impl std::fmt::Debug for Certificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = &self.name;
-        f.debug_struct("Kept")
+        f.debug_struct("Certificate")
             .field("name", name)
             .finish_non_exhaustive()
     }
 }
 
-impl Kept {
+impl Certificate {
     /// Parses a chain and its key, in any order.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Kept {
 ///
 /// # Errors
 /// [`Error::Damaged`] if the file is not a certificate with its key.
-pub(crate) fn load(dir: &Path) -> Result<Option<Kept>, Error> {
+pub(crate) fn load(dir: &Path) -> Result<Option<Certificate>, Error> {
     let path = link(dir, "current");
     let pem = match fs::read_to_string(&path) {
         // client-go removes the link for a moment, and may have been stopped right then.
@@ -123,7 +123,7 @@ pub(crate) fn load(dir: &Path) -> Result<Option<Kept>, Error> {
         read => read,
     };
     match pem {
-        Ok(pem) => Kept::parse(pem)
+        Ok(pem) => Certificate::parse(pem)
             .map(Some)
             .map_err(|reason| Error::Damaged { path, reason }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -143,7 +143,7 @@ pub(crate) fn load(dir: &Path) -> Result<Option<Kept>, Error> {
 ///
 /// # Errors
 /// [`Error::File`]; the current one is unchanged.
-pub(super) fn save(dir: &Path, kept: &Kept, now: Timestamp) -> Result<(), Error> {
+pub(super) fn save(dir: &Path, certificate: &Certificate, now: Timestamp) -> Result<(), Error> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -152,7 +152,7 @@ pub(super) fn save(dir: &Path, kept: &Kept, now: Timestamp) -> Result<(), Error>
     let time = now.strftime("%Y-%m-%d-%H-%M-%S");
     let file = link(dir, &time.to_string());
     let temporary = link(dir, "new");
-    write(&temporary, &kept.pem).map_err(failed("cannot write", &temporary))?;
+    write(&temporary, &certificate.pem).map_err(failed("cannot write", &temporary))?;
     fs::rename(&temporary, &file).map_err(failed("cannot write", &file))?;
     let (updated, current) = (link(dir, "updated"), link(dir, "current"));
     match fs::remove_file(&updated) {
@@ -230,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    fn certificate(name: &str) -> Kept {
+    fn issue(name: &str) -> Certificate {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params
             .distinguished_name
@@ -240,7 +240,7 @@ mod tests {
             .push(rcgen::DnType::OrganizationName, "system:multus");
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap().pem();
-        Kept::parse(certificate + &key.serialize_pem()).unwrap()
+        Certificate::parse(certificate + &key.serialize_pem()).unwrap()
     }
 
     fn at(second: i64) -> Timestamp {
@@ -252,11 +252,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("made/on/the/way");
         assert_eq!(load(&dir).unwrap(), None);
-        let kept = certificate("system:multus:n");
-        save(&dir, &kept, at(0)).unwrap();
-        assert_eq!(load(&dir).unwrap().as_ref(), Some(&kept));
-        assert_eq!(kept.name, "system:multus:n");
-        assert_eq!(kept.groups, ["system:multus"]);
+        let certificate = issue("system:multus:n");
+        save(&dir, &certificate, at(0)).unwrap();
+        assert_eq!(load(&dir).unwrap().as_ref(), Some(&certificate));
+        assert_eq!(certificate.name, "system:multus:n");
+        assert_eq!(certificate.groups, ["system:multus"]);
         let target = fs::read_link(dir.join("multus-client-current.pem")).unwrap();
         assert_eq!(
             target,
@@ -272,7 +272,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("multus-client-notes.pem"), "").unwrap();
         for second in 0..5 {
-            save(dir.path(), &certificate("n"), at(second)).unwrap();
+            save(dir.path(), &issue("n"), at(second)).unwrap();
         }
         let mut names: Vec<String> = fs::read_dir(dir.path())
             .unwrap()
@@ -293,12 +293,12 @@ mod tests {
     #[test]
     fn a_change_that_was_interrupted_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = certificate("n");
-        save(dir.path(), &kept, at(0)).unwrap();
+        let certificate = issue("n");
+        save(dir.path(), &certificate, at(0)).unwrap();
         let current = dir.path().join("multus-client-current.pem");
         fs::rename(&current, dir.path().join("multus-client-updated.pem")).unwrap();
-        assert_eq!(load(dir.path()).unwrap(), Some(kept));
-        let next = certificate("n");
+        assert_eq!(load(dir.path()).unwrap(), Some(certificate));
+        let next = issue("n");
         save(dir.path(), &next, at(1)).unwrap();
         assert_eq!(load(dir.path()).unwrap(), Some(next));
     }
@@ -307,7 +307,7 @@ mod tests {
     fn no_damage_is_taken_for_a_certificate() {
         let dir = tempfile::tempdir().unwrap();
         let current = dir.path().join("multus-client-current.pem");
-        let (a, b) = (certificate("a"), certificate("b"));
+        let (a, b) = (issue("a"), issue("b"));
         let split = a.pem.find("-----BEGIN PRIVATE KEY").unwrap();
         let other = b.pem.find("-----BEGIN PRIVATE KEY").unwrap();
         let mixed = format!("{}{}", &a.pem[..split], &b.pem[other..]);
