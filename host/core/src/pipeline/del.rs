@@ -97,14 +97,7 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         .ledger
         .find(&dirs.cni, &request.sandbox())
         .await;
-    if let Ok(Recorded::Whole(entries)) = &recorded
-        && !entry::are_behind(entries, &request.if_name)
-    {
-        tracing::warn!(
-            %container,
-            interface = %request.if_name,
-            "DEL names an interface other than the container's own; undoing nothing"
-        );
+    if is_of_another(&recorded, request) {
         return Ok(());
     }
     match recorded {
@@ -132,6 +125,25 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         .forget_deferred(&dirs.cni, container)
         .await?;
     Ok(())
+}
+
+/// Whether a DEL names an interface other than the container's own, and so undoes nothing.
+pub(super) fn is_of_another(
+    recorded: &Result<Recorded, LedgerError>,
+    request: &PodRequest,
+) -> bool {
+    let is_another = match recorded {
+        Ok(Recorded::Whole(entries)) => !entry::are_behind(entries, &request.if_name),
+        _ => false,
+    };
+    if is_another {
+        tracing::warn!(
+            container = %request.container_id,
+            interface = %request.if_name,
+            "DEL names an interface other than the container's own; undoing nothing"
+        );
+    }
+    is_another
 }
 
 /// Splits off the entries whose namespace is gone and whose delegates timed out in the last
