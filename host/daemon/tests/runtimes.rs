@@ -365,3 +365,14 @@ async fn directories_of_confs_are_bounded() {
     let last = node.runtime(USUAL, &names[39]);
     last.call(&daemon, "ADD", "a").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_renamed_conf_collects_what_is_gone() {
+    let node = Node::new();
+    let (old, new) = (node.runtime(USUAL, "l"), node.runtime("renamed", "l"));
+    let daemon = node.daemon().await;
+    old.call(&daemon, "ADD", "a").await.unwrap();
+    node.world.fail("netns gone");
+    let log = new.gc(&daemon, &[]).await;
+    assert_eq!(deletions(&log), ["del one", "del default"]);
+}

@@ -102,6 +102,16 @@ async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> R
         undo.is_some_and(|undo| undo.attachments.is_empty() || undo.of(entry).is_some())
     };
     let (mut meant, mut hanging) = (Vec::new(), Vec::new());
+    // A plan by Multus without its results does not name the namespace.
+    for entry in entries.iter().filter(|one| one.netns.is_none()) {
+        let here = Entry {
+            netns: request.netns.clone(),
+            ..entry.clone()
+        };
+        if !is_pending(entry) && undo::is_living(pipeline, dirs, &here).await {
+            return Err(Error::Attached(container.clone()));
+        }
+    }
     for entry in entries {
         let (is_pending, timed_out) =
             (is_pending(&entry), pipeline.retries.timed_out(dirs, &entry));

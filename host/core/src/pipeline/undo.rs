@@ -352,6 +352,10 @@ pub(super) async fn settle(
         let extent = Extent::of(meant);
         return forget(pipeline, dirs, container, extent).await;
     }
+    if Extent::of(meant) == Extent::Whole && !left.iter().any(|one| one.entry.is_default) {
+        // What is left is no sign of a pod that was only hot-plugged.
+        pipeline.undone.insert(&dirs.cni, container);
+    }
     // In plan order.
     let mut has = staying.clone();
     has.extend(left.iter().rev().map(|one| one.entry.clone()));

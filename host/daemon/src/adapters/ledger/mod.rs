@@ -167,7 +167,13 @@ impl Files {
             Err(error) => return Err(failed("read", &path)(error)),
         };
         let cache = Cache::new(cni_dir);
-        match text.and_then(|text| delegates_file::read(&text, sandbox)) {
+        // A plan by Multus does not name the container's own interface.
+        let named = Sandbox {
+            if_name: recovery::own_interface(&self.results_of(cni_dir), sandbox)
+                .map_err(from_cache)?,
+            ..sandbox.clone()
+        };
+        match text.and_then(|text| delegates_file::read(&text, &named)) {
             Ok((mut entries, writer)) => {
                 let mut damaged_results = Vec::new();
                 for entry in &mut entries {
