@@ -33,7 +33,9 @@ use crate::domain::selection::Selection;
 pub use containers::ContainerPods;
 pub use delegates::{DelegateError, Delegates};
 pub use devices::{DeviceInfo, Devices, DevicesError};
-pub use ledger::{Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Undo};
+pub use ledger::{
+    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Undo,
+};
 pub use node_files::{NodeFiles, NodeFilesError};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.

@@ -163,11 +163,15 @@ async fn gc_does_not_take_from_a_pod_what_multus_attached_to_it() {
 async fn gc_undoes_what_is_remembered_of_a_container_that_is_gone() {
     let rig = Rig::new();
     rig.remember("lost", "t", "cid-gone", "net1");
-    rig.world.fail("del lost");
     let gc = gc_body(Some("cid-a"));
+    rig.pipeline.handle(&gc).await.unwrap();
+    assert_eq!(rig.results(), 1, "its namespace lives");
+    rig.world.fail("netns gone");
+    rig.world.fail("del lost");
     rig.pipeline.handle(&gc).await.unwrap();
     assert_eq!(rig.results(), 1, "to be tried again");
     rig.world.mend();
+    rig.world.fail("netns gone");
     rig.pipeline.handle(&gc).await.unwrap();
     assert!(rig.world.log().contains(&"del lost".to_owned()));
     assert_eq!(rig.results(), 0);
@@ -186,4 +190,76 @@ async fn what_the_runtimes_own_library_remembers_of_us_is_not_undone() {
     }
     rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert_eq!(rig.world.log(), ["del one", "del default"]);
+}
+
+/// A DEL or ADD of pod `a` for an interface.
+fn body_for(command: &str, if_name: &str) -> Vec<u8> {
+    let mut request = shim_api::Request::parse(&body(command, "a")).unwrap();
+    request.env.insert("CNI_IFNAME".into(), if_name.into());
+    request.to_json()
+}
+
+fn deletions(rig: &Rig) -> Vec<String> {
+    let mut log = rig.world.log();
+    log.retain(|done| done.starts_with("del "));
+    log
+}
+
+#[tokio::test]
+async fn a_del_of_another_interface_spares_the_rest() {
+    for damage in [
+        "file lost",
+        "file empty",
+        "both lost",
+        "both empty",
+        "by Multus",
+    ] {
+        let rig = Rig::new();
+        rig.add_by_multus("a").await;
+        if damage != "by Multus" {
+            rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
+            rig.pipeline.handle(&body("ADD", "a")).await.unwrap();
+        }
+        let (plan, results) = (rig.path("cid-a"), rig.path("results"));
+        match damage {
+            "file empty" | "both empty" => fs::write(&plan, "").unwrap(),
+            "file lost" | "both lost" => fs::remove_file(&plan).unwrap(),
+            _ => {}
+        }
+        if damage.starts_with("both") {
+            for file in fs::read_dir(&results).unwrap() {
+                let path = file.unwrap().path();
+                match damage {
+                    "both lost" => fs::remove_file(path).unwrap(),
+                    _ => fs::write(path, "").unwrap(),
+                }
+            }
+        }
+        rig.world.log();
+        rig.pipeline.handle(&body_for("DEL", "eth1")).await.unwrap();
+        let log = deletions(&rig);
+        assert!(!log.contains(&"del one".to_owned()), "{damage}: {log:?}");
+        assert!(
+            damage.starts_with("both") || log.is_empty(),
+            "{damage}: {log:?}"
+        );
+        rig.pipeline.handle(&body("DEL", "a")).await.unwrap();
+        assert_eq!(deletions(&rig), ["del one", "del default"], "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_add_of_a_damaged_pod_is_refused() {
+    for is_of_multus in [false, true] {
+        let rig = Rig::new();
+        rig.add_by_multus("a").await;
+        if !is_of_multus {
+            fs::write(rig.path("cid-a"), "").unwrap();
+        }
+        fs::remove_dir_all(rig.path("results")).unwrap();
+        rig.world.fail("exists eth0");
+        rig.pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+        assert!(deletions(&rig).is_empty(), "of Multus: {is_of_multus}");
+        assert!(rig.path("cid-a").exists());
+    }
 }

@@ -101,6 +101,50 @@ async fn what_fails_is_tried_again_and_forgotten_only_when_it_was_done() {
     assert!(world.undos.lock().unwrap().is_empty());
 }
 
+/// The record of a DEL of pod `a` for an interface.
+fn record_for(if_name: &str) -> Vec<u8> {
+    let mut request = shim_api::Request::parse(&body("DEL", "a")).unwrap();
+    request.env.insert("CNI_IFNAME".into(), if_name.into());
+    Record::of(request).to_json()
+}
+
+#[tokio::test]
+async fn a_record_for_another_interface_undoes_nothing() {
+    // A shim of before named the file by the container alone.
+    for name in ["cid-a:eth1", "cid-a"] {
+        for text in [record_for("eth1"), b"{".to_vec()] {
+            if name == "cid-a" && text == b"{" {
+                continue;
+            }
+            let (world, pipeline) = deleted_unheard().await;
+            world.deferred.lock().unwrap().clear();
+            world.defer(name, text);
+            pipeline.finish_deferred(Path::new(DIR), false).await;
+            assert!(world.log().is_empty(), "{name}");
+            assert!(world.recorded.lock().unwrap().contains_key("cid-a"));
+            assert!(world.deferred.lock().unwrap().is_empty());
+            pipeline.handle(&body("CHECK", "a")).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_interface_has_its_own_record() {
+    let (world, pipeline) = deleted_unheard().await;
+    world.defer("cid-a:eth1", record_for("eth1"));
+    pipeline.finish_deferred(Path::new(DIR), false).await;
+    assert_eq!(world.log(), ["del one", "del default", "forget"]);
+    nothing_is_left(&world);
+}
+
+#[tokio::test]
+async fn a_check_ignores_records_of_other_interfaces() {
+    let (world, pipeline) = deleted_unheard().await;
+    world.deferred.lock().unwrap().clear();
+    world.defer("cid-a:eth1", record_for("eth1"));
+    pipeline.handle(&body("CHECK", "a")).await.unwrap();
+}
+
 #[tokio::test]
 async fn of_a_damaged_record_the_name_is_enough() {
     for text in ["", "{", r#"{"bootId":"","netns":null,"request":{}}"#] {

@@ -323,3 +323,25 @@ async fn a_damaged_record_and_a_hang_hold_no_del() {
         assert!(world.undos.lock().unwrap().contains_key("cid-a"));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_gc_holds_up_no_namesake() {
+    let world = World::new();
+    world.pod("a", "evil/x");
+    world.pod("b", "one");
+    let conf = r#"{"cniVersion":"1.0.0","name":"one","type":"x"}"#;
+    let nad = ("evil/x".to_owned(), conf.to_owned());
+    world.nads.lock().unwrap().extend([nad]);
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.fail("hang gc one");
+    let collecting = Arc::clone(&pipeline);
+    let gc = tokio::spawn(async move { collecting.handle(&gc_body(Some("cid-a"))).await });
+    while count(&world, "hang gc one") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let begun = tokio::time::Instant::now();
+    pipeline.handle(&body("ADD", "b")).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    gc.abort();
+}

@@ -365,3 +365,60 @@ async fn directories_of_confs_are_bounded() {
     let last = node.runtime(USUAL, &names[39]);
     last.call(&daemon, "ADD", "a").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_renamed_conf_collects_what_is_gone() {
+    let node = Node::new();
+    let (old, new) = (node.runtime(USUAL, "l"), node.runtime("renamed", "l"));
+    let daemon = node.daemon().await;
+    old.call(&daemon, "ADD", "a").await.unwrap();
+    node.world.fail("netns gone");
+    let log = new.gc(&daemon, &[]).await;
+    assert_eq!(deletions(&log), ["del one", "del default"]);
+}
+
+#[tokio::test]
+async fn an_add_ends_its_ids_undo_in_any_directory() {
+    for is_mended in [true, false] {
+        let node = Node::new();
+        let (old, new) = (node.runtime(USUAL, "l"), node.runtime(USUAL, "m"));
+        let daemon = node.daemon().await;
+        old.call(&daemon, "ADD", "a").await.unwrap();
+        node.world.fail("netns gone");
+        node.world.fail("del default");
+        old.call(&daemon, "DEL", "a").await.unwrap();
+        assert_eq!(daemon.undos(&node.path("l")).len(), 1);
+        node.world.mend();
+        if !is_mended {
+            node.world.fail("del default");
+        }
+        *node.world.namespaces.lock().unwrap() += 1;
+        node.log();
+        new.call(&daemon, "ADD", "a").await.unwrap();
+        let log = node.log();
+        let (undone, added) = (at(&log, "del default"), at(&log, "add default"));
+        assert!(undone.is_some() && undone < added, "{log:?}");
+        assert!(daemon.undos(&node.path("l")).is_empty());
+        assert!(!node.path("l/cid-a").exists());
+    }
+}
+
+fn at(log: &[String], what: &str) -> Option<usize> {
+    log.iter().position(|done| done == what)
+}
+
+#[tokio::test]
+async fn no_undo_takes_what_lives_in_another_directory() {
+    let node = Node::new();
+    let (old, new) = (node.runtime(USUAL, "l"), node.runtime(USUAL, "m"));
+    old.call(&node.daemon().await, "ADD", "a").await.unwrap();
+    std::fs::remove_file(node.path("own/.directories")).unwrap();
+    // This daemon does not know the first directory yet.
+    let daemon = node.daemon().await;
+    *node.world.namespaces.lock().unwrap() += 1;
+    new.call(&daemon, "ADD", "a").await.unwrap();
+    let log = old.gc(&daemon, &["b"]).await;
+    assert!(deletions(&log).is_empty(), "{log:?}");
+    assert!(!node.path("l/cid-a").exists());
+    new.call(&daemon, "CHECK", "a").await.unwrap();
+}

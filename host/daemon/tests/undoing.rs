@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
-use cnidaria_core::pipeline::Error;
+use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
 use support::{World, body, gc_body};
 
@@ -261,4 +261,59 @@ async fn a_result_that_stays_holds_no_pod() {
     world.mend();
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert!(world.recorded.lock().unwrap().is_empty());
+}
+
+/// Attaches `net5` to pod `a`, which another daemon attached.
+async fn plugged_only() -> (Arc<World>, Arc<Pipeline>) {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    let mut request = shim_api::Request::parse(&body("ADD", "a")).unwrap();
+    request.env.insert("CNI_IFNAME".into(), "net5".into());
+    request.config = br#"{"cniVersion":"1.0.0","name":"hot","type":"t"}"#.to_vec();
+    pipeline.hotplug(&request.to_json()).await.unwrap();
+    world.log();
+    (world, pipeline)
+}
+
+fn deletions(world: &World) -> Vec<String> {
+    let mut log = world.log();
+    log.retain(|done| done.starts_with("del "));
+    log
+}
+
+#[tokio::test]
+async fn a_plugged_pods_del_that_fails_undoes_the_rest() {
+    let (world, pipeline) = plugged_only().await;
+    world.fail("del hot");
+    pipeline.handle(&body("DEL", "a")).await.unwrap_err();
+    assert_eq!(deletions(&world), ["del hot", "del one", "del default"]);
+    // A restart between.
+    let pipeline = world.pipeline();
+    world.mend();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    let log = deletions(&world);
+    assert!(log.contains(&"del default".to_owned()), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_plugged_pods_recorded_del_undoes_the_rest() {
+    let (world, pipeline) = plugged_only().await;
+    let request = shim_api::Request::parse(&body("DEL", "a")).unwrap();
+    let record = shim_api::deferred::Record::of(request).to_json();
+    world.defer("cid-a", record);
+    let dir = std::path::Path::new("/var/lib/cni/multus");
+    pipeline.finish_deferred(dir, false).await;
+    assert_eq!(deletions(&world), ["del hot", "del one", "del default"]);
+}
+
+#[tokio::test]
+async fn gc_keeps_what_was_plugged_into_a_living_pod() {
+    let (world, pipeline) = plugged_only().await;
+    pipeline.handle(&gc_body(Some("cid-b"))).await.unwrap();
+    let log = deletions(&world);
+    assert!(log.is_empty(), "it lives: {log:?}");
+    world.fail("netns gone");
+    pipeline.handle(&gc_body(Some("cid-b"))).await.unwrap();
+    assert_eq!(deletions(&world), ["del hot"]);
 }

@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Request;
 
-/// Directory of records in `cniDir`; one file per container, named by its id.
+/// Directory of records in `cniDir`; one file per container and interface, see [`file_name`].
 pub const DIR: &str = ".deferred";
+/// The interface that runtimes give a container first.
+const USUAL_IF_NAME: &str = "eth0";
+/// Separates container and interface in a file name; neither can contain it.
+const SEPARATOR: char = ':';
 /// Suffix of an incomplete record, whose name also starts with a dot, unlike any container id.
 pub const UNFINISHED: &str = ".new";
 /// Maximum size of a record in bytes.
@@ -35,6 +39,23 @@ pub fn is_deferrable(text: &[u8]) -> bool {
         && text
             .get(SEALED_HEAD.len() + SEAL_DIGITS..)
             .is_some_and(|rest| rest.starts_with(DEFERRABLE))
+}
+
+/// Name of the record of a DEL. That of the usual interface is the container's id, which is the
+/// only name that older daemons read.
+pub fn file_name(container: &str, if_name: &str) -> String {
+    match if_name {
+        USUAL_IF_NAME => container.to_owned(),
+        other => format!("{container}{SEPARATOR}{other}"),
+    }
+}
+
+/// Splits the name of a record into the container and, if the name has one, the interface.
+pub fn split_file_name(name: &str) -> (&str, Option<&str>) {
+    match name.split_once(SEPARATOR) {
+        Some((container, if_name)) => (container, Some(if_name)),
+        None => (name, None),
+    }
 }
 
 /// A recorded DEL.
@@ -122,6 +143,16 @@ mod tests {
         assert_eq!(read.request.env, written.request.env);
         assert_eq!(read.request.config, written.request.config);
         assert!(read.is_still(NetnsId::at(Path::new("/proc/self/ns/net"))));
+    }
+
+    #[test]
+    fn each_interface_has_its_own_record() {
+        for (if_name, name) in [("eth0", "c.1"), ("eth1", "c.1:eth1"), ("net1", "c.1:net1")] {
+            assert_eq!(file_name("c.1", if_name), name);
+            assert_eq!(split_file_name(name).0, "c.1");
+        }
+        assert_eq!(split_file_name("c:eth1").1, Some("eth1"));
+        assert_eq!(split_file_name("c").1, None);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use cni_types::args::Parameters;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 use shim_api::Request;
-use shim_api::deferred::{DIR, MAX_BYTES, MAX_RECORDS, Record, UNFINISHED, is_deferrable};
+use shim_api::deferred::{
+    DIR, MAX_BYTES, MAX_RECORDS, Record, UNFINISHED, file_name, is_deferrable,
+};
 
 use crate::conf::Conf;
 
@@ -42,9 +44,10 @@ impl From<Errno> for Error {
 /// Records a DEL durably. A daemon may have started and read the records meanwhile: the caller must
 /// try it once more.
 pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) -> Result<(), Error> {
-    let Some(id) = parameters.container_id.as_ref() else {
+    let (Some(id), Some(if_name)) = (&parameters.container_id, &parameters.if_name) else {
         return Err(Error::NotAsked);
     };
+    let name = file_name(id.as_str(), if_name.as_str());
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let not_asked = |errno| match errno {
         Errno::NOENT => Error::NotAsked,
@@ -78,7 +81,7 @@ pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) ->
         let mut file = File::from(rustix::fs::openat(&records, &unfinished, flags, mode)?);
         file.write_all(&text)?;
         file.sync_all()?;
-        rustix::fs::renameat(&records, &unfinished, &records, id.as_str())?;
+        rustix::fs::renameat(&records, &unfinished, &records, &name)?;
         Ok(rustix::fs::fsync(&records)?)
     };
     write().map_err(|error| {

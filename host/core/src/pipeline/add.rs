@@ -35,7 +35,8 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
             let sandbox = request.sandbox();
             let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await;
             if results.is_ok_and(|results| results.is_empty()) {
-                pipeline.undone.insert(&dirs.cni, &request.container_id);
+                let (container, if_name) = (&request.container_id, &request.if_name);
+                pipeline.undone.insert_one(&dirs.cni, container, if_name);
             }
             return Err(error);
         }

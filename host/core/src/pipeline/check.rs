@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use cni_types::args::{Command, ContainerId};
+use shim_api::deferred::split_file_name;
 
 use super::dirs::Dirs;
 use super::limits::Limits;
 use super::{Error, Pipeline, pod_netns, undo};
 use crate::domain::entry;
+use crate::ports::DeferredDel;
 use crate::stages::request::PodRequest;
 
 /// Checks everything recorded for the container.
@@ -34,14 +36,18 @@ async fn all(pipeline: &Pipeline, request: PodRequest) -> Result<(), Error> {
     let conf = &request.conf;
     let sandbox = request.sandbox();
     let container = &request.container_id;
-    let is_deleted = pipeline
+    let deleted = pipeline
         .ports
         .ledger
-        .deferred_del(&conf.cni_dir, container)
+        .deferred_dels(&conf.cni_dir, container)
         .await?;
-    let recorded = match is_deleted {
-        Some(_) => None,
-        None => pipeline.ports.ledger.load(&conf.cni_dir, &sandbox).await?,
+    let is_its = |one: &DeferredDel| {
+        let if_name = split_file_name(&one.name).1;
+        if_name.is_none_or(|name| name == request.if_name.as_str())
+    };
+    let recorded = match deleted.iter().any(is_its) {
+        true => None,
+        false => pipeline.ports.ledger.load(&conf.cni_dir, &sandbox).await?,
     };
     let Some(entries) = recorded.filter(|entries| entry::are_behind(entries, &request.if_name))
     else {

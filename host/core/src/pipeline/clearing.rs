@@ -41,8 +41,9 @@ pub(super) async fn turn(
     let clearing = {
         let (pipeline, dirs, request) = (Arc::clone(pipeline), dirs.clone(), Arc::clone(request));
         async move {
-            let cleared = clear(&pipeline, &dirs, &request).await;
-            cleared.map(|()| turn)
+            clear(&pipeline, &dirs, &request).await?;
+            clear_elsewhere(&pipeline, &dirs, &request.container_id).await?;
+            Ok(turn)
         }
     };
     let cleared = async {
@@ -102,6 +103,16 @@ async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> R
         undo.is_some_and(|undo| undo.attachments.is_empty() || undo.of(entry).is_some())
     };
     let (mut meant, mut hanging) = (Vec::new(), Vec::new());
+    // A plan by Multus without its results does not name the namespace.
+    for entry in entries.iter().filter(|one| one.netns.is_none()) {
+        let here = Entry {
+            netns: request.netns.clone(),
+            ..entry.clone()
+        };
+        if !is_pending(entry) && undo::is_living(pipeline, dirs, &here).await {
+            return Err(Error::Attached(container.clone()));
+        }
+    }
     for entry in entries {
         let (is_pending, timed_out) =
             (is_pending(&entry), pipeline.retries.timed_out(dirs, &entry));
@@ -154,6 +165,51 @@ async fn unclaimed(
         !entries.iter().any(is_it)
     });
     Ok(results)
+}
+
+/// Undoes what an earlier use of the container id left in the other directories. What lives there
+/// is in use through another conf.
+async fn clear_elsewhere(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+) -> Result<(), Error> {
+    let sandbox = Sandbox::recorded(container.clone());
+    for other in pipeline.directories.besides(dirs) {
+        deferred::carry_out(pipeline, &other, container).await?;
+        let Ok(Some(entries)) = pipeline.ports.ledger.load(&other.cni, &sandbox).await else {
+            continue;
+        };
+        let (mut gone, mut living) = (Vec::new(), Vec::new());
+        for entry in entries {
+            match is_there(pipeline, &other, &entry).await {
+                true => living.push(entry),
+                false => gone.push(entry),
+            }
+        }
+        if gone.is_empty() {
+            continue;
+        }
+        gone.retain(|entry| {
+            let timed_out = pipeline.retries.timed_out(&other, entry);
+            if timed_out {
+                undo::give_up(pipeline, entry, "the container is attached anew");
+            }
+            !timed_out
+        });
+        for one in undo::detach_each(pipeline, &other, &sandbox, &gone).await {
+            one.give_up(pipeline);
+        }
+        let undone = match living.is_empty() {
+            true => undo::forget(pipeline, &other, container, undo::Extent::Plugged).await,
+            false => {
+                let rest = (&[][..], living);
+                undo::settle(pipeline, &other, container, rest, Vec::new()).await
+            }
+        };
+        undone?;
+    }
+    Ok(())
 }
 
 /// Gives up the leftovers, including those whose delegates timed out before. None of their

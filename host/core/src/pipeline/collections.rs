@@ -3,16 +3,18 @@
 //! network's GC to end; earlier records are in the list. Each network's collection starts and ends
 //! with its own delegates, so one network's hanging delegates do not block ADDs to others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cni_types::args::NetworkName;
 use tokio::sync::watch;
+
+use crate::domain::entry::Entry;
+use crate::domain::shared_conf;
 
 /// The collections running on the node.
 #[derive(Debug)]
 pub(super) struct Collections {
-    networks: Mutex<HashMap<NetworkName, usize>>,
+    networks: Mutex<HashMap<String, usize>>,
     ended: watch::Sender<()>,
 }
 
@@ -20,7 +22,7 @@ pub(super) struct Collections {
 #[derive(Debug)]
 pub(super) struct Collection<'a> {
     collections: &'a Collections,
-    network: NetworkName,
+    keys: BTreeSet<String>,
 }
 
 impl Default for Collections {
@@ -35,39 +37,61 @@ impl Default for Collections {
 impl Collections {
     /// Begins a collection: the network's ADDs wait until it ends. The caller must reload what is
     /// recorded after this call.
-    pub(super) fn begin(&self, network: &NetworkName) -> Collection<'_> {
-        *self.networks().entry(network.clone()).or_default() += 1;
+    ///
+    /// `keys` are [those](keys) of all attachments of the network.
+    pub(super) fn begin(&self, keys: &BTreeSet<String>) -> Collection<'_> {
+        let mut networks = self.networks();
+        for key in keys {
+            *networks.entry(key.clone()).or_default() += 1;
+        }
         Collection {
             collections: self,
-            network: network.clone(),
+            keys: keys.clone(),
         }
     }
 
-    /// Waits until no collection of the network runs. Call it once the attachment is recorded.
-    pub(super) async fn wait(&self, network: &NetworkName) {
+    /// Waits until no collection of the attachment's network runs. Call it once the attachment is
+    /// recorded.
+    pub(super) async fn wait(&self, entry: &Entry) {
         if self.networks().is_empty() {
             return;
         }
+        self.wait_for(&keys(entry)).await;
+    }
+
+    async fn wait_for(&self, keys: &[String]) {
         let mut ended = self.ended.subscribe();
-        while self.networks().contains_key(network) {
+        let runs = || {
+            let networks = self.networks();
+            keys.iter().any(|key| networks.contains_key(key))
+        };
+        while runs() {
             if ended.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    fn networks(&self) -> MutexGuard<'_, HashMap<NetworkName, usize>> {
+    fn networks(&self) -> MutexGuard<'_, HashMap<String, usize>> {
         self.networks.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What identifies the network of an attachment: its conf, and the name by which pods select it. Not
+/// the conf's `name`, which the conf of another namespace may have as well.
+pub(super) fn keys(entry: &Entry) -> [String; 2] {
+    [shared_conf::text(&entry.conf), entry.network.clone()]
 }
 
 impl Drop for Collection<'_> {
     fn drop(&mut self) {
         let mut networks = self.collections.networks();
-        if let Some(count) = networks.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                networks.remove(&self.network);
+        for key in &self.keys {
+            if let Some(count) = networks.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    networks.remove(key);
+                }
             }
         }
         drop(networks);
@@ -83,15 +107,12 @@ mod tests {
 
     #[tokio::test]
     async fn attachments_wait_for_their_networks_gc() {
-        let (one, two) = (
-            NetworkName::new("one").unwrap(),
-            NetworkName::new("two").unwrap(),
-        );
+        let (one, two) = (["one".to_owned()], ["two".to_owned()]);
         let collections = Collections::default();
-        let first = collections.begin(&one);
-        let second = collections.begin(&one);
-        collections.wait(&two).await;
-        let mut waiting = Box::pin(collections.wait(&one));
+        let first = collections.begin(&BTreeSet::from(one.clone()));
+        let second = collections.begin(&BTreeSet::from(one.clone()));
+        collections.wait_for(&two).await;
+        let mut waiting = Box::pin(collections.wait_for(&one));
         assert!(poll!(&mut waiting).is_pending());
         drop(first);
         assert!(poll!(&mut waiting).is_pending());

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use cni_types::args::ContainerId;
 use futures_util::StreamExt as _;
+use shim_api::deferred::split_file_name;
 
 use super::dirs::Dirs;
 use super::limits::{after, patiently};
 use super::turns::Work;
 use super::{Error, Pipeline, del, directories, undo};
+use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
+use crate::ports::{DeferredDel, Recorded};
 use crate::stages::deferred;
 use crate::stages::request::PodRequest;
 
@@ -93,22 +96,36 @@ async fn carry_out_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &Contai
     }
 }
 
-/// Carries out the recorded DEL of a container, if there is one, and returns whether there was. The
-/// caller holds the container's turn. For a damaged record, the delegates of `dirs` are used.
+/// Carries out the recorded DELs of a container and returns whether there were any. Continues past
+/// errors and returns the first. The caller holds the container's turn. For a damaged record, the
+/// delegates of `dirs` are used.
 pub(super) async fn carry_out(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
 ) -> Result<bool, Error> {
-    let Some(text) = pipeline
-        .ports
-        .ledger
-        .deferred_del(&dirs.cni, container)
-        .await?
-    else {
-        return Ok(false);
-    };
-    match request(pipeline, &dirs.cni, container, &text).await {
+    let ledger = &pipeline.ports.ledger;
+    let records = ledger.deferred_dels(&dirs.cni, container).await?;
+    let mut failed = None;
+    for record in &records {
+        match undo_record(pipeline, dirs, container, record).await {
+            Ok(()) => ledger.forget_deferred_del(&dirs.cni, record).await?,
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(!records.is_empty()),
+    }
+}
+
+async fn undo_record(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+    record: &DeferredDel,
+) -> Result<(), Error> {
+    match request(pipeline, &dirs.cni, container, &record.text).await {
         Ok(mut request) => {
             directories::locate(pipeline, &mut request).await;
             let dirs = Dirs::of(&request.conf);
@@ -117,6 +134,9 @@ pub(super) async fn carry_out(
                 .ledger
                 .find(&dirs.cni, &request.sandbox())
                 .await;
+            if del::is_of_another(&recorded, &request) {
+                return Ok(());
+            }
             del::undo_all(pipeline, &dirs, &request, recorded).await?;
         }
         Err(error) => {
@@ -131,16 +151,19 @@ pub(super) async fn carry_out(
                 netns: Some(String::new()),
                 ..Sandbox::recorded(container.clone())
             };
+            if let Some(if_name) = split_file_name(&record.name).1 {
+                let recorded = pipeline.ports.ledger.find(&dirs.cni, &sandbox).await;
+                let is_own = |entry: &Entry| entry.is_default && entry.if_name.as_str() == if_name;
+                match recorded {
+                    Ok(Recorded::Whole(entries)) if entries.iter().any(is_own) => {}
+                    _ => return Ok(()),
+                }
+            }
             undo::recorded(pipeline, dirs, &sandbox).await?;
         }
     }
-    pipeline
-        .ports
-        .ledger
-        .forget_deferred(&dirs.cni, container)
-        .await?;
     tracing::info!(%container, "carried out a DEL that the shim recorded while no daemon was running");
-    Ok(true)
+    Ok(())
 }
 
 async fn request(

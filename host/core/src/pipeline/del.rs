@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future;
 use tokio::time::Instant;
 
 use super::dirs::Dirs;
@@ -97,30 +98,13 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         .ledger
         .find(&dirs.cni, &request.sandbox())
         .await;
-    if let Ok(Recorded::Whole(entries)) = &recorded
-        && !entry::are_behind(entries, &request.if_name)
-    {
-        tracing::warn!(
-            %container,
-            interface = %request.if_name,
-            "DEL names an interface other than the container's own; undoing nothing"
-        );
+    if is_of_another(&recorded, request) {
         return Ok(());
     }
     match recorded {
         Ok(Recorded::Whole(entries)) => {
-            // A plan without the default network, of which nothing is left over from an earlier DEL,
-            // was only hot-plugged: another daemon attached the pod.
-            let was_plugged = !entries.iter().any(|entry| entry.is_default)
-                && !pipeline.retries.has(&dirs.cni, container);
             let (hanging, meant) = hanging(pipeline, &dirs, entries).await;
-            if !meant.is_empty() || hanging.is_empty() {
-                let sandbox = request.sandbox();
-                undo::entries_of(pipeline, &dirs, &sandbox, &meant, hanging).await?;
-            }
-            if was_plugged {
-                unrecorded(pipeline, &dirs, request).await?;
-            }
+            planned(pipeline, &dirs, request, (meant, hanging)).await?;
         }
         recorded => undo_all(pipeline, &dirs, request, recorded).await?,
     }
@@ -132,6 +116,91 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         .forget_deferred(&dirs.cni, container)
         .await?;
     Ok(())
+}
+
+/// Detaches `meant` of a whole plan. A plan without the default network was only hot-plugged, unless
+/// the default network was undone before: another daemon attached the pod, and what it made is
+/// undone as well, whatever becomes of the hot-plugged attachments.
+async fn planned(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    request: &PodRequest,
+    (meant, hanging): (Vec<Entry>, Vec<Entry>),
+) -> Result<(), Error> {
+    let sandbox = request.sandbox();
+    let all: Vec<Entry> = meant.iter().chain(&hanging).cloned().collect();
+    let was_plugged = !all.iter().any(|entry| entry.is_default);
+    let known = async {
+        match meant.is_empty() && !hanging.is_empty() {
+            true => Ok(()),
+            false => undo::entries_of(pipeline, dirs, &sandbox, &meant, hanging).await,
+        }
+    };
+    // Side by side: the hot-plugged attachments may hang.
+    let before = async {
+        match was_plugged {
+            true => unrecorded(pipeline, dirs, request, &all).await,
+            false => Ok(()),
+        }
+    };
+    let (known, before) = Box::pin(future::join(known, before)).await;
+    known.and(before)
+}
+
+/// Whether a request names the interface that runtimes give a container first. If nothing records
+/// the container's own interface, only such a request is about the whole container; any other one
+/// is about its interface alone.
+fn is_usual(request: &PodRequest) -> bool {
+    request.if_name == Sandbox::recorded(request.container_id.clone()).if_name
+}
+
+/// Whether a DEL is about the whole container, as far as `known` tells.
+pub(super) fn reaches_all(request: &PodRequest, known: &[Entry]) -> bool {
+    match known.iter().any(|entry| entry.is_default) {
+        true => entry::are_behind(known, &request.if_name),
+        false => is_usual(request),
+    }
+}
+
+/// Detaches those of `entries` that have the interface of the request, which names another one than
+/// the container's own. What is recorded stays.
+async fn one_of(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    request: &PodRequest,
+    entries: &[Entry],
+) -> Result<(), Error> {
+    let (sandbox, if_name) = (request.sandbox(), &request.if_name);
+    tracing::warn!(
+        container = %request.container_id,
+        interface = %if_name,
+        "nothing records the container's own interface; undoing the interface of the DEL alone"
+    );
+    let is_meant = |entry: &&Entry| entry.if_name == *if_name;
+    for entry in entries.iter().filter(is_meant) {
+        undo::unrecorded(pipeline, dirs, &sandbox, entry).await?;
+    }
+    Ok(())
+}
+
+/// Whether a DEL names an interface other than the container's own, and so undoes nothing.
+pub(super) fn is_of_another(
+    recorded: &Result<Recorded, LedgerError>,
+    request: &PodRequest,
+) -> bool {
+    let is_another = match recorded {
+        Ok(Recorded::Whole(entries)) => !entry::are_behind(entries, &request.if_name),
+        Ok(Recorded::Partial { known, .. }) => !reaches_all(request, known),
+        _ => false,
+    };
+    if is_another {
+        tracing::warn!(
+            container = %request.container_id,
+            interface = %request.if_name,
+            "DEL names an interface other than the container's own; undoing nothing"
+        );
+    }
+    is_another
 }
 
 /// Splits off the entries whose namespace is gone and whose delegates timed out in the last
@@ -163,8 +232,14 @@ pub(super) async fn undo_all(
 ) -> Result<(), Error> {
     let sandbox = request.sandbox();
     let entries = match recorded {
-        Ok(Recorded::Whole(entries)) => entries,
-        Ok(Recorded::Nothing) => return unrecorded(pipeline, dirs, request).await,
+        Ok(Recorded::Whole(entries)) => {
+            return planned(pipeline, dirs, request, (entries, Vec::new())).await;
+        }
+        Ok(Recorded::Nothing) => return unrecorded(pipeline, dirs, request, &[]).await,
+        Err(LedgerError::Damaged { .. }) if !is_usual(request) => {
+            let entries = likely(pipeline, request).await;
+            return one_of(pipeline, dirs, request, &entries).await;
+        }
         Err(damaged @ LedgerError::Damaged { .. }) => {
             let known = match of_cluster(pipeline, request).await {
                 // Without its namespace and its pod, nothing better will ever be known.
@@ -233,18 +308,30 @@ async fn with_lost(
 /// Undoes a container that the ledger does not know: attached before this daemon was installed,
 /// missing its file or, most often, already deleted. Tries its results, then its pod's networks in
 /// the cluster, then the default network. Best effort: attachments that may never have existed
-/// cannot fail the DEL.
+/// cannot fail the DEL. `planned` are attachments that its plan nevertheless has.
 async fn unrecorded(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     request: &PodRequest,
+    planned: &[Entry],
 ) -> Result<(), Error> {
     let sandbox = request.sandbox();
     let container = &sandbox.container_id;
-    if pipeline.undone.has(&dirs.cni, container) {
+    if pipeline.undone.has(&dirs.cni, container, &request.if_name) {
         return Ok(());
     }
-    let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await?;
+    let is_unplanned = |entry: &Entry| planned.iter().all(|one| one.if_name != entry.if_name);
+    let mut results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await?;
+    results.retain(is_unplanned);
+    if !results.is_empty() && !reaches_all(request, &results) {
+        return one_of(pipeline, dirs, request, &results).await;
+    }
+    if !results.is_empty() && !planned.is_empty() {
+        for entry in results.iter().rev() {
+            undo::unrecorded(pipeline, dirs, &sandbox, entry).await?;
+        }
+        return Ok(());
+    }
     if !results.is_empty() {
         tracing::warn!(
             %container,
@@ -253,7 +340,7 @@ async fn unrecorded(
         );
         return undo::entries_of(pipeline, dirs, &sandbox, &results, Vec::new()).await;
     }
-    let (entries, is_complete) = match of_cluster(pipeline, request).await {
+    let (mut entries, is_complete) = match of_cluster(pipeline, request).await {
         OfCluster::Described {
             entries,
             is_complete,
@@ -261,6 +348,9 @@ async fn unrecorded(
         OfCluster::Nothing => of_default_network(pipeline, request).await,
         OfCluster::Unknown => (of_default_network(pipeline, request).await.0, false),
     };
+    entries.retain(is_unplanned);
+    let is_usual = is_usual(request);
+    entries.retain(|entry| is_usual || entry.if_name == request.if_name);
     tracing::warn!(
         %container,
         pod = %sandbox.pod,
@@ -270,7 +360,11 @@ async fn unrecorded(
     let left = undo::detach_each(pipeline, dirs, &sandbox, &entries).await;
     // If a network was unknown, the next DEL may find it.
     if left.is_empty() && is_complete {
-        pipeline.undone.insert(&dirs.cni, container);
+        let undone = &pipeline.undone;
+        match is_usual {
+            true => undone.insert(&dirs.cni, container),
+            false => undone.insert_one(&dirs.cni, container, &request.if_name),
+        }
     }
     Ok(())
 }

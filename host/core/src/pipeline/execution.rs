@@ -340,7 +340,7 @@ async fn attach_one(
 ) -> AttachmentOutcome {
     let conf = &request.conf;
     let attached = async {
-        pipeline.collections.wait(entry.conf.name()).await;
+        pipeline.collections.wait(&entry).await;
         // CHECK and DEL need the delegate's own result, not the policies' version.
         let added = pipeline.ports.delegates.add(&conf.bin_dirs, &entry, wanted);
         entry.result = Some(added.await?);

@@ -130,7 +130,7 @@ async fn collect_one(
     arrivals: &Arrivals,
 ) -> Result<(), Vec<Error>> {
     let conf = &network.conf;
-    let _collection = pipeline.collections.begin(conf.name());
+    let _collection = pipeline.collections.begin(&network.keys);
     let mut attached = attached.clone();
     for container in arrivals.all() {
         // Recorded after the listing, and before this collection began.
@@ -159,6 +159,8 @@ async fn collect_one(
 /// A network to collect.
 struct Network {
     conf: NetworkConfList,
+    /// The keys of its attachments.
+    keys: BTreeSet<String>,
     /// Whether it is the default network, or one of its ADDs succeeded. A plugin that rejects its
     /// conf rejects GC as well, which must not fail the node's GC.
     is_attached: bool,
@@ -175,25 +177,26 @@ async fn networks(
     errors: &mut Vec<Error>,
 ) -> Vec<Network> {
     let mut networks: BTreeMap<String, Network> = BTreeMap::new();
-    let mut add = |conf: &NetworkConfList, is_attached| {
-        let network = networks.entry(shared_conf::text(conf));
+    let mut add = |conf: &NetworkConfList, name: &str, is_attached| {
+        let text = shared_conf::text(conf);
+        let network = networks.entry(text.clone());
         let network = network.or_insert_with(|| Network {
             conf: conf.clone(),
+            keys: BTreeSet::from([text]),
             is_attached,
         });
+        network.keys.insert(name.to_owned());
         if is_attached && !network.is_attached {
-            *network = Network {
-                conf: conf.clone(),
-                is_attached,
-            };
+            network.conf = conf.clone();
+            network.is_attached = true;
         }
     };
     match resolve::known_cluster_network(conf, pipeline.lookups()).await {
-        Ok(found) => add(&found.conf, true),
+        Ok(found) => add(&found.conf, &found.name, true),
         Err(error) => errors.push(error.into()),
     }
     for entry in entries.iter().filter(|one| !others.has(&one.container_id)) {
-        add(&entry.conf, entry.result.is_some());
+        add(&entry.conf, &entry.network, entry.result.is_some());
     }
     let mut networks: Vec<_> = networks.into_values().collect();
     networks.sort_by(|a, b| a.conf.name().as_str().cmp(b.conf.name().as_str()));

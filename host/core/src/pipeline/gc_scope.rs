@@ -19,8 +19,8 @@ pub(super) struct Others(HashSet<ContainerId>);
 impl Others {
     /// The containers among `entries`, in `dirs`, that do not belong to the runtime network `name`.
     /// A hot-plugged attachment belongs where its pod belongs. Multus and older daemons recorded no
-    /// name: theirs belong to the usual network, and to any other one only once their namespaces
-    /// are gone. `is_known` are the containers that the runtime listed.
+    /// name: theirs belong to the usual network, unless the pod was only hot-plugged. Whatever belongs
+    /// to another network is nobody's once its namespaces are gone. `is_known` are the containers that the runtime listed.
     pub(super) async fn of(
         pipeline: &Pipeline,
         dirs: &Dirs,
@@ -43,9 +43,10 @@ impl Others {
         for (container, entries) in containers {
             let recorded = entries.iter().find_map(|one| one.runtime_network.as_ref());
             let is_other = match recorded {
-                Some(recorded) => recorded.as_str() != name,
-                None if name == DEFAULT_NAME => false,
-                None => any_there(pipeline, dirs, &entries).await,
+                Some(recorded) if recorded.as_str() == name => false,
+                None if name == DEFAULT_NAME && entries.iter().any(|one| one.is_default) => false,
+                // Also once its conf was renamed.
+                Some(_) | None => any_there(pipeline, dirs, &entries).await,
             };
             if is_other {
                 others.insert(container.clone());

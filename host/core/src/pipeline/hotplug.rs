@@ -100,10 +100,9 @@ async fn plug(
     pipeline.traces.insert(&dirs.cni, &request.container_id);
     let mut executed = true;
     let added = async {
-        let name = entry.conf.name();
         limits
             .apply(async {
-                pipeline.collections.wait(name).await;
+                pipeline.collections.wait(&entry).await;
                 Ok(())
             })
             .await?;

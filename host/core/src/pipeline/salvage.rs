@@ -79,8 +79,13 @@ pub(super) async fn before_add(
         let is_it = |one: &Entry| one.if_name == entry.if_name;
         !known.iter().any(is_it)
     };
+    let is_pending = pipeline.retries.has(&dirs.cni, &sandbox.container_id);
     for entry in del::likely(pipeline, request).await {
         if is_missing(&entries, &entry) {
+            // A second ADD: the first one's record and results are both unreadable.
+            if !is_pending && undo::is_living(pipeline, dirs, &entry).await {
+                return Err(Error::Attached(sandbox.container_id));
+            }
             entries.push(entry);
         }
     }

@@ -265,6 +265,18 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
             doubtful,
         }
     };
+    let is_present = matches!(netns, PodNetns::Present);
+    if !is_present && lives_elsewhere(pipeline, dirs, entry).await {
+        tracing::warn!(
+            container = %entry.container_id,
+            network = entry.network,
+            interface = %entry.if_name,
+            dir = %dirs.cni.display(),
+            "forgot an attachment without undoing it: the container was attached anew through another cniDir"
+        );
+        let forgotten = pipeline.ports.ledger.forget_result(&dirs.cni, entry).await;
+        return forgotten.map_err(|error| left(error.into(), false, false));
+    }
     match pipeline.ports.delegates.del(&dirs.bin, &located).await {
         Ok(refusals) => {
             for refusal in refusals {
@@ -282,6 +294,25 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
     // It is undone; to keep its record is no reason to hold the pod.
     let forgotten = pipeline.ports.ledger.forget_result(&dirs.cni, entry).await;
     forgotten.map_err(|error| left(error.into(), false, false))
+}
+
+/// Whether another directory has the same container, interface and network in a namespace that
+/// exists. Delegates know an attachment by these, and a DEL would release that one's addresses.
+async fn lives_elsewhere(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
+    let sandbox = Sandbox::recorded(entry.container_id.clone());
+    for other in pipeline.directories.besides(dirs) {
+        let Ok(Some(entries)) = pipeline.ports.ledger.load(&other.cni, &sandbox).await else {
+            continue;
+        };
+        let is_same =
+            |one: &&Entry| one.if_name == entry.if_name && one.conf.name() == entry.conf.name();
+        for one in entries.iter().filter(is_same) {
+            if pod_netns::is_there(pipeline, &other, one).await {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Whether an attachment other than the default network is only waiting for its undo, because its
@@ -351,6 +382,10 @@ pub(super) async fn settle(
     if staying.is_empty() && left.is_empty() {
         let extent = Extent::of(meant);
         return forget(pipeline, dirs, container, extent).await;
+    }
+    if Extent::of(meant) == Extent::Whole && !left.iter().any(|one| one.entry.is_default) {
+        // What is left is no sign of a pod that was only hot-plugged.
+        pipeline.undone.insert(&dirs.cni, container);
     }
     // In plan order.
     let mut has = staying.clone();

@@ -190,25 +190,40 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`] if the directory cannot be watched, as when shims record no DELs.
     fn deferred_changed(&self, cni_dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>>;
 
-    /// The recorded DEL of a container, as the shim wrote it; `None` if there is none.
+    /// The recorded DELs of a container, one per interface.
     ///
     /// # Errors
-    /// [`LedgerError`] if it cannot be read.
-    async fn deferred_del(
+    /// [`LedgerError`] if one cannot be read.
+    async fn deferred_dels(
         &self,
         cni_dir: &Path,
         container: &ContainerId,
-    ) -> Result<Option<Vec<u8>>, LedgerError>;
+    ) -> Result<Vec<DeferredDel>, LedgerError>;
 
-    /// Removes a recorded DEL that was carried out, if there is one.
+    /// Removes a recorded DEL that was carried out.
     ///
     /// # Errors
     /// [`LedgerError`]; carrying it out again is harmless.
+    async fn forget_deferred_del(
+        &self,
+        cni_dir: &Path,
+        record: &DeferredDel,
+    ) -> Result<(), LedgerError>;
+
+    /// Removes all recorded DELs of a container.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; carrying them out again is harmless.
     async fn forget_deferred(
         &self,
         cni_dir: &Path,
         container: &ContainerId,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<(), LedgerError> {
+        for record in self.deferred_dels(cni_dir, container).await? {
+            self.forget_deferred_del(cni_dir, &record).await?;
+        }
+        Ok(())
+    }
 
     /// Removes a sandbox that has nothing left.
     ///
@@ -275,6 +290,15 @@ pub trait Ledger: Send + Sync {
         let _ = cni_dir;
         false
     }
+}
+
+/// A DEL that a shim recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeferredDel {
+    /// The record's file.
+    pub name: String,
+    /// What the shim wrote.
+    pub text: Vec<u8>,
 }
 
 /// Everything recorded on the node.

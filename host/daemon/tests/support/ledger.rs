@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Recorded, Undo};
+use cnidaria_core::ports::{DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Undo};
 use futures_util::future::BoxFuture;
+use shim_api::deferred::split_file_name;
 
 use super::World;
 
@@ -98,29 +99,37 @@ impl Ledger for World {
 
     async fn deferred(&self, _dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
         let deferred = self.deferred.lock().unwrap();
-        let ids = deferred.keys().map(|id| ContainerId::new(id).unwrap());
-        Ok(ids.collect())
+        let ids = deferred.keys().map(|name| split_file_name(name).0);
+        let mut ids: Vec<_> = ids.map(|id| ContainerId::new(id).unwrap()).collect();
+        ids.dedup();
+        Ok(ids)
     }
 
     fn deferred_changed(&self, _dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
         Box::pin(std::future::pending())
     }
 
-    async fn deferred_del(
+    async fn deferred_dels(
         &self,
         _dir: &Path,
         container: &ContainerId,
-    ) -> Result<Option<Vec<u8>>, LedgerError> {
+    ) -> Result<Vec<DeferredDel>, LedgerError> {
         let deferred = self.deferred.lock().unwrap();
-        Ok(deferred.get(container.as_str()).cloned())
+        let is_its = |name: &str| split_file_name(name).0 == container.as_str();
+        let records = deferred.iter().filter(|(name, _)| is_its(name));
+        let records = records.map(|(name, text)| DeferredDel {
+            name: name.clone(),
+            text: text.clone(),
+        });
+        Ok(records.collect())
     }
 
-    async fn forget_deferred(
+    async fn forget_deferred_del(
         &self,
         _dir: &Path,
-        container: &ContainerId,
+        record: &DeferredDel,
     ) -> Result<(), LedgerError> {
-        self.deferred.lock().unwrap().remove(container.as_str());
+        self.deferred.lock().unwrap().remove(&record.name);
         Ok(())
     }
 

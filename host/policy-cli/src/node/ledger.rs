@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{Ledger, LedgerError, Listing, Lost, Recorded, Undo};
+use cnidaria_core::ports::{DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Undo};
 
 use super::{World, lock};
 
@@ -68,15 +68,15 @@ impl Ledger for World {
         Box::pin(std::future::pending())
     }
 
-    async fn deferred_del(
+    async fn deferred_dels(
         &self,
         _: &Path,
         _: &ContainerId,
-    ) -> Result<Option<Vec<u8>>, LedgerError> {
-        Ok(None)
+    ) -> Result<Vec<DeferredDel>, LedgerError> {
+        Ok(Vec::new())
     }
 
-    async fn forget_deferred(&self, _: &Path, _: &ContainerId) -> Result<(), LedgerError> {
+    async fn forget_deferred_del(&self, _: &Path, _: &DeferredDel) -> Result<(), LedgerError> {
         Ok(())
     }
 

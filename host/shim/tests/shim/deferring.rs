@@ -43,6 +43,17 @@ fn refused(node: &Node, why: &str) {
 }
 
 #[test]
+fn each_interface_has_its_own_record() {
+    let node = call("DEL");
+    assert_eq!(node.run().success(), "");
+    let node = node.with("CNI_IFNAME", "eth1");
+    assert_eq!(node.run().success(), "");
+    let mut found = names(&node);
+    found.sort();
+    assert_eq!(found, ["cid-plain", "cid-plain:eth1"]);
+}
+
+#[test]
 fn a_del_is_recorded_whole_and_for_the_owner_alone() {
     let node = call("DEL").with("CNI_NETNS", "/proc/self/ns/net");
     assert_eq!(node.run().success(), "");

@@ -1,4 +1,4 @@
-//! DELs that shims recorded while the daemon was down, a file each. The daemon creates the
+//! DELs that shims recorded while the daemon was down, a file per container and interface. The daemon creates the
 //! directory, which tells shims that recorded DELs will be carried out.
 
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cni_types::args::ContainerId;
-use shim_api::deferred::DIR;
+use shim_api::deferred::{DIR, split_file_name};
 
 use super::file;
 use cnidaria_core::domain::entry::Entry;
@@ -73,21 +73,41 @@ pub(super) fn no_more(cni_dir: &Path) -> io::Result<()> {
 /// # Errors
 /// If the directory cannot be read.
 pub(super) fn list(cni_dir: &Path) -> io::Result<Vec<ContainerId>> {
+    let names = names(cni_dir)?;
+    // Names of unfinished files begin with a dot, so they are not valid ids.
+    let containers = names
+        .iter()
+        .filter_map(|name| ContainerId::new(split_file_name(name).0).ok());
+    let containers: BTreeSet<ContainerId> = containers.collect();
+    Ok(containers.into_iter().collect())
+}
+
+/// The names of a container's records, the usual interface's first.
+///
+/// # Errors
+/// As [`list`].
+pub(super) fn names_of(cni_dir: &Path, container: &ContainerId) -> io::Result<Vec<String>> {
+    let mut names = names(cni_dir)?;
+    names.retain(|name| split_file_name(name).0 == container.as_str());
+    names.sort();
+    Ok(names)
+}
+
+fn names(cni_dir: &Path) -> io::Result<Vec<String>> {
     let files = match std::fs::read_dir(cni_dir.join(DIR)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         files => files?,
     };
-    let mut containers = Vec::new();
+    let mut names = Vec::new();
     for file in files {
-        // Names of unfinished files begin with a dot, so they are not valid ids.
-        containers.extend(ContainerId::new(file?.file_name().to_string_lossy()));
+        names.extend(file?.file_name().into_string());
     }
-    Ok(containers)
+    Ok(names)
 }
 
-/// Path of a container's recorded DEL.
-pub(super) fn path(cni_dir: &Path, container: &ContainerId) -> PathBuf {
-    cni_dir.join(DIR).join(container.as_str())
+/// Path of a recorded DEL.
+pub(super) fn path(cni_dir: &Path, name: &str) -> PathBuf {
+    cni_dir.join(DIR).join(name)
 }
 
 #[cfg(test)]
@@ -165,7 +185,7 @@ mod tests {
         ask(dir.path()).unwrap();
         let changed = files.deferred_changed(dir.path());
         let container = ContainerId::new("c").unwrap();
-        std::fs::write(path(dir.path(), &container), "{}").unwrap();
+        std::fs::write(path(dir.path(), "c"), "{}").unwrap();
         changed.await.unwrap();
         assert_eq!(files.deferred(dir.path()).await.unwrap(), [container]);
     }

@@ -33,7 +33,9 @@ use crate::config::own::Durability;
 use crate::watch::Watch;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{Directory, Ledger, LedgerError, Listing, Lost, Recorded, Undo};
+use cnidaria_core::ports::{
+    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, Recorded, Undo,
+};
 
 /// Pending undos, a file per sandbox. Container ids never begin with a dot.
 const UNDO_DIR: &str = ".undo";
@@ -165,7 +167,13 @@ impl Files {
             Err(error) => return Err(failed("read", &path)(error)),
         };
         let cache = Cache::new(cni_dir);
-        match text.and_then(|text| delegates_file::read(&text, sandbox)) {
+        // A plan by Multus does not name the container's own interface.
+        let named = Sandbox {
+            if_name: recovery::own_interface(&self.results_of(cni_dir), sandbox)
+                .map_err(from_cache)?,
+            ..sandbox.clone()
+        };
+        match text.and_then(|text| delegates_file::read(&text, &named)) {
             Ok((mut entries, writer)) => {
                 let mut damaged_results = Vec::new();
                 for entry in &mut entries {
@@ -358,26 +366,33 @@ impl Ledger for Files {
         })
     }
 
-    async fn deferred_del(
+    async fn deferred_dels(
         &self,
         cni_dir: &Path,
         container: &ContainerId,
-    ) -> Result<Option<Vec<u8>>, LedgerError> {
-        let path = deferred::path(cni_dir, container);
-        match file::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            // No shim writes such a file. Its name alone identifies the container.
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Some(Vec::new())),
-            read => read.map(Some).map_err(failed("read", &path)),
+    ) -> Result<Vec<DeferredDel>, LedgerError> {
+        let names = deferred::names_of(cni_dir, container)
+            .map_err(failed("read", &cni_dir.join(shim_api::deferred::DIR)))?;
+        let mut records = Vec::with_capacity(names.len());
+        for name in names {
+            let path = deferred::path(cni_dir, &name);
+            let text = match file::read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // No shim writes such a file. Its name alone identifies the container.
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+                read => read.map_err(failed("read", &path))?,
+            };
+            records.push(DeferredDel { name, text });
         }
+        Ok(records)
     }
 
-    async fn forget_deferred(
+    async fn forget_deferred_del(
         &self,
         cni_dir: &Path,
-        container: &ContainerId,
+        record: &DeferredDel,
     ) -> Result<(), LedgerError> {
-        remove(&deferred::path(cni_dir, container)).map(drop)
+        remove(&deferred::path(cni_dir, &record.name)).map(drop)
     }
 
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {

@@ -23,6 +23,8 @@ use cnidaria_core::ports::{LedgerError, Lost};
 
 /// The daemon's member in a cached result: the namespace in which it was made.
 const NAMESPACE: &str = "namespace";
+/// The same: whether this is the container's own interface.
+const IS_DEFAULT: &str = "isDefault";
 /// The same: `name` of the runtime's conf.
 const RUNTIME_NETWORK: &str = "runtimeNetwork";
 
@@ -56,9 +58,10 @@ pub(super) fn from_results(
             "skipping a result that cannot be used"
         );
     }
+    let own = own_of_container(&cached, &errors, sandbox);
     let cached = cached.into_iter();
     let mut entries: Vec<Entry> = cached
-        .filter_map(|one| entry(one, sandbox, results))
+        .filter_map(|one| entry(one, sandbox, &own, results))
         .collect();
     // DEL runs in reverse order.
     entries.sort_by(|a, b| (!a.is_default, &a.if_name).cmp(&(!b.is_default, &b.if_name)));
@@ -102,7 +105,7 @@ pub(super) fn beside_all(
         .filter(|one| !known.contains(&(&one.key.container_id, &one.key.if_name)))
         .filter_map(|one| {
             let sandbox = Sandbox::recorded(one.key.container_id.clone());
-            entry(one, &sandbox, results)
+            entry(one, &sandbox, &sandbox.if_name, results)
         })
         .collect();
     let lost = lost(&errors, incomplete, plans);
@@ -228,6 +231,7 @@ pub(super) fn complete(
 /// Never: identities and names are always valid JSON.
 pub(super) fn own_of(entry: &Entry) -> Result<RawObject, json::Error> {
     let mut own = RawObject::new();
+    own.set(IS_DEFAULT, &entry.is_default)?;
     if let Some(namespace) = &entry.namespace {
         own.set(NAMESPACE, namespace)?;
     }
@@ -247,7 +251,53 @@ fn runtime_network_of(cached: &cache::Entry) -> Option<NetworkName> {
     cached.own.get_as(RUNTIME_NETWORK).ok().flatten()
 }
 
-fn entry(cached: cache::Entry, sandbox: &Sandbox, results: &Results) -> Option<Entry> {
+/// The container's own interface as far as its results tell; a request may name another one.
+///
+/// # Errors
+/// As [`from_results`].
+pub(super) fn own_interface(results: &Results, sandbox: &Sandbox) -> Result<IfName, cache::Error> {
+    if sandbox.if_name == usual(sandbox) {
+        return Ok(sandbox.if_name.clone());
+    }
+    let (cached, errors) = results.cache.of_container(&sandbox.container_id)?;
+    Ok(own_of_container(&cached, &errors, sandbox))
+}
+
+fn own_of_container(cached: &[cache::Entry], errors: &[cache::Error], sandbox: &Sandbox) -> IfName {
+    if let Some(own) = cached.iter().find(|one| is_default(one) == Some(true)) {
+        return own.key.if_name.clone();
+    }
+    let usual = usual(sandbox);
+    let end = format!("-{}-{usual}", sandbox.container_id);
+    let is_damaged = |error: &cache::Error| {
+        let name = damage(error).and_then(|(path, _)| path.file_name());
+        name.is_some_and(|name| name.to_string_lossy().ends_with(&end))
+    };
+    // Not recorded as another network's: an older daemon or Multus wrote it.
+    let is_usual = |one: &cache::Entry| one.key.if_name == usual && is_default(one).is_none();
+    match cached.iter().any(is_usual) || errors.iter().any(is_damaged) {
+        true => usual,
+        false => sandbox.if_name.clone(),
+    }
+}
+
+/// The interface that runtimes give a container first.
+fn usual(sandbox: &Sandbox) -> IfName {
+    Sandbox::recorded(sandbox.container_id.clone()).if_name
+}
+
+/// Whether a result is that of the container's own interface; `None` if Multus or an older daemon
+/// wrote it.
+fn is_default(cached: &cache::Entry) -> Option<bool> {
+    cached.own.get_as(IS_DEFAULT).ok().flatten()
+}
+
+fn entry(
+    cached: cache::Entry,
+    sandbox: &Sandbox,
+    own: &IfName,
+    results: &Results,
+) -> Option<Entry> {
     let conf = NetworkConfList::parse_any(&cached.config).ok()?;
     // If the container runtime's libcni uses `cniDir` too, its results for our own shim are there.
     // Undoing those would call the daemon itself.
@@ -264,7 +314,7 @@ fn entry(cached: cache::Entry, sandbox: &Sandbox, results: &Results) -> Option<E
         pod: sandbox.pod.clone(),
         runtime_network: runtime_network_of(&cached),
         network: conf.name().to_string(),
-        is_default: cached.key.if_name == sandbox.if_name,
+        is_default: is_default(&cached).unwrap_or(cached.key.if_name == *own),
         is_chosen: false,
         if_name: cached.key.if_name.clone(),
         result: cached.parsed_result(conf.cni_version()).ok(),
