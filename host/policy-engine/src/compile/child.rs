@@ -47,8 +47,7 @@ pub fn child(confinement: &str) -> Result<(), Error> {
     }
     if let Some(asked) = &confinement.dry_run {
         let settings = io::read_to_string(io::stdin().lock()).map_err(Error::Io)?;
-        dry_run(asked, &artefact, &settings);
-        return Ok(());
+        return dry_run(asked, &artefact, &settings).map_err(Error::Io);
     }
     let mut module = Vec::new();
     let input = io::stdin().lock();

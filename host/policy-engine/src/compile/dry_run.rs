@@ -1,5 +1,6 @@
 //! A first instance of a compiled module, in a process that may crash.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::config::Spec;
@@ -19,24 +20,24 @@ use crate::wasm::trials::Trials;
 
 /// Makes an instance and offers it its settings. Only a crash of this process matters: whatever
 /// else goes wrong, the daemon finds out itself.
-pub(super) fn dry_run(dry_run: &DryRun, artefact: &[u8], settings: &str) {
+///
+/// # Errors
+/// There was none, for a reason that another process may not have.
+pub(super) fn dry_run(dry_run: &DryRun, artefact: &[u8], settings: &str) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
-        .build();
-    let (Ok(runtime), Ok(engines)) = (runtime, Engines::without_slots(&dry_run.limits)) else {
-        return;
-    };
-    let Ok(component) = machine_code::read(&engines.plain, artefact) else {
-        return;
-    };
+        .build()?;
+    let engines = Engines::without_slots(&dry_run.limits).map_err(io::Error::other)?;
+    let component = machine_code::read(&engines.plain, artefact).map_err(io::Error::other)?;
     let quarantine = Arc::new(Quarantine::new(None));
     let trials = Arc::new(Trials::new(quarantine, "", ""));
     let parts = (&component, Footprint::default());
     let Ok(module) = Module::link(&engines, parts, &dry_run.grants, &trials) else {
-        return;
+        return Ok(());
     };
     let spec = Spec::of_dry_run(settings, dry_run.limits, dry_run.grants.clone());
     runtime.block_on(configure(Arc::new(module), Arc::new(spec)));
+    Ok(())
 }
 
 async fn configure(module: Arc<Module>, spec: Arc<Spec>) {

@@ -8,7 +8,7 @@ use super::naive::{SEVERAL, effective, flat};
 use super::ways::{Owners, Ways, ways};
 use super::{BUDGET, Call, POLICIES, attachment, edit_attachment};
 use crate::model::grant::ConfGrant;
-use crate::transaction::{AttachmentDraft, EditError, Working};
+use crate::transaction::{AttachmentDraft, EditError, Working, conf_get};
 use cni_types::json::{Document, Limits};
 
 /// One plugin, so that each of the cni-args has only one place.
@@ -54,6 +54,7 @@ pub fn claims(bytes: &[u8]) {
     let turns = text.split("accept\n").take(8);
     for (turn, owner) in turns.zip(POLICIES.into_iter().cycle().map(Arc::<str>::from)) {
         let mut transaction = working.begin(Arc::clone(&owner), BUDGET);
+        let mut set = Vec::new();
         for call in turn.lines().map(Call::parse) {
             if !METHODS.contains(&call.method) {
                 continue;
@@ -67,6 +68,10 @@ pub fn claims(bytes: &[u8]) {
             let known = reached(transaction.draft());
             let outcome = transaction.edit(call.bytes(), change);
             exact &= !merged(&values(transaction.draft()));
+            if outcome.is_ok() && call.method != "conf-remove" {
+                exact &= !call.text(1).contains('{');
+                set.push((call.method, call.text(0)));
+            }
             if let (true, Err(EditError::Conflict { .. })) = (exact, outcome) {
                 let mut alone = alone.begin(Arc::clone(&owner), BUDGET);
                 alone
@@ -80,6 +85,15 @@ pub fn claims(bytes: &[u8]) {
                 );
             }
         }
+        // A policy owns what it sets, changed or not; the model knows changes.
+        exact &= set.iter().all(|(method, pointer)| {
+            let at = |draft: &AttachmentDraft| match *method {
+                "conf-set" => conf_get(&draft.attachment().conf, pointer),
+                "set-mac" => draft.attachment().mac.clone(),
+                _ => draft.attachment().infiniband_guid.clone(),
+            };
+            at(&working.current()) != at(transaction.draft())
+        });
         let before = values(&working.current());
         let after = values(transaction.draft());
         assert!(!violated(&model, &owner, transaction.draft()), "{text:?}");

@@ -8,6 +8,7 @@ use cni_types::json::Node;
 
 use super::naive::{flat, fold};
 use crate::model::request::Attachment;
+use crate::transaction::sysctl_setting as setting;
 
 /// A value and one way to it.
 type Way = (String, String);
@@ -76,10 +77,10 @@ pub(super) fn ways(attachment: &Attachment) -> Ways {
         let value = match &*key {
             "addresses" | "ips" => "ips",
             "dns" => "dns",
+            "subnet" | "ranges" | "range" | "ipranges" => "ipranges",
             _ => continue,
         };
-        let ways = ways.entry((value.to_owned(), "ipam".to_owned()));
-        *ways.or_default() += &format!("{key} {text}");
+        ways.insert((value.to_owned(), format!("ipam {key}")), text);
     }
     let args = below(below(conf, "args").as_ref(), "cni");
     let own = attachment.cni_args.as_ref().map(|args| args.root());
@@ -88,11 +89,13 @@ pub(super) fn ways(attachment: &Attachment) -> Ways {
             ways.insert((meaning(&key), format!("{way} {key}")), text);
         }
         for (key, text) in members(below(args, "sysctl").as_ref()) {
-            ways.insert((format!("sysctl {key}"), way.to_owned()), text);
+            let value = format!("sysctl {}", setting(&key, &attachment.if_name));
+            ways.insert((value, format!("{way} {key}")), text);
         }
     }
     for (key, text) in members(below(conf, "sysctl").as_ref()) {
-        ways.insert((format!("sysctl {key}"), "key".to_owned()), text);
+        let value = format!("sysctl {}", setting(&key, &attachment.if_name));
+        ways.insert((value, format!("key {key}")), text);
     }
     // Tuning merges the members, which were listed one by one.
     ways.retain(|(value, _), _| value != "sysctl");

@@ -371,8 +371,14 @@ mod tests {
         working.commit(&first, staged);
         let mut second = working.begin("b".into(), BUDGET);
         second
-            .edit(8, |draft| draft.set_ips(&ips(&["10.9.9.9", "10.1.2.4/24"])))
+            .edit(8, |draft| {
+                draft.set_ips(&ips(&["10.9.9.9", "10.1.2.3/24", "10.1.2.4/24"]))
+            })
             .unwrap();
+        // The first policy set this one too, although the pod had asked for it already.
+        second
+            .edit(8, |draft| draft.set_ips(&ips(&["10.9.9.9", "10.1.2.4/24"])))
+            .unwrap_err();
         second
             .edit(8, |draft| draft.set_ips(&ips(&["10.9.9.9"])))
             .unwrap_err();

@@ -14,6 +14,7 @@ use super::conf::{self, ConfEdit};
 use super::difference::{
     Keys, Kind, Path, Step, Visit, Walk, compare_nodes, folded, folds_to, group,
 };
+use super::settings::Setting;
 use super::tree::{string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
 use super::{Draft, EditError};
@@ -103,6 +104,31 @@ impl Draft for AttachmentDraft {
             new.as_ref(),
             visit,
         )
+    }
+
+    fn settings(&self, change: &AttachmentChange) -> Vec<Setting> {
+        let form = Form::Claimed;
+        let (member, value) = match change {
+            AttachmentChange::Conf(edits) => {
+                let setting = |edit: &ConfEdit| self.conf_setting(edit);
+                return edits.iter().map(setting).collect();
+            }
+            AttachmentChange::Arg(key, value) => {
+                let place = vec![ARGS.into(), owned(folded(key))];
+                return vec![Setting::Set(place, Some(value.clone()))];
+            }
+            AttachmentChange::IfName(name) => (Member::IfName, Some(string(name))),
+            AttachmentChange::Ips(ips) => (Member::Ips, ips_node(ips, form)),
+            AttachmentChange::Mac(mac) => (Member::Mac, mac.as_deref().map(string)),
+            AttachmentChange::Guid(guid) => (Member::Guid, guid.as_deref().map(string)),
+            AttachmentChange::Bandwidth(value) => {
+                (Member::Bandwidth, value.as_ref().map(bandwidth))
+            }
+            AttachmentChange::PortMappings(mappings) => {
+                (Member::PortMappings, port_mappings_node(mappings, form))
+            }
+        };
+        vec![Setting::Set(place(member), value)]
     }
 
     fn apply(&mut self, change: AttachmentChange) -> Result<(), EditError> {
@@ -195,8 +221,8 @@ impl Draft for AttachmentDraft {
         }
     }
 
-    fn twins(step: &Step<'_, '_>) -> Vec<Twin> {
-        twins::of_attachment(step)
+    fn twins(&self, step: &Step<'_, '_>) -> Vec<Twin> {
+        twins::of_attachment(step, &self.attachment.if_name)
     }
 
     #[cfg(feature = "fuzz")]
@@ -226,6 +252,19 @@ impl AttachmentDraft {
             _ => edit.pointer.clone(),
         }
     }
+
+    fn conf_setting(&self, edit: &ConfEdit) -> Setting {
+        let area = self.conf_area(edit);
+        let place = folded_path(area.tokens()).into_iter().map(owned).collect();
+        match &edit.value {
+            Some(value) => Setting::Set(place, Some(value.clone())),
+            None => Setting::Gone(place),
+        }
+    }
+}
+
+fn owned(token: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(token.into_owned())
 }
 
 fn place(member: Member) -> Vec<Cow<'static, str>> {

@@ -13,18 +13,19 @@ use crate::model::request::{Attachment, Selection};
 /// The claims on one selection, in the form of its attachment's.
 #[derive(Debug)]
 pub(crate) struct Carried {
-    network: String,
-    if_name: Option<String>,
+    selection: Arc<Selection>,
     pub(crate) claims: Claims,
 }
 
 impl Carried {
-    /// What policies own of the selection with this identity; `None` if nothing.
-    pub(super) fn of(id: usize, selection: &Selection, claims: &Claims) -> Option<Self> {
+    /// What policies own of the selection with this identity.
+    pub(super) fn of(id: usize, selection: &Arc<Selection>, claims: &Claims) -> Self {
         let node = claimed(selection);
         let mut carried = Claims::default();
         claims.below(&[id.to_string().into()], &mut |path, owner, removed| {
-            let mut carry = |path: &[&str], value| carry(&mut carried, owner, path, value);
+            let if_name = selection.if_name.as_deref().unwrap_or_default();
+            let mut carry =
+                |path: &[&str], value| carry(&mut carried, (owner, if_name), path, value);
             match path {
                 [] => members(&node).for_each(|(key, value)| {
                     carry(&[&*folded(key)], Some(value));
@@ -37,19 +38,43 @@ impl Carried {
                 }
             }
         });
-        (!carried.is_empty()).then(|| Self {
-            network: format!("{}/{}", selection.namespace, selection.name),
-            if_name: selection.if_name.clone(),
+        Self {
+            selection: Arc::clone(selection),
             claims: carried,
-        })
+        }
     }
 
-    /// Whether the selection became this attachment.
-    pub(crate) fn is(&self, attachment: &Attachment) -> bool {
-        let named = self.if_name.as_ref();
+    /// Takes the claims on the selection that became this attachment out of those that are left.
+    ///
+    /// Attachments are offered in the order of their selections, so of several selections of one
+    /// network it is the first that is left.
+    pub(crate) fn take(left: &mut Vec<Self>, attachment: &Attachment) -> Claims {
+        let found = left.iter().position(|one| one.may_be(attachment));
+        found.map_or_else(Claims::default, |index| left.remove(index).claims)
+    }
+
+    /// Whether the selection can have become this attachment. The networks of every pod, which no
+    /// pod selects, ask for no addresses.
+    fn may_be(&self, attachment: &Attachment) -> bool {
+        let Selection {
+            namespace,
+            name,
+            if_name,
+            ips,
+            mac,
+            infiniband_guid,
+            ..
+        } = &*self.selection;
+        let network = attachment.network.strip_prefix(&**namespace);
+        let network = network.and_then(|rest| rest.strip_prefix('/'));
         !attachment.is_default
-            && self.network == attachment.network
-            && named.is_none_or(|name| *name == attachment.if_name)
+            && network == Some(name)
+            && if_name
+                .as_ref()
+                .is_none_or(|name| *name == attachment.if_name)
+            && *ips == attachment.ips
+            && *mac == attachment.mac
+            && *infiniband_guid == attachment.infiniband_guid
     }
 }
 
@@ -62,14 +87,24 @@ fn members(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
 }
 
 /// Carries one claim: the path below the selection, and the value unless it was removed.
-fn carry(claims: &mut Claims, owner: &Arc<str>, path: &[&str], value: Option<&Node>) {
+fn carry(
+    claims: &mut Claims,
+    (owner, if_name): (&Arc<str>, &str),
+    path: &[&str],
+    value: Option<&Node>,
+) {
     let Some((member, rest)) = path.split_first() else {
         return;
     };
     if let (&"cni-args", [], Some(value)) = (member, rest, value) {
         // The attachment's conf already has them: each is a claim, as none can be added beside it.
         for (key, value) in members(value) {
-            carry(claims, owner, &[member, &*folded(key)], Some(value));
+            carry(
+                claims,
+                (owner, if_name),
+                &[member, &*folded(key)],
+                Some(value),
+            );
         }
         return;
     }
@@ -98,5 +133,5 @@ fn carry(claims: &mut Claims, owner: &Arc<str>, path: &[&str], value: Option<&No
         old: None,
         new: value,
     };
-    claims.record(owner, &step, &twins::of_attachment(&step));
+    claims.record(owner, &step, &twins::of_attachment(&step, if_name));
 }

@@ -140,6 +140,32 @@ impl Claims {
             }),
             children: BTreeMap::new(),
         };
+        self.reach(owner, twins);
+    }
+
+    /// Records a value that `owner` set as it was, unless it belongs to a policy already.
+    pub(super) fn keep(
+        &mut self,
+        owner: &Arc<str>,
+        step: &Step<'_, '_>,
+        twins: impl FnOnce() -> Vec<Twin>,
+    ) {
+        if self
+            .root
+            .way(step.path)
+            .iter()
+            .any(|place| place.claim.is_some())
+        {
+            return;
+        }
+        self.root.make(step.path).claim = Some(Claim {
+            owner: Arc::clone(owner),
+            removed: step.kind == Kind::Removed,
+        });
+        self.reach(owner, &twins());
+    }
+
+    fn reach(&mut self, owner: &Arc<str>, twins: &[Twin]) {
         for Twin { value, way, .. } in twins {
             let reached = self.twins.entry(value.clone()).or_default();
             if !reached

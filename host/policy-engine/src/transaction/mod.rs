@@ -22,6 +22,8 @@ mod patch;
 mod protected;
 mod roles;
 mod selections;
+mod settings;
+mod sysctl;
 mod tree;
 mod twins;
 mod validate;
@@ -31,7 +33,8 @@ use std::sync::Arc;
 
 use crate::model::grant::Grant;
 use budget::Extent;
-use difference::{Path, Step, Visit};
+use difference::{Kind, Path, Step, Visit};
+use settings::{Setting, Settings};
 use twins::Twin;
 
 pub(crate) use attachment::{AttachmentChange, AttachmentDraft, Reserved};
@@ -48,6 +51,8 @@ pub(crate) use validate::json_object;
 
 #[cfg(feature = "fuzz")]
 pub(crate) use protected::check as conf_difference;
+#[cfg(feature = "fuzz")]
+pub(crate) use sysctl::setting as sysctl_setting;
 
 /// Whether Go reads the same values from both confs.
 #[cfg(feature = "fuzz")]
@@ -120,6 +125,12 @@ pub(crate) trait Draft: Clone {
     /// [`foresee`](Self::foresee).
     fn compare(&self, later: &Self, area: &Self::Area, visit: &mut Visit<'_>) -> ControlFlow<()>;
 
+    /// The values that an edit sets one by one, whether or not it changes them.
+    fn settings(&self, change: &Self::Change) -> Vec<Setting> {
+        let _ = change;
+        Vec::new()
+    }
+
     /// Visits the differences between `self` and `later` in areas, in readable form for the log.
     fn show(&self, later: &Self, areas: &[Self::Area], visit: &mut Visit<'_>);
 
@@ -127,7 +138,7 @@ pub(crate) trait Draft: Clone {
     fn field(path: &Path<'_>) -> String;
 
     /// The values that a difference touches and that are also reached in other ways.
-    fn twins(step: &Step<'_, '_>) -> Vec<Twin> {
+    fn twins(&self, step: &Step<'_, '_>) -> Vec<Twin> {
         let _ = step;
         Vec::new()
     }
@@ -151,6 +162,7 @@ pub(crate) struct Transaction<D: Draft> {
     request: Option<Arc<RequestBudget>>,
     /// The edited areas.
     areas: Vec<D::Area>,
+    settings: Settings,
     conflict: Option<EditError>,
 }
 
@@ -159,6 +171,7 @@ pub(crate) struct Transaction<D: Draft> {
 pub(crate) struct Staged<D: Draft> {
     draft: Arc<D>,
     areas: Vec<D::Area>,
+    settings: Settings,
     /// The difference; `None` if there is none.
     pub(crate) patch: Option<EditPatch>,
 }
@@ -194,13 +207,19 @@ impl<D: Draft> Working<D> {
             budget,
             request: None,
             areas: Vec::new(),
+            settings: Settings::default(),
             conflict: None,
         }
     }
 
     /// What the transaction changed, without applying it. Compares only the edited areas.
     pub(crate) fn staged(&self, transaction: Transaction<D>) -> Staged<D> {
-        let Transaction { draft, areas, .. } = transaction;
+        let Transaction {
+            draft,
+            areas,
+            settings,
+            ..
+        } = transaction;
         let mut patch = EditPatch::default();
         if !areas.is_empty() {
             self.current.show(&draft, &areas, &mut |step| {
@@ -217,27 +236,45 @@ impl<D: Draft> Working<D> {
         Staged {
             draft,
             areas,
+            settings,
             patch: differs.then_some(patch),
         }
     }
 
-    /// Applies what `owner` staged, and returns the patch if anything changed.
+    /// Applies what `owner` staged, and returns the patch if anything changed. A value that `owner`
+    /// set is its own even if it was the same before.
     pub(crate) fn commit(&mut self, owner: &Arc<str>, staged: Staged<D>) -> Option<EditPatch> {
         let Staged {
             draft,
             areas,
+            settings,
             patch,
         } = staged;
-        let patch = patch?;
         let claims = Arc::make_mut(&mut self.claims);
-        for area in &areas {
-            let _ = self.current.compare(&draft, area, &mut |step| {
-                claims.record(owner, step, &D::twins(step));
-                ControlFlow::Continue(())
-            });
+        if patch.is_some() {
+            for area in &areas {
+                let _ = self.current.compare(&draft, area, &mut |step| {
+                    claims.record(owner, step, &draft.twins(step));
+                    ControlFlow::Continue(())
+                });
+            }
         }
-        self.current = draft;
-        Some(patch)
+        for (path, value) in settings.iter() {
+            let step = Step {
+                path,
+                kind: match value {
+                    Some(_) => Kind::Changed,
+                    None => Kind::Removed,
+                },
+                old: None,
+                new: value,
+            };
+            claims.keep(owner, &step, || draft.twins(&step));
+        }
+        if patch.is_some() {
+            self.current = draft;
+        }
+        patch
     }
 
     /// The claims of all policies so far.
@@ -291,10 +328,13 @@ impl<D: Draft> Transaction<D> {
             self.conflict.get_or_insert_with(|| error.clone());
             return Err(error);
         }
-        let areas = self.draft.areas(&change);
+        let (areas, settings) = (self.draft.areas(&change), self.draft.settings(&change));
         Arc::make_mut(&mut self.draft).apply(change)?;
         for area in areas {
             self.touch(area);
+        }
+        for setting in settings {
+            self.settings.add(setting);
         }
         Ok(())
     }
@@ -317,7 +357,7 @@ impl<D: Draft> Transaction<D> {
             owner,
             grown,
             step,
-            &D::twins(step),
+            &draft.twins(step),
         ) {
             Ok(()) => {
                 grown.record(owner, step, &[]);

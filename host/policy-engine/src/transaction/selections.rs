@@ -159,11 +159,15 @@ impl SelectionsDraft {
             .collect()
     }
 
-    /// What policies own of each selection, for the next hook.
+    /// What policies own of each selection, for the next hook; empty if they own nothing.
     pub(crate) fn carried(&self, claims: &Claims) -> Vec<Carried> {
+        if claims.is_empty() {
+            return Vec::new();
+        }
+        // Those without claims as well: they tell which attachment is whose.
         self.slots
             .iter()
-            .filter_map(|slot| Carried::of(slot.id, &slot.selection, claims))
+            .map(|slot| Carried::of(slot.id, &slot.selection, claims))
             .collect()
     }
 
@@ -295,8 +299,11 @@ impl Draft for SelectionsDraft {
         "selections".to_owned()
     }
 
-    fn twins(step: &Step<'_, '_>) -> Vec<Twin> {
-        twins::of_selection(step)
+    fn twins(&self, step: &Step<'_, '_>) -> Vec<Twin> {
+        let id = step.path.first().and_then(|id| id.parse().ok());
+        let selection = id.and_then(|id| self.slot(id));
+        let if_name = selection.and_then(|slot| slot.selection.if_name.as_deref());
+        twins::of_selection(step, if_name.unwrap_or_default())
     }
 
     #[cfg(feature = "fuzz")]

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use cni_types::json::Node;
 
 use super::difference::{Kind, Step, folded};
+use super::sysctl;
 
 /// One way to a value, of those that a difference touches.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(crate) struct Twin {
     pub(super) way: Way,
     /// Whether the value is the interface's, so that the plugins of a chain share it.
     pub(super) is_shared: bool,
+    /// Whether the value has several spellings within one way.
+    pub(super) is_spelt: bool,
 }
 
 /// How a value was set.
@@ -32,8 +35,8 @@ pub(crate) enum Way {
     ConfArg(usize, usize),
     /// Under a key of a plugin.
     Key(usize, usize),
-    /// Under a key of the plugin's `ipam`.
-    Ipam(usize),
+    /// Under a key of the plugin's `ipam`. The second number is the key's, of several.
+    Ipam(usize, usize),
     /// Together with all `args` of a plugin.
     AllArgs(usize),
     /// As a port of the node, at one address or at all.
@@ -49,7 +52,7 @@ impl Way {
         match self {
             Self::ConfArg(plugin, _)
             | Self::Key(plugin, _)
-            | Self::Ipam(plugin)
+            | Self::Ipam(plugin, _)
             | Self::AllArgs(plugin) => Some(plugin),
             _ => None,
         }
@@ -58,11 +61,11 @@ impl Way {
 
 impl Twin {
     /// Whether a policy that goes this way changes a value that another one set by `claimed`. The
-    /// same way leads to the same place, whose own claims decide.
+    /// same way leads to the same place, whose own claims decide, unless it has several spellings.
     pub(super) fn meets(&self, claimed: Way) -> bool {
         match (claimed, self.way) {
             (Way::Removed, Way::Inserted) => true,
-            (one, other) if one == other => false,
+            (one, other) if one == other => self.is_spelt,
             (Way::Port(one), Way::Port(other)) => overlap(one, other),
             _ if self.is_shared => true,
             (one, other) => match (one.plugin(), other.plugin()) {
@@ -94,11 +97,16 @@ impl Shared {
 
 /// What the reference plugins, whereabouts, SR-IOV, InfiniBand and Open vSwitch plugins read of an
 /// interface, with folded names.
-const SHARED: [Shared; 13] = [
+const SHARED: [Shared; 14] = [
     Shared {
         name: "ips",
         names: &["ips"],
         ipam: &["addresses", "ips"],
+    },
+    Shared {
+        name: "ipranges",
+        names: &["ipranges"],
+        ipam: &["subnet", "ranges", "range", "ipranges"],
     },
     Shared {
         name: "dns",
@@ -130,8 +138,8 @@ const ALL_ARGS: &str = "";
 const SEPARATOR: char = '\0';
 
 /// The values that a difference of an attachment touches.
-pub(super) fn of_attachment(step: &Step<'_, '_>) -> Vec<Twin> {
-    let mut found = Found::new(step, None);
+pub(super) fn of_attachment(step: &Step<'_, '_>, if_name: &str) -> Vec<Twin> {
+    let mut found = Found::new(step, None, if_name);
     match step.path {
         [top, rest @ ..] if *top == "conf" => found.in_conf(rest),
         [top, rest @ ..] if *top == "cniArgs" => found.in_args(rest),
@@ -142,11 +150,11 @@ pub(super) fn of_attachment(step: &Step<'_, '_>) -> Vec<Twin> {
 }
 
 /// The values that a difference of the selections touches; each selection has its own.
-pub(super) fn of_selection(step: &Step<'_, '_>) -> Vec<Twin> {
+pub(super) fn of_selection(step: &Step<'_, '_>, if_name: &str) -> Vec<Twin> {
     let [id, rest @ ..] = step.path else {
         return Vec::new();
     };
-    let mut found = Found::new(step, Some(id));
+    let mut found = Found::new(step, Some(id), if_name);
     match rest {
         [] => found.each(&mut |found, key, node| found.of_selection(key, &[], node)),
         [member, rest @ ..] => {
@@ -166,6 +174,8 @@ struct Found<'s, 'a> {
     step: &'s Step<'s, 'a>,
     /// The selection.
     id: Option<&'s str>,
+    /// The interface, if it has a name yet.
+    if_name: &'s str,
     /// Whether the value at hand is the new one.
     is_new: bool,
     twins: Vec<Twin>,
@@ -174,10 +184,11 @@ struct Found<'s, 'a> {
 type Member<'f, 's, 'a> = dyn FnMut(&mut Found<'s, 'a>, &str, Option<&'a Node>) + 'f;
 
 impl<'s, 'a> Found<'s, 'a> {
-    fn new(step: &'s Step<'s, 'a>, id: Option<&'s str>) -> Self {
+    fn new(step: &'s Step<'s, 'a>, id: Option<&'s str>, if_name: &'s str) -> Self {
         Self {
             step,
             id,
+            if_name,
             is_new: false,
             twins: Vec::new(),
         }
@@ -278,9 +289,10 @@ impl<'s, 'a> Found<'s, 'a> {
     }
 
     fn ipam(&mut self, plugin: usize, key: &str) {
-        let shared = SHARED.iter().find(|value| value.ipam.contains(&key));
-        if let Some(Shared { name, .. }) = shared {
-            self.push(name, Way::Ipam(plugin), true);
+        for Shared { name, ipam, .. } in &SHARED {
+            if let Some(number) = ipam.iter().position(|known| *known == key) {
+                self.push(name, Way::Ipam(plugin, number), true);
+            }
         }
     }
 
@@ -305,16 +317,22 @@ impl<'s, 'a> Found<'s, 'a> {
         way: &dyn Fn(usize) -> Way,
     ) {
         if MERGED.contains(&key) {
-            let name = |member: &str| format!("{key}{SEPARATOR}{member}");
             return match rest {
-                [member, ..] => self.push(&name(member), way(0), true),
-                [] => within(node, &mut |member, _| {
-                    self.push(&name(member), way(0), true)
-                }),
+                [member, ..] => self.setting(key, member, way(0)),
+                [] => within(node, &mut |member, _| self.setting(key, member, way(0))),
             };
         }
         let (name, number, is_shared) = known(key);
         self.push(name, way(number), is_shared);
+    }
+
+    /// A kernel setting, which has several spellings.
+    fn setting(&mut self, key: &str, member: &str, way: Way) {
+        let setting = sysctl::setting(member, self.if_name);
+        self.push(&format!("{key}{SEPARATOR}{setting}"), way, true);
+        if let Some(twin) = self.twins.last_mut() {
+            twin.is_spelt = true;
+        }
     }
 
     /// A member that a typed edit sets.
@@ -359,6 +377,7 @@ impl<'s, 'a> Found<'s, 'a> {
                         value,
                         way,
                         is_shared: false,
+                        is_spelt: false,
                     });
                 }
             }
@@ -380,6 +399,7 @@ impl<'s, 'a> Found<'s, 'a> {
             value,
             way,
             is_shared,
+            is_spelt: false,
         });
     }
 }

@@ -163,7 +163,26 @@ pub(crate) fn kind(limits: &Limits) -> (u64, bool) {
 /// Whether everything that a policy may allocate fits into a slot.
 fn fits(limits: &Limits) -> bool {
     let most = Limits::default();
-    limits.stack_bytes <= most.stack_bytes
+    // Other stacks need an engine of their own, and its slots would take address space once more.
+    limits.stack_bytes == most.stack_bytes
         && limits.memory_bytes <= most.memory_bytes
         && limits.table_elements <= most.table_elements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_default_stack_has_slots() {
+        let most = Limits::default();
+        let with = |stack_bytes| Limits {
+            stack_bytes,
+            ..most
+        };
+        assert!(fits(&most));
+        for stack in [most.stack_bytes / 2, most.stack_bytes + 1] {
+            assert!(Engines::ticking(&with(stack)).unwrap().slots.is_none());
+        }
+    }
 }

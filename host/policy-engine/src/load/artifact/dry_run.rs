@@ -48,19 +48,19 @@ impl DryRun {
 }
 
 impl Compiler {
-    /// Makes the first instance. Succeeds unless the child crashed or did not end: everything else
-    /// shows again in the daemon.
+    /// Makes the first instance. Fails if the child crashed or did not end; says whether it ran to
+    /// its end. If not, the daemon's own marks protect the next daemon.
     pub(super) async fn dry_run(
         &self,
         dry_run: DryRun,
         settings: &str,
-    ) -> (Result<(), Error>, Notes) {
+    ) -> (Result<bool, Error>, Notes) {
         let mut notes = Vec::new();
         let record = dry_run.record(settings);
         let ran = match files(settings) {
             Ok(files) => {
                 let group = self.group(Self::number(), &mut notes);
-                self.child(files, Some(dry_run), group.as_ref(), &mut notes)
+                self.child(files, Some(dry_run.clone()), group.as_ref(), &mut notes)
                     .await
             }
             Err(source) => Err(Error::Io {
@@ -75,15 +75,12 @@ impl Compiler {
             ))),
             Ok((Some(status), message)) => match crash(status, &message) {
                 Some(reason) => Err(Error::Crashed { reason }),
-                None => Ok(()),
+                None if status.success() => Ok(true),
+                None => Ok(not_run(&dry_run, &format!("{status}: {message}"))),
             },
-            // Without the child, the daemon's own marks protect the next daemon.
-            Err(error) => {
-                notes.push(format!("no dry run: {error}"));
-                return (Ok(()), notes);
-            }
+            Err(error) => Ok(not_run(&dry_run, &error.to_string())),
         };
-        if result.is_ok()
+        if matches!(result, Ok(true))
             && let Err(error) = Replace::at(&record).write(b"")
         {
             notes.push(format!("cannot record dry runs: {error}"));
@@ -92,16 +89,32 @@ impl Compiler {
     }
 }
 
+/// Logs that a dry run did not take place or was cut short.
+fn not_run(dry_run: &DryRun, reason: &str) -> bool {
+    tracing::warn!(
+        target: "cnidaria::policy",
+        artefact = %dry_run.artefact.display(), reason, "no dry run, a later load tries again",
+    );
+    false
+}
+
 /// How the child crashed; `None` if it did not.
 fn crash(status: ExitStatus, message: &str) -> Option<String> {
+    let signal = status.signal();
     // The limits of the child are stricter than the daemon's.
-    if message.contains("memory allocation of") {
+    if signal == Some(Signal::ABORT.as_raw()) && is_out_of_memory(message) {
         return None;
     }
-    let signal = status.signal();
     let crashed = status.code() == Some(PANICKED)
         || CRASHES.iter().any(|crash| signal == Some(crash.as_raw()));
     crashed.then(|| format!("{status}: {message}"))
+}
+
+/// Whether this is the whole message of Rust's allocator, not a panic that quotes it.
+fn is_out_of_memory(message: &str) -> bool {
+    let size = message.trim().strip_prefix("memory allocation of ");
+    let size = size.and_then(|rest| rest.strip_suffix(" bytes failed"));
+    size.is_some_and(|size| !size.is_empty() && size.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The child's input, which are the settings, and its output, which is empty.
@@ -128,9 +141,16 @@ mod tests {
         check(PANICKED << 8, "", true);
         check(
             Signal::ABORT.as_raw(),
-            "memory allocation of 7 bytes",
+            "memory allocation of 7 bytes failed",
             false,
         );
+        for message in [
+            "a guest says: memory allocation of 7 bytes failed",
+            "memory allocation of x bytes failed",
+        ] {
+            check(Signal::ABORT.as_raw(), message, true);
+        }
+        check(PANICKED << 8, "memory allocation of 7 bytes failed", true);
         check(Signal::KILL.as_raw(), "", false);
         check(0, "", false);
         check(2 << 8, "usage", false);

@@ -3,15 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, watch};
+use futures_util::future::{Either, select};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use super::compiler::{Compiler, GivenUp, Notes};
 use super::{Error, group};
 use crate::load::confinement::DryRun;
 
+/// Bytes of a module up to which it is small.
+const SMALL: u64 = 1 << 20;
 /// Maximum number of remembered failures.
 const MAX_FAILED: usize = 256;
 
@@ -19,10 +23,39 @@ const MAX_FAILED: usize = 256;
 #[derive(Debug)]
 pub(super) struct Jobs {
     compiler: Arc<Compiler>,
-    /// Concurrency limit: one compilation per processor.
-    places: Arc<Semaphore>,
+    places: Places,
     shared: Arc<Shared>,
     running: JoinSet<()>,
+}
+
+/// Concurrency limits.
+#[derive(Debug, Clone)]
+struct Places {
+    /// One job per processor.
+    all: Arc<Semaphore>,
+    /// One more for small modules and dry runs, which do not wait for big modules.
+    small: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            all: Arc::new(Semaphore::new(processors.max(2))),
+            small: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Waits for a place. The semaphores are never closed.
+    async fn acquire(&self, work: &Work) -> Option<SemaphorePermit<'_>> {
+        let any = pin!(self.all.acquire());
+        if !work.is_small() {
+            return any.await.ok();
+        }
+        let small = pin!(self.small.acquire());
+        let (Either::Left((place, _)) | Either::Right((place, _))) = select(any, small).await;
+        place.ok()
+    }
 }
 
 #[derive(Debug)]
@@ -39,6 +72,8 @@ struct JobStates {
     compiled: BTreeSet<String>,
     /// Dry runs that ended well, in case they could not be recorded.
     ran: BTreeSet<String>,
+    /// Dry runs that did not take place, until the next retry.
+    not_run: BTreeSet<String>,
     /// Why modules failed to compile, by digest, or crashed, by digest and record.
     failed: BTreeMap<String, Failed>,
     /// Notes that were already logged.
@@ -58,10 +93,9 @@ impl Jobs {
         if let Some(dir) = &compiler.cgroup {
             group::sweep(dir);
         }
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             compiler: Arc::new(compiler),
-            places: Arc::new(Semaphore::new(processors.max(2))),
+            places: Places::new(),
             shared: Arc::new(Shared {
                 state: Mutex::default(),
                 ended: watch::Sender::new(0),
@@ -90,7 +124,7 @@ impl Jobs {
         tracing::info!(target: "cnidaria::policy", module = %module.display(), digest, "compiling");
         let job = Job {
             compiler: Arc::clone(&self.compiler),
-            places: Arc::clone(&self.places),
+            places: self.places.clone(),
             shared: Arc::clone(&self.shared),
             key: digest.to_owned(),
             work: Work::Compile {
@@ -104,7 +138,7 @@ impl Jobs {
         Error::Compiling
     }
 
-    /// Whether a dry run has ended well. Starts it, unless it is running or is known to fail; the
+    /// Whether a dry run has ended well, or was tried in vain since the last retry. Starts it, unless it is running or is known to fail; the
     /// returned error says which. Must be called within a runtime.
     pub(super) fn dry_run(
         &mut self,
@@ -123,14 +157,15 @@ impl Jobs {
             if let Some(failed) = state.failed.get(&key) {
                 return Err(Error::Failed(Arc::clone(&failed.error)));
             }
-            if state.ran.contains(&key) || record.exists() {
+            let is_done = state.ran.contains(&key) || state.not_run.contains(&key);
+            if is_done || record.exists() {
                 return Ok(());
             }
             state.running.insert(key.clone());
         }
         let job = Job {
             compiler: Arc::clone(&self.compiler),
-            places: Arc::clone(&self.places),
+            places: self.places.clone(),
             shared: Arc::clone(&self.shared),
             key,
             work: Work::DryRun {
@@ -142,11 +177,12 @@ impl Jobs {
         Err(Error::DryRun)
     }
 
-    /// Allows retrying modules whose compilation failed for a possibly temporary reason.
+    /// Allows retrying modules whose compilation or dry run failed for a possibly temporary reason.
     pub(super) fn retry(&self) {
         let mut state = self.shared.state();
         state.failed.retain(|_, failed| failed.is_final);
         state.compiled.clear();
+        state.not_run.clear();
     }
 
     /// Allows retrying a module after any failure. Returns whether it had failed.
@@ -183,7 +219,7 @@ impl Shared {
 
 struct Job {
     compiler: Arc<Compiler>,
-    places: Arc<Semaphore>,
+    places: Places,
     shared: Arc<Shared>,
     /// Identifies the job: the digest of a compilation, digest and record of a dry run.
     key: String,
@@ -195,14 +231,26 @@ enum Work {
     DryRun { dry_run: DryRun, settings: String },
 }
 
+impl Work {
+    /// Whether it may use the place of small modules.
+    fn is_small(&self) -> bool {
+        match self {
+            Self::Compile { module, .. } => {
+                std::fs::metadata(module).is_ok_and(|file| file.len() <= SMALL)
+            }
+            Self::DryRun { .. } => true,
+        }
+    }
+}
+
 impl Job {
     async fn run(self) {
         let ended = Ended(&self.shared, &self.key);
-        // The semaphore is never closed.
-        let place = self.places.acquire().await;
+        let place = self.places.acquire(&self.work).await;
         let (done, notes) = match &self.work {
             Work::Compile { module, artefact } => {
-                self.compiler.compile(module, &self.key, artefact).await
+                let (done, notes) = self.compiler.compile(module, &self.key, artefact).await;
+                (done.map(|()| true), notes)
             }
             Work::DryRun { dry_run, settings } => {
                 self.compiler.dry_run(dry_run.clone(), settings).await
@@ -211,11 +259,12 @@ impl Job {
         drop(place);
         self.log(notes);
         match (done, &self.work) {
-            (Ok(()), work) => {
+            (Ok(has_run), work) => {
                 let mut state = self.shared.state();
                 let done = match work {
                     Work::Compile { .. } => &mut state.compiled,
-                    Work::DryRun { .. } => &mut state.ran,
+                    Work::DryRun { .. } if has_run => &mut state.ran,
+                    Work::DryRun { .. } => &mut state.not_run,
                 };
                 done.insert(self.key.clone());
             }

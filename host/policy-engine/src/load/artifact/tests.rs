@@ -250,3 +250,79 @@ async fn an_artefact_that_is_garbage_is_compiled_again() {
         "{message}"
     );
 }
+
+/// Polls until a dry run has ended.
+async fn dry_run(cache: &mut Cache, digest: &str) -> Result<(), Error> {
+    let spec = Spec::of_dry_run("", crate::config::Limits::default(), BTreeSet::new());
+    let mut ended = cache.compiled();
+    loop {
+        ended.borrow_and_update();
+        match cache.dry_run(digest, &spec) {
+            Err(Error::DryRun) => ended.changed().await.unwrap(),
+            other => return other,
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_a_dry_run_that_ended_well_is_recorded() {
+    let records = |cache: &Cache| {
+        let files = fs::read_dir(&cache.dir).unwrap().flatten();
+        files
+            .filter(|file| file.path().extension().is_some_and(|end| end == "ran"))
+            .count()
+    };
+    let check = async |script: &str, expected: usize, runs: usize| {
+        let dir = tempfile::tempdir().unwrap();
+        let counted = format!("echo run >> {}/runs; {script}", dir.path().display());
+        let mut cache = cache(dir.path(), &compiler(dir.path(), &counted));
+        cache.prepare().unwrap();
+        for _ in 0..2 {
+            cache.retry();
+            for _ in 0..2 {
+                dry_run(&mut cache, "sha256:0").await.unwrap();
+            }
+        }
+        assert_eq!(records(&cache), expected, "{script}");
+        let run = fs::read_to_string(dir.path().join("runs")).unwrap();
+        assert_eq!(run.lines().count(), runs, "{script}");
+    };
+    check("exit 0", 1, 1).await;
+    check("exit 1", 0, 2).await;
+    check("kill -KILL $$", 0, 2).await;
+    check("kill -XCPU $$", 0, 2).await;
+}
+
+#[tokio::test]
+async fn small_modules_do_not_wait_for_big_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("go");
+    // Big modules wait until the small one has been compiled.
+    let script = format!(
+        "if test $(wc -c) -gt 2000000; then while ! test -e {}; do sleep 0.05; done; fi; exit 1",
+        go.display()
+    );
+    let mut cache = cache(dir.path(), &compiler(dir.path(), &script));
+    let big = dir.path().join("big.wasm");
+    fs::write(&big, vec![0; 3_000_000]).unwrap();
+    cache.prepare().unwrap();
+    let places = std::thread::available_parallelism().map_or(1, usize::from);
+    let compile_big = |cache: &mut Cache| {
+        for number in 0..places.max(2) + 1 {
+            let digest = format!("sha256:{number:064}");
+            let artefact = cache.artefact(&digest);
+            let error = cache.jobs.compile(&big, &digest, &artefact);
+            assert!(matches!(error, Error::Compiling), "{error}");
+        }
+    };
+    compile_big(&mut cache);
+    tokio::task::yield_now().await;
+    let small = dir.path().join("small.wasm");
+    fs::write(&small, "small").unwrap();
+    let digest = crate::load::digest::of_file(&small).unwrap();
+    let error = settled(&mut cache, &small, &digest).await;
+    assert!(!matches!(error, Error::Compiling));
+    // None of them has ended.
+    compile_big(&mut cache);
+    fs::write(&go, "").unwrap();
+}

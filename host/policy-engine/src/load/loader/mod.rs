@@ -2,6 +2,7 @@
 
 mod announce;
 mod dry_run;
+mod engines;
 mod error;
 mod sweep;
 
@@ -19,7 +20,7 @@ use crate::model::policy::Mode;
 use crate::model::report::{Hook, clean};
 use crate::model::request::{Command, RequestFacts};
 use crate::wasm::allowance::Allowance;
-use crate::wasm::engine::{self, Engines};
+use crate::wasm::engine::Engines;
 use crate::wasm::instance::Instance;
 use crate::wasm::module::Module;
 use crate::wasm::services::Services;
@@ -39,7 +40,7 @@ pub(crate) struct Loader {
     cache: Cache,
     last_good: LastGood,
     quarantine: Arc<Quarantine>,
-    /// Engines for each [kind](engine::kind) of policies. Created for the first policy that needs
+    /// Engines for each [kind](crate::wasm::engine::kind) of policies. Created for the first policy that needs
     /// them, so that a node without policies has neither engine nor ticker.
     engines: BTreeMap<(u64, bool), Engines>,
     /// Every policy was loaded once, or is known not to load.
@@ -114,6 +115,7 @@ impl Loader {
         self.add_missing(before, &mut policies);
         self.started |= !self.cache.is_compiling();
         self.sweep(&policies);
+        self.drop_engines(&policies);
         policies
     }
 
@@ -354,17 +356,6 @@ impl Loader {
         self.configure(spec, &module).await?;
         trials.returned(Hook::Configure);
         Ok(module)
-    }
-
-    /// The engines that a policy runs on.
-    fn engines(&mut self, spec: &Spec) -> Result<Engines, Error> {
-        let kind = engine::kind(&spec.limits);
-        if let Some(engines) = self.engines.get(&kind) {
-            return Ok(engines.clone());
-        }
-        let engines = Engines::ticking(&spec.limits).map_err(|source| Error::Engine { source })?;
-        self.engines.insert(kind, engines.clone());
-        Ok(engines)
     }
 
     /// Offers the settings to an instance that is then dropped.

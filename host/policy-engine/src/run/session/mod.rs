@@ -71,7 +71,7 @@ pub struct Session {
     exhausted: BTreeSet<usize>,
     /// Indexes of policies that exhausted a request budget and are open on timeout.
     given_up: BTreeSet<usize>,
-    /// What policies own of the selections whose attachments were not offered yet.
+    /// The selections whose attachments were not offered yet, with what policies own of them.
     carried: Vec<Carried>,
     /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
@@ -185,15 +185,8 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
-        let owned = self
-            .carried
-            .iter()
-            .position(|one| one.is(draft.attachment()));
-        let owned = owned.map(|index| self.carried.remove(index).claims);
-        let (hook, working) = (
-            Hook::BeforeAdd,
-            Working::owned(draft, owned.unwrap_or_default()),
-        );
+        let owned = Carried::take(&mut self.carried, draft.attachment());
+        let (hook, working) = (Hook::BeforeAdd, Working::owned(draft, owned));
         let before = working.current();
         let working = self
             .chain(hook, Some(&network), working, Stage::BeforeAdd, &mut report)

@@ -13,24 +13,32 @@ type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<AttachmentChange, EditErr
 
 /// Whether the second policy's edit conflicts with the first one's.
 fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
-    let attachment = Attachment {
+    conflict_in(CHAIN, first, second)
+}
+
+fn attachment(conf: &str) -> Attachment {
+    Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,
-        conf: Document::parse(CHAIN, Limits::default()).unwrap(),
+        conf: Document::parse(conf, Limits::default()).unwrap(),
         ips: Vec::new(),
         mac: None,
         bandwidth: None,
         port_mappings: Vec::new(),
         infiniband_guid: None,
         cni_args: None,
-    };
-    let mut working = Working::new(AttachmentDraft::new(attachment, Arc::default()));
+    }
+}
+
+fn conflict_in(conf: &str, first: Edit<'_>, second: Edit<'_>) -> bool {
+    let draft = AttachmentDraft::new(attachment(conf), Arc::default());
+    let mut working = Working::new(draft);
     let owner: Arc<str> = "first".into();
     let mut transaction = working.begin(owner.clone(), BUDGET);
     transaction.edit(1, first).unwrap();
     let staged = working.staged(transaction);
-    working.commit(&owner, staged).unwrap();
+    working.commit(&owner, staged);
     let mut transaction = working.begin("second".into(), BUDGET);
     match transaction.edit(1, second) {
         Ok(()) => false,
@@ -121,6 +129,34 @@ fn an_argument_and_a_key_are_one_value() {
     let sysctl = r#"{"net.a":"1"}"#;
     check("sysctl", sysctl, "/plugins/1/sysctl/net.a", "2", true);
     check("sysctl", sysctl, "/plugins/1/sysctl/net.b", "2", false);
+    for key in [
+        "net.ipv4.conf.net1.rp_filter",
+        "net/ipv4/conf/IFNAME/rp_filter",
+    ] {
+        let sysctl = format!(r#"{{"{key}":"1"}}"#);
+        let pointer = |key: &str| format!("/plugins/1/sysctl/{}", key.replace('/', "~1"));
+        check(
+            "sysctl",
+            &sysctl,
+            &pointer("net/ipv4/conf/net1/rp_filter"),
+            "2",
+            true,
+        );
+        check(
+            "sysctl",
+            &sysctl,
+            &pointer("net.ipv4.conf.IFNAME.rp_filter"),
+            "2",
+            true,
+        );
+        check(
+            "sysctl",
+            &sysctl,
+            &pointer("net.ipv4.conf.net2.rp_filter"),
+            "2",
+            false,
+        );
+    }
     // A whole plugin that is added has the key as well.
     let plugin = r#"{"type":"bandwidth","mac":"x","args":{"cni":{"x":1}}}"#;
     check("mac", "1", "/plugins/2", plugin, true);
@@ -149,6 +185,20 @@ fn names_of_one_value_are_one_value() {
     check("/plugins/0/promisc", "/plugins/0/allmulti", false);
     check("/plugins/0/x", "/plugins/1/x", false);
     check("/plugins/0/dns", "/plugins/0/ipam/dns", true);
+    check("/plugins/0/ipam/subnet", "/plugins/0/ipam/ranges", true);
+    check("/plugins/0/ipam/range", "/plugins/0/ipam/ipRanges", true);
+    check(
+        "/plugins/0/ipam/subnet",
+        "/plugins/0/args/cni/ipRanges",
+        true,
+    );
+    check("/plugins/0/ipam/subnet", "/plugins/0/ipam/routes", false);
+    check("/plugins/0/ipam/addresses", "/plugins/0/ipam/ips", true);
+    let sysctl = |key: &str| format!("/plugins/1/sysctl/{key}");
+    let name = sysctl("net.ipv4.conf.net1.arp_ignore");
+    check(&name, &sysctl("net~1ipv4~1conf~1net1~1arp_ignore"), true);
+    check(&name, &sysctl("net.ipv4.conf.IFNAME.arp_ignore"), true);
+    check(&name, &sysctl("net.ipv4.conf.IFNAME.arp_notify"), false);
 }
 
 #[test]
@@ -191,6 +241,55 @@ fn an_mtu_has_one_owner_in_any_case() {
     // Another plugin of the chain sets the same interface's.
     assert!(conflict(mtu, &set("/plugins/1/mtu", "1500")));
     assert!(conflict(mtu, &|draft| draft.set_cni_arg("MTU", "1500")));
+}
+
+#[test]
+fn a_value_that_is_set_as_it_was_has_an_owner() {
+    let conf = r#"{"type":"macvlan","mtu":1400,"promisc":false,"ipam":{"subnet":"10.0.0.0/24"},
+        "dns":{"domain":"x"}}"#;
+    let check = |one: Edit<'_>, other: Edit<'_>, expected: bool| {
+        assert_eq!(conflict_in(conf, one, other), expected);
+    };
+    let mtu: Edit<'_> = &|draft| draft.set_mtu(1400);
+    check(mtu, &set("/mtu", "9000"), true);
+    check(mtu, mtu, false);
+    check(mtu, &set("/mtu", "1400"), false);
+    check(mtu, &|draft| draft.set_cni_arg("mtu", "9000"), true);
+    check(&set("/MTU", "1400"), &|draft| draft.set_mtu(9000), true);
+    let removal = |pointer: &'static str| {
+        move |draft: &AttachmentDraft| draft.conf_remove(pointer, &ConfGrant::default())
+    };
+    check(&set("/promisc", "false"), &set("/promisc", "true"), true);
+    check(&set("/promisc", "false"), &removal("/promisc"), true);
+    check(&set("/promisc", "false"), &set("/allmulti", "true"), false);
+    let subnet = set("/ipam/subnet", r#""10.0.0.0/24""#);
+    check(&subnet, &set("/ipam/subnet", r#""10.1.0.0/24""#), true);
+    let dns = set("/dns", r#"{"domain":"x"}"#);
+    check(&dns, &set("/dns/domain", r#""y""#), true);
+    check(&dns, &set("/dns/search", "[]"), false);
+    let mac: Edit<'_> = &|draft| draft.set_mac(Some("02:00:00:00:00:01"));
+    check(&|draft| draft.set_mac(None), mac, true);
+    check(
+        &|draft| draft.set_if_name("net1"),
+        &|draft| draft.set_if_name("x"),
+        true,
+    );
+}
+
+#[test]
+fn what_is_set_and_taken_away_again_is_free() {
+    let mut working = Working::new(AttachmentDraft::new(attachment("{}"), Arc::default()));
+    let owner: Arc<str> = "first".into();
+    let mut transaction = working.begin(owner.clone(), BUDGET);
+    let (grants, vlan) = (ConfGrant::default(), set("/vlan", "5"));
+    transaction.edit(1, vlan).unwrap();
+    transaction
+        .edit(1, |draft| draft.conf_remove("/vlan", &grants))
+        .unwrap();
+    let staged = working.staged(transaction);
+    assert!(working.commit(&owner, staged).is_none());
+    let mut transaction = working.begin("second".into(), BUDGET);
+    transaction.edit(1, set("/vlan", "7")).unwrap();
 }
 
 #[test]

@@ -156,14 +156,19 @@ fn what_select_set_is_owned_in_before_add() {
         edit(&mut wanted);
         let working = edited(move |draft| draft.replace(0, &wanted));
         let claims = working.claims();
-        let mut carried = working.finish().carried(&claims);
-        assert_eq!(carried.len(), 1);
-        carried.remove(0)
+        let draft = working.finish();
+        let attachment = Attachment {
+            mac: draft.get(0).unwrap().mac.clone(),
+            ..attachment()
+        };
+        (draft.carried(&claims), attachment)
     };
-    let conflict = |carried: Carried, change: &dyn Fn(&AttachmentDraft) -> Edited| {
-        let draft = AttachmentDraft::new(attachment(), Arc::default());
-        assert!(carried.is(draft.attachment()));
-        let working = Working::owned(draft, carried.claims);
+    type Made = (Vec<Carried>, Attachment);
+    let conflict = |(mut left, attachment): Made, change: &dyn Fn(&AttachmentDraft) -> Edited| {
+        let draft = AttachmentDraft::new(attachment, Arc::default());
+        let claims = Carried::take(&mut left, draft.attachment());
+        assert_eq!(left.len(), 2);
+        let working = Working::owned(draft, claims);
         let own = |owner: &str| working.begin(owner.into(), BUDGET).edit(1, change);
         own("first").unwrap();
         own("second").is_err()
@@ -205,6 +210,81 @@ fn an_inserted_selection_belongs_to_its_policy() {
     second
         .edit(1, |draft| draft.set_mac(Some("02:00:00:00:00:02")))
         .unwrap();
+}
+
+#[test]
+fn claims_follow_their_selection() {
+    let ips = |ip: &str| vec![ip.to_owned()];
+    let offered = |if_name: &str, ips: &[String]| Attachment {
+        if_name: if_name.to_owned(),
+        ips: ips.into(),
+        ..attachment()
+    };
+    let check = |selections: Vec<Selection>, place: usize, attachments: &[Attachment]| {
+        let mut working = Working::new(SelectionsDraft::new(selections));
+        let owner: Arc<str> = "first".into();
+        let mut transaction = working.begin(owner.clone(), BUDGET);
+        let mut wanted = transaction.draft().get(place).unwrap().clone();
+        wanted.mac = Some("02:00:00:00:00:01".to_owned());
+        transaction
+            .edit(1, |draft| draft.replace(place, &wanted))
+            .unwrap();
+        let staged = working.staged(transaction);
+        working.commit(&owner, staged);
+        let claims = working.claims();
+        let mut left = working.finish().carried(&claims);
+        let owned = attachments.iter().enumerate().map(|(index, attachment)| {
+            let mac = (index == place).then(|| "02:00:00:00:00:01".to_owned());
+            let attachment = Attachment {
+                mac,
+                ..attachment.clone()
+            };
+            !Carried::take(&mut left, &attachment).is_empty()
+        });
+        let owned: Vec<bool> = owned.collect();
+        let expected: Vec<bool> = (0..owned.len()).map(|index| index == place).collect();
+        assert_eq!(owned, expected);
+    };
+    let one = selection("a");
+    let named = Selection {
+        if_name: Some("x0".to_owned()),
+        ..one.clone()
+    };
+    let (net1, net2) = (offered("net1", &[]), offered("net2", &[]));
+    check(
+        vec![one.clone(), one.clone()],
+        1,
+        &[net1.clone(), net2.clone()],
+    );
+    check(vec![one.clone(), one.clone()], 0, &[net1, net2.clone()]);
+    check(vec![named, one], 1, &[offered("x0", &[]), net2.clone()]);
+    // A policy of the select hook sets no member that an attachment has to be told apart by.
+    let mut working = Working::new(SelectionsDraft::new(vec![selection("a"), selection("a")]));
+    let owner: Arc<str> = "first".into();
+    let mut transaction = working.begin(owner.clone(), BUDGET);
+    let wanted = Selection {
+        cni_args: Some(json(r#"{"x":1}"#)),
+        ..selection("a")
+    };
+    transaction
+        .edit(1, |draft| draft.replace(1, &wanted))
+        .unwrap();
+    let staged = working.staged(transaction);
+    working.commit(&owner, staged);
+    let claims = working.claims();
+    let mut left = working.finish().carried(&claims);
+    assert!(Carried::take(&mut left, &offered("net1", &[])).is_empty());
+    assert!(!Carried::take(&mut left, &net2).is_empty());
+    // A network of every pod comes first.
+    let with_ip = Selection {
+        ips: ips("10.0.0.1"),
+        ..selection("a")
+    };
+    let working = edited(move |draft| draft.replace(0, &with_ip));
+    let claims = working.claims();
+    let mut left = working.finish().carried(&claims);
+    assert!(Carried::take(&mut left, &offered("net1", &[])).is_empty());
+    assert!(!Carried::take(&mut left, &offered("net2", &ips("10.0.0.1"))).is_empty());
 }
 
 type Edited = Result<super::super::AttachmentChange, EditError>;
