@@ -30,6 +30,7 @@ pub(crate) struct Services {
 
 impl Services {
     /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[expect(clippy::disallowed_methods, reason = "policies with the grant read it")]
     pub(crate) fn unix_ms(&self) -> u64 {
         if let Some(clock) = &self.clock {
             return clock.load(Ordering::Relaxed);

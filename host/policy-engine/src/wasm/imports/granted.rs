@@ -88,7 +88,6 @@ fn is_metric_name(name: &str) -> bool {
 }
 
 impl clock::Host for GuestState {
-    #[expect(clippy::disallowed_methods, reason = "policies with the grant read it")]
     fn unix_ms(&mut self) -> wasmtime::Result<u64> {
         Ok(self.granted(Grant::Clock)?.unix_ms())
     }
