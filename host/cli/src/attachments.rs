@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_in_the_largest_unit_of_which_there_are_two() {
+    fn age_uses_largest_unit_with_at_least_two() {
         let now = UNIX_EPOCH + Duration::from_secs(10_000_000);
         let check = |seconds: u64, expected: &str| {
             assert_eq!(age(Some(10_000_000 - seconds), now), expected);

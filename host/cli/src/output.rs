@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn only_columns_that_may_be_are_broken_and_only_where_it_is_narrow() {
+    fn narrow_terminal_wraps_wrappable_columns() {
         assert_eq!(people(Some(80)), people(None));
         assert_eq!(
             people(Some(26)),

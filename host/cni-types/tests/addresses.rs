@@ -49,7 +49,7 @@ fn an_address_keeps_its_host_part() {
 }
 
 #[test]
-fn ipv4_in_ipv6_form_is_ipv4_where_the_prefix_allows_it() {
+fn ipv4_mapped_ipv6_becomes_ipv4() {
     assert_eq!(
         parse_cidr("::ffff:10.0.0.1/96").unwrap().to_string(),
         "10.0.0.1/0"

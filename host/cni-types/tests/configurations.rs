@@ -40,7 +40,7 @@ fn a_list_is_read() {
 }
 
 #[test]
-fn a_single_plugin_is_a_list_of_one_that_remembers_it() {
+fn single_plugin_conf_parses_as_list_of_one() {
     let text = r#"{"name":"n","type":"macvlan","ipam":{},"dns":{"domain":"d"}}"#;
     let list = conf(text);
     assert_eq!(list.kind(), ConfKind::Single);
@@ -52,7 +52,7 @@ fn a_single_plugin_is_a_list_of_one_that_remembers_it() {
 }
 
 #[test]
-fn a_plugin_may_write_its_members_in_any_case_as_for_go() {
+fn plugin_keys_are_case_insensitive() {
     let text = r#"{"Name":"n","CNIVersion":"0.3.1","TYPE":"macvlan","IPAM":{"Type":"static"},"Capabilities":{"ips":true}}"#;
     let list = conf(text);
     assert_eq!(list.name().as_str(), "n");
@@ -73,7 +73,7 @@ fn a_plugin_may_write_its_members_in_any_case_as_for_go() {
 }
 
 #[test]
-fn what_is_missing_or_invalid_is_named_with_its_key() {
+fn missing_or_invalid_value_names_its_key() {
     check_refused(
         "{}",
         7,
@@ -160,7 +160,7 @@ fn what_is_no_json_object_cannot_be_decoded() {
 }
 
 #[test]
-fn an_unknown_version_is_incompatible_and_nonsense_is_invalid() {
+fn unknown_and_malformed_versions_differ() {
     check_refused(
         r#"{"name":"n","type":"a","cniVersion":"9.9.9"}"#,
         1,
@@ -211,7 +211,7 @@ fn the_newest_version_that_both_know_is_chosen() {
 }
 
 #[test]
-fn a_list_without_plugins_is_for_those_who_load_them_elsewhere() {
+fn only_parse_list_accepts_missing_plugins() {
     let text = r#"{"name":"n","cniVersion":"1.0.0"}"#;
     assert!(
         NetworkConfList::parse_list(text)

@@ -6,7 +6,7 @@ use cni_types::error::{CniError, code};
 use proptest::prelude::*;
 
 #[test]
-fn an_error_is_printed_as_the_reference_library_does() {
+fn error_json_matches_reference_library() {
     let error = CniError::new(
         code::INVALID_ENVIRONMENT,
         "invalid characters in containerID",

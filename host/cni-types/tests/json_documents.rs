@@ -21,7 +21,7 @@ fn check_set(before: &str, at: &str, value: &str, after: &str) {
 }
 
 #[test]
-fn the_pointers_of_rfc_6901_find_what_they_should() {
+fn rfc_6901_example_pointers_resolve() {
     let document = document(
         r#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#,
     );
@@ -72,7 +72,7 @@ fn setting_replaces_adds_and_appends() {
 }
 
 #[test]
-fn what_cannot_be_set_says_why_and_changes_nothing() {
+fn failed_set_changes_nothing() {
     let before = r#"{"a":[1],"s":"x"}"#;
     let mut document = document(before);
     let mut fails = |at: &str, value: &str| document.set(&pointer(at), value).unwrap_err();

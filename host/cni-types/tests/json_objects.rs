@@ -16,7 +16,7 @@ fn values_keep_order_whitespace_and_digits() {
 }
 
 #[test]
-fn a_member_is_replaced_where_it_stands_and_appended_when_it_is_new() {
+fn set_replaces_in_place_or_appends() {
     let mut raw = object(r#"{"a":1,"name":"old","b":2}"#);
     raw.set("name", "new").unwrap();
     raw.set("last", &[1, 2]).unwrap();
@@ -52,7 +52,7 @@ fn of_duplicate_keys_the_last_one_wins() {
 }
 
 #[test]
-fn null_and_absent_members_are_none_and_other_types_are_named() {
+fn null_and_missing_are_none_wrong_types_fail() {
     let raw = object(r#"{"a":null,"b":"text"}"#);
     assert_eq!(raw.get_as::<u32>("a").unwrap(), None);
     assert_eq!(raw.get_as::<u32>("c").unwrap(), None);
@@ -79,7 +79,7 @@ fn what_is_no_object_is_refused() {
 }
 
 #[test]
-fn hostile_nesting_and_many_keys_are_read_without_harm() {
+fn deep_nesting_and_many_keys_are_parsed() {
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
     assert_eq!(object(&deep).to_string(), deep);
     let members: Vec<String> = (0..100_000)

@@ -73,7 +73,7 @@ fn missing_variables_are_all_named() {
 }
 
 #[test]
-fn missing_and_malformed_variables_are_named_together() {
+fn one_error_lists_all_bad_variables() {
     check_refused(
         &[
             ("CNI_CONTAINERID", Some("../../etc/x")),
@@ -124,7 +124,7 @@ fn each_command_needs_only_its_own_variables() {
 }
 
 #[test]
-fn names_that_could_leave_a_directory_are_refused() {
+fn path_traversal_names_are_rejected() {
     let long = "a".repeat(300);
     for text in [
         "", ".", "..", "../x", "a/b", "-a", "_a", "a b", "a\0", "é", "a\n", &long,
@@ -174,7 +174,7 @@ fn names_are_checked_when_they_come_from_json() {
 }
 
 #[test]
-fn arguments_keep_order_duplicates_and_equal_signs() {
+fn args_keep_order_and_duplicates() {
     let text = "A=1;B=x=y;A=2;C=";
     let args = CniArgs::parse(text).unwrap();
     assert_eq!(args.to_string(), text);
@@ -196,7 +196,7 @@ fn arguments_that_are_no_pairs_are_refused() {
 }
 
 #[test]
-fn of_several_arguments_the_one_that_counts_is_replaced() {
+fn set_replaces_last_duplicate_argument() {
     let mut args = CniArgs::parse("A=1;B=2;A=3").unwrap();
     args.set("A", "4").unwrap();
     assert_eq!(args.to_string(), "A=1;B=2;A=4");
@@ -239,7 +239,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_as_a_name_is_one_path_component(text in ".{0,20}") {
+    fn accepted_names_are_single_path_components(text in ".{0,20}") {
         let accepted = [
             ContainerId::new(text.as_str()).is_ok(),
             NetworkName::new(text.as_str()).is_ok(),

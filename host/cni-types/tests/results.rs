@@ -21,7 +21,7 @@ fn check_converted(from: &str, version: Version, expected: &str) {
 const FULL: &str = r#"{"cniVersion":"1.1.0","dns":{"domain":"d.example","nameservers":["10.9.0.53"],"options":["ndots:5"],"search":["s.example"]},"interfaces":[{"mac":"02:00:00:00:00:09","mtu":1450,"name":"eth0","pciID":"0000:00:1f.6","sandbox":"/run/netns/x","socketPath":"/run/s"},{"name":"veth0"}],"ips":[{"address":"10.9.0.2/24","gateway":"10.9.0.1","interface":0},{"address":"10.9.1.2/24"},{"address":"fd00::2/64","gateway":"fd00::1","interface":0}],"routes":[{"dst":"0.0.0.0/0","gw":"10.9.0.1"},{"advmss":1410,"dst":"::/0","gw":"fd00::1","mtu":1400,"priority":7,"scope":0,"table":100}]}"#;
 
 #[test]
-fn a_new_result_is_printed_sorted_and_without_empty_members() {
+fn to_1_x_sorts_and_drops_empty_members() {
     check_converted(FULL, Version::V1_1_0, FULL);
     check_converted(
         FULL,
@@ -36,7 +36,7 @@ fn a_new_result_is_printed_sorted_and_without_empty_members() {
 }
 
 #[test]
-fn going_down_to_0_4_0_loses_what_it_has_no_place_for() {
+fn to_0_4_0_drops_unsupported_members() {
     check_converted(
         FULL,
         Version::V0_4_0,
@@ -45,7 +45,7 @@ fn going_down_to_0_4_0_loses_what_it_has_no_place_for() {
 }
 
 #[test]
-fn going_down_to_0_2_0_keeps_the_first_address_of_each_family() {
+fn to_0_2_0_keeps_first_address_per_family() {
     check_converted(
         FULL,
         Version::V0_2_0,
@@ -68,7 +68,7 @@ fn an_old_result_goes_up() {
 }
 
 #[test]
-fn before_1_0_0_dns_is_printed_even_when_it_is_empty() {
+fn empty_dns_is_printed_before_1_0_0() {
     // Recorded from the Go library.
     let expected = r#"{
     "cniVersion": "0.3.1",
@@ -99,7 +99,7 @@ fn before_1_0_0_dns_is_printed_even_when_it_is_empty() {
 }
 
 #[test]
-fn a_result_without_addresses_cannot_become_an_old_one() {
+fn to_0_2_0_requires_an_address() {
     let result = parse(r#"{"cniVersion":"0.4.0","interfaces":[{"name":"a"}]}"#).unwrap();
     for version in [Version::V0_1_0, Version::V0_2_0] {
         assert!(
@@ -118,7 +118,7 @@ fn an_old_result_without_addresses_stays_one() {
 }
 
 #[test]
-fn a_result_without_version_has_that_of_the_configuration() {
+fn result_without_version_uses_conf_version() {
     let read = |text: &str, conf: ConfVersion| {
         let result = CniResult::parse(text.as_bytes(), conf).unwrap();
         result.cni_version.to_string()
@@ -196,7 +196,7 @@ fn addresses_that_are_none_are_named() {
 }
 
 #[test]
-fn an_address_of_an_interface_that_is_not_there_is_refused() {
+fn ip_with_unknown_interface_is_rejected() {
     for (interfaces, index) in [("[]", 0), (r#"[{"name":"a"}]"#, 1)] {
         let text = format!(
             r#"{{"interfaces":{interfaces},"ips":[{{"address":"10.0.0.2/24","interface":{index}}}]}}"#
@@ -209,7 +209,7 @@ fn an_address_of_an_interface_that_is_not_there_is_refused() {
 }
 
 #[test]
-fn an_address_with_a_negative_index_has_no_interface() {
+fn negative_interface_index_means_none() {
     let text = r#"{"interfaces":[{"name":"a"}],"ips":[{"address":"10.0.0.2/24","interface":-1}]}"#;
     assert_eq!(parse(text).unwrap().ips[0].interface, None);
 }
@@ -364,7 +364,7 @@ proptest! {
     }
 
     #[test]
-    fn any_version_reads_what_it_prints_and_prints_it_again(result in any_result()) {
+    fn every_version_round_trips(result in any_result()) {
         for version in Version::ALL {
             let Ok(printed) = result.to_raw(version) else {
                 prop_assert!(version < Version::V0_3_0 && result.ips.is_empty());
@@ -378,7 +378,7 @@ proptest! {
     }
 
     #[test]
-    fn going_down_and_up_again_keeps_every_address_and_route_from_0_3_0_on(result in any_result()) {
+    fn ips_and_routes_survive_0_3_0_round_trip(result in any_result()) {
         for version in [Version::V0_3_0, Version::V0_3_1, Version::V0_4_0] {
             let down = result.to_raw(version).unwrap();
             let up = CniResult::parse(down.get().as_bytes(), ConfVersion::MISSING).unwrap();
@@ -390,7 +390,7 @@ proptest! {
     }
 
     #[test]
-    fn from_any_version_to_any_other_only_what_the_older_one_lacks_is_lost(result in any_result()) {
+    fn conversion_loses_only_unsupported_members(result in any_result()) {
         for from in Version::ALL {
             let Ok(printed) = result.to_raw(from) else { continue };
             let read = CniResult::parse(printed.get().as_bytes(), ConfVersion::MISSING).unwrap();

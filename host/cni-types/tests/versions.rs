@@ -6,7 +6,7 @@ use cni_types::version::{ConfVersion, Error, Version, VersionInfo};
 use proptest::prelude::*;
 
 #[test]
-fn every_version_is_printed_as_it_is_read_and_older_ones_are_smaller() {
+fn versions_round_trip_and_are_ordered() {
     for version in Version::ALL {
         assert_eq!(version.to_string().parse::<Version>().unwrap(), version);
         let json = format!("\"{version}\"");
@@ -61,7 +61,7 @@ fn unknown_versions_are_told_from_nonsense() {
 }
 
 #[test]
-fn a_configuration_without_version_is_one_of_0_1_0_and_says_nothing() {
+fn missing_version_means_0_1_0() {
     let missing = ConfVersion::parse("").unwrap();
     assert_eq!(missing, ConfVersion::MISSING);
     assert_eq!(missing.effective(), Version::V0_1_0);
@@ -72,7 +72,7 @@ fn a_configuration_without_version_is_one_of_0_1_0_and_says_nothing() {
 }
 
 #[test]
-fn the_answer_to_version_is_the_one_of_the_reference_library() {
+fn version_response_matches_go_library() {
     assert_eq!(
         serde_json::to_string(&VersionInfo::all()).unwrap(),
         r#"{"cniVersion":"1.1.0","supportedVersions":["0.1.0","0.2.0","0.3.0","0.3.1","0.4.0","1.0.0","1.1.0"]}"#

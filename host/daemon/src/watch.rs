@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_is_awaited_also_below_directories_that_are_not_there() {
+    async fn exists_waits_below_missing_directories() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/flannel/subnet.env");
         let (found, ()) = tokio::join!(exists(&path), async {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_that_is_not_there_cannot_be_watched() {
+    async fn watching_missing_directory_fails() {
         assert!(Watch::on([Path::new("/nonexistent")]).is_err());
     }
 }

@@ -38,7 +38,7 @@ fn attached(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_default_network_is_first_and_the_order_of_answers_changes_nothing_that_is_told() {
+async fn completion_order_does_not_affect_events() {
     let world = world();
     world.slow("one", "record-result three");
     world.slow("two", "add three");
@@ -84,7 +84,7 @@ async fn no_more_run_at_once_than_are_allowed() {
 }
 
 #[tokio::test]
-async fn the_first_failure_is_that_of_the_plan_and_all_that_began_is_undone_in_reverse_order() {
+async fn first_planned_failure_is_reported() {
     let world = world();
     world.fail("add one");
     world.slow("one", "add three");
@@ -101,7 +101,7 @@ async fn the_first_failure_is_that_of_the_plan_and_all_that_began_is_undone_in_r
 }
 
 #[tokio::test]
-async fn a_policy_that_denies_comes_before_a_later_delegate_that_failed_earlier() {
+async fn denial_outranks_later_failure() {
     let world = world();
     world.fail("add two");
     world.slow("one", "add three");
@@ -113,7 +113,7 @@ async fn a_policy_that_denies_comes_before_a_later_delegate_that_failed_earlier(
 }
 
 #[tokio::test]
-async fn nothing_is_begun_after_a_failure_and_what_did_not_run_is_not_undone() {
+async fn failure_starts_no_more_delegates() {
     let world = world();
     world.fail("add one");
     world.fail("not executed");
@@ -124,7 +124,7 @@ async fn nothing_is_begun_after_a_failure_and_what_did_not_run_is_not_undone() {
 }
 
 #[tokio::test]
-async fn what_hangs_is_given_up_and_undone_when_a_del_comes() {
+async fn del_cancels_and_undoes_hung_delegates() {
     let world = world();
     world.fail("hang one");
     world.fail("hang three");
@@ -142,7 +142,7 @@ async fn what_hangs_is_given_up_and_undone_when_a_del_comes() {
 }
 
 #[tokio::test]
-async fn where_a_network_claims_the_default_route_each_waits_for_the_one_before() {
+async fn default_route_claim_serialises_delegates() {
     let world = World::new();
     world.pod(
         "a",

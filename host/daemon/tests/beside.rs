@@ -80,7 +80,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn what_multus_attached_to_a_running_pod_is_checked_and_deleted_with_it() {
+async fn multus_hotplug_is_checked_and_deleted() {
     let rig = Rig::new();
     rig.add_by_multus("a").await;
     rig.remember("plugged", "t", "cid-a", "net7");
@@ -96,7 +96,7 @@ async fn what_multus_attached_to_a_running_pod_is_checked_and_deleted_with_it() 
 }
 
 #[tokio::test]
-async fn a_damaged_result_of_what_multus_attached_to_a_running_pod_is_never_taken_for_nothing() {
+async fn damaged_multus_hotplug_result_is_an_error() {
     let rig = Rig::new();
     rig.add_by_multus("a").await;
     rig.remember("plugged", "t", "cid-a", "net7");
@@ -127,7 +127,7 @@ async fn a_damaged_result_of_what_multus_attached_to_a_running_pod_is_never_take
 }
 
 #[tokio::test]
-async fn the_pod_tells_what_was_attached_where_the_result_is_damaged() {
+async fn damaged_result_is_recovered_from_the_pod() {
     let rig = Rig::new();
     rig.add_by_multus("a").await;
     rig.world.pod("a", "one,two");
@@ -142,7 +142,7 @@ async fn the_pod_tells_what_was_attached_where_the_result_is_damaged() {
 }
 
 #[tokio::test]
-async fn gc_does_not_take_from_a_pod_what_multus_attached_to_it() {
+async fn gc_keeps_multus_attachments_of_live_pods() {
     let rig = Rig::new();
     rig.add_by_multus("a").await;
     rig.remember("plugged", "t", "cid-a", "net7");
@@ -160,7 +160,7 @@ async fn gc_does_not_take_from_a_pod_what_multus_attached_to_it() {
 }
 
 #[tokio::test]
-async fn gc_undoes_what_is_remembered_of_a_container_that_is_gone() {
+async fn gc_undoes_results_of_gone_containers() {
     let rig = Rig::new();
     rig.remember("lost", "t", "cid-gone", "net1");
     let gc = gc_body(Some("cid-a"));
@@ -178,7 +178,7 @@ async fn gc_undoes_what_is_remembered_of_a_container_that_is_gone() {
 }
 
 #[tokio::test]
-async fn what_the_runtimes_own_library_remembers_of_us_is_not_undone() {
+async fn runtimes_own_shim_results_are_not_undone() {
     let rig = Rig::new();
     rig.add_by_multus("a").await;
     for plugin in ["multus-shim", "multus", "cnidaria-shim"] {

@@ -86,7 +86,7 @@ async fn gc_carries_it_out_whatever_it_says_is_in_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_fails_is_tried_again_and_forgotten_only_when_it_was_done() {
+async fn failed_deferred_del_is_retried_until_done() {
     let (world, pipeline) = deleted_unheard().await;
     world.fail("del one");
     pipeline.finish_deferred(Path::new(DIR), false).await;
@@ -156,7 +156,7 @@ async fn of_a_damaged_record_the_name_is_enough() {
 }
 
 #[tokio::test]
-async fn a_record_is_about_the_container_of_its_name_alone() {
+async fn misnamed_deferred_record_is_not_executed() {
     let (world, pipeline) = deleted_unheard().await;
     let record = world.deferred.lock().unwrap().remove("cid-a").unwrap();
     world.defer("cid-b", record);

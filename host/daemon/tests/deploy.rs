@@ -54,7 +54,7 @@ fn through<T: DeserializeOwned + Serialize>(manifest: &Value) -> Value {
 }
 
 #[test]
-fn kubernetes_knows_every_field_of_every_manifest() {
+fn manifests_have_only_kubernetes_fields() {
     let files = std::fs::read_dir(base()).unwrap();
     let mut files: Vec<PathBuf> = files
         .map(|file| file.unwrap().path())
@@ -91,7 +91,7 @@ fn kubernetes_knows_every_field_of_every_manifest() {
 }
 
 #[test]
-fn the_daemon_takes_the_configuration_that_is_installed() {
+fn daemon_accepts_the_deployed_configuration() {
     let config = manifest("daemonset.yaml", "ConfigMap");
     let text = config["data"]["daemon-config.json"].as_str().unwrap();
     DaemonConfig::parse(text.as_bytes()).unwrap();
@@ -187,7 +187,7 @@ fn with(pointer: &str, value: Value) -> Value {
 const STATUS: &str = "/metadata/annotations/k8s.v1.cni.cncf.io~1network-status";
 
 #[test]
-fn a_daemon_may_write_network_status_on_pods_of_its_node() {
+fn daemon_may_write_status_of_its_nodes_pods() {
     let policy = Policy(manifest("admission.yaml", "ValidatingAdmissionPolicy"));
     let bare = with("/metadata/annotations", Value::Null);
     let mut first = bare.clone();
@@ -246,7 +246,7 @@ fn a_daemon_may_write_nothing_else() {
 }
 
 #[test]
-fn a_daemon_may_not_write_on_pods_of_another_node() {
+fn daemon_may_not_write_other_nodes_pods() {
     let policy = Policy(manifest("admission.yaml", "ValidatingAdmissionPolicy"));
     let written = with(STATUS, json!("[]"));
     let account = "system:serviceaccount:kube-system:cnidaria";
@@ -285,7 +285,7 @@ fn members_with_types_have_no_defaults_of_others() {
 }
 
 #[test]
-fn the_policy_is_about_daemons_alone_and_is_in_force() {
+fn admission_policy_denies_only_daemons() {
     let document = manifest("admission.yaml", "ValidatingAdmissionPolicy");
     let binding = manifest("admission.yaml", "ValidatingAdmissionPolicyBinding");
     assert_eq!(binding["spec"]["policyName"], document["metadata"]["name"]);

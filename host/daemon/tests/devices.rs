@@ -62,7 +62,7 @@ async fn refused(world: &Arc<World>) -> (u32, String) {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_for_devices_that_no_network_needs() {
+async fn unneeded_devices_are_not_looked_up() {
     let world = world("one");
     world.resources.lock().unwrap().clear();
     assert_eq!(add(&world).await, [without("eth0"), without("net1")]);
@@ -71,7 +71,7 @@ async fn nobody_is_asked_for_devices_that_no_network_needs() {
 }
 
 #[tokio::test]
-async fn each_attachment_takes_the_next_device_in_the_order_of_the_annotation() {
+async fn devices_are_taken_in_annotation_order() {
     let world = world("two,one,two");
     allocate(
         &world,
@@ -110,7 +110,7 @@ async fn each_resource_is_counted_for_itself() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_left_the_attachment_goes_without_as_with_multus() {
+async fn attachment_goes_without_exhausted_device() {
     let world = world("one,two");
     allocate(&world, &[("a/x", "1")]);
     assert_eq!(
@@ -120,7 +120,7 @@ async fn where_nothing_is_left_the_attachment_goes_without_as_with_multus() {
 }
 
 #[tokio::test]
-async fn what_the_kubelet_allocated_wins_over_what_the_annotation_says() {
+async fn kubelet_device_overrides_the_annotation() {
     let world = world(r#"[{"name":"one","deviceID":"wish"},{"name":"two","deviceID":"wish"}]"#);
     allocate(&world, &[("a/x", "1")]);
     // The annotation's device is passed as an argument, not in the conf.
@@ -132,7 +132,7 @@ async fn what_the_kubelet_allocated_wins_over_what_the_annotation_says() {
 }
 
 #[tokio::test]
-async fn a_default_network_of_the_pod_takes_its_device_first_and_has_it_in_the_conf_alone() {
+async fn pods_default_network_takes_first_device() {
     let world = world("two");
     let default = (
         "v1.multus-cni.io/default-network".into(),
@@ -148,7 +148,7 @@ async fn a_default_network_of_the_pod_takes_its_device_first_and_has_it_in_the_c
 }
 
 #[tokio::test]
-async fn a_kubelet_that_does_not_tell_is_a_matter_of_trying_again() {
+async fn failed_device_lookup_asks_for_a_retry() {
     let world = world("one");
     world.fail("devices a uid-a");
     let (code, message) = refused(&world).await;
@@ -160,7 +160,7 @@ async fn a_kubelet_that_does_not_tell_is_a_matter_of_trying_again() {
 }
 
 #[tokio::test]
-async fn every_plugin_of_a_list_has_the_device_and_the_bytes_around_it_stay() {
+async fn every_plugin_of_a_list_gets_the_device() {
     let world = world("one");
     world.nads.lock().unwrap().insert(
         "default/one".into(),
@@ -181,7 +181,7 @@ fn told_path(world: &World, position: usize) -> Option<String> {
 }
 
 #[tokio::test]
-async fn what_is_said_of_a_device_is_shown_in_network_status() {
+async fn network_status_shows_device_info() {
     let world = world("one,two");
     allocate(&world, &[("a/x", "1")]);
     let said = r#"{"type":"pci","version":"1.1.0","pci":{"pci-address":"0000:01:02.2"}}"#;
@@ -206,7 +206,7 @@ async fn what_is_said_of_a_device_is_shown_in_network_status() {
 }
 
 #[tokio::test]
-async fn delegates_that_describe_what_they_make_are_told_where_without_a_device_of_the_kubelet() {
+async fn device_info_capability_passes_the_path() {
     let world = World::new();
     world.pod("a", "one");
     world.nads.lock().unwrap().insert(
@@ -266,7 +266,7 @@ fn dynamic(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn devices_of_claims_and_of_device_plugins_are_one_row_in_the_order_of_their_ids() {
+async fn claim_and_plugin_devices_are_merged() {
     let world = world("one,two,one");
     allocate(&world, &[("a/x", "2")]);
     claims(&world, &["first", "second"], Value::Null);
@@ -298,7 +298,7 @@ async fn devices_of_claims_and_of_device_plugins_are_one_row_in_the_order_of_the
 }
 
 #[tokio::test]
-async fn claims_are_not_asked_for_where_no_network_needs_a_device() {
+async fn unneeded_claims_are_not_looked_up() {
     let world = world("one");
     world.resources.lock().unwrap().clear();
     claims(&world, &["gone"], Value::Null);
@@ -307,7 +307,7 @@ async fn claims_are_not_asked_for_where_no_network_needs_a_device() {
 }
 
 #[tokio::test]
-async fn a_device_that_is_on_no_node_alone_is_found_and_of_equal_names_the_right_pool_counts() {
+async fn multi_node_device_is_found_in_its_own_pool() {
     let world = world("one");
     claims(&world, &["c"], Value::Null);
     add_claim(&world, "c", claim(&[("r", "d", "fabric", "0")]));
@@ -323,7 +323,7 @@ async fn a_device_that_is_on_no_node_alone_is_found_and_of_equal_names_the_right
 }
 
 #[tokio::test]
-async fn what_is_not_for_networks_is_passed_over_and_asked_for_once() {
+async fn non_network_devices_are_skipped() {
     let world = world("one");
     allocate(&world, &[("a/x", "1")]);
     claims(&world, &["c"], Value::Null);
@@ -351,7 +351,7 @@ fn mapping(resource: &str, request: &str) -> Value {
 }
 
 #[tokio::test]
-async fn extended_resources_are_found_by_the_mappings_of_the_pods_status() {
+async fn pod_status_maps_extended_resources() {
     let world = world("one,two");
     let mappings = [
         mapping("a/x", "r0"),
@@ -383,7 +383,7 @@ async fn extended_resources_are_found_by_the_mappings_of_the_pods_status() {
 }
 
 #[tokio::test]
-async fn an_extended_resource_whose_device_says_something_else_is_an_error_that_says_what() {
+async fn mismatched_extended_resource_is_an_error() {
     for (published, request, expected) in [
         (("vf", "0", "a/other"), "r0", r#"is said to be "a/other""#),
         (
@@ -419,7 +419,7 @@ async fn an_extended_resource_whose_device_says_something_else_is_an_error_that_
 }
 
 #[tokio::test]
-async fn a_claim_that_is_not_there_or_not_allocated_yet_is_a_matter_of_trying_again() {
+async fn missing_or_pending_claim_asks_for_a_retry() {
     let world = world("one");
     claims(&world, &["c"], Value::Null);
     let (code, message) = refused(&world).await;

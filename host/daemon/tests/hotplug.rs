@@ -64,7 +64,7 @@ async fn a_del_that_nobody_heard_comes_first() {
 }
 
 #[tokio::test]
-async fn what_is_plugged_is_recorded_with_the_rest_and_undone_by_the_pods_del() {
+async fn pod_del_undoes_hotplugged_network() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
@@ -86,7 +86,7 @@ async fn what_is_plugged_is_recorded_with_the_rest_and_undone_by_the_pods_del() 
 }
 
 #[tokio::test]
-async fn what_is_unplugged_is_forgotten_and_the_rest_stays() {
+async fn unplug_removes_only_its_own_entry() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
@@ -103,7 +103,7 @@ async fn what_is_unplugged_is_forgotten_and_the_rest_stays() {
 }
 
 #[tokio::test]
-async fn a_pod_of_which_nothing_is_recorded_can_be_plugged_and_leaves_nothing() {
+async fn unrecorded_pod_can_be_plugged() {
     let world = World::new();
     world.pod("a", "");
     let pipeline = world.pipeline();
@@ -114,7 +114,7 @@ async fn a_pod_of_which_nothing_is_recorded_can_be_plugged_and_leaves_nothing() 
 }
 
 #[tokio::test]
-async fn a_plug_that_fails_is_undone_and_leaves_the_rest() {
+async fn failed_plug_undoes_only_itself() {
     for failing in ["add hot", "record-result hot", "deny after-add hot"] {
         let world = World::new();
         world.pod("a", "one");
@@ -134,7 +134,7 @@ async fn a_plug_that_fails_is_undone_and_leaves_the_rest() {
 }
 
 #[tokio::test]
-async fn what_a_failed_plug_could_not_undo_stays_recorded() {
+async fn failed_undo_of_plug_stays_recorded() {
     let world = World::new();
     world.pod("a", "");
     world.fail("add hot");
@@ -151,7 +151,7 @@ async fn what_a_failed_plug_could_not_undo_stays_recorded() {
 }
 
 #[tokio::test]
-async fn an_interface_that_is_taken_is_refused_before_anything_happens() {
+async fn plug_of_existing_interface_is_rejected() {
     let world = World::new();
     world.pod("a", "");
     let pipeline = world.pipeline();
@@ -164,7 +164,7 @@ async fn an_interface_that_is_taken_is_refused_before_anything_happens() {
 }
 
 #[tokio::test]
-async fn a_denied_plug_and_a_wrong_request_leave_no_trace() {
+async fn denied_and_malformed_plugs_leave_no_trace() {
     let world = World::new();
     world.pod("a", "");
     world.fail("deny before-add hot");
@@ -176,7 +176,7 @@ async fn a_denied_plug_and_a_wrong_request_leave_no_trace() {
 }
 
 #[tokio::test]
-async fn the_status_of_one_network_is_its_delegates_own() {
+async fn network_status_is_its_delegates_status() {
     let world = World::new();
     let pipeline = world.pipeline();
     pipeline.hotplug(&plug("STATUS", "a", "hot")).await.unwrap();
@@ -186,7 +186,7 @@ async fn the_status_of_one_network_is_its_delegates_own() {
 }
 
 #[tokio::test]
-async fn what_is_plugged_is_told_where_to_describe_its_device() {
+async fn plug_passes_the_device_info_path() {
     let world = World::new();
     world.pod("a", "");
     let pipeline = world.pipeline();

@@ -22,7 +22,7 @@ fn code(error: &Error) -> u32 {
 }
 
 #[tokio::test]
-async fn the_roll_back_of_an_add_by_another_interface_harms_nothing() {
+async fn second_interface_rollback_keeps_first() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
@@ -40,7 +40,7 @@ async fn the_roll_back_of_an_add_by_another_interface_harms_nothing() {
 }
 
 #[tokio::test]
-async fn an_interface_that_was_not_asked_for_is_not_attached() {
+async fn check_of_unknown_interface_fails() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();

@@ -80,7 +80,7 @@ async fn devices(adapter: &Kubelet, pod: &str) -> Result<Vec<String>, DevicesErr
 const ALL: [&str; 3] = ["0000:01", "0000:02", "0000:10"];
 
 #[tokio::test]
-async fn the_one_pod_is_asked_for_where_the_kubelet_can_tell_of_one() {
+async fn get_is_preferred_over_list() {
     let rig = Rig::new();
     let kubelet = rig.kubelet();
     let adapter = rig.adapter(LONG);
@@ -89,7 +89,7 @@ async fn the_one_pod_is_asked_for_where_the_kubelet_can_tell_of_one() {
 }
 
 #[tokio::test]
-async fn a_kubelet_without_get_is_asked_for_the_list_and_that_is_remembered() {
+async fn list_fallback_is_remembered() {
     for get in [Get::Disabled, Get::Unknown] {
         let rig = Rig::new();
         let kubelet = rig.kubelet();
@@ -102,7 +102,7 @@ async fn a_kubelet_without_get_is_asked_for_the_list_and_that_is_remembered() {
 }
 
 #[tokio::test]
-async fn a_pod_that_the_kubelet_does_not_know_has_no_devices() {
+async fn unknown_pod_has_no_devices() {
     let rig = Rig::new();
     let kubelet = rig.kubelet();
     let adapter = rig.adapter(LONG);
@@ -116,7 +116,7 @@ async fn a_pod_that_the_kubelet_does_not_know_has_no_devices() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_longer_than_every_window_is_read_whole() {
+async fn list_larger_than_the_window_is_read_whole() {
     let rig = Rig::new();
     let kubelet = rig.kubelet();
     kubelet.set_fault(Fault::Inflate(15 << 20));
@@ -124,7 +124,7 @@ async fn a_list_that_is_longer_than_every_window_is_read_whole() {
 }
 
 #[tokio::test]
-async fn a_kubelet_that_is_asked_too_often_is_asked_again() {
+async fn rate_limited_call_is_retried() {
     let rig = Rig::new();
     let kubelet = rig.kubelet();
     kubelet.set_fault(Fault::Refuse {
@@ -168,7 +168,7 @@ async fn what_is_no_answer_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_kubelet_that_does_not_answer_is_not_waited_for_beyond_its_time() {
+async fn hung_kubelet_times_out() {
     let rig = Rig::new();
     let kubelet = rig.kubelet();
     kubelet.set_fault(Fault::Hang);
@@ -199,7 +199,7 @@ async fn while_nobody_listens_the_checkpoint_tells() {
 }
 
 #[tokio::test]
-async fn below_another_root_the_kubelet_of_the_node_is_asked() {
+async fn kubelet_paths_are_below_the_given_root() {
     let rig = Rig::new();
     let root = match libcni::Root::enter(rig.dir.path()) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {

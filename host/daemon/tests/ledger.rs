@@ -71,7 +71,7 @@ impl Rig {
 }
 
 #[tokio::test]
-async fn a_full_ledger_refuses_what_is_new_and_lets_go_of_what_it_has() {
+async fn full_ledger_rejects_only_new_containers() {
     let dir = tempfile::tempdir().unwrap();
     let files = Files::new(Durability::Grouped).with_limit(2);
     let of = |container: &str| Entry {
@@ -207,7 +207,7 @@ async fn what_is_recorded_is_what_is_loaded() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_recovered_from_the_results_and_set_aside() {
+async fn damaged_file_is_recovered_from_results() {
     for (what, damage) in damages() {
         let rig = Rig::new();
         let entries = rig.add().await;
@@ -236,7 +236,7 @@ async fn a_damaged_file_is_recovered_from_the_results_and_set_aside() {
 }
 
 #[tokio::test]
-async fn what_nothing_tells_of_any_more_is_an_error_and_stays() {
+async fn unrecoverable_file_is_an_error_and_stays() {
     for (what, damage) in damages() {
         let rig = Rig::new();
         rig.add().await;
@@ -258,7 +258,7 @@ async fn what_nothing_tells_of_any_more_is_an_error_and_stays() {
 }
 
 #[tokio::test]
-async fn what_was_found_out_otherwise_takes_the_place_of_a_damaged_file() {
+async fn restore_replaces_damaged_file() {
     let rig = Rig::new();
     fs::write(rig.file(), "torn").unwrap();
     let entries = [entry("cluster", "eth0")];
@@ -308,7 +308,7 @@ async fn a_damaged_result_is_left_out() {
 }
 
 #[tokio::test]
-async fn where_the_file_and_a_result_are_damaged_no_attachment_is_forgotten() {
+async fn damaged_file_and_result_are_an_error() {
     let rig = Rig::new();
     rig.add().await;
     fs::write(rig.file(), "torn").unwrap();
@@ -323,7 +323,7 @@ async fn where_the_file_and_a_result_are_damaged_no_attachment_is_forgotten() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_in_the_place_of_a_result_is_left_out_and_not_followed() {
+async fn non_regular_result_is_skipped() {
     let makes: [fn(&std::path::Path); 3] = [
         |path| symlink("/proc/self/environ", path).unwrap(),
         |path| fs::create_dir(path).unwrap(),
@@ -343,7 +343,7 @@ async fn what_is_no_file_in_the_place_of_a_result_is_left_out_and_not_followed()
 }
 
 #[tokio::test]
-async fn a_result_without_a_checksum_does_not_overrule_what_is_under_one() {
+async fn unsealed_result_does_not_override_ledger() {
     let rig = Rig::new();
     let entries = rig.add().await;
     let result = rig.dir().join(format!("results/cluster-{CONTAINER}-eth0"));
@@ -384,7 +384,7 @@ async fn writing_through_a_link_replaces_the_link() {
 }
 
 #[tokio::test]
-async fn a_sweep_removes_what_is_half_written_and_nothing_else() {
+async fn sweep_removes_only_unfinished_files() {
     let rig = Rig::new();
     rig.add().await;
     let undo = Undo {

@@ -40,7 +40,7 @@ fn forms() -> [(&'static str, &'static str); 4] {
 }
 
 #[tokio::test]
-async fn requests_of_older_and_newer_shims_are_understood() {
+async fn other_shim_versions_requests_are_accepted() {
     for (more_env, more) in forms() {
         let world = World::new();
         world.pod("a", "one");
@@ -55,7 +55,7 @@ async fn requests_of_older_and_newer_shims_are_understood() {
 }
 
 #[tokio::test]
-async fn records_of_older_and_newer_shims_are_carried_out() {
+async fn deferred_dels_of_other_shim_versions_run() {
     for (more_env, more) in forms() {
         for beside in ["", r#","shim":"9.1.0","netns":[4,4026532001]"#] {
             let world = World::new();

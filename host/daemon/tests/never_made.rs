@@ -189,7 +189,7 @@ async fn another_pods_namespace_is_not_entered() {
 }
 
 #[tokio::test]
-async fn what_was_refused_before_it_began_is_not_deleted() {
+async fn del_after_denied_add_runs_no_delegate() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();

@@ -39,7 +39,7 @@ fn ids(names: &[&str]) -> BTreeSet<ContainerId> {
 }
 
 #[tokio::test]
-async fn what_was_executed_is_known_waited_for_and_killed_at_last() {
+async fn orphaned_delegates_are_awaited_then_killed() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let first = Tenure::begin(dir, SOON).await.unwrap();

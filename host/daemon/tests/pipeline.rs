@@ -13,7 +13,7 @@ fn told(error: &Error) -> (u32, String) {
 }
 
 #[tokio::test]
-async fn an_add_records_before_it_executes_and_writes_the_status_last() {
+async fn add_records_first_and_writes_status_last() {
     let world = World::new();
     world.pod("a", "one,two");
     let result = world
@@ -48,7 +48,7 @@ async fn an_add_records_before_it_executes_and_writes_the_status_last() {
 }
 
 #[tokio::test]
-async fn a_failed_add_is_undone_in_reverse_order_and_answers_the_first_cause() {
+async fn failed_add_is_undone_in_reverse_order() {
     let world = World::new();
     world.pod("a", "one,two");
     world.fail("add two");
@@ -70,7 +70,7 @@ async fn a_failed_add_is_undone_in_reverse_order_and_answers_the_first_cause() {
 }
 
 #[tokio::test]
-async fn an_attachment_whose_delegate_did_not_run_is_not_undone() {
+async fn delegate_that_did_not_run_is_not_undone() {
     let world = World::new();
     world.pod("a", "one");
     world.fail("add one");
@@ -84,7 +84,7 @@ async fn an_attachment_whose_delegate_did_not_run_is_not_undone() {
 }
 
 #[tokio::test]
-async fn what_a_failed_add_could_not_undo_stays_in_the_ledger_and_is_told() {
+async fn failed_undo_stays_in_the_ledger() {
     let world = World::new();
     world.pod("a", "one");
     world.fail("status");
@@ -111,7 +111,7 @@ async fn what_a_failed_add_could_not_undo_stays_in_the_ledger_and_is_told() {
 }
 
 #[tokio::test]
-async fn a_denial_before_the_first_delegate_leaves_no_trace() {
+async fn early_denial_leaves_no_trace() {
     for denied in ["deny select", "deny before-add two", "deny settle"] {
         let world = World::new();
         world.pod("a", "one,two");
@@ -174,7 +174,7 @@ async fn of_two_adds_at_once_one_wins() {
 }
 
 #[tokio::test]
-async fn a_network_that_is_not_there_is_told_to_the_owner_of_the_pod() {
+async fn missing_network_raises_a_pod_event() {
     let world = World::new();
     world.pod("a", "nope");
     let error = world.pipeline().handle(&body("ADD", "a")).await;
@@ -207,7 +207,7 @@ async fn check_stops_at_the_first_error() {
 }
 
 #[tokio::test]
-async fn the_uid_is_recovered_from_the_pod_where_the_runtime_passes_none() {
+async fn missing_uid_is_taken_from_the_pod() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
@@ -224,7 +224,7 @@ async fn the_uid_is_recovered_from_the_pod_where_the_runtime_passes_none() {
 }
 
 #[tokio::test]
-async fn a_pod_that_was_recreated_under_its_name_is_not_confused_with_its_predecessor() {
+async fn uid_mismatch_fails_the_add() {
     let world = World::new();
     world.pod("a", "one");
     let error = world
@@ -241,7 +241,7 @@ async fn a_pod_that_was_recreated_under_its_name_is_not_confused_with_its_predec
 }
 
 #[tokio::test]
-async fn a_pod_that_is_not_there_is_an_error_and_no_invented_result() {
+async fn missing_pod_fails_the_add() {
     let world = World::new();
     let error = world
         .pipeline()
@@ -252,7 +252,7 @@ async fn a_pod_that_is_not_there_is_an_error_and_no_invented_result() {
 }
 
 #[tokio::test]
-async fn annotations_that_cannot_be_used_are_told_with_pod_and_element() {
+async fn bad_annotation_error_names_pod_and_element() {
     for (networks, expected) in [
         ("one,nope", "element 2"),
         ("a/b/c", "element 1"),
@@ -301,7 +301,7 @@ async fn a_name_too_long_for_its_result_is_refused() {
 }
 
 #[tokio::test]
-async fn nothing_is_executed_when_the_plan_cannot_be_recorded() {
+async fn unrecorded_plan_is_not_executed() {
     let world = World::new();
     world.pod("a", "one");
     world.fail("record");
@@ -334,7 +334,7 @@ async fn what_is_in_the_pod_already_is_left_alone() {
 }
 
 #[tokio::test]
-async fn the_default_route_goes_through_the_network_that_claims_it() {
+async fn default_route_moves_to_the_claiming_network() {
     let world = World::new();
     world.pod(
         "a",
@@ -400,7 +400,7 @@ async fn an_add_that_takes_too_long_is_undone() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_about_to_end_says_try_again_later() {
+async fn draining_daemon_answers_try_again_later() {
     let world = World::new();
     let pipeline = world.pipeline();
     pipeline.drain();

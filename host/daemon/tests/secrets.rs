@@ -59,7 +59,7 @@ fn request(command: &str, uid: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_credential_and_no_environment_is_in_the_log() {
+async fn log_has_no_credentials_or_environment() {
     let api = FakeApi::builder()
         .roles(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kustomize/base/rbac.yaml"))
         .start()

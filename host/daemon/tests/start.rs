@@ -86,7 +86,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn each_way_to_fail_has_its_code_and_names_its_cause() {
+fn startup_failures_have_exit_codes() {
     let rig = Rig::new();
     let version = r#","cniVersion":"1.1.0""#;
     let cases = [
@@ -129,7 +129,7 @@ fn each_way_to_fail_has_its_code_and_names_its_cause() {
 }
 
 #[test]
-fn the_version_is_printed_as_multus_daemon_prints_its_own() {
+fn version_flag_matches_multus_daemon() {
     let printed = daemon(&["-version"]).output().unwrap();
     assert_eq!(printed.status.code(), Some(4));
     assert!(
@@ -140,7 +140,7 @@ fn the_version_is_printed_as_multus_daemon_prints_its_own() {
 }
 
 #[test]
-fn the_conf_comes_with_the_socket_and_stays_when_the_daemon_ends() {
+fn conf_outlives_the_daemon_and_its_socket() {
     let rig = Rig::new();
     let mut running = Running::start(rig.command(r#","cniVersion":"1.1.0","anUnknownKey":1"#));
     running.wait_for(&rig.path("run/multus.sock"));

@@ -38,7 +38,7 @@ async fn until(is_so: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_of_the_system_is_believed_and_no_other() {
+async fn only_system_ca_certificates_are_trusted() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let api = prepare(dir).await;

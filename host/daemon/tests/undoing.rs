@@ -15,7 +15,7 @@ fn told(error: &Error) -> (u32, String) {
 }
 
 #[tokio::test]
-async fn del_goes_backwards_past_errors_and_keeps_what_is_left() {
+async fn del_continues_past_errors() {
     let world = World::new();
     world.pod("a", "one,two");
     let pipeline = world.pipeline();
@@ -50,7 +50,7 @@ async fn a_del_detaches_before_it_asks_policies() {
 }
 
 #[tokio::test]
-async fn an_unknown_container_is_deleted_as_far_as_known() {
+async fn del_of_unknown_pod_undoes_default_network() {
     let world = World::new();
     let pipeline = world.pipeline();
     world.fail("del default");
@@ -64,7 +64,7 @@ async fn an_unknown_container_is_deleted_as_far_as_known() {
 }
 
 #[tokio::test]
-async fn an_unknown_container_is_deleted_as_its_pod_says() {
+async fn del_of_unrecorded_pod_uses_its_annotation() {
     let world = World::new();
     world.pod("a", "one");
     world.pipeline().handle(&body("DEL", "a")).await.unwrap();
@@ -98,7 +98,7 @@ async fn del_succeeds_when_the_pod_is_gone() {
 }
 
 #[tokio::test]
-async fn del_of_a_damaged_ledger_undoes_what_the_pod_asks_for_now() {
+async fn del_with_damaged_ledger_uses_the_annotation() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
@@ -116,7 +116,7 @@ async fn del_of_a_damaged_ledger_undoes_what_the_pod_asks_for_now() {
 }
 
 #[tokio::test]
-async fn gc_undoes_what_the_runtime_does_not_know_and_tells_every_network() {
+async fn gc_undoes_containers_unknown_to_runtime() {
     let world = World::new();
     world.pod("a", "one");
     world.pod("b", "two");
@@ -138,7 +138,7 @@ async fn gc_undoes_what_the_runtime_does_not_know_and_tells_every_network() {
 }
 
 #[tokio::test]
-async fn gc_undoes_nothing_when_the_runtime_does_not_say_what_is_in_use() {
+async fn gc_without_attachment_list_undoes_nothing() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
@@ -202,7 +202,7 @@ async fn del_cancels_a_running_add_which_is_undone() {
 }
 
 #[tokio::test]
-async fn a_delegate_that_runs_when_a_del_comes_ends_by_itself_and_no_other_begins() {
+async fn del_lets_running_delegate_finish() {
     let world = World::new();
     world.pod("a", "one,two");
     world.fail("slow one");
@@ -221,7 +221,7 @@ async fn a_delegate_that_runs_when_a_del_comes_ends_by_itself_and_no_other_begin
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_undone_is_tried_again_until_it_is() {
+async fn failed_undo_is_retried_until_it_succeeds() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();

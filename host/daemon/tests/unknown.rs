@@ -55,7 +55,7 @@ async fn the_pods_own_default_network_is_undone() {
 }
 
 #[tokio::test]
-async fn an_annotation_that_is_wrong_hides_no_default_network() {
+async fn bad_annotation_still_undoes_default_network() {
     let world = World::new();
     world.pod("a", "[{");
     annotate(&world, "a", DEFAULT_NETWORK_ANNOTATION, "default/three");
@@ -77,7 +77,7 @@ async fn what_isolation_refused_is_not_undone() {
 }
 
 #[tokio::test]
-async fn a_network_that_comes_back_is_undone_by_the_next_del() {
+async fn next_del_undoes_a_network_that_reappeared() {
     let world = World::new();
     world.pod("a", "one,two");
     let two = world.nads.lock().unwrap().remove("default/two").unwrap();

@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_list_that_fails_is_tried_again_with_growing_pauses() {
+    async fn failed_list_is_retried_with_backoff() {
         let tries = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&tries);
         let server = tower::service_fn(move |_: hyper::Request<kube::client::Body>| {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_needs_a_watch_does_not_wait_for_the_end_of_a_long_pause() {
+    async fn hurry_cuts_one_backoff_short() {
         let cache = Cache::new();
         assert!(pause(&cache).await >= Duration::from_secs(15));
         cache.hurry();

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_servers_wish_is_heeded_and_never_beyond_the_deadline() {
+    async fn retry_after_is_honoured_until_deadline() {
         let start = Instant::now();
         let mut patience = Patience::until(start + Duration::from_secs(5));
         let busy = |s| refused(StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(s)));

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_answers_at_once_is_asked_by_a_few() {
+    async fn fast_server_keeps_concurrency_low() {
         let concurrency = Concurrency::new();
         let (_, most) = burst(&concurrency, 500, Duration::from_millis(4)).await;
         assert_eq!(most, FIRST_LIMIT);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_first_goes_first_however_long_it_takes() {
+    async fn requests_are_sent_in_arrival_order() {
         let concurrency = Concurrency::new();
         let order = Mutex::new(Vec::new());
         let requests = (0..5 * FIRST_LIMIT).map(|number| {

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_of_the_nodes_own_needs_a_bootstrap_and_a_directory() {
+    fn per_node_certificate_requires_cert_dir() {
         assert_eq!(
             parse(
                 r#"{"perNodeCertificate":{"enabled":true,"bootstrapKubeconfig":"/b","certDir":"/c","certDuration":"24h"}}"#

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_an_event_is_one_whatever_the_pod_is_called() {
+    fn event_name_is_valid_for_longest_pod_name() {
         assert_eq!(name("a", 255), "a.00000000000000ff");
         let longest = format!("{}.{}", "x".repeat(235), "y".repeat(17));
         let name = name(&longest, 1);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_same_event_raises_a_count_and_an_old_one_begins_anew() {
+    async fn repeated_event_raises_its_count() {
         let mut memory = Memory::default();
         let now = Instant::now();
         assert_eq!(memory.note(&pod("a"), &event("x"), now), Write::Create);

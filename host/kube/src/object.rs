@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nad_without_a_schema_may_have_anything_for_its_conf() {
+    fn nad_config_may_be_any_json_type() {
         let conf = |spec: &str| {
             let text = format!(r#"{{"metadata":{{"name":"x","namespace":"n"}},"spec":{spec}}}"#);
             let object: Object<Nad> = serde_json::from_str(&text).unwrap();

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plugin_is_told_of_the_cluster_and_its_token_is_taken() {
+    async fn exec_plugin_gets_cluster_and_returns_token() {
         // The plugin echoes its input as the token, without the quotes that would break the JSON.
         let script = r#"told=$(echo "$WHO $KUBERNETES_EXEC_INFO" | tr -d '"')
             echo "{\"kind\":\"ExecCredential\",\"status\":{\"token\":\"$told\",\"expirationTimestamp\":\"2999-01-01T00:00:00Z\"}}""#;
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_of_a_plugin_comes_with_its_key_and_may_have_expired() {
+    async fn exec_plugin_certificate_may_be_expired() {
         let script = r#"echo '{"status":{"clientCertificateData":"C","clientKeyData":"K","expirationTimestamp":"2001-01-01T00:00:00Z"}}'"#;
         let credential = print(script).await.unwrap();
         assert_eq!(credential.identity.unwrap(), b"K\nC\n");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_plugin_prints_instead_is_not_in_the_error() {
+    async fn exec_plugin_error_omits_its_output() {
         for (script, expected) in [
             ("yes s3cret", "sh prints more than 1048576 bytes"),
             ("echo s3cret; exit 3", "sh ended with exit status: 3"),

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_patch_says_the_uid_and_the_one_annotation_and_nothing_else() {
+    fn patch_has_only_uid_and_one_annotation() {
         assert_eq!(
             patch("u1", r#"[{"name":"x"}]"#),
             r#"{"metadata":{"annotations":{"k8s.v1.cni.cncf.io/network-status":"[{\"name\":\"x\"}]"},"uid":"u1"}}"#

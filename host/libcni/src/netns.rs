@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stand_in_has_the_interface_and_is_not_the_callers_own_namespace() {
+    fn stand_in_netns_has_only_the_interface() {
         let name = IfName::new("net1").unwrap();
         let stand_in = match StandIn::with(&name) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn paths_mean_what_is_below_the_directory_and_only_inside() {
+    async fn run_resolves_paths_below_the_root() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("only-here"), "x").unwrap();
         std::os::unix::fs::symlink("/only-here", dir.path().join("link")).unwrap();

@@ -50,7 +50,7 @@ fn json(path: &Path) -> Value {
 }
 
 #[test]
-fn what_the_go_library_wrote_is_read_and_written_again_the_same() {
+fn go_cache_entries_round_trip() {
     let (_directory, cache, names) = recorded();
     assert_eq!(names.len(), 6);
     let (entries, errors) = cache.list().unwrap();
@@ -67,7 +67,7 @@ fn what_the_go_library_wrote_is_read_and_written_again_the_same() {
 }
 
 #[test]
-fn what_the_go_library_wrote_has_all_that_del_needs() {
+fn go_cache_entries_suffice_for_del() {
     let (_directory, cache, _) = recorded();
     let entry = cache
         .read(&key("tr-list", "cid-tr", "net2"))
@@ -155,7 +155,7 @@ fn corrupt_and_swapped_files_are_errors_and_stay() {
 }
 
 #[test]
-fn of_one_container_only_its_own_entries_are_found() {
+fn lookup_returns_only_own_entries() {
     let directory = TempDir::new().unwrap();
     let cache = Cache::new(directory.path());
     let all = [
@@ -181,7 +181,7 @@ fn of_one_container_only_its_own_entries_are_found() {
 }
 
 #[test]
-fn names_in_a_file_that_could_leave_the_directory_are_refused() {
+fn path_traversal_in_an_entry_is_rejected() {
     let directory = TempDir::new().unwrap();
     let cache = Cache::new(directory.path());
     fs::create_dir(directory.path().join("results")).unwrap();
@@ -204,7 +204,7 @@ fn entry(network: &str, container_id: &str, if_name: &str) -> Entry {
 }
 
 #[test]
-fn empty_members_are_left_out_as_the_go_library_does() {
+fn empty_members_are_omitted_like_go() {
     let directory = TempDir::new().unwrap();
     let cache = Cache::new(directory.path());
     let entry = entry("n", "c", "eth0");
@@ -217,7 +217,7 @@ fn empty_members_are_left_out_as_the_go_library_does() {
 }
 
 #[test]
-fn an_entry_without_a_checksum_or_with_members_of_others_is_read() {
+fn entry_without_checksum_is_read() {
     let directory = TempDir::new().unwrap();
     let cache = Cache::new(directory.path());
     let entry = entry("n", "c", "eth0");

@@ -58,7 +58,7 @@ impl Drop for Place {
 }
 
 #[tokio::test]
-async fn a_plugin_and_its_children_run_in_a_group_that_is_gone_afterwards() {
+async fn plugin_runs_in_its_own_temporary_cgroup() {
     let Some(place) = Place::new("runs") else {
         return;
     };
@@ -92,7 +92,7 @@ async fn ends(pid: &str) -> bool {
 }
 
 #[tokio::test]
-async fn at_the_deadline_what_has_left_the_process_group_is_killed_too() {
+async fn deadline_kills_the_whole_cgroup() {
     let Some(place) = Place::new("kills") else {
         return;
     };
@@ -115,7 +115,7 @@ async fn at_the_deadline_what_has_left_the_process_group_is_killed_too() {
 }
 
 #[tokio::test]
-async fn what_a_plugin_leaves_behind_keeps_its_group_until_it_ends() {
+async fn leftover_process_keeps_its_cgroup() {
     let Some(place) = Place::new("leaves") else {
         return;
     };
@@ -140,7 +140,7 @@ async fn what_a_plugin_leaves_behind_keeps_its_group_until_it_ends() {
 }
 
 #[test]
-fn what_is_no_control_group_is_refused_and_left_as_it_was() {
+fn non_cgroup_directory_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("group");
     assert!(Cgroup::open(&path).is_err());

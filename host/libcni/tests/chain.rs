@@ -60,7 +60,7 @@ async fn every_variable_is_set_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn each_plugin_of_add_is_given_the_result_of_the_one_before() {
+async fn add_passes_each_result_to_the_next_plugin() {
     let plugins = plugins();
     let last = r#"{"cniVersion":"1.0.0","interfaces":[{"name":"last"}]}"#;
     plugins.answer("two", "ADD", last);
@@ -83,7 +83,7 @@ async fn each_plugin_of_add_is_given_the_result_of_the_one_before() {
 }
 
 #[tokio::test]
-async fn a_result_in_another_version_is_passed_on_in_the_configurations() {
+async fn prev_result_is_converted_to_conf_version() {
     let plugins = plugins();
     plugins
         .cni()
@@ -96,7 +96,7 @@ async fn a_result_in_another_version_is_passed_on_in_the_configurations() {
 }
 
 #[tokio::test]
-async fn a_configuration_without_version_says_nothing_and_is_one_of_0_1_0() {
+async fn missing_version_means_0_1_0() {
     let plugins = plugins();
     plugins.answer("one", "ADD", r#"{"ip4":{"ip":"10.0.0.2/24"}}"#);
     let nover = list(r#"{"name":"n","type":"one"}"#);
@@ -106,7 +106,7 @@ async fn a_configuration_without_version_says_nothing_and_is_one_of_0_1_0() {
 }
 
 #[tokio::test]
-async fn add_stops_at_the_first_failure_and_keeps_its_code() {
+async fn add_stops_at_first_failure_with_its_code() {
     let plugins = plugins();
     plugins.fail("one", "ADD", r#"{"code":11,"msg":"later","details":"d"}"#);
     let error = plugins
@@ -124,7 +124,7 @@ async fn add_stops_at_the_first_failure_and_keeps_its_code() {
 }
 
 #[tokio::test]
-async fn when_a_binary_is_missing_it_is_named_and_nothing_is_executed() {
+async fn missing_binary_prevents_any_execution() {
     let plugins = Plugins::recording(&["two"]);
     plugins.answer("two", "ADD", RESULT);
     let error = plugins
@@ -165,7 +165,7 @@ async fn success_without_a_result_is_a_failure_of_add() {
 }
 
 #[tokio::test]
-async fn del_goes_backwards_with_the_result_from_0_4_0_on() {
+async fn del_is_reversed_with_prev_result_from_0_4_0() {
     for (version, has_result) in [("0.3.1", false), ("0.4.0", true), ("1.1.0", true)] {
         let plugins = plugins();
         let result = result();
@@ -186,7 +186,7 @@ async fn del_goes_backwards_with_the_result_from_0_4_0_on() {
 }
 
 #[tokio::test]
-async fn del_works_without_a_result_and_halts_at_a_failure() {
+async fn del_without_result_stops_on_failure() {
     let plugins = plugins();
     plugins.fail("two", "DEL", r#"{"code":100,"msg":"no"}"#);
     let error = plugins
@@ -200,7 +200,7 @@ async fn del_works_without_a_result_and_halts_at_a_failure() {
 }
 
 #[tokio::test]
-async fn the_undo_of_a_failed_add_has_its_result_so_far() {
+async fn failed_add_is_undone_with_its_partial_result() {
     for (version, has_result) in [("0.3.1", false), ("0.4.0", true), ("1.0.0", true)] {
         let plugins = plugins();
         for command in ["ADD", "DEL"] {
@@ -241,7 +241,7 @@ async fn a_plugin_is_undone_also_without_its_ipam() {
 }
 
 #[tokio::test]
-async fn check_exists_from_0_4_0_on_and_can_be_disabled() {
+async fn check_needs_0_4_0_and_can_be_disabled() {
     let plugins = plugins();
     let cni = plugins.cni();
     let result = result();
@@ -269,7 +269,7 @@ async fn check_exists_from_0_4_0_on_and_can_be_disabled() {
 }
 
 #[tokio::test]
-async fn gc_tells_what_is_valid_and_goes_on_past_failures() {
+async fn gc_passes_attachments_despite_failures() {
     let plugins = plugins();
     plugins.fail("one", "GC", r#"{"code":100,"msg":"no"}"#);
     let valid = [Attachment {
@@ -292,7 +292,7 @@ async fn gc_tells_what_is_valid_and_goes_on_past_failures() {
 }
 
 #[tokio::test]
-async fn gc_and_status_do_nothing_before_1_1_0_or_when_gc_is_disabled() {
+async fn gc_and_status_need_1_1_0_and_enabled_gc() {
     let plugins = plugins();
     let cni = plugins.cni();
     cni.gc(&list(&two("1.0.0")), &[]).await.unwrap();
@@ -334,7 +334,7 @@ async fn a_plugin_says_its_versions_or_is_one_of_0_1_0() {
 }
 
 #[tokio::test]
-async fn a_network_whose_plugins_do_not_know_its_version_is_not_valid() {
+async fn validate_rejects_unsupported_versions() {
     let plugins = plugins();
     let versions = r#"{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}"#;
     plugins.answer("one", "VERSION", versions);

@@ -15,7 +15,7 @@ use support::{Plugins, list, runtime};
 const RESULT: &str = r#"{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24"}]}"#;
 
 #[tokio::test]
-async fn passthru_needs_no_binary_and_gives_an_empty_result() {
+async fn passthru_alone_returns_an_empty_result() {
     let cni = Cni::new([PathBuf::from("/nonexistent")]).with_passthru();
     for version in ["0.1.0", "0.3.1", "1.1.0"] {
         let list = list(&format!(
@@ -29,7 +29,7 @@ async fn passthru_needs_no_binary_and_gives_an_empty_result() {
 }
 
 #[tokio::test]
-async fn passthru_passes_the_result_of_the_plugin_before_it_on() {
+async fn passthru_forwards_the_previous_result() {
     let plugins = Plugins::recording(&["first"]);
     plugins.answer("first", "ADD", RESULT);
     let list = list(
@@ -45,14 +45,14 @@ async fn passthru_passes_the_result_of_the_plugin_before_it_on() {
 }
 
 #[tokio::test]
-async fn without_being_asked_for_passthru_is_a_plugin_like_others() {
+async fn passthru_needs_a_binary_unless_enabled() {
     let list = list(r#"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"passthru"}]}"#);
     let cni = Cni::new([PathBuf::from("/nonexistent")]);
     assert!(cni.add(&list, &runtime("{}")).await.is_err());
 }
 
 #[tokio::test]
-async fn a_plugin_is_found_and_started_from_within_its_root() {
+async fn plugin_is_found_and_started_in_its_root() {
     // Uses this machine's root as the node's: shells need their libraries.
     let Ok(root) = Root::enter(Path::new("/")) else {
         eprintln!("skipped: needs CAP_SYS_CHROOT");

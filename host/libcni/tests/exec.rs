@@ -131,7 +131,7 @@ fn signals(status: &str, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_plugin_begins_with_the_signals_of_a_new_program() {
+async fn plugin_starts_with_default_signals() {
     let pipe = 1 << (13 - 1);
     let own = fs::read_to_string("/proc/self/status").unwrap();
     assert_ne!(
@@ -147,7 +147,7 @@ async fn a_plugin_begins_with_the_signals_of_a_new_program() {
 }
 
 #[tokio::test]
-async fn more_input_and_output_than_a_pipe_holds_is_passed() {
+async fn input_and_output_may_exceed_pipe_capacity() {
     let input = vec![b'x'; 900_000];
     let done = run_script("#!/bin/sh\ncat\n", &input, Limits::default()).await;
     assert_eq!(done.unwrap().stdout, input);
@@ -166,7 +166,7 @@ async fn a_plugin_need_not_read_its_input() {
 }
 
 #[tokio::test]
-async fn at_the_deadline_the_whole_process_group_is_killed() {
+async fn deadline_kills_the_process_group() {
     let plugins = Plugins::new();
     let path = plugins.script(
         "plugin",
@@ -188,7 +188,7 @@ async fn at_the_deadline_the_whole_process_group_is_killed() {
 }
 
 #[tokio::test]
-async fn when_the_call_is_dropped_the_whole_process_group_is_killed() {
+async fn dropped_call_kills_the_process_group() {
     let plugins = Plugins::new();
     let path = plugins.script(
         "plugin",
@@ -224,7 +224,7 @@ async fn a_helper_starts_what_the_caller_would() {
 }
 
 #[tokio::test]
-async fn what_a_helper_starts_for_a_call_that_was_dropped_is_killed() {
+async fn dropped_call_kills_the_helpers_process() {
     let helper = Helper::start().unwrap();
     let plugins = Plugins::new();
     let hanging = plugins.script("hanging", "#!/bin/sh\nsleep 30\n");
@@ -243,7 +243,7 @@ async fn what_a_helper_starts_for_a_call_that_was_dropped_is_killed() {
 }
 
 #[tokio::test]
-async fn too_much_output_is_an_error_and_ends_the_plugin() {
+async fn excess_output_fails_the_call() {
     let small = Limits {
         stdout: 1000,
         ..Limits::default()
@@ -272,7 +272,7 @@ async fn of_standard_error_only_the_beginning_is_kept() {
 }
 
 #[tokio::test]
-async fn a_process_left_behind_does_not_keep_the_call_waiting() {
+async fn leftover_process_does_not_delay_the_call() {
     let plugins = Plugins::new();
     let path = plugins.script(
         "plugin",
@@ -306,7 +306,7 @@ async fn a_binary_that_is_being_written_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_binary_that_stays_open_for_writing_is_given_up() {
+async fn busy_binary_fails_after_retries() {
     let plugins = Plugins::new();
     let path = plugins.path().join("plugin");
     fs::copy("/bin/true", &path).unwrap();
@@ -337,7 +337,7 @@ async fn the_error_of_a_plugin_is_kept() {
 }
 
 #[tokio::test]
-async fn a_failure_without_error_object_says_what_there_is() {
+async fn failure_without_cni_error_shows_output() {
     let script = "#!/bin/sh\necho oops\necho no route >&2\nexit 3\n";
     let error = run_script(script, b"", Limits::default())
         .await

@@ -30,7 +30,7 @@ fn names(paths: &[PathBuf]) -> Vec<&str> {
 }
 
 #[test]
-fn files_are_sorted_by_name_and_chosen_by_extension() {
+fn conf_files_are_sorted_and_filtered() {
     let directory = directory(&[
         ("20-b.conflist", ""),
         ("10-a.conf", ""),
@@ -64,7 +64,7 @@ fn the_default_network_is_the_first_valid_file() {
 }
 
 #[test]
-fn a_directory_without_valid_files_says_what_is_wrong_with_them() {
+fn error_lists_all_invalid_files() {
     let directory = directory(&[
         ("05-broken.conf", "{"),
         ("06-notype.conf", r#"{"name":"n"}"#),
@@ -79,7 +79,7 @@ fn a_directory_without_valid_files_says_what_is_wrong_with_them() {
 }
 
 #[test]
-fn by_name_lists_come_before_single_plugins_and_broken_files_do_not_matter() {
+fn by_name_prefers_lists_to_single_plugins() {
     let directory = directory(&[
         ("10.conf", r#"{"name":"n","type":"single"}"#),
         ("11.conflist", "garbage"),
@@ -124,7 +124,7 @@ fn plugins_beside_a_list_are_appended_in_order() {
 }
 
 #[test]
-fn a_list_may_have_all_its_plugins_beside_it_or_refuse_them() {
+fn list_may_load_plugins_from_its_directory() {
     let directory = directory(&[
         ("n.conflist", r#"{"name":"n"}"#),
         ("n/10.conf", r#"{"type":"b"}"#),
@@ -150,7 +150,7 @@ fn a_list_may_have_all_its_plugins_beside_it_or_refuse_them() {
 }
 
 #[test]
-fn what_is_no_regular_file_or_too_large_is_refused() {
+fn special_and_oversized_files_are_rejected() {
     let directory = directory(&[]);
     let large = directory.path().join("large.conf");
     fs::write(&large, vec![b' '; (1 << 20) + 1]).unwrap();
@@ -163,7 +163,7 @@ fn what_is_no_regular_file_or_too_large_is_refused() {
 }
 
 #[test]
-fn the_first_executable_file_is_found_and_links_are_followed() {
+fn find_returns_the_first_executable_file() {
     let directory = directory(&[("1/x", ""), ("2/y/x", ""), ("3/x", ""), ("target", "")]);
     let at = |name: &str| directory.path().join(name);
     fs::remove_file(at("3/x")).unwrap();

@@ -53,7 +53,7 @@ async fn plugins_that_do_not_mind_are_executed_once() {
 }
 
 #[tokio::test]
-async fn one_that_wants_to_be_told_gives_back_its_address_first() {
+async fn failing_plugin_is_retried_after_ipam_del() {
     let told = format!("[ -z \"$CNI_NETNS\" ] && exit 0; {FAIL}");
     check(
         &[("main", &told), ("chained", ""), ("ipam", "")],
@@ -69,7 +69,7 @@ async fn one_that_wants_to_be_told_gives_back_its_address_first() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_given_back_is_a_failure() {
+async fn failed_ipam_del_is_an_error() {
     let told = format!("[ -z \"$CNI_NETNS\" ] && exit 0; {FAIL}");
     check(
         &[("main", &told), ("chained", ""), ("ipam", FAIL)],
@@ -104,7 +104,7 @@ async fn one_that_wants_a_namespace_gets_an_empty_one() {
 }
 
 #[tokio::test]
-async fn one_that_always_fails_keeps_none_of_the_others_from_being_executed() {
+async fn failing_plugin_does_not_stop_the_others() {
     let plugins = plugins(&[("main", ""), ("chained", FAIL)]);
     let errors = plugins
         .cni()
@@ -163,12 +163,12 @@ async fn a_hang_with_an_empty_netns_ends_the_call() {
 }
 
 #[tokio::test]
-async fn a_missing_binary_keeps_none_of_the_others_from_being_executed() {
+async fn missing_binary_does_not_stop_the_others() {
     check(&[("main", "")], 1, &["main DEL /run/netns/blue"]).await;
 }
 
 #[tokio::test]
-async fn a_namespace_below_another_root_is_looked_for_there() {
+async fn netns_is_looked_up_below_its_root() {
     let dir = tempfile::tempdir().unwrap();
     let Ok(root) = libcni::Root::enter(dir.path()) else {
         eprintln!("skipped: needs CAP_SYS_CHROOT");

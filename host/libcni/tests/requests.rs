@@ -84,7 +84,7 @@ fn only_what_a_runtime_inserts_changes() {
 }
 
 #[test]
-fn without_capability_args_the_authors_runtime_config_stays() {
+fn runtime_config_stays_without_capability_args() {
     let list =
         list(r#"{"name":"n","type":"t","runtimeConfig":{"a":1},"capabilities":{"mac":true}}"#);
     let plugin = &list.plugins()[0];

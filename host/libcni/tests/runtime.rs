@@ -64,7 +64,7 @@ async fn an_attachment_is_remembered_from_add_to_del() {
 }
 
 #[tokio::test]
-async fn a_failed_del_is_remembered_and_a_corrupt_entry_does_not_prevent_one() {
+async fn only_failed_del_keeps_its_cache_entry() {
     let bench = bench();
     let (list, runtime) = (list(CONF), runtime("{}"));
     bench.runtime.add(&list, &runtime).await.unwrap();

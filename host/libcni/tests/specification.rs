@@ -88,7 +88,7 @@ fn requests() -> [Value; 3] {
 }
 
 #[tokio::test]
-async fn the_worked_example_of_the_specification_is_followed() {
+async fn add_check_and_del_follow_the_spec_example() {
     let (first, second) = ("99:88:77:66:55:44", "00:11:22:33:44:66");
     let plugins = Plugins::recording(&["bridge", "tuning", "portmap"]);
     plugins.answer("bridge", "ADD", &result(first).to_string());
@@ -124,7 +124,7 @@ async fn the_worked_example_of_the_specification_is_followed() {
 }
 
 #[tokio::test]
-async fn status_and_gc_of_the_same_network_follow_the_specification() {
+async fn status_and_gc_follow_the_specification() {
     let plugins = Plugins::recording(&["bridge", "tuning", "portmap"]);
     let (conf, runtime) = example();
     let (list, cni) = (list(&conf), plugins.cni());

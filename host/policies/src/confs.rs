@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conf_has_its_own_tree_however_many_there_were() {
+    fn conf_cache_is_bounded_and_correct() {
         let confs = Confs::default();
         let conf = |number: usize| {
             let text = format!(r#"{{"name":"n{number}","type":"t"}}"#);

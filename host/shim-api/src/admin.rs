@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_attachment_to_be_undone_says_why_in_the_same_object() {
+    fn undo_pending_attachment_has_its_reason() {
         let attachment = Attachment {
             container_id: "abc".to_owned(),
             pod: Pod {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_daemon_says_is_read_as_far_as_it_is_known() {
+    fn unknown_values_are_tolerated() {
         let list: PolicyList = serde_json::from_str(
             r#"{"generation":7,"policies":[{"name":"n","file":"/p/10-n.wasm","state":"warming",
                 "mode":"sample","counts":{"evaluations":2,"sleeps":1},"colour":"red"}]}"#,

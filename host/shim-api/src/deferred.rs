@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn another_namespace_at_the_same_path_is_not_meant() {
+    fn replaced_netns_does_not_match_the_record() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("netns");
         std::fs::write(&path, "").unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn no_namespace_and_namespaces_of_before_a_reboot_are_not_meant() {
+    fn missing_or_pre_reboot_netns_does_not_match() {
         let gone = record(Path::new("/nonexistent"));
         assert!(!gone.is_still(NetnsId::at(Path::new("/nonexistent"))));
         let own = Path::new("/proc/self/ns/net");

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_on_the_socket_is_unreachable_and_a_plain_file_too() {
+    fn missing_or_stale_socket_is_unreachable() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let error = connect(&path).unwrap_err();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn connecting_does_not_wait_for_a_server_that_never_accepts() {
+    fn connect_does_not_block_on_full_backlog() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_reading_counts_more_than_the_failed_write() {
+    fn early_response_outranks_failed_write() {
         let (client, mut server) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || {
             server
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_without_an_answer_says_how_much_went_out() {
+    fn failed_write_reports_bytes_sent() {
         let (client, server) = UnixStream::pair().unwrap();
         drop(server);
         let error = exchange(&client, b"request", 100, soon()).unwrap_err();
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_without_reading_all_of_the_request_did_not_begin() {
+    fn partly_read_request_did_not_begin() {
         let (client, mut server) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || server.read_exact(&mut [0; 6]).unwrap());
         let error = exchange(&client, b"request", 100, soon()).unwrap_err();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_to_answer_before_it_has_read_all_may_have_begun() {
+    fn partial_response_may_mean_begun() {
         let (client, mut server) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || {
             server.read_exact(&mut [0; 6]).unwrap();
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_ends_without_an_answer_is_truncated() {
+    fn connection_closed_unanswered_is_truncated() {
         let (client, mut server) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || {
             let mut buffer = [0; 7];
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_server_and_one_that_does_not_read_time_out() {
+    fn silent_and_unreading_servers_time_out() {
         let (client, _server) = UnixStream::pair().unwrap();
         let deadline = Instant::now() + SECOND / 20;
         let error = exchange(&client, b"request", 100, deadline).unwrap_err();
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_drips_bytes_meets_the_deadline_all_the_same() {
+    fn slow_response_does_not_extend_deadline() {
         let (client, mut server) = UnixStream::pair().unwrap();
         let server = thread::spawn(move || {
             while server.write_all(b"H").is_ok() {

@@ -212,12 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_request_is_an_empty_object_like_gos_omitempty() {
+    fn empty_request_is_an_empty_object() {
         assert_eq!(Request::default().to_json(), b"{}");
     }
 
     #[test]
-    fn the_interface_attributes_of_a_hot_plug_controller_are_read() {
+    fn hotplug_interface_attributes_are_parsed() {
         let request = parse(
             r#"{"env":{"CNI_COMMAND":"ADD"},"config":"e30=","interfaceAttributes":
                 {"ips":["10.0.0.9/24"],"mac":"02:00:00:00:00:01","cni-args":{"n":18446744073709551616}}}"#,
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn interface_attributes_without_arguments_are_written_with_null_like_gos() {
+    fn missing_cni_args_are_written_as_null() {
         let request = Request {
             interface_attributes: Some(InterfaceAttributes::default()),
             ..Request::default()

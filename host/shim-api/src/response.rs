@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_newer_daemon_says_beside_the_result_is_skipped() {
+    fn unknown_response_members_are_ignored() {
         let body =
             br#"{"Warnings":["w"],"Result":{"cniVersion":"1.1.0","new":1},"Trace":{"id":7}}"#;
         let result = parse(200, body).unwrap().unwrap();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn details_may_be_missing_and_unknown_keys_are_skipped() {
+    fn error_details_are_optional() {
         let failure = fail(
             400,
             r#"{"cniVersion":"1.1.0","code":7,"msg":"bad net conf"}"#,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_json_is_a_decoding_failure() {
+    fn non_json_response_is_a_decoding_failure() {
         for body in ["OK", "[]", "[null]", r#"{"Result":"#] {
             assert_eq!(fail(200, body).code, 6, "{body:?}");
         }

@@ -28,7 +28,7 @@ fn storage() -> Attachment {
 }
 
 #[test]
-fn a_namespace_gets_its_own_addresses_and_no_others() {
+fn namespace_gets_only_its_own_addresses() {
     let check = |namespace: &str, ips: &[&str], expected: Result<(), u32>| {
         let request = Request::add(namespace, "web-1");
         let selected = policy()

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_wins_over_a_network_and_a_full_name_over_a_short_one() {
+    fn most_specific_element_wins() {
         let requests = parsed("storage=1, team-a/storage=2 ,net1=3");
         assert_eq!(requests.mtu_of("team-a/storage", "net1"), Some(3));
         assert_eq!(requests.mtu_of("team-a/storage", "net2"), Some(2));

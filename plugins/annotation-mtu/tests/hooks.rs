@@ -52,7 +52,7 @@ fn other_attachments_are_left_alone() {
 }
 
 #[test]
-fn an_mtu_outside_of_the_range_is_denied_with_the_range() {
+fn out_of_range_mtu_denial_states_the_range() {
     let check = |mtu: u32, allowed: bool| {
         let attachment = storage();
         let verdict = policy(r#"{"min":1300,"max":1500}"#)

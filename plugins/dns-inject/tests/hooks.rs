@@ -37,7 +37,7 @@ fn pod() -> Request {
 }
 
 #[test]
-fn the_default_network_gets_name_servers_and_search_domains() {
+fn default_network_gets_the_dns_settings() {
     let outcome = answered(&["10.0.0.1"]);
     let policy =
         policy(r#"{"nameservers":["10.96.0.10"],"search":["corp.example"],"options":["ndots:5"]}"#);
@@ -49,7 +49,7 @@ fn the_default_network_gets_name_servers_and_search_domains() {
 }
 
 #[test]
-fn other_networks_are_left_alone_unless_they_are_named() {
+fn only_listed_networks_are_edited() {
     let check = |networks: &str, concerned: bool| {
         let outcome = answered(&[]);
         let settings = format!(r#"{{"nameservers":["10.96.0.10"],"networks":{networks}}}"#);
@@ -80,7 +80,7 @@ fn additions_can_be_asked_first() {
 }
 
 #[test]
-fn what_is_there_already_is_not_added_and_nothing_is_edited_then() {
+fn existing_name_server_causes_no_edit() {
     let outcome = answered(&["10.96.0.10"]).refusing(EditError::Immutable("dns".to_owned()));
     policy(r#"{"nameservers":["10.96.0.10"]}"#)
         .after_add(&pod(), &cluster(), &outcome)

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_memory_and_used_the_processor() {
+    fn memory_and_cpu_time_are_measured() {
         let own = Process(std::process::id());
         assert!(own.resident().unwrap() > 0.1);
         assert!(own.peak().unwrap() >= own.resident().unwrap() / 2.0);

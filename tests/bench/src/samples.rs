@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_round_does_not_show_in_differences_of_pairs() {
+    fn paired_differences_cancel_slow_rounds() {
         let whole: Samples = [3.0, 30.0, 4.0].into_iter().collect();
         let part: Samples = [2.0, 29.0, 3.0].into_iter().collect();
         assert_eq!(whole.pairs(&part, |w, p| w - p).quantile(1.0), 1.0);

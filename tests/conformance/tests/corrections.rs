@@ -49,7 +49,7 @@ fn correction_01_check_checks_every_attachment() {
 }
 
 #[test]
-fn correction_02_a_delegates_code_message_and_details_are_kept() {
+fn correction_02_delegate_errors_are_kept() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         rig.make_namespace("g-bad-failing");
@@ -70,7 +70,7 @@ fn correction_02_a_delegates_code_message_and_details_are_kept() {
 }
 
 #[test]
-fn correction_03_a_del_that_did_nothing_fails_and_stays_recorded() {
+fn correction_03_failed_del_stays_recorded() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         let life = rig.life("one-br");
@@ -100,7 +100,7 @@ fn correction_03_a_del_that_did_nothing_fails_and_stays_recorded() {
 }
 
 #[test]
-fn correction_04_a_corrupt_ledger_file_leaks_nothing() {
+fn correction_04_corrupt_ledger_leaks_nothing() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         let life = rig.life("one-br");
@@ -164,7 +164,7 @@ fn correction_05_a_second_add_harms_nothing() {
 }
 
 #[test]
-fn correction_06_the_default_route_is_moved_for_both_families() {
+fn correction_06_both_default_routes_are_moved() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
         let life = rig.life("gw");
@@ -202,7 +202,7 @@ fn correction_06_the_default_route_is_moved_for_both_families() {
 }
 
 #[test]
-fn correction_07_gc_heeds_the_runtime_and_reaches_every_network() {
+fn correction_07_gc_undoes_stale_pods_everywhere() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "tracer");
         let recorded = rig.golden("delegate-calls/tracer-plain.json");
@@ -259,7 +259,7 @@ fn correction_07_gc_heeds_the_runtime_and_reaches_every_network() {
 }
 
 #[test]
-fn correction_08_a_pod_that_is_not_there_is_an_error_and_one_that_appears_is_found() {
+fn correction_08_add_awaits_pod_or_fails() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         rig.make_namespace("g-plain");
@@ -284,7 +284,7 @@ fn correction_08_a_pod_that_is_not_there_is_an_error_and_one_that_appears_is_fou
 }
 
 #[test]
-fn correction_09_del_gives_a_delegate_the_arguments_that_add_gave_it() {
+fn correction_09_del_gets_the_arguments_of_add() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         let recorded = rig.golden("delegate-calls/tracer-tr.json");
@@ -324,7 +324,7 @@ fn correction_09_del_gives_a_delegate_the_arguments_that_add_gave_it() {
 }
 
 #[test]
-fn correction_10_configurations_pass_through_untouched() {
+fn correction_10_confs_are_passed_unchanged() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         let recorded = rig.golden("delegate-calls/tracer-tr.json");
@@ -352,7 +352,7 @@ fn correction_10_configurations_pass_through_untouched() {
 }
 
 #[test]
-fn correction_11_network_status_names_the_gateway_and_every_network() {
+fn correction_11_status_has_gateway_and_networks() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
         let life = rig.life("one-br");
@@ -381,7 +381,7 @@ fn correction_11_network_status_names_the_gateway_and_every_network() {
 }
 
 #[test]
-fn correction_12_system_namespaces_are_namespaces() {
+fn correction_12_system_namespaces_are_not_pods() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         let life = rig.life("plain");

@@ -295,7 +295,7 @@ fn the_default_network_alone() {
 }
 
 #[test]
-fn networks_of_many_versions_and_everything_that_a_pod_can_ask_for() {
+fn delegates_get_every_version_and_pod_option() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         let case = Case::of(&rig, "tr");
@@ -331,7 +331,7 @@ fn one_network_twice_in_a_comma_list() {
 }
 
 #[test]
-fn a_default_route_through_a_link_that_no_delegate_made_is_rolled_back() {
+fn default_route_on_missing_link_is_rolled_back() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         let case = Case::of(&rig, "trgw");
@@ -358,7 +358,7 @@ fn a_default_route_through_a_link_that_no_delegate_made_is_rolled_back() {
 }
 
 #[test]
-fn gc_tells_delegates_what_the_runtime_says_and_undoes_the_rest() {
+fn gc_passes_attachments_and_undoes_the_rest() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         let case = Case::of(&rig, "plain");
@@ -405,7 +405,7 @@ fn gc_tells_delegates_what_the_runtime_says_and_undoes_the_rest() {
 }
 
 #[test]
-fn large_integers_and_the_order_of_keys_reach_the_delegate_as_they_are_written() {
+fn numbers_and_key_order_reach_delegates() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         let case = Case::of(&rig, "tr2");

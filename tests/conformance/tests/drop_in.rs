@@ -95,7 +95,7 @@ fn comparable(value: Value) -> Value {
 }
 
 #[test]
-fn a_ledger_of_multus_is_deleted_with_the_right_confs_arguments_and_results() {
+fn del_of_multus_ledger_makes_the_right_calls() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         for pod in ["plain", "tr", "tr2"] {
@@ -125,7 +125,7 @@ fn a_ledger_of_multus_is_deleted_with_the_right_confs_arguments_and_results() {
 }
 
 #[test]
-fn what_is_attached_in_the_form_of_multus_is_checked_and_deleted() {
+fn multus_format_is_checked_and_deleted() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         for pod in PODS {
@@ -178,7 +178,7 @@ fn multus_own_files_of_real_plugins_are_deleted() {
 }
 
 #[test]
-fn a_request_as_the_shim_of_multus_sends_it_is_answered_in_its_form() {
+fn multus_shim_request_gets_multus_response() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         rig.make_namespace("g-one-br");
@@ -222,7 +222,7 @@ fn a_request_as_the_shim_of_multus_sends_it_is_answered_in_its_form() {
 }
 
 #[test]
-fn after_add_and_del_of_every_pod_no_interface_address_file_or_process_is_left() {
+fn add_and_del_of_every_pod_leave_nothing() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         let processes = observe::processes();

@@ -125,7 +125,7 @@ fn daemon_file(rig: &Rig<'_>) -> Value {
 }
 
 #[test]
-fn a_daemon_that_cannot_start_ends_with_the_exit_code_of_multus_and_says_why() {
+fn startup_failures_exit_like_multus() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
         fs::create_dir(rig.node.path("empty")).unwrap();
@@ -156,7 +156,7 @@ fn a_daemon_that_cannot_start_ends_with_the_exit_code_of_multus_and_says_why() {
 }
 
 #[test]
-fn a_daemon_without_a_usable_file_or_with_unknown_arguments_ends_as_multus() {
+fn bad_file_or_arguments_exit_like_multus() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
         let bad = rig.node.write("bad.json", "{nope").unwrap();
@@ -189,7 +189,7 @@ fn error(answer: &Answer) -> Value {
 }
 
 #[test]
-fn errors_of_delegates_reach_the_runtime_for_every_verb() {
+fn delegate_errors_reach_the_runtime() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         rig.make_namespace("g-plain");
@@ -247,7 +247,7 @@ const REQUESTS: [(&str, Option<u64>, &[&str]); 14] = [
 ];
 
 #[test]
-fn networks_are_attached_to_a_running_pod_and_detached_from_it() {
+fn hotplug_attaches_and_detaches_networks() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "tracer");
         rig.make_namespace("g-plain");

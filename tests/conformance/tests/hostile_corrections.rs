@@ -22,7 +22,7 @@ use node::case::on_a_private_node;
 use serde_json::{Value, json};
 
 #[test]
-fn correction_13_everything_on_the_socket_is_validated() {
+fn correction_13_socket_input_is_validated() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         let life = rig.life("plain");
@@ -61,7 +61,7 @@ fn correction_13_everything_on_the_socket_is_validated() {
 }
 
 #[test]
-fn correction_14_delegates_have_limits_and_the_environment_of_cni_alone() {
+fn correction_14_delegates_are_limited() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
         rig.node.config["cnidaria"]["timeouts"] = json!({"delegateMs": 500});
@@ -119,7 +119,7 @@ fn correction_14_delegates_have_limits_and_the_environment_of_cni_alone() {
 }
 
 #[test]
-fn correction_15_of_the_socket_directory_only_a_stale_socket_is_removed() {
+fn correction_15_only_stale_socket_is_removed() {
     on_a_private_node(|node| {
         let rig = Rig::new(node, "conf");
         let others = rig.node.write("run/others", "keep").unwrap();

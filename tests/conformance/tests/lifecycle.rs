@@ -314,7 +314,7 @@ fn code_of(stdout: &str) -> Option<u64> {
 }
 
 #[test]
-fn what_a_pod_asks_for_wrongly_is_refused_and_leaves_nothing() {
+fn invalid_pods_fail_and_leave_nothing() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         for case in &BAD {
@@ -354,7 +354,7 @@ fn what_a_pod_asks_for_wrongly_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn single_calls_are_answered_with_the_right_code_and_change_nothing() {
+fn single_calls_return_the_right_code() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         rig.make_namespace("g-plain");

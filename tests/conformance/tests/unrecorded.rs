@@ -91,7 +91,7 @@ fn pods_that_ask_for_what_is_there_get_it() {
 }
 
 #[test]
-fn pods_that_ask_for_what_cannot_be_get_nothing_and_are_told_why() {
+fn invalid_pods_fail_with_a_reason() {
     on_a_private_node(|node| {
         let rig = started(node);
         let expected: [(&str, u64, &[&str]); 8] = [
@@ -132,7 +132,7 @@ fn pods_that_ask_for_what_cannot_be_get_nothing_and_are_told_why() {
 }
 
 #[test]
-fn whatever_became_of_an_add_a_del_leaves_nothing() {
+fn del_leaves_nothing_after_any_add() {
     on_a_private_node(|node| {
         let rig = started(node);
         let processes = observe::processes();

@@ -191,7 +191,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn short_json_stays_on_one_line_and_long_json_is_broken_at_its_members() {
+    fn only_long_json_is_broken_at_its_members() {
         assert_eq!(layout(&json!({"a": [1, {}]}), 0), r#"{ "a": [1, {}] }"#);
         let long = "x".repeat(WIDTH);
         assert_eq!(

@@ -72,7 +72,7 @@ fn it_passes_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn it_leaves_nothing_behind_when_it_is_interrupted() {
+fn interrupted_demo_leaves_nothing_behind() {
     for signal in ["HUP", "INT", "TERM", "KILL"] {
         let before = mounts();
         let mut child = start();

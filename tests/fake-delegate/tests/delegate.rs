@@ -46,7 +46,7 @@ fn stdout(output: &Output) -> Value {
 }
 
 #[test]
-fn add_without_instructions_answers_the_interface() {
+fn add_without_instructions_returns_interface() {
     let output = call(BINARY, "ADD", &json!({"cniVersion": "0.4.0"}));
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(
@@ -56,7 +56,7 @@ fn add_without_instructions_answers_the_interface() {
 }
 
 #[test]
-fn a_result_may_name_what_differs_from_call_to_call() {
+fn result_placeholders_are_expanded() {
     let result = json!({"cniVersion": "$cniVersion", "interfaces": [{"name": "$CNI_IFNAME", "sandbox": "$CNI_NETNS"}]});
     assert_eq!(
         stdout(&told("ADD", &json!({"ADD": {"result": result}}))),
@@ -97,7 +97,7 @@ fn an_error_is_printed_with_exit_code_1() {
 }
 
 #[test]
-fn a_verbs_own_instructions_win_over_those_of_all() {
+fn verb_instructions_override_the_wildcard() {
     let fake = json!({"*": {"exit": 3}, "DEL": {"text": "gone", "exit": 4}});
     assert_eq!(told("ADD", &fake).status.code(), Some(3));
     let del = told("DEL", &fake);
@@ -154,7 +154,7 @@ fn a_call_is_recorded_as_it_came() {
 }
 
 #[test]
-fn instructions_beside_the_binary_leave_the_conf_alone() {
+fn instructions_may_be_beside_the_binary() {
     let directory = tempfile::tempdir().unwrap();
     let named = directory.path().join("bridge");
     symlink(BINARY, &named).unwrap();
@@ -172,7 +172,7 @@ fn instructions_beside_the_binary_leave_the_conf_alone() {
 }
 
 #[test]
-fn a_misspelt_instruction_is_an_error_that_names_it() {
+fn misspelt_instruction_is_named() {
     let output = told("ADD", &json!({"ADD": {"slepMs": 1}}));
     assert_eq!(output.status.code(), Some(1));
     let error = stdout(&output);
@@ -181,7 +181,7 @@ fn a_misspelt_instruction_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_is_an_error() {
+fn unwritable_record_directory_is_an_error() {
     let output = told("ADD", &json!({"record": Path::new("/does/not/exist")}));
     assert_eq!(stdout(&output)["code"], 199);
 }

@@ -47,7 +47,7 @@ fn nothing_is_left(node: &Node, sandbox: &Sandbox) {
 }
 
 #[test]
-fn a_pod_gets_its_default_network_and_those_of_a_comma_list() {
+fn comma_list_networks_are_attached() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -95,7 +95,7 @@ fn a_pod_gets_its_default_network_and_those_of_a_comma_list() {
 }
 
 #[test]
-fn the_json_form_chooses_namespace_interface_address_and_mac() {
+fn json_annotation_members_take_effect() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let green = networks::bridge(node, "green", "10.80.0.0/24");
@@ -125,7 +125,7 @@ fn the_json_form_chooses_namespace_interface_address_and_mac() {
 }
 
 #[test]
-fn a_pod_without_an_annotation_gets_the_default_network_alone() {
+fn unannotated_pod_gets_default_network() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -138,7 +138,7 @@ fn a_pod_without_an_annotation_gets_the_default_network_alone() {
 }
 
 #[test]
-fn the_result_is_printed_in_the_version_of_the_conf() {
+fn result_is_printed_in_conf_version() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -174,7 +174,7 @@ fn a_second_add_fails_and_harms_nothing() {
 }
 
 #[test]
-fn del_needs_neither_the_pod_nor_its_networks_nor_its_namespace() {
+fn del_needs_no_pod_network_or_netns() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -195,7 +195,7 @@ fn del_needs_neither_the_pod_nor_its_networks_nor_its_namespace() {
 }
 
 #[test]
-fn del_of_a_container_that_was_never_added_succeeds() {
+fn del_of_unknown_container_succeeds() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -206,7 +206,7 @@ fn del_of_a_container_that_was_never_added_succeeds() {
 }
 
 #[test]
-fn check_fails_when_a_link_of_a_further_network_is_gone() {
+fn check_detects_missing_secondary_interface() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -257,7 +257,7 @@ fn many_pods_at_once_get_addresses_of_their_own() {
 }
 
 #[test]
-fn delegates_get_the_variables_of_cni_and_for_del_what_add_got() {
+fn del_passes_the_same_environment_as_add() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let calls = node.path("calls");
@@ -296,7 +296,7 @@ fn delegates_get_the_variables_of_cni_and_for_del_what_add_got() {
 }
 
 #[test]
-fn of_two_adds_at_once_for_one_container_one_wins() {
+fn concurrent_adds_succeed_once() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -318,7 +318,7 @@ fn of_two_adds_at_once_for_one_container_one_wins() {
 }
 
 #[test]
-fn a_uid_that_the_runtime_does_not_pass_is_taken_from_the_pod() {
+fn missing_uid_is_taken_from_the_pod() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let calls = node.path("calls");
@@ -343,7 +343,7 @@ fn a_uid_that_the_runtime_does_not_pass_is_taken_from_the_pod() {
 }
 
 #[test]
-fn a_pod_that_was_replaced_by_one_of_the_same_name_is_not_attached() {
+fn add_of_replaced_pod_fails() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -372,7 +372,7 @@ fn a_node_that_is_ready_says_so_on_status() {
 }
 
 #[test]
-fn networks_that_are_attached_at_once_are_the_same_and_are_undone_all() {
+fn parallel_attachments_complete_and_roll_back() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         for (name, subnet) in [("green", "10.80.0.0/24"), ("red", "10.81.0.0/24")] {

@@ -90,7 +90,7 @@ fn standard_input_that_is_no_json_is_code_6() {
 }
 
 #[test]
-fn a_wrong_value_in_the_conf_is_named_with_its_key() {
+fn wrong_conf_value_names_its_key() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, Pod::new("default", "a"));
         let with = |key: &str, value: Value| {
@@ -139,7 +139,7 @@ fn a_wrong_value_in_the_conf_is_named_with_its_key() {
 }
 
 #[test]
-fn a_malformed_annotation_is_named_with_pod_and_element() {
+fn bad_annotation_error_names_pod_and_element() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, Pod::new("default", "a"));
         for (annotation, word) in [
@@ -188,7 +188,7 @@ fn a_definition_that_is_no_conf_is_named() {
 }
 
 #[test]
-fn a_missing_delegate_is_named_with_the_directories_that_were_searched() {
+fn missing_delegate_error_lists_directories() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, Pod::new("default", "a").networks("gone"));
         let conf = json!({ "cniVersion": "1.0.0", "name": "gone", "type": "no-such-plugin" });

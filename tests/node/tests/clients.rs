@@ -54,7 +54,7 @@ fn post(node: &Node, body: &str) -> String {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_refused_before_it_is_read() {
+fn oversized_body_is_rejected_before_its_end() {
     on_a_private_node(|node| {
         node_and_pod(node);
         let mut stream = connect(node);
@@ -80,7 +80,7 @@ fn a_body_that_is_too_large_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn clients_that_are_slow_are_cut_off_and_keep_nobody_else_away_for_long() {
+fn slow_clients_time_out() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let start = Instant::now();
@@ -110,7 +110,7 @@ fn clients_that_are_slow_are_cut_off_and_keep_nobody_else_away_for_long() {
 }
 
 #[test]
-fn names_that_lead_out_of_their_directory_are_refused() {
+fn path_traversal_names_are_rejected() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let traces = || Traces::of(node, &pod.netns_name).unwrap();

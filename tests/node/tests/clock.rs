@@ -70,7 +70,7 @@ fn instruct(node: &Node, mut instructions: Value) {
 }
 
 #[test]
-fn an_add_under_way_and_what_comes_beside_it_do_not_notice() {
+fn requests_survive_clock_jumps() {
     on_a_private_node(|node| {
         let clock = prepare(node);
         instruct(node, json!({ "ADD": { "until": node.path("go-on") } }));
@@ -127,7 +127,7 @@ fn a_delegate_that_hangs_is_stopped_all_the_same() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the clock that jumps")]
-fn an_undo_waits_for_its_retry_as_long_as_it_would_have() {
+fn clock_jumps_do_not_shift_undo_retries() {
     on_a_private_node(|node| {
         let clock = prepare(node);
         let busy = json!({ "cniVersion": "1.0.0", "code": 111, "msg": "busy" });
@@ -168,7 +168,7 @@ fn an_undo_waits_for_its_retry_as_long_as_it_would_have() {
 }
 
 #[test]
-fn a_del_that_waits_for_a_daemon_is_carried_out_whatever_the_time_is() {
+fn deferred_del_runs_despite_clock_jump() {
     on_a_private_node(|node| {
         let clock = prepare(node);
         instruct(node, json!({}));
@@ -194,7 +194,7 @@ fn a_del_that_waits_for_a_daemon_is_carried_out_whatever_the_time_is() {
 }
 
 #[test]
-fn compiled_policies_are_neither_stale_nor_too_new() {
+fn clock_jumps_cause_no_policy_recompilation() {
     on_a_private_node(|node| {
         let clock = prepare(node);
         let config = json!({

@@ -61,7 +61,7 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a seed")]
-fn whatever_a_killed_daemon_was_doing_the_next_one_takes_away() {
+fn next_daemon_cleans_up_after_any_crash() {
     on_a_private_node(|node| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let seed = number("CNIDARIA_CRASH_SEED").unwrap_or(now.subsec_nanos().into());

@@ -31,7 +31,7 @@ fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
 }
 
 #[test]
-fn what_was_added_before_a_restart_is_checked_and_deleted_after_it() {
+fn check_and_del_work_after_restart() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let before = Traces::of(node, &pod.netns_name).unwrap();
@@ -48,7 +48,7 @@ fn what_was_added_before_a_restart_is_checked_and_deleted_after_it() {
 }
 
 #[test]
-fn without_a_daemon_check_answers_11_and_status_50_at_once_and_a_del_is_kept_for_it() {
+fn missing_daemon_fails_check_but_defers_del() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         assert!(make(node, "ADD", &pod).succeeded());
@@ -80,7 +80,7 @@ fn without_a_daemon_check_answers_11_and_status_50_at_once_and_a_del_is_kept_for
 }
 
 #[test]
-fn without_a_daemon_add_waits_as_long_as_the_conf_says_and_answers_11() {
+fn add_times_out_with_code_11_without_daemon() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         node.stop_daemon().unwrap();
@@ -93,7 +93,7 @@ fn without_a_daemon_add_waits_as_long_as_the_conf_says_and_answers_11() {
 }
 
 #[test]
-fn an_add_that_meets_a_restart_waits_for_the_daemon() {
+fn add_waits_for_restarting_daemon() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         node.stop_daemon().unwrap();
@@ -121,7 +121,7 @@ fn socket_and_directory_are_for_the_owner_alone() {
 }
 
 #[test]
-fn a_delegate_that_fails_on_del_keeps_its_place_in_the_ledger_until_it_succeeds() {
+fn failed_del_stays_in_the_ledger() {
     on_a_private_node(|node| {
         let failing =
             json!({ "DEL": { "error": { "cniVersion": "1.0.0", "code": 111, "msg": "busy" } } });
@@ -192,7 +192,7 @@ fn only_the_wire_is_left(node: &Node, pod: &Sandbox) {
 }
 
 #[test]
-fn what_a_killed_daemon_had_begun_is_deleted_by_the_next_one() {
+fn next_daemon_deletes_an_interrupted_add() {
     on_a_private_node(|node| {
         let (pod, go_on, adding) = add_that_waits(node);
         node.kill_daemon().unwrap();
@@ -207,7 +207,7 @@ fn what_a_killed_daemon_had_begun_is_deleted_by_the_next_one() {
 }
 
 #[test]
-fn a_daemon_that_is_told_to_end_answers_what_it_has_begun() {
+fn stopping_daemon_finishes_running_requests() {
     on_a_private_node(|node| {
         let (pod, go_on, adding) = add_that_waits(node);
         thread::scope(|scope| {
@@ -227,7 +227,7 @@ fn a_daemon_that_is_told_to_end_answers_what_it_has_begun() {
 }
 
 #[test]
-fn a_del_after_the_runtime_gave_up_on_an_add_takes_everything_away() {
+fn del_after_add_timeout_removes_everything() {
     on_a_private_node(|node| {
         // A shim that gives up looks the same to the daemon.
         node.conf["cnidaria"] = json!({ "shim": { "answerTimeoutMs": 1500 } });
@@ -242,7 +242,7 @@ fn a_del_after_the_runtime_gave_up_on_an_add_takes_everything_away() {
 }
 
 #[test]
-fn a_del_waits_for_delegates_that_outlived_their_daemon() {
+fn del_waits_for_orphaned_delegates() {
     on_a_private_node(|node| {
         let (pod, go_on, adding) = add_that_waits(node);
         node.kill_daemon().unwrap();
@@ -263,7 +263,7 @@ fn a_del_waits_for_delegates_that_outlived_their_daemon() {
 }
 
 #[test]
-fn a_delegate_that_outlived_its_daemon_and_hangs_is_killed_after_a_while() {
+fn hung_orphaned_delegate_is_killed() {
     on_a_private_node(|node| {
         node.config["cnidaria"]["timeouts"] = json!({ "shutdownMs": 700 });
         let (pod, _, adding) = add_that_waits(node);

@@ -60,7 +60,7 @@ fn delete_with_a_flipped_bit(node: &Node, pod: &Sandbox, file: &Path, place: usi
 }
 
 #[test]
-fn a_bit_of_a_plan_that_flips_is_noticed_and_told_and_costs_no_address() {
+fn bit_flip_in_plan_is_detected() {
     on_a_private_node(|node| {
         let pod = prepare(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();
@@ -73,7 +73,7 @@ fn a_bit_of_a_plan_that_flips_is_noticed_and_told_and_costs_no_address() {
 }
 
 #[test]
-fn a_bit_of_a_result_that_flips_is_noticed_and_told_and_costs_no_address() {
+fn bit_flip_in_result_is_detected() {
     on_a_private_node(|node| {
         let pod = prepare(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();

@@ -56,7 +56,7 @@ fn wait_until(what: impl Fn() -> bool) -> bool {
 }
 
 #[test]
-fn of_no_reference_plugin_anything_is_left_when_its_del_and_its_namespace_were_gone() {
+fn deferred_del_cleans_up_reference_plugins() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let all = every_plugin::that_outlive_their_namespace(node);
@@ -94,7 +94,7 @@ fn of_no_reference_plugin_anything_is_left_when_its_del_and_its_namespace_were_g
 }
 
 #[test]
-fn what_would_not_be_undone_without_the_namespace_waits_for_the_daemon() {
+fn del_is_not_deferred_if_plugin_needs_netns() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         networks::add_wire("card", "switch").unwrap();
@@ -125,7 +125,7 @@ fn what_would_not_be_undone_without_the_namespace_waits_for_the_daemon() {
 }
 
 #[test]
-fn a_del_that_was_recorded_and_the_daemon_does_not_want_records_any_more_is_carried_out() {
+fn recorded_del_runs_with_deferral_disabled() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();
@@ -144,7 +144,7 @@ fn a_del_that_was_recorded_and_the_daemon_does_not_want_records_any_more_is_carr
 }
 
 #[test]
-fn a_torn_record_is_carried_out_as_the_ledger_tells() {
+fn torn_record_is_completed_from_the_ledger() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.start_daemon().unwrap();

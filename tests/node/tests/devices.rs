@@ -85,7 +85,7 @@ fn assert_given(node: &Node, name: &str, verb: &str, device: &str, info: &str) {
 }
 
 #[test]
-fn the_device_of_the_kubelet_reaches_delegates_and_status_and_a_del_needs_nobody() {
+fn kubelet_device_reaches_delegates() {
     on_a_private_node(|node| {
         prepare(node);
         node.write("devinfo/dp/example.com-vf-0000:af:06.0-device.json", PCI)
@@ -127,7 +127,7 @@ fn the_device_of_the_kubelet_reaches_delegates_and_status_and_a_del_needs_nobody
 }
 
 #[test]
-fn while_the_kubelet_is_away_its_checkpoint_tells_and_without_it_an_add_is_to_be_tried_again() {
+fn checkpoint_replaces_unreachable_kubelet() {
     on_a_private_node(|node| {
         prepare(node);
         node.start_daemon().unwrap();

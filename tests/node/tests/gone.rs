@@ -25,7 +25,7 @@ fn add_and_lose(node: &Node, name: &str, networks: &str) -> Sandbox {
 }
 
 #[test]
-fn of_every_reference_plugin_del_succeeds_and_gives_back_the_address() {
+fn del_without_netns_releases_addresses() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         networks::add_wire("card", "switch").unwrap();
@@ -53,7 +53,7 @@ fn of_every_reference_plugin_del_succeeds_and_gives_back_the_address() {
 }
 
 #[test]
-fn what_fails_is_kept_until_an_operator_forgets_it() {
+fn failed_undo_is_kept_until_forgotten() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let bridge = networks::bridge(node, "half", "10.96.0.0/24");

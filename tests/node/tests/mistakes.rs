@@ -157,7 +157,7 @@ fn a_mistake_late_in_a_chain_leaves_nothing() {
 }
 
 #[test]
-fn a_mistake_as_the_default_network_leaves_nothing() {
+fn bad_default_network_leaves_nothing() {
     on_a_private_node(|node| {
         mistakes::prepare(node).unwrap();
         node.start_daemon().unwrap();

@@ -69,7 +69,7 @@ fn prepare(node: &mut Node) {
 }
 
 #[test]
-fn policies_are_counted_by_what_they_did_and_pods_and_messages_are_no_labels() {
+fn metrics_count_verdicts_without_pod_labels() {
     on_a_private_node(|node| {
         prepare(node);
         let good = pod(node, "pod-of-somebody", "1337");
@@ -147,7 +147,7 @@ fn policies_are_counted_by_what_they_did_and_pods_and_messages_are_no_labels() {
 }
 
 #[test]
-fn the_owner_of_a_pod_is_told_of_findings_and_of_policies_that_fail() {
+fn findings_and_failures_raise_pod_events() {
     on_a_private_node(|node| {
         prepare(node);
         let good = pod(node, "a", "1337");

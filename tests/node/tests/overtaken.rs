@@ -27,7 +27,7 @@ fn prepare(node: &mut Node) -> Sandbox {
 }
 
 #[test]
-fn whenever_a_del_overtakes_an_add_host_local_has_its_addresses_back() {
+fn del_during_add_releases_all_addresses() {
     on_a_private_node(|node| {
         let pod = prepare(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();

@@ -39,7 +39,7 @@ fn mtus(pod: &Sandbox) -> Vec<u64> {
 }
 
 #[test]
-fn what_a_policy_made_of_a_network_outlives_the_policy() {
+fn policy_edits_outlive_the_policy() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         node.add_policy("10-mtu", "annotation-mtu", &json!({}))
@@ -64,7 +64,7 @@ fn what_a_policy_made_of_a_network_outlives_the_policy() {
 }
 
 #[test]
-fn a_value_outside_of_the_settings_is_denied_with_policy_and_reason() {
+fn denial_names_policy_and_reason() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let config = json!({ "settings": { "min": 1400, "max": 1500 } });
@@ -182,7 +182,7 @@ fn large_instances_hold_up_no_pod() {
 }
 
 #[test]
-fn a_module_that_does_not_load_fails_the_adds_that_it_would_have_seen_and_nothing_else() {
+fn broken_module_fails_only_matching_adds() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let config = json!({ "match": { "namespaces": ["guarded"] } });
@@ -205,7 +205,7 @@ fn a_module_that_does_not_load_fails_the_adds_that_it_would_have_seen_and_nothin
 }
 
 #[test]
-fn a_policy_that_never_returns_is_stopped_and_stops_no_del() {
+fn endless_policy_does_not_block_del() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let config = json!({

@@ -97,7 +97,7 @@ fn denying() -> Value {
 }
 
 #[test]
-fn a_config_map_that_is_swapped_is_in_force_and_requests_under_way_keep_what_they_began_with() {
+fn config_map_swap_spares_running_requests() {
     on_a_private_node(|node| {
         let first = tagging("one");
         let audit = json!({"module": "witness.wasm", "grants": ["state"], "mode": "audit"});
@@ -148,7 +148,7 @@ fn a_config_map_that_is_swapped_is_in_force_and_requests_under_way_keep_what_the
 }
 
 #[test]
-fn the_last_good_one_stays_and_a_required_one_that_never_loaded_fails_status() {
+fn bad_reload_keeps_policy_or_fails_status() {
     on_a_private_node(|node| {
         prepare(node, &[("10-a.json", &tagging("good"))]);
         mount(

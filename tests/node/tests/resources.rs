@@ -67,7 +67,7 @@ fn fill(directory: &Path) -> impl Fn() {
 }
 
 #[test]
-fn a_full_disk_refuses_adds_and_lets_dels_through() {
+fn full_disk_fails_add_but_not_del() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();
@@ -143,7 +143,7 @@ fn limit_descriptors(pid: &str, limit: usize) {
 }
 
 #[test]
-fn out_of_file_descriptors_is_an_error_that_passes() {
+fn fd_exhaustion_is_a_temporary_error() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();
@@ -173,7 +173,7 @@ fn out_of_file_descriptors_is_an_error_that_passes() {
 }
 
 #[test]
-fn a_daemon_that_cannot_accept_a_connection_does_so_later() {
+fn accept_resumes_after_fd_exhaustion() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let pid = daemon();
@@ -189,7 +189,7 @@ fn a_daemon_that_cannot_accept_a_connection_does_so_later() {
 }
 
 #[test]
-fn a_damaged_ledger_is_recovered_from_the_results_or_the_cluster() {
+fn damaged_ledger_is_recovered() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let clean = Traces::of(node, &pod.netns_name).unwrap();
@@ -243,7 +243,7 @@ fn most_memory(node: &Node) -> u64 {
 }
 
 #[test]
-fn what_delegates_print_takes_no_memory_of_the_daemon() {
+fn delegate_output_takes_no_daemon_memory() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let printed = json!({ "ADD": { "spew": 100_u64 << 20 } });
@@ -272,7 +272,7 @@ fn what_delegates_print_takes_no_memory_of_the_daemon() {
 }
 
 #[test]
-fn delegates_run_in_the_control_group_that_is_configured() {
+fn delegates_run_in_the_configured_cgroup() {
     on_a_private_node(|node| {
         let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
         let is_v2 = |root: &&Path| root.join("cgroup.procs").exists();

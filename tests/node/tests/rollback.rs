@@ -36,7 +36,7 @@ fn fail_at_the_second_network(node: &mut Node, conf: &Value) -> Answer {
 }
 
 #[test]
-fn the_error_of_a_delegate_is_answered_with_its_code_and_network() {
+fn delegate_error_keeps_its_code() {
     on_a_private_node(|node| {
         let error = json!({ "cniVersion": "1.0.0", "code": 117, "msg": "no port", "details": "d" });
         let conf = networks::fake("bad", &json!({ "ADD": { "error": error } }));
@@ -50,7 +50,7 @@ fn the_error_of_a_delegate_is_answered_with_its_code_and_network() {
 }
 
 #[test]
-fn a_missing_binary_is_named_with_the_directories_that_were_searched() {
+fn missing_binary_error_lists_directories() {
     on_a_private_node(|node| {
         let conf = json!({ "cniVersion": "1.0.0", "name": "bad", "type": "no-such-plugin" });
         let error = fail_at_the_second_network(node, &conf).json().unwrap();
@@ -109,7 +109,7 @@ fn a_delegate_that_hangs_is_stopped() {
 }
 
 #[test]
-fn a_delegate_that_dies_by_a_signal_fails_the_add() {
+fn delegate_killed_by_signal_fails_the_add() {
     on_a_private_node(|node| {
         let conf = networks::fake("bad", &json!({ "ADD": { "signal": 9 } }));
         let answer = fail_at_the_second_network(node, &conf);
@@ -118,7 +118,7 @@ fn a_delegate_that_dies_by_a_signal_fails_the_add() {
 }
 
 #[test]
-fn a_delegate_that_prints_no_result_fails_the_add() {
+fn delegate_without_result_fails_the_add() {
     on_a_private_node(|node| {
         let conf = networks::fake("bad", &json!({ "ADD": { "text": "no result" } }));
         let answer = fail_at_the_second_network(node, &conf);
@@ -127,7 +127,7 @@ fn a_delegate_that_prints_no_result_fails_the_add() {
 }
 
 #[test]
-fn a_delegate_that_prints_without_end_fails_the_add() {
+fn endless_delegate_output_fails_the_add() {
     on_a_private_node(|node| {
         let conf = networks::fake("bad", &json!({ "ADD": { "spew": 1_u64 << 40 } }));
         let answer = fail_at_the_second_network(node, &conf);

@@ -59,7 +59,7 @@ fn is_under_way(calls: &Path) {
 }
 
 #[test]
-fn what_runs_too_long_after_sigterm_is_given_up_and_deleted_by_the_next_daemon() {
+fn add_outlasting_grace_period_is_cancelled() {
     on_a_private_node(|node| {
         let pod = prepare(node, 700);
         let call = node.call("ADD", &pod).unwrap();
@@ -118,7 +118,7 @@ fn finish(mut stream: UnixStream, body: &str) -> (u16, String) {
 }
 
 #[test]
-fn after_sigterm_the_daemon_is_not_ready_and_tells_what_comes_to_come_again() {
+fn daemon_answers_503_after_sigterm() {
     on_a_private_node(|node| {
         let pod = prepare(node, 20_000);
         let adding = node.call("ADD", &pod).unwrap();

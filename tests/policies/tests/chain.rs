@@ -21,7 +21,7 @@ async fn host(actions: Value, rest: Value) -> PolicyHost {
 }
 
 #[tokio::test]
-async fn policies_run_in_the_order_of_their_names_and_see_each_others_edits() {
+async fn policies_run_in_name_order_and_see_edits() {
     let set = |json: &str| {
         witness(
             &json!({"before-add": [{"set-arg": [json, "1"]}, "describe"]}),
@@ -84,7 +84,7 @@ async fn a_conflict_denies_and_names_both() {
 }
 
 #[tokio::test]
-async fn what_a_policy_set_in_after_add_is_its_own_in_finalize() {
+async fn after_add_claims_hold_in_finalize() {
     let owner = witness(
         &json!({"after-add": [{"tag": ["tier", "gold"]}, {"add-nameserver": "10.96.0.10"}]}),
         &json!({"grants": ["state"]}),
@@ -133,7 +133,7 @@ async fn what_a_policy_set_in_after_add_is_its_own_in_finalize() {
 }
 
 #[tokio::test]
-async fn audit_mode_logs_what_would_be_and_changes_nothing() {
+async fn audit_mode_reports_but_changes_nothing() {
     let actions = json!({
         "before-add": [{"set-mtu": 1400}],
         "after-add": [{"deny": [150, "no"]}],
@@ -171,7 +171,7 @@ async fn a_policy_that_is_off_does_not_run_nor_load() {
 }
 
 #[tokio::test]
-async fn exempt_namespaces_and_the_bypass_file_let_everything_through() {
+async fn exempt_namespaces_and_bypass_skip_policies() {
     let deny = witness(
         &json!({"before-add": [{"deny": [150, "no"]}]}),
         &json!({"grants": ["state"]}),

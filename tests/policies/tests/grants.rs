@@ -177,7 +177,7 @@ async fn failures_are_counted_by_class() {
 }
 
 #[tokio::test]
-async fn requests_that_pass_by_the_policies_are_counted_by_reason() {
+async fn skipped_requests_are_counted_by_reason() {
     let counter = Arc::new(Counter::default());
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let mut config = policies.config();

@@ -137,7 +137,7 @@ async fn before_add_edits_conf_and_runtime_config() {
 }
 
 #[tokio::test]
-async fn an_interface_name_that_is_taken_or_the_defaults_is_refused() {
+async fn taken_interface_name_is_rejected() {
     let actions = json!({"before-add": [{"set-if-name": "eth0"}]});
     let host = host(
         actions,
@@ -155,7 +155,7 @@ async fn an_interface_name_that_is_taken_or_the_defaults_is_refused() {
 }
 
 #[tokio::test]
-async fn after_add_rewrites_dns_and_tags_and_the_rest_with_a_grant() {
+async fn after_add_needs_grant_to_edit_addresses() {
     let actions = json!({"after-add": [
         "describe",
         {"add-nameserver": "10.96.0.10"},
@@ -208,7 +208,7 @@ async fn after_add_rewrites_dns_and_tags_and_the_rest_with_a_grant() {
 }
 
 #[tokio::test]
-async fn finalize_edits_the_final_result_and_network_status_apart() {
+async fn finalize_edits_result_and_status_apart() {
     let actions = json!({"finalize": [
         "describe",
         {"add-nameserver": "10.96.0.10"},
@@ -313,7 +313,7 @@ async fn del_and_gc_give_findings_and_cannot_block() {
 }
 
 #[tokio::test]
-async fn a_granted_type_can_be_changed_to_what_is_allowed() {
+async fn granted_type_change_obeys_allow_types() {
     let actions = json!({"before-add": [
         {"conf-set": ["/type", "\"ptp\""]},
         {"try": {"conf-set": ["/type", "\"evil\""]}},
@@ -326,7 +326,7 @@ async fn a_granted_type_can_be_changed_to_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn kept_state_outlives_the_request_and_bound_keys_go_with_the_attachment() {
+async fn bound_state_ends_with_its_attachment() {
     let actions = json!({"before-add": [{"count": "adds"}]});
     let policies = Policies::new(COMPILER).with(
         "10-witness",

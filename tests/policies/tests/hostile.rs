@@ -180,7 +180,7 @@ fn misbehaving_at(place: Place, behaviour: Behaviour) -> Policies {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_misbehaves_while_it_is_configured_does_not_load() {
+async fn misbehaviour_in_configure_prevents_loading() {
     for (behaviour, part) in [
         (Behaviour::Spin, "timeout: did not return within 300 ms"),
         (Behaviour::Grow, "limit: "),
@@ -205,7 +205,7 @@ async fn a_policy_that_misbehaves_while_it_is_configured_does_not_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_misbehaves_in_status_fails_it_and_in_del_delays_it_once() {
+async fn misbehaviour_fails_status_but_not_del() {
     let host = misbehaving_at(Place::Status, Behaviour::Spin).load().await;
     let denied = host.current().status().await.unwrap_err();
     check(&denied, Cause::Timeout, "did not return within 300 ms");
@@ -227,7 +227,7 @@ async fn a_policy_that_misbehaves_in_status_fails_it_and_in_del_delays_it_once()
 }
 
 #[tokio::test]
-async fn what_a_policy_keeps_counts_and_draws_has_an_end() {
+async fn state_metrics_and_random_have_quotas() {
     let greedy = async |settings: Value, limits: Value| {
         let config = json!({
             "settings": settings, "limits": limits,
@@ -300,7 +300,7 @@ async fn a_guest_that_spins_lets_other_requests_run() {
 }
 
 #[tokio::test]
-async fn a_burst_beyond_the_slots_for_instances_is_served() {
+async fn burst_beyond_the_instance_slots_is_served() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let mut config = policies.config();
     config.guest_memory_bytes = 1 << 30;

@@ -85,7 +85,7 @@ async fn settings_are_refused_in_javascript() {
 }
 
 #[tokio::test]
-async fn an_edit_that_the_host_refuses_is_an_exception_in_javascript() {
+async fn rejected_edit_throws_in_javascript() {
     let host = javascript(json!({"maxMtu": 90000, "nameserver": "10.0.0.53"})).await;
     let mut session = host.current().begin(asking_for("80000"));
     let denied = session.before_add(storage()).await.unwrap_err();
@@ -121,7 +121,7 @@ export const afterAdd = { afterAdd() { return accept; } };
 "#;
 
 #[tokio::test]
-async fn javascript_finds_no_way_out_and_neither_time_nor_chance() {
+async fn javascript_is_sandboxed_and_deterministic() {
     let module = std::fs::read(test_artifacts::javascript_of("curious", CURIOUS)).unwrap();
     let host = load(&module, &json!({})).await;
     assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
@@ -140,7 +140,7 @@ async fn javascript_finds_no_way_out_and_neither_time_nor_chance() {
 }
 
 #[tokio::test]
-async fn a_handle_that_was_kept_is_worth_nothing_in_the_next_hook() {
+async fn stale_handle_traps_in_the_next_hook() {
     let module = std::fs::read(test_artifacts::javascript_of("curious", CURIOUS)).unwrap();
     let host = load(&module, &json!({})).await;
     let mut session = host.current().begin(asking_for("1400"));
@@ -214,7 +214,7 @@ async fn a_policy_in_python_edits_and_denies() {
 
 #[tokio::test]
 #[ignore = "compiles 18 MB of Python, half a minute of processor time; needs python3 with venv, and PyPI"]
-async fn python_gets_no_files_no_sockets_and_no_environment() {
+async fn python_has_no_files_sockets_or_environment() {
     let host = python(
         test_artifacts::python_of("curious", CURIOUS_PYTHON),
         json!({}),

@@ -20,7 +20,7 @@ const SCRIPTED_COMPILER: &str = concat!(
 );
 
 #[tokio::test]
-async fn what_is_no_file_keeps_nobody_waiting_and_spoils_no_other_policy() {
+async fn special_files_do_not_block_other_policies() {
     let policies = Policies::new(COMPILER).with("30-good", "annotation-mtu", &json!({}));
     let pipe = |name: &str| {
         let path = policies.modules().join(name);
@@ -78,7 +78,7 @@ async fn what_is_no_file_keeps_nobody_waiting_and_spoils_no_other_policy() {
 }
 
 #[tokio::test]
-async fn a_policy_that_must_be_there_fails_status_and_adds_also_when_its_files_are_gone() {
+async fn missing_required_policy_fails_status() {
     let policies = Policies::new(COMPILER).with(
         "10-mtu",
         "annotation-mtu",
@@ -252,7 +252,7 @@ async fn a_digest_is_checked() {
 }
 
 #[tokio::test]
-async fn a_policy_that_does_not_load_fails_what_it_would_have_seen() {
+async fn broken_policy_fails_only_matching_requests() {
     let policies = Policies::new(COMPILER)
         .with_config("10-gone", r#"{"match":{"namespaces":["guarded"]}}"#)
         .with_config("20-net", r#"{"match":{"networks":["storage"]}}"#)
@@ -297,7 +297,7 @@ async fn a_policy_that_does_not_load_fails_what_it_would_have_seen() {
 }
 
 #[tokio::test]
-async fn a_policy_that_may_fail_open_is_missing_with_a_finding() {
+async fn missing_fail_open_policy_yields_a_finding() {
     let policies =
         Policies::new(COMPILER).with_config("10-gone", r#"{"failurePolicy":{"load":"open"}}"#);
     let host = policies.load().await;
@@ -306,7 +306,7 @@ async fn a_policy_that_may_fail_open_is_missing_with_a_finding() {
 }
 
 #[tokio::test]
-async fn a_required_policy_that_is_not_loaded_fails_status() {
+async fn unloaded_required_policy_fails_status() {
     let policies = Policies::new(COMPILER).with_config("10-gone", r#"{"required":true}"#);
     let host = policies.load().await;
     let denied = host.current().status().await.unwrap_err();
@@ -342,7 +342,7 @@ async fn an_artefact_is_compiled_once() {
 }
 
 #[tokio::test]
-async fn a_module_that_the_compiler_refuses_is_compiled_once_and_again_when_it_changed() {
+async fn rejected_module_is_recompiled_on_change() {
     let policies = Policies::new(COMPILER).with_module("10-odd", b"no component", &json!({}));
     let (compiler, runs) = (policies.path("compiler"), policies.path("runs"));
     let script = format!("echo run >> {}; exec {COMPILER} \"$@\"", runs.display());
@@ -370,7 +370,7 @@ async fn a_module_that_the_compiler_refuses_is_compiled_once_and_again_when_it_c
 }
 
 #[tokio::test]
-async fn a_reload_takes_what_is_new_and_keeps_the_last_good_one() {
+async fn reload_keeps_the_last_good_policy() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let host = policies.load().await;
     let with_annotation = || {
@@ -421,7 +421,7 @@ async fn a_reload_takes_what_is_new_and_keeps_the_last_good_one() {
 }
 
 #[tokio::test]
-async fn a_host_without_policies_lets_everything_through() {
+async fn host_without_policies_allows_everything() {
     let host = policy_engine::PolicyHost::empty();
     add(&host).before_add(storage()).await.unwrap();
     let host = Policies::new(COMPILER).load().await;
@@ -450,7 +450,7 @@ async fn a_directory_that_is_not_there_is_not_empty() {
 }
 
 #[tokio::test]
-async fn what_does_not_change_is_neither_configured_nor_loaded_again() {
+async fn unchanged_policies_are_not_reloaded() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let host = policies.load().await;
     host.reload().await;

@@ -59,7 +59,7 @@ fn witness(actions: &Value, rest: &Value) -> Policies {
 }
 
 #[tokio::test]
-async fn an_edit_is_logged_as_a_patch_with_policy_digest_hook_and_pod() {
+async fn edits_are_logged_as_patches_with_context() {
     let (log, _guard) = Log::begin();
     let host = witness(&json!([{"set-mtu": 1400}]), &json!({}))
         .load()
@@ -147,7 +147,7 @@ async fn a_denial_a_failure_and_a_finding_are_logged() {
 }
 
 #[tokio::test]
-async fn a_flood_ends_with_one_line_that_says_so_and_forges_none() {
+async fn log_flood_is_truncated() {
     let config = json!({"settings": {"do": "flood-log"}, "limits": {"timeoutMs": 10_000}});
     let host = Policies::new(COMPILER)
         .with("10-bad", "hostile-misbehave", &config)
@@ -248,12 +248,12 @@ async fn starts(module: &[u8]) -> [usize; 4] {
 }
 
 #[tokio::test]
-async fn the_instance_of_the_next_request_is_made_when_one_is_taken() {
+async fn next_instance_is_created_ahead() {
     assert_eq!(starts(&starting("")).await, [1, 2, 1, 1]);
 }
 
 #[tokio::test]
-async fn a_guest_that_uses_a_grant_when_it_starts_is_started_for_its_request_alone() {
+async fn guest_using_grant_at_start_starts_on_request() {
     let add = "(call $add (i32.const 16) (i32.const 7) (f64.const 1))";
     assert_eq!(starts(&starting(add)).await, [1, 1, 1, 1]);
 }

@@ -102,7 +102,7 @@ fn with_status(items: &str, more: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn memories_tables_and_instances_are_limited_when_they_are_made() {
+async fn memories_tables_and_instances_are_limited() {
     let host = Policies::new(COMPILER)
         .with_module("10-odd", &with_status("", ""), &json!({}))
         .load()
@@ -193,7 +193,7 @@ async fn instantiation_is_limited_as_hooks_are() {
 }
 
 #[tokio::test]
-async fn a_module_with_thousands_of_exports_is_one_with_some_hooks_or_refused() {
+async fn excess_exports_are_ignored_or_rejected() {
     let exports: String = (0..5_000)
         .map(|number| format!("(func (export \"e{number}\"))"))
         .collect();

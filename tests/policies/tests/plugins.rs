@@ -75,7 +75,7 @@ async fn a_request_without_reason_to_edit_has_no_patch() {
 }
 
 #[tokio::test]
-async fn dns_inject_adds_to_the_result_of_the_default_network() {
+async fn dns_inject_edits_only_the_default_network() {
     let settings = json!({"settings": {"nameservers": ["10.96.0.10"], "search": ["corp.example"]}});
     let policies = Policies::new(COMPILER).with("10-dns", "dns-inject", &settings);
     let host = policies.load().await;
@@ -139,7 +139,7 @@ async fn address_guard_denies_in_select_and_before_add() {
 }
 
 #[tokio::test]
-async fn settings_that_a_policy_refuses_are_shown_with_the_file() {
+async fn rejected_settings_name_the_file() {
     let policies =
         Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({"settings": {"mni": 1}}));
     let host = policies.load().await;

@@ -53,7 +53,7 @@ async fn a_subtype_test_is_refused_before_it_runs() {
 }
 
 #[tokio::test]
-async fn core_proposals_that_no_policy_needs_are_refused() {
+async fn unneeded_core_proposals_are_rejected() {
     let check = async |items: &str, body: &str, part: &str| {
         refused(&policy(items, body), part).await;
     };

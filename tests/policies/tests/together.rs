@@ -64,7 +64,7 @@ async fn edits_that_go_together_are_settled() {
 }
 
 #[tokio::test]
-async fn an_mtu_and_addresses_of_two_policies_have_to_fit() {
+async fn ipv6_address_requires_mtu_of_1280() {
     let first = json!({"before-add": [{"set-mtu": 1000}]});
     let second = json!({"before-add": [{"set-ips": ["fd00::5/64"]}]});
     let denied = settle(&host(first, second, &json!({})).await, &plan()).await;
@@ -77,7 +77,7 @@ async fn an_mtu_and_addresses_of_two_policies_have_to_fit() {
 }
 
 #[tokio::test]
-async fn an_mtu_that_is_set_as_json_is_checked_through_lists_of_plugins() {
+async fn mtu_in_nested_plugins_is_checked() {
     let chain = r#"[{"type":"macvlan","plugins":[{"type":"macvlan","MTU":12}]}]"#;
     let first = json!({"before-add": [{"conf-set": ["/plugins", chain]}]});
     let granted = json!({"grants": ["state", "change-type"], "allowTypes": ["macvlan"]});
@@ -91,7 +91,7 @@ async fn an_mtu_that_is_set_as_json_is_checked_through_lists_of_plugins() {
 }
 
 #[tokio::test]
-async fn an_interface_that_a_later_attachment_has_is_not_given_away() {
+async fn later_interface_names_are_reserved() {
     let only_storage = json!({"match": {"networks": ["storage"]}});
     let first = json!({"before-add": [{"set-if-name": "net2"}]});
     let host = host(first, json!({}), &only_storage).await;
@@ -128,7 +128,7 @@ async fn a_port_of_the_node_leads_to_one_network() {
 }
 
 #[tokio::test]
-async fn what_the_pod_asks_for_itself_is_not_the_policies() {
+async fn pods_own_conflicts_are_not_policy_conflicts() {
     let host = host(json!({}), json!({}), &json!({})).await;
     let mut plan = plan();
     plan[1].if_name = "net1".to_owned();
@@ -136,7 +136,7 @@ async fn what_the_pod_asks_for_itself_is_not_the_policies() {
 }
 
 #[tokio::test]
-async fn selections_ask_for_one_default_route_and_for_an_interface_once() {
+async fn conflicting_selections_are_rejected() {
     let selected = async |first: Value, second: Value| {
         let host = host(
             json!({"select": [first]}),
@@ -202,7 +202,7 @@ async fn a_result_has_one_default_route() {
 }
 
 #[tokio::test]
-async fn nothing_is_offered_where_no_policy_has_to_do_with_it() {
+async fn uninvolved_policies_skip_the_checks() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let host = policies.load().await;
     let mut session = add(&host);
@@ -220,7 +220,7 @@ async fn nothing_is_offered_where_no_policy_has_to_do_with_it() {
 }
 
 #[tokio::test]
-async fn what_a_policy_made_of_a_result_is_offered_to_the_end() {
+async fn edited_results_go_through_all_later_hooks() {
     let first =
         json!({"before-add": [{"set-mtu": 1400}], "after-add": [{"tag": ["tier", "gold"]}]});
     let host = host(first, json!({}), &json!({})).await;

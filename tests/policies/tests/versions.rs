@@ -106,7 +106,7 @@ async fn a_module_for_0_1_goes_the_whole_way_of_an_add() {
 }
 
 #[tokio::test]
-async fn a_module_for_0_1_denies_and_reports_in_the_other_hooks() {
+async fn v0_1_module_denies_and_reports_findings() {
     let host = host().await;
     let mut forbidden = facts(Command::Add, "default");
     forbidden
@@ -151,7 +151,7 @@ async fn refused(component: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_module_for_a_newer_version_is_told_which_versions_there_are() {
+async fn module_for_newer_api_gets_served_versions() {
     let served = "cnidaria:policy@0.1.0 and cnidaria:policy@0.2.0";
     for (kind, item) in [
         (

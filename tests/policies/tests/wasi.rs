@@ -133,7 +133,7 @@ async fn fails(body: &str, config: Value) -> policy_engine::Denied {
 }
 
 #[tokio::test]
-async fn there_are_no_files_and_there_is_no_environment() {
+async fn guest_has_no_files_or_environment() {
     let empty = |function: &str| {
         format!(
             "(call ${function} (i32.const 64)) (call $must (i32.eqz (i32.load (i32.const 68))))"
@@ -154,7 +154,7 @@ async fn time_stands_still_unless_it_is_granted() {
 }
 
 #[tokio::test]
-async fn random_numbers_are_always_the_same_unless_they_are_granted() {
+async fn random_is_constant_without_a_grant() {
     let same = "(call $must (i64.eq (call $random) (call $random)))";
     accepts(same, json!({})).await;
     assert_eq!(
@@ -179,7 +179,7 @@ async fn a_sleep_in_the_host_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn what_is_written_to_standard_output_is_in_the_log_and_in_the_error_of_a_trap() {
+async fn stdout_is_in_the_log_and_the_trap_error() {
     let write = "(call $write (call $get-stdout) (i32.const 256) (i32.const 21) (i32.const 128))";
     accepts(write, json!({})).await;
     let denied = fails(&format!("{write} unreachable"), json!({})).await;
@@ -276,7 +276,7 @@ fn with_a_socket() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_socket_is_refused_with_a_code_and_none_is_made() {
+async fn socket_creation_is_denied_with_error_code() {
     let host = Policies::new(COMPILER)
         .with_module("10-socket", &with_a_socket(), &json!({}))
         .load()

@@ -63,7 +63,7 @@ async fn a_change_of_the_directory_is_loaded_by_itself() {
 }
 
 #[tokio::test]
-async fn no_thread_that_serves_requests_loads_what_has_changed() {
+async fn reload_does_not_use_serving_threads() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let (tell, places) = channel();
     let mut config = policies.config();

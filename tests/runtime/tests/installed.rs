@@ -196,7 +196,7 @@ fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
 }
 
 #[test]
-fn the_containers_of_the_daemonset_attach_the_pods_of_their_node() {
+fn daemonset_containers_attach_pods() {
     on_a_private_node(|node| {
         if !containerd::is_possible() {
             eprintln!("left out: runc needs to be root of this machine, not of a user namespace");

@@ -109,7 +109,7 @@ fn address(netns: &str, name: &str) -> String {
 }
 
 #[test]
-fn pods_of_containerd_reach_one_another_over_both_networks_and_leave_nothing() {
+fn containerd_pods_connect_over_both_networks() {
     on_a_private_node(|node| {
         let Some(containerd) = containerd(node) else {
             return;
@@ -139,7 +139,7 @@ fn pods_of_containerd_reach_one_another_over_both_networks_and_leave_nothing() {
 }
 
 #[test]
-fn a_pod_whose_network_cannot_be_had_does_not_start_and_leaves_nothing() {
+fn failed_network_blocks_pod_and_leaves_nothing() {
     on_a_private_node(|node| {
         let Some(containerd) = containerd(node) else {
             return;
@@ -211,7 +211,7 @@ fn a_mistake_hot_plugged_holds_no_sandbox() {
 }
 
 #[test]
-fn a_pod_is_stopped_while_no_daemon_is_there_and_the_next_one_frees_its_networks() {
+fn pod_stopped_without_daemon_is_freed_later() {
     on_a_private_node(|node| {
         let Some(containerd) = containerd(node) else {
             return;

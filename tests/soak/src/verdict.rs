@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_bytes_that_each_call_leaves_are_seen_in_an_hour() {
+    fn small_leak_is_detected_in_an_hour() {
         for leak in [3, 16, 1000] {
             let verdict = Verdict::of(&hour(leak));
             assert!(!verdict.is_flat(), "{leak}: {verdict}");

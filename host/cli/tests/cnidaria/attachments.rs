@@ -41,7 +41,7 @@ fn node_with_results() -> Node {
 }
 
 #[test]
-fn the_ledger_is_listed_with_what_could_not_be_undone() {
+fn list_shows_failed_undos() {
     let node = Node::serving(PATH, 200, ATTACHMENTS);
     let printed = node.run(&["attachments"]).success();
     let lines: Vec<_> = printed.lines().collect();
@@ -79,14 +79,14 @@ fn json_has_whole_container_ids() {
 }
 
 #[test]
-fn the_directory_is_not_read_while_the_daemon_answers() {
+fn running_daemon_outranks_files() {
     let node = Node::serving(PATH, 200, r#"{"attachments":[]}"#);
     let printed = node.run(&["attachments", "--cni-dir", "/does/not/exist"]);
     assert_eq!(printed.success(), "no attachments\n");
 }
 
 #[test]
-fn while_the_daemon_is_away_results_on_disk_are_read_and_it_is_said() {
+fn stopped_daemon_falls_back_to_disk() {
     let node = node_with_results();
     let dir = node.dir().to_str().unwrap();
     let output = node.run(&["attachments", "--cni-dir", dir]);
@@ -110,7 +110,7 @@ default    web-b  eth0       cbr0     attached  -    b
 }
 
 #[test]
-fn a_corrupt_result_is_named_and_the_others_are_listed() {
+fn corrupt_result_does_not_hide_the_others() {
     let node = node_with_results();
     fs::write(node.dir().join("results/cbr0-c-eth0"), "{nope").unwrap();
     let dir = node.dir().to_str().unwrap();
@@ -132,7 +132,7 @@ fn a_directory_that_is_not_there_is_no_empty_one() {
 }
 
 #[test]
-fn without_a_directory_a_daemon_that_is_away_is_an_error_that_names_the_option() {
+fn stopped_daemon_error_names_both_options() {
     let message = Node::idle().run(&["attachments"]).failure();
     assert!(message.contains("--socket-dir"), "{message}");
     assert!(message.contains("--cni-dir"), "{message}");
@@ -196,7 +196,7 @@ fn what_is_to_be_forgotten_must_be_known() {
 }
 
 #[test]
-fn a_refusal_to_forget_is_shown_in_the_daemons_words() {
+fn forget_error_shows_the_daemons_message() {
     let asked = r#"{"containerId":"b1946ac92492d2347c6235b4d2611184"}"#;
     let answer = r#"{"cniVersion":"1.1.0","code":3,"msg":"container b19 is not attached"}"#;
     let node = forgetting(asked, 400, answer);

@@ -15,7 +15,7 @@ const POLICIES: &str = r#"{"policies":[
   {"name":"new","file":"/p/30-new.wasm","state":"warming","mode":"off"}]}"#;
 
 #[test]
-fn policies_are_listed_with_what_is_wrong_with_them() {
+fn list_shows_policies_and_their_problems() {
     let node = Node::serving(PATH, 200, POLICIES);
     assert_eq!(
         node.run(&["policy", "list"]).success(),
@@ -50,7 +50,7 @@ fn that_there_are_none_is_said() {
 }
 
 #[test]
-fn a_daemon_that_is_away_is_reported_with_its_socket_and_what_to_do() {
+fn stopped_daemon_error_names_the_socket() {
     let node = Node::idle();
     let message = node.run(&["policy", "list"]).failure();
     assert_eq!(
@@ -74,7 +74,7 @@ fn multus_own_daemon_is_recognised() {
 }
 
 #[test]
-fn other_answers_are_reported_and_cannot_speak_to_the_terminal() {
+fn unexpected_responses_are_reported_escaped() {
     let node = Node::serving(PATH, 500, "oops\u{1b}[2J\n");
     let message = node.run(&["policy", "list"]).failure();
     assert!(

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_multus_with_a_log_that_can_be_seen() {
+    fn defaults_match_multus_plus_stderr() {
         let logging = parse("{}").unwrap();
         assert!(logging.to_stderr);
         assert_eq!(logging.file, None);

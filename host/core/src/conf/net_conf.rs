@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_other_letters_are_taken_as_go_takes_them() {
+    fn keys_are_case_insensitive() {
         let conf = parse(
             r#"{"ClusterNetwork":"x","readinessIndicatorFile":"/ready","CNIDir":"/theirs"}"#,
             r#"{"cniDir":"/ours"}"#,

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conf_is_understood_once_and_another_one_anew() {
+    fn parsed_conf_is_cached_until_it_changes() {
         let overlay = Overlay::new(RawObject::parse(r#"{"cniDir":"/ours"}"#).unwrap());
         let conf = |namespace: &str| {
             let text = format!(r#"{{"clusterNetwork":"x","multusNamespace":"{namespace}"}}"#);

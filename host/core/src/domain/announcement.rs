@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_attachment_is_told_with_interface_addresses_and_network() {
+    fn event_names_addresses_and_network() {
         for (result, expected) in [
             (
                 r#"{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.2/24"},{"address":"fd00::2/64"}]}"#,
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn of_delegates_that_made_nothing_nothing_is_told() {
+    fn result_without_interfaces_makes_no_event() {
         for result in [
             r#"{"cniVersion":"1.0.0"}"#,
             r#"{"cniVersion":"1.0.0","routes":[{"dst":"10.0.0.0/8"}]}"#,

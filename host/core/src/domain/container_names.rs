@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn nerdctl_sends_the_host_name_and_prefixes_the_id() {
+    fn nerdctl_id_and_hostname_are_parsed() {
         let id = format!("default-{ID}");
         let all = [
             "default/web".to_owned(),

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_gateway_is_set_when_its_network_is_there() {
+    fn claimed_gateway_is_set_after_its_network() {
         let claims = Claims::of(&plan(&[None, Some(&["10.2.0.1", "fd00::1"]), None])).unwrap();
         assert_eq!(claims.after(0, &result(r#"{"dst":"0.0.0.0/0"}"#)), []);
         assert_eq!(
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_nobody_claims_keeps_its_default_route() {
+    fn unclaimed_family_keeps_its_default_route() {
         let claims = Claims::of(&plan(&[None, Some(&["10.2.0.1"])])).unwrap();
         assert_eq!(
             claims.after(1, &result(r#"{"dst":"::/0"}"#)),

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_given_out_in_the_order_of_their_ids_and_each_resource_for_itself() {
+    fn each_resource_supplies_devices_in_id_order() {
         let mut allocation = Allocation::default();
         for (resource, id) in [
             ("a/x", "0:10"),
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_two_containers_have_after_each_other_is_one_device() {
+    fn shared_device_is_supplied_once() {
         let mut allocation = Allocation::default();
         allocation.add_once("a/x", "1");
         allocation.add_once("a/x", "1");

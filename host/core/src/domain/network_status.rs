@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_without_a_version_has_an_element_with_the_interface_that_was_asked_for() {
+    fn old_result_uses_the_requested_interface() {
         assert_eq!(
             status(
                 false,
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_an_interface_on_the_node_is_not_the_pods() {
+    fn host_interface_address_is_excluded() {
         assert_eq!(
             status(
                 true,
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn several_interfaces_of_one_delegate_each_have_an_element() {
+    fn each_pod_interface_has_its_own_element() {
         assert_eq!(
             status(
                 true,
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_without_interfaces_still_tells_its_addresses() {
+    fn result_without_interfaces_shows_addresses() {
         assert_eq!(
             status(
                 false,

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_is_static_when_its_source_is_not_the_api() {
+    fn pod_with_non_api_source_is_static() {
         let mut pod = Pod::default();
         assert!(!pod.is_static());
         pod.annotations

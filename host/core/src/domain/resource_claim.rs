@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_those_that_the_pod_names_and_those_that_were_made_for_it() {
+    fn named_and_templated_claims_are_collected() {
         let claims = claims(
             r#"{"containers":[],"resourceClaims":[{"name":"a","resourceClaimName":"own"},{"name":"b","resourceClaimTemplateName":"t"}]}"#,
             r#"{"resourceClaimStatuses":[{"name":"b","resourceClaimName":"made"},{"name":"c"},{"name":"d","resourceClaimName":"own"}]}"#,
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_tells_what_was_allocated_and_may_be_used() {
+    fn admin_access_devices_are_excluded() {
         let claim: ResourceClaim = serde_json::from_str(
             r#"{"spec":{"devices":{}},"status":{"allocation":{"devices":{"results":[
                 {"request":"vf","driver":"d","pool":"p","device":"0"},
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_device_the_newest_generation_of_its_pool_counts() {
+    fn newest_pool_generation_wins() {
         let mut catalogue = Catalogue::default();
         for (generation, id) in [(1, "old"), (3, "new"), (2, "older")] {
             catalogue.add(slice(generation, id));

@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capability_arguments_have_the_names_that_plugins_read() {
+    fn capability_args_use_standard_names() {
         let config = RuntimeConfig {
             port_mappings: vec![PortMapping {
                 host_port: 8080,

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_add_that_waits_or_runs_gives_up_when_a_del_comes() {
+    async fn del_cancels_waiting_and_running_adds() {
         let turns = Turns::default();
         let a = id("a");
         let running = turns.ticket(&a, Work::Add);
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn arrivals_are_those_with_a_request_and_new_ones() {
+    async fn arrivals_include_only_requests() {
         let turns = Turns::default();
         let _before = turns.ticket(&id("before"), Work::Add);
         let _kept = turns.take(&id("kept"), Work::Undo).await;
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_add_that_comes_after_a_del_is_not_its_concern() {
+    async fn del_does_not_cancel_later_add() {
         let turns = Turns::default();
         let a = id("a");
         let del = turns.take_over(&a, Work::Del).await;

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conf_gets_the_device_under_both_names_and_keeps_everything_else() {
+    fn conf_gets_device_id_under_both_keys() {
         assert_eq!(
             injected(
                 r#"{"cniVersion":"1.0.0","name":"n","type":"sriov","big":12345678901234567890}"#
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn every_plugin_of_a_list_gets_the_device_and_one_that_it_had_is_replaced_in_place() {
+    fn every_plugin_gets_the_device_id() {
         assert_eq!(
             injected(
                 r#"{"name":"n","z":1.50,"plugins":[{"deviceID":"old","type":"a","e":1e3},{"type":"b"}]}"#

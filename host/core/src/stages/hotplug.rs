@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_conf_is_the_networks_own_and_the_settings_are_the_daemons() {
+    fn hotplug_takes_settings_from_the_daemon() {
         let attributes = r#"{"ips":["10.0.0.9/24"],"mac":"02-00-00-00-00-0A","cni-args":{"x":12345678901234567890}}"#;
         let Ok(Hotplug::Attachment {
             request,

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conf_without_a_name_gets_that_of_its_nad_and_keeps_every_byte() {
+    fn nameless_conf_gets_the_nad_name() {
         let conf =
             nad_conf(r#"{"cniVersion": "1.0.0",  "type":"t","big":12345678901234567890}"#).unwrap();
         assert_eq!(conf.name().as_str(), "n");
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn the_auxiliary_chain_needs_a_cluster_network_that_is_a_file() {
+    fn auxiliary_chain_needs_cluster_network_path() {
         let conf = r#"{"clusterNetwork":"nad","auxiliaryCNIChainName":"aux"}"#;
         let conf = NetConf::of_daemon(&RawObject::parse(conf).unwrap()).unwrap();
         assert!(matches!(auxiliary_dir(&conf), Err(Error::NotAPath(_))));

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_auxiliary_chain_is_the_directory_of_its_name() {
+    fn auxiliary_chain_is_loaded_from_its_directory() {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().display();
         let conf = conf(&format!(

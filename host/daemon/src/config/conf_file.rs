@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_network_can_keep_the_primary_name_and_more_capabilities() {
+    fn conf_keeps_primary_name_and_capabilities() {
         let conf = generated(
             r#"{"cniVersion":"0.4.0","multusAutoconfigDir":"/autoconf","overrideNetworkName":true,
                 "capabilities":{"portMappings":true},"type":"shim","namespaceIsolation":true,
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_copied_and_nothing_is_provided_where_nothing_is_asked_for() {
+    fn conf_file_is_copied_only_if_configured() {
         assert!(matches!(parse("{}").unwrap(), ConfFile::Absent));
         let ConfFile::Copied { from, to_dir } =
             parse(r#"{"multusConfigFile":"/my/00.conf","multusAutoconfigDir":"/x"}"#).unwrap()

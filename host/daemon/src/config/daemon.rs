@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn own_settings_live_under_one_key_and_override_no_conf() {
+    fn own_settings_do_not_override_the_conf() {
         let config = DaemonConfig::parse(
             br#"{"cnidaria":{"manifests":"/m","policies":{"modules":"/p"},"timeouts":{"delegateMs":5}}}"#,
         )
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_own_key_or_a_value_that_cannot_be_is_an_error_that_names_it() {
+    fn unknown_own_key_or_bad_value_is_named() {
         for (text, expected) in [
             (r#"{"manifest":"/m"}"#, "unknown field `manifest`"),
             (
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_request_could_be_answered_with_is_refused_at_once() {
+    fn unusable_settings_are_rejected_at_start() {
         for (text, expected) in [
             (
                 r#"{"systemNamespaces":"kube-system"}"#,

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_other_letters_is_taken_as_go_takes_it() {
+    fn keys_are_case_insensitive_with_a_warning() {
         let file = RawObject::parse(r#"{"LogToStderr":false,"readinessIndicatorFile":"/x","x":1}"#);
         let (keys, warnings) = canonical(&file.unwrap());
         assert_eq!(keys.get("logToStderr").unwrap().get(), "false");

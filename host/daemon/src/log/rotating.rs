@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "names of old log files")]
-    fn what_is_too_old_or_too_much_is_removed_and_nothing_else() {
+    fn only_excess_and_expired_files_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let all = Names::of(&dir.path().join("a.log"));
         let now = Timestamp::now();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn old_files_are_neither_read_nor_compressed_through_links() {
+    fn compression_does_not_follow_symlinks() {
         let dir = tempfile::tempdir().unwrap();
         let precious = dir.path().join("precious");
         std::fs::write(&precious, "precious").unwrap();

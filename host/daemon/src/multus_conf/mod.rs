@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_conf_of_the_directory_is_the_primary_network() {
+    async fn first_conf_of_directory_is_primary() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("10-a.conflist"), PRIMARY).unwrap();
         std::fs::write(dir.path().join("05-x.json"), PRIMARY).unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_primary_network_that_appears_later_is_found_and_followed() {
+    async fn late_primary_network_is_found_and_watched() {
         let rig = Rig::start(tempfile::tempdir().unwrap(), r#""multusConfigFile":"auto""#);
         rig.write("10-a.conflist", PRIMARY);
         rig.says(r#""mac":true"#).await;
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_or_removed_primary_network_leaves_the_last_conf() {
+    async fn broken_or_removed_primary_keeps_last_conf() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("10-a.conflist"), PRIMARY).unwrap();
         let rig = Rig::start(dir, r#""multusConfigFile":"auto""#);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_primary_network_can_be_named_and_forced_to_a_version() {
+    async fn primary_can_be_named_and_its_version_forced() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("05-other.conf"), PRIMARY).unwrap();
         let old = PRIMARY
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_primary_network_of_another_version_is_taken_as_it_is() {
+    async fn primary_conf_of_any_version_is_accepted() {
         for version in ["0.1.0", "0.3.1", "1.1.0", ""] {
             let dir = tempfile::tempdir().unwrap();
             std::fs::write(

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    async fn only_stale_socket_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let (socket, listener) = Socket::bind(dir.path()).unwrap();
         assert!(matches!(Socket::bind(dir.path()), Err(Error::InUse(_))));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_is_closed_without_an_answer_is_stale() {
+    async fn socket_closed_without_response_is_stale() {
         let dir = tempfile::tempdir().unwrap();
         let (socket, listener) = Socket::bind(dir.path()).unwrap();
         std::mem::forget(socket);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_in_the_place_of_the_socket_is_neither_followed_nor_replaced() {
+    async fn symlink_at_socket_path_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let (elsewhere, _listener) = Socket::bind(&dir.path().join("elsewhere")).unwrap();
         let socket = dir.path().join(shim_api::endpoint::SOCKET_FILE);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_in_which_others_could_replace_the_socket_is_refused() {
+    async fn directory_writable_by_others_is_rejected() {
         for (mode_of, reason) in [
             (0o777, "can be written by all users"),
             (0o775, "can be written by its group"),

@@ -76,7 +76,7 @@ impl Daemon {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_are_trimmed_while_they_are_read_and_then_nothing_ticks() {
+async fn idle_daemon_is_small_and_has_no_timers() {
     let rig = Rig::new().await;
     for number in 0..PODS {
         let mut pod = rig::pod(&format!("p{number}"), NODE);

@@ -56,7 +56,7 @@ fn code(error: &Error) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_warm_add_is_one_patch_however_many_networks_and_a_del_is_nothing() {
+async fn warm_add_is_one_patch_and_del_no_request() {
     let rig = Rig::new().await;
     let world = World::new();
     let (one, four) = (pod(&rig, "one", 1), pod(&rig, "four", 4));
@@ -71,7 +71,7 @@ async fn a_warm_add_is_one_patch_however_many_networks_and_a_del_is_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_takes_for_ever_fails_an_add_in_time_and_keeps_no_del_waiting() {
+async fn hung_server_fails_add_and_delays_no_del() {
     let rig = Rig::new().await;
     let world = World::new();
     let (there, new) = (pod(&rig, "there", 1), pod(&rig, "new", 2));
@@ -119,7 +119,7 @@ async fn an_add_whose_status_is_refused_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_add_whose_pod_is_replaced_meanwhile_is_undone() {
+async fn add_is_undone_if_its_pod_is_replaced() {
     let rig = Rig::new().await;
     let world = World::new();
     let body = pod(&rig, "a", 1);
@@ -150,8 +150,7 @@ async fn an_add_whose_pod_is_replaced_meanwhile_is_undone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_server_since_the_start_what_is_there_is_served_and_an_add_is_told_to_come_later()
-{
+async fn check_gc_and_del_work_without_the_server() {
     let rig = Rig::new().await;
     let world = World::new();
     let (old, new) = (pod(&rig, "old", 1), pod(&rig, "new", 1));
@@ -182,7 +181,7 @@ async fn without_a_server_since_the_start_what_is_there_is_served_and_an_add_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_adds_at_once_are_held_up_by_nobody_but_the_server() {
+async fn concurrent_adds_wait_only_for_the_server() {
     let rig = Rig::new().await;
     let world = World::new();
     let bodies: Vec<Vec<u8>> = (0..200)
@@ -203,7 +202,7 @@ async fn two_hundred_adds_at_once_are_held_up_by_nobody_but_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_owner_of_a_pod_learns_of_a_delegate_that_fails_again_and_again() {
+async fn repeated_failure_raises_one_event() {
     let rig = Rig::new().await;
     let world = World::new();
     let body = pod(&rig, "a", 1);

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_certificate_is_renewed_between_70_and_90_percent_of_its_lifetime() {
+    fn renewal_is_at_70_to_90_percent() {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
         params.not_after = rcgen::date_time_ymd(2026, 1, 11);

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_again_as_client_go_lays_it_out() {
+    fn saved_certificate_has_client_go_layout() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().join("made/on/the/way");
         assert_eq!(load(&dir).unwrap(), None);

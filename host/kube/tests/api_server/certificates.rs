@@ -83,7 +83,7 @@ fn users(rig: &Rig) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_node_asks_for_a_certificate_and_speaks_with_it_once_it_is_approved() {
+async fn node_uses_certificate_after_its_approval() {
     let rig = rig().await;
     let pod = rig.pod("a");
     let kube = start(&rig);
@@ -124,7 +124,7 @@ async fn a_node_asks_for_a_certificate_and_speaks_with_it_once_it_is_approved() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_daemon_uses_the_certificate_that_is_there() {
+async fn restarted_daemon_reuses_certificate() {
     let rig = rig().await;
     rig.api.set_signing(Some(DAY));
     until_ready(&start(&rig)).await;
@@ -136,7 +136,7 @@ async fn the_next_daemon_uses_the_certificate_that_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_is_renewed_without_a_request_that_fails() {
+async fn renewal_fails_no_requests() {
     let rig = rig().await;
     rig.api.set_signing(Some(Duration::from_secs(4)));
     let kube = start(&rig);
@@ -176,7 +176,7 @@ async fn a_certificate_is_renewed_without_a_request_that_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewal_that_nobody_approves_disturbs_nobody() {
+async fn unapproved_renewal_keeps_daemon_ready() {
     let rig = rig().await;
     rig.api.set_signing(Some(Duration::from_secs(8)));
     let kube = start(&rig);
@@ -215,7 +215,7 @@ async fn a_damaged_or_foreign_certificate_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_denied_is_told_and_made_again() {
+async fn denied_csr_is_reported_and_retried() {
     let rig = rig().await;
     rig.api.set_signing(Some(Duration::ZERO));
     let kube = start(&rig);
@@ -225,7 +225,7 @@ async fn a_request_that_is_denied_is_told_and_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_the_server_ceases_to_trust_is_replaced() {
+async fn untrusted_certificate_is_replaced() {
     let rig = rig().await;
     let pod = rig.pod("a");
     rig.api.set_signing(Some(DAY));
@@ -242,7 +242,7 @@ async fn a_certificate_that_the_server_ceases_to_trust_is_replaced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_is_asked_for_a_certificate_when_it_is_back() {
+async fn csr_is_sent_once_the_server_is_back() {
     let rig = rig().await;
     rig.api.set_signing(Some(DAY));
     rig.api.go_down();

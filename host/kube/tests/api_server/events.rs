@@ -32,7 +32,7 @@ async fn an_event_is_created_once_and_counted_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_whose_answer_was_lost_is_not_written_twice() {
+async fn lost_response_does_not_duplicate_event() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let kube = rig.warm().await;
@@ -69,7 +69,7 @@ async fn a_server_that_is_away_is_in_nobodys_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_is_refused_is_in_the_way_of_no_other() {
+async fn rejected_event_does_not_block_others() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let kube = rig.warm().await;

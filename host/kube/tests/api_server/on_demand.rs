@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::rig::{Rig, until, until_ready};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn namespaces_are_watched_from_the_moment_that_somebody_needs_them() {
+async fn namespaces_are_watched_only_on_demand() {
     let rig = Rig::new().await;
     let namespace = |team: &str| {
         json!({

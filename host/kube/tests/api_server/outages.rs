@@ -11,7 +11,7 @@ use crate::rig::{self, LONG, Rig, until, until_ready};
 const SHORT: Duration = Duration::from_millis(400);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_at_the_start_is_waited_for() {
+async fn lookups_succeed_after_server_starts_late() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     rig.api.go_down();
@@ -26,7 +26,7 @@ async fn a_server_that_is_away_at_the_start_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_goes_away_makes_lookups_fail_and_recovers() {
+async fn lookups_fail_during_outage_and_recover() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     rig.api.apply(rig::nad("x"));
@@ -110,7 +110,7 @@ async fn a_token_that_is_refused_is_read_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_that_was_replaced_is_trusted_once_it_is_on_disk() {
+async fn rotated_ca_is_reloaded_from_disk() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let account = rig.dir.path().join("account");
@@ -146,7 +146,7 @@ async fn a_role_that_allows_no_watch_is_told_by_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_without_the_definition_of_networks_serves_pods_and_learns_of_it() {
+async fn nad_crd_may_be_installed_later() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     rig.api.set_served("NetworkAttachmentDefinition", false);
@@ -177,7 +177,7 @@ async fn until_warm(rig: &Rig, kube: &Kube, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn networks_whose_definition_is_deleted_are_forgotten() {
+async fn deleted_crd_empties_the_nad_cache() {
     let rig = Rig::new().await;
     rig.api.apply(rig::nad("x"));
     let kube = rig.warm().await;
@@ -207,7 +207,7 @@ async fn a_watch_that_cannot_be_resumed_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_cannot_be_understood_is_nobody_elses_trouble() {
+async fn malformed_nad_does_not_affect_others() {
     for streaming in [true, false] {
         let rig = Rig::new().await;
         rig.api.set_streaming_lists(streaming);
@@ -231,7 +231,7 @@ async fn an_object_that_cannot_be_understood_is_nobody_elses_trouble() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_expires_between_its_pages_begins_anew() {
+async fn list_expired_between_pages_is_restarted() {
     let rig = Rig::new().await;
     rig.api.set_streaming_lists(false);
     for number in 0..501 {
@@ -257,7 +257,7 @@ async fn a_list_that_expires_between_its_pages_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_everything_is_listed_anew_nothing_old_is_believed() {
+async fn stale_nads_are_not_served_during_relist() {
     let rig = Rig::new().await;
     rig.api.apply(rig::nad("x"));
     let kube = rig.warm().await;
@@ -280,7 +280,7 @@ async fn while_everything_is_listed_anew_nothing_old_is_believed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_that_is_given_time_is_no_reason_to_be_not_ready_and_a_refusal_is() {
+async fn outage_keeps_ready_but_revoked_token_does_not() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let settings = || Settings {
@@ -307,7 +307,7 @@ async fn an_outage_that_is_given_time_is_no_reason_to_be_not_ready_and_a_refusal
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn networks_that_are_not_served_for_a_moment_are_listed_again() {
+async fn nads_are_relisted_after_a_brief_404() {
     let rig = Rig::new().await;
     rig.api.apply(rig::nad("x"));
     let kube = rig.warm().await;
@@ -326,7 +326,7 @@ async fn networks_that_are_not_served_for_a_moment_are_listed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_token_is_not_shown_to_the_server_and_is_read_again() {
+async fn empty_token_is_not_sent_and_is_reread() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let account = rig.dir.path().join("account");

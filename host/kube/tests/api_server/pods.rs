@@ -19,7 +19,7 @@ async fn a_warm_lookup_asks_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_streaming_lists_is_listed_in_pages() {
+async fn server_without_streaming_lists_is_paged() {
     let rig = Rig::new().await;
     rig.api.set_streaming_lists(false);
     for number in 0..501 {
@@ -60,7 +60,7 @@ async fn only_pods_of_this_node_are_watched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_the_watch_tells_of_a_moment_later_costs_no_request() {
+async fn lookup_waits_for_the_watch_before_a_get() {
     let rig = Rig::new().await;
     let kube = rig.warm().await;
     let wanted = cnidaria_core::domain::pod::PodRef {
@@ -94,7 +94,7 @@ async fn a_pod_that_is_not_there_is_not_invented() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_was_recreated_is_not_taken_for_its_predecessor() {
+async fn recreated_pod_is_distinguished_by_uid() {
     let rig = Rig::new().await;
     let old = rig.pod("a");
     let kube = rig.warm().await;
@@ -122,7 +122,7 @@ async fn a_static_pod_is_known_by_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_nad_of_a_moment_ago_is_asked_for_and_an_unknown_one_is_not_there() {
+async fn uncached_nad_costs_one_get() {
     let rig = Rig::new().await;
     let kube = rig.warm().await;
     let error = kube.nad("default", "nope").await.unwrap_err();
@@ -154,7 +154,7 @@ async fn changes_and_deletions_reach_the_cache() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_that_expired_lists_again_and_one_that_ended_does_not() {
+async fn only_expired_watches_relist() {
     let rig = Rig::new().await;
     rig.pod("a");
     let kube = rig.warm().await;
@@ -183,7 +183,7 @@ async fn a_watch_that_expired_lists_again_and_one_that_ended_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bookmark_moves_the_place_from_which_a_watch_resumes() {
+async fn watch_resumes_from_its_last_bookmark() {
     let rig = Rig::new().await;
     let kube = rig.warm().await;
     // Another node's changes do not reach this watch: without bookmarks its resource version ages.

@@ -63,7 +63,7 @@ async fn what_a_pod_claims_is_known_from_the_watch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_is_one_get_and_a_busy_server_is_asked_again() {
+async fn claim_lookup_is_one_get_retried_on_503() {
     let rig = Rig::new().await;
     rig.api.apply(claim("c"));
     let kube = rig.warm().await;
@@ -83,7 +83,7 @@ async fn a_claim_is_one_get_and_a_busy_server_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_slices_only_those_of_the_driver_and_of_this_node_are_asked_for() {
+async fn slices_are_filtered_by_driver_and_node() {
     let rig = Rig::new().await;
     for (name, driver, node) in [
         ("here", "d", Some(NODE)),
@@ -125,7 +125,7 @@ async fn many_slices_are_read_in_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_knows_no_claims_yet_is_told_from_a_claim_that_is_not_there() {
+async fn missing_api_differs_from_missing_claim() {
     let rig = Rig::new().await;
     let kube = rig.warm().await;
     let error = kube.resource_claim("default", "c").await.unwrap_err();

@@ -32,7 +32,7 @@ pub(crate) fn allowed(files: &[&str]) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_role_allows_what_is_asked_for_and_nothing_else() {
+async fn role_allows_exactly_the_requests_made() {
     let mut used = BTreeSet::new();
     for streaming in [true, false] {
         let rig = Rig::new().await;

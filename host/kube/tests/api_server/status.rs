@@ -13,7 +13,7 @@ const PATCH: &str = "patch pods/status";
 const GET: &str = "get pods";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_patch_writes_one_annotation_and_nothing_else() {
+async fn status_patch_changes_one_annotation() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let kube = rig.warm().await;
@@ -159,7 +159,7 @@ async fn what_is_refused_for_good_is_not_asked_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_answer_is_given_up_at_the_deadline() {
+async fn hung_server_fails_status_at_the_deadline() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let kube = Kube::start(Settings {

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_processes_have_no_descriptors_the_end_is_looked_for() {
+    async fn exit_is_polled_without_pidfd() {
         let program = Program::new(Path::new("/bin/false"), &[], null_streams()).unwrap();
         let child = program.start().unwrap();
         assert!(child.pidfd.is_some());
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_that_is_no_standard_stream_keeps_its_number() {
+    fn descriptor_above_stdio_keeps_its_number() {
         for stream in null_streams() {
             let number = stream.as_raw_fd();
             assert_eq!(above(stream).unwrap().as_raw_fd(), number);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_says_of_a_binary_that_cannot_be_executed_is_the_error() {
+    fn failed_exec_returns_the_kernels_errno() {
         let program = Program::new(Path::new("/dev/null/none"), &[], null_streams()).unwrap();
         let error = program.start().err().unwrap();
         assert_eq!(error.raw_os_error(), Some(libc::ENOTDIR));

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_looks_the_same_for_long_enough_is_not_read_again() {
+    fn settled_file_is_served_from_cache() {
         let confs = Confs::new();
         let path = confs.write("a.conf", "one");
         for seconds in [0, 1, 2] {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_written_replaced_or_removed_is_loaded_as_it_is() {
+    fn changed_file_is_reloaded() {
         let confs = Confs::new();
         let path = confs.write("a.conf", "one");
         assert_eq!(confs.name(&path, 0), confs.name(&path, 10));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_made_of_other_files_as_well_is_not_remembered() {
+    fn list_with_external_plugins_is_not_cached() {
         let confs = Confs::new();
         let path = confs.path("a.conflist");
         let plugins = r#"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"t"}]"#;

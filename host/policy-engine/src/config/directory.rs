@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_alone_and_configurations_of_both_directories_are_policies() {
+    fn lone_modules_and_all_configs_are_policies() {
         let (modules, configs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         write(
             modules.path(),

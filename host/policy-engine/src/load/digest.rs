@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_is_too_large_is_not_read_to_its_end() {
+    fn oversized_module_is_rejected_unread() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("huge");
         // A sparse file, which occupies no disk space.

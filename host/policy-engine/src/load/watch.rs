@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_that_comes_goes_and_comes_again_is_told() {
+    async fn recreated_directory_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let policies = dir.path().join("etc/policies");
         let mut watch = Watch::on(vec![policies.clone()]).unwrap();
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn links_are_followed_and_their_replacement_is_told() {
+    async fn replaced_symlinks_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         for version in ["1", "2"] {

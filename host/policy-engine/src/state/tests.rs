@@ -66,7 +66,7 @@ fn what_is_bound_vanishes_with_its_sandbox() {
 }
 
 #[test]
-fn state_survives_a_restart_and_a_corrupt_file_is_put_aside() {
+fn state_survives_restart() {
     let dir = tempfile::tempdir().unwrap();
     let open = || States::new(Some(dir.path().join("state"))).open("10-p");
     let state = open();
@@ -129,7 +129,7 @@ fn a_change_that_cannot_be_stored_is_taken_back() {
 }
 
 #[test]
-fn what_many_count_at_once_is_counted_and_in_the_file() {
+fn concurrent_increments_are_all_persisted() {
     let dir = tempfile::tempdir().unwrap();
     let states = States::new(Some(dir.path().join("state")));
     let state = states.open("10-p");
@@ -154,7 +154,7 @@ fn what_many_count_at_once_is_counted_and_in_the_file() {
 }
 
 #[test]
-fn nobody_waits_in_memory_for_a_file_that_is_being_written() {
+fn file_write_does_not_block_reads() {
     let dir = tempfile::tempdir().unwrap();
     let states = States::new(Some(dir.path().join("state")));
     let (state, other) = (states.open("10-p"), states.open("20-q"));
@@ -245,7 +245,7 @@ fn bonds_follow_an_interface_that_is_renamed() {
 }
 
 #[test]
-fn the_next_write_waits_for_as_long_as_the_last_was() {
+fn write_interval_grows_with_file_size() {
     assert_eq!(pause(0), Duration::ZERO);
     assert_eq!(pause(32 << 20), Duration::from_secs(1));
     let dir = tempfile::tempdir().unwrap();

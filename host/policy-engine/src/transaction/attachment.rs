@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_accepted_edit_gives_one_patch_and_the_next_policy_sees_it() {
+    fn next_policy_sees_committed_edits() {
         let mut working = Working::new(draft());
         let owner: Arc<str> = "a".into();
         let mut transaction = working.begin(owner.clone(), BUDGET);

@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_that_another_policy_set_stay_in_place() {
+    fn claimed_list_elements_stay_in_place() {
         let (old, new) = ("[1,2,3]", "[1,2,4]");
         check(old, new, "[2,4]", Some("a"));
         check(old, new, "[1,5,4]", None);

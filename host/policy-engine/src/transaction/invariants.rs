@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_executed_is_compared_with_what_was_offered_at_any_depth() {
+    fn nested_plugin_types_must_stay_unchanged() {
         let before =
             r#"{"plugins":[{"type":"bridge","plugins":[{"type":"tuning","x":[{"type":"in"}]}]}]}"#;
         for (part, other) in [

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn two_policies_may_add_name_servers_and_neither_drops_the_other_ones() {
+    fn policies_cannot_drop_others_name_servers() {
         let mut working = Working::new(draft());
         let first: Arc<str> = "first".into();
         let mut transaction = working.begin(first.clone(), BUDGET);

@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_ticks_while_guests_run_and_at_most_once_after_the_last() {
+    fn ticker_runs_only_while_guests_run() {
         let ticker = Ticker::new().unwrap();
         let (ticked, ticks) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();

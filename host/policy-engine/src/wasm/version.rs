@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minor_version_is_served_up_to_the_patch_version_that_the_host_has() {
+    fn minor_version_is_served_up_to_hosts_patch() {
         fn served(name: &str) -> Option<(&str, Option<Version>)> {
             Interface::parse(name).map(|found| (found.name, found.version))
         }

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_known_length_ends_without_the_stream() {
+    fn content_length_ends_body_before_the_stream() {
         let bytes =
             "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody";
         check(bytes, 200, "body");
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn more_body_than_the_limit_is_refused_in_every_framing() {
+    fn body_limit_applies_to_every_framing() {
         let big = "x".repeat(LIMIT + 1);
         for bytes in [
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LIMIT + 1),
@@ -370,7 +370,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_make_it_panic_or_collect_more_than_the_limit(
+        fn decoder_never_panics_or_exceeds_the_limit(
             head in "(HTTP/1.1 200 OK\r\n(Transfer-Encoding: chunked\r\n)?\r\n)?",
             rest: Vec<u8>,
             piece in 1..40_usize,

@@ -7,7 +7,7 @@ use serde_json::json;
 const RESULT: &str = r#"{"cniVersion":"1.1.0","interfaces":[{"mac":"52:58:fd:3c:a5:b3","name":"peer0"},{"mac":"8e:b5:8a:60:13:82","mtu":1450,"name":"eth0","sandbox":"/run/netns/g-plain"}],"ips":[{"address":"10.77.0.14/16","gateway":"10.77.0.1","interface":1}],"routes":[{"dst":"0.0.0.0/0"}]}"#;
 
 #[test]
-fn only_cni_variables_and_the_bytes_of_standard_input_are_sent() {
+fn request_has_only_cni_variables_and_raw_stdin() {
     let node = Node::call("DEL")
         .with("HOME", "/root")
         .with("AWS_SECRET", "x");
@@ -74,7 +74,7 @@ fn a_result_is_printed_as_plugins_do() {
 }
 
 #[test]
-fn a_result_is_printed_in_the_version_of_the_configuration() {
+fn result_is_printed_in_conf_version() {
     for (version, expected) in [
         (
             "0.3.1",
@@ -134,7 +134,7 @@ fn verbs_without_a_result_print_nothing() {
 }
 
 #[test]
-fn the_daemons_error_object_is_printed_with_the_version_of_the_configuration() {
+fn daemon_error_is_printed_in_conf_version() {
     let node = Node::call("ADD").with_conf("cniVersion", json!("1.0.0"));
     let body = r#"{"code":103,"msg":"policy address-guard denied","details":"10.0.0.9"}"#;
     let _daemon = node.daemon(vec![go(400, "application/json", body)]);
@@ -159,7 +159,7 @@ fn no_error_is_swallowed_by_any_verb() {
 }
 
 #[test]
-fn a_plain_text_error_as_multus_daemon_writes_it_keeps_its_text() {
+fn multus_plain_text_error_is_kept() {
     let node = Node::call("ADD");
     let text = "could not extract the CNI command args: missing CNI_ARGS\n";
     let _daemon = node.daemon(vec![go(400, "text/plain; charset=utf-8", text)]);
@@ -181,7 +181,7 @@ fn an_add_without_a_result_is_no_success() {
 }
 
 #[test]
-fn a_result_that_the_version_cannot_express_is_an_error() {
+fn inexpressible_result_is_an_error() {
     let node = Node::call("ADD").with_conf("cniVersion", json!("0.2.0"));
     let _daemon = node.daemon(vec![result(r#"{"cniVersion":"1.1.0"}"#)]);
     let failure = node.run().failure();

@@ -54,7 +54,7 @@ fn nothing_but_the_allowed_crates_is_linked() {
 }
 
 #[test]
-fn the_installed_shim_needs_no_interpreter_and_no_library() {
+fn installed_shim_is_statically_linked() {
     let target = target_dir();
     let output = cargo()
         .arg("build-shim")
@@ -126,7 +126,7 @@ fn needed_libraries(elf: &[u8]) -> usize {
 }
 
 #[test]
-fn the_check_for_libraries_finds_those_of_the_unoptimised_shim() {
+fn library_check_detects_dynamic_linking() {
     let elf = std::fs::read(env!("CARGO_BIN_EXE_cnidaria-shim")).unwrap();
     assert!(has_segment(&elf, PT_INTERP));
     assert!(needed_libraries(&elf) > 0);

@@ -54,7 +54,7 @@ fn each_interface_has_its_own_record() {
 }
 
 #[test]
-fn a_del_is_recorded_whole_and_for_the_owner_alone() {
+fn del_is_recorded_whole_with_mode_0600() {
     let node = call("DEL").with("CNI_NETNS", "/proc/self/ns/net");
     assert_eq!(node.run().success(), "");
     assert_eq!(names(&node), ["cid-plain"]);
@@ -70,7 +70,7 @@ fn a_del_is_recorded_whole_and_for_the_owner_alone() {
 }
 
 #[test]
-fn a_daemon_that_goes_without_reading_the_request_is_none() {
+fn unread_request_defers_the_del() {
     let node = call("DEL");
     let listener = UnixListener::bind(node.socket_dir().join("multus.sock")).unwrap();
     let daemon = thread::spawn(move || {
@@ -102,7 +102,7 @@ fn where_no_daemon_has_asked_a_del_fails_as_ever() {
 }
 
 #[test]
-fn a_directory_that_others_may_write_to_or_that_is_a_link_is_not_used() {
+fn unsafe_record_directory_is_rejected() {
     let node = call("DEL");
     fs::set_permissions(records(&node), fs::Permissions::from_mode(0o777)).unwrap();
     refused(&node, "not the daemon's alone");
@@ -140,7 +140,7 @@ fn records_are_bounded_in_number_and_size() {
 }
 
 #[test]
-fn a_daemon_that_comes_meanwhile_is_asked_after_all() {
+fn late_daemon_is_called_at_most_once() {
     let node = call("DEL");
     let (dir, records) = (node.socket_dir(), records(&node));
     // Starts once the record exists, having read the records before that.

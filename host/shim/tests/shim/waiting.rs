@@ -19,7 +19,7 @@ fn patient(command: &str, patience: Duration) -> Node {
 }
 
 #[test]
-fn all_verbs_but_add_fail_at_once_without_a_daemon() {
+fn only_add_waits_for_a_missing_daemon() {
     for (command, code) in [("DEL", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)] {
         let node = patient(command, LONG);
         let start = Instant::now();
@@ -71,7 +71,7 @@ fn add_waits_for_a_daemon_that_restarts() {
 }
 
 #[test]
-fn add_is_repeated_when_the_daemon_says_that_it_did_not_begin() {
+fn add_is_retried_after_503() {
     let node = patient("ADD", LONG);
     let body = r#"{"code":11,"msg":"shutting down"}"#;
     let daemon = node.daemon(vec![go(503, "application/json", body), result(RESULT)]);
@@ -80,7 +80,7 @@ fn add_is_repeated_when_the_daemon_says_that_it_did_not_begin() {
 }
 
 #[test]
-fn a_daemon_that_never_begins_is_reported_in_its_own_words() {
+fn lasting_503_reports_the_daemons_message() {
     let node = Node::call("ADD");
     let body = r#"{"code":11,"msg":"shutting down"}"#;
     let _daemon = node.daemon(vec![go(503, "application/json", body)]);
@@ -98,7 +98,7 @@ fn a_daemon_that_never_begins_is_reported_in_its_own_words() {
 }
 
 #[test]
-fn a_failed_add_is_not_repeated_even_if_it_may_work_later() {
+fn failed_add_is_not_retried_even_on_code_11() {
     let node = patient("ADD", LONG);
     let body = r#"{"code":11,"msg":"the pod is not there yet"}"#;
     let daemon = node.daemon(vec![go(400, "application/json", body), result(RESULT)]);
@@ -107,7 +107,7 @@ fn a_failed_add_is_not_repeated_even_if_it_may_work_later() {
 }
 
 #[test]
-fn a_connection_that_is_lost_after_the_request_is_not_repeated() {
+fn lost_connection_is_not_retried() {
     for (command, code) in [("ADD", 11), ("DEL", 11), ("STATUS", 50)] {
         for answer in [
             "",
@@ -129,7 +129,7 @@ fn a_connection_that_is_lost_after_the_request_is_not_repeated() {
 }
 
 #[test]
-fn a_daemon_that_closes_while_it_is_written_to_ends_in_an_error_and_no_signal() {
+fn early_close_is_an_error_and_not_sigpipe() {
     let node = Node::call("DEL").with_conf("padding", json!("x".repeat(4 << 20)));
     let listener = UnixListener::bind(node.socket_dir().join("multus.sock")).unwrap();
     let daemon = thread::spawn(move || {
@@ -157,7 +157,7 @@ fn a_daemon_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_socket_directory_that_cannot_be_one_is_not_waited_for() {
+fn invalid_socket_directory_fails_at_once() {
     let node = patient("ADD", LONG);
     let file = node.socket_dir().join("file");
     std::fs::write(&file, "").unwrap();

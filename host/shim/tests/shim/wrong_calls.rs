@@ -31,7 +31,7 @@ fn a_missing_variable_is_named() {
 }
 
 #[test]
-fn all_missing_and_malformed_variables_are_named_at_once() {
+fn one_error_lists_all_bad_variables() {
     let node = Node::call("ADD")
         .with("CNI_NETNS", "")
         .with("CNI_PATH", "")
@@ -90,7 +90,7 @@ fn a_variable_that_is_not_utf8_is_named() {
 }
 
 #[test]
-fn standard_input_that_is_no_json_object_cannot_be_decoded() {
+fn non_object_stdin_is_a_decoding_failure() {
     for stdin in [
         "",
         " \n",
@@ -117,7 +117,7 @@ fn a_configuration_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn a_version_that_is_not_supported_is_answered_as_gos_library_does() {
+fn unsupported_version_error_matches_go() {
     let failure = Node::call("ADD")
         .with_conf("cniVersion", json!("9.9.9"))
         .run()
@@ -134,7 +134,7 @@ fn a_version_that_is_not_supported_is_answered_as_gos_library_does() {
 }
 
 #[test]
-fn a_command_that_the_version_does_not_have_is_refused_in_that_version() {
+fn conf_version_without_command_is_rejected() {
     for (command, version) in [
         ("STATUS", "1.0.0"),
         ("GC", "1.0.0"),
@@ -175,7 +175,7 @@ fn a_network_name_is_needed() {
 }
 
 #[test]
-fn a_key_of_the_wrong_type_is_named_with_its_type() {
+fn wrong_type_error_names_key_and_type() {
     for (key, value, words) in [
         ("cniVersion", json!(1.1), ["\"cniVersion\"", "1.1"]),
         ("name", json!(["a"]), ["\"name\"", "a list"]),
@@ -222,7 +222,7 @@ fn adding_the_nodes_own_namespace_is_refused() {
 }
 
 #[test]
-fn version_is_answered_in_the_version_that_was_asked_in() {
+fn version_replies_in_the_requested_version() {
     for (stdin, expected) in [
         (r#"{"cniVersion":"1.1.0"}"#, "1.1.0"),
         (r#"{"cniVersion":"0.4.0"}"#, "0.4.0"),
@@ -247,7 +247,7 @@ fn version_is_answered_in_the_version_that_was_asked_in() {
 }
 
 #[test]
-fn version_does_not_wait_for_an_input_that_never_comes() {
+fn version_does_not_wait_for_stdin() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_cnidaria-shim"))
         .env_clear()
         .env("CNI_COMMAND", "VERSION")
@@ -262,7 +262,7 @@ fn version_does_not_wait_for_an_input_that_never_comes() {
 }
 
 #[test]
-fn the_command_line_has_a_version_and_a_help_and_nothing_else() {
+fn command_line_has_only_version_and_help() {
     let run = |argument: &str| {
         execute(
             Command::new(env!("CARGO_BIN_EXE_cnidaria-shim")).arg(argument),

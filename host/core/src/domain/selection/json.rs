@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_interface_request_counts_where_there_is_no_interface() {
+    fn interface_request_is_the_fallback_key() {
         for (element, expected) in [
             (r#"[{"name":"n","interfaceRequest":"old0"}]"#, "old0"),
             (
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn members_in_other_letters_are_taken_as_go_takes_them() {
+    fn members_are_case_insensitive() {
         let parsed = parse(
             r#"[{"Name":"n","NAMESPACE":"ns","Interface":"a0","IPs":["10.0.0.1"],"Default-Route":[],"DeviceId":"d"}]"#,
             "here",

@@ -45,7 +45,7 @@ fn device(resource: &str, id: &str) -> Device {
 }
 
 #[tokio::test]
-async fn what_the_device_plugin_says_is_there_for_the_delegate_byte_for_byte_until_it_is_removed() {
+async fn device_plugin_file_is_copied_verbatim() {
     let rig = Rig::new();
     rig.say("intel.com-sriov-0000:01:02.2-device.json", PCI);
     let path = rig.files.path("default/net-c_net1");
@@ -63,7 +63,7 @@ async fn what_the_device_plugin_says_is_there_for_the_delegate_byte_for_byte_unt
 }
 
 #[tokio::test]
-async fn without_a_word_of_the_device_plugin_the_delegate_has_a_place_of_its_own() {
+async fn delegate_may_write_its_own_device_info() {
     let rig = Rig::new();
     let path = rig.files.path("n-c_net1");
     rig.files.prepare(&path, Some(&device("a/x", "1"))).await;
@@ -79,7 +79,7 @@ async fn without_a_word_of_the_device_plugin_the_delegate_has_a_place_of_its_own
 }
 
 #[tokio::test]
-async fn what_is_no_device_information_is_neither_passed_on_nor_shown() {
+async fn invalid_device_info_is_ignored() {
     let rig = Rig::new();
     let large = format!(r#"{{"type":"pci","x":"{}"}}"#, "x".repeat(LIMITS.max_bytes));
     let deep = format!(
@@ -107,7 +107,7 @@ async fn what_is_no_device_information_is_neither_passed_on_nor_shown() {
 }
 
 #[tokio::test]
-async fn names_that_lead_elsewhere_stay_beneath_their_directory() {
+async fn hostile_names_stay_inside_the_directory() {
     let rig = Rig::new();
     let secret = rig.dir.path().join("secret-device.json");
     std::fs::write(&secret, PCI).unwrap();
@@ -204,7 +204,7 @@ fn entry(arguments: &str) -> Entry {
 }
 
 #[test]
-fn the_file_of_an_attachment_that_multus_made_is_known_without_its_path() {
+fn multus_entry_implies_its_device_info_path() {
     let files = Files::new("/d".into(), None);
     let of = |arguments: &str| files.of_entry(&entry(arguments));
     assert_eq!(of("{}"), None);

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn both_forms_are_read_and_several_containers_and_nodes_are_put_together() {
+    fn containers_and_numa_nodes_are_merged() {
         let entries = r#"[
             {"PodUID":"u","ContainerName":"b","ResourceName":"a/x","DeviceIDs":{"1":["5","3"],"0":["4"],"-1":null},"AllocResp":"Ci4="},
             {"PodUID":"v","ContainerName":"a","ResourceName":"a/x","DeviceIDs":{"0":["9"]},"AllocResp":""},
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_an_init_container_had_before_is_one_device() {
+    fn init_containers_device_counts_once() {
         let entries = r#"[
             {"PodUID":"u","ContainerName":"init","ResourceName":"a/x","DeviceIDs":{"0":["1"]}},
             {"PodUID":"u","ContainerName":"main","ResourceName":"a/x","DeviceIDs":{"0":["1"]}}]"#;
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_devices_has_a_file_all_the_same() {
+    fn null_entries_mean_no_devices() {
         assert_eq!(devices("null"), Vec::<String>::new());
     }
 

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_clearly_older_is_of_an_earlier_boot() {
+    fn only_clearly_older_files_predate_the_boot() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         let booted = UNIX_EPOCH + Duration::from_secs(1_000_000);

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_to_be_undone_without_a_namespace_is() {
+    fn only_known_plugins_undo_without_netns() {
         let plugin = |rest: &str| format!(r#"{{"cniVersion":"1.0.0","name":"n",{rest}}}"#);
         check(
             &plugin(r#""type":"bridge","ipam":{"type":"host-local"}"#),

@@ -152,7 +152,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_written_after_a_group_is_synced_as_well() {
+    async fn writes_after_a_group_sync_are_synced_too() {
         let (disk, synced) = recorded(Durability::Grouped);
         for round in 1..4 {
             disk.sync_soon(Path::new("/ledger/a"));

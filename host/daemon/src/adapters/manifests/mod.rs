@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pod_that_appears_while_a_request_waits_is_found() {
+    async fn pod_written_during_lookup_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let manifests = Manifests::open(dir.path(), None).unwrap();
         let path = dir.path().join("pod.yaml");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn namespaces_and_nodes_have_labels_and_annotations() {
+    async fn namespace_and_node_metadata_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let text = "kind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n---\nkind: Node\nmetadata: {name: n1, annotations: {zone: b}}\n";
         std::fs::write(dir.path().join("more.yaml"), text).unwrap();
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pipe_among_the_manifests_keeps_nobody_waiting() {
+    async fn fifo_manifest_does_not_block() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("pod.yaml"), POD).unwrap();
         let pipe = dir.path().join("pipe.yaml");

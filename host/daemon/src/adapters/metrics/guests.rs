@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_and_histograms_have_the_policy_as_their_label() {
+    fn guest_metrics_are_labelled_by_policy() {
         let guests = Guests::default();
         guests.count("10-a", "seen", 1.5);
         guests.count("10-a", "seen_total", 1.0);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_has_few_names_whatever_it_makes_them_of() {
+    fn metric_names_per_policy_are_limited() {
         let guests = Guests::default();
         for number in 0..10_000 {
             guests.count("10-a", &format!("pod_{number}"), 1.0);

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_counted_and_timed_and_failures_have_a_class() {
+    fn evaluations_are_counted_and_timed() {
         let metrics = Metrics::default();
         for verdict in [
             Verdict::Accept,
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_are_counted_by_field_and_requests_that_no_policy_saw_by_reason() {
+    fn edits_and_skipped_requests_are_counted() {
         let metrics = Metrics::default();
         metrics
             .policies()

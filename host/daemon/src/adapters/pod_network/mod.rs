@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_back_home_after_each_visit_even_when_it_panics() {
+    fn visit_restores_netns_even_after_panic() {
         let Some((there, name)) = elsewhere() else {
             // Creating namespaces needs a privilege; tests/node provides a node that grants it.
             return;

@@ -89,7 +89,7 @@ async fn what_the_compiler_says_is_the_reason() {
 }
 
 #[tokio::test]
-async fn what_the_compiler_refuses_is_not_compiled_again_and_what_failed_otherwise_is() {
+async fn only_compiler_rejections_are_cached() {
     let dir = tempfile::tempdir().unwrap();
     let module = dir.path().join("module.wasm");
     fs::write(&module, "no component").unwrap();
@@ -200,7 +200,7 @@ async fn a_cache_that_others_can_write_is_refused() {
 }
 
 #[tokio::test]
-async fn a_cache_that_is_a_link_or_another_users_is_refused() {
+async fn symlinked_or_foreign_cache_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let mut cache = cache(dir.path(), "/bin/false");
     let elsewhere = dir.path().join("elsewhere");
@@ -219,7 +219,7 @@ async fn a_cache_that_is_a_link_or_another_users_is_refused() {
 }
 
 #[tokio::test]
-async fn an_artefact_that_is_a_link_or_that_others_can_write_is_not_executed() {
+async fn symlinked_or_writable_artefact_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let mut cache = cache(dir.path(), "/bin/false");
     cache.prepare().unwrap();

@@ -22,7 +22,7 @@ fn edited(json: &str, at: &str, value: &str, grant: &ConfGrant) -> Result<Docume
 }
 
 #[test]
-fn what_decides_what_is_executed_cannot_be_changed() {
+fn members_that_select_plugins_are_read_only() {
     for (at, value) in [
         ("/name", r#""m""#),
         ("/cniVersion", r#""0.1.0""#),

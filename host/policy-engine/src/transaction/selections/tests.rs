@@ -72,7 +72,7 @@ fn there_is_a_most_of_selections() {
 }
 
 #[test]
-fn two_policies_may_edit_different_members_of_one_selection() {
+fn policies_may_edit_different_members() {
     let mut working = Working::new(draft());
     let first: Arc<str> = "first".into();
     let mut transaction = working.begin(first.clone(), BUDGET);

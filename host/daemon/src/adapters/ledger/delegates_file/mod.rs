@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_written_as_multus_writes_it_and_found_again() {
+    fn device_round_trips_in_multus_format() {
         let mut entry = entry_of(r#"{"name":"n","type":"a","deviceID":"1"}"#);
         entry.device = Some(Device {
             resource_name: "a/x".into(),
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_hot_plugged_alone_is_no_default_network() {
+    fn lone_hotplugged_network_is_not_default() {
         for name in ["net0", "net1"] {
             let entry = Entry {
                 if_name: IfName::new(name).unwrap(),
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn of_multus_devices_only_further_networks_have_theirs_as_an_argument() {
+    fn default_network_has_no_device_id_argument() {
         let conf = STANDARD.encode(r#"{"name":"n","type":"a","deviceID":"1"}"#);
         let delegate = json!({
             "Conf": {"ipam": {}}, "ConfList": {}, "Name": "n", "deviceID": "1",
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_list_that_multus_read_from_a_file_every_byte_is_found_again() {
+    fn multus_list_from_file_keeps_its_bytes() {
         let list = r#"{"name":"n","plugins":[{"type":"a","big":1e3,"y":2.50}]}"#;
         let text = of_multus(list, &[r#"{"big":1000,"type":"a","y":2.5}"#]);
         let (entries, _) = read(&text, &sandbox()).unwrap();
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn plugins_that_multus_read_from_the_directory_of_a_list_are_found_again() {
+    fn multus_list_directory_plugins_are_kept() {
         let list = r#"{"name":"n","plugins":[{"type":"a","x":1}]}"#;
         let text = of_multus(list, &[r#"{"type":"a","x":1}"#, r#"{"type":"b","z":3}"#]);
         let (entries, _) = read(&text, &sandbox()).unwrap();
