@@ -268,10 +268,13 @@ async fn plugged_only() -> (Arc<World>, Arc<Pipeline>) {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
-    let mut request = shim_api::Request::parse(&body("ADD", "a")).unwrap();
+    let mut request = shim_api::Request::parse(&body("ADD", "a")).expect("a request");
     request.env.insert("CNI_IFNAME".into(), "net5".into());
     request.config = br#"{"cniVersion":"1.0.0","name":"hot","type":"t"}"#.to_vec();
-    pipeline.hotplug(&request.to_json()).await.unwrap();
+    pipeline
+        .hotplug(&request.to_json())
+        .await
+        .expect("it is plugged");
     world.log();
     (world, pipeline)
 }

@@ -306,9 +306,14 @@ impl Draft for SelectionsDraft {
         twins::of_selection(step, if_name.unwrap_or_default())
     }
 
+    /// Equal selections are told apart: exchanging two of them is an edit.
     #[cfg(feature = "fuzz")]
     fn tree(&self) -> Node {
-        self.whole()
+        let slots = self.slots.iter().map(|slot| {
+            let id = Node::Scalar(slot.id.to_string().into());
+            Node::Array([id, shown(&slot.selection)].into())
+        });
+        Node::Array(slots.collect())
     }
 }
 
