@@ -106,7 +106,8 @@ fn a_ledger_that_cannot_be_written_loses_nothing() {
         remount("rw");
         assert!(make(node, "ADD", &pod).succeeded());
         remount("ro");
-        refused(&make(node, "DEL", &pod), "Read-only file system");
+        // What is attached is undone; the file goes when it can.
+        assert!(make(node, "DEL", &pod).succeeded());
         let links = inspect::links(Some(&pod.netns_name)).unwrap();
         assert!(links.is_empty(), "what can be undone is: {links:?}");
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());

@@ -213,7 +213,7 @@ mod tests {
             "{\"grants\": [\"clock\",\n \"root\"]}",
             &["2:2 grants[1]: unknown value"],
         );
-        check("{\"mode\": 7}", &["1:10 mode: invalid type"]);
+        check("{\"mode\": 7}", &["1:10 mode: expected value"]);
         check(
             "{\"limits\": {\"logLines\": \"many\"}}",
             &["1:24 limits.logLines: invalid type"],
