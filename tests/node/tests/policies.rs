@@ -242,7 +242,12 @@ fn a_module_that_ended_the_daemon_is_quarantined() {
         let add = node.call("ADD", &pod).unwrap();
         let adding = thread::spawn(move || add.make());
         let marks = node.path("policy-cache/quarantine/marks");
-        let is_marked = || fs::read_dir(&marks).is_ok_and(|mut files| files.next().is_some());
+        // Instantiation is marked before the hook is.
+        let is_marked = || {
+            let files = fs::read_dir(&marks).into_iter().flatten().flatten();
+            let mut texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+            texts.any(|text| text.contains("before-add"))
+        };
         let begun = Instant::now();
         while !is_marked() {
             assert!(begun.elapsed() < Duration::from_secs(60), "{}", node.log());

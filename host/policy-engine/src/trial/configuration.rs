@@ -216,7 +216,7 @@ mod tests {
         check("{\"mode\": 7}", &["1:10 mode: expected value"]);
         check(
             "{\"limits\": {\"logLines\": \"many\"}}",
-            &["1:24 limits.logLines: invalid type"],
+            &["1:25 limits.logLines: invalid type"],
         );
         check("{\n \"mode\" \"off\"}", &["2:9 expected `:`"]);
         check(
