@@ -8,6 +8,7 @@ pub mod default_route;
 pub mod device;
 pub mod entry;
 pub mod limits;
+pub mod manifest;
 pub mod members;
 pub mod metadata;
 pub mod nad;

@@ -19,8 +19,9 @@ pub(super) struct Others(HashSet<ContainerId>);
 impl Others {
     /// The containers among `entries`, in `dirs`, that do not belong to the runtime network `name`.
     /// A hot-plugged attachment belongs where its pod belongs. Multus and older daemons recorded no
-    /// name: theirs belong to the usual network, unless the pod was only hot-plugged. Whatever belongs
-    /// to another network is nobody's once its namespaces are gone. `is_known` are the containers that the runtime listed.
+    /// name: theirs belong to the usual network, unless the pod was only hot-plugged. Containers of
+    /// another network whose namespaces are gone are left out: any GC may undo them. `is_known` says
+    /// which containers the runtime listed.
     pub(super) async fn of(
         pipeline: &Pipeline,
         dirs: &Dirs,

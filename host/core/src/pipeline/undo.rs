@@ -291,7 +291,7 @@ async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), L
             return Err(left(error.into(), holds, doubtful));
         }
     }
-    // It is undone; to keep its record is no reason to hold the pod.
+    // The attachment is undone: a record that cannot be removed does not hold the pod.
     let forgotten = pipeline.ports.ledger.forget_result(&dirs.cni, entry).await;
     forgotten.map_err(|error| left(error.into(), false, false))
 }
@@ -384,7 +384,7 @@ pub(super) async fn settle(
         return forget(pipeline, dirs, container, extent).await;
     }
     if Extent::of(meant) == Extent::Whole && !left.iter().any(|one| one.entry.is_default) {
-        // What is left is no sign of a pod that was only hot-plugged.
+        // What is left does not mean that the pod was only hot-plugged.
         pipeline.undone.insert(&dirs.cni, container);
     }
     // In plan order.

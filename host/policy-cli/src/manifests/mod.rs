@@ -4,6 +4,7 @@ mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cnidaria_core::domain::manifest::Object;
 use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::Pod;
@@ -26,6 +27,16 @@ impl Objects {
         other.nads.into_iter().for_each(|nad| self.add_nad(nad));
         self.namespaces.extend(other.namespaces);
         self.nodes.extend(other.nodes);
+    }
+
+    /// Adds an object of a manifest.
+    fn add(&mut self, object: Object) {
+        match object {
+            Object::Pod(pod) => self.add_pod(pod),
+            Object::Nad(nad) => self.add_nad(nad),
+            Object::Namespace(name, metadata) => self.add_namespace(name, metadata),
+            Object::Node(name, metadata) => self.add_node(name, metadata),
+        }
     }
 
     /// Adds a pod.

@@ -1,15 +1,18 @@
-//! DELs that shims recorded while the daemon was down, a file per container and interface. The daemon creates the
-//! directory, which tells shims that recorded DELs will be carried out.
+//! DELs that shims recorded while the daemon was down, a file per container and interface. The
+//! daemon creates the directory, which tells shims that recorded DELs will be carried out.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use cni_types::args::ContainerId;
+use futures_util::future::BoxFuture;
 use shim_api::deferred::{DIR, split_file_name};
 
-use super::file;
+use super::{failed, file};
+use crate::watch::Watch;
 use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::ports::{DeferredDel, LedgerError};
 
 /// Delegates whose DEL undoes everything even after the namespace is gone. Others need it:
 /// `host-device` restores the name of a card that it moved there, `tuning` keeps a file of its
@@ -82,15 +85,42 @@ pub(super) fn list(cni_dir: &Path) -> io::Result<Vec<ContainerId>> {
     Ok(containers.into_iter().collect())
 }
 
-/// The names of a container's records, the usual interface's first.
+/// A container's records, the usual interface's first.
 ///
 /// # Errors
-/// As [`list`].
-pub(super) fn names_of(cni_dir: &Path, container: &ContainerId) -> io::Result<Vec<String>> {
-    let mut names = names(cni_dir)?;
+/// [`LedgerError`] if the directory or a record cannot be read.
+pub(super) fn dels(
+    cni_dir: &Path,
+    container: &ContainerId,
+) -> Result<Vec<DeferredDel>, LedgerError> {
+    let mut names = names(cni_dir).map_err(failed("read", &cni_dir.join(DIR)))?;
     names.retain(|name| split_file_name(name).0 == container.as_str());
     names.sort();
-    Ok(names)
+    let mut records = Vec::with_capacity(names.len());
+    for name in names {
+        let path = path(cni_dir, &name);
+        let text = match file::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // No shim writes such a file. Its name alone identifies the container.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+            read => read.map_err(failed("read", &path))?,
+        };
+        records.push(DeferredDel { name, text });
+    }
+    Ok(records)
+}
+
+/// Ends at the first change of the directory after this call.
+pub(super) fn changed(cni_dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
+    let dir = cni_dir.join(DIR);
+    let watch = Watch::on([dir.as_path()]);
+    Box::pin(async move {
+        let changed = match watch {
+            Ok(mut watch) => watch.changed().await,
+            Err(error) => Err(error),
+        };
+        changed.map_err(failed("watch", &dir))
+    })
 }
 
 fn names(cni_dir: &Path) -> io::Result<Vec<String>> {
@@ -118,7 +148,7 @@ mod tests {
     use cni_types::json::RawObject;
 
     use cnidaria_core::domain::pod::PodRef;
-    use cnidaria_core::ports::{Ledger as _, LedgerError};
+    use cnidaria_core::ports::Ledger as _;
 
     use crate::adapters::ledger::Files;
     use crate::config::own::Durability;

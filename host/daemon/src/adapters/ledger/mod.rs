@@ -30,7 +30,6 @@ use self::delegates_file::Writer;
 use self::durability::Disk;
 use self::recovery::{Beside, Results, complete};
 use crate::config::own::Durability;
-use crate::watch::Watch;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{
@@ -355,15 +354,7 @@ impl Ledger for Files {
     }
 
     fn deferred_changed(&self, cni_dir: &Path) -> BoxFuture<'static, Result<(), LedgerError>> {
-        let dir = cni_dir.join(shim_api::deferred::DIR);
-        let watch = Watch::on([dir.as_path()]);
-        Box::pin(async move {
-            let changed = match watch {
-                Ok(mut watch) => watch.changed().await,
-                Err(error) => Err(error),
-            };
-            changed.map_err(failed("watch", &dir))
-        })
+        deferred::changed(cni_dir)
     }
 
     async fn deferred_dels(
@@ -371,20 +362,7 @@ impl Ledger for Files {
         cni_dir: &Path,
         container: &ContainerId,
     ) -> Result<Vec<DeferredDel>, LedgerError> {
-        let names = deferred::names_of(cni_dir, container)
-            .map_err(failed("read", &cni_dir.join(shim_api::deferred::DIR)))?;
-        let mut records = Vec::with_capacity(names.len());
-        for name in names {
-            let path = deferred::path(cni_dir, &name);
-            let text = match file::read(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                // No shim writes such a file. Its name alone identifies the container.
-                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
-                read => read.map_err(failed("read", &path))?,
-            };
-            records.push(DeferredDel { name, text });
-        }
-        Ok(records)
+        deferred::dels(cni_dir, container)
     }
 
     async fn forget_deferred_del(

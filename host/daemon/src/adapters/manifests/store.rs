@@ -10,6 +10,8 @@ use futures_util::StreamExt;
 use inotify::{Inotify, WatchMask};
 use tokio::sync::watch;
 
+use cnidaria_core::domain::manifest::is_manifest;
+
 use super::object::{self, Objects};
 
 #[derive(Debug)]
@@ -106,7 +108,7 @@ impl Store {
             .flatten()
             .map(|entry| entry.path())
             .collect();
-        paths.retain(|path| object::is_manifest(path));
+        paths.retain(|path| is_manifest(path));
         paths.sort();
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.retain(|path, _| paths.contains(path));
