@@ -17,7 +17,7 @@ pub(crate) fn show(node: &Node, patient: &Sandbox) -> Result<(), Error> {
         "ADD: pod lab/patient meets a policy that never returns",
         &format!(
             "The module counts for ever. It is stopped at its deadline of {DEADLINE_MS} ms, and \
-             since nobody knows what it would have said, the ADD fails closed."
+             its verdict stays unknown, so the ADD fails closed."
         ),
     );
     let before = Traces::of(node, &patient.netns_name)?;
