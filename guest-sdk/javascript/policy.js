@@ -2,8 +2,8 @@
 //
 // Settings: { "maxMtu": 9000, "nameserver": "10.0.0.53" }. The pod's annotation is example.com/mtu.
 
-import { get } from "cnidaria:policy/settings@0.2.0";
-import { log } from "cnidaria:policy/log@0.2.0";
+import { get } from "cnidaria:policy/settings@0.3.0";
+import { log } from "cnidaria:policy/log@0.3.0";
 
 const ANNOTATION = "example.com/mtu";
 
@@ -30,7 +30,7 @@ export const configure = {
 };
 
 export const beforeAdd = {
-  beforeAdd(request, attachment) {
+  beforeAdd(request, attachment, _plan) {
     const { maxMtu } = read(get());
     const wanted = request.annotation(ANNOTATION);
     if (wanted === null || attachment.isDefault()) return accept;
@@ -39,7 +39,7 @@ export const beforeAdd = {
     try {
       attachment.setMtu(mtu);
     } catch (refused) {
-      return deny(111, `${ANNOTATION}: ${refused.payload.val}`);
+      return deny(111, `${ANNOTATION}: ${refused.payload.message}`);
     }
     log("info", `${attachment.network()} gets an MTU of ${mtu}`);
     return accept;

@@ -11,6 +11,7 @@ from wit_world.imports.types import (
     Attachment,
     Denial,
     Outcome,
+    Plan,
     Request,
     Verdict,
     Verdict_Accept,
@@ -45,7 +46,7 @@ class Configure:
 
 
 class BeforeAdd:
-    def before_add(self, request: Request, attachment: Attachment) -> Verdict:
+    def before_add(self, request: Request, attachment: Attachment, _: Plan) -> Verdict:
         max_mtu, _ = read(settings.get())
         wanted = request.annotation(ANNOTATION)
         if wanted is None or attachment.is_default():
@@ -55,7 +56,7 @@ class BeforeAdd:
         try:
             attachment.set_mtu(int(wanted))
         except Err as refused:
-            return deny(111, f"{ANNOTATION}: {refused.value.value}")
+            return deny(111, f"{ANNOTATION}: {refused.value.message}")
         log.log(log.Level.INFO, f"{attachment.network()} gets an MTU of {wanted}")
         return Verdict_Accept()
 

@@ -44,31 +44,55 @@ pub mod hooks {
         select,
         "hook-select",
         "cnidaria_guest::bindings::hooks::select",
-        "cnidaria:policy/types@0.2.0"
+        "cnidaria:policy/types@0.3.0"
+    );
+    hook!(
+        validate_selections,
+        "hook-validate-selections",
+        "cnidaria_guest::bindings::hooks::validate_selections",
+        "cnidaria:policy/types@0.3.0"
     );
     hook!(
         before_add,
         "hook-before-add",
         "cnidaria_guest::bindings::hooks::before_add",
-        "cnidaria:policy/types@0.2.0"
+        "cnidaria:policy/types@0.3.0"
+    );
+    hook!(
+        validate_plan,
+        "hook-validate-plan",
+        "cnidaria_guest::bindings::hooks::validate_plan",
+        "cnidaria:policy/types@0.3.0"
     );
     hook!(
         after_add,
         "hook-after-add",
         "cnidaria_guest::bindings::hooks::after_add",
-        "cnidaria:policy/types@0.2.0"
+        "cnidaria:policy/types@0.3.0"
     );
     hook!(
         finalize,
         "hook-finalize",
         "cnidaria_guest::bindings::hooks::finalize",
-        "cnidaria:policy/types@0.2.0"
+        "cnidaria:policy/types@0.3.0"
+    );
+    hook!(
+        validate_result,
+        "hook-validate-result",
+        "cnidaria_guest::bindings::hooks::validate_result",
+        "cnidaria:policy/types@0.3.0"
+    );
+    hook!(
+        add_failed,
+        "hook-add-failed",
+        "cnidaria_guest::bindings::hooks::add_failed",
+        "cnidaria:policy/types@0.3.0"
     );
     hook!(
         check,
         "hook-check",
         "cnidaria_guest::bindings::hooks::check",
-        "cnidaria:policy/types@0.2.0"
+        "cnidaria:policy/types@0.3.0"
     );
     hook!(
         status,
@@ -79,12 +103,12 @@ pub mod hooks {
         del,
         "hook-del",
         "cnidaria_guest::bindings::hooks::del",
-        "cnidaria:policy/types@0.2.0"
+        "cnidaria:policy/types@0.3.0"
     );
     hook!(
         gc,
         "hook-gc",
         "cnidaria_guest::bindings::hooks::gc",
-        "cnidaria:policy/types@0.2.0"
+        "cnidaria:policy/types@0.3.0"
     );
 }

@@ -1,6 +1,6 @@
 //! Constructors of denials and findings.
 
-use crate::{Denial, EditError, Finding, Severity};
+use crate::{Denial, EditError, EditErrorKind, Finding, Severity};
 
 /// Code of a denial that specifies none.
 const DEFAULT_CODE: u32 = 100;
@@ -38,17 +38,62 @@ impl From<&str> for Denial {
 /// A policy that requires an edit can deny with `?` when the host rejects it.
 impl From<EditError> for Denial {
     fn from(error: EditError) -> Self {
-        Self::new(DEFAULT_CODE, edit_error(&error))
+        let details = error.conflict.as_ref().map(|conflict| {
+            let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
+            format!(
+                "policy {:?} has set it to {}, this one to {}",
+                conflict.policy,
+                shown(&conflict.theirs),
+                shown(&conflict.ours)
+            )
+        });
+        Self {
+            details,
+            ..Self::new(DEFAULT_CODE, error.text())
+        }
+    }
+}
+
+impl EditError {
+    /// An error for tests that make edits fail.
+    pub fn new(kind: EditErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            network: None,
+            if_name: None,
+            pointer: None,
+            needs: None,
+            conflict: None,
+        }
+    }
+
+    /// The error in one sentence, with network and interface.
+    pub fn text(&self) -> String {
+        match (&self.network, &self.if_name) {
+            (Some(network), Some(if_name)) => {
+                format!("network {network:?}, interface {if_name}: {}", self.message)
+            }
+            _ => self.message.clone(),
+        }
     }
 }
 
 impl Finding {
+    /// Adds a field for the log, as for structured logging.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: impl ToString) -> Self {
+        self.fields.push((name.into(), value.to_string()));
+        self
+    }
+
     /// A finding for the operator.
     pub fn info(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Info,
             code: code.into(),
             message: message.into(),
+            fields: Vec::new(),
         }
     }
 
@@ -58,17 +103,7 @@ impl Finding {
             severity: Severity::Warning,
             code: code.into(),
             message: message.into(),
+            fields: Vec::new(),
         }
-    }
-}
-
-/// An [`EditError`] for users: the generated `Display` prints the variant.
-fn edit_error(error: &EditError) -> String {
-    match error {
-        EditError::NotGranted(grant) => format!("the policy lacks the grant {grant:?}"),
-        EditError::Immutable(path) => format!("{path} cannot be changed"),
-        EditError::Invalid(reason) => reason.clone(),
-        EditError::Conflict(policy) => format!("policy {policy:?} has set this already"),
-        EditError::TooLarge(limit) => format!("the edit is too large: {limit}"),
     }
 }

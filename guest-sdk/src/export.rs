@@ -7,6 +7,7 @@ use crate::{Policy, log};
 /// Exports the hooks of a policy, each by its method's name. Use once per crate.
 ///
 /// `configure` is always exported, so that the host validates settings when it loads the module.
+/// A hook that the policy implements and the list lacks does not compile, because it would never run.
 ///
 /// ```ignore
 /// cnidaria_guest::export!(AddressGuard: select, before_add);
@@ -15,6 +16,7 @@ use crate::{Policy, log};
 macro_rules! export {
     ($policy:ty: $($hook:ident),+ $(,)?) => {
         $($crate::__hook!(check $hook $policy);)+
+        $crate::__all_listed!($policy: $($hook)+);
         #[cfg(target_family = "wasm")]
         const _: () = {
             ::std::thread_local! {
@@ -36,9 +38,18 @@ macro_rules! export {
 /// Creates a policy from its settings.
 ///
 /// # Errors
-/// A malformed member, or the error of [`Policy::new`].
+/// A malformed member with its path, or the error of [`Policy::new`].
 pub fn configure<P: Policy>(settings: &str) -> Result<P, String> {
-    P::new(serde_json::from_str(settings).map_err(|error| format!("settings: {error}"))?)
+    let mut json = serde_json::Deserializer::from_str(settings);
+    let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        match path.as_str() {
+            "." => format!("settings: {}", error.inner()),
+            path => format!("settings.{path}: {}", error.inner()),
+        }
+    })?;
+    json.end().map_err(|error| format!("settings: {error}"))?;
+    P::new(parsed)
 }
 
 /// The policy of a component instance.
@@ -99,18 +110,50 @@ pub fn verdict(verdict: Verdict) -> WireVerdict {
     }
 }
 
+/// Whether a list of hooks has this one.
+pub const fn lists(listed: &[&str], name: &str) -> bool {
+    let mut rest = listed;
+    while let [first, others @ ..] = rest {
+        if same(first.as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        rest = others;
+    }
+    false
+}
+
+const fn same(one: &[u8], other: &[u8]) -> bool {
+    match (one, other) {
+        ([], []) => true,
+        ([a, one @ ..], [b, other @ ..]) => *a == *b && same(one, other),
+        _ => false,
+    }
+}
+
 /// One hook of [`export!`]. In native builds, only checks that the policy implements it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __hook {
     (check select $policy:ty) => { $crate::__hook!(implements Select $policy); };
+    (check validate_selections $policy:ty) => { $crate::__hook!(implements ValidateSelections $policy); };
     (check before_add $policy:ty) => { $crate::__hook!(implements BeforeAdd $policy); };
+    (check validate_plan $policy:ty) => { $crate::__hook!(implements ValidatePlan $policy); };
     (check after_add $policy:ty) => { $crate::__hook!(implements AfterAdd $policy); };
     (check finalize $policy:ty) => { $crate::__hook!(implements Finalize $policy); };
+    (check validate_result $policy:ty) => { $crate::__hook!(implements ValidateResult $policy); };
+    (check add_failed $policy:ty) => { $crate::__hook!(implements AddFailed $policy); };
     (check check $policy:ty) => { $crate::__hook!(implements Check $policy); };
     (check status $policy:ty) => { $crate::__hook!(implements Status $policy); };
     (check del $policy:ty) => { $crate::__hook!(implements Del $policy); };
     (check gc $policy:ty) => { $crate::__hook!(implements Gc $policy); };
+    (check $other:ident $policy:ty) => {
+        ::std::compile_error!(::std::concat!(
+            "there is no hook ",
+            ::std::stringify!($other),
+            "; the hooks are select, validate_selections, before_add, validate_plan, after_add, \
+             finalize, validate_result, add_failed, check, status, del, gc"
+        ));
+    };
     (implements $hook:ident $policy:ty) => {
         const _: fn() = || {
             fn implements<P: $crate::hooks::$hook>() {}
@@ -131,25 +174,44 @@ macro_rules! __hook {
                 request: $crate::Request,
                 networks: $crate::Selections,
             ) -> $crate::bindings::types::Verdict {
-                POLICY.with(|policy| {
-                    $crate::export::verdict($crate::hooks::Select::select(policy.get(), &request, &networks))
-                })
+                POLICY.with(|policy| $crate::export::verdict($crate::hooks::Select::select(policy.get(), &request, &networks)))
             }
         }
         $crate::bindings::hooks::select::export!(Guest with_types_in $crate::bindings::hooks::select);
+    };
+    (export validate_selections $policy:ty) => {
+        impl $crate::bindings::hooks::validate_selections::exports::cnidaria::policy::validate_selections::Guest for Guest {
+            fn validate_selections(
+                request: $crate::Request,
+                networks: $crate::Selections,
+            ) -> $crate::bindings::types::Verdict {
+                POLICY.with(|policy| $crate::export::verdict($crate::hooks::ValidateSelections::validate_selections(policy.get(), &request, &networks)))
+            }
+        }
+        $crate::bindings::hooks::validate_selections::export!(Guest with_types_in $crate::bindings::hooks::validate_selections);
     };
     (export before_add $policy:ty) => {
         impl $crate::bindings::hooks::before_add::exports::cnidaria::policy::before_add::Guest for Guest {
             fn before_add(
                 request: $crate::Request,
                 attachment: $crate::Attachment,
+                plan: $crate::Plan,
             ) -> $crate::bindings::types::Verdict {
-                POLICY.with(|policy| {
-                    $crate::export::verdict($crate::hooks::BeforeAdd::before_add(policy.get(), &request, &attachment))
-                })
+                POLICY.with(|policy| $crate::export::verdict($crate::hooks::BeforeAdd::before_add(policy.get(), &request, &attachment, &plan)))
             }
         }
         $crate::bindings::hooks::before_add::export!(Guest with_types_in $crate::bindings::hooks::before_add);
+    };
+    (export validate_plan $policy:ty) => {
+        impl $crate::bindings::hooks::validate_plan::exports::cnidaria::policy::validate_plan::Guest for Guest {
+            fn validate_plan(
+                request: $crate::Request,
+                plan: $crate::Plan,
+            ) -> $crate::bindings::types::Verdict {
+                POLICY.with(|policy| $crate::export::verdict($crate::hooks::ValidatePlan::validate_plan(policy.get(), &request, &plan)))
+            }
+        }
+        $crate::bindings::hooks::validate_plan::export!(Guest with_types_in $crate::bindings::hooks::validate_plan);
     };
     (export after_add $policy:ty) => {
         impl $crate::bindings::hooks::after_add::exports::cnidaria::policy::after_add::Guest for Guest {
@@ -158,11 +220,7 @@ macro_rules! __hook {
                 attachment: $crate::Attachment,
                 outcome: $crate::Outcome,
             ) -> $crate::bindings::types::Verdict {
-                POLICY.with(|policy| {
-                    $crate::export::verdict($crate::hooks::AfterAdd::after_add(
-                        policy.get(), &request, &attachment, &outcome,
-                    ))
-                })
+                POLICY.with(|policy| $crate::export::verdict($crate::hooks::AfterAdd::after_add(policy.get(), &request, &attachment, &outcome)))
             }
         }
         $crate::bindings::hooks::after_add::export!(Guest with_types_in $crate::bindings::hooks::after_add);
@@ -174,12 +232,34 @@ macro_rules! __hook {
                 plan: $crate::Plan,
                 outcome: $crate::Outcome,
             ) -> $crate::bindings::types::Verdict {
-                POLICY.with(|policy| {
-                    $crate::export::verdict($crate::hooks::Finalize::finalize(policy.get(), &request, &plan, &outcome))
-                })
+                POLICY.with(|policy| $crate::export::verdict($crate::hooks::Finalize::finalize(policy.get(), &request, &plan, &outcome)))
             }
         }
         $crate::bindings::hooks::finalize::export!(Guest with_types_in $crate::bindings::hooks::finalize);
+    };
+    (export validate_result $policy:ty) => {
+        impl $crate::bindings::hooks::validate_result::exports::cnidaria::policy::validate_result::Guest for Guest {
+            fn validate_result(
+                request: $crate::Request,
+                plan: $crate::Plan,
+                outcome: $crate::Outcome,
+            ) -> $crate::bindings::types::Verdict {
+                POLICY.with(|policy| $crate::export::verdict($crate::hooks::ValidateResult::validate_result(policy.get(), &request, &plan, &outcome)))
+            }
+        }
+        $crate::bindings::hooks::validate_result::export!(Guest with_types_in $crate::bindings::hooks::validate_result);
+    };
+    (export add_failed $policy:ty) => {
+        impl $crate::bindings::hooks::add_failed::exports::cnidaria::policy::add_failed::Guest for Guest {
+            fn add_failed(
+                request: $crate::Request,
+                plan: $crate::Plan,
+                failure: $crate::Failure,
+            ) -> ::std::vec::Vec<$crate::Finding> {
+                POLICY.with(|policy| $crate::hooks::AddFailed::add_failed(policy.get(), &request, &plan, &failure))
+            }
+        }
+        $crate::bindings::hooks::add_failed::export!(Guest with_types_in $crate::bindings::hooks::add_failed);
     };
     (export check $policy:ty) => {
         impl $crate::bindings::hooks::check::exports::cnidaria::policy::check::Guest for Guest {
@@ -206,8 +286,9 @@ macro_rules! __hook {
             fn del(
                 request: $crate::Request,
                 attachment: $crate::Attachment,
+                stored: $crate::Outcome,
             ) -> ::std::vec::Vec<$crate::Finding> {
-                POLICY.with(|policy| $crate::hooks::Del::del(policy.get(), &request, &attachment))
+                POLICY.with(|policy| $crate::hooks::Del::del(policy.get(), &request, &attachment, &stored))
             }
         }
         $crate::bindings::hooks::del::export!(Guest with_types_in $crate::bindings::hooks::del);
@@ -219,6 +300,64 @@ macro_rules! __hook {
             }
         }
         $crate::bindings::hooks::gc::export!(Guest with_types_in $crate::bindings::hooks::gc);
+    };
+}
+
+/// Refuses to compile if the policy implements a hook that is not listed.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __all_listed {
+    ($policy:ty: $($hook:ident)+) => {
+        const _: () = {
+            const LISTED: &[&str] = &[$(::std::stringify!($hook)),+];
+            $crate::__listed!(Select select $policy);
+            $crate::__listed!(ValidateSelections validate_selections $policy);
+            $crate::__listed!(BeforeAdd before_add $policy);
+            $crate::__listed!(ValidatePlan validate_plan $policy);
+            $crate::__listed!(AfterAdd after_add $policy);
+            $crate::__listed!(Finalize finalize $policy);
+            $crate::__listed!(ValidateResult validate_result $policy);
+            $crate::__listed!(AddFailed add_failed $policy);
+            $crate::__listed!(Check check $policy);
+            $crate::__listed!(Status status $policy);
+            $crate::__listed!(Del del $policy);
+            $crate::__listed!(Gc gc $policy);
+        };
+    };
+}
+
+/// Refuses to compile if the policy implements this hook and `LISTED` lacks it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __listed {
+    ($hook:ident $name:ident $policy:ty) => {
+        const _: () = {
+            // The inherent constant exists only if the policy implements the hook; it goes before the
+            // trait's.
+            struct Probe<P>(::std::marker::PhantomData<P>);
+            trait Otherwise {
+                const IMPLEMENTED: bool = false;
+            }
+            impl<P> Otherwise for Probe<P> {}
+            #[allow(
+                dead_code,
+                reason = "unused where the policy does not implement the hook"
+            )]
+            impl<P: $crate::hooks::$hook> Probe<P> {
+                const IMPLEMENTED: bool = true;
+            }
+            ::std::assert!(
+                !<Probe<$policy>>::IMPLEMENTED
+                    || $crate::export::lists(LISTED, ::std::stringify!($name)),
+                ::std::concat!(
+                    "the policy implements ",
+                    ::std::stringify!($hook),
+                    ", and export! does not list ",
+                    ::std::stringify!($name),
+                    ": the hook would never run"
+                )
+            );
+        };
     };
 }
 
@@ -244,4 +383,28 @@ macro_rules! warn {
 #[macro_export]
 macro_rules! error {
     ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Error, &::std::format!($($argument)*)) };
+}
+
+/// Like the standard library's, and reaches the daemon's log on targets without WASI, too.
+#[macro_export]
+macro_rules! println {
+    ($($argument:tt)*) => { $crate::__print!(Info println $($argument)*) };
+}
+
+/// Like the standard library's, and reaches the daemon's log on targets without WASI, too.
+#[macro_export]
+macro_rules! eprintln {
+    ($($argument:tt)*) => { $crate::__print!(Warn eprintln $($argument)*) };
+}
+
+/// Prints, or logs on targets where printing goes nowhere.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __print {
+    ($level:ident $print:ident $($argument:tt)*) => {{
+        #[cfg(all(target_family = "wasm", target_os = "unknown"))]
+        $crate::log::log($crate::log::Level::$level, &::std::format!($($argument)*));
+        #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+        ::std::$print!($($argument)*);
+    }};
 }

@@ -1,13 +1,27 @@
 //! The points of a request where a policy runs: one trait each, implemented as needed.
 //!
-//! On ADD they run in the order [`Select`], then [`BeforeAdd`] and [`AfterAdd`] for each
-//! attachment, then [`Finalize`]. Within a hook, policies run in name order, and each sees the
-//! edits of earlier ones. Edits are applied when the hook accepts.
+//! On ADD they run in this order:
+//!
+//! 1. [`Select`], and after all policies' [`ValidateSelections`];
+//! 2. [`BeforeAdd`] for each attachment; all of them before the first plugin runs; then
+//!    [`ValidatePlan`];
+//! 3. for each attachment its plugins, then [`AfterAdd`];
+//! 4. [`Finalize`], and after all policies' [`ValidateResult`];
+//! 5. [`AddFailed`] if the ADD failed, when what it had attached is undone.
+//!
+//! Within a hook, policies run in name order, and each sees the edits of earlier ones. Edits are
+//! applied when the hook accepts. A validating hook sees what all policies left and edits nothing, so
+//! no policy that runs later can undo what it guards.
+//!
+//! All hooks of one request run in one instance: what a hook keeps in a static or in a `Cell` of the
+//! policy is there for the later hooks of this request, and gone afterwards.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Attachment, Denial, Finding, Outcome, Plan, Request, Selections, ValidAttachment};
+use crate::{
+    Attachment, Denial, Failure, Finding, Outcome, Plan, Request, Selections, ValidAttachment,
+};
 
 /// Accepts, or denies the request with a CNI error.
 pub type Verdict = Result<(), Denial>;
@@ -31,23 +45,44 @@ pub trait Policy: Sized + 'static {
 #[serde(deny_unknown_fields)]
 pub struct NoSettings {}
 
-/// Runs once per ADD, before the selections are resolved: may add, drop, reorder and edit them.
+/// Runs once per ADD, before the selections are resolved: may add, drop, reorder and edit them, and
+/// set the default network.
 pub trait Select: Policy {
-    /// Handles the pod's selections, which do not include the default network.
+    /// Handles the pod's selections and those that the node gives to every pod.
     ///
     /// # Errors
     /// Denies the request.
     fn select(&self, request: &Request, networks: &Selections) -> Verdict;
 }
 
-/// Runs on ADD, for each attachment, before its delegate: may edit the conf, interface name,
-/// runtime configuration and CNI args.
-pub trait BeforeAdd: Policy {
-    /// Handles one attachment.
+/// Runs once per ADD, after [`Select`] of all policies: sees what they left, edits nothing.
+pub trait ValidateSelections: Policy {
+    /// Handles the final selections.
     ///
     /// # Errors
-    /// Denies the request; the attachments already made are undone.
-    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict;
+    /// Denies the request.
+    fn validate_selections(&self, request: &Request, networks: &Selections) -> Verdict;
+}
+
+/// Runs on ADD, for each attachment, for all of them before the first delegate runs: may edit the
+/// conf, interface name, runtime configuration and CNI args, or skip the network.
+pub trait BeforeAdd: Policy {
+    /// Handles one attachment. `plan` has all of them: the earlier ones as policies left them, the
+    /// later ones as resolved.
+    ///
+    /// # Errors
+    /// Denies the request. Nothing is attached yet.
+    fn before_add(&self, request: &Request, attachment: &Attachment, plan: &Plan) -> Verdict;
+}
+
+/// Runs once per ADD, after [`BeforeAdd`] of all policies for all attachments: sees what they left,
+/// edits nothing.
+pub trait ValidatePlan: Policy {
+    /// Handles the final attachments.
+    ///
+    /// # Errors
+    /// Denies the request. Nothing is attached yet.
+    fn validate_plan(&self, request: &Request, plan: &Plan) -> Verdict;
 }
 
 /// Runs on ADD, for each attachment, after its delegate: may rewrite the result.
@@ -66,6 +101,21 @@ pub trait Finalize: Policy {
     /// # Errors
     /// Denies the request; all attachments are undone.
     fn finalize(&self, request: &Request, plan: &Plan, outcome: &Outcome) -> Verdict;
+}
+
+/// Runs once per ADD, after [`Finalize`] of all policies: sees what they left, edits nothing.
+pub trait ValidateResult: Policy {
+    /// Handles the whole plan and the final result; [`Plan::status`] has each attachment's.
+    ///
+    /// # Errors
+    /// Denies the request; all attachments are undone.
+    fn validate_result(&self, request: &Request, plan: &Plan, outcome: &Outcome) -> Verdict;
+}
+
+/// Runs on an ADD that failed, when what it had attached is undone. Cannot deny.
+pub trait AddFailed: Policy {
+    /// Handles the failed ADD. The plan is empty if the ADD failed before there was one.
+    fn add_failed(&self, request: &Request, plan: &Plan, failure: &Failure) -> Vec<Finding>;
 }
 
 /// Runs on CHECK, for each stored attachment.
@@ -88,9 +138,9 @@ pub trait Status: Policy {
 
 /// Runs on DEL, for each stored attachment. Cannot deny.
 pub trait Del: Policy {
-    /// Handles an attachment that is being removed. The pod, with its labels and annotations, may
-    /// already be gone.
-    fn del(&self, request: &Request, attachment: &Attachment) -> Vec<Finding>;
+    /// Handles an attachment that is being removed, and what its delegate had answered, with the
+    /// tags of policies. The pod, with its labels and annotations, may already be gone.
+    fn del(&self, request: &Request, attachment: &Attachment, stored: &Outcome) -> Vec<Finding>;
 }
 
 /// Runs on GC. Cannot deny.

@@ -29,7 +29,7 @@
 //! }
 //!
 //! impl BeforeAdd for FixedMtu {
-//!     fn before_add(&self, _request: &Request, attachment: &Attachment) -> Verdict {
+//!     fn before_add(&self, _: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
 //!         attachment.set_mtu(self.mtu)?;
 //!         Ok(())
 //!     }
@@ -42,7 +42,14 @@
 //! # Life of a policy
 //! The host calls [`Policy::new`] once when it loads the module, to validate the settings. Each
 //! request then gets a fresh instance, created by another [`Policy::new`], ahead of the request if
-//! possible, and dropped with it: nothing that a hook keeps in memory outlives the request.
+//! possible, and dropped with it. All hooks of the request run in it: what one of them keeps in memory
+//! is there for the later ones, from `select` to `validate_result`, and nothing outlives the request.
+//! DEL is another request. [`json_state`] keeps values in between, which needs the grant `state`.
+//!
+//! # Grants
+//! The modules [`namespaces`], [`nads`], [`node`], [`metrics`], [`clock`], [`random`] and [`state`]
+//! each need the grant of their name in the policy's configuration; a module that imports one of them
+//! without it does not load. Some edits need a grant, too: see [`EditErrorKind::NotGranted`].
 //!
 //! # Tests
 //! In native builds, the host's types ([`Request`], [`Attachment`], …) are plain structs that a
@@ -57,6 +64,8 @@ mod denial;
 #[doc(hidden)]
 pub mod export;
 pub mod hooks;
+pub mod json_state;
+mod reading;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod values;
@@ -64,8 +73,9 @@ mod values;
 #[cfg(target_family = "wasm")]
 pub use bindings::types::{Attachment, Outcome, Plan, Request, Selections};
 pub use bindings::types::{
-    Bandwidth, Command, Denial, Dns, EditError, Finding, IfInfo, IpConfig, PodRef, PortMapping,
-    Route, Selection, Severity, ValidAttachment,
+    Bandwidth, Command, Denial, Dns, EditConflict, EditError, EditErrorKind, Failure, Finding,
+    IfInfo, IpConfig, Origin, Owner, PodRef, PortMapping, Route, Selection, Severity,
+    ValidAttachment,
 };
 #[cfg(target_family = "wasm")]
 pub use bindings::{clock, log, metrics, nads, namespaces, node, random, state};
@@ -85,10 +95,11 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 /// The usual imports of a policy.
 pub mod prelude {
     pub use crate::hooks::{
-        AfterAdd, BeforeAdd, Check, Del, Finalize, Gc, NoSettings, Policy, Select, Status, Verdict,
+        AddFailed, AfterAdd, BeforeAdd, Check, Del, Finalize, Gc, NoSettings, Policy, Select,
+        Status, ValidatePlan, ValidateResult, ValidateSelections, Verdict,
     };
     pub use crate::{
-        Attachment, Denial, Dns, EditError, Finding, Outcome, Plan, Request, Selection, Selections,
-        Severity, debug, error, info, warn,
+        Attachment, Denial, Dns, EditError, EditErrorKind, Failure, Finding, Origin, Outcome, Plan,
+        Request, Selection, Selections, Severity, debug, eprintln, error, info, println, warn,
     };
 }

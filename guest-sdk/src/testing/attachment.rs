@@ -1,10 +1,11 @@
 //! Attachments.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::{Bandwidth, EditError, PortMapping};
+use crate::{Bandwidth, EditError, EditErrorKind, PortMapping};
 
 /// An attachment for tests.
 #[derive(Debug, Clone)]
@@ -25,6 +26,10 @@ struct State {
     bandwidth: Option<Bandwidth>,
     port_mappings: Vec<PortMapping>,
     cni_args: Option<Value>,
+    resource_name: Option<String>,
+    device_id: Option<String>,
+    default_route: Vec<String>,
+    is_skipped: bool,
 }
 
 impl Attachment {
@@ -44,6 +49,10 @@ impl Attachment {
             bandwidth: None,
             port_mappings: Vec::new(),
             cni_args: None,
+            resource_name: None,
+            device_id: None,
+            default_route: Vec::new(),
+            is_skipped: false,
         };
         Self {
             state: RefCell::new(state),
@@ -77,6 +86,21 @@ impl Attachment {
     pub fn with_cni_args(self, json: &str) -> Self {
         let value = serde_json::from_str(json).expect("the cni-args of a test are JSON");
         self.with(|state| state.cni_args = Some(value))
+    }
+
+    /// Sets the device and the resource it was allocated from.
+    #[must_use]
+    pub fn with_device(self, resource_name: &str, device_id: &str) -> Self {
+        self.with(|state| {
+            state.resource_name = Some(resource_name.to_owned());
+            state.device_id = Some(device_id.to_owned());
+        })
+    }
+
+    /// Sets the gateways of default routes through this network.
+    #[must_use]
+    pub fn with_default_route(self, gateways: &[&str]) -> Self {
+        self.with(|state| state.default_route = gateways.iter().map(ToString::to_string).collect())
     }
 
     /// Makes every edit fail with `error`.
@@ -141,8 +165,8 @@ impl Attachment {
     /// [`refusing`](Self::refusing).
     pub fn conf_set(&self, pointer: &str, json: &str) -> Result<(), EditError> {
         let value: Value =
-            serde_json::from_str(json).map_err(|error| EditError::Invalid(error.to_string()))?;
-        let missing = || EditError::Invalid(format!("no place at {pointer:?}"));
+            serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
+        let missing = || invalid(format!("no place at {pointer:?}"));
         let mut placed = Err(missing());
         self.edit(|state| placed = put(&mut state.conf, pointer, value).ok_or_else(missing))?;
         placed
@@ -153,10 +177,76 @@ impl Attachment {
     /// # Errors
     /// When it does not exist; the error given to [`refusing`](Self::refusing).
     pub fn conf_remove(&self, pointer: &str) -> Result<(), EditError> {
-        let missing = || EditError::Invalid(format!("nothing at {pointer:?}"));
+        let missing = || invalid(format!("nothing at {pointer:?}"));
         let mut removed = Err(missing());
         self.edit(|state| removed = take(&mut state.conf, pointer).ok_or_else(missing))?;
         removed
+    }
+
+    /// Adds a plugin to the end of the chain.
+    ///
+    /// # Errors
+    /// When the conf is a single plugin or `json` is not JSON; the error given to
+    /// [`refusing`](Self::refusing).
+    pub fn append_plugin(&self, json: &str) -> Result<(), EditError> {
+        self.conf_set("/plugins/-", json)
+    }
+
+    /// The capabilities that plugins declare, sorted.
+    pub fn capabilities(&self) -> Vec<String> {
+        let state = self.state.borrow();
+        let declared = plugins(&state.conf).filter_map(|plugin| plugin.get("capabilities"));
+        let members = declared.filter_map(Value::as_object).flatten();
+        let names = members.filter(|(_, value)| **value == Value::Bool(true));
+        let names: BTreeSet<String> = names.map(|(name, _)| name.clone()).collect();
+        names.into_iter().collect()
+    }
+
+    /// The resource that the device was allocated from.
+    pub fn resource_name(&self) -> Option<String> {
+        self.state.borrow().resource_name.clone()
+    }
+
+    /// The device.
+    pub fn device_id(&self) -> Option<String> {
+        self.state.borrow().device_id.clone()
+    }
+
+    /// Gateways of the pod's default routes through this network.
+    pub fn default_route(&self) -> Vec<String> {
+        self.state.borrow().default_route.clone()
+    }
+
+    /// JSON object: the arguments of all capabilities; here, of addresses, MAC and device.
+    pub fn runtime_config(&self) -> String {
+        let state = self.state.borrow();
+        let mut arguments = serde_json::Map::new();
+        if !state.ips.is_empty() {
+            arguments.insert("ips".to_owned(), state.ips.clone().into());
+        }
+        for (key, value) in [("mac", &state.mac), ("deviceID", &state.device_id)] {
+            if let Some(value) = value {
+                arguments.insert(key.to_owned(), value.clone().into());
+            }
+        }
+        Value::Object(arguments).to_string()
+    }
+
+    /// Leaves the network out.
+    ///
+    /// # Errors
+    /// For the default network; the error given to [`refusing`](Self::refusing).
+    pub fn skip(&self) -> Result<(), EditError> {
+        if self.is_default() {
+            let message = "the default network cannot be changed";
+            return Err(EditError::new(EditErrorKind::Immutable, message));
+        }
+        self.edit(|state| state.is_skipped = true)
+    }
+
+    /// Whether the network is left out.
+    pub fn is_skipped(&self) -> bool {
+        self.state.borrow().is_skipped
     }
 
     /// The addresses of the `ips` capability.
@@ -259,7 +349,7 @@ impl Attachment {
     /// When `json` is not JSON; the error given to [`refusing`](Self::refusing).
     pub fn set_cni_arg(&self, key: &str, json: &str) -> Result<(), EditError> {
         let value: Value =
-            serde_json::from_str(json).map_err(|error| EditError::Invalid(error.to_string()))?;
+            serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
         self.edit(|state| {
             let args = state
                 .cni_args
@@ -269,6 +359,10 @@ impl Attachment {
             }
         })
     }
+}
+
+fn invalid(message: String) -> EditError {
+    EditError::new(EditErrorKind::Invalid, message)
 }
 
 fn plugins(conf: &Value) -> impl Iterator<Item = &Value> {

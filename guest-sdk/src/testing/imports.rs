@@ -33,6 +33,25 @@ pub mod namespaces {
         })
     }
 
+    /// All labels.
+    pub fn labels(namespace: &str) -> Vec<(String, String)> {
+        super::host(|host| of(&host.namespace_labels, namespace))
+    }
+
+    /// All annotations.
+    pub fn annotations(namespace: &str) -> Vec<(String, String)> {
+        super::host(|host| of(&host.namespace_annotations, namespace))
+    }
+
+    fn of(
+        all: &std::collections::BTreeMap<(String, String), String>,
+        namespace: &str,
+    ) -> Vec<(String, String)> {
+        let own = all.iter().filter(|((of, _), _)| of == namespace);
+        own.map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
     /// Value of an annotation.
     pub fn annotation(namespace: &str, key: &str) -> Option<String> {
         super::host(|host| {
@@ -59,6 +78,16 @@ pub mod nads {
         let key = (namespace.to_owned(), name.to_owned(), key.to_owned());
         super::host(|host| host.nad_annotations.get(&key).cloned())
     }
+
+    /// All annotations.
+    pub fn annotations(namespace: &str, name: &str) -> Vec<(String, String)> {
+        super::host(|host| {
+            let all = host.nad_annotations.iter();
+            let own = all.filter(|((of, nad, _), _)| of == namespace && nad == name);
+            own.map(|((_, _, key), value)| (key.clone(), value.clone()))
+                .collect()
+        })
+    }
 }
 
 /// The node of the daemon; needs the grant `node`.
@@ -66,6 +95,16 @@ pub mod node {
     /// Value of a label.
     pub fn label(key: &str) -> Option<String> {
         super::host(|host| host.node_labels.get(key).cloned())
+    }
+
+    /// All labels.
+    pub fn labels() -> Vec<(String, String)> {
+        super::host(|host| host.node_labels.clone().into_iter().collect())
+    }
+
+    /// All annotations.
+    pub fn annotations() -> Vec<(String, String)> {
+        super::host(|host| host.node_annotations.clone().into_iter().collect())
     }
 
     /// Value of an annotation.

@@ -12,7 +12,7 @@
 //! #     fn new(_: NoSettings) -> Result<Self, String> { Ok(Self) }
 //! # }
 //! # impl BeforeAdd for FixedMtu {
-//! #     fn before_add(&self, _: &Request, attachment: &Attachment) -> Verdict {
+//! #     fn before_add(&self, _: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
 //! #         attachment.set_mtu(1400)?;
 //! #         Ok(())
 //! #     }
@@ -21,7 +21,7 @@
 //! let request = Request::add("default", "web-1").with_label("app", "web");
 //! let attachment = Attachment::new("default/storage", "net1", r#"{"type":"macvlan"}"#);
 //!
-//! policy.before_add(&request, &attachment).unwrap();
+//! policy.before_add(&request, &attachment, &Plan::default()).unwrap();
 //!
 //! assert_eq!(attachment.conf_get("/mtu").as_deref(), Some("1400"));
 //! ```

@@ -80,9 +80,17 @@ impl Outcome {
         self
     }
 
-    /// The tags set by the policy.
-    pub fn tags(&self) -> BTreeMap<String, String> {
-        self.state.borrow().tags.clone()
+    /// Sets a tag of an earlier hook.
+    #[must_use]
+    pub fn with_tag(self, key: &str, value: &str) -> Self {
+        let tag = (key.to_owned(), value.to_owned());
+        self.state.borrow_mut().tags.extend([tag]);
+        self
+    }
+
+    /// The tags, by key.
+    pub fn tags(&self) -> Vec<(String, String)> {
+        self.state.borrow().tags.clone().into_iter().collect()
     }
 
     fn edit(&self, change: impl FnOnce(&mut State)) -> Result<(), EditError> {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::{Command, Finding, PodRef};
+use crate::{Command, Finding, Owner, PodRef};
 
 /// A CNI request for tests.
 #[derive(Debug, Clone)]
@@ -13,6 +13,9 @@ pub struct Request {
     pod: Option<PodRef>,
     annotations: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
+    service_account: Option<String>,
+    owner: Option<Owner>,
+    host_network: bool,
     node_name: String,
     findings: RefCell<Vec<Finding>>,
 }
@@ -30,6 +33,9 @@ impl Request {
             }),
             annotations: BTreeMap::new(),
             labels: BTreeMap::new(),
+            service_account: None,
+            owner: None,
+            host_network: false,
             node_name: "node-1".to_owned(),
             findings: RefCell::default(),
         }
@@ -51,6 +57,31 @@ impl Request {
     #[must_use]
     pub fn with_label(mut self, key: &str, value: &str) -> Self {
         self.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets the pod's service account.
+    #[must_use]
+    pub fn with_service_account(mut self, name: &str) -> Self {
+        self.service_account = Some(name.to_owned());
+        self
+    }
+
+    /// Sets the pod's controller.
+    #[must_use]
+    pub fn with_owner(mut self, kind: &str, name: &str) -> Self {
+        self.owner = Some(Owner {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            uid: String::new(),
+        });
+        self
+    }
+
+    /// Makes the pod one that uses the node's network.
+    #[must_use]
+    pub fn with_host_network(mut self) -> Self {
+        self.host_network = true;
         self
     }
 
@@ -99,6 +130,21 @@ impl Request {
     /// All labels of the pod.
     pub fn labels(&self) -> Vec<(String, String)> {
         self.labels.clone().into_iter().collect()
+    }
+
+    /// The pod's service account.
+    pub fn service_account(&self) -> Option<String> {
+        self.service_account.clone()
+    }
+
+    /// The pod's controller.
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner.clone()
+    }
+
+    /// Whether the pod uses the node's network.
+    pub fn host_network(&self) -> bool {
+        self.host_network
     }
 
     /// Name of the node.

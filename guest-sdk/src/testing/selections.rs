@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 
-use crate::{EditError, Selection};
+use crate::{EditError, EditErrorKind, Origin, Selection};
 
 /// Ordered selections for tests.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Selections {
     selections: RefCell<Vec<Selection>>,
+    default: RefCell<Option<Selection>>,
 }
 
 impl Selections {
@@ -15,7 +16,23 @@ impl Selections {
     pub fn new(selections: Vec<Selection>) -> Self {
         Self {
             selections: RefCell::new(selections),
+            default: RefCell::default(),
         }
+    }
+
+    /// Puts the networks that the node gives to every pod before the others.
+    #[must_use]
+    pub fn with_node_networks(self, names: &[&str]) -> Self {
+        let networks = names.iter().map(|name| Selection::new("", name));
+        self.selections.borrow_mut().splice(0..0, networks);
+        self
+    }
+
+    /// Sets what replaces the cluster's default network.
+    #[must_use]
+    pub fn with_default(self, selection: Selection) -> Self {
+        self.default.replace(Some(selection));
+        self
     }
 
     /// Number of selections.
@@ -31,6 +48,29 @@ impl Selections {
     /// All selections.
     pub fn all(&self) -> Vec<Selection> {
         self.selections.borrow().clone()
+    }
+
+    /// Who asks for the selection at `index`; those of the node have no namespace.
+    pub fn origin(&self, index: u32) -> Option<Origin> {
+        self.at(index)
+            .map(|selection| match selection.namespace.as_str() {
+                "" => Origin::Node,
+                _ => Origin::Pod,
+            })
+    }
+
+    /// What replaces the cluster's default network.
+    pub fn default(&self) -> Option<Selection> {
+        self.default.borrow().clone()
+    }
+
+    /// Sets what replaces the cluster's default network.
+    ///
+    /// # Errors
+    /// Never; the host checks names and addresses.
+    pub fn set_default(&self, selection: Option<&Selection>) -> Result<(), EditError> {
+        self.default.replace(selection.cloned());
+        Ok(())
     }
 
     /// Inserts a selection before `index`, or at the end.
@@ -90,5 +130,5 @@ impl Selections {
 }
 
 fn past_the_end(index: u32) -> EditError {
-    EditError::Invalid(format!("no selection at {index}"))
+    EditError::new(EditErrorKind::Invalid, format!("no selection at {index}"))
 }

@@ -25,10 +25,10 @@ use crate::domain::entry::Entry;
 use crate::domain::metadata::Metadata;
 use crate::domain::nad::Nad;
 use crate::domain::namespace::Namespace;
+use crate::domain::networks::Networks;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use crate::domain::sandbox::Sandbox;
-use crate::domain::selection::Selection;
 
 pub use containers::ContainerPods;
 pub use delegates::{DelegateError, Delegates};
@@ -316,6 +316,17 @@ pub struct Denial {
     pub details: Option<String>,
 }
 
+/// Why an ADD failed, for policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddFailure {
+    /// The CNI error code of the policy or delegate, if one of them is the reason.
+    pub code: Option<u32>,
+    /// The reason.
+    pub message: String,
+    /// The policy that denied, and its hook.
+    pub denied_by: Option<(String, &'static str)>,
+}
+
 /// The policies of the node.
 #[async_trait]
 pub trait Policies: Send + Sync {
@@ -362,17 +373,25 @@ pub struct Finale {
 /// Runs the policies for one request. The hooks are called in the order of the methods.
 #[async_trait]
 pub trait PolicySession: Send {
-    /// Runs the select hook on the pod's selections, before they are resolved.
+    /// Runs the select hook on the pod's networks, before they are resolved, and validates the
+    /// result.
     ///
     /// # Errors
     /// [`Denial`]; nothing was changed.
-    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial>;
+    async fn select(&mut self, networks: Networks) -> Result<Networks, Denial>;
 
-    /// Runs the before-add hook on one attachment, before its delegate.
+    /// Announces the whole plan, before the before-add hook runs on its attachments.
     ///
     /// # Errors
     /// [`Denial`]; nothing was changed.
-    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial>;
+    fn plan(&mut self, attachments: &[Attachment]) -> Result<(), Denial>;
+
+    /// Runs the before-add hook on one attachment, before its delegate. `None` if a policy leaves
+    /// the network out.
+    ///
+    /// # Errors
+    /// [`Denial`]; nothing was changed.
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Option<Attachment>, Denial>;
 
     /// Validates the plan as a whole after all before-add hooks, before it is recorded.
     ///
@@ -390,8 +409,18 @@ pub trait PolicySession: Send {
         result: CniResult,
     ) -> Result<PolicyResult, Denial>;
 
+    /// Validates the outcome of an attachment to a running pod, after the after-add hook.
+    ///
+    /// # Errors
+    /// [`Denial`]; the caller rolls the ADD back.
+    async fn validate_plugged(
+        &mut self,
+        attachment: &Attachment,
+        outcome: &PolicyResult,
+    ) -> Result<(), Denial>;
+
     /// Runs the finalize hook on the plan, the result for the runtime, and each attachment's result
-    /// for network-status.
+    /// for network-status, and validates the outcome.
     ///
     /// # Errors
     /// [`Denial`]; the caller rolls the ADD back.
@@ -410,6 +439,10 @@ pub trait PolicySession: Send {
 
     /// Runs the del hook on an attachment that is being removed. Cannot deny.
     async fn del(&mut self, entry: &Entry);
+
+    /// Runs the add-failed hook, after what the ADD had attached is undone. `plan` is empty if there
+    /// was none. Cannot deny.
+    async fn add_failed(&mut self, plan: &[Attachment], why: AddFailure);
 
     /// Marks the ADD as successful: state that policies bound to it is kept. Otherwise dropping the
     /// session releases that state.

@@ -132,6 +132,7 @@ fn error_code(error: &Error) -> u32 {
         Error::NotAttached(_) => code::UNKNOWN_CONTAINER,
         Error::Attached(_) => code::INVALID_ENVIRONMENT,
         Error::Delegate(error) => error.error.code,
+        Error::Skipped(_) => code::FIRST_OWN,
         Error::Denied(_) | Error::NotUndone { .. } | Error::Several(_) => code::INTERNAL,
     }
 }

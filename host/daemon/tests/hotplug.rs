@@ -115,7 +115,12 @@ async fn unrecorded_pod_can_be_plugged() {
 
 #[tokio::test]
 async fn failed_plug_undoes_only_itself() {
-    for failing in ["add hot", "record-result hot", "deny after-add hot"] {
+    for failing in [
+        "add hot",
+        "record-result hot",
+        "deny after-add hot",
+        "deny validate-result",
+    ] {
         let world = World::new();
         world.pod("a", "one");
         let pipeline = world.pipeline();

@@ -139,6 +139,7 @@ fn entry(network: &str, if_name: &str) -> Entry {
         capability_args: RawObject::new(),
         device: None,
         namespace: None,
+        tags: std::collections::BTreeMap::new(),
         failed_add: None,
         result: Some(CniResult::parse(result, ConfVersion::default()).unwrap()),
     }

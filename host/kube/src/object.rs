@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use super::call::{Caller, Failure};
 use cnidaria_core::domain::metadata::Metadata as Said;
 use cnidaria_core::domain::nad::Nad;
-use cnidaria_core::domain::pod::{NETWORK_STATUS_ANNOTATION, Pod};
-use cnidaria_core::domain::resource_claim::{PodClaims, PodClaimsSpec, PodClaimsStatus};
+use cnidaria_core::domain::pod::{NETWORK_STATUS_ANNOTATION, OwnerReference, Pod, PodSpec};
+use cnidaria_core::domain::resource_claim::PodClaimsStatus;
 
 /// Annotations that no request reads and that can be as large as the rest of the object.
 const PASSED_OVER: [&str; 2] = [
@@ -46,7 +46,7 @@ impl Kind for Pod {
 pub(crate) struct PodWire {
     metadata: Metadata,
     #[serde(default)]
-    spec: PodClaimsSpec,
+    spec: PodSpec,
     #[serde(default)]
     status: PodClaimsStatus,
 }
@@ -58,13 +58,16 @@ impl From<PodWire> for (Metadata, Pod) {
             spec,
             status,
         } = wire;
+        let owners = std::mem::take(&mut metadata.owner_references.0);
+        let (claims, identity) = spec.split(status, owners);
         let pod = Pod {
             namespace: metadata.namespace.clone(),
             name: metadata.name.clone(),
             uid: std::mem::take(&mut metadata.uid),
             labels: std::mem::take(&mut metadata.labels.0),
             annotations: std::mem::take(&mut metadata.annotations.0),
-            claims: PodClaims::new(spec, status),
+            claims,
+            identity,
         };
         (metadata, pod)
     }
@@ -182,6 +185,18 @@ pub(crate) struct Metadata {
     resource_version: Option<String>,
     labels: Strings,
     annotations: Strings,
+    owner_references: Owners,
+}
+
+/// Owner references.
+#[derive(Default)]
+struct Owners(Vec<OwnerReference>);
+
+impl<'de> Deserialize<'de> for Owners {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let owners = Option::<Vec<OwnerReference>>::deserialize(deserializer)?;
+        Ok(Self(owners.unwrap_or_default()))
+    }
 }
 
 /// Labels or annotations.

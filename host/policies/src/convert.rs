@@ -1,15 +1,20 @@
 //! Converts between the daemon's types and the engine's. Members that policies cannot see are
 //! carried over from the original, so that a round trip loses nothing.
 
+use std::net::IpAddr;
+
 use cni_types::args::{Command, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::{Document, Limits, RawObject};
+use cni_types::result::CniResult;
+use cni_types::version::Version;
 use policy_engine as engine;
 
 use super::confs::Confs;
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
-use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::domain::networks::{Networks, Wanted};
+use cnidaria_core::domain::pod::{PodIdentity, PodRef};
 use cnidaria_core::domain::runtime_config::{Bandwidth, PortMapping, RuntimeConfig};
 use cnidaria_core::domain::selection::Selection;
 
@@ -34,7 +39,7 @@ pub(super) fn pod_ref(pod: &PodRef) -> engine::PodRef {
     }
 }
 
-pub(super) fn selection(selection: &Selection) -> Result<engine::Selection, String> {
+fn selection(selection: &Selection) -> Result<engine::Selection, String> {
     Ok(engine::Selection {
         namespace: selection.namespace.clone(),
         name: selection.name.clone(),
@@ -44,20 +49,64 @@ pub(super) fn selection(selection: &Selection) -> Result<engine::Selection, Stri
         infiniband_guid: selection.infiniband_guid.clone(),
         bandwidth: selection.bandwidth.as_ref().map(bandwidth),
         port_mappings: selection.port_mappings.iter().map(port_mapping).collect(),
-        default_route: selection
-            .default_route
-            .iter()
-            .flatten()
-            .map(ToString::to_string)
-            .collect(),
+        default_route: gateways(selection.default_route.as_deref()),
         cni_args: selection.cni_args.as_ref().map(document).transpose()?,
     })
 }
 
+/// The networks for the policies.
+pub(super) fn networks(networks: &Networks) -> Result<engine::Networks, String> {
+    let of_node = networks.others.iter().filter_map(|wanted| match wanted {
+        Wanted::OfNode(name) => Some(name.clone()),
+        Wanted::Selected(_) => None,
+    });
+    Ok(engine::Networks {
+        default: networks.default.as_ref().map(selection).transpose()?,
+        of_node: of_node.collect(),
+        of_pod: networks
+            .selections()
+            .map(selection)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// The networks after the policies ran; `offered` are those that they were given.
+pub(super) fn selected(
+    offered: Networks,
+    selected: Vec<engine::Chosen>,
+    default: engine::ChosenDefault,
+) -> Result<Networks, String> {
+    let of_pod: Vec<&Selection> = offered.selections().collect();
+    let others = selected.into_iter().map(|one| {
+        Ok(match one.origin {
+            // Its name is as it was.
+            engine::Origin::Node(_) => Wanted::OfNode(one.selection.name),
+            engine::Origin::Pod(index) => {
+                let origin = of_pod.get(index).copied();
+                Wanted::Selected(Box::new(chosen(origin, one.selection, one.named_by)?))
+            }
+            engine::Origin::Policy => {
+                Wanted::Selected(Box::new(chosen(None, one.selection, one.named_by)?))
+            }
+        })
+    });
+    let others = others.collect::<Result<_, String>>()?;
+    let default = match default {
+        engine::ChosenDefault::Offered => offered.default,
+        engine::ChosenDefault::Cluster => None,
+        engine::ChosenDefault::Set(selection, named_by) => {
+            let origin = offered.default.as_ref();
+            Some(chosen(origin, *selection, named_by)?)
+        }
+    };
+    Ok(Networks { default, others })
+}
+
 /// A selection after the policies ran. `origin` is the pod's own selection, if there was one.
-pub(super) fn chosen(
+fn chosen(
     origin: Option<&Selection>,
     chosen: engine::Selection,
+    named_by: Option<String>,
 ) -> Result<Selection, String> {
     let gateways: Vec<_> = chosen
         .default_route
@@ -86,6 +135,7 @@ pub(super) fn chosen(
         // An empty list means something different from none.
         default_route: (keeps_routes || !gateways.is_empty()).then_some(gateways),
         ipam_claim_reference: origin.and_then(|origin| origin.ipam_claim_reference.clone()),
+        named_by,
     })
 }
 
@@ -94,6 +144,16 @@ pub(super) fn attachment(
     confs: &Confs,
 ) -> Result<engine::Attachment, String> {
     let request = &attachment.request;
+    let device = attachment.device.as_ref();
+    let fixed = engine::Fixed {
+        resource_name: device.map(|device| device.resource_name.clone()),
+        device_id: match device {
+            Some(device) => Some(device.id.clone()),
+            None => request.device_id.clone(),
+        },
+        default_route: gateways(attachment.default_route.as_deref()),
+        runtime_config: attachment.capability_args().to_text(),
+    };
     Ok(engine::Attachment {
         network: attachment.network.clone(),
         if_name: attachment.if_name.to_string(),
@@ -105,6 +165,8 @@ pub(super) fn attachment(
         port_mappings: request.port_mappings.iter().map(port_mapping).collect(),
         infiniband_guid: request.infiniband_guid.clone(),
         cni_args: None,
+        fixed,
+        skipped: false,
     })
 }
 
@@ -150,6 +212,17 @@ pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<A
 /// A recorded attachment, as its delegates were called.
 pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::Attachment, String> {
     let request = RuntimeConfig::of_capability_args(&entry.capability_args);
+    let device = entry.device.as_ref();
+    let fixed = engine::Fixed {
+        resource_name: device.map(|device| device.resource_name.clone()),
+        device_id: match device {
+            Some(device) => Some(device.id.clone()),
+            None => request.device_id.clone(),
+        },
+        // Not recorded: it has taken effect.
+        default_route: Vec::new(),
+        runtime_config: entry.capability_args.to_text(),
+    };
     Ok(engine::Attachment {
         network: entry.network.clone(),
         if_name: entry.if_name.to_string(),
@@ -161,7 +234,36 @@ pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::Attachment, 
         port_mappings: request.port_mappings.iter().map(port_mapping).collect(),
         infiniband_guid: request.infiniband_guid,
         cni_args: None,
+        fixed,
+        skipped: false,
     })
+}
+
+fn gateways(gateways: Option<&[IpAddr]>) -> Vec<String> {
+    let gateways = gateways.into_iter().flatten();
+    gateways.map(ToString::to_string).collect()
+}
+
+/// Who a pod belongs to.
+pub(super) fn pod_spec(identity: &PodIdentity) -> engine::PodSpec {
+    engine::PodSpec {
+        service_account: identity.service_account.as_deref().map(str::to_owned),
+        owner: identity.owner.as_deref().map(|owner| engine::Owner {
+            kind: owner.kind.clone(),
+            name: owner.name.clone(),
+            uid: owner.uid.clone(),
+        }),
+        host_network: identity.host_network,
+    }
+}
+
+/// What an entry's delegate answered, with the tags of policies.
+pub(super) fn stored(entry: &Entry) -> engine::Outcome {
+    let result = entry.result.clone();
+    engine::Outcome {
+        result: result.unwrap_or_else(|| CniResult::empty(Version::LATEST)),
+        tags: entry.tags.clone(),
+    }
 }
 
 fn if_name(name: String) -> Result<IfName, String> {

@@ -22,11 +22,12 @@ use none::NoPolicies;
 
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::networks::Networks;
 use cnidaria_core::domain::pod::{Pod, PodRef};
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::domain::selection::Selection;
 use cnidaria_core::ports::{
-    Attached, Cluster, Denial, Event, EventKind, Finale, Policies, PolicyResult, PolicySession,
+    AddFailure, Attached, Cluster, Denial, Event, EventKind, Finale, Policies, PolicyResult,
+    PolicySession,
 };
 
 /// The policies of this node.
@@ -73,6 +74,9 @@ impl Policies for Engine {
             pod: Some(convert::pod_ref(&sandbox.pod)),
             labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
             annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
+            pod_spec: pod
+                .map(|pod| convert::pod_spec(&pod.identity))
+                .unwrap_or_default(),
             namespace_labels,
             node_name: self.node_name.clone(),
         };
@@ -200,6 +204,18 @@ impl Request {
         own_denial(denied)
     }
 
+    /// The attachments in the form that policies see.
+    fn shown(
+        &self,
+        plan: &[Attachment],
+        hook: &'static str,
+    ) -> Result<Vec<policy_engine::Attachment>, Denial> {
+        plan.iter()
+            .map(|attachment| convert::attachment(attachment, &self.confs))
+            .collect::<Result<_, _>>()
+            .map_err(|reason| Self::unreadable(hook, reason))
+    }
+
     fn tell(&self, reason: &'static str, message: String) {
         let event = Event {
             kind: EventKind::Warning,
@@ -223,33 +239,31 @@ impl Request {
 
 #[async_trait]
 impl PolicySession for Request {
-    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
+    async fn select(&mut self, networks: Networks) -> Result<Networks, Denial> {
         if !self.session.involves(Hook::Select, None) {
-            return Ok(selections);
+            return Ok(networks);
         }
-        let offered = selections
-            .iter()
-            .map(convert::selection)
-            .collect::<Result<_, _>>()
-            .map_err(|reason| Self::unreadable("select", reason))?;
+        let offered =
+            convert::networks(&networks).map_err(|reason| Self::unreadable("select", reason))?;
         let selected = self
             .session
-            .select(offered)
+            .select_networks(offered)
             .await
             .map_err(|denied| self.denial(denied))?;
         self.report(&selected.report);
-        selected
-            .selections
-            .into_iter()
-            .map(|chosen| {
-                let origin = chosen.origin.and_then(|index| selections.get(index));
-                convert::chosen(origin, chosen.selection)
-            })
-            .collect::<Result<_, _>>()
+        convert::selected(networks, selected.selections, selected.default)
             .map_err(|reason| Self::unreadable("select", reason))
     }
 
-    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
+    fn plan(&mut self, attachments: &[Attachment]) -> Result<(), Denial> {
+        if self.session.wants_plan() {
+            let plan = self.shown(attachments, "before-add")?;
+            self.session.plan(plan);
+        }
+        Ok(())
+    }
+
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Option<Attachment>, Denial> {
         let offered = convert::attachment(&attachment, &self.confs)
             .map_err(|reason| Self::unreadable("before-add", reason))?;
         let (edited, report) = self
@@ -258,6 +272,9 @@ impl PolicySession for Request {
             .await
             .map_err(|denied| self.denial(denied))?;
         self.report(&report);
+        if edited.skipped {
+            return Ok(None);
+        }
         if report.edits.is_empty() {
             let as_shown = Arc::new(edited);
             let attachment = convert::unedited(attachment, &as_shown);
@@ -265,22 +282,23 @@ impl PolicySession for Request {
                 attachment: attachment.clone(),
                 as_shown,
             });
-            return Ok(attachment);
+            return Ok(Some(attachment));
         }
-        convert::edited(attachment, edited).map_err(|reason| Self::unreadable("before-add", reason))
+        convert::edited(attachment, edited)
+            .map(Some)
+            .map_err(|reason| Self::unreadable("before-add", reason))
     }
 
     async fn settle(&mut self, plan: &[Attachment]) -> Result<(), Denial> {
         if !self.session.end_before_add() {
             return Ok(());
         }
-        let shown: Vec<_> = plan
-            .iter()
-            .map(|attachment| convert::attachment(attachment, &self.confs))
-            .collect::<Result<_, _>>()
-            .map_err(|reason| Self::unreadable("before-add", reason))?;
+        let shown = self.shown(plan, "before-add")?;
         let settled = self.session.settle(&shown);
         let report = settled.map_err(|denied| self.denial(denied))?;
+        self.report(&report);
+        let validated = self.session.validate_plan(&shown).await;
+        let report = validated.map_err(|denied| self.denial(denied))?;
         self.report(&report);
         Ok(())
     }
@@ -310,6 +328,28 @@ impl PolicySession for Request {
         Ok(outcome_of(outcome))
     }
 
+    async fn validate_plugged(
+        &mut self,
+        attachment: &Attachment,
+        outcome: &PolicyResult,
+    ) -> Result<(), Denial> {
+        if !self.session.involves(Hook::ValidateResult, None) {
+            return Ok(());
+        }
+        let mut plan = self.shown(std::slice::from_ref(attachment), "validate-result")?;
+        let Some(shown) = plan.pop() else {
+            return Ok(());
+        };
+        let outcome = policy_engine::Outcome {
+            result: outcome.result.clone(),
+            tags: outcome.tags.clone(),
+        };
+        let validated = self.session.validate_result(shown, &outcome).await;
+        let report = validated.map_err(|denied| self.denial(denied))?;
+        self.report(&report);
+        Ok(())
+    }
+
     async fn finalize(
         &mut self,
         plan: &[Attachment],
@@ -322,11 +362,7 @@ impl PolicySession for Request {
                 shown: shown.into_iter().map(untouched).collect(),
             });
         }
-        let offered: Vec<_> = plan
-            .iter()
-            .map(|attachment| convert::attachment(attachment, &self.confs))
-            .collect::<Result<_, _>>()
-            .map_err(|reason| Self::unreadable("finalize", reason))?;
+        let offered = self.shown(plan, "finalize")?;
         let finalized = self.session.finalize(&offered, result, shown).await;
         let (finale, report) = finalized.map_err(|denied| self.denial(denied))?;
         self.report(&report);
@@ -337,15 +373,15 @@ impl PolicySession for Request {
     }
 
     async fn check(&mut self, entry: &Entry) -> Result<(), Denial> {
-        let Some(result) = &entry.result else {
+        if entry.result.is_none() {
             return Ok(());
-        };
+        }
         if !self.session.involves(Hook::Check, Some(&entry.network)) {
             return Ok(());
         }
         let offered = convert::entry(entry, &self.confs)
             .map_err(|reason| Self::unreadable("check", reason))?;
-        let checked = self.session.check(&offered, result).await;
+        let checked = self.session.check(&offered, &convert::stored(entry)).await;
         let report = checked.map_err(|denied| self.denial(denied))?;
         self.report(&report);
         Ok(())
@@ -357,7 +393,8 @@ impl PolicySession for Request {
         }
         match convert::entry(entry, &self.confs) {
             Ok(offered) => {
-                let report = self.session.del(&offered).await;
+                let stored = convert::stored(entry);
+                let report = self.session.del(&offered, &stored).await;
                 self.report(&report);
             }
             Err(reason) => {
@@ -371,6 +408,26 @@ impl PolicySession for Request {
                 )
             }
         }
+    }
+
+    async fn add_failed(&mut self, plan: &[Attachment], why: AddFailure) {
+        if !self.session.involves(Hook::AddFailed, None) {
+            return;
+        }
+        // What cannot be shown has failed the ADD already.
+        let plan = self.shown(plan, "add-failed").unwrap_or_default();
+        let AddFailure {
+            code,
+            message,
+            denied_by,
+        } = why;
+        let why = policy_engine::AddFailure {
+            code,
+            message,
+            denied_by: denied_by.map(|(policy, hook)| (policy, hook.to_owned())),
+        };
+        let report = self.session.add_failed(&plan, why).await;
+        self.report(&report);
     }
 
     fn succeed(&mut self) {

@@ -1,5 +1,6 @@
 //! Answers the lookups of policies with grants from the cluster adapter's caches.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +19,10 @@ impl Lookup {
     /// Looks up in `cluster`, for the node of this name.
     pub fn new(cluster: Arc<dyn Cluster>, node_name: String) -> Self {
         Self { cluster, node_name }
+    }
+
+    fn namespace(&self, name: &str) -> Metadata {
+        self.cluster.namespace(name).unwrap_or_default()
     }
 
     fn node(&self) -> Option<Metadata> {
@@ -45,8 +50,16 @@ impl policy_engine::Cluster for Lookup {
         self.cluster.namespace(namespace)?.labels.remove(key)
     }
 
+    fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        self.namespace(namespace).labels
+    }
+
     fn namespace_annotation(&self, namespace: &str, key: &str) -> Option<String> {
         self.cluster.namespace(namespace)?.annotations.remove(key)
+    }
+
+    fn namespace_annotations(&self, namespace: &str) -> BTreeMap<String, String> {
+        self.namespace(namespace).annotations
     }
 
     fn nad_conf(&self, namespace: &str, name: &str) -> Option<String> {
@@ -58,11 +71,24 @@ impl policy_engine::Cluster for Lookup {
         nad?.annotations.remove(key)
     }
 
+    fn nad_annotations(&self, namespace: &str, name: &str) -> BTreeMap<String, String> {
+        let nad = self.cluster.remembered_nad(namespace, name);
+        nad.map(|nad| nad.annotations).unwrap_or_default()
+    }
+
     fn node_label(&self, key: &str) -> Option<String> {
         self.node()?.labels.remove(key)
     }
 
+    fn node_labels(&self) -> BTreeMap<String, String> {
+        self.node().unwrap_or_default().labels
+    }
+
     fn node_annotation(&self, key: &str) -> Option<String> {
         self.node()?.annotations.remove(key)
+    }
+
+    fn node_annotations(&self) -> BTreeMap<String, String> {
+        self.node().unwrap_or_default().annotations
     }
 }

@@ -6,20 +6,24 @@ use cni_types::result::CniResult;
 use super::untouched;
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
-use cnidaria_core::domain::selection::Selection;
-use cnidaria_core::ports::{Denial, Finale, PolicyResult, PolicySession};
+use cnidaria_core::domain::networks::Networks;
+use cnidaria_core::ports::{AddFailure, Denial, Finale, PolicyResult, PolicySession};
 
 /// No policies. Nothing is converted.
 pub(super) struct NoPolicies;
 
 #[async_trait]
 impl PolicySession for NoPolicies {
-    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
-        Ok(selections)
+    async fn select(&mut self, networks: Networks) -> Result<Networks, Denial> {
+        Ok(networks)
     }
 
-    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
-        Ok(attachment)
+    fn plan(&mut self, _attachments: &[Attachment]) -> Result<(), Denial> {
+        Ok(())
+    }
+
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Option<Attachment>, Denial> {
+        Ok(Some(attachment))
     }
 
     async fn settle(&mut self, _plan: &[Attachment]) -> Result<(), Denial> {
@@ -32,6 +36,14 @@ impl PolicySession for NoPolicies {
         result: CniResult,
     ) -> Result<PolicyResult, Denial> {
         Ok(untouched(result))
+    }
+
+    async fn validate_plugged(
+        &mut self,
+        _attachment: &Attachment,
+        _outcome: &PolicyResult,
+    ) -> Result<(), Denial> {
+        Ok(())
     }
 
     async fn finalize(
@@ -51,6 +63,8 @@ impl PolicySession for NoPolicies {
     }
 
     async fn del(&mut self, _entry: &Entry) {}
+
+    async fn add_failed(&mut self, _plan: &[Attachment], _why: AddFailure) {}
 
     fn succeed(&mut self) {}
 }

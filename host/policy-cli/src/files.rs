@@ -27,7 +27,7 @@ mod tests {
     fn the_sdk_wit_and_templates_are_embedded() {
         let paths = |dir| below(dir).map(|(path, _)| path).collect::<Vec<_>>();
         assert!(paths("sdk/guest-sdk").contains(&"src/lib.rs"));
-        assert!(paths("sdk/wit").contains(&"policy-0.2.0/types.wit"));
+        assert!(paths("sdk/wit").contains(&"policy-0.3.0/types.wit"));
         assert!(paths("templates/rust").contains(&"src/lib.rs.in"));
     }
 

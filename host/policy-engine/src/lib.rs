@@ -23,9 +23,10 @@ mod wasm;
 pub use config::Config;
 pub use model::policy::{Mode, PolicyInfo, State};
 pub use model::ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
-pub use model::report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
+pub use model::report::{AddFailure, AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use model::request::{
-    Attachment, Bandwidth, Chosen, Command, PodRef, PortMapping, RequestFacts, Selection,
+    Attachment, Bandwidth, Chosen, ChosenDefault, Command, Fixed, Networks, Origin, Owner, PodRef,
+    PodSpec, PortMapping, RequestFacts, Selection,
 };
 pub use model::witness::{Call, Level, Witness};
 pub use run::generation::Generation;

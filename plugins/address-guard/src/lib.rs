@@ -69,7 +69,7 @@ impl Select for AddressGuard {
 /// Checked again: another policy may have requested an address since, and the default network has
 /// no selection.
 impl BeforeAdd for AddressGuard {
-    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+    fn before_add(&self, request: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
         let network = attachment.network();
         self.check(request, &network, &attachment.ips())?;
         self.check_args(request, &network, attachment.cni_args().as_deref())

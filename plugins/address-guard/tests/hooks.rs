@@ -37,7 +37,7 @@ fn namespace_gets_only_its_own_addresses() {
         assert_eq!(selected, expected, "{namespace} {ips:?}");
         let attachment = storage().with_ips(ips);
         let added = policy()
-            .before_add(&request, &attachment)
+            .before_add(&request, &attachment, &Plan::default())
             .map_err(|denial| denial.code);
         assert_eq!(added, expected, "{namespace} {ips:?}");
     };
@@ -77,7 +77,7 @@ fn addresses_in_cni_args_count_as_well() {
         };
         let selected = policy().select(&request, &Selections::new(vec![selection]));
         assert_eq!(selected.map_err(|denial| denial.code), expected, "{args}");
-        let added = policy().before_add(&request, &storage().with_cni_args(args));
+        let added = policy().before_add(&request, &storage().with_cni_args(args), &Plan::default());
         assert_eq!(added.map_err(|denial| denial.code), expected, "{args}");
     };
     check(r#"{"ips":["10.20.1.2/24"]}"#, Ok(()));
@@ -96,6 +96,7 @@ fn a_denial_says_who_what_and_where() {
         .before_add(
             &Request::add("team-a", "web-1"),
             &storage().with_ips(&["192.0.2.1"]),
+            &Plan::default(),
         )
         .unwrap_err();
     assert_eq!(

@@ -69,7 +69,7 @@ impl Policy for AnnotationMtu {
 }
 
 impl BeforeAdd for AnnotationMtu {
-    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+    fn before_add(&self, request: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
         let Settings {
             min,
             max,

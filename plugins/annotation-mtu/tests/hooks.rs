@@ -28,7 +28,7 @@ fn policy(settings: &str) -> AnnotationMtu {
 fn a_pod_gets_the_mtu_that_it_asks_for() {
     let attachment = storage();
     policy("{}")
-        .before_add(&pod("net1=1400"), &attachment)
+        .before_add(&pod("net1=1400"), &attachment, &Plan::default())
         .unwrap();
     assert_eq!(attachment.conf_get("/mtu").as_deref(), Some("1400"));
 }
@@ -37,7 +37,11 @@ fn a_pod_gets_the_mtu_that_it_asks_for() {
 fn a_pod_without_the_annotation_is_left_alone() {
     let attachment = storage();
     policy("{}")
-        .before_add(&Request::add("default", "web-1"), &attachment)
+        .before_add(
+            &Request::add("default", "web-1"),
+            &attachment,
+            &Plan::default(),
+        )
         .unwrap();
     assert_eq!(attachment.conf_get("/mtu"), None);
 }
@@ -46,7 +50,7 @@ fn a_pod_without_the_annotation_is_left_alone() {
 fn other_attachments_are_left_alone() {
     let attachment = storage();
     policy("{}")
-        .before_add(&pod("net2=1400,other=9000"), &attachment)
+        .before_add(&pod("net2=1400,other=9000"), &attachment, &Plan::default())
         .unwrap();
     assert_eq!(attachment.conf_get("/mtu"), None);
 }
@@ -55,8 +59,11 @@ fn other_attachments_are_left_alone() {
 fn out_of_range_mtu_denial_states_the_range() {
     let check = |mtu: u32, allowed: bool| {
         let attachment = storage();
-        let verdict = policy(r#"{"min":1300,"max":1500}"#)
-            .before_add(&pod(&format!("net1={mtu}")), &attachment);
+        let verdict = policy(r#"{"min":1300,"max":1500}"#).before_add(
+            &pod(&format!("net1={mtu}")),
+            &attachment,
+            &Plan::default(),
+        );
         assert_eq!(verdict.is_ok(), allowed, "{mtu}");
         if let Err(denial) = verdict {
             assert_eq!(denial.code, code::OUT_OF_RANGE);
@@ -77,7 +84,7 @@ fn out_of_range_mtu_denial_states_the_range() {
 #[test]
 fn a_malformed_annotation_is_denied() {
     let denial = policy("{}")
-        .before_add(&pod("fast please"), &storage())
+        .before_add(&pod("fast please"), &storage(), &Plan::default())
         .unwrap_err();
     assert_eq!(denial.code, code::MALFORMED);
     assert!(
@@ -89,9 +96,12 @@ fn a_malformed_annotation_is_denied() {
 
 #[test]
 fn a_refusal_of_the_host_is_a_denial() {
-    let attachment = storage().refusing(EditError::Invalid("no plugin has an MTU".to_owned()));
+    let attachment = storage().refusing(EditError::new(
+        EditErrorKind::Invalid,
+        "no plugin has an MTU",
+    ));
     let denial = policy("{}")
-        .before_add(&pod("net1=1400"), &attachment)
+        .before_add(&pod("net1=1400"), &attachment, &Plan::default())
         .unwrap_err();
     assert_eq!(denial.code, code::REFUSED);
     assert!(

@@ -81,7 +81,8 @@ fn additions_can_be_asked_first() {
 
 #[test]
 fn existing_name_server_causes_no_edit() {
-    let outcome = answered(&["10.96.0.10"]).refusing(EditError::Immutable("dns".to_owned()));
+    let outcome =
+        answered(&["10.96.0.10"]).refusing(EditError::new(EditErrorKind::Immutable, "dns"));
     policy(r#"{"nameservers":["10.96.0.10"]}"#)
         .after_add(&pod(), &cluster(), &outcome)
         .unwrap();
@@ -89,7 +90,7 @@ fn existing_name_server_causes_no_edit() {
 
 #[test]
 fn a_refusal_of_the_host_is_a_denial() {
-    let outcome = answered(&[]).refusing(EditError::Conflict("other".to_owned()));
+    let outcome = answered(&[]).refusing(EditError::new(EditErrorKind::Conflict, "other"));
     let denial = policy(r#"{"nameservers":["10.96.0.10"]}"#)
         .after_add(&pod(), &cluster(), &outcome)
         .unwrap_err();

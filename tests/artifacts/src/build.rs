@@ -16,7 +16,13 @@ const PLUGINS: [&str; 3] = ["address-guard", "annotation-mtu", "dns-inject"];
 const HOSTILE: [&str; 2] = ["hostile-greedy", "hostile-misbehave"];
 
 /// Other guests that host tests and the benchmark need.
-const TESTS: [&str; 3] = ["both-sides", "targets-0-1", "witness"];
+const TESTS: [&str; 5] = [
+    "both-sides",
+    "rules",
+    "targets-0-1",
+    "targets-0-2",
+    "witness",
+];
 
 /// Variables of the cargo or clippy that runs this program, which would affect the guests' build.
 const NOT_FOR_GUESTS: [&str; 8] = [

@@ -56,7 +56,7 @@ fn the_sdks_package_has_the_wit_files() {
         .lines()
         .filter(|file| file.starts_with("wit/"))
         .collect();
-    let sources = fs::read_dir(Path::new(ROOT).join("wit/policy-0.2.0")).unwrap();
+    let sources = fs::read_dir(Path::new(ROOT).join("wit/policy-0.3.0")).unwrap();
     let names: BTreeSet<_> = sources
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .map(|name| format!("wit/{name}"))

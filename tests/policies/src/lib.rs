@@ -7,8 +7,8 @@ use cni_types::json::{Document, Limits, Pointer};
 use cni_types::result::CniResult;
 use cni_types::version::ConfVersion;
 use policy_engine::{
-    Attachment, Command, Config, PodRef, PolicyHost, PolicyInfo, Report, RequestFacts, Selection,
-    Session,
+    Attachment, Command, Config, Outcome, PodRef, PolicyHost, PolicyInfo, Report, RequestFacts,
+    Selection, Session,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -154,6 +154,7 @@ pub fn facts(command: Command, namespace: &str) -> RequestFacts {
         }),
         labels: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
         annotations: BTreeMap::new(),
+        pod_spec: policy_engine::PodSpec::default(),
         namespace_labels: Some(BTreeMap::new()),
         node_name: "node-1".to_owned(),
     }
@@ -165,7 +166,7 @@ pub fn add(host: &PolicyHost) -> Session {
 }
 
 /// The conf of [`storage`].
-pub const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","ipam":{"type":"host-local"},"big":12345678901234567890}"#;
+pub const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","capabilities":{"bandwidth":true,"infinibandGUID":true,"ips":true,"portMappings":true},"ipam":{"type":"host-local"},"big":12345678901234567890}"#;
 
 /// A pod's second network.
 ///
@@ -183,6 +184,8 @@ pub fn storage() -> Attachment {
         port_mappings: Vec::new(),
         infiniband_guid: None,
         cni_args: None,
+        fixed: policy_engine::Fixed::default(),
+        skipped: false,
     }
 }
 
@@ -217,6 +220,14 @@ pub fn answer() -> CniResult {
         "dns":{"nameservers":["10.0.0.1"]}}"#;
     let version = ConfVersion::parse("1.0.0").expect("it is a version");
     CniResult::parse(json.as_bytes(), version).expect("it is a result")
+}
+
+/// A stored result with a tag.
+pub fn stored() -> Outcome {
+    Outcome {
+        tags: BTreeMap::from([("tier".to_owned(), "gold".to_owned())]),
+        ..Outcome::new(answer())
+    }
 }
 
 /// JSON text at a pointer into an attachment's conf.

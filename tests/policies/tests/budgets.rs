@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use policy_engine::{Attachment, Cause, Command, PolicyHost, Report, Session, State};
-use policy_tests::{Policies, add, facts, only, storage, trouble};
+use policy_tests::{Policies, add, facts, only, storage, stored, trouble};
 use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -116,7 +116,7 @@ async fn del_asks_no_policy_once_the_time_is_gone() {
         .with("20-bad", "hostile-misbehave", &spinning("del", limits));
     let host = load(&policies, Duration::from_millis(300)).await;
     let mut session = host.current().begin(facts(Command::Del, "default"));
-    let first = session.del(&storage()).await;
+    let first = session.del(&storage(), &stored()).await;
     let names = first.findings.iter().map(|finding| finding.policy.as_str());
     assert_eq!(names.collect::<Vec<_>>(), ["10-bad", "20-bad"]);
     assert!(
@@ -124,7 +124,7 @@ async fn del_asks_no_policy_once_the_time_is_gone() {
         "{first:?}"
     );
     for _ in 0..64 {
-        assert_eq!(session.del(&storage()).await, Report::default());
+        assert_eq!(session.del(&storage(), &stored()).await, Report::default());
     }
 }
 

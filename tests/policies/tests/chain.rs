@@ -67,7 +67,7 @@ async fn a_conflict_denies_and_names_both() {
     assert!(
         denied
             .message
-            .contains(r#"/conf/mtu belongs to policy "10-small""#),
+            .contains(r#"over network "default/storage": /conf/mtu belongs to policy "10-small", which set it to 1400, not 9000"#),
         "{}",
         denied.message
     );
@@ -79,7 +79,10 @@ async fn a_conflict_denies_and_names_both() {
     assert_eq!(conf_at(&attachment, "/mtu").as_deref(), Some("1400"));
     assert_eq!(
         findings(&report),
-        [("refused", r#"policy "10-small" has set this already"#)]
+        [(
+            "refused",
+            r#"network "default/storage", interface net1: /conf/mtu belongs to policy "10-small", which set it to 1400, not 9000"#
+        )]
     );
 }
 

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use policy_engine::{
@@ -37,6 +38,21 @@ impl Cluster for Known {
     }
     fn namespace_annotation(&self, namespace: &str, key: &str) -> Option<String> {
         Some(format!("annotation {key} of {namespace}"))
+    }
+    fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
+        [("name".to_owned(), namespace.to_owned())].into()
+    }
+    fn namespace_annotations(&self, _: &str) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+    fn nad_annotations(&self, _: &str, _: &str) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+    fn node_labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+    fn node_annotations(&self) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
     fn nad_conf(&self, namespace: &str, name: &str) -> Option<String> {
         Some(format!("conf of {namespace}/{name}"))
@@ -105,7 +121,7 @@ async fn each_import_needs_its_own_grant() {
             Policies::new(COMPILER).with("10-greedy", "hostile-greedy", &json!({"grants": grants}));
         let reason = trouble(&policies.load().await);
         let import =
-            format!("imports cnidaria:policy/{missing}@0.2.0, which needs the grant \"{missing}\"");
+            format!("imports cnidaria:policy/{missing}@0.3.0, which needs the grant \"{missing}\"");
         assert!(reason.contains(&import), "{reason}");
     }
 }

@@ -7,10 +7,10 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Bandwidth, Command, Hook, PolicyHost, Report, State};
+use policy_engine::{Bandwidth, Command, Hook, Origin, PolicyHost, Report, State};
 use policy_tests::{
     Policies, add, answer, arg, cluster, conf_at, facts, findings, only, selection, storage,
-    witness,
+    stored, witness,
 };
 use serde_json::{Value, json};
 
@@ -64,7 +64,10 @@ async fn select_adds_drops_moves_and_edits() {
         .iter()
         .map(|chosen| {
             (
-                chosen.origin,
+                match chosen.origin {
+                    Origin::Pod(index) => Some(index),
+                    _ => None,
+                },
                 chosen.selection.name.as_str(),
                 chosen.selection.ips.len(),
             )
@@ -107,7 +110,7 @@ async fn before_add_edits_conf_and_runtime_config() {
     let (attachment, report) = add(&host).before_add(storage()).await.unwrap();
     assert_eq!(
         attachment.conf.to_string(),
-        r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","ipam":{"type":"host-local","ranges":[[{"subnet":"10.9.0.0/16"}]]},"mtu":1400}"#
+        r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","capabilities":{"bandwidth":true,"infinibandGUID":true,"ips":true,"portMappings":true},"ipam":{"type":"host-local","ranges":[[{"subnet":"10.9.0.0/16"}]]},"mtu":1400}"#
     );
     assert_eq!(attachment.if_name, "storage0");
     assert_eq!(attachment.ips, ["10.9.0.7/16", "fd00::7/64"]);
@@ -183,10 +186,10 @@ async fn after_add_needs_grant_to_edit_addresses() {
     assert_eq!(
         refused,
         [
-            r#"the policy lacks the grant "rewrite-result""#,
-            r#"the policy lacks the grant "rewrite-result""#,
-            r#"the policy lacks the grant "rewrite-result""#,
-            "an attachment that stands cannot be changed",
+            r#"network "default/storage", interface net1: the policy lacks the grant "rewrite-result""#,
+            r#"network "default/storage", interface net1: the policy lacks the grant "rewrite-result""#,
+            r#"network "default/storage", interface net1: the policy lacks the grant "rewrite-result""#,
+            r#"network "default/storage", interface net1: an attachment that stands cannot be changed"#,
         ]
     );
 
@@ -256,7 +259,7 @@ async fn check_reports_an_error_and_edits_nothing() {
     ]});
     let host = host(actions, json!({"grants": ["state"]})).await;
     let mut session = host.current().begin(facts(Command::Check, "default"));
-    let denied = session.check(&storage(), &answer()).await.unwrap_err();
+    let denied = session.check(&storage(), &stored()).await.unwrap_err();
     assert_eq!((denied.code, denied.hook), (150, Hook::Check));
     assert_eq!(
         denied
@@ -289,7 +292,7 @@ async fn del_and_gc_give_findings_and_cannot_block() {
     let actions = json!({"del": [{"deny": [100, "I will not let go"]}]});
     let denying = host(actions, json!({"grants": ["state"]})).await;
     let mut session = denying.current().begin(facts(Command::Del, "default"));
-    let report = session.del(&storage()).await;
+    let report = session.del(&storage(), &stored()).await;
     assert_eq!(findings(&report), [("denied", "I will not let go")]);
 
     let panicking = host(
@@ -298,7 +301,7 @@ async fn del_and_gc_give_findings_and_cannot_block() {
     )
     .await;
     let mut session = panicking.current().begin(facts(Command::Del, "default"));
-    let report = session.del(&storage()).await;
+    let report = session.del(&storage(), &stored()).await;
     assert_eq!(report.findings[0].code, "policy-trap");
 
     let valid = [
@@ -350,7 +353,7 @@ async fn bound_state_ends_with_its_attachment() {
     restarted
         .current()
         .begin(facts(Command::Del, "default"))
-        .del(&storage())
+        .del(&storage(), &stored())
         .await;
     assert_eq!(count(&restarted).await, "adds=1");
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use hostile_misbehave::{Behaviour, Place};
 use policy_engine::{Cause, Command, Denied, PolicyHost, Report, Severity, State};
-use policy_tests::{Policies, add, arg, conf_at, facts, only, storage, trouble};
+use policy_tests::{Policies, add, arg, cluster, conf_at, facts, only, storage, stored, trouble};
 use serde_json::{Value, json};
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -111,11 +111,43 @@ async fn meets_its_limit(behaviour: Behaviour) {
             assert_eq!(report.findings.len(), 3);
             assert_eq!(report.findings[2].message, "finding 2");
         }
+        Behaviour::FloodFields => {
+            check(
+                &denied(behaviour).await,
+                Cause::Limit,
+                "limits.hostCallBytes",
+            );
+        }
+        Behaviour::LongFields => {
+            let (_, report) = accepted(behaviour, json!({})).await;
+            let fields = &report.findings[0].fields;
+            assert_eq!(fields.len(), 16);
+            for (name, value) in fields {
+                assert!(name.len() <= 63 && value.len() <= 253, "{name} {value}");
+                assert!(!value.contains(char::is_control), "{value:?}");
+            }
+        }
+        Behaviour::KeepHandle => {
+            let host = misbehaving(behaviour, &json!({})).load().await;
+            let mut session = add(&host);
+            session.before_add(cluster()).await.unwrap();
+            let denied = session.before_add(storage()).await.unwrap_err();
+            check(&denied, Cause::Trap, "a handle of attachment");
+        }
+        Behaviour::EditOthers => {
+            let host = misbehaving(behaviour, &json!({})).load().await;
+            let mut session = add(&host);
+            session.plan(vec![cluster(), storage()]);
+            for attachment in [cluster(), storage()] {
+                let (edited, _) = session.before_add(attachment.clone()).await.unwrap();
+                assert_eq!(edited, attachment);
+            }
+        }
         Behaviour::FloodEdits => {
             check(
                 &denied(behaviour).await,
                 Cause::Policy,
-                "64 edits, then Some(EditError::TooLarge",
+                "64 edits, then Some(EditError { kind: EditErrorKind::TooLarge",
             );
         }
         Behaviour::HugeEdit => {
@@ -218,9 +250,9 @@ async fn misbehaviour_fails_status_but_not_del() {
     ] {
         let host = misbehaving_at(Place::Del, behaviour).load().await;
         let mut session = host.current().begin(facts(Command::Del, "default"));
-        let first = session.del(&storage()).await;
+        let first = session.del(&storage(), &stored()).await;
         assert_eq!(first.findings[0].code, code);
-        let second = session.del(&storage()).await;
+        let second = session.del(&storage(), &stored()).await;
         let again = behaviour != Behaviour::Spin;
         assert_eq!(second.findings.len(), usize::from(again), "{second:?}");
     }

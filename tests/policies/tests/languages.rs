@@ -106,7 +106,7 @@ export const configure = { configure() {} };
 
 export const beforeAdd = {
   beforeAdd(request, attachment) {
-    const say = (code, message) => request.report({ severity: "info", code, message: String(message) });
+    const say = (code, message) => request.report({ severity: "info", code, message: String(message), fields: [] });
     const ways = ["process", "require", "fetch", "XMLHttpRequest", "WebSocket", "Deno", "Bun", "std", "os"];
     say("ways out", ways.filter((name) => name in globalThis).join());
     say("time", Date.now());
@@ -166,13 +166,13 @@ class Configure:
         pass
 
 class BeforeAdd:
-    def before_add(self, request, attachment):
+    def before_add(self, request, attachment, plan):
         def say(code, attempt):
             try:
                 message = str(attempt())
             except BaseException as error:
                 message = "refused " + type(error).__name__
-            request.report(Finding(Severity.INFO, code, message))
+            request.report(Finding(Severity.INFO, code, message, []))
         say("read", lambda: open("/etc/hostname").read())
         say("write", lambda: open("/tmp/x", "w"))
         say("list", lambda: os.listdir("/"))

@@ -10,7 +10,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use policy_engine::{Cause, Command, Hook, State};
-use policy_tests::{Policies, add, conf_at, facts, files, only, selection, storage, trouble};
+use policy_tests::{
+    Policies, add, conf_at, facts, files, only, selection, storage, stored, trouble,
+};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -289,7 +291,9 @@ async fn broken_policy_fails_only_matching_requests() {
     other.network = "default/other".to_owned();
     free.before_add(other).await.unwrap();
 
-    let report = begin(Command::Del, "guarded").del(&storage()).await;
+    let report = begin(Command::Del, "guarded")
+        .del(&storage(), &stored())
+        .await;
     assert!(
         report.findings.is_empty(),
         "DEL is never blocked: {report:?}"

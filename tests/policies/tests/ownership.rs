@@ -53,7 +53,10 @@ async fn another_case_of_a_key_is_the_same_value() {
     assert_eq!(conf_at(&attachment, "/VLAN"), None);
     assert_eq!(
         findings(&report),
-        [("refused", r#"policy "10-first" has set this already"#)]
+        [(
+            "refused",
+            r#"network "default/storage", interface net1: /conf/vlan belongs to policy "10-first", which set it to 5, not 7"#
+        )]
     );
 }
 

@@ -33,7 +33,7 @@ async fn annotation_mtu_sets_the_mtu_and_nothing_else() {
     let (attachment, report) = session.before_add(storage()).await.unwrap();
     assert_eq!(
         attachment.conf.to_string(),
-        r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","ipam":{"type":"host-local"},"big":12345678901234567890,"mtu":1400}"#
+        r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan","capabilities":{"bandwidth":true,"infinibandGUID":true,"ips":true,"portMappings":true},"ipam":{"type":"host-local"},"big":12345678901234567890,"mtu":1400}"#
     );
     let [edit] = report.edits.as_slice() else {
         panic!("{report:?}")
@@ -122,7 +122,7 @@ async fn address_guard_denies_in_select_and_before_add() {
     // In non-canonical IPv6 form: a guest sees the canonical address.
     let selected = add(&host).select(with("::ffff:10.20.1.2")).await.unwrap();
     assert_eq!(selected.selections[0].selection.ips, ["10.20.1.2"]);
-    assert_eq!(selected.selections[0].origin, Some(0));
+    assert_eq!(selected.selections[0].origin, policy_engine::Origin::Pod(0));
 
     let denied = add(&host).select(with("10.21.1.2/24")).await.unwrap_err();
     assert_eq!((denied.code, denied.hook), (120, Hook::Select));

@@ -55,6 +55,14 @@ fn check(denied: &Denied, hook: Hook, reason: &str) {
     assert_eq!(denied.message, reason);
 }
 
+/// The host refuses an edit when it is made, and the policy denies because of it.
+async fn refuses(host: &PolicyHost, policy: &str, reason: &str) {
+    let [network, ..] = plan();
+    let denied = add(host).before_add(network).await.unwrap_err();
+    assert_eq!((&*denied.policy, denied.cause), (policy, Cause::Policy));
+    assert!(denied.message.ends_with(reason), "{}", denied.message);
+}
+
 #[tokio::test]
 async fn edits_that_go_together_are_settled() {
     let first = json!({"before-add": [{"set-mtu": 1400}, {"set-ips": ["10.1.0.5/16"]}]});
@@ -67,13 +75,13 @@ async fn edits_that_go_together_are_settled() {
 async fn ipv6_address_requires_mtu_of_1280() {
     let first = json!({"before-add": [{"set-mtu": 1000}]});
     let second = json!({"before-add": [{"set-ips": ["fd00::5/64"]}]});
-    let denied = settle(&host(first, second, &json!({})).await, &plan()).await;
-    check(
-        &denied.unwrap_err(),
-        Hook::BeforeAdd,
-        "network \"default/storage\", /mtu: MTU 1000 is not within 1280 to 65535, \
-         edited by \"10-first\" and \"20-second\"",
-    );
+    let host = host(first, second, &json!({})).await;
+    refuses(
+        &host,
+        "20-second",
+        "interface net1: /mtu: MTU 1000 is not within 1280 to 65535",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -81,13 +89,13 @@ async fn mtu_in_nested_plugins_is_checked() {
     let chain = r#"[{"type":"macvlan","plugins":[{"type":"macvlan","MTU":12}]}]"#;
     let first = json!({"before-add": [{"conf-set": ["/plugins", chain]}]});
     let granted = json!({"grants": ["state", "change-type"], "allowTypes": ["macvlan"]});
-    let denied = settle(&host(first, json!({}), &granted).await, &plan()).await;
-    check(
-        &denied.unwrap_err(),
-        Hook::BeforeAdd,
-        "network \"default/storage\", /plugins/0/plugins/0/MTU: MTU 12 is not within 68 to 65535, \
-         edited by \"10-first\"",
-    );
+    let host = host(first, json!({}), &granted).await;
+    refuses(
+        &host,
+        "10-first",
+        "interface net1: /plugins/0/plugins/0/MTU: MTU 12 is not within 68 to 65535",
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -6,18 +6,22 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Command, Hook, PolicyHost, State};
+use policy_engine::{ChosenDefault, Command, Hook, Networks, Origin, PolicyHost, State};
 use policy_tests::{
-    Policies, add, answer, cluster, conf_at, facts, findings, only, selection, storage, trouble,
+    Policies, add, answer, cluster, conf_at, facts, findings, only, selection, storage, stored,
+    trouble,
 };
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// A host with a policy written for 0.1.0.
-async fn host() -> PolicyHost {
+/// The guests that target older versions, and their versions.
+const OLDER: [(&str, &str); 2] = [("targets-0-1", "0.1.0"), ("targets-0-2", "0.2.0")];
+
+/// A host with a policy written for an older version.
+async fn host(guest: &str) -> PolicyHost {
     let host = Policies::new(COMPILER)
-        .with("10-older", "targets-0-1", &json!({"grants": ["state"]}))
+        .with("10-older", guest, &json!({"grants": ["state"]}))
         .load()
         .await;
     assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
@@ -25,38 +29,80 @@ async fn host() -> PolicyHost {
 }
 
 #[tokio::test]
-async fn a_module_for_0_1_has_all_its_hooks_and_grants() {
-    let info = only(&host().await);
-    assert_eq!(info.hooks, Hook::ALL);
-    assert_eq!(info.asked, ["state"]);
-    let host = Policies::new(COMPILER)
-        .with("10-older", "targets-0-1", &json!({}))
-        .load()
-        .await;
-    let reason = trouble(&host);
-    assert!(
-        reason.contains("imports cnidaria:policy/state@0.1.0, which needs the grant \"state\""),
-        "{reason}"
-    );
+async fn older_modules_have_all_their_hooks_and_grants() {
+    let hooks = [
+        Hook::Configure,
+        Hook::Select,
+        Hook::BeforeAdd,
+        Hook::AfterAdd,
+        Hook::Finalize,
+        Hook::Check,
+        Hook::Status,
+        Hook::Del,
+        Hook::Gc,
+    ];
+    for (guest, version) in OLDER {
+        let info = only(&host(guest).await);
+        assert_eq!(info.hooks, hooks);
+        assert_eq!(info.asked, ["state"]);
+        let host = Policies::new(COMPILER)
+            .with("10-older", guest, &json!({}))
+            .load()
+            .await;
+        let reason = trouble(&host);
+        let expected = format!("imports cnidaria:policy/state@{version}, which needs the grant");
+        assert!(reason.contains(&expected), "{reason}");
+    }
 }
 
 #[tokio::test]
-async fn a_module_for_0_1_refuses_settings() {
-    let settings = json!({"grants": ["state"], "settings": "refuse"});
-    let host = Policies::new(COMPILER)
-        .with("10-older", "targets-0-1", &settings)
-        .load()
-        .await;
-    let reason = trouble(&host);
-    assert!(
-        reason.ends_with("10-older.json: settings: these settings make no sense"),
-        "{reason}"
-    );
+async fn older_modules_see_no_networks_of_the_node() {
+    for (guest, _) in OLDER {
+        let networks = Networks {
+            default: Some(selection("fast")),
+            of_node: vec!["storage".to_owned()],
+            of_pod: vec![selection("first"), selection("second")],
+        };
+        let host = host(guest).await;
+        let selected = add(&host).select_networks(networks).await.unwrap();
+        let chosen = selected.selections.into_iter();
+        let chosen: Vec<_> = chosen.map(|one| (one.origin, one.selection.name)).collect();
+        let expected = [
+            (Origin::Node(0), "storage"),
+            (Origin::Pod(1), "second"),
+            (Origin::Policy, "last"),
+        ];
+        let expected = expected.map(|(origin, name)| (origin, name.to_owned()));
+        assert_eq!(chosen, expected, "{guest}");
+        assert_eq!(selected.default, ChosenDefault::Offered);
+    }
 }
 
 #[tokio::test]
-async fn a_module_for_0_1_goes_the_whole_way_of_an_add() {
-    let host = host().await;
+async fn older_modules_refuse_settings() {
+    for (guest, _) in OLDER {
+        let settings = json!({"grants": ["state"], "settings": "refuse"});
+        let host = Policies::new(COMPILER)
+            .with("10-older", guest, &settings)
+            .load()
+            .await;
+        let reason = trouble(&host);
+        assert!(
+            reason.ends_with("10-older.json: settings: these settings make no sense"),
+            "{reason}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn older_modules_go_the_whole_way_of_an_add() {
+    for (guest, version) in OLDER {
+        goes_the_whole_way(guest, version).await;
+    }
+}
+
+async fn goes_the_whole_way(guest: &str, version: &str) {
+    let host = host(guest).await;
     let mut session = add(&host);
     let selected = session
         .select(vec![selection("first"), selection("second")])
@@ -91,7 +137,7 @@ async fn a_module_for_0_1_goes_the_whole_way_of_an_add() {
         let seen = format!("{} 1", attachment.if_name);
         assert_eq!(findings(&report), [("after-add", seen.as_str())]);
         assert_eq!(outcome.result.dns.nameservers, ["10.0.0.1", "10.9.0.53"]);
-        assert_eq!(outcome.tags["version"], "0.1.0");
+        assert_eq!(outcome.tags["version"], version);
         results.push(outcome.result);
     }
 
@@ -106,8 +152,14 @@ async fn a_module_for_0_1_goes_the_whole_way_of_an_add() {
 }
 
 #[tokio::test]
-async fn v0_1_module_denies_and_reports_findings() {
-    let host = host().await;
+async fn older_modules_deny_and_report_findings() {
+    for (guest, _) in OLDER {
+        denies_and_reports(guest).await;
+    }
+}
+
+async fn denies_and_reports(guest: &str) {
+    let host = host(guest).await;
     let mut forbidden = facts(Command::Add, "default");
     forbidden
         .labels
@@ -125,7 +177,7 @@ async fn v0_1_module_denies_and_reports_findings() {
 
     let begin = |command| host.current().begin(facts(command, "default"));
     let denied = begin(Command::Check)
-        .check(&storage(), &answer())
+        .check(&storage(), &stored())
         .await
         .unwrap_err();
     assert_eq!(
@@ -134,7 +186,7 @@ async fn v0_1_module_denies_and_reports_findings() {
     );
     let denied = host.current().status().await.unwrap_err();
     assert_eq!(denied.message, "not ready");
-    let report = begin(Command::Del).del(&storage()).await;
+    let report = begin(Command::Del).del(&storage(), &stored()).await;
     assert_eq!(findings(&report), [("del", "default/storage true")]);
     let valid = [("c1".to_owned(), "net1".to_owned())];
     let report = host.current().gc(&valid).await;
@@ -152,7 +204,7 @@ async fn refused(component: &str) -> String {
 
 #[tokio::test]
 async fn module_for_newer_api_gets_served_versions() {
-    let served = "cnidaria:policy@0.1.0 and cnidaria:policy@0.2.0";
+    let served = "cnidaria:policy@0.1.0, cnidaria:policy@0.2.0, cnidaria:policy@0.3.0";
     for (kind, item) in [
         (
             "imports",
@@ -164,7 +216,7 @@ async fn module_for_newer_api_gets_served_versions() {
             (export "cnidaria:policy/before-add@VERSION" (instance $i))"#,
         ),
     ] {
-        for version in ["0.2.1", "0.3.0", "1.0.0"] {
+        for version in ["0.2.1", "0.3.1", "1.0.0"] {
             let component = format!("(component {})", item.replace("VERSION", version));
             let reason = refused(&component).await;
             let (name, versions) = (format!("{kind} cnidaria:policy/"), format!("@{version}"));
@@ -172,6 +224,28 @@ async fn module_for_newer_api_gets_served_versions() {
                 assert!(reason.contains(part), "{part}: {reason}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn an_older_version_has_no_newer_hooks() {
+    for hook in [
+        "validate-selections",
+        "validate-plan",
+        "validate-result",
+        "add-failed",
+    ] {
+        let reason = refused(&format!(
+            r#"(component (component $c) (instance $i (instantiate $c))
+            (export "cnidaria:policy/{hook}@0.2.0" (instance $i)))"#
+        ))
+        .await;
+        assert!(
+            reason.contains(&format!(
+                "exports cnidaria:policy/{hook}@0.2.0, which is no hook"
+            )),
+            "{reason}"
+        );
     }
 }
 

@@ -37,6 +37,7 @@ mod tests {
             container_id: ContainerId::new("c").unwrap(),
             netns: None,
             namespace: None,
+            tags: std::collections::BTreeMap::new(),
             failed_add: None,
             runtime_network: None,
             pod: PodRef {

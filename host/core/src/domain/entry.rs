@@ -2,6 +2,7 @@
 //! policies, so that later policy changes do not affect CHECK and DEL.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
@@ -47,6 +48,8 @@ pub struct Entry {
     pub device: Option<Device>,
     /// The delegates' result, once there is one.
     pub result: Option<CniResult>,
+    /// Tags that policies set on the result.
+    pub tags: BTreeMap<String, String>,
     /// Where an ADD without a result failed; `None` if it succeeded or is not known to have ended.
     pub failed_add: Option<FailedAdd>,
 }
@@ -99,6 +102,7 @@ impl Entry {
             capability_args: attachment.capability_args(),
             device: attachment.device.clone(),
             result: None,
+            tags: BTreeMap::new(),
             failed_add: None,
         })
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::container_names::DEFAULT_NAMESPACE;
 use super::metadata::Metadata;
 use super::nad::Nad;
-use super::pod::Pod;
+use super::pod::{OwnerReference, Pod, PodIdentity};
 use super::resource_claim::PodClaims;
 
 /// Whether a file's name is that of a manifest: `.yaml`, `.yml` or `.json`, and not hidden.
@@ -56,11 +56,17 @@ struct ObjectMeta {
     uid: Option<String>,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
+    #[serde(rename = "ownerReferences")]
+    owner_references: Option<Vec<OwnerReference>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Spec {
     config: Option<String>,
+    #[serde(rename = "serviceAccountName")]
+    service_account_name: Option<Box<str>>,
+    #[serde(rename = "hostNetwork")]
+    host_network: Option<bool>,
 }
 
 impl Manifest {
@@ -79,19 +85,26 @@ impl Manifest {
             uid,
             labels,
             annotations,
+            owner_references,
         } = self.metadata;
         let namespace = namespace.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
         let labels = labels.unwrap_or_default();
         let annotations = annotations.unwrap_or_default();
         match self.kind.as_str() {
-            "Pod" => Some(Object::Pod(Pod {
-                namespace,
-                name,
-                uid: uid.unwrap_or_default(),
-                labels,
-                annotations,
-                claims: PodClaims::default(),
-            })),
+            "Pod" => {
+                let spec = self.spec.unwrap_or_default();
+                let owners = owner_references.unwrap_or_default();
+                let (account, host_network) = (spec.service_account_name, spec.host_network);
+                Some(Object::Pod(Pod {
+                    namespace,
+                    name,
+                    uid: uid.unwrap_or_default(),
+                    labels,
+                    annotations,
+                    claims: PodClaims::default(),
+                    identity: PodIdentity::new(account, host_network, owners),
+                }))
+            }
             "NetworkAttachmentDefinition" => {
                 let config = self.spec.and_then(|spec| spec.config);
                 Some(Object::Nad(Nad {

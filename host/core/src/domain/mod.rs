@@ -14,6 +14,7 @@ pub mod metadata;
 pub mod nad;
 pub mod namespace;
 pub mod network_status;
+pub mod networks;
 pub mod pod;
 pub mod resource_claim;
 pub mod runtime_config;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::resource_claim::PodClaims;
+use serde::Deserialize;
+
+use super::resource_claim::{ClaimReference, PodClaims, PodClaimsStatus, null_is_default};
 
 /// The annotation that selects a pod's networks.
 pub const NETWORKS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/networks";
@@ -48,6 +50,87 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
     /// Claims for dynamic resources.
     pub claims: PodClaims,
+    /// Who the pod belongs to, for policies.
+    pub identity: PodIdentity,
+}
+
+/// Who a pod belongs to, and whether it has a network of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodIdentity {
+    /// Name of its service account.
+    pub service_account: Option<Box<str>>,
+    /// The object that controls it.
+    pub owner: Option<Box<Owner>>,
+    /// Whether it uses the node's network.
+    pub host_network: bool,
+}
+
+/// A reference to the object that controls another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// Its kind, such as `ReplicaSet`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// A member of `metadata.ownerReferences`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct OwnerReference {
+    kind: String,
+    name: String,
+    uid: String,
+    /// Whether the owner controls the object.
+    controller: Option<bool>,
+}
+
+/// The fields of a pod's `spec` that requests need.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpec {
+    #[serde(deserialize_with = "null_is_default")]
+    resource_claims: Vec<ClaimReference>,
+    service_account_name: Option<Box<str>>,
+    host_network: Option<bool>,
+}
+
+impl PodIdentity {
+    /// Combines spec and owner references.
+    pub fn new(
+        service_account: Option<Box<str>>,
+        host_network: Option<bool>,
+        owners: Vec<OwnerReference>,
+    ) -> Self {
+        let mut owners = owners.into_iter();
+        let controller = owners.find(|one| one.controller == Some(true));
+        let owner = controller.map(|one| {
+            let OwnerReference {
+                kind, name, uid, ..
+            } = one;
+            Box::new(Owner { kind, name, uid })
+        });
+        Self {
+            service_account: service_account.filter(|name| !name.is_empty()),
+            owner,
+            host_network: host_network.unwrap_or_default(),
+        }
+    }
+}
+
+impl PodSpec {
+    /// The pod's claims and identity.
+    pub fn split(
+        self,
+        status: PodClaimsStatus,
+        owners: Vec<OwnerReference>,
+    ) -> (PodClaims, PodIdentity) {
+        let claims = PodClaims::new(self.resource_claims, status);
+        let identity = PodIdentity::new(self.service_account_name, self.host_network, owners);
+        (claims, identity)
+    }
 }
 
 impl Pod {

@@ -40,14 +40,6 @@ pub struct RequestMapping {
     pub request_name: String,
 }
 
-/// The fields of a pod's `spec` that concern claims.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PodClaimsSpec {
-    #[serde(deserialize_with = "null_is_default")]
-    resource_claims: Vec<ClaimReference>,
-}
-
 /// The fields of a pod's `status` that concern claims.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -60,17 +52,14 @@ pub struct PodClaimsStatus {
 /// A claim's name; only the status has it for a claim made from a template.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct ClaimReference {
+pub(super) struct ClaimReference {
     resource_claim_name: Option<String>,
 }
 
 impl PodClaims {
     /// Combines the claims named in the spec with those made from templates.
-    pub fn new(spec: PodClaimsSpec, status: PodClaimsStatus) -> Self {
-        let references = spec
-            .resource_claims
-            .into_iter()
-            .chain(status.resource_claim_statuses);
+    pub(super) fn new(of_spec: Vec<ClaimReference>, status: PodClaimsStatus) -> Self {
+        let references = of_spec.into_iter().chain(status.resource_claim_statuses);
         let mut names: Vec<String> = Vec::new();
         for name in references.filter_map(|reference| reference.resource_claim_name) {
             if !name.is_empty() && !names.contains(&name) {
@@ -280,7 +269,7 @@ impl Catalogue {
     }
 }
 
-fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Default + Deserialize<'de>,
@@ -291,12 +280,12 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::pod::PodSpec;
 
     fn claims(spec: &str, status: &str) -> PodClaims {
-        PodClaims::new(
-            serde_json::from_str(spec).unwrap(),
-            serde_json::from_str(status).unwrap(),
-        )
+        let spec: PodSpec = serde_json::from_str(spec).unwrap();
+        let status = serde_json::from_str(status).unwrap();
+        spec.split(status, Vec::new()).0
     }
 
     #[test]

@@ -14,7 +14,9 @@ use super::turns::Work;
 use super::{Error, Pipeline, clearing, events, undo, warnings};
 use crate::domain::attachment::Plan;
 use crate::domain::namespace::Namespace;
-use crate::ports::{Inside, PolicySession};
+use crate::domain::pod::Pod;
+use crate::domain::sandbox::Sandbox;
+use crate::ports::{AddFailure, Inside, PolicySession};
 use crate::stages::request::PodRequest;
 use crate::stages::{checks, identity, readiness, resolve, self_delegation};
 
@@ -64,8 +66,11 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
             events::delegate_failed(pipeline, &plan.sandbox.pod, &cause);
             let (pipeline, sandbox) = (Arc::clone(pipeline), plan.sandbox);
             let begun = execution.into_begun();
+            let (attachments, why) = (plan.attachments, failure(&cause));
             let undo = async move {
-                undo::entries_of(&pipeline, &dirs, &sandbox, &begun, Vec::new()).await
+                let undone = undo::entries_of(&pipeline, &dirs, &sandbox, &begun, Vec::new()).await;
+                policies.add_failed(&attachments, why).await;
+                undone
             };
             Err(roll_back(cause, &limits, (guard, turn), undo).await)
         }
@@ -86,20 +91,59 @@ async fn prepare(
         .ports
         .policies
         .begin(Command::Add, &sandbox, Some(&pod));
-    let selections = policies
-        .select(resolve::selections(&pod, &pipeline.limits)?)
-        .await?;
-    checks::check_isolation(&pod, &selections, &request.conf)?;
-    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
+    match planned(pipeline, request, sandbox, &pod, &mut *policies).await {
+        Ok(plan) => Ok((plan, policies)),
+        Err(error) => {
+            policies.add_failed(&[], failure(&error)).await;
+            Err(error)
+        }
+    }
+}
+
+/// The plan after the policies, checked.
+async fn planned(
+    pipeline: &Pipeline,
+    request: &PodRequest,
+    sandbox: Sandbox,
+    pod: &Pod,
+    policies: &mut dyn PolicySession,
+) -> Result<Plan, Error> {
+    let networks = resolve::networks(&request.conf, pod, &pipeline.limits)?;
+    let networks = policies.select(networks).await?;
+    checks::check_isolation(pod, networks.selections(), &request.conf)?;
+    let plan = resolve::resolve(&request.conf, sandbox, pod, networks, pipeline.lookups())
         .await
         .inspect_err(|error| events::network_missing(pipeline, &pod.reference(), error))?;
-    let plan = before_add(plan, &mut *policies).await?;
+    let plan = before_add(plan, policies).await?;
     self_delegation::refuse(&plan.attachments, &request.conf)?;
     let namespace = refuse_if_taken(pipeline, request, &plan).await?;
     let mut plan = plan;
     plan.sandbox.namespace = namespace;
     warnings::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
-    Ok((plan, policies))
+    Ok(plan)
+}
+
+/// Why an ADD failed, for the policies.
+pub(super) fn failure(error: &Error) -> AddFailure {
+    let message = crate::report::chain(error);
+    match error {
+        Error::Denied(denial) => AddFailure {
+            code: Some(denial.code),
+            message,
+            denied_by: Some((denial.policy.clone(), denial.hook)),
+        },
+        Error::Delegate(failed) => AddFailure {
+            code: Some(failed.error.code),
+            message,
+            denied_by: None,
+        },
+        Error::NotUndone { cause, .. } => failure(cause),
+        _ => AddFailure {
+            code: None,
+            message,
+            denied_by: None,
+        },
+    }
 }
 
 /// Rejects an ADD whose interface already exists: undoing the ADD would remove an interface that it
@@ -142,8 +186,9 @@ pub(super) async fn refuse_if_taken(
 /// Runs every before-add hook on every attachment, before anything is recorded or executed.
 async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan, Error> {
     let mut attachments = Vec::with_capacity(plan.attachments.len());
+    policies.plan(&plan.attachments)?;
     for attachment in plan.attachments {
-        attachments.push(policies.before_add(attachment).await?);
+        attachments.extend(policies.before_add(attachment).await?);
         // Showing a conf to policies takes a while; other requests go on between two.
         tokio::task::yield_now().await;
     }

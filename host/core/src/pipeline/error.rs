@@ -82,6 +82,9 @@ pub enum Error {
     /// The sandbox is already attached.
     #[error("container {0} is attached already, or was and could not be undone: DEL it first")]
     Attached(ContainerId),
+    /// Hot-plug: a policy leaves out the only network of the request.
+    #[error("network {0:?}: a policy leaves it out")]
+    Skipped(String),
     /// The sandbox is not in the ledger.
     #[error("container {0} is not attached")]
     NotAttached(ContainerId),

@@ -10,18 +10,23 @@ use crate::stages::{network_lookup, resolve};
 /// Emits an Event that a requested network does not exist, in Multus' wording.
 pub(super) fn network_missing(pipeline: &Pipeline, pod: &PodRef, error: &resolve::Error) {
     let resolve::Error::Selected {
+        named_by,
         source: network_lookup::Error::Cluster(ClusterError::NadNotFound { namespace, name }),
         ..
     } = error
     else {
         return;
     };
+    let mut message = format!(
+        "cannot find a network-attachment-definition ({name}) in namespace ({namespace}): networkattachmentdefinition.k8s.cni.cncf.io {name:?} not found"
+    );
+    if let Some(policy) = named_by {
+        message = format!("policy {policy:?} selected it: {message}");
+    }
     let event = Event {
         kind: EventKind::Warning,
         reason: "NoNetworkFound",
-        message: format!(
-            "cannot find a network-attachment-definition ({name}) in namespace ({namespace}): networkattachmentdefinition.k8s.cni.cncf.io {name:?} not found"
-        ),
+        message,
     };
     pipeline.ports.cluster.event(pod, event);
 }

@@ -216,8 +216,11 @@ impl<'a> Execution<'a> {
             return Ok(());
         };
         events::interface_added(self.pipeline, entry);
-        self.answers
-            .push(policies.after_add(attachment, result).await?);
+        let answer = policies.after_add(attachment, result).await?;
+        if let Some(entry) = self.entries.get_mut(position) {
+            entry.tags.clone_from(&answer.tags);
+        }
+        self.answers.push(answer);
         self.set_default_routes(position).await
     }
 
@@ -276,12 +279,15 @@ impl<'a> Execution<'a> {
         Ok(finale.outcome.result)
     }
 
-    /// Records results again if default routes were moved after they were written.
-    async fn record_results(&self) -> Result<(), Error> {
-        if self.claims.is_empty() {
-            return Ok(());
+    /// Records results again if default routes were moved after they were written, or if policies
+    /// have tagged them.
+    async fn record_results(&mut self) -> Result<(), Error> {
+        for (entry, answer) in self.entries.iter_mut().zip(&self.answers) {
+            entry.tags.clone_from(&answer.tags);
         }
-        for entry in &self.entries {
+        let is_moved = !self.claims.is_empty();
+        let changed = self.entries.iter();
+        for entry in changed.filter(|entry| is_moved || !entry.tags.is_empty()) {
             self.pipeline
                 .ports
                 .ledger

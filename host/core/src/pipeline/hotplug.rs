@@ -127,23 +127,34 @@ async fn plug(
             .await?;
         events::interface_added(pipeline, &entry);
         limits
-            .apply(async { Ok(policies.after_add(attachment, result).await?.result) })
+            .apply(async {
+                let outcome = policies.after_add(attachment, result).await?;
+                policies.validate_plugged(attachment, &outcome).await?;
+                if !outcome.tags.is_empty() {
+                    entry.tags.clone_from(&outcome.tags);
+                    let ledger = &pipeline.ports.ledger;
+                    ledger.record_result(&dirs.cni, &entry).await?;
+                }
+                Ok(outcome)
+            })
             .await
     }
     .await;
     let cause = match added {
-        Ok(result) => {
+        Ok(outcome) => {
             guard.disarm();
             policies.succeed();
-            return Ok(result);
+            return Ok(outcome.result);
         }
         Err(cause) => cause,
     };
     events::delegate_failed(pipeline, &entry.pod, &cause);
-    let (pipeline, sandbox) = (Arc::clone(pipeline), plan.sandbox);
+    let (pipeline, why) = (Arc::clone(pipeline), add::failure(&cause));
     let undo = async move {
         let meant: Vec<Entry> = executed.then_some(entry).into_iter().collect();
-        undo::entries_of(&pipeline, &dirs, &sandbox, &meant, recorded).await
+        let undone = undo::entries_of(&pipeline, &dirs, &plan.sandbox, &meant, recorded).await;
+        policies.add_failed(&plan.attachments, why).await;
+        undone
     };
     Err(roll_back(cause, &limits, (guard, turn), undo).await)
 }
@@ -167,7 +178,11 @@ async fn prepare(
         .ports
         .policies
         .begin(Command::Add, &sandbox, Some(&pod));
-    let attachment = policies.before_add(attachment).await?;
+    policies.plan(std::slice::from_ref(&attachment))?;
+    let network = attachment.network.clone();
+    let Some(attachment) = policies.before_add(attachment).await? else {
+        return Err(Error::Skipped(network));
+    };
     policies.settle(std::slice::from_ref(&attachment)).await?;
     self_delegation::refuse(std::slice::from_ref(&attachment), &request.conf)?;
     let attachment = resolve::with_device_info(attachment, &sandbox, &*pipeline.ports.device_info);

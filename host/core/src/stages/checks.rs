@@ -14,7 +14,11 @@ pub(super) const MAX_FILE_NAME: usize = 255;
 ///
 /// # Errors
 /// [`Error::Isolated`].
-pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> Result<(), Error> {
+pub fn check_isolation<'a>(
+    pod: &Pod,
+    selections: impl IntoIterator<Item = &'a Selection>,
+    conf: &NetConf,
+) -> Result<(), Error> {
     check_namespaces(NETWORKS_ANNOTATION, pod, selections, conf)
 }
 
@@ -22,16 +26,16 @@ pub fn check_isolation(pod: &Pod, selections: &[Selection], conf: &NetConf) -> R
 ///
 /// # Errors
 /// [`Error::Isolated`].
-pub(super) fn check_namespaces(
+pub(super) fn check_namespaces<'a>(
     annotation: &'static str,
     pod: &Pod,
-    selections: &[Selection],
+    selections: impl IntoIterator<Item = &'a Selection>,
     conf: &NetConf,
 ) -> Result<(), Error> {
     if !conf.namespace_isolation {
         return Ok(());
     }
-    let foreign = selections.iter().find(|selection| {
+    let foreign = selections.into_iter().find(|selection| {
         selection.namespace != pod.namespace
             && !conf.global_namespaces.contains(&selection.namespace)
     });
@@ -40,6 +44,7 @@ pub(super) fn check_namespaces(
             annotation,
             pod: pod.reference(),
             network: selection.network(),
+            named_by: selection.named_by.clone(),
         }),
         None => Ok(()),
     }

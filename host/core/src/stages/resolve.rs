@@ -7,6 +7,7 @@ use super::{checks, devices};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::{Attachment, Plan, device_info_name, interface_at};
 use crate::domain::limits::{Limits, Total};
+use crate::domain::networks::{Networks, Wanted};
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
@@ -32,7 +33,8 @@ pub enum Error {
     SeveralDefaults(PodRef),
     /// The network's namespace is off-limits to the pod.
     #[error(
-        "annotation {annotation} of pod {pod}: network {network} is in another namespace, and namespaces are isolated"
+        "{}: network {network} is in another namespace, and namespaces are isolated",
+        named_in(annotation, pod, named_by.as_deref())
     )]
     Isolated {
         /// The annotation's name.
@@ -41,9 +43,11 @@ pub enum Error {
         pod: PodRef,
         /// `namespace/name`.
         network: String,
+        /// The policy that named the network, if the pod did not.
+        named_by: Option<String>,
     },
     /// A network selected by the pod cannot be used.
-    #[error("pod {pod}: network {network:?} (element {position} of its networks)")]
+    #[error("pod {pod}: network {network:?} ({})", asked(*position, named_by.as_deref()))]
     Selected {
         /// The selecting pod.
         pod: PodRef,
@@ -51,6 +55,8 @@ pub enum Error {
         network: String,
         /// The element's position, from 1.
         position: usize,
+        /// The policy that named the network, if the pod did not.
+        named_by: Option<String>,
         /// Why it cannot be used.
         #[source]
         source: network_lookup::Error,
@@ -106,6 +112,41 @@ pub enum Error {
     },
 }
 
+/// Where a network was named.
+fn named_in(annotation: &str, pod: &PodRef, policy: Option<&str>) -> String {
+    match policy {
+        Some(policy) => format!("policy {policy:?}, for pod {pod}"),
+        None => format!("annotation {annotation} of pod {pod}"),
+    }
+}
+
+/// Which of a pod's networks it is.
+fn asked(position: usize, policy: Option<&str>) -> String {
+    match policy {
+        Some(policy) => format!("selected by policy {policy:?}"),
+        None => format!("element {position} of its networks"),
+    }
+}
+
+/// What node and pod ask for, for the policies.
+///
+/// # Errors
+/// [`Error`] names the pod and what is wrong with its annotations.
+pub fn networks(conf: &NetConf, pod: &Pod, limits: &Limits) -> Result<Networks, Error> {
+    let selections = selections(pod, limits)?.into_iter();
+    let default = own_default_selection(conf, pod, limits)?;
+    let of_node = match conf.system_namespaces.contains(&pod.namespace) {
+        true => &[],
+        false => conf.default_networks.as_slice(),
+    };
+    let of_node = of_node.iter().cloned().map(Wanted::OfNode);
+    let of_pod = selections.map(|selection| Wanted::Selected(Box::new(selection)));
+    Ok(Networks {
+        default,
+        others: of_node.chain(of_pod).collect(),
+    })
+}
+
 /// The pod's selections, checked against the limits.
 ///
 /// # Errors
@@ -136,8 +177,7 @@ pub struct Lookups<'a> {
     pub limits: &'a Limits,
 }
 
-/// Makes the plan: the default network, the networks of every pod, the pod's own, and the auxiliary
-/// chain, in this order.
+/// Makes the plan: the default network, the others in their order, and the auxiliary chain.
 ///
 /// # Errors
 /// [`Error`] names the network and where it was requested.
@@ -145,21 +185,33 @@ pub async fn resolve(
     conf: &NetConf,
     sandbox: Sandbox,
     pod: &Pod,
-    selections: Vec<Selection>,
+    networks: Networks,
     lookups: Lookups<'_>,
 ) -> Result<Plan, Error> {
-    let mut found = default_networks(conf, pod, lookups).await?;
+    let Networks { default, others } = networks;
+    let mut found = default_networks(conf, pod, default, lookups).await?;
     let mut total = Total::default();
-    for (index, selection) in selections.into_iter().enumerate() {
+    let mut index = 0;
+    for wanted in others {
+        let selection = match wanted {
+            Wanted::Selected(selection) => *selection,
+            Wanted::OfNode(name) => {
+                let network = configured(conf, "defaultNetworks", &name, lookups).await?;
+                found.push((network, Selection::default()));
+                continue;
+            }
+        };
         let network = selected(conf, pod, index, &selection, lookups).await?;
         let checked = lookups.limits.check_total(&mut total, &network.conf);
         checked.map_err(|exceeded| Error::Selected {
             pod: pod.reference(),
             network: selection.network(),
             position: index + 1,
+            named_by: selection.named_by.clone(),
             source: network_lookup::Error::RequestLimit(exceeded),
         })?;
         found.push((network, selection));
+        index += 1;
         // Reading a conf takes a while; other requests go on between two.
         tokio::task::yield_now().await;
     }
@@ -250,10 +302,11 @@ pub async fn default_attachment(
     Ok(attachment(conf, sandbox, 0, network, Selection::default()))
 }
 
-/// The networks named by the conf, the pod's default network first.
+/// The default network and, if the conf has `delegates`, the others of them.
 async fn default_networks(
     conf: &NetConf,
     pod: &Pod,
+    own: Option<Selection>,
     lookups: Lookups<'_>,
 ) -> Result<Vec<(Found, Selection)>, Error> {
     let mut networks = vec![cluster_network(conf, lookups).await?];
@@ -262,19 +315,14 @@ async fn default_networks(
             networks.push(inline(index, text)?);
         }
     }
-    if !conf.system_namespaces.contains(&pod.namespace) {
-        for name in &conf.default_networks {
-            networks.push(configured(conf, "defaultNetworks", name, lookups).await?);
-        }
-    }
     let mut networks: Vec<_> = networks
         .into_iter()
         .map(|network| (network, Selection::default()))
         .collect();
-    if let Some(own) = own_default_network(conf, pod, lookups).await?
+    if let Some(own) = own
         && let Some(first) = networks.first_mut()
     {
-        *first = own;
+        *first = default_network(conf, pod, own, lookups).await?;
     }
     Ok(networks)
 }
@@ -294,29 +342,56 @@ pub(super) async fn configured(
         })
 }
 
-/// The network that replaces the default one by annotation. Its namespace defaults to that of the
-/// cluster's own networks, and must be one the pod may use.
+/// The network that replaces the default one by annotation.
 pub(super) async fn own_default_network(
     conf: &NetConf,
     pod: &Pod,
     lookups: Lookups<'_>,
 ) -> Result<Option<(Found, Selection)>, Error> {
+    match own_default_selection(conf, pod, lookups.limits)? {
+        Some(selection) => {
+            let found = default_network(conf, pod, selection, lookups).await?;
+            Ok(Some(found))
+        }
+        None => Ok(None),
+    }
+}
+
+/// The annotation that replaces the default network. Its namespace defaults to that of the cluster's
+/// own networks.
+fn own_default_selection(
+    conf: &NetConf,
+    pod: &Pod,
+    limits: &Limits,
+) -> Result<Option<Selection>, Error> {
     let Some(annotation) = pod.default_network_annotation() else {
         return Ok(None);
     };
-    let mut selections = selection::parse(annotation, &conf.multus_namespace, lookups.limits)
-        .map_err(|source| Error::Annotation {
-            annotation: DEFAULT_NETWORK_ANNOTATION,
-            pod: pod.reference(),
-            source,
+    let mut selections =
+        selection::parse(annotation, &conf.multus_namespace, limits).map_err(|source| {
+            Error::Annotation {
+                annotation: DEFAULT_NETWORK_ANNOTATION,
+                pod: pod.reference(),
+                source,
+            }
         })?;
     let (Some(selection), true) = (selections.pop(), selections.is_empty()) else {
         return Err(Error::SeveralDefaults(pod.reference()));
     };
+    Ok(Some(selection))
+}
+
+/// The network that replaces the default one. Its namespace must be one the pod may use.
+async fn default_network(
+    conf: &NetConf,
+    pod: &Pod,
+    selection: Selection,
+    lookups: Lookups<'_>,
+) -> Result<(Found, Selection), Error> {
     let only = std::slice::from_ref(&selection);
     checks::check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
     let found = selected(conf, pod, 0, &selection, lookups).await?;
-    Ok(Some((found, selection)))
+    Ok((found, selection))
 }
 
 /// The network of a selection, with the selection's arguments in its conf.
@@ -345,6 +420,7 @@ pub(super) async fn selected(
         pod: pod.reference(),
         network: selection.network(),
         position: index + 1,
+        named_by: selection.named_by.clone(),
         source,
     })
 }

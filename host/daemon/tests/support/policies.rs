@@ -9,10 +9,13 @@ use cni_types::conf::NetworkConfList;
 use cni_types::result::CniResult;
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::networks::{Networks, Wanted};
 use cnidaria_core::domain::pod::Pod;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::domain::selection::Selection;
-use cnidaria_core::ports::{Attached, Denial, Finale, Policies, PolicyResult, PolicySession};
+use cnidaria_core::ports::{
+    AddFailure, Attached, Denial, Finale, Policies, PolicyResult, PolicySession,
+};
 
 use super::World;
 
@@ -57,20 +60,50 @@ impl FakeSession {
 
 #[async_trait]
 impl PolicySession for FakeSession {
-    async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
+    async fn select(&mut self, networks: Networks) -> Result<Networks, Denial> {
         self.ask("select", "")?;
-        Ok(selections)
+        let edits = self.0.edits.lock().unwrap();
+        let Some((what, network)) = edits.get("select").and_then(|edit| edit.split_once(' '))
+        else {
+            return Ok(networks);
+        };
+        let (namespace, name) = network.split_once('/').unwrap_or(("default", network));
+        let selection = Selection {
+            namespace: namespace.into(),
+            name: name.into(),
+            named_by: Some("p".into()),
+            ..Selection::default()
+        };
+        let mut networks = networks;
+        match what {
+            "drop" => networks
+                .others
+                .retain(|one| *one != Wanted::OfNode(name.into())),
+            "default" => networks.default = Some(selection),
+            _ => networks
+                .others
+                .insert(0, Wanted::Selected(Box::new(selection))),
+        }
+        Ok(networks)
     }
 
-    async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
+    fn plan(&mut self, _: &[Attachment]) -> Result<(), Denial> {
+        Ok(())
+    }
+
+    async fn before_add(&mut self, attachment: Attachment) -> Result<Option<Attachment>, Denial> {
         self.ask("before-add", attachment.conf.name().as_str())?;
         let edits = self.0.edits.lock().unwrap();
-        match edits.get(attachment.conf.name().as_str()) {
-            Some(text) => Ok(Attachment {
+        match edits
+            .get(attachment.conf.name().as_str())
+            .map(String::as_str)
+        {
+            Some("skip") => Ok(None),
+            Some(text) => Ok(Some(Attachment {
                 conf: NetworkConfList::parse_any(text).unwrap(),
                 ..attachment
-            }),
-            None => Ok(attachment),
+            })),
+            None => Ok(Some(attachment)),
         }
     }
 
@@ -94,6 +127,10 @@ impl PolicySession for FakeSession {
             result,
             tags: BTreeMap::new(),
         })
+    }
+
+    async fn validate_plugged(&mut self, _: &Attachment, _: &PolicyResult) -> Result<(), Denial> {
+        self.ask("validate-result", "")
     }
 
     async fn finalize(
@@ -122,6 +159,11 @@ impl PolicySession for FakeSession {
         let detached = log.iter().filter(|what| what.starts_with("del ")).count();
         let mut seen_off = self.0.seen_off.lock().unwrap();
         seen_off.push((entry.conf.name().as_str().to_owned(), detached));
+    }
+
+    async fn add_failed(&mut self, plan: &[Attachment], why: AddFailure) {
+        self.0
+            .keep(format!("add-failed {} {:?}", plan.len(), why.denied_by));
     }
 
     fn succeed(&mut self) {

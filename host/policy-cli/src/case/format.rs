@@ -57,6 +57,24 @@ pub(super) struct Pod {
     pub(super) annotations: Option<BTreeMap<String, String>>,
     /// The networks annotation: its text, or its JSON list.
     pub(super) networks: Option<Value>,
+    /// Its service account.
+    #[serde(rename = "serviceAccount")]
+    pub(super) service_account: Option<String>,
+    /// The object that controls it.
+    pub(super) owner: Option<Owner>,
+    /// Whether it uses the node's network.
+    #[serde(rename = "hostNetwork")]
+    pub(super) host_network: Option<bool>,
+}
+
+/// The object that controls a pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Owner {
+    pub(super) kind: String,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) uid: String,
 }
 
 /// Labels and annotations.
@@ -242,6 +260,7 @@ impl Pod {
     pub(super) fn with_defaults(mut self, defaults: &Self) -> Self {
         let own = &mut self;
         inherit!(own, defaults: name, namespace, uid, networks);
+        inherit!(own, defaults: service_account, owner, host_network);
         join(&mut own.labels, defaults.labels.as_ref());
         join(&mut own.annotations, defaults.annotations.as_ref());
         self

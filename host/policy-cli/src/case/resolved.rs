@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cnidaria_core::domain::metadata::Metadata as Object;
 use cnidaria_core::domain::nad::Nad;
-use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Pod as Described};
+use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Owner, Pod as Described, PodIdentity};
 use cnidaria_core::domain::resource_claim::PodClaims;
 use policy_engine::Hook;
 use policy_engine::trial::Kept;
@@ -133,6 +133,17 @@ fn described(pod: Pod) -> Described {
         labels: pod.labels.unwrap_or_default(),
         annotations,
         claims: PodClaims::default(),
+        identity: PodIdentity {
+            service_account: pod.service_account.map(String::into_boxed_str),
+            owner: pod.owner.map(|owner| {
+                Box::new(Owner {
+                    kind: owner.kind,
+                    name: owner.name,
+                    uid: owner.uid,
+                })
+            }),
+            host_network: pod.host_network.unwrap_or_default(),
+        },
     }
 }
 

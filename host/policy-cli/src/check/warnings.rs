@@ -28,7 +28,8 @@ const EDITING: [Hook; 4] = [
     Hook::Finalize,
 ];
 /// Grants of edits that only some hooks make: in before-add, and of results.
-const CONF_GRANTS: [&str; 7] = [
+const CONF_GRANTS: [&str; 8] = [
+    "append-plugin",
     "change-type",
     "remove-plugin",
     "move-plugin",

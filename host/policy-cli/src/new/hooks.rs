@@ -60,7 +60,10 @@ mod tests {
         let error = parsed(&["before-ad"]).unwrap_err();
         assert!(error.ends_with("did you mean \"before-add\"?"), "{error}");
         let error = parsed(&["configure"]).unwrap_err();
-        assert!(error.contains("known are select, before-add"), "{error}");
+        assert!(
+            error.contains("known are select, validate-selections"),
+            "{error}"
+        );
         assert!(parsed(&[" "]).is_err());
     }
 }

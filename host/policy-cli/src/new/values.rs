@@ -9,10 +9,10 @@ use crate::language::Language;
 use crate::template::Values;
 
 /// The version of the WIT package that projects without the SDK target.
-const WIT: &str = "0.2.0";
+const WIT: &str = "0.3.0";
 
 /// The embedded directory of that version.
-pub(super) const WIT_DIR: &str = "sdk/wit/policy-0.2.0";
+pub(super) const WIT_DIR: &str = "sdk/wit/policy-0.3.0";
 
 /// The name in the lock file of the example in JavaScript.
 const EXAMPLE: &str = "example-policy";
@@ -160,9 +160,36 @@ fn py_types(hooks: &[Hook]) -> String {
                 "Verdict_Accept",
                 "Verdict_Deny",
             ],
+            Hook::ValidateSelections => &[
+                "Denial",
+                "Request",
+                "Selections",
+                "Verdict",
+                "Verdict_Accept",
+                "Verdict_Deny",
+            ],
+            Hook::ValidatePlan => &[
+                "Denial",
+                "Plan",
+                "Request",
+                "Verdict",
+                "Verdict_Accept",
+                "Verdict_Deny",
+            ],
+            Hook::ValidateResult => &[
+                "Denial",
+                "Outcome",
+                "Plan",
+                "Request",
+                "Verdict",
+                "Verdict_Accept",
+                "Verdict_Deny",
+            ],
+            Hook::AddFailed => &["Failure", "Finding", "Plan", "Request", "Severity"],
             Hook::BeforeAdd => &[
                 "Attachment",
                 "Denial",
+                "Plan",
                 "Request",
                 "Verdict",
                 "Verdict_Accept",
@@ -179,7 +206,7 @@ fn py_types(hooks: &[Hook]) -> String {
             ],
             Hook::Finalize => &["Outcome", "Plan", "Request", "Verdict", "Verdict_Accept"],
             Hook::Check => &["Attachment", "Denial", "Outcome", "Request"],
-            Hook::Del => &["Attachment", "Finding", "Request", "Severity"],
+            Hook::Del => &["Attachment", "Finding", "Outcome", "Request", "Severity"],
             Hook::Gc => &["Finding", "Severity", "ValidAttachment"],
             _ => &[],
         }

@@ -125,7 +125,7 @@ impl Import {
 
     fn of(name: String) -> Self {
         match Need::of(&name) {
-            Some(Need::Types | Need::Settings | Need::Log) => Self::Always { name },
+            Some(Need::Types(_) | Need::Settings | Need::Log) => Self::Always { name },
             Some(Need::Wasi) => Self::Wasi { name },
             Some(Need::Grant(grant)) => Self::Granted {
                 name,

@@ -163,7 +163,7 @@ impl Spec {
         let mut mode = members.read("mode").given().unwrap_or_default();
         let failure = FailurePolicies::read(&mut members);
         let (limits, _) = members.object("limits", Limits::read);
-        let (grants, types) = grants(&mut members);
+        let (grants, types, append_types) = grants(&mut members);
         let required = members.read("required").given().unwrap_or_default();
         let on_conflict = members.read("onConflict").given().unwrap_or_default();
         if required && mode == Mode::Off {
@@ -182,6 +182,7 @@ impl Spec {
             limits: limits.unwrap_or_default(),
             conf: ConfGrant {
                 types,
+                append_types,
                 grants: grants.clone(),
             },
             grants,
@@ -263,24 +264,36 @@ fn digest(members: &mut Members<'_>) -> Option<String> {
     Some(digest)
 }
 
-fn grants(members: &mut Members<'_>) -> (BTreeSet<Grant>, BTreeSet<String>) {
-    let grants = members.read::<BTreeSet<Grant>>("grants");
-    let types = members.read::<BTreeSet<String>>("allowTypes");
-    let well_formed = grants != Member::Wrong && types != Member::Wrong;
-    let grants = grants.given().unwrap_or_default();
+/// The grants, the types for `change-type`, and those for `append-plugin`.
+fn grants(members: &mut Members<'_>) -> (BTreeSet<Grant>, BTreeSet<String>, BTreeSet<String>) {
+    let read = members.read::<BTreeSet<Grant>>("grants");
+    let is_known = read != Member::Wrong;
+    let grants = read.given().unwrap_or_default();
+    let known = is_known.then_some(&grants);
+    let types = plugin_types(members, "allowTypes", known, Grant::ChangeType);
+    let append = plugin_types(members, "appendTypes", known, Grant::AppendPlugin);
+    (grants, types, append)
+}
+
+/// The types under a key, which goes together with a grant.
+fn plugin_types(
+    members: &mut Members<'_>,
+    key: &'static str,
+    grants: Option<&BTreeSet<Grant>>,
+    grant: Grant,
+) -> BTreeSet<String> {
+    let types = members.read::<BTreeSet<String>>(key);
+    let grants = grants.filter(|_| types != Member::Wrong);
     let types = types.given().unwrap_or_default();
-    if well_formed && grants.contains(&Grant::ChangeType) == types.is_empty() {
-        members.wrong(
-            "allowTypes",
-            "goes together with the grant change-type".to_owned(),
-        );
+    if grants.is_some_and(|grants| grants.contains(&grant) == types.is_empty()) {
+        members.wrong(key, format!("goes together with the grant {grant}"));
     }
     for name in &types {
         if let Err(error) = cni_types::args::PluginType::new(name) {
-            members.wrong("allowTypes", error.to_string());
+            members.wrong(key, error.to_string());
         }
     }
-    (grants, types)
+    types
 }
 
 fn is_digest(text: &str) -> bool {
@@ -469,6 +482,11 @@ mod tests {
         check(r#"{"digest":"sha256:abc"}"#, &["digest", "64 digits"]);
         check(r#"{"allowTypes":["ptp"]}"#, &["allowTypes", "change-type"]);
         check(r#"{"grants":["change-type"]}"#, &["allowTypes"]);
+        check(
+            r#"{"appendTypes":["tuning"]}"#,
+            &["appendTypes", "append-plugin"],
+        );
+        check(r#"{"grants":["append-plugin"]}"#, &["appendTypes"]);
         check(
             r#"{"grants":["change-type"],"allowTypes":["a/b"]}"#,
             &["allowTypes"],

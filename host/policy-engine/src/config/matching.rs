@@ -197,6 +197,7 @@ mod tests {
             }),
             labels: [("app".to_owned(), "web".to_owned())].into(),
             annotations: BTreeMap::new(),
+            pod_spec: crate::model::request::PodSpec::default(),
             namespace_labels: Some([("team".to_owned(), "a".to_owned())].into()),
             node_name: "n".to_owned(),
         }

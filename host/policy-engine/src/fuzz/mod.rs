@@ -19,7 +19,8 @@ use crate::model::grant::ConfGrant;
 use crate::model::request::{Attachment, Bandwidth, PortMapping, Selection};
 use crate::transaction::{
     AttachmentChange, AttachmentDraft, Budget, Draft, EditError, OutcomeChange, OutcomeDraft,
-    RawIp, SelectionsChange, SelectionsDraft, Transaction, Working, conf_get, plugin_types, route,
+    RawIp, SelectionsChange, SelectionsDraft, Transaction, View, Working, conf_get, plugin_types,
+    route,
 };
 
 const BUDGET: Budget = Budget::of(256, 1 << 20);
@@ -98,11 +99,11 @@ pub fn guest_edits(bytes: &[u8]) {
     let json = last.json();
     CniResult::parse(json.as_bytes(), ConfVersion::default()).expect("a guest sees a valid result");
     let last = play(
-        SelectionsDraft::new(vec![selection("default", "blue")]),
+        SelectionsDraft::of_pod(vec![selection("default", "blue")]),
         &calls,
         edit_selections,
     );
-    assert!(last.len() <= 64, "bounded");
+    assert!(last.iter(View::All).count() <= 64, "bounded");
 }
 
 /// Runs the policies' calls, one policy after the other.
@@ -276,6 +277,8 @@ fn attachment(is_default: bool) -> Attachment {
         port_mappings: Vec::new(),
         infiniband_guid: None,
         cni_args: None,
+        fixed: crate::model::request::Fixed::default(),
+        skipped: false,
     }
 }
 

@@ -301,6 +301,13 @@ impl Policy {
             .is_some_and(|module| module.hooks.has(hook))
     }
 
+    /// Whether its before-add hook sees the whole plan.
+    pub(crate) fn sees_plan(&self) -> bool {
+        self.module
+            .as_ref()
+            .is_some_and(|module| module.hooks.sees_plan())
+    }
+
     /// Whether a failure of this class denies the request.
     pub(crate) fn is_closed(&self, cause: Cause) -> bool {
         (cause == Cause::Load && self.is_required()) || self.failure_policies().closed(cause)

@@ -27,6 +27,8 @@ pub(crate) enum Grant {
     RewriteResult,
     /// Edit: a plugin's `type` in its place and role, to one of `allowTypes`; add such plugins.
     ChangeType,
+    /// Edit: add plugins of `appendTypes` to the end of a chain.
+    AppendPlugin,
     /// Edit: remove plugins, and replace those after the first of a chain.
     RemovePlugin,
     /// Edit: change the order and role of plugins.
@@ -65,6 +67,7 @@ impl Grant {
             Self::State => "state",
             Self::RewriteResult => "rewrite-result",
             Self::ChangeType => "change-type",
+            Self::AppendPlugin => "append-plugin",
             Self::RemovePlugin => "remove-plugin",
             Self::MovePlugin => "move-plugin",
             Self::ChangePaths => "change-paths",
@@ -86,6 +89,8 @@ impl fmt::Display for Grant {
 pub(crate) struct ConfGrant {
     /// Allowed values for `type`.
     pub(crate) types: BTreeSet<String>,
+    /// Allowed types of appended plugins.
+    pub(crate) append_types: BTreeSet<String>,
     /// All grants of the policy.
     pub(crate) grants: BTreeSet<Grant>,
 }
@@ -105,13 +110,27 @@ impl ConfGrant {
     pub(crate) fn of(types: &[&str], grants: &[Grant]) -> Self {
         Self {
             types: types.iter().map(|name| (*name).to_owned()).collect(),
+            append_types: BTreeSet::new(),
             grants: grants.iter().copied().collect(),
         }
     }
 
-    /// What two policies together may change.
+    /// The same, and one type that is appended.
+    pub(crate) fn appending(&self, name: String) -> Self {
+        let mut grant = self.clone();
+        grant.types.insert(name);
+        grant.grants.insert(Grant::ChangeType);
+        grant
+    }
+
+    /// What two policies together may change. Appended types count as allowed: whether a plugin was
+    /// appended or put elsewhere was checked at each edit.
     pub(crate) fn and(mut self, other: &Self) -> Self {
         self.types.extend(other.types.iter().cloned());
+        if other.has(Grant::AppendPlugin) {
+            self.types.extend(other.append_types.iter().cloned());
+            self.grants.insert(Grant::ChangeType);
+        }
         self.grants.extend(&other.grants);
         self
     }

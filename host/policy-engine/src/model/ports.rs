@@ -1,5 +1,6 @@
 //! What the engine needs from the daemon: cluster lookups for grants, and an observer for metrics.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -14,16 +15,26 @@ pub trait Cluster: Debug + Send + Sync {
     fn needed(&self, needs: Needs);
     /// A label of a namespace.
     fn namespace_label(&self, namespace: &str, key: &str) -> Option<String>;
+    /// All labels of a namespace.
+    fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String>;
     /// An annotation of a namespace.
     fn namespace_annotation(&self, namespace: &str, key: &str) -> Option<String>;
+    /// All annotations of a namespace.
+    fn namespace_annotations(&self, namespace: &str) -> BTreeMap<String, String>;
     /// The stored conf of a NAD.
     fn nad_conf(&self, namespace: &str, name: &str) -> Option<String>;
     /// An annotation of a NAD.
     fn nad_annotation(&self, namespace: &str, name: &str, key: &str) -> Option<String>;
+    /// All annotations of a NAD.
+    fn nad_annotations(&self, namespace: &str, name: &str) -> BTreeMap<String, String>;
     /// A label of this node.
     fn node_label(&self, key: &str) -> Option<String>;
+    /// All labels of this node.
+    fn node_labels(&self) -> BTreeMap<String, String>;
     /// An annotation of this node.
     fn node_annotation(&self, key: &str) -> Option<String>;
+    /// All annotations of this node.
+    fn node_annotations(&self) -> BTreeMap<String, String>;
 }
 
 /// What the policies of a generation look up beside the request, and the daemon must watch.

@@ -9,12 +9,20 @@ pub enum Hook {
     Configure,
     /// The selections of the pod, before they are resolved.
     Select,
+    /// The selections after all policies.
+    ValidateSelections,
     /// One attachment, before its delegate runs.
     BeforeAdd,
+    /// All attachments after all policies, before the first delegate runs.
+    ValidatePlan,
     /// One attachment and its delegate's result.
     AfterAdd,
     /// All attachments and the result of the request.
     Finalize,
+    /// All attachments and the result of the request after all policies.
+    ValidateResult,
+    /// An ADD that failed and is undone.
+    AddFailed,
     /// One stored attachment and its stored result.
     Check,
     /// Whether the node is ready.
@@ -27,12 +35,16 @@ pub enum Hook {
 
 impl Hook {
     /// All hooks, in the order of a pod's life.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Configure,
         Self::Select,
+        Self::ValidateSelections,
         Self::BeforeAdd,
+        Self::ValidatePlan,
         Self::AfterAdd,
         Self::Finalize,
+        Self::ValidateResult,
+        Self::AddFailed,
         Self::Check,
         Self::Status,
         Self::Del,
@@ -44,9 +56,13 @@ impl Hook {
         match self {
             Self::Configure => "configure",
             Self::Select => "select",
+            Self::ValidateSelections => "validate-selections",
             Self::BeforeAdd => "before-add",
+            Self::ValidatePlan => "validate-plan",
             Self::AfterAdd => "after-add",
             Self::Finalize => "finalize",
+            Self::ValidateResult => "validate-result",
+            Self::AddFailed => "add-failed",
             Self::Check => "check",
             Self::Status => "status",
             Self::Del => "del",
@@ -135,6 +151,17 @@ pub enum Severity {
     Warning,
 }
 
+/// Why an ADD failed, for the policies that saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AddFailure {
+    /// The CNI error code of the policy or the delegate, if one of them is the reason.
+    pub code: Option<u32>,
+    /// The reason.
+    pub message: String,
+    /// The policy that denied or failed, and its hook.
+    pub denied_by: Option<(String, String)>,
+}
+
 /// What a policy, or the engine about a policy, reports without deciding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -148,6 +175,8 @@ pub struct Finding {
     pub code: String,
     /// The text for the operator.
     pub message: String,
+    /// Names and values for the log.
+    pub fields: Vec<(String, String)>,
 }
 
 /// What one policy changed in one hook.

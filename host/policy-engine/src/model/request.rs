@@ -59,6 +59,28 @@ impl fmt::Display for PodRef {
     }
 }
 
+/// The object that controls a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Its kind, such as `ReplicaSet`.
+    pub kind: String,
+    /// Its name, in the pod's namespace.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// Who a pod belongs to; all unknown on DEL if the pod object is gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodSpec {
+    /// Name of its service account.
+    pub service_account: Option<String>,
+    /// Its controller.
+    pub owner: Option<Owner>,
+    /// Whether it uses the node's network.
+    pub host_network: bool,
+}
+
 /// The facts of a request, known before any network is resolved.
 #[derive(Debug, Clone)]
 pub struct RequestFacts {
@@ -72,6 +94,8 @@ pub struct RequestFacts {
     pub labels: BTreeMap<String, String>,
     /// Annotations of the pod; empty on DEL if the pod object is gone.
     pub annotations: BTreeMap<String, String>,
+    /// Who the pod belongs to.
+    pub pod_spec: PodSpec,
     /// Labels of the pod's namespace; `None` if unknown.
     ///
     /// If they are unknown, a policy that matches on namespace labels matches, so that hiding the
@@ -90,6 +114,7 @@ impl RequestFacts {
             pod: None,
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
+            pod_spec: PodSpec::default(),
             namespace_labels: None,
             node_name: String::new(),
         }
@@ -147,13 +172,47 @@ pub struct Selection {
     pub cni_args: Option<Document>,
 }
 
+/// The networks that a pod gets besides the cluster's default network.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Networks {
+    /// Replaces the cluster's default network.
+    pub default: Option<Selection>,
+    /// Names of the networks that the node gives to every pod.
+    pub of_node: Vec<String>,
+    /// The pod's own selections.
+    pub of_pod: Vec<Selection>,
+}
+
+/// Who asks for a selection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The pod: index of the offered selection.
+    Pod(usize),
+    /// The node: index of the offered name.
+    Node(usize),
+    /// A policy.
+    Policy,
+}
+
+/// The default network after the select hook.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum ChosenDefault {
+    /// As offered.
+    #[default]
+    Offered,
+    /// The cluster's default network.
+    Cluster,
+    /// Another one, set by the policy.
+    Set(Box<Selection>, Option<String>),
+}
+
 /// A selection after the select hook.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chosen {
-    /// Index of the offered selection; `None` if a policy added this one.
-    ///
-    /// The daemon uses it to carry over members that policies cannot see.
-    pub origin: Option<usize>,
+    /// Who asks for it. The daemon uses it to carry over members that policies cannot see.
+    pub origin: Origin,
+    /// The policy that named the network, if it was not the pod or the node.
+    pub named_by: Option<String>,
     /// The selection, edited or not.
     pub selection: Selection,
 }
@@ -181,4 +240,21 @@ pub struct Attachment {
     pub infiniband_guid: Option<String>,
     /// The `cni-args` object of the selection, merged into `args.cni` of the conf.
     pub cni_args: Option<Document>,
+    /// What policies see and cannot change.
+    pub fixed: Fixed,
+    /// Whether a policy leaves the network out.
+    pub skipped: bool,
+}
+
+/// What policies see of an attachment and cannot change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fixed {
+    /// The resource from which its device was allocated.
+    pub resource_name: Option<String>,
+    /// Its device.
+    pub device_id: Option<String>,
+    /// Gateways of the pod's default routes through this network.
+    pub default_route: Vec<String>,
+    /// JSON object: the arguments of all capabilities. Those that policies can set may be absent.
+    pub runtime_config: String,
 }

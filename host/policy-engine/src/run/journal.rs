@@ -80,14 +80,16 @@ pub(crate) fn finding(facts: &RequestFacts, finding: &Finding) {
         severity,
         code,
         message,
+        fields,
     } = finding;
     let pod = facts.pod.as_ref().map(display);
+    let fields = (!fields.is_empty()).then(|| tracing::field::debug(fields));
     match severity {
         Severity::Info => {
-            tracing::info!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, "finding");
+            tracing::info!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, fields, "finding");
         }
         Severity::Warning => {
-            tracing::warn!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, "finding");
+            tracing::warn!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, fields, "finding");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::conf::{self, ConfEdit};
+use super::invariants;
 use super::protected;
 use super::tree::{number, object, set, string};
 use super::{EditError, validate};
@@ -37,6 +38,8 @@ pub(crate) enum AttachmentChange {
     Guid(Option<String>),
     Bandwidth(Option<Bandwidth>),
     PortMappings(Vec<PortMapping>),
+    /// Leaves the network out.
+    Skip,
 }
 
 /// A part of an attachment.
@@ -57,6 +60,7 @@ pub(crate) enum Member {
     Guid,
     Bandwidth,
     PortMappings,
+    Skipped,
 }
 
 impl AttachmentDraft {
@@ -102,6 +106,65 @@ impl AttachmentDraft {
         )?]))
     }
 
+    /// Like [`conf_set`](Self::conf_set), and checks at once what the final plan has to satisfy.
+    pub(crate) fn conf_set_checked(
+        &self,
+        pointer: &str,
+        json: &str,
+        grant: &ConfGrant,
+    ) -> Result<AttachmentChange, EditError> {
+        let change = self.conf_set(pointer, json, grant)?;
+        if let AttachmentChange::Conf(edits) = &change {
+            for ConfEdit { pointer, value } in edits {
+                let mtus = value.iter().flat_map(|value| conf::mtus_at(pointer, value));
+                self.check_mtus(mtus, &self.attachment.ips)?;
+            }
+        }
+        Ok(change)
+    }
+
+    pub(crate) fn append_plugin(
+        &self,
+        json: &str,
+        grant: &ConfGrant,
+    ) -> Result<AttachmentChange, EditError> {
+        let conf = &self.attachment.conf;
+        let plugin = conf::value(json, conf.limits())?;
+        let edit = conf::append(conf, plugin, grant)?;
+        let mtus = edit.value.iter();
+        let mtus = mtus.flat_map(|value| conf::mtus_at(&edit.pointer, value));
+        self.check_mtus(mtus, &self.attachment.ips)?;
+        Ok(AttachmentChange::Conf(vec![edit]))
+    }
+
+    pub(crate) fn skip(&self) -> Result<AttachmentChange, EditError> {
+        match self.attachment.is_default {
+            true => Err(EditError::Immutable("the default network".to_owned())),
+            false => Ok(AttachmentChange::Skip),
+        }
+    }
+
+    /// Checks that a plugin takes a capability, without which setting it has no effect.
+    pub(crate) fn takes(&self, capability: &str) -> Result<(), EditError> {
+        match conf::capabilities(&self.attachment.conf).contains(capability) {
+            true => Ok(()),
+            false => Err(validate::invalid(format!(
+                "no plugin of the chain declares the capability {capability:?}, so the edit would have no effect"
+            ))),
+        }
+    }
+
+    fn check_mtus<'n>(
+        &self,
+        mtus: impl IntoIterator<Item = (String, &'n Node)>,
+        ips: &[String],
+    ) -> Result<(), EditError> {
+        mtus.into_iter().try_for_each(|(pointer, value)| {
+            invariants::mtu(value, ips)
+                .map_err(|error| validate::invalid(format!("{pointer}: {error}")))
+        })
+    }
+
     pub(crate) fn set_mtu(&self, mtu: u32) -> Result<AttachmentChange, EditError> {
         validate::mtu(mtu, &self.attachment.ips)?;
         Ok(AttachmentChange::Conf(conf::set_mtu(
@@ -131,6 +194,23 @@ impl AttachmentDraft {
 
     pub(crate) fn set_ips(&self, ips: &[String]) -> Result<AttachmentChange, EditError> {
         Ok(AttachmentChange::Ips(validate::ips(ips)?))
+    }
+
+    /// Like [`set_ips`](Self::set_ips), and checks at once what the final plan has to satisfy.
+    pub(crate) fn set_ips_checked(&self, ips: &[String]) -> Result<AttachmentChange, EditError> {
+        if ips.len() > 1 {
+            self.takes("ips")?;
+        }
+        let change = self.set_ips(ips)?;
+        if let AttachmentChange::Ips(ips) = &change {
+            let mtus = conf::mtus(self.attachment.conf.root());
+            // One that is wrong without addresses, too, is not this edit's fault.
+            let sound = mtus
+                .into_iter()
+                .filter(|(_, value)| invariants::mtu(value, &[]).is_ok());
+            self.check_mtus(sound, ips)?;
+        }
+        Ok(change)
     }
 
     pub(crate) fn set_mac(&self, mac: Option<&str>) -> Result<AttachmentChange, EditError> {
@@ -249,6 +329,8 @@ mod tests {
             port_mappings: Vec::new(),
             infiniband_guid: None,
             cni_args: None,
+            fixed: crate::model::request::Fixed::default(),
+            skipped: false,
         }
     }
 
@@ -349,7 +431,8 @@ mod tests {
             error,
             EditError::Conflict {
                 owner: first,
-                path: "/conf/mtu".to_owned()
+                path: "/conf/mtu".to_owned(),
+                values: Box::new([Some("1400".to_owned()), Some("1500".to_owned())]),
             }
         );
         assert_eq!(second.conflict(), Some(&error));

@@ -61,6 +61,7 @@ impl Draft for AttachmentDraft {
             AttachmentChange::Guid(_) => Member::Guid,
             AttachmentChange::Bandwidth(_) => Member::Bandwidth,
             AttachmentChange::PortMappings(_) => Member::PortMappings,
+            AttachmentChange::Skip => Member::Skipped,
         };
         vec![Area::Member(member)]
     }
@@ -95,6 +96,7 @@ impl Draft for AttachmentDraft {
             AttachmentChange::PortMappings(mappings) => {
                 (Member::PortMappings, port_mappings_node(mappings, form))
             }
+            AttachmentChange::Skip => (Member::Skipped, Some(skipped())),
         };
         let old = node(&self.attachment, member, form);
         compare_nodes(
@@ -127,6 +129,7 @@ impl Draft for AttachmentDraft {
             AttachmentChange::PortMappings(mappings) => {
                 (Member::PortMappings, port_mappings_node(mappings, form))
             }
+            AttachmentChange::Skip => (Member::Skipped, Some(skipped())),
         };
         vec![Setting::Set(place(member), value)]
     }
@@ -153,6 +156,7 @@ impl Draft for AttachmentDraft {
             AttachmentChange::Guid(guid) => attachment.infiniband_guid = guid,
             AttachmentChange::Bandwidth(bandwidth) => attachment.bandwidth = bandwidth,
             AttachmentChange::PortMappings(mappings) => attachment.port_mappings = mappings,
+            AttachmentChange::Skip => attachment.skipped = true,
         }
         Ok(())
     }
@@ -238,6 +242,7 @@ impl Draft for AttachmentDraft {
             ("infinibandGUID", shown(Member::Guid)),
             ("bandwidth", shown(Member::Bandwidth)),
             ("portMappings", shown(Member::PortMappings)),
+            ("skipped", shown(Member::Skipped)),
             (ARGS, cni_args.as_ref().map(|args| args.root().clone())),
         ])
     }
@@ -270,6 +275,7 @@ fn owned(token: Cow<'_, str>) -> Cow<'static, str> {
 fn place(member: Member) -> Vec<Cow<'static, str>> {
     let name = match member {
         Member::IfName => return vec!["ifName".into()],
+        Member::Skipped => return vec!["skipped".into()],
         Member::Ips => "ips",
         Member::Mac => "mac",
         Member::Guid => "infinibandGUID",
@@ -290,7 +296,39 @@ fn node(attachment: &Attachment, member: Member, form: Form) -> Option<Node> {
             value.map(bandwidth)
         }
         Member::PortMappings => port_mappings_node(&attachment.port_mappings, form),
+        Member::Skipped => attachment.skipped.then(skipped),
     }
+}
+
+fn skipped() -> Node {
+    Node::Scalar("true".into())
+}
+
+/// The arguments of all capabilities as JSON text, with the policies' edits.
+pub(crate) fn runtime_config(attachment: &Attachment) -> String {
+    let form = Form::Shown;
+    let given = Node::parse(
+        &attachment.fixed.runtime_config,
+        super::validate::JSON_LIMITS,
+    );
+    let Ok(Node::Object(mut members)) = given else {
+        return "{}".to_owned();
+    };
+    for member in [
+        Member::Ips,
+        Member::Mac,
+        Member::Guid,
+        Member::Bandwidth,
+        Member::PortMappings,
+    ] {
+        let place = place(member);
+        let (Some(key), Some(value)) = (place.last(), node(attachment, member, form)) else {
+            continue;
+        };
+        members.retain(|(known, _)| known != key);
+        members.push((key.to_string(), value));
+    }
+    Node::Object(members).to_string()
 }
 
 fn ips_node(ips: &[String], form: Form) -> Option<Node> {

@@ -6,23 +6,25 @@ use std::sync::Arc;
 use cni_types::json::Node;
 
 use super::difference::{Kind, Step, at, folded};
-use super::selections::claimed;
+use super::selections::{DEFAULT, claimed};
 use super::{Claims, twins};
 use crate::model::request::{Attachment, Selection};
 
 /// The claims on one selection, in the form of its attachment's.
 #[derive(Debug)]
 pub(crate) struct Carried {
+    is_default: bool,
     selection: Arc<Selection>,
     pub(crate) claims: Claims,
 }
 
 impl Carried {
-    /// What policies own of the selection with this identity.
-    pub(super) fn of(id: usize, selection: &Arc<Selection>, claims: &Claims) -> Self {
+    /// What policies own of the selection at this token.
+    pub(super) fn of(token: Cow<'_, str>, selection: &Arc<Selection>, claims: &Claims) -> Self {
+        let is_default = token == DEFAULT;
         let node = claimed(selection);
         let mut carried = Claims::default();
-        claims.below(&[id.to_string().into()], &mut |path, owner, removed| {
+        claims.below(&[token], &mut |path, owner, removed| {
             let if_name = selection.if_name.as_deref().unwrap_or_default();
             let mut carry =
                 |path: &[&str], value| carry(&mut carried, (owner, if_name), path, value);
@@ -39,6 +41,7 @@ impl Carried {
             }
         });
         Self {
+            is_default,
             selection: Arc::clone(selection),
             claims: carried,
         }
@@ -67,11 +70,12 @@ impl Carried {
         } = &*self.selection;
         let network = attachment.network.strip_prefix(&**namespace);
         let network = network.and_then(|rest| rest.strip_prefix('/'));
-        !attachment.is_default
+        attachment.is_default == self.is_default
             && network == Some(name)
-            && if_name
-                .as_ref()
-                .is_none_or(|name| *name == attachment.if_name)
+            && (self.is_default
+                || if_name
+                    .as_ref()
+                    .is_none_or(|name| *name == attachment.if_name))
             && *ips == attachment.ips
             && *mac == attachment.mac
             && *infiniband_guid == attachment.infiniband_guid

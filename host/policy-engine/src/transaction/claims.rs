@@ -15,6 +15,8 @@ use super::twins::{Twin, Way};
 
 /// Maximum bytes of the path in a message.
 const MAX_PATH: usize = 256;
+/// Maximum bytes of a value in a message.
+const MAX_VALUE: usize = 256;
 
 /// The values that policies changed.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +75,7 @@ impl Claims {
             .map_err(|owner| EditError::Conflict {
                 owner: Arc::clone(owner),
                 path: shown(step.path),
+                values: Box::new([step.old, step.new].map(|value| value.map(shortened))),
             })
     }
 
@@ -358,6 +361,17 @@ impl<'a> Nodes<'a> {
     }
 }
 
+/// A value as JSON for a message.
+fn shortened(value: &Node) -> String {
+    let mut text = value.to_string();
+    if text.len() > MAX_VALUE {
+        let end = text.floor_char_boundary(MAX_VALUE);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 fn shown(path: &Path<'_>) -> String {
     let mut text = String::new();
     for token in path {
@@ -387,7 +401,7 @@ mod tests {
         let mut visit =
             |step: &Step<'_, '_>| match claims.check(owner, &Claims::default(), step, &[]) {
                 Ok(()) => ControlFlow::Continue(()),
-                Err(EditError::Conflict { owner, path }) => {
+                Err(EditError::Conflict { owner, path, .. }) => {
                     found = Some(format!("{owner}{path}"));
                     ControlFlow::Break(())
                 }

@@ -1,11 +1,13 @@
 //! Edits of a conf, which stays JSON so that unknown keys survive untouched.
 
+use std::collections::BTreeSet;
+
 use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
 use super::difference::{self, folded};
 use super::protected::{self, type_of};
 use super::{EditError, validate};
-use crate::model::grant::ConfGrant;
+use crate::model::grant::{ConfGrant, Grant};
 
 /// Plugins that read `mtu` from their conf.
 const WITH_MTU: [&str; 12] = [
@@ -97,6 +99,50 @@ pub(super) fn set_mtu(conf: &Document, mtu: u32) -> Result<Vec<ConfEdit>, EditEr
     }
 }
 
+/// Adds a plugin to the end of a chain, if the grant has its type.
+pub(super) fn append(
+    conf: &Document,
+    plugin: Node,
+    grant: &ConfGrant,
+) -> Result<ConfEdit, EditError> {
+    let list = Pointer::root().child("plugins");
+    let Some(Node::Array(chain)) = conf.get(&list) else {
+        return Err(validate::invalid(
+            "the conf is a single plugin, which has no chain to append to",
+        ));
+    };
+    let Some(name) = type_of(&plugin) else {
+        return Err(validate::invalid("a plugin without a type"));
+    };
+    let pointer = list.child(chain.len().to_string());
+    if !grant.has(Grant::AppendPlugin) || !grant.append_types.contains(&name) {
+        return Err(EditError::NeedsGrant {
+            path: format!("{pointer}/type {name:?}"),
+            grant: Grant::AppendPlugin,
+        });
+    }
+    protected::check_edit(conf, &pointer, Some(&plugin), &grant.appending(name))?;
+    Ok(ConfEdit {
+        pointer,
+        value: Some(plugin),
+    })
+}
+
+/// The capabilities that plugins of the chain declare.
+pub(crate) fn capabilities(conf: &Document) -> BTreeSet<String> {
+    let declared = plugins(conf).filter_map(|(_, plugin)| {
+        match difference::at(plugin, &["capabilities".to_owned()]) {
+            Some(Node::Object(members)) => Some(members),
+            _ => None,
+        }
+    });
+    declared
+        .flatten()
+        .filter(|(_, value)| matches!(value.get_as(), Ok(true)))
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
 /// Applies all edits, or none.
 pub(super) fn apply(conf: &mut Document, edits: Vec<ConfEdit>) -> Result<(), EditError> {
     let mut made: Vec<(Pointer, Option<Node>)> = Vec::new();
@@ -155,6 +201,25 @@ pub(super) fn mtus(conf: &Node) -> Vec<(String, &Node)> {
     let mut found = Vec::new();
     collect_mtus(&Pointer::root(), conf, &mut found);
     found
+}
+
+/// The MTUs within a value that is set at a pointer into a conf.
+pub(super) fn mtus_at<'a>(pointer: &Pointer, value: &'a Node) -> Vec<(String, &'a Node)> {
+    let mut found = Vec::new();
+    let mut rest = pointer.tokens();
+    loop {
+        match rest {
+            [] => collect_mtus(pointer, value, &mut found),
+            [key] if *folded(key) == *"mtu" => found.push((pointer.to_string(), value)),
+            [key] if *folded(key) == *"plugins" => collect_mtus(pointer, value, &mut found),
+            [key, _, below @ ..] if *folded(key) == *"plugins" => {
+                rest = below;
+                continue;
+            }
+            _ => {}
+        }
+        return found;
+    }
 }
 
 fn collect_mtus<'a>(at: &Pointer, node: &'a Node, found: &mut Vec<(String, &'a Node)>) {

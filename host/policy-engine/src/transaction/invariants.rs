@@ -123,7 +123,8 @@ fn mtus(Offered { claims, .. }: &Offered, after: &Attachment) -> Option<Fault> {
         })
 }
 
-fn mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
+/// Checks one plugin's MTU against the requested addresses.
+pub(super) fn mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
     match value.get_as::<u32>() {
         // Plugins treat 0 as unset.
         Ok(0) => Ok(()),
@@ -302,6 +303,8 @@ mod tests {
             port_mappings: Vec::new(),
             infiniband_guid: None,
             cni_args: None,
+            fixed: crate::model::request::Fixed::default(),
+            skipped: false,
         }
     }
 

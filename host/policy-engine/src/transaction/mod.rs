@@ -38,15 +38,16 @@ use settings::{Setting, Settings};
 use twins::Twin;
 
 pub(crate) use attachment::{AttachmentChange, AttachmentDraft, Reserved};
+pub(crate) use attachment_steps::runtime_config;
 pub(crate) use budget::{Budget, RequestBudget};
 pub(crate) use carried::Carried;
 pub(crate) use claims::Claims;
-pub(crate) use conf::get as conf_get;
+pub(crate) use conf::{capabilities, get as conf_get};
 pub(crate) use finale::{FinaleDraft, Owned};
 pub(crate) use outcome::{OutcomeChange, OutcomeDraft, RawIp, route};
 pub(crate) use patch::EditPatch;
 pub(crate) use protected::plugin_types;
-pub(crate) use selections::{SelectionsChange, SelectionsDraft};
+pub(crate) use selections::{SelectionsChange, SelectionsDraft, View};
 pub(crate) use validate::json_object;
 
 #[cfg(feature = "fuzz")]
@@ -71,7 +72,7 @@ pub(crate) fn conf_same(old: &cni_types::json::Node, new: &cni_types::json::Node
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EditError {
     /// The edit needs a grant that the policy lacks.
-    #[error("not granted: {0}")]
+    #[error("the policy lacks the grant {0:?}")]
     NotGranted(&'static str),
     /// Editing this path needs a grant that the policy lacks.
     #[error("{path} needs the grant {grant}")]
@@ -87,15 +88,29 @@ pub(crate) enum EditError {
     #[error("{0}")]
     Invalid(String),
     /// Another policy set a path that this edit changes.
-    #[error("{path} belongs to policy {owner:?}")]
+    #[error("{path} belongs to policy {owner:?}{}", both(values))]
     Conflict {
         owner: Arc<str>,
         /// Pointer into the edited value.
         path: String,
+        /// The owner's value and the refused one as JSON, shortened.
+        values: Box<[Option<String>; 2]>,
     },
     /// The edit exceeds a limit.
     #[error("too large: {0}")]
     TooLarge(String),
+}
+
+/// What the owner of a value set, and what another policy would have.
+fn both([theirs, ours]: &[Option<String>; 2]) -> String {
+    let shown = |value: &Option<String>| match value {
+        Some(value) => value.clone(),
+        None => "nothing".to_owned(),
+    };
+    match (theirs, ours) {
+        (None, None) => String::new(),
+        _ => format!(", which set it to {}, not {}", shown(theirs), shown(ours)),
+    }
 }
 
 /// A value that policies edit.

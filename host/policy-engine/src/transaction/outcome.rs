@@ -22,6 +22,8 @@ const MAX_NAMESERVERS: usize = 16;
 pub(crate) struct OutcomeDraft {
     pub(super) result: CniResult,
     pub(super) tags: BTreeMap<String, String>,
+    /// Tags of earlier hooks, which `tags` adds to.
+    earlier: BTreeMap<String, String>,
 }
 
 /// One edit of an outcome.
@@ -47,10 +49,28 @@ pub(crate) struct RawIp {
 impl OutcomeDraft {
     /// Starts from the delegate's result, without tags.
     pub(crate) fn new(result: CniResult) -> Self {
+        Self::tagged(result, BTreeMap::new())
+    }
+
+    /// Starts from a result and the tags of earlier hooks.
+    pub(crate) fn tagged(result: CniResult, earlier: BTreeMap<String, String>) -> Self {
         Self {
             result,
             tags: BTreeMap::new(),
+            earlier,
         }
+    }
+
+    /// The tags of this hook.
+    pub(crate) fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
+    }
+
+    /// All tags, those of earlier hooks included.
+    pub(crate) fn all_tags(&self) -> BTreeMap<String, String> {
+        let mut tags = self.earlier.clone();
+        tags.extend(self.tags.clone());
+        tags
     }
 
     /// The result as edited so far.

@@ -1,5 +1,6 @@
 //! The draft of a pod's selections.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,17 +10,25 @@ use cni_types::json::{Document, Node};
 use super::attachment::{bandwidth, port_mapping, port_mappings_as_set};
 use super::budget::Extent;
 use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes};
+use super::settings::Setting;
 use super::tree::{object, string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
 use super::{Carried, Claims, Draft, EditError, protected, validate};
-use crate::model::request::{Chosen, PortMapping, Selection};
+use crate::model::request::{Chosen, ChosenDefault, Networks, Origin, PortMapping, Selection};
 
 /// Maximum networks of one pod.
 const MAX_SELECTIONS: usize = 64;
 
+/// The token of the default network in paths, and its identity.
+pub(super) const DEFAULT: &str = "default";
+const DEFAULT_ID: usize = usize::MAX;
+
 /// Selections being edited. Each has an identity that survives moves and edits.
 #[derive(Debug, Clone)]
 pub(crate) struct SelectionsDraft {
+    default: Option<Arc<Selection>>,
+    /// A policy set the default network.
+    sets_default: bool,
     slots: Vec<Slot>,
     next: usize,
 }
@@ -27,8 +36,17 @@ pub(crate) struct SelectionsDraft {
 #[derive(Debug, Clone)]
 struct Slot {
     id: usize,
-    origin: Option<usize>,
+    origin: Origin,
     selection: Arc<Selection>,
+}
+
+/// Which selections a guest sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum View {
+    /// All.
+    All,
+    /// Those that the node does not give to every pod: modules for 0.1 and 0.2.
+    NotOfNode,
 }
 
 /// One edit of the selections.
@@ -42,51 +60,119 @@ pub(crate) enum SelectionsChange {
     Remove(usize),
     /// Moves a selection from one index to another.
     Shift(usize, usize),
+    /// Sets the default network.
+    Default(Option<Box<Selection>>),
 }
 
 impl SelectionsDraft {
-    /// Starts from what the pod asks for.
-    pub(crate) fn new(selections: Vec<Selection>) -> Self {
-        let slots: Vec<Slot> = selections
-            .into_iter()
+    /// Starts from what node and pod ask for.
+    pub(crate) fn new(networks: Networks) -> Self {
+        let Networks {
+            default,
+            of_node,
+            of_pod,
+        } = networks;
+        let of_node = of_node.into_iter().enumerate().map(|(index, name)| {
+            let selection = Selection {
+                name,
+                ..Selection::default()
+            };
+            (Origin::Node(index), selection)
+        });
+        let of_pod = of_pod.into_iter().enumerate();
+        let of_pod = of_pod.map(|(index, selection)| (Origin::Pod(index), canonical(selection)));
+        let slots: Vec<Slot> = of_node
+            .chain(of_pod)
             .enumerate()
-            .map(|(index, selection)| Slot {
-                id: index,
-                origin: Some(index),
-                selection: Arc::new(canonical(selection)),
+            .map(|(id, (origin, selection))| Slot {
+                id,
+                origin,
+                selection: Arc::new(selection),
             })
             .collect();
         Self {
+            default: default.map(canonical).map(Arc::new),
+            sets_default: false,
             next: slots.len(),
             slots,
         }
     }
 
-    /// The edited selections.
-    pub(crate) fn into_chosen(self) -> Vec<Chosen> {
-        self.slots
-            .into_iter()
-            .map(
-                |Slot {
-                     origin, selection, ..
-                 }| Chosen {
-                    origin,
-                    selection: Arc::unwrap_or_clone(selection),
-                },
-            )
-            .collect()
+    /// The edited selections, and the default network.
+    pub(crate) fn into_chosen(self, claims: &Claims) -> (ChosenDefault, Vec<Chosen>) {
+        // Of several owners of one network, the last one named it.
+        let named_by = |place: &str| {
+            let owners = claims.owners(place);
+            owners.last().map(|owner| owner.to_string())
+        };
+        let default = match (self.sets_default, self.default) {
+            (false, _) => ChosenDefault::Offered,
+            (true, None) => ChosenDefault::Cluster,
+            (true, Some(selection)) => ChosenDefault::Set(
+                Box::new(Arc::unwrap_or_clone(selection)),
+                named_by("/default"),
+            ),
+        };
+        let chosen = self.slots.into_iter().map(|slot| {
+            let Slot {
+                id,
+                origin,
+                selection,
+            } = slot;
+            Chosen {
+                origin,
+                named_by: named_by(&format!("/{id}/network")),
+                selection: Arc::unwrap_or_clone(selection),
+            }
+        });
+        (default, chosen.collect())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len()
+    /// Starts from what a pod asks for.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn of_pod(of_pod: Vec<Selection>) -> Self {
+        Self::new(Networks {
+            of_pod,
+            ..Networks::default()
+        })
+    }
+
+    /// What replaces the cluster's default network.
+    pub(crate) fn default(&self) -> Option<&Selection> {
+        self.default.as_deref()
+    }
+
+    /// Who asks for the selection at an index.
+    pub(crate) fn origin(&self, index: usize) -> Option<Origin> {
+        self.slots.get(index).map(|slot| slot.origin)
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&Selection> {
         self.slots.get(index).map(|slot| &*slot.selection)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Selection> {
-        self.slots.iter().map(|slot| &*slot.selection)
+    pub(crate) fn iter(&self, view: View) -> impl Iterator<Item = &Selection> {
+        let slots = self.slots.iter().filter(move |slot| view.shows(slot));
+        slots.map(|slot| &*slot.selection)
+    }
+
+    /// The index among all selections of the one that a view shows at `index`; that of the end for
+    /// the end of the view.
+    pub(crate) fn index(&self, view: View, index: usize) -> usize {
+        if view == View::All {
+            return index;
+        }
+        let mut shown = self.slots.iter().enumerate();
+        let mut left = index;
+        let found = shown.find(|(_, slot)| {
+            view.shows(slot) && {
+                let is_it = left == 0;
+                left = left.saturating_sub(1);
+                is_it
+            }
+        });
+        // Past the end stays past the end.
+        found.map_or(self.slots.len().saturating_add(left), |(index, _)| index)
     }
 
     /// The selections with the identities under which they are claimed.
@@ -118,6 +204,12 @@ impl SelectionsDraft {
         selection: &Selection,
     ) -> Result<SelectionsChange, EditError> {
         let slot = self.slots.get(index).ok_or_else(|| self.no_place(index))?;
+        if let Origin::Node(_) = slot.origin {
+            let name = &slot.selection.name;
+            return Err(EditError::Immutable(format!(
+                "network {name:?}, which the node gives to every pod,"
+            )));
+        }
         let selection = validate::selection(selection)?;
         check_args(Some(&slot.selection), &selection)?;
         Ok(SelectionsChange::Replace(index, Box::new(selection)))
@@ -143,12 +235,31 @@ impl SelectionsDraft {
         Ok(SelectionsChange::Shift(source, target))
     }
 
+    /// Sets what replaces the cluster's default network.
+    pub(crate) fn set_default(
+        &self,
+        selection: Option<&Selection>,
+    ) -> Result<SelectionsChange, EditError> {
+        let selection = selection.map(validate::selection).transpose()?;
+        if let Some(selection) = &selection {
+            check_args(self.default(), selection)?;
+        }
+        Ok(SelectionsChange::Default(selection.map(Box::new)))
+    }
+
     fn slot(&self, id: usize) -> Option<&Slot> {
         self.slots.iter().find(|slot| slot.id == id)
     }
 
+    fn with_id(&self, id: usize) -> Option<&Selection> {
+        match id {
+            DEFAULT_ID => self.default(),
+            id => self.slot(id).map(|slot| &*slot.selection),
+        }
+    }
+
     fn node(&self, id: usize) -> Option<Node> {
-        self.slot(id).map(|slot| claimed(&slot.selection))
+        self.with_id(id).map(claimed)
     }
 
     /// The selections before this one that `other` has too, in no particular order.
@@ -165,9 +276,10 @@ impl SelectionsDraft {
             return Vec::new();
         }
         // Those without claims as well: they tell which attachment is whose.
-        self.slots
-            .iter()
-            .map(|slot| Carried::of(slot.id, &slot.selection, claims))
+        let default = self.default.iter().map(|one| (DEFAULT_ID, one));
+        let slots = self.slots.iter().map(|slot| (slot.id, &slot.selection));
+        let all = default.chain(slots);
+        all.map(|(id, selection)| Carried::of(token(id), selection, claims))
             .collect()
     }
 
@@ -187,6 +299,10 @@ impl Draft for SelectionsDraft {
                 let args = selection.cni_args.as_ref();
                 Extent::of(&[], args.map(|args| args.root()))
             }
+            SelectionsChange::Default(selection) => {
+                let args = selection.as_ref().and_then(|one| one.cni_args.as_ref());
+                Extent::of(&[], args.map(|args| args.root()))
+            }
             SelectionsChange::Remove(_) | SelectionsChange::Shift(..) => Extent::default(),
         }
     }
@@ -195,6 +311,7 @@ impl Draft for SelectionsDraft {
         let id = |index: &usize| self.slots.get(*index).map(|slot| slot.id);
         match change {
             SelectionsChange::Insert(..) => vec![self.next],
+            SelectionsChange::Default(_) => vec![DEFAULT_ID],
             SelectionsChange::Replace(index, _)
             | SelectionsChange::Remove(index)
             | SelectionsChange::Shift(index, _) => id(index).into_iter().collect(),
@@ -209,6 +326,11 @@ impl Draft for SelectionsDraft {
         let at = |index: &usize| self.slots.get(*index);
         let (id, old, new) = match change {
             SelectionsChange::Insert(_, selection) => (self.next, None, Some(claimed(selection))),
+            SelectionsChange::Default(selection) => (
+                DEFAULT_ID,
+                self.node(DEFAULT_ID),
+                selection.as_deref().map(claimed),
+            ),
             SelectionsChange::Replace(index, selection) => match at(index) {
                 Some(slot) => (
                     slot.id,
@@ -233,8 +355,19 @@ impl Draft for SelectionsDraft {
                 };
             }
         };
-        let path = vec![id.to_string().into()];
+        let path = vec![token(id)];
         compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)
+    }
+
+    /// The default network is its policy's even if it is what it was: the cluster's.
+    fn settings(&self, change: &SelectionsChange) -> Vec<Setting> {
+        match change {
+            SelectionsChange::Default(selection) => {
+                let value = selection.as_deref().map(claimed);
+                vec![Setting::Set(vec![token(DEFAULT_ID)], value)]
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn apply(&mut self, change: SelectionsChange) -> Result<(), EditError> {
@@ -242,7 +375,7 @@ impl Draft for SelectionsDraft {
             SelectionsChange::Insert(index, selection) => {
                 let slot = Slot {
                     id: self.next,
-                    origin: None,
+                    origin: Origin::Policy,
                     selection: Arc::new(*selection),
                 };
                 self.slots.insert(index, slot);
@@ -260,13 +393,17 @@ impl Draft for SelectionsDraft {
                 let slot = self.slots.remove(source);
                 self.slots.insert(target, slot);
             }
+            SelectionsChange::Default(selection) => {
+                self.default = selection.map(|selection| Arc::new(*selection));
+                self.sets_default = true;
+            }
         }
         Ok(())
     }
 
     fn compare(&self, later: &Self, id: &usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let (old, new) = (self.node(*id), later.node(*id));
-        let path = vec![id.to_string().into()];
+        let path = vec![token(*id)];
         compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)?;
         let both = old.is_some() && new.is_some();
         match both && self.before(*id, later) != later.before(*id, self) {
@@ -276,6 +413,12 @@ impl Draft for SelectionsDraft {
     }
 
     fn show(&self, later: &Self, areas: &[usize], visit: &mut Visit<'_>) {
+        if areas.contains(&DEFAULT_ID) {
+            let node = |draft: &Self| draft.default().map(shown);
+            let (old, new) = (node(self), node(later));
+            let path = vec![token(DEFAULT_ID)];
+            let _ = compare_nodes(Keys::Exact, path, old.as_ref(), new.as_ref(), visit);
+        }
         let ids = |draft: &Self| draft.slots.iter().map(|slot| slot.id).collect::<Vec<_>>();
         let order = ids(self);
         if order != ids(later) {
@@ -300,9 +443,12 @@ impl Draft for SelectionsDraft {
     }
 
     fn twins(&self, step: &Step<'_, '_>) -> Vec<Twin> {
-        let id = step.path.first().and_then(|id| id.parse().ok());
-        let selection = id.and_then(|id| self.slot(id));
-        let if_name = selection.and_then(|slot| slot.selection.if_name.as_deref());
+        let id = step.path.first().and_then(|id| match &**id {
+            DEFAULT => Some(DEFAULT_ID),
+            id => id.parse().ok(),
+        });
+        let selection = id.and_then(|id| self.with_id(id));
+        let if_name = selection.and_then(|selection| selection.if_name.as_deref());
         twins::of_selection(step, if_name.unwrap_or_default())
     }
 
@@ -313,14 +459,29 @@ impl Draft for SelectionsDraft {
             let id = Node::Scalar(slot.id.to_string().into());
             Node::Array([id, shown(&slot.selection)].into())
         });
-        Node::Array(slots.collect())
+        let default = Node::Array(self.default().map(shown).into_iter().collect());
+        Node::Array(std::iter::once(default).chain(slots).collect())
+    }
+}
+
+impl View {
+    fn shows(self, slot: &Slot) -> bool {
+        self == Self::All || !matches!(slot.origin, Origin::Node(_))
+    }
+}
+
+/// The token of a selection's path.
+fn token(id: usize) -> Cow<'static, str> {
+    match id {
+        DEFAULT_ID => DEFAULT.into(),
+        id => id.to_string().into(),
     }
 }
 
 impl SelectionsDraft {
     /// The selections as in the annotation.
     fn whole(&self) -> Node {
-        Node::Array(self.iter().map(shown).collect())
+        Node::Array(self.iter(View::All).map(shown).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::config::{Limits, Spec, count};
 use crate::model::grant::Grant;
-use crate::model::report::{Finding, Hook, Severity, clean};
+use crate::model::report::{AddFailure, Finding, Hook, Severity, clean};
 use crate::model::request::{Attachment, Command, RequestFacts};
 use crate::state::PolicyState;
 use crate::transaction::{
@@ -19,6 +19,19 @@ use crate::wasm::services::Services;
 
 /// Maximum bytes of a finding's text.
 const MAX_FINDING: usize = 1024;
+/// Maximum fields of a finding, and bytes of their names and values.
+const MAX_FIELDS: usize = 16;
+const MAX_FIELD_NAME: usize = 63;
+const MAX_FIELD: usize = 253;
+
+/// The attachments of a plan whose before-add hooks are running.
+#[derive(Debug, Clone)]
+pub(crate) struct Planned {
+    /// The earlier ones as policies left them, the later ones as resolved.
+    pub(crate) all: Arc<[Arc<Attachment>]>,
+    /// Index of the hook's own.
+    pub(crate) position: usize,
+}
 
 /// What the running hook works on; guest handles point into it. Kept small: moved often.
 #[derive(Debug, Default)]
@@ -27,7 +40,17 @@ pub(crate) enum Stage {
     #[default]
     Idle,
     Select(Box<Transaction<SelectionsDraft>>),
-    BeforeAdd(Box<Transaction<AttachmentDraft>>),
+    ValidateSelections(Arc<SelectionsDraft>),
+    BeforeAdd {
+        /// The attachment being edited.
+        attachment: Box<Transaction<AttachmentDraft>>,
+        /// It among the others.
+        plan: Planned,
+    },
+    ValidatePlan {
+        /// The attachments after all policies.
+        plan: Arc<[Attachment]>,
+    },
     AfterAdd {
         /// The finished attachment.
         attachment: Arc<Attachment>,
@@ -40,6 +63,18 @@ pub(crate) enum Stage {
         /// Result and network-status.
         finale: Box<Transaction<FinaleDraft>>,
     },
+    ValidateResult {
+        /// The finished attachments.
+        plan: Arc<[Attachment]>,
+        /// Result and network-status after all policies.
+        finale: Arc<FinaleDraft>,
+    },
+    AddFailed {
+        /// The attachments that were planned.
+        plan: Arc<[Attachment]>,
+        /// Why the ADD failed.
+        why: Arc<AddFailure>,
+    },
     Check {
         /// The stored attachment.
         attachment: Arc<Attachment>,
@@ -49,10 +84,12 @@ pub(crate) enum Stage {
     Del {
         /// The stored attachment.
         attachment: Arc<Attachment>,
+        /// The stored result.
+        stored: Box<OutcomeDraft>,
     },
     Gc {
-        /// The attachments in use.
-        valid: Arc<[wit::ValidAttachment]>,
+        /// Container id and interface of the attachments in use.
+        valid: Arc<[(String, String)]>,
     },
 }
 
@@ -60,11 +97,31 @@ impl Stage {
     /// The attachment that the hook works on, if there is exactly one.
     pub(crate) fn attachment(&self) -> Option<&Attachment> {
         match self {
-            Self::BeforeAdd(transaction) => Some(transaction.draft().attachment()),
+            Self::BeforeAdd { attachment, .. } => Some(attachment.draft().attachment()),
             Self::AfterAdd { attachment, .. }
             | Self::Check { attachment, .. }
-            | Self::Del { attachment } => Some(attachment),
-            Self::Idle | Self::Select(_) | Self::Finalize { .. } | Self::Gc { .. } => None,
+            | Self::Del { attachment, .. } => Some(attachment),
+            _ => None,
+        }
+    }
+
+    /// The attachments of a plan that cannot be edited any more.
+    pub(crate) fn plan(&self) -> Option<&Arc<[Attachment]>> {
+        match self {
+            Self::ValidatePlan { plan }
+            | Self::Finalize { plan, .. }
+            | Self::ValidateResult { plan, .. }
+            | Self::AddFailed { plan, .. } => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// Result and network-status of the whole request.
+    pub(crate) fn finale(&self) -> Option<&FinaleDraft> {
+        match self {
+            Self::Finalize { finale, .. } => Some(finale.draft()),
+            Self::ValidateResult { finale, .. } => Some(finale),
+            _ => None,
         }
     }
 }
@@ -246,6 +303,7 @@ impl GuestState {
         if self.findings.len() >= count(self.spec.limits.findings) {
             return;
         }
+        let fields = finding.fields.into_iter().take(MAX_FIELDS);
         self.findings.push(Finding {
             policy: self.spec.name.to_string(),
             hook: self.hook,
@@ -255,6 +313,9 @@ impl GuestState {
             },
             code: clean(&finding.code, 64),
             message: clean(&finding.message, MAX_FINDING),
+            fields: fields
+                .map(|(name, value)| (clean(&name, MAX_FIELD_NAME), clean(&value, MAX_FIELD)))
+                .collect(),
         });
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::model::report::Hook;
+
 /// The package that defines hooks and imports.
 const PACKAGE: &str = "cnidaria:policy";
 
@@ -13,18 +15,33 @@ pub(crate) enum Version {
     V0_1,
     /// Hooks own the handles of what they work on.
     V0_2,
+    /// Validating hooks; hooks see the whole plan, errors and findings have fields.
+    V0_3,
 }
 
 impl Version {
     /// All served versions.
-    pub(crate) const ALL: [Self; 2] = [Self::V0_1, Self::V0_2];
+    pub(crate) const ALL: [Self; 3] = [Self::V0_1, Self::V0_2, Self::V0_3];
 
     /// The version as in the package's name.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::V0_1 => "0.1.0",
             Self::V0_2 => "0.2.0",
+            Self::V0_3 => "0.3.0",
         }
+    }
+
+    /// Whether modules of this version can have the hook.
+    pub(crate) fn has(self, hook: Hook) -> bool {
+        self >= Self::V0_3
+            || !matches!(
+                hook,
+                Hook::ValidateSelections
+                    | Hook::ValidatePlan
+                    | Hook::ValidateResult
+                    | Hook::AddFailed
+            )
     }
 
     /// The served version for modules that target `version`: same minor version, at least as new.
@@ -71,7 +88,7 @@ impl<'a> Interface<'a> {
 pub(crate) fn served() -> String {
     Version::ALL
         .map(|version| format!("{PACKAGE}@{version}"))
-        .join(" and ")
+        .join(", ")
 }
 
 #[cfg(test)]
@@ -92,8 +109,12 @@ mod tests {
             served("cnidaria:policy/types@0.2.0"),
             types(Some(Version::V0_2))
         );
+        assert_eq!(
+            served("cnidaria:policy/types@0.3.0"),
+            types(Some(Version::V0_3))
+        );
         for version in [
-            "@0.1.1", "@0.2.1", "@0.3.0", "@1.1.0", "@0.1", "@", "", "@0.1.x",
+            "@0.1.1", "@0.2.1", "@0.3.1", "@0.4.0", "@1.1.0", "@0.1", "@", "", "@0.1.x",
         ] {
             let name = format!("cnidaria:policy/types{version}");
             assert_eq!(served(&name), types(None), "{version}");
@@ -107,6 +128,7 @@ mod tests {
         let packages = [
             include_str!("../../../../wit/policy-0.1.0/types.wit"),
             include_str!("../../../../wit/policy-0.2.0/types.wit"),
+            include_str!("../../../../wit/policy-0.3.0/types.wit"),
         ];
         for (version, types) in Version::ALL.into_iter().zip(packages) {
             assert!(types.starts_with(&format!("package {PACKAGE}@{version};")));

@@ -54,7 +54,7 @@ impl Greedy {
 
 impl BeforeAdd for Greedy {
     /// Writes what it got into the CNI args, for the test to inspect.
-    fn before_add(&self, _: &Request, attachment: &Attachment) -> Verdict {
+    fn before_add(&self, _: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
         self.take()?;
         let arg = |key: &str, value: Option<String>| {
             let json = value.map_or_else(|| "null".to_owned(), |value| format!("{value:?}"));

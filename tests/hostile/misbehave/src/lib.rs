@@ -29,6 +29,14 @@ pub enum Behaviour {
     FloodLog,
     /// Reports findings without end.
     FloodFindings,
+    /// Reports a finding with more fields than the host takes in one call.
+    FloodFields,
+    /// Reports a finding with many long fields.
+    LongFields,
+    /// Uses a handle of an attachment that it kept from an earlier hook.
+    KeepHandle,
+    /// Edits the other attachments of the plan, then accepts.
+    EditOthers,
     /// Keeps editing after the host's limit was reached.
     FloodEdits,
     /// Makes one oversized edit.
@@ -68,7 +76,7 @@ pub enum Place {
 
 impl Behaviour {
     /// All behaviours.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::Spin,
         Self::SpinInHost,
         Self::Grow,
@@ -79,6 +87,10 @@ impl Behaviour {
         Self::HugeAnswer,
         Self::FloodLog,
         Self::FloodFindings,
+        Self::FloodFields,
+        Self::LongFields,
+        Self::KeepHandle,
+        Self::EditOthers,
         Self::FloodEdits,
         Self::HugeEdit,
         Self::EditForbidden,
@@ -109,6 +121,7 @@ pub struct Settings {
 pub struct Misbehave {
     settings: Settings,
     seen: std::cell::Cell<u32>,
+    kept: std::cell::RefCell<Option<Attachment>>,
 }
 
 impl Policy for Misbehave {
@@ -121,12 +134,13 @@ impl Policy for Misbehave {
         Ok(Self {
             settings,
             seen: std::cell::Cell::new(0),
+            kept: std::cell::RefCell::default(),
         })
     }
 }
 
 impl BeforeAdd for Misbehave {
-    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+    fn before_add(&self, request: &Request, attachment: &Attachment, plan: &Plan) -> Verdict {
         if self.settings.at != Place::BeforeAdd {
             return Ok(());
         }
@@ -143,6 +157,14 @@ impl BeforeAdd for Misbehave {
                     request.report(&Finding::warning("flood", format!("finding {number}")));
                 }
             }
+            Behaviour::FloodFields => request.report(&with_fields(50_000, "x")),
+            Behaviour::LongFields => request.report(&with_fields(20, &"\n".repeat(4096))),
+            Behaviour::KeepHandle => {
+                if let Some(kept) = self.kept.replace(plan.at(0)) {
+                    info!("{}", kept.network());
+                }
+            }
+            Behaviour::EditOthers => edit_others(attachment, plan)?,
             Behaviour::FloodEdits => flood_edits(attachment)?,
             Behaviour::HugeEdit => {
                 let error = attachment.conf_set("/args", &format!("{:?}", "x".repeat(100 << 10)));
@@ -186,7 +208,7 @@ impl Status for Misbehave {
 }
 
 impl Del for Misbehave {
-    fn del(&self, _: &Request, _: &Attachment) -> Vec<Finding> {
+    fn del(&self, _: &Request, _: &Attachment, _: &Outcome) -> Vec<Finding> {
         if self.settings.at == Place::Del
             && let Err(reason) = anywhere(self.settings.behaviour)
         {
@@ -246,6 +268,31 @@ fn recurse(depth: u64) -> u64 {
     (recurse(depth + 1) ^ depth).rotate_left(7)
 }
 
+/// A finding with this many fields of a value.
+fn with_fields(count: u32, value: &str) -> Finding {
+    (0..count).fold(Finding::warning("fields", "many"), |finding, number| {
+        finding.with(format!("field-{number}"), value)
+    })
+}
+
+/// Tries to edit what other hooks of the plan edit.
+fn edit_others(attachment: &Attachment, plan: &Plan) -> Verdict {
+    let own = attachment.if_name();
+    let others = plan.iter().filter(|other| other.if_name() != own);
+    for other in others {
+        for refused in [other.set_mtu(1400), other.skip()] {
+            match refused {
+                Ok(()) => return Err(Denial::new(204, "the edit of another was allowed")),
+                Err(error) => info!("{error:?}"),
+            }
+        }
+    }
+    match (plan.at(u32::MAX).is_some(), plan.status(0).is_some()) {
+        (false, false) => Ok(()),
+        there => Err(Denial::new(204, format!("{there:?}"))),
+    }
+}
+
 /// Edits until the host refuses; denies with the number of accepted edits.
 fn flood_edits(attachment: &Attachment) -> Verdict {
     let mut refusal = None;
@@ -280,6 +327,8 @@ fn edit_forbidden(attachment: &Attachment) -> Verdict {
             "plugins",
             attachment.conf_set("/plugins", "[{\"type\":\"evil\"}]"),
         ),
+        ("append", attachment.append_plugin("{\"type\":\"evil\"}")),
+        ("bad mtu", attachment.conf_set("/mtu", "\"big\"")),
         ("everything", attachment.conf_set("", "{}")),
         ("no JSON", attachment.conf_set("/x", "{")),
         ("no place", attachment.conf_set("/x/y", "1")),

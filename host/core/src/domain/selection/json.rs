@@ -144,6 +144,7 @@ fn parse_element(
             .map(|gateways| parse_gateways(&gateways))
             .transpose()?,
         ipam_claim_reference: claim,
+        named_by: None,
     })
 }
 

@@ -43,6 +43,8 @@ pub struct Selection {
     pub default_route: Option<Vec<IpAddr>>,
     /// The IPAM claim that the attachment takes its addresses from.
     pub ipam_claim_reference: Option<String>,
+    /// The policy that named the network; `None` if the pod did.
+    pub named_by: Option<String>,
 }
 
 impl Selection {

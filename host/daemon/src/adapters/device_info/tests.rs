@@ -199,6 +199,7 @@ fn entry(arguments: &str) -> Entry {
         device: None,
         result: None,
         namespace: None,
+        tags: std::collections::BTreeMap::new(),
         failed_add: None,
     }
 }

@@ -172,6 +172,7 @@ mod tests {
             capability_args: RawObject::new(),
             result: None,
             namespace: None,
+            tags: std::collections::BTreeMap::new(),
             failed_add: None,
             device: None,
         };

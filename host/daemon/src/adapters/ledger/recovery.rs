@@ -27,6 +27,8 @@ const NAMESPACE: &str = "namespace";
 const IS_DEFAULT: &str = "isDefault";
 /// The same: `name` of the runtime's conf.
 const RUNTIME_NETWORK: &str = "runtimeNetwork";
+/// The same: tags that policies set.
+const TAGS: &str = "tags";
 
 #[derive(Debug)]
 pub(super) struct Results {
@@ -208,6 +210,7 @@ pub(super) fn complete(
         }
     };
     entry.result = cached.parsed_result(entry.conf.cni_version()).ok();
+    entry.tags = tags_of(&cached);
     if entry.namespace.is_none() {
         entry.namespace = namespace_of(&cached);
     }
@@ -238,7 +241,15 @@ pub(super) fn own_of(entry: &Entry) -> Result<RawObject, json::Error> {
     if let Some(name) = &entry.runtime_network {
         own.set(RUNTIME_NETWORK, name)?;
     }
+    if !entry.tags.is_empty() {
+        own.set(TAGS, &entry.tags)?;
+    }
     Ok(own)
+}
+
+/// The tags that policies set on the result.
+pub(super) fn tags_of(cached: &cache::Entry) -> BTreeMap<String, String> {
+    cached.own.get_as(TAGS).ok().flatten().unwrap_or_default()
 }
 
 /// The namespace in which a result was made; `None` if Multus or an older daemon wrote it.
@@ -316,6 +327,7 @@ fn entry(
         network: conf.name().to_string(),
         is_default: is_default(&cached).unwrap_or(cached.key.if_name == *own),
         is_chosen: false,
+        tags: tags_of(&cached),
         if_name: cached.key.if_name.clone(),
         result: cached.parsed_result(conf.cni_version()).ok(),
         cni_args: cached.args,

@@ -52,6 +52,7 @@ mod tests {
             severity: Severity::Info,
             code: "c".to_owned(),
             message: String::new(),
+            fields: Vec::new(),
         };
         let mut allowances = Allowances::default();
         let mut left = |index| {

@@ -41,7 +41,9 @@ impl Session {
                 .conflict()
                 .filter(|_| spec.on_conflict == OnConflict::Deny)
             {
-                let message = format!("conflicts with another policy: {conflict}");
+                let of = network.map(|network| format!(" over network {network:?}"));
+                let of = of.unwrap_or_default();
+                let message = format!("conflicts with another policy{of}: {conflict}");
                 let denied = policy.deny(hook, Cause::Conflict, message);
                 match self.deny(policy, denied, report) {
                     Some(denied) => return Err(denied),
@@ -123,7 +125,7 @@ impl StagedIn for SelectionsDraft {
 impl StagedIn for AttachmentDraft {
     fn take(stage: Stage) -> Option<Box<Transaction<Self>>> {
         match stage {
-            Stage::BeforeAdd(transaction) => Some(transaction),
+            Stage::BeforeAdd { attachment, .. } => Some(attachment),
             _ => None,
         }
     }

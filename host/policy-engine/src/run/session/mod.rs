@@ -18,8 +18,10 @@ use time::Time;
 
 use crate::load::policy::Loading;
 use crate::model::policy::Mode;
-use crate::model::report::{Cause, Denied, Hook, Report};
-use crate::model::request::{Attachment, Chosen, Command, RequestFacts, Selection};
+use crate::model::report::{AddFailure, Cause, Denied, Hook, Report};
+use crate::model::request::{
+    Attachment, Chosen, ChosenDefault, Command, Networks, RequestFacts, Selection,
+};
 use crate::run::generation::Generation;
 use crate::state::{Guard, States};
 use crate::transaction::{
@@ -27,13 +29,14 @@ use crate::transaction::{
     SelectionsDraft, Working,
     invariants::{self, Offered},
 };
-use crate::wasm::bindings::cnidaria::policy::types::ValidAttachment;
 use crate::wasm::services::Services;
-use crate::wasm::store::Stage;
+use crate::wasm::store::{Planned, Stage};
 
 /// The outcome of the select hook.
 #[derive(Debug, Clone)]
 pub struct Selected {
+    /// The default network.
+    pub default: ChosenDefault,
     /// The selections, in order.
     pub selections: Vec<Chosen>,
     /// Edits and findings of the hook.
@@ -75,6 +78,15 @@ pub struct Session {
     carried: Vec<Carried>,
     /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
+    /// All attachments, those offered so far as policies left them; empty unless a policy's
+    /// before-add hook sees them.
+    planned: Vec<Arc<Attachment>>,
+    /// How many attachments were offered to before-add, skipped ones included.
+    position: usize,
+    /// The policies that failed in this request.
+    failed: BTreeSet<usize>,
+    /// Tags of the results so far, by interface.
+    tags: BTreeMap<String, BTreeMap<String, String>>,
     /// Which parts of the results so far policies own, by interface.
     owned: BTreeMap<String, Owned>,
     /// Remaining edit budgets, by policy index.
@@ -108,6 +120,10 @@ impl Session {
             given_up: BTreeSet::new(),
             carried: Vec::new(),
             offered: Vec::new(),
+            planned: Vec::new(),
+            position: 0,
+            failed: BTreeSet::new(),
+            tags: BTreeMap::new(),
             owned: BTreeMap::new(),
             edit_budgets: BTreeMap::new(),
             reserved: Reserved::default(),
@@ -139,37 +155,73 @@ impl Session {
             Hook::BeforeAdd => true,
             Hook::Finalize => self.owned.values().any(|owned| !owned.claims.is_empty()),
             Hook::Del => !self.generation.services().states.is_empty(),
-            Hook::Configure | Hook::AfterAdd | Hook::Check | Hook::Status | Hook::Gc => false,
+            _ => false,
         };
-        self.asks(hook, network) || is_needed()
+        let validates = match hook {
+            Hook::Select => self.asks(Hook::ValidateSelections, None),
+            Hook::Finalize => self.asks(Hook::ValidateResult, None),
+            _ => false,
+        };
+        self.asks(hook, network) || validates || is_needed()
     }
 
     /// Offers the pod's selections, without the default network. Called once, on ADD.
+    ///
+    /// # Errors
+    /// Same as [`select_networks`](Self::select_networks).
+    pub async fn select(&mut self, selections: Vec<Selection>) -> Result<Selected, Denied> {
+        self.select_networks(Networks {
+            of_pod: selections,
+            ..Networks::default()
+        })
+        .await
+    }
+
+    /// Offers the networks that a pod gets, then shows the result to the policies that validate it.
+    /// Called once, on ADD.
     ///
     /// Resolve the returned selections as if the pod had asked for them: a policy may name a
     /// network of any namespace, and the daemon enforces namespace isolation.
     ///
     /// # Errors
     /// [`Denied`] if a policy denies, or fails and is closed for that failure.
-    pub async fn select(&mut self, selections: Vec<Selection>) -> Result<Selected, Denied> {
+    pub async fn select_networks(&mut self, networks: Networks) -> Result<Selected, Denied> {
         let mut report = Report::default();
         self.gate(Hook::Select, &mut report)?;
-        let working = Working::new(SelectionsDraft::new(selections));
+        let working = Working::new(SelectionsDraft::new(networks));
         let working = self
             .chain(Hook::Select, None, working, Stage::Select, &mut report)
             .await?;
         let claims = working.claims();
-        let draft = working.finish();
+        let draft = working.current();
         let sound = invariants::selections(&draft, &claims);
         self.sound(Hook::Select, sound, &mut report)?;
+        drop(working);
+        let stage = || Stage::ValidateSelections(Arc::clone(&draft));
+        self.validate(Hook::ValidateSelections, stage, &mut report)
+            .await?;
         self.carried = draft.carried(&claims);
+        let (default, selections) = Arc::unwrap_or_clone(draft).into_chosen(&claims);
         Ok(Selected {
-            selections: draft.into_chosen(),
+            default,
+            selections,
             report,
         })
     }
 
+    /// Whether [`plan`](Self::plan) has to be called: a policy's before-add hook sees the plan.
+    pub fn wants_plan(&self) -> bool {
+        let mut chain = self.generation.chain().iter();
+        !self.skipped && chain.any(|policy| policy.sees_plan())
+    }
+
+    /// Announces all attachments, as resolved, before they are offered one by one.
+    pub fn plan(&mut self, attachments: Vec<Attachment>) {
+        self.planned = attachments.into_iter().map(Arc::new).collect();
+    }
+
     /// Offers one attachment before its delegate runs. Called on ADD for each attachment, in order.
+    /// If it comes back skipped, leave it out.
     ///
     /// A policy may rename the interface, but not to one of an earlier attachment.
     /// [`settle`](Self::settle) checks the combined edits.
@@ -188,14 +240,69 @@ impl Session {
         let owned = Carried::take(&mut self.carried, draft.attachment());
         let (hook, working) = (Hook::BeforeAdd, Working::owned(draft, owned));
         let before = working.current();
+        let plan = self.planned(before.attachment());
+        let stage = |attachment| Stage::BeforeAdd {
+            attachment,
+            plan: plan.clone(),
+        };
         let working = self
-            .chain(hook, Some(&network), working, Stage::BeforeAdd, &mut report)
+            .chain(hook, Some(&network), working, stage, &mut report)
             .await?;
-        self.offer(before, working.claims());
+        let claims = working.claims();
         let attachment = working.finish().into_attachment();
+        if let Some(place) = self.planned.get_mut(plan.position) {
+            *place = Arc::new(attachment.clone());
+        }
+        self.position += 1;
+        if attachment.skipped {
+            return Ok((attachment, report));
+        }
+        self.offer(before, claims);
         self.name_bonds(&attachment.if_name).await;
         Arc::make_mut(&mut self.reserved).insert(attachment.if_name.clone(), network);
         Ok((attachment, report))
+    }
+
+    /// The plan that before-add hooks of the next attachment see.
+    fn planned(&mut self, next: &Attachment) -> Planned {
+        let position = self.position;
+        if self.wants_plan() && self.planned.len() <= position {
+            // Not announced: the plan is what was offered so far.
+            self.planned.push(Arc::new(next.clone()));
+        }
+        Planned {
+            all: self.planned.iter().cloned().collect(),
+            position,
+        }
+    }
+
+    /// Shows the plan to the policies that validate it. Called on ADD after
+    /// [`settle`](Self::settle), before anything is recorded or executed.
+    ///
+    /// # Errors
+    /// [`Denied`] if a policy denies, or fails and is closed for that failure.
+    pub async fn validate_plan(&mut self, plan: &[Attachment]) -> Result<Report, Denied> {
+        let mut report = Report::default();
+        let plan: Arc<[Attachment]> = plan.into();
+        let stage = || Stage::ValidatePlan {
+            plan: Arc::clone(&plan),
+        };
+        self.validate(Hook::ValidatePlan, stage, &mut report)
+            .await?;
+        Ok(report)
+    }
+
+    /// Runs a validating hook.
+    async fn validate(
+        &mut self,
+        hook: Hook,
+        stage: impl Fn() -> Stage,
+        report: &mut Report,
+    ) -> Result<(), Denied> {
+        for seat in self.turns(hook, None) {
+            self.turn(&seat, hook, stage(), report).await?;
+        }
+        Ok(())
     }
 
     /// Offers the delegate's result for `attachment`. Called on ADD after each delegate.
@@ -222,6 +329,10 @@ impl Session {
         let draft = working.finish();
         let sound = invariants::result(draft.result(), &claims, "");
         self.sound(Hook::AfterAdd, sound, &mut report)?;
+        if !draft.tags().is_empty() {
+            let tags = draft.tags().clone();
+            self.tags.insert(attachment.if_name.clone(), tags);
+        }
         let left = (!claims.is_empty()).then(|| Arc::new(draft.clone()));
         let owned = Owned { claims, left };
         self.owned.insert(attachment.if_name.clone(), owned);
@@ -245,10 +356,19 @@ impl Session {
             plan: Arc::clone(&plan),
             finale,
         };
-        let outcome = |result| Arc::new(OutcomeDraft::new(result));
+        let tags = plan.iter().map(|attachment| {
+            let tags = self.tags.remove(&attachment.if_name);
+            tags.unwrap_or_default()
+        });
+        let tags: Vec<_> = tags.collect();
+        let outcome = |(result, tags)| Arc::new(OutcomeDraft::tagged(result, tags));
+        let first = tags.first().cloned().unwrap_or_default();
+        let tags = tags
+            .into_iter()
+            .chain(std::iter::repeat_with(BTreeMap::new));
         let draft = FinaleDraft {
-            result: outcome(result),
-            statuses: statuses.into_iter().map(outcome).collect(),
+            result: outcome((result, first)),
+            statuses: statuses.into_iter().zip(tags).map(outcome).collect(),
         };
         let owned = plan.iter().map(|attachment| {
             let owned = self.owned.remove(&attachment.if_name);
@@ -260,9 +380,17 @@ impl Session {
             .chain(Hook::Finalize, None, working, stage, &mut report)
             .await?;
         let claims = working.claims();
-        let draft = working.finish();
+        let draft = working.current();
         let sound = invariants::finale(&draft, &claims);
         self.sound(Hook::Finalize, sound, &mut report)?;
+        drop(working);
+        let stage = || Stage::ValidateResult {
+            plan: Arc::clone(&plan),
+            finale: Arc::clone(&draft),
+        };
+        self.validate(Hook::ValidateResult, stage, &mut report)
+            .await?;
+        let draft = Arc::unwrap_or_clone(draft);
         let finale = Finale {
             outcome: Arc::unwrap_or_clone(draft.result).into(),
             statuses: draft
@@ -274,6 +402,52 @@ impl Session {
         Ok((finale, report))
     }
 
+    /// Shows the outcome of an attachment to a running pod to the policies that validate results.
+    /// Called after after-add, in place of [`finalize`](Self::finalize).
+    ///
+    /// # Errors
+    /// [`Denied`] if a policy denies, or fails and is closed for that failure: roll the ADD back.
+    pub async fn validate_result(
+        &mut self,
+        attachment: Attachment,
+        outcome: &Outcome,
+    ) -> Result<Report, Denied> {
+        let mut report = Report::default();
+        let plan: Arc<[Attachment]> = [attachment].into();
+        let draft = OutcomeDraft::tagged(outcome.result.clone(), outcome.tags.clone());
+        let draft = Arc::new(draft);
+        let finale = Arc::new(FinaleDraft {
+            result: Arc::clone(&draft),
+            statuses: vec![draft],
+        });
+        let stage = || Stage::ValidateResult {
+            plan: Arc::clone(&plan),
+            finale: Arc::clone(&finale),
+        };
+        self.validate(Hook::ValidateResult, stage, &mut report)
+            .await?;
+        Ok(report)
+    }
+
+    /// Tells the policies that the ADD failed. Called when what it had attached is undone; `plan` is
+    /// empty if there was none. Cannot deny.
+    pub async fn add_failed(&mut self, plan: &[Attachment], why: AddFailure) -> Report {
+        let mut report = Report::default();
+        let (plan, why): (Arc<[Attachment]>, _) = (plan.into(), Arc::new(why));
+        for seat in self.turns(Hook::AddFailed, None) {
+            if self.failed.contains(&seat.index) {
+                continue;
+            }
+            let stage = Stage::AddFailed {
+                plan: Arc::clone(&plan),
+                why: Arc::clone(&why),
+            };
+            // Its failures are open, so there is no error.
+            let _ = self.turn(&seat, Hook::AddFailed, stage, &mut report).await;
+        }
+        report
+    }
+
     /// Offers one stored attachment and its stored result. Called on CHECK for each attachment.
     ///
     /// # Errors
@@ -281,12 +455,12 @@ impl Session {
     pub async fn check(
         &mut self,
         attachment: &Attachment,
-        result: &CniResult,
+        stored: &Outcome,
     ) -> Result<Report, Denied> {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
         for seat in self.turns(Hook::Check, Some(&attachment.network)) {
-            let stored = Box::new(OutcomeDraft::new(result.clone()));
+            let stored = Box::new(stored.draft());
             let stage = Stage::Check {
                 attachment: Arc::clone(&attachment),
                 stored,
@@ -298,12 +472,15 @@ impl Session {
 
     /// Tells the policies that a stored attachment goes away. Called on DEL after detaching; cannot
     /// deny. A policy that ran out of time is not called for the remaining attachments.
-    pub async fn del(&mut self, attachment: &Attachment) -> Report {
+    ///
+    /// `stored` is what its delegate answered, if it did, with the policies' tags.
+    pub async fn del(&mut self, attachment: &Attachment, stored: &Outcome) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
         for seat in self.turns(Hook::Del, Some(&attachment.network)) {
             let stage = Stage::Del {
                 attachment: Arc::clone(&attachment),
+                stored: Box::new(stored.draft()),
             };
             // DEL cannot deny, and its failures are open, so there is no error.
             let _ = self.turn(&seat, Hook::Del, stage, &mut report).await;
@@ -345,13 +522,7 @@ impl Session {
 
     async fn gc(&mut self, valid: &[(String, String)]) -> Report {
         let mut report = Report::default();
-        let attachments: Arc<[ValidAttachment]> = valid
-            .iter()
-            .map(|(container_id, if_name)| ValidAttachment {
-                container_id: container_id.clone(),
-                if_name: if_name.clone(),
-            })
-            .collect();
+        let attachments: Arc<[(String, String)]> = valid.into();
         for seat in self.turns(Hook::Gc, None) {
             // No error, as on DEL.
             let _ = self
@@ -419,6 +590,20 @@ impl std::fmt::Debug for Session {
             .field("generation", &self.generation.number())
             .field("facts", &self.facts)
             .finish_non_exhaustive()
+    }
+}
+
+impl Outcome {
+    /// An outcome without tags.
+    pub fn new(result: CniResult) -> Self {
+        Self {
+            result,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    fn draft(&self) -> OutcomeDraft {
+        OutcomeDraft::tagged(self.result.clone(), self.tags.clone())
     }
 }
 

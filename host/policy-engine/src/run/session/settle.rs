@@ -25,16 +25,23 @@ impl Session {
     }
 
     /// Ends before-add: drops instances that are needed only before the delegates run. Returns
-    /// whether policies edited the plan, so that [`settle`](Self::settle) has to check it.
+    /// whether the plan has to be converted: policies edited it, so that [`settle`](Self::settle) has
+    /// to check it, or validate it.
     pub fn end_before_add(&mut self) -> bool {
         let chain = self.generation.chain();
-        let to_come = [Hook::AfterAdd, Hook::Finalize];
+        let to_come = [
+            Hook::ValidatePlan,
+            Hook::AfterAdd,
+            Hook::Finalize,
+            Hook::ValidateResult,
+            Hook::AddFailed,
+        ];
         self.instances.drop_done(|index| {
             let policy = chain.get(index);
             policy.is_some_and(|policy| !to_come.iter().any(|hook| policy.has(*hook)))
         });
         let mut offered = self.offered.iter();
-        offered.any(|offered| !offered.claims.is_empty())
+        offered.any(|offered| !offered.claims.is_empty()) || self.asks(Hook::ValidatePlan, None)
     }
 
     /// Records how an attachment was offered, and which parts policies own.

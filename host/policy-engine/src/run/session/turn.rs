@@ -125,6 +125,7 @@ impl Session {
         let (answer, stage, mut findings) = match called {
             Ok(answer) => answer,
             Err(failure) => {
+                self.failed.insert(seat.index);
                 if failure.cause == Cause::Timeout {
                     self.exhausted.insert(seat.index);
                 }
@@ -300,6 +301,7 @@ impl Session {
                     "would have denied with code {}: {}",
                     denied.code, denied.message
                 ),
+                fields: Vec::new(),
             },
         );
         None
@@ -328,7 +330,7 @@ impl Session {
         report: &mut Report,
     ) -> Result<(), Denied> {
         policy.failed(hook, failure);
-        let open = matches!(hook, Hook::Del | Hook::Gc)
+        let open = matches!(hook, Hook::AddFailed | Hook::Del | Hook::Gc)
             || policy.mode() == Mode::Audit
             || !policy.is_closed(failure.cause);
         journal::failure(&self.facts, policy, hook, failure, open);
@@ -349,6 +351,7 @@ impl Session {
                 severity: Severity::Warning,
                 code: format!("policy-{}", failure.cause),
                 message: format!("went on without the policy: {}", failure.reason),
+                fields: Vec::new(),
             },
         );
         Ok(())

@@ -28,6 +28,8 @@ fn attachment(conf: &str) -> Attachment {
         port_mappings: Vec::new(),
         infiniband_guid: None,
         cni_args: None,
+        fixed: crate::model::request::Fixed::default(),
+        skipped: false,
     }
 }
 

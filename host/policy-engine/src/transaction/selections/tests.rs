@@ -18,14 +18,21 @@ fn selection(name: &str) -> Selection {
 }
 
 fn draft() -> SelectionsDraft {
-    SelectionsDraft::new(["a", "b", "c"].map(selection).into())
+    SelectionsDraft::of_pod(["a", "b", "c"].map(selection).into())
 }
 
 fn names(draft: SelectionsDraft) -> Vec<(Option<usize>, String)> {
     draft
-        .into_chosen()
+        .into_chosen(&Claims::default())
+        .1
         .into_iter()
-        .map(|chosen| (chosen.origin, chosen.selection.name))
+        .map(|chosen| {
+            let origin = match chosen.origin {
+                Origin::Pod(index) => Some(index),
+                _ => None,
+            };
+            (origin, chosen.selection.name)
+        })
         .collect()
 }
 
@@ -55,7 +62,7 @@ fn indices_past_the_end_are_refused() {
     draft.remove(3).unwrap_err();
     draft.shift(0, 3).unwrap_err();
     draft.shift(3, 0).unwrap_err();
-    assert_eq!(draft.len(), 3);
+    assert_eq!(draft.iter(View::All).count(), 3);
 }
 
 #[test]
@@ -221,7 +228,7 @@ fn claims_follow_their_selection() {
         ..attachment()
     };
     let check = |selections: Vec<Selection>, place: usize, attachments: &[Attachment]| {
-        let mut working = Working::new(SelectionsDraft::new(selections));
+        let mut working = Working::new(SelectionsDraft::of_pod(selections));
         let owner: Arc<str> = "first".into();
         let mut transaction = working.begin(owner.clone(), BUDGET);
         let mut wanted = transaction.draft().get(place).unwrap().clone();
@@ -259,7 +266,10 @@ fn claims_follow_their_selection() {
     check(vec![one.clone(), one.clone()], 0, &[net1, net2.clone()]);
     check(vec![named, one], 1, &[offered("x0", &[]), net2.clone()]);
     // A policy of the select hook sets no member that an attachment has to be told apart by.
-    let mut working = Working::new(SelectionsDraft::new(vec![selection("a"), selection("a")]));
+    let mut working = Working::new(SelectionsDraft::of_pod(vec![
+        selection("a"),
+        selection("a"),
+    ]));
     let owner: Arc<str> = "first".into();
     let mut transaction = working.begin(owner.clone(), BUDGET);
     let wanted = Selection {
@@ -305,5 +315,73 @@ fn attachment() -> Attachment {
         port_mappings: Vec::new(),
         infiniband_guid: None,
         cni_args: None,
+        fixed: crate::model::request::Fixed::default(),
+        skipped: false,
     }
+}
+
+fn with_node(names: &[&str]) -> SelectionsDraft {
+    SelectionsDraft::new(Networks {
+        default: None,
+        of_node: names.iter().map(|name| (*name).to_owned()).collect(),
+        of_pod: vec![selection("a"), selection("b")],
+    })
+}
+
+#[test]
+fn older_modules_do_not_see_networks_of_the_node() {
+    let mut draft = with_node(&["storage", "backup"]);
+    let change = draft.shift(1, 3);
+    edit(&mut draft, change);
+    let seen = |view| {
+        let names = draft.iter(view).map(|one| one.name.as_str());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(seen(View::All), ["storage", "a", "b", "backup"]);
+    assert_eq!(seen(View::NotOfNode), ["a", "b"]);
+    let indexes = (0..4).map(|index| draft.index(View::NotOfNode, index));
+    assert_eq!(indexes.collect::<Vec<_>>(), [1, 2, 4, 5]);
+}
+
+#[test]
+fn a_network_of_the_node_is_removed_not_replaced() {
+    let mut draft = with_node(&["storage"]);
+    let error = draft.replace(0, &selection("x")).unwrap_err();
+    assert!(matches!(error, EditError::Immutable(_)), "{error}");
+    let change = draft.remove(0);
+    edit(&mut draft, change);
+    let (_, chosen) = draft.into_chosen(&Claims::default());
+    let origins: Vec<_> = chosen.into_iter().map(|one| one.origin).collect();
+    assert_eq!(origins, [Origin::Pod(0), Origin::Pod(1)]);
+}
+
+#[test]
+fn the_default_network_has_one_owner() {
+    let mut working = Working::new(with_node(&[]));
+    let first: Arc<str> = "a".into();
+    let mut transaction = working.begin(first.clone(), BUDGET);
+    let set = |name: &'static str| {
+        move |draft: &SelectionsDraft| draft.set_default(Some(&selection(name)))
+    };
+    transaction.edit(1, set("fast")).unwrap();
+    let staged = working.staged(transaction);
+    let patch = working.commit(&first, staged).unwrap().text();
+    assert_eq!(
+        patch,
+        r#"[{"op":"add","path":"/default","value":{"name":"fast","namespace":"default"}}]"#
+    );
+    let mut second = working.begin("b".into(), BUDGET);
+    second.edit(1, set("fast")).unwrap();
+    let error = second.edit(1, set("slow")).unwrap_err();
+    assert!(
+        matches!(&error, EditError::Conflict { owner, .. } if **owner == *"a"),
+        "{error}"
+    );
+    second.edit(1, |draft| draft.set_default(None)).unwrap_err();
+    let claims = working.claims();
+    let (default, _) = working.finish().into_chosen(&claims);
+    assert_eq!(
+        default,
+        ChosenDefault::Set(Box::new(selection("fast")), Some("a".to_owned()))
+    );
 }

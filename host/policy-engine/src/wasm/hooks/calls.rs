@@ -1,31 +1,38 @@
 //! The hooks of one version of the package: where a module exports them and how to call them. The
-//! versions differ in their bindings and in handle ownership.
+//! versions differ in their bindings, in handle ownership, and in the hooks that they have.
 
-/// Defines `Calls` for the exports of one version's bindings; `$lend` makes a resource handle.
+/// Defines `Calls` for the exports of one version's bindings: `$lend` makes a resource handle,
+/// `verdict` and `findings` list the hooks that get as many handles as there are names in brackets,
+/// `failed` the hook for a failed ADD.
 macro_rules! calls {
-    ($exports:path, $lend:ident) => {
+    (
+        exports: $exports:path,
+        types: $types:path,
+        lend: $lend:ident,
+        verdict: { $($field:ident $hook:ident $call:ident [$($handle:ident)*];)* },
+        findings: { $($told:ident $told_hook:ident $told_call:ident [$($told_handle:ident)*];)* },
+        $(failed: $failed:ident $failed_call:ident,)?
+    ) => {
         use std::sync::Arc;
 
         use wasmtime::Store;
         use wasmtime::component::{Instance, InstancePre, Resource};
 
-        use crate::wasm::hooks::{Answer, Error};
-        use crate::wasm::bindings::cnidaria::policy::types::{Denial, Verdict};
         use crate::model::report::Hook;
+        use crate::wasm::hooks::{Answer, Error};
         use crate::wasm::store::{GuestState, Stage};
         use $exports as exports;
+        use $types as types;
 
         /// Indexes of each hook's exports in the instances of one module.
         #[derive(Clone, Default)]
         pub(crate) struct Calls {
             configure: Option<exports::configure::GuestIndices>,
-            select: Option<exports::select::GuestIndices>,
-            before_add: Option<exports::before_add::GuestIndices>,
-            after_add: Option<exports::after_add::GuestIndices>,
-            finalize: Option<exports::finalize::GuestIndices>,
+            $($field: Option<exports::$field::GuestIndices>,)*
+            $($told: Option<exports::$told::GuestIndices>,)*
+            $($failed: Option<exports::$failed::GuestIndices>,)?
             check: Option<exports::check::GuestIndices>,
             status: Option<exports::status::GuestIndices>,
-            del: Option<exports::del::GuestIndices>,
             gc: Option<exports::gc::GuestIndices>,
         }
 
@@ -33,13 +40,11 @@ macro_rules! calls {
         #[derive(Default)]
         pub(crate) struct Loaded {
             configure: Option<exports::configure::Guest>,
-            select: Option<exports::select::Guest>,
-            before_add: Option<exports::before_add::Guest>,
-            after_add: Option<exports::after_add::Guest>,
-            finalize: Option<exports::finalize::Guest>,
+            $($field: Option<exports::$field::Guest>,)*
+            $($told: Option<exports::$told::Guest>,)*
+            $($failed: Option<exports::$failed::Guest>,)?
             check: Option<exports::check::Guest>,
             status: Option<exports::status::Guest>,
-            del: Option<exports::del::Guest>,
             gc: Option<exports::gc::Guest>,
         }
 
@@ -64,20 +69,20 @@ macro_rules! calls {
                 pre: &InstancePre<GuestState>,
             ) -> wasmtime::Result<()> {
                 macro_rules! find {
-                    ($field:ident) => {
-                        self.$field = Some(exports::$field::GuestIndices::new(pre)?)
+                    ($name:ident) => {
+                        self.$name = Some(exports::$name::GuestIndices::new(pre)?)
                     };
                 }
                 match hook {
                     Hook::Configure => find!(configure),
-                    Hook::Select => find!(select),
-                    Hook::BeforeAdd => find!(before_add),
-                    Hook::AfterAdd => find!(after_add),
-                    Hook::Finalize => find!(finalize),
+                    $(Hook::$hook => find!($field),)*
+                    $(Hook::$told_hook => find!($told),)*
+                    $(Hook::AddFailed => find!($failed),)?
                     Hook::Check => find!(check),
                     Hook::Status => find!(status),
-                    Hook::Del => find!(del),
                     Hook::Gc => find!(gc),
+                    #[allow(unreachable_patterns, reason = "the newest version has all hooks")]
+                    _ => return Err(lacking()),
                 }
                 Ok(())
             }
@@ -90,24 +95,22 @@ macro_rules! calls {
             ) -> Result<Loaded, Error> {
                 let mut loaded = Loaded::default();
                 macro_rules! load {
-                    ($field:ident $hook:expr) => {
-                        if let Some(indices) = &self.$field {
+                    ($name:ident $of:expr) => {
+                        if let Some(indices) = &self.$name {
                             let guest = indices.load(&mut *store, instance);
-                            loaded.$field = Some(guest.map_err(|source| Error::Malformed {
-                                hook: $hook,
+                            loaded.$name = Some(guest.map_err(|source| Error::Malformed {
+                                hook: $of,
                                 source,
                             })?);
                         }
                     };
                 }
                 load!(configure Hook::Configure);
-                load!(select Hook::Select);
-                load!(before_add Hook::BeforeAdd);
-                load!(after_add Hook::AfterAdd);
-                load!(finalize Hook::Finalize);
+                $(load!($field Hook::$hook);)*
+                $(load!($told Hook::$told_hook);)*
+                $(load!($failed Hook::AddFailed);)?
                 load!(check Hook::Check);
                 load!(status Hook::Status);
-                load!(del Hook::Del);
                 load!(gc Hook::Gc);
                 Ok(loaded)
             }
@@ -116,14 +119,14 @@ macro_rules! calls {
             pub(crate) fn has(&self, hook: Hook) -> bool {
                 match hook {
                     Hook::Configure => self.configure.is_some(),
-                    Hook::Select => self.select.is_some(),
-                    Hook::BeforeAdd => self.before_add.is_some(),
-                    Hook::AfterAdd => self.after_add.is_some(),
-                    Hook::Finalize => self.finalize.is_some(),
+                    $(Hook::$hook => self.$field.is_some(),)*
+                    $(Hook::$told_hook => self.$told.is_some(),)*
+                    $(Hook::AddFailed => self.$failed.is_some(),)?
                     Hook::Check => self.check.is_some(),
                     Hook::Status => self.status.is_some(),
-                    Hook::Del => self.del.is_some(),
                     Hook::Gc => self.gc.is_some(),
+                    #[allow(unreachable_patterns, reason = "the newest version has all hooks")]
+                    _ => false,
                 }
             }
 
@@ -150,14 +153,11 @@ macro_rules! calls {
                 loaded: &mut Loaded,
             ) -> wasmtime::Result<Answer> {
                 macro_rules! guest {
-                    ($field:ident) => {
-                        match &mut loaded.$field {
+                    ($name:ident) => {
+                        match &mut loaded.$name {
                             Some(guest) => guest,
                             none => {
-                                let indices = self.$field.as_ref();
-                                let indices = indices.ok_or_else(|| {
-                                    wasmtime::Error::msg("the module lacks the hook")
-                                })?;
+                                let indices = self.$name.as_ref().ok_or_else(lacking)?;
                                 none.insert(indices.load(&mut *store, instance)?)
                             }
                         }
@@ -165,66 +165,85 @@ macro_rules! calls {
                 }
                 let number = store.data().number(0);
                 macro_rules! handle {
-                    () => {
+                    ($name:ident) => {
                         Resource::$lend(number)
                     };
                 }
-                let verdict = match hook {
-                    Hook::Select => {
-                        let guest = guest!(select);
-                        guest.call_select(store, handle!(), handle!()).await?
-                    }
-                    Hook::BeforeAdd => {
-                        let guest = guest!(before_add);
-                        guest.call_before_add(store, handle!(), handle!()).await?
-                    }
-                    Hook::AfterAdd => {
-                        let guest = guest!(after_add);
-                        guest
-                            .call_after_add(store, handle!(), handle!(), handle!())
-                            .await?
-                    }
-                    Hook::Finalize => {
-                        let guest = guest!(finalize);
-                        guest
-                            .call_finalize(store, handle!(), handle!(), handle!())
-                            .await?
-                    }
+                match hook {
+                    $(Hook::$hook => {
+                        let guest = guest!($field);
+                        let verdict = guest.$call(store, $(handle!($handle)),*).await?;
+                        Ok(match verdict {
+                            types::Verdict::Accept => Answer::Accept,
+                            types::Verdict::Deny(denial) => Answer::Deny(denial.into()),
+                        })
+                    })*
+                    $(Hook::$told_hook => {
+                        let guest = guest!($told);
+                        let findings = guest.$told_call(store, $(handle!($told_handle)),*).await?;
+                        Ok(Answer::findings(findings))
+                    })*
+                    $(Hook::AddFailed => {
+                        let why = match &store.data().stage {
+                            Stage::AddFailed { why, .. } => Arc::clone(why),
+                            _ => Arc::default(),
+                        };
+                        let (policy, hook) = why.denied_by.clone().unzip();
+                        let why = types::Failure {
+                            code: why.code,
+                            message: why.message.clone(),
+                            policy,
+                            hook,
+                        };
+                        let guest = guest!($failed);
+                        let findings = guest
+                            .$failed_call(store, handle!(request), handle!(plan), &why)
+                            .await?;
+                        Ok(Answer::findings(findings))
+                    })?
                     Hook::Check => {
                         let guest = guest!(check);
                         let checked = guest
-                            .call_check(store, handle!(), handle!(), handle!())
+                            .call_check(
+                                store,
+                                handle!(request),
+                                handle!(attachment),
+                                handle!(outcome),
+                            )
                             .await?;
-                        checked.map_or_else(Verdict::Deny, |()| Verdict::Accept)
+                        Ok(checked.map_or_else(
+                            |denial| Answer::Deny(denial.into()),
+                            |()| Answer::Accept,
+                        ))
                     }
-                    Hook::Status => match guest!(status).call_status(store).await? {
-                        Ok(()) => Verdict::Accept,
-                        Err(message) => Verdict::Deny(Denial {
-                            code: 0,
-                            message,
-                            details: None,
-                        }),
-                    },
-                    Hook::Del => {
-                        let guest = guest!(del);
-                        let findings = guest.call_del(store, handle!(), handle!()).await?;
-                        return Ok(Answer::Findings(findings));
-                    }
+                    Hook::Status => Ok(match guest!(status).call_status(store).await? {
+                        Ok(()) => Answer::Accept,
+                        Err(message) => Answer::not_ready(message),
+                    }),
                     Hook::Gc => {
                         let valid = match &store.data().stage {
                             Stage::Gc { valid } => Arc::clone(valid),
                             _ => Arc::default(),
                         };
+                        let valid: Vec<_> = valid
+                            .iter()
+                            .map(|(container_id, if_name)| types::ValidAttachment {
+                                container_id: container_id.clone(),
+                                if_name: if_name.clone(),
+                            })
+                            .collect();
                         let findings = guest!(gc).call_gc(store, &valid).await?;
-                        return Ok(Answer::Findings(findings));
+                        Ok(Answer::findings(findings))
                     }
-                    Hook::Configure => Verdict::Accept,
-                };
-                Ok(match verdict {
-                    Verdict::Accept => Answer::Accept,
-                    Verdict::Deny(denial) => Answer::Deny(denial),
-                })
+                    Hook::Configure => Ok(Answer::Accept),
+                    #[allow(unreachable_patterns, reason = "the newest version has all hooks")]
+                    _ => Err(lacking()),
+                }
             }
+        }
+
+        fn lacking() -> wasmtime::Error {
+            wasmtime::Error::msg("the module lacks the hook")
         }
     };
 }
@@ -232,15 +251,57 @@ macro_rules! calls {
 /// Handles are lent: the guest must drop them before it returns.
 pub(super) mod v0_1 {
     calls!(
-        crate::wasm::bindings::v0_1::exports::cnidaria::policy,
-        new_borrow
+        exports: crate::wasm::bindings::v0_1::exports::cnidaria::policy,
+        types: crate::wasm::bindings::v0_2::cnidaria::policy::types,
+        lend: new_borrow,
+        verdict: {
+            select Select call_select [request selections];
+            before_add BeforeAdd call_before_add [request attachment];
+            after_add AfterAdd call_after_add [request attachment outcome];
+            finalize Finalize call_finalize [request plan outcome];
+        },
+        findings: {
+            del Del call_del [request attachment];
+        },
     );
 }
 
 /// Handles are given away: the guest drops them at any time, or with its store.
 pub(super) mod v0_2 {
     calls!(
-        crate::wasm::bindings::v0_2::exports::cnidaria::policy,
-        new_own
+        exports: crate::wasm::bindings::v0_2::exports::cnidaria::policy,
+        types: crate::wasm::bindings::v0_2::cnidaria::policy::types,
+        lend: new_own,
+        verdict: {
+            select Select call_select [request selections];
+            before_add BeforeAdd call_before_add [request attachment];
+            after_add AfterAdd call_after_add [request attachment outcome];
+            finalize Finalize call_finalize [request plan outcome];
+        },
+        findings: {
+            del Del call_del [request attachment];
+        },
+    );
+}
+
+/// Adds validating hooks and one for a failed ADD; before-add sees the plan, del the stored result.
+pub(super) mod v0_3 {
+    calls!(
+        exports: crate::wasm::bindings::v0_3::exports::cnidaria::policy,
+        types: crate::wasm::bindings::v0_3::cnidaria::policy::types,
+        lend: new_own,
+        verdict: {
+            select Select call_select [request selections];
+            validate_selections ValidateSelections call_validate_selections [request selections];
+            before_add BeforeAdd call_before_add [request attachment plan];
+            validate_plan ValidatePlan call_validate_plan [request plan];
+            after_add AfterAdd call_after_add [request attachment outcome];
+            finalize Finalize call_finalize [request plan outcome];
+            validate_result ValidateResult call_validate_result [request plan outcome];
+        },
+        findings: {
+            del Del call_del [request attachment outcome];
+        },
+        failed: add_failed call_add_failed,
     );
 }

@@ -15,12 +15,14 @@ use crate::wasm::version::{Interface, Version, served};
 pub(crate) enum Hooks {
     V0_1(calls::v0_1::Calls),
     V0_2(calls::v0_2::Calls),
+    V0_3(calls::v0_3::Calls),
 }
 
 /// The hooks of one instance that were looked up so far, by package version.
 pub(crate) enum Loaded {
     V0_1(calls::v0_1::Loaded),
     V0_2(calls::v0_2::Loaded),
+    V0_3(calls::v0_3::Loaded),
 }
 
 /// A hook's answer.
@@ -30,8 +32,24 @@ pub(crate) enum Answer {
     Accept,
     /// Deny the request.
     Deny(Denial),
-    /// The only answer of the del and gc hooks.
+    /// The only answer of the hooks that cannot deny.
     Findings(Vec<Finding>),
+}
+
+impl Answer {
+    /// The answer of a hook that cannot deny.
+    fn findings(findings: Vec<impl Into<Finding>>) -> Self {
+        Self::Findings(findings.into_iter().map(Into::into).collect())
+    }
+
+    /// The answer of a status hook that reports an error.
+    fn not_ready(message: String) -> Self {
+        Self::Deny(Denial {
+            code: 0,
+            message,
+            details: None,
+        })
+    }
 }
 
 /// Why a module's exports are rejected.
@@ -70,6 +88,7 @@ impl Hooks {
         Ok(match version {
             Version::V0_1 => Self::V0_1(calls::v0_1::Calls::find(&hooks, pre)?),
             Version::V0_2 => Self::V0_2(calls::v0_2::Calls::find(&hooks, pre)?),
+            Version::V0_3 => Self::V0_3(calls::v0_3::Calls::find(&hooks, pre)?),
         })
     }
 
@@ -82,6 +101,7 @@ impl Hooks {
         Ok(match self {
             Self::V0_1(calls) => Loaded::V0_1(calls.load(store, instance)?),
             Self::V0_2(calls) => Loaded::V0_2(calls.load(store, instance)?),
+            Self::V0_3(calls) => Loaded::V0_3(calls.load(store, instance)?),
         })
     }
 
@@ -90,6 +110,7 @@ impl Hooks {
         match self {
             Self::V0_1(_) => Loaded::V0_1(Default::default()),
             Self::V0_2(_) => Loaded::V0_2(Default::default()),
+            Self::V0_3(_) => Loaded::V0_3(Default::default()),
         }
     }
 
@@ -103,6 +124,7 @@ impl Hooks {
         match self {
             Self::V0_1(calls) => calls.configure(store, instance, settings).await,
             Self::V0_2(calls) => calls.configure(store, instance, settings).await,
+            Self::V0_3(calls) => calls.configure(store, instance, settings).await,
         }
     }
 
@@ -121,6 +143,9 @@ impl Hooks {
             (Self::V0_2(calls), Loaded::V0_2(loaded)) => {
                 calls.call(hook, store, instance, loaded).await
             }
+            (Self::V0_3(calls), Loaded::V0_3(loaded)) => {
+                calls.call(hook, store, instance, loaded).await
+            }
             _ => Err(wasmtime::Error::msg("hooks of two versions")),
         }
     }
@@ -130,7 +155,13 @@ impl Hooks {
         match self {
             Self::V0_1(calls) => calls.has(hook),
             Self::V0_2(calls) => calls.has(hook),
+            Self::V0_3(calls) => calls.has(hook),
         }
+    }
+
+    /// Whether its before-add hook sees the whole plan.
+    pub(crate) fn sees_plan(&self) -> bool {
+        matches!(self, Self::V0_3(_)) && self.has(Hook::BeforeAdd)
     }
 
     /// The module's hooks, in the order of a pod's life.
@@ -164,7 +195,8 @@ pub(crate) fn exported(
             continue;
         };
         let hook = Hook::ALL.into_iter().find(|hook| hook.as_str() == name);
-        let Some((hook, version)) = hook.zip(version) else {
+        let served = hook.zip(version);
+        let Some((hook, version)) = served.filter(|(hook, version)| version.has(*hook)) else {
             return Err(Error::Unknown {
                 export: export.to_owned(),
             });

@@ -1,5 +1,7 @@
 //! The imports that need a grant and read what the daemon has in memory.
 
+use std::collections::BTreeMap;
+
 use crate::model::grant::Grant;
 use crate::wasm::bindings::cnidaria::policy::{clock, metrics, nads, namespaces, node, random};
 use crate::wasm::store::GuestState;
@@ -15,9 +17,23 @@ impl namespaces::Host for GuestState {
         Ok(cluster.and_then(|cluster| cluster.namespace_label(&namespace, &key)))
     }
 
+    fn labels(&mut self, namespace: String) -> wasmtime::Result<Vec<(String, String)>> {
+        let cluster = self.granted(Grant::Namespaces)?.cluster.as_ref();
+        Ok(listed(
+            cluster.map(|cluster| cluster.namespace_labels(&namespace)),
+        ))
+    }
+
     fn annotation(&mut self, namespace: String, key: String) -> wasmtime::Result<Option<String>> {
         let cluster = self.granted(Grant::Namespaces)?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.namespace_annotation(&namespace, &key)))
+    }
+
+    fn annotations(&mut self, namespace: String) -> wasmtime::Result<Vec<(String, String)>> {
+        let cluster = self.granted(Grant::Namespaces)?.cluster.as_ref();
+        Ok(listed(
+            cluster.map(|cluster| cluster.namespace_annotations(&namespace)),
+        ))
     }
 }
 
@@ -36,6 +52,17 @@ impl nads::Host for GuestState {
         let cluster = self.granted(Grant::Nads)?.cluster.as_ref();
         Ok(cluster.and_then(|cluster| cluster.nad_annotation(&namespace, &name, &key)))
     }
+
+    fn annotations(
+        &mut self,
+        namespace: String,
+        name: String,
+    ) -> wasmtime::Result<Vec<(String, String)>> {
+        let cluster = self.granted(Grant::Nads)?.cluster.as_ref();
+        Ok(listed(
+            cluster.map(|cluster| cluster.nad_annotations(&namespace, &name)),
+        ))
+    }
 }
 
 impl node::Host for GuestState {
@@ -47,12 +74,22 @@ impl node::Host for GuestState {
             .and_then(|cluster| cluster.node_label(&key)))
     }
 
+    fn labels(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        let cluster = self.granted(Grant::Node)?.cluster.as_ref();
+        Ok(listed(cluster.map(|cluster| cluster.node_labels())))
+    }
+
     fn annotation(&mut self, key: String) -> wasmtime::Result<Option<String>> {
         Ok(self
             .granted(Grant::Node)?
             .cluster
             .as_ref()
             .and_then(|cluster| cluster.node_annotation(&key)))
+    }
+
+    fn annotations(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        let cluster = self.granted(Grant::Node)?.cluster.as_ref();
+        Ok(listed(cluster.map(|cluster| cluster.node_annotations())))
     }
 }
 
@@ -78,6 +115,10 @@ impl metrics::Host for GuestState {
         }
         Ok(())
     }
+}
+
+fn listed(members: Option<BTreeMap<String, String>>) -> Vec<(String, String)> {
+    members.into_iter().flatten().collect()
 }
 
 /// Whether a name is a valid Prometheus metric name, without colons.

@@ -59,11 +59,23 @@ impl GuestState {
         {
             witness.logged(hook, level(severity), &line);
         }
+        // A line of a hook of one pod names it.
+        let facts = self.facts();
+        let pod = facts.pod.as_ref().map(tracing::field::display);
+        let container_id = Some(&*facts.container_id).filter(|id| !id.is_empty());
+        macro_rules! write {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: "cnidaria::policy",
+                    policy, %hook, pod, container_id, "{line}",
+                )
+            };
+        }
         match severity {
-            Severity::ERROR => tracing::error!(target: "cnidaria::policy", policy, %hook, "{line}"),
-            Severity::WARN => tracing::warn!(target: "cnidaria::policy", policy, %hook, "{line}"),
-            Severity::INFO => tracing::info!(target: "cnidaria::policy", policy, %hook, "{line}"),
-            _ => tracing::debug!(target: "cnidaria::policy", policy, %hook, "{line}"),
+            Severity::ERROR => write!(error),
+            Severity::WARN => write!(warn),
+            Severity::INFO => write!(info),
+            _ => write!(debug),
         }
     }
 }

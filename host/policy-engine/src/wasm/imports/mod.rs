@@ -19,8 +19,9 @@ mod state;
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::model::grant::Grant;
-use crate::wasm::bindings::cnidaria::policy as wit;
+use crate::wasm::bindings::{cnidaria::policy as wit, v0_2};
 use crate::wasm::store::GuestState;
+use crate::wasm::version::Version;
 
 pub(crate) use need::Need;
 
@@ -40,7 +41,13 @@ pub(crate) fn link(
         };
     }
     match need {
-        Need::Types => link!(types),
+        Need::Types(Version::V0_3) => link!(types),
+        Need::Types(Version::V0_1 | Version::V0_2) => {
+            v0_2::cnidaria::policy::types::add_to_linker_instance::<_, HasSelf<_>>(
+                &mut linker.instance(import)?,
+                |state| state,
+            )
+        }
         Need::Settings => link!(settings),
         Need::Log => link!(log),
         Need::Grant(Grant::Namespaces) => link!(namespaces),
@@ -53,6 +60,7 @@ pub(crate) fn link(
         Need::Grant(
             Grant::RewriteResult
             | Grant::ChangeType
+            | Grant::AppendPlugin
             | Grant::RemovePlugin
             | Grant::MovePlugin
             | Grant::ChangePaths

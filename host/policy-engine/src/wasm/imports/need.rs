@@ -1,7 +1,7 @@
 //! What the imports of a module need in order to be linked.
 
 use crate::model::grant::Grant;
-use crate::wasm::version::Interface;
+use crate::wasm::version::{Interface, Version};
 
 /// WASI packages that are linked, with nothing behind them.
 const WASI: [&str; 6] = [
@@ -17,7 +17,7 @@ const WASI: [&str; 6] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Nothing: every policy has the types that hooks use.
-    Types,
+    Types(Version),
     /// Nothing: every policy has its settings.
     Settings,
     /// Nothing: every policy may log.
@@ -36,9 +36,9 @@ impl Need {
             return Some(Self::Wasi);
         }
         let interface = Interface::parse(import)?;
-        interface.version?;
+        let version = interface.version?;
         match interface.name {
-            "types" => Some(Self::Types),
+            "types" => Some(Self::Types(version)),
             "settings" => Some(Self::Settings),
             "log" => Some(Self::Log),
             name => {

@@ -10,7 +10,7 @@ use crate::wasm::store::{GuestState, Stage};
 impl GuestState {
     /// The attachment or sandbox that the hook works on.
     fn binding(&self) -> Binding {
-        let renames = matches!(self.stage, Stage::BeforeAdd(_));
+        let renames = matches!(self.stage, Stage::BeforeAdd { .. });
         let bond = Bond {
             container_id: self.facts().container_id.clone(),
             if_name: self

@@ -42,7 +42,7 @@ impl Policy for BothSides {
 }
 
 impl BeforeAdd for BothSides {
-    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+    fn before_add(&self, request: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
         for number in 0..self.settings.edits {
             attachment.conf_set(&format!("/{}{number}", self.settings.key), "1")?;
         }

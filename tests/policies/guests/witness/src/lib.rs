@@ -38,6 +38,10 @@ pub enum Action {
     SelectInterface(u32, String),
     /// Selections: makes one the default route, through a gateway.
     SelectDefault(u32, String),
+    /// Selections: sets the default network to one of a namespace.
+    SetDefault(String, String),
+    /// Selections: goes back to the cluster's default network.
+    ClusterDefault,
 
     /// Attachment: sets the MTU.
     SetMtu(u32),
@@ -59,6 +63,14 @@ pub enum Action {
     SetPort(u16, u16),
     /// Attachment: sets a CNI arg to JSON.
     SetArg(String, String),
+    /// Attachment: appends a plugin.
+    Append(String),
+    /// Attachment: leaves the network out.
+    Skip,
+    /// Plan: performs an action on the attachment with this index.
+    On(u32, Box<Action>),
+    /// Reports an action's refusal with all its fields.
+    Refused(Box<Action>),
 
     /// Result: adds a nameserver.
     AddNameserver(String),
@@ -141,7 +153,9 @@ impl Stage<'_> {
             | Action::Move(..)
             | Action::SelectIps(..)
             | Action::SelectInterface(..)
-            | Action::SelectDefault(..) => {
+            | Action::SelectDefault(..)
+            | Action::SetDefault(..)
+            | Action::ClusterDefault => {
                 let selections = self.selections.ok_or("no selections in this hook")?;
                 edit_selections(selections, action)?;
             }
@@ -158,6 +172,18 @@ impl Stage<'_> {
                 let plan = self.plan.ok_or("no plan in this hook")?;
                 let status = plan.status(*index).ok_or("no such attachment")?;
                 edit_outcome(&status, action)?;
+            }
+            Action::On(index, action) => {
+                let plan = self.plan.ok_or("no plan in this hook")?;
+                let attachment = plan.at(*index).ok_or("no such attachment")?;
+                edit_attachment(&attachment, action)?;
+            }
+            Action::Refused(action) => {
+                let error = match self.attachment {
+                    Some(attachment) => edit_attachment(attachment, action).err(),
+                    None => None,
+                };
+                self.report("error", &format!("{error:?}"));
             }
             action => {
                 edit_attachment(self.attachment.ok_or("no attachment in this hook")?, action)?
@@ -196,6 +222,12 @@ impl Stage<'_> {
                 .map(|selection| selection.name)
                 .collect();
             self.report("selections", &names.join(","));
+            if let Some(default) = selections.default() {
+                self.report(
+                    "default",
+                    &format!("{}/{}", default.namespace, default.name),
+                );
+            }
         }
         if let Some(attachment) = self.attachment {
             self.report(
@@ -264,6 +296,10 @@ fn edit_selections(selections: &Selections, action: &Action) -> Result<(), EditE
         Action::SelectInterface(index, name) => replace(selections, *index, |selection| {
             selection.if_name = Some(name.clone());
         }),
+        Action::SetDefault(namespace, name) => {
+            selections.set_default(Some(&Selection::new(namespace, name)))
+        }
+        Action::ClusterDefault => selections.set_default(None),
         Action::SelectDefault(index, gateway) => replace(selections, *index, |selection| {
             selection.default_route = vec![gateway.clone()];
         }),
@@ -277,7 +313,7 @@ fn replace(
     change: impl FnOnce(&mut Selection),
 ) -> Result<(), EditError> {
     let Some(mut selection) = selections.at(index) else {
-        return Err(EditError::Invalid("no such selection".to_owned()));
+        return Err(EditError::new(EditErrorKind::Invalid, "no such selection"));
     };
     change(&mut selection);
     selections.replace(index, &selection)
@@ -305,6 +341,8 @@ fn edit_attachment(attachment: &Attachment, action: &Action) -> Result<(), EditE
             }])
         }
         Action::SetArg(key, json) => attachment.set_cni_arg(key, json),
+        Action::Append(json) => attachment.append_plugin(json),
+        Action::Skip => attachment.skip(),
         _ => Ok(()),
     }
 }
@@ -340,6 +378,57 @@ fn edit_outcome(outcome: &Outcome, action: &Action) -> Result<(), EditError> {
     }
 }
 
+impl ValidateSelections for Witness {
+    fn validate_selections(&self, request: &Request, networks: &Selections) -> Verdict {
+        let stage = Stage {
+            request: Some(request),
+            selections: Some(networks),
+            ..Stage::default()
+        };
+        self.run("validate-selections", stage)
+    }
+}
+
+impl ValidatePlan for Witness {
+    fn validate_plan(&self, request: &Request, plan: &Plan) -> Verdict {
+        let first = plan.at(0);
+        let stage = Stage {
+            request: Some(request),
+            attachment: first.as_ref(),
+            plan: Some(plan),
+            ..Stage::default()
+        };
+        self.run("validate-plan", stage)
+    }
+}
+
+impl ValidateResult for Witness {
+    fn validate_result(&self, request: &Request, plan: &Plan, outcome: &Outcome) -> Verdict {
+        let stage = Stage {
+            request: Some(request),
+            outcome: Some(outcome),
+            plan: Some(plan),
+            ..Stage::default()
+        };
+        self.run("validate-result", stage)
+    }
+}
+
+impl AddFailed for Witness {
+    fn add_failed(&self, request: &Request, plan: &Plan, failure: &Failure) -> Vec<Finding> {
+        let stage = Stage {
+            request: Some(request),
+            plan: Some(plan),
+            ..Stage::default()
+        };
+        let text = format!("{:?} {} {:?}", failure.code, plan.length(), failure.policy);
+        match self.run("add-failed", stage) {
+            Ok(()) => vec![Finding::info("add-failed", text).with("message", &failure.message)],
+            Err(denial) => vec![Finding::warning("denied", denial.message)],
+        }
+    }
+}
+
 impl Select for Witness {
     fn select(&self, request: &Request, networks: &Selections) -> Verdict {
         let stage = Stage {
@@ -352,10 +441,11 @@ impl Select for Witness {
 }
 
 impl BeforeAdd for Witness {
-    fn before_add(&self, request: &Request, attachment: &Attachment) -> Verdict {
+    fn before_add(&self, request: &Request, attachment: &Attachment, plan: &Plan) -> Verdict {
         let stage = Stage {
             request: Some(request),
             attachment: Some(attachment),
+            plan: Some(plan),
             ..Stage::default()
         };
         self.run("before-add", stage)
@@ -408,10 +498,11 @@ impl Status for Witness {
 }
 
 impl Del for Witness {
-    fn del(&self, request: &Request, attachment: &Attachment) -> Vec<Finding> {
+    fn del(&self, request: &Request, attachment: &Attachment, stored: &Outcome) -> Vec<Finding> {
         let stage = Stage {
             request: Some(request),
             attachment: Some(attachment),
+            outcome: Some(stored),
             ..Stage::default()
         };
         match self.run("del", stage) {
@@ -432,4 +523,7 @@ impl Gc for Witness {
     }
 }
 
-cnidaria_guest::export!(Witness: select, before_add, after_add, finalize, check, status, del, gc);
+cnidaria_guest::export!(
+    Witness: select, validate_selections, before_add, validate_plan, after_add, finalize,
+    validate_result, add_failed, check, status, del, gc
+);

@@ -152,6 +152,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         device,
         result: None,
         namespace: None,
+        tags: std::collections::BTreeMap::new(),
         failed_add: None,
     };
     if let Some(own) = delegate.cnidaria {
@@ -267,6 +268,7 @@ mod tests {
             device: None,
             result: None,
             namespace: None,
+            tags: std::collections::BTreeMap::new(),
             failed_add: None,
         }
     }
