@@ -58,6 +58,9 @@ Examples:
     cnidaria --output json attachments | jq '.attachments[] | select(.state == \"undo-pending\")'
   A pod is stuck, since a plugin that was removed from the node cannot delete its net1:
     cnidaria attachments forget 0cc175b9c0f1b net1
+  Why a pod has no net1, or what a new pod would get:
+    cnidaria explain --pod shop/web-0
+    cnidaria explain deployment.yaml
   Which pods are attached to what while the daemon is down, from the files of Cnidaria or Multus:
     cnidaria attachments --cni-dir /var/lib/cni/multus";
 
@@ -95,6 +98,15 @@ pub(crate) enum Command {
         cni_dir: Option<PathBuf>,
     },
 
+    /// Explains what a pod would get, without touching the node
+    ///
+    /// Asks the daemon to plan the pod's ADD as it would for the runtime, with the policies that are
+    /// loaded: each network in order, why the pod gets it, its conf after the policies and what each
+    /// policy changed, or why the ADD would fail. Nothing is attached, recorded or counted. If the
+    /// pod runs on this node, the difference to what is attached is shown too. Exits with 3 if the
+    /// ADD would fail.
+    Explain(ExplainPodArgs),
+
     /// Prints the completion script of a shell
     ///
     /// For bash, for example: `cnidaria completion bash >/etc/bash_completion.d/cnidaria`.
@@ -111,6 +123,32 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainPodArgs {
+    /// Manifest of a Pod, or of an object with a pod template, such as a Deployment
+    #[arg(value_name = "FILE", required_unless_present = "pod")]
+    pub(crate) manifest: Option<PathBuf>,
+
+    /// A pod of the cluster
+    #[arg(long, value_name = "[NAMESPACE/]NAME", conflicts_with = "manifest")]
+    pub(crate) pod: Option<String>,
+
+    /// Namespace, if manifest or --pod names none
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+
+    /// The runtime's CNI conf, or its directory of confs
+    ///
+    /// In a directory, the first conf counts that executes the shim. By default, the runtime's usual
+    /// directory as the node or the DaemonSet's container sees it.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cni_conf: Option<PathBuf>,
+
+    /// Shows whole confs
+    #[arg(long)]
+    pub(crate) confs: bool,
 }
 
 #[derive(Debug, Subcommand)]

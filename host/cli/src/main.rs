@@ -5,6 +5,7 @@
 mod args;
 mod attachments;
 mod daemon;
+mod explain;
 mod forget;
 mod manual;
 mod output;
@@ -69,6 +70,11 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         output::print(&text)?;
         return Ok(ExitCode::from(code));
     }
+    if let Command::Explain(asked) = &args.command {
+        let (text, code) = explain::explain(args, asked)?;
+        output::print(&text)?;
+        return Ok(ExitCode::from(code));
+    }
     let text = match &args.command {
         Command::Policy(PolicyCommand::List) => policy::list(args)?,
         Command::Policy(PolicyCommand::Release { name }) => policy::release(args, name)?,
@@ -83,7 +89,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
             return Ok(ExitCode::SUCCESS);
         }
         // Handled above.
-        Command::Policy(_) => String::new(),
+        Command::Policy(_) | Command::Explain(_) => String::new(),
         Command::Attachments {
             command:
                 Some(AttachmentsCommand::Forget {

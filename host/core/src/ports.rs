@@ -6,6 +6,7 @@ mod delegates;
 mod devices;
 mod ledger;
 mod node_files;
+mod rehearsal;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub use ledger::{
     DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Undo,
 };
 pub use node_files::{NodeFiles, NodeFilesError};
+pub use rehearsal::{Action, PolicyAction, Rehearsal, RehearsalRecord};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.
 #[async_trait]
@@ -327,6 +329,9 @@ pub trait Policies: Send + Sync {
         sandbox: &Sandbox,
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession>;
+
+    /// Like [`Self::begin`], for an ADD that is not made.
+    fn rehearse(&self, sandbox: &Sandbox, pod: &Pod) -> Rehearsal;
 
     /// Runs the status hooks.
     ///

@@ -30,6 +30,7 @@ use crate::adapters::pod_network::Netlink;
 use crate::admin;
 use crate::config::daemon::DaemonConfig;
 use crate::config::own::OwnConfig;
+use crate::explain;
 use crate::multus_conf;
 use crate::quiet;
 use crate::response;
@@ -381,6 +382,15 @@ impl Handler for App {
 
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
         self.forget_everywhere(&body).await
+    }
+
+    async fn explain(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
+        match explain::parse(&body) {
+            Ok((add, pod)) => {
+                explain::answer(self.pipeline.explain(add.get().as_bytes(), pod).await)
+            }
+            Err(error) => response::refused(&error),
+        }
     }
 
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>) {

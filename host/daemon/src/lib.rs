@@ -19,6 +19,7 @@ pub mod response;
 pub mod adapters;
 
 mod admin;
+mod explain;
 
 mod quiet;
 

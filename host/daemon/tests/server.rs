@@ -44,6 +44,10 @@ impl Handler for Faulty {
         panic!("a fault");
     }
 
+    async fn explain(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
+        panic!("a fault");
+    }
+
     async fn release(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
         panic!("a fault");
     }

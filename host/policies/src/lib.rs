@@ -5,6 +5,7 @@ mod confs;
 mod convert;
 mod lookup;
 mod none;
+mod rehearsal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use async_trait::async_trait;
 use cni_types::args::{Command, ContainerId};
 use cni_types::result::CniResult;
 use policy_engine::{
-    Cause, Denied, Finding, Hook, PolicyHost, Report, RequestFacts, Session, Severity,
+    Cause, Denied, Finding, Generation, Hook, PolicyHost, Report, RequestFacts, Session, Severity,
+    Witness,
 };
 
 use confs::Confs;
 pub use lookup::Lookup;
 use none::NoPolicies;
+use rehearsal::Recorder;
 
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
@@ -27,6 +30,7 @@ use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::domain::selection::Selection;
 use cnidaria_core::ports::{
     Attached, Cluster, Denial, Event, EventKind, Finale, Policies, PolicyResult, PolicySession,
+    Rehearsal,
 };
 
 /// The policies of this node.
@@ -48,6 +52,41 @@ impl Engine {
             confs: Arc::default(),
         }
     }
+
+    /// The facts of a request, for the policies of `generation`.
+    fn facts(
+        &self,
+        generation: &Generation,
+        command: Command,
+        sandbox: &Sandbox,
+        pod: Option<&Pod>,
+    ) -> RequestFacts {
+        let namespace = &sandbox.pod.namespace;
+        let namespace_labels = match generation.needs().namespaces {
+            true => self.cluster.namespace(namespace).map(|said| said.labels),
+            false => None,
+        };
+        RequestFacts {
+            command: convert::command(command),
+            container_id: sandbox.container_id.to_string(),
+            pod: Some(convert::pod_ref(&sandbox.pod)),
+            labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
+            annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
+            namespace_labels,
+            node_name: self.node_name.clone(),
+        }
+    }
+
+    fn request(&self, session: Session, sandbox: &Sandbox, is_rehearsal: bool) -> Request {
+        Request {
+            session,
+            cluster: Arc::clone(&self.cluster),
+            pod: sandbox.pod.clone(),
+            confs: Arc::clone(&self.confs),
+            shown: Vec::new(),
+            is_rehearsal,
+        }
+    }
 }
 
 #[async_trait]
@@ -62,27 +101,20 @@ impl Policies for Engine {
         if generation.is_empty() {
             return Box::new(NoPolicies);
         }
-        let namespace = &sandbox.pod.namespace;
-        let namespace_labels = match generation.needs().namespaces {
-            true => self.cluster.namespace(namespace).map(|said| said.labels),
-            false => None,
-        };
-        let facts = RequestFacts {
-            command: convert::command(command),
-            container_id: sandbox.container_id.to_string(),
-            pod: Some(convert::pod_ref(&sandbox.pod)),
-            labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
-            annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
-            namespace_labels,
-            node_name: self.node_name.clone(),
-        };
-        Box::new(Request {
-            session: generation.begin(facts),
-            cluster: Arc::clone(&self.cluster),
-            pod: sandbox.pod.clone(),
-            confs: Arc::clone(&self.confs),
-            shown: Vec::new(),
-        })
+        let facts = self.facts(&generation, command, sandbox, pod);
+        Box::new(self.request(generation.begin(facts), sandbox, false))
+    }
+
+    fn rehearse(&self, sandbox: &Sandbox, pod: &Pod) -> Rehearsal {
+        let generation = self.host.current();
+        let recorder = Arc::new(Recorder::default());
+        let facts = self.facts(&generation, Command::Add, sandbox, Some(pod));
+        let witness: Arc<dyn Witness> = recorder.clone();
+        let session = generation.rehearse(facts, witness);
+        Rehearsal {
+            session: Box::new(self.request(session, sandbox, true)),
+            record: recorder,
+        }
     }
 
     async fn status(&self) -> Result<(), Denial> {
@@ -134,6 +166,8 @@ struct Request {
     pod: PodRef,
     confs: Arc<Confs>,
     shown: Vec<Shown>,
+    /// Emits no Events.
+    is_rehearsal: bool,
 }
 
 /// An attachment as shown to policies that did not change it; they may see it again.
@@ -201,6 +235,9 @@ impl Request {
     }
 
     fn tell(&self, reason: &'static str, message: String) {
+        if self.is_rehearsal {
+            return;
+        }
         let event = Event {
             kind: EventKind::Warning,
             reason,

@@ -34,6 +34,10 @@ pub const ATTACHMENTS: &str = "/v1/attachments";
 /// or, with [`crate::response::STATUS_FAILED`], a CNI error.
 pub const FORGET: &str = "/v1/attachments/forget";
 
+/// `POST`: [`crate::explain::Explain`]; responds with a [`crate::explain::Explanation`] or, with
+/// [`crate::response::STATUS_FAILED`], a CNI error. Changes nothing.
+pub const EXPLAIN: &str = "/v1/explain";
+
 /// Path of the socket in the directory `socket_dir`.
 pub fn socket_path(socket_dir: &Path) -> PathBuf {
     socket_dir.join(SOCKET_FILE)

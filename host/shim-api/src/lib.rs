@@ -12,6 +12,7 @@ pub mod attributes;
 pub mod deferred;
 pub mod endpoint;
 pub mod exchange;
+pub mod explain;
 pub mod http;
 mod object;
 pub mod peer;

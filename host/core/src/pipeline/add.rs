@@ -12,8 +12,12 @@ use super::limits::Limits;
 use super::rollback::{Guard, roll_back};
 use super::turns::Work;
 use super::{Error, Pipeline, clearing, events, undo, warnings};
+use crate::conf::net_conf::NetConf;
 use crate::domain::attachment::Plan;
 use crate::domain::namespace::Namespace;
+use crate::domain::pod::Pod;
+use crate::domain::sandbox::Sandbox;
+use crate::domain::selection::Selection;
 use crate::ports::{Inside, PolicySession};
 use crate::stages::request::PodRequest;
 use crate::stages::{checks, identity, readiness, resolve, self_delegation};
@@ -86,20 +90,52 @@ async fn prepare(
         .ports
         .policies
         .begin(Command::Add, &sandbox, Some(&pod));
-    let selections = policies
-        .select(resolve::selections(&pod, &pipeline.limits)?)
-        .await?;
-    checks::check_isolation(&pod, &selections, &request.conf)?;
-    let plan = resolve::resolve(&request.conf, sandbox, &pod, selections, pipeline.lookups())
-        .await
-        .inspect_err(|error| events::network_missing(pipeline, &pod.reference(), error))?;
-    let plan = before_add(plan, &mut *policies).await?;
-    self_delegation::refuse(&plan.attachments, &request.conf)?;
-    let namespace = refuse_if_taken(pipeline, request, &plan).await?;
-    let mut plan = plan;
-    plan.sandbox.namespace = namespace;
+    let selections = select(pipeline, &request.conf, &pod, &mut *policies).await?;
+    let plan = plan(
+        pipeline,
+        &request.conf,
+        sandbox,
+        &pod,
+        selections,
+        &mut *policies,
+    );
+    let mut plan = plan.await.inspect_err(|error| {
+        if let Error::Resolve(error) = error {
+            events::network_missing(pipeline, &pod.reference(), error);
+        }
+    })?;
+    plan.sandbox.namespace = refuse_if_taken(pipeline, request, &plan).await?;
     warnings::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
     Ok((plan, policies))
+}
+
+/// The networks that the pod selects, after the policies.
+pub(super) async fn select(
+    pipeline: &Pipeline,
+    conf: &NetConf,
+    pod: &Pod,
+    policies: &mut dyn PolicySession,
+) -> Result<Vec<Selection>, Error> {
+    let selections = policies
+        .select(resolve::selections(pod, &pipeline.limits)?)
+        .await?;
+    checks::check_isolation(pod, &selections, conf)?;
+    Ok(selections)
+}
+
+/// The plan of a pod with these selections, after the policies. Changes nothing.
+pub(super) async fn plan(
+    pipeline: &Pipeline,
+    conf: &NetConf,
+    sandbox: Sandbox,
+    pod: &Pod,
+    selections: Vec<Selection>,
+    policies: &mut dyn PolicySession,
+) -> Result<Plan, Error> {
+    let plan = resolve::resolve(conf, sandbox, pod, selections, pipeline.lookups()).await?;
+    let plan = before_add(plan, policies).await?;
+    self_delegation::refuse(&plan.attachments, conf)?;
+    Ok(plan)
 }
 
 /// Rejects an ADD whose interface already exists: undoing the ADD would remove an interface that it

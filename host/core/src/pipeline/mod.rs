@@ -20,6 +20,7 @@ mod early_success;
 mod error;
 mod events;
 mod execution;
+mod explain;
 mod forget;
 mod gc;
 mod gc_scope;
@@ -53,12 +54,14 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 pub use error::Error;
+pub use explain::{ExplainedNetwork, Explanation, Origin};
 
 use crate::conf::net_conf::NetConf;
 use crate::conf::overlay::Overlay;
 use crate::conf::timeouts::Timeouts;
 use crate::domain::entry::Entry;
 use crate::domain::limits::Limits as TenantLimits;
+use crate::domain::pod::Pod;
 use crate::ports::{
     Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
     NodeFiles, PodNetwork, Policies, Undo,
@@ -257,6 +260,24 @@ impl Pipeline {
     async fn device_info(&self, entry: &Entry) -> Option<Box<RawValue>> {
         let path = entry.device_info_file()?;
         self.ports.device_info.read(&path).await
+    }
+
+    /// Explains what the ADD in the body of a `POST /cni` would do. Changes nothing, and emits no
+    /// Event. `pod` replaces the cluster's pod of that name.
+    ///
+    /// # Errors
+    /// [`Error`] if the body is not an ADD. Why the ADD would fail is part of the explanation.
+    pub async fn explain(
+        self: &Arc<Self>,
+        body: &[u8],
+        pod: Option<Pod>,
+    ) -> Result<Explanation, Error> {
+        match request::parse(body, &self.overlay, self.naming())? {
+            Request::Pod(request) if request.command == Command::Add => {
+                explain::explain(self, request, pod).await
+            }
+            other => Err(request::Error::Command(other.command()).into()),
+        }
     }
 
     /// Handles the body of `POST /delegate`: one attachment of a running pod.

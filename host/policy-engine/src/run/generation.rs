@@ -10,6 +10,7 @@ use crate::model::grant::Grant;
 use crate::model::policy::PolicyInfo;
 use crate::model::ports::{Needs, Skipped};
 use crate::model::request::RequestFacts;
+use crate::model::witness::Witness;
 use crate::pool::Pool;
 use crate::wasm::services::Services;
 
@@ -82,6 +83,19 @@ impl Generation {
             );
         }
         skipped
+    }
+
+    /// The same policies, for one request that is not made.
+    pub(crate) fn rehearsing(&self, witness: Arc<dyn Witness>) -> Self {
+        let services = Arc::new(self.services().rehearsing(witness));
+        Self {
+            number: self.number,
+            policies: self.policies.clone(),
+            pool: Arc::new(Pool::rehearsing(services)),
+            exempt_namespaces: self.exempt_namespaces.clone(),
+            bypass_file: self.bypass_file.clone(),
+            request_timeout: self.request_timeout,
+        }
     }
 
     /// What the policies look up beside the request.

@@ -169,6 +169,19 @@ impl States {
         self.retain(|bond| containers.contains(&bond.container_id.as_str()));
     }
 
+    /// A copy in memory, whose changes are not kept.
+    pub(crate) fn snapshot(&self) -> Self {
+        let open = lock(&self.open);
+        let copies = open
+            .iter()
+            .map(|(policy, state)| (policy.clone(), Arc::new(state.snapshot())))
+            .collect();
+        Self {
+            open: Mutex::new(copies),
+            ..Self::default()
+        }
+    }
+
     fn retain(&self, keep: impl Fn(&Bond) -> bool) {
         for state in self.all() {
             let change = state
@@ -192,6 +205,27 @@ impl PolicyState {
         let contents = self.lock();
         let keys = contents.keys.keys().filter(|key| key.starts_with(prefix));
         keys.map(ToString::to_string).collect()
+    }
+
+    /// A copy in memory. Its keys are bound as here, but no request that is running owns them.
+    fn snapshot(&self) -> Self {
+        let contents = self.lock();
+        let keys = contents.keys.iter().map(|(key, value)| {
+            let value = Value {
+                origin: None,
+                ..value.clone()
+            };
+            (Arc::clone(key), value)
+        });
+        let copy = Contents {
+            keys: keys.collect(),
+            bytes: contents.bytes,
+            ..Contents::default()
+        };
+        Self {
+            contents: OnceLock::from(Mutex::new(copy)),
+            ..Self::default()
+        }
     }
 
     /// Sets or removes a key if its current value is `expected`. Returns once it is in the file.

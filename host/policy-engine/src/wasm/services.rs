@@ -41,6 +41,19 @@ impl Services {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Services for a request that is not made: what policies keep is a copy, nothing is counted,
+    /// and `witness` watches.
+    pub(crate) fn rehearsing(&self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            cluster: self.cluster.clone(),
+            observer: None,
+            states: Arc::new(self.states.snapshot()),
+            memory: Arc::clone(&self.memory),
+            witness: Some(witness),
+            clock: self.clock.clone(),
+        }
+    }
+
     /// Reports that a policy called a function that needs a grant.
     pub(crate) fn used(&self, grant: Grant) {
         if let Some(witness) = &self.witness {

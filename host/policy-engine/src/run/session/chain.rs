@@ -63,7 +63,9 @@ impl Session {
                     patch: patch.text(),
                     omitted: patch.omitted(),
                 };
-                journal::edit(&self.facts, &edit, spec.mode);
+                if !self.is_rehearsal() {
+                    journal::edit(&self.facts, &edit, spec.mode);
+                }
                 if let Some(witness) = &self.generation.services().witness {
                     witness.edited(&edit, spec.mode);
                 }

@@ -121,6 +121,11 @@ impl Session {
         self.bound.disarm();
     }
 
+    /// Whether the request is not made.
+    fn is_rehearsal(&self) -> bool {
+        self.generation.pool().is_rehearsal()
+    }
+
     /// The facts of the request.
     pub fn facts(&self) -> &RequestFacts {
         &self.facts

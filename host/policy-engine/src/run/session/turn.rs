@@ -139,7 +139,9 @@ impl Session {
         let limit = policy.spec.as_ref().map_or(0, |spec| spec.limits.findings);
         self.allowances.cut(seat.index, &mut findings, count(limit));
         for finding in &findings {
-            journal::finding(&self.facts, finding);
+            if !self.is_rehearsal() {
+                journal::finding(&self.facts, finding);
+            }
             if let Some(witness) = &self.generation.services().witness {
                 witness.found(finding);
             }
@@ -181,8 +183,7 @@ impl Session {
         let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
             None => {
-                self.instances.refill(*index, || policy.refill());
-                let mut made = match policy.made_ahead(&self.facts, self.instances.account()) {
+                let mut made = match self.made_ahead(*index, policy) {
                     Some((instance, made_in)) => {
                         // As if the request had waited for it.
                         self.time.charge(*index, made_in);
@@ -214,6 +215,15 @@ impl Session {
         called
     }
 
+    /// The instance made ahead for this request, if any; has the next one made.
+    fn made_ahead(&mut self, index: usize, policy: &Policy) -> Option<(Instance, Duration)> {
+        if self.is_rehearsal() {
+            return None;
+        }
+        self.instances.refill(index, || policy.refill());
+        policy.made_ahead(&self.facts, self.instances.account())
+    }
+
     async fn instantiate(
         &mut self,
         index: usize,
@@ -234,6 +244,9 @@ impl Session {
     }
 
     fn count(&self, policy: &Policy, hook: Hook, called: &Called, duration: Duration) {
+        if self.is_rehearsal() {
+            return;
+        }
         policy.evaluated();
         if let Some(observer) = &self.generation.services().observer {
             let verdict = verdict(called);
@@ -282,8 +295,10 @@ impl Session {
         mut denied: Denied,
         report: &mut Report,
     ) -> Option<Denied> {
-        policy.denied();
-        journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+        if !self.is_rehearsal() {
+            policy.denied();
+            journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+        }
         self.witness_denial(&denied, policy.mode());
         if policy.mode() != Mode::Audit {
             denied.findings = std::mem::take(&mut report.findings);
@@ -327,11 +342,13 @@ impl Session {
         failure: &Failure,
         report: &mut Report,
     ) -> Result<(), Denied> {
-        policy.failed(hook, failure);
         let open = matches!(hook, Hook::Del | Hook::Gc)
             || policy.mode() == Mode::Audit
             || !policy.is_closed(failure.cause);
-        journal::failure(&self.facts, policy, hook, failure, open);
+        if !self.is_rehearsal() {
+            policy.failed(hook, failure);
+            journal::failure(&self.facts, policy, hook, failure, open);
+        }
         if !open {
             let mut denied = policy.deny(hook, failure.cause, failure.reason.clone());
             if failure.cause == Cause::Load && policy.is_loading().is_some() {
