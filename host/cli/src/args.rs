@@ -127,7 +127,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExplainPodArgs {
-    /// Manifest of a Pod, or of an object with a pod template, such as a Deployment
+    /// Manifest of a Pod, or of an object with a pod template, such as a Deployment; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present = "pod")]
     pub(crate) manifest: Option<PathBuf>,
 

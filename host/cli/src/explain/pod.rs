@@ -58,12 +58,16 @@ pub(super) fn named(name: &str, namespace: &str) -> GivenPod {
     }
 }
 
-/// The only pod, or the pod of the only template, in a file.
+/// The only pod, or the pod of the only template, in a file; `-` is standard input.
 ///
 /// # Errors
 /// [`Error`].
 pub(super) fn read(path: &Path, namespace: &str) -> Result<GivenPod, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
+    let text = match path.as_os_str() == "-" {
+        true => io::read_to_string(io::stdin()),
+        false => fs::read_to_string(path),
+    };
+    let text = text.map_err(|source| Error::Read {
         path: path.to_owned(),
         source,
     })?;
