@@ -306,9 +306,8 @@ impl Pipeline {
 
     /// Logs and counts the outcome of a request.
     fn finish<T>(&self, subject: &Subject, begun: Instant, answer: &Result<T, Error>) {
-        if let Err(error) = answer {
-            subject.log(error);
-        }
+        let took = begun.elapsed();
+        subject.log(answer.as_ref().err(), took);
         let answered = match answer {
             Ok(_) => Answered::Success,
             Err(Error::Denied(_)) => Answered::Denied,
@@ -318,7 +317,7 @@ impl Pipeline {
             Err(_) => Answered::Failure,
         };
         if let Some(meter) = &self.meter {
-            meter.answered(subject.verb.as_str(), answered, begun.elapsed());
+            meter.answered(subject.verb.as_str(), answered, took);
         }
     }
 
