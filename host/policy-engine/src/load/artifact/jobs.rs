@@ -70,7 +70,7 @@ struct JobStates {
     running: BTreeSet<String>,
     /// Modules compiled since the last retry.
     compiled: BTreeSet<String>,
-    /// Dry runs that ended well, in case they could not be recorded.
+    /// Dry runs that ended well and could not be recorded.
     ran: BTreeSet<String>,
     /// Dry runs that did not take place, until the next retry.
     not_run: BTreeSet<String>,
@@ -232,6 +232,14 @@ enum Work {
 }
 
 impl Work {
+    /// Whether a dry run's good end is on disk.
+    fn is_recorded(&self) -> bool {
+        match self {
+            Self::Compile { .. } => false,
+            Self::DryRun { dry_run, settings } => dry_run.record(settings).exists(),
+        }
+    }
+
     /// Whether it may use the place of small modules.
     fn is_small(&self) -> bool {
         match self {
@@ -260,13 +268,16 @@ impl Job {
         self.log(notes);
         match (done, &self.work) {
             (Ok(has_run), work) => {
+                let is_recorded = work.is_recorded();
                 let mut state = self.shared.state();
                 let done = match work {
-                    Work::Compile { .. } => &mut state.compiled,
-                    Work::DryRun { .. } if has_run => &mut state.ran,
-                    Work::DryRun { .. } => &mut state.not_run,
+                    Work::Compile { .. } => Some(&mut state.compiled),
+                    Work::DryRun { .. } if !has_run => Some(&mut state.not_run),
+                    Work::DryRun { .. } => (!is_recorded).then_some(&mut state.ran),
                 };
-                done.insert(self.key.clone());
+                if let Some(done) = done {
+                    done.insert(self.key.clone());
+                }
             }
             (Err(error), _) => self.failed(error),
         }
