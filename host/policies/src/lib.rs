@@ -68,9 +68,9 @@ impl Policies for Engine {
             false => None,
         };
         let facts = RequestFacts {
-            command: convert::command(command),
+            command,
             container_id: sandbox.container_id.to_string(),
-            pod: Some(convert::pod_ref(&sandbox.pod)),
+            pod: Some(sandbox.pod.clone()),
             labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
             annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
             namespace_labels,

@@ -158,7 +158,7 @@ fn ports(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
     let mut known: HashMap<(u16, String), Mapped<'_>> = HashMap::new();
     for (index, (_, other)) in offered.iter().zip(plan).enumerate() {
         for mapping in &other.port_mappings {
-            let port = (mapping.host_port, mapping.protocol.to_ascii_lowercase());
+            let port = (mapping.host_port, mapping.protocol().to_ascii_lowercase());
             let ip = mapping.host_ip.as_deref().unwrap_or_default();
             let mapped = known.entry(port).or_default();
             let one = match ip {
@@ -196,7 +196,10 @@ fn both(
     Fault::of(owners, || {
         format!(
             "networks {:?} and {:?} both get {} port {} of the node",
-            one.network, other.network, mapping.protocol, mapping.host_port
+            one.network,
+            other.network,
+            mapping.protocol(),
+            mapping.host_port
         )
     })
 }

@@ -116,11 +116,11 @@ fn port_mapping(mapping: &PortMapping) -> Result<PortMapping, EditError> {
     if mapping.host_port == 0 || mapping.container_port == 0 {
         return Err(invalid("a port mapping with port 0"));
     }
-    let protocol = mapping.protocol.to_ascii_lowercase();
+    let protocol = mapping.protocol().to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
         return Err(invalid(format!(
             "protocol {:?} is not tcp, udp or sctp",
-            mapping.protocol
+            mapping.protocol()
         )));
     }
     let host_ip = match mapping.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
@@ -128,7 +128,7 @@ fn port_mapping(mapping: &PortMapping) -> Result<PortMapping, EditError> {
         Some(ip) => Some(address(ip)?),
     };
     Ok(PortMapping {
-        protocol,
+        protocol: Some(protocol),
         host_ip,
         ..*mapping
     })
