@@ -206,7 +206,7 @@ pub trait PodNetwork: Send + Sync {
     /// Inspects an ADD's namespace: its identity, and which of `names` its interfaces already have.
     ///
     /// # Errors
-    /// [`PodNetworkError`] if there is no such namespace, or it is the node's own.
+    /// [`PodNetworkError`] if the namespace does not exist, or is the node's own.
     async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError>;
 
     /// Returns what is at a path now, before a delegate runs in it.

@@ -193,7 +193,11 @@ async fn network_status_shows_device_info() {
         .insert(path.into(), said.into());
     add(&world).await;
     assert_eq!(told_path(&world, 1).as_deref(), Some(path));
-    assert_eq!(told_path(&world, 2), None, "no device, and nobody asks");
+    assert_eq!(
+        told_path(&world, 2),
+        None,
+        "neither a device nor the capability"
+    );
     let statuses = world.statuses.lock().unwrap();
     let status: Value = serde_json::from_str(&statuses[0]).unwrap();
     assert_eq!(

@@ -229,7 +229,7 @@ async fn damaged_file_is_recovered_from_results() {
         assert_eq!(
             listing.entries.len(),
             2,
-            "{what}: what is set aside is no container"
+            "{what}: set-aside files are not containers"
         );
         assert!(listing.unreadable.is_empty(), "{what}");
     }

@@ -108,7 +108,7 @@ async fn del_with_damaged_ledger_uses_the_annotation() {
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert_eq!(world.log(), ["pod a", "del one", "del default", "forget"]);
 
-    // Without the pod, there is no way to find out what to undo.
+    // Without the pod, the daemon cannot find out what to undo.
     world.pods.lock().unwrap().clear();
     let error = pipeline.handle(&body("DEL", "a")).await.unwrap_err();
     assert!(told(&error).1.contains("damaged"), "{error}");
@@ -179,7 +179,7 @@ async fn del_overtakes_add(world: &Arc<World>) {
         while !world
             .log
             .lock()
-            .expect("nobody panicked")
+            .expect("no task panicked")
             .contains(&"add one".to_owned())
         {
             tokio::task::yield_now().await;

@@ -98,7 +98,7 @@ struct Shared {
     /// When credentials were last read; `None` before the first time.
     loaded: tokio::sync::Mutex<Option<Instant>>,
     trouble: Mutex<Option<Trouble>>,
-    /// Why there are no credentials, set by the task that obtains them.
+    /// Why credentials are missing, set by the task that obtains them.
     explanation: Mutex<Option<String>>,
     /// Notified when the server rejects the credentials.
     refusals: Notify,

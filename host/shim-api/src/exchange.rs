@@ -24,7 +24,7 @@ const READ_BYTES: usize = 4 << 10;
 #[non_exhaustive]
 pub enum ConnectError {
     /// No socket, no listener, or a full queue: may be transient.
-    #[error("nobody answers on the socket")]
+    #[error("cannot connect to the socket")]
     Unreachable(#[source] io::Error),
     /// Any other failure: not a socket, permissions, no file descriptors. Waiting does not help.
     #[error("cannot connect to the socket")]
@@ -37,7 +37,7 @@ pub enum ConnectError {
     },
 }
 
-/// Why there is no response.
+/// Why no response arrived.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -123,8 +123,8 @@ pub fn exchange(
         let count = match recv(stream, &mut buffer, RecvFlags::DONTWAIT) {
             Ok((count, _)) => count,
             Err(Errno::INTR | Errno::AGAIN) => continue,
-            // A server that rejects a request unread closes early: prefer its response over the
-            // write error, but report the write error if there is none.
+            // A server that rejects a request unread closes early: prefer its response, if any,
+            // over the write error.
             Err(error) => {
                 let is_unread = error == Errno::CONNRESET && !is_answered;
                 let lost = if is_unread {

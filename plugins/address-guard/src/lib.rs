@@ -107,7 +107,7 @@ impl AddressGuard {
             let ip = address(text).ok_or_else(|| {
                 Denial::new(
                     code::MALFORMED,
-                    format!("network {network}: {text:?} is no address"),
+                    format!("network {network}: {text:?} is not an address"),
                 )
             })?;
             let blocks = allowed.map(Vec::as_slice).unwrap_or_default();

@@ -57,7 +57,7 @@ impl Toolchain {
     /// another root for Debian's compiler.
     pub(crate) fn find() -> Result<Self, Missing> {
         let root = std::env::var("CNIDARIA_SETUP_ROOT").unwrap_or_default();
-        let own = sysroot("rustc").ok_or_else(|| missing("there is no rustc"))?;
+        let own = sysroot("rustc").ok_or_else(|| missing("rustc is not installed"))?;
         let (component_linker, core_linker) = linkers(&own)
             .ok_or_else(|| missing("the toolchain lacks wasm-component-ld or wasm-ld"))?;
         let compiler = if has_target(&own) {
@@ -155,7 +155,7 @@ fn has_target(sysroot: &Path) -> bool {
 /// Why Debian's compiler cannot build guests; `None` if it can.
 fn debian_lacks(rustc: &str) -> Option<String> {
     if !Path::new(rustc).is_file() {
-        return Some(format!("there is no {rustc}"));
+        return Some(format!("{rustc} does not exist"));
     }
     let version = version(rustc).unwrap_or_else(|| "unknown".to_owned());
     if minor(&version) < minor(OLDEST) {

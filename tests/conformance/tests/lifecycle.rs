@@ -194,7 +194,7 @@ const fn case(
 const CODES: &str = "Multus says 999 for nearly everything";
 const MISSING_POD: &str = "correction 8";
 /// `daemon/tests/containers.rs` tests them with a cluster.
-const WITHOUT_CLUSTER: &str = "podman and nerdctl send no more, and there is no cluster here";
+const WITHOUT_CLUSTER: &str = "podman and nerdctl send no more, and this rig has no cluster";
 
 /// Cases with a failed or missing delegate, which Cnidaria, unlike Multus, reports in an Event.
 const FAILED_DELEGATE: [&str; 3] = ["bad-failing", "bad-failraw", "bad-noplugin"];

@@ -31,7 +31,7 @@ pub enum Error {
         stderr: String,
     },
     /// Text is not JSON.
-    #[error("{what} is no JSON: {text}")]
+    #[error("{what} is not JSON: {text}")]
     Json {
         /// Where the text came from.
         what: String,

@@ -415,7 +415,7 @@ mod tests {
         assert!(arrivals.has(&id("before")) && arrivals.has(&id("since")));
         assert!(
             !arrivals.has(&id("kept")),
-            "the daemon's own work is no request"
+            "the daemon's own work is not a request"
         );
         assert!(!arrivals.has(&id("gc")), "its own turns do not count");
         drop(arrivals);

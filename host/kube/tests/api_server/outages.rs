@@ -135,11 +135,11 @@ async fn rotated_ca_is_reloaded_from_disk() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_allows_no_watch_is_told_by_status() {
     let rig = Rig::new().await;
-    let nobody = rig
+    let stranger = rig
         .api
-        .issue_token(User::service_account("default", "nobody"));
+        .issue_token(User::service_account("default", "stranger"));
     rig.api
-        .write_kubeconfig(&rig.dir.path().join("kubeconfig"), &nobody)
+        .write_kubeconfig(&rig.dir.path().join("kubeconfig"), &stranger)
         .unwrap();
     let kube = rig.start();
     until(|| matches!(kube.ready(), Err(ClusterError::Unavailable(reason)) if reason.contains("forbidden"))).await;

@@ -79,7 +79,11 @@ async fn claim_lookup_is_one_get_retried_on_503() {
             "{missing:?}"
         );
     }
-    assert_eq!(rig.acts(), ["get resourceclaims"], "a name is no path");
+    assert_eq!(
+        rig.acts(),
+        ["get resourceclaims"],
+        "a name with a slash never reaches a URL"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

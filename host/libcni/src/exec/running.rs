@@ -197,7 +197,7 @@ impl<'a> Running<'a> {
 
     fn kill_group(&self) {
         if let Some(child) = &self.child {
-            // The group may already be gone; there is no caller to report to.
+            // Fails only if the group is already gone.
             let _ = rustix::process::kill_process_group(child.pid(), rustix::process::Signal::KILL);
             if let Some(cgroup) = &self.cgroup {
                 cgroup.kill();

@@ -89,7 +89,7 @@ fn attachments(expect: &Expect, observed: &Observed, sides: &mut Sides) {
         sides.put("networks", json!(networks), json!(actual));
     }
     if let Some(edits) = &expect.edits {
-        // Without a name, there is no edit at all.
+        // An empty map expects no edits at all.
         let is_named = |key: &String| edits.is_empty() || edits.contains_key(key);
         let mut actual = observed.edits.clone();
         actual.retain(|key, _| is_named(key));

@@ -1,5 +1,5 @@
 //! Watches the policy directories with inotify: each of them, the nearest existing ancestor of a
-//! missing one, and the places of symbolic links to or from one. There is no polling.
+//! missing one, and the places of symbolic links to or from one. It never polls.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -210,6 +210,6 @@ mod tests {
         }
         assert!(told(&mut watch).await);
         let more = timeout(2 * QUIET, watch.changed()).await;
-        assert!(more.is_err(), "everything was told at once");
+        assert!(more.is_err(), "one notification for all changes");
     }
 }

@@ -128,7 +128,7 @@ fn mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
         // Plugins treat 0 as unset.
         Ok(0) => Ok(()),
         Ok(number) => validate::mtu(number, ips),
-        Err(_) => Err(validate::invalid(format!("{value} is no MTU"))),
+        Err(_) => Err(validate::invalid(format!("{value} is not an MTU"))),
     }
 }
 

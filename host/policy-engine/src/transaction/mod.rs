@@ -172,7 +172,7 @@ pub(crate) struct Staged<D: Draft> {
     draft: Arc<D>,
     areas: Vec<D::Area>,
     settings: Settings,
-    /// The difference; `None` if there is none.
+    /// The difference; `None` if nothing changed.
     pub(crate) patch: Option<EditPatch>,
 }
 

@@ -306,7 +306,7 @@ impl Draft for SelectionsDraft {
         twins::of_selection(step, if_name.unwrap_or_default())
     }
 
-    /// Equal selections are told apart: exchanging two of them is an edit.
+    /// Equal selections stay distinct: exchanging two of them is an edit.
     #[cfg(feature = "fuzz")]
     fn tree(&self) -> Node {
         let slots = self.slots.iter().map(|slot| {

@@ -40,7 +40,7 @@ pub(super) fn if_name(name: &str) -> Result<(), EditError> {
 
 /// A CIDR or an address, canonical.
 pub(super) fn ip(text: &str) -> Result<String, EditError> {
-    canonical_ip(text).ok_or_else(|| invalid(format!("{text:?} is no address or CIDR")))
+    canonical_ip(text).ok_or_else(|| invalid(format!("{text:?} is not an address or CIDR")))
 }
 
 /// A canonical CIDR or address, as guests see it; `None` for other text.
@@ -59,7 +59,7 @@ pub(super) fn ips(texts: &[String]) -> Result<Vec<String>, EditError> {
 pub(super) fn mac(text: &str) -> Result<String, EditError> {
     let canonical = canonical_mac(text)
         .filter(|mac| mac.len() == "00:00:00:00:00:00".len())
-        .ok_or_else(|| invalid(format!("{text:?} is no MAC address")))?;
+        .ok_or_else(|| invalid(format!("{text:?} is not a MAC address")))?;
     let first = u8::from_str_radix(canonical.get(..2).unwrap_or_default(), 16).unwrap_or(1);
     if first & 1 == 1 {
         return Err(invalid(format!("{text:?} is a group address")));
@@ -74,7 +74,7 @@ pub(super) fn mac(text: &str) -> Result<String, EditError> {
 pub(super) fn guid(text: &str) -> Result<String, EditError> {
     canonical_mac(text)
         .filter(|guid| guid.len() == "00:00:00:00:00:00:00:00".len())
-        .ok_or_else(|| invalid(format!("{text:?} is no InfiniBand GUID")))
+        .ok_or_else(|| invalid(format!("{text:?} is not an InfiniBand GUID")))
 }
 
 /// RFC 791 requires 68 bytes, RFC 8200 1280; the kernel allows up to 65535.
@@ -138,7 +138,7 @@ fn port_mapping(mapping: &PortMapping) -> Result<PortMapping, EditError> {
 pub(super) fn address(text: &str) -> Result<String, EditError> {
     parse_ip(text)
         .map(|ip| ip.to_string())
-        .ok_or_else(|| invalid(format!("{text:?} is no IP address")))
+        .ok_or_else(|| invalid(format!("{text:?} is not an IP address")))
 }
 
 /// Parses a JSON object within limits.
@@ -147,7 +147,7 @@ pub(crate) fn json_object(json: &str) -> Result<Document, EditError> {
         Document::parse(json, JSON_LIMITS).map_err(|error| invalid(error.to_string()))?;
     match document.root() {
         cni_types::json::Node::Object(_) => Ok(document),
-        _ => Err(invalid("cni-args is no JSON object")),
+        _ => Err(invalid("cni-args is not a JSON object")),
     }
 }
 
@@ -198,7 +198,9 @@ fn dns_label(what: &str, text: &str, max: usize, dots: bool) -> Result<(), EditE
     if valid {
         return Ok(());
     }
-    Err(invalid(format!("{what} {text:?} is no name of Kubernetes")))
+    Err(invalid(format!(
+        "{what} {text:?} is not a valid Kubernetes name"
+    )))
 }
 
 /// Checks text: no blanks or control characters, bounded length.

@@ -125,8 +125,8 @@ impl PodNetwork for Netlink {
 }
 
 /// Whether the current namespace has an interface. Binding a socket to it neither waits for the
-/// lock of link changes nor makes the kernel load a module of that name if there is no such
-/// interface, which is the usual case with names that pods choose.
+/// lock of link changes nor makes the kernel load a module of that name if the interface
+/// does not exist, which is the usual case with names that pods choose.
 fn has_interface(name: &str) -> io::Result<bool> {
     match TcpSocket::new_v4()?.bind_device(Some(name.as_bytes())) {
         Ok(()) => Ok(true),

@@ -33,7 +33,7 @@ impl Group {
             // Removes the directory that was created above, if it is empty.
             let _ = fs::remove_dir(parent);
             return Err(io::Error::other(format!(
-                "{} is no control group of version 2",
+                "{} is not a control group of version 2",
                 parent.display()
             )));
         }

@@ -365,7 +365,7 @@ impl Loader {
             path: path(),
             failure,
         };
-        // There is no request; configure cannot see any of these facts.
+        // Placeholders: configure runs outside of requests and cannot see these facts.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let (module, services) = (Arc::clone(module), Arc::clone(&self.services));
         let account = services.memory.account("");

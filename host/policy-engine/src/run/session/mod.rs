@@ -305,7 +305,7 @@ impl Session {
             let stage = Stage::Del {
                 attachment: Arc::clone(&attachment),
             };
-            // DEL cannot deny, and its failures are open, so there is no error.
+            // Never an error: DEL cannot deny, and its failures are open.
             let _ = self.turn(&seat, Hook::Del, stage, &mut report).await;
         }
         self.release(attachment).await;
