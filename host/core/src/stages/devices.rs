@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cni_types::conf::{self, NetworkConfList, PluginConf};
 
-use super::network_lookup::Found;
+use super::network_lookup::Network;
 use crate::domain::attachment::Device;
 use crate::domain::device::{Allocation, Supply};
 use crate::domain::pod::{Pod, PodRef};
@@ -64,7 +64,7 @@ pub enum Error {
 /// [`Error`], with the position of the network. An exhausted resource is not an error: as in
 /// Multus, the attachment then has no device, and its delegate decides what to do.
 pub async fn assign(
-    networks: Vec<&mut Found>,
+    networks: Vec<&mut Network>,
     pod: &Pod,
     pod_ref: &PodRef,
     devices: &dyn Devices,

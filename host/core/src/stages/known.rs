@@ -8,7 +8,7 @@ use crate::domain::attachment::Attachment;
 use crate::domain::pod::Pod;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
-use crate::stages::network_lookup::Found;
+use crate::stages::network_lookup::Network;
 
 /// The attachments that a pod may have.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Known {
 }
 
 /// A network and its selection; `None` holds the place of an unknown network.
-type Place = Option<(Found, Selection)>;
+type Place = Option<(Network, Selection)>;
 
 /// The attachments that an ADD would make now, as far as cluster and node can tell.
 pub async fn known(conf: &NetConf, sandbox: &Sandbox, pod: &Pod, lookups: Lookups<'_>) -> Known {
@@ -123,6 +123,6 @@ impl Finding<'_> {
     }
 }
 
-fn plain(network: Found) -> (Found, Selection) {
+fn plain(network: Network) -> (Network, Selection) {
     (network, Selection::default())
 }
