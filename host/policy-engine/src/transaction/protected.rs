@@ -7,7 +7,7 @@ use cni_types::args::PluginType;
 use cni_types::json::{Document, Node, Pointer};
 
 use super::difference::folded;
-use super::found::ProtectedChanges;
+use super::protected_changes::ProtectedChanges;
 use super::roles::Role;
 use super::{EditError, guarded, validate};
 use crate::model::grant::{ConfGrant, Grant};
