@@ -39,7 +39,7 @@ use twins::Twin;
 
 pub(crate) use attachment::{AttachmentChange, AttachmentDraft, Reserved};
 pub(crate) use budget::{Budget, RequestBudget};
-pub(crate) use carried::Carried;
+pub(crate) use carried::SelectionClaims;
 pub(crate) use claims::Claims;
 pub(crate) use conf::get as conf_get;
 pub(crate) use finale::{FinaleDraft, Owned};

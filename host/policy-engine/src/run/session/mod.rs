@@ -23,7 +23,7 @@ use crate::model::request::{Attachment, Chosen, Command, RequestFacts, Selection
 use crate::run::generation::Generation;
 use crate::state::{Guard, States};
 use crate::transaction::{
-    AttachmentDraft, Carried, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved,
+    AttachmentDraft, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved, SelectionClaims,
     SelectionsDraft, Working,
     invariants::{self, Offered},
 };
@@ -72,7 +72,7 @@ pub struct Session {
     /// Indexes of policies that exhausted a request budget and are open on timeout.
     given_up: BTreeSet<usize>,
     /// The selections whose attachments were not offered yet, with what policies own of them.
-    carried: Vec<Carried>,
+    selection_claims: Vec<SelectionClaims>,
     /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
     /// Which parts of the results so far policies own, by interface.
@@ -106,7 +106,7 @@ impl Session {
             instances,
             exhausted: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            carried: Vec::new(),
+            selection_claims: Vec::new(),
             offered: Vec::new(),
             owned: BTreeMap::new(),
             edit_budgets: BTreeMap::new(),
@@ -162,7 +162,7 @@ impl Session {
         let draft = working.finish();
         let sound = invariants::selections(&draft, &claims);
         self.sound(Hook::Select, sound, &mut report)?;
-        self.carried = draft.carried(&claims);
+        self.selection_claims = draft.claims_for_attachments(&claims);
         Ok(Selected {
             selections: draft.into_chosen(),
             report,
@@ -185,7 +185,7 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
-        let owned = Carried::take(&mut self.carried, draft.attachment());
+        let owned = SelectionClaims::take(&mut self.selection_claims, draft.attachment());
         let (hook, working) = (Hook::BeforeAdd, Working::owned(draft, owned));
         let before = working.current();
         let working = self
