@@ -285,13 +285,13 @@ impl Session {
     ) -> Result<Report, Denied> {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
-        for seat in self.turns(Hook::Check, Some(&attachment.network)) {
+        for turn in self.turns(Hook::Check, Some(&attachment.network)) {
             let stored = Box::new(OutcomeDraft::new(result.clone()));
             let stage = Stage::Check {
                 attachment: Arc::clone(&attachment),
                 stored,
             };
-            self.turn(&seat, Hook::Check, stage, &mut report).await?;
+            self.turn(&turn, Hook::Check, stage, &mut report).await?;
         }
         Ok(report)
     }
@@ -301,12 +301,12 @@ impl Session {
     pub async fn del(&mut self, attachment: &Attachment) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
-        for seat in self.turns(Hook::Del, Some(&attachment.network)) {
+        for turn in self.turns(Hook::Del, Some(&attachment.network)) {
             let stage = Stage::Del {
                 attachment: Arc::clone(&attachment),
             };
             // Never an error: DEL cannot deny, and its failures are open.
-            let _ = self.turn(&seat, Hook::Del, stage, &mut report).await;
+            let _ = self.turn(&turn, Hook::Del, stage, &mut report).await;
         }
         self.release(attachment).await;
         report
@@ -336,8 +336,8 @@ impl Session {
             }
         }
         let mut report = Report::default();
-        for seat in self.turns(Hook::Status, None) {
-            self.turn(&seat, Hook::Status, Stage::Idle, &mut report)
+        for turn in self.turns(Hook::Status, None) {
+            self.turn(&turn, Hook::Status, Stage::Idle, &mut report)
                 .await?;
         }
         Ok(())
@@ -352,11 +352,11 @@ impl Session {
                 if_name: if_name.clone(),
             })
             .collect();
-        for seat in self.turns(Hook::Gc, None) {
+        for turn in self.turns(Hook::Gc, None) {
             // No error, as on DEL.
             let _ = self
                 .turn(
-                    &seat,
+                    &turn,
                     Hook::Gc,
                     Stage::Gc {
                         valid: Arc::clone(&attachments),
