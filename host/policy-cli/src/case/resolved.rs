@@ -8,7 +8,7 @@ use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Pod as Described};
 use cnidaria_core::domain::resource_claim::PodClaims;
 use policy_engine::Hook;
-use policy_engine::trial::Kept;
+use policy_engine::trial::StateValue;
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 
@@ -181,13 +181,13 @@ fn error_answer(error: &Value) -> Option<Answer> {
     })
 }
 
-fn state(given: BTreeMap<String, State>) -> BTreeMap<String, Kept> {
+fn state(given: BTreeMap<String, State>) -> BTreeMap<String, StateValue> {
     let kept = |state| match state {
-        State::Text(text) => Kept {
+        State::Text(text) => StateValue {
             value: text.into_bytes(),
-            ..Kept::default()
+            ..StateValue::default()
         },
-        State::Bound(bound) => Kept {
+        State::Bound(bound) => StateValue {
             value: bound.value.into_bytes(),
             container_id: Some(bound.sandbox),
             if_name: bound.interface,

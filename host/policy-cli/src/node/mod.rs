@@ -19,7 +19,7 @@ use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::pipeline::{Error, Pipeline, Ports};
 use policies::{Engine, Lookup};
 use policy_engine::PolicyHost;
-use policy_engine::trial::{Environment, Kept, Loaded};
+use policy_engine::trial::{Environment, Loaded, StateValue};
 
 pub(crate) use delegates::{ANY, Answer};
 pub(crate) use recorder::{Denial, Edit, Happening};
@@ -63,7 +63,7 @@ pub(crate) struct Surroundings {
     /// The node's name.
     pub(crate) node: Option<String>,
     /// The state that the policy has kept.
-    pub(crate) state: BTreeMap<String, Kept>,
+    pub(crate) state: BTreeMap<String, StateValue>,
     /// Milliseconds since 1970; the system's time if absent.
     pub(crate) clock: Option<u64>,
 }

@@ -36,7 +36,7 @@ use crate::wasm::trials::Trials;
 pub use crate::config::Position;
 pub use configuration::{Configuration, Fault};
 pub use refusal::Refusal;
-pub use services::{Environment, Kept};
+pub use services::{Environment, StateValue};
 
 /// A compiled module.
 pub struct Compiled {
