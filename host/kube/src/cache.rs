@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::object::{Kind, Object};
-use super::trouble::Trouble;
+use super::trouble::Unavailable;
 
 /// Minimum interval between lists, should the server expire each watch at once.
 const RESTART: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub(crate) struct Cache<K> {
     listing: AtomicBool,
     /// Whether the server does not serve this kind.
     absent: AtomicBool,
-    trouble: Mutex<Option<Trouble>>,
+    unavailable: Mutex<Option<Unavailable>>,
     /// Ends the pause before the next retry.
     hurry: Notify,
 }
@@ -55,7 +55,7 @@ impl<K: Kind> Cache<K> {
             listed: AtomicBool::new(false),
             listing: AtomicBool::new(false),
             absent: AtomicBool::new(false),
-            trouble: Mutex::default(),
+            unavailable: Mutex::default(),
             hurry: Notify::new(),
         }
     }
@@ -105,14 +105,14 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Why the cache is out of sync; `None` if it is not.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn unavailable(&self) -> Option<Unavailable> {
         if self.is_live() {
             return None;
         }
-        let trouble = self.trouble.lock();
-        let trouble = trouble.unwrap_or_else(PoisonError::into_inner).clone();
-        let unlisted = || Trouble::lasting(format!("{} were not listed yet", K::PLURAL));
-        Some(trouble.unwrap_or_else(unlisted))
+        let unavailable = self.unavailable.lock();
+        let unavailable = unavailable.unwrap_or_else(PoisonError::into_inner).clone();
+        let unlisted = || Unavailable::lasting(format!("{} were not listed yet", K::PLURAL));
+        Some(unavailable.unwrap_or_else(unlisted))
     }
 
     /// Shortens the pause of a watch that failed, because a request needs it.
@@ -251,16 +251,19 @@ impl<K: Kind> Cache<K> {
         };
         let reason = format!("{}: {reason}", K::PLURAL);
         let was_watching = self.watching.swap(false, Ordering::Relaxed);
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = trouble.take().filter(|_| !was_watching);
+        let mut unavailable = self
+            .unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = unavailable.take().filter(|_| !was_watching);
         if before.is_none() {
             tracing::warn!(kind = K::KIND, reason, "no watch");
         } else {
             tracing::debug!(kind = K::KIND, reason, "still no watch");
         }
-        *trouble = Some(match is_away(error) {
-            true => Trouble::outage(reason, before.as_ref()),
-            false => Trouble::lasting(reason),
+        *unavailable = Some(match is_away(error) {
+            true => Unavailable::outage(reason, before.as_ref()),
+            false => Unavailable::lasting(reason),
         });
     }
 }
