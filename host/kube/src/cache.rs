@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::object::{Kind, Object};
-use super::trouble::Unavailable;
+use super::unavailable::Unavailable;
 
 /// Minimum interval between lists, should the server expire each watch at once.
 const RESTART: Duration = Duration::from_secs(1);

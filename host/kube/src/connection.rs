@@ -24,7 +24,7 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::access::{Access, Credentials, Error};
 use super::concurrency;
-use super::trouble::Unavailable;
+use super::unavailable::Unavailable;
 
 /// Connect timeout. The API server is near, or down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

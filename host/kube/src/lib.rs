@@ -15,7 +15,7 @@ mod on_demand;
 mod plugin;
 mod resources;
 mod status;
-mod trouble;
+mod unavailable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ use connection::Connection;
 use events::Recorder;
 use object::{Kind, Namespace, Node};
 use on_demand::OnDemand;
-use trouble::Unavailable;
+use unavailable::Unavailable;
 
 /// How long an ADD waits for the watch to deliver its pod before asking the server. The runtime
 /// often learns of a pod at the same moment as the watch.

@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use super::cache::Cache;
 use super::connection::Connection;
 use super::object::Kind;
-use super::trouble::Unavailable;
+use super::unavailable::Unavailable;
 
 /// The cache of one kind, empty until first needed.
 #[derive(Debug)]
