@@ -20,6 +20,6 @@ pub mod adapters;
 
 mod admin;
 
-mod quiet;
+mod idle;
 
 mod watch;
