@@ -14,7 +14,7 @@ use rustix::net::{
 use rustix::time::Timespec;
 
 use crate::http::{self, Decoder, Progress, Response};
-use crate::peer;
+use crate::peer_credentials;
 
 /// Bytes per read: most results fit.
 const READ_BYTES: usize = 4 << 10;
@@ -68,7 +68,7 @@ pub enum Error {
 }
 
 /// Connects to the socket at `path` without blocking; reads and writes do not block either. The
-/// listener must be trusted by [`peer::is_trusted`], or nothing is sent.
+/// listener must be trusted by [`peer_credentials::is_trusted`], or nothing is sent.
 ///
 /// # Errors
 /// [`ConnectError::Unreachable`] if a restarting daemon would explain the failure.
@@ -95,7 +95,7 @@ pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
     // Recorded at listen(2), so a listener cannot pass off its socket as another user's.
     let listener = rustix::net::sockopt::socket_peercred(&socket).map_err(failed)?;
     let uid = listener.uid.as_raw();
-    if !peer::is_trusted(uid, rustix::process::geteuid().as_raw()) {
+    if !peer_credentials::is_trusted(uid, rustix::process::geteuid().as_raw()) {
         return Err(ConnectError::Untrusted { uid });
     }
     Ok(UnixStream::from(socket))

@@ -14,7 +14,7 @@ pub mod endpoint;
 pub mod exchange;
 pub mod http;
 mod object;
-pub mod peer;
+pub mod peer_credentials;
 pub mod request;
 pub mod response;
 
