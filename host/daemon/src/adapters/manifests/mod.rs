@@ -17,7 +17,7 @@ use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{Pod, PodRef};
 use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
-use files::beneath;
+use files::openat;
 
 use crate::adapters::file_name;
 use store::Store;
@@ -116,7 +116,7 @@ impl Cluster for Manifests {
         let name = file_name::component(&format!("{}.json", pod.name));
         // Two sandboxes of one pod may write concurrently.
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        beneath::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
+        openat::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
             let path = self.status_dir.join(&pod.namespace).join(&name);
             failed(format!("{}: {error}", path.display()))
         })
