@@ -22,7 +22,7 @@ use policy_engine::PolicyHost;
 use policy_engine::trial::{Environment, Loaded, StateValue};
 
 pub(crate) use delegates::{ANY, Answer};
-pub(crate) use recorder::{Denial, Edit, Happening};
+pub(crate) use recorder::{Denial, Edit, PolicyEvent};
 pub(crate) use request::{Request, Verb};
 
 use crate::manifests::Objects;
@@ -74,15 +74,15 @@ pub(crate) struct Answered {
     /// The result of an ADD, or why the request failed.
     pub(crate) result: Result<Option<CniResult>, Error>,
     /// What the policy did, in order.
-    pub(crate) happenings: Vec<Happening>,
+    pub(crate) events: Vec<PolicyEvent>,
 }
 
 impl Answered {
     /// The denial that failed the request, if one did.
     pub(crate) fn denial(&self) -> Option<&Denial> {
-        let happenings = self.happenings.iter().rev();
-        let mut denials = happenings.filter_map(|happening| match happening {
-            Happening::Denied(denial) => Some(denial),
+        let events = self.events.iter().rev();
+        let mut denials = events.filter_map(|event| match event {
+            PolicyEvent::Denied(denial) => Some(denial),
             _ => None,
         });
         denials.find(|denial| denial.is_enforced && self.result.is_err())
@@ -156,7 +156,7 @@ impl<'p> Node<'p> {
         let result = self.pipeline.handle(&body).await;
         Answered {
             result,
-            happenings: self.recorder.take(),
+            events: self.recorder.take(),
         }
     }
 

@@ -12,7 +12,7 @@ use super::lock;
 
 /// What happened, in order. A hook's log lines come before its call, and everything else after.
 #[derive(Debug, Clone)]
-pub(crate) enum Happening {
+pub(crate) enum PolicyEvent {
     /// A hook call ended.
     Called {
         /// The hook.
@@ -47,7 +47,7 @@ pub(crate) enum Happening {
     /// A denial, by the policy or because it failed.
     Denied(Denial),
     /// A finding.
-    Found(Finding),
+    Finding(Finding),
     /// A function that needs a grant was called.
     Used(&'static str),
 }
@@ -82,19 +82,19 @@ pub(crate) struct Recorder(Mutex<Recorded>);
 
 #[derive(Debug, Default)]
 struct Recorded {
-    happenings: Vec<Happening>,
+    events: Vec<PolicyEvent>,
     /// The interface of the last call.
     if_name: Option<String>,
 }
 
 impl Recorder {
     /// Everything since the last time.
-    pub(super) fn take(&self) -> Vec<Happening> {
-        std::mem::take(&mut lock(&self.0).happenings)
+    pub(super) fn take(&self) -> Vec<PolicyEvent> {
+        std::mem::take(&mut lock(&self.0).events)
     }
 
-    fn push(&self, happening: Happening) {
-        lock(&self.0).happenings.push(happening);
+    fn push(&self, event: PolicyEvent) {
+        lock(&self.0).events.push(event);
     }
 }
 
@@ -102,7 +102,7 @@ impl Witness for Recorder {
     fn called(&self, call: &Call<'_>) {
         let mut recorded = lock(&self.0);
         recorded.if_name = call.attachment.map(|(_, if_name)| if_name.to_owned());
-        recorded.happenings.push(Happening::Called {
+        recorded.events.push(PolicyEvent::Called {
             hook: call.hook,
             attachment: call
                 .attachment
@@ -115,7 +115,7 @@ impl Witness for Recorder {
     }
 
     fn logged(&self, _: Hook, level: Level, line: &str) {
-        self.push(Happening::Logged {
+        self.push(PolicyEvent::Logged {
             level,
             line: line.to_owned(),
         });
@@ -130,7 +130,7 @@ impl Witness for Recorder {
         let edits = edits.collect();
         let mut recorded = lock(&self.0);
         let if_name = recorded.if_name.clone();
-        recorded.happenings.push(Happening::Edited {
+        recorded.events.push(PolicyEvent::Edited {
             hook: edit.hook,
             if_name,
             edits,
@@ -138,7 +138,7 @@ impl Witness for Recorder {
     }
 
     fn denied(&self, denied: &Denied, mode: Mode) {
-        self.push(Happening::Denied(Denial {
+        self.push(PolicyEvent::Denied(Denial {
             hook: denied.hook,
             code: denied.code,
             message: denied.message.clone(),
@@ -148,11 +148,11 @@ impl Witness for Recorder {
     }
 
     fn found(&self, finding: &Finding) {
-        self.push(Happening::Found(finding.clone()));
+        self.push(PolicyEvent::Finding(finding.clone()));
     }
 
     fn used(&self, grant: &'static str) {
-        self.push(Happening::Used(grant));
+        self.push(PolicyEvent::Used(grant));
     }
 }
 

@@ -159,7 +159,7 @@ async fn run<'c>(policy: &Policy, case: &'c Case, coverage: &mut Coverage) -> Ra
                     node.set_clock(clock);
                 }
                 let answered = node.handle(&step.request).await;
-                coverage.note(&answered.happenings);
+                coverage.note(&answered.events);
                 let observed = Observed::of(&step.request, &answered, &node);
                 let title = match case.steps.len() {
                     1 => String::new(),

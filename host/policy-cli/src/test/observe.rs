@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::case::Verdict;
 use crate::chain;
-use crate::node::{Answered, Happening, Node, Request, Verb};
+use crate::node::{Answered, Node, PolicyEvent, Request, Verb};
 
 /// What came of a request.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Observed {
     pub(super) fn of(request: &Request, answered: &Answered, node: &Node<'_>) -> Self {
         let mut observed = Self::default();
         observed.judge(answered);
-        observed.note(&answered.happenings);
+        observed.note(&answered.events);
         if let Request::Pod {
             container,
             namespace,
@@ -115,10 +115,10 @@ impl Observed {
         });
     }
 
-    fn note(&mut self, happenings: &[Happening]) {
-        for happening in happenings {
-            match happening {
-                Happening::Edited {
+    fn note(&mut self, events: &[PolicyEvent]) {
+        for event in events {
+            match event {
+                PolicyEvent::Edited {
                     hook,
                     if_name,
                     edits,
@@ -130,11 +130,11 @@ impl Observed {
                         own.insert(edit.path.clone(), value);
                     }
                 }
-                Happening::Found(found) => self.findings.push(found.clone()),
-                Happening::Logged { level, line } => {
+                PolicyEvent::Finding(found) => self.findings.push(found.clone()),
+                PolicyEvent::Logged { level, line } => {
                     self.log.push(format!("{}: {line}", level.as_str()));
                 }
-                Happening::Called { .. } | Happening::Denied(_) | Happening::Used(_) => {}
+                PolicyEvent::Called { .. } | PolicyEvent::Denied(_) | PolicyEvent::Used(_) => {}
             }
         }
     }
