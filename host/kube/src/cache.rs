@@ -134,13 +134,13 @@ impl<K: Kind> Cache<K> {
         loop {
             let earliest = Instant::now() + RESTART;
             match self.follow(&client, config.clone(), &mut backoff).await {
-                Outcome::NoStreaming => {
+                WatchEnd::NoStreaming => {
                     tracing::debug!(kind = K::KIND, "the API server streams no lists");
                     config = plain.clone();
                 }
-                Outcome::Expired => tokio::time::sleep_until(earliest).await,
-                Outcome::Absent => {}
-                Outcome::Ended => return,
+                WatchEnd::Expired => tokio::time::sleep_until(earliest).await,
+                WatchEnd::Absent => {}
+                WatchEnd::Ended => return,
             }
         }
     }
@@ -150,7 +150,7 @@ impl<K: Kind> Cache<K> {
         client: &kube::Client,
         config: watcher::Config,
         backoff: &mut DefaultBackoff,
-    ) -> Outcome {
+    ) -> WatchEnd {
         let streaming = config.initial_list_strategy == watcher::InitialListStrategy::StreamingList;
         let api = Api::<Object<K>>::all(client.clone());
         // One unreadable event does not end the watch; requests for that object go to the server.
@@ -177,23 +177,23 @@ impl<K: Kind> Cache<K> {
                 Err(error) => error,
             };
             match status(&error).map(|status| status.code) {
-                Some(400 | 422) if streaming => return Outcome::NoStreaming,
+                Some(400 | 422) if streaming => return WatchEnd::NoStreaming,
                 Some(410) => {
                     self.note(&error);
-                    return Outcome::Expired;
+                    return WatchEnd::Expired;
                 }
                 // Without the kind there is nothing to miss. If the server serves it again, list
                 // everything.
                 Some(404) => {
                     self.note_absent();
                     self.pause(backoff).await;
-                    return Outcome::Absent;
+                    return WatchEnd::Absent;
                 }
                 _ => self.note(&error),
             }
             self.pause(backoff).await;
         }
-        Outcome::Ended
+        WatchEnd::Ended
     }
 
     /// Waits with exponential backoff, shortened by [`Self::hurry`].
@@ -269,7 +269,7 @@ impl<K: Kind> Cache<K> {
 }
 
 #[derive(PartialEq, Eq)]
-enum Outcome {
+enum WatchEnd {
     /// The server does not support streaming lists.
     NoStreaming,
     /// The watch's resource version has expired.

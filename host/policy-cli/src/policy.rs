@@ -55,7 +55,7 @@ pub enum Error {
 }
 
 /// A loaded policy, or what is wrong, one line each.
-type Outcome = Result<Arc<Loaded>, Arc<Vec<String>>>;
+type Parsed = Result<Arc<Loaded>, Arc<Vec<String>>>;
 
 /// A compiled module and the text of its configuration.
 pub(crate) struct Policy {
@@ -64,7 +64,7 @@ pub(crate) struct Policy {
     config: Option<PathBuf>,
     text: String,
     /// The policy with replaced keys, by their JSON text.
-    loaded: Mutex<BTreeMap<String, Outcome>>,
+    loaded: Mutex<BTreeMap<String, Parsed>>,
 }
 
 impl Policy {
@@ -130,7 +130,7 @@ impl Policy {
     ///
     /// # Errors
     /// What is wrong, one line each.
-    pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Outcome {
+    pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Parsed {
         let text = self.merged(replaced)?;
         let known = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = known().get(&text) {
