@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::process::Child;
-use super::stream::{Excess, State, Stream};
+use super::stream::{Excess, PipeState, Stream};
 use super::{Limits, Output};
 use crate::cgroup::{Cgroup, Group};
 
@@ -93,7 +93,7 @@ impl Streams {
     fn read(&self, output: &mut Output) -> Result<bool, Interrupted> {
         let out = self.stdout.read(&mut output.stdout)?;
         let err = self.stderr.read(&mut output.stderr)?;
-        Ok(out == State::Closed && err == State::Closed)
+        Ok(out == PipeState::Closed && err == PipeState::Closed)
     }
 
     /// Reads until both streams are closed.

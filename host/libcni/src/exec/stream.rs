@@ -29,7 +29,7 @@ pub(super) enum Excess {
 
 /// State of a pipe after a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum PipeState {
     /// End of file: no writer is left.
     Closed,
     /// A writer is left, though nothing may be available now.
@@ -58,20 +58,20 @@ impl Stream {
 
     /// Reads what is available, at most one pipe capacity, so that a plugin that never stops
     /// printing does not block the caller.
-    pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<State, Interrupted> {
+    pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<PipeState, Interrupted> {
         let mut turn = 0;
         while turn < TURN {
             into.reserve(CHUNK);
             match rustix::io::read(&self.pipe, spare_capacity(into)) {
-                Ok(0) => return Ok(State::Closed),
+                Ok(0) => return Ok(PipeState::Closed),
                 Ok(read) => turn += read,
-                Err(Errno::AGAIN) => return Ok(State::Open),
+                Err(Errno::AGAIN) => return Ok(PipeState::Open),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(Interrupted::Io(error.into())),
             }
             cut(into, self.limit, self.excess)?;
         }
-        Ok(State::Open)
+        Ok(PipeState::Open)
     }
 
     /// Reads until end of file.

@@ -35,7 +35,7 @@ pub(super) struct Document {
     /// The node.
     pub(super) node: Option<Node>,
     /// The state that the policy has kept.
-    pub(super) state: Option<BTreeMap<String, State>>,
+    pub(super) state: Option<BTreeMap<String, StateEntry>>,
     /// The time.
     pub(super) clock: Option<Spanned<Value>>,
     /// Denial codes that the suite should reach, for the coverage.
@@ -83,7 +83,7 @@ pub(super) struct Node {
 /// A value of the state: its text, or an object with what it is bound to.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum State {
+pub(super) enum StateEntry {
     Text(String),
     Bound(BoundState),
 }

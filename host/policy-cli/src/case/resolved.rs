@@ -12,7 +12,7 @@ use policy_engine::trial::StateValue;
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 
-use super::format::{Document, Expect, Metadata, Pod, State, Step as Written};
+use super::format::{Document, Expect, Metadata, Pod, StateEntry, Step as Written};
 use super::read::Place;
 use super::{Case, Error, Step};
 use crate::manifests::{self, Objects};
@@ -181,13 +181,13 @@ fn error_answer(error: &Value) -> Option<Answer> {
     })
 }
 
-fn state(given: BTreeMap<String, State>) -> BTreeMap<String, StateValue> {
+fn state(given: BTreeMap<String, StateEntry>) -> BTreeMap<String, StateValue> {
     let kept = |state| match state {
-        State::Text(text) => StateValue {
+        StateEntry::Text(text) => StateValue {
             value: text.into_bytes(),
             ..StateValue::default()
         },
-        State::Bound(bound) => StateValue {
+        StateEntry::Bound(bound) => StateValue {
             value: bound.value.into_bytes(),
             container_id: Some(bound.sandbox),
             if_name: bound.interface,
