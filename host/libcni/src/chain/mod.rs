@@ -21,7 +21,7 @@ use crate::cgroup::Cgroup;
 use crate::exec::{self, Limits};
 use crate::find::NotFound;
 use crate::helper::Helper;
-use crate::request::{self, Attachment, RuntimeConf};
+use crate::request::{self, RuntimeConf, ValidAttachment};
 use crate::root::Root;
 
 /// Evaluated before each plugin.
@@ -301,7 +301,11 @@ impl Cni {
     ///
     /// # Errors
     /// Every failure; the remaining plugins are still executed.
-    pub async fn gc(&self, list: &NetworkConfList, valid: &[Attachment]) -> Result<(), Vec<Error>> {
+    pub async fn gc(
+        &self,
+        list: &NetworkConfList,
+        valid: &[ValidAttachment],
+    ) -> Result<(), Vec<Error>> {
         if list.disable_gc() || !list.cni_version().effective().supports_gc() {
             return Ok(());
         }
