@@ -76,7 +76,7 @@ impl Policies for Engine {
             namespace_labels,
             node_name: self.node_name.clone(),
         };
-        Box::new(Request {
+        Box::new(EngineSession {
             session: generation.begin(facts),
             cluster: Arc::clone(&self.cluster),
             pod: sandbox.pod.clone(),
@@ -128,7 +128,7 @@ fn own_denial(denied: Denied) -> Denial {
     }
 }
 
-struct Request {
+struct EngineSession {
     session: Session,
     cluster: Arc<dyn Cluster>,
     pod: PodRef,
@@ -153,7 +153,7 @@ impl Shown {
     }
 }
 
-impl Request {
+impl EngineSession {
     /// Records warnings as Events for the pod's owner. The engine has logged everything already.
     fn report(&self, report: &Report) {
         self.announce(&report.findings);
@@ -222,7 +222,7 @@ impl Request {
 }
 
 #[async_trait]
-impl PolicySession for Request {
+impl PolicySession for EngineSession {
     async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
         if !self.session.involves(Hook::Select, None) {
             return Ok(selections);

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub(crate) use format::{Expect, ExpectedFinding, Verdict};
 pub(crate) use read::{Error, read};
 
-use crate::node::{Answer, Request, Surroundings};
+use crate::node::{Answer, RuntimeCall, Surroundings};
 
 /// One case, ready to run.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Case {
 #[derive(Debug)]
 pub(crate) struct Step {
     /// The request.
-    pub(crate) request: Request,
+    pub(crate) request: RuntimeCall,
     /// What delegates answer from this step on; `None` if that does not change.
     pub(crate) answers: Option<BTreeMap<String, Answer>>,
     /// The time from this step on, in milliseconds since 1970.

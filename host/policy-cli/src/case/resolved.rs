@@ -16,7 +16,7 @@ use super::format::{Document, Expect, Metadata, Pod, StateEntry, Step as Written
 use super::read::Place;
 use super::{Case, Error, Step};
 use crate::manifests::{self, Objects};
-use crate::node::{Answer, Request, Surroundings, Verb};
+use crate::node::{Answer, RuntimeCall, Surroundings, Verb};
 use crate::suggest;
 
 /// The name of a pod that has none.
@@ -263,7 +263,7 @@ fn request(
     step: &Spanned<Written>,
     objects: &Objects,
     sandboxes: &mut BTreeMap<String, Described>,
-) -> Result<Request, Error> {
+) -> Result<RuntimeCall, Error> {
     let given = &step.value;
     let known = |name: &Spanned<String>, sandboxes: &BTreeMap<String, Described>| {
         sandboxes.get(&name.value).cloned().ok_or_else(|| {
@@ -327,7 +327,7 @@ fn request(
             gc: Some(used),
             status: None,
             ..
-        } => Ok(Request::Gc(used.clone())),
+        } => Ok(RuntimeCall::Gc(used.clone())),
         Written {
             add: None,
             check: None,
@@ -335,7 +335,7 @@ fn request(
             gc: None,
             status: Some(true),
             ..
-        } => Ok(Request::Status),
+        } => Ok(RuntimeCall::Status),
         _ => {
             let reason = "a step has exactly one of add, check, del, gc and status";
             Err(file.mistake(step.referenced, reason))
@@ -343,8 +343,8 @@ fn request(
     }
 }
 
-fn pod_request(verb: Verb, container: &str, pod: &Described) -> Request {
-    Request::Pod {
+fn pod_request(verb: Verb, container: &str, pod: &Described) -> RuntimeCall {
+    RuntimeCall::Pod {
         verb,
         container: container.to_owned(),
         namespace: pod.namespace.clone(),

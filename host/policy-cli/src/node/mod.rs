@@ -23,7 +23,7 @@ use policy_engine::trial::{Environment, Loaded, StateValue};
 
 pub(crate) use delegates::{ANY, Answer};
 pub(crate) use recorder::{Denial, Edit, PolicyEvent};
-pub(crate) use request::{Request, Verb};
+pub(crate) use request::{RuntimeCall, Verb};
 
 use crate::manifests::Objects;
 use recorder::Recorder;
@@ -151,7 +151,7 @@ impl<'p> Node<'p> {
     }
 
     /// Handles a request as the daemon would.
-    pub(crate) async fn handle(&self, request: &Request) -> Answered {
+    pub(crate) async fn handle(&self, request: &RuntimeCall) -> Answered {
         let body = request.body(&self.conf, &self.world);
         let result = self.pipeline.handle(&body).await;
         Answered {

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::manifests::{self, Objects};
-use crate::node::{ANY, Answer, Node, Request, Surroundings, Verb};
+use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb};
 use crate::policy::{self, Policy};
 use crate::{FAILED, Output, chain, runtime};
 
@@ -85,7 +85,7 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
     objects.extend(pods);
     let default = args.default_network.as_ref().map(json).transpose()?;
     let answers = answers(&args.delegates)?;
-    let request = Request::Pod {
+    let request = RuntimeCall::Pod {
         verb: Verb::Add,
         container: SANDBOX.to_owned(),
         namespace: pod.namespace.clone(),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::case::Verdict;
 use crate::chain;
-use crate::node::{Answered, Node, PolicyEvent, Request, Verb};
+use crate::node::{Answered, Node, PolicyEvent, RuntimeCall, Verb};
 
 /// What came of a request.
 #[derive(Debug, Default)]
@@ -49,11 +49,11 @@ impl Observed {
     }
 
     /// What came of a request.
-    pub(super) fn of(request: &Request, answered: &Answered, node: &Node<'_>) -> Self {
+    pub(super) fn of(request: &RuntimeCall, answered: &Answered, node: &Node<'_>) -> Self {
         let mut observed = Self::default();
         observed.judge(answered);
         observed.note(&answered.events);
-        if let Request::Pod {
+        if let RuntimeCall::Pod {
             container,
             namespace,
             name,
@@ -141,9 +141,9 @@ impl Observed {
 }
 
 /// A request for the title of a difference.
-pub(super) fn describe(request: &Request) -> String {
+pub(super) fn describe(request: &RuntimeCall) -> String {
     match request {
-        Request::Pod {
+        RuntimeCall::Pod {
             verb, container, ..
         } => {
             let verb = match verb {
@@ -153,8 +153,8 @@ pub(super) fn describe(request: &Request) -> String {
             };
             format!("{verb} {container}")
         }
-        Request::Gc(_) => "GC".to_owned(),
-        Request::Status => "STATUS".to_owned(),
+        RuntimeCall::Gc(_) => "GC".to_owned(),
+        RuntimeCall::Status => "STATUS".to_owned(),
     }
 }
 
