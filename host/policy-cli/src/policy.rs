@@ -28,25 +28,17 @@ pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {path}", path = path.display())]
     Read {
-        /// The file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
     /// A file is larger than the daemon reads.
     #[error("{path} has more than {limit} bytes", path = path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
+    TooLarge { path: PathBuf, limit: u64 },
     /// The module is not usable.
     #[error("{path}", path = path.display())]
     Module {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: compile::Error,
     },
     /// The configuration has faults: one line each.

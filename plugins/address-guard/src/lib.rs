@@ -28,7 +28,6 @@ pub struct Settings {
     namespaces: BTreeMap<String, Vec<String>>,
 }
 
-/// The policy.
 #[derive(Debug)]
 pub struct AddressGuard {
     namespaces: BTreeMap<String, Vec<Block>>,

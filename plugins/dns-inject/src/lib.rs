@@ -32,7 +32,6 @@ pub enum Position {
     Last,
 }
 
-/// The policy.
 #[derive(Debug)]
 pub struct DnsInject {
     settings: Settings,

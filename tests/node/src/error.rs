@@ -9,7 +9,6 @@ pub enum Error {
     /// A file or directory cannot be read or written.
     #[error("{path}")]
     File {
-        /// The path.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -35,7 +34,6 @@ pub enum Error {
     Json {
         /// Where the text came from.
         what: String,
-        /// The text.
         text: String,
         /// The parser's error.
         source: serde_json::Error,

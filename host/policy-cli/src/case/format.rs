@@ -18,7 +18,6 @@ pub(super) struct Document {
     pub(super) settings: Option<Value>,
     /// Other keys in place of those of the configuration.
     pub(super) config: Option<Map<String, Value>>,
-    /// The pod.
     pub(super) pod: Option<Pod>,
     /// Several pods, by name.
     pub(super) pods: Option<BTreeMap<String, Pod>>,
@@ -32,7 +31,6 @@ pub(super) struct Document {
     pub(super) delegates: Option<BTreeMap<String, Spanned<Value>>>,
     /// Namespaces, by name.
     pub(super) namespaces: Option<BTreeMap<String, Metadata>>,
-    /// The node.
     pub(super) node: Option<Node>,
     /// The state that the policy has kept.
     pub(super) state: Option<BTreeMap<String, StateEntry>>,
@@ -46,7 +44,6 @@ pub(super) struct Document {
     pub(super) expect: Option<Spanned<Expect>>,
 }
 
-/// A pod.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pod {
@@ -69,7 +66,6 @@ pub(super) struct Metadata {
     pub(super) annotations: BTreeMap<String, String>,
 }
 
-/// The node.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Node {
@@ -189,7 +185,6 @@ impl Verdict {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExpectedFinding {
-    /// Its code.
     pub(crate) code: Option<String>,
     /// `info` or `warning`.
     pub(crate) severity: Option<String>,

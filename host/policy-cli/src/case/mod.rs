@@ -19,7 +19,6 @@ use crate::node::{Answer, RuntimeCall, Surroundings};
 pub(crate) struct Case {
     /// Its name, or the place of its document.
     pub(crate) name: String,
-    /// The file.
     pub(crate) file: PathBuf,
     /// The line on which its document begins.
     pub(crate) line: u64,
@@ -38,7 +37,6 @@ pub(crate) struct Case {
 /// One request of a case.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// The request.
     pub(crate) request: RuntimeCall,
     /// What delegates answer from this step on; `None` if that does not change.
     pub(crate) answers: Option<BTreeMap<String, Answer>>,

@@ -15,7 +15,6 @@ use super::lock;
 pub(crate) enum PolicyEvent {
     /// A hook call ended.
     Called {
-        /// The hook.
         hook: Hook,
         /// Network and interface.
         attachment: Option<(String, String)>,
@@ -30,23 +29,18 @@ pub(crate) enum PolicyEvent {
     },
     /// A line of log.
     Logged {
-        /// Its level.
         level: Level,
-        /// Its text.
         line: String,
     },
     /// Edits of the last call.
     Edited {
-        /// The hook.
         hook: Hook,
         /// Its attachment's interface, as it was called before the hook.
         if_name: Option<String>,
-        /// Each edit.
         edits: Vec<Edit>,
     },
     /// A denial, by the policy or because it failed.
     Denied(Denial),
-    /// A finding.
     Finding(Finding),
     /// A function that needs a grant was called.
     Used(&'static str),
@@ -61,16 +55,11 @@ pub(crate) struct Edit {
     pub(crate) value: Option<Value>,
 }
 
-/// A denial.
 #[derive(Debug, Clone)]
 pub(crate) struct Denial {
-    /// The hook.
     pub(crate) hook: Hook,
-    /// Its code.
     pub(crate) code: u32,
-    /// Its reason.
     pub(crate) message: String,
-    /// Why.
     pub(crate) cause: Cause,
     /// Whether it counts: in audit mode it is only logged.
     pub(crate) is_enforced: bool,

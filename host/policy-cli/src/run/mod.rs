@@ -52,14 +52,10 @@ pub enum Error {
     Manifests(String),
     /// The manifest has no pod.
     #[error("{path} has no object of kind Pod", path = path.display())]
-    NoPod {
-        /// The manifest.
-        path: PathBuf,
-    },
+    NoPod { path: PathBuf },
     /// A conf or an answer of a delegate is not usable.
     #[error("{path}: {reason}", path = path.display())]
     Json {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,

@@ -58,7 +58,6 @@ pub trait Observer: Debug + Send + Sync {
 pub struct Evaluation<'a> {
     /// Name of the policy.
     pub policy: &'a str,
-    /// The called hook.
     pub hook: Hook,
     /// The policy's mode.
     pub mode: Mode,
@@ -92,9 +91,7 @@ impl Skipped {
 pub enum Verdict {
     /// The policy accepted, or the hook has no verdict.
     Accept,
-    /// The policy denies.
     Deny,
-    /// The policy failed.
     Failed(Cause),
 }
 

@@ -33,7 +33,6 @@ pub struct Environment {
 /// One value of a policy's state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StateValue {
-    /// The value.
     pub value: Vec<u8>,
     /// Container id of the sandbox that it vanishes with.
     pub container_id: Option<String>,
