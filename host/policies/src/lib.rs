@@ -4,7 +4,6 @@
 mod confs;
 mod convert;
 mod lookup;
-mod none;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use policy_engine::{
 
 use confs::Confs;
 pub use lookup::Lookup;
-use none::NoPolicies;
 
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
@@ -59,11 +57,10 @@ impl Policies for Engine {
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession> {
         let generation = self.host.current();
-        if generation.is_empty() {
-            return Box::new(NoPolicies);
-        }
         let namespace = &sandbox.pod.namespace;
-        let namespace_labels = match generation.needs().namespaces {
+        let needs = generation.needs();
+        let pod = pod.filter(|_| needs.pod);
+        let namespace_labels = match needs.namespaces {
             true => self.cluster.namespace(namespace).map(|said| said.labels),
             false => None,
         };
@@ -250,6 +247,9 @@ impl PolicySession for EngineSession {
     }
 
     async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
+        if !self.session.involves(Hook::BeforeAdd, None) {
+            return Ok(attachment);
+        }
         let offered = convert::attachment(&attachment, &self.confs)
             .map_err(|reason| Self::unreadable("before-add", reason))?;
         let (edited, report) = self

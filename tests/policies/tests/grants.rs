@@ -201,17 +201,18 @@ async fn what_is_looked_up_is_what_policies_need() {
         let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &config);
         policies.load().await.current().needs()
     };
-    let (nothing, namespaces, node) = (
-        Needs::default(),
-        Needs {
-            namespaces: true,
-            ..Needs::default()
-        },
-        Needs {
-            node: true,
-            ..Needs::default()
-        },
-    );
+    let nothing = Needs {
+        pod: true,
+        ..Needs::default()
+    };
+    let namespaces = Needs {
+        namespaces: true,
+        ..nothing
+    };
+    let node = Needs {
+        node: true,
+        ..nothing
+    };
     assert_eq!(needs(json!({})).await, nothing);
     let labels = json!({"match": {"namespaceLabels": {"team": "a"}}});
     assert_eq!(needs(labels.clone()).await, namespaces);

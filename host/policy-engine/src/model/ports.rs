@@ -33,6 +33,8 @@ pub struct Needs {
     pub namespaces: bool,
     /// This node.
     pub node: bool,
+    /// Labels and annotations of a request's pod, which any policy may match or read.
+    pub pod: bool,
 }
 
 /// Counts what policies do. Called while requests are served, so it must be cheap and never block.

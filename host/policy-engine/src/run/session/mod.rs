@@ -135,8 +135,8 @@ impl Session {
                 let mut chain = self.generation.chain().iter();
                 !self.skipped && chain.any(|policy| policy.broken_reason().is_some())
             }
-            // Records each attachment.
-            Hook::BeforeAdd => true,
+            // Records each attachment for later hooks.
+            Hook::BeforeAdd => !self.generation.chain().is_empty(),
             Hook::Finalize => self.owned.values().any(|owned| !owned.claims.is_empty()),
             Hook::Del => !self.generation.services().states.is_empty(),
             Hook::Configure | Hook::AfterAdd | Hook::Check | Hook::Status | Hook::Gc => false,
