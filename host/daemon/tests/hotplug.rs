@@ -48,7 +48,7 @@ fn recorded(world: &World, pod: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_del_that_nobody_heard_comes_first() {
+async fn a_recorded_del_runs_before_a_hot_plug() {
     for verb in ["ADD", "CHECK", "DEL"] {
         let world = World::new();
         world.pod("a", "one");
@@ -236,7 +236,7 @@ async fn a_name_too_long_for_its_result_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_never_plugged_is_not_unplugged() {
+async fn an_unknown_hot_plug_is_not_unplugged() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
@@ -273,7 +273,7 @@ async fn a_leftover_fails_no_check_of_the_pod() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_unplugged_fails_no_check() {
+async fn a_failed_unplug_fails_no_check() {
     let world = World::new();
     world.pod("a", "one");
     let pipeline = world.pipeline();
@@ -325,7 +325,7 @@ async fn a_leftover_is_undone_before_the_next_plug() {
 }
 
 #[tokio::test]
-async fn what_a_killed_daemon_was_plugging_makes_way() {
+async fn a_killed_daemons_hot_plug_makes_way() {
     let world = World::new();
     world.pod("a", "");
     let pipeline = world.pipeline();

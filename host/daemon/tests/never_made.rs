@@ -45,7 +45,7 @@ async fn a_refused_attachment_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_made_before_the_refusal_is_kept() {
+async fn attachments_before_the_refusal_are_kept() {
     let world = World::new();
     world.pod("a", "one,two");
     let pipeline = world.pipeline();

@@ -315,7 +315,7 @@ async fn unrecorded_plan_is_not_executed() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_pod_already_is_left_alone() {
+async fn existing_interfaces_are_left_alone() {
     let world = World::new();
     world.pod("a", "one");
     world.fail("exists eth0");

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_takes_no_turn_away() {
+    async fn a_cancelled_waiter_takes_no_turn_away() {
         let concurrency = Concurrency::new();
         let turns = join_all((0..FIRST_LIMIT).map(|_| concurrency.slot())).await;
         assert!(concurrency.slot().now_or_never().is_none());

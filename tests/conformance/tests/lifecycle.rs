@@ -263,7 +263,7 @@ const UNNAMED: [Case; 2] = [
 
 impl Case {
     /// The Events must be these in addition to Multus'.
-    fn is_told_by(&self, events: &[Value]) {
+    fn is_reported_by(&self, events: &[Value]) {
         let expected = usize::from(FAILED_DELEGATE.contains(&self.name));
         assert_eq!(events.len(), expected, "{}: {events:?}", self.name);
         for event in events {
@@ -337,7 +337,7 @@ fn invalid_pods_fail_and_leave_nothing() {
             let failures: Vec<Value> = events
                 .extract_if(.., |event| event["reason"] == "DelegateFailed")
                 .collect();
-            case.is_told_by(&failures);
+            case.is_reported_by(&failures);
             let recorded_events = Value::from(observe::recorded_events(&recorded["events"]));
             same("events", &recorded_events, events.into());
             assert_eq!(observe::status(rig.node, &pod), Value::Null);

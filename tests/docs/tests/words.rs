@@ -33,8 +33,8 @@ const BANNED: [&str; 15] = [
 /// Correct phrases that contain a banned word.
 const GOOD: [&str; 1] = ["is no longer"];
 
-/// The text of a line to check: in Rust comments and string literals of several words, in other code
-/// comments, in documents everything but the names in backticks.
+/// The text of a line to check: in Rust comments, string literals of several words and names of
+/// functions, in other code comments, in documents everything but the names in backticks.
 fn prose(path: &Path, line: &str) -> String {
     let comment = |mark| line.split_once(mark).map_or("", |(_, comment)| comment);
     match path.extension().and_then(|extension| extension.to_str()) {
@@ -47,7 +47,10 @@ fn prose(path: &Path, line: &str) -> String {
             let (code, comment) = line.split_once("//").unwrap_or((line, ""));
             let literals = code.split('"').skip(1).step_by(2);
             let sentences = literals.filter(|text| text.contains(' '));
-            sentences.chain([comment]).collect::<Vec<_>>().join(" ")
+            let function = code.split_once("fn ").map_or("", |(_, name)| name);
+            let name = function.split('(').next().unwrap_or_default();
+            let all: Vec<_> = sentences.chain([comment, name]).collect();
+            all.join(" ").replace('_', " ")
         }
         Some("wit") => comment("//").to_owned(),
         Some("js") => comment("//").to_owned(),
@@ -123,6 +126,10 @@ fn banned_words_are_found_in_prose_alone() {
     );
     assert_eq!(
         check("a.rs", &format!("fail(\"{word} answers\", \"{word}\");")),
+        [format!("a.rs:1: {word}")]
+    );
+    assert_eq!(
+        check("a.rs", &format!("fn a_{word}_waits() {{")),
         [format!("a.rs:1: {word}")]
     );
     assert_eq!(

@@ -65,7 +65,7 @@ async fn nothing_is_loaded_until_the_bypass_ends() {
 }
 
 #[tokio::test]
-async fn what_runs_already_stays() {
+async fn a_bypass_keeps_loaded_policies() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let host = loaded(&policies).await;
     fs::write(policies.path("bypass"), "").unwrap();

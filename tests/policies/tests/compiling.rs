@@ -65,7 +65,7 @@ fn states(host: &PolicyHost) -> Vec<(String, State)> {
 }
 
 #[tokio::test]
-async fn what_is_not_compiled_yet_delays_no_other() {
+async fn compiling_one_policy_delays_no_other() {
     let policies =
         Policies::new(COMPILER)
             .with_own_cache()

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_asks_for_nothing() {
+    fn empty_values_request_nothing() {
         for text in [
             r#"{"portMappings":null,"bandwidth":null,"ips":null,"mac":null,"infinibandGUID":null,"deviceID":null}"#,
             r#"{"portMappings":[],"ips":[],"mac":"","infinibandGUID":"","deviceID":"","CNIDeviceInfoFile":""}"#,

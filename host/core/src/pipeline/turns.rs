@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_stays_behind_when_nobody_waits() {
+    async fn no_entry_stays_without_waiters() {
         let turns = Turns::default();
         let a = id("a");
         let first = turns.take(&a, Work::Undo).await;

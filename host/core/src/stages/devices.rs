@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_no_plain_text_is_quoted() {
+    fn a_device_id_with_quotes_is_escaped() {
         let conf = NetworkConfList::parse_any(r#"{"name":"n","type":"a"}"#).unwrap();
         let conf = with_device(&conf, "\"},{\n").unwrap();
         assert_eq!(

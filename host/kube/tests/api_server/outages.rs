@@ -133,7 +133,7 @@ async fn rotated_ca_is_reloaded_from_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_allows_no_watch_is_told_by_status() {
+async fn status_reports_a_role_without_watch() {
     let rig = Rig::new().await;
     let stranger = rig
         .api

@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_is_not_a_difference() {
+    fn expected_values_are_not_differences() {
         assert_eq!(
             compare(&expect(130, "default/legacy"), &observed(), String::new()),
             None

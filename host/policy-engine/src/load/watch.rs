@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_config_map_that_is_swapped_is_told() {
+    async fn a_swapped_config_map_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::create_dir(path("..1")).unwrap();

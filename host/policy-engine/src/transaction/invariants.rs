@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_policy_edited_is_not_refused() {
+    fn unedited_values_are_not_rejected() {
         let offered = || Offered {
             before: None,
             claims: Arc::default(),

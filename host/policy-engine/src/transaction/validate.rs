@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn macs_of_groups_and_of_nobody_are_refused() {
+    fn multicast_and_zero_macs_are_rejected() {
         assert_eq!(mac("0A-BB-CC-00-00-01").unwrap(), "0a:bb:cc:00:00:01");
         for text in [
             "01:00:5e:00:00:01",

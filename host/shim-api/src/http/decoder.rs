@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http_is_refused() {
+    fn input_other_than_http_is_rejected() {
         check_refused("SSH-2.0-OpenSSH_9.2\r\n\r\n", |e| {
             matches!(e, Error::Head(_))
         });

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_network_that_hangs_leaves_its_namespace_slots() {
+    async fn a_hanging_network_leaves_its_namespace_slots() {
         for (class, count) in [(Class::Takes, 1), (Class::Frees, 4)] {
             let slots = Slots::new(count);
             let hung = all(&slots, class, of("shop", "shop/hangs"));
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_takes_no_slot_away() {
+    async fn a_cancelled_waiter_takes_no_slot_away() {
         let slots = Slots::new(1);
         let a = of("a", "a");
         let running = slots.take(Class::Takes, a).await;

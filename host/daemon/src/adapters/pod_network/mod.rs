@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_nodes_own_namespace_is_no_pods() {
+    async fn the_nodes_own_namespace_is_rejected() {
         let netlink = Netlink::default();
         assert_eq!(netlink.at(Path::new(OWN)).await.unwrap(), AtPath::Node);
         let looked = netlink.look(Path::new(OWN), &[]).await;
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_namespace_is_an_error_at_once() {
+    async fn a_path_without_a_namespace_fails_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_directory_is_no_group() {
+    fn a_plain_directory_is_not_a_group() {
         let dir = tempfile::tempdir().unwrap();
         let error = Group::make(&dir.path().join("x"), 1, 1).unwrap_err();
         assert!(error.to_string().contains("no control group"), "{error}");
