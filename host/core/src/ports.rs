@@ -72,7 +72,7 @@ pub trait Cluster: Send + Sync {
         }
     }
 
-    /// Returns a resource claim, read from the server.
+    /// Returns a resource claim, read from the server; by default none exists.
     ///
     /// # Errors
     /// [`ClusterError::ClaimNotFound`] if it does not exist.
@@ -80,17 +80,24 @@ pub trait Cluster: Send + Sync {
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<ResourceClaim, ClusterError>;
+    ) -> Result<ResourceClaim, ClusterError> {
+        Err(ClusterError::ClaimNotFound {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
 
-    /// Returns the resource slices that a driver publishes.
+    /// Returns the resource slices that a driver publishes; by default none.
     ///
     /// # Errors
     /// [`ClusterError::Unavailable`].
     async fn resource_slices(
         &self,
-        driver: &str,
-        reach: Reach,
-    ) -> Result<Vec<ResourceSlice>, ClusterError>;
+        _driver: &str,
+        _reach: Reach,
+    ) -> Result<Vec<ResourceSlice>, ClusterError> {
+        Ok(Vec::new())
+    }
 
     /// Writes the network-status annotation (JSON text), provided the pod is still `pod`.
     ///

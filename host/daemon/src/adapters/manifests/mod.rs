@@ -15,8 +15,7 @@ use cnidaria_core::domain::container_names::{ContainerNames, DEFAULT_NAMESPACE};
 use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{Pod, PodRef};
-use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
-use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
+use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind};
 use files::openat;
 
 use crate::adapters::file_name;
@@ -81,25 +80,6 @@ impl Cluster for Manifests {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             })
-    }
-
-    async fn resource_claim(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<ResourceClaim, ClusterError> {
-        Err(ClusterError::ClaimNotFound {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        })
-    }
-
-    async fn resource_slices(
-        &self,
-        _driver: &str,
-        _reach: Reach,
-    ) -> Result<Vec<ResourceSlice>, ClusterError> {
-        Ok(Vec::new())
     }
 
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
