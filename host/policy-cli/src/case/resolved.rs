@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cni_types::error::chain;
 use cnidaria_core::domain::metadata::Metadata as Object;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Pod as Described};
@@ -365,11 +366,4 @@ fn expectation(file: &Place<'_>, given: Option<&Spanned<Expect>>) -> Result<Expe
         }
     }
     Ok(given.value.clone())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use cni_types::error::chain;
 use serde_json::Value;
 
 use crate::manifests::{self, Objects};
 use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb};
 use crate::policy::{self, Policy};
-use crate::{FAILED, Output, chain, runtime};
+use crate::{FAILED, Output, runtime};
 
 /// The container id of the only sandbox.
 const SANDBOX: &str = "sandbox";

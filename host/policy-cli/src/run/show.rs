@@ -121,7 +121,7 @@ fn outcome(answered: &Answered, entries: &[Entry], status: Option<&str>) -> Stri
             }
             text
         }
-        Err(error) => format!("\nnot attached: {}\n", crate::chain(error)),
+        Err(error) => format!("\nnot attached: {}\n", cni_types::error::chain(error)),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use cni_types::error::chain;
 use cni_types::version::Version;
 use policy_engine::{Finding, Severity};
 use serde_json::{Map, Value};
 
 use crate::case::Verdict;
-use crate::chain;
 use crate::node::{Answered, Node, PolicyEvent, RuntimeCall, Verb};
 
 /// What came of a request.

@@ -27,7 +27,7 @@ pub(super) fn watch(args: &TestArgs) -> Result<Output, Error> {
         if last.as_ref() != Some(&now) {
             let text = match once(args) {
                 Ok(output) => output.text,
-                Err(error) => format!("{}\n", crate::chain(&error)),
+                Err(error) => format!("{}\n", cni_types::error::chain(&error)),
             };
             let shown = stdout
                 .write_all(format!("{clear}{text}").as_bytes())

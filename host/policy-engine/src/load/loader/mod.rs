@@ -458,11 +458,5 @@ fn all(faults: &[config::Error]) -> String {
 /// An error and its sources on one line, bounded: errors can contain names of a module's imports
 /// and exports, which may be arbitrarily long.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    clean(&text, MAX_REASON)
+    clean(&cni_types::error::chain(error), MAX_REASON)
 }
