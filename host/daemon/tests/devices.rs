@@ -389,7 +389,11 @@ async fn pod_status_maps_extended_resources() {
 #[tokio::test]
 async fn mismatched_extended_resource_is_an_error() {
     for (published, request, expected) in [
-        (("vf", "0", "a/other"), "r0", r#"is said to be "a/other""#),
+        (
+            ("vf", "0", "a/other"),
+            "r0",
+            r#"its slice describes "a/other""#,
+        ),
         (
             ("vf", "0", ""),
             "r0",

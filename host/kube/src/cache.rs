@@ -157,7 +157,7 @@ impl<K: Kind> Cache<K> {
         let readable = watcher(api, config).filter(|event| {
             let unreadable = event.as_ref().err().filter(|error| is_unreadable(error));
             if let Some(error) = unreadable {
-                let error = told(error);
+                let error = loggable(error);
                 tracing::warn!(kind = K::KIND, error, "an object cannot be understood");
             }
             std::future::ready(unreadable.is_none())
@@ -247,7 +247,7 @@ impl<K: Kind> Cache<K> {
     fn note(&self, error: &watcher::Error) {
         let reason = match status(error) {
             Some(status) => format!("the API server answers {}: {}", status.code, status.message),
-            None => told(error),
+            None => loggable(error),
         };
         let reason = format!("{}: {reason}", K::PLURAL);
         let was_watching = self.watching.swap(false, Ordering::Relaxed);
@@ -291,7 +291,7 @@ fn status(error: &watcher::Error) -> Option<&Status> {
 
 /// An error for logs. Objects that cannot be decoded are never quoted: a conf may contain
 /// credentials.
-fn told(error: &watcher::Error) -> String {
+fn loggable(error: &watcher::Error) -> String {
     match error {
         watcher::Error::WatchFailed(kube::Error::SerdeError(json))
         | watcher::Error::WatchStartFailed(kube::Error::SerdeError(json))

@@ -182,7 +182,7 @@ fn debian_lacks(rustc: &str) -> Option<String> {
 
 /// Extracts `1.95.0` from `rustc 1.95.0 (…)`.
 fn version(rustc: &str) -> Option<String> {
-    let text = said_by(rustc, &["--version"])?;
+    let text = output_of(rustc, &["--version"])?;
     text.strip_prefix("rustc ")?
         .split_whitespace()
         .next()
@@ -195,11 +195,11 @@ fn minor(version: &str) -> Option<u32> {
 }
 
 fn sysroot(rustc: &str) -> Option<PathBuf> {
-    said_by(rustc, &["--print", "sysroot"]).map(PathBuf::from)
+    output_of(rustc, &["--print", "sysroot"]).map(PathBuf::from)
 }
 
 /// A compiler's output, run where `rust-toolchain.toml` applies.
-fn said_by(rustc: &str, arguments: &[&str]) -> Option<String> {
+fn output_of(rustc: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(rustc)
         .args(arguments)
         .current_dir(workspace())

@@ -272,9 +272,9 @@ fn named<'d>(resource: &str, described: Option<&'d Described>) -> Result<&'d str
         return Err("is in no resource slice".to_owned());
     };
     match described.usable() {
-        Some((said, id)) if said == resource => Ok(id),
-        Some((said, _)) => Err(format!(
-            "stands for {resource:?} and is said to be {said:?}"
+        Some((actual, id)) if actual == resource => Ok(id),
+        Some((actual, _)) => Err(format!(
+            "stands for {resource:?}, but its slice describes {actual:?}"
         )),
         None => Err(format!(
             "stands for {resource:?} and has no attribute {}",

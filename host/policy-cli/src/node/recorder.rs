@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::lock;
 
-/// What happened, in order. A hook's log lines come before its call, and everything else after.
+/// What a policy did, in order. A hook's log lines come before its call, and everything else after.
 #[derive(Debug, Clone)]
 pub(crate) enum PolicyEvent {
     /// A hook call ended.
@@ -65,7 +65,7 @@ pub(crate) struct Denial {
     pub(crate) is_enforced: bool,
 }
 
-/// Records until it is asked.
+/// Buffers events until they are taken.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder(Mutex<Recorded>);
 

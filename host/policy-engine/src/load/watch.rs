@@ -145,10 +145,10 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    async fn told(watch: &mut Watch) -> bool {
+    async fn notified(watch: &mut Watch) -> bool {
         timeout(Duration::from_secs(10), watch.changed())
             .await
-            .is_ok_and(|told| told.is_ok())
+            .is_ok_and(|changed| changed.is_ok())
     }
 
     #[tokio::test]
@@ -161,7 +161,7 @@ mod tests {
         fs::create_dir(path("..2")).unwrap();
         symlink("..2", path("..data_tmp")).unwrap();
         fs::rename(path("..data_tmp"), path("..data")).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
     }
 
     #[tokio::test]
@@ -170,13 +170,13 @@ mod tests {
         let policies = dir.path().join("etc/policies");
         let mut watch = Watch::on(vec![policies.clone()]).unwrap();
         fs::create_dir_all(&policies).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         fs::write(policies.join("10-a.json"), "{}").unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         fs::remove_dir_all(&policies).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         fs::create_dir_all(&policies).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
     }
 
     #[tokio::test]
@@ -192,13 +192,16 @@ mod tests {
         symlink("1", path("policies")).unwrap();
         let mut watch = Watch::on(vec![path("policies")]).unwrap();
         fs::write(path("elsewhere/a.wasm"), "2").unwrap();
-        assert!(told(&mut watch).await, "the file that a link leads to");
+        assert!(notified(&mut watch).await, "the file that a link leads to");
         symlink("2", path("new")).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         fs::rename(path("new"), path("policies")).unwrap();
-        assert!(told(&mut watch).await, "the link to the directory");
+        assert!(notified(&mut watch).await, "the link to the directory");
         fs::write(path("2/b.json"), "{}").unwrap();
-        assert!(told(&mut watch).await, "the directory that it leads to now");
+        assert!(
+            notified(&mut watch).await,
+            "the directory that it leads to now"
+        );
     }
 
     #[tokio::test]
@@ -208,7 +211,7 @@ mod tests {
         for name in ["a", "b", "c"] {
             fs::write(dir.path().join(name), "x").unwrap();
         }
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         let more = timeout(2 * QUIET, watch.changed()).await;
         assert!(more.is_err(), "one notification for all changes");
     }

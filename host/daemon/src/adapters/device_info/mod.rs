@@ -77,10 +77,10 @@ impl Files {
         let Some(name) = self.name(path) else {
             return;
         };
-        let said = device.map(of_device_plugin);
+        let source = device.map(of_device_plugin);
         let prepared = self.run(move |dir| {
-            let text = match said {
-                Some(said) => openat::read(dir, OF_DEVICE_PLUGINS, &said, LIMITS.max_bytes),
+            let text = match source {
+                Some(source) => openat::read(dir, OF_DEVICE_PLUGINS, &source, LIMITS.max_bytes),
                 None => Ok(None),
             };
             let usable = text.and_then(|text| match text {
