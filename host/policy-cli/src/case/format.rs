@@ -40,7 +40,7 @@ pub(super) struct Document {
     pub(super) codes: Option<BTreeSet<u32>>,
     /// Several requests, in order. Without, the case is one ADD of `pod`.
     pub(super) steps: Option<Vec<Spanned<Step>>>,
-    /// What should come of the only request.
+    /// The expected outcome of the only request.
     pub(super) expect: Option<Spanned<Expect>>,
 }
 
@@ -112,11 +112,11 @@ pub(super) struct Step {
     pub(super) delegates: Option<BTreeMap<String, Spanned<Value>>>,
     /// The time from now on.
     pub(super) clock: Option<Spanned<Value>>,
-    /// What should come of it.
+    /// The expected outcome.
     pub(super) expect: Option<Spanned<Expect>>,
 }
 
-/// What should come of a request. What is absent is not compared.
+/// The expected outcome of a request. Absent members are not compared.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Expect {
@@ -135,7 +135,7 @@ pub(crate) struct Expect {
     /// The networks of all attachments, in order.
     pub(crate) networks: Option<Vec<String>>,
     /// All edits of the named interfaces, `select` or `finalize`, by JSON pointer; null if removed. An
-    /// empty map stands for no edit at all.
+    /// empty map expects no edits.
     pub(crate) edits: Option<BTreeMap<String, BTreeMap<String, Value>>>,
     /// Parts of confs that delegates get: by interface, then by JSON pointer; null if absent.
     pub(crate) conf: Option<BTreeMap<String, BTreeMap<String, Value>>>,

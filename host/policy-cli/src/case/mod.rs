@@ -1,4 +1,4 @@
-//! Cases: what a pod asks for, what surrounds it, and what a policy should do.
+//! Cases: a pod, its surroundings, and what a policy should do.
 
 mod format;
 mod read;
@@ -42,6 +42,6 @@ pub(crate) struct Step {
     pub(crate) answers: Option<BTreeMap<String, Answer>>,
     /// The time from this step on, in milliseconds since 1970.
     pub(crate) clock: Option<u64>,
-    /// What should come of it.
+    /// The expected outcome.
     pub(crate) expect: Expect,
 }

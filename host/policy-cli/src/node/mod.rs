@@ -68,7 +68,7 @@ pub(crate) struct Surroundings {
     pub(crate) clock: Option<u64>,
 }
 
-/// What came of one request.
+/// The outcome of one request.
 #[derive(Debug)]
 pub(crate) struct Answered {
     /// The result of an ADD, or why the request failed.

@@ -1,4 +1,4 @@
-//! Compares what was expected with what came of a request, member by member.
+//! Compares a request's outcome with the expected one, member by member.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub(super) struct Difference {
     pub(super) title: String,
     /// What was expected.
     pub(super) expected: String,
-    /// What came of it, as far as an expectation was given.
+    /// The actual values of the expected members.
     pub(super) actual: String,
 }
 

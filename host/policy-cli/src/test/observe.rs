@@ -1,4 +1,4 @@
-//! What came of a request, in the terms of an expectation.
+//! The outcome of a request, in the terms of an expectation.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::case::Verdict;
 use crate::node::{Answered, Node, PolicyEvent, RuntimeCall, Verb};
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) verdict: Option<Verdict>,
@@ -39,7 +39,7 @@ pub(super) struct Attached {
 }
 
 impl Observed {
-    /// What came of a policy that does not load.
+    /// The outcome if the policy does not load.
     pub(super) fn refused(reason: &str) -> Self {
         Self {
             verdict: Some(Verdict::Refused),
@@ -48,7 +48,7 @@ impl Observed {
         }
     }
 
-    /// What came of a request.
+    /// The outcome of `request`.
     pub(super) fn of(request: &RuntimeCall, answered: &Answered, node: &Node<'_>) -> Self {
         let mut observed = Self::default();
         observed.judge(answered);
