@@ -1,7 +1,7 @@
 //! Executes the plugins of a network in order: ADD, CHECK, DEL, GC, STATUS and VERSION of a list.
 
 mod call;
-mod gone;
+mod netns_gone;
 mod partial;
 
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use cni_types::result::{self, CniResult};
 use cni_types::version::{ConfVersion, Version, VersionInfo, VersionInfoError};
 
 use self::call::{Call, Variables};
-pub use self::gone::Tried;
+pub use self::netns_gone::Tried;
 use crate::cgroup::Cgroup;
 use crate::exec::{self, Limits};
 use crate::find::NotFound;
