@@ -1,7 +1,8 @@
 //! Resolves networks for a DEL of an unrecorded container: each network that can be found now, on
 //! its own, in its place in the plan. Networks that cannot be found are logged and skipped.
 
-use super::resolve::{self, Lookups};
+use super::lookups::Lookups;
+use super::resolve;
 use super::{checks, network_lookup};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Attachment;

@@ -8,7 +8,7 @@ use cni_types::conf::{self, NetworkConfList, PluginConf};
 use cni_types::json::{self, RawObject};
 use serde_json::value::RawValue;
 
-use super::resolve::Lookups;
+use super::lookups::Lookups;
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Device;
 use crate::domain::limits::{Exceeded, Limits};

@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use super::lookups::Lookups;
 use super::network_lookup::{self, Network};
 use super::{checks, devices};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
@@ -11,7 +12,7 @@ use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, P
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::{self, Selection};
-use crate::ports::{Cluster, DeviceInfo, Devices, NodeFiles};
+use crate::ports::DeviceInfo;
 
 /// Why a plan could not be made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -119,21 +120,6 @@ pub fn selections(pod: &Pod, limits: &Limits) -> Result<Vec<Selection>, Error> {
         pod: pod.reference(),
         source,
     })
-}
-
-/// The sources that a plan is resolved from.
-#[derive(Clone, Copy)]
-pub struct Lookups<'a> {
-    /// Pods and NADs.
-    pub cluster: &'a dyn Cluster,
-    /// Finds the devices allocated to pods.
-    pub devices: &'a dyn Devices,
-    /// Locates device-info files.
-    pub device_info: &'a dyn DeviceInfo,
-    /// Conf files of the node.
-    pub files: &'a dyn NodeFiles,
-    /// Limits on what tenants may request.
-    pub limits: &'a Limits,
 }
 
 /// Makes the plan: the default network, the networks of every pod, the pod's own, and the auxiliary
