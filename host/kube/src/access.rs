@@ -59,7 +59,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Stored(#[from] stored::Error),
     /// The certificate does not exist yet, or has expired.
-    #[error("no certificate of this node in {dir} that is good at present")]
+    #[error("no valid certificate of this node in {dir}")]
     NoCertificate {
         /// Where certificates are stored.
         dir: PathBuf,

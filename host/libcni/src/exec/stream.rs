@@ -10,13 +10,23 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
-use super::running::Interrupted;
-
 /// Maximum bytes read before yielding: the capacity of a pipe.
 const TURN: usize = 64 << 10;
 
 /// Bytes per read call: most plugins print less.
 const CHUNK: usize = 4 << 10;
+
+/// Why the exchange was aborted before the plugin exited.
+pub(super) enum Interrupted {
+    TooLarge,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Interrupted {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
 
 /// How output beyond the limit is handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
