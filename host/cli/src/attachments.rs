@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_with_similar_ids_are_told_apart() {
+    fn containers_with_similar_ids_stay_distinct() {
         let list = |ids: &[&str]| AttachmentList {
             attachments: ids
                 .iter()

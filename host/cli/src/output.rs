@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_a_line_where_there_is_no_terminal() {
+    fn without_a_terminal_a_row_is_a_line() {
         assert_eq!(
             people(None),
             "NAME        LIKES                 N\n\

@@ -215,7 +215,7 @@ fn negative_interface_index_means_none() {
 }
 
 #[test]
-fn what_is_no_result_is_refused() {
+fn malformed_results_are_rejected() {
     for text in [
         "",
         "[]",

@@ -74,7 +74,7 @@ pub trait Cluster: Send + Sync {
         }
     }
 
-    /// Returns a resource claim, read from the server.
+    /// Returns a resource claim, read from the server; by default none exists.
     ///
     /// # Errors
     /// [`ClusterError::ClaimNotFound`] if it does not exist.
@@ -82,17 +82,24 @@ pub trait Cluster: Send + Sync {
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<ResourceClaim, ClusterError>;
+    ) -> Result<ResourceClaim, ClusterError> {
+        Err(ClusterError::ClaimNotFound {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
 
-    /// Returns the resource slices that a driver publishes.
+    /// Returns the resource slices that a driver publishes; by default none.
     ///
     /// # Errors
     /// [`ClusterError::Unavailable`].
     async fn resource_slices(
         &self,
-        driver: &str,
-        reach: Reach,
-    ) -> Result<Vec<ResourceSlice>, ClusterError>;
+        _driver: &str,
+        _reach: Reach,
+    ) -> Result<Vec<ResourceSlice>, ClusterError> {
+        Ok(Vec::new())
+    }
 
     /// Writes the network-status annotation (JSON text), provided the pod is still `pod`.
     ///
@@ -208,7 +215,7 @@ pub trait PodNetwork: Send + Sync {
     /// Inspects an ADD's namespace: its identity, and which of `names` its interfaces already have.
     ///
     /// # Errors
-    /// [`PodNetworkError`] if there is no such namespace, or it is the node's own.
+    /// [`PodNetworkError`] if the namespace does not exist, or is the node's own.
     async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError>;
 
     /// Returns what is at a path now, before a delegate runs in it.

@@ -31,8 +31,8 @@ use crate::admin;
 use crate::config::daemon::DaemonConfig;
 use crate::config::own::OwnConfig;
 use crate::explain;
+use crate::idle;
 use crate::multus_conf;
-use crate::quiet;
 use crate::response;
 use crate::server::{self, Handler, Socket};
 use ::policies::{Engine, Lookup};
@@ -126,7 +126,7 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
         None => None,
     };
     let reloading = tokio::spawn(reload_policies(Arc::clone(&app.policies)));
-    let tidying = tokio::spawn(quiet::whenever(app.answers.subscribe(), tidy));
+    let tidying = tokio::spawn(idle::on_idle(app.answers.subscribe(), tidy));
     let providing = conf.map(|conf| tokio::spawn(conf.run()));
     tokio::select! {
         _ = terminate.recv() => {}

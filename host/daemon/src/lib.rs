@@ -21,6 +21,6 @@ pub mod adapters;
 mod admin;
 mod explain;
 
-mod quiet;
+mod idle;
 
 mod watch;

@@ -1,6 +1,6 @@
 //! `cnidaria-daemon`: arguments, log, runtime, and exit codes.
 
-mod heap;
+mod allocator;
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -108,7 +108,7 @@ fn serve(path: PathBuf) -> Result<(), Failure> {
         code: CANNOT_SERVE,
         problem: format!("cannot start: {error}"),
     })?;
-    let served = runtime.block_on(app::run(config, heap::give_back));
+    let served = runtime.block_on(app::run(config, allocator::return_memory));
     served.map_err(|error| Failure {
         code: match error {
             app::Error::Conf(_) => NO_CONF_FOR_RUNTIME,

@@ -13,16 +13,11 @@ use std::sync::Arc;
 
 use cnidaria_core::pipeline::{Error, Pipeline};
 use shim_api::deferred::Record;
-use support::{World, body, gc_body};
-
-const DIR: &str = "/var/lib/cni/multus";
+use support::{DIR, World, body, gc_body};
 
 /// Adds a pod, and records its DEL as if the daemon had been down.
 async fn deleted_unheard() -> (Arc<World>, Arc<Pipeline>) {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     let request = shim_api::Request::parse(&body("DEL", "a")).unwrap();
     world.defer("cid-a", Record::of(request).to_json());
     world.log();

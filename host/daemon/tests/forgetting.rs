@@ -13,9 +13,7 @@ use cnidaria_core::domain::namespace::Namespace;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use cnidaria_core::ports::{PendingUndo, Undo};
 use shim_api::deferred::NetnsId;
-use support::{World, body};
-
-const DIR: &str = "/var/lib/cni/multus";
+use support::{DIR, World, body};
 
 fn unplug(if_name: &str, network: &str) -> Vec<u8> {
     let env = [

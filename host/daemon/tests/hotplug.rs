@@ -9,9 +9,7 @@ use std::sync::Arc;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
 use shim_api::deferred::Record;
-use support::{World, body};
-
-const DIR: &str = "/var/lib/cni/multus";
+use support::{DIR, World, body};
 
 /// A hot-plug controller's request for `net5` of a pod.
 fn plug(command: &str, pod: &str, network: &str) -> Vec<u8> {
@@ -48,7 +46,7 @@ fn recorded(world: &World, pod: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_del_that_nobody_heard_comes_first() {
+async fn a_recorded_del_runs_before_a_hot_plug() {
     for verb in ["ADD", "CHECK", "DEL"] {
         let world = World::new();
         world.pod("a", "one");
@@ -65,10 +63,7 @@ async fn a_del_that_nobody_heard_comes_first() {
 
 #[tokio::test]
 async fn pod_del_undoes_hotplugged_network() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     let result = pipeline
         .hotplug(&plug("ADD", "a", "hot"))
@@ -87,10 +82,7 @@ async fn pod_del_undoes_hotplugged_network() {
 
 #[tokio::test]
 async fn unplug_removes_only_its_own_entry() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
     pipeline.hotplug(&plug("CHECK", "a", "hot")).await.unwrap();
     world.log();
@@ -236,11 +228,8 @@ async fn a_name_too_long_for_its_result_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_never_plugged_is_not_unplugged() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+async fn an_unknown_hot_plug_is_not_unplugged() {
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
     let log = world.log();
@@ -273,11 +262,8 @@ async fn a_leftover_fails_no_check_of_the_pod() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_unplugged_fails_no_check() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+async fn a_failed_unplug_fails_no_check() {
+    let (world, pipeline) = World::with_pod("a", "one").await;
     pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
     world.fail("del hot");
     fails(&pipeline, &plug("DEL", "a", "hot")).await;
@@ -325,11 +311,8 @@ async fn a_leftover_is_undone_before_the_next_plug() {
 }
 
 #[tokio::test]
-async fn what_a_killed_daemon_was_plugging_makes_way() {
-    let world = World::new();
-    world.pod("a", "");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+async fn a_killed_daemons_hot_plug_makes_way() {
+    let (world, pipeline) = World::with_pod("a", "").await;
     pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
     let forget_result = |world: &World| {
         let mut recorded = world.recorded.lock().unwrap();
@@ -383,10 +366,7 @@ async fn another_pods_namespace_is_refused() {
 
 #[tokio::test]
 async fn an_unplug_enters_the_pods_own_namespace() {
-    let world = World::new();
-    world.pod("a", "");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "").await;
     pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
     world.apart("/run/netns/b");
     world.log();

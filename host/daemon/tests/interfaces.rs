@@ -23,10 +23,7 @@ fn code(error: &Error) -> u32 {
 
 #[tokio::test]
 async fn second_interface_rollback_keeps_first() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     let second = about("eth1", &body("ADD", "a"));
     let error = pipeline.handle(&second).await.unwrap_err();
@@ -41,10 +38,7 @@ async fn second_interface_rollback_keeps_first() {
 
 #[tokio::test]
 async fn check_of_unknown_interface_fails() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (_world, pipeline) = World::with_pod("a", "one").await;
     let other = about("eth1", &body("CHECK", "a"));
     let error = pipeline.handle(&other).await.unwrap_err();
     assert_eq!(code(&error), 3);

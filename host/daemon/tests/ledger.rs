@@ -229,7 +229,7 @@ async fn damaged_file_is_recovered_from_results() {
         assert_eq!(
             listing.entries.len(),
             2,
-            "{what}: what is set aside is no container"
+            "{what}: set-aside files are not containers"
         );
         assert!(listing.unreadable.is_empty(), "{what}");
     }
@@ -358,7 +358,7 @@ async fn unsealed_result_does_not_override_ledger() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_an_error_at_once() {
+async fn a_record_that_is_not_a_file_fails_at_once() {
     let rig = Rig::new();
     let elsewhere = rig.dir().join("elsewhere");
     fs::write(&elsewhere, "[]").unwrap();

@@ -146,7 +146,7 @@ fn conf_outlives_the_daemon_and_its_socket() {
     running.wait_for(&rig.path("run/multus.sock"));
     assert!(
         !rig.path("net.d/00-multus.conf").exists(),
-        "there is no primary network yet"
+        "the primary network does not exist yet"
     );
     let primary = r#"{"cniVersion":"0.3.1","name":"cbr0","type":"bridge"}"#;
     std::fs::write(rig.path("autoconf/10-bridge.conf"), primary).unwrap();

@@ -24,7 +24,7 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::access::{Access, Credentials, Error};
 use super::concurrency;
-use super::trouble::Trouble;
+use super::unavailable::Unavailable;
 
 /// Connect timeout. The API server is near, or down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,8 +97,8 @@ struct Shared {
     stack: ArcSwapOption<Stack>,
     /// When credentials were last read; `None` before the first time.
     loaded: tokio::sync::Mutex<Option<Instant>>,
-    trouble: Mutex<Option<Trouble>>,
-    /// Why there are no credentials, set by the task that obtains them.
+    unavailable: Mutex<Option<Unavailable>>,
+    /// Why credentials are missing, set by the task that obtains them.
     explanation: Mutex<Option<String>>,
     /// Notified when the server rejects the credentials.
     refusals: Notify,
@@ -112,7 +112,7 @@ impl Connection {
                 access,
                 stack: ArcSwapOption::empty(),
                 loaded: tokio::sync::Mutex::new(None),
-                trouble: Mutex::new(None),
+                unavailable: Mutex::new(None),
                 explanation: Mutex::new(None),
                 refusals: Notify::new(),
             }),
@@ -136,9 +136,9 @@ impl Connection {
     }
 
     /// Why requests currently fail; `None` if the last one got through.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
-        let explained = self.shared.explanation().map(Trouble::lasting);
-        explained.or_else(|| self.shared.trouble().clone())
+    pub(crate) fn unavailable(&self) -> Option<Unavailable> {
+        let explained = self.shared.explanation().map(Unavailable::lasting);
+        explained.or_else(|| self.shared.unavailable().clone())
     }
 
     /// Sets the reason for missing credentials.
@@ -216,7 +216,7 @@ impl Shared {
                     Some(explanation) => format!("{reason}: {explanation}"),
                     None => reason,
                 };
-                *self.trouble() = Some(Trouble::lasting(reason.clone()));
+                *self.unavailable() = Some(Unavailable::lasting(reason.clone()));
                 return Err(reason.into());
             }
         };
@@ -229,22 +229,24 @@ impl Shared {
         let response = answered?;
         if response.status() == StatusCode::UNAUTHORIZED {
             let reason = "the API server does not take the credentials";
-            *self.trouble() = Some(Trouble::lasting(reason.to_owned()));
+            *self.unavailable() = Some(Unavailable::lasting(reason.to_owned()));
             self.refused().await;
             self.refusals.notify_one();
         } else {
-            *self.trouble() = None;
+            *self.unavailable() = None;
         }
         Ok(response)
     }
 
     fn note_outage(&self, reason: String) {
-        let mut trouble = self.trouble();
-        *trouble = Some(Trouble::outage(reason, trouble.as_ref()));
+        let mut unavailable = self.unavailable();
+        *unavailable = Some(Unavailable::outage(reason, unavailable.as_ref()));
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unavailable(&self) -> MutexGuard<'_, Option<Unavailable>> {
+        self.unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn explanation(&self) -> Option<String> {

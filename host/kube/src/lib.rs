@@ -15,7 +15,7 @@ mod on_demand;
 mod plugin;
 mod resources;
 mod status;
-mod trouble;
+mod unavailable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ use connection::Connection;
 use events::Recorder;
 use object::{Kind, Namespace, Node};
 use on_demand::OnDemand;
-use trouble::Trouble;
+use unavailable::Unavailable;
 
 /// How long an ADD waits for the watch to deliver its pod before asking the server. The runtime
 /// often learns of a pod at the same moment as the watch.
@@ -115,7 +115,7 @@ impl Kube {
     /// Whether a cache can be trusted. A request that finds it cannot shortens the retry pause.
     fn is_current<K: Kind>(&self, cache: &Cache<K>) -> bool {
         cache.hurry();
-        cache.is_complete() && self.connection.trouble().is_none()
+        cache.is_complete() && self.connection.unavailable().is_none()
     }
 
     /// The API server's mirror of a static pod, whose uid differs from the runtime's.
@@ -324,15 +324,16 @@ impl Cluster for Kube {
         self.nads.hurry();
         let listed = self.pods.is_listed() && self.nads.is_listed();
         let troubles = [
-            self.connection.trouble(),
-            self.pods.trouble(),
-            self.nads.trouble(),
-            self.namespaces.trouble(),
-            self.node.trouble(),
+            self.connection.unavailable(),
+            self.pods.unavailable(),
+            self.nads.unavailable(),
+            self.namespaces.unavailable(),
+            self.node.unavailable(),
         ];
-        let passes = |trouble: &Trouble| listed && trouble.is_shorter_than(self.outage_patience);
+        let passes =
+            |unavailable: &Unavailable| listed && unavailable.is_shorter_than(self.outage_patience);
         match troubles.into_iter().flatten().find(|one| !passes(one)) {
-            Some(trouble) => Err(ClusterError::Unavailable(trouble.reason)),
+            Some(unavailable) => Err(ClusterError::Unavailable(unavailable.reason)),
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use super::cache::Cache;
 use super::connection::Connection;
 use super::object::Kind;
-use super::trouble::Trouble;
+use super::unavailable::Unavailable;
 
 /// The cache of one kind, empty until first needed.
 #[derive(Debug)]
@@ -36,10 +36,10 @@ impl<K: Kind> OnDemand<K> {
     }
 
     /// Why the cache is out of sync, if it is needed at all.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn unavailable(&self) -> Option<Unavailable> {
         self.watch.get()?;
         self.cache.hurry();
-        self.cache.trouble()
+        self.cache.unavailable()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Converts between the daemon's types and the engine's. Members that policies cannot see are
 //! carried over from the original, so that a round trip loses nothing.
 
-use cni_types::args::{Command, IfName};
+use cni_types::args::IfName;
+use cni_types::capability::PortMapping;
 use cni_types::conf::NetworkConfList;
 use cni_types::json::{Document, Limits, RawObject};
 use policy_engine as engine;
@@ -9,30 +10,8 @@ use policy_engine as engine;
 use super::confs::Confs;
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
-use cnidaria_core::domain::pod::PodRef;
-use cnidaria_core::domain::runtime_config::{Bandwidth, PortMapping, RuntimeConfig};
+use cnidaria_core::domain::runtime_config::RuntimeConfig;
 use cnidaria_core::domain::selection::Selection;
-
-/// The default protocol of a port mapping (CNI conventions, portMappings).
-const DEFAULT_PROTOCOL: &str = "tcp";
-
-pub(super) fn command(command: Command) -> engine::Command {
-    match command {
-        Command::Add => engine::Command::Add,
-        Command::Del => engine::Command::Del,
-        Command::Check => engine::Command::Check,
-        Command::Gc => engine::Command::Gc,
-        Command::Status | Command::Version => engine::Command::Status,
-    }
-}
-
-pub(super) fn pod_ref(pod: &PodRef) -> engine::PodRef {
-    engine::PodRef {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-    }
-}
 
 pub(super) fn selection(selection: &Selection) -> Result<engine::Selection, String> {
     Ok(engine::Selection {
@@ -42,8 +21,8 @@ pub(super) fn selection(selection: &Selection) -> Result<engine::Selection, Stri
         ips: selection.ips.clone(),
         mac: selection.mac.clone(),
         infiniband_guid: selection.infiniband_guid.clone(),
-        bandwidth: selection.bandwidth.as_ref().map(bandwidth),
-        port_mappings: selection.port_mappings.iter().map(port_mapping).collect(),
+        bandwidth: selection.bandwidth,
+        port_mappings: selection.port_mappings.clone(),
         default_route: selection
             .default_route
             .iter()
@@ -80,7 +59,7 @@ pub(super) fn chosen(
             origin.map_or(&[], |o| &o.port_mappings),
             chosen.port_mappings,
         ),
-        bandwidth: chosen.bandwidth.map(own_bandwidth),
+        bandwidth: chosen.bandwidth,
         device_id: origin.and_then(|origin| origin.device_id.clone()),
         cni_args: chosen.cni_args.as_ref().map(object).transpose()?,
         // An empty list means something different from none.
@@ -101,8 +80,8 @@ pub(super) fn attachment(
         conf: confs.tree(&attachment.conf)?,
         ips: request.ips.clone(),
         mac: request.mac.clone(),
-        bandwidth: request.bandwidth.as_ref().map(bandwidth),
-        port_mappings: request.port_mappings.iter().map(port_mapping).collect(),
+        bandwidth: request.bandwidth,
+        port_mappings: request.port_mappings.clone(),
         infiniband_guid: request.infiniband_guid.clone(),
         cni_args: None,
     })
@@ -137,7 +116,7 @@ pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<A
         conf,
         request: RuntimeConfig {
             port_mappings: port_mappings(&origin.request.port_mappings, edited.port_mappings),
-            bandwidth: edited.bandwidth.map(own_bandwidth),
+            bandwidth: edited.bandwidth,
             ips: edited.ips,
             mac: edited.mac,
             infiniband_guid: edited.infiniband_guid,
@@ -157,8 +136,8 @@ pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::Attachment, 
         conf: confs.tree(&entry.conf)?,
         ips: request.ips,
         mac: request.mac,
-        bandwidth: request.bandwidth.as_ref().map(bandwidth),
-        port_mappings: request.port_mappings.iter().map(port_mapping).collect(),
+        bandwidth: request.bandwidth,
+        port_mappings: request.port_mappings,
         infiniband_guid: request.infiniband_guid,
         cni_args: None,
     })
@@ -176,48 +155,41 @@ fn object(document: &Document) -> Result<RawObject, String> {
     document.to_object().map_err(|error| error.to_string())
 }
 
-fn bandwidth(bandwidth: &Bandwidth) -> engine::Bandwidth {
-    engine::Bandwidth {
-        ingress_rate: bandwidth.ingress_rate,
-        ingress_burst: bandwidth.ingress_burst,
-        egress_rate: bandwidth.egress_rate,
-        egress_burst: bandwidth.egress_burst,
+/// The edited port mappings. Mappings that map the same as before stay as they were, so that those
+/// without a protocol stay without one.
+fn port_mappings(origin: &[PortMapping], edited: Vec<PortMapping>) -> Vec<PortMapping> {
+    let canonical = |mapping: &PortMapping| PortMapping {
+        protocol: Some(mapping.protocol().to_owned()),
+        ..mapping.clone()
+    };
+    match origin
+        .iter()
+        .map(canonical)
+        .eq(edited.iter().map(canonical))
+    {
+        true => origin.to_vec(),
+        false => edited,
     }
 }
 
-fn own_bandwidth(bandwidth: engine::Bandwidth) -> Bandwidth {
-    Bandwidth {
-        ingress_rate: bandwidth.ingress_rate,
-        ingress_burst: bandwidth.ingress_burst,
-        egress_rate: bandwidth.egress_rate,
-        egress_burst: bandwidth.egress_burst,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn port_mapping(mapping: &PortMapping) -> engine::PortMapping {
-    engine::PortMapping {
-        host_port: mapping.host_port,
-        container_port: mapping.container_port,
-        protocol: mapping
-            .protocol
-            .clone()
-            .unwrap_or_else(|| DEFAULT_PROTOCOL.to_owned()),
-        host_ip: mapping.host_ip.clone(),
+    #[test]
+    fn unedited_port_mappings_keep_their_bytes() {
+        let mapping = |host_port, protocol: Option<&str>| PortMapping {
+            host_port,
+            container_port: 80,
+            protocol: protocol.map(ToOwned::to_owned),
+            host_ip: None,
+        };
+        let origin = [mapping(8080, None)];
+        let same = vec![mapping(8080, Some("tcp"))];
+        assert_eq!(port_mappings(&origin, same), origin);
+        for other in [mapping(8081, Some("tcp")), mapping(8080, Some("udp"))] {
+            let edited = vec![other];
+            assert_eq!(port_mappings(&origin, edited.clone()), edited);
+        }
     }
-}
-
-/// The edited port mappings. Unedited mappings without a protocol stay without one.
-fn port_mappings(origin: &[PortMapping], edited: Vec<engine::PortMapping>) -> Vec<PortMapping> {
-    if edited.len() == origin.len() && origin.iter().map(port_mapping).eq(edited.iter().cloned()) {
-        return origin.to_vec();
-    }
-    edited
-        .into_iter()
-        .map(|mapping| PortMapping {
-            host_port: mapping.host_port,
-            container_port: mapping.container_port,
-            protocol: Some(mapping.protocol),
-            host_ip: mapping.host_ip,
-        })
-        .collect()
 }

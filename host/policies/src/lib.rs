@@ -4,7 +4,6 @@
 mod confs;
 mod convert;
 mod lookup;
-mod none;
 mod rehearsal;
 
 use std::collections::BTreeMap;
@@ -20,7 +19,6 @@ use policy_engine::{
 
 use confs::Confs;
 pub use lookup::Lookup;
-use none::NoPolicies;
 use rehearsal::Recorder;
 
 use cnidaria_core::domain::attachment::Attachment;
@@ -62,14 +60,16 @@ impl Engine {
         pod: Option<&Pod>,
     ) -> RequestFacts {
         let namespace = &sandbox.pod.namespace;
-        let namespace_labels = match generation.needs().namespaces {
+        let needs = generation.needs();
+        let pod = pod.filter(|_| needs.pod);
+        let namespace_labels = match needs.namespaces {
             true => self.cluster.namespace(namespace).map(|said| said.labels),
             false => None,
         };
         RequestFacts {
-            command: convert::command(command),
+            command,
             container_id: sandbox.container_id.to_string(),
-            pod: Some(convert::pod_ref(&sandbox.pod)),
+            pod: Some(sandbox.pod.clone()),
             labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
             annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
             namespace_labels,
@@ -77,8 +77,8 @@ impl Engine {
         }
     }
 
-    fn request(&self, session: Session, sandbox: &Sandbox, is_rehearsal: bool) -> Request {
-        Request {
+    fn session(&self, session: Session, sandbox: &Sandbox, is_rehearsal: bool) -> EngineSession {
+        EngineSession {
             session,
             cluster: Arc::clone(&self.cluster),
             pod: sandbox.pod.clone(),
@@ -98,11 +98,8 @@ impl Policies for Engine {
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession> {
         let generation = self.host.current();
-        if generation.is_empty() {
-            return Box::new(NoPolicies);
-        }
         let facts = self.facts(&generation, command, sandbox, pod);
-        Box::new(self.request(generation.begin(facts), sandbox, false))
+        Box::new(self.session(generation.begin(facts), sandbox, false))
     }
 
     fn rehearse(&self, sandbox: &Sandbox, pod: &Pod) -> Rehearsal {
@@ -112,7 +109,7 @@ impl Policies for Engine {
         let witness: Arc<dyn Witness> = recorder.clone();
         let session = generation.rehearse(facts, witness);
         Rehearsal {
-            session: Box::new(self.request(session, sandbox, true)),
+            session: Box::new(self.session(session, sandbox, true)),
             record: recorder,
         }
     }
@@ -160,7 +157,7 @@ fn own_denial(denied: Denied) -> Denial {
     }
 }
 
-struct Request {
+struct EngineSession {
     session: Session,
     cluster: Arc<dyn Cluster>,
     pod: PodRef,
@@ -187,7 +184,7 @@ impl Shown {
     }
 }
 
-impl Request {
+impl EngineSession {
     /// Records warnings as Events for the pod's owner. The engine has logged everything already.
     fn report(&self, report: &Report) {
         self.announce(&report.findings);
@@ -259,7 +256,7 @@ impl Request {
 }
 
 #[async_trait]
-impl PolicySession for Request {
+impl PolicySession for EngineSession {
     async fn select(&mut self, selections: Vec<Selection>) -> Result<Vec<Selection>, Denial> {
         if !self.session.involves(Hook::Select, None) {
             return Ok(selections);
@@ -287,6 +284,9 @@ impl PolicySession for Request {
     }
 
     async fn before_add(&mut self, attachment: Attachment) -> Result<Attachment, Denial> {
+        if !self.session.involves(Hook::BeforeAdd, None) {
+            return Ok(attachment);
+        }
         let offered = convert::attachment(&attachment, &self.confs)
             .map_err(|reason| Self::unreadable("before-add", reason))?;
         let (edited, report) = self

@@ -52,17 +52,6 @@ fn runtime() -> tokio::runtime::Runtime {
         .expect("a runtime without I/O needs nothing that could be missing")
 }
 
-/// An error and its sources on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
-}
-
 /// Replaces characters that would move the cursor or change colours: policies choose some texts.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());

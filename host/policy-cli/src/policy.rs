@@ -28,25 +28,17 @@ pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {path}", path = path.display())]
     Read {
-        /// The file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
     /// A file is larger than the daemon reads.
     #[error("{path} has more than {limit} bytes", path = path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
+    TooLarge { path: PathBuf, limit: u64 },
     /// The module is not usable.
     #[error("{path}", path = path.display())]
     Module {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: compile::Error,
     },
     /// The configuration has faults: one line each.
@@ -55,7 +47,7 @@ pub enum Error {
 }
 
 /// A loaded policy, or what is wrong, one line each.
-type Outcome = Result<Arc<Loaded>, Arc<Vec<String>>>;
+type Parsed = Result<Arc<Loaded>, Arc<Vec<String>>>;
 
 /// A compiled module and the text of its configuration.
 pub(crate) struct Policy {
@@ -64,7 +56,7 @@ pub(crate) struct Policy {
     config: Option<PathBuf>,
     text: String,
     /// The policy with replaced keys, by their JSON text.
-    loaded: Mutex<BTreeMap<String, Outcome>>,
+    loaded: Mutex<BTreeMap<String, Parsed>>,
 }
 
 impl Policy {
@@ -130,7 +122,7 @@ impl Policy {
     ///
     /// # Errors
     /// What is wrong, one line each.
-    pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Outcome {
+    pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Parsed {
         let text = self.merged(replaced)?;
         let known = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = known().get(&text) {

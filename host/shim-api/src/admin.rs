@@ -27,7 +27,7 @@ pub struct Policy {
     /// Whether STATUS fails while the policy is not loaded.
     #[serde(default)]
     pub required: bool,
-    /// `sha256:…` of the active module; `None` if there is none.
+    /// `sha256:…` of the active module; `None` without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Hooks that the module exports, named as in the WIT package (`before-add`).
@@ -162,11 +162,8 @@ pub struct Attachment {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pod {
-    /// Namespace.
     pub namespace: String,
-    /// Name.
     pub name: String,
-    /// UID.
     pub uid: String,
 }
 

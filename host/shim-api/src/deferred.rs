@@ -75,7 +75,7 @@ pub struct Record {
 pub struct NetnsId(u64, u64);
 
 impl NetnsId {
-    /// The file currently at `path`; `None` if there is none.
+    /// The file currently at `path`; `None` if it does not exist.
     pub fn at(path: &Path) -> Option<Self> {
         path.metadata().ok().map(|metadata| Self::of(&metadata))
     }

@@ -15,7 +15,7 @@ pub mod exchange;
 pub mod explain;
 pub mod http;
 mod object;
-pub mod peer;
+pub mod peer_credentials;
 pub mod request;
 pub mod response;
 

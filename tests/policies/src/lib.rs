@@ -1,7 +1,10 @@
 //! Shared by policy tests: temporary policy directories, and requests to run policies on.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cni_types::json::{Document, Limits, Pointer};
 use cni_types::result::CniResult;
@@ -12,6 +15,7 @@ use policy_engine::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 /// Temporary directories of policies and artefacts, deleted on drop.
 #[derive(Debug)]
@@ -140,6 +144,12 @@ pub fn only(host: &PolicyHost) -> PolicyInfo {
     let mut policies = host.current().policies();
     assert_eq!(policies.len(), 1, "{policies:?}");
     policies.remove(0)
+}
+
+/// Reloads in the background whenever the directories change; abort the task at the end.
+pub fn watching(host: &Arc<PolicyHost>) -> JoinHandle<io::Result<Infallible>> {
+    let host = Arc::clone(host);
+    tokio::spawn(async move { host.watch().await })
 }
 
 /// The facts of a request for the pod `web-1` of a namespace.

@@ -121,7 +121,7 @@ fn corrupt_result_does_not_hide_the_others() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_no_empty_one() {
+fn a_missing_directory_is_not_an_empty_one() {
     let message = Node::idle()
         .run(&["attachments", "--cni-dir", "/does/not/exist"])
         .failure();

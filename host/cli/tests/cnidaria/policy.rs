@@ -57,7 +57,7 @@ fn stopped_daemon_error_names_the_socket() {
         message,
         format!(
             "cnidaria: the daemon does not answer at {}\n  \
-             nobody answers on the socket\n  \
+             cannot connect to the socket\n  \
              No such file or directory (os error 2)\n\
              Is cnidaria-daemon running on this node? If its configuration has another socketDir, \
              give it as --socket-dir.\n",

@@ -173,8 +173,8 @@ impl CniResult {
     /// everything in a route but destination and next hop.
     ///
     /// # Errors
-    /// [`Error::NoAddress`] when `version` requires an address and there is none, unless the result
-    /// was read in such a version.
+    /// [`Error::NoAddress`] when `version` requires an address and the result, read in another
+    /// version, has none.
     pub fn to_raw(&self, version: Version) -> Result<Box<RawValue>, Error> {
         encode::encode(self, version, |form| {
             serde_json::value::to_raw_value(form).map_err(json::Error::from)

@@ -138,6 +138,17 @@ impl Entry {
     }
 }
 
+impl Sandbox {
+    /// Takes the pod from recorded attachments, if they name it: a request need not.
+    #[must_use]
+    pub fn with_pod_of(mut self, entries: &[Entry]) -> Self {
+        if let Some(entry) = entries.iter().find(|entry| !entry.pod.name.is_empty()) {
+            self.pod.clone_from(&entry.pod);
+        }
+        self
+    }
+}
+
 /// Whether a request for `if_name` covers all these attachments of a container. The runtime knows
 /// only the default network's interface, which stands for all. If no default network is recorded,
 /// as for a container that was only hot-plugged, any name does.

@@ -120,7 +120,7 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
 
 /// Detaches `meant` of a whole plan. A plan without the default network was only hot-plugged, unless
 /// the default network was undone before: another daemon attached the pod, and what it made is
-/// undone as well, whatever becomes of the hot-plugged attachments.
+/// undone as well, even if the hot-plugged attachments cannot be.
 async fn planned(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,

@@ -93,8 +93,8 @@ async fn collect(
         attached.extend(unlisted);
     }
     attached.extend(elsewhere(pipeline, &dirs).await?);
-    let told: Vec<Attached> = attached.iter().cloned().collect();
-    pipeline.ports.policies.gc(&told).await;
+    let valid: Vec<Attached> = attached.iter().cloned().collect();
+    pipeline.ports.policies.gc(&valid).await;
     let each = networks.iter().map(|network| {
         let (dirs, attached) = (&dirs, &attached);
         async move {

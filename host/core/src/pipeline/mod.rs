@@ -69,9 +69,9 @@ use crate::ports::{
 use crate::stages::hotplug::Hotplug;
 use crate::stages::{
     self,
+    lookups::Lookups,
     pod_args::Naming,
     request::{self, Request},
-    resolve::Lookups,
 };
 use collections::Collections;
 use directories::Directories;

@@ -10,7 +10,7 @@ use crate::domain::entry::Entry;
 use crate::domain::namespace::Namespace;
 use crate::ports::AtPath;
 
-/// What became of a network namespace.
+/// Where a recorded network namespace is now.
 pub(super) enum PodNetns {
     /// At its recorded path.
     Present,

@@ -59,11 +59,11 @@ async fn sleep_until(moment: Option<Instant>) {
     }
 }
 
-/// What became of a retry that did not fail.
+/// The outcome of a retry that did not fail.
 enum Attempt {
     /// It reached its delegates, or was split by attachment.
     Made,
-    /// Nothing of what it was about is left.
+    /// Its attachments are gone already.
     Dropped,
 }
 

@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_stays_behind_when_nobody_waits() {
+    async fn no_entry_stays_without_waiters() {
         let turns = Turns::default();
         let a = id("a");
         let first = turns.take(&a, Work::Undo).await;
@@ -415,7 +415,7 @@ mod tests {
         assert!(arrivals.has(&id("before")) && arrivals.has(&id("since")));
         assert!(
             !arrivals.has(&id("kept")),
-            "the daemon's own work is no request"
+            "the daemon's own work is not a request"
         );
         assert!(!arrivals.has(&id("gc")), "its own turns do not count");
         drop(arrivals);

@@ -335,7 +335,6 @@ pub enum LedgerError {
     /// Confs of runtimes name more directories than the daemon remembers.
     #[error("cniDir {dir}: {limit} other directories are in use already")]
     TooManyDirectories {
-        /// The directory.
         dir: PathBuf,
         /// How many are remembered.
         limit: usize,

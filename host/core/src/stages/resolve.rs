@@ -2,7 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::network_lookup::{self, Found};
+use super::lookups::Lookups;
+use super::network_lookup::{self, Network};
 use super::{checks, devices};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::{Attachment, Plan, device_info_name, interface_at};
@@ -11,7 +12,7 @@ use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, P
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::{self, Selection};
-use crate::ports::{Cluster, DeviceInfo, Devices, NodeFiles};
+use crate::ports::DeviceInfo;
 
 /// Why a plan could not be made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -121,21 +122,6 @@ pub fn selections(pod: &Pod, limits: &Limits) -> Result<Vec<Selection>, Error> {
     })
 }
 
-/// The sources that a plan is resolved from.
-#[derive(Clone, Copy)]
-pub struct Lookups<'a> {
-    /// Pods and NADs.
-    pub cluster: &'a dyn Cluster,
-    /// Finds the devices allocated to pods.
-    pub devices: &'a dyn Devices,
-    /// Locates device-info files.
-    pub device_info: &'a dyn DeviceInfo,
-    /// Conf files of the node.
-    pub files: &'a dyn NodeFiles,
-    /// Limits on what tenants may request.
-    pub limits: &'a Limits,
-}
-
 /// Makes the plan: the default network, the networks of every pod, the pod's own, and the auxiliary
 /// chain, in this order.
 ///
@@ -196,7 +182,7 @@ pub async fn resolve(
 ///
 /// # Errors
 /// [`Error::Configured`].
-pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Found, Error> {
+pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Network, Error> {
     match &conf.default_network {
         DefaultNetwork::Cluster(name) => configured(conf, "clusterNetwork", name, lookups).await,
         DefaultNetwork::Delegates(confs) => match confs.first() {
@@ -215,7 +201,7 @@ pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Fou
 ///
 /// # Errors
 /// [`Error::Configured`].
-pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Found, Error> {
+pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Network, Error> {
     match &conf.default_network {
         DefaultNetwork::Cluster(name) => {
             let found = network_lookup::known_by_reference(name, conf, lookups).await;
@@ -229,7 +215,7 @@ pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Resu
     }
 }
 
-pub(super) fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
+pub(super) fn inline(index: usize, text: &RawValue) -> Result<Network, Error> {
     network_lookup::inline(text).map_err(|source| Error::Configured {
         key: "delegates",
         network: format!("element {}", index + 1),
@@ -255,7 +241,7 @@ async fn default_networks(
     conf: &NetConf,
     pod: &Pod,
     lookups: Lookups<'_>,
-) -> Result<Vec<(Found, Selection)>, Error> {
+) -> Result<Vec<(Network, Selection)>, Error> {
     let mut networks = vec![cluster_network(conf, lookups).await?];
     if let DefaultNetwork::Delegates(confs) = &conf.default_network {
         for (index, text) in confs.iter().enumerate().skip(1) {
@@ -284,7 +270,7 @@ pub(super) async fn configured(
     key: &'static str,
     name: &str,
     lookups: Lookups<'_>,
-) -> Result<Found, Error> {
+) -> Result<Network, Error> {
     network_lookup::by_reference(name, conf, lookups)
         .await
         .map_err(|source| Error::Configured {
@@ -300,7 +286,7 @@ pub(super) async fn own_default_network(
     conf: &NetConf,
     pod: &Pod,
     lookups: Lookups<'_>,
-) -> Result<Option<(Found, Selection)>, Error> {
+) -> Result<Option<(Network, Selection)>, Error> {
     let Some(annotation) = pod.default_network_annotation() else {
         return Ok(None);
     };
@@ -326,7 +312,7 @@ pub(super) async fn selected(
     index: usize,
     selection: &Selection,
     lookups: Lookups<'_>,
-) -> Result<Found, Error> {
+) -> Result<Network, Error> {
     network_lookup::nad(
         lookups,
         &selection.namespace,
@@ -337,7 +323,7 @@ pub(super) async fn selected(
     .and_then(|found| match &selection.cni_args {
         Some(args) => {
             let conf = network_lookup::with_cni_args_within(lookups.limits, &found.conf, args)?;
-            Ok(Found { conf, ..found })
+            Ok(Network { conf, ..found })
         }
         None => Ok(found),
     })
@@ -351,7 +337,7 @@ pub(super) async fn selected(
 
 /// Assigns devices to the networks, in plan order.
 async fn give_devices(
-    found: &mut [(Found, Selection)],
+    found: &mut [(Network, Selection)],
     pod: &Pod,
     pod_ref: &PodRef,
     lookups: Lookups<'_>,
@@ -394,7 +380,7 @@ pub(super) fn attachment(
     conf: &NetConf,
     sandbox: &Sandbox,
     position: usize,
-    network: Found,
+    network: Network,
     selection: Selection,
 ) -> Attachment {
     let is_default = position == 0;

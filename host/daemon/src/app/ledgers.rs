@@ -58,7 +58,7 @@ impl App {
         }
     }
 
-    /// Called before the first request, while no one else writes to the ledger.
+    /// Called before the first request, while only this task writes to the ledger.
     pub(super) fn clean_up(&self) {
         for cni_dir in self.pipeline.directories() {
             if let Err(error) = self.ledger.sweep(&cni_dir) {

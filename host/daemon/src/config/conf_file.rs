@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_with_its_key() {
+    fn impossible_settings_are_rejected_by_key() {
         for (text, expected) in [
             (r#"{"multusConfigFile":"auto"}"#, "cniVersion"),
             (

@@ -34,7 +34,7 @@ pub enum Error {
         source: io::Error,
     },
     /// `multusConfigFile` is not the path of a file.
-    #[error("multusConfigFile: {0} is no path of a file")]
+    #[error("multusConfigFile: {0} is not the path of a file")]
     NoFile(PathBuf),
     /// The primary network's conf cannot be used at present.
     #[error("primary network")]

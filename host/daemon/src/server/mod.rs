@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use shim_api::peer;
+use shim_api::peer_credentials;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -55,7 +55,7 @@ pub async fn run(
             }
         };
         if let Err(uid) = may_connect(&stream) {
-            let unknown = uid == peer::OVERFLOW_UID;
+            let unknown = uid == peer_credentials::OVERFLOW_UID;
             tracing::warn!(
                 uid,
                 unknown_in_this_user_namespace = unknown,
@@ -97,7 +97,7 @@ pub async fn run(
 fn may_connect(stream: &UnixStream) -> Result<(), u32> {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer::is_trusted(peer.uid(), own) => Ok(()),
+        Ok(peer) if peer_credentials::is_trusted(peer.uid(), own) => Ok(()),
         Ok(peer) => Err(peer.uid()),
         Err(_) => Err(u32::MAX),
     }

@@ -76,8 +76,8 @@ async fn role_allows_exactly_the_requests_made() {
 async fn without_its_role_every_request_is_refused() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
-    let nobody = fake_api::User::service_account("default", "nobody");
-    let token = rig.api.issue_token(nobody);
+    let stranger = fake_api::User::service_account("default", "stranger");
+    let token = rig.api.issue_token(stranger);
     let kubeconfig = rig.dir.path().join("kubeconfig");
     rig.api.write_kubeconfig(&kubeconfig, &token).unwrap();
     let kube = rig.start();

@@ -19,11 +19,11 @@ use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::pipeline::{Error, Pipeline, Ports};
 use policies::{Engine, Lookup};
 use policy_engine::PolicyHost;
-use policy_engine::trial::{Environment, Kept, Loaded};
+use policy_engine::trial::{Environment, Loaded, StateValue};
 
 pub(crate) use delegates::{ANY, Answer};
-pub(crate) use recorder::{Denial, Edit, Happening};
-pub(crate) use request::{Request, Verb};
+pub(crate) use recorder::{Denial, Edit, PolicyEvent};
+pub(crate) use request::{RuntimeCall, Verb};
 
 use crate::manifests::Objects;
 use recorder::Recorder;
@@ -63,26 +63,26 @@ pub(crate) struct Surroundings {
     /// The node's name.
     pub(crate) node: Option<String>,
     /// The state that the policy has kept.
-    pub(crate) state: BTreeMap<String, Kept>,
+    pub(crate) state: BTreeMap<String, StateValue>,
     /// Milliseconds since 1970; the system's time if absent.
     pub(crate) clock: Option<u64>,
 }
 
-/// What came of one request.
+/// The outcome of one request.
 #[derive(Debug)]
 pub(crate) struct Answered {
     /// The result of an ADD, or why the request failed.
     pub(crate) result: Result<Option<CniResult>, Error>,
     /// What the policy did, in order.
-    pub(crate) happenings: Vec<Happening>,
+    pub(crate) events: Vec<PolicyEvent>,
 }
 
 impl Answered {
     /// The denial that failed the request, if one did.
     pub(crate) fn denial(&self) -> Option<&Denial> {
-        let happenings = self.happenings.iter().rev();
-        let mut denials = happenings.filter_map(|happening| match happening {
-            Happening::Denied(denial) => Some(denial),
+        let events = self.events.iter().rev();
+        let mut denials = events.filter_map(|event| match event {
+            PolicyEvent::Denied(denial) => Some(denial),
             _ => None,
         });
         denials.find(|denial| denial.is_enforced && self.result.is_err())
@@ -151,12 +151,12 @@ impl<'p> Node<'p> {
     }
 
     /// Handles a request as the daemon would.
-    pub(crate) async fn handle(&self, request: &Request) -> Answered {
+    pub(crate) async fn handle(&self, request: &RuntimeCall) -> Answered {
         let body = request.body(&self.conf, &self.world);
         let result = self.pipeline.handle(&body).await;
         Answered {
             result,
-            happenings: self.recorder.take(),
+            events: self.recorder.take(),
         }
     }
 

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use cni_types::error::chain;
 use serde_json::Value;
 
 use crate::manifests::{self, Objects};
-use crate::node::{ANY, Answer, Node, Request, Surroundings, Verb};
+use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb};
 use crate::policy::{self, Policy};
-use crate::{FAILED, Output, chain, runtime};
+use crate::{FAILED, Output, runtime};
 
 /// The container id of the only sandbox.
 const SANDBOX: &str = "sandbox";
@@ -52,14 +53,10 @@ pub enum Error {
     Manifests(String),
     /// The manifest has no pod.
     #[error("{path} has no object of kind Pod", path = path.display())]
-    NoPod {
-        /// The manifest.
-        path: PathBuf,
-    },
+    NoPod { path: PathBuf },
     /// A conf or an answer of a delegate is not usable.
     #[error("{path}: {reason}", path = path.display())]
     Json {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -85,7 +82,7 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
     objects.extend(pods);
     let default = args.default_network.as_ref().map(json).transpose()?;
     let answers = answers(&args.delegates)?;
-    let request = Request::Pod {
+    let request = RuntimeCall::Pod {
         verb: Verb::Add,
         container: SANDBOX.to_owned(),
         namespace: pod.namespace.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::case::Case;
-use crate::node::Happening;
+use crate::node::PolicyEvent;
 use crate::policy::Policy;
 
 /// What cases should reach, and what they have reached.
@@ -32,16 +32,16 @@ impl Coverage {
     }
 
     /// Notes what one request reached.
-    pub(super) fn note(&mut self, happenings: &[Happening]) {
-        for happening in happenings {
-            match happening {
-                Happening::Called { hook, .. } => {
+    pub(super) fn note(&mut self, events: &[PolicyEvent]) {
+        for event in events {
+            match event {
+                PolicyEvent::Called { hook, .. } => {
                     self.called.insert(hook.as_str());
                 }
-                Happening::Denied(denial) => {
+                PolicyEvent::Denied(denial) => {
                     self.denied.insert(denial.code);
                 }
-                Happening::Used(grant) => {
+                PolicyEvent::Used(grant) => {
                     self.used.insert(grant);
                 }
                 _ => {}

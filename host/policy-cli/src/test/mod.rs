@@ -62,20 +62,13 @@ pub enum Error {
     Case(#[from] case::Error),
     /// There is nothing to test.
     #[error("{dir} has no cases: no YAML files in tests/cases, tests or itself", dir = dir.display())]
-    NoCases {
-        /// The directory.
-        dir: PathBuf,
-    },
+    NoCases { dir: PathBuf },
     /// The module was not built.
     #[error("{path} does not exist: run `cnidaria policy build`, or name it with --module", path = path.display())]
-    NoModule {
-        /// The module.
-        path: PathBuf,
-    },
+    NoModule { path: PathBuf },
     /// The directory or the report cannot be read or written.
     #[error("{path}", path = path.display())]
     File {
-        /// The path.
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
@@ -159,7 +152,7 @@ async fn run<'c>(policy: &Policy, case: &'c Case, coverage: &mut Coverage) -> Ra
                     node.set_clock(clock);
                 }
                 let answered = node.handle(&step.request).await;
-                coverage.note(&answered.happenings);
+                coverage.note(&answered.events);
                 let observed = Observed::of(&step.request, &answered, &node);
                 let title = match case.steps.len() {
                     1 => String::new(),

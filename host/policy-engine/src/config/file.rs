@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_taken_at_its_strictest() {
+    fn malformed_settings_count_as_the_strictest() {
         let spec = faulty(r#"{"match":"shop","failurePolicy":"open"}"#);
         assert_eq!(spec.matching, Match::default());
         assert!(!spec.failure.closed(Cause::Load));

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_taken_to_match() {
+    fn unknown_labels_count_as_a_match() {
         let mut hidden = facts(Command::Add, "x");
         hidden.namespace_labels = None;
         assert!(matching(r#"{"namespaceLabels":{"team":"b"}}"#).request(&hidden));

@@ -251,7 +251,7 @@ fn port_mapping(call: &Call<'_>) -> PortMapping {
     PortMapping {
         host_port: call.number(0),
         container_port: call.number(1),
-        protocol: call.text(2).to_owned(),
+        protocol: Some(call.text(2).to_owned()),
         host_ip: call.optional(3).map(str::to_owned),
     }
 }

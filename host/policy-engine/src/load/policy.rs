@@ -235,7 +235,6 @@ impl Policy {
         self.trouble.as_deref().unwrap_or_default()
     }
 
-    /// The current state.
     pub(crate) fn state(&self) -> State {
         match (&self.module, &self.trouble) {
             (Some(_), None) => State::Loaded,

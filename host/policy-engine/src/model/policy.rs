@@ -67,7 +67,6 @@ pub struct PolicyInfo {
     pub name: String,
     /// The file that defines the policy.
     pub file: PathBuf,
-    /// The current state.
     pub state: State,
     /// Digest of the module, `sha256:…`, if it could be read.
     pub digest: Option<String>,

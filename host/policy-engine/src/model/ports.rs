@@ -33,6 +33,8 @@ pub struct Needs {
     pub namespaces: bool,
     /// This node.
     pub node: bool,
+    /// Labels and annotations of a request's pod, which any policy may match or read.
+    pub pod: bool,
 }
 
 /// Counts what policies do. Called while requests are served, so it must be cheap and never block.
@@ -58,7 +60,6 @@ pub trait Observer: Debug + Send + Sync {
 pub struct Evaluation<'a> {
     /// Name of the policy.
     pub policy: &'a str,
-    /// The called hook.
     pub hook: Hook,
     /// The policy's mode.
     pub mode: Mode,
@@ -92,9 +93,7 @@ impl Skipped {
 pub enum Verdict {
     /// The policy accepted, or the hook has no verdict.
     Accept,
-    /// The policy denies.
     Deny,
-    /// The policy failed.
     Failed(Cause),
 }
 

@@ -4,60 +4,11 @@
 //! because the daemon has already validated the request.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
+pub use cni_types::args::Command;
+pub use cni_types::capability::{Bandwidth, PortMapping};
 use cni_types::json::Document;
-
-/// The CNI verb of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Command {
-    /// Attach a pod to its networks.
-    Add,
-    /// Detach a pod from its networks.
-    Del,
-    /// Check that the networks are still as ADD left them.
-    Check,
-    /// Remove attachments that are no longer in use.
-    Gc,
-    /// Report whether ADDs would succeed.
-    Status,
-}
-
-impl Command {
-    /// The value of `CNI_COMMAND`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Add => "ADD",
-            Self::Del => "DEL",
-            Self::Check => "CHECK",
-            Self::Gc => "GC",
-            Self::Status => "STATUS",
-        }
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The pod that a request is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodRef {
-    /// Namespace of the pod.
-    pub namespace: String,
-    /// Name of the pod.
-    pub name: String,
-    /// The pod's uid; empty if unknown.
-    pub uid: String,
-}
-
-impl fmt::Display for PodRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+pub use cni_types::pod::PodRef;
 
 /// The facts of a request, known before any network is resolved.
 #[derive(Debug, Clone)]
@@ -94,32 +45,6 @@ impl RequestFacts {
             node_name: String::new(),
         }
     }
-}
-
-/// The bandwidth capability: rates in bits per second, bursts in bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bandwidth {
-    /// Rate towards the pod, bits per second.
-    pub ingress_rate: u64,
-    /// Burst towards the pod, bits.
-    pub ingress_burst: u64,
-    /// Rate from the pod, bits per second.
-    pub egress_rate: u64,
-    /// Burst from the pod, bits.
-    pub egress_burst: u64,
-}
-
-/// One element of the portMappings capability.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortMapping {
-    /// Port on the node.
-    pub host_port: u16,
-    /// Port in the pod.
-    pub container_port: u16,
-    /// `tcp`, `udp` or `sctp`.
-    pub protocol: String,
-    /// Node address to listen on; all addresses if absent.
-    pub host_ip: Option<String>,
 }
 
 /// One network that the pod selects, before it is resolved.

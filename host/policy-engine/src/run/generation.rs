@@ -53,14 +53,11 @@ impl Generation {
         self.policies.iter().map(|policy| policy.info()).collect()
     }
 
-    /// Whether there are no policies at all, not even broken or off, and no state kept by earlier
-    /// ones: requests need not begin a session.
-    pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.services().states.is_empty()
-    }
-
-    /// Why no policy runs for a request, if so; counts and logs it.
+    /// Why none of the policies runs for a request, if so; counts and logs it.
     pub(crate) fn skip(&self, facts: &RequestFacts) -> Option<Skipped> {
+        if self.policies.is_empty() {
+            return None;
+        }
         let exempt = facts
             .pod
             .as_ref()
@@ -102,11 +99,16 @@ impl Generation {
     pub fn needs(&self) -> Needs {
         let specs = self.policies.iter().filter(|policy| policy.runs());
         let specs = specs.filter_map(|policy| policy.spec.as_deref());
-        specs.fold(Needs::default(), |needs, spec| Needs {
+        let pod_only = Needs {
+            pod: !self.policies.is_empty(),
+            ..Needs::default()
+        };
+        specs.fold(pod_only, |needs, spec| Needs {
             namespaces: needs.namespaces
                 || spec.matching.names_namespace_labels()
                 || spec.grants.contains(&Grant::Namespaces),
             node: needs.node || spec.grants.contains(&Grant::Node),
+            pod: needs.pod,
         })
     }
 

@@ -266,7 +266,7 @@ impl PolicyHost {
         std::future::pending().await
     }
 
-    /// Waits until the bypass file is removed; for ever if there is none.
+    /// Waits until the bypass file is removed; without one, for ever.
     async fn bypass_ends(&self) {
         if self.config.bypassed().is_none() {
             return std::future::pending().await;

@@ -49,7 +49,7 @@ fn keys_and_bytes_have_a_quota() {
 }
 
 #[test]
-fn what_is_bound_vanishes_with_its_sandbox() {
+fn bound_state_vanishes_with_its_sandbox() {
     let states = States::default();
     let state = states.open("p");
     set(&state, "free", None);

@@ -188,7 +188,7 @@ pub(super) fn port_mapping(mapping: &PortMapping) -> Node {
     object([
         ("hostPort", Some(number(mapping.host_port))),
         ("containerPort", Some(number(mapping.container_port))),
-        ("protocol", Some(string(&mapping.protocol))),
+        ("protocol", Some(string(mapping.protocol()))),
         ("hostIP", mapping.host_ip.as_deref().map(string)),
     ])
 }
@@ -196,11 +196,9 @@ pub(super) fn port_mapping(mapping: &PortMapping) -> Node {
 pub(super) fn port_mappings_as_set(mappings: &[PortMapping]) -> Node {
     set(mappings.iter().map(|mapping| {
         let PortMapping {
-            host_port,
-            protocol,
-            host_ip,
-            ..
+            host_port, host_ip, ..
         } = mapping;
+        let protocol = mapping.protocol();
         (
             format!(
                 "{host_port}/{protocol}/{}",

@@ -8,19 +8,19 @@
 mod attachment;
 mod attachment_steps;
 mod budget;
-mod carried;
 mod claims;
 mod conf;
 mod difference;
 mod finale;
-mod found;
 mod guarded;
 pub(crate) mod invariants;
 mod outcome;
 mod outcome_steps;
 mod patch;
 mod protected;
+mod protected_changes;
 mod roles;
+mod selection_claims;
 mod selections;
 mod settings;
 mod sysctl;
@@ -39,13 +39,13 @@ use twins::Twin;
 
 pub(crate) use attachment::{AttachmentChange, AttachmentDraft, Reserved};
 pub(crate) use budget::{Budget, RequestBudget};
-pub(crate) use carried::Carried;
 pub(crate) use claims::Claims;
 pub(crate) use conf::get as conf_get;
 pub(crate) use finale::{FinaleDraft, Owned};
 pub(crate) use outcome::{OutcomeChange, OutcomeDraft, RawIp, route};
 pub(crate) use patch::EditPatch;
 pub(crate) use protected::plugin_types;
+pub(crate) use selection_claims::SelectionClaims;
 pub(crate) use selections::{SelectionsChange, SelectionsDraft};
 pub(crate) use validate::json_object;
 
@@ -172,7 +172,7 @@ pub(crate) struct Staged<D: Draft> {
     draft: Arc<D>,
     areas: Vec<D::Area>,
     settings: Settings,
-    /// The difference; `None` if there is none.
+    /// The difference; `None` if nothing changed.
     pub(crate) patch: Option<EditPatch>,
 }
 

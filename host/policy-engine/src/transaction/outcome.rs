@@ -110,7 +110,7 @@ impl OutcomeDraft {
             }
             if let Some(mac) = &mut interface.mac {
                 *mac = canonical_mac(mac)
-                    .ok_or_else(|| invalid(format!("{mac:?} is no MAC address")))?;
+                    .ok_or_else(|| invalid(format!("{mac:?} is not a MAC address")))?;
             }
             if let Some(mtu) = interface.mtu {
                 validate::mtu(mtu, &[])?;
@@ -165,7 +165,7 @@ impl OutcomeDraft {
 
     fn ip(&self, ip: &RawIp) -> Result<IpConfig, EditError> {
         let address = parse_cidr(&ip.address)
-            .ok_or_else(|| invalid(format!("{:?} is no CIDR", ip.address)))?;
+            .ok_or_else(|| invalid(format!("{:?} is not a CIDR", ip.address)))?;
         let interface = ip.interface.map(|index| index as usize);
         if let Some(index) = interface.filter(|index| *index >= self.result.interfaces.len()) {
             return Err(invalid(format!("no interface {index}")));
@@ -180,12 +180,12 @@ impl OutcomeDraft {
 
 /// Parses a guest's gateway.
 pub(crate) fn gateway(text: &str) -> Result<std::net::IpAddr, EditError> {
-    parse_ip(text).ok_or_else(|| invalid(format!("{text:?} is no IP address")))
+    parse_ip(text).ok_or_else(|| invalid(format!("{text:?} is not an IP address")))
 }
 
 /// Parses a guest's route: destination and next hop.
 pub(crate) fn route(dst: &str, gw: Option<&str>) -> Result<Route, EditError> {
-    let dst = parse_cidr(dst).ok_or_else(|| invalid(format!("{dst:?} is no CIDR")))?;
+    let dst = parse_cidr(dst).ok_or_else(|| invalid(format!("{dst:?} is not a CIDR")))?;
     Ok(Route::new(dst, gw.map(gateway).transpose()?))
 }
 

@@ -11,7 +11,7 @@ use super::budget::Extent;
 use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes};
 use super::tree::{object, string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
-use super::{Carried, Claims, Draft, EditError, protected, validate};
+use super::{Claims, Draft, EditError, SelectionClaims, protected, validate};
 use crate::model::request::{Chosen, PortMapping, Selection};
 
 /// Maximum networks of one pod.
@@ -160,14 +160,14 @@ impl SelectionsDraft {
     }
 
     /// What policies own of each selection, for the next hook; empty if they own nothing.
-    pub(crate) fn carried(&self, claims: &Claims) -> Vec<Carried> {
+    pub(crate) fn claims_for_attachments(&self, claims: &Claims) -> Vec<SelectionClaims> {
         if claims.is_empty() {
             return Vec::new();
         }
         // Those without claims as well: they tell which attachment is whose.
         self.slots
             .iter()
-            .map(|slot| Carried::of(slot.id, &slot.selection, claims))
+            .map(|slot| SelectionClaims::of(slot.id, &slot.selection, claims))
             .collect()
     }
 
@@ -306,7 +306,7 @@ impl Draft for SelectionsDraft {
         twins::of_selection(step, if_name.unwrap_or_default())
     }
 
-    /// Equal selections are told apart: exchanging two of them is an edit.
+    /// Equal selections stay distinct: exchanging two of them is an edit.
     #[cfg(feature = "fuzz")]
     fn tree(&self) -> Node {
         let slots = self.slots.iter().map(|slot| {

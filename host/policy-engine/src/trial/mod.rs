@@ -36,7 +36,7 @@ use crate::wasm::trials::Trials;
 pub use crate::config::Position;
 pub use configuration::{Configuration, Fault};
 pub use refusal::Refusal;
-pub use services::{Environment, Kept};
+pub use services::{Environment, StateValue};
 
 /// A compiled module.
 pub struct Compiled {
@@ -209,7 +209,7 @@ impl Loaded {
     /// Offers the settings to an instance that is then dropped.
     async fn configure(&self) -> Result<(), Refusal> {
         let services = Arc::new(Environment::default().services());
-        // There is no request; configure cannot see any of these facts.
+        // Placeholders: configure runs outside of requests and cannot see these facts.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let limits = &self.spec.limits;
         let account = services.memory.account("");

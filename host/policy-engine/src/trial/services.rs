@@ -27,13 +27,12 @@ pub struct Environment {
     /// Milliseconds since 1970; `None` for the system's time.
     pub clock: Option<Arc<AtomicU64>>,
     /// The state that the policy has kept.
-    pub state: BTreeMap<String, Kept>,
+    pub state: BTreeMap<String, StateValue>,
 }
 
 /// One value of a policy's state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Kept {
-    /// The value.
+pub struct StateValue {
     pub value: Vec<u8>,
     /// Container id of the sandbox that it vanishes with.
     pub container_id: Option<String>,

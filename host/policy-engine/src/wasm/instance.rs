@@ -129,7 +129,7 @@ impl Instance {
     /// Instantiates the policy ahead of a request.
     ///
     /// # Errors
-    /// [`NotAhead`] if there is no slot, or the start functions do not allow it.
+    /// [`NotAhead`] without a free slot, or if the start functions do not allow it.
     pub(crate) async fn ahead(
         module: Arc<Module>,
         spec: Arc<Spec>,

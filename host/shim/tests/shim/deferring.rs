@@ -92,7 +92,7 @@ fn no_other_verb_is_recorded() {
 }
 
 #[test]
-fn where_no_daemon_has_asked_a_del_fails_as_ever() {
+fn without_permission_a_del_is_not_recorded() {
     let node = call("DEL");
     fs::remove_dir(records(&node)).unwrap();
     refused(&node, "no daemon asks for it here");
@@ -113,7 +113,7 @@ fn unsafe_record_directory_is_rejected() {
 }
 
 #[test]
-fn what_the_daemon_did_not_say_can_wait_does_not() {
+fn only_deferrable_plans_are_recorded() {
     let node = call("DEL");
     let ledger = node.dir.path().join("ledger/cid-plain");
     let ours = |rest: &str| format!(r#"[{{"cnidaria":{{"checksum":"{:064}"{rest}"#, 0);

@@ -160,7 +160,7 @@ impl Delegates for Executor {
         let _slot = self.slots.take(Class::Frees, client).await;
         let valid: Vec<_> = valid
             .iter()
-            .map(|one| libcni::Attachment {
+            .map(|one| libcni::ValidAttachment {
                 container_id: one.container_id.clone(),
                 if_name: one.if_name.clone(),
             })

@@ -87,11 +87,11 @@ struct Pools {
 /// A bounded number of slots.
 #[derive(Debug, Clone)]
 struct Pool {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<PoolState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PoolState {
     /// The limit for one network.
     count: usize,
     taken: usize,
@@ -157,7 +157,7 @@ impl Slots {
 
 impl Pool {
     fn new(count: usize) -> Self {
-        let state = State {
+        let state = PoolState {
             count,
             taken: 0,
             networks: HashMap::new(),
@@ -203,12 +203,12 @@ impl Pool {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PoolState {
     /// Interns the names for as long as they are in use.
     fn charged(&self, client: Client<'_>) -> Charged {
         let shared = |running: &HashMap<Arc<str>, usize>, name: &str| {
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_network_that_hangs_leaves_its_namespace_slots() {
+    async fn a_hanging_network_leaves_its_namespace_slots() {
         for (class, count) in [(Class::Takes, 1), (Class::Frees, 4)] {
             let slots = Slots::new(count);
             let hung = all(&slots, class, of("shop", "shop/hangs"));
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_takes_no_slot_away() {
+    async fn a_cancelled_waiter_takes_no_slot_away() {
         let slots = Slots::new(1);
         let a = of("a", "a");
         let running = slots.take(Class::Takes, a).await;

@@ -24,7 +24,7 @@ pub(super) fn path(own_dir: &Path) -> PathBuf {
     own_dir.join(NAME)
 }
 
-/// The remembered directories; none if there is no file.
+/// The remembered directories; none without a file.
 ///
 /// # Errors
 /// [`LedgerError`] if the file cannot be read.

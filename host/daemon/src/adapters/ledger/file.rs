@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn otherwise_nobody_waits_for_the_disk() {
+    async fn grouped_writes_do_not_wait_for_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         let (disk, synced) = recorded(Durability::Grouped);

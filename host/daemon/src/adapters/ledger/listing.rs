@@ -6,7 +6,7 @@ use std::path::Path;
 
 use cni_types::args::ContainerId;
 
-use super::recovery::{self, Beside};
+use super::recovery::{self, Unplanned};
 use super::{Files, failed, from_cache};
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{LedgerError, Listing};
@@ -28,7 +28,7 @@ impl Files {
             if file.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            match self.look(cni_dir, &Sandbox::recorded(container.clone())) {
+            match self.stored(cni_dir, &Sandbox::recorded(container.clone())) {
                 Ok(Some(found)) => {
                     if !found.is_complete {
                         incomplete.insert(container);
@@ -39,8 +39,9 @@ impl Files {
                 Err(error) => listing.unreadable.push((container, error)),
             }
         }
-        let beside = recovery::beside_all(&self.results_of(cni_dir), &listing.entries, &incomplete);
-        let Beside { entries, lost } = beside.map_err(from_cache)?;
+        let unplanned =
+            recovery::all_unplanned(&self.results_of(cni_dir), &listing.entries, &incomplete);
+        let Unplanned { entries, lost } = unplanned.map_err(from_cache)?;
         listing.entries.extend(entries);
         listing.unreadable.extend(
             lost.into_iter()

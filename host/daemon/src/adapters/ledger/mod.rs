@@ -28,7 +28,7 @@ pub use self::boot::Boot;
 use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
-use self::recovery::{Beside, Results, complete};
+use self::recovery::{Results, Unplanned, complete};
 use crate::config::own::Durability;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
@@ -56,7 +56,7 @@ pub struct Files {
 }
 
 /// A sandbox, from its file or else from the result cache.
-struct Found {
+struct StoredSandbox {
     entries: Vec<Entry>,
     /// Why the file cannot be used.
     damage: Option<String>,
@@ -157,7 +157,11 @@ impl Files {
     }
 
     /// Finds a sandbox in its file or the result cache. Changes nothing.
-    fn look(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Option<Found>, LedgerError> {
+    fn stored(
+        &self,
+        cni_dir: &Path,
+        sandbox: &Sandbox,
+    ) -> Result<Option<StoredSandbox>, LedgerError> {
         let path = cni_dir.join(sandbox.container_id.as_str());
         let text = match file::read(&path) {
             Ok(text) => Ok(text),
@@ -181,7 +185,7 @@ impl Files {
                         entry.namespace = self.boot.namespace(&path);
                     }
                 }
-                Ok(Some(Found {
+                Ok(Some(StoredSandbox {
                     entries,
                     damage: None,
                     damaged_results,
@@ -195,7 +199,7 @@ impl Files {
                 if entries.is_empty() || !errors.is_empty() {
                     return Err(LedgerError::Damaged { path, reason });
                 }
-                Ok(Some(Found {
+                Ok(Some(StoredSandbox {
                     entries,
                     damage: Some(reason),
                     damaged_results: Vec::new(),
@@ -263,14 +267,14 @@ impl Ledger for Files {
     }
 
     async fn find(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError> {
-        let Some(mut found) = self.look(cni_dir, sandbox)? else {
+        let Some(mut found) = self.stored(cni_dir, sandbox)? else {
             return Ok(Recorded::Nothing);
         };
         self.set_results_aside(cni_dir, &found.damaged_results);
         if !found.is_complete {
             let results = self.results_of(cni_dir);
-            let beside = recovery::beside(&results, sandbox, &found.entries);
-            let Beside { entries, mut lost } = beside.map_err(from_cache)?;
+            let unplanned = recovery::unplanned(&results, sandbox, &found.entries);
+            let Unplanned { entries, mut lost } = unplanned.map_err(from_cache)?;
             found.entries.extend(entries);
             if let Some(lost) = lost.remove(&sandbox.container_id) {
                 let known = found.entries;

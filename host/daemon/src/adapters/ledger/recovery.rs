@@ -36,7 +36,7 @@ pub(super) struct Results {
 }
 
 /// Attachments that are only in the result cache.
-pub(super) struct Beside {
+pub(super) struct Unplanned {
     pub(super) entries: Vec<Entry>,
     /// Attachments whose results are damaged, of sandboxes with incomplete plans.
     pub(super) lost: BTreeMap<ContainerId, Vec<Lost>>,
@@ -72,16 +72,16 @@ pub(super) fn from_results(
 ///
 /// # Errors
 /// As [`from_results`].
-pub(super) fn beside(
+pub(super) fn unplanned(
     results: &Results,
     sandbox: &Sandbox,
     plan: &[Entry],
-) -> Result<Beside, cache::Error> {
+) -> Result<Unplanned, cache::Error> {
     let known: HashSet<_> = plan.iter().map(|entry| &entry.if_name).collect();
     let (mut entries, errors) = from_results(results, sandbox)?;
     entries.retain(|entry| !known.contains(&entry.if_name));
     let lost = lost(&errors, [&sandbox.container_id], plan);
-    Ok(Beside { entries, lost })
+    Ok(Unplanned { entries, lost })
 }
 
 /// All sandboxes' attachments that are missing from the plans. The plans of `incomplete` sandboxes
@@ -89,11 +89,11 @@ pub(super) fn beside(
 ///
 /// # Errors
 /// As [`from_results`].
-pub(super) fn beside_all(
+pub(super) fn all_unplanned(
     results: &Results,
     plans: &[Entry],
     incomplete: &BTreeSet<ContainerId>,
-) -> Result<Beside, cache::Error> {
+) -> Result<Unplanned, cache::Error> {
     let known: HashSet<_> = plans
         .iter()
         .map(|entry| (&entry.container_id, &entry.if_name))
@@ -109,7 +109,7 @@ pub(super) fn beside_all(
         })
         .collect();
     let lost = lost(&errors, incomplete, plans);
-    Ok(Beside { entries, lost })
+    Ok(Unplanned { entries, lost })
 }
 
 /// Whether an error is due to the file itself, rather than a transient system error.

@@ -15,9 +15,8 @@ use cnidaria_core::domain::container_names::{ContainerNames, DEFAULT_NAMESPACE};
 use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{Pod, PodRef};
-use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
-use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
-use files::beneath;
+use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind};
+use files::openat;
 
 use crate::adapters::file_name;
 use store::Store;
@@ -83,25 +82,6 @@ impl Cluster for Manifests {
             })
     }
 
-    async fn resource_claim(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<ResourceClaim, ClusterError> {
-        Err(ClusterError::ClaimNotFound {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        })
-    }
-
-    async fn resource_slices(
-        &self,
-        _driver: &str,
-        _reach: Reach,
-    ) -> Result<Vec<ResourceSlice>, ClusterError> {
-        Ok(Vec::new())
-    }
-
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
         let failed = |reason: String| ClusterError::NotWritten {
             pod: pod.clone(),
@@ -116,7 +96,7 @@ impl Cluster for Manifests {
         let name = file_name::component(&format!("{}.json", pod.name));
         // Two sandboxes of one pod may write concurrently.
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        beneath::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
+        openat::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
             let path = self.status_dir.join(&pod.namespace).join(&name);
             failed(format!("{}: {error}", path.display()))
         })

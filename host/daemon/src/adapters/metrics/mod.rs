@@ -30,7 +30,7 @@ struct Http {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabels {
     verb: &'static str,
     outcome: &'static str,
 }
@@ -40,8 +40,8 @@ struct Outcome {
 pub struct Metrics {
     registry: Registry,
     http: Family<Http, Counter>,
-    requests: Family<Outcome, Histogram>,
-    delegates: Family<Outcome, Histogram>,
+    requests: Family<OutcomeLabels, Histogram>,
+    delegates: Family<OutcomeLabels, Histogram>,
     undo_failures: Counter,
     undo_refusals: Counter,
     undos_given_up: Counter,
@@ -137,7 +137,7 @@ impl Metrics {
             Err(_) => "failure",
         };
         self.delegates
-            .get_or_create(&Outcome { verb, outcome })
+            .get_or_create(&OutcomeLabels { verb, outcome })
             .observe(begun.elapsed().as_secs_f64());
     }
 }
@@ -150,7 +150,7 @@ impl Meter for Metrics {
             Answered::Failure => "failure",
         };
         self.requests
-            .get_or_create(&Outcome { verb, outcome })
+            .get_or_create(&OutcomeLabels { verb, outcome })
             .observe(took.as_secs_f64());
     }
 

@@ -125,8 +125,8 @@ impl PodNetwork for Netlink {
 }
 
 /// Whether the current namespace has an interface. Binding a socket to it neither waits for the
-/// lock of link changes nor makes the kernel load a module of that name if there is no such
-/// interface, which is the usual case with names that pods choose.
+/// lock of link changes nor makes the kernel load a module of that name if the interface
+/// does not exist, which is the usual case with names that pods choose.
 fn has_interface(name: &str) -> io::Result<bool> {
     match TcpSocket::new_v4()?.bind_device(Some(name.as_bytes())) {
         Ok(()) => Ok(true),
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_nodes_own_namespace_is_no_pods() {
+    async fn the_nodes_own_namespace_is_rejected() {
         let netlink = Netlink::default();
         assert_eq!(netlink.at(Path::new(OWN)).await.unwrap(), AtPath::Node);
         let looked = netlink.look(Path::new(OWN), &[]).await;
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_namespace_is_an_error_at_once() {
+    async fn a_path_without_a_namespace_fails_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();

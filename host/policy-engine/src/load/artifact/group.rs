@@ -33,7 +33,7 @@ impl Group {
             // Removes the directory that was created above, if it is empty.
             let _ = fs::remove_dir(parent);
             return Err(io::Error::other(format!(
-                "{} is no control group of version 2",
+                "{} is not a control group of version 2",
                 parent.display()
             )));
         }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_directory_is_no_group() {
+    fn a_plain_directory_is_not_a_group() {
         let dir = tempfile::tempdir().unwrap();
         let error = Group::make(&dir.path().join("x"), 1, 1).unwrap_err();
         assert!(error.to_string().contains("no control group"), "{error}");

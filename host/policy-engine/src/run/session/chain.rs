@@ -24,14 +24,14 @@ impl Session {
         stage: impl Fn(Box<Transaction<D>>) -> Stage,
         report: &mut Report,
     ) -> Result<Working<D>, Denied> {
-        for seat in self.turns(hook, network) {
-            let policy = &seat.policy;
+        for turn in self.turns(hook, network) {
+            let policy = &turn.policy;
             let Some(spec) = &policy.spec else { continue };
-            let request = self.edit_budget(seat.index, spec);
+            let request = self.edit_budget(turn.index, spec);
             let transaction = working.begin(Arc::clone(&policy.name), budget(spec));
             let transaction = Box::new(transaction.within(request));
-            let turn = self.turn(&seat, hook, stage(transaction), report).await?;
-            let Some(stage) = turn else {
+            let accepted = self.turn(&turn, hook, stage(transaction), report).await?;
+            let Some(stage) = accepted else {
                 continue;
             };
             let Some(transaction) = D::take(stage) else {
@@ -54,7 +54,7 @@ impl Session {
                 Mode::Audit => staged.patch,
                 Mode::Enforce | Mode::Off => working.commit(&policy.name, staged),
             };
-            self.time.charge(seat.index, start.elapsed());
+            self.time.charge(turn.index, start.elapsed());
             if let Some(patch) = applied {
                 let edit = AppliedEdit {
                     policy: policy.name.to_string(),

@@ -23,7 +23,7 @@ use crate::model::request::{Attachment, Chosen, Command, RequestFacts, Selection
 use crate::run::generation::Generation;
 use crate::state::{Guard, States};
 use crate::transaction::{
-    AttachmentDraft, Carried, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved,
+    AttachmentDraft, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved, SelectionClaims,
     SelectionsDraft, Working,
     invariants::{self, Offered},
 };
@@ -72,7 +72,7 @@ pub struct Session {
     /// Indexes of policies that exhausted a request budget and are open on timeout.
     given_up: BTreeSet<usize>,
     /// The selections whose attachments were not offered yet, with what policies own of them.
-    carried: Vec<Carried>,
+    selection_claims: Vec<SelectionClaims>,
     /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
     /// Which parts of the results so far policies own, by interface.
@@ -106,7 +106,7 @@ impl Session {
             instances,
             exhausted: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            carried: Vec::new(),
+            selection_claims: Vec::new(),
             offered: Vec::new(),
             owned: BTreeMap::new(),
             edit_budgets: BTreeMap::new(),
@@ -140,8 +140,8 @@ impl Session {
                 let mut chain = self.generation.chain().iter();
                 !self.skipped && chain.any(|policy| policy.broken_reason().is_some())
             }
-            // Records each attachment.
-            Hook::BeforeAdd => true,
+            // Records each attachment for later hooks.
+            Hook::BeforeAdd => !self.generation.chain().is_empty(),
             Hook::Finalize => self.owned.values().any(|owned| !owned.claims.is_empty()),
             Hook::Del => !self.generation.services().states.is_empty(),
             Hook::Configure | Hook::AfterAdd | Hook::Check | Hook::Status | Hook::Gc => false,
@@ -167,7 +167,7 @@ impl Session {
         let draft = working.finish();
         let sound = invariants::selections(&draft, &claims);
         self.sound(Hook::Select, sound, &mut report)?;
-        self.carried = draft.carried(&claims);
+        self.selection_claims = draft.claims_for_attachments(&claims);
         Ok(Selected {
             selections: draft.into_chosen(),
             report,
@@ -190,7 +190,7 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
-        let owned = Carried::take(&mut self.carried, draft.attachment());
+        let owned = SelectionClaims::take(&mut self.selection_claims, draft.attachment());
         let (hook, working) = (Hook::BeforeAdd, Working::owned(draft, owned));
         let before = working.current();
         let working = self
@@ -290,13 +290,13 @@ impl Session {
     ) -> Result<Report, Denied> {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
-        for seat in self.turns(Hook::Check, Some(&attachment.network)) {
+        for turn in self.turns(Hook::Check, Some(&attachment.network)) {
             let stored = Box::new(OutcomeDraft::new(result.clone()));
             let stage = Stage::Check {
                 attachment: Arc::clone(&attachment),
                 stored,
             };
-            self.turn(&seat, Hook::Check, stage, &mut report).await?;
+            self.turn(&turn, Hook::Check, stage, &mut report).await?;
         }
         Ok(report)
     }
@@ -306,12 +306,12 @@ impl Session {
     pub async fn del(&mut self, attachment: &Attachment) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
-        for seat in self.turns(Hook::Del, Some(&attachment.network)) {
+        for turn in self.turns(Hook::Del, Some(&attachment.network)) {
             let stage = Stage::Del {
                 attachment: Arc::clone(&attachment),
             };
-            // DEL cannot deny, and its failures are open, so there is no error.
-            let _ = self.turn(&seat, Hook::Del, stage, &mut report).await;
+            // Never an error: DEL cannot deny, and its failures are open.
+            let _ = self.turn(&turn, Hook::Del, stage, &mut report).await;
         }
         self.release(attachment).await;
         report
@@ -341,8 +341,8 @@ impl Session {
             }
         }
         let mut report = Report::default();
-        for seat in self.turns(Hook::Status, None) {
-            self.turn(&seat, Hook::Status, Stage::Idle, &mut report)
+        for turn in self.turns(Hook::Status, None) {
+            self.turn(&turn, Hook::Status, Stage::Idle, &mut report)
                 .await?;
         }
         Ok(())
@@ -357,11 +357,11 @@ impl Session {
                 if_name: if_name.clone(),
             })
             .collect();
-        for seat in self.turns(Hook::Gc, None) {
+        for turn in self.turns(Hook::Gc, None) {
             // No error, as on DEL.
             let _ = self
                 .turn(
-                    &seat,
+                    &turn,
                     Hook::Gc,
                     Stage::Gc {
                         valid: Arc::clone(&attachments),

@@ -24,16 +24,16 @@ const MAX_DETAILS: usize = 4096;
 type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
 
 /// A policy and its index among the session's instances.
-pub(super) struct Seat {
+pub(super) struct Turn {
     pub(super) index: usize,
     pub(super) policy: Arc<Policy>,
 }
 
 impl Session {
     /// The policies that have the hook and see the request, in order.
-    pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Seat> {
+    pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Turn> {
         self.asked(hook, network)
-            .map(|(index, policy)| Seat {
+            .map(|(index, policy)| Turn {
                 index,
                 policy: Arc::clone(policy),
             })
@@ -107,16 +107,16 @@ impl Session {
     /// if the request goes on without it.
     pub(super) async fn turn(
         &mut self,
-        seat: &Seat,
+        turn: &Turn,
         hook: Hook,
         stage: Stage,
         report: &mut Report,
     ) -> Result<Option<Stage>, Denied> {
-        let policy = &seat.policy;
+        let policy = &turn.policy;
         let start = Instant::now();
-        let (called, budget) = match self.allowance(seat) {
+        let (called, budget) = match self.allowance(turn) {
             Ok(allowance) => {
-                let called = self.call(seat, hook, stage, allowance).await;
+                let called = self.call(turn, hook, stage, allowance).await;
                 (called, Some(allowance.budget))
             }
             Err(failure) => (Err(failure), None),
@@ -126,18 +126,18 @@ impl Session {
             Ok(answer) => answer,
             Err(failure) => {
                 if failure.cause == Cause::Timeout {
-                    self.exhausted.insert(seat.index);
+                    self.exhausted.insert(turn.index);
                 }
                 self.fail(policy, hook, &failure, report)?;
                 if failure.cause == Cause::Timeout && budget != Some(TimeBudget::Call) {
                     // Later hooks would fail the same way.
-                    self.given_up.insert(seat.index);
+                    self.given_up.insert(turn.index);
                 }
                 return Ok(None);
             }
         };
         let limit = policy.spec.as_ref().map_or(0, |spec| spec.limits.findings);
-        self.allowances.cut(seat.index, &mut findings, count(limit));
+        self.allowances.cut(turn.index, &mut findings, count(limit));
         for finding in &findings {
             if !self.is_rehearsal() {
                 journal::finding(&self.facts, finding);
@@ -162,7 +162,7 @@ impl Session {
     }
 
     /// The time and budget for the policy's next call.
-    fn allowance(&self, Seat { index, policy }: &Seat) -> Result<Allowance, Failure> {
+    fn allowance(&self, Turn { index, policy }: &Turn) -> Result<Allowance, Failure> {
         let limits = policy.spec.as_ref().map(|spec| spec.limits);
         let chain = self.generation.chain();
         let name = |index| chain.get(index).map(|policy: &Arc<Policy>| &*policy.name);
@@ -173,12 +173,12 @@ impl Session {
     /// for the time, except for waiting for memory.
     async fn call(
         &mut self,
-        seat: &Seat,
+        turn: &Turn,
         hook: Hook,
         stage: Stage,
         mut allowance: Allowance,
     ) -> Called {
-        let Seat { index, policy } = seat;
+        let Turn { index, policy } = turn;
         // Taken out, so that a failed instance is not used again.
         let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
@@ -193,7 +193,7 @@ impl Session {
                         // Boxed to keep the common case, an instance made ahead, small.
                         let instance =
                             Box::pin(self.instantiate(*index, policy, allowance)).await?;
-                        allowance = self.allowance(seat)?;
+                        allowance = self.allowance(turn)?;
                         instance
                     }
                 };

@@ -209,7 +209,7 @@ fn a_port_at_overlapping_addresses_is_one() {
             mappings.push(PortMapping {
                 host_port: 8080,
                 container_port: 80,
-                protocol: protocol.to_owned(),
+                protocol: Some(protocol.to_owned()),
                 host_ip: ip.map(str::to_owned),
             });
             draft.set_port_mappings(&mappings)

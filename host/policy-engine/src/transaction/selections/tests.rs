@@ -161,12 +161,12 @@ fn what_select_set_is_owned_in_before_add() {
             mac: draft.get(0).unwrap().mac.clone(),
             ..attachment()
         };
-        (draft.carried(&claims), attachment)
+        (draft.claims_for_attachments(&claims), attachment)
     };
-    type Made = (Vec<Carried>, Attachment);
+    type Made = (Vec<SelectionClaims>, Attachment);
     let conflict = |(mut left, attachment): Made, change: &dyn Fn(&AttachmentDraft) -> Edited| {
         let draft = AttachmentDraft::new(attachment, Arc::default());
-        let claims = Carried::take(&mut left, draft.attachment());
+        let claims = SelectionClaims::take(&mut left, draft.attachment());
         assert_eq!(left.len(), 2);
         let working = Working::owned(draft, claims);
         let own = |owner: &str| working.begin(owner.into(), BUDGET).edit(1, change);
@@ -197,7 +197,7 @@ fn an_inserted_selection_belongs_to_its_policy() {
     };
     let working = edited(move |draft| draft.insert(0, &wanted));
     let claims = working.claims();
-    let carried = working.finish().carried(&claims).remove(0);
+    let carried = working.finish().claims_for_attachments(&claims).remove(0);
     let attachment = Attachment {
         network: "default/z".to_owned(),
         ips: vec!["10.0.0.1".to_owned()],
@@ -232,14 +232,14 @@ fn claims_follow_their_selection() {
         let staged = working.staged(transaction);
         working.commit(&owner, staged);
         let claims = working.claims();
-        let mut left = working.finish().carried(&claims);
+        let mut left = working.finish().claims_for_attachments(&claims);
         let owned = attachments.iter().enumerate().map(|(index, attachment)| {
             let mac = (index == place).then(|| "02:00:00:00:00:01".to_owned());
             let attachment = Attachment {
                 mac,
                 ..attachment.clone()
             };
-            !Carried::take(&mut left, &attachment).is_empty()
+            !SelectionClaims::take(&mut left, &attachment).is_empty()
         });
         let owned: Vec<bool> = owned.collect();
         let expected: Vec<bool> = (0..owned.len()).map(|index| index == place).collect();
@@ -272,9 +272,9 @@ fn claims_follow_their_selection() {
     let staged = working.staged(transaction);
     working.commit(&owner, staged);
     let claims = working.claims();
-    let mut left = working.finish().carried(&claims);
-    assert!(Carried::take(&mut left, &offered("net1", &[])).is_empty());
-    assert!(!Carried::take(&mut left, &net2).is_empty());
+    let mut left = working.finish().claims_for_attachments(&claims);
+    assert!(SelectionClaims::take(&mut left, &offered("net1", &[])).is_empty());
+    assert!(!SelectionClaims::take(&mut left, &net2).is_empty());
     // A network of every pod comes first.
     let with_ip = Selection {
         ips: ips("10.0.0.1"),
@@ -282,9 +282,9 @@ fn claims_follow_their_selection() {
     };
     let working = edited(move |draft| draft.replace(0, &with_ip));
     let claims = working.claims();
-    let mut left = working.finish().carried(&claims);
-    assert!(Carried::take(&mut left, &offered("net1", &[])).is_empty());
-    assert!(!Carried::take(&mut left, &offered("net2", &ips("10.0.0.1"))).is_empty());
+    let mut left = working.finish().claims_for_attachments(&claims);
+    assert!(SelectionClaims::take(&mut left, &offered("net1", &[])).is_empty());
+    assert!(!SelectionClaims::take(&mut left, &offered("net2", &ips("10.0.0.1"))).is_empty());
 }
 
 type Edited = Result<super::super::AttachmentChange, EditError>;

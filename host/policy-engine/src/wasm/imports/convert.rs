@@ -12,23 +12,7 @@ impl From<host::Command> for wit::Command {
             host::Command::Del => Self::Del,
             host::Command::Check => Self::Check,
             host::Command::Gc => Self::Gc,
-            host::Command::Status => Self::Status,
-        }
-    }
-}
-
-impl From<PodRef> for wit::PodRef {
-    fn from(
-        PodRef {
-            namespace,
-            name,
-            uid,
-        }: PodRef,
-    ) -> Self {
-        Self {
-            namespace,
-            name,
-            uid,
+            host::Command::Status | host::Command::Version => Self::Status,
         }
     }
 }
@@ -46,70 +30,46 @@ impl From<EditError> for wit::EditError {
     }
 }
 
-impl From<host::Bandwidth> for wit::Bandwidth {
-    fn from(bandwidth: host::Bandwidth) -> Self {
-        let host::Bandwidth {
-            ingress_rate,
-            ingress_burst,
-            egress_rate,
-            egress_burst,
-        } = bandwidth;
-        Self {
-            ingress_rate,
-            ingress_burst,
-            egress_rate,
-            egress_burst,
+/// Converts between records with the same fields.
+macro_rules! same_fields {
+    ($from:ty => $to:ty { $($field:ident),* }) => {
+        impl From<$from> for $to {
+            fn from(from: $from) -> Self {
+                type From = $from;
+                let From { $($field),* } = from;
+                Self { $($field),* }
+            }
         }
-    }
+    };
 }
 
-impl From<wit::Bandwidth> for host::Bandwidth {
-    fn from(bandwidth: wit::Bandwidth) -> Self {
-        let wit::Bandwidth {
-            ingress_rate,
-            ingress_burst,
-            egress_rate,
-            egress_burst,
-        } = bandwidth;
-        Self {
-            ingress_rate,
-            ingress_burst,
-            egress_rate,
-            egress_burst,
-        }
-    }
-}
+same_fields!(PodRef => wit::PodRef { namespace, name, uid });
+same_fields!(result::Dns => wit::Dns { nameservers, domain, search, options });
+same_fields!(host::Bandwidth => wit::Bandwidth {
+    ingress_rate, ingress_burst, egress_rate, egress_burst
+});
+same_fields!(wit::Bandwidth => host::Bandwidth {
+    ingress_rate, ingress_burst, egress_rate, egress_burst
+});
 
 impl From<host::PortMapping> for wit::PortMapping {
     fn from(mapping: host::PortMapping) -> Self {
-        let host::PortMapping {
-            host_port,
-            container_port,
-            protocol,
-            host_ip,
-        } = mapping;
         Self {
-            host_port,
-            container_port,
-            protocol,
-            host_ip,
+            protocol: mapping.protocol().to_owned(),
+            host_port: mapping.host_port,
+            container_port: mapping.container_port,
+            host_ip: mapping.host_ip,
         }
     }
 }
 
 impl From<wit::PortMapping> for host::PortMapping {
     fn from(mapping: wit::PortMapping) -> Self {
-        let wit::PortMapping {
-            host_port,
-            container_port,
-            protocol,
-            host_ip,
-        } = mapping;
         Self {
-            host_port,
-            container_port,
-            protocol,
-            host_ip,
+            host_port: mapping.host_port,
+            container_port: mapping.container_port,
+            protocol: Some(mapping.protocol),
+            host_ip: mapping.host_ip,
         }
     }
 }
@@ -172,23 +132,6 @@ pub(super) fn selection(selection: wit::Selection) -> Result<host::Selection, Ed
             .map(transaction::json_object)
             .transpose()?,
     })
-}
-
-impl From<result::Dns> for wit::Dns {
-    fn from(dns: result::Dns) -> Self {
-        let result::Dns {
-            nameservers,
-            domain,
-            search,
-            options,
-        } = dns;
-        Self {
-            nameservers,
-            domain,
-            search,
-            options,
-        }
-    }
 }
 
 impl From<wit::Dns> for result::Dns {

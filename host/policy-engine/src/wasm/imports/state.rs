@@ -34,10 +34,10 @@ impl Host for GuestState {
         new: Option<Vec<u8>>,
         bound: bool,
     ) -> wasmtime::Result<Result<(), Error>> {
-        let unavailable = || Error::Unavailable("there is no state in this hook".to_owned());
+        let unavailable = || Error::Unavailable("state is not available in this hook".to_owned());
         if bound && self.facts().container_id.is_empty() {
             return Ok(Err(Error::Unavailable(
-                "there is no sandbox to bind to".to_owned(),
+                "this hook has no sandbox to bind to".to_owned(),
             )));
         }
         let Some(state) = self.policy_state()?.map(Arc::clone) else {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Trouble {
+pub(crate) struct Unavailable {
     /// For messages.
     pub(crate) reason: String,
     /// When the outage began; `None` for a refusal, which only a change can fix.
     away: Option<Instant>,
 }
 
-impl Trouble {
+impl Unavailable {
     /// A persistent problem: the server refuses, or was never reachable.
     pub(crate) fn lasting(reason: String) -> Self {
         Self { reason, away: None }
@@ -40,14 +40,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_outage_lasts_from_its_first_failure_on() {
         let patience = Duration::from_secs(10);
-        let first = Trouble::outage("refused".into(), None);
+        let first = Unavailable::outage("refused".into(), None);
         tokio::time::advance(Duration::from_secs(6)).await;
-        let second = Trouble::outage("reset".into(), Some(&first));
+        let second = Unavailable::outage("reset".into(), Some(&first));
         assert!(second.is_shorter_than(patience));
         tokio::time::advance(Duration::from_secs(6)).await;
         assert!(!second.is_shorter_than(patience));
-        let lasting = Trouble::lasting("forbidden".into());
+        let lasting = Unavailable::lasting("forbidden".into());
         assert!(!lasting.is_shorter_than(patience));
-        assert!(Trouble::outage("reset".into(), Some(&lasting)).is_shorter_than(patience));
+        assert!(Unavailable::outage("reset".into(), Some(&lasting)).is_shorter_than(patience));
     }
 }

@@ -12,12 +12,12 @@ use crate::model::request::{Attachment, Selection};
 
 /// The claims on one selection, in the form of its attachment's.
 #[derive(Debug)]
-pub(crate) struct Carried {
+pub(crate) struct SelectionClaims {
     selection: Arc<Selection>,
     pub(crate) claims: Claims,
 }
 
-impl Carried {
+impl SelectionClaims {
     /// What policies own of the selection with this identity.
     pub(super) fn of(id: usize, selection: &Arc<Selection>, claims: &Claims) -> Self {
         let node = claimed(selection);

@@ -60,7 +60,7 @@ async fn the_last_good_module_outlives_its_file() {
 }
 
 #[tokio::test]
-async fn what_was_kept_goes_with_the_policys_files() {
+async fn state_goes_with_the_policys_files() {
     let policies = guard();
     restarted(&policies).await;
     assert_eq!(files(&policies.path("kept")), ["10-guard.json"]);

@@ -15,7 +15,7 @@ use crate::model::grant::{ConfGrant, Grant};
 /// Protected members and types that differ between two values. Paths are kept as chains of tokens,
 /// so that a long path is not copied for each member below it.
 #[derive(Default)]
-pub(super) struct Found<'a> {
+pub(super) struct ProtectedChanges<'a> {
     tokens: Vec<(Option<usize>, Cow<'a, str>)>,
     /// The first differing member for each rule.
     members: Vec<(usize, Rule)>,
@@ -36,7 +36,7 @@ struct Change<'a> {
     new: Option<&'a Node>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> ProtectedChanges<'a> {
     fn token(&mut self, parent: Option<usize>, token: impl Into<Cow<'a, str>>) -> usize {
         self.tokens.push((parent, token.into()));
         self.tokens.len() - 1

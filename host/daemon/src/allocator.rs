@@ -14,6 +14,6 @@ unsafe extern "C" {
 
 /// Returns free pages to the kernel. On its own the allocator does so only in a later call, so that
 /// an idle daemon would keep the memory of its last burst.
-pub(crate) fn give_back() {
+pub(crate) fn return_memory() {
     mi_collect(true);
 }
