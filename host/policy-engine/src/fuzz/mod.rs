@@ -269,6 +269,7 @@ fn attachment(is_default: bool) -> Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default,
+        selection: None,
         conf: Document::parse(CONF, Limits::default()).expect("it is valid"),
         ips: vec!["10.1.2.3/24".to_owned()],
         mac: None,
