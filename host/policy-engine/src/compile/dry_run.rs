@@ -46,6 +46,7 @@ async fn configure(module: Arc<Module>, spec: Arc<Spec>) {
         observer: None,
         states: Arc::new(States::new(None)),
         memory: Arc::new(Memory::new(u64::MAX)),
+        turns: Arc::default(),
         witness: None,
         clock: None,
     });

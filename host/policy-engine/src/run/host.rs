@@ -102,6 +102,7 @@ impl PolicyHost {
             observer: config.observer.clone(),
             states: Arc::new(States::new(config.state_dir.clone())),
             memory: Arc::new(Memory::new(config.guest_memory_bytes)),
+            turns: Arc::default(),
             witness: None,
             clock: None,
         });
