@@ -49,7 +49,14 @@ impl Generation {
 
     /// All policies, in order, for display.
     pub fn policies(&self) -> Vec<PolicyInfo> {
-        self.policies.iter().map(|policy| policy.info()).collect()
+        let states = &self.services().states;
+        let infos = self.policies.iter().map(|policy| policy.info());
+        infos
+            .map(|info| PolicyInfo {
+                state_error: states.damage(&info.name),
+                ..info
+            })
+            .collect()
     }
 
     /// Whether there are no policies at all, not even broken or off, and no state kept by earlier
