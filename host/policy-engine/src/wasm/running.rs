@@ -1,4 +1,4 @@
-//! Running a guest: in turns, and until its deadline.
+//! Running a guest: turn by turn, until its deadline.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -70,7 +70,7 @@ pub(crate) fn arm(store: &mut Store<GuestState>, allowance: Allowance) -> Armed 
 }
 
 impl Armed {
-    /// Runs a call in turns. Also ends one that hangs in a host function, where epochs do not
+    /// Runs a call turn by turn. Also ends one that hangs in a host function, where epochs do not
     /// interrupt it. Returns the time that it waited because of other policies as well.
     pub(crate) async fn run<T>(
         self,
