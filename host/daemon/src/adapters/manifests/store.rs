@@ -2,12 +2,13 @@
 //! blocking work reads them, so that requests which need no manifest do not wait for any.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use inotify::{Inotify, WatchMask};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -55,7 +56,7 @@ impl Store {
     /// Watches the directory and begins to read it.
     pub(super) fn open(dir: &Path) -> io::Result<Arc<Self>> {
         let inotify = watched(dir)?;
-        let events = AsyncFd::register(inotify.as_fd().try_clone_to_owned()?)?;
+        let events = readable(inotify.as_fd().try_clone_to_owned()?)?;
         // An error now is one of the configuration; a later one is logged.
         std::fs::read_dir(dir)?;
         let store = Arc::new(Self {
@@ -168,6 +169,12 @@ impl Reading {
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[expect(unsafe_code, reason = "tokio's safe function is deprecated")]
+fn readable(events: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `AsyncFd` takes ownership of the descriptor and is the only one to close it.
+    Ok(unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }?)
 }
 
 /// Watches a directory for manifests that are created, changed or deleted.
