@@ -6,6 +6,7 @@
 mod claims;
 mod confs;
 mod naive;
+mod selections;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ const RESULT: &str = r#"{"cniVersion":"1.1.0","interfaces":[{"name":"net1","sand
 
 pub use claims::claims;
 pub use confs::confs;
+pub use selections::selections;
 
 /// One guest call.
 struct Call<'a> {
