@@ -29,13 +29,14 @@ impl Group {
     /// # Errors
     /// If `parent` is not a cgroup v2 directory, or not writable.
     pub(super) fn make(parent: &Path, number: u64, memory: u64) -> io::Result<Self> {
-        match DirBuilder::new().create(parent) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
-        }
+        let is_new = match DirBuilder::new().create(parent) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            made => made.map(|()| true)?,
+        };
         if rustix::fs::statfs(parent)?.f_type != CGROUP2 {
-            // Removes the directory that was created above, if it is empty.
-            let _ = fs::remove_dir(parent);
+            if is_new {
+                let _ = fs::remove_dir(parent);
+            }
             return Err(io::Error::other(format!(
                 "{} is not a control group of version 2",
                 parent.display()
@@ -126,5 +127,7 @@ mod tests {
         let error = Group::make(&dir.path().join("x"), 1, 1).unwrap_err();
         assert!(error.to_string().contains("not a control group"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        Group::make(dir.path(), 1, 1).unwrap_err();
+        assert!(dir.path().exists());
     }
 }
