@@ -112,6 +112,7 @@ pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
         grants_asked: policy.asked,
         grants_given: policy.granted,
         last_error: policy.last_error,
+        state_error: policy.state_error,
         counts: admin::PolicyCounts {
             evaluations: policy.evaluations,
             denials: policy.denials,

@@ -43,6 +43,9 @@ pub struct Policy {
     /// failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What was wrong with the file of the state that the policy keeps; `None` if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_error: Option<String>,
     /// Counts since the policy was loaded.
     #[serde(default)]
     pub counts: PolicyCounts,

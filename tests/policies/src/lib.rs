@@ -186,6 +186,7 @@ pub fn storage() -> Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,
+        selection: None,
         conf: Document::parse(CONF, Limits::default()).expect("it is JSON"),
         ips: Vec::new(),
         mac: None,

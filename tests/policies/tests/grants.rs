@@ -92,6 +92,9 @@ impl Observer for Counter {
     fn skipped(&self, reason: Skipped) {
         self.note(format!("skipped {}", reason.as_str()));
     }
+    fn state_damaged(&self, policy: &str) {
+        self.note(format!("{policy} state damaged"));
+    }
     fn loaded(&self, generation: u64, policies: &[PolicyInfo]) {
         self.note(format!("generation {generation} of {}", policies.len()));
     }

@@ -30,6 +30,7 @@ impl Observer for Places {
     fn counted(&self, _: &str, _: &str, _: f64) {}
     fn observed(&self, _: &str, _: &str, _: f64) {}
     fn skipped(&self, _: Skipped) {}
+    fn state_damaged(&self, _: &str) {}
     fn loaded(&self, _: u64, _: &[PolicyInfo]) {
         self.0.lock().unwrap().send(thread::current().id()).unwrap();
     }

@@ -78,6 +78,7 @@ fn table(list: &PolicyList) -> String {
 fn notes(policy: &Policy) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(policy.last_error.clone());
+    notes.extend(policy.state_error.clone());
     let missing: Vec<_> = policy
         .grants_asked
         .iter()

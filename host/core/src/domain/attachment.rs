@@ -25,6 +25,9 @@ pub struct Attachment {
     pub is_default: bool,
     /// Whether the pod chose this default network itself, by annotation.
     pub is_chosen: bool,
+    /// The pod's selection after the select hook that it comes from, by index; `None` for the
+    /// networks of every pod and for hot-plugged ones.
+    pub selection: Option<usize>,
     /// The delegates' conf or conflist.
     pub conf: NetworkConfList,
     /// The pod's request: becomes capability arguments and `MAC` and `IP` of `CNI_ARGS`.

@@ -135,6 +135,8 @@ pub async fn resolve(
     lookups: Lookups<'_>,
 ) -> Result<Plan, Error> {
     let mut found = default_networks(conf, pod, lookups).await?;
+    let first = found.len();
+    let selected_positions = first..first + selections.len();
     let mut total = Total::default();
     for (index, selection) in selections.into_iter().enumerate() {
         let network = selected(conf, pod, index, &selection, lookups).await?;
@@ -166,7 +168,11 @@ pub async fn resolve(
         .into_iter()
         .enumerate()
         .map(|(position, (network, selection))| {
-            let attachment = attachment(conf, &sandbox, position, network, selection);
+            let is_selected = selected_positions.contains(&position);
+            let attachment = Attachment {
+                selection: is_selected.then(|| position - first),
+                ..attachment(conf, &sandbox, position, network, selection)
+            };
             with_device_info(attachment, &sandbox, lookups.device_info)
         })
         .collect();
@@ -396,6 +402,7 @@ pub(super) fn attachment(
         is_default,
         // The cluster's default network is not selected by name.
         is_chosen: is_default && !selection.name.is_empty(),
+        selection: None,
         conf: network.conf,
         base: match is_default {
             true => conf.runtime_config.clone(),

@@ -6,6 +6,7 @@
 mod claims;
 mod confs;
 mod naive;
+mod selections;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -33,6 +34,7 @@ const RESULT: &str = r#"{"cniVersion":"1.1.0","interfaces":[{"name":"net1","sand
 
 pub use claims::claims;
 pub use confs::confs;
+pub use selections::selections;
 
 /// One guest call.
 struct Call<'a> {
@@ -269,6 +271,7 @@ fn attachment(is_default: bool) -> Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default,
+        selection: None,
         conf: Document::parse(CONF, Limits::default()).expect("it is valid"),
         ips: vec!["10.1.2.3/24".to_owned()],
         mac: None,

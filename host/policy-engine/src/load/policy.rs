@@ -407,6 +407,7 @@ impl Policy {
             asked: names(&self.asked),
             granted: spec.map(|spec| names(&spec.grants)).unwrap_or_default(),
             last_error: self.trouble.clone().or(last_error),
+            state_error: None,
             evaluations: self.counts.evaluations.load(Ordering::Relaxed),
             denials: self.counts.denials.load(Ordering::Relaxed),
             failures: self.counts.failures.load(Ordering::Relaxed),

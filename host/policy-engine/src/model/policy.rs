@@ -82,6 +82,8 @@ pub struct PolicyInfo {
     pub granted: Vec<String>,
     /// The last failure, of a load or a hook.
     pub last_error: Option<String>,
+    /// What was wrong with the file of its state, if it was damaged.
+    pub state_error: Option<String>,
     /// Number of calls since it was first loaded.
     pub evaluations: u64,
     /// Number of denials.

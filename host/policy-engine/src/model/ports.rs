@@ -51,6 +51,8 @@ pub trait Observer: Debug + Send + Sync {
     fn observed(&self, policy: &str, name: &str, value: f64);
     /// A request bypassed existing policies.
     fn skipped(&self, reason: Skipped);
+    /// The file of a policy's state was damaged when it was read.
+    fn state_damaged(&self, policy: &str);
     /// A new generation of policies is in force.
     fn loaded(&self, generation: u64, policies: &[PolicyInfo]);
 }

@@ -92,6 +92,9 @@ pub struct Attachment {
     pub if_name: String,
     /// Whether this is the cluster's default network, whose interface cannot be changed.
     pub is_default: bool,
+    /// Index of the chosen selection that it comes from, if any: what policies set there is owned
+    /// here.
+    pub selection: Option<usize>,
     /// The stored conf or conflist, unknown keys included.
     pub conf: Document,
     /// The ips capability: addresses or CIDRs.

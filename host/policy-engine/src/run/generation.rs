@@ -50,7 +50,14 @@ impl Generation {
 
     /// All policies, in order, for display.
     pub fn policies(&self) -> Vec<PolicyInfo> {
-        self.policies.iter().map(|policy| policy.info()).collect()
+        let states = &self.services().states;
+        let infos = self.policies.iter().map(|policy| policy.info());
+        infos
+            .map(|info| PolicyInfo {
+                state_error: states.damage(&info.name),
+                ..info
+            })
+            .collect()
     }
 
     /// Why none of the policies runs for a request, if so; counts and logs it.

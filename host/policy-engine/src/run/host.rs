@@ -100,8 +100,12 @@ impl PolicyHost {
         let services = Arc::new(Services {
             cluster: config.cluster.clone(),
             observer: config.observer.clone(),
-            states: Arc::new(States::new(config.state_dir.clone())),
+            states: Arc::new(States::new(
+                config.state_dir.clone(),
+                config.observer.clone(),
+            )),
             memory: Arc::new(Memory::new(config.guest_memory_bytes)),
+            turns: Arc::default(),
             witness: None,
             clock: None,
         });

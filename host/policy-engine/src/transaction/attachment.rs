@@ -240,6 +240,7 @@ mod tests {
             network: "default/storage".to_owned(),
             if_name: "net1".to_owned(),
             is_default: false,
+            selection: None,
             conf: Document::parse(conf, Limits::default()).unwrap(),
             ips: vec!["10.1.2.3/24".to_owned()],
             mac: Some("0A-00-00-00-00-01".to_owned()),

@@ -298,6 +298,7 @@ mod tests {
             network: network.to_owned(),
             if_name: if_name.to_owned(),
             is_default: false,
+            selection: None,
             conf: Document::parse(conf, Limits::default()).unwrap(),
             ips: Vec::new(),
             mac: None,

@@ -266,7 +266,7 @@ impl<D: Draft> Working<D> {
                     Some(_) => Kind::Changed,
                     None => Kind::Removed,
                 },
-                old: None,
+                old: value,
                 new: value,
             };
             claims.keep(owner, &step, || draft.twins(&step));

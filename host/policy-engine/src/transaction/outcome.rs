@@ -253,11 +253,48 @@ mod tests {
 
         let mut second = working.begin("second".into(), BUDGET);
         second
-            .edit(1, |draft| draft.set_dns(dns(&["10.0.0.3", "10.0.0.2"])))
+            .edit(1, |draft| {
+                draft.set_dns(dns(&["10.0.0.3", "10.0.0.1", "10.0.0.2"]))
+            })
             .unwrap();
         second
             .edit(1, |draft| draft.set_dns(dns(&["10.0.0.3"])))
             .unwrap_err();
+    }
+
+    #[test]
+    fn a_result_set_as_it_was_has_an_owner() {
+        type Edit<'a> = &'a dyn Fn(&OutcomeDraft) -> Result<OutcomeChange, EditError>;
+        let conflict = |one: Edit<'_>, other: Edit<'_>| {
+            let mut working = Working::new(draft());
+            let first: Arc<str> = "first".into();
+            let mut transaction = working.begin(first.clone(), BUDGET);
+            transaction.edit(1, one).unwrap();
+            let staged = working.staged(transaction);
+            assert!(working.commit(&first, staged).is_none());
+            let mut second = working.begin("second".into(), BUDGET);
+            second.edit(1, other).is_err()
+        };
+        let same: Edit<'_> = &|draft| draft.set_dns(dns(&["10.0.0.1"]));
+        assert!(conflict(same, &|draft| draft.set_dns(dns(&["10.0.0.2"]))));
+        assert!(!conflict(same, &|draft| draft.set_dns(dns(&["10.0.0.2", "10.0.0.1"]))));
+        assert!(!conflict(same, &|draft| draft.tag("tier", "gold")));
+        let same: Edit<'_> = &|draft| draft.set_interfaces(draft.result.interfaces.clone());
+        let renamed: Edit<'_> = &|draft| {
+            let mut interfaces = draft.result.interfaces.clone();
+            interfaces[0].name = "x".to_owned();
+            draft.set_interfaces(interfaces)
+        };
+        assert!(conflict(same, renamed));
+        let ip = |address: &str| RawIp {
+            address: address.to_owned(),
+            gateway: None,
+            interface: Some(0),
+        };
+        let same: Edit<'_> = &|draft| draft.set_ips(&[ip("10.1.0.2/16")]);
+        assert!(conflict(same, &|draft| draft.set_ips(&[])));
+        assert!(!conflict(same, &|draft| draft
+            .set_ips(&[ip("10.1.0.9/16"), ip("10.1.0.2/16")])));
     }
 
     #[test]

@@ -10,20 +10,46 @@ use super::selections::claimed;
 use super::{Claims, twins};
 use crate::model::request::{Attachment, Selection};
 
-/// The claims on one selection, in the form of its attachment's.
+/// The claims on the chosen selections, by index.
+#[derive(Debug, Default)]
+pub(crate) struct SelectionClaims(Vec<Part>);
+
+/// One selection, and the claims on it.
 #[derive(Debug)]
-pub(crate) struct SelectionClaims {
+struct Part {
+    id: usize,
     selection: Arc<Selection>,
-    pub(crate) claims: Claims,
+    claims: Arc<Claims>,
 }
 
 impl SelectionClaims {
-    /// What policies own of the selection with this identity.
-    pub(super) fn of(id: usize, selection: &Arc<Selection>, claims: &Claims) -> Self {
-        let node = claimed(selection);
+    /// What policies own of these selections, given with the identities under which they are
+    /// claimed.
+    pub(super) fn new<'s>(
+        selections: impl Iterator<Item = (usize, &'s Arc<Selection>)>,
+        claims: &Arc<Claims>,
+    ) -> Self {
+        let parts = selections.map(|(id, selection)| Part {
+            id,
+            selection: Arc::clone(selection),
+            claims: Arc::clone(claims),
+        });
+        Self(parts.collect())
+    }
+
+    /// The claims on the selection that became this attachment, in the form of the attachment's.
+    pub(crate) fn claims(&self, attachment: &Attachment) -> Claims {
+        let part = attachment.selection.and_then(|index| self.0.get(index));
+        part.map_or_else(Claims::default, |part| part.claims(&attachment.if_name))
+    }
+}
+
+impl Part {
+    fn claims(&self, if_name: &str) -> Claims {
+        let node = claimed(&self.selection);
         let mut carried = Claims::default();
-        claims.below(&[id.to_string().into()], &mut |path, owner, removed| {
-            let if_name = selection.if_name.as_deref().unwrap_or_default();
+        let place = [self.id.to_string().into()];
+        self.claims.below(&place, &mut |path, owner, removed| {
             let mut carry =
                 |path: &[&str], value| carry(&mut carried, (owner, if_name), path, value);
             match path {
@@ -38,43 +64,7 @@ impl SelectionClaims {
                 }
             }
         });
-        Self {
-            selection: Arc::clone(selection),
-            claims: carried,
-        }
-    }
-
-    /// Takes the claims on the selection that became this attachment out of those that are left.
-    ///
-    /// Attachments are offered in the order of their selections, so of several selections of one
-    /// network it is the first that is left.
-    pub(crate) fn take(left: &mut Vec<Self>, attachment: &Attachment) -> Claims {
-        let found = left.iter().position(|one| one.may_be(attachment));
-        found.map_or_else(Claims::default, |index| left.remove(index).claims)
-    }
-
-    /// Whether the selection can have become this attachment. The networks of every pod, which no
-    /// pod selects, ask for no addresses.
-    fn may_be(&self, attachment: &Attachment) -> bool {
-        let Selection {
-            namespace,
-            name,
-            if_name,
-            ips,
-            mac,
-            infiniband_guid,
-            ..
-        } = &*self.selection;
-        let network = attachment.network.strip_prefix(&**namespace);
-        let network = network.and_then(|rest| rest.strip_prefix('/'));
-        !attachment.is_default
-            && network == Some(name)
-            && if_name
-                .as_ref()
-                .is_none_or(|name| *name == attachment.if_name)
-            && *ips == attachment.ips
-            && *mac == attachment.mac
-            && *infiniband_guid == attachment.infiniband_guid
+        carried
     }
 }
 

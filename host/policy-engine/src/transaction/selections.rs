@@ -8,14 +8,29 @@ use cni_types::json::{Document, Node};
 
 use super::attachment::{bandwidth, port_mapping, port_mappings_as_set};
 use super::budget::Extent;
-use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes};
-use super::tree::{object, string, strings, strings_as_set, unless_empty};
+use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes, folded};
+use super::settings::{Place, Setting};
+use super::tree::{object, string, strings, strings_as_set, unless_empty, yes};
 use super::twins::{self, Twin};
 use super::{Claims, Draft, EditError, SelectionClaims, protected, validate};
 use crate::model::request::{Chosen, PortMapping, Selection};
 
 /// Maximum networks of one pod.
 const MAX_SELECTIONS: usize = 64;
+/// Key of a selection's place among the others in claims.
+const POSITION: &str = "position";
+/// Keys of a selection's other members in claims.
+const MEMBERS: [&str; 9] = [
+    "network",
+    "interface",
+    "ips",
+    "mac",
+    "infiniband-guid",
+    "bandwidth",
+    "portmappings",
+    "default-route",
+    "cni-args",
+];
 
 /// Selections being edited. Each has an identity that survives moves and edits.
 #[derive(Debug, Clone)]
@@ -160,15 +175,12 @@ impl SelectionsDraft {
     }
 
     /// What policies own of each selection, for the next hook; empty if they own nothing.
-    pub(crate) fn claims_for_attachments(&self, claims: &Claims) -> Vec<SelectionClaims> {
+    pub(crate) fn claims_for_attachments(&self, claims: &Arc<Claims>) -> SelectionClaims {
         if claims.is_empty() {
-            return Vec::new();
+            return SelectionClaims::default();
         }
-        // Those without claims as well: they tell which attachment is whose.
-        self.slots
-            .iter()
-            .map(|slot| SelectionClaims::of(slot.id, &slot.selection, claims))
-            .collect()
+        let slots = self.slots.iter();
+        SelectionClaims::new(slots.map(|slot| (slot.id, &slot.selection)), claims)
     }
 
     fn no_place(&self, index: usize) -> EditError {
@@ -275,6 +287,29 @@ impl Draft for SelectionsDraft {
         }
     }
 
+    /// A replacement sets every member that it has, and a move the selection's place.
+    fn settings(&self, change: &SelectionsChange) -> Vec<Setting> {
+        let id = |index: &usize| self.slots.get(*index).map(|slot| slot.id.to_string());
+        match change {
+            // Its identity is new, so it always differs.
+            SelectionsChange::Insert(..) => Vec::new(),
+            SelectionsChange::Replace(index, selection) => {
+                id(index).map_or_else(Vec::new, |id| replaced(&id, selection))
+            }
+            SelectionsChange::Remove(index) => {
+                let gone = id(index).map(|id| Setting::Gone(vec![id.into()]));
+                gone.into_iter().collect()
+            }
+            SelectionsChange::Shift(index, _) => {
+                let kept = id(index).map(|id| {
+                    let place = vec![id.into(), POSITION.into()];
+                    Setting::Set(place, Some(yes()))
+                });
+                kept.into_iter().collect()
+            }
+        }
+    }
+
     fn show(&self, later: &Self, areas: &[usize], visit: &mut Visit<'_>) {
         let ids = |draft: &Self| draft.slots.iter().map(|slot| slot.id).collect::<Vec<_>>();
         let order = ids(self);
@@ -331,9 +366,23 @@ fn check_args(old: Option<&Selection>, new: &Selection) -> Result<(), EditError>
     protected::check_args(old.map(Document::root), new.map(Document::root), "cni-args")
 }
 
+/// What a replacement sets, instead of what an earlier one did.
+fn replaced(id: &str, selection: &Selection) -> Vec<Setting> {
+    let members = match claimed(selection) {
+        Node::Object(members) => members,
+        _ => Vec::new(),
+    };
+    let own = |key: &str| -> Place { vec![id.to_owned().into(), folded(key).into_owned().into()] };
+    let gone = MEMBERS.iter().map(|key| Setting::Gone(own(key)));
+    let set = members
+        .into_iter()
+        .map(|(key, value)| Setting::Set(own(&key), Some(value)));
+    gone.chain(set).collect()
+}
+
 /// Visits the difference that a selection has another place among the others.
 fn moved(id: usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
-    let path = [id.to_string().into(), "position".into()];
+    let path = [id.to_string().into(), POSITION.into()];
     visit(&Step {
         path: &path,
         kind: Kind::Changed,

@@ -366,6 +366,8 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
 
     fn of_selection(&mut self, member: &str, rest: &[Cow<'_, str>], node: Option<&'a Node>) {
         match (member, rest) {
+            // A network that a policy kept was neither inserted nor removed.
+            ("network", _) if self.step.old == self.step.new => {}
             ("network", _) => {
                 let way = match self.is_new {
                     true => Way::Inserted,

@@ -47,6 +47,7 @@ impl Environment {
             observer: self.observer.clone(),
             states: Arc::new(States::default()),
             memory: Arc::new(Memory::new(MEMORY)),
+            turns: Arc::default(),
             witness: self.witness.clone(),
             clock: self.clock.clone(),
         }

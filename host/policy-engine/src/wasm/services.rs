@@ -10,6 +10,7 @@ use crate::model::ports::{Cluster, Observer};
 use crate::model::witness::Witness;
 use crate::state::{PolicyState, States};
 use crate::wasm::memory::Memory;
+use crate::wasm::turns::Turns;
 
 /// The services that all policies share.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Services {
     pub(crate) states: Arc<States>,
     /// Memory budget of all guests.
     pub(crate) memory: Arc<Memory>,
+    /// Which guest runs next.
+    pub(crate) turns: Arc<Turns>,
     /// Watches each call.
     pub(crate) witness: Option<Arc<dyn Witness>>,
     /// The time that policies see, in milliseconds since 1970; `None` for the system's.
@@ -49,6 +52,7 @@ impl Services {
             observer: None,
             states: Arc::new(self.states.snapshot()),
             memory: Arc::clone(&self.memory),
+            turns: Arc::clone(&self.turns),
             witness: Some(witness),
             clock: self.clock.clone(),
         }

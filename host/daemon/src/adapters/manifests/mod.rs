@@ -1,6 +1,8 @@
 //! A cluster without an API server: a watched directory of Pod and NAD manifests.
 
+mod changed;
 mod object;
+mod reader;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -33,8 +35,8 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    /// Reads the directory and starts watching it. Called once at start, on a tokio runtime.
-    /// Malformed files are logged and skipped.
+    /// Starts watching and reading the directory, on other threads. Called once at start, on a
+    /// tokio runtime. Malformed files are logged and skipped.
     ///
     /// # Errors
     /// [`ClusterError::Unavailable`] if the directory cannot be read or watched.
@@ -126,9 +128,10 @@ impl Cluster for Manifests {
     }
 }
 
+#[async_trait]
 impl ContainerPods for Manifests {
-    fn pod_of(&self, names: &ContainerNames) -> Option<Pod> {
-        self.store.look(|objects| {
+    async fn pod_of(&self, names: &ContainerNames) -> Option<Pod> {
+        let found = self.store.find(Duration::ZERO, |objects| {
             let mut candidates = names.candidates().iter();
             let found = candidates.find_map(|(namespace, name)| objects.pod(namespace, name));
             // Containers share the default pod's description, but each has its own network-status.
@@ -142,7 +145,8 @@ impl ContainerPods for Manifests {
                 })
             };
             found.or_else(described)
-        })
+        });
+        found.await
     }
 }
 
@@ -218,9 +222,26 @@ mod tests {
         let text = "kind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n---\nkind: Node\nmetadata: {name: n1, annotations: {zone: b}}\n";
         std::fs::write(dir.path().join("more.yaml"), text).unwrap();
         let manifests = Manifests::open(dir.path(), None).unwrap();
+        manifests.pod(&pod_ref(), Duration::ZERO).await.unwrap_err();
         assert_eq!(manifests.namespace("shop").unwrap().labels["team"], "a");
         assert_eq!(manifests.node("n1").unwrap().annotations["zone"], "b");
         assert_eq!(manifests.namespace("n1"), None);
+    }
+
+    #[tokio::test]
+    async fn lookups_at_once_see_what_was_written_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod.yaml");
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        let wanted = pod_ref();
+        for round in 0..20 {
+            std::fs::write(&path, POD.replace("u1", &round.to_string())).unwrap();
+            let lookup = || async {
+                let pod = manifests.pod(&wanted, Duration::ZERO).await.unwrap();
+                assert_eq!(pod.uid, round.to_string());
+            };
+            tokio::join!(lookup(), lookup(), lookup());
+        }
     }
 
     #[tokio::test]

@@ -71,8 +71,8 @@ pub struct Session {
     exhausted: BTreeSet<usize>,
     /// Indexes of policies that exhausted a request budget and are open on timeout.
     given_up: BTreeSet<usize>,
-    /// The selections whose attachments were not offered yet, with what policies own of them.
-    selection_claims: Vec<SelectionClaims>,
+    /// What policies own of the chosen selections.
+    selection_claims: SelectionClaims,
     /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
     /// Which parts of the results so far policies own, by interface.
@@ -106,7 +106,7 @@ impl Session {
             instances,
             exhausted: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            selection_claims: Vec::new(),
+            selection_claims: SelectionClaims::default(),
             offered: Vec::new(),
             owned: BTreeMap::new(),
             edit_budgets: BTreeMap::new(),
@@ -190,7 +190,7 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
-        let owned = SelectionClaims::take(&mut self.selection_claims, draft.attachment());
+        let owned = self.selection_claims.claims(draft.attachment());
         let (hook, working) = (Hook::BeforeAdd, Working::owned(draft, owned));
         let before = working.current();
         let working = self

@@ -170,7 +170,7 @@ impl Session {
     }
 
     /// Calls one policy in its instance for this request, creating it if needed. Charges the policy
-    /// for the time, except for waiting for memory.
+    /// for the time, except for waiting for memory and for guests of other policies.
     async fn call(
         &mut self,
         turn: &Turn,
@@ -205,7 +205,7 @@ impl Session {
         let subject = self.watched_subject(&stage);
         let start = Instant::now();
         let called = instance.call(hook, stage, allowance).await;
-        let duration = start.elapsed();
+        let duration = start.elapsed().saturating_sub(instance.waited());
         self.time.charge(*index, duration);
         self.watch(hook, subject, &called, (&instance, duration));
         match &called {
@@ -239,7 +239,11 @@ impl Session {
         let (start, services) = (Instant::now(), self.generation.services());
         let budget = (reservation, allowance);
         let instance = policy.instance(&self.facts, services, budget).await;
-        self.time.charge(index, start.elapsed());
+        let time = match &instance {
+            Ok(instance) => instance.made_in(),
+            Err(_) => start.elapsed(),
+        };
+        self.time.charge(index, time);
         instance
     }
 

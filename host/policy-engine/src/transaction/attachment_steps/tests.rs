@@ -21,6 +21,7 @@ fn attachment(conf: &str) -> Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,
+        selection: None,
         conf: Document::parse(conf, Limits::default()).unwrap(),
         ips: Vec::new(),
         mac: None,
