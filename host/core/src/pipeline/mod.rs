@@ -23,6 +23,7 @@ mod execution;
 mod forget;
 mod gc;
 mod gc_scope;
+mod giving_up;
 mod hotplug;
 mod lanes;
 mod limits;
@@ -344,8 +345,9 @@ impl Pipeline {
 
     /// Blocks requests for a container until the hold is dropped.
     pub async fn hold(&self, container: &ContainerId) -> Hold {
+        let held = self.turns.take(container, Work::Orphans).await;
         Hold {
-            _turn: self.turns.take(container, Work::Orphans).await,
+            _turn: held.leaving_records(),
         }
     }
 
@@ -367,6 +369,12 @@ impl Pipeline {
         if_name: Option<&IfName>,
     ) -> Result<Vec<Entry>, Error> {
         forget::forget(self, &Dirs::new(cni_dir, &[]), container, if_name).await
+    }
+
+    /// The directories that have a container or, if one is given, an interface of it: an id may be
+    /// recorded in several, by an earlier use and a present one.
+    pub async fn holding(&self, container: &ContainerId, if_name: Option<&IfName>) -> Vec<PathBuf> {
+        forget::holding(self, container, if_name).await
     }
 
     /// Rejects requests from now on: the daemon is about to exit.

@@ -11,6 +11,7 @@ use hyper::StatusCode;
 use super::App;
 use crate::{admin, response};
 use cnidaria_core::pipeline::Error;
+use cnidaria_core::ports::Ledger as _;
 
 impl App {
     /// Carries out the DELs that shims recorded while the daemon was down, in each directory. Called
@@ -42,7 +43,9 @@ impl App {
     }
 
     async fn finish_deferred_in(&self, cni_dir: PathBuf, may_defer: bool) {
-        if may_defer {
+        // The file system of a further directory may not be mounted yet: one that the daemon created
+        // would pass for empty.
+        if may_defer && (cni_dir == self.cni_dir || !self.ledger.is_missing(&cni_dir).await) {
             self.tell_shims(&cni_dir, true);
         }
         self.pipeline.finish_deferred(&cni_dir, may_defer).await;

@@ -118,6 +118,7 @@ impl Delegates for World {
                     refused: false,
                     started: true,
                     so_far: None,
+                    unfinished: false,
                 }),
             });
         }
@@ -171,6 +172,7 @@ impl World {
                 refused: !self.fail.lock().unwrap().contains("interrupted"),
                 started: true,
                 so_far: None,
+                unfinished: false,
             }),
         })
     }
