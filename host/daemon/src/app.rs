@@ -380,7 +380,7 @@ impl Handler for App {
     }
 
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        self.forget_everywhere(&body).await
+        self.forget_in_ledger(&body).await
     }
 
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
