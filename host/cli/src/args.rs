@@ -166,6 +166,12 @@ pub(crate) enum AttachmentsCommand {
         /// Interface to forget; by default, all of the sandbox
         #[arg(value_name = "IFNAME")]
         if_name: Option<String>,
+        /// Directory of the ledger, if several have the container
+        ///
+        /// The `cniDir` of a runtime's conf. An id may be recorded in two: by an earlier use that is
+        /// still being undone, and by the container that runs.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libcni::Cache;
 use libcni::cache::Entry;
-use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod};
+use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod, rfc3339};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
@@ -45,7 +45,11 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     for error in errors {
         eprint!("{}", output::error(&error));
     }
-    let mut attachments: Vec<_> = entries.into_iter().map(attachment).collect();
+    let cache = Cache::new(cni_dir);
+    let mut attachments: Vec<_> = entries
+        .into_iter()
+        .map(|entry| attachment(entry, &cache))
+        .collect();
     attachments.sort_by(|a, b| key(a).cmp(&key(b)));
     Ok(AttachmentList {
         attachments,
@@ -53,7 +57,8 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     })
 }
 
-fn attachment(entry: Entry) -> Attachment {
+fn attachment(entry: Entry, cache: &Cache) -> Attachment {
+    let since = added_at(&entry, cache);
     let argument = |key| entry.args.get(key).unwrap_or_default().to_owned();
     Attachment {
         container_id: entry.key.container_id.to_string(),
@@ -66,8 +71,22 @@ fn attachment(entry: Entry) -> Attachment {
         if_name: entry.key.if_name.to_string(),
         netns: entry.netns.clone(),
         state: AttachmentState::Attached,
-        since_unix_seconds: None,
+        since_unix_seconds: since,
+        since: since.map(rfc3339),
+        cni_dir: None,
     }
+}
+
+/// When an attachment was made: as the daemon recorded it or, for those of Multus, when its result
+/// was written.
+fn added_at(entry: &Entry, cache: &Cache) -> Option<u64> {
+    let recorded: Option<u64> = entry.own.get_as("addedAt").ok().flatten();
+    recorded.or_else(|| {
+        let path = cache.path(&entry.key);
+        let written = path.symlink_metadata().ok()?.modified().ok()?;
+        let since = written.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.as_secs())
+    })
 }
 
 /// Sorts by pod, with the default network's interface before `net1` and so on.
@@ -82,8 +101,9 @@ fn key(attachment: &Attachment) -> (&str, &str, &str, &str) {
 
 fn table(list: &AttachmentList, now: SystemTime) -> String {
     let id_chars = id_chars(list);
+    let has_dirs = has_several_dirs(list);
     let rows = list.attachments.iter().map(|attachment| {
-        vec![
+        let mut row = vec![
             or_dash(&attachment.pod.namespace),
             or_dash(&attachment.pod.name),
             attachment.if_name.clone(),
@@ -91,9 +111,13 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
             state(&attachment.state).to_owned(),
             age(attachment.since_unix_seconds, now),
             attachment.container_id.chars().take(id_chars).collect(),
-        ]
+        ];
+        if has_dirs {
+            row.push(or_dash(attachment.cni_dir.as_deref().unwrap_or_default()));
+        }
+        row
     });
-    let columns = [
+    let mut columns = vec![
         Column::Whole("NAMESPACE"),
         Column::Broken("POD"),
         Column::Whole("INTERFACE"),
@@ -102,6 +126,9 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
         Column::Whole("AGE"),
         Column::Whole("CONTAINER"),
     ];
+    if has_dirs {
+        columns.push(Column::Broken("DIRECTORY"));
+    }
     let undos = list.attachments.iter().filter_map(note);
     let damaged = list.unreadable.iter().map(|one| {
         let note = format!("container {}: {}", one.container_id, one.reason);
@@ -114,6 +141,13 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
     } else {
         format!("{table}\n{notes}")
     }
+}
+
+/// Whether the attachments are in more than one directory.
+fn has_several_dirs(list: &AttachmentList) -> bool {
+    let mut dirs = list.attachments.iter().map(|one| &one.cni_dir);
+    let first = dirs.next();
+    dirs.any(|dir| Some(dir) != first)
 }
 
 /// Length of a unique prefix of the ids; `forget` accepts prefixes.
@@ -194,6 +228,8 @@ mod tests {
                     netns: String::new(),
                     state: AttachmentState::Attached,
                     since_unix_seconds: None,
+                    since: None,
+                    cni_dir: None,
                 })
                 .collect(),
             unreadable: Vec::new(),
@@ -210,6 +246,33 @@ mod tests {
         assert_eq!(shown(&ids), ids);
         let interfaces = ["0123456789abcdef", "0123456789abcdef"];
         assert_eq!(shown(&interfaces), ["0123456789abc", "0123456789abc"]);
+    }
+
+    #[test]
+    fn directories_are_shown_where_there_are_several() {
+        let of = |dirs: &[&str]| {
+            let attachments = dirs.iter().map(|dir| Attachment {
+                container_id: "c".to_owned(),
+                pod: Pod::default(),
+                network: "n".to_owned(),
+                if_name: "eth0".to_owned(),
+                netns: String::new(),
+                state: AttachmentState::Attached,
+                since_unix_seconds: None,
+                since: None,
+                cni_dir: Some((*dir).to_owned()),
+            });
+            let list = AttachmentList {
+                attachments: attachments.collect(),
+                unreadable: Vec::new(),
+            };
+            table(&list, UNIX_EPOCH)
+        };
+        assert!(!of(&["/a", "/a"]).contains("/a"));
+        let table = of(&["/a", "/b"]);
+        let mut lines = table.lines();
+        assert!(lines.next().unwrap().ends_with("CONTAINER  DIRECTORY"));
+        assert!(lines.next().unwrap().ends_with("c          /a"), "{table}");
     }
 
     #[test]

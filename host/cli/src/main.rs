@@ -95,10 +95,11 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
                 Some(AttachmentsCommand::Forget {
                     container,
                     if_name,
+                    dir,
                     yes,
                 }),
             ..
-        } => forget::forget(args, container, if_name.as_deref(), *yes)?,
+        } => forget::forget(args, container, if_name.as_deref(), dir.as_deref(), *yes)?,
         Command::Completion { shell } => manual::completion(*shell),
         Command::Man { directory } => {
             manual::pages(directory)?;

@@ -35,7 +35,8 @@ pub use containers::ContainerPods;
 pub use delegates::{DelegateError, Delegates};
 pub use devices::{DeviceInfo, Devices, DevicesError};
 pub use ledger::{
-    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Undo,
+    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Remembered,
+    Undo,
 };
 pub use node_files::{NodeFiles, NodeFilesError};
 pub use rehearsal::{Action, PolicyAction, Rehearsal, RehearsalRecord};
@@ -223,6 +224,13 @@ pub trait PodNetwork: Send + Sync {
     /// # Errors
     /// [`PodNetworkError`] if the system cannot tell.
     async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError>;
+
+    /// Whether nothing is at a path of a namespace, in a directory that is there: in a missing one,
+    /// as before its file system is mounted, nothing can be seen.
+    async fn is_absent(&self, netns: &Path) -> bool {
+        let _ = netns;
+        true
+    }
 
     /// Whether the node was rebooted after this namespace was recorded.
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool;

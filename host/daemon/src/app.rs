@@ -381,7 +381,7 @@ impl Handler for App {
     }
 
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        self.forget_everywhere(&body).await
+        self.forget_in_ledger(&body).await
     }
 
     async fn explain(&self, body: Bytes) -> (StatusCode, Vec<u8>) {

@@ -123,6 +123,23 @@ async fn a_record_for_another_interface_undoes_nothing() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_foreign_record_ends_no_retry() {
+    let (world, pipeline) = deleted_unheard().await;
+    world.deferred.lock().unwrap().clear();
+    world.fail("netns gone");
+    world.fail("del one");
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    world.mend();
+    world.fail("netns gone");
+    world.defer("cid-a:eth1", record_for("eth1"));
+    tokio::select! {
+        () = pipeline.finish_undos(Path::new(DIR)) => unreachable!("it never ends"),
+        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
+    }
+    nothing_is_left(&world);
+}
+
 #[tokio::test]
 async fn each_interface_has_its_own_record() {
     let (world, pipeline) = deleted_unheard().await;

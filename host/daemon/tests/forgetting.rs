@@ -124,6 +124,25 @@ async fn one_interface_is_forgotten_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_forgotten_default_network_stays_forgotten() {
+    for is_restarted in [false, true] {
+        let world = World::new();
+        let mut pipeline = with_stuck(&world, &[]).await;
+        assert_eq!(forget(&pipeline, Some("eth0")).await.unwrap(), ["eth0"]);
+        if is_restarted {
+            pipeline = world.pipeline();
+        }
+        world.log();
+        for _ in 0..2 {
+            pipeline.handle(&body("DEL", "a")).await.unwrap();
+        }
+        let mut log = world.log();
+        log.retain(|done| done.starts_with("del "));
+        assert_eq!(log, ["del two", "del one"], "restarted: {is_restarted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_forgotten_sandbox_is_not_retried() {
     let world = World::new();
     let pipeline = with_stuck(&world, &[("net2", "two")]).await;

@@ -73,7 +73,7 @@ async fn pod_del_undoes_hotplugged_network() {
     assert_eq!(result.interfaces[0].name, "net5");
     assert_eq!(
         world.log(),
-        ["pod a", "record", "add hot", "record-result hot"]
+        ["pod a", "record", "add hot", "record-result hot", "record"]
     );
     assert_eq!(recorded(&world, "a"), ["default", "default/one", "hot"]);
     pipeline.handle(&body("DEL", "a")).await.unwrap();
@@ -301,6 +301,7 @@ async fn a_leftover_is_undone_before_the_next_plug() {
         "record",
         "add hot",
         "record-result hot",
+        "record",
     ];
     let mut log = world.log();
     log.retain(|line| done.contains(&line.as_str()));
@@ -327,6 +328,66 @@ async fn a_killed_daemons_hot_plug_makes_way() {
     assert!(message.contains("exists already"), "{message}");
     world.mend();
     next.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+}
+
+/// A pod in whose hot-plug the daemon was killed, and the next daemon.
+async fn killed_while_plugging(world: &Arc<World>) -> Arc<Pipeline> {
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.fail("hang hot");
+    let plugging = plug("ADD", "a", "hot");
+    tokio::select! {
+        _ = pipeline.hotplug(&plugging) => unreachable!("it hangs"),
+        () = tokio::time::sleep(std::time::Duration::from_millis(20)) => {}
+    }
+    assert_eq!(recorded(world, "a"), ["default", "hot"]);
+    world.mend();
+    world.log();
+    world.pipeline()
+}
+
+#[tokio::test]
+async fn a_broken_off_plug_makes_way_for_the_next() {
+    let world = World::new();
+    let next = killed_while_plugging(&world).await;
+    world.fail("exists net5");
+    let (code, message) = fails(&next, &plug("CHECK", "a", "hot")).await;
+    assert_eq!(code, 3, "{message}");
+    // The fake finds the interface also after it was undone.
+    fails(&next, &plug("ADD", "a", "hot")).await;
+    assert!(world.log().contains(&"del hot".to_owned()));
+    world.mend();
+    next.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    next.hotplug(&plug("CHECK", "a", "hot")).await.unwrap();
+    assert_eq!(recorded(&world, "a"), ["default", "hot"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_off_plug_is_undone_at_the_start() {
+    let world = World::new();
+    let next = killed_while_plugging(&world).await;
+    next.begin(std::path::Path::new(DIR)).await;
+    tokio::select! {
+        () = next.finish_undos(std::path::Path::new(DIR)) => {}
+        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
+    }
+    assert_eq!(recorded(&world, "a"), ["default"]);
+    next.handle(&body("CHECK", "a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_plug_whose_result_is_lost_is_left_alone() {
+    let world = World::new();
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    world.recorded.lock().unwrap().get_mut("cid-a").unwrap()[1].result = None;
+    world.fail("exists net5");
+    world.log();
+    fails(&world.pipeline(), &plug("ADD", "a", "hot")).await;
+    assert!(!world.log().contains(&"del hot".to_owned()));
 }
 
 /// The same request with the namespace of pod `b`.

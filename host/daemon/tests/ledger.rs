@@ -140,6 +140,7 @@ fn entry(network: &str, if_name: &str) -> Entry {
         device: None,
         namespace: None,
         failed_add: None,
+        added_at: None,
         result: Some(CniResult::parse(result, ConfVersion::default()).unwrap()),
     }
 }

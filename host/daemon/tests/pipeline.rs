@@ -331,6 +331,19 @@ async fn existing_interfaces_are_left_alone() {
 }
 
 #[tokio::test]
+async fn an_unrecorded_interface_goes_with_its_del() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    // Records and results of the running container are lost, and its runtime repeats the ADD.
+    world.fail("exists eth0");
+    pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    world.log();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(world.log(), ["pod a", "del one", "del default"]);
+}
+
+#[tokio::test]
 async fn default_route_moves_to_the_claiming_network() {
     let world = World::new();
     world.pod(

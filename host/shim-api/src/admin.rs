@@ -126,6 +126,9 @@ pub struct Unreadable {
     pub container_id: String,
     /// The file, and what is wrong with it.
     pub reason: String,
+    /// The ledger's directory; `None` from an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni_dir: Option<String>,
 }
 
 /// Body of [`crate::endpoint::FORGET`]: attachments to drop from the ledger without undoing them.
@@ -137,6 +140,9 @@ pub struct Forget {
     /// Interface in the pod; all of the sandbox's attachments if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_name: Option<String>,
+    /// The ledger's directory; needed if several have the sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni_dir: Option<String>,
 }
 
 /// One attachment in the ledger.
@@ -159,6 +165,32 @@ pub struct Attachment {
     /// When the attachment entered this state, in seconds since 1970 UTC; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_unix_seconds: Option<u64>,
+    /// The same as an RFC 3339 time in UTC, for readers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The ledger's directory; `None` from an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni_dir: Option<String>,
+}
+
+/// A time as RFC 3339 has it, in UTC.
+pub fn rfc3339(unix_seconds: u64) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    let (days, seconds) = (unix_seconds / DAY, unix_seconds % DAY);
+    // Years that begin in March, so that a leap day is the last; 719,468 days before 1970.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, years) = match month < 10 {
+        true => (month + 3, 0),
+        false => (month - 9, 1),
+    };
+    let year = 400 * era + year + years;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
 }
 
 /// The pod of an attachment. Fields are empty if the ledger does not know them.
@@ -210,16 +242,32 @@ mod tests {
                 retries: 3,
             },
             since_unix_seconds: Some(1_800_000_000),
+            since: Some(rfc3339(1_800_000_000)),
+            cni_dir: Some("/l".to_owned()),
         };
         let json = serde_json::to_string(&attachment).unwrap();
         assert_eq!(
             json,
-            r#"{"containerId":"abc","pod":{"namespace":"default","name":"web","uid":""},"network":"default/macvlan","ifName":"net1","netns":"/run/netns/x","state":"undo-pending","reason":"ipam is down","retries":3,"sinceUnixSeconds":1800000000}"#
+            r#"{"containerId":"abc","pod":{"namespace":"default","name":"web","uid":""},"network":"default/macvlan","ifName":"net1","netns":"/run/netns/x","state":"undo-pending","reason":"ipam is down","retries":3,"sinceUnixSeconds":1800000000,"since":"2027-01-15T08:00:00Z","cniDir":"/l"}"#
         );
         assert_eq!(
             serde_json::from_str::<Attachment>(&json).unwrap(),
             attachment
         );
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), expected);
+        }
     }
 
     #[test]

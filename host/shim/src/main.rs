@@ -14,6 +14,7 @@ mod call;
 mod conf;
 mod defer;
 mod forward;
+mod netns;
 
 use std::ffi::{c_char, c_int};
 use std::io::{ErrorKind, Stdin, Write as _, stderr, stdin, stdout};

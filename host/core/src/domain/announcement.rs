@@ -38,6 +38,7 @@ mod tests {
             netns: None,
             namespace: None,
             failed_add: None,
+            added_at: None,
             runtime_network: None,
             pod: PodRef {
                 namespace: "default".into(),

@@ -25,7 +25,9 @@ use crate::stages::{checks, identity, readiness, resolve, self_delegation};
 /// Returns the result of the default network.
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
     let request = Arc::new(request);
-    let ticket = pipeline.turns.ticket(&request.container_id, Work::Add);
+    let ticket = pipeline
+        .turns
+        .ticket(&request.container_id, Work::Add, &request.if_name);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
     let dirs = Dirs::of(&request.conf);
     let turn = clearing::turn(pipeline, &dirs, &request, ticket, &mut limits).await?;
@@ -34,14 +36,7 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     let (plan, mut policies) = match limits.apply(prepared).await {
         Ok(prepared) => prepared,
         Err(error) => {
-            // Nothing was made: what is in the namespace is not this container's, and its DEL must
-            // not remove it. Results from an earlier use of the id must still be undone.
-            let sandbox = request.sandbox();
-            let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await;
-            if results.is_ok_and(|results| results.is_empty()) {
-                let (container, if_name) = (&request.container_id, &request.if_name);
-                pipeline.undone.insert_one(&dirs.cni, container, if_name);
-            }
+            note_unmade(pipeline, &dirs, &request).await;
             return Err(error);
         }
     };
@@ -73,6 +68,28 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
             };
             Err(roll_back(cause, &limits, (guard, turn), undo).await)
         }
+    }
+}
+
+/// Notes that a failed ADD made nothing, which spares its DEL the search in the cluster. Results of
+/// an earlier use of the id must still be undone. So must an interface that is there although
+/// nothing records it: the records of the container itself may be lost. Delegates do not enter the
+/// namespace if it is recorded as another container's.
+async fn note_unmade(pipeline: &Pipeline, dirs: &Dirs, request: &PodRequest) {
+    let ports = &pipeline.ports;
+    let results = ports.ledger.results(&dirs.cni, &request.sandbox()).await;
+    let names = std::slice::from_ref(&request.if_name);
+    let is_there = match request.netns.as_deref() {
+        Some(netns) => ports
+            .pod_network
+            .look(Path::new(netns), names)
+            .await
+            .is_ok_and(|inside| !inside.existing.is_empty()),
+        None => false,
+    };
+    if !is_there && results.is_ok_and(|results| results.is_empty()) {
+        let (container, if_name) = (&request.container_id, &request.if_name);
+        pipeline.undone.insert_one(&dirs.cni, container, if_name);
     }
 }
 

@@ -24,6 +24,7 @@ mod explain;
 mod forget;
 mod gc;
 mod gc_scope;
+mod giving_up;
 mod hotplug;
 mod lanes;
 mod limits;
@@ -364,8 +365,9 @@ impl Pipeline {
 
     /// Blocks requests for a container until the hold is dropped.
     pub async fn hold(&self, container: &ContainerId) -> Hold {
+        let held = self.turns.take(container, Work::Orphans).await;
         Hold {
-            _turn: self.turns.take(container, Work::Orphans).await,
+            _turn: held.leaving_records(),
         }
     }
 
@@ -387,6 +389,12 @@ impl Pipeline {
         if_name: Option<&IfName>,
     ) -> Result<Vec<Entry>, Error> {
         forget::forget(self, &Dirs::new(cni_dir, &[]), container, if_name).await
+    }
+
+    /// The directories that have a container or, if one is given, an interface of it: an id may be
+    /// recorded in several, by an earlier use and a present one.
+    pub async fn holding(&self, container: &ContainerId, if_name: Option<&IfName>) -> Vec<PathBuf> {
+        forget::holding(self, container, if_name).await
     }
 
     /// Rejects requests from now on: the daemon is about to exit.

@@ -103,6 +103,7 @@ impl Delegates for World {
                     refused: false,
                     started: true,
                     so_far: None,
+                    unfinished: false,
                 }),
             });
         }
@@ -156,6 +157,7 @@ impl World {
                 refused: !self.fails("interrupted"),
                 started: true,
                 so_far: None,
+                unfinished: false,
             }),
         })
     }

@@ -87,6 +87,7 @@ impl Delegates for World {
                 refused: true,
                 started: true,
                 so_far: None,
+                unfinished: false,
             }),
         };
         let members = match answer {

@@ -291,6 +291,7 @@ fn failed_at(error: &Error) -> Option<FailedAdd> {
         started,
         // In the version in which the last plugin printed it.
         so_far: so_far.and_then(|result| result.to_raw(result.cni_version).ok()),
+        unfinished: false,
     })
 }
 

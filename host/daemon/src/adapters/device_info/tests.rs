@@ -200,6 +200,7 @@ fn entry(arguments: &str) -> Entry {
         result: None,
         namespace: None,
         failed_add: None,
+        added_at: None,
     }
 }
 

@@ -173,6 +173,7 @@ mod tests {
             result: None,
             namespace: None,
             failed_add: None,
+            added_at: None,
             device: None,
         };
         let more = BTreeSet::from(["calico".to_owned()]);

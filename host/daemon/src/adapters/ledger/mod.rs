@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
-use cni_types::json::RawObject;
 use futures_util::future::BoxFuture;
 use libcni::cache::{self, Cache, Key};
 
@@ -33,7 +32,7 @@ use crate::config::own::Durability;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{
-    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, Recorded, Undo,
+    DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Remembered, Undo,
 };
 
 /// Pending undos, a file per sandbox. Container ids never begin with a dot.
@@ -238,22 +237,13 @@ impl Ledger for Files {
         let Some(result) = &entry.result else {
             return Ok(());
         };
-        let damaged = |reason: String| LedgerError::Damaged {
+        let alone = std::slice::from_ref(entry);
+        let deferrable = deferred::outlives_netns(alone, &self.deferrable);
+        let cached = recovery::cached(entry, result, deferrable);
+        let cached = cached.map_err(|reason| LedgerError::Damaged {
             path: results(cni_dir),
             reason,
-        };
-        let raw = result
-            .to_raw(result.cni_version)
-            .map_err(|error| damaged(error.to_string()))?;
-        let cached = cache::Entry {
-            key: key(entry),
-            config: entry.conf.text().as_bytes().to_vec(),
-            netns: entry.netns.clone().unwrap_or_default(),
-            args: entry.cni_args.clone(),
-            capability_args: entry.capability_args.clone(),
-            result: RawObject::from_value(&raw).map_err(|error| damaged(error.to_string()))?,
-            own: recovery::own_of(entry).map_err(|error| damaged(error.to_string()))?,
-        };
+        })?;
         let cache = Cache::new(cni_dir).with_sync(self.disk.is_strict());
         if self.disk.is_strict() {
             return blocking(move || Ok(cache.write(&cached)))
@@ -385,7 +375,7 @@ impl Ledger for Files {
     }
 
     async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
-        undos::read_all(&cni_dir.join(UNDO_DIR))
+        undos::read_all(&cni_dir.join(UNDO_DIR), &cni_dir.join(DAMAGED_DIR))
     }
 
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
@@ -396,16 +386,29 @@ impl Ledger for Files {
             .map_err(failed("read", cni_dir))?
     }
 
-    async fn directories(&self) -> Result<Vec<Directory>, LedgerError> {
-        let path = self.remembered.as_deref();
-        path.map_or_else(|| Ok(Vec::new()), directories::read)
+    async fn directories(&self) -> Result<Remembered, LedgerError> {
+        let Some(path) = &self.remembered else {
+            return Ok(Remembered::default());
+        };
+        directories::read(path).inspect_err(|_| {
+            set_aside(path, path.parent().unwrap_or(path));
+        })
     }
 
-    async fn record_directories(&self, directories: &[Directory]) -> Result<(), LedgerError> {
+    async fn record_directories(&self, remembered: &Remembered) -> Result<(), LedgerError> {
         match &self.remembered {
-            Some(path) => directories::write(path.clone(), directories).await,
+            Some(path) => directories::write(path.clone(), remembered).await,
             None => Ok(()),
         }
+    }
+
+    async fn make_directory(&self, cni_dir: &Path) -> Result<(), LedgerError> {
+        std::fs::create_dir_all(cni_dir).map_err(failed("create", cni_dir))
+    }
+
+    async fn is_missing(&self, cni_dir: &Path) -> bool {
+        let found = std::fs::metadata(cni_dir);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     async fn is_used(&self, cni_dir: &Path) -> bool {

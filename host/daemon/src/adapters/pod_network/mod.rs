@@ -93,6 +93,15 @@ impl PodNetwork for Netlink {
         Ok(AtPath::Pod(namespace))
     }
 
+    async fn is_absent(&self, netns: &Path) -> bool {
+        let path = netns.to_owned();
+        let looked = move || is_absent_from_its_directory(&path);
+        match &self.root {
+            None => looked(),
+            Some(root) => root.run(looked).await.unwrap_or(false),
+        }
+    }
+
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool {
         let boot_id = identity::boot_id();
         !boot_id.is_empty() && namespace.boot_id != boot_id
@@ -188,6 +197,17 @@ impl Netlink {
     }
 }
 
+/// The directory of a process goes with the process; that of other namespaces stays.
+fn is_absent_from_its_directory(netns: &Path) -> bool {
+    let dir = match netns.starts_with("/proc") {
+        true => Some(Path::new("/proc/self")),
+        false => netns.parent(),
+    };
+    let is_seen = dir.is_some_and(|dir| std::fs::metadata(dir).is_ok_and(|it| it.is_dir()));
+    let is_there = || netns.symlink_metadata().is_ok();
+    is_seen && !is_there()
+}
+
 /// Opens a namespace. Non-blocking, so that a FIFO at the path cannot stall the thread.
 fn open(netns: &Path) -> io::Result<File> {
     OpenOptions::new()
@@ -263,6 +283,19 @@ mod tests {
             let found = netlink.at(Path::new(path)).await.unwrap();
             assert_eq!(found, AtPath::Nothing, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn absence_needs_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("leftover"), "").unwrap();
+        let netlink = Netlink::default();
+        for (name, expected) in [("gone", true), ("leftover", false), ("unmounted/a", false)] {
+            let found = netlink.is_absent(&dir.path().join(name)).await;
+            assert_eq!(found, expected, "{name}");
+        }
+        let ended = Path::new("/proc/4194304000/ns/net");
+        assert!(netlink.is_absent(ended).await, "with its process");
     }
 
     #[tokio::test]

@@ -1,15 +1,22 @@
-//! One writer per sandbox: requests for a container take turns. A DEL does not wait for ADDs and
-//! CHECKs: it cancels those that run or wait.
+//! One writer per sandbox: requests for a container take turns. A DEL does not wait for the ADDs and
+//! CHECKs of what it deletes: it cancels those that run or wait.
+//!
+//! A turn is first [`Held`]: DELs that were recorded while no daemon was running come before any
+//! other work on the container.
+
+mod cancellation;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use cni_types::args::ContainerId;
+use cni_types::args::{ContainerId, IfName};
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::Instant;
+
+use cancellation::Deletions;
+pub(super) use cancellation::{Cancellation, Reach, Superseded};
 
 type Containers = Arc<Mutex<HashMap<ContainerId, Container>>>;
 
@@ -17,8 +24,8 @@ type Containers = Arc<Mutex<HashMap<ContainerId, Container>>>;
 #[derive(Debug, Clone)]
 struct Container {
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Counts the DELs; a change cancels ADDs.
-    deletions: watch::Sender<u64>,
+    /// Counts the DELs; a change cancels requests.
+    deletions: watch::Sender<Deletions>,
     /// How many ADDs and DELs wait or run. The daemon's background work takes turns too, uncounted.
     requests: Arc<AtomicUsize>,
     /// Who has the turn.
@@ -105,17 +112,13 @@ impl Arrivals {
     }
 }
 
-/// A DEL cancelled a waiting or running ADD.
-#[derive(Debug)]
-pub(super) struct Superseded;
-
 /// A place in a container's queue.
 #[derive(Debug)]
 pub(super) struct Ticket {
     containers: Containers,
     id: ContainerId,
     container: Container,
-    deletions: watch::Receiver<u64>,
+    cancellation: Cancellation,
     /// Set for ADDs and DELs.
     request: Option<RequestCount>,
     work: Work,
@@ -138,6 +141,18 @@ impl Drop for RequestCount {
     }
 }
 
+/// A turn before the container's recorded DELs are dealt with. [`settle`](super::deferred::settle)
+/// carries them out.
+#[derive(Debug)]
+pub(super) struct Held(Turn);
+
+impl Held {
+    /// The turn, for work that takes the place of the recorded DELs or runs no delegates.
+    pub(super) fn leaving_records(self) -> Turn {
+        self.0
+    }
+}
+
 /// The right to work on one container. Released on drop.
 #[derive(Debug)]
 pub(super) struct Turn {
@@ -146,12 +161,15 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// Draws a ticket for an ADD or DEL. From now on DELs cancel it, and a running GC leaves the
-    /// container alone.
-    pub(super) fn ticket(&self, id: &ContainerId, work: Work) -> Ticket {
-        let mut ticket = self.draw(id, work);
+    /// Draws a ticket for an ADD or DEL of an interface. From now on DELs that reach it cancel it,
+    /// and a running GC leaves the container alone.
+    pub(super) fn ticket(&self, id: &ContainerId, work: Work, if_name: &IfName) -> Ticket {
+        self.requested(self.draw(id, work, Some(if_name)))
+    }
+
+    fn requested(&self, mut ticket: Ticket) -> Ticket {
         ticket.request = Some(RequestCount::new(&ticket.container.requests));
-        self.announce(id);
+        self.announce(&ticket.id);
         ticket
     }
 
@@ -193,25 +211,26 @@ impl Turns {
     }
 
     /// Draws a ticket for a CHECK: DELs cancel it, but to a GC the container is as before.
-    pub(super) fn ticket_of_check(&self, id: &ContainerId) -> Ticket {
-        self.draw(id, Work::Check)
+    pub(super) fn ticket_of_check(&self, id: &ContainerId, if_name: &IfName) -> Ticket {
+        self.draw(id, Work::Check, Some(if_name))
     }
 
-    fn draw(&self, id: &ContainerId, work: Work) -> Ticket {
+    /// Without an interface, only DELs of the whole container reach the ticket.
+    fn draw(&self, id: &ContainerId, work: Work, if_name: Option<&IfName>) -> Ticket {
         let mut containers = self
             .containers
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let container = containers.entry(id.clone()).or_insert_with(|| Container {
             turn: Arc::default(),
-            deletions: watch::Sender::new(0),
+            deletions: watch::Sender::new(Deletions::default()),
             requests: Arc::default(),
             holder: Arc::default(),
         });
         Ticket {
             containers: Arc::clone(&self.containers),
             id: id.clone(),
-            deletions: container.deletions.subscribe(),
+            cancellation: Cancellation::new(&container.deletions, if_name),
             container: container.clone(),
             request: None,
             work,
@@ -219,8 +238,16 @@ impl Turns {
     }
 
     /// Waits for the container's turn.
-    pub(super) async fn take(&self, id: &ContainerId, work: Work) -> Turn {
-        self.draw(id, work).turn().await
+    pub(super) async fn take(&self, id: &ContainerId, work: Work) -> Held {
+        self.draw(id, work, None).turn().await
+    }
+
+    /// Whether anything waits for the container's turn or has it.
+    pub(super) fn is_busy(&self, id: &ContainerId) -> bool {
+        let containers = self.containers.lock();
+        containers
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(id)
     }
 
     /// What has the container's turn now.
@@ -237,8 +264,8 @@ impl Turns {
     }
 
     /// Takes the container's turn if it is free.
-    pub(super) fn try_take(&self, id: &ContainerId, work: Work) -> Option<Turn> {
-        let ticket = self.draw(id, work);
+    pub(super) fn try_take(&self, id: &ContainerId, work: Work) -> Option<Held> {
+        let ticket = self.draw(id, work, None);
         let held = Arc::clone(&ticket.container.turn).try_lock_owned();
         // Dropping it without the lock removes the container again.
         let mut turn = Turn {
@@ -246,19 +273,20 @@ impl Turns {
             held: None,
         };
         turn.hold(held.ok()?);
-        Some(turn)
+        Some(Held(turn))
     }
 
-    /// Waits for the turn of a DEL; cancels the container's ADDs and CHECKs.
-    pub(super) async fn take_over(&self, id: &ContainerId, work: Work) -> Turn {
-        let ticket = self.ticket(id, work);
-        ticket.container.deletions.send_modify(|count| *count += 1);
+    /// Waits for the turn of a DEL; cancels the ADDs and CHECKs that it reaches.
+    pub(super) async fn take_over(&self, id: &ContainerId, work: Work, reach: Reach<'_>) -> Held {
+        let ticket = self.requested(self.draw(id, work, None));
+        let deletions = &ticket.container.deletions;
+        deletions.send_modify(|deletions| deletions.add(reach));
         ticket.turn().await
     }
 }
 
 impl Ticket {
-    async fn turn(self) -> Turn {
+    async fn turn(self) -> Held {
         let turn = Arc::clone(&self.container.turn);
         // Created before waiting, so that a cancelled wait cleans up.
         let mut waiting = Turn {
@@ -266,19 +294,7 @@ impl Ticket {
             held: None,
         };
         waiting.hold(turn.lock_owned().await);
-        waiting
-    }
-
-    /// Runs `work` until a DEL cancels it.
-    pub(super) async fn unless_superseded<T>(
-        deletions: &mut watch::Receiver<u64>,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Superseded> {
-        tokio::select! {
-            biased;
-            _ = deletions.changed() => Err(Superseded),
-            done = work => Ok(done),
-        }
+        Held(waiting)
     }
 
     /// The ticket's container.
@@ -286,15 +302,15 @@ impl Ticket {
         &self.id
     }
 
-    /// Notifies of DELs since the ticket was drawn.
-    pub(super) fn deletions(&self) -> watch::Receiver<u64> {
-        self.deletions.clone()
+    /// Notices the DELs that reach the ticket since it was drawn.
+    pub(super) fn cancellation(&self) -> Cancellation {
+        self.cancellation.clone()
     }
 
     /// Waits for the container's turn, or until a DEL cancels it.
-    pub(super) async fn wait(self) -> Result<Turn, Superseded> {
-        let mut deletions = self.deletions();
-        Self::unless_superseded(&mut deletions, self.turn()).await
+    pub(super) async fn wait(self) -> Result<Held, Superseded> {
+        let mut cancellation = self.cancellation();
+        cancellation.unless_superseded(self.turn()).await
     }
 }
 
@@ -337,116 +353,4 @@ impl Drop for Turn {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(name: &str) -> ContainerId {
-        ContainerId::new(name).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_container_is_one_writers_at_a_time() {
-        let turns = Turns::default();
-        let first = turns.take(&id("a"), Work::Undo).await;
-        let _other = turns.take(&id("b"), Work::Undo).await;
-        let a = id("a");
-        let mut second = Box::pin(turns.take(&a, Work::Undo));
-        assert!(futures_util::poll!(&mut second).is_pending());
-        drop(first);
-        drop(second.await);
-    }
-
-    #[tokio::test]
-    async fn no_entry_stays_without_waiters() {
-        let turns = Turns::default();
-        let a = id("a");
-        let first = turns.take(&a, Work::Undo).await;
-        let mut gave_up = Box::pin(turns.take(&a, Work::Undo));
-        assert!(futures_util::poll!(&mut gave_up).is_pending());
-        drop(gave_up);
-        drop(first);
-        assert!(turns.containers.lock().unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_turn_that_is_taken_is_not_waited_for() {
-        let turns = Turns::default();
-        let a = id("a");
-        let first = turns.take(&a, Work::Undo).await;
-        assert!(turns.try_take(&a, Work::Undo).is_none());
-        drop(first);
-        assert!(turns.containers.lock().unwrap().is_empty());
-        let second = turns.try_take(&a, Work::Undo);
-        assert!(turns.try_take(&a, Work::Undo).is_none());
-        drop(second);
-        assert!(turns.containers.lock().unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn del_cancels_waiting_and_running_adds() {
-        let turns = Turns::default();
-        let a = id("a");
-        let running = turns.ticket(&a, Work::Add);
-        let mut deletions = running.deletions();
-        let turn = running.wait().await.unwrap();
-        let mut waiting = Box::pin(turns.ticket(&a, Work::Add).wait());
-        assert!(futures_util::poll!(&mut waiting).is_pending());
-        let mut del = Box::pin(turns.take_over(&a, Work::Del));
-        assert!(futures_util::poll!(&mut del).is_pending());
-        assert!(waiting.await.is_err());
-        let work = std::future::pending::<()>();
-        assert!(
-            Ticket::unless_superseded(&mut deletions, work)
-                .await
-                .is_err()
-        );
-        drop(turn);
-        drop(del.await);
-    }
-
-    #[tokio::test]
-    async fn arrivals_include_only_requests() {
-        let turns = Turns::default();
-        let _before = turns.ticket(&id("before"), Work::Add);
-        let _kept = turns.take(&id("kept"), Work::Undo).await;
-        let arrivals = turns.arrivals();
-        let _since = turns.ticket(&id("since"), Work::Add);
-        let _own = turns.take(&id("gc"), Work::Undo).await;
-        assert!(arrivals.has(&id("before")) && arrivals.has(&id("since")));
-        assert!(
-            !arrivals.has(&id("kept")),
-            "the daemon's own work is not a request"
-        );
-        assert!(!arrivals.has(&id("gc")), "its own turns do not count");
-        drop(arrivals);
-        turns.announce(&id("x"));
-        assert!(turns.watchers.lock().unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn del_does_not_cancel_later_add() {
-        let turns = Turns::default();
-        let a = id("a");
-        let del = turns.take_over(&a, Work::Del).await;
-        let later = turns.ticket(&a, Work::Add);
-        drop(del);
-        assert!(later.wait().await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_turn_has_a_known_holder() {
-        let turns = Turns::default();
-        let a = id("a");
-        assert!(turns.holder(&a).is_none());
-        let turn = turns.take(&a, Work::Del).await;
-        let waiting = turns.ticket(&a, Work::Add);
-        tokio::time::advance(std::time::Duration::from_secs(24)).await;
-        let holder = turns.holder(&a).unwrap().to_string();
-        assert_eq!(holder, "a DEL has been running for 24 s");
-        drop(turn);
-        assert!(turns.holder(&a).is_none());
-        let _turn = waiting.wait().await.unwrap();
-        let holder = turns.holder(&a).unwrap().to_string();
-        assert_eq!(holder, "an ADD has been running for 0 s");
-    }
-}
+mod tests;
