@@ -96,7 +96,7 @@ pub(crate) struct Instance {
     instance: WasmInstance,
     loaded: Box<Loaded>,
     module: Arc<Module>,
-    /// How long the last call waited because of other policies.
+    /// How long the last call waited and need not pay for.
     waited: Duration,
     /// Its share of guest memory; declared last, so released after the store is dropped.
     reservation: Reservation,
@@ -281,7 +281,7 @@ impl Instance {
         }
     }
 
-    /// How long the last call waited because of other policies.
+    /// How long the last call waited and need not pay for.
     pub(crate) fn waited(&self) -> Duration {
         self.waited
     }

@@ -32,7 +32,7 @@ pub(crate) struct Armed {
 /// What a guest's ticks share with the future that runs it.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Nanoseconds waited because of other policies, by which the deadline is later.
+    /// Nanoseconds waited that the guest need not pay for, by which the deadline is later.
     waited: AtomicU64,
     /// Whether a tick has interrupted the guest.
     is_interrupted: AtomicBool,
@@ -71,7 +71,7 @@ pub(crate) fn arm(store: &mut Store<GuestState>, allowance: Allowance) -> Armed 
 
 impl Armed {
     /// Runs a call turn by turn. Also ends one that hangs in a host function, where epochs do not
-    /// interrupt it. Returns the time that it waited because of other policies as well.
+    /// interrupt it. Also returns the time that it waited and need not pay for.
     pub(crate) async fn run<T>(
         self,
         call: impl Future<Output = wasmtime::Result<T>>,

@@ -49,8 +49,6 @@ struct Table {
     namespaces: Shares,
     /// The time that guests of each policy ran.
     ran: HashMap<Arc<str>, Duration>,
-    /// The time that all guests ran.
-    all: Duration,
 }
 
 struct Place {
@@ -94,8 +92,8 @@ enum Stage {
     Waiting {
         number: u64,
         since: Instant,
-        /// The time that guests of other policies had run.
-        others: Duration,
+        /// The time that guests of the policy had run.
+        own: Duration,
     },
     Running {
         number: u64,
@@ -104,8 +102,8 @@ enum Stage {
 }
 
 impl Turn {
-    /// Begins a turn, or wakes the task when it can begin. Returns the time waited because of other
-    /// policies, which is not the guest's to pay.
+    /// Begins a turn, or wakes the task when it can begin. Returns the time that the guest waited
+    /// and need not pay for: guests of its own policy did not run.
     pub(crate) fn poll_begin(&mut self, cx: &Context<'_>) -> Poll<Duration> {
         let (now, workers) = (Instant::now(), self.turns.workers());
         let mut table = self.turns.table();
@@ -113,27 +111,24 @@ impl Turn {
             Stage::Running { .. } => return Poll::Ready(Duration::ZERO),
             Stage::Idle if table.is_free(workers) => (table.number(), Duration::ZERO),
             Stage::Idle => {
-                let others = table.others(&self.who);
+                let own = table.ran(&self.who);
                 let number = table.wait(&self.who, cx.waker(), now);
                 table.serve(workers, now);
                 self.stage = Stage::Waiting {
                     number,
                     since: now,
-                    others,
+                    own,
                 };
                 return Poll::Pending;
             }
-            Stage::Waiting {
-                number,
-                since,
-                others,
-            } => {
+            Stage::Waiting { number, since, own } => {
                 if !table.may_begin(number, workers, cx.waker()) {
                     table.serve(workers, now);
                     return Poll::Pending;
                 }
-                let foreign = table.others(&self.who).saturating_sub(others);
-                (number, foreign.min(now.saturating_duration_since(since)))
+                let own = table.ran(&self.who).saturating_sub(own);
+                let waited = now.saturating_duration_since(since);
+                (number, waited.saturating_sub(own))
             }
         };
         table.begin(number, &self.who, cx.waker(), now);
@@ -153,7 +148,7 @@ impl Turn {
         self.stage = match is_interrupted {
             false => Stage::Idle,
             true => Stage::Waiting {
-                others: table.others(&self.who),
+                own: table.ran(&self.who),
                 number: table.wait(&self.who, cx.waker(), now),
                 since: now,
             },
@@ -161,13 +156,13 @@ impl Turn {
         table.serve(workers, now);
     }
 
-    /// The time that the guest has waited so far because of other policies.
+    /// The time that the guest has waited so far and need not pay for.
     pub(crate) fn waited(&self) -> Duration {
-        let Stage::Waiting { since, others, .. } = self.stage else {
+        let Stage::Waiting { since, own, .. } = self.stage else {
             return Duration::ZERO;
         };
-        let foreign = self.turns.table().others(&self.who).saturating_sub(others);
-        foreign.min(since.elapsed())
+        let own = self.turns.table().ran(&self.who).saturating_sub(own);
+        since.elapsed().saturating_sub(own)
     }
 }
 
@@ -279,17 +274,15 @@ impl Table {
     fn charge(&mut self, who: &Who, time: Duration, now: Instant) {
         self.policies.add(&who.policy, time, now);
         self.namespaces.add(&who.namespace, time, now);
-        self.all = self.all.saturating_add(time);
         match self.ran.get_mut(&who.policy) {
             Some(ran) => *ran = ran.saturating_add(time),
             None => drop(self.ran.insert(Arc::clone(&who.policy), time)),
         }
     }
 
-    /// The time that guests of other policies ran.
-    fn others(&self, who: &Who) -> Duration {
-        let own = self.ran.get(&who.policy).copied().unwrap_or_default();
-        self.all.saturating_sub(own)
+    /// The time that guests of the policy ran.
+    fn ran(&self, who: &Who) -> Duration {
+        self.ran.get(&who.policy).copied().unwrap_or_default()
     }
 }
 

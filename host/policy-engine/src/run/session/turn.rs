@@ -170,7 +170,7 @@ impl Session {
     }
 
     /// Calls one policy in its instance for this request, creating it if needed. Charges the policy
-    /// for the time, except for waiting for memory and for guests of other policies.
+    /// for the time, except for waiting for memory, and for turns that its own guests did not have.
     async fn call(
         &mut self,
         turn: &Turn,

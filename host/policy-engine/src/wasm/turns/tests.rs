@@ -127,18 +127,18 @@ fn a_turn_that_does_not_begin_goes_on() {
 }
 
 #[test]
-fn only_other_policies_turns_are_free_of_charge() {
+fn only_turns_of_the_own_policy_are_paid_for() {
+    const RAN: Duration = Duration::from_millis(2);
     let turns = Arc::new(Turns::default());
-    let waited = |mut running: Turn| {
-        assert!(begins(&mut running));
-        let (mut own, mut foreign) = (turns.of(who("p", "a")), turns.of(who("q", "a")));
-        assert!(!begins(&mut own) && !begins(&mut foreign));
-        std::thread::sleep(Duration::from_millis(2));
-        drop(running);
-        [own.waited(), foreign.waited()].map(|time| !time.is_zero())
-    };
-    assert_eq!(waited(turns.of(who("p", "b"))), [false, true]);
-    assert_eq!(waited(turns.of(who("q", "b"))), [true, false]);
+    let mut running = turns.of(who("p", "b"));
+    assert!(begins(&mut running));
+    let (mut own, mut foreign) = (turns.of(who("p", "a")), turns.of(who("q", "a")));
+    assert!(!begins(&mut own) && !begins(&mut foreign));
+    std::thread::sleep(RAN);
+    drop(running);
+    // Also waits for a runtime that is busy with other tasks.
+    let (own, foreign) = (own.waited(), foreign.waited());
+    assert!(foreign >= RAN + own, "{own:?} {foreign:?}");
 }
 
 #[test]
