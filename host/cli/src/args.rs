@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use policy_cli::{BuildArgs, CheckArgs, ExplainArgs, NewArgs, RunArgs, TestArgs};
+use policy_cli::{BuildArgs, CheckArgs, ExplainArgs, NewArgs, ReplayArgs, RunArgs, TestArgs};
 use shim_api::endpoint::DEFAULT_SOCKET_DIR;
 
 /// Inspects the Cnidaria daemon on this node and compiles policies for it.
@@ -46,7 +46,8 @@ Exit status:
   0  success
   1  the daemon cannot be asked, or a file is not usable; standard error says why
   2  wrong usage
-  3  a policy denied what `policy run` asked for, or cases of `policy test` failed
+  3  a policy denied what `policy run` asked for, cases of `policy test` failed, or recorded
+     requests of `policy replay` would change
 
 Examples:
   Which policies are in force, and what is wrong with the others:
@@ -134,6 +135,29 @@ pub(crate) enum AttachmentsCommand {
     },
 }
 
+/// What to do with the recording.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecordCommand {
+    /// Records requests from now on, until the daemon ends or `stop`
+    Start,
+    /// Records nothing from now on; the recording stays
+    Stop,
+    /// Shows whether requests are recorded, and where
+    Status,
+    /// Copies the recording into one file, which only you can read
+    Export {
+        /// The file; it must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Directory to read if the daemon is down
+        ///
+        /// `policies.record.directory` of the daemon's configuration, by default
+        /// /var/lib/cnidaria/policy-record.
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Lists the policies in execution order
@@ -186,6 +210,20 @@ pub(crate) enum PolicyCommand {
     /// Each YAML document is a case: a pod, its networks, what delegates answer, and what the policy
     /// should do. A failure is shown as a diff.
     Test(TestArgs),
+
+    /// Shows which verdicts and edits of recorded requests a module would change
+    ///
+    /// Offers the module what the recorded policy was offered, with the same answers to what it looks
+    /// up, and compares. Needs neither root nor a daemon. The exit code is 3 if anything would change.
+    Replay(ReplayArgs),
+
+    /// Records the requests that the daemon's policies see
+    ///
+    /// The daemon keeps a bounded ring of whole requests, if its configuration has
+    /// `policies.record`. Recordings have the annotations, confs and results of pods: only root may
+    /// read them.
+    #[command(subcommand)]
+    Record(RecordCommand),
 
     /// Explains configuration keys, hooks, grants, limits, and the format of cases
     Explain(ExplainArgs),

@@ -13,6 +13,7 @@ mod manifests;
 mod new;
 mod node;
 mod policy;
+mod replay;
 mod run;
 mod suggest;
 mod template;
@@ -23,10 +24,11 @@ pub use check::{CheckArgs, Error as CheckError, check};
 pub use explain::{ExplainArgs, explain};
 pub use language::Language;
 pub use new::{Error as NewError, NewArgs, new};
+pub use replay::{Error as ReplayError, ReplayArgs, replay};
 pub use run::{Error as RunError, RunArgs, run};
 pub use test::{Error as TestError, TestArgs, test};
 
-/// Exit code if a policy denied a request, or cases failed.
+/// Exit code if a policy denied a request, cases failed, or recorded requests would change.
 pub const FAILED: u8 = 3;
 
 /// What a command prints, and its exit code.

@@ -2,6 +2,7 @@
 
 pub(crate) mod compile;
 pub(crate) mod inspect;
+pub(crate) mod record;
 
 use std::error::Error;
 

@@ -32,6 +32,8 @@ pub trait Handler: Send + Sync {
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/policies/release` with status and body.
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/policies/record` with status and body.
+    async fn record(&self, body: Bytes) -> (StatusCode, Vec<u8>);
 }
 
 pub(super) async fn answer(
@@ -65,6 +67,7 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::ATTACHMENTS,
         endpoint::FORGET,
         endpoint::RELEASE,
+        endpoint::RECORD,
     ]
     .into_iter()
     .find(|path| *path == request.uri().path())
@@ -84,7 +87,11 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
     let method = request.method();
     let reads = method == Method::GET || method == Method::POST;
     match request.uri().path() {
-        endpoint::CNI | endpoint::DELEGATE | endpoint::FORGET | endpoint::RELEASE
+        endpoint::CNI
+        | endpoint::DELEGATE
+        | endpoint::FORGET
+        | endpoint::RELEASE
+        | endpoint::RECORD
             if method == Method::POST =>
         {
             let path = request.uri().path().to_owned();
@@ -96,6 +103,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
                         endpoint::CNI => handler.cni(body).await,
                         endpoint::DELEGATE => handler.delegate(body).await,
                         endpoint::FORGET => handler.forget(body).await,
+                        endpoint::RECORD => handler.record(body).await,
                         _ => handler.release(body).await,
                     }
                 })
@@ -118,7 +126,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::POLICIES
         | endpoint::ATTACHMENTS
         | endpoint::FORGET
-        | endpoint::RELEASE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        | endpoint::RELEASE
+        | endpoint::RECORD => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }
 }

@@ -1,6 +1,7 @@
 //! The words of the engine: requests, reports, grants, and the ports to the daemon.
 
 pub(crate) mod grant;
+pub(crate) mod outside;
 pub(crate) mod policy;
 pub(crate) mod ports;
 pub(crate) mod report;

@@ -6,10 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cni_types::json::Document;
+use cni_types::json::{Document, Limits};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The CNI verb of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Command {
     /// Attach a pod to its networks.
     Add,
@@ -43,7 +46,7 @@ impl fmt::Display for Command {
 }
 
 /// The pod that a request is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodRef {
     /// Namespace of the pod.
     pub namespace: String,
@@ -60,7 +63,8 @@ impl fmt::Display for PodRef {
 }
 
 /// The facts of a request, known before any network is resolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RequestFacts {
     /// The CNI verb.
     pub command: Command,
@@ -97,7 +101,8 @@ impl RequestFacts {
 }
 
 /// The bandwidth capability: rates in bits per second, bursts in bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Bandwidth {
     /// Rate towards the pod, bits per second.
     pub ingress_rate: u64,
@@ -110,7 +115,8 @@ pub struct Bandwidth {
 }
 
 /// One element of the portMappings capability.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PortMapping {
     /// Port on the node.
     pub host_port: u16,
@@ -123,7 +129,8 @@ pub struct PortMapping {
 }
 
 /// One network that the pod selects, before it is resolved.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Selection {
     /// Namespace of the NAD.
     pub namespace: String,
@@ -144,6 +151,7 @@ pub struct Selection {
     /// Gateways for default routes through this network.
     pub default_route: Vec<String>,
     /// The `cni-args` object.
+    #[serde(default, with = "optional_document")]
     pub cni_args: Option<Document>,
 }
 
@@ -159,7 +167,8 @@ pub struct Chosen {
 }
 
 /// One attachment, before or after its ADD, as a policy sees and edits it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Attachment {
     /// `namespace/name` of the NAD, or the name of the conf.
     pub network: String,
@@ -168,6 +177,7 @@ pub struct Attachment {
     /// Whether this is the cluster's default network, whose interface cannot be changed.
     pub is_default: bool,
     /// The stored conf or conflist, unknown keys included.
+    #[serde(deserialize_with = "document")]
     pub conf: Document,
     /// The ips capability: addresses or CIDRs.
     pub ips: Vec<String>,
@@ -180,5 +190,33 @@ pub struct Attachment {
     /// The infinibandGUID capability.
     pub infiniband_guid: Option<String>,
     /// The `cni-args` object of the selection, merged into `args.cni` of the conf.
+    #[serde(default, with = "optional_document")]
     pub cni_args: Option<Document>,
+}
+
+fn document<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    Document::parse(raw.get(), Limits::default()).map_err(serde::de::Error::custom)
+}
+
+mod optional_document {
+    use super::{Deserialize as _, Document, Limits, RawValue};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        document: &Option<Document>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match document {
+            Some(document) => serializer.serialize_some(document),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Document>, D::Error> {
+        let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+        let parsed = raw.map(|raw| Document::parse(raw.get(), Limits::default()));
+        parsed.transpose().map_err(serde::de::Error::custom)
+    }
 }

@@ -11,6 +11,7 @@ use crate::model::policy::PolicyInfo;
 use crate::model::ports::{Needs, Skipped};
 use crate::model::request::RequestFacts;
 use crate::pool::Pool;
+use crate::record::Recorder;
 use crate::wasm::services::Services;
 
 /// One loaded state of the policy directory.
@@ -22,6 +23,7 @@ pub struct Generation {
     exempt_namespaces: Vec<String>,
     bypass_file: Option<PathBuf>,
     request_timeout: Duration,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl Generation {
@@ -30,7 +32,7 @@ impl Generation {
         number: u64,
         policies: Vec<Arc<Policy>>,
         config: &Config,
-        pool: Arc<Pool>,
+        (pool, recorder): (Arc<Pool>, Option<Arc<Recorder>>),
     ) -> Self {
         Self {
             number,
@@ -39,6 +41,7 @@ impl Generation {
             exempt_namespaces: config.exempt_namespaces.clone(),
             bypass_file: config.bypass_file.clone(),
             request_timeout: config.request_timeout,
+            recorder,
         }
     }
 
@@ -109,6 +112,11 @@ impl Generation {
     /// The services behind the grants.
     pub(crate) fn services(&self) -> &Arc<Services> {
         self.pool.services()
+    }
+
+    /// What records the requests.
+    pub(crate) fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.recorder.as_ref()
     }
 
     /// The pool of instances.

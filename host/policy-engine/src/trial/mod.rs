@@ -5,6 +5,7 @@
 
 mod configuration;
 mod refusal;
+mod replay;
 mod services;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ use crate::wasm::trials::Trials;
 pub use crate::config::Position;
 pub use configuration::{Configuration, Fault};
 pub use refusal::Refusal;
+pub use replay::{Replay, Replayed};
 pub use services::{Environment, Kept};
 
 /// A compiled module.
