@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use policy_cli::{BuildArgs, CheckArgs, ExplainArgs, NewArgs, ReplayArgs, RunArgs, TestArgs};
+use policy_cli::{
+    BenchArgs, BuildArgs, CheckArgs, ExplainArgs, InspectArgs, NewArgs, ReplayArgs, RunArgs,
+    TestArgs,
+};
 use shim_api::endpoint::DEFAULT_SOCKET_DIR;
 
 /// Inspects the Cnidaria daemon on this node and compiles policies for it.
@@ -211,6 +214,13 @@ pub(crate) enum PolicyCommand {
     /// should do. A failure is shown as a diff.
     Test(TestArgs),
 
+    /// Measures what a policy costs, hook by hook
+    ///
+    /// Attaches, checks and detaches a pod many times, without plugins, and shows the time and the
+    /// memory of each hook, of making an instance, and of compiling. The times are those of this
+    /// machine.
+    Bench(BenchArgs),
+
     /// Shows which verdicts and edits of recorded requests a module would change
     ///
     /// Offers the module what the recorded policy was offered, with the same answers to what it looks
@@ -230,13 +240,10 @@ pub(crate) enum PolicyCommand {
 
     /// Shows the hooks and grants of a policy module
     ///
-    /// Reads a component and lists its hooks, the grants that its imports require, and its digest.
-    /// Does not run it.
-    Inspect {
-        /// The component, a .wasm file
-        #[arg(value_name = "FILE")]
-        module: PathBuf,
-    },
+    /// Reads a component and lists its digest, size, hooks, imports, the grants that these require,
+    /// and what an instance needs. Does not run it. With --diff, shows what differs from an older
+    /// component. The exit code is 1 if the daemon would not load it.
+    Inspect(InspectArgs),
 
     /// Compiles a policy module for this machine
     ///

@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             for advice in advice(&*error, &args) {
                 eprintln!("{advice}");
             }
-            exit_code(&*error)
+            exit_code(&*error, &args)
         }
     }
 }
@@ -34,16 +34,21 @@ fn main() -> ExitCode {
 /// Exit code of wrong usage, as the argument parser's.
 const USAGE: u8 = 2;
 
-/// A module that does not compile has its own exit code, for the daemon.
-fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
+/// The daemon's compiler has its own exit code for a module that does not compile.
+fn exit_code(error: &(dyn Error + 'static), args: &Args) -> ExitCode {
     use policy_engine::compile;
+    let command = &args.command;
+    let is_child = matches!(
+        command,
+        Command::Policy(PolicyCommand::Compile { child: Some(_), .. })
+    );
     if let Some(error) = error.downcast_ref::<policy_cli::NewError>()
         && error.is_usage()
     {
         return ExitCode::from(USAGE);
     }
     match error.downcast_ref::<compile::Error>() {
-        Some(error) if error.is_refusal() => ExitCode::from(compile::REFUSED),
+        Some(error) if is_child && error.is_refusal() => ExitCode::from(compile::REFUSED),
         _ => ExitCode::FAILURE,
     }
 }
@@ -73,7 +78,6 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         Command::Policy(PolicyCommand::List) => policy::list(args)?,
         Command::Policy(PolicyCommand::Release { name }) => policy::release(args, name)?,
         Command::Policy(PolicyCommand::Record(command)) => policy::record::record(args, command)?,
-        Command::Policy(PolicyCommand::Inspect { module }) => policy::inspect::inspect(module)?,
         Command::Policy(PolicyCommand::Compile { module, out, child }) => {
             match (child, module, out) {
                 (Some(confinement), ..) => policy_engine::compile::child(confinement)?,
@@ -116,6 +120,12 @@ fn author(
         PolicyCommand::Check(args) => policy_cli::check(args).map_err(Into::into),
         PolicyCommand::Run(args) => policy_cli::run(args).map_err(Into::into),
         PolicyCommand::Test(args) => policy_cli::test(args).map_err(Into::into),
+        PolicyCommand::Bench(args) => {
+            policy_cli::bench(args, format == Format::Json).map_err(Into::into)
+        }
+        PolicyCommand::Inspect(args) => {
+            policy_cli::inspect(args, format == Format::Json).map_err(Into::into)
+        }
         PolicyCommand::Replay(args) => {
             policy_cli::replay(args, format == Format::Json).map_err(Into::into)
         }

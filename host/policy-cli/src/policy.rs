@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::check::explain;
 
 /// Maximum size of a module in bytes, as in the daemon.
-const MAX_MODULE: u64 = 64 << 20;
+pub(crate) const MAX_MODULE: u64 = 64 << 20;
 
 /// Maximum size of a configuration in bytes, as in the daemon.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -60,6 +60,8 @@ type Outcome = Result<Arc<Loaded>, Arc<Vec<String>>>;
 /// A compiled module and the text of its configuration.
 pub(crate) struct Policy {
     pub(crate) compiled: Compiled,
+    /// Bytes of the module.
+    pub(crate) bytes: usize,
     pub(crate) module: PathBuf,
     config: Option<PathBuf>,
     text: String,
@@ -84,6 +86,7 @@ impl Policy {
         })?;
         Ok(Self {
             compiled,
+            bytes: bytes.len(),
             module: module.to_owned(),
             config: config.map(Path::to_owned),
             text,
@@ -163,7 +166,7 @@ fn reasons(refusal: &Refusal) -> Arc<Vec<String>> {
 }
 
 /// Reads a file of bounded size.
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     use io::Read as _;
     let failed = |source| Error::Read {
         path: path.to_owned(),

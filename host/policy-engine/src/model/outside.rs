@@ -10,6 +10,8 @@ use std::pin::pin;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::grant::Grant;
+
 /// Maximum bytes of the notes of one call: a guest may ask for as much as its time allows.
 const MAX_BYTES: usize = 256 << 10;
 
@@ -40,6 +42,9 @@ pub(crate) struct Outside {
     pub(crate) cut: bool,
     #[serde(skip)]
     bytes: usize,
+    /// Grants without which an edit would have been refused.
+    #[serde(skip)]
+    pub(crate) grants: BTreeSet<Grant>,
 }
 
 /// Bytes, as base64 in JSON.
@@ -276,6 +281,13 @@ pub(crate) fn drew(bytes: &[u8]) {
     });
 }
 
+/// Notes that an edit needed a grant and had it.
+pub(crate) fn allowed(grant: Grant) {
+    note(|outside| {
+        outside.grants.insert(grant);
+    });
+}
+
 fn note(take: impl FnOnce(&mut Outside)) {
     SOURCE.with_borrow_mut(|source| {
         if let Source::Noted(outside) = source {
@@ -314,7 +326,17 @@ impl Outside {
 
     /// Whether nothing was asked for.
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let Self {
+            lookups,
+            state,
+            keys,
+            clock,
+            random,
+            cut,
+            ..
+        } = self;
+        let (lookups, state) = (lookups.is_empty(), state.is_empty());
+        lookups && state && keys.is_empty() && clock.is_empty() && random.is_empty() && !cut
     }
 }
 

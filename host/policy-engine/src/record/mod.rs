@@ -7,6 +7,8 @@
 mod form;
 mod frame;
 mod lookups;
+#[cfg(feature = "compile")]
+mod memory;
 mod recorder;
 mod redact;
 mod ring;
@@ -14,10 +16,12 @@ mod tape;
 
 pub use form::{Answer, Call, Offered, Outcome, Recorded, Slot, Turn};
 pub use frame::{Frames, Head};
+#[cfg(feature = "compile")]
+pub use memory::Memory;
 pub use recorder::{Recorder, Status};
 pub use redact::Redactor;
 
 pub(crate) use lookups::Noting;
 #[cfg(feature = "compile")]
 pub(crate) use tape::HookNotes;
-pub(crate) use tape::{Taping, TurnNotes, Value};
+pub(crate) use tape::{Sink, Taping, TurnNotes, Value};

@@ -10,7 +10,7 @@ use super::form::Recorded;
 use super::frame::Head;
 use super::redact::Redactor;
 use super::ring::{self, Ring};
-use super::tape::Tape;
+use super::tape::{Sink, Tape};
 use crate::config::Recording;
 
 /// How long requests wait to be written, so that many are written at once.
@@ -153,21 +153,6 @@ impl Recorder {
         })
     }
 
-    /// Takes a request's notes. Wakes the thread only for the first: waking costs more than the rest.
-    pub(super) fn take(&self, tape: Tape) {
-        let mut queue = self.lock();
-        if queue.waiting.len() >= MAX_WAITING {
-            queue.lost += 1;
-            return;
-        }
-        queue.waiting.push(tape);
-        let is_first = queue.waiting.len() == 1 && !queue.is_writing;
-        drop(queue);
-        if is_first {
-            self.ready.notify_all();
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -239,6 +224,27 @@ impl Recorder {
         }
         queue.is_writing = true;
         Some(std::mem::take(&mut queue.waiting))
+    }
+}
+
+impl Sink for Recorder {
+    fn is_on(&self) -> bool {
+        Self::is_on(self)
+    }
+
+    /// Wakes the thread only for the first request: waking costs more than the rest.
+    fn take(&self, tape: Tape) {
+        let mut queue = self.lock();
+        if queue.waiting.len() >= MAX_WAITING {
+            queue.lost += 1;
+            return;
+        }
+        queue.waiting.push(tape);
+        let is_first = queue.waiting.len() == 1 && !queue.is_writing;
+        drop(queue);
+        if is_first {
+            self.ready.notify_all();
+        }
     }
 }
 

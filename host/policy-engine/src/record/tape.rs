@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cni_types::result::CniResult;
 
-use super::Recorder;
 use super::form::Answer;
 use crate::model::outside::Outside;
 use crate::model::report::{Cause, Finding, Hook};
@@ -111,20 +110,28 @@ impl Tape {
     }
 }
 
-/// A request's notes, if it is recorded; handed to the recorder when dropped.
+/// Takes the notes of requests.
+pub(crate) trait Sink: std::fmt::Debug + Send + Sync {
+    /// Whether the next request is noted.
+    fn is_on(&self) -> bool;
+    /// Takes the notes of one request; the request waits for it.
+    fn take(&self, tape: Tape);
+}
+
+/// A request's notes, if it is recorded; handed over when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Taping {
     tape: Option<Box<Tape>>,
-    recorder: Option<Arc<Recorder>>,
+    sink: Option<Arc<dyn Sink>>,
 }
 
 impl Taping {
-    /// Records a request, if `recorder` does.
-    pub(crate) fn new(recorder: Option<&Arc<Recorder>>, facts: &Arc<RequestFacts>) -> Self {
-        match recorder.filter(|recorder| recorder.is_on()) {
-            Some(recorder) => Self {
+    /// Records a request, if `sink` wants it.
+    pub(crate) fn new(sink: Option<&Arc<dyn Sink>>, facts: &Arc<RequestFacts>) -> Self {
+        match sink.filter(|sink| sink.is_on()) {
+            Some(sink) => Self {
                 tape: Some(Box::new(Tape::new(Arc::clone(facts)))),
-                recorder: Some(Arc::clone(recorder)),
+                sink: Some(Arc::clone(sink)),
             },
             None => Self::default(),
         }
@@ -135,7 +142,7 @@ impl Taping {
     pub(crate) fn kept(facts: &Arc<RequestFacts>) -> Self {
         Self {
             tape: Some(Box::new(Tape::new(Arc::clone(facts)))),
-            recorder: None,
+            sink: None,
         }
     }
 
@@ -191,10 +198,10 @@ impl Taping {
 
 impl Drop for Taping {
     fn drop(&mut self) {
-        if let Some((tape, recorder)) = self.tape.take().zip(self.recorder.take())
+        if let Some((tape, sink)) = self.tape.take().zip(self.sink.take())
             && !tape.calls.is_empty()
         {
-            recorder.take(*tape);
+            sink.take(*tape);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::policy::PolicyInfo;
 use crate::model::ports::{Needs, Skipped};
 use crate::model::request::RequestFacts;
 use crate::pool::Pool;
-use crate::record::Recorder;
+use crate::record::Sink;
 use crate::wasm::services::Services;
 
 /// One loaded state of the policy directory.
@@ -23,7 +23,7 @@ pub struct Generation {
     exempt_namespaces: Vec<String>,
     bypass_file: Option<PathBuf>,
     request_timeout: Duration,
-    recorder: Option<Arc<Recorder>>,
+    sink: Option<Arc<dyn Sink>>,
 }
 
 impl Generation {
@@ -32,7 +32,7 @@ impl Generation {
         number: u64,
         policies: Vec<Arc<Policy>>,
         config: &Config,
-        (pool, recorder): (Arc<Pool>, Option<Arc<Recorder>>),
+        (pool, sink): (Arc<Pool>, Option<Arc<dyn Sink>>),
     ) -> Self {
         Self {
             number,
@@ -41,7 +41,7 @@ impl Generation {
             exempt_namespaces: config.exempt_namespaces.clone(),
             bypass_file: config.bypass_file.clone(),
             request_timeout: config.request_timeout,
-            recorder,
+            sink,
         }
     }
 
@@ -115,8 +115,8 @@ impl Generation {
     }
 
     /// What records the requests.
-    pub(crate) fn recorder(&self) -> Option<&Arc<Recorder>> {
-        self.recorder.as_ref()
+    pub(crate) fn sink(&self) -> Option<&Arc<dyn Sink>> {
+        self.sink.as_ref()
     }
 
     /// The pool of instances.

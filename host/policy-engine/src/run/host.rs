@@ -18,7 +18,7 @@ use crate::load::loader::Loader;
 use crate::load::policy::Policy;
 use crate::load::watch::Watch;
 use crate::pool::Pool;
-use crate::record::{Noting, Recorder};
+use crate::record::{Noting, Recorder, Sink};
 use crate::run::generation::Generation;
 use crate::state::States;
 use crate::wasm::memory::Memory;
@@ -112,7 +112,8 @@ impl PolicyHost {
         let pool = Arc::new(Pool::new(Arc::clone(&services)));
         let loader = Loader::new(config.clone(), Arc::clone(&services));
         let recorder = config.recording.clone().map(Recorder::new);
-        let parts = (Arc::clone(&pool), recorder.clone());
+        let sink = recorder.clone().map(|recorder| recorder as Arc<dyn Sink>);
+        let parts = (Arc::clone(&pool), sink);
         let nothing = Generation::new(0, Vec::new(), &config, parts);
         Self {
             config,
@@ -127,10 +128,15 @@ impl PolicyHost {
 
     /// A host with one policy and services of its own, which loads nothing.
     #[cfg(feature = "compile")]
-    pub(crate) fn of_policy(config: Config, services: Arc<Services>, policy: Arc<Policy>) -> Self {
+    pub(crate) fn of_policy(
+        config: Config,
+        services: Arc<Services>,
+        policy: Arc<Policy>,
+        sink: Option<Arc<dyn Sink>>,
+    ) -> Self {
         let loader = Loader::new(config.clone(), Arc::clone(&services));
         let pool = Arc::new(Pool::new(Arc::clone(&services)));
-        let parts = (Arc::clone(&pool), None);
+        let parts = (Arc::clone(&pool), sink);
         let only = Generation::new(1, vec![policy], &config, parts);
         Self {
             config,
@@ -149,8 +155,10 @@ impl PolicyHost {
     }
 
     /// What all generations share.
-    fn parts(&self) -> (Arc<Pool>, Option<Arc<Recorder>>) {
-        (Arc::clone(&self.pool), self.recorder.clone())
+    fn parts(&self) -> (Arc<Pool>, Option<Arc<dyn Sink>>) {
+        let sink = self.recorder.clone();
+        let sink = sink.map(|recorder| recorder as Arc<dyn Sink>);
+        (Arc::clone(&self.pool), sink)
     }
 
     /// The services behind the grants.

@@ -95,6 +95,20 @@ impl Configuration {
         granted.map(|grant| grant.as_str()).collect()
     }
 
+    /// The grants of [`grants`](Self::grants) that allow edits.
+    pub fn edit_grants(&self) -> Vec<&'static str> {
+        let grants = self.spec.grants.iter();
+        let edits = grants.filter(|grant| !Grant::IMPORTS.contains(grant));
+        edits.map(|grant| grant.as_str()).collect()
+    }
+
+    /// Whether a name is that of a grant that allows edits.
+    pub fn is_edit_grant(name: &str) -> bool {
+        let quoted = format!("{name:?}");
+        let grant: Option<Grant> = serde_json::from_str(&quoted).ok();
+        grant.is_some_and(|grant| !Grant::IMPORTS.contains(&grant))
+    }
+
     /// The namespaces in `match`, as patterns.
     pub fn namespaces(&self) -> &[String] {
         self.spec.matching.namespaces()

@@ -103,8 +103,8 @@ impl Session {
         let time = Time::new(generation.request_timeout(), generation.chain().len());
         let facts = Arc::new(facts);
         let is_add = facts.command == Command::Add;
-        let recorder = generation.recorder().filter(|_| !skipped);
-        let tape = Taping::new(recorder, &facts);
+        let sink = generation.sink().filter(|_| !skipped);
+        let tape = Taping::new(sink, &facts);
         let bound = Guard::new(&generation.services().states, is_add.then_some(&facts));
         Self {
             generation,

@@ -239,7 +239,9 @@ impl Session {
     fn source(&mut self) -> Source {
         match self.told.take() {
             Some(told) => Source::Told(Box::new(told)),
-            None if self.tape.is_on() => Source::Noted(Box::default()),
+            None if self.tape.is_on() || self.generation.services().witness.is_some() => {
+                Source::Noted(Box::default())
+            }
             None => Source::Live,
         }
     }
@@ -247,11 +249,18 @@ impl Session {
     /// Keeps what a call has learned.
     fn learned(&mut self, source: Source) {
         match source {
-            Source::Noted(outside) if !outside.is_empty() => {
-                self.tape.turn(|turn| turn.outside = Some(outside));
+            Source::Noted(outside) => {
+                if let Some(witness) = &self.generation.services().witness {
+                    for grant in &outside.grants {
+                        witness.used(grant.as_str());
+                    }
+                }
+                if !outside.is_empty() {
+                    self.tape.turn(|turn| turn.outside = Some(outside));
+                }
             }
             Source::Told(told) => self.told = Some(*told),
-            Source::Noted(_) | Source::Live => {}
+            Source::Live => {}
         }
     }
 
