@@ -220,7 +220,10 @@ async fn a_policy_that_denies_ends_the_replay() {
     requests(&host).await;
     host.recorder().unwrap().flush();
     let records = records(&policies.path("record"));
-    let denies = witness(&json!({"before-add": [{"deny": [130, "no"]}]}), &json!({}));
+    let denies = witness(
+        &json!({"before-add": [{"deny": [130, "no"]}]}),
+        &json!({"grants": ["state"]}),
+    );
     let loaded = load("witness", "new", &denies).await;
     let replayed = replay(&loaded, &records[0], "10-witness").await;
     let answers: Vec<Option<Answer>> = replayed

@@ -169,8 +169,11 @@ pub fn recorded(
             is_recorded: true,
             ..case.surroundings.clone()
         };
+        // In audit mode, what follows from edits would be missing.
+        let mut config = case.config.clone();
+        config.remove("mode");
         let requests = runtime().block_on(async {
-            let Ok(loaded) = policy.load_with(&case.config).await else {
+            let Ok(loaded) = policy.load_with(&config).await else {
                 return Vec::new();
             };
             let node = Node::new(&loaded, surroundings);

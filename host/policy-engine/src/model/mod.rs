@@ -7,3 +7,4 @@ pub(crate) mod ports;
 pub(crate) mod report;
 pub(crate) mod request;
 pub(crate) mod witness;
+pub(crate) mod words;

@@ -214,9 +214,9 @@ pub(crate) fn keys(prefix: &str, live: impl FnOnce() -> Vec<String>) -> Vec<Stri
     let answer = live();
     note(|outside| {
         let size: usize = answer.iter().map(String::len).sum();
-        let is_known = outside.keys.contains_key(prefix) || !outside.set.is_empty();
-        if !is_known && outside.has_room(prefix.len() + size) {
-            outside.keys.insert(prefix.to_owned(), answer.clone());
+        if !outside.keys.contains_key(prefix) && outside.has_room(prefix.len() + size) {
+            let before = outside.before(prefix, &answer);
+            outside.keys.insert(prefix.to_owned(), before);
         }
     });
     answer
@@ -305,6 +305,21 @@ impl Outside {
         }
         self.bytes = sum;
         true
+    }
+
+    /// The keys before the call set any, of those that exist now.
+    fn before(&self, prefix: &str, now: &[String]) -> Vec<String> {
+        let had = |key: &String| matches!(self.state.get(key), Some(Some(_)));
+        let kept = now
+            .iter()
+            .filter(|key| !self.set.contains(*key) || had(key));
+        let removed = self
+            .set
+            .iter()
+            .filter(|key| key.starts_with(prefix) && had(key) && !now.contains(key));
+        let mut keys: Vec<String> = kept.chain(removed).cloned().collect();
+        keys.sort();
+        keys
     }
 
     /// Adds the lookups of another call and, of a call of the same policy, the state.
@@ -469,11 +484,7 @@ mod tests {
         let text = serde_json::to_string(&*noted).unwrap();
         let own: Outside = serde_json::from_str(&text).unwrap();
         let told = Told {
-            own: Outside {
-                // Without the key, which the call has set before it lists them.
-                keys: BTreeMap::from([(String::new(), Vec::new())]),
-                ..own
-            },
+            own,
             ..Told::default()
         };
         let mut source = Source::Told(Box::new(told));

@@ -1,15 +1,19 @@
 //! Leaves values out of recordings.
 
 use cni_types::json::{Document, Limits, Node};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::form::{Offered, Outcome, Recorded, Turn};
+use super::form::{Answer, Offered, Outcome, Recorded, Turn};
 use crate::config::Redaction;
 use crate::model::outside::Bytes;
 use crate::model::request::Attachment;
 
 /// What stands for a value that is left out.
 const REDACTED: &str = "redacted";
+
+/// Shorter values of annotations stay in the texts of policies, which they could be part of by chance.
+const MIN_HIDDEN: usize = 4;
 
 /// Applies the rules of a configuration.
 #[derive(Debug, Clone, Default)]
@@ -44,16 +48,21 @@ impl Redactor {
         if self.is_empty() {
             return;
         }
+        let mut hidden = Vec::new();
         for (name, value) in &mut recorded.facts.annotations {
             match self.is_annotation(name) {
-                true => REDACTED.clone_into(value),
+                true => hidden.push(std::mem::replace(value, REDACTED.to_owned())),
                 false => self.text(value, false),
             }
         }
+        hidden.retain(|value| value.len() >= MIN_HIDDEN);
         for call in &mut recorded.calls {
             self.offered(&mut call.offered);
             call.left.iter_mut().for_each(|left| self.offered(left));
-            call.turns.iter_mut().for_each(|turn| self.turn(turn));
+            for turn in &mut call.turns {
+                self.turn(turn);
+                hide(turn, &hidden);
+            }
         }
     }
 
@@ -197,7 +206,15 @@ impl Redactor {
                     below(index.to_string(), value);
                 }
             }
-            Node::Scalar(_) => {}
+            Node::Scalar(text) => {
+                // JSON may be the text of a string.
+                let string = text.starts_with(r#""{"#) || text.starts_with(r#""["#);
+                let inner = string.then(|| serde_json::from_str::<String>(text).ok());
+                if let Some(mut inner) = inner.flatten() {
+                    self.text(&mut inner, is_conf);
+                    *node = Node::Scalar(Value::String(inner).to_string().into());
+                }
+            }
         }
     }
 
@@ -219,6 +236,23 @@ impl Redactor {
                 Some(start) => name.starts_with(start),
                 None => rule == name,
             })
+    }
+}
+
+/// Takes values out of what a policy wrote itself.
+fn hide(turn: &mut Turn, hidden: &[String]) {
+    let findings = turn.findings.iter_mut().map(|finding| &mut finding.message);
+    let answer = match &mut turn.answer {
+        Answer::Accept => None,
+        Answer::Deny { message, .. } => Some(message),
+        Answer::Failed { reason, .. } => Some(reason),
+    };
+    for text in findings.chain(answer).chain([&mut turn.edits]) {
+        for value in hidden {
+            if text.contains(value.as_str()) {
+                *text = text.replace(value.as_str(), REDACTED);
+            }
+        }
     }
 }
 
@@ -257,6 +291,11 @@ mod tests {
         check(conf, true, without);
         check(conf, false, conf);
         check("password", false, "password");
+        check(
+            r#"{"text":"{\"password\":1}"}"#,
+            false,
+            r#"{"text":"{\"password\":\"redacted\"}"}"#,
+        );
     }
 
     #[test]

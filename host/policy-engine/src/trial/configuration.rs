@@ -227,7 +227,32 @@ mod tests {
             "{\"grants\": [\"clock\",\n \"root\"]}",
             &["2:2 grants[1]: unknown value"],
         );
-        check("{\"mode\": 7}", &["1:10 mode: expected value"]);
+        check(
+            "{\"mode\": 7}",
+            &["1:10 mode: invalid type: integer `7`, expected one of `enforce`, `audit`, `off`"],
+        );
+        check(
+            "{\"mode\": \"adit\"}",
+            &[
+                "1:10 mode: unknown value, expected one of `enforce`, `audit`, `off`; did you mean \"audit\"?",
+            ],
+        );
+        check(
+            "{\"grants\": [null]}",
+            &["1:13 grants[0]: invalid type: null, expected one of `namespaces`"],
+        );
+        check(
+            "{\"failurePolicy\": {\"trap\": []}}",
+            &["1:28 failurePolicy.trap: invalid type: sequence, expected one of `closed`, `open`"],
+        );
+        check(
+            "{\"failurePolicy\": 1}",
+            &["1:19 failurePolicy: invalid type: integer `1`, expected one of `closed`, `open`"],
+        );
+        check(
+            "{\"match\": {\"verbs\": [\"add\"]}}",
+            &["1:22 match.verbs[0]: unknown value"],
+        );
         check(
             "{\"limits\": {\"logLines\": \"many\"}}",
             &["1:25 limits.logLines: invalid type"],
