@@ -119,14 +119,23 @@ impl Policy {
     /// # Errors
     /// [`Error::Configuration`] with file, line, column and key of each fault.
     pub(crate) async fn load(&self) -> Result<Loaded, Error> {
-        let shown = |faults: Vec<Fault>| {
-            let file = self.file().display().to_string();
-            let lines = faults.iter().map(|fault| explain::line(&file, fault));
-            Error::Configuration(lines.collect())
-        };
-        let configuration = self.configuration().map_err(shown)?;
+        let configuration = self.checked()?;
         let loaded = self.compiled.load(&configuration).await;
-        loaded.map_err(|refusal| shown(vec![explain::refusal(&refusal, &configuration)]))
+        loaded.map_err(|refusal| self.faulty(&[explain::refusal(&refusal, &configuration)]))
+    }
+
+    /// Parses the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] with file, line, column and key of each fault.
+    pub(crate) fn checked(&self) -> Result<Configuration, Error> {
+        self.configuration().map_err(|faults| self.faulty(&faults))
+    }
+
+    fn faulty(&self, faults: &[Fault]) -> Error {
+        let file = self.file().display().to_string();
+        let lines = faults.iter().map(|fault| explain::line(&file, fault));
+        Error::Configuration(lines.collect())
     }
 
     /// Loads the policy with some keys of its configuration replaced. The outcome is remembered.

@@ -112,6 +112,8 @@ fn once(args: &TestArgs) -> Result<Output, Error> {
         cases.retain(|case| case.name.contains(filter.as_str()));
     }
     let policy = Policy::open(&files.module, files.config.as_deref())?;
+    // Of each case, only its own keys can be wrong.
+    policy.checked()?;
     let loading = begun.elapsed();
     let mut coverage = Coverage::of(&policy, &cases);
     let begun = Instant::now();
