@@ -146,6 +146,9 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     if let Err(error) = serving.await {
         tracing::error!(%error, "the server task panicked");
     }
+    if let Some(recorder) = app.policies.recorder() {
+        recorder.flush();
+    }
     drop(tenure);
     Ok(())
 }
