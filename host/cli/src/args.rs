@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use policy_cli::{BuildArgs, CheckArgs, ExplainArgs, NewArgs, RunArgs, TestArgs};
+use policy_cli::{
+    BenchArgs, BuildArgs, CheckArgs, ExplainArgs, InspectArgs, NewArgs, ReplayArgs, RunArgs,
+    TestArgs,
+};
 use shim_api::endpoint::DEFAULT_SOCKET_DIR;
 
 /// Inspects the Cnidaria daemon on this node and compiles policies for it.
@@ -46,7 +49,8 @@ Exit status:
   0  success
   1  the daemon cannot be asked, or a file is not usable; standard error says why
   2  wrong usage
-  3  a policy denied what `policy run` asked for, or cases of `policy test` failed
+  3  a policy denied what `policy run` asked for, cases of `policy test` failed, or recorded
+     requests of `policy replay` would change
 
 Examples:
   Which policies are in force, and what is wrong with the others:
@@ -178,6 +182,29 @@ pub(crate) enum AttachmentsCommand {
     },
 }
 
+/// What to do with the recording.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecordCommand {
+    /// Records requests from now on, until the daemon ends or `stop`
+    Start,
+    /// Records nothing from now on; the recording stays
+    Stop,
+    /// Shows whether requests are recorded, and where
+    Status,
+    /// Copies the recording into one file, which only you can read
+    Export {
+        /// The file; it must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Directory to read if the daemon is down
+        ///
+        /// `policies.record.directory` of the daemon's configuration, by default
+        /// /var/lib/cnidaria/policy-record.
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Lists the policies in execution order
@@ -231,18 +258,36 @@ pub(crate) enum PolicyCommand {
     /// should do. A failure is shown as a diff.
     Test(TestArgs),
 
+    /// Measures what a policy costs, hook by hook
+    ///
+    /// Attaches, checks and detaches a pod many times, without plugins, and shows the time and the
+    /// memory of each hook, of making an instance, and of compiling. The times are those of this
+    /// machine.
+    Bench(BenchArgs),
+
+    /// Shows which verdicts and edits of recorded requests a module would change
+    ///
+    /// Offers the module what the recorded policy was offered, with the same answers to what it looks
+    /// up, and compares. Needs neither root nor a daemon. The exit code is 3 if anything would change.
+    Replay(ReplayArgs),
+
+    /// Records the requests that the daemon's policies see
+    ///
+    /// The daemon keeps a bounded ring of whole requests, if its configuration has
+    /// `policies.record`. Recordings have the annotations, confs and results of pods: only root may
+    /// read them.
+    #[command(subcommand)]
+    Record(RecordCommand),
+
     /// Explains configuration keys, hooks, grants, limits, and the format of cases
     Explain(ExplainArgs),
 
     /// Shows the hooks and grants of a policy module
     ///
-    /// Reads a component and lists its hooks, the grants that its imports require, and its digest.
-    /// Does not run it.
-    Inspect {
-        /// The component, a .wasm file
-        #[arg(value_name = "FILE")]
-        module: PathBuf,
-    },
+    /// Reads a component and lists its digest, size, hooks, imports, the grants that these require,
+    /// and what an instance needs. Does not run it. With --diff, shows what differs from an older
+    /// component. The exit code is 1 if the daemon would not load it.
+    Inspect(InspectArgs),
 
     /// Compiles a policy module for this machine
     ///

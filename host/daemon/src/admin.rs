@@ -143,6 +143,35 @@ pub(crate) fn not_quarantined(name: &str) -> CniError {
     CniError::new(code::INVALID_ENVIRONMENT, message)
 }
 
+/// Parses an order to the recorder.
+///
+/// # Errors
+/// The body is not an [`admin::Record`].
+pub(crate) fn record(body: &[u8]) -> Result<admin::Record, CniError> {
+    serde_json::from_slice(body)
+        .map_err(|error| CniError::new(code::DECODING_FAILURE, error.to_string()))
+}
+
+/// The error if the configuration has no recording.
+pub(crate) fn not_configured() -> CniError {
+    let message = "the daemon records nothing: its configuration has no cnidaria.policies.record";
+    CniError::new(code::INVALID_CONFIG, message)
+}
+
+/// What a recording has.
+pub(crate) fn recording(status: policy_engine::record::Status) -> admin::Recording {
+    let shown = |path: std::path::PathBuf| path.display().to_string();
+    admin::Recording {
+        recording: status.is_on,
+        directory: shown(status.dir),
+        files: status.files.into_iter().map(shown).collect(),
+        bytes: status.bytes,
+        requests: status.requests,
+        lost: status.lost,
+        last_error: status.trouble,
+    }
+}
+
 /// A policy and its state.
 pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
     admin::Policy {

@@ -147,6 +147,9 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     if let Err(error) = serving.await {
         tracing::error!(%error, "the server task panicked");
     }
+    if let Some(recorder) = app.policies.recorder() {
+        recorder.flush();
+    }
     drop(tenure);
     Ok(())
 }
@@ -393,6 +396,24 @@ impl Handler for App {
         }
     }
 
+    async fn record(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
+        let Some(recorder) = self.policies.recorder().map(Arc::clone) else {
+            return response::refused(&admin::not_configured());
+        };
+        let given = match admin::record(&body) {
+            Ok(given) => given,
+            Err(error) => return response::refused(&error),
+        };
+        let done = tokio::task::spawn_blocking(move || order(&recorder, given)).await;
+        match done.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
+            Ok(status) => {
+                let body = serde_json::to_vec(&admin::recording(status));
+                (StatusCode::OK, body.unwrap_or_default())
+            }
+            Err(error) => response::refused(&CniError::new(code::IO_FAILURE, error.to_string())),
+        }
+    }
+
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
         let name = match admin::release(&body) {
             Ok(name) => name,
@@ -404,6 +425,20 @@ impl Handler for App {
             Err(error) => response::refused(&CniError::new(code::IO_FAILURE, error.to_string())),
         }
     }
+}
+
+/// Carries out an order to the recorder. Blocks for as long as the disk does.
+fn order(
+    recorder: &Arc<policy_engine::record::Recorder>,
+    order: shim_api::admin::Record,
+) -> std::io::Result<policy_engine::record::Status> {
+    use shim_api::admin::Record;
+    match order {
+        Record::Start => recorder.start()?,
+        Record::Stop => recorder.stop(),
+        Record::Flush => recorder.flush(),
+    }
+    recorder.status()
 }
 
 /// `CNI_PATH`: directories to search for delegates beside `binDir`.

@@ -51,6 +51,10 @@ impl Handler for Faulty {
     async fn release(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
         panic!("a fault");
     }
+
+    async fn record(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
+        panic!("a fault");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

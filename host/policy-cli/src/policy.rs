@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::check::explain;
 
 /// Maximum size of a module in bytes, as in the daemon.
-const MAX_MODULE: u64 = 64 << 20;
+pub(crate) const MAX_MODULE: u64 = 64 << 20;
 
 /// Maximum size of a configuration in bytes, as in the daemon.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -52,6 +52,8 @@ type Parsed = Result<Arc<Loaded>, Arc<Vec<String>>>;
 /// A compiled module and the text of its configuration.
 pub(crate) struct Policy {
     pub(crate) compiled: Compiled,
+    /// Bytes of the module.
+    pub(crate) bytes: usize,
     pub(crate) module: PathBuf,
     config: Option<PathBuf>,
     text: String,
@@ -76,6 +78,7 @@ impl Policy {
         })?;
         Ok(Self {
             compiled,
+            bytes: bytes.len(),
             module: module.to_owned(),
             config: config.map(Path::to_owned),
             text,
@@ -108,14 +111,23 @@ impl Policy {
     /// # Errors
     /// [`Error::Configuration`] with file, line, column and key of each fault.
     pub(crate) async fn load(&self) -> Result<Loaded, Error> {
-        let shown = |faults: Vec<Fault>| {
-            let file = self.file().display().to_string();
-            let lines = faults.iter().map(|fault| explain::line(&file, fault));
-            Error::Configuration(lines.collect())
-        };
-        let configuration = self.configuration().map_err(shown)?;
+        let configuration = self.checked()?;
         let loaded = self.compiled.load(&configuration).await;
-        loaded.map_err(|refusal| shown(vec![explain::refusal(&refusal, &configuration)]))
+        loaded.map_err(|refusal| self.faulty(&[explain::refusal(&refusal, &configuration)]))
+    }
+
+    /// Parses the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] with file, line, column and key of each fault.
+    pub(crate) fn checked(&self) -> Result<Configuration, Error> {
+        self.configuration().map_err(|faults| self.faulty(&faults))
+    }
+
+    fn faulty(&self, faults: &[Fault]) -> Error {
+        let file = self.file().display().to_string();
+        let lines = faults.iter().map(|fault| explain::line(&file, fault));
+        Error::Configuration(lines.collect())
     }
 
     /// Loads the policy with some keys of its configuration replaced. The outcome is remembered.
@@ -155,7 +167,7 @@ fn reasons(refusal: &Refusal) -> Arc<Vec<String>> {
 }
 
 /// Reads a file of bounded size.
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     use io::Read as _;
     let failed = |source| Error::Read {
         path: path.to_owned(),

@@ -13,6 +13,7 @@ pub mod fuzz;
 mod load;
 mod model;
 mod pool;
+pub mod record;
 mod run;
 mod state;
 mod transaction;
@@ -20,7 +21,7 @@ mod transaction;
 pub mod trial;
 mod wasm;
 
-pub use config::Config;
+pub use config::{Config, Recording, Redaction};
 pub use model::policy::{Mode, PolicyInfo, State};
 pub use model::ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
 pub use model::report::{AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};

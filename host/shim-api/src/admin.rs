@@ -59,6 +59,39 @@ pub struct Release {
     pub name: String,
 }
 
+/// Body of [`crate::endpoint::RECORD`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Record {
+    /// Record requests from now on.
+    Start,
+    /// Record nothing from now on.
+    Stop,
+    /// Have everything on disk.
+    Flush,
+}
+
+/// Answer of [`crate::endpoint::RECORD`]: what the recording has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Recording {
+    /// Whether requests are recorded.
+    pub recording: bool,
+    /// Its directory on the node.
+    pub directory: String,
+    /// Its files, the oldest first.
+    pub files: Vec<String>,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Requests recorded since the daemon started.
+    pub requests: u64,
+    /// Requests lost since then.
+    pub lost: u64,
+    /// Why the last requests were not written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
 /// Whether a policy runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

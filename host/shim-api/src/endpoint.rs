@@ -27,6 +27,10 @@ pub const POLICIES: &str = "/v1/policies";
 /// with [`crate::response::STATUS_FAILED`], a CNI error.
 pub const RELEASE: &str = "/v1/policies/release";
 
+/// `POST`: [`crate::admin::Record`]; responds with [`crate::admin::Recording`] or, with
+/// [`crate::response::STATUS_FAILED`], a CNI error.
+pub const RECORD: &str = "/v1/policies/record";
+
 /// `GET`: [`crate::admin::AttachmentList`].
 pub const ATTACHMENTS: &str = "/v1/attachments";
 

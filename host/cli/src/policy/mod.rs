@@ -1,7 +1,7 @@
 //! `cnidaria policy`: the policies of the daemon, and policy modules as files.
 
 pub(crate) mod compile;
-pub(crate) mod inspect;
+pub(crate) mod record;
 
 use std::error::Error;
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use policy_engine::Redaction;
 use serde::{Deserialize, Serialize};
 
 /// Directories and limits of the policies.
@@ -48,6 +49,27 @@ pub struct PolicyConfig {
     /// Cgroup for compilations; default: the delegates'.
     #[serde(default)]
     pub compile_cgroup: Option<PathBuf>,
+    /// Recording of requests; none if absent.
+    #[serde(default)]
+    pub record: Option<RecordConfig>,
+}
+
+/// The recording of the requests that policies see.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordConfig {
+    /// Directory of the recording, readable by root only.
+    #[serde(default = "default_record")]
+    pub directory: PathBuf,
+    /// Limit of its files in bytes.
+    #[serde(default = "default_record_bytes")]
+    pub max_bytes: NonZeroU64,
+    /// Whether recording begins with the daemon.
+    #[serde(default = "default_at_start")]
+    pub at_start: bool,
+    /// What is left out.
+    #[serde(default)]
+    pub redact: Redaction,
 }
 
 fn default_policy_time() -> NonZeroU64 {
@@ -82,6 +104,19 @@ fn default_policy_cache() -> PathBuf {
 
 fn default_policy_state() -> PathBuf {
     PathBuf::from("/var/lib/cnidaria/policy-state")
+}
+
+fn default_record() -> PathBuf {
+    PathBuf::from("/var/lib/cnidaria/policy-record")
+}
+
+fn default_record_bytes() -> NonZeroU64 {
+    const DEFAULT: NonZeroU64 = NonZeroU64::new(64 << 20).expect("it is not zero");
+    DEFAULT
+}
+
+fn default_at_start() -> bool {
+    true
 }
 
 #[cfg(test)]

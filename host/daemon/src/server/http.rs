@@ -34,6 +34,8 @@ pub trait Handler: Send + Sync {
     async fn explain(&self, body: Bytes) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/policies/release` with status and body.
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/policies/record` with status and body.
+    async fn record(&self, body: Bytes) -> (StatusCode, Vec<u8>);
 }
 
 pub(super) async fn answer(
@@ -68,6 +70,7 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::FORGET,
         endpoint::RELEASE,
         endpoint::EXPLAIN,
+        endpoint::RECORD,
     ]
     .into_iter()
     .find(|path| *path == request.uri().path())
@@ -92,6 +95,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::FORGET
         | endpoint::RELEASE
         | endpoint::EXPLAIN
+        | endpoint::RECORD
             if method == Method::POST =>
         {
             let path = request.uri().path().to_owned();
@@ -104,6 +108,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
                         endpoint::DELEGATE => handler.delegate(body).await,
                         endpoint::FORGET => handler.forget(body).await,
                         endpoint::EXPLAIN => handler.explain(body).await,
+                        endpoint::RECORD => handler.record(body).await,
                         _ => handler.release(body).await,
                     }
                 })
@@ -127,7 +132,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::ATTACHMENTS
         | endpoint::FORGET
         | endpoint::RELEASE
-        | endpoint::EXPLAIN => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        | endpoint::EXPLAIN
+        | endpoint::RECORD => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }
 }

@@ -5,7 +5,7 @@ mod component;
 mod javascript;
 mod python;
 mod rust;
-mod summary;
+pub(crate) mod summary;
 mod tool;
 
 use std::fs;

@@ -59,6 +59,7 @@ pub(super) fn resolve(file: &Place<'_>, at: Location, document: Document) -> Res
             node: document.node.and_then(|node| node.name),
             state: state(document.state.unwrap_or_default()),
             clock,
+            is_recorded: false,
         },
         answers,
         codes: document.codes.unwrap_or_default(),

@@ -19,6 +19,7 @@ use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::pipeline::{Error, Pipeline, Ports};
 use policies::{Engine, Lookup};
 use policy_engine::PolicyHost;
+use policy_engine::record::{Memory, Recorded};
 use policy_engine::trial::{Environment, Loaded, StateValue};
 
 pub(crate) use delegates::{ANY, Answer};
@@ -48,6 +49,7 @@ pub(crate) struct Node<'p> {
     pipeline: Arc<Pipeline>,
     world: Arc<World>,
     recorder: Arc<Recorder>,
+    memory: Option<Arc<Memory>>,
     clock: Option<Arc<AtomicU64>>,
     /// The conf of the shim, which names the default network.
     conf: String,
@@ -66,6 +68,8 @@ pub(crate) struct Surroundings {
     pub(crate) state: BTreeMap<String, StateValue>,
     /// Milliseconds since 1970; the system's time if absent.
     pub(crate) clock: Option<u64>,
+    /// Whether requests are recorded.
+    pub(crate) is_recorded: bool,
 }
 
 /// The outcome of one request.
@@ -98,6 +102,7 @@ impl<'p> Node<'p> {
             node,
             state,
             clock,
+            is_recorded,
         } = surroundings;
         let world = Arc::new(World {
             objects,
@@ -107,11 +112,13 @@ impl<'p> Node<'p> {
         let clock = clock.map(|clock| Arc::new(AtomicU64::new(clock)));
         let node = node.unwrap_or_else(|| NODE.to_owned());
         let cluster: Arc<dyn cnidaria_core::ports::Cluster> = Arc::clone(&world) as _;
+        let memory = is_recorded.then(Arc::<Memory>::default);
         let environment = Environment {
             cluster: Some(Arc::new(Lookup::new(Arc::clone(&cluster), node.clone()))),
             observer: None,
             witness: Some(Arc::clone(&recorder) as _),
             clock: clock.clone(),
+            memory: memory.clone(),
             state,
         };
         let host = Arc::new(policy.host(&environment));
@@ -133,6 +140,7 @@ impl<'p> Node<'p> {
             pipeline: Arc::new(pipeline),
             world,
             recorder,
+            memory,
             clock,
             conf: request::conf(default.as_deref()),
         }
@@ -170,6 +178,14 @@ impl<'p> Node<'p> {
     pub(crate) fn status(&self, namespace: &str, name: &str) -> Option<String> {
         let statuses = lock(&self.world.statuses);
         statuses.get(&format!("{namespace}/{name}")).cloned()
+    }
+
+    /// The recorded requests since the last time.
+    pub(crate) fn records(&self) -> Vec<Recorded> {
+        self.memory
+            .as_ref()
+            .map(|memory| memory.take())
+            .unwrap_or_default()
     }
 
     /// What the policy keeps now.

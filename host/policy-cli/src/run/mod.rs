@@ -53,7 +53,22 @@ pub enum Error {
     Manifests(String),
     /// The manifest has no pod.
     #[error("{path} has no object of kind Pod", path = path.display())]
-    NoPod { path: PathBuf },
+    NoPod {
+        /// The manifest.
+        path: PathBuf,
+    },
+    /// A conf or an answer of a delegate is not JSON.
+    #[error("{path}:{line}:{column}  {reason}", path = path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What was expected.
+        reason: String,
+    },
     /// A conf or an answer of a delegate is not usable.
     #[error("{path}: {reason}", path = path.display())]
     Json {
@@ -117,7 +132,17 @@ fn json(path: &PathBuf) -> Result<Value, Error> {
         reason,
     };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+    serde_json::from_str(&text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let message = error.to_string();
+        let place = format!(" at line {line} column {column}");
+        Error::Syntax {
+            path: path.clone(),
+            line,
+            column,
+            reason: message.trim_end_matches(&place).to_owned(),
+        }
+    })
 }
 
 fn answers(given: &[String]) -> Result<BTreeMap<String, Answer>, Error> {

@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use policy_engine::record::Recorded;
 
 use crate::case::{self, Case, Verdict};
-use crate::node::Node;
+use crate::node::{Node, Surroundings};
 use crate::policy::{self, Policy};
 use crate::{FAILED, Output, runtime};
 use compare::Difference;
@@ -104,6 +105,8 @@ fn once(args: &TestArgs) -> Result<Output, Error> {
         cases.retain(|case| case.name.contains(filter.as_str()));
     }
     let policy = Policy::open(&files.module, files.config.as_deref())?;
+    // Of each case, only its own keys can be wrong.
+    policy.checked()?;
     let loading = begun.elapsed();
     let mut coverage = Coverage::of(&policy, &cases);
     let begun = Instant::now();
@@ -132,6 +135,62 @@ fn once(args: &TestArgs) -> Result<Output, Error> {
         text,
         code: if has_failed { FAILED } else { 0 },
     })
+}
+
+/// What a policy was offered, and did, in one case.
+#[derive(Debug, Clone)]
+pub struct RecordedCase {
+    /// The case's name.
+    pub name: String,
+    /// The settings, as JSON text.
+    pub settings: String,
+    /// The requests, in order.
+    pub requests: Vec<Recorded>,
+}
+
+/// Runs the cases on the component and records them, for tests of the same policy in other forms.
+/// Cases whose policy does not load have no requests.
+///
+/// # Errors
+/// [`Error`] if a file is not usable.
+pub fn recorded(
+    cases: &std::path::Path,
+    module: &std::path::Path,
+) -> Result<Vec<RecordedCase>, Error> {
+    let policy = Policy::open(module, None)?;
+    let mut recorded = Vec::new();
+    for case in case::read(cases)? {
+        let surroundings = Surroundings {
+            is_recorded: true,
+            ..case.surroundings.clone()
+        };
+        // In audit mode, what follows from edits would be missing.
+        let mut config = case.config.clone();
+        config.remove("mode");
+        let requests = runtime().block_on(async {
+            let Ok(loaded) = policy.load_with(&config).await else {
+                return Vec::new();
+            };
+            let node = Node::new(&loaded, surroundings);
+            let mut answers = case.answers.clone();
+            for step in &case.steps {
+                answers.extend(step.answers.clone().unwrap_or_default());
+                node.answer_with(answers.clone());
+                if let Some(clock) = step.clock {
+                    node.set_clock(clock);
+                }
+                node.handle(&step.request).await;
+            }
+            node.records()
+        });
+        let settings = case.config.get("settings");
+        recorded.push(RecordedCase {
+            name: case.name,
+            settings: settings.map_or("{}".to_owned(), ToString::to_string),
+            requests,
+        });
+    }
+    Ok(recorded)
 }
 
 /// Runs one case on a node of its own.

@@ -247,6 +247,11 @@ impl Policy {
         }
     }
 
+    /// Digest of the module, shared.
+    pub(crate) fn shared_digest(&self) -> Arc<str> {
+        self.digest.clone().unwrap_or_default()
+    }
+
     /// Digest of the module; empty if it could not be read.
     pub(crate) fn digest(&self) -> &str {
         self.digest.as_deref().unwrap_or_default()

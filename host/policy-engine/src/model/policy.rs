@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::report::Hook;
+use super::words::words;
 
 /// Whether a policy's decisions count, are only logged, or are not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// Edits and verdicts count.
     #[default]
@@ -16,6 +16,12 @@ pub enum Mode {
     /// Does not run.
     Off,
 }
+
+words!(Mode {
+    Enforce: "enforce",
+    Audit: "audit",
+    Off: "off",
+});
 
 impl Mode {
     /// The name in the configuration.

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 
 pub use cni_types::args::Command;
 pub use cni_types::capability::{Bandwidth, PortMapping};
-use cni_types::json::Document;
+use cni_types::json::{Document, Limits};
 pub use cni_types::pod::PodRef;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The facts of a request, known before any network is resolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RequestFacts {
     /// The CNI verb.
     pub command: Command,
@@ -48,7 +51,8 @@ impl RequestFacts {
 }
 
 /// One network that the pod selects, before it is resolved.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Selection {
     /// Namespace of the NAD.
     pub namespace: String,
@@ -69,6 +73,7 @@ pub struct Selection {
     /// Gateways for default routes through this network.
     pub default_route: Vec<String>,
     /// The `cni-args` object.
+    #[serde(default, with = "optional_document")]
     pub cni_args: Option<Document>,
 }
 
@@ -84,7 +89,8 @@ pub struct Chosen {
 }
 
 /// One attachment, before or after its ADD, as a policy sees and edits it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Attachment {
     /// `namespace/name` of the NAD, or the name of the conf.
     pub network: String,
@@ -96,6 +102,7 @@ pub struct Attachment {
     /// here.
     pub selection: Option<usize>,
     /// The stored conf or conflist, unknown keys included.
+    #[serde(deserialize_with = "document")]
     pub conf: Document,
     /// The ips capability: addresses or CIDRs.
     pub ips: Vec<String>,
@@ -108,5 +115,33 @@ pub struct Attachment {
     /// The infinibandGUID capability.
     pub infiniband_guid: Option<String>,
     /// The `cni-args` object of the selection, merged into `args.cni` of the conf.
+    #[serde(default, with = "optional_document")]
     pub cni_args: Option<Document>,
+}
+
+fn document<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    Document::parse(raw.get(), Limits::default()).map_err(serde::de::Error::custom)
+}
+
+mod optional_document {
+    use super::{Deserialize as _, Document, Limits, RawValue};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        document: &Option<Document>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match document {
+            Some(document) => serializer.serialize_some(document),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Document>, D::Error> {
+        let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+        let parsed = raw.map(|raw| Document::parse(raw.get(), Limits::default()));
+        parsed.transpose().map_err(serde::de::Error::custom)
+    }
 }

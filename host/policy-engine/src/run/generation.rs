@@ -12,6 +12,7 @@ use crate::model::ports::{Needs, Skipped};
 use crate::model::request::RequestFacts;
 use crate::model::witness::Witness;
 use crate::pool::Pool;
+use crate::record::Sink;
 use crate::wasm::services::Services;
 
 /// One loaded state of the policy directory.
@@ -23,6 +24,7 @@ pub struct Generation {
     exempt_namespaces: Vec<String>,
     bypass_file: Option<PathBuf>,
     request_timeout: Duration,
+    sink: Option<Arc<dyn Sink>>,
 }
 
 impl Generation {
@@ -31,7 +33,7 @@ impl Generation {
         number: u64,
         policies: Vec<Arc<Policy>>,
         config: &Config,
-        pool: Arc<Pool>,
+        (pool, sink): (Arc<Pool>, Option<Arc<dyn Sink>>),
     ) -> Self {
         Self {
             number,
@@ -40,6 +42,7 @@ impl Generation {
             exempt_namespaces: config.exempt_namespaces.clone(),
             bypass_file: config.bypass_file.clone(),
             request_timeout: config.request_timeout,
+            sink,
         }
     }
 
@@ -99,6 +102,7 @@ impl Generation {
             exempt_namespaces: self.exempt_namespaces.clone(),
             bypass_file: self.bypass_file.clone(),
             request_timeout: self.request_timeout,
+            sink: None,
         }
     }
 
@@ -132,6 +136,11 @@ impl Generation {
     /// The services behind the grants.
     pub(crate) fn services(&self) -> &Arc<Services> {
         self.pool.services()
+    }
+
+    /// What records the requests.
+    pub(crate) fn sink(&self) -> Option<&Arc<dyn Sink>> {
+        self.sink.as_ref()
     }
 
     /// The pool of instances.

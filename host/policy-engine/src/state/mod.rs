@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::outside;
 use crate::model::ports::Observer;
 use crate::model::request::RequestFacts;
 pub(crate) use origin::{Binding, Guard, Origin};
@@ -222,13 +223,16 @@ impl States {
 
 impl PolicyState {
     pub(crate) fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.lock().keys.get(key).map(|value| value.bytes.to_vec())
+        let live = || self.lock().keys.get(key).map(|value| value.bytes.to_vec());
+        outside::value(key, live)
     }
 
     pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
-        let contents = self.lock();
-        let keys = contents.keys.keys().filter(|key| key.starts_with(prefix));
-        keys.map(ToString::to_string).collect()
+        outside::keys(prefix, || {
+            let contents = self.lock();
+            let keys = contents.keys.keys().filter(|key| key.starts_with(prefix));
+            keys.map(ToString::to_string).collect()
+        })
     }
 
     /// A copy in memory. Its keys are bound as here, but no request that is running owns them.

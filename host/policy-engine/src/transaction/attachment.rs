@@ -68,6 +68,11 @@ impl AttachmentDraft {
         }
     }
 
+    /// Interface names of the request's other attachments.
+    pub(crate) fn reserved(&self) -> &BTreeMap<String, String> {
+        &self.reserved
+    }
+
     /// The attachment as edited so far.
     pub(crate) fn attachment(&self) -> &Attachment {
         &self.attachment

@@ -300,6 +300,11 @@ impl<D: Draft> Transaction<D> {
         self
     }
 
+    /// The copy, shared until its next edit.
+    pub(crate) fn shared(&self) -> Arc<D> {
+        Arc::clone(&self.draft)
+    }
+
     /// The copy as the guest sees it.
     pub(crate) fn draft(&self) -> &D {
         &self.draft

@@ -53,6 +53,16 @@ impl OutcomeDraft {
         }
     }
 
+    /// Continues with tags that earlier policies have set.
+    pub(crate) fn tagged(result: CniResult, tags: BTreeMap<String, String>) -> Self {
+        Self { result, tags }
+    }
+
+    /// The tags so far.
+    pub(crate) fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
+    }
+
     /// The result as edited so far.
     pub(crate) fn result(&self) -> &CniResult {
         &self.result

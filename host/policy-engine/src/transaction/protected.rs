@@ -11,6 +11,7 @@ use super::protected_changes::ProtectedChanges;
 use super::roles::Role;
 use super::{EditError, guarded, validate};
 use crate::model::grant::{ConfGrant, Grant};
+use crate::model::outside;
 
 /// Members of a plugin or a list that no policy may change.
 const PROTECTED: [&str; 6] = [
@@ -259,7 +260,10 @@ pub(super) fn permit(
             path: path(),
             grant: needed,
         }),
-        Rule::Granted(_) => Ok(()),
+        Rule::Granted(needed) => {
+            outside::allowed(needed);
+            Ok(())
+        }
     }
 }
 

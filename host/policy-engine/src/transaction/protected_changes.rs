@@ -11,6 +11,7 @@ use super::difference::{Keys, folded, same};
 use super::protected::{Context, Place, Rule, permit, short};
 use super::roles::{self, Role, name};
 use crate::model::grant::{ConfGrant, Grant};
+use crate::model::outside;
 
 /// Protected members and types that differ between two values. Paths are kept as chains of tokens,
 /// so that a long path is not copied for each member below it.
@@ -248,6 +249,7 @@ impl<'a> ProtectedChanges<'a> {
                 let (path, name) = (path(*at), short(&new.to_string()));
                 return Err(EditError::Immutable(format!("{path} to {name}")));
             }
+            outside::allowed(Grant::ChangeType);
             if name.is_some_and(|name| !role.fits(&name)) {
                 needs(Grant::MovePlugin, *at)?;
             }

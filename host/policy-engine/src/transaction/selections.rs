@@ -77,6 +77,29 @@ impl SelectionsDraft {
         }
     }
 
+    /// Continues with selections that have identities and origins.
+    pub(crate) fn identified_as(
+        selections: impl IntoIterator<Item = (usize, Option<usize>, Selection)>,
+    ) -> Self {
+        let slots = selections.into_iter().map(|(id, origin, selection)| Slot {
+            id,
+            origin,
+            selection: Arc::new(canonical(selection)),
+        });
+        let slots: Vec<Slot> = slots.collect();
+        let next = slots.iter().map(|slot| slot.id + 1).max();
+        Self {
+            next: next.unwrap_or_default(),
+            slots,
+        }
+    }
+
+    /// The selections with their identities and origins.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (usize, Option<usize>, &Selection)> {
+        let slots = self.slots.iter();
+        slots.map(|slot| (slot.id, slot.origin, &*slot.selection))
+    }
+
     /// The edited selections.
     pub(crate) fn into_chosen(self) -> Vec<Chosen> {
         self.slots

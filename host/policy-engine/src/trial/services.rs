@@ -8,6 +8,7 @@ use crate::config::{Spec, count};
 use crate::model::grant::Grant;
 use crate::model::ports::{Cluster, Observer};
 use crate::model::witness::Witness;
+use crate::record::{self, Sink};
 use crate::state::{Bond, Quota, States};
 use crate::wasm::memory::Memory;
 use crate::wasm::services::Services;
@@ -26,6 +27,8 @@ pub struct Environment {
     pub witness: Option<Arc<dyn Witness>>,
     /// Milliseconds since 1970; `None` for the system's time.
     pub clock: Option<Arc<AtomicU64>>,
+    /// Takes the requests.
+    pub memory: Option<Arc<record::Memory>>,
     /// The state that the policy has kept.
     pub state: BTreeMap<String, StateValue>,
 }
@@ -41,9 +44,18 @@ pub struct StateValue {
 }
 
 impl Environment {
+    /// What takes the requests.
+    pub(super) fn sink(&self) -> Option<Arc<dyn Sink>> {
+        let memory = self.memory.clone()?;
+        Some(memory)
+    }
+
     pub(super) fn services(&self) -> Services {
         Services {
-            cluster: self.cluster.clone(),
+            cluster: match &self.memory {
+                Some(_) => Some(Arc::new(record::Noting(self.cluster.clone()))),
+                None => self.cluster.clone(),
+            },
             observer: self.observer.clone(),
             states: Arc::new(States::default()),
             memory: Arc::new(Memory::new(MEMORY)),

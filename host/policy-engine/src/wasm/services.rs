@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Spec;
 use crate::model::grant::Grant;
+use crate::model::outside;
 use crate::model::ports::{Cluster, Observer};
 use crate::model::witness::Witness;
 use crate::state::{PolicyState, States};
@@ -35,13 +36,15 @@ impl Services {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[expect(clippy::disallowed_methods, reason = "policies with the grant read it")]
     pub(crate) fn unix_ms(&self) -> u64 {
-        if let Some(clock) = &self.clock {
-            return clock.load(Ordering::Relaxed);
-        }
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        outside::unix_ms(|| {
+            if let Some(clock) = &self.clock {
+                return clock.load(Ordering::Relaxed);
+            }
+            let since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
     }
 
     /// Services for a request that is not made: what policies keep is a copy, nothing is counted,

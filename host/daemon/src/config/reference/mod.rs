@@ -70,7 +70,7 @@ pub fn table(keys: &[Key]) -> String {
 
 /// The project's own settings with all keys at their defaults.
 fn defaults() -> Value {
-    let policies = json!({"modules": ""});
+    let policies = json!({"modules": "", "record": {}});
     let policies = serde_json::from_value::<PolicyConfig>(policies).ok();
     let own = OwnConfig {
         policies,

@@ -228,6 +228,36 @@ pub(super) const OWN: &[Key] = &[
         "a control group of version 2: each compilation runs in a child of it, so that its memory does not count as the daemon's",
     ),
     key(
+        "policies.record.directory",
+        Parsed,
+        "directory of the recording of requests; only root can read it. Without the object `policies.record`, nothing is recorded; with `{}`, all of it has defaults. [Record and replay](../docs/policies/record-and-replay.md) has more",
+    ),
+    key(
+        "policies.record.maxBytes",
+        Parsed,
+        "limit of all files of the recording: the oldest requests make room for new ones",
+    ),
+    key(
+        "policies.record.atStart",
+        Parsed,
+        "whether recording begins with the daemon, or with `cnidaria policy record start`",
+    ),
+    key(
+        "policies.record.redact.annotations",
+        Parsed,
+        "names of annotations whose values are not recorded; a `*` may stand at the end",
+    ),
+    key(
+        "policies.record.redact.keys",
+        Parsed,
+        "keys whose values are not recorded, in confs, results and other JSON, at any depth and in any case",
+    ),
+    key(
+        "policies.record.redact.pointers",
+        Parsed,
+        "JSON pointers into confs to values that are not recorded; the token `*` stands for any",
+    ),
+    key(
         "policies.bypassFile",
         Absent,
         "while this file exists, no policy runs, and the daemon compiles and loads no further modules; it does so once the file is gone",

@@ -7,6 +7,7 @@ use super::Session;
 use crate::config::{OnConflict, Spec, count};
 use crate::model::policy::Mode;
 use crate::model::report::{AppliedEdit, Cause, Denied, Hook, Report};
+use crate::record::Value;
 use crate::run::journal;
 use crate::transaction::{
     AttachmentDraft, Budget, Draft, FinaleDraft, OutcomeDraft, RequestBudget, SelectionsDraft,
@@ -24,6 +25,9 @@ impl Session {
         stage: impl Fn(Box<Transaction<D>>) -> Stage,
         report: &mut Report,
     ) -> Result<Working<D>, Denied> {
+        if self.tape.is_on() {
+            self.tape.offer(hook, || shown(&working, &stage));
+        }
         for turn in self.turns(hook, network) {
             let policy = &turn.policy;
             let Some(spec) = &policy.spec else { continue };
@@ -37,6 +41,9 @@ impl Session {
             let Some(transaction) = D::take(stage) else {
                 continue;
             };
+            if transaction.conflict().is_some() {
+                self.tape.turn(|turn| turn.conflict = true);
+            }
             if let Some(conflict) = transaction
                 .conflict()
                 .filter(|_| spec.on_conflict == OnConflict::Deny)
@@ -66,6 +73,8 @@ impl Session {
                 if !self.is_rehearsal() {
                     journal::edit(&self.facts, &edit, spec.mode);
                 }
+                self.tape
+                    .turn(|turn| turn.edits = Some((edit.patch.clone(), edit.omitted)));
                 if let Some(witness) = &self.generation.services().witness {
                     witness.edited(&edit, spec.mode);
                 }
@@ -79,6 +88,9 @@ impl Session {
                     Mode::Enforce | Mode::Off => report.edits.push(edit),
                 }
             }
+        }
+        if self.tape.is_on() {
+            self.tape.end(|| shown(&working, &stage));
         }
         Ok(working)
     }
@@ -94,6 +106,12 @@ impl Session {
         });
         Arc::clone(budget)
     }
+}
+
+/// The value as the next policy would be offered it.
+fn shown<D: Draft>(working: &Working<D>, stage: &impl Fn(Box<Transaction<D>>) -> Stage) -> Value {
+    let budget = Budget::default();
+    Value::of(&stage(Box::new(working.begin("".into(), budget))))
 }
 
 fn budget(spec: &Spec) -> Budget {

@@ -1,5 +1,7 @@
 //! One request's pass through the policies: at most one store per policy, dropped with the session.
 
+#[cfg(feature = "compile")]
+mod again;
 mod allowances;
 mod begin;
 mod chain;
@@ -13,10 +15,12 @@ use std::sync::Arc;
 use cni_types::result::CniResult;
 
 use crate::pool::RequestInstances;
+use crate::record::{Taping, Value};
 use allowances::Allowances;
 use time::Time;
 
 use crate::load::policy::Loading;
+use crate::model::outside::Told;
 use crate::model::policy::Mode;
 use crate::model::report::{Cause, Denied, Hook, Report};
 use crate::model::request::{Attachment, Chosen, Command, RequestFacts, Selection};
@@ -87,6 +91,10 @@ pub struct Session {
     allowances: Allowances,
     /// If the ADD fails, releases the state that policies bound to the planned attachments.
     bound: Guard,
+    /// Notes for the recorder.
+    tape: Taping,
+    /// What the next calls learn from outside; live unless a record is replayed.
+    told: Option<Told>,
 }
 
 impl Session {
@@ -95,12 +103,16 @@ impl Session {
         let time = Time::new(generation.request_timeout(), generation.chain().len());
         let facts = Arc::new(facts);
         let is_add = facts.command == Command::Add;
+        let sink = generation.sink().filter(|_| !skipped);
+        let tape = Taping::new(sink, &facts);
         let bound = Guard::new(&generation.services().states, is_add.then_some(&facts));
         Self {
             generation,
             time,
             facts,
             bound,
+            tape,
+            told: None,
             allowances: Allowances::default(),
             skipped,
             instances,
@@ -290,6 +302,9 @@ impl Session {
     ) -> Result<Report, Denied> {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
+        self.tape.offer(Hook::Check, || {
+            Value::Check(Arc::clone(&attachment), Arc::new(result.clone()))
+        });
         for turn in self.turns(Hook::Check, Some(&attachment.network)) {
             let stored = Box::new(OutcomeDraft::new(result.clone()));
             let stage = Stage::Check {
@@ -306,6 +321,8 @@ impl Session {
     pub async fn del(&mut self, attachment: &Attachment) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
+        self.tape
+            .offer(Hook::Del, || Value::Del(Arc::clone(&attachment)));
         for turn in self.turns(Hook::Del, Some(&attachment.network)) {
             let stage = Stage::Del {
                 attachment: Arc::clone(&attachment),
@@ -341,6 +358,7 @@ impl Session {
             }
         }
         let mut report = Report::default();
+        self.tape.offer(Hook::Status, || Value::Status);
         for turn in self.turns(Hook::Status, None) {
             self.turn(&turn, Hook::Status, Stage::Idle, &mut report)
                 .await?;
@@ -357,6 +375,8 @@ impl Session {
                 if_name: if_name.clone(),
             })
             .collect();
+        self.tape
+            .offer(Hook::Gc, || Value::Gc(Arc::clone(&attachments)));
         for turn in self.turns(Hook::Gc, None) {
             // No error, as on DEL.
             let _ = self

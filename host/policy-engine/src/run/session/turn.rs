@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use super::Session;
 use crate::config::count;
 use crate::load::policy::Policy;
+use crate::model::outside::{self, Source};
 use crate::model::policy::Mode;
 use crate::model::ports::{Evaluation, Verdict};
 use crate::model::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
 use crate::model::witness::Call;
+use crate::record::{self, TurnNotes, Value};
 use crate::run::journal;
 use crate::wasm::allowance::{Allowance, TimeBudget};
 use crate::wasm::hooks::Answer;
@@ -113,6 +115,8 @@ impl Session {
         report: &mut Report,
     ) -> Result<Option<Stage>, Denied> {
         let policy = &turn.policy;
+        self.tape
+            .begin(|| TurnNotes::new(&policy.name, policy.shared_digest(), Value::of(&stage)));
         let start = Instant::now();
         let (called, budget) = match self.allowance(turn) {
             Ok(allowance) => {
@@ -125,6 +129,8 @@ impl Session {
         let (answer, stage, mut findings) = match called {
             Ok(answer) => answer,
             Err(failure) => {
+                let answer = record::Answer::failed(failure.cause, &failure.reason);
+                self.tape.turn(|turn| turn.answer = answer);
                 if failure.cause == Cause::Timeout {
                     self.exhausted.insert(turn.index);
                 }
@@ -146,6 +152,7 @@ impl Session {
                 witness.found(finding);
             }
         }
+        self.tape.turn(|turn| turn.findings.clone_from(&findings));
         report.findings.extend(findings);
         let Answer::Deny(denial) = answer else {
             return Ok(Some(stage));
@@ -155,6 +162,12 @@ impl Session {
             details: denial.details.map(|details| clean(&details, MAX_DETAILS)),
             ..policy.deny(hook, Cause::Policy, clean(&denial.message, MAX_MESSAGE))
         };
+        self.tape.turn(|turn| {
+            turn.answer = record::Answer::Deny {
+                code: denied.code,
+                message: denied.message.clone(),
+            };
+        });
         match self.deny(policy, denied, report) {
             Some(denied) => Err(denied),
             None => Ok(None),
@@ -204,7 +217,15 @@ impl Session {
         instance.reserve().await;
         let subject = self.watched_subject(&stage);
         let start = Instant::now();
-        let called = instance.call(hook, stage, allowance).await;
+        let called = match self.source() {
+            Source::Live => instance.call(hook, stage, allowance).await,
+            mut source => {
+                let call = instance.call(hook, stage, allowance);
+                let called = outside::during(&mut source, call).await;
+                self.learned(source);
+                called
+            }
+        };
         let duration = start.elapsed().saturating_sub(instance.waited());
         self.time.charge(*index, duration);
         self.watch(hook, subject, &called, (&instance, duration));
@@ -222,6 +243,35 @@ impl Session {
         }
         self.instances.refill(index, || policy.refill());
         policy.made_ahead(&self.facts, self.instances.account())
+    }
+
+    /// Where the next call learns about what is outside its request.
+    fn source(&mut self) -> Source {
+        match self.told.take() {
+            Some(told) => Source::Told(Box::new(told)),
+            None if self.tape.is_on() || self.generation.services().witness.is_some() => {
+                Source::Noted(Box::default())
+            }
+            None => Source::Live,
+        }
+    }
+
+    /// Keeps what a call has learned.
+    fn learned(&mut self, source: Source) {
+        match source {
+            Source::Noted(outside) => {
+                if let Some(witness) = &self.generation.services().witness {
+                    for grant in &outside.grants {
+                        witness.used(grant.as_str());
+                    }
+                }
+                if !outside.is_empty() {
+                    self.tape.turn(|turn| turn.outside = Some(outside));
+                }
+            }
+            Source::Told(told) => self.told = Some(*told),
+            Source::Live => {}
+        }
     }
 
     async fn instantiate(

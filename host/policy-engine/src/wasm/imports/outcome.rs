@@ -5,6 +5,7 @@ use wasmtime::component::Resource;
 use super::convert;
 use super::handle::OutcomeHandle;
 use crate::model::grant::Grant;
+use crate::model::outside;
 use crate::transaction::{self, OutcomeChange, OutcomeDraft, RawIp};
 use crate::wasm::bindings::cnidaria::policy::types::{
     Dns, EditError, HostOutcome, IfInfo, IpConfig, Route,
@@ -67,6 +68,7 @@ impl GuestState {
                 transaction::EditError::NotGranted(grant.as_str()).into()
             ));
         }
+        outside::allowed(grant);
         self.edit_outcome(handle, bytes, change)
     }
 }

@@ -1,0 +1,281 @@
+//! A recorded request as JSON.
+
+use std::collections::BTreeMap;
+
+use cni_types::result::CniResult;
+use cni_types::version::{ConfVersion, Version};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::tape::{HookNotes, Tape, TurnNotes, Value};
+use crate::model::outside::Outside;
+use crate::model::report::{Cause, Finding, Hook};
+use crate::model::request::{Attachment, RequestFacts, Selection};
+use crate::transaction::OutcomeDraft;
+
+/// A request as its policies saw it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// When it began, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// Its facts.
+    pub facts: RequestFacts,
+    /// The hooks, in order.
+    pub calls: Vec<Call>,
+}
+
+/// One hook: what it was offered, and what the policies did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Call {
+    /// The hook.
+    pub hook: Hook,
+    /// What the first policy was offered.
+    pub offered: Offered,
+    /// The policies that have the hook and saw the request, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
+    /// What came of the last policy's edits, if it made any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Offered>,
+}
+
+/// One policy in one hook.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// Name of the policy.
+    pub policy: String,
+    /// Digest of its module.
+    pub digest: String,
+    /// What it was offered, if policies before it made edits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Offered>,
+    /// Its answer.
+    pub answer: Answer,
+    /// RFC 6902 patch of what it edited, as JSON text; empty if nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub edits: String,
+    /// Number of operations that did not fit into the patch.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: usize,
+    /// Its findings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    /// Whether an edit of another policy was in the way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub conflict: bool,
+    /// What it learned from outside the request.
+    #[serde(default, skip_serializing_if = "Outside::is_empty")]
+    pub(crate) outside: Outside,
+}
+
+/// What a policy answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    /// It lets the request go on.
+    Accept,
+    /// It denies.
+    Deny {
+        /// The code.
+        code: u32,
+        /// The reason.
+        message: String,
+    },
+    /// It failed.
+    Failed {
+        /// The class of the failure.
+        cause: Cause,
+        /// The reason.
+        reason: String,
+    },
+}
+
+/// A value that a hook is offered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Offered {
+    /// The pod's selections.
+    Select(Vec<Slot>),
+    /// An attachment, and the names of the interfaces before it with their networks.
+    BeforeAdd(Attachment, BTreeMap<String, String>),
+    /// An attachment, and its result.
+    AfterAdd(Attachment, Outcome),
+    /// All attachments, the result for the runtime, and the status of each attachment.
+    Finalize(Vec<Attachment>, Outcome, Vec<Outcome>),
+    /// A stored attachment and its result.
+    Check(Attachment, Outcome),
+    /// A stored attachment.
+    Del(Attachment),
+    /// Container id and interface of the attachments in use.
+    Gc(Vec<(String, String)>),
+    /// Nothing.
+    Status,
+}
+
+/// One selection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its identity in the request.
+    pub id: usize,
+    /// Its index among those that the pod asks for.
+    pub origin: Option<usize>,
+    /// The selection.
+    pub selection: Selection,
+}
+
+/// A result and its tags.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The result in CNI 1.1.
+    pub result: Box<RawValue>,
+    /// The tags, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl Recorded {
+    /// The form of a request's notes.
+    pub(crate) fn of(tape: Tape) -> Self {
+        Self {
+            at_unix_ms: tape.at_unix_ms,
+            facts: RequestFacts::clone(&tape.facts),
+            calls: tape.calls.into_iter().map(Call::of).collect(),
+        }
+    }
+}
+
+impl Call {
+    fn of(notes: HookNotes) -> Self {
+        let mut before = notes.offered.clone();
+        let turns = notes.turns.into_iter().map(|turn| {
+            let is_same = turn.input.is(&before);
+            before = turn.input.clone();
+            Turn::of(turn, is_same)
+        });
+        Self {
+            hook: notes.hook,
+            offered: Offered::of(&notes.offered),
+            turns: turns.collect(),
+            left: notes.left.as_ref().map(Offered::of),
+        }
+    }
+
+    /// What a policy of this name was offered. One that had no turn is offered what the next one in
+    /// order was, or what all policies left.
+    pub fn input(&self, policy: &str) -> &Offered {
+        let mut current = &self.offered;
+        for turn in &self.turns {
+            if let Some(input) = &turn.input {
+                current = input;
+            }
+            if turn.policy.as_str() >= policy {
+                return current;
+            }
+        }
+        self.left.as_ref().unwrap_or(current)
+    }
+
+    /// Whether a call may have asked for more than is recorded.
+    pub fn is_cut(&self, policy: &str) -> bool {
+        self.turn(policy).is_some_and(|turn| turn.outside.cut)
+    }
+
+    /// The turn of a policy.
+    pub fn turn(&self, policy: &str) -> Option<&Turn> {
+        self.turns.iter().find(|turn| turn.policy == policy)
+    }
+}
+
+impl Turn {
+    pub(crate) fn of(notes: TurnNotes, is_same: bool) -> Self {
+        let (edits, omitted) = notes.edits.unwrap_or_default();
+        Self {
+            policy: notes.policy.to_string(),
+            digest: notes.digest.to_string(),
+            input: (!is_same).then(|| Offered::of(&notes.input)),
+            answer: notes.answer,
+            edits,
+            omitted,
+            findings: notes.findings,
+            conflict: notes.conflict,
+            outside: notes.outside.map(|outside| *outside).unwrap_or_default(),
+        }
+    }
+}
+
+impl Offered {
+    pub(crate) fn of(value: &Value) -> Self {
+        match value {
+            Value::Select(draft) => {
+                let slots = draft.origins().map(|(id, origin, selection)| Slot {
+                    id,
+                    origin,
+                    selection: selection.clone(),
+                });
+                Self::Select(slots.collect())
+            }
+            Value::BeforeAdd(draft) => {
+                Self::BeforeAdd(draft.attachment().clone(), draft.reserved().clone())
+            }
+            Value::AfterAdd(attachment, outcome) => {
+                Self::AfterAdd(Attachment::clone(attachment), Outcome::of(outcome))
+            }
+            Value::Finalize(plan, finale) => Self::Finalize(
+                plan.to_vec(),
+                Outcome::of(&finale.result),
+                finale.statuses.iter().map(|one| Outcome::of(one)).collect(),
+            ),
+            Value::Check(attachment, result) => Self::Check(
+                Attachment::clone(attachment),
+                Outcome::of(&OutcomeDraft::new(CniResult::clone(result))),
+            ),
+            Value::Del(attachment) => Self::Del(Attachment::clone(attachment)),
+            Value::Gc(valid) => {
+                let pairs = valid
+                    .iter()
+                    .map(|one| (one.container_id.clone(), one.if_name.clone()));
+                Self::Gc(pairs.collect())
+            }
+            Value::Status => Self::Status,
+        }
+    }
+
+    /// Network and interface, if the hook is about one attachment.
+    pub fn subject(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::BeforeAdd(attachment, _)
+            | Self::AfterAdd(attachment, _)
+            | Self::Check(attachment, _)
+            | Self::Del(attachment) => Some((&attachment.network, &attachment.if_name)),
+            Self::Select(_) | Self::Finalize(..) | Self::Gc(_) | Self::Status => None,
+        }
+    }
+}
+
+impl Outcome {
+    fn of(draft: &OutcomeDraft) -> Self {
+        let raw = draft.result().to_raw(Version::V1_1_0);
+        Self {
+            result: raw.unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            tags: draft.tags().clone(),
+        }
+    }
+
+    /// The draft that a policy is offered.
+    ///
+    /// # Errors
+    /// Why the result is not one.
+    pub(crate) fn draft(&self) -> Result<OutcomeDraft, cni_types::result::Error> {
+        let version = ConfVersion::from(Version::V1_1_0);
+        let result = CniResult::parse(self.result.get().as_bytes(), version)?;
+        Ok(OutcomeDraft::tagged(result, self.tags.clone()))
+    }
+}
