@@ -160,7 +160,14 @@ async fn measure(
             if round < WARM_UP {
                 continue;
             }
-            if let (Err(error), true) = (&answered.result, request == &requests[0]) {
+            let is_add = matches!(
+                request,
+                Request::Pod {
+                    verb: Verb::Add,
+                    ..
+                }
+            );
+            if let (Err(error), true) = (&answered.result, is_add) {
                 *measured.failures.entry(chain(error)).or_default() += 1;
             }
             for happening in answered.happenings {
