@@ -17,6 +17,9 @@ pub struct Done {
     pub findings: Vec<(bool, String, String)>,
 }
 
+/// An after-add hook.
+type AfterAddHook<P> = fn(&P, &Request, &Attachment, &Outcome) -> Verdict;
+
 /// Calls a policy's hooks. A hook that the policy does not have is `None`.
 #[derive(Debug)]
 pub struct Hooks<P> {
@@ -25,7 +28,7 @@ pub struct Hooks<P> {
     /// The before-add hook.
     pub before_add: Option<fn(&P, &Request, &Attachment) -> Verdict>,
     /// The after-add hook.
-    pub after_add: Option<fn(&P, &Request, &Attachment, &Outcome) -> Verdict>,
+    pub after_add: Option<AfterAddHook<P>>,
 }
 
 /// What the component did.
@@ -156,7 +159,11 @@ fn value(offered: &Offered) -> Value {
                 value.unwrap_or_else(|| json!([]))
             };
             let ips = result.pointer("/ips").and_then(Value::as_array);
-            let ips: Vec<&Value> = ips.into_iter().flatten().map(|ip| &ip["address"]).collect();
+            let ips: Vec<&Value> = ips
+                .into_iter()
+                .flatten()
+                .filter_map(|ip| ip.get("address"))
+                .collect();
             let dns = json!({
                 "nameservers": list("/dns/nameservers"),
                 "domain": result.pointer("/dns/domain"),

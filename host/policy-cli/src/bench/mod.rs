@@ -160,7 +160,14 @@ async fn measure(
             if round < WARM_UP {
                 continue;
             }
-            if let (Err(error), true) = (&answered.result, request == &requests[0]) {
+            let is_add = matches!(
+                request,
+                RuntimeCall::Pod {
+                    verb: Verb::Add,
+                    ..
+                }
+            );
+            if let (Err(error), true) = (&answered.result, is_add) {
                 *measured
                     .failures
                     .entry(cni_types::error::chain(error))

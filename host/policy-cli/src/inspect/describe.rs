@@ -85,10 +85,11 @@ pub(super) fn text(description: &Description) -> String {
 pub(super) fn json(description: &Description) -> String {
     let mut value = serde_json::json!(description);
     let needs = description.needs.iter();
-    value["needs"] = needs
-        .map(|(key, value)| ((*key).to_owned(), (*value).into()))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
+    let needs = needs.map(|(key, value)| ((*key).to_owned(), (*value).into()));
+    if let Some(members) = value.as_object_mut() {
+        let needs = serde_json::Value::Object(needs.collect());
+        members.insert("needs".to_owned(), needs);
+    }
     format!("{value:#}\n")
 }
 

@@ -138,7 +138,7 @@ pub fn replay(args: &ReplayArgs, is_json: bool) -> Result<Output, Error> {
     let policy = Policy::open(&args.module, args.config.as_deref())?;
     let loaded = runtime().block_on(policy.load())?;
     let recording = Recording::open(&args.recording)?;
-    let records = recording.records();
+    let (records, skipped) = recording.records();
     if records.is_empty() {
         return Err(Error::Empty {
             path: args.recording.clone(),
@@ -175,7 +175,7 @@ pub fn replay(args: &ReplayArgs, is_json: bool) -> Result<Output, Error> {
         policy: &name,
         total: &total,
         duration: begun.elapsed(),
-        skipped: recording.skipped(),
+        skipped,
         unseen: policy
             .compiled
             .hooks()

@@ -14,7 +14,6 @@ use crate::suggest;
 /// The bytes of a recording.
 pub(super) struct Recording {
     files: Vec<Vec<u8>>,
-    skipped: usize,
 }
 
 /// One request.
@@ -47,10 +46,7 @@ impl Recording {
             }
             false => paths.push(path.to_owned()),
         }
-        let mut recording = Self {
-            files: Vec::new(),
-            skipped: 0,
-        };
+        let mut recording = Self { files: Vec::new() };
         for path in paths {
             let bytes = match std::fs::read(&path) {
                 // The daemon removes its oldest file.
@@ -62,24 +58,17 @@ impl Recording {
                 }
                 other => other.map_err(failed)?,
             };
-            let Some(mut frames) = Frames::new(&bytes) else {
+            if Frames::new(&bytes).is_none() {
                 return Err(Error::NotARecording { path });
-            };
-            frames.by_ref().for_each(drop);
-            recording.skipped += frames.skipped();
+            }
             recording.files.push(bytes);
         }
         Ok(recording)
     }
 
-    /// Bytes that are not whole requests.
-    pub(super) fn skipped(&self) -> usize {
-        self.skipped
-    }
-
-    /// The requests, in order.
-    pub(super) fn records(&self) -> Vec<Record<'_>> {
-        let mut records = Vec::new();
+    /// The requests, in order, and the number of bytes that are not whole requests.
+    pub(super) fn records(&self) -> (Vec<Record<'_>>, usize) {
+        let (mut records, mut skipped) = (Vec::new(), 0);
         let mut last: Option<(Head, Arc<Redactor>)> = None;
         for mut frames in self.files.iter().filter_map(|bytes| Frames::new(bytes)) {
             while let Some(bytes) = frames.next() {
@@ -94,8 +83,9 @@ impl Recording {
                 };
                 records.push(Record { bytes, redactor });
             }
+            skipped += frames.skipped();
         }
-        records
+        (records, skipped)
     }
 }
 
