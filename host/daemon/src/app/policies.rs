@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::policies::PolicyConfig;
 use cnidaria_core::conf::timeouts::Timeouts;
+use config::policies::PolicyConfig;
 
 /// The engine's configuration.
 pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engine::Config {

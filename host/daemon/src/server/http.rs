@@ -32,6 +32,8 @@ pub trait Handler: Send + Sync {
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/policies/release` with status and body.
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/leave` with status and JSON.
+    async fn leave(&self) -> (StatusCode, Vec<u8>);
 }
 
 pub(super) async fn answer(
@@ -65,6 +67,7 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::ATTACHMENTS,
         endpoint::FORGET,
         endpoint::RELEASE,
+        endpoint::LEAVE,
     ]
     .into_iter()
     .find(|path| *path == request.uri().path())
@@ -84,7 +87,11 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
     let method = request.method();
     let reads = method == Method::GET || method == Method::POST;
     match request.uri().path() {
-        endpoint::CNI | endpoint::DELEGATE | endpoint::FORGET | endpoint::RELEASE
+        endpoint::CNI
+        | endpoint::DELEGATE
+        | endpoint::FORGET
+        | endpoint::RELEASE
+        | endpoint::LEAVE
             if method == Method::POST =>
         {
             let path = request.uri().path().to_owned();
@@ -96,6 +103,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
                         endpoint::CNI => handler.cni(body).await,
                         endpoint::DELEGATE => handler.delegate(body).await,
                         endpoint::FORGET => handler.forget(body).await,
+                        endpoint::LEAVE => handler.leave().await,
                         _ => handler.release(body).await,
                     }
                 })
@@ -118,7 +126,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::POLICIES
         | endpoint::ATTACHMENTS
         | endpoint::FORGET
-        | endpoint::RELEASE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        | endpoint::RELEASE
+        | endpoint::LEAVE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::durability::Disk;
 use super::{Files, UNDO_DIR, blocking, deferred, failed, file, results};
-use crate::config::own::Durability;
 use cnidaria_core::ports::{Directory, LedgerError};
+use config::own::Durability;
 
 /// Name of the file. Container ids never begin with a dot.
 const NAME: &str = ".directories";

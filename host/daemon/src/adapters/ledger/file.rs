@@ -76,8 +76,8 @@ pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
 mod tests {
     use super::super::durability::tests::recorded;
     use super::*;
-    use crate::config::own::Durability;
     use cnidaria_core::domain::attachment::result_name_len;
+    use config::own::Durability;
 
     #[test]
     fn a_strict_write_waits_for_file_and_directory() {

@@ -121,6 +121,25 @@ impl ConfFile {
     }
 }
 
+impl ConfFile {
+    /// Path of the conf that the daemon provides; `None` if it provides none.
+    pub fn target(&self) -> Option<PathBuf> {
+        match self {
+            Self::Absent => None,
+            Self::Copied { from, to_dir } => from.file_name().map(|name| to_dir.join(name)),
+            Self::Generated(generated) => Some(generated.target_dir.join(FILE_NAME)),
+        }
+    }
+
+    /// The names of the shim, including the conf's `type`.
+    pub fn shims(&self) -> Shims {
+        match self {
+            Self::Generated(generated) => generated.shims(),
+            Self::Absent | Self::Copied { .. } => Shims::default(),
+        }
+    }
+}
+
 /// The name of a file in `dir`, which may be given as a full path.
 fn below(dir: &Path, name: &str) -> String {
     let below = Path::new(name)

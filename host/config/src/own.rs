@@ -22,6 +22,9 @@ pub struct OwnConfig {
     pub status_dir: Option<PathBuf>,
     /// Name of this node; default `MULTUS_NODE_NAME` or the host name.
     pub node_name: Option<String>,
+    /// The DaemonSet that runs this daemon, `name` or `namespace/name`: if it was deleted, the daemon
+    /// takes the runtime's conf away when it ends.
+    pub daemon_set: Option<DaemonSetName>,
     /// The policies; none if absent.
     pub policies: Option<PolicyConfig>,
     /// Sources of the devices allocated to pods.
@@ -50,6 +53,8 @@ pub struct OwnConfig {
     pub defer_dels_of: BTreeSet<String>,
     /// Format of log lines.
     pub log_format: LogFormat,
+    /// Whether the metrics say which pod has which network.
+    pub pod_network_metrics: bool,
 }
 
 impl Default for OwnConfig {
@@ -59,6 +64,7 @@ impl Default for OwnConfig {
             manifests: None,
             status_dir: None,
             node_name: None,
+            daemon_set: None,
             policies: None,
             kubelet: KubeletConfig::default(),
             device_info_dir: PathBuf::from("/var/run/k8s.cni.cncf.io/devinfo"),
@@ -74,6 +80,50 @@ impl Default for OwnConfig {
             defer_dels: true,
             defer_dels_of: BTreeSet::new(),
             log_format: LogFormat::default(),
+            pod_network_metrics: false,
+        }
+    }
+}
+
+/// A DaemonSet by name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DaemonSetName {
+    /// Namespace; that of the daemon's service account if absent.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl TryFrom<String> for DaemonSetName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text.as_str()),
+        };
+        // They become parts of a URL.
+        let is_valid = |name: &str| {
+            let allowed =
+                |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+            !name.is_empty() && name.len() <= 253 && name.chars().all(allowed)
+        };
+        if !is_valid(name) || !namespace.is_none_or(is_valid) {
+            return Err(format!("{text:?} is not the name of a DaemonSet"));
+        }
+        Ok(Self {
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        })
+    }
+}
+
+impl From<DaemonSetName> for String {
+    fn from(name: DaemonSetName) -> Self {
+        match name.namespace {
+            Some(namespace) => format!("{namespace}/{}", name.name),
+            None => name.name,
         }
     }
 }

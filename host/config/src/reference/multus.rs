@@ -4,8 +4,8 @@ use cnidaria_core::conf::{logging, net_conf};
 
 use super::Fallback::{Absent, Code, Number, Words};
 use super::{Key, key};
-use crate::config::conf_file;
-use crate::server::DEFAULT_CONNECTION_LIMIT;
+use crate::conf_file;
+use crate::daemon::DEFAULT_CONNECTION_LIMIT;
 
 /// The daemon itself.
 pub(super) const DAEMON: &[Key] = &[

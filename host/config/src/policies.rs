@@ -87,7 +87,7 @@ fn default_policy_state() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::daemon::DaemonConfig;
+    use crate::daemon::DaemonConfig;
 
     #[test]
     fn policies_leave_half_of_a_request_to_delegates() {

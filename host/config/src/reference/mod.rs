@@ -57,6 +57,11 @@ pub(super) fn top_level() -> impl Iterator<Item = &'static str> {
         .map(|key| key.name.split('.').next().unwrap_or(key.name))
 }
 
+/// The project's own keys, without `cnidaria`.
+pub(crate) fn own() -> impl Iterator<Item = &'static str> {
+    own::OWN.iter().map(|key| key.name)
+}
+
 /// The Markdown table of keys for the document.
 pub fn table(keys: &[Key]) -> String {
     let defaults = defaults();
@@ -122,7 +127,7 @@ mod tests {
         }
     }
 
-    /// `CNIDARIA_WRITE_DOCS=1 cargo test -p cnidaria-daemon --lib reference` writes the document.
+    /// `CNIDARIA_WRITE_DOCS=1 cargo test -p cnidaria-config --lib reference` writes the document.
     #[test]
     fn the_document_has_each_key_and_default() {
         let text = fs::read_to_string(DOCUMENT).unwrap();

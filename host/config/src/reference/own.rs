@@ -20,7 +20,17 @@ pub(super) const OWN: &[Key] = &[
         Words("`MULTUS_NODE_NAME`, else the host's name"),
         "name of this node",
     ),
+    key(
+        "daemonSet",
+        Absent,
+        "the DaemonSet that runs this daemon, `name` or `namespace/name`; without a namespace, that of the service account. A daemon that ends because this DaemonSet was deleted removes the runtime's conf, so that new pods start with the primary network alone; one that is restarted or updated keeps it. If the API server cannot be asked within two seconds, the conf stays",
+    ),
     key("logFormat", Parsed, "`text` or `json`"),
+    key(
+        "podNetworkMetrics",
+        Parsed,
+        "adds `pod_network_name_info` to the metrics: a series for each interface of the node's pods, with the labels of the network-metrics daemon. The only metric with names of pods",
+    ),
     key(
         "threads",
         Parsed,
