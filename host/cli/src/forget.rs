@@ -8,7 +8,8 @@ use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Forget, Unrea
 use shim_api::endpoint;
 
 use crate::args::Args;
-use crate::{daemon, output};
+use crate::output;
+use node_cli::daemon;
 
 /// Lists what will be forgotten and may be left behind, asks unless `yes`, and makes the daemon
 /// forget it.
@@ -18,7 +19,7 @@ pub(crate) fn forget(
     if_name: Option<&str>,
     yes: bool,
 ) -> Result<String, Box<dyn Error>> {
-    let list: AttachmentList = daemon::get(&args.socket_dir, endpoint::ATTACHMENTS)?;
+    let list: AttachmentList = daemon::get(&args.socket_dir(), endpoint::ATTACHMENTS)?;
     let container = whole_id(&list, container)?;
     let is_meant = |one: &&Attachment| {
         one.container_id == container && if_name.is_none_or(|name| one.if_name == name)
@@ -41,7 +42,7 @@ pub(crate) fn forget(
         container_id: container.to_owned(),
         if_name: if_name.map(str::to_owned),
     };
-    let forgotten: AttachmentList = daemon::post(&args.socket_dir, endpoint::FORGET, &request)?;
+    let forgotten: AttachmentList = daemon::post(&args.socket_dir(), endpoint::FORGET, &request)?;
     let lines = forgotten.attachments.iter().map(|one| {
         let line = format!("forgot {} of container {container}", one.if_name);
         output::plain(&line) + "\n"
