@@ -411,7 +411,7 @@ const CASES: &[Case] = &[
     ),
 ];
 
-/// Checks that need another file system than a test has; `servers` and the private node have them.
+/// Checks of file systems: `tests/node/tests/doctor.rs` mounts them.
 const ELSEWHERE: [&str; 3] = ["S306", "L609", "L610"];
 
 /// The runtime's conf names this node's socket.
