@@ -1,13 +1,13 @@
 //! The command line and its manual.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use node_cli::{DoctorArgs, InstallArgs, ReadyArgs, UninstallArgs};
 use policy_cli::{
     BenchArgs, BuildArgs, CheckArgs, ExplainArgs, InspectArgs, NewArgs, ReplayArgs, RunArgs,
     TestArgs,
 };
-use shim_api::endpoint::DEFAULT_SOCKET_DIR;
 
 /// Inspects the Cnidaria daemon on this node and compiles policies for it.
 ///
@@ -26,9 +26,11 @@ pub(crate) struct Args {
     /// Directory of the daemon's socket
     ///
     /// The daemon listens on `multus.sock` in the directory `socketDir` of its configuration. Only
-    /// root and the daemon's own user may connect.
-    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_SOCKET_DIR)]
-    pub(crate) socket_dir: PathBuf,
+    /// root and the daemon's own user may connect. By default the command uses the directory in the
+    /// configuration, /run/multus, or, as in the daemon's container, /host/run/multus: the first
+    /// with a socket.
+    #[arg(long, global = true, value_name = "DIR")]
+    socket_dir: Option<PathBuf>,
 
     /// Output format of lists
     #[arg(
@@ -44,6 +46,18 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+impl Args {
+    /// The directory of the daemon's socket.
+    pub(crate) fn socket_dir(&self) -> PathBuf {
+        node_cli::find_socket_dir(self.socket_dir.as_deref())
+    }
+
+    /// That directory, if given.
+    pub(crate) fn given_socket_dir(&self) -> Option<&Path> {
+        self.socket_dir.as_deref()
+    }
+}
+
 const EXAMPLES: &str = "\
 Exit status:
   0  success
@@ -51,6 +65,8 @@ Exit status:
   2  wrong usage
   3  a policy denied what `policy run` asked for, cases of `policy test` failed, or recorded
      requests of `policy replay` would change
+  4  `uninstall` left the shim in place, since the ledger still has attachments
+  5  `doctor` found errors
 
 Examples:
   Which policies are in force, and what is wrong with the others:
@@ -110,6 +126,32 @@ pub(crate) enum Command {
     /// pod runs on this node, the difference to what is attached is shown too. Exits with 3 if the
     /// ADD would fail.
     Explain(ExplainPodArgs),
+
+    /// Installs the shim and the policy modules on this node
+    ///
+    /// Checks the directories first. Writes each file completely before it gets its name, so that a
+    /// runtime finds the old or the new shim at any moment. `uninstall` removes all of it and puts
+    /// back what was there before. The DaemonSet's init container runs this.
+    Install(InstallArgs),
+
+    /// Removes the conf, recorded state, the shim and the modules from this node
+    ///
+    /// New pods start with the primary network alone from the first moment on. Carries out recorded
+    /// DELs and undoes the attachments of pods that are gone, through the running daemon or one that
+    /// it starts. Keeps the shim and exits with 4 while the ledger has attachments of running pods.
+    /// Changes nothing in the cluster.
+    Uninstall(UninstallArgs),
+
+    /// Checks this node, and says what is wrong and how to mend it
+    ///
+    /// Each check has a code, which docs/operations/doctor.md explains. Changes nothing. Exits with 5
+    /// if anything keeps pods from their networks.
+    Doctor(DoctorArgs),
+
+    /// Asks the daemon whether it accepts requests
+    ///
+    /// For probes: exits with 1 if no daemon serves, or if it is about to end.
+    Ready(ReadyArgs),
 
     /// Prints the completion script of a shell
     ///

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use libcni::Cache;
 use libcni::cache::Entry;
@@ -11,15 +11,16 @@ use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod, rfc3339}
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
+use crate::output;
 use crate::output::Column;
-use crate::{daemon, output};
+use node_cli::daemon;
 
 /// Minimum length of a container id in the table, as in other tools; longer if needed to be unique.
 const ID_CHARS: usize = 13;
 
 /// The attachments in the daemon's ledger or, if the daemon is down, in `cni_dir`.
 pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dyn Error>> {
-    let asked = daemon::get(&args.socket_dir, endpoint::ATTACHMENTS);
+    let asked = daemon::get(&args.socket_dir(), endpoint::ATTACHMENTS);
     let list = match (asked, cni_dir) {
         (Err(error @ daemon::Error::Away { .. }), Some(cni_dir)) => {
             eprintln!("cnidaria: {error}; reading {}", cni_dir.display());
@@ -109,7 +110,7 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
             attachment.if_name.clone(),
             attachment.network.clone(),
             state(&attachment.state).to_owned(),
-            age(attachment.since_unix_seconds, now),
+            output::age(attachment.since_unix_seconds, now),
             attachment.container_id.chars().take(id_chars).collect(),
         ];
         if has_dirs {
@@ -186,33 +187,14 @@ fn note(attachment: &Attachment) -> Option<String> {
     Some(output::plain(&note) + "\n")
 }
 
-/// Time elapsed, in the largest unit with a value of at least two.
-fn age(since_unix_seconds: Option<u64>, now: SystemTime) -> String {
-    let Some(since) = since_unix_seconds else {
-        return "-".to_owned();
-    };
-    let age = UNIX_EPOCH
-        .checked_add(Duration::from_secs(since))
-        .and_then(|since| now.duration_since(since).ok())
-        .unwrap_or_default()
-        .as_secs();
-    let units = [("d", 24 * 60 * 60), ("h", 60 * 60), ("m", 60)];
-    units
-        .into_iter()
-        .map(|(unit, seconds)| (unit, age / seconds))
-        .find(|(_, count)| *count >= 2)
-        .map_or_else(
-            || format!("{age}s"),
-            |(unit, count)| format!("{count}{unit}"),
-        )
-}
-
 fn or_dash(text: &str) -> String {
     if text.is_empty() { "-" } else { text }.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     #[test]
@@ -273,22 +255,5 @@ mod tests {
         let mut lines = table.lines();
         assert!(lines.next().unwrap().ends_with("CONTAINER  DIRECTORY"));
         assert!(lines.next().unwrap().ends_with("c          /a"), "{table}");
-    }
-
-    #[test]
-    fn age_uses_largest_unit_with_at_least_two() {
-        let now = UNIX_EPOCH + Duration::from_secs(10_000_000);
-        let check = |seconds: u64, expected: &str| {
-            assert_eq!(age(Some(10_000_000 - seconds), now), expected);
-        };
-        check(0, "0s");
-        check(119, "119s");
-        check(120, "2m");
-        check(2 * 60 * 60 - 1, "119m");
-        check(47 * 60 * 60, "47h");
-        check(48 * 60 * 60, "2d");
-        assert_eq!(age(None, now), "-");
-        // The clock was set back.
-        assert_eq!(age(Some(10_000_001), now), "0s");
     }
 }

@@ -10,7 +10,8 @@ use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Forget, Unrea
 use shim_api::endpoint;
 
 use crate::args::Args;
-use crate::{daemon, output};
+use crate::output;
+use node_cli::daemon;
 
 /// Lists what will be forgotten and may be left behind, asks unless `yes`, and makes the daemon
 /// forget it.
@@ -21,7 +22,7 @@ pub(crate) fn forget(
     dir: Option<&Path>,
     yes: bool,
 ) -> Result<String, Box<dyn Error>> {
-    let list: AttachmentList = daemon::get(&args.socket_dir, endpoint::ATTACHMENTS)?;
+    let list: AttachmentList = daemon::get(&args.socket_dir(), endpoint::ATTACHMENTS)?;
     let container = whole_id(&list, container)?;
     let dir = dir.map(|dir| dir.display().to_string());
     let is_in = |one: &Option<String>| dir.is_none() || *one == dir;
@@ -49,7 +50,7 @@ pub(crate) fn forget(
         if_name: if_name.map(str::to_owned),
         cni_dir: dir,
     };
-    let forgotten: AttachmentList = daemon::post(&args.socket_dir, endpoint::FORGET, &request)?;
+    let forgotten: AttachmentList = daemon::post(&args.socket_dir(), endpoint::FORGET, &request)?;
     let lines = forgotten.attachments.iter().map(|one| {
         let line = format!("forgot {} of container {container}", one.if_name);
         output::plain(&line) + "\n"

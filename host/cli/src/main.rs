@@ -1,10 +1,9 @@
 //! `cnidaria`: the operator's command line on a node. It queries the daemon over its socket, reads
-//! the disk when the daemon is down, and compiles policy modules. Only `attachments forget`, `policy
-//! release` and `policy record` change the daemon's state.
+//! the disk when the daemon is down, installs and uninstalls, and compiles policy modules. Only
+//! `attachments forget`, `policy release`, `policy record` and `uninstall` change the daemon's state.
 
 mod args;
 mod attachments;
-mod daemon;
 mod explain;
 mod forget;
 mod manual;
@@ -15,6 +14,8 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+
+use node_cli::daemon;
 
 use crate::args::{Args, AttachmentsCommand, Command, Format, PolicyCommand};
 
@@ -105,6 +106,18 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
                 }),
             ..
         } => forget::forget(args, container, if_name.as_deref(), dir.as_deref(), *yes)?,
+        Command::Install(args) => return finished(node_cli::install(args)?),
+        Command::Uninstall(command) => {
+            return finished(node_cli::uninstall(command, args.given_socket_dir())?);
+        }
+        Command::Doctor(command) => {
+            let as_json = args.output == Format::Json;
+            let done = node_cli::doctor(command, args.given_socket_dir(), as_json)?;
+            return finished(done);
+        }
+        Command::Ready(command) => {
+            return finished(node_cli::ready(command, &args.socket_dir())?);
+        }
         Command::Completion { shell } => manual::completion(*shell),
         Command::Man { directory } => {
             manual::pages(directory)?;
@@ -114,6 +127,11 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     output::print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn finished(output: node_cli::Output) -> Result<ExitCode, Box<dyn Error>> {
+    output::print(&output.text)?;
+    Ok(ExitCode::from(output.code))
 }
 
 /// The commands for authors of policies; `None` for the others.

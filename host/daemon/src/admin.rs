@@ -196,6 +196,13 @@ pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
         grants_given: policy.granted,
         last_error: policy.last_error,
         state_error: policy.state_error,
+        last_failure: policy.last_failure.map(|last| admin::LastFailure {
+            error: last.error,
+            at_unix_seconds: last.at_unix_seconds,
+            load: last.load,
+            digest: last.digest,
+        }),
+        load: policy.load,
         counts: admin::PolicyCounts {
             evaluations: policy.evaluations,
             denials: policy.denials,

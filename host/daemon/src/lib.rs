@@ -8,7 +8,7 @@
 pub mod app;
 pub mod log;
 
-pub mod config;
+pub use config;
 
 pub mod multus_conf;
 

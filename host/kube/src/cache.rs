@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use cni_types::json::Cause;
@@ -25,6 +25,10 @@ const RESTART: Duration = Duration::from_secs(1);
 /// Minimum retry interval when requests need the cache.
 const HURRY: Duration = Duration::from_secs(1);
 
+/// How long a watch may fail before that is worth a warning: after a change of the kind's definition
+/// the server answers 429 (its storage is initialised again) or 404 for a moment.
+const MOMENT: Duration = Duration::from_secs(5);
+
 type Objects<K> = HashMap<String, Arc<K>>;
 
 /// The cache of one kind. Reads never wait for the server.
@@ -42,6 +46,7 @@ pub(crate) struct Cache<K> {
     /// Whether the server does not serve this kind.
     absent: AtomicBool,
     unavailable: Mutex<Option<Unavailable>>,
+    doubt: Mutex<Doubt>,
     /// Ends the pause before the next retry.
     hurry: Notify,
 }
@@ -56,6 +61,7 @@ impl<K: Kind> Cache<K> {
             listing: AtomicBool::new(false),
             absent: AtomicBool::new(false),
             unavailable: Mutex::default(),
+            doubt: Mutex::default(),
             hurry: Notify::new(),
         }
     }
@@ -218,6 +224,7 @@ impl<K: Kind> Cache<K> {
                 self.absent.store(false, Ordering::Relaxed);
                 self.listing.store(false, Ordering::Relaxed);
                 self.listed.store(true, Ordering::Relaxed);
+                *self.doubt() = Doubt::default();
                 tracing::debug!(kind = K::KIND, "listed");
             }
             Event::Apply(object) => self.change(|objects| insert(objects, object)),
@@ -235,13 +242,18 @@ impl<K: Kind> Cache<K> {
     /// Treats the kind as listed and empty. The watch is retried periodically, since no event
     /// announces that a kind is served.
     fn note_absent(&self) {
-        if !self.absent.swap(true, Ordering::Relaxed) {
+        self.absent.store(true, Ordering::Relaxed);
+        if self.doubt().is_worth_a_warning(MOMENT) {
             tracing::warn!(kind = K::KIND, "the API server does not serve this kind");
         }
         self.change(Objects::clear);
         self.listing.store(false, Ordering::Relaxed);
         self.listed.store(true, Ordering::Relaxed);
         self.watching.store(true, Ordering::Relaxed);
+    }
+
+    fn doubt(&self) -> MutexGuard<'_, Doubt> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, error: &watcher::Error) {
@@ -251,20 +263,46 @@ impl<K: Kind> Cache<K> {
         };
         let reason = format!("{}: {reason}", K::PLURAL);
         let was_watching = self.watching.swap(false, Ordering::Relaxed);
+        if was_watching {
+            *self.doubt() = Doubt::default();
+        }
         let mut unavailable = self
             .unavailable
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = unavailable.take().filter(|_| !was_watching);
-        if before.is_none() {
+        // A refusal does not pass by itself.
+        let patience = if is_away(error) {
+            MOMENT
+        } else {
+            Duration::ZERO
+        };
+        if self.doubt().is_worth_a_warning(patience) {
             tracing::warn!(kind = K::KIND, reason, "no watch");
         } else {
-            tracing::debug!(kind = K::KIND, reason, "still no watch");
+            tracing::debug!(kind = K::KIND, reason, "no watch");
         }
         *unavailable = Some(match is_away(error) {
             true => Unavailable::outage(reason, before.as_ref()),
             false => Unavailable::lasting(reason),
         });
+    }
+}
+
+/// How long the watch has failed, and whether a warning has said so.
+#[derive(Debug, Default)]
+struct Doubt {
+    since: Option<Instant>,
+    warned: bool,
+}
+
+impl Doubt {
+    /// Called at each failure: `true` once, when they have lasted for `patience`.
+    fn is_worth_a_warning(&mut self, patience: Duration) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let is_due = since.elapsed() >= patience && !self.warned;
+        self.warned |= is_due;
+        is_due
     }
 }
 
@@ -373,6 +411,19 @@ mod tests {
         assert!(hour.await.is_err());
         let tries = tries.load(Ordering::Relaxed);
         assert!((60..400).contains(&tries), "{tries} in an hour");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_lasting_failures_are_worth_a_warning() {
+        let mut doubt = Doubt::default();
+        assert!(
+            !doubt.is_worth_a_warning(MOMENT),
+            "its definition was changed"
+        );
+        tokio::time::advance(MOMENT).await;
+        assert!(doubt.is_worth_a_warning(MOMENT));
+        assert!(!doubt.is_worth_a_warning(MOMENT), "once");
+        assert!(Doubt::default().is_worth_a_warning(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

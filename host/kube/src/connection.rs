@@ -24,6 +24,7 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::access::{Access, Credentials, Error};
 use super::concurrency;
+use super::counts::{self, Counts, Requests};
 use super::unavailable::Unavailable;
 
 /// Connect timeout. The API server is near, or down.
@@ -102,6 +103,7 @@ struct Shared {
     explanation: Mutex<Option<String>>,
     /// Notified when the server rejects the credentials.
     refusals: Notify,
+    counts: Counts,
 }
 
 impl Connection {
@@ -115,6 +117,7 @@ impl Connection {
                 unavailable: Mutex::new(None),
                 explanation: Mutex::new(None),
                 refusals: Notify::new(),
+                counts: Counts::default(),
             }),
             watching: None,
         }
@@ -133,6 +136,11 @@ impl Connection {
             watching: Some(Arc::clone(watching)),
         };
         kube::Client::new(connection, "default")
+    }
+
+    /// The requests since the start.
+    pub(crate) fn requests(&self) -> Vec<Requests> {
+        self.shared.counts.all()
     }
 
     /// Why requests currently fail; `None` if the last one got through.
@@ -272,7 +280,10 @@ impl Service<Request<Body>> for Connection {
             .clone()
             .filter(|_| request.uri().query().is_some_and(is_watch));
         Box::pin(async move {
+            let kind = counts::kind(request.method(), request.uri());
             let outcome = shared.call(request).await;
+            let code = outcome.as_ref().ok().map(Response::status);
+            shared.counts.add(kind, code);
             // The watch itself handles other answers.
             if let (Some(watching), Ok(response)) = (watching, &outcome)
                 && response.status().is_success()

@@ -5,9 +5,11 @@ mod access;
 mod cache;
 mod call;
 mod certificate;
+pub mod client;
 mod concurrency;
 pub mod config;
 mod connection;
+mod counts;
 mod events;
 mod kubeconfig;
 mod object;
@@ -26,6 +28,8 @@ use tokio::time::Instant;
 
 pub use access::Access;
 pub use certificate::NodeCertificate;
+pub use client::{Client, DaemonSet};
+pub use counts::Requests;
 
 use cache::Cache;
 use call::{Caller, Failure, Patience};
@@ -110,6 +114,27 @@ impl Kube {
             outage_patience: settings.outage_patience,
             tasks,
         }
+    }
+
+    /// A client for single requests, over this adapter's connection.
+    pub fn client(&self) -> Client {
+        Client::of(self.caller.clone())
+    }
+
+    /// The requests since the start, watches included.
+    pub fn requests(&self) -> Vec<Requests> {
+        self.connection.requests()
+    }
+
+    /// Each watched kind, and whether its cache is in sync.
+    pub fn watches(&self) -> Vec<(&'static str, bool)> {
+        let mut watches = vec![
+            (<Pod as Kind>::KIND, self.pods.is_live()),
+            (<Nad as Kind>::KIND, self.nads.is_live()),
+        ];
+        watches.extend(self.namespaces.is_live().map(|is| (Namespace::KIND, is)));
+        watches.extend(self.node.is_live().map(|is| (Node::KIND, is)));
+        watches
     }
 
     /// Whether a cache can be trusted. A request that finds it cannot shortens the retry pause.

@@ -35,6 +35,12 @@ impl<K: Kind> OnDemand<K> {
         self.cache.get("", name)
     }
 
+    /// Whether the cache is in sync; `None` if it is not needed.
+    pub(crate) fn is_live(&self) -> Option<bool> {
+        self.watch.get()?;
+        Some(self.cache.is_live())
+    }
+
     /// Why the cache is out of sync, if it is needed at all.
     pub(crate) fn unavailable(&self) -> Option<Unavailable> {
         self.watch.get()?;

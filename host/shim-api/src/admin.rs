@@ -46,9 +46,30 @@ pub struct Policy {
     /// What was wrong with the file of the state that the policy keeps; `None` if nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_error: Option<String>,
+    /// The last call that failed, also one of an earlier load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
+    /// How often the policy was loaded, each time with other files; 0 from older daemons.
+    #[serde(default)]
+    pub load: u64,
     /// Counts since the policy was loaded.
     #[serde(default)]
     pub counts: PolicyCounts,
+}
+
+/// A call of a policy that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailure {
+    /// What failed, and why.
+    pub error: String,
+    /// When, in seconds since 1970.
+    pub at_unix_seconds: u64,
+    /// [`Policy::load`] of the policy that was called.
+    pub load: u64,
+    /// Digest of its module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// Body of [`crate::endpoint::RELEASE`]: releases a policy's module from quarantine.
@@ -139,6 +160,25 @@ pub struct PolicyCounts {
     pub denials: u64,
     /// Traps, timeouts and exceeded limits.
     pub failures: u64,
+}
+
+/// Body of the response to [`crate::endpoint::LEAVE`]: what still needs the daemon or the shim.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Left {
+    /// The runtime's conf that the daemon removed, now or before; `None` if it provides none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conf: Option<String>,
+    /// Recorded DELs that are not carried out yet.
+    pub deferred: u64,
+    /// Attachments that a DEL could not undo yet.
+    pub undo_pending: u64,
+    /// Attachments in use.
+    pub attached: u64,
+    /// Containers whose ledger files are damaged.
+    pub unreadable: u64,
+    /// Ledger directories in use, the daemon's own first.
+    pub cni_dirs: Vec<String>,
 }
 
 /// Body of [`crate::endpoint::ATTACHMENTS`].

@@ -17,7 +17,7 @@ pub const DELEGATE: &str = "/delegate";
 /// `GET` or `POST`: `200` while the process serves, including during shutdown.
 pub const HEALTHZ: &str = "/healthz";
 
-/// `GET` or `POST`: `200` while the daemon accepts calls, `500` before that and during shutdown.
+/// `GET` or `POST`: `200` while the daemon accepts calls, `503` during shutdown.
 pub const READYZ: &str = "/readyz";
 
 /// `GET`: [`crate::admin::PolicyList`].
@@ -41,6 +41,12 @@ pub const FORGET: &str = "/v1/attachments/forget";
 /// `POST`: [`crate::explain::Explain`]; responds with a [`crate::explain::Explanation`] or, with
 /// [`crate::response::STATUS_FAILED`], a CNI error. Changes nothing.
 pub const EXPLAIN: &str = "/v1/explain";
+
+/// `POST`: the daemon prepares to be uninstalled and responds with [`crate::admin::Left`]. It removes
+/// the runtime's conf and writes it no more, stops shims from recording DELs, carries out those that
+/// are recorded, and undoes what belongs to pods that are gone. Can be repeated; ends with the
+/// process.
+pub const LEAVE: &str = "/v1/leave";
 
 /// Path of the socket in the directory `socket_dir`.
 pub fn socket_path(socket_dir: &Path) -> PathBuf {

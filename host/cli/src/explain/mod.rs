@@ -37,7 +37,7 @@ pub(crate) fn explain(args: &Args, asked: &ExplainPodArgs) -> Result<(String, u8
         request: add(&pod, conf)?,
         pod: given,
     };
-    let explanation: Explanation = daemon::post(&args.socket_dir, endpoint::EXPLAIN, &question)?;
+    let explanation: Explanation = daemon::post(&args.socket_dir(), endpoint::EXPLAIN, &question)?;
     let code = if explanation.refusal.is_some() {
         REFUSED
     } else {

@@ -14,7 +14,7 @@ use crate::{daemon, output};
 
 /// Changes or shows the recording, or copies it.
 pub(crate) fn record(args: &Args, command: &RecordCommand) -> Result<String, Box<dyn Error>> {
-    let ask = |action| daemon::post::<Recording>(&args.socket_dir, endpoint::RECORD, &action);
+    let ask = |action| daemon::post::<Recording>(&args.socket_dir(), endpoint::RECORD, &action);
     let recording = match command {
         RecordCommand::Start => ask(Record::Start)?,
         RecordCommand::Stop => ask(Record::Stop)?,

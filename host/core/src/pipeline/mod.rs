@@ -27,6 +27,7 @@ mod gc_scope;
 mod giving_up;
 mod hotplug;
 mod lanes;
+mod leave;
 mod limits;
 mod pod_netns;
 mod reboot;
@@ -361,6 +362,15 @@ impl Pipeline {
     /// none.
     pub async fn finish_deferred(self: &Arc<Self>, cni_dir: &Path, may_come: bool) {
         deferred::run(self, cni_dir, may_come).await;
+    }
+
+    /// Schedules the undo of all containers in `cni_dir` whose network namespace is gone: before an
+    /// uninstallation, after which the runtime sends no DELs for them.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] if the directory cannot be read.
+    pub async fn undo_gone(self: &Arc<Self>, cni_dir: &Path) -> Result<(), Error> {
+        leave::undo_gone(self, &self.dirs_of(cni_dir)).await
     }
 
     /// Blocks requests for a container until the hold is dropped.

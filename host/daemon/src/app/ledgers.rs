@@ -17,6 +17,18 @@ impl App {
     /// Carries out the DELs that shims recorded while the daemon was down, in each directory. Called
     /// once the socket is bound, so that shims record no more meanwhile.
     pub(super) async fn finish_deferred(&self, may_defer: bool) {
+        if may_defer {
+            let mut leaving = self.leaving.subscribe();
+            tokio::select! {
+                () = self.finish_deferred_everywhere(true) => {}
+                _ = leaving.wait_for(|is_leaving| *is_leaving) => {}
+            }
+            return;
+        }
+        self.finish_deferred_everywhere(false).await;
+    }
+
+    async fn finish_deferred_everywhere(&self, may_defer: bool) {
         let mut more = self.pipeline.more_directories();
         let mut served: HashSet<PathBuf> = HashSet::new();
         let mut running = FuturesUnordered::new();

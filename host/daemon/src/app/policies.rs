@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::policies::PolicyConfig;
 use cnidaria_core::conf::timeouts::Timeouts;
+use config::policies::PolicyConfig;
 
 /// The engine's configuration.
 pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engine::Config {
@@ -23,7 +23,12 @@ pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engin
         let mut recording = policy_engine::Recording::new(&record.directory);
         recording.max_bytes = record.max_bytes.get();
         recording.at_start = record.at_start;
-        recording.redaction.clone_from(&record.redact);
+        let redact = record.redact.clone();
+        recording.redaction = policy_engine::Redaction {
+            annotations: redact.annotations,
+            keys: redact.keys,
+            pointers: redact.pointers,
+        };
         recording
     });
     engine.required.clone_from(&config.required);

@@ -10,8 +10,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::own::LogFormat;
 use cnidaria_core::conf::logging::{LogLevel, Logging};
+use config::own::LogFormat;
 use rotating::RotatingFile;
 
 /// Starts logging. Called once, before the first log line. A file that cannot be opened is reported

@@ -8,7 +8,7 @@ use cni_types::version::ConfVersion;
 use super::{Error, replace};
 use cnidaria_core::domain::shim::is_own_conf;
 
-use crate::config::conf_file::{Generated, Primary};
+use config::conf_file::{Generated, Primary};
 
 /// Finds the primary network and, if configured, forces its version; `None` while no conf exists.
 ///

@@ -36,6 +36,8 @@ pub trait Handler: Send + Sync {
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/policies/record` with status and body.
     async fn record(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/leave` with status and JSON.
+    async fn leave(&self) -> (StatusCode, Vec<u8>);
 }
 
 pub(super) async fn answer(
@@ -71,6 +73,7 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::RELEASE,
         endpoint::EXPLAIN,
         endpoint::RECORD,
+        endpoint::LEAVE,
     ]
     .into_iter()
     .find(|path| *path == request.uri().path())
@@ -96,6 +99,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::RELEASE
         | endpoint::EXPLAIN
         | endpoint::RECORD
+        | endpoint::LEAVE
             if method == Method::POST =>
         {
             let path = request.uri().path().to_owned();
@@ -109,6 +113,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
                         endpoint::FORGET => handler.forget(body).await,
                         endpoint::EXPLAIN => handler.explain(body).await,
                         endpoint::RECORD => handler.record(body).await,
+                        endpoint::LEAVE => handler.leave().await,
                         _ => handler.release(body).await,
                     }
                 })
@@ -133,7 +138,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::FORGET
         | endpoint::RELEASE
         | endpoint::EXPLAIN
-        | endpoint::RECORD => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        | endpoint::RECORD
+        | endpoint::LEAVE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }
 }

@@ -9,6 +9,7 @@ mod socket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::daemon::DEFAULT_CONNECTION_LIMIT;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use shim_api::peer_credentials;
@@ -20,8 +21,6 @@ pub use socket::{Error, Socket};
 
 /// Timeout for receiving a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The connection limit unless configured.
-pub(crate) const DEFAULT_CONNECTION_LIMIT: usize = 512;
 
 /// Serves requests until `stop` fires, then waits at most `patience` for the running ones.
 pub async fn run(

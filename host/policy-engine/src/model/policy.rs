@@ -66,6 +66,19 @@ impl State {
     }
 }
 
+/// A call of a policy that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// What failed, and why.
+    pub error: String,
+    /// When, in seconds since 1970.
+    pub at_unix_seconds: u64,
+    /// [`PolicyInfo::load`] of the policy that was called.
+    pub load: u64,
+    /// Digest of its module.
+    pub digest: Option<String>,
+}
+
 /// One policy as `cnidaria policy list` shows it.
 #[derive(Debug, Clone)]
 pub struct PolicyInfo {
@@ -90,6 +103,10 @@ pub struct PolicyInfo {
     pub last_error: Option<String>,
     /// What was wrong with the file of its state, if it was damaged.
     pub state_error: Option<String>,
+    /// The last call that failed, also one of an earlier load.
+    pub last_failure: Option<LastFailure>,
+    /// How often the policy was loaded, each time with other files.
+    pub load: u64,
     /// Number of calls since it was first loaded.
     pub evaluations: u64,
     /// Number of denials.

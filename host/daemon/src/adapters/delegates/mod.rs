@@ -32,6 +32,17 @@ pub struct Executor {
     shims: Shims,
 }
 
+/// How many delegates run and wait.
+#[derive(Debug, Clone)]
+pub struct Load(Slots);
+
+impl Load {
+    /// The numbers of running and waiting delegates.
+    pub fn now(&self) -> (usize, usize) {
+        self.0.load()
+    }
+}
+
 impl Executor {
     /// Gives each execution at most `deadline`. Each network runs at most `at_once` delegates at a
     /// time, each namespace's pods twice as many, and all together three times as many. DELs have
@@ -48,6 +59,11 @@ impl Executor {
             helper: None,
             shims: Shims::default(),
         }
+    }
+
+    /// A view of how many delegates run and wait.
+    pub fn load(&self) -> Load {
+        Load(self.slots.clone())
     }
 
     /// Finds and runs delegates below another root directory: the node's, if the daemon runs in a

@@ -147,6 +147,16 @@ impl Slots {
         }
     }
 
+    /// How many slots are taken, and how many calls wait for one.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let pools = [&self.frees, &self.takes].into_iter();
+        let pools = pools.flat_map(|one| [&one.default, &one.others]);
+        pools.fold((0, 0), |(taken, waiting), pool| {
+            let state = pool.state();
+            (taken + state.taken, waiting + state.waiting.len())
+        })
+    }
+
     /// Whether more than one slot is taken.
     pub(super) fn are_shared(&self) -> bool {
         let pools = [&self.frees, &self.takes].into_iter();

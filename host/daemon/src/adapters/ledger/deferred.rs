@@ -151,7 +151,7 @@ mod tests {
     use cnidaria_core::ports::Ledger as _;
 
     use crate::adapters::ledger::Files;
-    use crate::config::own::Durability;
+    use config::own::Durability;
 
     fn check(conf: &str, expected: bool) {
         let entry = Entry {

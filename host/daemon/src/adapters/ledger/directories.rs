@@ -10,8 +10,8 @@ use shim_api::deferred::boot_id;
 
 use super::durability::Disk;
 use super::{Files, UNDO_DIR, blocking, deferred, failed, file, results};
-use crate::config::own::Durability;
 use cnidaria_core::ports::{Directory, LedgerError, Remembered};
+use config::own::Durability;
 
 /// Name of the file. Container ids never begin with a dot.
 const NAME: &str = ".directories";

@@ -92,8 +92,8 @@ fn places_aside(path: &Path, dir: &Path) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use super::super::durability::tests::recorded;
     use super::*;
-    use crate::config::own::Durability;
     use cnidaria_core::domain::attachment::result_name_len;
+    use config::own::Durability;
 
     #[test]
     fn a_strict_write_waits_for_file_and_directory() {

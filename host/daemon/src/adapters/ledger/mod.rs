@@ -28,12 +28,12 @@ use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
 use self::recovery::{Results, Unplanned, complete};
-use crate::config::own::Durability;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{
     DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Remembered, Undo,
 };
+use config::own::Durability;
 
 /// Pending undos, a file per sandbox. Container ids never begin with a dot.
 const UNDO_DIR: &str = ".undo";
@@ -109,6 +109,11 @@ impl Files {
             false => deferred::no_more(cni_dir),
         };
         told.map_err(failed("prepare", &cni_dir.join(shim_api::deferred::DIR)))
+    }
+
+    /// How many sandboxes a directory has, without reading them.
+    pub fn count(&self, cni_dir: &Path) -> usize {
+        count::count(cni_dir)
     }
 
     /// Removes unfinished files of a killed daemon. Called before the first request.

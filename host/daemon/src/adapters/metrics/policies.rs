@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     fn shows(metrics: &Metrics, line: &str) {
-        let text = metrics.text();
+        let text = metrics.text(super::super::Snapshot::default());
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
 
