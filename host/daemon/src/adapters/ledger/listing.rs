@@ -13,9 +13,9 @@ use super::{Files, failed, from_cache, key};
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{LedgerError, Listing};
 
-/// When the result of an attachment was written, as far as the file system knows.
-fn added_at(result: &Path) -> Option<u64> {
-    let written = result.symlink_metadata().ok()?.modified().ok()?;
+/// When a file of an attachment was written, as far as the file system knows.
+fn added_at(file: &Path) -> Option<u64> {
+    let written = file.symlink_metadata().ok()?.modified().ok()?;
     let since = written.duration_since(UNIX_EPOCH).ok()?;
     Some(since.as_secs())
 }
@@ -59,7 +59,10 @@ impl Files {
         let cache = Cache::new(cni_dir);
         for entry in &mut listing.entries {
             // Multus and older daemons do not record it.
-            let written = || added_at(&cache.path(&key(entry)));
+            let written = || {
+                let plan = || added_at(&cni_dir.join(entry.container_id.as_str()));
+                added_at(&cache.path(&key(entry))).or_else(plan)
+            };
             entry.added_at = entry.added_at.or_else(written);
         }
         listing.unreadable.extend(
