@@ -14,6 +14,7 @@
 #   make release  builds a release in target/dist: binaries, images, manual, crates, SBOM, digests
 #   make bench  measures CNI calls: a table, target/bench/report.json and tests/bench/plots
 #   make bench-check  reports regressions against tests/bench/stored.json
+#   make authors  times a first policy in JavaScript and in Rust on a fresh Debian 12, as root
 #   make profile  records a profile for PGO under target/profile, which later release builds use
 
 CARGO ?= cargo
@@ -160,6 +161,11 @@ bench: bench-languages
 bench-check: bench-build
 	tests/node/enter $(target)/release/cnidaria-bench run --quick --output $(target)/bench/check.json
 	$(target)/release/cnidaria-bench compare tests/bench/stored.json $(target)/bench/check.json
+
+.PHONY: authors
+authors: tools
+	tests/authors/clock javascript $(target)/release/cnidaria
+	tests/authors/clock rust $(target)/release/cnidaria
 
 .PHONY: clean
 clean:

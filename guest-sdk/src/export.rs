@@ -89,7 +89,7 @@ impl<P: Policy> Instance<P> {
     /// Returns the policy.
     ///
     /// # Panics
-    /// When there is none: its settings were rejected, which `configure` reported to the operator,
+    /// Without a policy: its settings were rejected, which `configure` reported to the operator,
     /// or a tool built a component that does not call `_initialize`.
     pub fn get(&self) -> &P {
         #[expect(

@@ -15,6 +15,9 @@ KUSTOMIZE = DEPLOY / "kustomize"
 CHART = DEPLOY / "helm/cnidaria"
 TOOLS = pathlib.Path(os.environ["CNIDARIA_DEPLOY_TOOLS"])
 
+# The annotation of a hook.
+HOOK = "helm.sh/hook"
+
 COMPONENTS = sorted(path.name for path in (KUSTOMIZE / "components").iterdir())
 OVERLAYS = sorted(path.name for path in (KUSTOMIZE / "overlays").iterdir())
 
@@ -69,7 +72,16 @@ def helm(*arguments, namespace="kube-system", check=True):
 
 
 def chart(values=None, **options):
-    """The objects of the chart with some values."""
+    """The objects of the chart with some values, without its hooks."""
+    return [one for one in _chart(values, **options) if HOOK not in one["metadata"].get("annotations", {})]
+
+
+def hooks(values=None, **options):
+    """The chart's hooks."""
+    return [one for one in _chart(values, **options) if HOOK in one["metadata"].get("annotations", {})]
+
+
+def _chart(values, **options):
     if values is None:
         return parse(helm(**options).stdout)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:

@@ -10,7 +10,7 @@ import yaml
 
 import render
 
-OPERATIONS = render.ROOT / "docs/operations.md"
+OPERATIONS = render.ROOT / "docs/operations"
 MONITORING = render.ROOT / "docs/monitoring.md"
 
 
@@ -21,7 +21,7 @@ def blocks(page, language):
 
 class Documents(unittest.TestCase):
     def test_the_overlay_of_ones_own_renders(self):
-        [text] = blocks(OPERATIONS, "yaml")
+        [text] = blocks(OPERATIONS / "install.md", "yaml")
         with tempfile.TemporaryDirectory() as directory:
             deploy = os.path.relpath(render.DEPLOY, os.path.realpath(directory))
             text = text.replace("cnidaria/deploy", deploy)
@@ -47,7 +47,7 @@ class Documents(unittest.TestCase):
         self.assertIn("14 rules found", done.stdout + done.stderr)
 
     def test_paths_and_values_files_exist(self):
-        for page in [OPERATIONS, MONITORING, render.DEPLOY / "README.md"]:
+        for page in [*OPERATIONS.iterdir(), MONITORING, render.DEPLOY / "README.md"]:
             for block in blocks(page, "sh"):
                 for path in re.findall(r"\bdeploy/[\w./-]*\w", block):
                     self.assertTrue((render.ROOT / path).exists(), path)
@@ -56,7 +56,7 @@ class Documents(unittest.TestCase):
 
     # Deleting by these kinds must not take users' networks along.
     def test_uninstalling_spares_the_definition_of_networks(self):
-        deletions = [line for block in blocks(OPERATIONS, "sh") for line in block.splitlines() if " delete " in line]
+        deletions = [line for block in blocks(OPERATIONS / "uninstall.md", "sh") for line in block.splitlines() if " delete " in line]
         self.assertGreaterEqual(len(deletions), 3)
         deleted = set()
         for line in deletions:

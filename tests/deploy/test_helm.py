@@ -18,6 +18,7 @@ SAME = {
     "talos": "talos",
     "openshift": "openshift",
     "policies": "policies",
+    "uninstall": {"uninstall": True},
 }
 COMPONENTS = {
     "cni-1.1": {"config": {"cniVersion": "1.1.0"}},
@@ -28,6 +29,7 @@ COMPONENTS = {
     "policy-image": {"policies": {"image": {"reference": "cnidaria-policies:0.1.0"}}},
     "policy-lookups": {"policies": {"lookups": True}},
     "talos": {"paths": {"netns": "/var/run/netns", "policies": "/var/lib/cnidaria-policies"}},
+    "uninstall": {"uninstall": True},
     "unprivileged": {"unprivileged": True},
 }
 
@@ -49,7 +51,8 @@ def normal(objects):
             pod = template["spec"]
             pod["volumes"].sort(key=lambda entry: entry["name"])
             for container in pod["initContainers"] + pod["containers"]:
-                container.get("env", []).sort(key=lambda entry: entry["name"])
+                for members, name in [("env", "name"), ("volumeMounts", "mountPath")]:
+                    container.get(members, []).sort(key=lambda entry: entry[name])
         if one["kind"] == "ConfigMap":
             one["data"] = {key: json.loads(text) for key, text in one["data"].items()}
         name = f"{one['kind']} {one['metadata']['name']}"
@@ -141,6 +144,23 @@ class Helm(unittest.TestCase):
                 self.assertEqual(one["metadata"]["namespace"], "networks")
             for subject in one.get("subjects", []):
                 self.assertIn(subject.get("namespace"), [None, "networks"])
+
+    # The DaemonSet goes first, with its pods; what they need goes after it.
+    def test_uninstalling_deletes_the_daemonset_first(self):
+        hooks = render.hooks(namespace="networks")
+        self.assertEqual({one["kind"] for one in hooks}, {"ServiceAccount", "Role", "RoleBinding", "Job"})
+        for one in hooks:
+            self.assertEqual(one["metadata"]["namespace"], "networks")
+            self.assertEqual(one["metadata"]["annotations"][render.HOOK], "pre-delete")
+            for version in schemas.VERSIONS:
+                self.assertEqual(schemas.problems(one, version), [])
+        [job] = [one for one in hooks if one["kind"] == "Job"]
+        weight = lambda one: int(one["metadata"]["annotations"]["helm.sh/hook-weight"])
+        self.assertTrue(all(weight(one) < weight(job) for one in hooks if one is not job))
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        self.assertIn("--daemon-set=networks/cnidaria", container["command"])
+        role = render.find(hooks, "Role", "cnidaria-pre-delete")
+        self.assertEqual(role["rules"][0]["verbs"], ["get", "delete"])
 
     def test_a_changed_configuration_starts_new_pods(self):
         sums = set()

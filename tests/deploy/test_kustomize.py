@@ -24,8 +24,10 @@ def renderings():
     wanted = {"base": render.base}
     for name in render.OVERLAYS:
         wanted[f"overlay {name}"] = functools.partial(render.overlay, name)
-    # The image replaces a volume that other components patch, so its component comes last.
-    components = sorted(render.COMPONENTS, key=lambda name: (name == "policy-image", name))
+    # The image replaces a volume that other components patch, and an uninstallation all commands, so
+    # these components come last.
+    last = ["policy-image", "uninstall"]
+    components = sorted(render.COMPONENTS, key=lambda name: (name in last and 1 + last.index(name), name))
     pairs = itertools.combinations(components, 2)
     for chosen in [*((one,) for one in components), *pairs]:
         if len(PLATFORMS.intersection(chosen)) < 2:
@@ -110,8 +112,11 @@ class Kustomize(unittest.TestCase):
             self.assertTrue(container["securityContext"]["readOnlyRootFilesystem"])
             self.assertLessEqual({"cpu", "memory"}, container["resources"]["requests"].keys())
         [daemon] = pod["containers"]
+        if "uninstall" in name:
+            return
         for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
-            self.assertIn("/usr/bin/cnidaria", daemon[probe]["exec"]["command"])
+            live = ["--live"] if probe == "livenessProbe" else []
+            self.assertEqual(daemon[probe]["exec"]["command"], ["/usr/bin/cnidaria", "ready", *live])
         self.assertNotIn("cpu", daemon["resources"]["limits"])
 
     @each
@@ -120,6 +125,24 @@ class Kustomize(unittest.TestCase):
         context = daemon["securityContext"]
         self.assertEqual("unprivileged" in name, not context["privileged"])
         self.assertEqual("unprivileged" in name, "capabilities" in context)
+
+    # Everything that a daemon has, and the directories that `install` writes to.
+    @each
+    def test_an_uninstallation_sees_what_the_daemon_saw(self, name, objects):
+        if "uninstall" not in name:
+            return
+        [install] = render.pod(objects)["initContainers"]
+        self.assertEqual(install["command"][:2], ["/usr/bin/cnidaria", "uninstall"])
+        self.assertTrue(install["securityContext"]["privileged"])
+        [daemon] = render.pod(objects)["containers"]
+        paths = lambda container: {mount["mountPath"] for mount in container["volumeMounts"]}
+        self.assertLessEqual(paths(daemon), paths(install))
+        env = lambda container: {one["name"] for one in container["env"]}
+        self.assertEqual(env(daemon), env(install))
+        for probe in ["startupProbe", "readinessProbe", "livenessProbe"]:
+            self.assertNotIn(probe, daemon)
+        for argument in install["command"][2:]:
+            self.assertRegex(argument, "=/host/(opt/cni/bin|etc/cnidaria/policies)$")
 
     def test_the_memory_limit_covers_the_policies(self):
         limit = render.pod(render.base())["containers"][0]["resources"]["limits"]["memory"]
@@ -166,7 +189,8 @@ class Kustomize(unittest.TestCase):
 
     def test_documents_name_overlays_that_exist(self):
         named = set()
-        for page in [render.DEPLOY / "README.md", render.ROOT / "docs/operations.md", render.ROOT / "README.md"]:
+        operations = (render.ROOT / "docs/operations").iterdir()
+        for page in [render.DEPLOY / "README.md", *operations, render.ROOT / "README.md"]:
             named.update(re.findall(r"kustomize/([a-z]+/[a-z0-9.-]*[a-z0-9])", page.read_text()))
         for path in named:
             self.assertTrue((render.KUSTOMIZE / path).exists(), path)

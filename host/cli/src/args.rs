@@ -1,10 +1,13 @@
 //! The command line and its manual.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use policy_cli::{BuildArgs, CheckArgs, ExplainArgs, NewArgs, RunArgs, TestArgs};
-use shim_api::endpoint::DEFAULT_SOCKET_DIR;
+use node_cli::{DoctorArgs, InstallArgs, ReadyArgs, UninstallArgs};
+use policy_cli::{
+    BenchArgs, BuildArgs, CheckArgs, ExplainArgs, InspectArgs, NewArgs, ReplayArgs, RunArgs,
+    TestArgs,
+};
 
 /// Inspects the Cnidaria daemon on this node and compiles policies for it.
 ///
@@ -23,9 +26,11 @@ pub(crate) struct Args {
     /// Directory of the daemon's socket
     ///
     /// The daemon listens on `multus.sock` in the directory `socketDir` of its configuration. Only
-    /// root and the daemon's own user may connect.
-    #[arg(long, global = true, value_name = "DIR", default_value = DEFAULT_SOCKET_DIR)]
-    pub(crate) socket_dir: PathBuf,
+    /// root and the daemon's own user may connect. By default the command uses the directory in the
+    /// configuration, /run/multus, or, as in the daemon's container, /host/run/multus: the first
+    /// with a socket.
+    #[arg(long, global = true, value_name = "DIR")]
+    socket_dir: Option<PathBuf>,
 
     /// Output format of lists
     #[arg(
@@ -41,12 +46,27 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+impl Args {
+    /// The directory of the daemon's socket.
+    pub(crate) fn socket_dir(&self) -> PathBuf {
+        node_cli::find_socket_dir(self.socket_dir.as_deref())
+    }
+
+    /// That directory, if given.
+    pub(crate) fn given_socket_dir(&self) -> Option<&Path> {
+        self.socket_dir.as_deref()
+    }
+}
+
 const EXAMPLES: &str = "\
 Exit status:
   0  success
   1  the daemon cannot be asked, or a file is not usable; standard error says why
   2  wrong usage
-  3  a policy denied what `policy run` asked for, or cases of `policy test` failed
+  3  a policy denied what `policy run` asked for, cases of `policy test` failed, or recorded
+     requests of `policy replay` would change
+  4  `uninstall` left the shim in place, since the ledger still has attachments
+  5  `doctor` found errors
 
 Examples:
   Which policies are in force, and what is wrong with the others:
@@ -58,6 +78,9 @@ Examples:
     cnidaria --output json attachments | jq '.attachments[] | select(.state == \"undo-pending\")'
   A pod is stuck, since a plugin that was removed from the node cannot delete its net1:
     cnidaria attachments forget 0cc175b9c0f1b net1
+  Why a pod has no net1, or what a new pod would get:
+    cnidaria explain --pod shop/web-0
+    cnidaria explain deployment.yaml
   Which pods are attached to what while the daemon is down, from the files of Cnidaria or Multus:
     cnidaria attachments --cni-dir /var/lib/cni/multus";
 
@@ -95,6 +118,41 @@ pub(crate) enum Command {
         cni_dir: Option<PathBuf>,
     },
 
+    /// Explains what a pod would get, without touching the node
+    ///
+    /// Asks the daemon to plan the pod's ADD as it would for the runtime, with the policies that are
+    /// loaded: each network in order, why the pod gets it, its conf after the policies and what each
+    /// policy changed, or why the ADD would fail. Nothing is attached, recorded or counted. If the
+    /// pod runs on this node, the difference to what is attached is shown too. Exits with 3 if the
+    /// ADD would fail.
+    Explain(ExplainPodArgs),
+
+    /// Installs the shim and the policy modules on this node
+    ///
+    /// Checks the directories first. Writes each file completely before it gets its name, so that a
+    /// runtime finds the old or the new shim at any moment. `uninstall` removes all of it and puts
+    /// back what was there before. The DaemonSet's init container runs this.
+    Install(InstallArgs),
+
+    /// Removes the conf, recorded state, the shim and the modules from this node
+    ///
+    /// New pods start with the primary network alone from the first moment on. Carries out recorded
+    /// DELs and undoes the attachments of pods that are gone, through the running daemon or one that
+    /// it starts. Keeps the shim and exits with 4 while the ledger has attachments of running pods.
+    /// Changes nothing in the cluster.
+    Uninstall(UninstallArgs),
+
+    /// Checks this node, and says what is wrong and how to mend it
+    ///
+    /// Each check has a code, which docs/operations/doctor.md explains. Changes nothing. Exits with 5
+    /// if anything keeps pods from their networks.
+    Doctor(DoctorArgs),
+
+    /// Asks the daemon whether it accepts requests
+    ///
+    /// For probes: exits with 1 if no daemon serves, or if it is about to end.
+    Ready(ReadyArgs),
+
     /// Prints the completion script of a shell
     ///
     /// For bash, for example: `cnidaria completion bash >/etc/bash_completion.d/cnidaria`.
@@ -113,6 +171,32 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainPodArgs {
+    /// Manifest of a Pod, or of an object with a pod template, such as a Deployment; `-` is standard input
+    #[arg(value_name = "FILE", required_unless_present = "pod")]
+    pub(crate) manifest: Option<PathBuf>,
+
+    /// A pod of the cluster
+    #[arg(long, value_name = "[NAMESPACE/]NAME", conflicts_with = "manifest")]
+    pub(crate) pod: Option<String>,
+
+    /// Namespace, if manifest or --pod names none
+    #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+
+    /// The runtime's CNI conf, or its directory of confs
+    ///
+    /// In a directory, the first conf counts that executes the shim. By default, the runtime's usual
+    /// directory as the node or the DaemonSet's container sees it.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cni_conf: Option<PathBuf>,
+
+    /// Shows whole confs
+    #[arg(long)]
+    pub(crate) confs: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum AttachmentsCommand {
     /// Removes attachments from the ledger without undoing them
@@ -128,9 +212,38 @@ pub(crate) enum AttachmentsCommand {
         /// Interface to forget; by default, all of the sandbox
         #[arg(value_name = "IFNAME")]
         if_name: Option<String>,
+        /// Directory of the ledger, if several have the container
+        ///
+        /// The `cniDir` of a runtime's conf. An id may be recorded in two: by an earlier use that is
+        /// still being undone, and by the container that runs.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
         /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
+    },
+}
+
+/// What to do with the recording.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecordCommand {
+    /// Records requests from now on, until the daemon ends or `stop`
+    Start,
+    /// Records nothing from now on; the recording stays
+    Stop,
+    /// Shows whether requests are recorded, and where
+    Status,
+    /// Copies the recording into one file, which only you can read
+    Export {
+        /// The file; it must not exist
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Directory to read if the daemon is down
+        ///
+        /// `policies.record.directory` of the daemon's configuration, by default
+        /// /var/lib/cnidaria/policy-record.
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
     },
 }
 
@@ -187,18 +300,36 @@ pub(crate) enum PolicyCommand {
     /// should do. A failure is shown as a diff.
     Test(TestArgs),
 
+    /// Measures what a policy costs, hook by hook
+    ///
+    /// Attaches, checks and detaches a pod many times, without plugins, and shows the time and the
+    /// memory of each hook, of making an instance, and of compiling. The times are those of this
+    /// machine.
+    Bench(BenchArgs),
+
+    /// Shows which verdicts and edits of recorded requests a module would change
+    ///
+    /// Offers the module what the recorded policy was offered, with the same answers to what it looks
+    /// up, and compares. Needs neither root nor a daemon. The exit code is 3 if anything would change.
+    Replay(ReplayArgs),
+
+    /// Records the requests that the daemon's policies see
+    ///
+    /// The daemon keeps a bounded ring of whole requests, if its configuration has
+    /// `policies.record`. Recordings have the annotations, confs and results of pods: only root may
+    /// read them.
+    #[command(subcommand)]
+    Record(RecordCommand),
+
     /// Explains configuration keys, hooks, grants, limits, and the format of cases
     Explain(ExplainArgs),
 
     /// Shows the hooks and grants of a policy module
     ///
-    /// Reads a component and lists its hooks, the grants that its imports require, and its digest.
-    /// Does not run it.
-    Inspect {
-        /// The component, a .wasm file
-        #[arg(value_name = "FILE")]
-        module: PathBuf,
-    },
+    /// Reads a component and lists its digest, size, hooks, imports, the grants that these require,
+    /// and what an instance needs. Does not run it. With --diff, shows what differs from an older
+    /// component. The exit code is 1 if the daemon would not load it.
+    Inspect(InspectArgs),
 
     /// Compiles a policy module for this machine
     ///

@@ -3,23 +3,24 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use libcni::Cache;
 use libcni::cache::Entry;
-use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod};
+use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod, rfc3339};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
+use crate::output;
 use crate::output::Column;
-use crate::{daemon, output};
+use node_cli::daemon;
 
 /// Minimum length of a container id in the table, as in other tools; longer if needed to be unique.
 const ID_CHARS: usize = 13;
 
 /// The attachments in the daemon's ledger or, if the daemon is down, in `cni_dir`.
 pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dyn Error>> {
-    let asked = daemon::get(&args.socket_dir, endpoint::ATTACHMENTS);
+    let asked = daemon::get(&args.socket_dir(), endpoint::ATTACHMENTS);
     let list = match (asked, cni_dir) {
         (Err(error @ daemon::Error::Away { .. }), Some(cni_dir)) => {
             eprintln!("cnidaria: {error}; reading {}", cni_dir.display());
@@ -45,7 +46,11 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     for error in errors {
         eprint!("{}", output::error(&error));
     }
-    let mut attachments: Vec<_> = entries.into_iter().map(attachment).collect();
+    let cache = Cache::new(cni_dir);
+    let mut attachments: Vec<_> = entries
+        .into_iter()
+        .map(|entry| attachment(entry, &cache))
+        .collect();
     attachments.sort_by(|a, b| key(a).cmp(&key(b)));
     Ok(AttachmentList {
         attachments,
@@ -53,7 +58,8 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     })
 }
 
-fn attachment(entry: Entry) -> Attachment {
+fn attachment(entry: Entry, cache: &Cache) -> Attachment {
+    let since = added_at(&entry, cache);
     let argument = |key| entry.args.get(key).unwrap_or_default().to_owned();
     Attachment {
         container_id: entry.key.container_id.to_string(),
@@ -66,8 +72,22 @@ fn attachment(entry: Entry) -> Attachment {
         if_name: entry.key.if_name.to_string(),
         netns: entry.netns.clone(),
         state: AttachmentState::Attached,
-        since_unix_seconds: None,
+        since_unix_seconds: since,
+        since: since.map(rfc3339),
+        cni_dir: None,
     }
+}
+
+/// When an attachment was made: as the daemon recorded it or, for those of Multus, when its result
+/// was written.
+fn added_at(entry: &Entry, cache: &Cache) -> Option<u64> {
+    let recorded: Option<u64> = entry.own.get_as("addedAt").ok().flatten();
+    recorded.or_else(|| {
+        let path = cache.path(&entry.key);
+        let written = path.symlink_metadata().ok()?.modified().ok()?;
+        let since = written.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.as_secs())
+    })
 }
 
 /// Sorts by pod, with the default network's interface before `net1` and so on.
@@ -82,18 +102,23 @@ fn key(attachment: &Attachment) -> (&str, &str, &str, &str) {
 
 fn table(list: &AttachmentList, now: SystemTime) -> String {
     let id_chars = id_chars(list);
+    let has_dirs = has_several_dirs(list);
     let rows = list.attachments.iter().map(|attachment| {
-        vec![
+        let mut row = vec![
             or_dash(&attachment.pod.namespace),
             or_dash(&attachment.pod.name),
             attachment.if_name.clone(),
             attachment.network.clone(),
             state(&attachment.state).to_owned(),
-            age(attachment.since_unix_seconds, now),
+            output::age(attachment.since_unix_seconds, now),
             attachment.container_id.chars().take(id_chars).collect(),
-        ]
+        ];
+        if has_dirs {
+            row.push(or_dash(attachment.cni_dir.as_deref().unwrap_or_default()));
+        }
+        row
     });
-    let columns = [
+    let mut columns = vec![
         Column::Whole("NAMESPACE"),
         Column::Broken("POD"),
         Column::Whole("INTERFACE"),
@@ -102,6 +127,9 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
         Column::Whole("AGE"),
         Column::Whole("CONTAINER"),
     ];
+    if has_dirs {
+        columns.push(Column::Broken("DIRECTORY"));
+    }
     let undos = list.attachments.iter().filter_map(note);
     let damaged = list.unreadable.iter().map(|one| {
         let note = format!("container {}: {}", one.container_id, one.reason);
@@ -114,6 +142,13 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
     } else {
         format!("{table}\n{notes}")
     }
+}
+
+/// Whether the attachments are in more than one directory.
+fn has_several_dirs(list: &AttachmentList) -> bool {
+    let mut dirs = list.attachments.iter().map(|one| &one.cni_dir);
+    let first = dirs.next();
+    dirs.any(|dir| Some(dir) != first)
 }
 
 /// Length of a unique prefix of the ids; `forget` accepts prefixes.
@@ -152,37 +187,18 @@ fn note(attachment: &Attachment) -> Option<String> {
     Some(output::plain(&note) + "\n")
 }
 
-/// Time elapsed, in the largest unit with a value of at least two.
-fn age(since_unix_seconds: Option<u64>, now: SystemTime) -> String {
-    let Some(since) = since_unix_seconds else {
-        return "-".to_owned();
-    };
-    let age = UNIX_EPOCH
-        .checked_add(Duration::from_secs(since))
-        .and_then(|since| now.duration_since(since).ok())
-        .unwrap_or_default()
-        .as_secs();
-    let units = [("d", 24 * 60 * 60), ("h", 60 * 60), ("m", 60)];
-    units
-        .into_iter()
-        .map(|(unit, seconds)| (unit, age / seconds))
-        .find(|(_, count)| *count >= 2)
-        .map_or_else(
-            || format!("{age}s"),
-            |(unit, count)| format!("{count}{unit}"),
-        )
-}
-
 fn or_dash(text: &str) -> String {
     if text.is_empty() { "-" } else { text }.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     #[test]
-    fn containers_with_similar_ids_are_told_apart() {
+    fn containers_with_similar_ids_stay_distinct() {
         let list = |ids: &[&str]| AttachmentList {
             attachments: ids
                 .iter()
@@ -194,6 +210,8 @@ mod tests {
                     netns: String::new(),
                     state: AttachmentState::Attached,
                     since_unix_seconds: None,
+                    since: None,
+                    cni_dir: None,
                 })
                 .collect(),
             unreadable: Vec::new(),
@@ -213,19 +231,29 @@ mod tests {
     }
 
     #[test]
-    fn age_uses_largest_unit_with_at_least_two() {
-        let now = UNIX_EPOCH + Duration::from_secs(10_000_000);
-        let check = |seconds: u64, expected: &str| {
-            assert_eq!(age(Some(10_000_000 - seconds), now), expected);
+    fn directories_are_shown_where_there_are_several() {
+        let of = |dirs: &[&str]| {
+            let attachments = dirs.iter().map(|dir| Attachment {
+                container_id: "c".to_owned(),
+                pod: Pod::default(),
+                network: "n".to_owned(),
+                if_name: "eth0".to_owned(),
+                netns: String::new(),
+                state: AttachmentState::Attached,
+                since_unix_seconds: None,
+                since: None,
+                cni_dir: Some((*dir).to_owned()),
+            });
+            let list = AttachmentList {
+                attachments: attachments.collect(),
+                unreadable: Vec::new(),
+            };
+            table(&list, UNIX_EPOCH)
         };
-        check(0, "0s");
-        check(119, "119s");
-        check(120, "2m");
-        check(2 * 60 * 60 - 1, "119m");
-        check(47 * 60 * 60, "47h");
-        check(48 * 60 * 60, "2d");
-        assert_eq!(age(None, now), "-");
-        // The clock was set back.
-        assert_eq!(age(Some(10_000_001), now), "0s");
+        assert!(!of(&["/a", "/a"]).contains("/a"));
+        let table = of(&["/a", "/b"]);
+        let mut lines = table.lines();
+        assert!(lines.next().unwrap().ends_with("CONTAINER  DIRECTORY"));
+        assert!(lines.next().unwrap().ends_with("c          /a"), "{table}");
     }
 }

@@ -1,14 +1,17 @@
 //! `cnidaria attachments forget`: the operator's last resort if no DEL can undo an attachment.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
 
 use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Forget, Unreadable};
 use shim_api::endpoint;
 
 use crate::args::Args;
-use crate::{daemon, output};
+use crate::output;
+use node_cli::daemon;
 
 /// Lists what will be forgotten and may be left behind, asks unless `yes`, and makes the daemon
 /// forget it.
@@ -16,16 +19,21 @@ pub(crate) fn forget(
     args: &Args,
     container: &str,
     if_name: Option<&str>,
+    dir: Option<&Path>,
     yes: bool,
 ) -> Result<String, Box<dyn Error>> {
-    let list: AttachmentList = daemon::get(&args.socket_dir, endpoint::ATTACHMENTS)?;
+    let list: AttachmentList = daemon::get(&args.socket_dir(), endpoint::ATTACHMENTS)?;
     let container = whole_id(&list, container)?;
+    let dir = dir.map(|dir| dir.display().to_string());
+    let is_in = |one: &Option<String>| dir.is_none() || *one == dir;
     let is_meant = |one: &&Attachment| {
-        one.container_id == container && if_name.is_none_or(|name| one.if_name == name)
+        let is_interface = if_name.is_none_or(|name| one.if_name == name);
+        one.container_id == container && is_interface && is_in(&one.cni_dir)
     };
     let meant: Vec<_> = list.attachments.iter().filter(is_meant).collect();
-    let is_it = |one: &&Unreadable| one.container_id == container;
+    let is_it = |one: &&Unreadable| one.container_id == container && is_in(&one.cni_dir);
     let damaged = list.unreadable.iter().find(is_it);
+    refuse_several(container, &meant, damaged)?;
     if meant.is_empty() && damaged.is_none() {
         return Err(format!(
             "container {container} has no interface {} in the ledger",
@@ -40,8 +48,9 @@ pub(crate) fn forget(
     let request = Forget {
         container_id: container.to_owned(),
         if_name: if_name.map(str::to_owned),
+        cni_dir: dir,
     };
-    let forgotten: AttachmentList = daemon::post(&args.socket_dir, endpoint::FORGET, &request)?;
+    let forgotten: AttachmentList = daemon::post(&args.socket_dir(), endpoint::FORGET, &request)?;
     let lines = forgotten.attachments.iter().map(|one| {
         let line = format!("forgot {} of container {container}", one.if_name);
         output::plain(&line) + "\n"
@@ -51,6 +60,41 @@ pub(crate) fn forget(
         true => Ok(output::plain(&format!("forgot container {container}")) + "\n"),
         false => Ok(text),
     }
+}
+
+/// Rejects a choice that means several directories: the container that runs in one must not be
+/// forgotten with what another still has of an earlier use of its id.
+fn refuse_several(
+    container: &str,
+    meant: &[&Attachment],
+    damaged: Option<&Unreadable>,
+) -> Result<(), String> {
+    let mut dirs: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for one in meant {
+        let state = match one.state {
+            AttachmentState::UndoPending { .. } => "undo-pending",
+            _ => "attached",
+        };
+        let dir = one.cni_dir.as_deref().unwrap_or_default();
+        let has = dirs.entry(dir).or_default();
+        has.push(format!("{} {state}", one.if_name));
+    }
+    if let Some(one) = damaged {
+        let dir = one.cni_dir.as_deref().unwrap_or_default();
+        dirs.entry(dir).or_default().push("damaged".to_owned());
+    }
+    if dirs.len() < 2 {
+        return Ok(());
+    }
+    let choices = dirs.iter().map(|(dir, has)| {
+        let has = has.join(", ");
+        format!("--dir {dir} ({has})")
+    });
+    let choices: Vec<String> = choices.collect();
+    Err(format!(
+        "container {container} is recorded in several directories; choose one: {}",
+        choices.join(", ")
+    ))
 }
 
 /// The only container whose id starts with `beginning`: tables show truncated ids.

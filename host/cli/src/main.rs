@@ -1,10 +1,10 @@
 //! `cnidaria`: the operator's command line on a node. It queries the daemon over its socket, reads
-//! the disk when the daemon is down, and compiles policy modules. Only `attachments forget` and
-//! `policy release` change the daemon's state.
+//! the disk when the daemon is down, installs and uninstalls, and compiles policy modules. Only
+//! `attachments forget`, `policy release`, `policy record` and `uninstall` change the daemon's state.
 
 mod args;
 mod attachments;
-mod daemon;
+mod explain;
 mod forget;
 mod manual;
 mod output;
@@ -15,7 +15,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::args::{Args, AttachmentsCommand, Command, PolicyCommand};
+use node_cli::daemon;
+
+use crate::args::{Args, AttachmentsCommand, Command, Format, PolicyCommand};
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
             for advice in advice(&*error, &args) {
                 eprintln!("{advice}");
             }
-            exit_code(&*error)
+            exit_code(&*error, &args)
         }
     }
 }
@@ -34,16 +36,21 @@ fn main() -> ExitCode {
 /// Exit code of wrong usage, as the argument parser's.
 const USAGE: u8 = 2;
 
-/// A module that does not compile has its own exit code, for the daemon.
-fn exit_code(error: &(dyn Error + 'static)) -> ExitCode {
+/// The daemon's compiler has its own exit code for a module that does not compile.
+fn exit_code(error: &(dyn Error + 'static), args: &Args) -> ExitCode {
     use policy_engine::compile;
+    let command = &args.command;
+    let is_child = matches!(
+        command,
+        Command::Policy(PolicyCommand::Compile { child: Some(_), .. })
+    );
     if let Some(error) = error.downcast_ref::<policy_cli::NewError>()
         && error.is_usage()
     {
         return ExitCode::from(USAGE);
     }
     match error.downcast_ref::<compile::Error>() {
-        Some(error) if error.is_refusal() => ExitCode::from(compile::REFUSED),
+        Some(error) if is_child && error.is_refusal() => ExitCode::from(compile::REFUSED),
         _ => ExitCode::FAILURE,
     }
 }
@@ -63,16 +70,21 @@ fn advice(error: &(dyn Error + 'static), args: &Args) -> Vec<&'static str> {
 /// What the command prints is on standard output.
 fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     if let Command::Policy(command) = &args.command
-        && let Some(output) = author(command)
+        && let Some(output) = author(command, args.output)
     {
         let policy_cli::Output { text, code } = output?;
+        output::print(&text)?;
+        return Ok(ExitCode::from(code));
+    }
+    if let Command::Explain(asked) = &args.command {
+        let (text, code) = explain::explain(args, asked)?;
         output::print(&text)?;
         return Ok(ExitCode::from(code));
     }
     let text = match &args.command {
         Command::Policy(PolicyCommand::List) => policy::list(args)?,
         Command::Policy(PolicyCommand::Release { name }) => policy::release(args, name)?,
-        Command::Policy(PolicyCommand::Inspect { module }) => policy::inspect::inspect(module)?,
+        Command::Policy(PolicyCommand::Record(command)) => policy::record::record(args, command)?,
         Command::Policy(PolicyCommand::Compile { module, out, child }) => {
             match (child, module, out) {
                 (Some(confinement), ..) => policy_engine::compile::child(confinement)?,
@@ -83,16 +95,29 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
             return Ok(ExitCode::SUCCESS);
         }
         // Handled above.
-        Command::Policy(_) => String::new(),
+        Command::Policy(_) | Command::Explain(_) => String::new(),
         Command::Attachments {
             command:
                 Some(AttachmentsCommand::Forget {
                     container,
                     if_name,
+                    dir,
                     yes,
                 }),
             ..
-        } => forget::forget(args, container, if_name.as_deref(), *yes)?,
+        } => forget::forget(args, container, if_name.as_deref(), dir.as_deref(), *yes)?,
+        Command::Install(args) => return finished(node_cli::install(args)?),
+        Command::Uninstall(command) => {
+            return finished(node_cli::uninstall(command, args.given_socket_dir())?);
+        }
+        Command::Doctor(command) => {
+            let as_json = args.output == Format::Json;
+            let done = node_cli::doctor(command, args.given_socket_dir(), as_json)?;
+            return finished(done);
+        }
+        Command::Ready(command) => {
+            return finished(node_cli::ready(command, &args.socket_dir())?);
+        }
         Command::Completion { shell } => manual::completion(*shell),
         Command::Man { directory } => {
             manual::pages(directory)?;
@@ -104,14 +129,31 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn finished(output: node_cli::Output) -> Result<ExitCode, Box<dyn Error>> {
+    output::print(&output.text)?;
+    Ok(ExitCode::from(output.code))
+}
+
 /// The commands for authors of policies; `None` for the others.
-fn author(command: &PolicyCommand) -> Option<Result<policy_cli::Output, Box<dyn Error>>> {
+fn author(
+    command: &PolicyCommand,
+    format: Format,
+) -> Option<Result<policy_cli::Output, Box<dyn Error>>> {
     Some(match command {
         PolicyCommand::New(args) => policy_cli::new(args).map_err(Into::into),
         PolicyCommand::Build(args) => policy_cli::build(args).map_err(Into::into),
         PolicyCommand::Check(args) => policy_cli::check(args).map_err(Into::into),
         PolicyCommand::Run(args) => policy_cli::run(args).map_err(Into::into),
         PolicyCommand::Test(args) => policy_cli::test(args).map_err(Into::into),
+        PolicyCommand::Bench(args) => {
+            policy_cli::bench(args, format == Format::Json).map_err(Into::into)
+        }
+        PolicyCommand::Inspect(args) => {
+            policy_cli::inspect(args, format == Format::Json).map_err(Into::into)
+        }
+        PolicyCommand::Replay(args) => {
+            policy_cli::replay(args, format == Format::Json).map_err(Into::into)
+        }
         PolicyCommand::Explain(args) => Ok(policy_cli::explain(args)),
         _ => return None,
     })

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write as _, stdout};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 use serde::Serialize;
@@ -86,6 +87,27 @@ pub(crate) fn plain(text: &str) -> String {
     plain
 }
 
+/// Time elapsed, in the largest unit with a value of at least two.
+pub(crate) fn age(since_unix_seconds: Option<u64>, now: SystemTime) -> String {
+    let Some(since) = since_unix_seconds else {
+        return "-".to_owned();
+    };
+    let age = UNIX_EPOCH
+        .checked_add(Duration::from_secs(since))
+        .and_then(|since| now.duration_since(since).ok())
+        .unwrap_or_default()
+        .as_secs();
+    let units = [("d", 24 * 60 * 60), ("h", 60 * 60), ("m", 60)];
+    units
+        .into_iter()
+        .map(|(unit, seconds)| (unit, age / seconds))
+        .find(|(_, count)| *count >= 2)
+        .map_or_else(
+            || format!("{age}s"),
+            |(unit, count)| format!("{count}{unit}"),
+        )
+}
+
 /// `value` as indented JSON.
 pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
@@ -137,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_a_line_where_there_is_no_terminal() {
+    fn without_a_terminal_a_row_is_a_line() {
         assert_eq!(
             people(None),
             "NAME        LIKES                 N\n\
@@ -160,5 +182,22 @@ mod tests {
     #[test]
     fn texts_cannot_speak_to_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\tä"), "a\\u{1b}[2Jb\\nc\\tä");
+    }
+
+    #[test]
+    fn age_uses_largest_unit_with_at_least_two() {
+        let now = UNIX_EPOCH + Duration::from_secs(10_000_000);
+        let check = |seconds: u64, expected: &str| {
+            assert_eq!(age(Some(10_000_000 - seconds), now), expected);
+        };
+        check(0, "0s");
+        check(119, "119s");
+        check(120, "2m");
+        check(2 * 60 * 60 - 1, "119m");
+        check(47 * 60 * 60, "47h");
+        check(48 * 60 * 60, "2d");
+        assert_eq!(age(None, now), "-");
+        // The clock was set back.
+        assert_eq!(age(Some(10_000_001), now), "0s");
     }
 }

@@ -240,3 +240,126 @@ fn wrong_usage_exits_with_2() {
         &["check", "absent.wasm", "--config", "absent.json"],
     );
 }
+
+/// A command that fails with code 1, and its error.
+fn fails(dir: &Path, arguments: &[&str]) -> String {
+    let output = cnidaria(dir, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    stderr
+}
+
+#[test]
+fn each_wrong_file_has_one_message_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = test_artifacts::guest("annotation-mtu");
+    let guest = guest.to_string_lossy();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("cases.yaml", "pod: {}\n");
+    write("policy.json", "{\n  \"mode\": \"audt\"\n}\n");
+    let expected = "policy.json:2:11  mode: unknown value, expected one of `enforce`, `audit`, `off`; did you mean \"audit\"?";
+    for command in [
+        &["test", ".", "--module", &guest][..],
+        &["bench", &guest, "--config", "policy.json"],
+        &[
+            "replay",
+            "none.rec",
+            "--module",
+            &guest,
+            "--config",
+            "policy.json",
+        ],
+    ] {
+        let message = fails(dir.path(), command);
+        assert!(message.contains(expected), "{command:?}: {message}");
+    }
+    write(
+        "pod.yaml",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: a}\n",
+    );
+    write("result.json", "{\"ips\":\n  [}\n");
+    let run = [
+        "run",
+        &guest,
+        "--pod",
+        "pod.yaml",
+        "--delegate",
+        "result.json",
+    ];
+    let message = fails(dir.path(), &run);
+    assert!(
+        message.contains("result.json:2:4  expected value"),
+        "{message}"
+    );
+    write("none.rec", "{}");
+    let message = fails(dir.path(), &["replay", "none.rec", "--module", &guest]);
+    assert!(message.contains("none.rec is not a recording"), "{message}");
+}
+
+#[test]
+fn a_module_that_does_not_load_exits_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let unknown = wat::parse_str(r#"(component (import "unknown:a/b" (instance)))"#).unwrap();
+    std::fs::write(dir.path().join("text.wasm"), "text").unwrap();
+    std::fs::write(dir.path().join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    std::fs::write(dir.path().join("unknown.wasm"), unknown).unwrap();
+    for module in ["text.wasm", "core.wasm", "unknown.wasm"] {
+        let output = cnidaria(dir.path(), &["inspect", module]);
+        assert_eq!(output.status.code(), Some(1), "{module}: {output:?}");
+        fails(dir.path(), &["compile", module, "--out", "artefact"]);
+        assert!(!dir.path().join("artefact").exists(), "{module}");
+    }
+}
+
+#[test]
+fn modules_are_measured_and_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (
+        test_artifacts::guest("annotation-mtu"),
+        test_artifacts::guest("address-guard"),
+    );
+    let (old, new) = (old.to_string_lossy(), new.to_string_lossy());
+    let text = exits(0, dir.path(), &["inspect", &new, "--diff", &old]);
+    assert!(text.contains("hooks\n  + select\n"), "{text}");
+    let same = exits(0, dir.path(), &["inspect", &new, "--diff", &new]);
+    assert_eq!(same, "no difference\n");
+    let json = exits(
+        0,
+        dir.path(),
+        &["inspect", &new, "--diff", &old, "--output", "json"],
+    );
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["hooks"]["added"][0], "select", "{json:#}");
+
+    let bench = ["bench", &old, "--rounds", "3"];
+    let text = exits(0, dir.path(), &bench);
+    assert!(text.contains("before-add           6 "), "{text}");
+    let json = exits(0, dir.path(), &[&bench[..], &["--output", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["hooks"]["before-add"]["calls"], 6, "{json:#}");
+}
+
+#[test]
+fn grants_for_edits_that_no_case_uses_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = test_artifacts::guest("witness");
+    let text = r#"defaults:
+  config: { grants: [state, change-type, rewrite-result], allowTypes: [ptp] }
+---
+name: a type is changed
+settings: { before-add: [{ conf-set: [/type, '"ptp"'] }] }
+expect: { conf: { eth0: { /type: ptp } } }
+---
+name: nothing is edited
+settings: {}
+"#;
+    std::fs::write(dir.path().join("cases.yaml"), text).unwrap();
+    let guest = guest.to_string_lossy();
+    let text = exits(
+        0,
+        dir.path(),
+        &["test", ".", "--module", &guest, "--coverage"],
+    );
+    let expected = "coverage: 1 of 3 grants; no case reaches rewrite-result, state\n";
+    assert!(text.contains(expected), "{text}");
+}

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::json::Cause;
+
 /// The error codes of the specification, and the start of the plugin-specific range.
 pub mod code {
     /// Incompatible CNI version.
@@ -102,4 +104,24 @@ impl fmt::Display for CniError {
         }
         Ok(())
     }
+}
+
+/// Joins an error and its causes with colons, effect first. A cause that its effect already
+/// contains, as with transparent errors, appears once. Causes from serde appear without the values
+/// they quote.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let next = match cause.downcast_ref() {
+            Some(json) => Cause::of(json).to_string(),
+            None => cause.to_string(),
+        };
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -8,10 +8,12 @@
 
 pub mod address;
 pub mod args;
+pub mod capability;
 mod clip;
 pub mod conf;
 pub mod error;
 pub mod json;
+pub mod pod;
 pub mod result;
 pub mod version;
 

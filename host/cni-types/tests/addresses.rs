@@ -17,7 +17,7 @@ fn hardware_addresses_have_one_form() {
 }
 
 #[test]
-fn what_is_no_hardware_address_is_none() {
+fn malformed_hardware_addresses_are_none() {
     for text in [
         "",
         ":",

@@ -153,7 +153,7 @@ fn values_of_another_type_are_invalid() {
 }
 
 #[test]
-fn what_is_no_json_object_cannot_be_decoded() {
+fn a_conf_that_is_not_an_object_is_rejected() {
     for text in ["", "{", "[]", "null", "x"] {
         assert_eq!(NetworkConfList::parse_any(text).expect_err(text).code(), 6);
     }

@@ -24,7 +24,7 @@ fn error_json_matches_reference_library() {
 }
 
 #[test]
-fn what_is_no_error_object_is_none() {
+fn malformed_error_objects_are_none() {
     for text in [
         "",
         "null",

@@ -62,7 +62,7 @@ fn null_and_missing_are_none_wrong_types_fail() {
 }
 
 #[test]
-fn what_is_no_object_is_refused() {
+fn json_other_than_an_object_is_rejected() {
     for text in ["", "{", "{} x", "{\"a\":}", "{a:1}", "\u{feff}{}"] {
         assert!(
             matches!(RawObject::parse(text), Err(Error::Syntax { .. })),

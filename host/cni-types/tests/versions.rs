@@ -35,7 +35,7 @@ fn commands_exist_from_their_version_on() {
 }
 
 #[test]
-fn unknown_versions_are_told_from_nonsense() {
+fn unknown_versions_differ_from_malformed_ones() {
     for (text, newer) in [
         ("9.9.9", true),
         ("1.1.1", true),

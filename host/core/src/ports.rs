@@ -6,6 +6,7 @@ mod delegates;
 mod devices;
 mod ledger;
 mod node_files;
+mod rehearsal;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -34,9 +35,11 @@ pub use containers::ContainerPods;
 pub use delegates::{DelegateError, Delegates};
 pub use devices::{DeviceInfo, Devices, DevicesError};
 pub use ledger::{
-    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Undo,
+    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, PendingUndo, Recorded, Remembered,
+    Undo,
 };
 pub use node_files::{NodeFiles, NodeFilesError};
+pub use rehearsal::{Action, PolicyAction, Rehearsal, RehearsalRecord};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.
 #[async_trait]
@@ -72,7 +75,7 @@ pub trait Cluster: Send + Sync {
         }
     }
 
-    /// Returns a resource claim, read from the server.
+    /// Returns a resource claim, read from the server; by default none exists.
     ///
     /// # Errors
     /// [`ClusterError::ClaimNotFound`] if it does not exist.
@@ -80,17 +83,24 @@ pub trait Cluster: Send + Sync {
         &self,
         namespace: &str,
         name: &str,
-    ) -> Result<ResourceClaim, ClusterError>;
+    ) -> Result<ResourceClaim, ClusterError> {
+        Err(ClusterError::ClaimNotFound {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
 
-    /// Returns the resource slices that a driver publishes.
+    /// Returns the resource slices that a driver publishes; by default none.
     ///
     /// # Errors
     /// [`ClusterError::Unavailable`].
     async fn resource_slices(
         &self,
-        driver: &str,
-        reach: Reach,
-    ) -> Result<Vec<ResourceSlice>, ClusterError>;
+        _driver: &str,
+        _reach: Reach,
+    ) -> Result<Vec<ResourceSlice>, ClusterError> {
+        Ok(Vec::new())
+    }
 
     /// Writes the network-status annotation (JSON text), provided the pod is still `pod`.
     ///
@@ -206,7 +216,7 @@ pub trait PodNetwork: Send + Sync {
     /// Inspects an ADD's namespace: its identity, and which of `names` its interfaces already have.
     ///
     /// # Errors
-    /// [`PodNetworkError`] if there is no such namespace, or it is the node's own.
+    /// [`PodNetworkError`] if the namespace does not exist, or is the node's own.
     async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError>;
 
     /// Returns what is at a path now, before a delegate runs in it.
@@ -214,6 +224,13 @@ pub trait PodNetwork: Send + Sync {
     /// # Errors
     /// [`PodNetworkError`] if the system cannot tell.
     async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError>;
+
+    /// Whether nothing is at a path of a namespace, in a directory that is there: in a missing one,
+    /// as before its file system is mounted, nothing can be seen.
+    async fn is_absent(&self, netns: &Path) -> bool {
+        let _ = netns;
+        true
+    }
 
     /// Whether the node was rebooted after this namespace was recorded.
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool;
@@ -338,6 +355,9 @@ pub trait Policies: Send + Sync {
         sandbox: &Sandbox,
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession>;
+
+    /// Like [`Self::begin`], for an ADD that is not made.
+    fn rehearse(&self, sandbox: &Sandbox, pod: &Pod) -> Rehearsal;
 
     /// Runs the status hooks.
     ///

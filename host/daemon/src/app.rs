@@ -1,8 +1,11 @@
 //! The daemon as a whole: parses the configuration, builds the adapters, binds the socket, and
 //! serves until a signal arrives. Opens nothing before the configuration has been validated.
 
+mod leaving;
 mod ledgers;
 mod policies;
+mod removal;
+mod scrape;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,8 +21,8 @@ use policy_engine::PolicyHost;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::adapters::delegates::Executor;
 use crate::adapters::delegates::orphans::{self, Tenure};
+use crate::adapters::delegates::{Executor, Load};
 use crate::adapters::device_info::{self, Describing};
 use crate::adapters::kubelet::{self, Kubelet};
 use crate::adapters::ledger::{Boot, Files};
@@ -28,10 +31,9 @@ use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::node_files::ConfFiles;
 use crate::adapters::pod_network::Netlink;
 use crate::admin;
-use crate::config::daemon::DaemonConfig;
-use crate::config::own::OwnConfig;
-use crate::multus_conf;
-use crate::quiet;
+use crate::explain;
+use crate::idle;
+use crate::multus_conf::{self, Provided};
 use crate::response;
 use crate::server::{self, Handler, Socket};
 use ::policies::{Engine, Lookup};
@@ -39,6 +41,9 @@ use cnidaria_core::domain::shim::Shims;
 use cnidaria_core::pipeline::{Pipeline, Ports};
 use cnidaria_core::ports::{Cluster, ClusterError, Meter};
 use cnidaria_kube::Kube;
+use config::daemon::DaemonConfig;
+use config::own::OwnConfig;
+use removal::Removal;
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,16 @@ pub enum Error {
     Signal(#[source] std::io::Error),
 }
 
+/// What the process is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Serves until a signal arrives.
+    Serve,
+    /// As [`Self::Serve`], but removes the runtime's conf in place of writing it: `cnidaria
+    /// uninstall` runs such a daemon to finish what is recorded.
+    Leave,
+}
+
 /// Retry interval when inotify watches are exhausted.
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
 
@@ -91,12 +106,16 @@ const WATCH_AGAIN: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// [`Error`] if the daemon cannot start. Afterwards only a signal stops it.
-pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
+pub async fn run(config: DaemonConfig, role: Role, tidy: fn()) -> Result<(), Error> {
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
     let conf = multus_conf::Provider::open(config.conf_file.clone())?;
-    let app = Arc::new(App::build(&config).await?);
+    let provided = conf.as_ref().map(multus_conf::Provider::provided);
+    let app = Arc::new(App::build(&config, provided).await?);
+    if role == Role::Leave {
+        app.begin_leaving()?;
+    }
     let (socket, listener) = Socket::bind(&config.socket_dir)?;
     let patience = config.own.timeouts.shutdown;
     // New connections wait until the previous daemon has exited.
@@ -118,19 +137,23 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
         finishing.pipeline.finish_undos(&finishing.cni_dir).await;
     });
     let deferred = Arc::clone(&app);
-    let may_defer = config.own.defer_dels;
+    let may_defer = config.own.defer_dels && role == Role::Serve;
     let deferred = tokio::spawn(async move { deferred.finish_deferred(may_defer).await });
     let measuring = match config.metrics_port {
         Some(port) => serve_metrics(port, &app).await,
         None => None,
     };
     let reloading = tokio::spawn(reload_policies(Arc::clone(&app.policies)));
-    let tidying = tokio::spawn(quiet::whenever(app.answers.subscribe(), tidy));
+    let tidying = tokio::spawn(idle::on_idle(app.answers.subscribe(), tidy));
     let providing = conf.map(|conf| tokio::spawn(conf.run()));
+    let removal = Arc::clone(&app);
+    let removal = tokio::spawn(async move { removal.watch_daemon_set().await });
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    removal.abort();
+    app.leave_if_uninstalled().await;
     finishing.abort();
     reloading.abort();
     deferred.abort();
@@ -145,6 +168,9 @@ pub async fn run(config: DaemonConfig, tidy: fn()) -> Result<(), Error> {
     stop.send_replace(true);
     if let Err(error) = serving.await {
         tracing::error!(%error, "the server task panicked");
+    }
+    if let Some(recorder) = app.policies.recorder() {
+        recorder.flush();
     }
     drop(tenure);
     Ok(())
@@ -172,8 +198,11 @@ async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHan
             return None;
         }
     };
-    let metrics = Arc::clone(&app.metrics);
-    let text = Arc::new(move || metrics.text());
+    let app = Arc::clone(app);
+    let text: server::metrics::Text = Arc::new(move || {
+        let app = Arc::clone(&app);
+        Box::pin(async move { app.metrics_text().await })
+    });
     Some(tokio::spawn(server::metrics::run(listener, text)))
 }
 
@@ -203,15 +232,26 @@ struct App {
     pipeline: Arc<Pipeline>,
     ledger: Files,
     policies: Arc<PolicyHost>,
+    kube: Option<Arc<Kube>>,
+    /// The delegates that run and wait.
+    load: Load,
+    shows_pod_networks: bool,
+    /// The runtime's conf, if this daemon provides one.
+    provided: Option<Provided>,
+    /// The DaemonSet that decides whether this daemon is uninstalled.
+    removal: Option<Removal>,
+    /// Whether the daemon prepares to be uninstalled.
+    leaving: watch::Sender<bool>,
     /// Number of responses sent.
     answers: watch::Sender<u64>,
     cni_dir: PathBuf,
 }
 
 impl App {
-    async fn build(config: &DaemonConfig) -> Result<Self, Error> {
+    async fn build(config: &DaemonConfig, provided: Option<Provided>) -> Result<Self, Error> {
         let own = &config.own;
-        let cluster = cluster(config)?;
+        let (cluster, kube) = cluster(config)?;
+        let removal = kube.clone().zip(own.daemon_set.as_ref());
         let metrics = Arc::new(Metrics::default());
         let policies = match &own.policies {
             Some(policies) => {
@@ -243,6 +283,7 @@ impl App {
             .grouped(cgroup(config)?)
             .helped(helper())
             .without(Shims::default().and_type_of(&config.overrides));
+        let load = delegates.load();
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
         let files = device_info::Files::new(own.device_info_dir.clone(), root.clone());
         let ports = Ports {
@@ -265,6 +306,12 @@ impl App {
             pipeline: Arc::new(pipeline.with_meter(meter)),
             ledger,
             policies,
+            kube,
+            load,
+            shows_pod_networks: own.pod_network_metrics,
+            provided,
+            removal: removal.map(|(kube, daemon_set)| Removal::of(kube.client(), daemon_set)),
+            leaving: watch::Sender::new(false),
             answers: watch::Sender::new(0),
             cni_dir: config.cni_dir.clone(),
         })
@@ -299,12 +346,14 @@ fn cgroup_dir(config: &DaemonConfig) -> Option<PathBuf> {
     })
 }
 
+type AnyCluster = (Arc<dyn Cluster>, Option<Arc<Kube>>);
+
 /// The directory of manifests if configured, else the API server.
-fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
+fn cluster(config: &DaemonConfig) -> Result<AnyCluster, Error> {
     let own = &config.own;
     if let Some(dir) = &own.manifests {
         let manifests = Manifests::open(dir, own.status_dir.as_deref())?;
-        return Ok(Arc::new(manifests));
+        return Ok((Arc::new(manifests), None));
     }
     let node = node_name(own);
     let variable = |name: &str| std::env::var(name).ok();
@@ -315,7 +364,8 @@ fn cluster(config: &DaemonConfig) -> Result<Arc<dyn Cluster>, Error> {
         write_patience: own.timeouts.status,
         outage_patience: own.timeouts.outage,
     };
-    Ok(Arc::new(Kube::start(settings)))
+    let kube = Arc::new(Kube::start(settings));
+    Ok((Arc::clone(&kube) as Arc<dyn Cluster>, Some(kube)))
 }
 
 fn kubelet_settings(own: &OwnConfig, root: Option<Root>) -> kubelet::Settings {
@@ -380,7 +430,34 @@ impl Handler for App {
     }
 
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        self.forget_everywhere(&body).await
+        self.forget_in_ledger(&body).await
+    }
+
+    async fn explain(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
+        match explain::parse(&body) {
+            Ok((add, pod)) => {
+                explain::answer(self.pipeline.explain(add.get().as_bytes(), pod).await)
+            }
+            Err(error) => response::refused(&error),
+        }
+    }
+
+    async fn record(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
+        let Some(recorder) = self.policies.recorder().map(Arc::clone) else {
+            return response::refused(&admin::not_configured());
+        };
+        let given = match admin::record(&body) {
+            Ok(given) => given,
+            Err(error) => return response::refused(&error),
+        };
+        let done = tokio::task::spawn_blocking(move || order(&recorder, given)).await;
+        match done.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
+            Ok(status) => {
+                let body = serde_json::to_vec(&admin::recording(status));
+                (StatusCode::OK, body.unwrap_or_default())
+            }
+            Err(error) => response::refused(&CniError::new(code::IO_FAILURE, error.to_string())),
+        }
     }
 
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
@@ -394,6 +471,24 @@ impl Handler for App {
             Err(error) => response::refused(&CniError::new(code::IO_FAILURE, error.to_string())),
         }
     }
+
+    async fn leave(&self) -> (StatusCode, Vec<u8>) {
+        self.prepare_to_leave().await
+    }
+}
+
+/// Carries out an order to the recorder. Blocks for as long as the disk does.
+fn order(
+    recorder: &Arc<policy_engine::record::Recorder>,
+    order: shim_api::admin::Record,
+) -> std::io::Result<policy_engine::record::Status> {
+    use shim_api::admin::Record;
+    match order {
+        Record::Start => recorder.start()?,
+        Record::Stop => recorder.stop(),
+        Record::Flush => recorder.flush(),
+    }
+    recorder.status()
 }
 
 /// `CNI_PATH`: directories to search for delegates beside `binDir`.

@@ -8,7 +8,7 @@
 pub mod app;
 pub mod log;
 
-pub mod config;
+pub use config;
 
 pub mod multus_conf;
 
@@ -19,7 +19,8 @@ pub mod response;
 pub mod adapters;
 
 mod admin;
+mod explain;
 
-mod quiet;
+mod idle;
 
 mod watch;

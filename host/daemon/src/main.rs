@@ -1,27 +1,33 @@
 //! `cnidaria-daemon`: arguments, log, runtime, and exit codes.
 
-mod heap;
+mod allocator;
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use cnidaria_core::report;
+use daemon::app::{self, Role};
 use daemon::config::conf_file;
 use daemon::config::daemon::{self as config, DEFAULT_PATH, DaemonConfig};
-use daemon::{app, log};
+use daemon::config::mistakes;
+use daemon::config::places;
+use daemon::log;
 use tokio::runtime::{Builder, Runtime};
 
 const USAGE: &str = "\
 Answers the CNI requests of a node on a unix socket.
 
-Usage: cnidaria-daemon [--config FILE]
+Usage: cnidaria-daemon [--config FILE] [--check-config | --leave]
 
 Options:
   --config FILE, -config FILE  the daemon's configuration, as Multus' thick plugin has it
                                [default: /etc/cni/net.d/multus.d/daemon-config.json]
+  --check-config               check the file, and whether what it names exists; start nothing
+  --leave                      do not provide the conf for the runtime, and remove an earlier one:
+                               finishes what is recorded before an uninstallation
   --version, -version          print the version
   --help                       print this help
 ";
@@ -37,7 +43,8 @@ const VERSION_PRINTED: u8 = 4;
 const IDLE_THREAD: Duration = Duration::from_millis(500);
 
 enum Arguments {
-    Serve(PathBuf),
+    Serve(PathBuf, Role),
+    Check(PathBuf),
     Version,
     Help,
 }
@@ -50,7 +57,8 @@ struct Failure {
 
 fn main() -> ExitCode {
     let config = match parse(std::env::args().skip(1)) {
-        Ok(Arguments::Serve(path)) => path,
+        Ok(Arguments::Serve(path, role)) => (path, role),
+        Ok(Arguments::Check(path)) => return check(&path),
         Ok(Arguments::Version) => {
             println!("cnidaria-daemon {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::from(VERSION_PRINTED);
@@ -64,7 +72,8 @@ fn main() -> ExitCode {
             return ExitCode::from(BAD_ARGUMENTS);
         }
     };
-    match serve(config) {
+    let (config, role) = config;
+    match serve(config, role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, problem }) => {
             eprintln!("cnidaria-daemon: {problem}");
@@ -75,6 +84,8 @@ fn main() -> ExitCode {
 
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut path = PathBuf::from(DEFAULT_PATH);
+    let mut role = Role::Serve;
+    let mut only_checks = false;
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         let (name, value) = match argument.split_once('=') {
@@ -87,18 +98,23 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
                 let value = value.or_else(|| arguments.next());
                 path = value.ok_or("--config needs a file")?.into();
             }
+            "check-config" if name.starts_with('-') => only_checks = true,
+            "leave" if argument == "--leave" => role = Role::Leave,
             "version" if name.starts_with('-') => return Ok(Arguments::Version),
             "help" | "h" if name.starts_with('-') => return Ok(Arguments::Help),
             _ => return Err(format!("unknown argument {argument:?}")),
         }
     }
-    Ok(Arguments::Serve(path))
+    Ok(match only_checks {
+        true => Arguments::Check(path),
+        false => Arguments::Serve(path, role),
+    })
 }
 
-fn serve(path: PathBuf) -> Result<(), Failure> {
+fn serve(path: PathBuf, role: Role) -> Result<(), Failure> {
     let config = DaemonConfig::load(&path).map_err(|error| Failure {
         code: config_code(&error),
-        problem: format!("{}: {}", path.display(), report::chain(&error)),
+        problem: problem(&path, &error),
     })?;
     log::start(&config.logging, config.own.log_format);
     for warning in &config.warnings {
@@ -108,7 +124,7 @@ fn serve(path: PathBuf) -> Result<(), Failure> {
         code: CANNOT_SERVE,
         problem: format!("cannot start: {error}"),
     })?;
-    let served = runtime.block_on(app::run(config, heap::give_back));
+    let served = runtime.block_on(app::run(config, role, allocator::return_memory));
     served.map_err(|error| Failure {
         code: match error {
             app::Error::Conf(_) => NO_CONF_FOR_RUNTIME,
@@ -116,6 +132,36 @@ fn serve(path: PathBuf) -> Result<(), Failure> {
         },
         problem: report::chain(&error),
     })
+}
+
+/// Prints every mistake of a configuration file.
+fn check(path: &Path) -> ExitCode {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("cnidaria-daemon: cannot read {}: {error}", path.display());
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    let mut found = mistakes::find(&text);
+    if let Ok(config) = DaemonConfig::parse(&text) {
+        found.extend(places::find(&text, &config));
+    }
+    for mistake in &found {
+        println!("{}:{mistake}", path.display());
+    }
+    match found.iter().any(|mistake| mistake.is_error) {
+        true => ExitCode::from(BAD_CONFIGURATION),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// The mistake of a file that cannot be used, with its line.
+fn problem(path: &Path, error: &config::Error) -> String {
+    match std::fs::read(path) {
+        Ok(text) => format!("{}:{}", path.display(), mistakes::locate(&text, error)),
+        Err(_) => format!("{}: {}", path.display(), report::chain(error)),
+    }
 }
 
 /// A single thread serves all requests unless configured otherwise. Requests are short and mostly

@@ -25,8 +25,8 @@ impl Watch {
     /// Starts watching. Later changes are kept for the next [`Self::changed`].
     ///
     /// # Errors
-    /// A directory cannot be watched, for example because it does not exist, or there is no tokio
-    /// runtime.
+    /// A directory cannot be watched, for example because it does not exist, or the caller is
+    /// outside a tokio runtime.
     pub(crate) fn on<'a>(dirs: impl IntoIterator<Item = &'a Path>) -> io::Result<Self> {
         let inotify = Inotify::init()?;
         for dir in dirs {
@@ -104,7 +104,7 @@ mod tests {
         }
         watch.changed().await.unwrap();
         let more = timeout(Duration::from_millis(50), watch.changed()).await;
-        assert!(more.is_err(), "everything was told at once");
+        assert!(more.is_err(), "one notification for all changes");
     }
 
     #[tokio::test]

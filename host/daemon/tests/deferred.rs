@@ -13,16 +13,11 @@ use std::sync::Arc;
 
 use cnidaria_core::pipeline::{Error, Pipeline};
 use shim_api::deferred::Record;
-use support::{World, body, gc_body};
-
-const DIR: &str = "/var/lib/cni/multus";
+use support::{DIR, World, body, gc_body};
 
 /// Adds a pod, and records its DEL as if the daemon had been down.
 async fn deleted_unheard() -> (Arc<World>, Arc<Pipeline>) {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     let request = shim_api::Request::parse(&body("DEL", "a")).unwrap();
     world.defer("cid-a", Record::of(request).to_json());
     world.log();
@@ -126,6 +121,23 @@ async fn a_record_for_another_interface_undoes_nothing() {
             pipeline.handle(&body("CHECK", "a")).await.unwrap();
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_record_ends_no_retry() {
+    let (world, pipeline) = deleted_unheard().await;
+    world.deferred.lock().unwrap().clear();
+    world.fail("netns gone");
+    world.fail("del one");
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    world.mend();
+    world.fail("netns gone");
+    world.defer("cid-a:eth1", record_for("eth1"));
+    tokio::select! {
+        () = pipeline.finish_undos(Path::new(DIR)) => unreachable!("it never ends"),
+        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
+    }
+    nothing_is_left(&world);
 }
 
 #[tokio::test]

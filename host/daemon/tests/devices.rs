@@ -193,7 +193,11 @@ async fn network_status_shows_device_info() {
         .insert(path.into(), said.into());
     add(&world).await;
     assert_eq!(told_path(&world, 1).as_deref(), Some(path));
-    assert_eq!(told_path(&world, 2), None, "no device, and nobody asks");
+    assert_eq!(
+        told_path(&world, 2),
+        None,
+        "neither a device nor the capability"
+    );
     let statuses = world.statuses.lock().unwrap();
     let status: Value = serde_json::from_str(&statuses[0]).unwrap();
     assert_eq!(
@@ -385,7 +389,11 @@ async fn pod_status_maps_extended_resources() {
 #[tokio::test]
 async fn mismatched_extended_resource_is_an_error() {
     for (published, request, expected) in [
-        (("vf", "0", "a/other"), "r0", r#"is said to be "a/other""#),
+        (
+            ("vf", "0", "a/other"),
+            "r0",
+            r#"its slice describes "a/other""#,
+        ),
         (
             ("vf", "0", ""),
             "r0",

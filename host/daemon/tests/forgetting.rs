@@ -13,9 +13,7 @@ use cnidaria_core::domain::namespace::Namespace;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use cnidaria_core::ports::{PendingUndo, Undo};
 use shim_api::deferred::NetnsId;
-use support::{World, body};
-
-const DIR: &str = "/var/lib/cni/multus";
+use support::{DIR, World, body};
 
 fn unplug(if_name: &str, network: &str) -> Vec<u8> {
     let env = [
@@ -123,6 +121,25 @@ async fn one_interface_is_forgotten_alone() {
     assert_eq!(recorded(&world), ["eth0", "net2"]);
     let error = forget(&pipeline, Some("net1")).await.unwrap_err();
     assert!(matches!(error, Error::NotAttached(_)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_default_network_stays_forgotten() {
+    for is_restarted in [false, true] {
+        let world = World::new();
+        let mut pipeline = with_stuck(&world, &[]).await;
+        assert_eq!(forget(&pipeline, Some("eth0")).await.unwrap(), ["eth0"]);
+        if is_restarted {
+            pipeline = world.pipeline();
+        }
+        world.log();
+        for _ in 0..2 {
+            pipeline.handle(&body("DEL", "a")).await.unwrap();
+        }
+        let mut log = world.log();
+        log.retain(|done| done.starts_with("del "));
+        assert_eq!(log, ["del two", "del one"], "restarted: {is_restarted}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

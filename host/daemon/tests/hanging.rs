@@ -11,9 +11,7 @@ use std::time::Duration;
 use cni_types::args::ContainerId;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
-use support::{World, body, gc_body};
-
-const DIR: &str = "/var/lib/cni/multus";
+use support::{DIR, World, body, gc_body, retry};
 
 /// Adds a pod with these networks.
 async fn added(world: &Arc<World>, pipeline: &Arc<Pipeline>, pod: &str, networks: &str) {
@@ -31,18 +29,9 @@ fn is_recorded(world: &World, pod: &str) -> bool {
     recorded.contains_key(&format!("cid-{pod}"))
 }
 
-async fn retry(pipeline: &Arc<Pipeline>, seconds: u64) {
-    tokio::select! {
-        () = pipeline.finish_undos(Path::new(DIR)) => {}
-        () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_del_without_a_namespace_does_not_wait() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("time out del one");
     world.fail("netns gone");
     for _ in 0..3 {
@@ -67,9 +56,7 @@ async fn a_del_without_a_namespace_does_not_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn a_del_meets_a_running_retry() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("time out del one");
     pipeline.handle(&body("DEL", "a")).await.unwrap_err();
     world.fail("netns gone");
@@ -86,9 +73,7 @@ async fn a_del_meets_a_running_retry() {
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_lives_gets_the_error() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("time out del one");
     let (first, second) = (body("DEL", "a"), body("DEL", "a"));
     let (first, second) = tokio::join!(pipeline.handle(&first), pipeline.handle(&second));
@@ -99,9 +84,7 @@ async fn a_namespace_that_lives_gets_the_error() {
 
 #[tokio::test(start_paused = true)]
 async fn dels_that_wait_do_not_pile_up() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("time out del one");
     let all = (0..5).map(|_| async { pipeline.handle(&body("DEL", "a")).await });
     for answer in futures_util::future::join_all(all).await {
@@ -130,9 +113,7 @@ async fn an_unknown_container_is_held_up_by_no_hang() {
 
 #[tokio::test(start_paused = true)]
 async fn an_add_says_what_it_would_wait_for() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("time out del one");
     world.fail("netns gone");
     pipeline.handle(&body("DEL", "a")).await.unwrap();
@@ -159,9 +140,7 @@ async fn an_add_says_what_it_would_wait_for() {
 
 #[tokio::test(start_paused = true)]
 async fn an_add_gives_up_nothing_of_a_live_namespace() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("time out del one");
     pipeline.handle(&body("DEL", "a")).await.unwrap_err();
     let error = pipeline.handle(&body("ADD", "a")).await.unwrap_err();
@@ -233,9 +212,7 @@ async fn after_a_reboot_a_hang_holds_up_no_network() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hanging_gc_holds_up_no_other_network() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one,two,three").await;
+    let (world, pipeline) = World::with_pod("a", "one,two,three").await;
     world.pod("b", "two");
     world.pod("c", "one");
     world.fail("hang gc one");
@@ -269,9 +246,7 @@ async fn gc_runs_once_for_a_networks_conf() {
 
 #[tokio::test(start_paused = true)]
 async fn a_del_cancels_a_check_that_hangs() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("hang check one");
     let checking = Arc::clone(&pipeline);
     let check = tokio::spawn(async move { checking.handle(&body("CHECK", "a")).await });
@@ -287,9 +262,7 @@ async fn a_del_cancels_a_check_that_hangs() {
 
 #[tokio::test(start_paused = true)]
 async fn forgetting_says_what_has_the_turn() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("time out del one");
     world.fail("netns gone");
     pipeline.handle(&body("DEL", "a")).await.unwrap();
@@ -310,9 +283,7 @@ async fn forgetting_says_what_has_the_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn a_damaged_record_and_a_hang_hold_no_del() {
-    let world = World::new();
-    let pipeline = world.pipeline();
-    added(&world, &pipeline, "a", "one").await;
+    let (world, pipeline) = World::with_pod("a", "one").await;
     for fault in ["load", "netns gone", "hang del default"] {
         world.fail(fault);
     }

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
 use shim_api::deferred::Record;
-use support::{World, body};
-
-const DIR: &str = "/var/lib/cni/multus";
+use support::{DIR, World, body};
 
 /// A hot-plug controller's request for `net5` of a pod.
 fn plug(command: &str, pod: &str, network: &str) -> Vec<u8> {
@@ -48,7 +46,7 @@ fn recorded(world: &World, pod: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_del_that_nobody_heard_comes_first() {
+async fn a_recorded_del_runs_before_a_hot_plug() {
     for verb in ["ADD", "CHECK", "DEL"] {
         let world = World::new();
         world.pod("a", "one");
@@ -65,10 +63,7 @@ async fn a_del_that_nobody_heard_comes_first() {
 
 #[tokio::test]
 async fn pod_del_undoes_hotplugged_network() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     let result = pipeline
         .hotplug(&plug("ADD", "a", "hot"))
@@ -78,7 +73,7 @@ async fn pod_del_undoes_hotplugged_network() {
     assert_eq!(result.interfaces[0].name, "net5");
     assert_eq!(
         world.log(),
-        ["pod a", "record", "add hot", "record-result hot"]
+        ["pod a", "record", "add hot", "record-result hot", "record"]
     );
     assert_eq!(recorded(&world, "a"), ["default", "default/one", "hot"]);
     pipeline.handle(&body("DEL", "a")).await.unwrap();
@@ -87,10 +82,7 @@ async fn pod_del_undoes_hotplugged_network() {
 
 #[tokio::test]
 async fn unplug_removes_only_its_own_entry() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
     pipeline.hotplug(&plug("CHECK", "a", "hot")).await.unwrap();
     world.log();
@@ -241,11 +233,8 @@ async fn a_name_too_long_for_its_result_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_never_plugged_is_not_unplugged() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+async fn an_unknown_hot_plug_is_not_unplugged() {
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     pipeline.hotplug(&plug("DEL", "a", "hot")).await.unwrap();
     let log = world.log();
@@ -278,11 +267,8 @@ async fn a_leftover_fails_no_check_of_the_pod() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_unplugged_fails_no_check() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+async fn a_failed_unplug_fails_no_check() {
+    let (world, pipeline) = World::with_pod("a", "one").await;
     pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
     world.fail("del hot");
     fails(&pipeline, &plug("DEL", "a", "hot")).await;
@@ -320,6 +306,7 @@ async fn a_leftover_is_undone_before_the_next_plug() {
         "record",
         "add hot",
         "record-result hot",
+        "record",
     ];
     let mut log = world.log();
     log.retain(|line| done.contains(&line.as_str()));
@@ -330,11 +317,8 @@ async fn a_leftover_is_undone_before_the_next_plug() {
 }
 
 #[tokio::test]
-async fn what_a_killed_daemon_was_plugging_makes_way() {
-    let world = World::new();
-    world.pod("a", "");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+async fn a_killed_daemons_hot_plug_makes_way() {
+    let (world, pipeline) = World::with_pod("a", "").await;
     pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
     let forget_result = |world: &World| {
         let mut recorded = world.recorded.lock().unwrap();
@@ -349,6 +333,66 @@ async fn what_a_killed_daemon_was_plugging_makes_way() {
     assert!(message.contains("exists already"), "{message}");
     world.mend();
     next.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+}
+
+/// A pod in whose hot-plug the daemon was killed, and the next daemon.
+async fn killed_while_plugging(world: &Arc<World>) -> Arc<Pipeline> {
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    world.fail("hang hot");
+    let plugging = plug("ADD", "a", "hot");
+    tokio::select! {
+        _ = pipeline.hotplug(&plugging) => unreachable!("it hangs"),
+        () = tokio::time::sleep(std::time::Duration::from_millis(20)) => {}
+    }
+    assert_eq!(recorded(world, "a"), ["default", "hot"]);
+    world.mend();
+    world.log();
+    world.pipeline()
+}
+
+#[tokio::test]
+async fn a_broken_off_plug_makes_way_for_the_next() {
+    let world = World::new();
+    let next = killed_while_plugging(&world).await;
+    world.fail("exists net5");
+    let (code, message) = fails(&next, &plug("CHECK", "a", "hot")).await;
+    assert_eq!(code, 3, "{message}");
+    // The fake finds the interface also after it was undone.
+    fails(&next, &plug("ADD", "a", "hot")).await;
+    assert!(world.log().contains(&"del hot".to_owned()));
+    world.mend();
+    next.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    next.hotplug(&plug("CHECK", "a", "hot")).await.unwrap();
+    assert_eq!(recorded(&world, "a"), ["default", "hot"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_off_plug_is_undone_at_the_start() {
+    let world = World::new();
+    let next = killed_while_plugging(&world).await;
+    next.begin(std::path::Path::new(DIR)).await;
+    tokio::select! {
+        () = next.finish_undos(std::path::Path::new(DIR)) => {}
+        () = tokio::time::sleep(std::time::Duration::from_secs(60)) => {}
+    }
+    assert_eq!(recorded(&world, "a"), ["default"]);
+    next.handle(&body("CHECK", "a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_plug_whose_result_is_lost_is_left_alone() {
+    let world = World::new();
+    world.pod("a", "");
+    let pipeline = world.pipeline();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
+    world.recorded.lock().unwrap().get_mut("cid-a").unwrap()[1].result = None;
+    world.fail("exists net5");
+    world.log();
+    fails(&world.pipeline(), &plug("ADD", "a", "hot")).await;
+    assert!(!world.log().contains(&"del hot".to_owned()));
 }
 
 /// The same request with the namespace of pod `b`.
@@ -388,10 +432,7 @@ async fn another_pods_namespace_is_refused() {
 
 #[tokio::test]
 async fn an_unplug_enters_the_pods_own_namespace() {
-    let world = World::new();
-    world.pod("a", "");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "").await;
     pipeline.hotplug(&plug("ADD", "a", "hot")).await.unwrap();
     world.apart("/run/netns/b");
     world.log();

@@ -23,10 +23,7 @@ fn code(error: &Error) -> u32 {
 
 #[tokio::test]
 async fn second_interface_rollback_keeps_first() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     let second = about("eth1", &body("ADD", "a"));
     let error = pipeline.handle(&second).await.unwrap_err();
@@ -41,11 +38,41 @@ async fn second_interface_rollback_keeps_first() {
 
 #[tokio::test]
 async fn check_of_unknown_interface_fails() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (_world, pipeline) = World::with_pod("a", "one").await;
     let other = about("eth1", &body("CHECK", "a"));
     let error = pipeline.handle(&other).await.unwrap_err();
     assert_eq!(code(&error), 3);
+}
+
+#[tokio::test]
+async fn a_del_of_another_interface_cancels_nothing() {
+    for (verb, slow) in [("ADD", "add default"), ("CHECK", "check default")] {
+        let world = World::new();
+        world.pod("a", "one");
+        let pipeline = world.pipeline();
+        if verb == "CHECK" {
+            pipeline.handle(&body("ADD", "a")).await.unwrap();
+            world.fail("hang check default");
+        }
+        world.slow("default", "go on");
+        let request = body(verb, "a");
+        let mut running = std::pin::pin!(pipeline.handle(&request));
+        while !world
+            .log
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|one| one.ends_with(slow))
+        {
+            assert!(futures_util::poll!(&mut running).is_pending());
+            tokio::task::yield_now().await;
+        }
+        let other = about("eth1", &body("DEL", "a"));
+        pipeline.handle(&other).await.unwrap();
+        assert!(futures_util::poll!(&mut running).is_pending(), "{verb}");
+        if verb == "ADD" {
+            world.log.lock().unwrap().push("go on".to_owned());
+            running.await.unwrap();
+        }
+    }
 }

@@ -137,7 +137,7 @@ async fn rate_limited_call_is_retried() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_an_error_that_says_so() {
+async fn malformed_kubelet_answers_are_errors() {
     for (fault, expected) in [
         (Fault::Inflate(17 << 20), "more than 16777216 bytes"),
         (Fault::Bytes(b"?".to_vec()), "shorter than the head"),
@@ -182,7 +182,7 @@ async fn hung_kubelet_times_out() {
 }
 
 #[tokio::test]
-async fn while_nobody_listens_the_checkpoint_tells() {
+async fn without_a_kubelet_the_checkpoint_is_read() {
     let rig = Rig::new();
     let adapter = rig.adapter(LONG);
     let error = devices(&adapter, "a").await.unwrap_err().to_string();

@@ -141,6 +141,7 @@ fn entry(network: &str, if_name: &str) -> Entry {
         namespace: None,
         tags: std::collections::BTreeMap::new(),
         failed_add: None,
+        added_at: None,
         result: Some(CniResult::parse(result, ConfVersion::default()).unwrap()),
     }
 }
@@ -230,7 +231,7 @@ async fn damaged_file_is_recovered_from_results() {
         assert_eq!(
             listing.entries.len(),
             2,
-            "{what}: what is set aside is no container"
+            "{what}: set-aside files are not containers"
         );
         assert!(listing.unreadable.is_empty(), "{what}");
     }
@@ -359,7 +360,7 @@ async fn unsealed_result_does_not_override_ledger() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_an_error_at_once() {
+async fn a_record_that_is_not_a_file_fails_at_once() {
     let rig = Rig::new();
     let elsewhere = rig.dir().join("elsewhere");
     fs::write(&elsewhere, "[]").unwrap();

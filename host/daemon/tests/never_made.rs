@@ -4,24 +4,13 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use cnidaria_core::pipeline::{Error, Pipeline};
-use support::{World, body};
-
-const DIR: &str = "/var/lib/cni/multus";
+use cnidaria_core::pipeline::Error;
+use support::{DIR, World, body, retry};
 
 fn is_recorded(world: &World, container: &str) -> bool {
     let recorded = world.recorded.lock();
     recorded.is_ok_and(|recorded| recorded.contains_key(container))
-}
-
-/// Runs a daemon's retries for this long.
-async fn retry(pipeline: &Arc<Pipeline>, seconds: u64) {
-    tokio::select! {
-        () = pipeline.finish_undos(Path::new(DIR)) => {}
-        () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
-    }
 }
 
 #[tokio::test]
@@ -45,7 +34,7 @@ async fn a_refused_attachment_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_made_before_the_refusal_is_kept() {
+async fn attachments_before_the_refusal_are_kept() {
     let world = World::new();
     world.pod("a", "one,two");
     let pipeline = world.pipeline();
@@ -81,10 +70,7 @@ async fn an_interrupted_attachment_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_del_succeeds_once_the_namespace_is_gone() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("del one");
     pipeline.handle(&body("DEL", "a")).await.unwrap_err();
     world.fail("netns gone");
@@ -97,10 +83,7 @@ async fn a_del_succeeds_once_the_namespace_is_gone() {
 
 #[tokio::test]
 async fn a_reused_id_cancels_what_was_left() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("del one");
     world.fail("netns gone");
     pipeline.handle(&body("DEL", "a")).await.unwrap();
@@ -117,10 +100,7 @@ async fn a_reused_id_cancels_what_was_left() {
 
 #[tokio::test]
 async fn after_a_reboot_the_id_can_be_added() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     let again = pipeline.handle(&body("ADD", "a")).await.unwrap_err();
     assert!(matches!(again, Error::Attached(_)), "{again}");
     *world.boot.lock().unwrap() = "another".to_owned();
@@ -204,10 +184,7 @@ async fn del_after_denied_add_runs_no_delegate() {
 
 #[tokio::test]
 async fn a_refused_add_has_undone_results_of_its_id() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     let results = world.recorded.lock().unwrap().remove("cid-a").unwrap();
     let results = (String::from("cid-a"), results);
     world.results.lock().unwrap().extend([results]);
@@ -219,10 +196,7 @@ async fn a_refused_add_has_undone_results_of_its_id() {
 
 #[tokio::test(start_paused = true)]
 async fn hanging_networks_hold_up_no_answer() {
-    let world = World::new();
-    world.pod("a", "one,two,three");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one,two,three").await;
     world.log();
     for network in ["one", "two", "three"] {
         world.fail(&format!("hang del {network}"));
@@ -254,10 +228,7 @@ async fn a_retry_that_hangs_holds_up_no_other() {
 
 #[tokio::test]
 async fn an_operator_can_have_it_forgotten() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("del one");
     pipeline.handle(&body("DEL", "a")).await.unwrap_err();
     let container = cni_types::args::ContainerId::new("cid-a").unwrap();

@@ -144,10 +144,7 @@ async fn a_denial_after_a_delegate_rolls_back() {
 
 #[tokio::test]
 async fn a_second_add_fails_and_harms_nothing() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     let error = pipeline.handle(&body("ADD", "a")).await.unwrap_err();
     assert!(matches!(error, Error::Attached(_)));
@@ -315,7 +312,7 @@ async fn unrecorded_plan_is_not_executed() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_pod_already_is_left_alone() {
+async fn existing_interfaces_are_left_alone() {
     let world = World::new();
     world.pod("a", "one");
     world.fail("exists eth0");
@@ -331,6 +328,19 @@ async fn what_is_in_the_pod_already_is_left_alone() {
         "{message}"
     );
     assert_eq!(world.log(), ["pod a"]);
+}
+
+#[tokio::test]
+async fn an_unrecorded_interface_goes_with_its_del() {
+    let world = World::new();
+    world.pod("a", "one");
+    let pipeline = world.pipeline();
+    // Records and results of the running container are lost, and its runtime repeats the ADD.
+    world.fail("exists eth0");
+    pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    world.log();
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(world.log(), ["pod a", "del one", "del default"]);
 }
 
 #[tokio::test]

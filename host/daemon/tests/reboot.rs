@@ -330,3 +330,47 @@ async fn results_of_a_running_pod_are_left_alone() {
     assert_eq!(node.results().len(), 2);
     assert!(node.world.log().iter().all(|done| !done.starts_with("del")));
 }
+
+#[tokio::test]
+async fn an_undo_is_made_without_its_record() {
+    for damage in ["lost", "empty", "torn", "directory", "link"] {
+        let node = Node::with_a().await;
+        for fault in ["netns gone", "del one"] {
+            node.world.fail(fault);
+        }
+        node.daemon().handle(&body("DEL", "a")).await.unwrap();
+        let record = node.dir.path().join(".undo/cid-a");
+        match damage {
+            "empty" => fs::write(&record, "").unwrap(),
+            "torn" => fs::write(&record, "{").unwrap(),
+            _ => fs::remove_file(&record).unwrap(),
+        }
+        match damage {
+            "directory" => fs::create_dir(&record).unwrap(),
+            "link" => std::os::unix::fs::symlink("nowhere", &record).unwrap(),
+            _ => {}
+        }
+        node.world.mend();
+        node.world.fail("netns gone");
+        let daemon = node.daemon();
+        daemon.begin(node.dir.path()).await;
+        let undone = async {
+            while !node.is_undone() || record.symlink_metadata().is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = daemon.finish_undos(node.dir.path()) => {}
+            undone = tokio::time::timeout(Duration::from_secs(30), undone) => undone.expect(damage),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_attachment_whose_namespace_lives_is_kept() {
+    let node = Node::with_a().await;
+    node.world.log();
+    node.start().await;
+    assert!(node.plan().exists());
+    assert!(node.world.log().iter().all(|done| !done.starts_with("del")));
+}

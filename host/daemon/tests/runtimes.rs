@@ -59,6 +59,13 @@ impl Node {
         self.world.log()
     }
 
+    /// Removes what a daemon of before this record did not write.
+    fn forget_directories(&self) {
+        for name in [".directories", ".directories.copy"] {
+            std::fs::remove_file(self.path("own").join(name)).unwrap();
+        }
+    }
+
     /// Runs the daemon's background work until `is_done`.
     async fn works_until(&self, daemon: &Arc<Pipeline>, is_done: impl Fn() -> bool) {
         let own = self.path("own");
@@ -97,6 +104,7 @@ impl Runtime<'_> {
 
     /// A GC of a runtime that knows these pods.
     async fn gc(&self, daemon: &Arc<Pipeline>, pods: &[&str]) -> Vec<String> {
+        self.node.log();
         let mut request = self.request("GC", "");
         let mut conf: Value = serde_json::from_slice(&request.config).unwrap();
         conf["cniVersion"] = json!("1.1.0");
@@ -106,7 +114,6 @@ impl Runtime<'_> {
         conf["cni.dev/valid-attachments"] = valid.collect();
         request.config = conf.to_string().into_bytes();
         request.env = [("CNI_COMMAND".to_owned(), "GC".to_owned())].into();
-        self.node.log();
         daemon.handle(&request.to_json()).await.unwrap();
         self.node.log()
     }
@@ -278,7 +285,7 @@ async fn an_older_daemons_directory_is_found_by_a_del() {
     }
     node.world.fail("del two");
     runtime.call(&daemon, "DEL", "b").await.unwrap_err();
-    std::fs::remove_file(node.path("own/.directories")).unwrap();
+    node.forget_directories();
     let daemon = node.daemon().await;
     assert_eq!(daemon.directories(), [node.path("own")]);
     runtime.call(&daemon, "DEL", "a").await.unwrap();
@@ -317,7 +324,12 @@ async fn a_del_of_another_name_finds_no_other_pod() {
     let daemon = node.daemon().await;
     kubelet.call(&daemon, "ADD", "a").await.unwrap();
     podman.call(&daemon, "ADD", "b").await.unwrap();
-    podman.call(&daemon, "DEL", "a").await.unwrap();
+    let mut request = podman.request("DEL", "a");
+    request
+        .env
+        .insert("CNI_NETNS".into(), "/run/netns/apart".into());
+    node.world.apart("/run/netns/apart");
+    daemon.handle(&request.to_json()).await.unwrap();
     assert!(node.path("l/cid-a").exists());
     kubelet.call(&daemon, "CHECK", "a").await.unwrap();
 }
@@ -400,6 +412,8 @@ async fn an_add_ends_its_ids_undo_in_any_directory() {
         assert!(undone.is_some() && undone < added, "{log:?}");
         assert!(daemon.undos(&node.path("l")).is_empty());
         assert!(!node.path("l/cid-a").exists());
+        let results = std::fs::read_dir(node.path("l/results")).unwrap();
+        assert_eq!(results.count(), 0, "mended: {is_mended}");
     }
 }
 
@@ -412,7 +426,7 @@ async fn no_undo_takes_what_lives_in_another_directory() {
     let node = Node::new();
     let (old, new) = (node.runtime(USUAL, "l"), node.runtime(USUAL, "m"));
     old.call(&node.daemon().await, "ADD", "a").await.unwrap();
-    std::fs::remove_file(node.path("own/.directories")).unwrap();
+    node.forget_directories();
     // This daemon does not know the first directory yet.
     let daemon = node.daemon().await;
     *node.world.namespaces.lock().unwrap() += 1;
@@ -420,5 +434,155 @@ async fn no_undo_takes_what_lives_in_another_directory() {
     let log = old.gc(&daemon, &["b"]).await;
     assert!(deletions(&log).is_empty(), "{log:?}");
     assert!(!node.path("l/cid-a").exists());
+    new.call(&daemon, "CHECK", "a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_is_found_by_its_namespace() {
+    // The conf got another name and another directory.
+    for is_gone in [false, true] {
+        let node = Node::new();
+        let (old, new) = (node.runtime(USUAL, "old"), node.runtime("renamed", "new"));
+        let daemon = node.daemon().await;
+        old.call(&daemon, "ADD", "a").await.unwrap();
+        match is_gone {
+            true => node.world.fail("netns gone"),
+            false => new.call(&daemon, "CHECK", "a").await.unwrap(),
+        }
+        node.log();
+        new.call(&daemon, "DEL", "a").await.unwrap();
+        assert_eq!(deletions(&node.log()), ["del one", "del default"]);
+        assert!(!node.path("old/cid-a").exists());
+    }
+}
+
+#[tokio::test]
+async fn gc_collects_what_is_gone_in_any_directory() {
+    let node = Node::new();
+    let (old, new) = (node.runtime(USUAL, "old"), node.runtime("renamed", "new"));
+    let daemon = node.daemon().await;
+    old.call(&daemon, "ADD", "a").await.unwrap();
+    let log = new.gc(&daemon, &["b"]).await;
+    assert!(deletions(&log).is_empty(), "it lives: {log:?}");
+    node.world.fail("netns gone");
+    new.gc(&daemon, &["b"]).await;
+    assert!(!node.path("old/cid-a").exists());
+}
+
+/// What delegates collect.
+fn collections(log: &[String]) -> usize {
+    log.iter().filter(|done| done.starts_with("gc ")).count()
+}
+
+#[tokio::test]
+async fn an_unreadable_directory_costs_others_little() {
+    let node = Node::new();
+    let (kubelet, podman) = (node.runtime(USUAL, "l"), node.runtime("pods", "other"));
+    let daemon = node.daemon().await;
+    kubelet.call(&daemon, "ADD", "a").await.unwrap();
+    podman.call(&daemon, "ADD", "b").await.unwrap();
+    assert!(collections(&kubelet.gc(&daemon, &["a"]).await) > 0);
+    let other = node.path("other");
+    let aside = node.path("aside");
+    std::fs::rename(&other, &aside).unwrap();
+    for is_file in [false, true] {
+        if is_file {
+            std::fs::write(&other, "").unwrap();
+        }
+        for daemon in [&daemon, &node.daemon().await] {
+            // Delegates would take b for gone.
+            let log = kubelet.gc(daemon, &["a"]).await;
+            assert_eq!(collections(&log), 0, "{log:?}");
+            let log = kubelet.gc(daemon, &[]).await;
+            assert_eq!(deletions(&log), ["del one", "del default"]);
+            kubelet.call(daemon, "ADD", "a").await.unwrap();
+            kubelet.call(daemon, "CHECK", "a").await.unwrap();
+        }
+    }
+    std::fs::remove_file(&other).unwrap();
+    std::fs::rename(&aside, &other).unwrap();
+    let log = kubelet.gc(&daemon, &["a"]).await;
+    assert!(given(&log)[0].contains("cid-b/eth0"), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_directory_that_is_missing_stays_remembered() {
+    let node = Node::new();
+    let podman = node.runtime("pods", "other");
+    podman.call(&node.daemon().await, "ADD", "b").await.unwrap();
+    std::fs::rename(node.path("other"), node.path("aside")).unwrap();
+    drop(node.daemon().await);
+    std::fs::rename(node.path("aside"), node.path("other")).unwrap();
+    let daemon = node.daemon().await;
+    assert_eq!(daemon.directories(), [node.path("own"), node.path("other")]);
+}
+
+#[tokio::test]
+async fn delegates_collect_only_if_directories_are_known() {
+    let node = Node::new();
+    let (kubelet, podman) = (node.runtime(USUAL, "l"), node.runtime("pods", "other"));
+    podman.call(&node.daemon().await, "ADD", "b").await.unwrap();
+    std::fs::write(node.path("own/.directories"), "").unwrap();
+    let daemon = node.daemon().await;
+    assert_eq!(daemon.directories(), [node.path("own"), node.path("other")]);
+    for name in [".directories", ".directories.copy"] {
+        std::fs::write(node.path("own").join(name), "").unwrap();
+    }
+    for _ in 0..2 {
+        let daemon = node.daemon().await;
+        kubelet.call(&daemon, "CHECK", "a").await.unwrap_err();
+        let log = kubelet.gc(&daemon, &["a"]).await;
+        assert_eq!(collections(&log), 0, "{log:?}");
+    }
+    // Nothing of this boot's is left after the next one.
+    let remembered = node.path("own/.directories");
+    let text = std::fs::read_to_string(&remembered).unwrap();
+    let mut text: Value = serde_json::from_str(&text).unwrap();
+    text["incompleteInBoot"] = json!("an earlier one");
+    std::fs::write(&remembered, text.to_string()).unwrap();
+    let log = kubelet.gc(&node.daemon().await, &["a"]).await;
+    assert!(collections(&log) > 0, "{log:?}");
+}
+
+#[tokio::test]
+async fn odd_files_fail_no_gc() {
+    let node = Node::new();
+    let kubelet = node.runtime(USUAL, "l");
+    let daemon = node.daemon().await;
+    kubelet.call(&daemon, "ADD", "a").await.unwrap();
+    std::fs::create_dir(node.path("l/results/x-abc-eth0")).unwrap();
+    let socket = node.path("l/results/y-abc-eth0");
+    let _listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    let log = kubelet.gc(&daemon, &["a"]).await;
+    assert_eq!(given(&log), ["cid-a/eth0 cid-a/net1"]);
+    // Nothing of a running pod can be read: what it may have counts as in use.
+    std::fs::write(node.path("l/cid-a"), "x").unwrap();
+    for result in ["default-cid-a-eth0", "one-cid-a-net1"] {
+        std::fs::write(node.path("l/results").join(result), "").unwrap();
+    }
+    let log = kubelet.gc(&daemon, &["a"]).await;
+    assert!(given(&log)[0].contains("cid-a/eth0 cid-a/net1"), "{log:?}");
+    assert!(deletions(&log).is_empty(), "{log:?}");
+}
+
+#[tokio::test]
+async fn one_id_in_two_directories_is_forgotten_in_one() {
+    let node = Node::new();
+    let (old, new) = (node.runtime(USUAL, "l"), node.runtime(USUAL, "m"));
+    old.call(&node.daemon().await, "ADD", "a").await.unwrap();
+    node.forget_directories();
+    // This daemon does not know the first directory yet.
+    let daemon = node.daemon().await;
+    *node.world.namespaces.lock().unwrap() += 1;
+    new.call(&daemon, "ADD", "a").await.unwrap();
+    old.call(&daemon, "CHECK", "b").await.unwrap_err();
+    let container = cni_types::args::ContainerId::new("cid-a").unwrap();
+    let both = [node.path("m"), node.path("l")];
+    assert_eq!(daemon.holding(&container, None).await, both);
+    let bonds = node.world.bonds.lock().unwrap().len();
+    let forgotten = daemon.forget(&both[1], &container, None).await.unwrap();
+    assert_eq!(forgotten.len(), 2);
+    assert_eq!(daemon.holding(&container, None).await, both[..1]);
+    assert_eq!(node.world.bonds.lock().unwrap().len(), bonds, "it runs");
     new.call(&daemon, "CHECK", "a").await.unwrap();
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// A value that must never be logged.
 const SECRET: &str = "correct-horse-battery-staple";
 
-/// The answer to a request with a credential; empty if there is none.
+/// The response to a request with a credential; empty without a response.
 fn post(dir: &Path, path: &str, body: &Value) -> String {
     let credential = format!("Authorization: Bearer {SECRET}\r\n");
     wire::post(dir, path, &credential, body)

@@ -44,7 +44,19 @@ impl Handler for Faulty {
         panic!("a fault");
     }
 
+    async fn explain(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
+        panic!("a fault");
+    }
+
     async fn release(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
+        panic!("a fault");
+    }
+
+    async fn record(&self, _body: Bytes) -> (StatusCode, Vec<u8>) {
+        panic!("a fault");
+    }
+
+    async fn leave(&self) -> (StatusCode, Vec<u8>) {
         panic!("a fault");
     }
 }
@@ -68,6 +80,7 @@ async fn a_request_that_panics_gets_a_cni_error() {
         endpoint::DELEGATE,
         endpoint::FORGET,
         endpoint::RELEASE,
+        endpoint::LEAVE,
     ] {
         let path = path.clone();
         let answer = tokio::task::spawn_blocking(move || {

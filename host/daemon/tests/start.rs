@@ -146,7 +146,7 @@ fn conf_outlives_the_daemon_and_its_socket() {
     running.wait_for(&rig.path("run/multus.sock"));
     assert!(
         !rig.path("net.d/00-multus.conf").exists(),
-        "there is no primary network yet"
+        "the primary network does not exist yet"
     );
     let primary = r#"{"cniVersion":"0.3.1","name":"cbr0","type":"bridge"}"#;
     std::fs::write(rig.path("autoconf/10-bridge.conf"), primary).unwrap();
@@ -189,4 +189,41 @@ fn the_socket_serves_while_a_module_compiles() {
     let policies = get(&rig, shim_api::endpoint::POLICIES);
     assert!(policies.contains(r#""state":"loading""#), "{policies}");
     assert_eq!(running.end(), Some(0));
+}
+
+#[test]
+fn check_config_reports_all_mistakes_and_starts_nothing() {
+    let rig = Rig::new();
+    let check = |keys: &str| {
+        let mut command = rig.command(keys);
+        let output = command.arg("--check-config").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), text)
+    };
+    let version = r#","cniVersion":"1.1.0""#;
+    assert_eq!(check(version), (Some(0), String::new()));
+    let (code, text) = check(
+        r#","binDir":7,
+"connectionLimit":0"#,
+    );
+    assert_eq!(code, Some(1));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(
+        lines[0].contains("daemon-config.json:1:1: error: cniVersion: missing"),
+        "{text}"
+    );
+    assert!(lines[1].contains(": error: binDir: expected"), "{text}");
+    assert!(
+        lines[2].contains(":3:1: error: connectionLimit: must be"),
+        "{text}"
+    );
+    std::fs::remove_dir(rig.path("autoconf")).unwrap();
+    let (code, text) = check(version);
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("multusAutoconfigDir: ") && text.contains("is not a directory"),
+        "{text}"
+    );
+    assert!(!rig.path("run").exists() && !rig.path("ledger").exists());
 }

@@ -16,10 +16,7 @@ fn told(error: &Error) -> (u32, String) {
 
 #[tokio::test]
 async fn del_continues_past_errors() {
-    let world = World::new();
-    world.pod("a", "one,two");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one,two").await;
     world.log();
     world.fail("del two");
     world.fail("del default");
@@ -38,10 +35,7 @@ async fn del_continues_past_errors() {
 
 #[tokio::test]
 async fn a_del_detaches_before_it_asks_policies() {
-    let world = World::new();
-    world.pod("a", "one,two");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one,two").await;
     world.log();
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     let seen_off = world.seen_off.lock().unwrap().clone();
@@ -73,10 +67,7 @@ async fn del_of_unrecorded_pod_uses_its_annotation() {
 
 #[tokio::test]
 async fn results_come_before_the_cluster() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     let plan = world.recorded.lock().unwrap().remove("cid-a").unwrap();
     let results = plan.into_iter().filter(|entry| entry.is_default);
     let results = (String::from("cid-a"), results.collect());
@@ -88,10 +79,7 @@ async fn results_come_before_the_cluster() {
 
 #[tokio::test]
 async fn del_succeeds_when_the_pod_is_gone() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.pods.lock().unwrap().clear();
     world.nads.lock().unwrap().clear();
     pipeline.handle(&body("DEL", "a")).await.unwrap();
@@ -99,16 +87,13 @@ async fn del_succeeds_when_the_pod_is_gone() {
 
 #[tokio::test]
 async fn del_with_damaged_ledger_uses_the_annotation() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     world.fail("load");
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert_eq!(world.log(), ["pod a", "del one", "del default", "forget"]);
 
-    // Without the pod, there is no way to find out what to undo.
+    // Without the pod, the daemon cannot find out what to undo.
     world.pods.lock().unwrap().clear();
     let error = pipeline.handle(&body("DEL", "a")).await.unwrap_err();
     assert!(told(&error).1.contains("damaged"), "{error}");
@@ -139,10 +124,7 @@ async fn gc_undoes_containers_unknown_to_runtime() {
 
 #[tokio::test]
 async fn gc_without_attachment_list_undoes_nothing() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.log();
     pipeline.handle(&gc_body(None)).await.unwrap();
     assert!(!world.log().iter().any(|done| done.starts_with("del")));
@@ -150,10 +132,7 @@ async fn gc_without_attachment_list_undoes_nothing() {
 
 #[tokio::test]
 async fn gc_goes_on_past_errors_and_returns_all() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("del one");
     world.fail("gc default");
     let error = pipeline.handle(&gc_body(Some("cid-x"))).await.unwrap_err();
@@ -179,7 +158,7 @@ async fn del_overtakes_add(world: &Arc<World>) {
         while !world
             .log
             .lock()
-            .expect("nobody panicked")
+            .expect("no task panicked")
             .contains(&"add one".to_owned())
         {
             tokio::task::yield_now().await;
@@ -222,10 +201,7 @@ async fn del_lets_running_delegate_finish() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_undo_is_retried_until_it_succeeds() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("del one");
     pipeline.handle(&body("DEL", "a")).await.unwrap_err();
     let undo = world.undos.lock().unwrap().get("cid-a").cloned().unwrap();
@@ -251,10 +227,7 @@ async fn failed_undo_is_retried_until_it_succeeds() {
 
 #[tokio::test]
 async fn a_result_that_stays_holds_no_pod() {
-    let world = World::new();
-    world.pod("a", "one");
-    let pipeline = world.pipeline();
-    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("forget-result");
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert!(world.undos.lock().unwrap().contains_key("cid-a"), "retried");

@@ -5,7 +5,7 @@
 
 #![warn(missing_docs)]
 
-pub mod beneath;
+pub mod openat;
 mod private;
 mod read;
 mod replace;

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// What to do if the path is a symbolic link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,12 @@ fn open_with_metadata(path: &Path, links: Links) -> io::Result<(File, Metadata)>
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            // A socket.
+            Some(code) if code == Errno::NXIO.raw_os_error() => not_regular(),
+            _ => error,
+        })?;
     let metadata = require_regular(&file)?;
     Ok((file, metadata))
 }
@@ -65,9 +71,12 @@ pub(crate) fn require_regular(file: &File) -> io::Result<Metadata> {
     if metadata.is_file() {
         Ok(metadata)
     } else {
-        let reason = "not a regular file";
-        Err(io::Error::new(io::ErrorKind::InvalidInput, reason))
+        Err(not_regular())
     }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }
 
 pub(crate) fn contents(file: File, metadata: &Metadata, max_bytes: u64) -> io::Result<Vec<u8>> {
@@ -91,7 +100,9 @@ mod tests {
         let pipe = dir.path().join("pipe");
         let mode = rustix::fs::Mode::RUSR;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        for path in [pipe.as_path(), Path::new("/dev/zero"), dir.path()] {
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [&pipe, &socket, Path::new("/dev/zero"), dir.path()] {
             let error = open(path, Links::Follow).unwrap_err().to_string();
             assert_eq!(error, "not a regular file", "{}", path.display());
         }

@@ -27,7 +27,7 @@ const FRESH: Duration = Duration::from_secs(60);
 /// How long before its expiry a plugin's credential is renewed.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// Why there are no credentials. Retrying may help.
+/// Why credentials are missing. Retrying may help.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The kubeconfig cannot be used.
@@ -58,8 +58,8 @@ pub(crate) enum Error {
     /// The node's own certificate cannot be used.
     #[error(transparent)]
     Stored(#[from] stored::Error),
-    /// There is no certificate yet, or it has expired.
-    #[error("no certificate of this node in {dir} that is good at present")]
+    /// The certificate does not exist yet, or has expired.
+    #[error("no valid certificate of this node in {dir}")]
     NoCertificate {
         /// Where certificates are stored.
         dir: PathBuf,
@@ -70,7 +70,7 @@ pub(crate) enum Error {
     /// A token contains bytes that are invalid in a header.
     #[error("credentials that do not fit into a header")]
     Header,
-    /// There is no token (yet). Requests would be anonymous.
+    /// The token is empty (yet). Requests would be anonymous.
     #[error("{0} is empty")]
     NoToken(String),
     /// The library does not accept the credentials.
@@ -201,8 +201,8 @@ fn of_kubeconfig(path: &Path) -> impl Fn(kubeconfig::Error) -> Error {
 }
 
 /// Chooses a user's credential in client-go's order: `tokenFile`, then `token` or a user name; a
-/// credential plugin only if there is none of these and no certificate. Returns a user that has
-/// only this one, and how long it may be used.
+/// credential plugin only without any of these and without a certificate. Returns a user
+/// that has only this one, and how long it may be used.
 async fn choose(path: &Path, user: &AuthInfo) -> Result<(AuthInfo, Option<Duration>), Error> {
     let both = |one, other| of_kubeconfig(path)(kubeconfig::Error::Both(one, other));
     if user.username.is_some() && (user.token.is_some() || user.token_file.is_some()) {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use cni_types::json::Cause;
@@ -18,12 +18,16 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::object::{Kind, Object};
-use super::trouble::Trouble;
+use super::unavailable::Unavailable;
 
 /// Minimum interval between lists, should the server expire each watch at once.
 const RESTART: Duration = Duration::from_secs(1);
 /// Minimum retry interval when requests need the cache.
 const HURRY: Duration = Duration::from_secs(1);
+
+/// How long a watch may fail before that is worth a warning: after a change of the kind's definition
+/// the server answers 429 (its storage is initialised again) or 404 for a moment.
+const MOMENT: Duration = Duration::from_secs(5);
 
 type Objects<K> = HashMap<String, Arc<K>>;
 
@@ -41,7 +45,8 @@ pub(crate) struct Cache<K> {
     listing: AtomicBool,
     /// Whether the server does not serve this kind.
     absent: AtomicBool,
-    trouble: Mutex<Option<Trouble>>,
+    unavailable: Mutex<Option<Unavailable>>,
+    doubt: Mutex<Doubt>,
     /// Ends the pause before the next retry.
     hurry: Notify,
 }
@@ -55,7 +60,8 @@ impl<K: Kind> Cache<K> {
             listed: AtomicBool::new(false),
             listing: AtomicBool::new(false),
             absent: AtomicBool::new(false),
-            trouble: Mutex::default(),
+            unavailable: Mutex::default(),
+            doubt: Mutex::default(),
             hurry: Notify::new(),
         }
     }
@@ -105,14 +111,14 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Why the cache is out of sync; `None` if it is not.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn unavailable(&self) -> Option<Unavailable> {
         if self.is_live() {
             return None;
         }
-        let trouble = self.trouble.lock();
-        let trouble = trouble.unwrap_or_else(PoisonError::into_inner).clone();
-        let unlisted = || Trouble::lasting(format!("{} were not listed yet", K::PLURAL));
-        Some(trouble.unwrap_or_else(unlisted))
+        let unavailable = self.unavailable.lock();
+        let unavailable = unavailable.unwrap_or_else(PoisonError::into_inner).clone();
+        let unlisted = || Unavailable::lasting(format!("{} were not listed yet", K::PLURAL));
+        Some(unavailable.unwrap_or_else(unlisted))
     }
 
     /// Shortens the pause of a watch that failed, because a request needs it.
@@ -134,13 +140,13 @@ impl<K: Kind> Cache<K> {
         loop {
             let earliest = Instant::now() + RESTART;
             match self.follow(&client, config.clone(), &mut backoff).await {
-                Outcome::NoStreaming => {
+                WatchEnd::NoStreaming => {
                     tracing::debug!(kind = K::KIND, "the API server streams no lists");
                     config = plain.clone();
                 }
-                Outcome::Expired => tokio::time::sleep_until(earliest).await,
-                Outcome::Absent => {}
-                Outcome::Ended => return,
+                WatchEnd::Expired => tokio::time::sleep_until(earliest).await,
+                WatchEnd::Absent => {}
+                WatchEnd::Ended => return,
             }
         }
     }
@@ -150,14 +156,14 @@ impl<K: Kind> Cache<K> {
         client: &kube::Client,
         config: watcher::Config,
         backoff: &mut DefaultBackoff,
-    ) -> Outcome {
+    ) -> WatchEnd {
         let streaming = config.initial_list_strategy == watcher::InitialListStrategy::StreamingList;
         let api = Api::<Object<K>>::all(client.clone());
         // One unreadable event does not end the watch; requests for that object go to the server.
         let readable = watcher(api, config).filter(|event| {
             let unreadable = event.as_ref().err().filter(|error| is_unreadable(error));
             if let Some(error) = unreadable {
-                let error = told(error);
+                let error = loggable(error);
                 tracing::warn!(kind = K::KIND, error, "an object cannot be understood");
             }
             std::future::ready(unreadable.is_none())
@@ -177,23 +183,23 @@ impl<K: Kind> Cache<K> {
                 Err(error) => error,
             };
             match status(&error).map(|status| status.code) {
-                Some(400 | 422) if streaming => return Outcome::NoStreaming,
+                Some(400 | 422) if streaming => return WatchEnd::NoStreaming,
                 Some(410) => {
                     self.note(&error);
-                    return Outcome::Expired;
+                    return WatchEnd::Expired;
                 }
                 // Without the kind there is nothing to miss. If the server serves it again, list
                 // everything.
                 Some(404) => {
                     self.note_absent();
                     self.pause(backoff).await;
-                    return Outcome::Absent;
+                    return WatchEnd::Absent;
                 }
                 _ => self.note(&error),
             }
             self.pause(backoff).await;
         }
-        Outcome::Ended
+        WatchEnd::Ended
     }
 
     /// Waits with exponential backoff, shortened by [`Self::hurry`].
@@ -218,6 +224,7 @@ impl<K: Kind> Cache<K> {
                 self.absent.store(false, Ordering::Relaxed);
                 self.listing.store(false, Ordering::Relaxed);
                 self.listed.store(true, Ordering::Relaxed);
+                *self.doubt() = Doubt::default();
                 tracing::debug!(kind = K::KIND, "listed");
             }
             Event::Apply(object) => self.change(|objects| insert(objects, object)),
@@ -235,7 +242,8 @@ impl<K: Kind> Cache<K> {
     /// Treats the kind as listed and empty. The watch is retried periodically, since no event
     /// announces that a kind is served.
     fn note_absent(&self) {
-        if !self.absent.swap(true, Ordering::Relaxed) {
+        self.absent.store(true, Ordering::Relaxed);
+        if self.doubt().is_worth_a_warning(MOMENT) {
             tracing::warn!(kind = K::KIND, "the API server does not serve this kind");
         }
         self.change(Objects::clear);
@@ -244,29 +252,62 @@ impl<K: Kind> Cache<K> {
         self.watching.store(true, Ordering::Relaxed);
     }
 
+    fn doubt(&self) -> MutexGuard<'_, Doubt> {
+        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self, error: &watcher::Error) {
         let reason = match status(error) {
             Some(status) => format!("the API server answers {}: {}", status.code, status.message),
-            None => told(error),
+            None => loggable(error),
         };
         let reason = format!("{}: {reason}", K::PLURAL);
         let was_watching = self.watching.swap(false, Ordering::Relaxed);
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = trouble.take().filter(|_| !was_watching);
-        if before.is_none() {
+        if was_watching {
+            *self.doubt() = Doubt::default();
+        }
+        let mut unavailable = self
+            .unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = unavailable.take().filter(|_| !was_watching);
+        // A refusal does not pass by itself.
+        let patience = if is_away(error) {
+            MOMENT
+        } else {
+            Duration::ZERO
+        };
+        if self.doubt().is_worth_a_warning(patience) {
             tracing::warn!(kind = K::KIND, reason, "no watch");
         } else {
-            tracing::debug!(kind = K::KIND, reason, "still no watch");
+            tracing::debug!(kind = K::KIND, reason, "no watch");
         }
-        *trouble = Some(match is_away(error) {
-            true => Trouble::outage(reason, before.as_ref()),
-            false => Trouble::lasting(reason),
+        *unavailable = Some(match is_away(error) {
+            true => Unavailable::outage(reason, before.as_ref()),
+            false => Unavailable::lasting(reason),
         });
     }
 }
 
+/// How long the watch has failed, and whether a warning has said so.
+#[derive(Debug, Default)]
+struct Doubt {
+    since: Option<Instant>,
+    warned: bool,
+}
+
+impl Doubt {
+    /// Called at each failure: `true` once, when they have lasted for `patience`.
+    fn is_worth_a_warning(&mut self, patience: Duration) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let is_due = since.elapsed() >= patience && !self.warned;
+        self.warned |= is_due;
+        is_due
+    }
+}
+
 #[derive(PartialEq, Eq)]
-enum Outcome {
+enum WatchEnd {
     /// The server does not support streaming lists.
     NoStreaming,
     /// The watch's resource version has expired.
@@ -288,7 +329,7 @@ fn status(error: &watcher::Error) -> Option<&Status> {
 
 /// An error for logs. Objects that cannot be decoded are never quoted: a conf may contain
 /// credentials.
-fn told(error: &watcher::Error) -> String {
+fn loggable(error: &watcher::Error) -> String {
     match error {
         watcher::Error::WatchFailed(kube::Error::SerdeError(json))
         | watcher::Error::WatchStartFailed(kube::Error::SerdeError(json))
@@ -370,6 +411,19 @@ mod tests {
         assert!(hour.await.is_err());
         let tries = tries.load(Ordering::Relaxed);
         assert!((60..400).contains(&tries), "{tries} in an hour");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_lasting_failures_are_worth_a_warning() {
+        let mut doubt = Doubt::default();
+        assert!(
+            !doubt.is_worth_a_warning(MOMENT),
+            "its definition was changed"
+        );
+        tokio::time::advance(MOMENT).await;
+        assert!(doubt.is_worth_a_warning(MOMENT));
+        assert!(!doubt.is_worth_a_warning(MOMENT), "once");
+        assert!(Doubt::default().is_worth_a_warning(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,11 +22,11 @@ const STANDSTILL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Concurrency {
     free: Semaphore,
-    state: Mutex<State>,
+    state: Mutex<InFlight>,
 }
 
 #[derive(Debug)]
-struct State {
+struct InFlight {
     under_way: usize,
     /// When a request last completed, or the limit was last raised.
     moved: Instant,
@@ -43,7 +43,7 @@ impl Concurrency {
     pub(crate) fn new() -> Self {
         Self {
             free: Semaphore::new(FIRST_LIMIT),
-            state: Mutex::new(State {
+            state: Mutex::new(InFlight {
                 under_way: 0,
                 moved: Instant::now(),
             }),
@@ -77,7 +77,7 @@ impl Concurrency {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, InFlight> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_takes_no_turn_away() {
+    async fn a_cancelled_waiter_takes_no_turn_away() {
         let concurrency = Concurrency::new();
         let turns = join_all((0..FIRST_LIMIT).map(|_| concurrency.slot())).await;
         assert!(concurrency.slot().now_or_never().is_none());

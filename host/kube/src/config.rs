@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_and_a_pod_there_is_no_access() {
+    fn access_needs_keys_or_a_service_account() {
         let access = parse("{}").unwrap().access("node1", |_| None);
         assert!(access.is_none());
     }

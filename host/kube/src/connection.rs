@@ -24,7 +24,8 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
 use super::access::{Access, Credentials, Error};
 use super::concurrency;
-use super::trouble::Trouble;
+use super::counts::{self, Counts, Requests};
+use super::unavailable::Unavailable;
 
 /// Connect timeout. The API server is near, or down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,11 +98,12 @@ struct Shared {
     stack: ArcSwapOption<Stack>,
     /// When credentials were last read; `None` before the first time.
     loaded: tokio::sync::Mutex<Option<Instant>>,
-    trouble: Mutex<Option<Trouble>>,
-    /// Why there are no credentials, set by the task that obtains them.
+    unavailable: Mutex<Option<Unavailable>>,
+    /// Why credentials are missing, set by the task that obtains them.
     explanation: Mutex<Option<String>>,
     /// Notified when the server rejects the credentials.
     refusals: Notify,
+    counts: Counts,
 }
 
 impl Connection {
@@ -112,9 +114,10 @@ impl Connection {
                 access,
                 stack: ArcSwapOption::empty(),
                 loaded: tokio::sync::Mutex::new(None),
-                trouble: Mutex::new(None),
+                unavailable: Mutex::new(None),
                 explanation: Mutex::new(None),
                 refusals: Notify::new(),
+                counts: Counts::default(),
             }),
             watching: None,
         }
@@ -135,10 +138,15 @@ impl Connection {
         kube::Client::new(connection, "default")
     }
 
+    /// The requests since the start.
+    pub(crate) fn requests(&self) -> Vec<Requests> {
+        self.shared.counts.all()
+    }
+
     /// Why requests currently fail; `None` if the last one got through.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
-        let explained = self.shared.explanation().map(Trouble::lasting);
-        explained.or_else(|| self.shared.trouble().clone())
+    pub(crate) fn unavailable(&self) -> Option<Unavailable> {
+        let explained = self.shared.explanation().map(Unavailable::lasting);
+        explained.or_else(|| self.shared.unavailable().clone())
     }
 
     /// Sets the reason for missing credentials.
@@ -216,7 +224,7 @@ impl Shared {
                     Some(explanation) => format!("{reason}: {explanation}"),
                     None => reason,
                 };
-                *self.trouble() = Some(Trouble::lasting(reason.clone()));
+                *self.unavailable() = Some(Unavailable::lasting(reason.clone()));
                 return Err(reason.into());
             }
         };
@@ -229,22 +237,24 @@ impl Shared {
         let response = answered?;
         if response.status() == StatusCode::UNAUTHORIZED {
             let reason = "the API server does not take the credentials";
-            *self.trouble() = Some(Trouble::lasting(reason.to_owned()));
+            *self.unavailable() = Some(Unavailable::lasting(reason.to_owned()));
             self.refused().await;
             self.refusals.notify_one();
         } else {
-            *self.trouble() = None;
+            *self.unavailable() = None;
         }
         Ok(response)
     }
 
     fn note_outage(&self, reason: String) {
-        let mut trouble = self.trouble();
-        *trouble = Some(Trouble::outage(reason, trouble.as_ref()));
+        let mut unavailable = self.unavailable();
+        *unavailable = Some(Unavailable::outage(reason, unavailable.as_ref()));
     }
 
-    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unavailable(&self) -> MutexGuard<'_, Option<Unavailable>> {
+        self.unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn explanation(&self) -> Option<String> {
@@ -270,7 +280,10 @@ impl Service<Request<Body>> for Connection {
             .clone()
             .filter(|_| request.uri().query().is_some_and(is_watch));
         Box::pin(async move {
+            let kind = counts::kind(request.method(), request.uri());
             let outcome = shared.call(request).await;
+            let code = outcome.as_ref().ok().map(Response::status);
+            shared.counts.add(kind, code);
             // The watch itself handles other answers.
             if let (Some(watching), Ok(response)) = (watching, &outcome)
                 && response.status().is_success()

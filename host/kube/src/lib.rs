@@ -5,9 +5,11 @@ mod access;
 mod cache;
 mod call;
 mod certificate;
+pub mod client;
 mod concurrency;
 pub mod config;
 mod connection;
+mod counts;
 mod events;
 mod kubeconfig;
 mod object;
@@ -15,7 +17,7 @@ mod on_demand;
 mod plugin;
 mod resources;
 mod status;
-mod trouble;
+mod unavailable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,8 @@ use tokio::time::Instant;
 
 pub use access::Access;
 pub use certificate::NodeCertificate;
+pub use client::{Client, DaemonSet};
+pub use counts::Requests;
 
 use cache::Cache;
 use call::{Caller, Failure, Patience};
@@ -39,7 +43,7 @@ use connection::Connection;
 use events::Recorder;
 use object::{Kind, Namespace, Node};
 use on_demand::OnDemand;
-use trouble::Trouble;
+use unavailable::Unavailable;
 
 /// How long an ADD waits for the watch to deliver its pod before asking the server. The runtime
 /// often learns of a pod at the same moment as the watch.
@@ -112,10 +116,31 @@ impl Kube {
         }
     }
 
+    /// A client for single requests, over this adapter's connection.
+    pub fn client(&self) -> Client {
+        Client::of(self.caller.clone())
+    }
+
+    /// The requests since the start, watches included.
+    pub fn requests(&self) -> Vec<Requests> {
+        self.connection.requests()
+    }
+
+    /// Each watched kind, and whether its cache is in sync.
+    pub fn watches(&self) -> Vec<(&'static str, bool)> {
+        let mut watches = vec![
+            (<Pod as Kind>::KIND, self.pods.is_live()),
+            (<Nad as Kind>::KIND, self.nads.is_live()),
+        ];
+        watches.extend(self.namespaces.is_live().map(|is| (Namespace::KIND, is)));
+        watches.extend(self.node.is_live().map(|is| (Node::KIND, is)));
+        watches
+    }
+
     /// Whether a cache can be trusted. A request that finds it cannot shortens the retry pause.
     fn is_current<K: Kind>(&self, cache: &Cache<K>) -> bool {
         cache.hurry();
-        cache.is_complete() && self.connection.trouble().is_none()
+        cache.is_complete() && self.connection.unavailable().is_none()
     }
 
     /// The API server's mirror of a static pod, whose uid differs from the runtime's.
@@ -324,15 +349,16 @@ impl Cluster for Kube {
         self.nads.hurry();
         let listed = self.pods.is_listed() && self.nads.is_listed();
         let troubles = [
-            self.connection.trouble(),
-            self.pods.trouble(),
-            self.nads.trouble(),
-            self.namespaces.trouble(),
-            self.node.trouble(),
+            self.connection.unavailable(),
+            self.pods.unavailable(),
+            self.nads.unavailable(),
+            self.namespaces.unavailable(),
+            self.node.unavailable(),
         ];
-        let passes = |trouble: &Trouble| listed && trouble.is_shorter_than(self.outage_patience);
+        let passes =
+            |unavailable: &Unavailable| listed && unavailable.is_shorter_than(self.outage_patience);
         match troubles.into_iter().flatten().find(|one| !passes(one)) {
-            Some(trouble) => Err(ClusterError::Unavailable(trouble.reason)),
+            Some(unavailable) => Err(ClusterError::Unavailable(unavailable.reason)),
             None => Ok(()),
         }
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
 use super::call::{Caller, Failure};
-use cnidaria_core::domain::metadata::Metadata as Said;
+use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{NETWORK_STATUS_ANNOTATION, OwnerReference, Pod, PodSpec};
 use cnidaria_core::domain::resource_claim::PodClaimsStatus;
@@ -32,7 +32,7 @@ pub(crate) trait Kind: Clone + Debug + Send + Sync + 'static {
     const KIND: &'static str;
     const PLURAL: &'static str;
     /// The members that the parser keeps.
-    type Wire: DeserializeOwned + Into<(Metadata, Self)>;
+    type Wire: DeserializeOwned + Into<(TrimmedMetadata, Self)>;
 }
 
 impl Kind for Pod {
@@ -44,14 +44,14 @@ impl Kind for Pod {
 
 #[derive(Deserialize)]
 pub(crate) struct PodWire {
-    metadata: Metadata,
+    metadata: TrimmedMetadata,
     #[serde(default)]
     spec: PodSpec,
     #[serde(default)]
     status: PodClaimsStatus,
 }
 
-impl From<PodWire> for (Metadata, Pod) {
+impl From<PodWire> for (TrimmedMetadata, Pod) {
     fn from(wire: PodWire) -> Self {
         let PodWire {
             mut metadata,
@@ -82,7 +82,7 @@ impl Kind for Nad {
 
 #[derive(Deserialize)]
 pub(crate) struct NadWire {
-    metadata: Metadata,
+    metadata: TrimmedMetadata,
     #[serde(default)]
     spec: NadSpec,
 }
@@ -111,7 +111,7 @@ impl Conf {
     }
 }
 
-impl From<NadWire> for (Metadata, Nad) {
+impl From<NadWire> for (TrimmedMetadata, Nad) {
     fn from(NadWire { mut metadata, spec }: NadWire) -> Self {
         let nad = Nad {
             namespace: metadata.namespace.clone(),
@@ -125,11 +125,11 @@ impl From<NadWire> for (Metadata, Nad) {
 
 /// A namespace, for policies.
 #[derive(Debug, Clone)]
-pub(crate) struct Namespace(pub(super) Said);
+pub(crate) struct Namespace(pub(super) Metadata);
 
 /// A node, for policies.
 #[derive(Debug, Clone)]
-pub(crate) struct Node(pub(super) Said);
+pub(crate) struct Node(pub(super) Metadata);
 
 impl Kind for Namespace {
     const GROUP: &'static str = "";
@@ -148,37 +148,37 @@ impl Kind for Node {
 /// An object trimmed to its metadata.
 #[derive(Deserialize)]
 pub(crate) struct MetadataWire {
-    metadata: Metadata,
+    metadata: TrimmedMetadata,
 }
 
 impl MetadataWire {
-    fn said(mut self) -> (Metadata, Said) {
-        let said = Said {
+    fn split(mut self) -> (TrimmedMetadata, Metadata) {
+        let metadata = Metadata {
             labels: std::mem::take(&mut self.metadata.labels.0),
             annotations: std::mem::take(&mut self.metadata.annotations.0),
         };
-        (self.metadata, said)
+        (self.metadata, metadata)
     }
 }
 
-impl From<MetadataWire> for (Metadata, Namespace) {
+impl From<MetadataWire> for (TrimmedMetadata, Namespace) {
     fn from(wire: MetadataWire) -> Self {
-        let (metadata, said) = wire.said();
-        (metadata, Namespace(said))
+        let (trimmed, metadata) = wire.split();
+        (trimmed, Namespace(metadata))
     }
 }
 
-impl From<MetadataWire> for (Metadata, Node) {
+impl From<MetadataWire> for (TrimmedMetadata, Node) {
     fn from(wire: MetadataWire) -> Self {
-        let (metadata, said) = wire.said();
-        (metadata, Node(said))
+        let (trimmed, metadata) = wire.split();
+        (trimmed, Node(metadata))
     }
 }
 
 /// The metadata that is kept.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Metadata {
+pub(crate) struct TrimmedMetadata {
     namespace: String,
     name: String,
     uid: String,

@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 use super::cache::Cache;
 use super::connection::Connection;
 use super::object::Kind;
-use super::trouble::Trouble;
+use super::unavailable::Unavailable;
 
 /// The cache of one kind, empty until first needed.
 #[derive(Debug)]
@@ -35,11 +35,17 @@ impl<K: Kind> OnDemand<K> {
         self.cache.get("", name)
     }
 
+    /// Whether the cache is in sync; `None` if it is not needed.
+    pub(crate) fn is_live(&self) -> Option<bool> {
+        self.watch.get()?;
+        Some(self.cache.is_live())
+    }
+
     /// Why the cache is out of sync, if it is needed at all.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn unavailable(&self) -> Option<Unavailable> {
         self.watch.get()?;
         self.cache.hurry();
-        self.cache.trouble()
+        self.cache.unavailable()
     }
 }
 

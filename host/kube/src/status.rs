@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_told_by_code_and_field() {
+    fn rejections_name_code_and_field() {
         let answer = |code, message: &str, field: &str| Failure::Refused {
             code,
             message: message.to_owned(),

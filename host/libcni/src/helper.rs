@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_panics_fails_alone() {
+    async fn a_panic_fails_alone() {
         let helper = Helper::start().unwrap();
         let failed: io::Result<()> = helper.run(|| unreachable!("as a defect would")).await;
         assert!(failed.unwrap_err().to_string().contains("panicked"));

@@ -26,7 +26,7 @@ pub use cache::Cache;
 pub use cgroup::Cgroup;
 pub use chain::Cni;
 pub use helper::Helper;
-pub use request::{Attachment, RuntimeConf};
+pub use request::{RuntimeConf, ValidAttachment};
 pub use root::Root;
 pub use runtime::Runtime;
 

@@ -24,7 +24,7 @@ pub struct RuntimeConf {
 
 /// A valid attachment, in the form that GC passes to plugins.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Attachment {
+pub struct ValidAttachment {
     /// `CNI_CONTAINERID` of its ADD.
     #[serde(rename = "containerID")]
     pub container_id: ContainerId,
@@ -85,7 +85,7 @@ pub fn network(list: &NetworkConfList, plugin: &PluginConf) -> Result<RawObject,
 pub fn gc(
     list: &NetworkConfList,
     plugin: &PluginConf,
-    valid: &[Attachment],
+    valid: &[ValidAttachment],
 ) -> Result<RawObject, json::Error> {
     let mut request = network(list, plugin)?;
     request.set("cni.dev/valid-attachments", valid)?;

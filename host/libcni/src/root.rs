@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_directory_that_is_not_there_is_no_root() {
+    async fn a_missing_directory_is_not_a_root() {
         assert!(Root::enter(Path::new("/nonexistent")).is_err());
     }
 }

@@ -9,7 +9,7 @@ use cni_types::result::{self, CniResult};
 
 use crate::cache::{self, Cache, Entry, Key};
 use crate::chain::{self, Cni};
-use crate::request::{Attachment, RuntimeConf};
+use crate::request::{RuntimeConf, ValidAttachment};
 
 /// Executes plugins and caches their results.
 #[derive(Clone, Debug)]
@@ -108,7 +108,11 @@ impl Runtime {
     ///
     /// # Errors
     /// Every failure.
-    pub async fn gc(&self, list: &NetworkConfList, valid: &[Attachment]) -> Result<(), Vec<Error>> {
+    pub async fn gc(
+        &self,
+        list: &NetworkConfList,
+        valid: &[ValidAttachment],
+    ) -> Result<(), Vec<Error>> {
         if list.disable_gc() {
             return Ok(());
         }
@@ -116,7 +120,7 @@ impl Runtime {
         let (entries, unreadable) = self.cache.list().map_err(|error| vec![error.into()])?;
         let mut errors: Vec<Error> = unreadable.into_iter().map(Error::Cache).collect();
         for entry in entries {
-            let attachment = Attachment {
+            let attachment = ValidAttachment {
                 container_id: entry.key.container_id.clone(),
                 if_name: entry.key.if_name.clone(),
             };

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_otherwise_is_not_sealed() {
+    fn files_of_other_writers_are_not_sealed() {
         assert_eq!(verify(br#"{"name":"blue"}"#, HEAD), Seal::Missing);
         assert_eq!(verify(b"", HEAD), Seal::Missing);
     }

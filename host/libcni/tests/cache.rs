@@ -117,7 +117,7 @@ fn only_root_may_look_and_nothing_else_is_left() {
 }
 
 #[test]
-fn what_is_not_there_is_none_and_can_be_removed() {
+fn a_missing_entry_is_none_and_removable() {
     let directory = TempDir::new().unwrap();
     let cache = Cache::new(directory.path());
     let entry = entry("n", "c", "eth0");

@@ -5,7 +5,7 @@
 use cni_types::args::{Command, ContainerId, IfName, PluginType};
 use cni_types::result::CniResult;
 use cni_types::version::{ConfVersion, Version};
-use libcni::Attachment;
+use libcni::ValidAttachment;
 use libcni::chain::Cause;
 use support::{Plugins, list, runtime};
 
@@ -272,7 +272,7 @@ async fn check_needs_0_4_0_and_can_be_disabled() {
 async fn gc_passes_attachments_despite_failures() {
     let plugins = plugins();
     plugins.fail("one", "GC", r#"{"code":100,"msg":"no"}"#);
-    let valid = [Attachment {
+    let valid = [ValidAttachment {
         container_id: ContainerId::new("c").unwrap(),
         if_name: IfName::new("eth0").unwrap(),
     }];

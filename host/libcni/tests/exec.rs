@@ -387,7 +387,7 @@ async fn a_long_diagnosis_is_cut_off() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_started_was_not_executed() {
+async fn a_binary_that_cannot_start_is_not_executed() {
     let plugins = Plugins::new();
     let path = plugins.path().join("plugin");
     File::create(&path).unwrap();

@@ -182,7 +182,7 @@ fn find_returns_the_first_executable_file() {
 }
 
 #[test]
-fn what_is_not_found_names_the_directories() {
+fn a_missing_plugin_names_the_directories() {
     let plugin = PluginType::new("absent").unwrap();
     let error = find(&plugin, &["/a".into(), "/b".into()]).unwrap_err();
     assert_eq!(error.to_string(), "plugin \"absent\" not found in /a, /b");

@@ -3,7 +3,7 @@
 #![cfg(test)]
 
 use cni_types::json::RawObject;
-use libcni::{Attachment, RuntimeConf, request};
+use libcni::{RuntimeConf, ValidAttachment, request};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -23,7 +23,7 @@ struct Case {
     plugin: usize,
     capability_args: RawObject,
     prev_result: Option<Box<RawValue>>,
-    valid: Vec<Attachment>,
+    valid: Vec<ValidAttachment>,
     expected: Value,
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use cni_types::args::{ContainerId, IfName, NetworkName};
 use libcni::cache::Key;
-use libcni::{Attachment, Cache, Runtime};
+use libcni::{Cache, Runtime, ValidAttachment};
 use support::{Plugins, list, runtime};
 use tempfile::TempDir;
 
@@ -91,7 +91,7 @@ async fn gc_deletes_what_is_not_valid_any_more() {
     bench.runtime.add(&list, &other).await.unwrap();
     other.container_id = ContainerId::new("cid-2").unwrap();
     bench.runtime.add(&list, &other).await.unwrap();
-    let valid = [Attachment {
+    let valid = [ValidAttachment {
         container_id: other.container_id.clone(),
         if_name: other.if_name.clone(),
     }];

@@ -4,7 +4,7 @@
 
 #![cfg(test)]
 
-use libcni::{Attachment, RuntimeConf};
+use libcni::{RuntimeConf, ValidAttachment};
 use serde_json::{Value, json};
 use support::{Plugins, list, runtime};
 
@@ -128,7 +128,7 @@ async fn status_and_gc_follow_the_specification() {
     let plugins = Plugins::recording(&["bridge", "tuning", "portmap"]);
     let (conf, runtime) = example();
     let (list, cni) = (list(&conf), plugins.cni());
-    let valid = Attachment {
+    let valid = ValidAttachment {
         container_id: runtime.container_id.clone(),
         if_name: runtime.if_name.clone(),
     };

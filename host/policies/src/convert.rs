@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use cni_types::args::{Command, IfName};
+use cni_types::args::IfName;
+use cni_types::capability::PortMapping;
 use cni_types::conf::NetworkConfList;
 use cni_types::json::{Document, Limits, RawObject};
 use cni_types::result::CniResult;
@@ -14,30 +15,9 @@ use super::confs::Confs;
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::networks::{Networks, Wanted};
-use cnidaria_core::domain::pod::{PodIdentity, PodRef};
-use cnidaria_core::domain::runtime_config::{Bandwidth, PortMapping, RuntimeConfig};
+use cnidaria_core::domain::pod::PodIdentity;
+use cnidaria_core::domain::runtime_config::RuntimeConfig;
 use cnidaria_core::domain::selection::Selection;
-
-/// The default protocol of a port mapping (CNI conventions, portMappings).
-const DEFAULT_PROTOCOL: &str = "tcp";
-
-pub(super) fn command(command: Command) -> engine::Command {
-    match command {
-        Command::Add => engine::Command::Add,
-        Command::Del => engine::Command::Del,
-        Command::Check => engine::Command::Check,
-        Command::Gc => engine::Command::Gc,
-        Command::Status | Command::Version => engine::Command::Status,
-    }
-}
-
-pub(super) fn pod_ref(pod: &PodRef) -> engine::PodRef {
-    engine::PodRef {
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-        uid: pod.uid.clone(),
-    }
-}
 
 fn selection(selection: &Selection) -> Result<engine::Selection, String> {
     Ok(engine::Selection {
@@ -47,8 +27,8 @@ fn selection(selection: &Selection) -> Result<engine::Selection, String> {
         ips: selection.ips.clone(),
         mac: selection.mac.clone(),
         infiniband_guid: selection.infiniband_guid.clone(),
-        bandwidth: selection.bandwidth.as_ref().map(bandwidth),
-        port_mappings: selection.port_mappings.iter().map(port_mapping).collect(),
+        bandwidth: selection.bandwidth,
+        port_mappings: selection.port_mappings.clone(),
         default_route: gateways(selection.default_route.as_deref()),
         cni_args: selection.cni_args.as_ref().map(document).transpose()?,
     })
@@ -117,6 +97,10 @@ fn chosen(
                 .map_err(|error| format!("default-route {gateway}: {error}"))
         })
         .collect::<Result<_, _>>()?;
+    // A policy that leaves the pod's network as it was does not name it.
+    let is_asked =
+        |asked: &Selection| asked.namespace == chosen.namespace && asked.name == chosen.name;
+    let named_by = named_by.filter(|_| !origin.is_some_and(is_asked));
     let keeps_routes = origin.is_some_and(|origin| origin.default_route.is_some());
     Ok(Selection {
         namespace: chosen.namespace,
@@ -129,7 +113,7 @@ fn chosen(
             origin.map_or(&[], |o| &o.port_mappings),
             chosen.port_mappings,
         ),
-        bandwidth: chosen.bandwidth.map(own_bandwidth),
+        bandwidth: chosen.bandwidth,
         device_id: origin.and_then(|origin| origin.device_id.clone()),
         cni_args: chosen.cni_args.as_ref().map(object).transpose()?,
         // An empty list means something different from none.
@@ -158,11 +142,12 @@ pub(super) fn attachment(
         network: attachment.network.clone(),
         if_name: attachment.if_name.to_string(),
         is_default: attachment.is_default,
+        selection: attachment.selection,
         conf: confs.tree(&attachment.conf)?,
         ips: request.ips.clone(),
         mac: request.mac.clone(),
-        bandwidth: request.bandwidth.as_ref().map(bandwidth),
-        port_mappings: request.port_mappings.iter().map(port_mapping).collect(),
+        bandwidth: request.bandwidth,
+        port_mappings: request.port_mappings.clone(),
         infiniband_guid: request.infiniband_guid.clone(),
         cni_args: None,
         fixed,
@@ -199,7 +184,7 @@ pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<A
         conf,
         request: RuntimeConfig {
             port_mappings: port_mappings(&origin.request.port_mappings, edited.port_mappings),
-            bandwidth: edited.bandwidth.map(own_bandwidth),
+            bandwidth: edited.bandwidth,
             ips: edited.ips,
             mac: edited.mac,
             infiniband_guid: edited.infiniband_guid,
@@ -227,11 +212,12 @@ pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::Attachment, 
         network: entry.network.clone(),
         if_name: entry.if_name.to_string(),
         is_default: entry.is_default,
+        selection: None,
         conf: confs.tree(&entry.conf)?,
         ips: request.ips,
         mac: request.mac,
-        bandwidth: request.bandwidth.as_ref().map(bandwidth),
-        port_mappings: request.port_mappings.iter().map(port_mapping).collect(),
+        bandwidth: request.bandwidth,
+        port_mappings: request.port_mappings,
         infiniband_guid: request.infiniband_guid,
         cni_args: None,
         fixed,
@@ -278,48 +264,41 @@ fn object(document: &Document) -> Result<RawObject, String> {
     document.to_object().map_err(|error| error.to_string())
 }
 
-fn bandwidth(bandwidth: &Bandwidth) -> engine::Bandwidth {
-    engine::Bandwidth {
-        ingress_rate: bandwidth.ingress_rate,
-        ingress_burst: bandwidth.ingress_burst,
-        egress_rate: bandwidth.egress_rate,
-        egress_burst: bandwidth.egress_burst,
+/// The edited port mappings. Mappings that map the same as before stay as they were, so that those
+/// without a protocol stay without one.
+fn port_mappings(origin: &[PortMapping], edited: Vec<PortMapping>) -> Vec<PortMapping> {
+    let canonical = |mapping: &PortMapping| PortMapping {
+        protocol: Some(mapping.protocol().to_owned()),
+        ..mapping.clone()
+    };
+    match origin
+        .iter()
+        .map(canonical)
+        .eq(edited.iter().map(canonical))
+    {
+        true => origin.to_vec(),
+        false => edited,
     }
 }
 
-fn own_bandwidth(bandwidth: engine::Bandwidth) -> Bandwidth {
-    Bandwidth {
-        ingress_rate: bandwidth.ingress_rate,
-        ingress_burst: bandwidth.ingress_burst,
-        egress_rate: bandwidth.egress_rate,
-        egress_burst: bandwidth.egress_burst,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn port_mapping(mapping: &PortMapping) -> engine::PortMapping {
-    engine::PortMapping {
-        host_port: mapping.host_port,
-        container_port: mapping.container_port,
-        protocol: mapping
-            .protocol
-            .clone()
-            .unwrap_or_else(|| DEFAULT_PROTOCOL.to_owned()),
-        host_ip: mapping.host_ip.clone(),
+    #[test]
+    fn unedited_port_mappings_keep_their_bytes() {
+        let mapping = |host_port, protocol: Option<&str>| PortMapping {
+            host_port,
+            container_port: 80,
+            protocol: protocol.map(ToOwned::to_owned),
+            host_ip: None,
+        };
+        let origin = [mapping(8080, None)];
+        let same = vec![mapping(8080, Some("tcp"))];
+        assert_eq!(port_mappings(&origin, same), origin);
+        for other in [mapping(8081, Some("tcp")), mapping(8080, Some("udp"))] {
+            let edited = vec![other];
+            assert_eq!(port_mappings(&origin, edited.clone()), edited);
+        }
     }
-}
-
-/// The edited port mappings. Unedited mappings without a protocol stay without one.
-fn port_mappings(origin: &[PortMapping], edited: Vec<engine::PortMapping>) -> Vec<PortMapping> {
-    if edited.len() == origin.len() && origin.iter().map(port_mapping).eq(edited.iter().cloned()) {
-        return origin.to_vec();
-    }
-    edited
-        .into_iter()
-        .map(|mapping| PortMapping {
-            host_port: mapping.host_port,
-            container_port: mapping.container_port,
-            protocol: Some(mapping.protocol),
-            host_ip: mapping.host_ip,
-        })
-        .collect()
 }

@@ -4,7 +4,7 @@
 mod confs;
 mod convert;
 mod lookup;
-mod none;
+mod rehearsal;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +13,13 @@ use async_trait::async_trait;
 use cni_types::args::{Command, ContainerId};
 use cni_types::result::CniResult;
 use policy_engine::{
-    Cause, Denied, Finding, Hook, PolicyHost, Report, RequestFacts, Session, Severity,
+    Cause, Denied, Finding, Generation, Hook, PolicyHost, Report, RequestFacts, Session, Severity,
+    Witness,
 };
 
 use confs::Confs;
 pub use lookup::Lookup;
-use none::NoPolicies;
+use rehearsal::Recorder;
 
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
@@ -27,7 +28,7 @@ use cnidaria_core::domain::pod::{Pod, PodRef};
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{
     AddFailure, Attached, Cluster, Denial, Event, EventKind, Finale, Policies, PolicyResult,
-    PolicySession,
+    PolicySession, Rehearsal,
 };
 
 /// The policies of this node.
@@ -49,6 +50,46 @@ impl Engine {
             confs: Arc::default(),
         }
     }
+
+    /// The facts of a request, for the policies of `generation`.
+    fn facts(
+        &self,
+        generation: &Generation,
+        command: Command,
+        sandbox: &Sandbox,
+        pod: Option<&Pod>,
+    ) -> RequestFacts {
+        let namespace = &sandbox.pod.namespace;
+        let needs = generation.needs();
+        let pod = pod.filter(|_| needs.pod);
+        let namespace_labels = match needs.namespaces {
+            true => self.cluster.namespace(namespace).map(|said| said.labels),
+            false => None,
+        };
+        RequestFacts {
+            command,
+            container_id: sandbox.container_id.to_string(),
+            pod: Some(sandbox.pod.clone()),
+            labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
+            annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
+            pod_spec: pod
+                .map(|pod| convert::pod_spec(&pod.identity))
+                .unwrap_or_default(),
+            namespace_labels,
+            node_name: self.node_name.clone(),
+        }
+    }
+
+    fn session(&self, session: Session, sandbox: &Sandbox, is_rehearsal: bool) -> EngineSession {
+        EngineSession {
+            session,
+            cluster: Arc::clone(&self.cluster),
+            pod: sandbox.pod.clone(),
+            confs: Arc::clone(&self.confs),
+            shown: Vec::new(),
+            is_rehearsal,
+        }
+    }
 }
 
 #[async_trait]
@@ -60,33 +101,20 @@ impl Policies for Engine {
         pod: Option<&Pod>,
     ) -> Box<dyn PolicySession> {
         let generation = self.host.current();
-        if generation.is_empty() {
-            return Box::new(NoPolicies);
+        let facts = self.facts(&generation, command, sandbox, pod);
+        Box::new(self.session(generation.begin(facts), sandbox, false))
+    }
+
+    fn rehearse(&self, sandbox: &Sandbox, pod: &Pod) -> Rehearsal {
+        let generation = self.host.current();
+        let recorder = Arc::new(Recorder::default());
+        let facts = self.facts(&generation, Command::Add, sandbox, Some(pod));
+        let witness: Arc<dyn Witness> = recorder.clone();
+        let session = generation.rehearse(facts, witness);
+        Rehearsal {
+            session: Box::new(self.session(session, sandbox, true)),
+            record: recorder,
         }
-        let namespace = &sandbox.pod.namespace;
-        let namespace_labels = match generation.needs().namespaces {
-            true => self.cluster.namespace(namespace).map(|said| said.labels),
-            false => None,
-        };
-        let facts = RequestFacts {
-            command: convert::command(command),
-            container_id: sandbox.container_id.to_string(),
-            pod: Some(convert::pod_ref(&sandbox.pod)),
-            labels: pod.map(|pod| pod.labels.clone()).unwrap_or_default(),
-            annotations: pod.map(|pod| pod.annotations.clone()).unwrap_or_default(),
-            pod_spec: pod
-                .map(|pod| convert::pod_spec(&pod.identity))
-                .unwrap_or_default(),
-            namespace_labels,
-            node_name: self.node_name.clone(),
-        };
-        Box::new(Request {
-            session: generation.begin(facts),
-            cluster: Arc::clone(&self.cluster),
-            pod: sandbox.pod.clone(),
-            confs: Arc::clone(&self.confs),
-            shown: Vec::new(),
-        })
     }
 
     async fn status(&self) -> Result<(), Denial> {
@@ -132,12 +160,14 @@ fn own_denial(denied: Denied) -> Denial {
     }
 }
 
-struct Request {
+struct EngineSession {
     session: Session,
     cluster: Arc<dyn Cluster>,
     pod: PodRef,
     confs: Arc<Confs>,
     shown: Vec<Shown>,
+    /// Emits no Events.
+    is_rehearsal: bool,
 }
 
 /// An attachment as shown to policies that did not change it; they may see it again.
@@ -157,7 +187,7 @@ impl Shown {
     }
 }
 
-impl Request {
+impl EngineSession {
     /// Records warnings as Events for the pod's owner. The engine has logged everything already.
     fn report(&self, report: &Report) {
         self.announce(&report.findings);
@@ -217,6 +247,9 @@ impl Request {
     }
 
     fn tell(&self, reason: &'static str, message: String) {
+        if self.is_rehearsal {
+            return;
+        }
         let event = Event {
             kind: EventKind::Warning,
             reason,
@@ -238,7 +271,7 @@ impl Request {
 }
 
 #[async_trait]
-impl PolicySession for Request {
+impl PolicySession for EngineSession {
     async fn select(&mut self, networks: Networks) -> Result<Networks, Denial> {
         if !self.session.involves(Hook::Select, None) {
             return Ok(networks);
@@ -264,6 +297,9 @@ impl PolicySession for Request {
     }
 
     async fn before_add(&mut self, attachment: Attachment) -> Result<Option<Attachment>, Denial> {
+        if !self.session.involves(Hook::BeforeAdd, None) {
+            return Ok(Some(attachment));
+        }
         let offered = convert::attachment(&attachment, &self.confs)
             .map_err(|reason| Self::unreadable("before-add", reason))?;
         let (edited, report) = self

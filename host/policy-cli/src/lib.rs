@@ -3,30 +3,37 @@
 //!
 //! Everything that a policy does goes through the daemon's own engine, so that the two cannot differ.
 
+mod bench;
 mod build;
 mod case;
 mod check;
 mod explain;
 mod files;
+mod inspect;
 mod language;
 mod manifests;
 mod new;
 mod node;
 mod policy;
+mod replay;
 mod run;
 mod suggest;
 mod template;
 mod test;
 
+pub use bench::{BenchArgs, Error as BenchError, bench};
 pub use build::{BuildArgs, Error as BuildError, build};
 pub use check::{CheckArgs, Error as CheckError, check};
 pub use explain::{ExplainArgs, explain};
+pub use inspect::{Error as InspectError, InspectArgs, inspect};
 pub use language::Language;
 pub use new::{Error as NewError, NewArgs, new};
+pub use policy::Error as PolicyError;
+pub use replay::{Error as ReplayError, ReplayArgs, replay};
 pub use run::{Error as RunError, RunArgs, run};
-pub use test::{Error as TestError, TestArgs, test};
+pub use test::{Error as TestError, RecordedCase, TestArgs, recorded, test};
 
-/// Exit code if a policy denied a request, or cases failed.
+/// Exit code if a policy denied a request, cases failed, or recorded requests would change.
 pub const FAILED: u8 = 3;
 
 /// What a command prints, and its exit code.
@@ -44,23 +51,20 @@ impl Output {
     }
 }
 
+/// Reads a module of at most the daemon's size.
+///
+/// # Errors
+/// If the file cannot be read or is too large.
+pub fn module(path: &std::path::Path) -> Result<Vec<u8>, PolicyError> {
+    policy::read(path, policy::MAX_MODULE)
+}
+
 /// A runtime for one command: everything that waits does so on this thread.
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .expect("a runtime without I/O needs nothing that could be missing")
-}
-
-/// An error and its sources on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 /// Replaces characters that would move the cursor or change colours: policies choose some texts.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::check::explain;
 
 /// Maximum size of a module in bytes, as in the daemon.
-const MAX_MODULE: u64 = 64 << 20;
+pub(crate) const MAX_MODULE: u64 = 64 << 20;
 
 /// Maximum size of a configuration in bytes, as in the daemon.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -28,25 +28,17 @@ pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {path}", path = path.display())]
     Read {
-        /// The file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
     },
     /// A file is larger than the daemon reads.
     #[error("{path} has more than {limit} bytes", path = path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
+    TooLarge { path: PathBuf, limit: u64 },
     /// The module is not usable.
     #[error("{path}", path = path.display())]
     Module {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: compile::Error,
     },
     /// The configuration has faults: one line each.
@@ -55,16 +47,18 @@ pub enum Error {
 }
 
 /// A loaded policy, or what is wrong, one line each.
-type Outcome = Result<Arc<Loaded>, Arc<Vec<String>>>;
+type Parsed = Result<Arc<Loaded>, Arc<Vec<String>>>;
 
 /// A compiled module and the text of its configuration.
 pub(crate) struct Policy {
     pub(crate) compiled: Compiled,
+    /// Bytes of the module.
+    pub(crate) bytes: usize,
     pub(crate) module: PathBuf,
     config: Option<PathBuf>,
     text: String,
     /// The policy with replaced keys, by their JSON text.
-    loaded: Mutex<BTreeMap<String, Outcome>>,
+    loaded: Mutex<BTreeMap<String, Parsed>>,
 }
 
 impl Policy {
@@ -84,6 +78,7 @@ impl Policy {
         })?;
         Ok(Self {
             compiled,
+            bytes: bytes.len(),
             module: module.to_owned(),
             config: config.map(Path::to_owned),
             text,
@@ -116,21 +111,30 @@ impl Policy {
     /// # Errors
     /// [`Error::Configuration`] with file, line, column and key of each fault.
     pub(crate) async fn load(&self) -> Result<Loaded, Error> {
-        let shown = |faults: Vec<Fault>| {
-            let file = self.file().display().to_string();
-            let lines = faults.iter().map(|fault| explain::line(&file, fault));
-            Error::Configuration(lines.collect())
-        };
-        let configuration = self.configuration().map_err(shown)?;
+        let configuration = self.checked()?;
         let loaded = self.compiled.load(&configuration).await;
-        loaded.map_err(|refusal| shown(vec![explain::refusal(&refusal, &configuration)]))
+        loaded.map_err(|refusal| self.faulty(&[explain::refusal(&refusal, &configuration)]))
+    }
+
+    /// Parses the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] with file, line, column and key of each fault.
+    pub(crate) fn checked(&self) -> Result<Configuration, Error> {
+        self.configuration().map_err(|faults| self.faulty(&faults))
+    }
+
+    fn faulty(&self, faults: &[Fault]) -> Error {
+        let file = self.file().display().to_string();
+        let lines = faults.iter().map(|fault| explain::line(&file, fault));
+        Error::Configuration(lines.collect())
     }
 
     /// Loads the policy with some keys of its configuration replaced. The outcome is remembered.
     ///
     /// # Errors
     /// What is wrong, one line each.
-    pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Outcome {
+    pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Parsed {
         let text = self.merged(replaced)?;
         let known = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = known().get(&text) {
@@ -163,7 +167,7 @@ fn reasons(refusal: &Refusal) -> Arc<Vec<String>> {
 }
 
 /// Reads a file of bounded size.
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     use io::Read as _;
     let failed = |source| Error::Read {
         path: path.to_owned(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What templates are filled with.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
-    /// The words that hold, such as the hooks.
+    /// The conditions that hold, such as the hooks.
     pub(crate) words: BTreeSet<&'static str>,
     /// The texts of placeholders.
     pub(crate) texts: BTreeMap<&'static str, String>,

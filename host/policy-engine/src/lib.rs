@@ -13,6 +13,7 @@ pub mod fuzz;
 mod load;
 mod model;
 mod pool;
+pub mod record;
 mod run;
 mod state;
 mod transaction;
@@ -20,8 +21,8 @@ mod transaction;
 pub mod trial;
 mod wasm;
 
-pub use config::Config;
-pub use model::policy::{Mode, PolicyInfo, State};
+pub use config::{Config, Recording, Redaction};
+pub use model::policy::{LastFailure, Mode, PolicyInfo, State};
 pub use model::ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
 pub use model::report::{AddFailure, AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use model::request::{

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 7] = [
     &["model"],
     &["config", "state", "transaction"],
     &["wasm"],
-    &["pool"],
+    &["pool", "record"],
     &["load"],
     &["compile", "fuzz", "run"],
     &["trial"],

@@ -27,7 +27,7 @@ pub struct Policy {
     /// Whether STATUS fails while the policy is not loaded.
     #[serde(default)]
     pub required: bool,
-    /// `sha256:…` of the active module; `None` if there is none.
+    /// `sha256:…` of the active module; `None` without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Hooks that the module exports, named as in the WIT package (`before-add`).
@@ -43,9 +43,33 @@ pub struct Policy {
     /// failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// What was wrong with the file of the state that the policy keeps; `None` if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_error: Option<String>,
+    /// The last call that failed, also one of an earlier load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
+    /// How often the policy was loaded, each time with other files; 0 from older daemons.
+    #[serde(default)]
+    pub load: u64,
     /// Counts since the policy was loaded.
     #[serde(default)]
     pub counts: PolicyCounts,
+}
+
+/// A call of a policy that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailure {
+    /// What failed, and why.
+    pub error: String,
+    /// When, in seconds since 1970.
+    pub at_unix_seconds: u64,
+    /// [`Policy::load`] of the policy that was called.
+    pub load: u64,
+    /// Digest of its module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 /// Body of [`crate::endpoint::RELEASE`]: releases a policy's module from quarantine.
@@ -54,6 +78,39 @@ pub struct Policy {
 pub struct Release {
     /// Name of the policy.
     pub name: String,
+}
+
+/// Body of [`crate::endpoint::RECORD`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Record {
+    /// Record requests from now on.
+    Start,
+    /// Record nothing from now on.
+    Stop,
+    /// Have everything on disk.
+    Flush,
+}
+
+/// Answer of [`crate::endpoint::RECORD`]: what the recording has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Recording {
+    /// Whether requests are recorded.
+    pub recording: bool,
+    /// Its directory on the node.
+    pub directory: String,
+    /// Its files, the oldest first.
+    pub files: Vec<String>,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Requests recorded since the daemon started.
+    pub requests: u64,
+    /// Requests lost since then.
+    pub lost: u64,
+    /// Why the last requests were not written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// Whether a policy runs.
@@ -105,6 +162,25 @@ pub struct PolicyCounts {
     pub failures: u64,
 }
 
+/// Body of the response to [`crate::endpoint::LEAVE`]: what still needs the daemon or the shim.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Left {
+    /// The runtime's conf that the daemon removed, now or before; `None` if it provides none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conf: Option<String>,
+    /// Recorded DELs that are not carried out yet.
+    pub deferred: u64,
+    /// Attachments that a DEL could not undo yet.
+    pub undo_pending: u64,
+    /// Attachments in use.
+    pub attached: u64,
+    /// Containers whose ledger files are damaged.
+    pub unreadable: u64,
+    /// Ledger directories in use, the daemon's own first.
+    pub cni_dirs: Vec<String>,
+}
+
 /// Body of [`crate::endpoint::ATTACHMENTS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachmentList {
@@ -123,6 +199,9 @@ pub struct Unreadable {
     pub container_id: String,
     /// The file, and what is wrong with it.
     pub reason: String,
+    /// The ledger's directory; `None` from an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni_dir: Option<String>,
 }
 
 /// Body of [`crate::endpoint::FORGET`]: attachments to drop from the ledger without undoing them.
@@ -134,6 +213,9 @@ pub struct Forget {
     /// Interface in the pod; all of the sandbox's attachments if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_name: Option<String>,
+    /// The ledger's directory; needed if several have the sandbox.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni_dir: Option<String>,
 }
 
 /// One attachment in the ledger.
@@ -156,17 +238,40 @@ pub struct Attachment {
     /// When the attachment entered this state, in seconds since 1970 UTC; `None` if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_unix_seconds: Option<u64>,
+    /// The same as an RFC 3339 time in UTC, for readers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// The ledger's directory; `None` from an older daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cni_dir: Option<String>,
+}
+
+/// A time as RFC 3339 has it, in UTC.
+pub fn rfc3339(unix_seconds: u64) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    let (days, seconds) = (unix_seconds / DAY, unix_seconds % DAY);
+    // Years that begin in March, so that a leap day is the last; 719,468 days before 1970.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, years) = match month < 10 {
+        true => (month + 3, 0),
+        false => (month - 9, 1),
+    };
+    let year = 400 * era + year + years;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
 }
 
 /// The pod of an attachment. Fields are empty if the ledger does not know them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Pod {
-    /// Namespace.
     pub namespace: String,
-    /// Name.
     pub name: String,
-    /// UID.
     pub uid: String,
 }
 
@@ -210,16 +315,32 @@ mod tests {
                 retries: 3,
             },
             since_unix_seconds: Some(1_800_000_000),
+            since: Some(rfc3339(1_800_000_000)),
+            cni_dir: Some("/l".to_owned()),
         };
         let json = serde_json::to_string(&attachment).unwrap();
         assert_eq!(
             json,
-            r#"{"containerId":"abc","pod":{"namespace":"default","name":"web","uid":""},"network":"default/macvlan","ifName":"net1","netns":"/run/netns/x","state":"undo-pending","reason":"ipam is down","retries":3,"sinceUnixSeconds":1800000000}"#
+            r#"{"containerId":"abc","pod":{"namespace":"default","name":"web","uid":""},"network":"default/macvlan","ifName":"net1","netns":"/run/netns/x","state":"undo-pending","reason":"ipam is down","retries":3,"sinceUnixSeconds":1800000000,"since":"2027-01-15T08:00:00Z","cniDir":"/l"}"#
         );
         assert_eq!(
             serde_json::from_str::<Attachment>(&json).unwrap(),
             attachment
         );
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), expected);
+        }
     }
 
     #[test]

@@ -32,6 +32,31 @@ pub const SEAL_DIGITS: usize = 64;
 /// Text after the checksum if the DEL may run after the namespace is gone.
 pub const DEFERRABLE: &[u8] = br#"","deferrable":true,"#;
 
+/// The daemon's flag in a result of `cniCacheV1`, below `cnidaria`: the DEL of this attachment may
+/// run after the namespace is gone.
+pub const RESULT_FLAG: &str = "deferrable";
+
+/// Whether a file of the result cache allows the DEL of its attachment after the namespace is gone;
+/// `None` if it is about another container. A file that cannot be read allows nothing.
+pub fn result_is_deferrable(text: &[u8], container: &str) -> Option<bool> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Cached {
+        container_id: String,
+        #[serde(default)]
+        cnidaria: Own,
+    }
+    #[derive(Default, Deserialize)]
+    struct Own {
+        #[serde(default)]
+        deferrable: bool,
+    }
+    match serde_json::from_slice::<Cached>(text) {
+        Ok(cached) if cached.container_id != container => None,
+        cached => Some(cached.is_ok_and(|cached| cached.cnidaria.deferrable)),
+    }
+}
+
 /// Whether a ledger file, or its beginning, allows the DEL after the namespace is gone.
 /// Daemon-written text only precedes the flag, so no other text can forge it.
 pub fn is_deferrable(text: &[u8]) -> bool {
@@ -75,7 +100,7 @@ pub struct Record {
 pub struct NetnsId(u64, u64);
 
 impl NetnsId {
-    /// The file currently at `path`; `None` if there is none.
+    /// The file currently at `path`; `None` if it does not exist.
     pub fn at(path: &Path) -> Option<Self> {
         path.metadata().ok().map(|metadata| Self::of(&metadata))
     }
@@ -143,6 +168,20 @@ mod tests {
         assert_eq!(read.request.env, written.request.env);
         assert_eq!(read.request.config, written.request.config);
         assert!(read.is_still(NetnsId::at(Path::new("/proc/self/ns/net"))));
+    }
+
+    #[test]
+    fn a_result_says_whether_its_del_can_wait() {
+        for (own, expected) in [
+            (r#","cnidaria":{"isDefault":true,"deferrable":true}"#, true),
+            (r#","cnidaria":{"isDefault":true}"#, false),
+            ("", false),
+        ] {
+            let text = format!(r#"{{"kind":"cniCacheV1","containerId":"c"{own}}}"#);
+            assert_eq!(result_is_deferrable(text.as_bytes(), "c"), Some(expected));
+            assert_eq!(result_is_deferrable(text.as_bytes(), "d"), None);
+        }
+        assert_eq!(result_is_deferrable(b"", "c"), Some(false));
     }
 
     #[test]

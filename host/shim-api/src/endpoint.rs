@@ -17,7 +17,7 @@ pub const DELEGATE: &str = "/delegate";
 /// `GET` or `POST`: `200` while the process serves, including during shutdown.
 pub const HEALTHZ: &str = "/healthz";
 
-/// `GET` or `POST`: `200` while the daemon accepts calls, `500` before that and during shutdown.
+/// `GET` or `POST`: `200` while the daemon accepts calls, `503` during shutdown.
 pub const READYZ: &str = "/readyz";
 
 /// `GET`: [`crate::admin::PolicyList`].
@@ -27,12 +27,26 @@ pub const POLICIES: &str = "/v1/policies";
 /// with [`crate::response::STATUS_FAILED`], a CNI error.
 pub const RELEASE: &str = "/v1/policies/release";
 
+/// `POST`: [`crate::admin::Record`]; responds with [`crate::admin::Recording`] or, with
+/// [`crate::response::STATUS_FAILED`], a CNI error.
+pub const RECORD: &str = "/v1/policies/record";
+
 /// `GET`: [`crate::admin::AttachmentList`].
 pub const ATTACHMENTS: &str = "/v1/attachments";
 
 /// `POST`: [`crate::admin::Forget`]; responds with the forgotten [`crate::admin::AttachmentList`]
 /// or, with [`crate::response::STATUS_FAILED`], a CNI error.
 pub const FORGET: &str = "/v1/attachments/forget";
+
+/// `POST`: [`crate::explain::Explain`]; responds with a [`crate::explain::Explanation`] or, with
+/// [`crate::response::STATUS_FAILED`], a CNI error. Changes nothing.
+pub const EXPLAIN: &str = "/v1/explain";
+
+/// `POST`: the daemon prepares to be uninstalled and responds with [`crate::admin::Left`]. It removes
+/// the runtime's conf and writes it no more, stops shims from recording DELs, carries out those that
+/// are recorded, and undoes what belongs to pods that are gone. Can be repeated; ends with the
+/// process.
+pub const LEAVE: &str = "/v1/leave";
 
 /// Path of the socket in the directory `socket_dir`.
 pub fn socket_path(socket_dir: &Path) -> PathBuf {

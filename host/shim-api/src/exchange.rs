@@ -14,7 +14,7 @@ use rustix::net::{
 use rustix::time::Timespec;
 
 use crate::http::{self, Decoder, Progress, Response};
-use crate::peer;
+use crate::peer_credentials;
 
 /// Bytes per read: most results fit.
 const READ_BYTES: usize = 4 << 10;
@@ -24,7 +24,7 @@ const READ_BYTES: usize = 4 << 10;
 #[non_exhaustive]
 pub enum ConnectError {
     /// No socket, no listener, or a full queue: may be transient.
-    #[error("nobody answers on the socket")]
+    #[error("cannot connect to the socket")]
     Unreachable(#[source] io::Error),
     /// Any other failure: not a socket, permissions, no file descriptors. Waiting does not help.
     #[error("cannot connect to the socket")]
@@ -37,7 +37,7 @@ pub enum ConnectError {
     },
 }
 
-/// Why there is no response.
+/// Why no response arrived.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -68,7 +68,7 @@ pub enum Error {
 }
 
 /// Connects to the socket at `path` without blocking; reads and writes do not block either. The
-/// listener must be trusted by [`peer::is_trusted`], or nothing is sent.
+/// listener must be trusted by [`peer_credentials::is_trusted`], or nothing is sent.
 ///
 /// # Errors
 /// [`ConnectError::Unreachable`] if a restarting daemon would explain the failure.
@@ -95,7 +95,7 @@ pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
     // Recorded at listen(2), so a listener cannot pass off its socket as another user's.
     let listener = rustix::net::sockopt::socket_peercred(&socket).map_err(failed)?;
     let uid = listener.uid.as_raw();
-    if !peer::is_trusted(uid, rustix::process::geteuid().as_raw()) {
+    if !peer_credentials::is_trusted(uid, rustix::process::geteuid().as_raw()) {
         return Err(ConnectError::Untrusted { uid });
     }
     Ok(UnixStream::from(socket))
@@ -123,8 +123,8 @@ pub fn exchange(
         let count = match recv(stream, &mut buffer, RecvFlags::DONTWAIT) {
             Ok((count, _)) => count,
             Err(Errno::INTR | Errno::AGAIN) => continue,
-            // A server that rejects a request unread closes early: prefer its response over the
-            // write error, but report the write error if there is none.
+            // A server that rejects a request unread closes early: prefer its response, if any,
+            // over the write error.
             Err(error) => {
                 let is_unread = error == Errno::CONNRESET && !is_answered;
                 let lost = if is_unread {

@@ -12,9 +12,10 @@ pub mod attributes;
 pub mod deferred;
 pub mod endpoint;
 pub mod exchange;
+pub mod explain;
 pub mod http;
 mod object;
-pub mod peer;
+pub mod peer_credentials;
 pub mod request;
 pub mod response;
 

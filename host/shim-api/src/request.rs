@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused() {
+    fn input_other_than_a_request_is_rejected() {
         for body in [
             "",
             "nope",

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_message_is_no_cni_error() {
+    fn a_cni_error_needs_a_message() {
         assert_eq!(fail(400, r#"{"code":7,"msg":""}"#).code, 999);
         assert_eq!(fail(400, r#"{"code":-1,"msg":"m"}"#).code, 999);
         assert_eq!(fail(400, r#"["1.1.0",7,"m","d"]"#).code, 999);

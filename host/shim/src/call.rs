@@ -13,11 +13,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use shim_api::Request;
 use shim_api::request::MAX_CONFIG_BYTES;
 
+use crate::netns::OWN as OWN_NETNS;
+
 /// Prefix of the variables that are read and forwarded.
 const PREFIX: &str = "CNI_";
-
-/// The network namespace of this process.
-const OWN_NETNS: &str = "/proc/thread-self/ns/net";
 
 /// How long VERSION waits for its input, and how much of it is read.
 const VERSION_PATIENCE: Timespec = Timespec {

@@ -28,7 +28,7 @@ const SHOWN_CHARS: usize = 120;
 pub(crate) enum Error {
     #[error("standard input is empty, a network configuration was expected")]
     Empty,
-    #[error("the network configuration is no JSON object")]
+    #[error("the network configuration is not a JSON object")]
     Json(#[source] json::Error),
     #[error("missing network name")]
     NameMissing,

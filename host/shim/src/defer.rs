@@ -3,20 +3,25 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+use std::os::fd::AsFd;
 
 use cni_types::args::Parameters;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use shim_api::Request;
 use shim_api::deferred::{
-    DIR, MAX_BYTES, MAX_RECORDS, Record, UNFINISHED, file_name, is_deferrable,
+    DIR, MAX_BYTES, MAX_RECORDS, Record, UNFINISHED, file_name, is_deferrable, result_is_deferrable,
 };
 
 use crate::conf::Conf;
+use crate::netns;
 
 /// Enough of a ledger file to read the daemon's flags.
 const HEAD_BYTES: u64 = 256;
+/// The results of attachments, in the ledger's directory.
+const RESULTS: &str = "results";
+/// The largest result of a container without a plan that is read; larger ones allow nothing.
+const RESULT_BYTES: u64 = 4 << 20;
 
 /// Why a DEL cannot be deferred.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +68,18 @@ pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) ->
     {
         return Err(Error::NotSafe);
     }
-    if needs_netns(&ledger, id.as_str().as_ref())? {
+    let needs_netns = match plan_is_deferrable(&ledger, id.as_str())? {
+        Some(is_deferrable) => !is_deferrable,
+        None => match results_are_deferrable(&ledger, id.as_str())? {
+            Some(are_deferrable) => !are_deferrable,
+            // Nothing is recorded. Usually nothing was attached, or the DEL is a repeated one, and a
+            // refusal would hold up the pod for nothing. But if the interface is there, either the
+            // records are lost or another daemon attached the pod: which networks these are is
+            // unknown, so the namespace stays until a daemon can look.
+            None => netns::has_interface(parameters),
+        },
+    };
+    if needs_netns {
         return Err(Error::NeedsNetns);
     }
     let text = Record::of(request.clone()).to_json();
@@ -90,15 +106,51 @@ pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) ->
     })
 }
 
-/// Whether a container has networks that the daemon has not marked as deferrable.
-fn needs_netns(ledger: impl rustix::fd::AsFd, id: &Path) -> Result<bool, Error> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(ledger, id, flags, Mode::empty()) {
-        // Not attached.
-        Err(Errno::NOENT) => return Ok(false),
-        opened => File::from(opened?),
+/// Whether the daemon has marked a container's plan as deferrable; `None` if there is no plan.
+fn plan_is_deferrable(ledger: impl AsFd, id: &str) -> Result<Option<bool>, Error> {
+    match head_of(ledger, id, HEAD_BYTES) {
+        Ok(head) => Ok(Some(is_deferrable(&head))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the daemon has marked all of a container's results as deferrable; `None` if there are
+/// none. A result that cannot be read is not marked.
+fn results_are_deferrable(ledger: impl AsFd, id: &str) -> Result<Option<bool>, Error> {
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let results = match rustix::fs::openat(ledger, RESULTS, directory, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        opened => opened?,
     };
+    let part = format!("-{id}-");
+    let mut all = None;
+    for file in Dir::read_from(&results)? {
+        let file = file?;
+        let Some(name) = file
+            .file_name()
+            .to_str()
+            .ok()
+            .filter(|it| it.contains(&part))
+        else {
+            continue;
+        };
+        let text = head_of(&results, name, RESULT_BYTES).unwrap_or_default();
+        if let Some(is_deferrable) = result_is_deferrable(&text, id) {
+            all = Some(all.unwrap_or(true) && is_deferrable);
+        }
+    }
+    Ok(all)
+}
+
+/// The beginning of a regular file.
+fn head_of(dir: impl AsFd, name: &str, bytes: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(dir, name, flags, Mode::empty())?;
     let mut head = Vec::new();
-    file.take(HEAD_BYTES).read_to_end(&mut head)?;
-    Ok(!is_deferrable(&head))
+    // A FIFO or a device says nothing, and may have no end.
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) == FileType::RegularFile {
+        File::from(file).take(bytes).read_to_end(&mut head)?;
+    }
+    Ok(head)
 }

@@ -14,6 +14,7 @@ mod call;
 mod conf;
 mod defer;
 mod forward;
+mod netns;
 
 use std::ffi::{c_char, c_int};
 use std::io::{ErrorKind, Stdin, Write as _, stderr, stdin, stdout};
@@ -106,7 +107,9 @@ fn answer(
             // Try again: a daemon that started meanwhile may have read the records before this one
             // was written; one that starts later will find it.
             match forward() {
-                Err(forward::Error::Unreachable { source, .. }) if is_nobody(&source) => Ok(None),
+                Err(forward::Error::Unreachable { source, .. }) if is_absent_daemon(&source) => {
+                    Ok(None)
+                }
                 answer => answer,
             }
         }
@@ -120,7 +123,7 @@ fn answer(
 }
 
 /// Whether no daemon serves the socket. A full queue means that one does.
-fn is_nobody(error: &ConnectError) -> bool {
+fn is_absent_daemon(error: &ConnectError) -> bool {
     matches!(error, ConnectError::Unreachable(source) if source.kind() != ErrorKind::WouldBlock)
 }
 

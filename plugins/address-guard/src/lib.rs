@@ -28,7 +28,6 @@ pub struct Settings {
     namespaces: BTreeMap<String, Vec<String>>,
 }
 
-/// The policy.
 #[derive(Debug)]
 pub struct AddressGuard {
     namespaces: BTreeMap<String, Vec<Block>>,
@@ -107,7 +106,7 @@ impl AddressGuard {
             let ip = address(text).ok_or_else(|| {
                 Denial::new(
                     code::MALFORMED,
-                    format!("network {network}: {text:?} is no address"),
+                    format!("network {network}: {text:?} is not an address"),
                 )
             })?;
             let blocks = allowed.map(Vec::as_slice).unwrap_or_default();

@@ -44,7 +44,6 @@ impl Default for Settings {
     }
 }
 
-/// The policy.
 #[derive(Debug)]
 pub struct AnnotationMtu {
     settings: Settings,

@@ -32,7 +32,6 @@ pub enum Position {
     Last,
 }
 
-/// The policy.
 #[derive(Debug)]
 pub struct DnsInject {
     settings: Settings,
@@ -53,7 +52,8 @@ impl Policy for DnsInject {
         }
         for server in nameservers {
             let parsed: Result<std::net::IpAddr, _> = server.parse();
-            parsed.map_err(|_| format!("settings: nameservers: {server:?} is no IP address"))?;
+            parsed
+                .map_err(|_| format!("settings: nameservers: {server:?} is not an IP address"))?;
         }
         for (key, words) in [("search", search), ("options", options)] {
             if let Some(bad) = words

@@ -17,7 +17,6 @@ pub(crate) enum Error {
     /// A source cannot be copied to the target directory.
     #[error("cannot copy {path}", path = path.display())]
     Copy {
-        /// The path.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -33,7 +32,6 @@ pub(crate) enum Error {
     /// The tools cannot be installed, or reject the guest.
     #[error("{command} failed:\n{output}")]
     Failed {
-        /// The command line.
         command: String,
         /// Its output.
         output: String,

@@ -57,7 +57,7 @@ impl Toolchain {
     /// another root for Debian's compiler.
     pub(crate) fn find() -> Result<Self, Missing> {
         let root = std::env::var("CNIDARIA_SETUP_ROOT").unwrap_or_default();
-        let own = sysroot("rustc").ok_or_else(|| missing("there is no rustc"))?;
+        let own = sysroot("rustc").ok_or_else(|| missing("rustc is not installed"))?;
         let (component_linker, core_linker) = linkers(&own)
             .ok_or_else(|| missing("the toolchain lacks wasm-component-ld or wasm-ld"))?;
         let compiler = if has_target(&own) {
@@ -155,7 +155,7 @@ fn has_target(sysroot: &Path) -> bool {
 /// Why Debian's compiler cannot build guests; `None` if it can.
 fn debian_lacks(rustc: &str) -> Option<String> {
     if !Path::new(rustc).is_file() {
-        return Some(format!("there is no {rustc}"));
+        return Some(format!("{rustc} does not exist"));
     }
     let version = version(rustc).unwrap_or_else(|| "unknown".to_owned());
     if minor(&version) < minor(OLDEST) {
@@ -182,7 +182,7 @@ fn debian_lacks(rustc: &str) -> Option<String> {
 
 /// Extracts `1.95.0` from `rustc 1.95.0 (…)`.
 fn version(rustc: &str) -> Option<String> {
-    let text = said_by(rustc, &["--version"])?;
+    let text = output_of(rustc, &["--version"])?;
     text.strip_prefix("rustc ")?
         .split_whitespace()
         .next()
@@ -195,11 +195,11 @@ fn minor(version: &str) -> Option<u32> {
 }
 
 fn sysroot(rustc: &str) -> Option<PathBuf> {
-    said_by(rustc, &["--print", "sysroot"]).map(PathBuf::from)
+    output_of(rustc, &["--print", "sysroot"]).map(PathBuf::from)
 }
 
 /// A compiler's output, run where `rust-toolchain.toml` applies.
-fn said_by(rustc: &str, arguments: &[&str]) -> Option<String> {
+fn output_of(rustc: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(rustc)
         .args(arguments)
         .current_dir(workspace())

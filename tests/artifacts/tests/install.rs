@@ -37,7 +37,7 @@ const DEFAULTS: [(&str, &str); 7] = [
 
 struct World(tempfile::TempDir);
 
-struct Said {
+struct Finished {
     succeeded: bool,
     text: String,
 }
@@ -81,7 +81,7 @@ impl World {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn run(&self, program: &Path, arguments: &[&str]) -> Said {
+    fn run(&self, program: &Path, arguments: &[&str]) -> Finished {
         let Output {
             status,
             stdout,
@@ -96,18 +96,18 @@ impl World {
             .output()
             .unwrap();
         let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        Said {
+        Finished {
             succeeded: status.success(),
             text: text.concat(),
         }
     }
 
-    fn install(&self) -> Said {
+    fn install(&self) -> Finished {
         self.run(&workspace().join("tests/setup/install"), &["demo"])
     }
 
     /// What `test-artifacts` would build with.
-    fn compiler(&self) -> Said {
+    fn compiler(&self) -> Finished {
         let program = Path::new(env!("CARGO_BIN_EXE_test-artifacts"));
         self.run(program, &["compiler"])
     }

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn what_got_slower_is_named_with_both_scores() {
+    fn slower_calls_are_named_with_both_scores() {
         let slower = slower(&report(1.5), &report(1.8));
         assert_eq!(slower, ["a: an ADD: 1.80 was 1.50, +20 %"]);
     }
@@ -55,13 +55,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_nothing_has_no_percentage() {
+    fn growth_from_zero_has_no_percentage() {
         let slower = slower(&report(0.0), &report(1.8));
         assert_eq!(slower, ["a: an ADD: 1.80 was 0"]);
     }
 
     #[test]
-    fn what_was_not_measured_before_cannot_be_slower() {
+    fn new_measurements_are_never_slower() {
         assert!(slower(&Report::default(), &report(9.0)).is_empty());
     }
 }

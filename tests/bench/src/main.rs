@@ -38,7 +38,8 @@ use crate::deployment::{Running, Site};
 use crate::error::Error;
 use crate::report::Report;
 use crate::sections::{
-    api as with_api, bare as without, burst, edits, growth, idle, latency, policies, real, shim,
+    api as with_api, bare as without, burst, edits, growth, idle, latency, modules, policies, real,
+    shim,
 };
 use crate::target::Target;
 use crate::yardstick::Yardsticks;
@@ -143,6 +144,7 @@ fn measure(run: &Run) -> Result<(), Error> {
         if wanted(Section::Policies) {
             policies::run(&mut report, site, &run.module, rounds(500), rounds(3200))?;
             edits::run(&mut report, site, rounds(100))?;
+            modules::run(&mut report, site, rounds(100))?;
         }
         if wanted(Section::Idle) {
             idle::run(&mut report, site)?;

@@ -16,7 +16,7 @@ pub(crate) const REFERENCE_Y: f64 = 0.72;
 #[derive(Debug, Clone)]
 pub(crate) struct Yardsticks {
     /// Y: the static no-op delegate, called as the daemon calls delegates but started by the C
-    /// library, as any program is. No daemon can be much faster than the delegates it must execute.
+    /// library, like any program. Daemons cannot be much faster than the delegates they execute.
     pub(crate) noop: Program,
     /// T: `/bin/true`, the lower bound for any plugin binary.
     pub(crate) nothing: Program,

@@ -133,7 +133,7 @@ pub fn status(node: &Node, pod: &str) -> Value {
     }
 }
 
-/// The recorded network-status; `null` if there is none.
+/// The recorded network-status; `null` without one.
 pub fn recorded_status(annotations: &Value) -> Value {
     let text = annotations["k8s.v1.cni.cncf.io/network-status"].as_str();
     text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap())

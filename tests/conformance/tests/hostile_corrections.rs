@@ -26,7 +26,7 @@ fn correction_13_socket_input_is_validated() {
     on_a_private_node(|node| {
         let rig = Rig::started(node, "conf");
         let life = rig.life("plain");
-        let witness = rig.node.write("x", "somebody else's").unwrap();
+        let witness = rig.node.write("x", "another user's").unwrap();
         let names = |rig: &Rig<'_>| -> BTreeSet<OsString> {
             let entries = fs::read_dir(rig.node.path("")).unwrap();
             entries.map(|entry| entry.unwrap().file_name()).collect()
@@ -54,7 +54,7 @@ fn correction_13_socket_input_is_validated() {
                 assert!(answer.contains(name), "{step} {name}={value}: {answer}");
             }
         }
-        assert_eq!(fs::read_to_string(witness).unwrap(), "somebody else's");
+        assert_eq!(fs::read_to_string(witness).unwrap(), "another user's");
         assert_eq!(names(&rig), before);
         assert_eq!(observe::ledger(rig.node), json!({}));
     });

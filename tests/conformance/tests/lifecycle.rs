@@ -194,7 +194,7 @@ const fn case(
 const CODES: &str = "Multus says 999 for nearly everything";
 const MISSING_POD: &str = "correction 8";
 /// `daemon/tests/containers.rs` tests them with a cluster.
-const WITHOUT_CLUSTER: &str = "podman and nerdctl send no more, and there is no cluster here";
+const WITHOUT_CLUSTER: &str = "podman and nerdctl send no more, and this rig has no cluster";
 
 /// Cases with a failed or missing delegate, which Cnidaria, unlike Multus, reports in an Event.
 const FAILED_DELEGATE: [&str; 3] = ["bad-failing", "bad-failraw", "bad-noplugin"];
@@ -263,7 +263,7 @@ const UNNAMED: [Case; 2] = [
 
 impl Case {
     /// The Events must be these in addition to Multus'.
-    fn is_told_by(&self, events: &[Value]) {
+    fn is_reported_by(&self, events: &[Value]) {
         let expected = usize::from(FAILED_DELEGATE.contains(&self.name));
         assert_eq!(events.len(), expected, "{}: {events:?}", self.name);
         for event in events {
@@ -337,7 +337,7 @@ fn invalid_pods_fail_and_leave_nothing() {
             let failures: Vec<Value> = events
                 .extract_if(.., |event| event["reason"] == "DelegateFailed")
                 .collect();
-            case.is_told_by(&failures);
+            case.is_reported_by(&failures);
             let recorded_events = Value::from(observe::recorded_events(&recorded["events"]));
             same("events", &recorded_events, events.into());
             assert_eq!(observe::status(rig.node, &pod), Value::Null);

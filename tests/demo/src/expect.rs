@@ -57,7 +57,7 @@ pub(crate) fn error(call: &str, answer: &Answer) -> Result<Value, Error> {
     Ok(error)
 }
 
-/// The text at a pointer; empty when there is none.
+/// The text at a pointer; empty without one.
 pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     let value = value.pointer(pointer).and_then(Value::as_str);
     value.unwrap_or_default()

@@ -7,7 +7,6 @@ use serde_json::Value;
 pub(crate) struct Applied {
     /// The policy's name.
     pub(crate) policy: String,
-    /// The hook.
     pub(crate) hook: String,
     /// The JSON patch.
     pub(crate) patch: Value,

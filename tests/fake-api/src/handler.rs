@@ -187,6 +187,10 @@ fn serve(
     };
     let target = target.filter(is_served).ok_or_else(Refusal::not_served)?;
     let verb = verb(asked, &target);
+    // Every authenticated user may ask this.
+    if target.kind.kind == "SelfSubjectAccessReview" && verb == "create" {
+        return review(cluster, &user, &asked.body);
+    }
     let wish = Wish {
         verb,
         group: target.kind.group,
@@ -236,6 +240,26 @@ fn serve(
             "the server does not allow this method",
         )),
     }
+}
+
+/// Whether the user may do what a SelfSubjectAccessReview describes.
+fn review(cluster: &Cluster, user: &User, body: &[u8]) -> Result<Answer, Refusal> {
+    let mut review: Value = serde_json::from_slice(body)
+        .map_err(|error| Refusal::bad_request(format!("the object is malformed: {error}")))?;
+    let attribute = |name: &str| text(&review, &format!("/spec/resourceAttributes/{name}"));
+    let resource = match attribute("subresource") {
+        "" => attribute("resource").to_owned(),
+        subresource => format!("{}/{subresource}", attribute("resource")),
+    };
+    let wish = Wish {
+        verb: attribute("verb"),
+        group: attribute("group"),
+        resource: &resource,
+        name: attribute("name"),
+    };
+    let allowed = cluster.roles.allow(user, &wish);
+    review["status"] = json!({ "allowed": allowed });
+    Ok(Answer::Object(StatusCode::CREATED, review))
 }
 
 /// `status` can only be written through its subresource; labels and annotations both ways.

@@ -15,7 +15,7 @@ pub(crate) struct Kind {
 const NAME: (&str, &str) = ("metadata.name", "/metadata/name");
 const NAMESPACE: (&str, &str) = ("metadata.namespace", "/metadata/namespace");
 
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 10] = [
     Kind {
         group: "",
         version: "v1",
@@ -88,6 +88,24 @@ pub(crate) const KINDS: [Kind; 8] = [
         namespaced: true,
         subresources: &[],
         fields: &[NAME, NAMESPACE],
+    },
+    Kind {
+        group: "apps",
+        version: "v1",
+        kind: "DaemonSet",
+        plural: "daemonsets",
+        namespaced: true,
+        subresources: &["status"],
+        fields: &[NAME, NAMESPACE],
+    },
+    Kind {
+        group: "authorization.k8s.io",
+        version: "v1",
+        kind: "SelfSubjectAccessReview",
+        plural: "selfsubjectaccessreviews",
+        namespaced: false,
+        subresources: &[],
+        fields: &[],
     },
     Kind {
         group: "resource.k8s.io",

@@ -35,7 +35,6 @@ pub enum Error {
     Manifest {
         /// The manifest's path.
         path: PathBuf,
-        /// The problem.
         reason: String,
     },
     /// A certificate cannot be created.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::kinds::Kind;
 use crate::status::Refusal;
 
-/// The text at a JSON pointer; empty if there is none.
+/// The text at a JSON pointer; empty without one.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
         .pointer(pointer)

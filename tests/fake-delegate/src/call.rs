@@ -32,7 +32,7 @@ impl Call {
             Value::Null
         } else {
             serde_json::from_slice(&stdin)
-                .map_err(|source| format!("standard input is no JSON: {source}"))?
+                .map_err(|source| format!("standard input is not JSON: {source}"))?
         };
         Ok(Self {
             argv0: argv0.to_string_lossy().into_owned(),

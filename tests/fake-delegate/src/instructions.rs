@@ -71,7 +71,7 @@ impl Instructions {
     }
 
     fn parse(fake: &Value, command: &str) -> Result<Self, String> {
-        let fake = fake.as_object().ok_or("is no object")?;
+        let fake = fake.as_object().ok_or("is not an object")?;
         let mut found = Self::default();
         for (key, value) in fake {
             match key.as_str() {
@@ -89,7 +89,7 @@ impl Instructions {
 fn behaviour(verb: &str, value: &Value) -> Result<Behaviour, String> {
     let keys = value
         .as_object()
-        .ok_or_else(|| format!("{verb} is no object"))?;
+        .ok_or_else(|| format!("{verb} is not an object"))?;
     let mut behaviour = Behaviour::default();
     for (key, value) in keys {
         match key.as_str() {
@@ -123,20 +123,20 @@ fn exit_code(keys: &Map<String, Value>) -> Result<u8, String> {
 fn number(key: &str, value: &Value) -> Result<u64, String> {
     value
         .as_u64()
-        .ok_or_else(|| format!("{key} is no whole number"))
+        .ok_or_else(|| format!("{key} is not a whole number"))
 }
 
 fn text(key: &str, value: &Value) -> Result<String, String> {
     let text = value
         .as_str()
-        .ok_or_else(|| format!("{key} is no string"))?;
+        .ok_or_else(|| format!("{key} is not a string"))?;
     Ok(text.to_owned())
 }
 
 fn path(key: &str, value: &Value) -> Result<PathBuf, String> {
     let path = text(key, value)?;
     if !Path::new(&path).is_absolute() {
-        return Err(format!("{key} is no absolute path"));
+        return Err(format!("{key} is not an absolute path"));
     }
     Ok(path.into())
 }

@@ -122,7 +122,7 @@ fn it_spews_before_it_answers() {
 }
 
 #[test]
-fn it_waits_as_long_as_it_is_told() {
+fn it_sleeps_as_long_as_configured() {
     let start = Instant::now();
     told("ADD", &json!({"ADD": {"sleepMs": 50}}));
     assert!(start.elapsed() >= Duration::from_millis(50));

@@ -39,7 +39,6 @@ pub enum Fault {
     Refuse {
         /// The gRPC status code.
         code: u32,
-        /// The message.
         message: String,
         /// The number of calls.
         times: usize,

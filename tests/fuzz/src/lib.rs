@@ -111,6 +111,7 @@ pub fn guest_edits(bytes: &[u8]) {
 /// Makes the edits of two policies, one per line, and checks ownership against a simple model.
 pub fn claims(bytes: &[u8]) {
     policy_engine::fuzz::claims(bytes);
+    policy_engine::fuzz::selections(bytes);
 }
 
 /// Compares two confs, one per line.

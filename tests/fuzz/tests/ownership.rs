@@ -90,6 +90,31 @@ fn typed() -> impl Strategy<Value = String> {
     .prop_map(str::to_owned)
 }
 
+/// An edit of the pod's selections.
+fn selections() -> impl Strategy<Value = String> {
+    let member = |values: &[&'static str]| prop::sample::select(values.to_vec());
+    let index = member(&["0", "1", "2"]);
+    let method = member(&["replace", "replace", "insert"]);
+    let network = member(&["default\tblue", "a\tb"]);
+    // A member that is missing ends the line.
+    let more = member(&[
+        "",
+        "\tx0",
+        "\tx0\t10.0.0.1",
+        "\tx0\t10.0.0.2",
+        "\tx0\t10.0.0.1\t02:00:00:00:00:01",
+        "\tx0\t10.0.0.1\t02:00:00:00:00:02",
+        "\tx1\t10.0.0.1\t02:00:00:00:00:01\t10.0.0.9",
+    ]);
+    let whole = (method, index.clone(), network, more);
+    prop_oneof![
+        6 => whole.prop_map(|(method, at, network, more)| format!("{method}\t{at}\t{network}{more}\n")),
+        1 => index.clone().prop_map(|at| format!("remove\t{at}\n")),
+        1 => (index.clone(), index).prop_map(|(from, to)| format!("move\t{from}\t{to}\n")),
+        3 => Just("accept\n".to_owned()),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -100,6 +125,11 @@ proptest! {
 
     #[test]
     fn elements_of_another_policy_stay(edits in prop::collection::vec(edit(true), 2..16)) {
+        claims(edits.concat().as_bytes());
+    }
+
+    #[test]
+    fn selections_of_another_policy_stay(edits in prop::collection::vec(selections(), 2..16)) {
         claims(edits.concat().as_bytes());
     }
 

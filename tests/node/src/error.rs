@@ -9,7 +9,6 @@ pub enum Error {
     /// A file or directory cannot be read or written.
     #[error("{path}")]
     File {
-        /// The path.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -31,11 +30,10 @@ pub enum Error {
         stderr: String,
     },
     /// Text is not JSON.
-    #[error("{what} is no JSON: {text}")]
+    #[error("{what} is not JSON: {text}")]
     Json {
         /// Where the text came from.
         what: String,
-        /// The text.
         text: String,
         /// The parser's error.
         source: serde_json::Error,

@@ -12,7 +12,6 @@ pub struct Pod {
     pub namespace: String,
     /// Name within the namespace.
     pub name: String,
-    /// The UID.
     pub uid: String,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
@@ -45,7 +44,6 @@ impl Pod {
         self
     }
 
-    /// The manifest.
     pub fn manifest(&self) -> Value {
         json!({
             "apiVersion": "v1",

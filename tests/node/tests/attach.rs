@@ -19,6 +19,24 @@ fn succeed(node: &Node, command: &str, sandbox: &Sandbox) -> Answer {
     answer
 }
 
+/// A started node with the test networks, and a pod that selects some of them.
+fn node_and_pod(node: &mut Node, selected: &str) -> Sandbox {
+    networks::prepare(node).expect("the networks can be prepared");
+    node.start_daemon().expect("the daemon starts");
+    let pod = Pod::new("default", "a");
+    let pod = match selected {
+        "" => pod,
+        selected => pod.networks(selected),
+    };
+    node.add_pod(pod).expect("the pod can be added")
+}
+
+/// Detaches a pod and checks that nothing is left.
+fn detached(node: &Node, sandbox: &Sandbox) {
+    succeed(node, "DEL", sandbox);
+    nothing_is_left(node, sandbox);
+}
+
 /// Names and interfaces in network-status, in order.
 fn status(node: &Node, pod: &Pod) -> Vec<(String, String)> {
     let status = node.network_status(pod).expect("there is a network-status");
@@ -49,11 +67,7 @@ fn nothing_is_left(node: &Node, sandbox: &Sandbox) {
 #[test]
 fn comma_list_networks_are_attached() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node
-            .add_pod(Pod::new("default", "a").networks("blue, storage@data"))
-            .unwrap();
+        let pod = node_and_pod(node, "blue, storage@data");
 
         let result = succeed(node, "ADD", &pod).json().unwrap();
         assert_eq!(result["cniVersion"], "1.0.0");
@@ -88,8 +102,7 @@ fn comma_list_networks_are_attached() {
         }
 
         succeed(node, "CHECK", &pod);
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        detached(node, &pod);
         succeed(node, "DEL", &pod);
     });
 }
@@ -119,47 +132,36 @@ fn json_annotation_members_take_effect() {
             named(&[("cluster", "eth0"), ("other/green", "green0")])
         );
         succeed(node, "CHECK", &pod);
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        detached(node, &pod);
     });
 }
 
 #[test]
 fn unannotated_pod_gets_default_network() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        let pod = node_and_pod(node, "");
         succeed(node, "ADD", &pod);
         assert_eq!(status(node, &pod.pod), named(&[("cluster", "eth0")]));
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        detached(node, &pod);
     });
 }
 
 #[test]
 fn result_is_printed_in_conf_version() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        let pod = node_and_pod(node, "");
         node.conf["cniVersion"] = json!("0.3.1");
         let result = succeed(node, "ADD", &pod).json().unwrap();
         assert_eq!(result["cniVersion"], "0.3.1");
         assert_eq!(result["ips"][0]["version"], "4");
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        detached(node, &pod);
     });
 }
 
 #[test]
 fn a_second_add_fails_and_harms_nothing() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node
-            .add_pod(Pod::new("default", "a").networks("blue"))
-            .unwrap();
+        let pod = node_and_pod(node, "blue");
         succeed(node, "ADD", &pod);
         let before = Traces::of(node, &pod.netns_name).unwrap();
 
@@ -168,19 +170,14 @@ fn a_second_add_fails_and_harms_nothing() {
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
         inspect::ping(&pod.netns_name, "eth0", "10.77.0.1").unwrap();
         succeed(node, "CHECK", &pod);
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        detached(node, &pod);
     });
 }
 
 #[test]
 fn del_needs_no_pod_network_or_netns() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node
-            .add_pod(Pod::new("default", "a").networks("blue"))
-            .unwrap();
+        let pod = node_and_pod(node, "blue");
         succeed(node, "ADD", &pod);
         for manifest in fs::read_dir(node.path("manifests")).unwrap() {
             fs::remove_file(manifest.unwrap().path()).unwrap();
@@ -197,30 +194,22 @@ fn del_needs_no_pod_network_or_netns() {
 #[test]
 fn del_of_unknown_container_succeeds() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        let pod = node_and_pod(node, "");
+        detached(node, &pod);
     });
 }
 
 #[test]
 fn check_detects_missing_secondary_interface() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node
-            .add_pod(Pod::new("default", "a").networks("blue"))
-            .unwrap();
+        let pod = node_and_pod(node, "blue");
         succeed(node, "ADD", &pod);
         node::run("ip", &["-n", &pod.netns_name, "link", "delete", "net1"]).unwrap();
 
         let check = node.call("CHECK", &pod).unwrap().make().unwrap();
         assert_eq!(check.code, Some(1), "{check:#?}");
         assert!(check.stdout.contains("default/blue"), "{check:#?}");
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        detached(node, &pod);
     });
 }
 
@@ -298,11 +287,7 @@ fn del_passes_the_same_environment_as_add() {
 #[test]
 fn concurrent_adds_succeed_once() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node
-            .add_pod(Pod::new("default", "a").networks("blue"))
-            .unwrap();
+        let pod = node_and_pod(node, "blue");
         let call = node.call("ADD", &pod).unwrap();
         let answers: Vec<Answer> = thread::scope(|scope| {
             let both = [(); 2].map(|()| scope.spawn(|| call.make().unwrap()));
@@ -312,8 +297,7 @@ fn concurrent_adds_succeed_once() {
         assert_eq!(winners, 1, "{answers:#?}");
         succeed(node, "CHECK", &pod);
         inspect::ping(&pod.netns_name, "net1", "10.78.0.1").unwrap();
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        detached(node, &pod);
     });
 }
 
@@ -345,9 +329,7 @@ fn missing_uid_is_taken_from_the_pod() {
 #[test]
 fn add_of_replaced_pod_fails() {
     on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.start_daemon().unwrap();
-        let pod = node.add_pod(Pod::new("default", "a")).unwrap();
+        let pod = node_and_pod(node, "");
         let mut old = pod.clone();
         old.pod.uid = "uid-of-the-one-before".to_owned();
         let answer = node.call("ADD", &old).unwrap().make().unwrap();
@@ -413,8 +395,7 @@ fn parallel_attachments_complete_and_roll_back() {
             inspect::ping(&pod.netns_name, link, gateway).unwrap();
         }
         succeed(node, "CHECK", &pod);
-        succeed(node, "DEL", &pod);
-        nothing_is_left(node, &pod);
+        detached(node, &pod);
 
         let pod = node
             .add_pod(Pod::new("default", "b").networks("blue, bad, green, red"))

@@ -79,7 +79,7 @@ fn missing_and_malformed_variables_are_named() {
 }
 
 #[test]
-fn standard_input_that_is_no_json_is_code_6() {
+fn standard_input_other_than_json_is_code_6() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, Pod::new("default", "a"));
         for input in ["", "{", "[]", "\u{0}", "null"] {
@@ -164,7 +164,7 @@ fn bad_annotation_error_names_pod_and_element() {
 }
 
 #[test]
-fn a_definition_that_is_no_conf_is_named() {
+fn a_nad_with_a_malformed_conf_is_named() {
     on_a_private_node(|node| {
         for (name, conf) in [
             ("garbage", "{no JSON"),
@@ -213,7 +213,7 @@ fn a_pod_that_the_cluster_does_not_know_is_named() {
 }
 
 #[test]
-fn a_shim_under_another_name_is_no_delegate() {
+fn a_renamed_shim_is_not_a_delegate() {
     on_a_private_node(|node| {
         let shim = json!({ "type": "innocent", "daemonSocketDir": node.path("multus") });
         let mut conf = shim.clone();

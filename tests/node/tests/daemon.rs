@@ -252,7 +252,10 @@ fn del_waits_for_orphaned_delegates() {
         let call = node.call("DEL", &pod).unwrap();
         let deleting = thread::spawn(move || call.make().unwrap());
         let other = node.add_pod(Pod::new("default", "b")).unwrap();
-        assert!(make(node, "ADD", &other).succeeded(), "nobody else waits");
+        assert!(
+            make(node, "ADD", &other).succeeded(),
+            "other pods do not wait"
+        );
         assert!(make(node, "DEL", &other).succeeded());
         assert!(!deleting.is_finished());
         fs::write(go_on, "").unwrap();

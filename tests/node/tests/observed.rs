@@ -72,7 +72,7 @@ fn prepare(node: &mut Node) {
 fn metrics_count_verdicts_without_pod_labels() {
     on_a_private_node(|node| {
         prepare(node);
-        let good = pod(node, "pod-of-somebody", "1337");
+        let good = pod(node, "pod-of-a-user", "1337");
         assert!(make(node, "ADD", &good), "{}", node.log());
         let denied = pod(node, "pod-denied", "9000");
         assert!(!make(node, "ADD", &denied));

@@ -86,56 +86,6 @@ fn denial_names_policy_and_reason() {
     });
 }
 
-/// Confs that make a policy's edit as expensive as a tenant can: beyond the limits, and just
-/// within.
-fn hostile_confs() -> Vec<String> {
-    let conf = |members: usize| {
-        let types = (0..members).map(|at| format!(r#","k{at}":{{"type":"t"}}"#));
-        let types: String = types.collect();
-        format!(r#"{{"cniVersion":"1.0.0","name":"n","type":"bridge"{types}}}"#)
-    };
-    let duplicates = r#","type":"bridge""#.repeat(75_000);
-    vec![
-        conf(35_000),
-        format!(r#"{{"cniVersion":"1.0.0","name":"n","type":"bridge"{duplicates}}}"#),
-        conf(2000),
-    ]
-}
-
-#[test]
-fn a_hostile_network_holds_up_no_other_pod() {
-    on_a_private_node(|node| {
-        networks::prepare(node).unwrap();
-        node.add_policy("10-mtu", "annotation-mtu", &json!({}))
-            .unwrap();
-        let mut hostile = Vec::new();
-        for (at, conf) in hostile_confs().iter().enumerate() {
-            let name = format!("hostile{at}");
-            node.add_raw_network("default", &name, conf).unwrap();
-            let pod = Pod::new("default", &name).networks(&name);
-            let pod = pod.annotation("cnidaria.dev/mtu", &format!("{name}=1337"));
-            hostile.push(node.add_pod(pod).unwrap());
-        }
-        node.start_daemon().unwrap();
-        let other = node.add_pod(Pod::new("default", "other")).unwrap();
-        let node = &*node;
-        thread::scope(|scope| {
-            for pod in &hostile {
-                scope.spawn(move || make(node, "ADD", pod));
-            }
-            // The shim and this client time out after 30 s.
-            assert_eq!(node.health().unwrap(), 200);
-            succeed(node, "ADD", &other);
-            assert_eq!(node.health().unwrap(), 200);
-        });
-        for pod in &hostile[..2] {
-            let error = refused(node, pod).json().unwrap();
-            assert_eq!(error["code"], 7, "{error:#}");
-            assert!(error["msg"].as_str().unwrap().contains("cnidaria.limits."));
-        }
-    });
-}
-
 /// A guest with the hook status, and fourteen instances that have `globals` globals each.
 fn large(globals: usize) -> Vec<u8> {
     let globals = "(global (mut i64) (i64.const 0))".repeat(globals);

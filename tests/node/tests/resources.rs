@@ -225,7 +225,7 @@ fn damaged_ledger_is_recovered() {
         let unknown = make(node, "DEL", &pod);
         assert!(
             !unknown.succeeded(),
-            "nobody knows what to undo: {unknown:#?}"
+            "the daemon cannot know what to undo: {unknown:#?}"
         );
         assert!(unknown.stdout.contains("is damaged"), "{unknown:#?}");
         fs::write(&manifest, text).unwrap();

@@ -89,7 +89,7 @@ fn gc_keeps_the_pods_of_another_runtime() {
 }
 
 #[test]
-fn a_directory_of_the_conf_alone_outlives_daemons() {
+fn the_confs_own_directory_outlives_daemons() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         // The daemon's own directory is the default one.

@@ -1,7 +1,10 @@
 //! Shared by policy tests: temporary policy directories, and requests to run policies on.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cni_types::json::{Document, Limits, Pointer};
 use cni_types::result::CniResult;
@@ -12,6 +15,7 @@ use policy_engine::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 /// Temporary directories of policies and artefacts, deleted on drop.
 #[derive(Debug)]
@@ -142,6 +146,12 @@ pub fn only(host: &PolicyHost) -> PolicyInfo {
     policies.remove(0)
 }
 
+/// Reloads in the background whenever the directories change; abort the task at the end.
+pub fn watching(host: &Arc<PolicyHost>) -> JoinHandle<io::Result<Infallible>> {
+    let host = Arc::clone(host);
+    tokio::spawn(async move { host.watch().await })
+}
+
 /// The facts of a request for the pod `web-1` of a namespace.
 pub fn facts(command: Command, namespace: &str) -> RequestFacts {
     RequestFacts {
@@ -177,6 +187,7 @@ pub fn storage() -> Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,
+        selection: None,
         conf: Document::parse(CONF, Limits::default()).expect("it is JSON"),
         ips: Vec::new(),
         mac: None,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use policy_engine::{PolicyHost, State};
-use policy_tests::{Policies, add, only, storage};
+use policy_tests::{Policies, add, only, storage, watching};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -44,10 +44,7 @@ async fn nothing_is_loaded_until_the_bypass_ends() {
     assert!(!policies.cache().exists(), "not even compiled");
     add(&host).before_add(storage()).await.unwrap();
 
-    let watching = tokio::spawn({
-        let host = Arc::clone(&host);
-        async move { host.watch().await }
-    });
+    let watching = watching(&host);
     fs::remove_file(policies.path("bypass")).unwrap();
     let denied = add(&host).before_add(storage()).await.unwrap_err();
     assert!(
@@ -65,7 +62,7 @@ async fn nothing_is_loaded_until_the_bypass_ends() {
 }
 
 #[tokio::test]
-async fn what_runs_already_stays() {
+async fn a_bypass_keeps_loaded_policies() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let host = loaded(&policies).await;
     fs::write(policies.path("bypass"), "").unwrap();

@@ -10,11 +10,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use policy_engine::{Cause, Command, Config, PolicyHost, State};
-use policy_tests::{Policies, facts, storage};
+use policy_tests::{Policies, facts, storage, watching};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -65,7 +64,7 @@ fn states(host: &PolicyHost) -> Vec<(String, State)> {
 }
 
 #[tokio::test]
-async fn what_is_not_compiled_yet_delays_no_other() {
+async fn compiling_one_policy_delays_no_other() {
     let policies =
         Policies::new(COMPILER)
             .with_own_cache()
@@ -103,10 +102,7 @@ async fn what_is_not_compiled_yet_delays_no_other() {
     assert_eq!(status.policy, "20-slow");
     assert!(status.message.contains("not loaded yet"), "{status}");
 
-    let watching = tokio::spawn({
-        let host = Arc::clone(&host);
-        async move { host.watch().await }
-    });
+    let watching = watching(&host);
     fs::write(policies.path("gate"), "").unwrap();
     until(|| {
         states(&host)
@@ -127,10 +123,7 @@ async fn a_change_is_loaded_while_another_compiles() {
     let config = gated(&policies);
     drop(policies.load().await);
     let host = PolicyHost::start(config).await;
-    let watching = tokio::spawn({
-        let host = Arc::clone(&host);
-        async move { host.watch().await }
-    });
+    let watching = watching(&host);
     let policies = policies.with("20-slow", "witness", &json!({"grants": ["state"]}));
     until(|| states(&host).len() == 2).await;
     // A policy added later does not make the node unready while it compiles.
@@ -150,10 +143,7 @@ async fn a_module_that_is_replaced_goes_on_meanwhile() {
     let config = gated(&policies);
     drop(policies.load().await);
     let host = PolicyHost::start(config).await;
-    let watching = tokio::spawn({
-        let host = Arc::clone(&host);
-        async move { host.watch().await }
-    });
+    let watching = watching(&host);
     let policies = policies.with("10-a", "witness", &json!({"grants": ["state"]}));
     until(|| states(&host)[0].1 == State::Stale).await;
     assert_eq!(denied(&host, "web").await, None);

@@ -104,7 +104,7 @@ async fn a_dry_run_that_cannot_start_holds_up_nothing() {
 }
 
 #[tokio::test]
-async fn what_configure_refuses_is_the_daemons_to_report() {
+async fn the_daemon_reports_what_configure_rejects() {
     let policies = Policies::new(COMPILER).with_own_cache().with(
         "10-bad",
         "hostile-misbehave",

@@ -108,6 +108,9 @@ impl Observer for Counter {
     fn skipped(&self, reason: Skipped) {
         self.note(format!("skipped {}", reason.as_str()));
     }
+    fn state_damaged(&self, policy: &str) {
+        self.note(format!("{policy} state damaged"));
+    }
     fn loaded(&self, generation: u64, policies: &[PolicyInfo]) {
         self.note(format!("generation {generation} of {}", policies.len()));
     }
@@ -127,7 +130,7 @@ async fn each_import_needs_its_own_grant() {
 }
 
 #[tokio::test]
-async fn what_is_granted_gives_what_the_daemon_knows() {
+async fn granted_lookups_return_the_daemons_knowledge() {
     let policies =
         Policies::new(COMPILER).with("10-greedy", "hostile-greedy", &json!({"grants": ALL}));
     let counter = Arc::new(Counter::default());
@@ -212,22 +215,23 @@ async fn skipped_requests_are_counted_by_reason() {
 }
 
 #[tokio::test]
-async fn what_is_looked_up_is_what_policies_need() {
+async fn only_needed_objects_are_watched() {
     let needs = async |config: serde_json::Value| {
         let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &config);
         policies.load().await.current().needs()
     };
-    let (nothing, namespaces, node) = (
-        Needs::default(),
-        Needs {
-            namespaces: true,
-            ..Needs::default()
-        },
-        Needs {
-            node: true,
-            ..Needs::default()
-        },
-    );
+    let nothing = Needs {
+        pod: true,
+        ..Needs::default()
+    };
+    let namespaces = Needs {
+        namespaces: true,
+        ..nothing
+    };
+    let node = Needs {
+        node: true,
+        ..nothing
+    };
     assert_eq!(needs(json!({})).await, nothing);
     let labels = json!({"match": {"namespaceLabels": {"team": "a"}}});
     assert_eq!(needs(labels.clone()).await, namespaces);
@@ -267,7 +271,7 @@ async fn refused(edits: &[(&str, &str)], grants: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_allow_list_is_no_leave_to_drop_plugins() {
+async fn an_allow_list_does_not_allow_dropping_plugins() {
     let edits = [
         ("/plugins/1", ""),
         ("/plugins/1/type", r#""tuning""#),

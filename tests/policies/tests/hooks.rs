@@ -126,7 +126,7 @@ async fn before_add_edits_conf_and_runtime_config() {
         egress_burst: 2000,
     };
     assert_eq!(attachment.bandwidth, Some(both));
-    assert_eq!(attachment.port_mappings[0].protocol, "tcp");
+    assert_eq!(attachment.port_mappings[0].protocol(), "tcp");
     assert_eq!(arg(&attachment, "vlan").as_deref(), Some("7"));
     let said = findings(&report);
     assert_eq!(

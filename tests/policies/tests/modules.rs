@@ -31,7 +31,7 @@ async fn check(module: &[u8], parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn files_that_are_no_component_are_told_apart() {
+async fn files_other_than_components_are_named() {
     check(b"", &["no WebAssembly"]).await;
     check(b"#!/bin/sh\n", &["no WebAssembly"]).await;
     check(

@@ -226,7 +226,7 @@ async fn raw_arguments_of_capabilities_are_validated() {
             .map(|port| PortMapping {
                 host_port: 8080 + port,
                 container_port: 80,
-                protocol: "tcp".to_owned(),
+                protocol: Some("tcp".to_owned()),
                 host_ip: None,
             })
             .collect();

@@ -10,7 +10,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use policy_engine::{Evaluation, Hook, Mode, Observer, PolicyHost, PolicyInfo, Skipped};
-use policy_tests::{Policies, only};
+use policy_tests::{Policies, only, watching};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -30,6 +30,7 @@ impl Observer for Places {
     fn counted(&self, _: &str, _: &str, _: f64) {}
     fn observed(&self, _: &str, _: &str, _: f64) {}
     fn skipped(&self, _: Skipped) {}
+    fn state_damaged(&self, _: &str) {}
     fn loaded(&self, _: u64, _: &[PolicyInfo]) {
         self.0.lock().unwrap().send(thread::current().id()).unwrap();
     }
@@ -51,10 +52,7 @@ async fn until(is_so: impl Fn() -> bool) {
 async fn a_change_of_the_directory_is_loaded_by_itself() {
     let policies = Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({}));
     let host = Arc::new(policies.load().await);
-    let watching = tokio::spawn({
-        let host = Arc::clone(&host);
-        async move { host.watch().await }
-    });
+    let watching = watching(&host);
     // The watch starts at some point; a change before or after that is not lost.
     policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
     until(|| only(&host).mode == Mode::Audit).await;
@@ -72,10 +70,7 @@ async fn reload_does_not_use_serving_threads() {
     // The first load may use this thread: nothing is being served yet.
     assert_eq!(places.try_recv().unwrap(), thread::current().id());
     policies.write("10-mtu.json", br#"{"mode":"audit"}"#);
-    let watching = tokio::spawn({
-        let host = Arc::clone(&host);
-        async move { host.watch().await }
-    });
+    let watching = watching(&host);
     until(|| only(&host).mode == Mode::Audit).await;
     assert_ne!(places.try_recv().unwrap(), thread::current().id());
     watching.abort();
@@ -96,10 +91,7 @@ async fn a_compilation_ends_with_its_host() {
     config.compiler = compiler;
     let host = Arc::new(PolicyHost::load(config).await);
     policies.write("10-a.wasm", b"\0asm");
-    let watching = tokio::spawn({
-        let host = Arc::clone(&host);
-        async move { host.watch().await }
-    });
+    let watching = watching(&host);
     until(|| number.exists()).await;
     let process = std::fs::read_to_string(&number).unwrap();
     let process = Path::new("/proc").join(process.trim());

@@ -12,7 +12,6 @@ pub enum Error {
     /// A file or directory cannot be read or written.
     #[error("{path}")]
     File {
-        /// The path.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -44,7 +43,6 @@ pub enum Error {
     /// Connecting to containerd failed.
     #[error("{method}: connection")]
     Connection {
-        /// The called method.
         method: &'static str,
         /// The system's error.
         source: io::Error,
@@ -52,7 +50,6 @@ pub enum Error {
     /// HTTP/2 failed.
     #[error("{method}: HTTP/2")]
     Http {
-        /// The called method.
         method: &'static str,
         /// The protocol's error.
         source: h2::Error,
@@ -60,7 +57,6 @@ pub enum Error {
     /// containerd rejected the call.
     #[error("{method}: {message} (gRPC status {status})")]
     Refused {
-        /// The called method.
         method: &'static str,
         /// The gRPC status code.
         status: String,
@@ -70,9 +66,7 @@ pub enum Error {
     /// The response is malformed.
     #[error("{method}: the answer cannot be understood: {reason}")]
     Answer {
-        /// The called method.
         method: &'static str,
-        /// The problem.
         reason: String,
     },
 }

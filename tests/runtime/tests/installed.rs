@@ -49,6 +49,25 @@ impl Manifests {
         }
     }
 
+    /// The init container as the component `uninstall` changes it.
+    fn uninstalling(&self, config: &Path) -> Container {
+        let patch = Path::new(DEPLOY).join("kustomize/components/uninstall/daemonset.yaml");
+        let patch: Value = serde_saphyr::from_str(&fs::read_to_string(patch).unwrap()).unwrap();
+        let mut pod = self.pod.clone();
+        let new = &patch["spec"]["template"]["spec"]["initContainers"][0];
+        let init = &mut pod["initContainers"][0];
+        let mut mounts = new["volumeMounts"].as_array().unwrap().clone();
+        mounts.extend(init["volumeMounts"].as_array().unwrap().clone());
+        init["volumeMounts"] = json!(mounts);
+        init["command"] = new["command"].clone();
+        init["env"] = new["env"].clone();
+        let changed = Self {
+            pod,
+            config: self.config.clone(),
+        };
+        changed.container("initContainers", config)
+    }
+
     /// A container of the pod, with its volumes. ConfigMap volumes are subdirectories of `config`,
     /// by name.
     fn container(&self, kind: &str, config: &Path) -> Container {
@@ -275,6 +294,58 @@ fn daemonset_containers_attach_pods() {
             let left = inspect::files(Path::new(LEDGER)).unwrap();
             left.is_empty() && inspect::reserved_addresses(node).unwrap().is_empty()
         });
-        containerd.end(&daemon.id).unwrap();
+        uninstall(node, &containerd, &manifests, config, &daemon);
     });
+}
+
+/// Removes the installation while a pod runs: a pod that starts right after gets the primary network
+/// alone, and nothing stays once the first one is gone.
+fn uninstall(
+    node: &Node,
+    containerd: &Containerd,
+    manifests: &Manifests,
+    config: &Path,
+    daemon: &Container,
+) {
+    let client = containerd.client();
+    let start = |name: &str| {
+        let pod = Pod::new("default", name).networks("blue");
+        let manifest = format!("manifests/pod-{name}.json");
+        node.write(&manifest, pod.manifest().to_string()).unwrap();
+        client.run(&pod).unwrap()
+    };
+    let interfaces = |sandbox: &str| -> Vec<String> {
+        let netns = client.status(sandbox).unwrap().netns;
+        let name = netns.file_name().unwrap().to_str().unwrap().to_owned();
+        let links = inspect::links(Some(&name)).unwrap();
+        links.into_iter().map(|link| link.name).collect()
+    };
+    let before = start("before");
+    assert!(interfaces(&before).contains(&"net1".to_owned()));
+    containerd.end(&daemon.id).unwrap();
+    let uninstalling = manifests.uninstalling(config);
+    let done = containerd.run_privileged(&uninstalling, false);
+    done.expect_err("the shim stays while the pod runs");
+    assert!(!Path::new(CONFS).join("00-multus.conf").exists());
+    assert!(Path::new(PLUGINS).join("multus-shim").exists());
+    wait_for("containerd reads the primary network's conf", || {
+        !client.confs().unwrap().contains("multus-shim")
+    });
+    let after = start("after");
+    let found = interfaces(&after);
+    assert!(
+        found.contains(&"eth0".to_owned()) && !found.contains(&"net1".to_owned()),
+        "{found:?}"
+    );
+
+    for sandbox in [&before, &after] {
+        client.stop(sandbox).unwrap();
+        client.remove(sandbox).unwrap();
+    }
+    containerd.run_privileged(&uninstalling, false).unwrap();
+    assert!(!Path::new(PLUGINS).join("multus-shim").exists());
+    assert!(inspect::files(Path::new(LEDGER)).unwrap().is_empty());
+    assert!(inspect::reserved_addresses(node).unwrap().is_empty());
+    assert!(Path::new(PLUGINS).join("bridge").exists());
+    assert!(Path::new(CONFS).join("10-cluster.conflist").exists());
 }

@@ -225,7 +225,7 @@ fn pod_stopped_without_daemon_is_freed_later() {
         assert_ne!(
             Traces::of(node),
             before,
-            "nobody was there to free its addresses"
+            "the daemon was down and freed no addresses"
         );
         node.start_daemon().unwrap();
         let start = Instant::now();

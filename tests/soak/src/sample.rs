@@ -16,7 +16,8 @@ pub(crate) struct Sample {
     pub(crate) threads: u64,
     pub(crate) descriptors: u64,
     pub(crate) children: u64,
-    /// Files of the ledger, of host-local, of network-status and in the socket's directory.
+    /// Files of the ledger, of host-local, of network-status, of the policies' cache and in the
+    /// socket's directory.
     pub(crate) files: u64,
     pub(crate) interfaces: u64,
 }
@@ -36,7 +37,7 @@ impl Sample {
             number.and_then(|number| number.parse().ok()).unwrap_or(0)
         };
         let threads = field("Threads:");
-        let directories = ["ledger", "ipam", "status"];
+        let directories = ["ledger", "ipam", "status", "policy-cache"];
         let files = directories.iter().map(|name| {
             let files = inspect::files(&node.path(name))?;
             Ok(files.len() as u64)

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_no_trend() {
+    fn noise_is_not_a_trend() {
         let trend = Trend::of((0..100).map(|x| (x, 1000 + (x * 7919) % 101)));
         assert!(!trend.exceeds(0.1), "{trend}");
     }

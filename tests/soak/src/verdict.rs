@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn warming_up_is_no_growth() {
+    fn warming_up_is_not_growth() {
         let warming = [1000, 9000, 9100, 9000, 9050, 9020, 9080, 9010];
         let samples = warming.iter().zip(1..);
         let samples: Vec<_> = samples.map(|(kib, n)| sample(n * 1000, *kib, 3)).collect();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn going_up_and_down_is_no_growth() {
+    fn oscillation_is_not_growth() {
         let verdict = Verdict::of(&hour(0));
         assert!(verdict.is_flat(), "{verdict}");
     }

@@ -11,8 +11,11 @@ use files::Replace;
 /// Compiles the component `module` into the artefact `out`, which appears only when complete.
 pub(crate) fn compile(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     policy_engine::compile::confine()?;
-    let bytes = super::inspect::read(module)?;
-    let artefact = policy_engine::compile::compile(&bytes)?;
+    let bytes = policy_cli::module(module)?;
+    let (artefact, inspection) = policy_engine::compile::compile_and_inspect(&bytes)?;
+    if let Some(reason) = inspection.faults().first() {
+        return Err(format!("{} does not load: {reason}", module.display()).into());
+    }
     write(out, &artefact).map_err(|error| format!("cannot write {}: {error}", out.display()))?;
     Ok(())
 }

@@ -1,23 +1,25 @@
 //! `cnidaria policy`: the policies of the daemon, and policy modules as files.
 
 pub(crate) mod compile;
-pub(crate) mod inspect;
+pub(crate) mod record;
 
 use std::error::Error;
+use std::time::SystemTime;
 
-use shim_api::admin::{Policy, PolicyList, PolicyMode, PolicyState, Release};
+use shim_api::admin::{LastFailure, Policy, PolicyList, PolicyMode, PolicyState, Release};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
+use crate::output;
 use crate::output::Column;
-use crate::{daemon, output};
+use node_cli::daemon;
 
 /// Hexadecimal digits of a digest in the table: enough to distinguish builds of a module.
 const DIGEST_DIGITS: usize = 12;
 
 /// Lists the daemon's policies.
 pub(crate) fn list(args: &Args) -> Result<String, Box<dyn Error>> {
-    let list: PolicyList = daemon::get(&args.socket_dir, endpoint::POLICIES)?;
+    let list: PolicyList = daemon::get(&args.socket_dir(), endpoint::POLICIES)?;
     print(args, &list)
 }
 
@@ -26,7 +28,7 @@ pub(crate) fn release(args: &Args, name: &str) -> Result<String, Box<dyn Error>>
     let request = Release {
         name: name.to_owned(),
     };
-    let list: PolicyList = daemon::post(&args.socket_dir, endpoint::RELEASE, &request)?;
+    let list: PolicyList = daemon::post(&args.socket_dir(), endpoint::RELEASE, &request)?;
     print(args, &list)
 }
 
@@ -34,11 +36,12 @@ fn print(args: &Args, list: &PolicyList) -> Result<String, Box<dyn Error>> {
     match args.output {
         Format::Json => Ok(output::json(list)?),
         Format::Table if list.policies.is_empty() => Ok("no policies\n".to_owned()),
-        Format::Table => Ok(table(list)),
+        #[expect(clippy::disallowed_methods, reason = "an age, as it is shown")]
+        Format::Table => Ok(table(list, SystemTime::now())),
     }
 }
 
-fn table(list: &PolicyList) -> String {
+fn table(list: &PolicyList, now: SystemTime) -> String {
     let rows = list.policies.iter().map(|policy| {
         vec![
             policy.name.clone(),
@@ -65,7 +68,11 @@ fn table(list: &PolicyList) -> String {
         Column::Whole("FAILED"),
         Column::Whole("DIGEST"),
     ];
-    let notes: String = list.policies.iter().flat_map(notes).collect();
+    let notes: String = list
+        .policies
+        .iter()
+        .flat_map(|policy| notes(policy, now))
+        .collect();
     let table = output::table(&columns, rows.collect());
     if notes.is_empty() {
         table
@@ -74,10 +81,30 @@ fn table(list: &PolicyList) -> String {
     }
 }
 
+/// The last failed call: how long ago, and whether the policy has other files since.
+fn failure(policy: &Policy, last: &LastFailure, now: SystemTime) -> String {
+    let age = output::age(Some(last.at_unix_seconds), now);
+    let since = policy.load.saturating_sub(last.load);
+    let which = match (since, &last.digest) {
+        (0, _) => String::new(),
+        (_, digest) if *digest == policy.digest => ", with an earlier configuration".to_owned(),
+        (_, digest) => format!(
+            ", of the earlier module {}",
+            self::digest(digest.as_deref())
+        ),
+    };
+    format!("failed {age} ago{which}: {}", last.error)
+}
+
 /// Problems of the policy, one per line.
-fn notes(policy: &Policy) -> Vec<String> {
+fn notes(policy: &Policy, now: SystemTime) -> Vec<String> {
     let mut notes = Vec::new();
-    notes.extend(policy.last_error.clone());
+    let last = policy.last_failure.as_ref();
+    // The last error is the last failure, unless the newest files did not load.
+    let is_shown = last.is_some_and(|last| policy.last_error.as_ref() == Some(&last.error));
+    notes.extend(policy.last_error.clone().filter(|_| !is_shown));
+    notes.extend(last.map(|last| failure(policy, last, now)));
+    notes.extend(policy.state_error.clone());
     let missing: Vec<_> = policy
         .grants_asked
         .iter()

@@ -1,6 +1,7 @@
 //! `cnidaria attachments`, from the daemon and from disk.
 
-use std::fs;
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
 
 use crate::node::Node;
 
@@ -34,8 +35,12 @@ fn node_with_results() -> Node {
         ("a", "vlan7", "net1"),
         ("a", "cbr0", "eth0"),
     ] {
-        let name = format!("{network}-{container}-{if_name}");
-        fs::write(results.join(name), entry(container, network, if_name)).unwrap();
+        let path = results.join(format!("{network}-{container}-{if_name}"));
+        fs::write(&path, entry(container, network, if_name)).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "times of files")]
+        let three_days_ago = SystemTime::now() - Duration::from_secs(3 * 86_400);
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(three_days_ago).unwrap();
     }
     node
 }
@@ -102,9 +107,9 @@ fn stopped_daemon_falls_back_to_disk() {
         output.stdout,
         "\
 NAMESPACE  POD    INTERFACE  NETWORK  STATE     AGE  CONTAINER
-default    web-a  eth0       cbr0     attached  -    a
-default    web-a  net1       vlan7    attached  -    a
-default    web-b  eth0       cbr0     attached  -    b
+default    web-a  eth0       cbr0     attached  3d   a
+default    web-a  net1       vlan7    attached  3d   a
+default    web-b  eth0       cbr0     attached  3d   b
 "
     );
 }
@@ -121,7 +126,7 @@ fn corrupt_result_does_not_hide_the_others() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_no_empty_one() {
+fn a_missing_directory_is_not_an_empty_one() {
     let message = Node::idle()
         .run(&["attachments", "--cni-dir", "/does/not/exist"])
         .failure();
@@ -219,4 +224,36 @@ fn damaged_sandboxes_are_shown_below_the_list() {
         printed.ends_with("\ncontainer d: /l/d is damaged: torn\n"),
         "{printed}"
     );
+}
+
+/// One id in two directories, pending in one and running in the other.
+const TWICE: &str = r#"{"attachments":[
+  {"containerId":"c1","network":"n","ifName":"eth0","pod":{"namespace":"default","name":"web"},
+   "netns":"","state":"undo-pending","reason":"x","retries":1,"cniDir":"/lA"},
+  {"containerId":"c1","network":"n","ifName":"eth0","pod":{"namespace":"default","name":"web"},
+   "netns":"/run/netns/a","state":"attached","cniDir":"/lB"}]}"#;
+
+#[test]
+fn an_id_in_two_directories_needs_a_choice() {
+    let node = Node::serving(PATH, 200, TWICE);
+    let message = node
+        .run(&["attachments", "forget", "c1", "--yes"])
+        .failure();
+    let choices = "--dir /lA (eth0 undo-pending), --dir /lB (eth0 attached)";
+    assert!(message.contains(choices), "{message}");
+    let forget = |body: &str| {
+        format!(
+            "POST /v1/attachments/forget HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let asked = forget(r#"{"containerId":"c1","cniDir":"/lA"}"#);
+    let node = Node::serving_all([
+        (format!("GET {PATH} HTTP/1.1\r\n"), 200, TWICE.to_owned()),
+        (asked, 200, r#"{"attachments":[]}"#.to_owned()),
+    ]);
+    let output = node.run(&["attachments", "forget", "c1", "--dir", "/lA", "--yes"]);
+    assert_eq!(output.exit, Some(0), "{output:?}");
+    assert!(!output.stderr.contains("no DEL will"), "{output:?}");
 }

@@ -32,6 +32,36 @@ address-guard (/p/20-address-guard.wasm): asks for nads, which its configuration
 }
 
 #[test]
+fn last_failure_has_its_age_and_module() {
+    let of = |load: u64, digest: &str| {
+        let policies = format!(
+            r#"{{"policies":[{{"name":"guard","file":"/p/guard.wasm","state":"loaded","mode":"enforce",
+               "digest":"sha256:bbbb","load":2,"lastError":"trap in hook before-add: x","lastFailure":
+               {{"error":"trap in hook before-add: x","atUnixSeconds":1000000000,"load":{load},"digest":"{digest}"}}}}]}}"#
+        );
+        let node = Node::serving(PATH, 200, &policies);
+        let text = node.run(&["policy", "list"]).success();
+        text.lines().last().unwrap().to_owned()
+    };
+    let line = of(2, "sha256:bbbb");
+    assert!(line.starts_with("guard (/p/guard.wasm): failed "), "{line}");
+    assert!(
+        line.ends_with("d ago: trap in hook before-add: x"),
+        "{line}"
+    );
+    let line = of(1, "sha256:bbbb");
+    assert!(
+        line.contains("ago, with an earlier configuration: trap"),
+        "{line}"
+    );
+    let line = of(1, "sha256:aaaa");
+    assert!(
+        line.contains("ago, of the earlier module aaaa: trap"),
+        "{line}"
+    );
+}
+
+#[test]
 fn json_has_everything() {
     let node = Node::serving(PATH, 200, POLICIES);
     let printed = node.run(&["policy", "list", "--output", "json"]).success();
@@ -57,7 +87,7 @@ fn stopped_daemon_error_names_the_socket() {
         message,
         format!(
             "cnidaria: the daemon does not answer at {}\n  \
-             nobody answers on the socket\n  \
+             cannot connect to the socket\n  \
              No such file or directory (os error 2)\n\
              Is cnidaria-daemon running on this node? If its configuration has another socketDir, \
              give it as --socket-dir.\n",

@@ -12,10 +12,13 @@ pub use cni_args::CniArgs;
 pub use name::{ContainerId, IfName, NetworkName, PluginType};
 pub use parameters::{EnvironmentError, Parameters};
 
+use serde::{Deserialize, Serialize};
+
 use crate::clip::clip;
 
 /// The operation of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Command {
     /// Attach the container to the network.
     Add,

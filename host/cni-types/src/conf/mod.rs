@@ -8,7 +8,7 @@ pub use list::{ConfKind, NetworkConfList};
 pub use plugin::PluginConf;
 
 use crate::clip::clip;
-use crate::error::{CniError, code};
+use crate::error::{CniError, chain, code};
 use crate::{json, version};
 
 /// Why a configuration was rejected.
@@ -79,16 +79,4 @@ impl Error {
             reason: clip(&reason.to_string()),
         }
     }
-}
-
-/// An error and its sources on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

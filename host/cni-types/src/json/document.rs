@@ -124,7 +124,7 @@ impl Document {
     /// Removes and returns the value at `pointer`. Later array elements take the previous index.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such value, or when `pointer` is the whole document.
+    /// [`Error::NotFound`] when the value does not exist, or when `pointer` is the whole document.
     pub fn remove(&mut self, pointer: &Pointer) -> Result<Node, Error> {
         let removed = self.root.remove(pointer).ok_or_else(|| Error::NotFound {
             pointer: pointer.to_string(),

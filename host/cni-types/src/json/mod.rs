@@ -74,7 +74,7 @@ pub enum Error {
         pointer: String,
     },
     /// The pointer's last token is neither an index into the array nor `-`.
-    #[error("{token:?} is no index into the array of {len} elements at {pointer:?}")]
+    #[error("{token:?} is not an index into the array of {len} elements at {pointer:?}")]
     Index {
         /// Pointer to the array.
         pointer: String,
@@ -83,7 +83,7 @@ pub enum Error {
         /// Length of the array.
         len: usize,
     },
-    /// There is no value to remove.
+    /// The value to remove does not exist.
     #[error("nothing at {pointer:?}")]
     NotFound {
         /// Pointer to the missing value.

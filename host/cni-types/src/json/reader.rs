@@ -1,4 +1,4 @@
-//! Parses JSON text into a tree, with a depth limit.
+//! Turns valid JSON text into a tree, with a depth limit.
 
 use std::collections::HashSet;
 

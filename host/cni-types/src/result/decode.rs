@@ -38,11 +38,10 @@ pub(super) fn decode(bytes: &[u8], conf_version: ConfVersion) -> Result<CniResul
         .map(|interface| interface.read(version))
         .collect();
     let ips: Vec<WireIp> = object.get_as("ips")?.unwrap_or_default();
-    let len = result.interfaces.len();
     result.ips = ips
         .into_iter()
         .enumerate()
-        .map(|(at, ip)| ip.read(at, len))
+        .map(|(at, ip)| ip.read(at))
         .collect::<Result<_, _>>()?;
     let routes: Option<Vec<WireRoute>> = object.get_as("routes")?;
     result.routes = read_routes("routes", routes)?;
@@ -91,24 +90,11 @@ struct WireIp {
 }
 
 impl WireIp {
-    fn read(self, at: usize, interfaces: usize) -> Result<IpConfig, Error> {
-        // Multi-network specification 1.3, section 5.3.3.1: a negative index means no interface.
-        let interface = self
-            .interface
-            .filter(|index| *index >= 0)
-            .map(|index| {
-                usize::try_from(index)
-                    .ok()
-                    .filter(|index| *index < interfaces)
-                    .ok_or(Error::InterfaceIndex {
-                        ip: at,
-                        index,
-                        len: interfaces,
-                    })
-            })
-            .transpose()?;
+    fn read(self, at: usize) -> Result<IpConfig, Error> {
         Ok(IpConfig {
-            interface,
+            // Multi-network specification 1.3, section 5.3.3.1: a negative index means no interface.
+            // The reference library does not check the bounds.
+            interface: self.interface.and_then(|index| index.try_into().ok()),
             address: cidr(|| format!("ips[{at}].address"), self.address)?,
             gateway: ip(|| format!("ips[{at}].gateway"), self.gateway)?,
         })

@@ -47,8 +47,8 @@ pub struct Interface {
 /// An address of a [`CniResult`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpConfig {
-    /// Index into [`CniResult::interfaces`]. [`CniResult::parse`] checks its bounds and maps
-    /// negative values to `None`.
+    /// Index into [`CniResult::interfaces`]; `None` if it is negative. As in the reference library,
+    /// a delegate's index may be out of bounds.
     pub interface: Option<usize>,
     /// Address with prefix length, including the host part.
     pub address: IpNet,
@@ -127,16 +127,6 @@ pub enum Error {
         /// The rejected text.
         value: String,
     },
-    /// An address refers to an interface that is not in the list.
-    #[error("ips[{ip}].interface is {index}, but the result has {len} interfaces")]
-    InterfaceIndex {
-        /// Index of the address.
-        ip: usize,
-        /// The rejected index.
-        index: i64,
-        /// Number of interfaces.
-        len: usize,
-    },
     /// The version (0.2.0 or older) requires at least one address.
     #[error("a result without addresses cannot be expressed in CNI {version}")]
     NoAddress {
@@ -173,8 +163,8 @@ impl CniResult {
     /// everything in a route but destination and next hop.
     ///
     /// # Errors
-    /// [`Error::NoAddress`] when `version` requires an address and there is none, unless the result
-    /// was read in such a version.
+    /// [`Error::NoAddress`] when `version` requires an address and the result, read in another
+    /// version, has none.
     pub fn to_raw(&self, version: Version) -> Result<Box<RawValue>, Error> {
         encode::encode(self, version, |form| {
             serde_json::value::to_raw_value(form).map_err(json::Error::from)

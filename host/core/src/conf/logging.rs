@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_nobody_knows_is_warned_about() {
+    fn an_unknown_level_is_warned_about() {
         let mut warnings = Vec::new();
         let keys = RawObject::parse(r#"{"logLevel":"loud"}"#).unwrap();
         let logging = Logging::parse(&keys, &mut warnings).unwrap();

@@ -25,6 +25,9 @@ pub struct Attachment {
     pub is_default: bool,
     /// Whether the pod chose this default network itself, by annotation.
     pub is_chosen: bool,
+    /// Index of the network after the select hook that it comes from, among those besides the
+    /// default network; `None` for what that hook does not see, and for hot-plugged ones.
+    pub selection: Option<usize>,
     /// The delegates' conf or conflist.
     pub conf: NetworkConfList,
     /// The pod's request: becomes capability arguments and `MAC` and `IP` of `CNI_ARGS`.

@@ -199,6 +199,7 @@ mod tests {
                 if_name: interface_at(position),
                 is_default: position == 0,
                 is_chosen: false,
+                selection: None,
                 conf: NetworkConfList::parse_any(r#"{"cniVersion":"1.0.0","name":"n","type":"t"}"#)
                     .unwrap(),
                 request: RuntimeConfig::default(),

@@ -52,6 +52,8 @@ pub struct Entry {
     pub tags: BTreeMap<String, String>,
     /// Where an ADD without a result failed; `None` if it succeeded or is not known to have ended.
     pub failed_add: Option<FailedAdd>,
+    /// When its ADD began, in seconds since 1970; `None` in entries by Multus or older daemons.
+    pub added_at: Option<u64>,
 }
 
 /// Where in its chain an ADD failed.
@@ -69,6 +71,23 @@ pub struct FailedAdd {
     /// The result of the earlier plugins in the conf's version, for the DEL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub so_far: Option<Box<RawValue>>,
+    /// Whether the ADD is not known to have ended: a hot-plug that is running, or that a daemon did
+    /// not live to finish.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
+}
+
+impl FailedAdd {
+    /// The state of a hot-plug that may be anywhere in its chain.
+    pub fn unfinished() -> Self {
+        Self {
+            plugin: 0,
+            refused: false,
+            started: true,
+            so_far: None,
+            unfinished: true,
+        }
+    }
 }
 
 /// The default for records of older daemons, which lack this field.
@@ -104,6 +123,7 @@ impl Entry {
             result: None,
             tags: BTreeMap::new(),
             failed_add: None,
+            added_at: None,
         })
     }
 
@@ -111,7 +131,7 @@ impl Entry {
     /// itself with an error on the ADD and now on the DEL (`refused`).
     pub fn made_nothing(&self, plugin: usize, refused: bool) -> bool {
         match (&self.result, &self.failed_add) {
-            (None, Some(failed)) => {
+            (None, Some(failed)) if !failed.unfinished => {
                 plugin > failed.plugin
                     || (plugin == failed.plugin && (!failed.started || (failed.refused && refused)))
             }
@@ -132,13 +152,31 @@ impl Entry {
 
     /// Whether its ADD may or may not have made something: the daemon exited while it ran.
     pub fn is_doubtful(&self) -> bool {
-        self.result.is_none() && self.failed_add.is_none()
+        let ended = |failed: &FailedAdd| !failed.unfinished;
+        self.result.is_none() && !self.failed_add.as_ref().is_some_and(ended)
+    }
+
+    /// Whether this is a hot-plug that is running, or that an earlier daemon did not live to finish.
+    pub fn is_unfinished(&self) -> bool {
+        let unfinished = |failed: &FailedAdd| failed.unfinished;
+        self.result.is_none() && self.failed_add.as_ref().is_some_and(unfinished)
     }
 
     /// Path of the device-info file, as passed to the delegates.
     pub fn device_info_file(&self) -> Option<String> {
         let path: Option<String> = self.capability_args.get_as(DEVICE_INFO_CAPABILITY).ok()?;
         path.filter(|path| !path.is_empty())
+    }
+}
+
+impl Sandbox {
+    /// Takes the pod from recorded attachments, if they name it: a request need not.
+    #[must_use]
+    pub fn with_pod_of(mut self, entries: &[Entry]) -> Self {
+        if let Some(entry) = entries.iter().find(|entry| !entry.pod.name.is_empty()) {
+            self.pod.clone_from(&entry.pod);
+        }
+        self
     }
 }
 

@@ -14,7 +14,6 @@ pub struct Exceeded {
     pub found: usize,
     /// What was counted.
     pub unit: &'static str,
-    /// The limit.
     pub limit: usize,
     /// The setting of the limit.
     pub setting: &'static str,

@@ -233,6 +233,7 @@ mod tests {
             namespace: None,
             tags: std::collections::BTreeMap::new(),
             failed_add: None,
+            added_at: None,
             runtime_network: None,
             pod: PodRef {
                 namespace: "default".into(),

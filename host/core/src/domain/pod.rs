@@ -1,7 +1,8 @@
 //! The pod of a request, reduced to what requests need.
 
 use std::collections::BTreeMap;
-use std::fmt;
+
+pub use cni_types::pod::PodRef;
 
 use serde::Deserialize;
 
@@ -17,23 +18,6 @@ pub const NETWORK_STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
 const CONFIG_SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
 /// Set by the kubelet on the mirror pods of static pods in the API server.
 const CONFIG_MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
-
-/// Identifies a pod by name and, if known, uid.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PodRef {
-    /// The pod's namespace.
-    pub namespace: String,
-    /// The pod's name.
-    pub name: String,
-    /// The API server's uid; empty if unknown.
-    pub uid: String,
-}
-
-impl fmt::Display for PodRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
 
 /// A pod from the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

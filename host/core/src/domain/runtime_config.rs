@@ -2,6 +2,7 @@
 //! Delegates that declare the capability get it as `runtimeConfig` (CNI conventions).
 
 use cni_types::args::CniArgs;
+use cni_types::capability::{Bandwidth, PortMapping, empty_is_none};
 use cni_types::json::RawObject;
 use serde::{Deserialize, Serialize};
 
@@ -46,47 +47,6 @@ const OWN_ARGUMENTS: [&str; 5] = [
 /// plugins read them for every verb, and reject values they would not assign.
 pub fn args_after_add(args: &CniArgs) -> CniArgs {
     args.without(&[IP_ARGUMENT, MAC_ARGUMENT])
-}
-
-/// One element of the `portMappings` capability.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PortMapping {
-    /// Port on the node; 0 if absent.
-    #[serde(default)]
-    pub host_port: u16,
-    /// Port in the pod; 0 if absent.
-    #[serde(default)]
-    pub container_port: u16,
-    /// `tcp`, `udp` or `sctp`; absent means the delegate's default.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "empty_is_none"
-    )]
-    pub protocol: Option<String>,
-    /// The node's address to listen on.
-    #[serde(
-        default,
-        rename = "hostIP",
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "empty_is_none"
-    )]
-    pub host_ip: Option<String>,
-}
-
-/// The `bandwidth` capability: rates in bits per second, bursts in bits.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Bandwidth {
-    /// Towards the pod, bits per second.
-    pub ingress_rate: u64,
-    /// Towards the pod, bits.
-    pub ingress_burst: u64,
-    /// From the pod, bits per second.
-    pub egress_rate: u64,
-    /// From the pod, bits.
-    pub egress_burst: u64,
 }
 
 /// The runtime configuration of one attachment, or of all of them (`runtimeConfig` of the CNI
@@ -195,7 +155,7 @@ impl RuntimeConfig {
         }
         RuntimeConfig {
             port_mappings: list(&self.port_mappings, &other.port_mappings),
-            bandwidth: other.bandwidth.clone().or_else(|| self.bandwidth.clone()),
+            bandwidth: other.bandwidth.or(self.bandwidth),
             ips: list(&self.ips, &other.ips),
             mac: other.mac.clone().or_else(|| self.mac.clone()),
             infiniband_guid: other
@@ -279,14 +239,6 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Treats an empty string as absent, as Go does.
-fn empty_is_none<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_asks_for_nothing() {
+    fn empty_values_request_nothing() {
         for text in [
             r#"{"portMappings":null,"bandwidth":null,"ips":null,"mac":null,"infinibandGUID":null,"deviceID":null}"#,
             r#"{"portMappings":[],"ips":[],"mac":"","infinibandGUID":"","deviceID":"","CNIDeviceInfoFile":""}"#,

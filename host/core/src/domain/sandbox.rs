@@ -2,7 +2,6 @@
 
 use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 
-use super::entry::Entry;
 use super::namespace::Namespace;
 use super::pod::PodRef;
 
@@ -29,15 +28,6 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Takes the pod from recorded attachments, if they name it: a request need not.
-    #[must_use]
-    pub fn with_pod_of(mut self, entries: &[Entry]) -> Self {
-        if let Some(entry) = entries.iter().find(|entry| !entry.pod.name.is_empty()) {
-            self.pod.clone_from(&entry.pod);
-        }
-        self
-    }
-
     /// A sandbox known only by id; the ledger has the rest.
     pub fn recorded(container_id: ContainerId) -> Self {
         Self {

@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_one_pods_makes_no_other_network() {
+    fn a_pods_cni_args_make_no_other_network() {
         let shared = text_of(r#"{"name":"n","type":"t","x":1}"#);
         let own = r#"{"name":"n","type":"t","x":1,"args":{"cni":{"a":1}},"deviceID":"0000:01"}"#;
         assert_eq!(text_of(own), shared);

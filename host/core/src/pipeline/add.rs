@@ -12,8 +12,10 @@ use super::limits::Limits;
 use super::rollback::{Guard, roll_back};
 use super::turns::Work;
 use super::{Error, Pipeline, clearing, events, undo, warnings};
+use crate::conf::net_conf::NetConf;
 use crate::domain::attachment::Plan;
 use crate::domain::namespace::Namespace;
+use crate::domain::networks::Networks;
 use crate::domain::pod::Pod;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{AddFailure, Inside, PolicySession};
@@ -23,7 +25,9 @@ use crate::stages::{checks, identity, readiness, resolve, self_delegation};
 /// Returns the result of the default network.
 pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result<CniResult, Error> {
     let request = Arc::new(request);
-    let ticket = pipeline.turns.ticket(&request.container_id, Work::Add);
+    let ticket = pipeline
+        .turns
+        .ticket(&request.container_id, Work::Add, &request.if_name);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
     let dirs = Dirs::of(&request.conf);
     let turn = clearing::turn(pipeline, &dirs, &request, ticket, &mut limits).await?;
@@ -32,14 +36,7 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     let (plan, mut policies) = match limits.apply(prepared).await {
         Ok(prepared) => prepared,
         Err(error) => {
-            // Nothing was made: what is in the namespace is not this container's, and its DEL must
-            // not remove it. Results from an earlier use of the id must still be undone.
-            let sandbox = request.sandbox();
-            let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await;
-            if results.is_ok_and(|results| results.is_empty()) {
-                let (container, if_name) = (&request.container_id, &request.if_name);
-                pipeline.undone.insert_one(&dirs.cni, container, if_name);
-            }
+            note_unmade(pipeline, &dirs, &request).await;
             return Err(error);
         }
     };
@@ -77,6 +74,28 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     }
 }
 
+/// Notes that a failed ADD made nothing, which spares its DEL the search in the cluster. Results of
+/// an earlier use of the id must still be undone. So must an interface that is there although
+/// nothing records it: the records of the container itself may be lost. Delegates do not enter the
+/// namespace if it is recorded as another container's.
+async fn note_unmade(pipeline: &Pipeline, dirs: &Dirs, request: &PodRequest) {
+    let ports = &pipeline.ports;
+    let results = ports.ledger.results(&dirs.cni, &request.sandbox()).await;
+    let names = std::slice::from_ref(&request.if_name);
+    let is_there = match request.netns.as_deref() {
+        Some(netns) => ports
+            .pod_network
+            .look(Path::new(netns), names)
+            .await
+            .is_ok_and(|inside| !inside.existing.is_empty()),
+        None => false,
+    };
+    if !is_there && results.is_ok_and(|results| results.is_empty()) {
+        let (container, if_name) = (&request.container_id, &request.if_name);
+        pipeline.undone.insert_one(&dirs.cni, container, if_name);
+    }
+}
+
 /// Everything before the first side effect: the plan after the policies.
 async fn prepare(
     pipeline: &Pipeline,
@@ -108,17 +127,15 @@ async fn planned(
     pod: &Pod,
     policies: &mut dyn PolicySession,
 ) -> Result<Plan, Error> {
-    let networks = resolve::networks(&request.conf, pod, &pipeline.limits)?;
-    let networks = policies.select(networks).await?;
-    checks::check_isolation(pod, networks.selections(), &request.conf)?;
-    let plan = resolve::resolve(&request.conf, sandbox, pod, networks, pipeline.lookups())
-        .await
-        .inspect_err(|error| events::network_missing(pipeline, &pod.reference(), error))?;
-    let plan = before_add(plan, policies).await?;
-    self_delegation::refuse(&plan.attachments, &request.conf)?;
-    let namespace = refuse_if_taken(pipeline, request, &plan).await?;
-    let mut plan = plan;
-    plan.sandbox.namespace = namespace;
+    let conf = &request.conf;
+    let networks = select(pipeline, conf, pod, policies).await?;
+    let plan = plan(pipeline, conf, sandbox, pod, networks, policies).await;
+    let mut plan = plan.inspect_err(|error| {
+        if let Error::Resolve(error) = error {
+            events::network_missing(pipeline, &pod.reference(), error);
+        }
+    })?;
+    plan.sandbox.namespace = refuse_if_taken(pipeline, request, &plan).await?;
     warnings::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
     Ok(plan)
 }
@@ -144,6 +161,34 @@ pub(super) fn failure(error: &Error) -> AddFailure {
             denied_by: None,
         },
     }
+}
+
+/// The networks that node and pod ask for, after the policies.
+pub(super) async fn select(
+    pipeline: &Pipeline,
+    conf: &NetConf,
+    pod: &Pod,
+    policies: &mut dyn PolicySession,
+) -> Result<Networks, Error> {
+    let networks = resolve::networks(conf, pod, &pipeline.limits)?;
+    let networks = policies.select(networks).await?;
+    checks::check_isolation(pod, networks.selections(), conf)?;
+    Ok(networks)
+}
+
+/// The plan of a pod with these networks, after the policies. Changes nothing.
+pub(super) async fn plan(
+    pipeline: &Pipeline,
+    conf: &NetConf,
+    sandbox: Sandbox,
+    pod: &Pod,
+    networks: Networks,
+    policies: &mut dyn PolicySession,
+) -> Result<Plan, Error> {
+    let plan = resolve::resolve(conf, sandbox, pod, networks, pipeline.lookups()).await?;
+    let plan = before_add(plan, policies).await?;
+    self_delegation::refuse(&plan.attachments, conf)?;
+    Ok(plan)
 }
 
 /// Rejects an ADD whose interface already exists: undoing the ADD would remove an interface that it

@@ -14,7 +14,7 @@ use super::limits::{Limits, after, patiently};
 use super::pod_netns::is_there;
 use super::salvage::Damage;
 use super::turns::{Ticket, Turn};
-use super::{Error, Pipeline, deferred, salvage, undo};
+use super::{Error, Pipeline, deferred, giving_up, salvage, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::stages::request::PodRequest;
@@ -41,8 +41,10 @@ pub(super) async fn turn(
     let clearing = {
         let (pipeline, dirs, request) = (Arc::clone(pipeline), dirs.clone(), Arc::clone(request));
         async move {
-            clear(&pipeline, &dirs, &request).await?;
-            clear_elsewhere(&pipeline, &dirs, &request.container_id).await?;
+            let container = &request.container_id;
+            let (turn, settled) = deferred::settle(&pipeline, &dirs, container, turn).await;
+            clear(&pipeline, &dirs, &request, settled.map(drop)).await?;
+            clear_elsewhere(&pipeline, &dirs, container).await?;
             Ok(turn)
         }
     };
@@ -77,9 +79,14 @@ fn removing(pipeline: &Pipeline, dirs: &Dirs, container: &ContainerId) -> Error 
     })
 }
 
-async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> Result<(), Error> {
+/// `settled` is what became of the recorded DELs.
+async fn clear(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    request: &PodRequest,
+    settled: Result<(), Error>,
+) -> Result<(), Error> {
     let container = &request.container_id;
-    let carried_out = deferred::carry_out(pipeline, dirs, container).await;
     let sandbox = Sandbox::recorded(container.clone());
     let entries = match Damage::apart(pipeline.ports.ledger.find(&dirs.cni, &sandbox).await) {
         Ok(Ok(entries)) => entries.unwrap_or_default(),
@@ -87,7 +94,7 @@ async fn clear(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> R
         Ok(Err(damage)) => return salvage::before_add(pipeline, dirs, request, damage).await,
         Err(error) => return Err(error.into()),
     };
-    carried_out?;
+    settled?;
     let unclaimed = unclaimed(pipeline, dirs, &sandbox, &entries).await?;
     if entries.is_empty() && unclaimed.is_empty() {
         // Also on disk, or the next daemon would undo what this ADD makes.
@@ -176,7 +183,6 @@ async fn clear_elsewhere(
 ) -> Result<(), Error> {
     let sandbox = Sandbox::recorded(container.clone());
     for other in pipeline.directories.besides(dirs) {
-        deferred::carry_out(pipeline, &other, container).await?;
         let Ok(Some(entries)) = pipeline.ports.ledger.load(&other.cni, &sandbox).await else {
             continue;
         };
@@ -190,15 +196,13 @@ async fn clear_elsewhere(
         if gone.is_empty() {
             continue;
         }
-        gone.retain(|entry| {
-            let timed_out = pipeline.retries.timed_out(&other, entry);
-            if timed_out {
-                undo::give_up(pipeline, entry, "the container is attached anew");
-            }
-            !timed_out
-        });
+        let is_hanging = |entry: &Entry| pipeline.retries.timed_out(&other, entry);
+        let (hanging, gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(is_hanging);
+        for entry in &hanging {
+            giving_up::discard(pipeline, &other, entry, "the container is attached anew").await;
+        }
         for one in undo::detach_each(pipeline, &other, &sandbox, &gone).await {
-            one.give_up(pipeline);
+            one.discard(pipeline, &other).await;
         }
         let undone = match living.is_empty() {
             true => undo::forget(pipeline, &other, container, undo::Extent::Plugged).await,
@@ -225,7 +229,7 @@ async fn give_up_left(
         let undo = pipeline.retries.get(&dirs.cni, container);
         let undo = undo.as_ref().and_then(|undo| undo.of(entry));
         let reason = undo.map_or("the container is attached anew", |one| &one.reason);
-        undo::give_up(pipeline, entry, reason);
+        giving_up::discard(pipeline, dirs, entry, reason).await;
     }
     match left {
         Some(_) => undo::forget(pipeline, dirs, container, undo::Extent::Whole).await,

@@ -1,5 +1,6 @@
 //! Recorded DELs: DELs that came while the daemon was down. Each is carried out before any other
 //! work on its container, and only then removed; one that fails is retried like any other DEL.
+//! [`settle`] is the way from a container's turn to work on it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use shim_api::deferred::split_file_name;
 
 use super::dirs::Dirs;
 use super::limits::{after, patiently};
-use super::turns::Work;
+use super::turns::{Held, Turn, Work};
 use super::{Error, Pipeline, del, directories, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -64,13 +65,16 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             let soon = after(pipeline.timeouts.background());
             let turn = pipeline.turns.take(&container, Work::Deferred);
             let taken = tokio::time::timeout_at(soon, turn).await;
-            let Ok(turn) = taken else {
+            let Ok(held) = taken else {
                 // The holder of the turn carries it out, or leaves it for the next pass.
                 return;
             };
             let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
             let work = async move {
-                carry_out_one(&pipeline, &dirs, &container).await;
+                let (turn, settled) = settle(&pipeline, &dirs, &container, held).await;
+                if let Err(error) = settled {
+                    keep(&pipeline, &dirs, &container, &error).await;
+                }
                 drop(turn);
             };
             patiently(soon, work).await;
@@ -78,53 +82,115 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
         .await;
 }
 
-/// Carries out the recorded DEL of a container. The caller holds its turn.
-async fn carry_out_one(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId) {
+/// Has the recorded DEL of a container retried, because it failed with `error`.
+pub(super) async fn keep(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+    error: &Error,
+) {
     let retries = &pipeline.retries;
-    if let Err(error) = carry_out(pipeline, dirs, container).await {
-        let error = crate::report::chain(&error);
-        tracing::error!(
-            %container,
-            error,
-            "a recorded DEL failed; the daemon retries"
-        );
-        if !retries.has(&dirs.cni, container) {
-            retries
-                .keep(pipeline, dirs, container, Vec::new(), &[], error)
-                .await;
-        }
+    let error = crate::report::chain(error);
+    tracing::error!(
+        %container,
+        error,
+        "a recorded DEL failed; the daemon retries"
+    );
+    if !retries.has(&dirs.cni, container) {
+        retries
+            .keep(pipeline, dirs, container, Vec::new(), &[], error)
+            .await;
     }
 }
 
-/// Carries out the recorded DELs of a container and returns whether there were any. Continues past
-/// errors and returns the first. The caller holds the container's turn. For a damaged record, the
-/// delegates of `dirs` are used.
-pub(super) async fn carry_out(
+/// Takes up a container's turn: carries out its recorded DELs first, in `dirs` and in the other
+/// directories. Returns the turn, which is held in any case, and whether there were any; or the
+/// first error. For a damaged record, the delegates of its directory are used.
+pub(super) async fn settle(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+    held: Held,
+) -> (Turn, Result<bool, Error>) {
+    let turn = held.leaving_records();
+    let mut settled = carry_out(pipeline, dirs, container).await;
+    for other in pipeline.directories.besides(dirs) {
+        match carry_out(pipeline, &other, container).await {
+            Ok(is_done) => settled = settled.map(|is_any| is_any || is_done),
+            // Its own runtime's requests fail; those of another one go on.
+            Err(Error::Ledger(error)) => tracing::error!(
+                %container,
+                dir = %other.cni.display(),
+                error = crate::report::chain(&error),
+                "cannot read the recorded DELs in another cniDir; they wait until it can be read"
+            ),
+            Err(error) => settled = settled.and(Err(error)),
+        }
+    }
+    (turn, settled)
+}
+
+/// As [`settle`], for work that does not begin if a recorded DEL failed.
+pub(super) async fn settled(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    container: &ContainerId,
+    held: Held,
+) -> Result<Turn, Error> {
+    let (turn, settled) = settle(pipeline, dirs, container, held).await;
+    settled.map(|_| turn)
+}
+
+/// Removes the container's records, because a DEL has done what they say. Only a directory of the
+/// request itself is a reason to fail.
+pub(super) async fn forget(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    container: &ContainerId,
+) -> Result<(), Error> {
+    let ledger = &pipeline.ports.ledger;
+    for other in pipeline.directories.besides(dirs) {
+        if let Err(error) = ledger.forget_deferred(&other.cni, container).await {
+            tracing::warn!(
+                %container,
+                dir = %other.cni.display(),
+                error = crate::report::chain(&error),
+                "cannot remove a recorded DEL that was carried out; carrying it out again is harmless"
+            );
+        }
+    }
+    Ok(ledger.forget_deferred(&dirs.cni, container).await?)
+}
+
+/// Carries out the container's recorded DELs in one directory and returns whether there were any
+/// for the container's own interface. Continues past errors and returns the first.
+async fn carry_out(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
 ) -> Result<bool, Error> {
     let ledger = &pipeline.ports.ledger;
     let records = ledger.deferred_dels(&dirs.cni, container).await?;
-    let mut failed = None;
+    let (mut is_any, mut failed) = (false, None);
     for record in &records {
         match undo_record(pipeline, dirs, container, record).await {
-            Ok(()) => ledger.forget_deferred_del(&dirs.cni, record).await?,
+            Ok(is_own) => {
+                is_any |= is_own;
+                ledger.forget_deferred_del(&dirs.cni, record).await?;
+            }
             Err(error) => failed = failed.or(Some(error)),
         }
     }
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(!records.is_empty()),
-    }
+    failed.map_or(Ok(is_any), Err)
 }
 
+/// Returns whether the record is about the container, and not about another interface.
 async fn undo_record(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     container: &ContainerId,
     record: &DeferredDel,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     match request(pipeline, &dirs.cni, container, &record.text).await {
         Ok(mut request) => {
             directories::locate(pipeline, &mut request).await;
@@ -135,7 +201,7 @@ async fn undo_record(
                 .find(&dirs.cni, &request.sandbox())
                 .await;
             if del::is_of_another(&recorded, &request) {
-                return Ok(());
+                return Ok(false);
             }
             del::undo_all(pipeline, &dirs, &request, recorded).await?;
         }
@@ -156,14 +222,14 @@ async fn undo_record(
                 let is_own = |entry: &Entry| entry.is_default && entry.if_name.as_str() == if_name;
                 match recorded {
                     Ok(Recorded::Whole(entries)) if entries.iter().any(is_own) => {}
-                    _ => return Ok(()),
+                    _ => return Ok(false),
                 }
             }
             undo::recorded(pipeline, dirs, &sandbox).await?;
         }
     }
     tracing::info!(%container, "carried out a DEL that the shim recorded while no daemon was running");
-    Ok(())
+    Ok(true)
 }
 
 async fn request(

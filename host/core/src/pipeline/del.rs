@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::dirs::Dirs;
 use super::limits::{after, patiently, turn_by};
 use super::pod_netns::{self, is_there};
-use super::turns::{Turn, Work};
-use super::{Error, Pipeline, early_success, undo};
+use super::turns::{Reach, Turn, Work};
+use super::{Error, Pipeline, deferred, early_success, undo};
 use crate::domain::entry::{self, Entry};
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{ClusterError, LedgerError, Lost, Recorded};
@@ -61,25 +61,53 @@ async fn turn(
     (soon, deadline): (Instant, Instant),
 ) -> Result<Option<Turn>, Error> {
     let container = &request.container_id;
-    let mut turn = pin!(pipeline.turns.take_over(container, Work::Del));
+    let Some(reach) = reach(pipeline, dirs, request).await else {
+        return Ok(None);
+    };
+    let mut turn = pin!(pipeline.turns.take_over(container, Work::Del, reach));
     let soon = match pipeline.retries.has(&dirs.cni, container) {
         true => Instant::now(),
         false => soon,
     };
-    if let Ok(turn) = tokio::time::timeout_at(soon, &mut turn).await {
-        return Ok(Some(turn));
+    // The DEL takes the place of those that were recorded.
+    if let Ok(held) = tokio::time::timeout_at(soon, &mut turn).await {
+        return Ok(Some(held.leaving_records()));
     }
     if early_success::can_be_given(pipeline, dirs, request).await {
         return answered(request).map(|()| None);
     }
     let waited = pipeline.timeouts.stop();
     match turn_by(pipeline, deadline, waited, container, turn).await {
-        Ok(turn) => Ok(Some(turn)),
+        Ok(held) => Ok(Some(held.leaving_records())),
         Err(error) => {
             let answer = early_success::late(pipeline, dirs, request, error).await;
             answer.map(|()| None)
         }
     }
+}
+
+/// Which of the container's requests a DEL cancels; `None` if it names another interface than the
+/// container's own, so that there is nothing to wait for either.
+async fn reach<'a>(pipeline: &Pipeline, dirs: &Dirs, request: &'a PodRequest) -> Option<Reach<'a>> {
+    let reach = |is_whole| match is_whole {
+        true => Reach::Whole,
+        false => Reach::Interface(&request.if_name),
+    };
+    if !pipeline.turns.is_busy(&request.container_id) {
+        return Some(reach(is_usual(request)));
+    }
+    let (ledger, sandbox) = (&pipeline.ports.ledger, request.sandbox());
+    let recorded = ledger.find(&dirs.cni, &sandbox).await;
+    if is_of_another(&recorded, request) {
+        return None;
+    }
+    let known = match recorded {
+        Ok(Recorded::Whole(_) | Recorded::Partial { .. }) => return Some(Reach::Whole),
+        // Perhaps the container's ADD is running.
+        Ok(Recorded::Nothing) => ledger.results(&dirs.cni, &sandbox).await,
+        Err(error) => Err(error),
+    };
+    Some(reach(reaches_all(request, &known.unwrap_or_default())))
 }
 
 fn answered(request: &PodRequest) -> Result<(), Error> {
@@ -110,17 +138,11 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
     }
     // Even if nothing was recorded: an ADD may have crashed before recording.
     pipeline.ports.policies.release(container).await;
-    pipeline
-        .ports
-        .ledger
-        .forget_deferred(&dirs.cni, container)
-        .await?;
-    Ok(())
+    deferred::forget(pipeline, &dirs, container).await
 }
 
-/// Detaches `meant` of a whole plan. A plan without the default network was only hot-plugged, unless
-/// the default network was undone before: another daemon attached the pod, and what it made is
-/// undone as well, whatever becomes of the hot-plugged attachments.
+/// Detaches `meant` of a whole plan. If all of it was hot-plugged, another daemon attached the pod,
+/// and what that one made is undone as well, whatever becomes of the hot-plugged attachments.
 async fn planned(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -129,7 +151,7 @@ async fn planned(
 ) -> Result<(), Error> {
     let sandbox = request.sandbox();
     let all: Vec<Entry> = meant.iter().chain(&hanging).cloned().collect();
-    let was_plugged = !all.iter().any(|entry| entry.is_default);
+    let was_plugged = undo::Extent::of(&all) == undo::Extent::Plugged;
     let known = async {
         match meant.is_empty() && !hanging.is_empty() {
             true => Ok(()),

@@ -4,15 +4,16 @@
 //! name one.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::dirs::Dirs;
-use super::{Pipeline, reboot, retrying};
+use super::{Pipeline, pod_netns, reboot, retrying};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{Directory, LedgerError};
+use crate::ports::{AtPath, Directory, LedgerError, Remembered};
 use crate::stages::request::PodRequest;
 
 /// More runtimes than any node has.
@@ -25,6 +26,8 @@ const MAX_BIN_DIRS: usize = 16;
 pub(super) struct Directories {
     /// The daemon's own first.
     known: Mutex<Vec<Dirs>>,
+    /// Whether more were remembered, and the record of them is damaged.
+    is_incomplete: AtomicBool,
     /// Held while a directory is added.
     adopting: tokio::sync::Mutex<()>,
     changed: watch::Sender<()>,
@@ -34,6 +37,7 @@ impl Default for Directories {
     fn default() -> Self {
         Self {
             known: Mutex::default(),
+            is_incomplete: AtomicBool::new(false),
             adopting: tokio::sync::Mutex::default(),
             changed: watch::Sender::new(()),
         }
@@ -57,6 +61,11 @@ impl Directories {
         let mut others = self.all();
         others.retain(|other| other.cni != dirs.cni);
         others
+    }
+
+    /// Whether directories may be in use that the daemon does not know.
+    pub(super) fn are_incomplete(&self) -> bool {
+        self.is_incomplete.load(Ordering::Relaxed)
     }
 
     /// Notifies of each directory that is added.
@@ -116,20 +125,28 @@ fn add(known: &mut Vec<Dirs>, dirs: &Dirs) -> bool {
 pub(super) async fn begin(pipeline: &Pipeline, cni_dir: &Path) {
     let own = own(pipeline, cni_dir);
     let mut known = vec![own.clone()];
-    match pipeline.ports.ledger.directories().await {
+    let mut is_changed = false;
+    let is_incomplete = match pipeline.ports.ledger.directories().await {
         Ok(remembered) => {
-            for one in remembered.iter().take(MAX - 1) {
+            for one in remembered.directories.iter().take(MAX - 1) {
                 add(&mut known, &Dirs::new(&one.cni_dir, &one.bin_dirs));
             }
+            !remembered.is_complete
         }
-        Err(error) => tracing::error!(
-            error = crate::report::chain(&error),
-            "cannot read which further cniDirs are in use; the daemon finds each with its next request"
-        ),
-    }
-    if drop_unused(pipeline, &mut known).await
-        && let Err(error) = remember(pipeline, &own, &known).await
-    {
+        Err(error) => {
+            tracing::error!(
+                error = crate::report::chain(&error),
+                "cannot read which further cniDirs are in use; the daemon finds each with its next request, \
+                 and no delegate collects garbage until the node is started again"
+            );
+            is_changed = true;
+            true
+        }
+    };
+    let incomplete = &pipeline.directories.is_incomplete;
+    incomplete.store(is_incomplete, Ordering::Relaxed);
+    is_changed |= drop_unused(pipeline, &mut known, Missing::Keep).await;
+    if is_changed && let Err(error) = remember(pipeline, &own, &known).await {
         tracing::warn!(
             error = crate::report::chain(&error),
             "cannot forget unused cniDirs; the next daemon tries again"
@@ -148,13 +165,26 @@ pub(super) fn own(pipeline: &Pipeline, cni_dir: &Path) -> Dirs {
     Dirs::new(cni_dir, &bin_dirs)
 }
 
+/// What to do with directories that do not exist at present.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// Their file system may be mounted later.
+    Keep,
+    /// Others need the room.
+    Drop,
+}
+
 /// Drops the directories that have nothing recorded, except for the daemon's own; returns whether
 /// there were any.
-async fn drop_unused(pipeline: &Pipeline, known: &mut Vec<Dirs>) -> bool {
+async fn drop_unused(pipeline: &Pipeline, known: &mut Vec<Dirs>, missing: Missing) -> bool {
+    let ledger = &pipeline.ports.ledger;
     let before = known.len();
     let mut used = Vec::with_capacity(before);
     for (position, dirs) in known.drain(..).enumerate() {
-        if position == 0 || !pipeline.ports.ledger.abandon_unused(&dirs.cni).await {
+        let is_kept = position == 0
+            || (missing == Missing::Keep && ledger.is_missing(&dirs.cni).await)
+            || !ledger.abandon_unused(&dirs.cni).await;
+        if is_kept {
             used.push(dirs);
         }
     }
@@ -168,8 +198,12 @@ async fn remember(pipeline: &Pipeline, own: &Dirs, known: &[Dirs]) -> Result<(),
         cni_dir: dirs.cni.to_path_buf(),
         bin_dirs: dirs.bin.to_vec(),
     });
-    let further: Vec<_> = further.collect();
-    pipeline.ports.ledger.record_directories(&further).await
+    let remembered = Remembered {
+        directories: further.collect(),
+        is_complete: !pipeline.directories.are_incomplete(),
+    };
+    let ledger = &pipeline.ports.ledger;
+    ledger.record_directories(&remembered).await
 }
 
 /// Remembers the directories of a request, before it changes anything. `makes` says whether the
@@ -196,7 +230,7 @@ pub(super) async fn adopt(
     };
     let is_new = known.iter().all(|known| known.cni != dirs.cni);
     if is_new && known.len() >= MAX {
-        drop_unused(pipeline, &mut known).await;
+        drop_unused(pipeline, &mut known, Missing::Drop).await;
         if known.len() >= MAX {
             return Err(LedgerError::TooManyDirectories {
                 dir: dirs.cni.to_path_buf(),
@@ -205,6 +239,10 @@ pub(super) async fn adopt(
         }
     }
     add(&mut known, dirs);
+    if makes {
+        // One that is missing later has lost what it records.
+        pipeline.ports.ledger.make_directory(&dirs.cni).await?;
+    }
     if let Err(error) = remember(pipeline, &own, &known).await {
         // The runtime's next request after a restart makes up for it.
         tracing::error!(
@@ -225,15 +263,20 @@ pub(super) async fn adopt(
 }
 
 /// Directs a DEL or CHECK to the directory that has the container, if its own has nothing: the
-/// runtime's conf may have named another one at the ADD. Only an attachment of the same container,
-/// interface and runtime network is the same.
+/// runtime's conf may have named another one at the ADD. The same is an attachment of the same
+/// container and interface, of the same runtime network or, if the conf was renamed as well, in the
+/// same namespace. One whose namespace is gone cannot be in use.
 pub(super) async fn locate(pipeline: &Pipeline, request: &mut PodRequest) {
     let dirs = Dirs::of(&request.conf);
     let others = pipeline.directories.besides(&dirs);
     if others.is_empty() || request.conf.name.is_none() {
         return;
     }
-    let sandbox = request.sandbox();
+    // Entries keep the paths at which they were made.
+    let sandbox = Sandbox {
+        netns: None,
+        ..request.sandbox()
+    };
     let load = |dirs: Dirs| {
         let sandbox = &sandbox;
         async move { pipeline.ports.ledger.load(&dirs.cni, sandbox).await }
@@ -244,17 +287,37 @@ pub(super) async fn locate(pipeline: &Pipeline, request: &mut PodRequest) {
     {
         return;
     }
+    let mut gone = None;
     for other in others {
-        let is_it = |entry: &Entry| {
-            entry.is_default
-                && entry.if_name == request.if_name
-                && entry.runtime_network == request.conf.name
+        let is_own = |entry: &&Entry| entry.is_default && entry.if_name == request.if_name;
+        let Ok(Some(entries)) = load(other.clone()).await else {
+            continue;
         };
-        let loaded = load(other.clone()).await;
-        if loaded.is_ok_and(|entries| entries.is_some_and(|entries| entries.iter().any(is_it))) {
+        let Some(entry) = entries.iter().find(is_own) else {
+            continue;
+        };
+        if entry.runtime_network == request.conf.name
+            || is_in_namespace(pipeline, request, entry).await
+        {
             return direct(request, &other);
         }
+        if gone.is_none() && pod_netns::has_ended(pipeline, &other, entry).await {
+            gone = Some(other);
+        }
     }
+    if let Some(other) = gone {
+        direct(request, &other);
+    }
+}
+
+/// Whether an attachment was made in the namespace that a request names.
+async fn is_in_namespace(pipeline: &Pipeline, request: &PodRequest, entry: &Entry) -> bool {
+    let netns = request.netns.as_deref().filter(|path| !path.is_empty());
+    let (Some(netns), Some(recorded)) = (netns, &entry.namespace) else {
+        return false;
+    };
+    let found = pipeline.ports.pod_network.at(Path::new(netns)).await;
+    matches!(found, Ok(AtPath::Pod(found)) if recorded.is(&found))
 }
 
 /// Directs a hot-plug, which has no conf of the runtime, to the directory that has its pod.

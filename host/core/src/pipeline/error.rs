@@ -76,7 +76,7 @@ pub enum Error {
     /// STATUS: a required policy is missing or not ready.
     #[error("the policies are not ready")]
     PoliciesNotReady(#[source] Denial),
-    /// STATUS: there is no default network.
+    /// STATUS: the default network was not found.
     #[error("no default network")]
     NoDefaultNetwork(#[source] resolve::Error),
     /// The sandbox is already attached.

@@ -13,7 +13,7 @@ use futures_util::future::select_all;
 
 use super::events;
 use super::limits::{self, Limits, is_given_up};
-use super::{Error, Pipeline};
+use super::{Error, Pipeline, retries};
 use crate::domain::attachment::Plan;
 use crate::domain::default_route::{self, Claims};
 use crate::domain::entry::Entry;
@@ -52,11 +52,14 @@ impl<'a> Execution<'a> {
             pod: plan.sandbox.pod.clone(),
             source,
         })?;
-        let entries = plan
-            .attachments
-            .iter()
-            .map(|attachment| Entry::new(attachment, &plan.sandbox))
-            .collect::<Result<Vec<_>, _>>()?;
+        let added_at = Some(retries::seconds());
+        let entries = plan.attachments.iter().map(|attachment| {
+            Ok::<_, Error>(Entry {
+                added_at,
+                ..Entry::new(attachment, &plan.sandbox)?
+            })
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             pipeline,
             request,

@@ -1,13 +1,14 @@
 //! Forgets attachments that cannot be undone, at the operator's request.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cni_types::args::{ContainerId, IfName};
 
 use super::dirs::Dirs;
 use super::limits::{after, turn_by};
-use super::turns::Work;
-use super::{Error, Pipeline, undo};
+use super::turns::{Reach, Work};
+use super::{Error, Pipeline, giving_up};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{LedgerError, Recorded};
@@ -27,8 +28,11 @@ pub(super) async fn forget(
     // Nothing is forgotten beside a delegate that runs: it may still change what is recorded. The
     // delegate ends at its own deadline at the latest.
     let patience = pipeline.timeouts.background();
-    let turn = pipeline.turns.take_over(container, Work::Forget);
-    let _turn = turn_by(pipeline, after(patience), patience, container, turn).await?;
+    let reach = if_name.map_or(Reach::Whole, Reach::Interface);
+    let turn = pipeline.turns.take_over(container, Work::Forget, reach);
+    let held = turn_by(pipeline, after(patience), patience, container, turn).await?;
+    // A recorded DEL would run the delegates that the operator gives up.
+    let _turn = held.leaving_records();
     let sandbox = Sandbox::recorded(container.clone());
     let (entries, mut lost) = match pipeline.ports.ledger.find(&dirs.cni, &sandbox).await {
         Ok(Recorded::Whole(entries)) => (entries, Vec::new()),
@@ -61,17 +65,52 @@ pub(super) async fn forget(
     }
     if staying.is_empty() {
         pipeline.ports.ledger.forget(&dirs.cni, container).await?;
-        pipeline.ports.policies.release(container).await;
+        let others = holding(pipeline, container, None).await;
+        if others.iter().all(|dir| *dir == *dirs.cni) {
+            pipeline.ports.policies.release(container).await;
+        }
         pipeline.retries.cancel(dirs, container);
-        // Its DEL must not try again.
-        pipeline.undone.insert(&dirs.cni, container);
+        let ledger = &pipeline.ports.ledger;
+        ledger.forget_deferred(&dirs.cni, container).await?;
     } else {
         pipeline.ports.ledger.record(&dirs.cni, &staying).await?;
         let retries = &pipeline.retries;
         retries.release(pipeline, dirs, container, &staying).await;
     }
+    if !staying.iter().any(|entry| entry.is_default) {
+        // Its DEL must not try again.
+        pipeline.undone.insert(&dirs.cni, container);
+    }
     for entry in &meant {
-        undo::give_up(pipeline, entry, "an operator had it forgotten");
+        giving_up::give_up(pipeline, entry, "an operator had it forgotten");
     }
     Ok(meant)
+}
+
+/// The directories that have a container or, if one is given, an interface of it.
+pub(super) async fn holding(
+    pipeline: &Pipeline,
+    container: &ContainerId,
+    if_name: Option<&IfName>,
+) -> Vec<PathBuf> {
+    let (ledger, sandbox) = (&pipeline.ports.ledger, Sandbox::recorded(container.clone()));
+    let mut holding = Vec::new();
+    for dirs in pipeline.directories.all() {
+        let entries = match ledger.load(&dirs.cni, &sandbox).await {
+            Ok(Some(entries)) => Ok(entries),
+            Ok(None) => ledger.results(&dirs.cni, &sandbox).await,
+            Err(error) => Err(error),
+        };
+        let has_it = match entries {
+            Ok(entries) => entries
+                .iter()
+                .any(|entry| if_name.is_none_or(|name| entry.if_name == *name)),
+            // What is damaged may be it.
+            Err(error) => !matches!(error, LedgerError::Io { .. }),
+        };
+        if has_it {
+            holding.push(dirs.cni.to_path_buf());
+        }
+    }
+    holding
 }

@@ -22,14 +22,17 @@ use super::gc_scope::Others;
 use super::limits::{after, patiently, within};
 use super::retries::all_pending;
 use super::turns::{Arrivals, Work};
-use super::{Error, Pipeline, deferred, undo};
+use super::{Error, Pipeline, deferred, pod_netns, undo};
 use crate::conf::net_conf::NetConf;
+use crate::domain::attachment::interface_at;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::shared_conf;
 use crate::ports::{Attached, LedgerError};
 use crate::stages::resolve;
 
+/// How many attachments beside the default network's a sandbox with an unreadable plan may have.
+const GUESSED: usize = 16;
 /// How many sandboxes are undone, or networks collected, concurrently.
 const AT_ONCE: usize = 8;
 
@@ -72,29 +75,31 @@ async fn collect(
     let networks = networks(pipeline, conf, &listing.entries, &others, &mut errors).await;
     if let Some(valid) = &valid {
         let stale = stale(&listing.entries, valid, &others, arrivals);
+        let stale = stale.into_iter().map(|one| (dirs.clone(), one));
+        let stale = stale.chain(ended_elsewhere(pipeline, &dirs, arrivals).await);
         let until = after(pipeline.timeouts.stop() / 2);
         stream::iter(stale)
-            .for_each_concurrent(AT_ONCE, |(container, entries)| {
-                undo(pipeline, &dirs, arrivals, (container, entries), until)
+            .for_each_concurrent(AT_ONCE, |(dirs, one)| async move {
+                undo(pipeline, &dirs, arrivals, one, until).await;
             })
             .await;
     }
     // List again: what was attached meanwhile is in use.
     let listing = pipeline.ports.ledger.list(&dirs.cni).await?;
     let others = self::others(pipeline, conf, &listing.entries, valid.as_deref(), arrivals).await;
-    let (unknown, unlisted) = unknown(listing.unreadable, valid.as_deref());
-    if !unknown.is_empty() {
-        // Delegates would take this sandbox's attachments for unused.
-        errors.extend(unknown);
-        return Error::of_all(errors).map_or(Ok(()), Err);
-    }
+    let (listed, unlisted) = unreadable(&listing.unreadable, valid.as_deref());
     let mut attached = in_use(&listing.entries, valid, &others, arrivals);
+    attached.extend(listed);
     if !others.is_empty() {
         attached.extend(unlisted);
     }
-    attached.extend(elsewhere(pipeline, &dirs).await?);
-    let told: Vec<Attached> = attached.iter().cloned().collect();
-    pipeline.ports.policies.gc(&told).await;
+    let Some(elsewhere) = elsewhere(pipeline, &dirs).await else {
+        // Delegates would take the attachments of other runtimes for unused.
+        return Error::of_all(errors).map_or(Ok(()), Err);
+    };
+    attached.extend(elsewhere);
+    let valid: Vec<Attached> = attached.iter().cloned().collect();
+    pipeline.ports.policies.gc(&valid).await;
     let each = networks.iter().map(|network| {
         let (dirs, attached) = (&dirs, &attached);
         async move {
@@ -139,9 +144,10 @@ async fn collect_one(
             .into_iter()
             .chain(&pipeline.directories.besides(dirs))
         {
-            let entries = pipeline.ports.ledger.load(&dirs.cni, &sandbox).await;
-            let entries = entries.map_err(|error| vec![error.into()])?;
-            attached.extend(entries.iter().flatten().map(of_entry));
+            match pipeline.ports.ledger.load(&dirs.cni, &sandbox).await {
+                Ok(entries) => attached.extend(entries.iter().flatten().map(of_entry)),
+                Err(error) => attached.extend(guessed(&sandbox.container_id, &error)),
+            }
         }
     }
     let attached: Vec<Attached> = attached.into_iter().collect();
@@ -218,16 +224,77 @@ async fn others(
     Others::of(pipeline, &dirs, name, entries, is_known).await
 }
 
-/// The attachments recorded in other directories, which may use the same networks.
-async fn elsewhere(pipeline: &Pipeline, dirs: &Dirs) -> Result<Vec<Attached>, Error> {
+/// The attachments recorded in other directories, which may use the same networks; `None` if not all
+/// directories are known and readable.
+async fn elsewhere(pipeline: &Pipeline, dirs: &Dirs) -> Option<Vec<Attached>> {
+    let ledger = &pipeline.ports.ledger;
     let mut attached = Vec::new();
+    let mut is_known = !pipeline.directories.are_incomplete();
+    if !is_known {
+        tracing::warn!(
+            "delegates do not collect garbage: the record of further cniDirs was damaged, and what is attached in them \
+             is unknown until the node is started again"
+        );
+    }
     for other in pipeline.directories.besides(dirs) {
-        let listing = pipeline.ports.ledger.list(&other.cni).await?;
+        let listing = match ledger.list(&other.cni).await {
+            Ok(_) if ledger.is_missing(&other.cni).await => {
+                tracing::warn!(
+                    dir = %other.cni.display(),
+                    "delegates do not collect garbage: a further cniDir is missing, and what is attached in it is unknown; \
+                     mount it or, if it is not needed any more, create it empty"
+                );
+                is_known = false;
+                continue;
+            }
+            Ok(listing) => listing,
+            Err(error) => {
+                tracing::error!(
+                    dir = %other.cni.display(),
+                    error = crate::report::chain(&error),
+                    "delegates do not collect garbage: a further cniDir cannot be read, and what is attached in it is unknown"
+                );
+                is_known = false;
+                continue;
+            }
+        };
         attached.extend(listing.entries.iter().map(of_entry));
         let unreadable = listing.unreadable.iter();
         attached.extend(unreadable.flat_map(|(container, error)| guessed(container, error)));
     }
-    Ok(attached)
+    is_known.then_some(attached)
+}
+
+/// The attachments in other directories whose namespaces are gone, by container: their runtime may
+/// not be there to list them any more, as after its conf got another name and `cniDir`.
+async fn ended_elsewhere(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    arrivals: &Arrivals,
+) -> Vec<(Dirs, (ContainerId, Vec<Entry>))> {
+    let mut all = Vec::new();
+    for other in pipeline.directories.besides(dirs) {
+        // What cannot be read is reported later.
+        let Ok(listing) = pipeline.ports.ledger.list(&other.cni).await else {
+            continue;
+        };
+        let mut ended: BTreeMap<ContainerId, Vec<Entry>> = BTreeMap::new();
+        let mut living: BTreeSet<ContainerId> = BTreeSet::new();
+        for entry in listing.entries {
+            let container = &entry.container_id;
+            if arrivals.has(container) || living.contains(container) {
+                continue;
+            }
+            // There may be a hundred thousand; requests go on between two.
+            tokio::task::yield_now().await;
+            match pod_netns::has_ended(pipeline, &other, &entry).await {
+                true => ended.entry(container.clone()).or_default().push(entry),
+                false => drop(living.insert(container.clone())),
+            }
+        }
+        all.extend(ended.into_iter().map(|one| (other.clone(), one)));
+    }
+    all
 }
 
 /// The attachments that a sandbox with an unreadable record may have.
@@ -237,14 +304,16 @@ fn guessed(container: &ContainerId, error: &LedgerError) -> Vec<Attached> {
         if_name,
     };
     let default = Sandbox::recorded(container.clone()).if_name;
-    let lost = match error {
-        LedgerError::Lost(lost) => lost.as_slice(),
-        _ => &[],
+    let (lost, unknown) = match error {
+        LedgerError::Lost(lost) => (lost.as_slice(), 0),
+        // Without the plan, the names that the pod's networks get by default.
+        _ => (&[][..], GUESSED),
     };
     let lost = lost
         .iter()
         .filter_map(|one| IfName::new(one.if_name.as_str()).ok());
-    lost.chain([default]).map(attached).collect()
+    let unknown = (1..=unknown).map(interface_at);
+    lost.chain([default]).chain(unknown).map(attached).collect()
 }
 
 /// The sandboxes that the runtime does not know, with their entries. The runtime knows only a
@@ -267,23 +336,30 @@ fn stale(
     stale
 }
 
-/// The errors of listed sandboxes whose attachments cannot be read; and what is guessed of those
-/// that the runtime does not list, which may be another runtime's.
-fn unknown(
-    unreadable: Vec<(ContainerId, LedgerError)>,
+/// What is guessed of sandboxes whose attachments cannot be read: of those that the runtime lists,
+/// and of the others, which may be another runtime's.
+fn unreadable(
+    unreadable: &[(ContainerId, LedgerError)],
     valid: Option<&[Attached]>,
-) -> (Vec<Error>, Vec<Attached>) {
+) -> (Vec<Attached>, Vec<Attached>) {
     let is_used = |container: &ContainerId| {
         valid.is_none_or(|valid| valid.iter().any(|one| one.container_id == *container))
     };
-    let (used, unlisted): (Vec<_>, Vec<_>) = unreadable
-        .into_iter()
-        .partition(|(container, _)| is_used(container));
-    let unlisted = unlisted.iter();
-    let unlisted = unlisted.flat_map(|(container, error)| guessed(container, error));
-    let errors = used.into_iter().map(|(_, error)| error.into());
-    let unlisted = unlisted.collect();
-    (errors.collect(), unlisted)
+    let (mut listed, mut unlisted) = (Vec::new(), Vec::new());
+    for (container, error) in unreadable {
+        let guessed = guessed(container, error);
+        if !is_used(container) {
+            unlisted.extend(guessed);
+            continue;
+        }
+        tracing::error!(
+            %container,
+            error = crate::report::chain(error),
+            "cannot read what a container in use has; GC takes what it may have as in use"
+        );
+        listed.extend(guessed);
+    }
+    (listed, unlisted)
 }
 
 /// The attachments in use: those the runtime listed, and those the ledger has of the same, newer or
@@ -337,7 +413,7 @@ async fn undo(
             .ok(),
         false => None,
     };
-    let Some(turn) = turn else {
+    let Some(held) = turn else {
         if !arrivals.has(&container) && !retries.has(&dirs.cni, &container) {
             let reason = "the runtime does not know the container";
             retries.undo_soon(dirs, &container, all_pending(&known, reason));
@@ -352,7 +428,13 @@ async fn undo(
         let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
         let (container, known) = (container.clone(), known.clone());
         async move {
-            undo_one(&pipeline, &dirs, &container, &known).await;
+            let (turn, settled) = deferred::settle(&pipeline, &dirs, &container, held).await;
+            if let Err(error) = &settled {
+                deferred::keep(&pipeline, &dirs, &container, error).await;
+            }
+            if !settled.unwrap_or_default() {
+                undo_one(&pipeline, &dirs, &container, &known).await;
+            }
             drop(turn);
         }
     };

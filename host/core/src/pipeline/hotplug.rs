@@ -12,9 +12,9 @@ use super::dirs::Dirs;
 use super::limits::{Limits, after, turn_by, within};
 use super::rollback::{Guard, roll_back};
 use super::turns::Work;
-use super::{Error, Pipeline, add, deferred, events, pod_netns, undo, warnings};
+use super::{Error, Pipeline, add, deferred, events, pod_netns, retries, undo, warnings};
 use crate::domain::attachment::{Attachment, Plan};
-use crate::domain::entry::Entry;
+use crate::domain::entry::{Entry, FailedAdd};
 use crate::domain::sandbox::Sandbox;
 use crate::stages::hotplug::Hotplug;
 use crate::stages::request::PodRequest;
@@ -47,15 +47,16 @@ pub(super) async fn hotplug(
             Command::Add => plug(&pipeline, &request, *attachment).await.map(Some),
             Command::Check => {
                 let checks = check(&pipeline, &request, &attachment);
-                let checked = in_turn(&pipeline, &request.container_id, checks).await;
+                let checked = in_turn(&pipeline, &request, checks).await;
                 checked.map(|()| None)
             }
             _ => {
                 let container = &request.container_id;
                 let turn = pipeline.turns.take(container, Work::HotUnplug);
-                let turn = turn_by(&pipeline, deadline, patience, container, turn).await?;
+                let held = turn_by(&pipeline, deadline, patience, container, turn).await?;
                 let unplugged = async move {
-                    let _turn = turn;
+                    let (dirs, container) = (Dirs::of(&request.conf), &request.container_id);
+                    let _turn = deferred::settled(&pipeline, &dirs, container, held).await?;
                     unplug(&pipeline, &request, &attachment).await?;
                     Ok(None)
                 };
@@ -70,18 +71,28 @@ async fn plug(
     request: &PodRequest,
     attachment: Attachment,
 ) -> Result<CniResult, Error> {
-    let ticket = pipeline.turns.ticket(&request.container_id, Work::HotPlug);
-    let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
-    let turn = limits.turn(pipeline, ticket).await?;
     let dirs = Dirs::of(&request.conf);
     let container = &request.container_id;
+    let ticket = pipeline
+        .turns
+        .ticket(container, Work::HotPlug, &request.if_name);
+    let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
+    let held = limits.turn(pipeline, ticket).await?;
+    let settled = deferred::settled(pipeline, &dirs, container, held);
+    let turn = limits.apply(settled).await?;
     let prepared = prepare(pipeline, &dirs, request, attachment);
     let (plan, mut policies, recorded) = limits.apply(prepared).await?;
     let Some(attachment) = plan.attachments.first() else {
         return Err(Error::NotAttached(request.container_id.clone()));
     };
     let mut entry = Entry::new(attachment, &plan.sandbox)?;
-    let all: Vec<Entry> = recorded.iter().chain([&entry]).cloned().collect();
+    entry.added_at = Some(retries::seconds());
+    // Until there is a result: a daemon that finds this undoes it.
+    let unfinished = Entry {
+        failed_add: Some(FailedAdd::unfinished()),
+        ..entry.clone()
+    };
+    let all: Vec<Entry> = recorded.iter().chain([&unfinished]).cloned().collect();
     let guard = Guard::new(
         pipeline,
         &dirs,
@@ -120,11 +131,10 @@ async fn plug(
             }
         };
         entry.result = Some(result.clone());
-        pipeline
-            .ports
-            .ledger
-            .record_result(&dirs.cni, &entry)
-            .await?;
+        let ledger = &pipeline.ports.ledger;
+        ledger.record_result(&dirs.cni, &entry).await?;
+        let all: Vec<Entry> = recorded.iter().chain([&entry]).cloned().collect();
+        ledger.record(&dirs.cni, &all).await?;
         events::interface_added(pipeline, &entry);
         limits
             .apply(async {
@@ -215,6 +225,9 @@ async fn check(
     let recorded = recorded(pipeline, request).await?;
     refuse_other_namespace(pipeline, &dirs, request, &recorded).await?;
     let entry = match of_interface(&recorded, &request.if_name) {
+        Some(entry) if undo::is_leftover(pipeline, &dirs, entry) => {
+            return Err(Error::NotAttached(request.container_id.clone()));
+        }
         Some(entry) => entry.clone(),
         None => unrecorded(pipeline, request, attachment).await?,
     };
@@ -332,12 +345,9 @@ async fn is_absent(pipeline: &Pipeline, entry: &Entry) -> bool {
     looked.is_ok_and(|inside| inside.existing.is_empty())
 }
 
-/// The sandbox's recorded entries, after its recorded DEL was carried out. Entries without an
-/// identified namespace take the request's path; the others keep their own, since the request may
-/// name another path.
-async fn recorded(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<Vec<Entry>, Error> {
-    let dirs = Dirs::of(&request.conf);
-    deferred::carry_out(pipeline, &dirs, &request.container_id).await?;
+/// The sandbox's recorded entries. Those without an identified namespace take the request's path;
+/// the others keep their own, since the request may name another path.
+async fn recorded(pipeline: &Pipeline, request: &PodRequest) -> Result<Vec<Entry>, Error> {
     let named = request.sandbox();
     let sandbox = Sandbox {
         if_name: Sandbox::recorded(request.container_id.clone()).if_name,

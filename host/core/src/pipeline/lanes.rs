@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Concurrent retries of one network. There is no limit across networks: slots already limit the
-/// delegates.
+/// Concurrent retries of one network. Slots already limit the delegates of all
+/// networks together.
 const OF_ONE_NETWORK: usize = 2;
 
 /// The running retries of each network.

@@ -5,10 +5,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use cni_types::args::ContainerId;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::turns::{Superseded, Ticket, Turn};
+use super::turns::{Cancellation, Held, Superseded, Ticket};
 use super::{Error, Pipeline};
 use crate::ports::{DelegateError, GiveUp, Wanted};
 
@@ -23,7 +22,7 @@ const UNDO: Duration = Duration::from_secs(10);
 /// Ends an ADD at its deadline or on a DEL.
 pub(super) struct Limits {
     container: ContainerId,
-    deletions: watch::Receiver<u64>,
+    cancellation: Cancellation,
     deadline: Instant,
     patience: Duration,
 }
@@ -32,7 +31,7 @@ impl Limits {
     pub(super) fn new(ticket: &Ticket, patience: Duration) -> Self {
         Self {
             container: ticket.container().clone(),
-            deletions: ticket.deletions(),
+            cancellation: ticket.cancellation(),
             deadline: after(patience),
             patience,
         }
@@ -43,7 +42,7 @@ impl Limits {
         &mut self,
         pipeline: &Pipeline,
         ticket: Ticket,
-    ) -> Result<Turn, Error> {
+    ) -> Result<Held, Error> {
         let container = ticket.container().clone();
         let turn = self.apply(async { ticket.wait().await.map_err(|_| Error::Superseded) });
         turn.await.map_err(|error| match error {
@@ -57,7 +56,7 @@ impl Limits {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let work = tokio::time::timeout_at(self.deadline, work);
-        match Ticket::unless_superseded(&mut self.deletions, work).await {
+        match self.cancellation.unless_superseded(work).await {
             Ok(Ok(done)) => done,
             Ok(Err(_)) => Err(Error::Deadline(self.patience)),
             Err(Superseded) => Err(Error::Superseded),
@@ -133,8 +132,8 @@ pub(super) async fn turn_by(
     deadline: Instant,
     waited: Duration,
     container: &ContainerId,
-    turn: impl Future<Output = Turn>,
-) -> Result<Turn, Error> {
+    turn: impl Future<Output = Held>,
+) -> Result<Held, Error> {
     let turn = tokio::time::timeout_at(deadline, turn).await;
     turn.map_err(|_| busy(pipeline, container, waited))
 }

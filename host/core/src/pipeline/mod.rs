@@ -20,11 +20,14 @@ mod early_success;
 mod error;
 mod events;
 mod execution;
+mod explain;
 mod forget;
 mod gc;
 mod gc_scope;
+mod giving_up;
 mod hotplug;
 mod lanes;
+mod leave;
 mod limits;
 mod pod_netns;
 mod reboot;
@@ -53,12 +56,14 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 pub use error::Error;
+pub use explain::{ExplainedNetwork, Explanation, Origin};
 
 use crate::conf::net_conf::NetConf;
 use crate::conf::overlay::Overlay;
 use crate::conf::timeouts::Timeouts;
 use crate::domain::entry::Entry;
 use crate::domain::limits::Limits as TenantLimits;
+use crate::domain::pod::Pod;
 use crate::ports::{
     Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
     NodeFiles, PodNetwork, Policies, Undo,
@@ -66,9 +71,9 @@ use crate::ports::{
 use crate::stages::hotplug::Hotplug;
 use crate::stages::{
     self,
+    lookups::Lookups,
     pod_args::Naming,
     request::{self, Request},
-    resolve::Lookups,
 };
 use collections::Collections;
 use directories::Directories;
@@ -259,6 +264,24 @@ impl Pipeline {
         self.ports.device_info.read(&path).await
     }
 
+    /// Explains what the ADD in the body of a `POST /cni` would do. Changes nothing, and emits no
+    /// Event. `pod` replaces the cluster's pod of that name.
+    ///
+    /// # Errors
+    /// [`Error`] if the body is not an ADD. Why the ADD would fail is part of the explanation.
+    pub async fn explain(
+        self: &Arc<Self>,
+        body: &[u8],
+        pod: Option<Pod>,
+    ) -> Result<Explanation, Error> {
+        match request::parse(body, &self.overlay, self.naming())? {
+            Request::Pod(request) if request.command == Command::Add => {
+                explain::explain(self, request, pod).await
+            }
+            other => Err(request::Error::Command(other.command()).into()),
+        }
+    }
+
     /// Handles the body of `POST /delegate`: one attachment of a running pod.
     ///
     /// # Errors
@@ -285,9 +308,8 @@ impl Pipeline {
 
     /// Logs and counts the outcome of a request.
     fn finish<T>(&self, subject: &Subject, begun: Instant, answer: &Result<T, Error>) {
-        if let Err(error) = answer {
-            subject.log(error);
-        }
+        let took = begun.elapsed();
+        subject.log(answer.as_ref().err(), took);
         let answered = match answer {
             Ok(_) => Answered::Success,
             Err(Error::Denied(_)) => Answered::Denied,
@@ -297,7 +319,7 @@ impl Pipeline {
             Err(_) => Answered::Failure,
         };
         if let Some(meter) = &self.meter {
-            meter.answered(subject.verb.as_str(), answered, begun.elapsed());
+            meter.answered(subject.verb.as_str(), answered, took);
         }
     }
 
@@ -342,10 +364,20 @@ impl Pipeline {
         deferred::run(self, cni_dir, may_come).await;
     }
 
+    /// Schedules the undo of all containers in `cni_dir` whose network namespace is gone: before an
+    /// uninstallation, after which the runtime sends no DELs for them.
+    ///
+    /// # Errors
+    /// [`Error::Ledger`] if the directory cannot be read.
+    pub async fn undo_gone(self: &Arc<Self>, cni_dir: &Path) -> Result<(), Error> {
+        leave::undo_gone(self, &self.dirs_of(cni_dir)).await
+    }
+
     /// Blocks requests for a container until the hold is dropped.
     pub async fn hold(&self, container: &ContainerId) -> Hold {
+        let held = self.turns.take(container, Work::Orphans).await;
         Hold {
-            _turn: self.turns.take(container, Work::Orphans).await,
+            _turn: held.leaving_records(),
         }
     }
 
@@ -367,6 +399,12 @@ impl Pipeline {
         if_name: Option<&IfName>,
     ) -> Result<Vec<Entry>, Error> {
         forget::forget(self, &Dirs::new(cni_dir, &[]), container, if_name).await
+    }
+
+    /// The directories that have a container or, if one is given, an interface of it: an id may be
+    /// recorded in several, by an earlier use and a present one.
+    pub async fn holding(&self, container: &ContainerId, if_name: Option<&IfName>) -> Vec<PathBuf> {
+        forget::holding(self, container, if_name).await
     }
 
     /// Rejects requests from now on: the daemon is about to exit.

@@ -10,7 +10,7 @@ use crate::domain::entry::Entry;
 use crate::domain::namespace::Namespace;
 use crate::ports::AtPath;
 
-/// What became of a network namespace.
+/// Where a recorded network namespace is now.
 pub(super) enum PodNetns {
     /// At its recorded path.
     Present,
@@ -61,9 +61,8 @@ pub(super) async fn at(
     }
 }
 
-/// The other container that owns a namespace according to the ledger. Scans the whole ledger, in all its
-/// directories; for
-/// attachments recorded without a namespace.
+/// The other container that owns a namespace according to the ledger. Scans the whole ledger, in all
+/// its directories; for attachments recorded without a namespace.
 pub(super) async fn owner(
     pipeline: &Pipeline,
     dirs: &Dirs,
@@ -112,4 +111,22 @@ pub(super) async fn is_gone(
 /// Whether the attachment's own namespace is still at its path.
 pub(super) async fn is_there(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
     matches!(of_entry(pipeline, dirs, entry).await, PodNetns::Present)
+}
+
+/// Whether the attachment's own namespace is known to be gone. An attachment by Multus has no
+/// identity, and a path in a directory that the daemon does not see tells nothing.
+pub(super) async fn has_ended(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
+    let recorded = entry.namespace.as_ref();
+    let path = entry.netns.as_deref().filter(|path| !path.is_empty());
+    let (Some(_), Some(path)) = (recorded.filter(|one| one.is_identified()), path) else {
+        return false;
+    };
+    match of_entry(pipeline, dirs, entry).await {
+        PodNetns::Present => false,
+        PodNetns::Replaced => true,
+        PodNetns::Gone => {
+            let pod_network = &pipeline.ports.pod_network;
+            pod_network.is_absent(Path::new(path)).await
+        }
+    }
 }

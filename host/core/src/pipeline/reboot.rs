@@ -1,7 +1,12 @@
-//! Sandboxes from before a reboot: their namespaces are gone, and the runtime may not remember
-//! them. They are undone in the background at start, and before an ADD that reuses their id.
+//! What is recorded, and must not be kept, when the daemon starts: it is undone in the background.
+//!
+//! - Sandboxes from before a reboot: their namespaces are gone, and the runtime may not remember
+//!   them. They are also undone before an ADD that reuses their id.
+//! - Attachments of this boot whose namespaces are gone: the runtime has its answer to a DEL, and
+//!   the record of the promised undo was lost.
+//! - Hot-plugs that an earlier daemon did not live to finish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,15 +17,15 @@ use super::dirs::Dirs;
 use super::retries::all_pending;
 use super::salvage::Damage;
 use super::turns::Work;
-use super::{Pipeline, salvage};
+use super::{Pipeline, pod_netns, salvage};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::AtPath;
+use crate::ports::{AtPath, Undo};
 
 /// How many containers are inspected and scheduled concurrently.
 const AT_ONCE: usize = 8;
 
-/// Schedules the undo of all sandboxes from earlier boots. Called once at start.
+/// Schedules the undo of what earlier daemons left. Called once at start.
 pub(super) async fn undo(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
     let listing = match pipeline.ports.ledger.list(&dirs.cni).await {
         Ok(listing) => listing,
@@ -39,23 +44,76 @@ pub(super) async fn undo(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
         .map(|entry| entry.container_id.clone());
     pipeline.traces.list(&dirs.cni, all);
     let mut earlier: BTreeMap<ContainerId, Vec<Entry>> = BTreeMap::new();
+    let mut left: BTreeSet<ContainerId> = BTreeSet::new();
     for entry in listing.entries {
         if is_earlier(pipeline, &entry) {
             let entries = earlier.entry(entry.container_id.clone()).or_default();
             entries.push(entry);
+        } else if !left.contains(&entry.container_id) {
+            // There may be a hundred thousand; requests go on between two.
+            tokio::task::yield_now().await;
+            if is_left(pipeline, dirs, &entry).await {
+                left.insert(entry.container_id);
+            }
         }
     }
-    if earlier.is_empty() {
-        return;
+    if !earlier.is_empty() {
+        let count = earlier.len();
+        tracing::info!(count, "undoing sandboxes of an earlier boot");
     }
-    let count = earlier.len();
-    tracing::info!(count, "undoing sandboxes of an earlier boot");
     let schedule = |(container, entries): (ContainerId, Vec<Entry>)| async move {
         schedule(pipeline, dirs, &container, &entries).await;
     };
     futures_util::stream::iter(earlier)
         .for_each_concurrent(AT_ONCE, schedule)
         .await;
+    let schedule_left = |container: ContainerId| async move {
+        schedule_left(pipeline, dirs, &container).await;
+    };
+    futures_util::stream::iter(left)
+        .for_each_concurrent(AT_ONCE, schedule_left)
+        .await;
+}
+
+/// Whether an attachment of this boot must be undone although nothing asks for it: its namespace is
+/// gone, or its hot-plug has not ended.
+async fn is_left(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
+    entry.is_unfinished() || pod_netns::has_ended(pipeline, dirs, entry).await
+}
+
+/// Schedules the undo of what is left of a container, apart from what is pending already.
+async fn schedule_left(pipeline: &Pipeline, dirs: &Dirs, container: &ContainerId) {
+    // The container may have been attached again since the listing.
+    let held = pipeline.turns.take(container, Work::Undo).await;
+    let _turn = held.leaving_records();
+    let sandbox = Sandbox::recorded(container.clone());
+    let (ledger, retries) = (&pipeline.ports.ledger, &pipeline.retries);
+    let recorded = match ledger.load(&dirs.cni, &sandbox).await {
+        Ok(None) => ledger.results(&dirs.cni, &sandbox).await,
+        // What is damaged waits for a DEL or a GC, which may know more.
+        recorded => recorded.map(Option::unwrap_or_default),
+    };
+    let undo = retries.get(&dirs.cni, container);
+    let is_pending = |entry: &Entry| {
+        let is_meant = |undo: &Undo| undo.attachments.is_empty() || undo.of(entry).is_some();
+        undo.as_ref().is_some_and(is_meant)
+    };
+    let mut left = Vec::new();
+    for entry in recorded.unwrap_or_default() {
+        if !is_pending(&entry) && is_left(pipeline, dirs, &entry).await {
+            left.push(entry);
+        }
+    }
+    if left.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        %container,
+        attachments = left.len(),
+        "undoing attachments that an earlier daemon left: their namespace is gone, or their hot-plug did not end"
+    );
+    let reason = "it was left when the daemon started";
+    retries.undo_soon(dirs, container, all_pending(&left, reason));
 }
 
 /// Schedules the undo of a container's attachments from an earlier boot.
@@ -72,7 +130,9 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
         }
     }
     // The container may have been attached again since the listing.
-    let turn = pipeline.turns.take(container, Work::Undo).await;
+    let held = pipeline.turns.take(container, Work::Undo).await;
+    // Recorded DELs are carried out beside this; each says what to do in its own namespace.
+    let turn = held.leaving_records();
     let sandbox = Sandbox::recorded(container.clone());
     let recorded = match Damage::apart(pipeline.ports.ledger.find(&dirs.cni, &sandbox).await) {
         Ok(Ok(Some(entries))) => Ok(entries),

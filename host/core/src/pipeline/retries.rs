@@ -424,11 +424,12 @@ fn pause(retries: u32) -> Duration {
         .min(LONGEST_PAUSE)
 }
 
+/// The time in seconds since 1970, as operators are shown it.
 #[expect(
     clippy::disallowed_methods,
-    reason = "since when an undo waits, as it is shown"
+    reason = "since when an attachment exists or an undo waits, as it is shown"
 )]
-fn seconds() -> u64 {
+pub(super) fn seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())

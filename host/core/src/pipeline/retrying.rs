@@ -59,11 +59,11 @@ async fn sleep_until(moment: Option<Instant>) {
     }
 }
 
-/// What became of a retry that did not fail.
+/// The outcome of a retry that did not fail.
 enum Attempt {
     /// It reached its delegates, or was split by attachment.
     Made,
-    /// Nothing of what it was about is left.
+    /// Its attachments are gone already.
     Dropped,
 }
 
@@ -71,14 +71,18 @@ async fn again(pipeline: &Arc<Pipeline>, mut due: Due) {
     let retries = &pipeline.retries;
     let container = due.undo.container_id.clone();
     // The request or background undo that holds the turn schedules its own leftovers.
-    let Some(_turn) = pipeline.turns.try_take(&container, Work::Undo) else {
+    let Some(held) = pipeline.turns.try_take(&container, Work::Undo) else {
         return retries.postpone(&due);
     };
     if !retries.is_current(&due) {
         // A DEL or an ADD came first.
         return;
     }
-    let undone = attempt(pipeline, &mut due).await;
+    let (_turn, settled) = deferred::settle(pipeline, &due.dirs, &container, held).await;
+    let undone = match settled {
+        Ok(false) => attempt(pipeline, &mut due).await,
+        settled => settled.map(|_| Attempt::Made),
+    };
     match undone {
         Ok(Attempt::Made) if !retries.has(&due.dirs.cni, &container) => {
             tracing::info!(%container, attempts = due.undo.retries + 1, "a retried undo succeeded");
@@ -100,9 +104,6 @@ async fn again(pipeline: &Arc<Pipeline>, mut due: Due) {
 
 async fn attempt(pipeline: &Arc<Pipeline>, due: &mut Due) -> Result<Attempt, Error> {
     let (dirs, container) = (due.dirs.clone(), due.undo.container_id.clone());
-    if deferred::carry_out(pipeline, &dirs, &container).await? {
-        return Ok(Attempt::Made);
-    }
     let sandbox = Sandbox::recorded(container.clone());
     let recorded = match pipeline.ports.ledger.load(&dirs.cni, &sandbox).await {
         Ok(None) => pipeline

@@ -1,5 +1,7 @@
 //! What a request is about, for the log.
 
+use std::time::Duration;
+
 use cni_types::args::Command;
 
 use super::Error;
@@ -52,16 +54,28 @@ impl Subject {
         }
     }
 
-    /// Logs that the request failed.
-    pub(super) fn log(&self, error: &Error) {
-        tracing::error!(
-            verb = self.verb.as_str(),
-            container = given(&self.container),
-            interface = given(&self.interface),
-            pod = given(&self.pod),
-            error = crate::report::chain(error),
-            "request failed"
-        );
+    /// Logs the end of the request, in one line.
+    pub(super) fn log(&self, failed: Option<&Error>, took: Duration) {
+        let milliseconds = took.as_millis();
+        match failed {
+            Some(error) => tracing::error!(
+                error = crate::report::chain(error),
+                verb = self.verb.as_str(),
+                pod = given(&self.pod),
+                container = given(&self.container),
+                interface = given(&self.interface),
+                milliseconds,
+                "request failed"
+            ),
+            None => tracing::info!(
+                verb = self.verb.as_str(),
+                pod = given(&self.pod),
+                container = given(&self.container),
+                interface = given(&self.interface),
+                milliseconds,
+                "request served"
+            ),
+        }
     }
 }
 

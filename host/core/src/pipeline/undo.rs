@@ -14,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use super::dirs::Dirs;
 use super::lanes::Lane;
 use super::pod_netns::{self, PodNetns};
-use super::{Error, Pipeline, retries};
+use super::{Error, Pipeline, giving_up, retries};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{DelegateError, Event, EventKind, LedgerError, Lost, PendingUndo, Recorded};
@@ -39,7 +39,13 @@ pub(super) struct Left {
 impl Left {
     /// Forgets it, although parts of it may remain on the node.
     pub(super) fn give_up(&self, pipeline: &Pipeline) {
-        give_up(pipeline, &self.entry, &crate::report::chain(&self.error));
+        giving_up::give_up(pipeline, &self.entry, &crate::report::chain(&self.error));
+    }
+
+    /// The same for an attachment whose plan is being removed: its result must not outlive it.
+    pub(super) async fn discard(&self, pipeline: &Pipeline, dirs: &Dirs) {
+        let reason = crate::report::chain(&self.error);
+        giving_up::discard(pipeline, dirs, &self.entry, &reason).await;
     }
 
     fn pending(&self) -> PendingUndo {
@@ -383,7 +389,9 @@ pub(super) async fn settle(
         let extent = Extent::of(meant);
         return forget(pipeline, dirs, container, extent).await;
     }
-    if Extent::of(meant) == Extent::Whole && !left.iter().any(|one| one.entry.is_default) {
+    let left_entries = left.iter().map(|one| &one.entry);
+    let has_default = staying.iter().chain(left_entries).any(|one| one.is_default);
+    if Extent::of(meant) == Extent::Whole && !has_default {
         // What is left does not mean that the pod was only hot-plugged.
         pipeline.undone.insert(&dirs.cni, container);
     }
@@ -426,9 +434,11 @@ pub(super) enum Extent {
 }
 
 impl Extent {
-    /// A plan of this daemon includes the default network.
-    fn of(entries: &[Entry]) -> Self {
-        match entries.iter().any(|entry| entry.is_default) {
+    /// A plan of this daemon includes the default network. If that was undone or forgotten before,
+    /// the others still have the name of the pod's runtime network.
+    pub(super) fn of(entries: &[Entry]) -> Self {
+        let is_of_plan = |one: &Entry| one.is_default || one.runtime_network.is_some();
+        match entries.iter().any(is_of_plan) {
             true => Self::Whole,
             false => Self::Plugged,
         }
@@ -453,28 +463,4 @@ pub(super) async fn forget(
     }
     pipeline.ports.policies.release(container).await;
     Ok(())
-}
-
-/// Logs and counts an attachment that is forgotten although parts of it may remain on the node.
-pub(super) fn give_up(pipeline: &Pipeline, entry: &Entry, reason: &str) {
-    tracing::error!(
-        container = %entry.container_id,
-        pod = %entry.pod,
-        network = entry.network,
-        interface = %entry.if_name,
-        reason,
-        "forgot an attachment without undoing it; interface and addresses may be left on the node"
-    );
-    if let Some(meter) = &pipeline.meter {
-        meter.gave_up();
-    }
-    let event = Event {
-        kind: EventKind::Warning,
-        reason: "UndoGivenUp",
-        message: format!(
-            "interface {} of network {:?} was forgotten without being undone: {reason}",
-            entry.if_name, entry.network
-        ),
-    };
-    pipeline.ports.cluster.event(&entry.pod, event);
 }

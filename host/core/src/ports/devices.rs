@@ -46,6 +46,6 @@ pub trait DeviceInfo: Send + Sync {
     fn path(&self, name: &str) -> String;
 
     /// Reads an attachment's device info (a JSON object) after its ADD, for network-status. `None`
-    /// if there is no file; an unusable file is logged and ignored.
+    /// without a file; an unusable file is logged and ignored.
     async fn read(&self, path: &str) -> Option<Box<RawValue>>;
 }

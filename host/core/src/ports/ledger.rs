@@ -116,6 +116,24 @@ pub struct Directory {
     pub bin_dirs: Vec<PathBuf>,
 }
 
+/// The directories that daemons remembered, besides their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// Those that are known.
+    pub directories: Vec<Directory>,
+    /// Whether these are all. If not, the record of others was damaged in this boot.
+    pub is_complete: bool,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Self {
+            directories: Vec::new(),
+            is_complete: true,
+        }
+    }
+}
+
 /// The plans on disk. Each call names the directory (`cniDir`).
 #[async_trait]
 pub trait Ledger: Send + Sync {
@@ -265,18 +283,33 @@ pub trait Ledger: Send + Sync {
     /// The remembered directories, besides the daemon's own.
     ///
     /// # Errors
-    /// [`LedgerError`] if they cannot be read.
-    async fn directories(&self) -> Result<Vec<Directory>, LedgerError> {
-        Ok(Vec::new())
+    /// [`LedgerError`] if they cannot be read. A damaged record is set aside.
+    async fn directories(&self) -> Result<Remembered, LedgerError> {
+        Ok(Remembered::default())
     }
 
     /// Remembers these directories across restarts, and no others.
     ///
     /// # Errors
     /// [`LedgerError`]; the next daemon then finds each with its runtime's next request.
-    async fn record_directories(&self, directories: &[Directory]) -> Result<(), LedgerError> {
-        let _ = directories;
+    async fn record_directories(&self, remembered: &Remembered) -> Result<(), LedgerError> {
+        let _ = remembered;
         Ok(())
+    }
+
+    /// Makes sure that a directory exists, before it is remembered.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if it cannot be created.
+    async fn make_directory(&self, cni_dir: &Path) -> Result<(), LedgerError> {
+        let _ = cni_dir;
+        Ok(())
+    }
+
+    /// Whether a directory is missing, perhaps because its file system is not mounted yet.
+    async fn is_missing(&self, cni_dir: &Path) -> bool {
+        let _ = cni_dir;
+        false
     }
 
     /// Whether anything may be recorded in a directory.
@@ -335,7 +368,6 @@ pub enum LedgerError {
     /// Confs of runtimes name more directories than the daemon remembers.
     #[error("cniDir {dir}: {limit} other directories are in use already")]
     TooManyDirectories {
-        /// The directory.
         dir: PathBuf,
         /// How many are remembered.
         limit: usize,

@@ -25,7 +25,7 @@ pub trait NodeFiles: Send + Sync {
     /// Loads the first valid conf of a directory, by file name. `wanted` excludes files.
     ///
     /// # Errors
-    /// [`NodeFilesError::Unusable`] if there is none.
+    /// [`NodeFilesError::Unusable`] if none is usable.
     fn first(
         &self,
         dir: &Path,

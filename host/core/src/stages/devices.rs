@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cni_types::conf::{self, NetworkConfList, PluginConf};
 
-use super::network_lookup::Found;
+use super::network_lookup::Network;
 use crate::domain::attachment::Device;
 use crate::domain::device::{Allocation, Supply};
 use crate::domain::pod::{Pod, PodRef};
@@ -64,7 +64,7 @@ pub enum Error {
 /// [`Error`], with the position of the network. An exhausted resource is not an error: as in
 /// Multus, the attachment then has no device, and its delegate decides what to do.
 pub async fn assign(
-    networks: Vec<&mut Found>,
+    networks: Vec<&mut Network>,
     pod: &Pod,
     pod_ref: &PodRef,
     devices: &dyn Devices,
@@ -272,9 +272,9 @@ fn named<'d>(resource: &str, described: Option<&'d Described>) -> Result<&'d str
         return Err("is in no resource slice".to_owned());
     };
     match described.usable() {
-        Some((said, id)) if said == resource => Ok(id),
-        Some((said, _)) => Err(format!(
-            "stands for {resource:?} and is said to be {said:?}"
+        Some((actual, id)) if actual == resource => Ok(id),
+        Some((actual, _)) => Err(format!(
+            "stands for {resource:?}, but its slice describes {actual:?}"
         )),
         None => Err(format!(
             "stands for {resource:?} and has no attribute {}",
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_no_plain_text_is_quoted() {
+    fn a_device_id_with_quotes_is_escaped() {
         let conf = NetworkConfList::parse_any(r#"{"name":"n","type":"a"}"#).unwrap();
         let conf = with_device(&conf, "\"},{\n").unwrap();
         assert_eq!(

@@ -171,6 +171,7 @@ fn attachment(
         if_name: request.if_name.clone(),
         is_default: false,
         is_chosen: false,
+        selection: None,
         conf,
         request: RuntimeConfig {
             ips,

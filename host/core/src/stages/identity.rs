@@ -46,7 +46,7 @@ pub async fn identify(
     patience: Duration,
 ) -> Result<(Sandbox, Pod), ClusterError> {
     match (&request.pod.names, cluster.containers()) {
-        (Some(names), Some(containers)) => of_container(request, names, containers),
+        (Some(names), Some(containers)) => of_container(request, names, containers).await,
         _ => identify_described(request, cluster, patience).await,
     }
 }
@@ -61,7 +61,7 @@ pub async fn identify_described(
     patience: Duration,
 ) -> Result<(Sandbox, Pod), ClusterError> {
     if let (Some(names), Some(containers)) = (&request.pod.names, cluster.containers()) {
-        let pod = containers.pod_of(names);
+        let pod = containers.pod_of(names).await;
         let pod = pod.ok_or_else(|| ClusterError::PodNotFound(names.own().clone()))?;
         return named_as_found(request, pod);
     }
@@ -95,7 +95,7 @@ pub async fn identify_attached(
             || (entry.pod.to_string() == request.pod_ref().to_string() && is_container(entry));
         if is_meant {
             let names = ContainerNames::recorded(&entry.pod);
-            return of_container(request, &names, containers);
+            return of_container(request, &names, containers).await;
         }
     }
     identify(request, cluster, patience).await
@@ -107,12 +107,12 @@ fn is_container(entry: &Entry) -> bool {
     infra.is_none_or(str::is_empty)
 }
 
-fn of_container(
+async fn of_container(
     request: &PodRequest,
     names: &ContainerNames,
     containers: &dyn ContainerPods,
 ) -> Result<(Sandbox, Pod), ClusterError> {
-    let pod = containers.pod_of(names).unwrap_or_else(|| {
+    let pod = containers.pod_of(names).await.unwrap_or_else(|| {
         let own = names.own();
         tracing::info!(
             container = %request.container_id,

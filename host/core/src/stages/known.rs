@@ -1,14 +1,15 @@
 //! Resolves networks for a DEL of an unrecorded container: each network that can be found now, on
 //! its own, in its place in the plan. Networks that cannot be found are logged and skipped.
 
-use super::resolve::{self, Lookups};
+use super::lookups::Lookups;
+use super::resolve;
 use super::{checks, network_lookup};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Attachment;
 use crate::domain::pod::Pod;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::Selection;
-use crate::stages::network_lookup::Found;
+use crate::stages::network_lookup::Network;
 
 /// The attachments that a pod may have.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub struct Known {
 }
 
 /// A network and its selection; `None` holds the place of an unknown network.
-type Place = Option<(Found, Selection)>;
+type Place = Option<(Network, Selection)>;
 
 /// The attachments that an ADD would make now, as far as cluster and node can tell.
 pub async fn known(conf: &NetConf, sandbox: &Sandbox, pod: &Pod, lookups: Lookups<'_>) -> Known {
@@ -123,6 +124,6 @@ impl Finding<'_> {
     }
 }
 
-fn plain(network: Found) -> (Found, Selection) {
+fn plain(network: Network) -> (Network, Selection) {
     (network, Selection::default())
 }

@@ -12,6 +12,8 @@ pub mod readiness;
 pub mod identity;
 pub mod known;
 
+pub mod lookups;
+
 pub mod checks;
 pub mod devices;
 pub mod network_lookup;

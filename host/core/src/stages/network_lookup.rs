@@ -8,7 +8,7 @@ use cni_types::conf::{self, NetworkConfList, PluginConf};
 use cni_types::json::{self, RawObject};
 use serde_json::value::RawValue;
 
-use super::resolve::Lookups;
+use super::lookups::Lookups;
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Device;
 use crate::domain::limits::{Exceeded, Limits};
@@ -84,7 +84,7 @@ pub enum Error {
 
 /// A network and its conf.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct Network {
     /// The name for network-status.
     pub name: String,
     /// The network's conf.
@@ -104,7 +104,7 @@ pub async fn by_reference(
     name: &str,
     conf: &NetConf,
     lookups: Lookups<'_>,
-) -> Result<Found, Error> {
+) -> Result<Network, Error> {
     if name.contains('/') {
         return at_path(Path::new(name), conf, lookups.files);
     }
@@ -124,7 +124,7 @@ pub async fn known_by_reference(
     name: &str,
     conf: &NetConf,
     lookups: Lookups<'_>,
-) -> Result<Found, Error> {
+) -> Result<Network, Error> {
     if let Some(nad) = lookups.cluster.remembered_nad(&conf.multus_namespace, name) {
         return of_nad(&nad, &conf.conf_dir, lookups);
     }
@@ -134,7 +134,7 @@ pub async fn known_by_reference(
     }
 }
 
-fn by_name(name: &str, conf: &NetConf, files: &dyn NodeFiles) -> Result<Found, Error> {
+fn by_name(name: &str, conf: &NetConf, files: &dyn NodeFiles) -> Result<Network, Error> {
     match files.by_name(&conf.conf_dir, name) {
         Ok(conf) => Ok(named_by_itself(conf)),
         Err(NodeFilesError::NotFound { .. }) => Err(Error::NoWhere {
@@ -149,7 +149,7 @@ fn by_name(name: &str, conf: &NetConf, files: &dyn NodeFiles) -> Result<Found, E
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn at_path(path: &Path, conf: &NetConf, files: &dyn NodeFiles) -> Result<Found, Error> {
+pub fn at_path(path: &Path, conf: &NetConf, files: &dyn NodeFiles) -> Result<Network, Error> {
     // A conf that executes the shim is not a network, whatever its file is called.
     let is_network = |file: &Path| {
         let is_shim = |loaded| conf.shims.refuse_in(&loaded).is_err();
@@ -162,8 +162,8 @@ pub fn at_path(path: &Path, conf: &NetConf, files: &dyn NodeFiles) -> Result<Fou
     Ok(named_by_itself(conf))
 }
 
-fn named_by_itself(conf: NetworkConfList) -> Found {
-    Found {
+fn named_by_itself(conf: NetworkConfList) -> Network {
+    Network {
         name: conf.name().to_string(),
         conf,
         resource_name: None,
@@ -175,7 +175,7 @@ fn named_by_itself(conf: NetworkConfList) -> Found {
 ///
 /// # Errors
 /// [`Error::Inline`].
-pub fn inline(text: &RawValue) -> Result<Found, Error> {
+pub fn inline(text: &RawValue) -> Result<Network, Error> {
     NetworkConfList::parse_any(text.get())
         .map(named_by_itself)
         .map_err(Error::Inline)
@@ -190,12 +190,12 @@ pub async fn nad(
     namespace: &str,
     name: &str,
     conf_dir: &Path,
-) -> Result<Found, Error> {
+) -> Result<Network, Error> {
     let nad = lookups.cluster.nad(namespace, name).await?;
     of_nad(&nad, conf_dir, lookups)
 }
 
-fn of_nad(nad: &Nad, conf_dir: &Path, lookups: Lookups<'_>) -> Result<Found, Error> {
+fn of_nad(nad: &Nad, conf_dir: &Path, lookups: Lookups<'_>) -> Result<Network, Error> {
     let resource_name = nad.resource_name().map_err(|source| Error::Resource {
         nad: format!("{}/{}", nad.namespace, nad.name),
         source,
@@ -215,7 +215,7 @@ fn of_nad(nad: &Nad, conf_dir: &Path, lookups: Lookups<'_>) -> Result<Found, Err
         }
         None => lookups.files.by_name(conf_dir, &nad.name)?,
     };
-    Ok(Found {
+    Ok(Network {
         name: format!("{}/{}", nad.namespace, nad.name),
         conf,
         resource_name,
@@ -257,7 +257,7 @@ fn conf_of_nad(nad: &Nad, text: &str) -> Result<NetworkConfList, Error> {
 ///
 /// # Errors
 /// [`Error`].
-pub fn auxiliary_chain(conf: &NetConf, files: &dyn NodeFiles) -> Result<Option<Found>, Error> {
+pub fn auxiliary_chain(conf: &NetConf, files: &dyn NodeFiles) -> Result<Option<Network>, Error> {
     let Some(name) = &conf.auxiliary_chain else {
         return Ok(None);
     };

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn gc_is_told_what_is_in_use() {
+    fn gc_learns_which_attachments_are_valid() {
         let one = r#""cni.dev/valid-attachments":[{"containerID":"c","ifname":"eth0"}]"#;
         let older = r#""cni.dev/attachments":[{"containerID":"c","ifname":"eth0"}]"#;
         let both = format!(r#"{one},"cni.dev/attachments":[]"#);
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_no_request_is_refused() {
+    fn a_body_other_than_a_request_is_rejected() {
         assert!(matches!(
             parse(b"{", &Overlay::default(), Naming::Complete),
             Err(Error::Body(_))

@@ -2,7 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::network_lookup::{self, Found};
+use super::lookups::Lookups;
+use super::network_lookup::{self, Network};
 use super::{checks, devices};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::{Attachment, Plan, device_info_name, interface_at};
@@ -12,7 +13,7 @@ use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, P
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::{self, Selection};
-use crate::ports::{Cluster, DeviceInfo, Devices, NodeFiles};
+use crate::ports::DeviceInfo;
 
 /// Why a plan could not be made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -162,21 +163,6 @@ pub fn selections(pod: &Pod, limits: &Limits) -> Result<Vec<Selection>, Error> {
     })
 }
 
-/// The sources that a plan is resolved from.
-#[derive(Clone, Copy)]
-pub struct Lookups<'a> {
-    /// Pods and NADs.
-    pub cluster: &'a dyn Cluster,
-    /// Finds the devices allocated to pods.
-    pub devices: &'a dyn Devices,
-    /// Locates device-info files.
-    pub device_info: &'a dyn DeviceInfo,
-    /// Conf files of the node.
-    pub files: &'a dyn NodeFiles,
-    /// Limits on what tenants may request.
-    pub limits: &'a Limits,
-}
-
 /// Makes the plan: the default network, the others in their order, and the auxiliary chain.
 ///
 /// # Errors
@@ -190,6 +176,8 @@ pub async fn resolve(
 ) -> Result<Plan, Error> {
     let Networks { default, others } = networks;
     let mut found = default_networks(conf, pod, default, lookups).await?;
+    let first = found.len();
+    let selected_positions = first..first + others.len();
     let mut total = Total::default();
     let mut index = 0;
     for wanted in others {
@@ -232,7 +220,11 @@ pub async fn resolve(
         .into_iter()
         .enumerate()
         .map(|(position, (network, selection))| {
-            let attachment = attachment(conf, &sandbox, position, network, selection);
+            let is_selected = selected_positions.contains(&position);
+            let attachment = Attachment {
+                selection: is_selected.then(|| position - first),
+                ..attachment(conf, &sandbox, position, network, selection)
+            };
             with_device_info(attachment, &sandbox, lookups.device_info)
         })
         .collect();
@@ -248,7 +240,7 @@ pub async fn resolve(
 ///
 /// # Errors
 /// [`Error::Configured`].
-pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Found, Error> {
+pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Network, Error> {
     match &conf.default_network {
         DefaultNetwork::Cluster(name) => configured(conf, "clusterNetwork", name, lookups).await,
         DefaultNetwork::Delegates(confs) => match confs.first() {
@@ -267,7 +259,7 @@ pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Fou
 ///
 /// # Errors
 /// [`Error::Configured`].
-pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Found, Error> {
+pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Network, Error> {
     match &conf.default_network {
         DefaultNetwork::Cluster(name) => {
             let found = network_lookup::known_by_reference(name, conf, lookups).await;
@@ -281,7 +273,7 @@ pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Resu
     }
 }
 
-pub(super) fn inline(index: usize, text: &RawValue) -> Result<Found, Error> {
+pub(super) fn inline(index: usize, text: &RawValue) -> Result<Network, Error> {
     network_lookup::inline(text).map_err(|source| Error::Configured {
         key: "delegates",
         network: format!("element {}", index + 1),
@@ -308,7 +300,7 @@ async fn default_networks(
     pod: &Pod,
     own: Option<Selection>,
     lookups: Lookups<'_>,
-) -> Result<Vec<(Found, Selection)>, Error> {
+) -> Result<Vec<(Network, Selection)>, Error> {
     let mut networks = vec![cluster_network(conf, lookups).await?];
     if let DefaultNetwork::Delegates(confs) = &conf.default_network {
         for (index, text) in confs.iter().enumerate().skip(1) {
@@ -332,7 +324,7 @@ pub(super) async fn configured(
     key: &'static str,
     name: &str,
     lookups: Lookups<'_>,
-) -> Result<Found, Error> {
+) -> Result<Network, Error> {
     network_lookup::by_reference(name, conf, lookups)
         .await
         .map_err(|source| Error::Configured {
@@ -347,7 +339,7 @@ pub(super) async fn own_default_network(
     conf: &NetConf,
     pod: &Pod,
     lookups: Lookups<'_>,
-) -> Result<Option<(Found, Selection)>, Error> {
+) -> Result<Option<(Network, Selection)>, Error> {
     match own_default_selection(conf, pod, lookups.limits)? {
         Some(selection) => {
             let found = default_network(conf, pod, selection, lookups).await?;
@@ -387,7 +379,7 @@ async fn default_network(
     pod: &Pod,
     selection: Selection,
     lookups: Lookups<'_>,
-) -> Result<(Found, Selection), Error> {
+) -> Result<(Network, Selection), Error> {
     let only = std::slice::from_ref(&selection);
     checks::check_namespaces(DEFAULT_NETWORK_ANNOTATION, pod, only, conf)?;
     let found = selected(conf, pod, 0, &selection, lookups).await?;
@@ -401,7 +393,7 @@ pub(super) async fn selected(
     index: usize,
     selection: &Selection,
     lookups: Lookups<'_>,
-) -> Result<Found, Error> {
+) -> Result<Network, Error> {
     network_lookup::nad(
         lookups,
         &selection.namespace,
@@ -412,7 +404,7 @@ pub(super) async fn selected(
     .and_then(|found| match &selection.cni_args {
         Some(args) => {
             let conf = network_lookup::with_cni_args_within(lookups.limits, &found.conf, args)?;
-            Ok(Found { conf, ..found })
+            Ok(Network { conf, ..found })
         }
         None => Ok(found),
     })
@@ -427,7 +419,7 @@ pub(super) async fn selected(
 
 /// Assigns devices to the networks, in plan order.
 async fn give_devices(
-    found: &mut [(Found, Selection)],
+    found: &mut [(Network, Selection)],
     pod: &Pod,
     pod_ref: &PodRef,
     lookups: Lookups<'_>,
@@ -470,7 +462,7 @@ pub(super) fn attachment(
     conf: &NetConf,
     sandbox: &Sandbox,
     position: usize,
-    network: Found,
+    network: Network,
     selection: Selection,
 ) -> Attachment {
     let is_default = position == 0;
@@ -486,6 +478,7 @@ pub(super) fn attachment(
         is_default,
         // The cluster's default network is not selected by name.
         is_chosen: is_default && !selection.name.is_empty(),
+        selection: None,
         conf: network.conf,
         base: match is_default {
             true => conf.runtime_config.clone(),

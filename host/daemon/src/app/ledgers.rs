@@ -11,11 +11,24 @@ use hyper::StatusCode;
 use super::App;
 use crate::{admin, response};
 use cnidaria_core::pipeline::Error;
+use cnidaria_core::ports::Ledger as _;
 
 impl App {
     /// Carries out the DELs that shims recorded while the daemon was down, in each directory. Called
     /// once the socket is bound, so that shims record no more meanwhile.
     pub(super) async fn finish_deferred(&self, may_defer: bool) {
+        if may_defer {
+            let mut leaving = self.leaving.subscribe();
+            tokio::select! {
+                () = self.finish_deferred_everywhere(true) => {}
+                _ = leaving.wait_for(|is_leaving| *is_leaving) => {}
+            }
+            return;
+        }
+        self.finish_deferred_everywhere(false).await;
+    }
+
+    async fn finish_deferred_everywhere(&self, may_defer: bool) {
         let mut more = self.pipeline.more_directories();
         let mut served: HashSet<PathBuf> = HashSet::new();
         let mut running = FuturesUnordered::new();
@@ -42,7 +55,9 @@ impl App {
     }
 
     async fn finish_deferred_in(&self, cni_dir: PathBuf, may_defer: bool) {
-        if may_defer {
+        // The file system of a further directory may not be mounted yet: one that the daemon created
+        // would pass for empty.
+        if may_defer && (cni_dir == self.cni_dir || !self.ledger.is_missing(&cni_dir).await) {
             self.tell_shims(&cni_dir, true);
         }
         self.pipeline.finish_deferred(&cni_dir, may_defer).await;
@@ -58,7 +73,7 @@ impl App {
         }
     }
 
-    /// Called before the first request, while no one else writes to the ledger.
+    /// Called before the first request, while only this task writes to the ledger.
     pub(super) fn clean_up(&self) {
         for cni_dir in self.pipeline.directories() {
             if let Err(error) = self.ledger.sweep(&cni_dir) {
@@ -97,9 +112,10 @@ impl App {
                 let undo = undos
                     .iter()
                     .find(|undo| undo.container_id == entry.container_id);
-                admin::attachment(entry, undo)
+                admin::attachment(entry, undo, cni_dir)
             }));
-            unreadable.extend(listing.unreadable.iter().map(admin::unreadable));
+            let damaged = listing.unreadable.iter();
+            unreadable.extend(damaged.map(|one| admin::unreadable(one, cni_dir)));
         }
         match failed {
             Some(error) if attachments.is_empty() && unreadable.is_empty() => {
@@ -109,32 +125,33 @@ impl App {
         }
     }
 
-    /// Forgets a container, or one of its interfaces, in every directory that has it.
-    pub(super) async fn forget_everywhere(&self, body: &[u8]) -> (StatusCode, Vec<u8>) {
-        let (container, if_name) = match admin::forget(body) {
+    /// Forgets a container, or one of its interfaces, in the chosen directory or else in the only one
+    /// that has it.
+    pub(super) async fn forget_in_ledger(&self, body: &[u8]) -> (StatusCode, Vec<u8>) {
+        let meant = match admin::forget(body) {
             Ok(meant) => meant,
             Err(error) => return response::refused(&error),
         };
-        let mut forgotten = Vec::new();
-        let mut answer = Err(Error::NotAttached(container.clone()));
-        for cni_dir in self.pipeline.directories() {
-            let pipeline = &self.pipeline;
-            match pipeline
-                .forget(&cni_dir, &container, if_name.as_ref())
-                .await
-            {
-                Ok(entries) => {
-                    forgotten.extend(entries);
-                    answer = Ok(());
+        let (container, if_name) = (&meant.container, meant.if_name.as_ref());
+        let cni_dir = match meant.cni_dir {
+            Some(dir) => {
+                let known = self.pipeline.directories();
+                if !known.contains(&dir) {
+                    return response::refused(&admin::unknown_directory(&dir, &known));
                 }
-                Err(Error::NotAttached(_)) => {}
-                Err(error) => return response::respond(Err(error)),
+                dir
             }
-        }
-        match answer {
-            Ok(()) => {
-                let forgotten = forgotten.into_iter();
-                let forgotten = forgotten.map(|entry| admin::attachment(entry, None));
+            None => match &self.pipeline.holding(container, if_name).await[..] {
+                [] => return response::respond(Err(Error::NotAttached(container.clone()))),
+                [only] => only.clone(),
+                several => return response::refused(&admin::ambiguous(container, several)),
+            },
+        };
+        let forgotten = self.pipeline.forget(&cni_dir, container, if_name).await;
+        match forgotten {
+            Ok(entries) => {
+                let forgotten = entries.into_iter();
+                let forgotten = forgotten.map(|entry| admin::attachment(entry, None, &cni_dir));
                 admin::answer(forgotten.collect(), Vec::new())
             }
             Err(error) => response::respond(Err(error)),

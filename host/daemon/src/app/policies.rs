@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::policies::PolicyConfig;
 use cnidaria_core::conf::timeouts::Timeouts;
+use config::policies::PolicyConfig;
 
 /// The engine's configuration.
 pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engine::Config {
@@ -19,6 +19,18 @@ pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engin
     engine.guest_memory_bytes = config.guest_memory_bytes;
     engine.compile_timeout = Duration::from_millis(config.compile_timeout_ms.get());
     engine.compile_memory_bytes = config.compile_memory_bytes.get();
+    engine.recording = config.record.as_ref().map(|record| {
+        let mut recording = policy_engine::Recording::new(&record.directory);
+        recording.max_bytes = record.max_bytes.get();
+        recording.at_start = record.at_start;
+        let redact = record.redact.clone();
+        recording.redaction = policy_engine::Redaction {
+            annotations: redact.annotations,
+            keys: redact.keys,
+            pointers: redact.pointers,
+        };
+        recording
+    });
     engine.required.clone_from(&config.required);
     engine.state_dir = Some(config.state.clone());
     engine.kept_dir = Some(config.cache.join("kept"));

@@ -10,8 +10,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::own::LogFormat;
 use cnidaria_core::conf::logging::{LogLevel, Logging};
+use config::own::LogFormat;
 use rotating::RotatingFile;
 
 /// Starts logging. Called once, before the first log line. A file that cannot be opened is reported
@@ -31,10 +31,15 @@ pub fn start(logging: &Logging, format: LogFormat) {
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(move || Lines(Arc::clone(&sinks)));
-    let told = filter_fn(|line| !quotes_answers(line));
+    let unquoted = filter_fn(|line| !quotes_answers(line));
     match format {
-        LogFormat::Text => lines.with_ansi(ansi).finish().with(told).init(),
-        LogFormat::Json => lines.json().flatten_event(true).finish().with(told).init(),
+        LogFormat::Text => lines.with_ansi(ansi).finish().with(unquoted).init(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .finish()
+            .with(unquoted)
+            .init(),
     }
     if let Some(error) = problem {
         tracing::error!(file = ?logging.file, %error, "logFile cannot be opened");

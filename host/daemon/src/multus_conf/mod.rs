@@ -3,14 +3,17 @@
 //! when the daemon exits: without it, pods would come up with one network.
 
 mod primary;
+mod provided;
 mod replace;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::config::conf_file::{ConfFile, FILE_NAME, Generated};
 use crate::watch::Watch;
 use cnidaria_core::report;
+use config::conf_file::{ConfFile, FILE_NAME, Generated};
+
+pub use provided::Provided;
 
 /// Why the conf cannot be provided.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +37,7 @@ pub enum Error {
         source: io::Error,
     },
     /// `multusConfigFile` is not the path of a file.
-    #[error("multusConfigFile: {0} is no path of a file")]
+    #[error("multusConfigFile: {0} is not the path of a file")]
     NoFile(PathBuf),
     /// The primary network's conf cannot be used at present.
     #[error("primary network")]
@@ -65,6 +68,7 @@ pub enum Error {
 /// Keeps the runtime's conf up to date.
 #[derive(Debug)]
 pub struct Provider {
+    provided: Provided,
     source: Source,
     watch: Watch,
 }
@@ -82,6 +86,7 @@ impl Provider {
     /// # Errors
     /// [`Error`] if the directory or the file does not exist.
     pub fn open(conf: ConfFile) -> Result<Option<Self>, Error> {
+        let provided = Provided::of(&conf);
         let (source, dir) = match conf {
             ConfFile::Absent => return Ok(None),
             ConfFile::Copied { from, to_dir } => {
@@ -108,13 +113,23 @@ impl Provider {
         };
         let watch =
             Watch::on([dir.as_path()]).map_err(|source| Error::Watch { path: dir, source })?;
-        Ok(Some(Self { source, watch }))
+        Ok(Some(Self {
+            provided,
+            source,
+            watch,
+        }))
     }
 
-    /// Writes the conf, and updates it whenever its source changes. Returns only if watching fails.
+    /// The conf, for its removal.
+    pub fn provided(&self) -> Provided {
+        self.provided.clone()
+    }
+
+    /// Writes the conf, and updates it whenever its source changes. Returns once it was removed, or
+    /// if watching fails.
     pub async fn run(mut self) {
-        loop {
-            match self.source.provide() {
+        while !self.provided.is_ended() {
+            match self.source.provide(&self.provided) {
                 Ok(()) => {}
                 // Keep the old conf: a stale one is better than none.
                 Err(error) => tracing::error!(error = report::chain(&error), "the runtime's conf"),
@@ -128,19 +143,20 @@ impl Provider {
 }
 
 impl Source {
-    fn provide(&self) -> Result<(), Error> {
+    fn provide(&self, provided: &Provided) -> Result<(), Error> {
         match self {
             Self::File { from, to } => {
                 let text = std::fs::read(from).map_err(|source| Error::Read {
                     path: from.clone(),
                     source,
                 })?;
-                write(to, &text)
+                provided.writing(to, || write(to, &text))
             }
             Self::Primary(generated) => match primary::find(generated)? {
                 Some(primary) => {
                     let text = generated.text(&primary)?;
-                    write(&generated.target_dir.join(FILE_NAME), text.as_bytes())
+                    let path = generated.target_dir.join(FILE_NAME);
+                    provided.writing(&path, || write(&path, text.as_bytes()))
                 }
                 None => {
                     let dir = generated.primary_dir.display();

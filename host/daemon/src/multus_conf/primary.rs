@@ -8,9 +8,9 @@ use cni_types::version::ConfVersion;
 use super::{Error, replace};
 use cnidaria_core::domain::shim::is_own_conf;
 
-use crate::config::conf_file::{Generated, Primary};
+use config::conf_file::{Generated, Primary};
 
-/// Finds the primary network and, if configured, forces its version; `None` if there is none yet.
+/// Finds the primary network and, if configured, forces its version; `None` while no conf exists.
 ///
 /// Never skips the first file by name because it is unreadable, for example half-written: pods that
 /// wait are better than pods with the wrong network. Skips confs that execute a shim, such as

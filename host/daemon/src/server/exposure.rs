@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use shim_api::peer::OVERFLOW_UID;
+use shim_api::peer_credentials::OVERFLOW_UID;
 
 use super::Error;
 

@@ -30,8 +30,14 @@ pub trait Handler: Send + Sync {
     async fn attachments(&self) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/attachments/forget` with status and body.
     async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/explain` with status and body.
+    async fn explain(&self, body: Bytes) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/policies/release` with status and body.
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/policies/record` with status and body.
+    async fn record(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `POST /v1/leave` with status and JSON.
+    async fn leave(&self) -> (StatusCode, Vec<u8>);
 }
 
 pub(super) async fn answer(
@@ -65,6 +71,9 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::ATTACHMENTS,
         endpoint::FORGET,
         endpoint::RELEASE,
+        endpoint::EXPLAIN,
+        endpoint::RECORD,
+        endpoint::LEAVE,
     ]
     .into_iter()
     .find(|path| *path == request.uri().path())
@@ -84,7 +93,13 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
     let method = request.method();
     let reads = method == Method::GET || method == Method::POST;
     match request.uri().path() {
-        endpoint::CNI | endpoint::DELEGATE | endpoint::FORGET | endpoint::RELEASE
+        endpoint::CNI
+        | endpoint::DELEGATE
+        | endpoint::FORGET
+        | endpoint::RELEASE
+        | endpoint::EXPLAIN
+        | endpoint::RECORD
+        | endpoint::LEAVE
             if method == Method::POST =>
         {
             let path = request.uri().path().to_owned();
@@ -96,6 +111,9 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
                         endpoint::CNI => handler.cni(body).await,
                         endpoint::DELEGATE => handler.delegate(body).await,
                         endpoint::FORGET => handler.forget(body).await,
+                        endpoint::EXPLAIN => handler.explain(body).await,
+                        endpoint::RECORD => handler.record(body).await,
+                        endpoint::LEAVE => handler.leave().await,
                         _ => handler.release(body).await,
                     }
                 })
@@ -118,7 +136,10 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::POLICIES
         | endpoint::ATTACHMENTS
         | endpoint::FORGET
-        | endpoint::RELEASE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
+        | endpoint::RELEASE
+        | endpoint::EXPLAIN
+        | endpoint::RECORD
+        | endpoint::LEAVE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }
 }

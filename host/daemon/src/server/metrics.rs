@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -35,8 +36,11 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
     }
 }
 
+/// Makes the text of one scrape.
+pub type Text = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
+
 /// Serves the output of `text` forever.
-pub async fn run(listener: TcpListener, text: Arc<dyn Fn() -> String + Send + Sync>) {
+pub async fn run(listener: TcpListener, text: Text) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
@@ -54,8 +58,8 @@ pub async fn run(listener: TcpListener, text: Arc<dyn Fn() -> String + Send + Sy
             .serve_connection(
                 TokioIo::new(stream),
                 hyper::service::service_fn(move |request| {
-                    let response = answer(&request, &*text);
-                    async move { Ok::<_, Infallible>(response) }
+                    let text = Arc::clone(&text);
+                    async move { Ok::<_, Infallible>(answer(&request, &text).await) }
                 }),
             );
         tokio::spawn(async move {
@@ -66,14 +70,14 @@ pub async fn run(listener: TcpListener, text: Arc<dyn Fn() -> String + Send + Sy
     }
 }
 
-fn answer(request: &Request<Incoming>, text: &dyn Fn() -> String) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, text: &Text) -> Response<Full<Bytes>> {
     let status = match (request.uri().path(), request.method()) {
         (PATH, &Method::GET) => StatusCode::OK,
         (PATH, _) => StatusCode::METHOD_NOT_ALLOWED,
         _ => StatusCode::NOT_FOUND,
     };
     let body = match status {
-        StatusCode::OK => text(),
+        StatusCode::OK => text().await,
         _ => String::new(),
     };
     let mut response = Response::new(Full::from(body));
@@ -102,7 +106,10 @@ mod tests {
     async fn metrics_and_nothing_else_are_served() {
         let listener = bind(0).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let serving = tokio::spawn(run(listener, Arc::new(|| "a 1\n".to_owned())));
+        let serving = tokio::spawn(run(
+            listener,
+            Arc::new(|| Box::pin(async { "a 1\n".to_owned() })),
+        ));
         let answer = get(port, PATH).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with("a 1\n"), "{answer}");

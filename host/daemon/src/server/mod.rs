@@ -9,9 +9,10 @@ mod socket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::daemon::DEFAULT_CONNECTION_LIMIT;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use shim_api::peer;
+use shim_api::peer_credentials;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -20,8 +21,6 @@ pub use socket::{Error, Socket};
 
 /// Timeout for receiving a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The connection limit unless configured.
-pub(crate) const DEFAULT_CONNECTION_LIMIT: usize = 512;
 
 /// Serves requests until `stop` fires, then waits at most `patience` for the running ones.
 pub async fn run(
@@ -55,7 +54,7 @@ pub async fn run(
             }
         };
         if let Err(uid) = may_connect(&stream) {
-            let unknown = uid == peer::OVERFLOW_UID;
+            let unknown = uid == peer_credentials::OVERFLOW_UID;
             tracing::warn!(
                 uid,
                 unknown_in_this_user_namespace = unknown,
@@ -97,7 +96,7 @@ pub async fn run(
 fn may_connect(stream: &UnixStream) -> Result<(), u32> {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer::is_trusted(peer.uid(), own) => Ok(()),
+        Ok(peer) if peer_credentials::is_trusted(peer.uid(), own) => Ok(()),
         Ok(peer) => Err(peer.uid()),
         Err(_) => Err(u32::MAX),
     }

@@ -16,3 +16,4 @@ mod support;
 mod idle;
 mod networks;
 mod requests;
+mod uninstalled;

@@ -32,16 +32,11 @@ impl Delegates for World {
         self.be_slow(entry.conf.name().as_str()).await;
         added?;
         let slow = format!("slow {}", entry.conf.name());
-        if self.fail.lock().unwrap().contains(&slow) {
+        if self.fails(&slow) {
             wanted.not_any_more().await;
             self.did(format!("ended {}", entry.conf.name()));
         }
-        if self
-            .fail
-            .lock()
-            .unwrap()
-            .contains(&format!("hang {}", entry.conf.name()))
-        {
+        if self.fails(&format!("hang {}", entry.conf.name())) {
             std::future::pending::<()>().await;
         }
         let text = format!(
@@ -52,11 +47,8 @@ impl Delegates for World {
     }
 
     async fn check(&self, _bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
-        let hang = format!("hang check {}", entry.conf.name());
-        if self.fail.lock().unwrap().contains(&hang) {
-            self.did(hang);
-            std::future::pending::<()>().await;
-        }
+        self.may_hang(format!("hang check {}", entry.conf.name()))
+            .await;
         self.delegate("check", entry)
     }
 
@@ -78,11 +70,7 @@ impl Delegates for World {
             .lock()
             .unwrap()
             .push(format!("valid {}", valid.join(" ")));
-        let hang = format!("hang gc {}", conf.name());
-        if self.fail.lock().unwrap().contains(&hang) {
-            self.did(hang);
-            std::future::pending::<()>().await;
-        }
+        self.may_hang(format!("hang gc {}", conf.name())).await;
         self.asked("gc", conf, conf.name().as_str())
             .map_err(|error| vec![error])
     }
@@ -99,13 +87,10 @@ impl Delegates for World {
         if place.is_empty() {
             self.did(format!("without netns {}", entry.if_name));
         }
-        let hang = format!("hang del {}", entry.conf.name());
-        if self.fail.lock().unwrap().contains(&hang) {
-            self.did(hang);
-            std::future::pending::<()>().await;
-        }
+        self.may_hang(format!("hang del {}", entry.conf.name()))
+            .await;
         let late = format!("time out del {}", entry.conf.name());
-        if self.fail.lock().unwrap().contains(&late) {
+        if self.fails(&late) {
             self.did(late);
             tokio::time::sleep(Duration::from_secs(90)).await;
             return Err(DelegateError {
@@ -118,6 +103,7 @@ impl Delegates for World {
                     refused: false,
                     started: true,
                     so_far: None,
+                    unfinished: false,
                 }),
             });
         }
@@ -159,7 +145,7 @@ impl World {
         if self.did(what.clone()) {
             return Ok(());
         }
-        let executed = !self.fail.lock().unwrap().contains("not executed");
+        let executed = !self.fails("not executed");
         let error = CniError::new(123, format!("{what} told to fail"));
         Err(DelegateError {
             network: network.to_owned(),
@@ -168,9 +154,10 @@ impl World {
             timed_out: false,
             failed_at: Some(FailedAdd {
                 plugin: 0,
-                refused: !self.fail.lock().unwrap().contains("interrupted"),
+                refused: !self.fails("interrupted"),
                 started: true,
                 so_far: None,
+                unfinished: false,
             }),
         })
     }
@@ -205,11 +192,10 @@ impl PodNetwork for World {
     }
 
     async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError> {
-        let fails = |what: &str| self.fail.lock().unwrap().contains(what);
-        if fails("netns gone") {
+        if self.fails("netns gone") {
             return Ok(AtPath::Nothing);
         }
-        if fails("netns of the node") {
+        if self.fails("netns of the node") {
             return Ok(AtPath::Node);
         }
         Ok(AtPath::Pod(self.namespace_of(netns)))

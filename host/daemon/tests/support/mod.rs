@@ -15,8 +15,9 @@ mod ledger;
 mod policies;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use cni_types::json::RawObject;
 use cnidaria_core::conf::timeouts::Timeouts;
@@ -28,6 +29,9 @@ use cnidaria_core::ports::{Cluster, Delegates, DeviceInfo, Devices, Ledger, PodN
 use daemon::adapters::node_files::ConfFiles;
 
 pub use policies::FakePolicies;
+
+/// `cniDir` of all requests.
+pub const DIR: &str = "/var/lib/cni/multus";
 
 /// A node of fakes. What `fail` contains fails or is denied.
 #[derive(Default)]
@@ -93,6 +97,15 @@ impl World {
         Arc::new(world)
     }
 
+    /// A node with an attached pod.
+    pub async fn with_pod(name: &str, networks: &str) -> (Arc<Self>, Arc<Pipeline>) {
+        let world = Self::new();
+        let pipeline = world.pipeline();
+        world.pod(name, networks);
+        pipeline.handle(&body("ADD", name)).await.unwrap();
+        (world, pipeline)
+    }
+
     /// Adds a pod that selects networks.
     pub fn pod(&self, name: &str, networks: &str) {
         let mut pod = Pod {
@@ -120,6 +133,18 @@ impl World {
     /// Puts a namespace different from all others at a path.
     pub fn apart(&self, netns: &str) {
         self.apart.lock().unwrap().insert(netns.into());
+    }
+
+    fn fails(&self, what: &str) -> bool {
+        self.fail.lock().unwrap().contains(what)
+    }
+
+    /// Never returns if `what` fails.
+    async fn may_hang(&self, what: String) {
+        if self.fails(&what) {
+            self.did(what);
+            std::future::pending::<()>().await;
+        }
     }
 
     pub fn mend(&self) {
@@ -150,7 +175,7 @@ impl World {
     }
 
     fn did(&self, what: String) -> bool {
-        let fails = self.fail.lock().unwrap().contains(&what);
+        let fails = self.fails(&what);
         self.log.lock().unwrap().push(what);
         !fails
     }
@@ -193,6 +218,14 @@ impl World {
             device_info: Arc::clone(self) as Arc<dyn DeviceInfo>,
             node_files: Arc::new(ConfFiles::default()),
         }
+    }
+}
+
+/// Runs a daemon's retries for this long.
+pub async fn retry(pipeline: &Arc<Pipeline>, seconds: u64) {
+    tokio::select! {
+        () = pipeline.finish_undos(Path::new(DIR)) => {}
+        () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
     }
 }
 

@@ -14,7 +14,8 @@ use cnidaria_core::domain::pod::Pod;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::domain::selection::Selection;
 use cnidaria_core::ports::{
-    AddFailure, Attached, Denial, Finale, Policies, PolicyResult, PolicySession,
+    AddFailure, Attached, Denial, Finale, Policies, PolicyAction, PolicyResult, PolicySession,
+    Rehearsal, RehearsalRecord,
 };
 
 use super::World;
@@ -29,6 +30,13 @@ impl Policies for FakePolicies {
         Box::new(FakeSession(Arc::clone(&self.0)))
     }
 
+    fn rehearse(&self, _: &Sandbox, _: &Pod) -> Rehearsal {
+        Rehearsal {
+            session: Box::new(FakeSession(Arc::clone(&self.0))),
+            record: Arc::new(NoRecord),
+        }
+    }
+
     async fn status(&self) -> Result<(), Denial> {
         FakeSession(Arc::clone(&self.0)).ask("status", "")
     }
@@ -38,6 +46,14 @@ impl Policies for FakePolicies {
     }
 
     async fn gc(&self, _: &[Attached]) {}
+}
+
+struct NoRecord;
+
+impl RehearsalRecord for NoRecord {
+    fn take(&self) -> Vec<PolicyAction> {
+        Vec::new()
+    }
 }
 
 struct FakeSession(Arc<World>);

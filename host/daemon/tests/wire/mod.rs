@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// The answer to a request with these header lines; empty if there is none. Waits for the socket
+/// The response to a request with these header lines; empty without a response. Waits for the socket
 /// below `dir`.
 pub(crate) fn post(dir: &Path, path: &str, headers: &str, body: &Value) -> String {
     let begun = Instant::now();

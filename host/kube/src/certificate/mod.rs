@@ -26,7 +26,7 @@ const LAST_DELAY: Duration = Duration::from_secs(5 * 60);
 /// Minimum interval between renewals that the server's rejections cause.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Why there is no new certificate.
+/// Why the node got no new certificate.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]

@@ -21,7 +21,7 @@ const USAGES: [&str; 2] = ["digital signature", "client auth"];
 /// Pause before watching again after the server ends a watch.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Why there is no certificate.
+/// Why the request brought no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// The request cannot be created.

@@ -109,7 +109,7 @@ impl Certificate {
     }
 }
 
-/// Loads the current certificate; `None` if there is none.
+/// Loads the current certificate; `None` before the first one.
 ///
 /// # Errors
 /// [`Error::Damaged`] if the file is not a certificate with its key.

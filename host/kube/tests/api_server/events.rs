@@ -55,7 +55,7 @@ async fn lost_response_does_not_duplicate_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_is_in_nobodys_way() {
+async fn events_do_not_wait_for_an_absent_server() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let kube = rig.warm().await;

@@ -10,6 +10,7 @@
 mod rig;
 
 mod certificates;
+mod client;
 mod credentials;
 mod events;
 mod on_demand;

@@ -37,7 +37,7 @@ async fn namespaces_are_watched_only_on_demand() {
     let lists = asked
         .iter()
         .filter(|one| one.act() == "watch namespaces" || one.act() == "list namespaces");
-    assert!(lists.count() <= 2, "one watch, whoever needs it");
+    assert!(lists.count() <= 2, "all callers share one watch");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! An API server that is down, slow, or rejects the daemon's identity.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cnidaria_core::ports::{Cluster, ClusterError};
@@ -9,6 +10,21 @@ use fake_api::User;
 use crate::rig::{self, LONG, Rig, until, until_ready};
 
 const SHORT: Duration = Duration::from_millis(400);
+
+/// Starts with a service account, and returns its directory.
+async fn in_cluster(rig: &Rig) -> (Kube, PathBuf) {
+    let account = rig.dir.path().join("account");
+    rig.api.write_service_account(&account, &rig.token).unwrap();
+    let kube = Kube::start(Settings {
+        access: Access::InCluster {
+            server: rig.api.url(),
+            service_account: account.clone(),
+        },
+        ..rig.settings()
+    });
+    until_ready(&kube).await;
+    (kube, account)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lookups_succeed_after_server_starts_late() {
@@ -90,16 +106,7 @@ async fn a_kubeconfig_that_comes_later_is_found() {
 async fn a_token_that_is_refused_is_read_again() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
-    let account = rig.dir.path().join("account");
-    rig.api.write_service_account(&account, &rig.token).unwrap();
-    let kube = Kube::start(Settings {
-        access: Access::InCluster {
-            server: rig.api.url(),
-            service_account: account.clone(),
-        },
-        ..rig.settings()
-    });
-    until_ready(&kube).await;
+    let (kube, account) = in_cluster(&rig).await;
     rig.api.revoke_token(&rig.token);
     let next = rig
         .api
@@ -113,16 +120,7 @@ async fn a_token_that_is_refused_is_read_again() {
 async fn rotated_ca_is_reloaded_from_disk() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
-    let account = rig.dir.path().join("account");
-    rig.api.write_service_account(&account, &rig.token).unwrap();
-    let kube = Kube::start(Settings {
-        access: Access::InCluster {
-            server: rig.api.url(),
-            service_account: account.clone(),
-        },
-        ..rig.settings()
-    });
-    until_ready(&kube).await;
+    let (kube, account) = in_cluster(&rig).await;
     rig.api.rotate_authority().unwrap();
     until(|| kube.ready().is_err()).await;
     let error = kube.pod(&pod, SHORT).await.unwrap_err();
@@ -133,13 +131,13 @@ async fn rotated_ca_is_reloaded_from_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_role_that_allows_no_watch_is_told_by_status() {
+async fn status_reports_a_role_without_watch() {
     let rig = Rig::new().await;
-    let nobody = rig
+    let stranger = rig
         .api
-        .issue_token(User::service_account("default", "nobody"));
+        .issue_token(User::service_account("default", "stranger"));
     rig.api
-        .write_kubeconfig(&rig.dir.path().join("kubeconfig"), &nobody)
+        .write_kubeconfig(&rig.dir.path().join("kubeconfig"), &stranger)
         .unwrap();
     let kube = rig.start();
     until(|| matches!(kube.ready(), Err(ClusterError::Unavailable(reason)) if reason.contains("forbidden"))).await;

@@ -39,7 +39,7 @@ fn claim(name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_pod_claims_is_known_from_the_watch() {
+async fn claims_of_a_pod_come_from_the_watch() {
     let rig = Rig::new().await;
     let mut pod = rig::pod("a", NODE);
     pod["spec"]["resourceClaims"] = json!([
@@ -79,7 +79,11 @@ async fn claim_lookup_is_one_get_retried_on_503() {
             "{missing:?}"
         );
     }
-    assert_eq!(rig.acts(), ["get resourceclaims"], "a name is no path");
+    assert_eq!(
+        rig.acts(),
+        ["get resourceclaims"],
+        "a name with a slash never reaches a URL"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cnidaria_core::ports::{Cluster, Event, EventKind, Reach};
+use cnidaria_kube::DaemonSet;
 use fake_api::Recorded;
 use serde_json::Value;
 
@@ -48,6 +49,11 @@ async fn role_allows_exactly_the_requests_made() {
         kube.nad("default", "unknown").await.unwrap_err();
         kube.resource_claim("default", "unknown").await.unwrap_err();
         kube.resource_slices("driver", Reach::Node).await.unwrap();
+        let daemon_set = kube
+            .client()
+            .daemon_set("kube-system", "cnidaria", LONG)
+            .await;
+        assert_eq!(daemon_set, DaemonSet::Deleted);
         kube.set_network_status(&pod, "[1]").await.unwrap();
         for _ in 0..2 {
             let event = Event {
@@ -76,8 +82,8 @@ async fn role_allows_exactly_the_requests_made() {
 async fn without_its_role_every_request_is_refused() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
-    let nobody = fake_api::User::service_account("default", "nobody");
-    let token = rig.api.issue_token(nobody);
+    let stranger = fake_api::User::service_account("default", "stranger");
+    let token = rig.api.issue_token(stranger);
     let kubeconfig = rig.dir.path().join("kubeconfig");
     rig.api.write_kubeconfig(&kubeconfig, &token).unwrap();
     let kube = rig.start();
@@ -86,6 +92,11 @@ async fn without_its_role_every_request_is_refused() {
         .unwrap_err();
     kube.nad("default", "x").await.unwrap_err();
     kube.set_network_status(&pod, "[1]").await.unwrap_err();
+    let refused = kube
+        .client()
+        .daemon_set("kube-system", "cnidaria", LONG)
+        .await;
+    assert!(matches!(refused, DaemonSet::Refused(_)), "{refused:?}");
     let requests = rig.api.take_requests();
     assert!(requests.len() >= 3);
     assert!(

@@ -146,7 +146,7 @@ async fn the_server_says_when_to_ask_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_for_good_is_not_asked_twice() {
+async fn permanent_rejections_are_not_retried() {
     let rig = Rig::new().await;
     let pod = rig.pod("a");
     let kube = rig.warm().await;

@@ -1,7 +1,7 @@
 //! Executes the plugins of a network in order: ADD, CHECK, DEL, GC, STATUS and VERSION of a list.
 
 mod call;
-mod gone;
+mod netns_gone;
 mod partial;
 
 use std::ffi::OsString;
@@ -16,12 +16,12 @@ use cni_types::result::{self, CniResult};
 use cni_types::version::{ConfVersion, Version, VersionInfo, VersionInfoError};
 
 use self::call::{Call, Variables};
-pub use self::gone::Tried;
+pub use self::netns_gone::Tried;
 use crate::cgroup::Cgroup;
 use crate::exec::{self, Limits};
 use crate::find::NotFound;
 use crate::helper::Helper;
-use crate::request::{self, Attachment, RuntimeConf};
+use crate::request::{self, RuntimeConf, ValidAttachment};
 use crate::root::Root;
 
 /// Evaluated before each plugin.
@@ -301,7 +301,11 @@ impl Cni {
     ///
     /// # Errors
     /// Every failure; the remaining plugins are still executed.
-    pub async fn gc(&self, list: &NetworkConfList, valid: &[Attachment]) -> Result<(), Vec<Error>> {
+    pub async fn gc(
+        &self,
+        list: &NetworkConfList,
+        valid: &[ValidAttachment],
+    ) -> Result<(), Vec<Error>> {
         if list.disable_gc() || !list.cni_version().effective().supports_gc() {
             return Ok(());
         }

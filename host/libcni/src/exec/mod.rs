@@ -16,7 +16,8 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::process::Program;
-use self::running::{Input, Interrupted, Running, Streams};
+use self::running::{Input, Running, Streams};
+use self::stream::Interrupted;
 use crate::cgroup::Cgroup;
 use crate::helper::Helper;
 use crate::root::Root;

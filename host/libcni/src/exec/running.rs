@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::process::Child;
-use super::stream::{Excess, State, Stream};
+use super::stream::{Excess, Interrupted, PipeState, Stream};
 use super::{Limits, Output};
 use crate::cgroup::{Cgroup, Group};
 
@@ -26,18 +26,6 @@ const LINGER: Duration = Duration::from_millis(100);
 /// Grace period before streaming output. Most plugins exit within it, having printed less than a
 /// pipe holds, and their output is read once after the exit; others may block for this long.
 const UNSEEN: Duration = Duration::from_millis(20);
-
-/// Why the exchange was aborted before the plugin exited.
-pub(super) enum Interrupted {
-    TooLarge,
-    Io(io::Error),
-}
-
-impl From<io::Error> for Interrupted {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
 
 /// The part of standard input that did not fit into the pipe before the start.
 pub(super) struct Input<'a> {
@@ -93,7 +81,7 @@ impl Streams {
     fn read(&self, output: &mut Output) -> Result<bool, Interrupted> {
         let out = self.stdout.read(&mut output.stdout)?;
         let err = self.stderr.read(&mut output.stderr)?;
-        Ok(out == State::Closed && err == State::Closed)
+        Ok(out == PipeState::Closed && err == PipeState::Closed)
     }
 
     /// Reads until both streams are closed.
@@ -197,7 +185,7 @@ impl<'a> Running<'a> {
 
     fn kill_group(&self) {
         if let Some(child) = &self.child {
-            // The group may already be gone; there is no caller to report to.
+            // Fails only if the group is already gone.
             let _ = rustix::process::kill_process_group(child.pid(), rustix::process::Signal::KILL);
             if let Some(cgroup) = &self.cgroup {
                 cgroup.kill();

@@ -10,13 +10,23 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
-use super::running::Interrupted;
-
 /// Maximum bytes read before yielding: the capacity of a pipe.
 const TURN: usize = 64 << 10;
 
 /// Bytes per read call: most plugins print less.
 const CHUNK: usize = 4 << 10;
+
+/// Why the exchange was aborted before the plugin exited.
+pub(super) enum Interrupted {
+    TooLarge,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Interrupted {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
 
 /// How output beyond the limit is handled.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +39,7 @@ pub(super) enum Excess {
 
 /// State of a pipe after a read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum PipeState {
     /// End of file: no writer is left.
     Closed,
     /// A writer is left, though nothing may be available now.
@@ -58,20 +68,20 @@ impl Stream {
 
     /// Reads what is available, at most one pipe capacity, so that a plugin that never stops
     /// printing does not block the caller.
-    pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<State, Interrupted> {
+    pub(super) fn read(&self, into: &mut Vec<u8>) -> Result<PipeState, Interrupted> {
         let mut turn = 0;
         while turn < TURN {
             into.reserve(CHUNK);
             match rustix::io::read(&self.pipe, spare_capacity(into)) {
-                Ok(0) => return Ok(State::Closed),
+                Ok(0) => return Ok(PipeState::Closed),
                 Ok(read) => turn += read,
-                Err(Errno::AGAIN) => return Ok(State::Open),
+                Err(Errno::AGAIN) => return Ok(PipeState::Open),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(Interrupted::Io(error.into())),
             }
             cut(into, self.limit, self.excess)?;
         }
-        Ok(State::Open)
+        Ok(PipeState::Open)
     }
 
     /// Reads until end of file.

@@ -7,7 +7,7 @@ use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::Resolve;
 
 use super::Error;
-use super::tool::{Missing, Step, find_versioned, said_by};
+use super::tool::{Missing, Step, find_versioned, output_of};
 
 /// The directory of the generated bindings.
 const BINDINGS: &str = "bindings";
@@ -30,7 +30,7 @@ pub(super) fn build(dir: &Path) -> Result<PathBuf, Error> {
     let mut libraries = LIBC.into_iter();
     let target = libraries.find_map(|(path, target)| Path::new(path).is_file().then_some(target));
     let target = target.ok_or_else(|| missing("wasi-libc is not installed"))?;
-    let version = said_by(&clang, &["--version"], dir).unwrap_or_default();
+    let version = output_of(&clang, &["--version"], dir).unwrap_or_default();
     eprintln!(
         "using {} with wasi-libc",
         version.lines().next().unwrap_or("clang")

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::tool::{Missing, Step, find, said_by};
+use super::tool::{Missing, Step, find, output_of};
 use super::{Error, MODULE};
 
 /// Builds the project and returns its component.
@@ -18,7 +18,7 @@ pub(super) fn build(dir: &Path) -> Result<PathBuf, Error> {
     };
     let node = find("node").ok_or_else(|| missing("Node.js is not installed"))?;
     find("npm").ok_or_else(|| missing("npm is not installed"))?;
-    let version = said_by(&node, &["--version"], dir).unwrap_or_default();
+    let version = output_of(&node, &["--version"], dir).unwrap_or_default();
     eprintln!("using Node.js {version} with componentize-qjs");
     if !dir.join("node_modules").is_dir() {
         let install = match dir.join("package-lock.json").is_file() {

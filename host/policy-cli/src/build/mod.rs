@@ -5,7 +5,7 @@ mod component;
 mod javascript;
 mod python;
 mod rust;
-mod summary;
+pub(crate) mod summary;
 mod tool;
 
 use std::fs;
@@ -38,17 +38,13 @@ pub struct BuildArgs {
 pub enum Error {
     /// The directory has no project.
     #[error("{dir} is not the directory of a policy: none of Cargo.toml, package.json, policy.py and policy.c is in it", dir = dir.display())]
-    NoProject {
-        /// The directory.
-        dir: PathBuf,
-    },
+    NoProject { dir: PathBuf },
     /// A tool is not installed.
     #[error(transparent)]
     Missing(#[from] Missing),
     /// A tool cannot be started.
     #[error("cannot run {program}")]
     Spawn {
-        /// The program.
         program: String,
         /// The system's error.
         source: io::Error,
@@ -56,7 +52,6 @@ pub enum Error {
     /// A tool failed; it has printed why.
     #[error("{command} failed with {status}")]
     Failed {
-        /// The command line.
         command: String,
         /// How it ended.
         status: std::process::ExitStatus,
@@ -64,7 +59,6 @@ pub enum Error {
     /// The tool succeeded without writing what was expected.
     #[error("{command} wrote no {expected}")]
     NoModule {
-        /// The command line.
         command: String,
         /// What was expected.
         expected: &'static str,
@@ -72,7 +66,6 @@ pub enum Error {
     /// A file cannot be read or written.
     #[error("{path}", path = path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -94,9 +87,7 @@ pub enum Error {
     /// The daemon would not load the component.
     #[error("{path}", path = path.display())]
     Unusable {
-        /// The component.
         path: PathBuf,
-        /// The reason.
         source: policy_engine::compile::Error,
     },
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::tool::{Missing, Step, find, said_by};
+use super::tool::{Missing, Step, find, output_of};
 use super::{Error, MODULE};
 
 /// The project's virtual environment.
@@ -13,11 +13,11 @@ pub(super) fn build(dir: &Path) -> Result<PathBuf, Error> {
     let install = ["apt-get install --no-install-recommends python3 python3-venv"];
     let python =
         find("python3").ok_or_else(|| Missing::new("Python is not installed", &install))?;
-    let version = said_by(&python, &["--version"], dir).unwrap_or_default();
+    let version = output_of(&python, &["--version"], dir).unwrap_or_default();
     eprintln!("using {version} with componentize-py");
     let componentize = dir.join(VENV).join("bin/componentize-py");
     if !componentize.is_file() {
-        if said_by(&python, &["-c", "import venv, ensurepip"], dir).is_none() {
+        if output_of(&python, &["-c", "import venv, ensurepip"], dir).is_none() {
             return Err(Missing::new("Python's module venv is not installed", &install).into());
         }
         Step::new("python3", dir).args(["-m", "venv", VENV]).run()?;

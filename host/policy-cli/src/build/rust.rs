@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Error;
-use super::tool::{Missing, Step, find, find_versioned, said_by};
+use super::tool::{Missing, Step, find, find_versioned, output_of};
 
 /// The target whose components import only what they call.
 const PLAIN: &str = "wasm32-unknown-unknown";
@@ -120,12 +120,12 @@ fn program(cargo: &Path) -> PathBuf {
 }
 
 fn version(rustc: &Path, dir: &Path) -> String {
-    let said = said_by(rustc, &["--version"], dir).unwrap_or_else(|| "rustc".to_owned());
-    said.split(" (").next().unwrap_or_default().to_owned()
+    let version = output_of(rustc, &["--version"], dir).unwrap_or_else(|| "rustc".to_owned());
+    version.split(" (").next().unwrap_or_default().to_owned()
 }
 
 fn sysroot(rustc: &Path, dir: &Path) -> Option<PathBuf> {
-    said_by(rustc, &["--print", "sysroot"], dir).map(PathBuf::from)
+    output_of(rustc, &["--print", "sysroot"], dir).map(PathBuf::from)
 }
 
 fn has_target(sysroot: &Path, target: &str) -> bool {

@@ -153,7 +153,7 @@ pub(super) fn find_versioned(name: &str) -> Option<PathBuf> {
 }
 
 /// What a program prints, without the line's end; `None` if it fails.
-pub(super) fn said_by(program: &Path, arguments: &[&str], dir: &Path) -> Option<String> {
+pub(super) fn output_of(program: &Path, arguments: &[&str], dir: &Path) -> Option<String> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(dir)

@@ -18,7 +18,6 @@ pub(super) struct Document {
     pub(super) settings: Option<Value>,
     /// Other keys in place of those of the configuration.
     pub(super) config: Option<Map<String, Value>>,
-    /// The pod.
     pub(super) pod: Option<Pod>,
     /// Several pods, by name.
     pub(super) pods: Option<BTreeMap<String, Pod>>,
@@ -32,21 +31,19 @@ pub(super) struct Document {
     pub(super) delegates: Option<BTreeMap<String, Spanned<Value>>>,
     /// Namespaces, by name.
     pub(super) namespaces: Option<BTreeMap<String, Metadata>>,
-    /// The node.
     pub(super) node: Option<Node>,
     /// The state that the policy has kept.
-    pub(super) state: Option<BTreeMap<String, State>>,
+    pub(super) state: Option<BTreeMap<String, StateEntry>>,
     /// The time.
     pub(super) clock: Option<Spanned<Value>>,
     /// Denial codes that the suite should reach, for the coverage.
     pub(super) codes: Option<BTreeSet<u32>>,
     /// Several requests, in order. Without, the case is one ADD of `pod`.
     pub(super) steps: Option<Vec<Spanned<Step>>>,
-    /// What should come of the only request.
+    /// The expected outcome of the only request.
     pub(super) expect: Option<Spanned<Expect>>,
 }
 
-/// A pod.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pod {
@@ -87,7 +84,6 @@ pub(super) struct Metadata {
     pub(super) annotations: BTreeMap<String, String>,
 }
 
-/// The node.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Node {
@@ -101,7 +97,7 @@ pub(super) struct Node {
 /// A value of the state: its text, or an object with what it is bound to.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum State {
+pub(super) enum StateEntry {
     Text(String),
     Bound(BoundState),
 }
@@ -134,11 +130,11 @@ pub(super) struct Step {
     pub(super) delegates: Option<BTreeMap<String, Spanned<Value>>>,
     /// The time from now on.
     pub(super) clock: Option<Spanned<Value>>,
-    /// What should come of it.
+    /// The expected outcome.
     pub(super) expect: Option<Spanned<Expect>>,
 }
 
-/// What should come of a request. What is absent is not compared.
+/// The expected outcome of a request. Absent members are not compared.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Expect {
@@ -157,7 +153,7 @@ pub(crate) struct Expect {
     /// The networks of all attachments, in order.
     pub(crate) networks: Option<Vec<String>>,
     /// All edits of the named interfaces, `select` or `finalize`, by JSON pointer; null if removed. An
-    /// empty map stands for no edit at all.
+    /// empty map expects no edits.
     pub(crate) edits: Option<BTreeMap<String, BTreeMap<String, Value>>>,
     /// Parts of confs that delegates get: by interface, then by JSON pointer; null if absent.
     pub(crate) conf: Option<BTreeMap<String, BTreeMap<String, Value>>>,
@@ -207,7 +203,6 @@ impl Verdict {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ExpectedFinding {
-    /// Its code.
     pub(crate) code: Option<String>,
     /// `info` or `warning`.
     pub(crate) severity: Option<String>,

@@ -1,4 +1,4 @@
-//! Cases: what a pod asks for, what surrounds it, and what a policy should do.
+//! Cases: a pod, its surroundings, and what a policy should do.
 
 mod format;
 mod read;
@@ -12,14 +12,13 @@ use serde_json::{Map, Value};
 pub(crate) use format::{Expect, ExpectedFinding, Verdict};
 pub(crate) use read::{Error, read};
 
-use crate::node::{Answer, Request, Surroundings};
+use crate::node::{Answer, RuntimeCall, Surroundings};
 
 /// One case, ready to run.
 #[derive(Debug)]
 pub(crate) struct Case {
     /// Its name, or the place of its document.
     pub(crate) name: String,
-    /// The file.
     pub(crate) file: PathBuf,
     /// The line on which its document begins.
     pub(crate) line: u64,
@@ -38,12 +37,11 @@ pub(crate) struct Case {
 /// One request of a case.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// The request.
-    pub(crate) request: Request,
+    pub(crate) request: RuntimeCall,
     /// What delegates answer from this step on; `None` if that does not change.
     pub(crate) answers: Option<BTreeMap<String, Answer>>,
     /// The time from this step on, in milliseconds since 1970.
     pub(crate) clock: Option<u64>,
-    /// What should come of it.
+    /// The expected outcome.
     pub(crate) expect: Expect,
 }

@@ -19,7 +19,6 @@ pub enum Error {
     /// It cannot be read.
     #[error("cannot read {path}", path = path.display())]
     Read {
-        /// The file.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -27,7 +26,6 @@ pub enum Error {
     /// It has a mistake.
     #[error("{path}{at}  {reason}", path = path.display())]
     Mistake {
-        /// The file.
         path: PathBuf,
         /// `:line:column`, if known.
         at: String,

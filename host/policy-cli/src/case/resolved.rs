@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use cni_types::error::chain;
 use cnidaria_core::domain::metadata::Metadata as Object;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Owner, Pod as Described, PodIdentity};
 use cnidaria_core::domain::resource_claim::PodClaims;
 use policy_engine::Hook;
-use policy_engine::trial::Kept;
+use policy_engine::trial::StateValue;
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 
-use super::format::{Document, Expect, Metadata, Pod, State, Step as Written};
+use super::format::{Document, Expect, Metadata, Pod, StateEntry, Step as Written};
 use super::read::Place;
 use super::{Case, Error, Step};
 use crate::manifests::{self, Objects};
-use crate::node::{Answer, Request, Surroundings, Verb};
+use crate::node::{Answer, RuntimeCall, Surroundings, Verb};
 use crate::suggest;
 
 /// The name of a pod that has none.
@@ -58,6 +59,7 @@ pub(super) fn resolve(file: &Place<'_>, at: Location, document: Document) -> Res
             node: document.node.and_then(|node| node.name),
             state: state(document.state.unwrap_or_default()),
             clock,
+            is_recorded: false,
         },
         answers,
         codes: document.codes.unwrap_or_default(),
@@ -192,13 +194,13 @@ fn error_answer(error: &Value) -> Option<Answer> {
     })
 }
 
-fn state(given: BTreeMap<String, State>) -> BTreeMap<String, Kept> {
+fn state(given: BTreeMap<String, StateEntry>) -> BTreeMap<String, StateValue> {
     let kept = |state| match state {
-        State::Text(text) => Kept {
+        StateEntry::Text(text) => StateValue {
             value: text.into_bytes(),
-            ..Kept::default()
+            ..StateValue::default()
         },
-        State::Bound(bound) => Kept {
+        StateEntry::Bound(bound) => StateValue {
             value: bound.value.into_bytes(),
             container_id: Some(bound.sandbox),
             if_name: bound.interface,
@@ -274,7 +276,7 @@ fn request(
     step: &Spanned<Written>,
     objects: &Objects,
     sandboxes: &mut BTreeMap<String, Described>,
-) -> Result<Request, Error> {
+) -> Result<RuntimeCall, Error> {
     let given = &step.value;
     let known = |name: &Spanned<String>, sandboxes: &BTreeMap<String, Described>| {
         sandboxes.get(&name.value).cloned().ok_or_else(|| {
@@ -338,7 +340,7 @@ fn request(
             gc: Some(used),
             status: None,
             ..
-        } => Ok(Request::Gc(used.clone())),
+        } => Ok(RuntimeCall::Gc(used.clone())),
         Written {
             add: None,
             check: None,
@@ -346,7 +348,7 @@ fn request(
             gc: None,
             status: Some(true),
             ..
-        } => Ok(Request::Status),
+        } => Ok(RuntimeCall::Status),
         _ => {
             let reason = "a step has exactly one of add, check, del, gc and status";
             Err(file.mistake(step.referenced, reason))
@@ -354,8 +356,8 @@ fn request(
     }
 }
 
-fn pod_request(verb: Verb, container: &str, pod: &Described) -> Request {
-    Request::Pod {
+fn pod_request(verb: Verb, container: &str, pod: &Described) -> RuntimeCall {
+    RuntimeCall::Pod {
         verb,
         container: container.to_owned(),
         namespace: pod.namespace.clone(),
@@ -376,11 +378,4 @@ fn expectation(file: &Place<'_>, given: Option<&Spanned<Expect>>) -> Result<Expe
         }
     }
     Ok(given.value.clone())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

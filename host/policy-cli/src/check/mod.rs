@@ -47,7 +47,7 @@ pub fn check(args: &CheckArgs) -> Result<Output, Error> {
     let objects = match &args.manifests {
         Some(path) => {
             let read = manifests::files(path);
-            Some(read.map_err(|error| Error::Manifests(crate::chain(&error)))?)
+            Some(read.map_err(|error| Error::Manifests(cni_types::error::chain(&error)))?)
         }
         None => None,
     };

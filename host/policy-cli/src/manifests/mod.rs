@@ -73,24 +73,20 @@ impl Objects {
         &self.nads
     }
 
-    /// A pod.
     pub(crate) fn pod(&self, namespace: &str, name: &str) -> Option<&Pod> {
         let mut pods = self.pods.iter();
         pods.find(|pod| pod.namespace == namespace && pod.name == name)
     }
 
-    /// A network.
     pub(crate) fn nad(&self, namespace: &str, name: &str) -> Option<&Nad> {
         let mut nads = self.nads.iter();
         nads.find(|nad| nad.namespace == namespace && nad.name == name)
     }
 
-    /// A namespace.
     pub(crate) fn namespace(&self, name: &str) -> Option<&Metadata> {
         self.namespaces.get(name)
     }
 
-    /// A node.
     pub(crate) fn node(&self, name: &str) -> Option<&Metadata> {
         self.nodes.get(name)
     }

@@ -15,7 +15,6 @@ pub(crate) enum Error {
     /// A file or directory cannot be read.
     #[error("cannot read {path}", path = path.display())]
     Read {
-        /// The path.
         path: PathBuf,
         /// The system's error.
         source: io::Error,
@@ -23,7 +22,6 @@ pub(crate) enum Error {
     /// A file is not a manifest.
     #[error("{path}{at}  {reason}", path = path.display())]
     Syntax {
-        /// The file.
         path: PathBuf,
         /// `:line:column`, if known.
         at: String,

@@ -44,7 +44,6 @@ pub enum Error {
     /// The name is not valid.
     #[error("name {name:?}: {reason}")]
     Name {
-        /// The name.
         name: String,
         /// Which rule it breaks.
         reason: &'static str,
@@ -52,7 +51,6 @@ pub enum Error {
     /// The hook does not exist.
     #[error("--hooks: unknown hook {name:?}; {hint}")]
     Hook {
-        /// The given name.
         name: String,
         /// A suggestion, or the known names.
         hint: String,

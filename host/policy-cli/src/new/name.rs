@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_nothing_are_refused() {
+    fn malformed_names_are_rejected() {
         for name in [
             "", "Vlan", "2vlan", "a_b", "a--b", "a-", "-a", "a-2", "../x", "a/b", "a b", "fn",
             "std",

@@ -7,10 +7,7 @@ use cnidaria_core::domain::device::Allocation;
 use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{Pod, PodRef};
-use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
-use cnidaria_core::ports::{
-    Cluster, ClusterError, DeviceInfo, Devices, DevicesError, Event, Reach,
-};
+use cnidaria_core::ports::{Cluster, ClusterError, DeviceInfo, Devices, DevicesError, Event};
 use serde_json::value::RawValue;
 
 use super::{World, lock};
@@ -30,21 +27,6 @@ impl Cluster for World {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
             })
-    }
-
-    async fn resource_claim(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<ResourceClaim, ClusterError> {
-        Err(ClusterError::ClaimNotFound {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        })
-    }
-
-    async fn resource_slices(&self, _: &str, _: Reach) -> Result<Vec<ResourceSlice>, ClusterError> {
-        Ok(Vec::new())
     }
 
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {

@@ -22,12 +22,7 @@ pub(crate) enum Answer {
     /// Members of the result; the others have plausible values.
     Result(Map<String, Value>),
     /// An error.
-    Error {
-        /// The code.
-        code: u32,
-        /// The message.
-        message: String,
-    },
+    Error { code: u32, message: String },
 }
 
 impl Answer {
@@ -92,6 +87,7 @@ impl Delegates for World {
                 refused: true,
                 started: true,
                 so_far: None,
+                unfinished: false,
             }),
         };
         let members = match answer {

@@ -19,11 +19,12 @@ use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::pipeline::{Error, Pipeline, Ports};
 use policies::{Engine, Lookup};
 use policy_engine::PolicyHost;
-use policy_engine::trial::{Environment, Kept, Loaded};
+use policy_engine::record::{Memory, Recorded};
+use policy_engine::trial::{Environment, Loaded, StateValue};
 
 pub(crate) use delegates::{ANY, Answer};
-pub(crate) use recorder::{Denial, Edit, Happening};
-pub(crate) use request::{Request, Verb};
+pub(crate) use recorder::{Denial, Edit, PolicyEvent};
+pub(crate) use request::{RuntimeCall, Verb};
 
 use crate::manifests::Objects;
 use recorder::Recorder;
@@ -48,6 +49,7 @@ pub(crate) struct Node<'p> {
     pipeline: Arc<Pipeline>,
     world: Arc<World>,
     recorder: Arc<Recorder>,
+    memory: Option<Arc<Memory>>,
     clock: Option<Arc<AtomicU64>>,
     /// The conf of the shim, which names the default network.
     conf: String,
@@ -63,26 +65,28 @@ pub(crate) struct Surroundings {
     /// The node's name.
     pub(crate) node: Option<String>,
     /// The state that the policy has kept.
-    pub(crate) state: BTreeMap<String, Kept>,
+    pub(crate) state: BTreeMap<String, StateValue>,
     /// Milliseconds since 1970; the system's time if absent.
     pub(crate) clock: Option<u64>,
+    /// Whether requests are recorded.
+    pub(crate) is_recorded: bool,
 }
 
-/// What came of one request.
+/// The outcome of one request.
 #[derive(Debug)]
 pub(crate) struct Answered {
     /// The result of an ADD, or why the request failed.
     pub(crate) result: Result<Option<CniResult>, Error>,
     /// What the policy did, in order.
-    pub(crate) happenings: Vec<Happening>,
+    pub(crate) events: Vec<PolicyEvent>,
 }
 
 impl Answered {
     /// The denial that failed the request, if one did.
     pub(crate) fn denial(&self) -> Option<&Denial> {
-        let happenings = self.happenings.iter().rev();
-        let mut denials = happenings.filter_map(|happening| match happening {
-            Happening::Denied(denial) => Some(denial),
+        let events = self.events.iter().rev();
+        let mut denials = events.filter_map(|event| match event {
+            PolicyEvent::Denied(denial) => Some(denial),
             _ => None,
         });
         denials.find(|denial| denial.is_enforced && self.result.is_err())
@@ -98,6 +102,7 @@ impl<'p> Node<'p> {
             node,
             state,
             clock,
+            is_recorded,
         } = surroundings;
         let world = Arc::new(World {
             objects,
@@ -107,11 +112,13 @@ impl<'p> Node<'p> {
         let clock = clock.map(|clock| Arc::new(AtomicU64::new(clock)));
         let node = node.unwrap_or_else(|| NODE.to_owned());
         let cluster: Arc<dyn cnidaria_core::ports::Cluster> = Arc::clone(&world) as _;
+        let memory = is_recorded.then(Arc::<Memory>::default);
         let environment = Environment {
             cluster: Some(Arc::new(Lookup::new(Arc::clone(&cluster), node.clone()))),
             observer: None,
             witness: Some(Arc::clone(&recorder) as _),
             clock: clock.clone(),
+            memory: memory.clone(),
             state,
         };
         let host = Arc::new(policy.host(&environment));
@@ -133,6 +140,7 @@ impl<'p> Node<'p> {
             pipeline: Arc::new(pipeline),
             world,
             recorder,
+            memory,
             clock,
             conf: request::conf(default.as_deref()),
         }
@@ -151,12 +159,12 @@ impl<'p> Node<'p> {
     }
 
     /// Handles a request as the daemon would.
-    pub(crate) async fn handle(&self, request: &Request) -> Answered {
+    pub(crate) async fn handle(&self, request: &RuntimeCall) -> Answered {
         let body = request.body(&self.conf, &self.world);
         let result = self.pipeline.handle(&body).await;
         Answered {
             result,
-            happenings: self.recorder.take(),
+            events: self.recorder.take(),
         }
     }
 
@@ -170,6 +178,14 @@ impl<'p> Node<'p> {
     pub(crate) fn status(&self, namespace: &str, name: &str) -> Option<String> {
         let statuses = lock(&self.world.statuses);
         statuses.get(&format!("{namespace}/{name}")).cloned()
+    }
+
+    /// The recorded requests since the last time.
+    pub(crate) fn records(&self) -> Vec<Recorded> {
+        self.memory
+            .as_ref()
+            .map(|memory| memory.take())
+            .unwrap_or_default()
     }
 
     /// What the policy keeps now.

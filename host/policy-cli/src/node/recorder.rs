@@ -10,12 +10,11 @@ use serde_json::Value;
 
 use super::lock;
 
-/// What happened, in order. A hook's log lines come before its call, and everything else after.
+/// What a policy did, in order. A hook's log lines come before its call, and everything else after.
 #[derive(Debug, Clone)]
-pub(crate) enum Happening {
+pub(crate) enum PolicyEvent {
     /// A hook call ended.
     Called {
-        /// The hook.
         hook: Hook,
         /// Network and interface.
         attachment: Option<(String, String)>,
@@ -30,24 +29,19 @@ pub(crate) enum Happening {
     },
     /// A line of log.
     Logged {
-        /// Its level.
         level: Level,
-        /// Its text.
         line: String,
     },
     /// Edits of the last call.
     Edited {
-        /// The hook.
         hook: Hook,
         /// Its attachment's interface, as it was called before the hook.
         if_name: Option<String>,
-        /// Each edit.
         edits: Vec<Edit>,
     },
     /// A denial, by the policy or because it failed.
     Denied(Denial),
-    /// A finding.
-    Found(Finding),
+    Finding(Finding),
     /// A function that needs a grant was called.
     Used(&'static str),
 }
@@ -61,40 +55,35 @@ pub(crate) struct Edit {
     pub(crate) value: Option<Value>,
 }
 
-/// A denial.
 #[derive(Debug, Clone)]
 pub(crate) struct Denial {
-    /// The hook.
     pub(crate) hook: Hook,
-    /// Its code.
     pub(crate) code: u32,
-    /// Its reason.
     pub(crate) message: String,
-    /// Why.
     pub(crate) cause: Cause,
     /// Whether it counts: in audit mode it is only logged.
     pub(crate) is_enforced: bool,
 }
 
-/// Records until it is asked.
+/// Buffers events until they are taken.
 #[derive(Debug, Default)]
 pub(crate) struct Recorder(Mutex<Recorded>);
 
 #[derive(Debug, Default)]
 struct Recorded {
-    happenings: Vec<Happening>,
+    events: Vec<PolicyEvent>,
     /// The interface of the last call.
     if_name: Option<String>,
 }
 
 impl Recorder {
     /// Everything since the last time.
-    pub(super) fn take(&self) -> Vec<Happening> {
-        std::mem::take(&mut lock(&self.0).happenings)
+    pub(super) fn take(&self) -> Vec<PolicyEvent> {
+        std::mem::take(&mut lock(&self.0).events)
     }
 
-    fn push(&self, happening: Happening) {
-        lock(&self.0).happenings.push(happening);
+    fn push(&self, event: PolicyEvent) {
+        lock(&self.0).events.push(event);
     }
 }
 
@@ -102,7 +91,7 @@ impl Witness for Recorder {
     fn called(&self, call: &Call<'_>) {
         let mut recorded = lock(&self.0);
         recorded.if_name = call.attachment.map(|(_, if_name)| if_name.to_owned());
-        recorded.happenings.push(Happening::Called {
+        recorded.events.push(PolicyEvent::Called {
             hook: call.hook,
             attachment: call
                 .attachment
@@ -115,7 +104,7 @@ impl Witness for Recorder {
     }
 
     fn logged(&self, _: Hook, level: Level, line: &str) {
-        self.push(Happening::Logged {
+        self.push(PolicyEvent::Logged {
             level,
             line: line.to_owned(),
         });
@@ -130,7 +119,7 @@ impl Witness for Recorder {
         let edits = edits.collect();
         let mut recorded = lock(&self.0);
         let if_name = recorded.if_name.clone();
-        recorded.happenings.push(Happening::Edited {
+        recorded.events.push(PolicyEvent::Edited {
             hook: edit.hook,
             if_name,
             edits,
@@ -138,7 +127,7 @@ impl Witness for Recorder {
     }
 
     fn denied(&self, denied: &Denied, mode: Mode) {
-        self.push(Happening::Denied(Denial {
+        self.push(PolicyEvent::Denied(Denial {
             hook: denied.hook,
             code: denied.code,
             message: denied.message.clone(),
@@ -148,11 +137,11 @@ impl Witness for Recorder {
     }
 
     fn found(&self, finding: &Finding) {
-        self.push(Happening::Found(finding.clone()));
+        self.push(PolicyEvent::Finding(finding.clone()));
     }
 
     fn used(&self, grant: &'static str) {
-        self.push(Happening::Used(grant));
+        self.push(PolicyEvent::Used(grant));
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) const DEFAULT_NETWORK: &str = "default";
 
 /// A request of the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum RuntimeCall {
     /// For one sandbox.
     Pod {
         /// ADD, CHECK or DEL.
@@ -41,7 +41,7 @@ pub(crate) enum Verb {
     Del,
 }
 
-impl Request {
+impl RuntimeCall {
     /// The body of `POST /cni`.
     pub(super) fn body(&self, conf: &str, world: &World) -> Vec<u8> {
         let (verb, container, args) = match self {

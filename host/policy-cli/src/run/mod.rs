@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
+use cni_types::error::chain;
 use serde_json::Value;
 
 use crate::manifests::{self, Objects};
-use crate::node::{ANY, Answer, Node, Request, Surroundings, Verb};
+use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb};
 use crate::policy::{self, Policy};
-use crate::{FAILED, Output, chain, runtime};
+use crate::{FAILED, Output, runtime};
 
 /// The container id of the only sandbox.
 const SANDBOX: &str = "sandbox";
@@ -56,10 +57,21 @@ pub enum Error {
         /// The manifest.
         path: PathBuf,
     },
+    /// A conf or an answer of a delegate is not JSON.
+    #[error("{path}:{line}:{column}  {reason}", path = path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What was expected.
+        reason: String,
+    },
     /// A conf or an answer of a delegate is not usable.
     #[error("{path}: {reason}", path = path.display())]
     Json {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -85,7 +97,7 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
     objects.extend(pods);
     let default = args.default_network.as_ref().map(json).transpose()?;
     let answers = answers(&args.delegates)?;
-    let request = Request::Pod {
+    let request = RuntimeCall::Pod {
         verb: Verb::Add,
         container: SANDBOX.to_owned(),
         namespace: pod.namespace.clone(),
@@ -120,7 +132,17 @@ fn json(path: &PathBuf) -> Result<Value, Error> {
         reason,
     };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| failed(error.to_string()))
+    serde_json::from_str(&text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let message = error.to_string();
+        let place = format!(" at line {line} column {column}");
+        Error::Syntax {
+            path: path.clone(),
+            line,
+            column,
+            reason: message.trim_end_matches(&place).to_owned(),
+        }
+    })
 }
 
 fn answers(given: &[String]) -> Result<BTreeMap<String, Answer>, Error> {

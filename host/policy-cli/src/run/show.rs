@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use cnidaria_core::domain::entry::Entry;
 use policy_engine::{Finding, Severity, Verdict};
 
-use crate::node::{Answered, Denial, Edit, Happening};
+use crate::node::{Answered, Denial, Edit, PolicyEvent};
 
 /// Width of the first column, with the hooks' names.
 const HOOK: usize = 12;
@@ -14,11 +14,11 @@ const HOOK: usize = 12;
 pub(super) fn text(answered: &Answered, entries: &[Entry], status: Option<&str>) -> String {
     let mut text = String::new();
     let mut log = Vec::new();
-    let mut happenings = answered.happenings.iter().peekable();
-    while let Some(happening) = happenings.next() {
-        match happening {
-            Happening::Logged { level, line } => log.push(format!("{}: {line}", level.as_str())),
-            Happening::Called {
+    let mut events = answered.events.iter().peekable();
+    while let Some(event) = events.next() {
+        match event {
+            PolicyEvent::Logged { level, line } => log.push(format!("{}: {line}", level.as_str())),
+            PolicyEvent::Called {
                 hook,
                 attachment,
                 verdict,
@@ -30,8 +30,8 @@ pub(super) fn text(answered: &Answered, entries: &[Entry], status: Option<&str>)
                     Some((network, if_name)) => format!("{if_name} {network}"),
                     None => String::new(),
                 };
-                let denial = happenings.clone().find_map(|next| match next {
-                    Happening::Denied(denial) if denial.hook == *hook => Some(denial),
+                let denial = events.clone().find_map(|next| match next {
+                    PolicyEvent::Denied(denial) if denial.hook == *hook => Some(denial),
                     _ => None,
                 });
                 let verdict = shown(*verdict, denial);
@@ -49,13 +49,13 @@ pub(super) fn text(answered: &Answered, entries: &[Entry], status: Option<&str>)
                 );
                 line(&mut text, "", &cost);
             }
-            Happening::Edited { edits, .. } => {
+            PolicyEvent::Edited { edits, .. } => {
                 for edit in edits {
                     line(&mut text, "", &format!("edit: {}", edited(edit)));
                 }
             }
-            Happening::Found(found) => line(&mut text, "", &finding(found)),
-            Happening::Denied(_) | Happening::Used(_) => {}
+            PolicyEvent::Finding(found) => line(&mut text, "", &finding(found)),
+            PolicyEvent::Denied(_) | PolicyEvent::Used(_) => {}
         }
     }
     if text.is_empty() {
@@ -121,7 +121,7 @@ fn outcome(answered: &Answered, entries: &[Entry], status: Option<&str>) -> Stri
             }
             text
         }
-        Err(error) => format!("\nnot attached: {}\n", crate::chain(error)),
+        Err(error) => format!("\nnot attached: {}\n", cni_types::error::chain(error)),
     }
 }
 

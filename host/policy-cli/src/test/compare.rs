@@ -1,4 +1,4 @@
-//! Compares what was expected with what came of a request, member by member.
+//! Compares a request's outcome with the expected one, member by member.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub(super) struct Difference {
     pub(super) title: String,
     /// What was expected.
     pub(super) expected: String,
-    /// What came of it, as far as an expectation was given.
+    /// The actual values of the expected members.
     pub(super) actual: String,
 }
 
@@ -89,7 +89,7 @@ fn attachments(expect: &Expect, observed: &Observed, sides: &mut Sides) {
         sides.put("networks", json!(networks), json!(actual));
     }
     if let Some(edits) = &expect.edits {
-        // Without a name, there is no edit at all.
+        // An empty map expects no edits at all.
         let is_named = |key: &String| edits.is_empty() || edits.contains_key(key);
         let mut actual = observed.edits.clone();
         actual.retain(|key, _| is_named(key));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_is_not_a_difference() {
+    fn expected_values_are_not_differences() {
         assert_eq!(
             compare(&expect(130, "default/legacy"), &observed(), String::new()),
             None

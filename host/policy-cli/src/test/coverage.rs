@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use policy_engine::trial::Configuration;
+
 use crate::case::Case;
-use crate::node::Happening;
+use crate::node::PolicyEvent;
 use crate::policy::Policy;
 
 /// What cases should reach, and what they have reached.
@@ -11,7 +13,7 @@ use crate::policy::Policy;
 pub(super) struct Coverage {
     hooks: BTreeSet<&'static str>,
     codes: BTreeSet<u32>,
-    grants: BTreeSet<&'static str>,
+    grants: BTreeSet<String>,
     called: BTreeSet<&'static str>,
     denied: BTreeSet<u32>,
     used: BTreeSet<&'static str>,
@@ -25,23 +27,23 @@ impl Coverage {
         Self {
             // Every load calls configure.
             hooks: hooks.filter(|hook| *hook != "configure").collect(),
-            grants: policy.compiled.asked().into_iter().collect(),
+            grants: grants(policy, cases),
             codes: cases.iter().flat_map(|case| case.codes.clone()).collect(),
             ..Self::default()
         }
     }
 
     /// Notes what one request reached.
-    pub(super) fn note(&mut self, happenings: &[Happening]) {
-        for happening in happenings {
-            match happening {
-                Happening::Called { hook, .. } => {
+    pub(super) fn note(&mut self, events: &[PolicyEvent]) {
+        for event in events {
+            match event {
+                PolicyEvent::Called { hook, .. } => {
                     self.called.insert(hook.as_str());
                 }
-                Happening::Denied(denial) => {
+                PolicyEvent::Denied(denial) => {
                     self.denied.insert(denial.code);
                 }
-                Happening::Used(grant) => {
+                PolicyEvent::Used(grant) => {
                     self.used.insert(grant);
                 }
                 _ => {}
@@ -56,10 +58,27 @@ impl Coverage {
         [
             line("hooks", names(&self.hooks), names(&self.called)),
             line("denial codes", codes(&self.codes), codes(&self.denied)),
-            line("grants", names(&self.grants), names(&self.used)),
+            line("grants", self.grants.clone(), names(&self.used)),
         ]
         .concat()
     }
+}
+
+/// The grants that the module's imports need, and those for edits that the configuration or a case
+/// has.
+fn grants(policy: &Policy, cases: &[Case]) -> BTreeSet<String> {
+    let asked = policy.compiled.asked();
+    let mut grants: BTreeSet<String> = asked.into_iter().map(str::to_owned).collect();
+    let own = policy.configuration().ok();
+    let own = own.iter().flat_map(|own| own.edit_grants());
+    grants.extend(own.map(str::to_owned));
+    for case in cases {
+        let given = case.config.get("grants").and_then(|given| given.as_array());
+        let names = given.into_iter().flatten().filter_map(|name| name.as_str());
+        let edits = names.filter(|name| Configuration::is_edit_grant(name));
+        grants.extend(edits.map(str::to_owned));
+    }
+    grants
 }
 
 fn line(kind: &str, wanted: BTreeSet<String>, reached: BTreeSet<String>) -> String {

@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use policy_engine::record::Recorded;
 
 use crate::case::{self, Case, Verdict};
-use crate::node::Node;
+use crate::node::{Node, Surroundings};
 use crate::policy::{self, Policy};
 use crate::{FAILED, Output, runtime};
 use compare::Difference;
@@ -62,20 +63,13 @@ pub enum Error {
     Case(#[from] case::Error),
     /// There is nothing to test.
     #[error("{dir} has no cases: no YAML files in tests/cases, tests or itself", dir = dir.display())]
-    NoCases {
-        /// The directory.
-        dir: PathBuf,
-    },
+    NoCases { dir: PathBuf },
     /// The module was not built.
     #[error("{path} does not exist: run `cnidaria policy build`, or name it with --module", path = path.display())]
-    NoModule {
-        /// The module.
-        path: PathBuf,
-    },
+    NoModule { path: PathBuf },
     /// The directory or the report cannot be read or written.
     #[error("{path}", path = path.display())]
     File {
-        /// The path.
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
@@ -111,6 +105,8 @@ fn once(args: &TestArgs) -> Result<Output, Error> {
         cases.retain(|case| case.name.contains(filter.as_str()));
     }
     let policy = Policy::open(&files.module, files.config.as_deref())?;
+    // Of each case, only its own keys can be wrong.
+    policy.checked()?;
     let loading = begun.elapsed();
     let mut coverage = Coverage::of(&policy, &cases);
     let begun = Instant::now();
@@ -141,6 +137,62 @@ fn once(args: &TestArgs) -> Result<Output, Error> {
     })
 }
 
+/// What a policy was offered, and did, in one case.
+#[derive(Debug, Clone)]
+pub struct RecordedCase {
+    /// The case's name.
+    pub name: String,
+    /// The settings, as JSON text.
+    pub settings: String,
+    /// The requests, in order.
+    pub requests: Vec<Recorded>,
+}
+
+/// Runs the cases on the component and records them, for tests of the same policy in other forms.
+/// Cases whose policy does not load have no requests.
+///
+/// # Errors
+/// [`Error`] if a file is not usable.
+pub fn recorded(
+    cases: &std::path::Path,
+    module: &std::path::Path,
+) -> Result<Vec<RecordedCase>, Error> {
+    let policy = Policy::open(module, None)?;
+    let mut recorded = Vec::new();
+    for case in case::read(cases)? {
+        let surroundings = Surroundings {
+            is_recorded: true,
+            ..case.surroundings.clone()
+        };
+        // In audit mode, what follows from edits would be missing.
+        let mut config = case.config.clone();
+        config.remove("mode");
+        let requests = runtime().block_on(async {
+            let Ok(loaded) = policy.load_with(&config).await else {
+                return Vec::new();
+            };
+            let node = Node::new(&loaded, surroundings);
+            let mut answers = case.answers.clone();
+            for step in &case.steps {
+                answers.extend(step.answers.clone().unwrap_or_default());
+                node.answer_with(answers.clone());
+                if let Some(clock) = step.clock {
+                    node.set_clock(clock);
+                }
+                node.handle(&step.request).await;
+            }
+            node.records()
+        });
+        let settings = case.config.get("settings");
+        recorded.push(RecordedCase {
+            name: case.name,
+            settings: settings.map_or("{}".to_owned(), ToString::to_string),
+            requests,
+        });
+    }
+    Ok(recorded)
+}
+
 /// Runs one case on a node of its own.
 async fn run<'c>(policy: &Policy, case: &'c Case, coverage: &mut Coverage) -> Ran<'c> {
     let begun = Instant::now();
@@ -159,7 +211,7 @@ async fn run<'c>(policy: &Policy, case: &'c Case, coverage: &mut Coverage) -> Ra
                     node.set_clock(clock);
                 }
                 let answered = node.handle(&step.request).await;
-                coverage.note(&answered.happenings);
+                coverage.note(&answered.events);
                 let observed = Observed::of(&step.request, &answered, &node);
                 let title = match case.steps.len() {
                     1 => String::new(),

@@ -1,16 +1,16 @@
-//! What came of a request, in the terms of an expectation.
+//! The outcome of a request, in the terms of an expectation.
 
 use std::collections::BTreeMap;
 
+use cni_types::error::chain;
 use cni_types::version::Version;
 use policy_engine::{Finding, Severity};
 use serde_json::{Map, Value};
 
 use crate::case::Verdict;
-use crate::chain;
-use crate::node::{Answered, Happening, Node, Request, Verb};
+use crate::node::{Answered, Node, PolicyEvent, RuntimeCall, Verb};
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) verdict: Option<Verdict>,
@@ -39,7 +39,7 @@ pub(super) struct Attached {
 }
 
 impl Observed {
-    /// What came of a policy that does not load.
+    /// The outcome if the policy does not load.
     pub(super) fn refused(reason: &str) -> Self {
         Self {
             verdict: Some(Verdict::Refused),
@@ -48,12 +48,12 @@ impl Observed {
         }
     }
 
-    /// What came of a request.
-    pub(super) fn of(request: &Request, answered: &Answered, node: &Node<'_>) -> Self {
+    /// The outcome of `request`.
+    pub(super) fn of(request: &RuntimeCall, answered: &Answered, node: &Node<'_>) -> Self {
         let mut observed = Self::default();
         observed.judge(answered);
-        observed.note(&answered.happenings);
-        if let Request::Pod {
+        observed.note(&answered.events);
+        if let RuntimeCall::Pod {
             container,
             namespace,
             name,
@@ -115,10 +115,10 @@ impl Observed {
         });
     }
 
-    fn note(&mut self, happenings: &[Happening]) {
-        for happening in happenings {
-            match happening {
-                Happening::Edited {
+    fn note(&mut self, events: &[PolicyEvent]) {
+        for event in events {
+            match event {
+                PolicyEvent::Edited {
                     hook,
                     if_name,
                     edits,
@@ -130,20 +130,20 @@ impl Observed {
                         own.insert(edit.path.clone(), value);
                     }
                 }
-                Happening::Found(found) => self.findings.push(found.clone()),
-                Happening::Logged { level, line } => {
+                PolicyEvent::Finding(found) => self.findings.push(found.clone()),
+                PolicyEvent::Logged { level, line } => {
                     self.log.push(format!("{}: {line}", level.as_str()));
                 }
-                Happening::Called { .. } | Happening::Denied(_) | Happening::Used(_) => {}
+                PolicyEvent::Called { .. } | PolicyEvent::Denied(_) | PolicyEvent::Used(_) => {}
             }
         }
     }
 }
 
 /// A request for the title of a difference.
-pub(super) fn describe(request: &Request) -> String {
+pub(super) fn describe(request: &RuntimeCall) -> String {
     match request {
-        Request::Pod {
+        RuntimeCall::Pod {
             verb, container, ..
         } => {
             let verb = match verb {
@@ -153,8 +153,8 @@ pub(super) fn describe(request: &Request) -> String {
             };
             format!("{verb} {container}")
         }
-        Request::Gc(_) => "GC".to_owned(),
-        Request::Status => "STATUS".to_owned(),
+        RuntimeCall::Gc(_) => "GC".to_owned(),
+        RuntimeCall::Status => "STATUS".to_owned(),
     }
 }
 

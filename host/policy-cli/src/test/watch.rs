@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::{Error, TestArgs, find, once};
 use crate::Output;
 
-/// Poll interval; a person notices no shorter one.
+/// Poll interval, too short for a person to notice.
 const POLL: Duration = Duration::from_millis(300);
 
 /// Clears the terminal and goes to its first line.
@@ -16,7 +16,7 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 /// Tests again whenever a file changes. Returns only if standard output is closed.
 ///
 /// # Errors
-/// None that a change of a file could mend: those are shown.
+/// Only errors that no change of a file can fix; the others are shown.
 pub(super) fn watch(args: &TestArgs) -> Result<Output, Error> {
     use std::io::{IsTerminal as _, Write as _};
     let mut stdout = std::io::stdout();
@@ -27,7 +27,7 @@ pub(super) fn watch(args: &TestArgs) -> Result<Output, Error> {
         if last.as_ref() != Some(&now) {
             let text = match once(args) {
                 Ok(output) => output.text,
-                Err(error) => format!("{}\n", crate::chain(&error)),
+                Err(error) => format!("{}\n", cni_types::error::chain(&error)),
             };
             let shown = stdout
                 .write_all(format!("{clear}{text}").as_bytes())

@@ -44,8 +44,9 @@ async fn configure(module: Arc<Module>, spec: Arc<Spec>) {
     let services = Arc::new(Services {
         cluster: None,
         observer: None,
-        states: Arc::new(States::new(None)),
+        states: Arc::new(States::new(None, None)),
         memory: Arc::new(Memory::new(u64::MAX)),
+        turns: Arc::default(),
         witness: None,
         clock: None,
     });

@@ -83,6 +83,21 @@ pub struct Inspection {
     pub fault: Option<String>,
     /// All imports.
     pub imports: Vec<Import>,
+    /// What an instance needs before it runs, by the key of the limit.
+    pub needs: Vec<(&'static str, u64)>,
+}
+
+impl Inspection {
+    /// Why the daemon would not load the module.
+    pub fn faults(&self) -> Vec<String> {
+        let unknown = self.imports.iter().filter_map(|import| match import {
+            Import::Unknown { name } => {
+                Some(format!("imports {name}, which this version does not have"))
+            }
+            _ => None,
+        });
+        unknown.chain(self.fault.clone()).collect()
+    }
 }
 
 /// An interface that a module imports.
@@ -168,24 +183,57 @@ pub fn compile(module: &[u8]) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// Same as [`compile`].
 pub fn inspect(module: &[u8]) -> Result<Inspection, Error> {
+    component(module).map(|component| inspection(module, &component))
+}
+
+/// Compiles a module into an artefact, and lists its hooks and imports.
+///
+/// # Errors
+/// Same as [`compile`].
+pub fn compile_and_inspect(module: &[u8]) -> Result<(Vec<u8>, Inspection), Error> {
+    let component = component(module)?;
+    let artefact = component.serialize().map_err(Error::Compile)?;
+    Ok((artefact, inspection(module, &component)))
+}
+
+fn component(module: &[u8]) -> Result<Component, Error> {
     check_kind(module)?;
     let engine = engine().map_err(Error::Compile)?;
-    let component = Component::new(&engine, module).map_err(Error::Compile)?;
-    let (target, fault) = match hooks::exported(&engine, &component) {
+    Component::new(&engine, module).map_err(Error::Compile)
+}
+
+fn inspection(module: &[u8], component: &Component) -> Inspection {
+    let engine = component.engine();
+    let (target, fault) = match hooks::exported(engine, component) {
         Ok(target) => (target, None),
         Err(error) => (None, Some(error.to_string())),
     };
     let (version, hooks) = target.unzip();
-    Ok(Inspection {
+    let needs = component.resources_required().map(|needs| {
+        vec![
+            ("memories", u64::from(needs.num_memories)),
+            (
+                "memoryBytes",
+                needs.max_initial_memory_size.unwrap_or_default(),
+            ),
+            ("tables", u64::from(needs.num_tables)),
+            (
+                "tableElements",
+                needs.max_initial_table_size.unwrap_or_default(),
+            ),
+        ]
+    });
+    Inspection {
         digest: digest::of(module),
         version: version.map(Version::as_str),
         hooks: hooks.unwrap_or_default(),
         fault,
-        imports: hooks::imported(&engine, &component)
+        needs: needs.unwrap_or_default(),
+        imports: hooks::imported(engine, component)
             .into_iter()
             .map(Import::of)
             .collect(),
-    })
+    }
 }
 
 fn engine() -> wasmtime::Result<Engine> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Recording;
 use crate::model::ports::{Cluster, Observer};
 
 /// Default wall-clock budget of all policies together in one request.
@@ -58,6 +59,8 @@ pub struct Config {
     /// Answers lookups of policies with the grants `namespaces`, `nads` and `node`; with `None`,
     /// nothing is known.
     pub cluster: Option<Arc<dyn Cluster>>,
+    /// Records requests; `None` if no operator can ask for it.
+    pub recording: Option<Recording>,
     /// Receives metrics of what policies do.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -86,6 +89,7 @@ impl Config {
             kept_dir: None,
             quarantine_dir: None,
             cluster: None,
+            recording: None,
             observer: None,
         }
     }

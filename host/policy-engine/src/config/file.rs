@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::members::{Member, Members, Source};
@@ -13,6 +12,7 @@ use crate::model::grant::ConfGrant;
 use crate::model::grant::Grant;
 use crate::model::policy::Mode;
 use crate::model::report::Cause;
+use crate::model::words::words;
 
 /// A policy as the operator configured it: everything but the module's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +49,7 @@ pub(crate) struct FailurePolicies {
     limit: FailurePolicy,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum FailurePolicy {
     /// The request is denied.
     #[default]
@@ -60,8 +59,7 @@ enum FailurePolicy {
 }
 
 /// What happens when a policy edits a path that another one set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum OnConflict {
     /// The request is denied, naming both policies.
     #[default]
@@ -69,6 +67,16 @@ pub(crate) enum OnConflict {
     /// The edit is rejected and the policy goes on: the first one wins.
     Keep,
 }
+
+words!(FailurePolicy {
+    Closed: "closed",
+    Open: "open",
+});
+
+words!(OnConflict {
+    Deny: "deny",
+    Keep: "keep",
+});
 
 impl FailurePolicies {
     /// Whether a failure of this class denies the request.
@@ -213,7 +221,7 @@ impl FailurePolicies {
     /// One word for all classes, or an object of classes; missing classes are closed.
     fn read(members: &mut Members<'_>) -> Self {
         const KEY: &str = "failurePolicy";
-        if members.is_string(KEY) {
+        if !members.is_object(KEY) {
             return members.read(KEY).given().map(Self::all).unwrap_or_default();
         }
         let (each, _) = members.object(KEY, |classes| Self {
@@ -347,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_taken_at_its_strictest() {
+    fn malformed_settings_count_as_the_strictest() {
         let spec = faulty(r#"{"match":"shop","failurePolicy":"open"}"#);
         assert_eq!(spec.matching, Match::default());
         assert!(!spec.failure.closed(Cause::Load));

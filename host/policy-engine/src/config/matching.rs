@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::members::Members;
 use crate::model::request::{Command, RequestFacts};
+use crate::model::words::words;
 
 /// Which requests a policy sees: all given conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,8 +23,7 @@ pub(crate) struct Match {
     either: Option<Box<Match>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Add,
     Del,
@@ -33,6 +31,14 @@ enum Verb {
     Gc,
     Status,
 }
+
+words!(Verb {
+    Add: "ADD",
+    Del: "DEL",
+    Check: "CHECK",
+    Gc: "GC",
+    Status: "STATUS",
+});
 
 impl Match {
     /// Reads the `match` of a configuration. A faulty condition is ignored, which matches more.
@@ -239,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_taken_to_match() {
+    fn unknown_labels_count_as_a_match() {
         let mut hidden = facts(Command::Add, "x");
         hidden.namespace_labels = None;
         assert!(matching(r#"{"namespaceLabels":{"team":"b"}}"#).request(&hidden));

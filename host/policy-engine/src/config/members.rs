@@ -114,10 +114,10 @@ impl<'a> Members<'a> {
         (Some(value), sound)
     }
 
-    /// Whether the member is a JSON string, for members with two forms.
-    pub(super) fn is_string(&self, key: &str) -> bool {
+    /// Whether the member is a JSON object, or absent, for members with two forms.
+    pub(super) fn is_object(&self, key: &str) -> bool {
         let mut values = self.left.iter().filter(|(found, _)| found == key);
-        values.any(|(_, raw)| raw.get().starts_with('"'))
+        values.all(|(_, raw)| raw.get().starts_with('{'))
     }
 
     /// Records that a member's value is invalid.
@@ -200,8 +200,10 @@ impl<'a> Members<'a> {
             0 | 1 => before.len() - before.rfind('\n').map_or(0, |end| end + 1) + error.column(),
             _ => error.column(),
         };
-        let text = format!("{message} at line {line} column {column}");
-        (text, offset + faulty(raw.get(), error))
+        let at = faulty(raw.get(), error);
+        let hint = meant(raw.get().get(at..).unwrap_or_default(), &message);
+        let text = format!("{message}{hint} at line {line} column {column}");
+        (text, offset + at)
     }
 }
 
@@ -253,8 +255,25 @@ fn faulty(text: &str, error: &serde_json::Error) -> usize {
     token.rfind(is_delimiter).map_or(0, |at| at + 1)
 }
 
+/// `; did you mean "x"?` if a string that begins here is probably a misspelling of one of the words
+/// that a message lists.
+fn meant(text: &str, message: &str) -> String {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<String>();
+    let Some(Ok(given)) = values.next() else {
+        return String::new();
+    };
+    let Some((_, expected)) = message.rsplit_once(", expected ") else {
+        return String::new();
+    };
+    let words: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    match similar(&given, &words) {
+        Some(word) => format!("; did you mean {word:?}?"),
+        None => String::new(),
+    }
+}
+
 /// The known key that `key` is probably a misspelling of.
-fn similar(key: &str, known: &[&'static str]) -> Option<&'static str> {
+fn similar<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     // Longer than any known key; comparing costs the product of the lengths.
     if key.len() > 64 {
         return None;

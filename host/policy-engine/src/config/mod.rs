@@ -9,6 +9,7 @@ mod file;
 mod limits;
 mod matching;
 mod members;
+mod recording;
 
 pub(crate) use directory::{FoundPolicy, Reading, off, restored, scan};
 pub use engine::Config;
@@ -17,3 +18,4 @@ pub use error::Position;
 pub(crate) use file::{FailurePolicies, OnConflict, Spec};
 pub(crate) use limits::{Limits, count};
 pub(crate) use matching::Match;
+pub use recording::{Recording, Redaction};

@@ -80,7 +80,7 @@ pub fn claims(bytes: &[u8]) {
                 assert!(
                     violated(&model, &owner, alone.draft())
                         || owners.violated(&owner, &known, &reached(alone.draft())),
-                    "{:?} is no conflict: {text:?}",
+                    "{:?} is not a conflict: {text:?}",
                     call.arguments
                 );
             }

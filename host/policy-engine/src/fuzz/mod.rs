@@ -6,6 +6,7 @@
 mod claims;
 mod confs;
 mod naive;
+mod selections;
 mod ways;
 
 use std::collections::BTreeSet;
@@ -34,6 +35,7 @@ const RESULT: &str = r#"{"cniVersion":"1.1.0","interfaces":[{"name":"net1","sand
 
 pub use claims::claims;
 pub use confs::confs;
+pub use selections::selections;
 
 /// One guest call.
 struct Call<'a> {
@@ -252,7 +254,7 @@ fn port_mapping(call: &Call<'_>) -> PortMapping {
     PortMapping {
         host_port: call.number(0),
         container_port: call.number(1),
-        protocol: call.text(2).to_owned(),
+        protocol: Some(call.text(2).to_owned()),
         host_ip: call.optional(3).map(str::to_owned),
     }
 }
@@ -270,6 +272,7 @@ fn attachment(is_default: bool) -> Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default,
+        selection: None,
         conf: Document::parse(CONF, Limits::default()).expect("it is valid"),
         ips: vec!["10.1.2.3/24".to_owned()],
         mac: None,

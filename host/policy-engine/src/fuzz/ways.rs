@@ -110,7 +110,7 @@ pub(super) fn ways(attachment: &Attachment) -> Ways {
         typed(value, format!("{:?}", attachment.bandwidth));
     }
     for mapping in &attachment.port_mappings {
-        let value = format!("port {}/{}", mapping.host_port, mapping.protocol);
+        let value = format!("port {}/{}", mapping.host_port, mapping.protocol());
         let way = format!("ip {}", mapping.host_ip.as_deref().unwrap_or("*"));
         ways.insert((value, way), format!("{mapping:?}"));
     }

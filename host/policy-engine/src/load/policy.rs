@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{FailurePolicies, Match, Spec};
 use crate::model::grant::Grant;
-use crate::model::policy::{Mode, PolicyInfo, State};
+use crate::model::policy::{LastFailure, Mode, PolicyInfo, State};
 use crate::model::report::{Cause, Denied, Hook};
 use crate::model::request::RequestFacts;
 use crate::pool::{Ahead, Refill};
@@ -41,6 +41,8 @@ pub(crate) struct Policy {
     quarantined: bool,
     loading: Option<Loading>,
     counts: Arc<Counts>,
+    /// How often the policy was loaded before, with other files.
+    loads_before: u64,
     /// An instance made ahead for the next request.
     ahead: Arc<Ahead>,
 }
@@ -60,7 +62,7 @@ struct Counts {
     evaluations: AtomicU64,
     denials: AtomicU64,
     failures: AtomicU64,
-    last_error: Mutex<Option<String>>,
+    last_failure: Mutex<Option<LastFailure>>,
 }
 
 impl Policy {
@@ -88,6 +90,7 @@ impl Policy {
             quarantined: false,
             loading: None,
             counts: Arc::default(),
+            loads_before: 0,
             ahead: Arc::default(),
         }
     }
@@ -107,6 +110,7 @@ impl Policy {
             quarantined: false,
             loading: None,
             counts: Arc::default(),
+            loads_before: 0,
             ahead: Arc::default(),
         }
     }
@@ -198,6 +202,7 @@ impl Policy {
             quarantined: false,
             loading,
             counts: Arc::clone(&self.counts),
+            loads_before: self.loads_before,
             ahead: Arc::default(),
         }
     }
@@ -218,6 +223,7 @@ impl Policy {
     /// Continues the counters of the previous generation.
     pub(crate) fn counting_on(mut self, before: &Self) -> Self {
         self.counts = Arc::clone(&before.counts);
+        self.loads_before = before.loads_before + 1;
         self
     }
 
@@ -235,7 +241,6 @@ impl Policy {
         self.trouble.as_deref().unwrap_or_default()
     }
 
-    /// The current state.
     pub(crate) fn state(&self) -> State {
         match (&self.module, &self.trouble) {
             (Some(_), None) => State::Loaded,
@@ -246,6 +251,11 @@ impl Policy {
             (None, Some(_)) => State::Broken,
             (None, None) => State::Off,
         }
+    }
+
+    /// Digest of the module, shared.
+    pub(crate) fn shared_digest(&self) -> Arc<str> {
+        self.digest.clone().unwrap_or_default()
     }
 
     /// Digest of the module; empty if it could not be read.
@@ -373,12 +383,17 @@ impl Policy {
     /// Counts one failure.
     pub(crate) fn failed(&self, hook: Hook, failure: &Failure) {
         self.counts.failures.fetch_add(1, Ordering::Relaxed);
-        let error = format!("{} in hook {hook}: {}", failure.cause, failure.reason);
+        let last = LastFailure {
+            error: format!("{} in hook {hook}: {}", failure.cause, failure.reason),
+            at_unix_seconds: unix_seconds(),
+            load: self.load_number(),
+            digest: self.digest.as_deref().map(str::to_owned),
+        };
         *self
             .counts
-            .last_error
+            .last_failure
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(error);
+            .unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 
     /// Builds a denial in this policy's name.
@@ -394,16 +409,22 @@ impl Policy {
         }
     }
 
+    /// How often the policy was loaded: 1 for the first files.
+    fn load_number(&self) -> u64 {
+        self.loads_before + 1
+    }
+
     /// The policy as `cnidaria policy list` shows it.
     pub(crate) fn info(&self) -> PolicyInfo {
         let spec = self.spec.as_deref();
         let module = self.module.as_deref();
-        let last_error = self
+        let last_failure = self
             .counts
-            .last_error
+            .last_failure
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
+        let last_error = last_failure.as_ref().map(|last| last.error.clone());
         PolicyInfo {
             name: self.name.to_string(),
             file: self.file.clone(),
@@ -415,11 +436,24 @@ impl Policy {
             asked: names(&self.asked),
             granted: spec.map(|spec| names(&spec.grants)).unwrap_or_default(),
             last_error: self.trouble.clone().or(last_error),
+            state_error: None,
+            last_failure,
+            load: self.load_number(),
             evaluations: self.counts.evaluations.load(Ordering::Relaxed),
             denials: self.counts.denials.load(Ordering::Relaxed),
             failures: self.counts.failures.load(Ordering::Relaxed),
         }
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "when a call failed, as it is shown"
+)]
+fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 fn names(grants: &BTreeSet<Grant>) -> Vec<String> {

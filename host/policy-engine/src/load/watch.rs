@@ -1,5 +1,5 @@
 //! Watches the policy directories with inotify: each of them, the nearest existing ancestor of a
-//! missing one, and the places of symbolic links to or from one. There is no polling.
+//! missing one, and the places of symbolic links to or from one. It never polls.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -145,14 +145,14 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    async fn told(watch: &mut Watch) -> bool {
+    async fn notified(watch: &mut Watch) -> bool {
         timeout(Duration::from_secs(10), watch.changed())
             .await
-            .is_ok_and(|told| told.is_ok())
+            .is_ok_and(|changed| changed.is_ok())
     }
 
     #[tokio::test]
-    async fn a_config_map_that_is_swapped_is_told() {
+    async fn a_swapped_config_map_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         fs::create_dir(path("..1")).unwrap();
@@ -161,7 +161,7 @@ mod tests {
         fs::create_dir(path("..2")).unwrap();
         symlink("..2", path("..data_tmp")).unwrap();
         fs::rename(path("..data_tmp"), path("..data")).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
     }
 
     #[tokio::test]
@@ -170,13 +170,13 @@ mod tests {
         let policies = dir.path().join("etc/policies");
         let mut watch = Watch::on(vec![policies.clone()]).unwrap();
         fs::create_dir_all(&policies).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         fs::write(policies.join("10-a.json"), "{}").unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         fs::remove_dir_all(&policies).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         fs::create_dir_all(&policies).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
     }
 
     #[tokio::test]
@@ -192,13 +192,16 @@ mod tests {
         symlink("1", path("policies")).unwrap();
         let mut watch = Watch::on(vec![path("policies")]).unwrap();
         fs::write(path("elsewhere/a.wasm"), "2").unwrap();
-        assert!(told(&mut watch).await, "the file that a link leads to");
+        assert!(notified(&mut watch).await, "the file that a link leads to");
         symlink("2", path("new")).unwrap();
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         fs::rename(path("new"), path("policies")).unwrap();
-        assert!(told(&mut watch).await, "the link to the directory");
+        assert!(notified(&mut watch).await, "the link to the directory");
         fs::write(path("2/b.json"), "{}").unwrap();
-        assert!(told(&mut watch).await, "the directory that it leads to now");
+        assert!(
+            notified(&mut watch).await,
+            "the directory that it leads to now"
+        );
     }
 
     #[tokio::test]
@@ -208,8 +211,8 @@ mod tests {
         for name in ["a", "b", "c"] {
             fs::write(dir.path().join(name), "x").unwrap();
         }
-        assert!(told(&mut watch).await);
+        assert!(notified(&mut watch).await);
         let more = timeout(2 * QUIET, watch.changed()).await;
-        assert!(more.is_err(), "everything was told at once");
+        assert!(more.is_err(), "one notification for all changes");
     }
 }

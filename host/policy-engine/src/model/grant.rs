@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use crate::model::words::words;
 
 /// One grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grant {
     /// Import: labels and annotations of namespaces.
     Namespaces,
@@ -43,6 +44,25 @@ pub(crate) enum Grant {
     ChangeFirewall,
 }
 
+words!(Grant {
+    Namespaces: "namespaces",
+    Nads: "nads",
+    Node: "node",
+    Metrics: "metrics",
+    Clock: "clock",
+    Random: "random",
+    State: "state",
+    RewriteResult: "rewrite-result",
+    ChangeType: "change-type",
+    AppendPlugin: "append-plugin",
+    RemovePlugin: "remove-plugin",
+    MovePlugin: "move-plugin",
+    ChangePaths: "change-paths",
+    ChangeCapabilities: "change-capabilities",
+    ChangeDevices: "change-devices",
+    ChangeFirewall: "change-firewall",
+});
+
 impl Grant {
     /// The grants that are imports; each is named after its interface.
     pub(crate) const IMPORTS: [Self; 7] = [
@@ -75,6 +95,12 @@ impl Grant {
             Self::ChangeDevices => "change-devices",
             Self::ChangeFirewall => "change-firewall",
         }
+    }
+}
+
+impl Serialize for Grant {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

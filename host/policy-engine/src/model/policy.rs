@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::report::Hook;
+use super::words::words;
 
 /// Whether a policy's decisions count, are only logged, or are not made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// Edits and verdicts count.
     #[default]
@@ -16,6 +16,12 @@ pub enum Mode {
     /// Does not run.
     Off,
 }
+
+words!(Mode {
+    Enforce: "enforce",
+    Audit: "audit",
+    Off: "off",
+});
 
 impl Mode {
     /// The name in the configuration.
@@ -60,6 +66,19 @@ impl State {
     }
 }
 
+/// A call of a policy that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// What failed, and why.
+    pub error: String,
+    /// When, in seconds since 1970.
+    pub at_unix_seconds: u64,
+    /// [`PolicyInfo::load`] of the policy that was called.
+    pub load: u64,
+    /// Digest of its module.
+    pub digest: Option<String>,
+}
+
 /// One policy as `cnidaria policy list` shows it.
 #[derive(Debug, Clone)]
 pub struct PolicyInfo {
@@ -67,7 +86,6 @@ pub struct PolicyInfo {
     pub name: String,
     /// The file that defines the policy.
     pub file: PathBuf,
-    /// The current state.
     pub state: State,
     /// Digest of the module, `sha256:…`, if it could be read.
     pub digest: Option<String>,
@@ -83,6 +101,12 @@ pub struct PolicyInfo {
     pub granted: Vec<String>,
     /// The last failure, of a load or a hook.
     pub last_error: Option<String>,
+    /// What was wrong with the file of its state, if it was damaged.
+    pub state_error: Option<String>,
+    /// The last call that failed, also one of an earlier load.
+    pub last_failure: Option<LastFailure>,
+    /// How often the policy was loaded, each time with other files.
+    pub load: u64,
     /// Number of calls since it was first loaded.
     pub evaluations: u64,
     /// Number of denials.

@@ -44,6 +44,8 @@ pub struct Needs {
     pub namespaces: bool,
     /// This node.
     pub node: bool,
+    /// Labels and annotations of a request's pod, which any policy may match or read.
+    pub pod: bool,
 }
 
 /// Counts what policies do. Called while requests are served, so it must be cheap and never block.
@@ -60,6 +62,8 @@ pub trait Observer: Debug + Send + Sync {
     fn observed(&self, policy: &str, name: &str, value: f64);
     /// A request bypassed existing policies.
     fn skipped(&self, reason: Skipped);
+    /// The file of a policy's state was damaged when it was read.
+    fn state_damaged(&self, policy: &str);
     /// A new generation of policies is in force.
     fn loaded(&self, generation: u64, policies: &[PolicyInfo]);
 }
@@ -69,7 +73,6 @@ pub trait Observer: Debug + Send + Sync {
 pub struct Evaluation<'a> {
     /// Name of the policy.
     pub policy: &'a str,
-    /// The called hook.
     pub hook: Hook,
     /// The policy's mode.
     pub mode: Mode,
@@ -103,9 +106,7 @@ impl Skipped {
 pub enum Verdict {
     /// The policy accepted, or the hook has no verdict.
     Accept,
-    /// The policy denies.
     Deny,
-    /// The policy failed.
     Failed(Cause),
 }
 

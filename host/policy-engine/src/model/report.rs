@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A point in a request where policies run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hook {
     /// Offers the settings, once per load.
     Configure,
@@ -78,7 +81,8 @@ impl fmt::Display for Hook {
 }
 
 /// Why a request was denied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// The policy denied it.
     Policy,
@@ -143,7 +147,8 @@ impl Denied {
 }
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// Logged.
     Info,
@@ -152,7 +157,8 @@ pub enum Severity {
 }
 
 /// Why an ADD failed, for the policies that saw it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct AddFailure {
     /// The CNI error code of the policy or the delegate, if one of them is the reason.
     pub code: Option<u32>,
@@ -163,7 +169,7 @@ pub struct AddFailure {
 }
 
 /// What a policy, or the engine about a policy, reports without deciding.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Name of the policy.
     pub policy: String,
@@ -176,6 +182,7 @@ pub struct Finding {
     /// The text for the operator.
     pub message: String,
     /// Names and values for the log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
 }
 

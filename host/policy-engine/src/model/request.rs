@@ -4,63 +4,16 @@
 //! because the daemon has already validated the request.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use cni_types::json::Document;
-
-/// The CNI verb of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Command {
-    /// Attach a pod to its networks.
-    Add,
-    /// Detach a pod from its networks.
-    Del,
-    /// Check that the networks are still as ADD left them.
-    Check,
-    /// Remove attachments that are no longer in use.
-    Gc,
-    /// Report whether ADDs would succeed.
-    Status,
-}
-
-impl Command {
-    /// The value of `CNI_COMMAND`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Add => "ADD",
-            Self::Del => "DEL",
-            Self::Check => "CHECK",
-            Self::Gc => "GC",
-            Self::Status => "STATUS",
-        }
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The pod that a request is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodRef {
-    /// Namespace of the pod.
-    pub namespace: String,
-    /// Name of the pod.
-    pub name: String,
-    /// The pod's uid; empty if unknown.
-    pub uid: String,
-}
-
-impl fmt::Display for PodRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+pub use cni_types::args::Command;
+pub use cni_types::capability::{Bandwidth, PortMapping};
+use cni_types::json::{Document, Limits};
+pub use cni_types::pod::PodRef;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The object that controls a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Its kind, such as `ReplicaSet`.
     pub kind: String,
@@ -71,7 +24,8 @@ pub struct Owner {
 }
 
 /// Who a pod belongs to; all unknown on DEL if the pod object is gone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
     /// Name of its service account.
     pub service_account: Option<String>,
@@ -82,7 +36,8 @@ pub struct PodSpec {
 }
 
 /// The facts of a request, known before any network is resolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RequestFacts {
     /// The CNI verb.
     pub command: Command,
@@ -95,6 +50,7 @@ pub struct RequestFacts {
     /// Annotations of the pod; empty on DEL if the pod object is gone.
     pub annotations: BTreeMap<String, String>,
     /// Who the pod belongs to.
+    #[serde(default)]
     pub pod_spec: PodSpec,
     /// Labels of the pod's namespace; `None` if unknown.
     ///
@@ -121,34 +77,9 @@ impl RequestFacts {
     }
 }
 
-/// The bandwidth capability: rates in bits per second, bursts in bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bandwidth {
-    /// Rate towards the pod, bits per second.
-    pub ingress_rate: u64,
-    /// Burst towards the pod, bits.
-    pub ingress_burst: u64,
-    /// Rate from the pod, bits per second.
-    pub egress_rate: u64,
-    /// Burst from the pod, bits.
-    pub egress_burst: u64,
-}
-
-/// One element of the portMappings capability.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortMapping {
-    /// Port on the node.
-    pub host_port: u16,
-    /// Port in the pod.
-    pub container_port: u16,
-    /// `tcp`, `udp` or `sctp`.
-    pub protocol: String,
-    /// Node address to listen on; all addresses if absent.
-    pub host_ip: Option<String>,
-}
-
 /// One network that the pod selects, before it is resolved.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Selection {
     /// Namespace of the NAD.
     pub namespace: String,
@@ -169,6 +100,7 @@ pub struct Selection {
     /// Gateways for default routes through this network.
     pub default_route: Vec<String>,
     /// The `cni-args` object.
+    #[serde(default, with = "optional_document")]
     pub cni_args: Option<Document>,
 }
 
@@ -184,7 +116,8 @@ pub struct Networks {
 }
 
 /// Who asks for a selection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Origin {
     /// The pod: index of the offered selection.
     Pod(usize),
@@ -218,7 +151,8 @@ pub struct Chosen {
 }
 
 /// One attachment, before or after its ADD, as a policy sees and edits it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Attachment {
     /// `namespace/name` of the NAD, or the name of the conf.
     pub network: String,
@@ -226,7 +160,11 @@ pub struct Attachment {
     pub if_name: String,
     /// Whether this is the cluster's default network, whose interface cannot be changed.
     pub is_default: bool,
+    /// Index of the chosen selection that it comes from, if any: what policies set there is owned
+    /// here.
+    pub selection: Option<usize>,
     /// The stored conf or conflist, unknown keys included.
+    #[serde(deserialize_with = "document")]
     pub conf: Document,
     /// The ips capability: addresses or CIDRs.
     pub ips: Vec<String>,
@@ -239,15 +177,19 @@ pub struct Attachment {
     /// The infinibandGUID capability.
     pub infiniband_guid: Option<String>,
     /// The `cni-args` object of the selection, merged into `args.cni` of the conf.
+    #[serde(default, with = "optional_document")]
     pub cni_args: Option<Document>,
     /// What policies see and cannot change.
+    #[serde(default)]
     pub fixed: Fixed,
     /// Whether a policy leaves the network out.
+    #[serde(default)]
     pub skipped: bool,
 }
 
 /// What policies see of an attachment and cannot change.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Fixed {
     /// The resource from which its device was allocated.
     pub resource_name: Option<String>,
@@ -257,4 +199,31 @@ pub struct Fixed {
     pub default_route: Vec<String>,
     /// JSON object: the arguments of all capabilities. Those that policies can set may be absent.
     pub runtime_config: String,
+}
+
+fn document<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Document, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    Document::parse(raw.get(), Limits::default()).map_err(serde::de::Error::custom)
+}
+
+mod optional_document {
+    use super::{Deserialize as _, Document, Limits, RawValue};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        document: &Option<Document>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match document {
+            Some(document) => serializer.serialize_some(document),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Document>, D::Error> {
+        let raw = Option::<Box<RawValue>>::deserialize(deserializer)?;
+        let parsed = raw.map(|raw| Document::parse(raw.get(), Limits::default()));
+        parsed.transpose().map_err(serde::de::Error::custom)
+    }
 }

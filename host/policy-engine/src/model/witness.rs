@@ -26,7 +26,6 @@ pub trait Witness: Debug + Send + Sync {
 /// One call of one hook.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
-    /// The called hook.
     pub hook: Hook,
     /// `namespace/name` of the network, and the interface, in hooks of one attachment.
     pub attachment: Option<(&'a str, &'a str)>,

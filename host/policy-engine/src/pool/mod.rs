@@ -26,6 +26,8 @@ pub(crate) struct Pool {
     services: Arc<Services>,
     background: Mutex<Background>,
     requests: AtomicUsize,
+    /// Whether it is for a request that is not made.
+    is_rehearsal: bool,
 }
 
 #[derive(Default)]
@@ -67,7 +69,22 @@ impl Pool {
             services,
             background: Mutex::default(),
             requests: AtomicUsize::new(0),
+            is_rehearsal: false,
         }
+    }
+
+    /// A pool for one request that is not made. It takes no instance made ahead, which belongs to
+    /// the daemon's requests and uses their services.
+    pub(crate) fn rehearsing(services: Arc<Services>) -> Self {
+        Self {
+            is_rehearsal: true,
+            ..Self::new(services)
+        }
+    }
+
+    /// Whether the pool is for a request that is not made.
+    pub(crate) fn is_rehearsal(&self) -> bool {
+        self.is_rehearsal
     }
 
     /// The services of the instances.

@@ -10,7 +10,9 @@ use crate::model::grant::Grant;
 use crate::model::policy::PolicyInfo;
 use crate::model::ports::{Needs, Skipped};
 use crate::model::request::RequestFacts;
+use crate::model::witness::Witness;
 use crate::pool::Pool;
+use crate::record::Sink;
 use crate::wasm::services::Services;
 
 /// One loaded state of the policy directory.
@@ -22,6 +24,7 @@ pub struct Generation {
     exempt_namespaces: Vec<String>,
     bypass_file: Option<PathBuf>,
     request_timeout: Duration,
+    sink: Option<Arc<dyn Sink>>,
 }
 
 impl Generation {
@@ -30,7 +33,7 @@ impl Generation {
         number: u64,
         policies: Vec<Arc<Policy>>,
         config: &Config,
-        pool: Arc<Pool>,
+        (pool, sink): (Arc<Pool>, Option<Arc<dyn Sink>>),
     ) -> Self {
         Self {
             number,
@@ -39,6 +42,7 @@ impl Generation {
             exempt_namespaces: config.exempt_namespaces.clone(),
             bypass_file: config.bypass_file.clone(),
             request_timeout: config.request_timeout,
+            sink,
         }
     }
 
@@ -49,17 +53,21 @@ impl Generation {
 
     /// All policies, in order, for display.
     pub fn policies(&self) -> Vec<PolicyInfo> {
-        self.policies.iter().map(|policy| policy.info()).collect()
+        let states = &self.services().states;
+        let infos = self.policies.iter().map(|policy| policy.info());
+        infos
+            .map(|info| PolicyInfo {
+                state_error: states.damage(&info.name),
+                ..info
+            })
+            .collect()
     }
 
-    /// Whether there are no policies at all, not even broken or off, and no state kept by earlier
-    /// ones: requests need not begin a session.
-    pub fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.services().states.is_empty()
-    }
-
-    /// Why no policy runs for a request, if so; counts and logs it.
+    /// Why none of the policies runs for a request, if so; counts and logs it.
     pub(crate) fn skip(&self, facts: &RequestFacts) -> Option<Skipped> {
+        if self.policies.is_empty() {
+            return None;
+        }
         let exempt = facts
             .pod
             .as_ref()
@@ -84,15 +92,34 @@ impl Generation {
         skipped
     }
 
+    /// The same policies, for one request that is not made.
+    pub(crate) fn rehearsing(&self, witness: Arc<dyn Witness>) -> Self {
+        let services = Arc::new(self.services().rehearsing(witness));
+        Self {
+            number: self.number,
+            policies: self.policies.clone(),
+            pool: Arc::new(Pool::rehearsing(services)),
+            exempt_namespaces: self.exempt_namespaces.clone(),
+            bypass_file: self.bypass_file.clone(),
+            request_timeout: self.request_timeout,
+            sink: None,
+        }
+    }
+
     /// What the policies look up beside the request.
     pub fn needs(&self) -> Needs {
         let specs = self.policies.iter().filter(|policy| policy.runs());
         let specs = specs.filter_map(|policy| policy.spec.as_deref());
-        specs.fold(Needs::default(), |needs, spec| Needs {
+        let pod_only = Needs {
+            pod: !self.policies.is_empty(),
+            ..Needs::default()
+        };
+        specs.fold(pod_only, |needs, spec| Needs {
             namespaces: needs.namespaces
                 || spec.matching.names_namespace_labels()
                 || spec.grants.contains(&Grant::Namespaces),
             node: needs.node || spec.grants.contains(&Grant::Node),
+            pod: needs.pod,
         })
     }
 
@@ -109,6 +136,11 @@ impl Generation {
     /// The services behind the grants.
     pub(crate) fn services(&self) -> &Arc<Services> {
         self.pool.services()
+    }
+
+    /// What records the requests.
+    pub(crate) fn sink(&self) -> Option<&Arc<dyn Sink>> {
+        self.sink.as_ref()
     }
 
     /// The pool of instances.

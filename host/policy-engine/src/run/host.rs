@@ -18,6 +18,7 @@ use crate::load::loader::Loader;
 use crate::load::policy::Policy;
 use crate::load::watch::Watch;
 use crate::pool::Pool;
+use crate::record::{Noting, Recorder, Sink};
 use crate::run::generation::Generation;
 use crate::state::States;
 use crate::wasm::memory::Memory;
@@ -36,6 +37,7 @@ pub struct PolicyHost {
     config: Config,
     services: Arc<Services>,
     pool: Arc<Pool>,
+    recorder: Option<Arc<Recorder>>,
     /// Held during a load: one load at a time.
     loader: tokio::sync::Mutex<Loader>,
     generations: AtomicU64,
@@ -60,8 +62,7 @@ impl PolicyHost {
     pub async fn start(config: Config) -> Arc<Self> {
         let host = Arc::new(Self::of(config));
         let policies = host.loader.lock().await.announce();
-        let pool = Arc::clone(&host.pool);
-        let announced = Generation::new(0, policies, &host.config, pool);
+        let announced = Generation::new(0, policies, &host.config, host.parts());
         host.current.store(Arc::new(announced));
         let first = Arc::clone(&host);
         // Keeps running after the timeout.
@@ -98,20 +99,31 @@ impl PolicyHost {
             );
         }
         let services = Arc::new(Services {
-            cluster: config.cluster.clone(),
+            cluster: match &config.recording {
+                Some(_) => Some(Arc::new(Noting(config.cluster.clone()))),
+                None => config.cluster.clone(),
+            },
             observer: config.observer.clone(),
-            states: Arc::new(States::new(config.state_dir.clone())),
+            states: Arc::new(States::new(
+                config.state_dir.clone(),
+                config.observer.clone(),
+            )),
             memory: Arc::new(Memory::new(config.guest_memory_bytes)),
+            turns: Arc::default(),
             witness: None,
             clock: None,
         });
         let pool = Arc::new(Pool::new(Arc::clone(&services)));
         let loader = Loader::new(config.clone(), Arc::clone(&services));
-        let nothing = Generation::new(0, Vec::new(), &config, Arc::clone(&pool));
+        let recorder = config.recording.clone().map(Recorder::new);
+        let sink = recorder.clone().map(|recorder| recorder as Arc<dyn Sink>);
+        let parts = (Arc::clone(&pool), sink);
+        let nothing = Generation::new(0, Vec::new(), &config, parts);
         Self {
             config,
             services,
             pool,
+            recorder,
             loader: tokio::sync::Mutex::new(loader),
             generations: AtomicU64::new(0),
             current: ArcSwap::from_pointee(nothing),
@@ -120,18 +132,37 @@ impl PolicyHost {
 
     /// A host with one policy and services of its own, which loads nothing.
     #[cfg(feature = "compile")]
-    pub(crate) fn of_policy(config: Config, services: Arc<Services>, policy: Arc<Policy>) -> Self {
+    pub(crate) fn of_policy(
+        config: Config,
+        services: Arc<Services>,
+        policy: Arc<Policy>,
+        sink: Option<Arc<dyn Sink>>,
+    ) -> Self {
         let loader = Loader::new(config.clone(), Arc::clone(&services));
         let pool = Arc::new(Pool::new(Arc::clone(&services)));
-        let only = Generation::new(1, vec![policy], &config, Arc::clone(&pool));
+        let parts = (Arc::clone(&pool), sink);
+        let only = Generation::new(1, vec![policy], &config, parts);
         Self {
             config,
             services,
             pool,
+            recorder: None,
             loader: tokio::sync::Mutex::new(loader),
             generations: AtomicU64::new(1),
             current: ArcSwap::from_pointee(only),
         }
+    }
+
+    /// What records the requests, if the configuration has it.
+    pub fn recorder(&self) -> Option<&Arc<Recorder>> {
+        self.recorder.as_ref()
+    }
+
+    /// What all generations share.
+    fn parts(&self) -> (Arc<Pool>, Option<Arc<dyn Sink>>) {
+        let sink = self.recorder.clone();
+        let sink = sink.map(|recorder| recorder as Arc<dyn Sink>);
+        (Arc::clone(&self.pool), sink)
     }
 
     /// The services behind the grants.
@@ -181,8 +212,7 @@ impl PolicyHost {
             return true;
         }
         let number = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let pool = Arc::clone(&self.pool);
-        let generation = Generation::new(number, policies, &self.config, pool);
+        let generation = Generation::new(number, policies, &self.config, self.parts());
         let policies = generation.policies();
         if let Some(cluster) = &self.services.cluster {
             cluster.needed(generation.needs());
@@ -266,7 +296,7 @@ impl PolicyHost {
         std::future::pending().await
     }
 
-    /// Waits until the bypass file is removed; for ever if there is none.
+    /// Waits until the bypass file is removed; without one, for ever.
     async fn bypass_ends(&self) {
         if self.config.bypassed().is_none() {
             return std::future::pending().await;

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::outside;
+use crate::model::ports::Observer;
 use crate::model::request::RequestFacts;
 pub(crate) use origin::{Binding, Guard, Origin};
 
@@ -62,7 +64,16 @@ pub(crate) struct Quota {
 pub(crate) struct States {
     dir: Option<PathBuf>,
     open: Mutex<BTreeMap<String, Arc<PolicyState>>>,
-    swept: Arc<OnceLock<()>>,
+    shared: Arc<Shared>,
+}
+
+/// What the states of all policies share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Set once unfinished files of earlier daemons were removed, before the first write: while
+    /// this one starts, an earlier daemon may still write.
+    swept: OnceLock<()>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 /// The state of one policy.
@@ -73,9 +84,8 @@ pub(crate) struct PolicyState {
     contents: OnceLock<Mutex<Contents>>,
     /// What the file contains. Locked during a write.
     written: Mutex<Written>,
-    /// Set once unfinished files of earlier daemons were removed, before the first write: while
-    /// this one starts, an earlier daemon may still write.
-    swept: Arc<OnceLock<()>>,
+    name: String,
+    shared: Arc<Shared>,
 }
 
 /// What the file contains.
@@ -97,6 +107,8 @@ struct Contents {
     change: u64,
     /// Failed requests with calls that may still be running.
     failed: Vec<Weak<RequestFacts>>,
+    /// What was wrong with the file when it was read.
+    damage: Option<file::Damage>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,11 +123,16 @@ struct Value {
 
 impl States {
     /// State stored in `dir`; `None` keeps it in memory only. The state of policies that are not
-    /// loaded is known as well, because its keys are released all the same.
-    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+    /// loaded is known as well, because its keys are released all the same. The observer counts
+    /// damaged files.
+    pub(crate) fn new(dir: Option<PathBuf>, observer: Option<Arc<dyn Observer>>) -> Self {
         let stored = dir.as_deref().map(file::policies).unwrap_or_default();
         let states = Self {
             dir,
+            shared: Arc::new(Shared {
+                observer,
+                ..Shared::default()
+            }),
             ..Self::default()
         };
         for policy in stored {
@@ -136,11 +153,19 @@ impl States {
             .map(|dir| dir.join(format!("{policy}.json")));
         let state = Arc::new(PolicyState {
             file,
-            swept: Arc::clone(&self.swept),
+            name: policy.to_owned(),
+            shared: Arc::clone(&self.shared),
             ..PolicyState::default()
         });
         open.insert(policy.to_owned(), Arc::clone(&state));
         state
+    }
+
+    /// What was wrong with the file of a policy's state, if it was read.
+    pub(crate) fn damage(&self, policy: &str) -> Option<String> {
+        let state = lock(&self.open).get(policy).map(Arc::clone)?;
+        let contents = lock(state.contents.get()?);
+        contents.damage.as_ref().map(|damage| damage.reason.clone())
     }
 
     /// Whether no policy keeps state.
@@ -169,6 +194,19 @@ impl States {
         self.retain(|bond| containers.contains(&bond.container_id.as_str()));
     }
 
+    /// A copy in memory, whose changes are not kept.
+    pub(crate) fn snapshot(&self) -> Self {
+        let open = lock(&self.open);
+        let copies = open
+            .iter()
+            .map(|(policy, state)| (policy.clone(), Arc::new(state.snapshot())))
+            .collect();
+        Self {
+            open: Mutex::new(copies),
+            ..Self::default()
+        }
+    }
+
     fn retain(&self, keep: impl Fn(&Bond) -> bool) {
         for state in self.all() {
             let change = state
@@ -185,13 +223,37 @@ impl States {
 
 impl PolicyState {
     pub(crate) fn get(&self, key: &str) -> Option<Vec<u8>> {
-        self.lock().keys.get(key).map(|value| value.bytes.to_vec())
+        let live = || self.lock().keys.get(key).map(|value| value.bytes.to_vec());
+        outside::value(key, live)
     }
 
     pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
+        outside::keys(prefix, || {
+            let contents = self.lock();
+            let keys = contents.keys.keys().filter(|key| key.starts_with(prefix));
+            keys.map(ToString::to_string).collect()
+        })
+    }
+
+    /// A copy in memory. Its keys are bound as here, but no request that is running owns them.
+    fn snapshot(&self) -> Self {
         let contents = self.lock();
-        let keys = contents.keys.keys().filter(|key| key.starts_with(prefix));
-        keys.map(ToString::to_string).collect()
+        let keys = contents.keys.iter().map(|(key, value)| {
+            let value = Value {
+                origin: None,
+                ..value.clone()
+            };
+            (Arc::clone(key), value)
+        });
+        let copy = Contents {
+            keys: keys.collect(),
+            bytes: contents.bytes,
+            ..Contents::default()
+        };
+        Self {
+            contents: OnceLock::from(Mutex::new(copy)),
+            ..Self::default()
+        }
     }
 
     /// Sets or removes a key if its current value is `expected`. Returns once it is in the file.
@@ -226,13 +288,18 @@ impl PolicyState {
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
         lock(self.contents.get_or_init(|| {
-            let keys = self.file.as_deref().map(file::read).unwrap_or_default();
+            let file::Read { keys, damage } =
+                self.file.as_deref().map(file::read).unwrap_or_default();
+            if let (Some(_), Some(observer)) = (&damage, &self.shared.observer) {
+                observer.state_damaged(&self.name);
+            }
             let bytes = keys.iter().map(|(key, value)| size(key, value)).sum();
             Mutex::new(Contents {
                 keys,
                 bytes,
                 change: 0,
                 failed: Vec::new(),
+                damage,
             })
         }))
     }
@@ -251,9 +318,12 @@ impl PolicyState {
         }
         let (keys, latest) = {
             let contents = self.lock();
+            if let Some(damage) = contents.damage.as_ref().filter(|one| one.aside.is_none()) {
+                return Err(io::Error::other(damage.reason.clone()));
+            }
             (contents.keys.clone(), contents.change)
         };
-        self.swept.get_or_init(|| file::sweep(file));
+        self.shared.swept.get_or_init(|| file::sweep(file));
         let bytes = file::replace(file, &keys)?;
         *written = Written {
             change: latest,

@@ -49,7 +49,7 @@ fn keys_and_bytes_have_a_quota() {
 }
 
 #[test]
-fn what_is_bound_vanishes_with_its_sandbox() {
+fn bound_state_vanishes_with_its_sandbox() {
     let states = States::default();
     let state = states.open("p");
     set(&state, "free", None);
@@ -68,7 +68,7 @@ fn what_is_bound_vanishes_with_its_sandbox() {
 #[test]
 fn state_survives_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || States::new(Some(dir.path().join("state"))).open("10-p");
+    let open = || States::new(Some(dir.path().join("state")), None).open("10-p");
     let state = open();
     set(&state, "k", bond("c1", Some("net1")));
     set(&state, "l", None);
@@ -84,10 +84,116 @@ fn state_survives_restart() {
         (bonds.collect::<Vec<_>>(), contents.bytes)
     };
     assert_eq!(kept(&open()), kept(&state));
+}
 
-    fs::write(dir.path().join("state/10-p.json"), "{").unwrap();
-    assert_eq!(open().keys(""), Vec::<String>::new());
-    assert!(dir.path().join("state/10-p.corrupt").exists());
+/// Reads a file with this text. Returns the keys, and those of a second read.
+fn reread(dir: &std::path::Path, text: &str) -> [Vec<String>; 2] {
+    fs::write(dir.join("10-p.json"), text).unwrap();
+    [(); 2].map(|()| {
+        let states = States::new(Some(dir.to_owned()), None);
+        states.open("10-p").keys("")
+    })
+}
+
+#[test]
+fn a_damaged_file_keeps_its_good_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let aside = |number: &str| fs::read_to_string(dir.path().join(format!("10-p.{number}")));
+    let good = r#""a":{"value":"AQ=="},"b":{"value":"AQ==","bound":{"containerId":"c"}}"#;
+    for (number, rest) in [
+        ("corrupt", r#","c":{"value":"@@"}}}"#),
+        (
+            "corrupt-1",
+            r#","c":{"value":"AQ==","bound":{"later":1}}}}"#,
+        ),
+        ("corrupt-2", r#","c":7}}"#),
+        ("corrupt-3", r#","c":{"value":"AQ"#),
+        ("corrupt-4", r#"}} and more"#),
+    ] {
+        let text = format!(r#"{{"keys":{{{good}{rest}"#);
+        assert_eq!(reread(dir.path(), &text), [["a", "b"]; 2], "{rest}");
+        assert_eq!(aside(number).unwrap(), text);
+    }
+    let none: [Vec<String>; 2] = Default::default();
+    for (number, text) in [("corrupt-5", "{"), ("corrupt-6", "[]"), ("corrupt-7", "")] {
+        assert_eq!(reread(dir.path(), text), none);
+        assert_eq!(aside(number).unwrap(), text);
+    }
+}
+
+#[test]
+fn damage_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("10-p.json"),
+        r#"{"keys":{"x":{"value":"@"}}}"#,
+    )
+    .unwrap();
+    let states = States::new(Some(dir.path().to_owned()), None);
+    assert_eq!(states.damage("10-p"), None);
+    set(&states.open("10-p"), "k", None);
+    let damage = states.damage("10-p").unwrap();
+    assert!(damage.contains(r#"1 damaged keys, first "x""#), "{damage}");
+    assert!(damage.contains("10-p.corrupt"), "{damage}");
+    let later = States::new(Some(dir.path().to_owned()), None);
+    assert_eq!(later.open("10-p").keys(""), ["k"]);
+    assert_eq!(later.damage("10-p"), None);
+}
+
+#[test]
+fn what_is_not_a_file_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("10-p.json");
+    let open = || States::new(Some(dir.path().to_owned()), None).open("10-p");
+    fs::create_dir(&file).unwrap();
+    set(&open(), "k", None);
+    assert!(dir.path().join("10-p.corrupt").is_dir());
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &file).unwrap();
+    set(&open(), "k", None);
+    assert!(dir.path().join("10-p.corrupt-1").is_symlink());
+}
+
+#[test]
+fn no_damaged_file_is_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("10-p.corrupt"), "first").unwrap();
+    for number in 1..100 {
+        fs::write(dir.path().join(format!("10-p.corrupt-{number}")), "").unwrap();
+    }
+    let text = r#"{"keys":{"a":{"value":"AQ=="},"b":1}}"#;
+    assert_eq!(reread(dir.path(), text), [["a"]; 2]);
+    let state = States::new(Some(dir.path().to_owned()), None).open("10-p");
+    let swapped = state.swap("k", None, Some(vec![1]), None, QUOTA);
+    assert!(
+        matches!(swapped, Err(Refusal::Unavailable(_))),
+        "{swapped:?}"
+    );
+    assert_eq!(
+        fs::read_to_string(dir.path().join("10-p.json")).unwrap(),
+        text
+    );
+    assert_eq!(fs::read(dir.path().join("10-p.corrupt")).unwrap(), b"first");
+}
+
+#[test]
+fn a_file_beyond_every_quota_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let value = "A".repeat(64 << 10);
+    let keys: Vec<String> = (0..400)
+        .map(|number| format!(r#""k{number}":{{"value":"{value}"}}"#))
+        .collect();
+    let text = format!(r#"{{"keys":{{{}}}}}"#, keys.join(","));
+    let none: [Vec<String>; 2] = Default::default();
+    assert_eq!(reread(dir.path(), &text), none);
+    assert!(dir.path().join("10-p.corrupt").exists());
+    let sparse = fs::File::create(dir.path().join("10-p.json")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    set(
+        &States::new(Some(dir.path().to_owned()), None).open("10-p"),
+        "k",
+        None,
+    );
 }
 
 #[test]
@@ -95,7 +201,7 @@ fn the_first_write_removes_unfinished_files() {
     let dir = tempfile::tempdir().unwrap();
     let unfinished = dir.path().join(".7-0.new");
     fs::write(&unfinished, "{").unwrap();
-    let state = States::new(Some(dir.path().to_owned())).open("10-p");
+    let state = States::new(Some(dir.path().to_owned()), None).open("10-p");
     // Another daemon may still write it.
     assert!(unfinished.exists());
     set(&state, "k", None);
@@ -106,7 +212,7 @@ fn the_first_write_removes_unfinished_files() {
 #[test]
 fn a_change_that_cannot_be_stored_is_taken_back() {
     let dir = tempfile::tempdir().unwrap();
-    let state = States::new(Some(dir.path().join("state"))).open("10-p");
+    let state = States::new(Some(dir.path().join("state")), None).open("10-p");
     set(&state, "k", None);
     // A file in place of the directory makes the write fail.
     fs::remove_dir_all(dir.path().join("state")).unwrap();
@@ -131,7 +237,7 @@ fn a_change_that_cannot_be_stored_is_taken_back() {
 #[test]
 fn concurrent_increments_are_all_persisted() {
     let dir = tempfile::tempdir().unwrap();
-    let states = States::new(Some(dir.path().join("state")));
+    let states = States::new(Some(dir.path().join("state")), None);
     let state = states.open("10-p");
     let increment = || {
         loop {
@@ -149,14 +255,14 @@ fn concurrent_increments_are_all_persisted() {
         }
     });
     assert_eq!(state.get("n"), Some(vec![80]));
-    let again = States::new(Some(dir.path().join("state"))).open("10-p");
+    let again = States::new(Some(dir.path().join("state")), None).open("10-p");
     assert_eq!(again.get("n"), Some(vec![80]));
 }
 
 #[test]
 fn file_write_does_not_block_reads() {
     let dir = tempfile::tempdir().unwrap();
-    let states = States::new(Some(dir.path().join("state")));
+    let states = States::new(Some(dir.path().join("state")), None);
     let (state, other) = (states.open("10-p"), states.open("20-q"));
     set(&state, "k", None);
     let writing = lock(&state.written);
@@ -171,7 +277,7 @@ fn file_write_does_not_block_reads() {
         drop(writing);
     });
     assert_eq!(
-        States::new(Some(dir.path().join("state")))
+        States::new(Some(dir.path().join("state")), None)
             .open("10-p")
             .keys(""),
         ["k", "l"]
@@ -221,7 +327,7 @@ fn a_request_that_fails_gives_its_keys_back() {
 #[test]
 fn bonds_follow_an_interface_that_is_renamed() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || States::new(Some(dir.path().join("state")));
+    let open = || States::new(Some(dir.path().join("state")), None);
     let states = open();
     let state = states.open("10-p");
     let request = Arc::new(RequestFacts::of_node(Command::Add));
@@ -249,7 +355,7 @@ fn write_interval_grows_with_file_size() {
     assert_eq!(pause(0), Duration::ZERO);
     assert_eq!(pause(32 << 20), Duration::from_secs(1));
     let dir = tempfile::tempdir().unwrap();
-    let state = States::new(Some(dir.path().join("state"))).open("10-p");
+    let state = States::new(Some(dir.path().join("state")), None).open("10-p");
     assert!(lock(&state.written).next.is_none());
     set(&state, "k", None);
     assert!(lock(&state.written).next.is_some());
@@ -258,7 +364,7 @@ fn write_interval_grows_with_file_size() {
 #[test]
 fn keys_of_policies_not_loaded_are_released() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || States::new(Some(dir.path().join("state")));
+    let open = || States::new(Some(dir.path().join("state")), None);
     let state = open().open("10-p");
     set(&state, "gone", bond("c1", None));
     set(&state, "other", bond("c2", None));

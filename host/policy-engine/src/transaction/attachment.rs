@@ -72,6 +72,11 @@ impl AttachmentDraft {
         }
     }
 
+    /// Interface names of the request's other attachments.
+    pub(crate) fn reserved(&self) -> &BTreeMap<String, String> {
+        &self.reserved
+    }
+
     /// The attachment as edited so far.
     pub(crate) fn attachment(&self) -> &Attachment {
         &self.attachment
@@ -268,7 +273,7 @@ pub(super) fn port_mapping(mapping: &PortMapping) -> Node {
     object([
         ("hostPort", Some(number(mapping.host_port))),
         ("containerPort", Some(number(mapping.container_port))),
-        ("protocol", Some(string(&mapping.protocol))),
+        ("protocol", Some(string(mapping.protocol()))),
         ("hostIP", mapping.host_ip.as_deref().map(string)),
     ])
 }
@@ -276,11 +281,9 @@ pub(super) fn port_mapping(mapping: &PortMapping) -> Node {
 pub(super) fn port_mappings_as_set(mappings: &[PortMapping]) -> Node {
     set(mappings.iter().map(|mapping| {
         let PortMapping {
-            host_port,
-            protocol,
-            host_ip,
-            ..
+            host_port, host_ip, ..
         } = mapping;
+        let protocol = mapping.protocol();
         (
             format!(
                 "{host_port}/{protocol}/{}",
@@ -322,6 +325,7 @@ mod tests {
             network: "default/storage".to_owned(),
             if_name: "net1".to_owned(),
             is_default: false,
+            selection: None,
             conf: Document::parse(conf, Limits::default()).unwrap(),
             ips: vec!["10.1.2.3/24".to_owned()],
             mac: Some("0A-00-00-00-00-01".to_owned()),

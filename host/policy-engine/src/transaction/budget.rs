@@ -7,7 +7,7 @@ use cni_types::json::Node;
 use super::EditError;
 
 /// How much one policy may edit in one hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Budget {
     /// Number of edits.
     pub(crate) edits: usize,

@@ -257,7 +257,7 @@ impl Claims {
 
 /// Receives a path, its owner, and whether the owner removed the value.
 type Below<'v> = dyn FnMut(&[&str], &Arc<str>, bool) + 'v;
-type Found<'v> = dyn FnMut(&Claim, Option<&Node>) -> bool + 'v;
+type Matches<'v> = dyn FnMut(&Claim, Option<&Node>) -> bool + 'v;
 
 impl Place {
     /// The places on the way to a path, this one first, as far as claims exist.
@@ -281,7 +281,7 @@ impl Place {
     }
 
     /// The first claim found below; `now` is the value here.
-    fn find_below(&self, now: Option<&Node>, found: &mut Found<'_>) -> Option<&Claim> {
+    fn find_below(&self, now: Option<&Node>, found: &mut Matches<'_>) -> Option<&Claim> {
         if self.children.is_empty() {
             return None;
         }

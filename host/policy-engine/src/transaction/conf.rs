@@ -8,6 +8,7 @@ use super::difference::{self, folded};
 use super::protected::{self, type_of};
 use super::{EditError, validate};
 use crate::model::grant::{ConfGrant, Grant};
+use crate::model::outside;
 
 /// Plugins that read `mtu` from their conf.
 const WITH_MTU: [&str; 12] = [
@@ -122,6 +123,7 @@ pub(super) fn append(
         });
     }
     protected::check_edit(conf, &pointer, Some(&plugin), &grant.appending(name))?;
+    outside::allowed(Grant::AppendPlugin);
     Ok(ConfEdit {
         pointer,
         value: Some(plugin),

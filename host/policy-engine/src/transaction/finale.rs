@@ -8,6 +8,7 @@ use super::budget::Extent;
 use super::difference::{Path, Visit};
 use super::outcome::OutcomeChange;
 use super::outcome_steps::Area;
+use super::settings::Setting;
 use super::{Claims, Draft, EditError, OutcomeDraft};
 
 /// Result and network-status, edited and applied together.
@@ -105,6 +106,10 @@ impl Draft for FinaleDraft {
             Some(outcome) => outcome.foresee_at(place(*part), change, visit),
             None => ControlFlow::Continue(()),
         }
+    }
+
+    fn settings(&self, (part, change): &Self::Change) -> Vec<Setting> {
+        change.settings_at(place(*part))
     }
 
     fn apply(&mut self, (part, change): Self::Change) -> Result<(), EditError> {

@@ -129,7 +129,7 @@ pub(super) fn mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
         // Plugins treat 0 as unset.
         Ok(0) => Ok(()),
         Ok(number) => validate::mtu(number, ips),
-        Err(_) => Err(validate::invalid(format!("{value} is no MTU"))),
+        Err(_) => Err(validate::invalid(format!("{value} is not an MTU"))),
     }
 }
 
@@ -159,7 +159,7 @@ fn ports(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
     let mut known: HashMap<(u16, String), Mapped<'_>> = HashMap::new();
     for (index, (_, other)) in offered.iter().zip(plan).enumerate() {
         for mapping in &other.port_mappings {
-            let port = (mapping.host_port, mapping.protocol.to_ascii_lowercase());
+            let port = (mapping.host_port, mapping.protocol().to_ascii_lowercase());
             let ip = mapping.host_ip.as_deref().unwrap_or_default();
             let mapped = known.entry(port).or_default();
             let one = match ip {
@@ -197,7 +197,10 @@ fn both(
     Fault::of(owners, || {
         format!(
             "networks {:?} and {:?} both get {} port {} of the node",
-            one.network, other.network, mapping.protocol, mapping.host_port
+            one.network,
+            other.network,
+            mapping.protocol(),
+            mapping.host_port
         )
     })
 }
@@ -296,6 +299,7 @@ mod tests {
             network: network.to_owned(),
             if_name: if_name.to_owned(),
             is_default: false,
+            selection: None,
             conf: Document::parse(conf, Limits::default()).unwrap(),
             ips: Vec::new(),
             mac: None,
@@ -374,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_policy_edited_is_not_refused() {
+    fn unedited_values_are_not_rejected() {
         let offered = || Offered {
             before: None,
             claims: Arc::default(),

@@ -8,19 +8,19 @@
 mod attachment;
 mod attachment_steps;
 mod budget;
-mod carried;
 mod claims;
 mod conf;
 mod difference;
 mod finale;
-mod found;
 mod guarded;
 pub(crate) mod invariants;
 mod outcome;
 mod outcome_steps;
 mod patch;
 mod protected;
+mod protected_changes;
 mod roles;
+mod selection_claims;
 mod selections;
 mod settings;
 mod sysctl;
@@ -40,13 +40,13 @@ use twins::Twin;
 pub(crate) use attachment::{AttachmentChange, AttachmentDraft, Reserved};
 pub(crate) use attachment_steps::runtime_config;
 pub(crate) use budget::{Budget, RequestBudget};
-pub(crate) use carried::Carried;
 pub(crate) use claims::Claims;
 pub(crate) use conf::{capabilities, get as conf_get};
 pub(crate) use finale::{FinaleDraft, Owned};
 pub(crate) use outcome::{OutcomeChange, OutcomeDraft, RawIp, route};
 pub(crate) use patch::EditPatch;
 pub(crate) use protected::plugin_types;
+pub(crate) use selection_claims::SelectionClaims;
 pub(crate) use selections::{SelectionsChange, SelectionsDraft, View};
 pub(crate) use validate::json_object;
 
@@ -187,7 +187,7 @@ pub(crate) struct Staged<D: Draft> {
     draft: Arc<D>,
     areas: Vec<D::Area>,
     settings: Settings,
-    /// The difference; `None` if there is none.
+    /// The difference; `None` if nothing changed.
     pub(crate) patch: Option<EditPatch>,
 }
 
@@ -281,7 +281,7 @@ impl<D: Draft> Working<D> {
                     Some(_) => Kind::Changed,
                     None => Kind::Removed,
                 },
-                old: None,
+                old: value,
                 new: value,
             };
             claims.keep(owner, &step, || draft.twins(&step));
@@ -313,6 +313,11 @@ impl<D: Draft> Transaction<D> {
     pub(crate) fn within(mut self, request: Arc<RequestBudget>) -> Self {
         self.request = Some(request);
         self
+    }
+
+    /// The copy, shared until its next edit.
+    pub(crate) fn shared(&self) -> Arc<D> {
+        Arc::clone(&self.draft)
     }
 
     /// The copy as the guest sees it.

@@ -22,7 +22,7 @@ const MAX_NAMESERVERS: usize = 16;
 pub(crate) struct OutcomeDraft {
     pub(super) result: CniResult,
     pub(super) tags: BTreeMap<String, String>,
-    /// Tags of earlier hooks, which `tags` adds to.
+    /// Tags of earlier hooks, which `tags` adds to; claimed elsewhere.
     earlier: BTreeMap<String, String>,
 }
 
@@ -52,21 +52,31 @@ impl OutcomeDraft {
         Self::tagged(result, BTreeMap::new())
     }
 
-    /// Starts from a result and the tags of earlier hooks.
-    pub(crate) fn tagged(result: CniResult, earlier: BTreeMap<String, String>) -> Self {
+    /// Continues with tags that earlier policies have set.
+    pub(crate) fn tagged(result: CniResult, tags: BTreeMap<String, String>) -> Self {
         Self {
             result,
-            tags: BTreeMap::new(),
-            earlier,
+            tags,
+            earlier: BTreeMap::new(),
         }
     }
 
-    /// The tags of this hook.
+    /// The same, with tags of earlier hooks that guests see beside the outcome's own.
+    pub(crate) fn after(self, earlier: BTreeMap<String, String>) -> Self {
+        Self { earlier, ..self }
+    }
+
+    /// The tags as edited so far, without those of [`after`](Self::after).
     pub(crate) fn tags(&self) -> &BTreeMap<String, String> {
         &self.tags
     }
 
-    /// All tags, those of earlier hooks included.
+    /// The tags of earlier hooks, which the tags add to.
+    pub(crate) fn earlier_tags(&self) -> &BTreeMap<String, String> {
+        &self.earlier
+    }
+
+    /// All tags.
     pub(crate) fn all_tags(&self) -> BTreeMap<String, String> {
         let mut tags = self.earlier.clone();
         tags.extend(self.tags.clone());
@@ -130,7 +140,7 @@ impl OutcomeDraft {
             }
             if let Some(mac) = &mut interface.mac {
                 *mac = canonical_mac(mac)
-                    .ok_or_else(|| invalid(format!("{mac:?} is no MAC address")))?;
+                    .ok_or_else(|| invalid(format!("{mac:?} is not a MAC address")))?;
             }
             if let Some(mtu) = interface.mtu {
                 validate::mtu(mtu, &[])?;
@@ -185,7 +195,7 @@ impl OutcomeDraft {
 
     fn ip(&self, ip: &RawIp) -> Result<IpConfig, EditError> {
         let address = parse_cidr(&ip.address)
-            .ok_or_else(|| invalid(format!("{:?} is no CIDR", ip.address)))?;
+            .ok_or_else(|| invalid(format!("{:?} is not a CIDR", ip.address)))?;
         let interface = ip.interface.map(|index| index as usize);
         if let Some(index) = interface.filter(|index| *index >= self.result.interfaces.len()) {
             return Err(invalid(format!("no interface {index}")));
@@ -200,12 +210,12 @@ impl OutcomeDraft {
 
 /// Parses a guest's gateway.
 pub(crate) fn gateway(text: &str) -> Result<std::net::IpAddr, EditError> {
-    parse_ip(text).ok_or_else(|| invalid(format!("{text:?} is no IP address")))
+    parse_ip(text).ok_or_else(|| invalid(format!("{text:?} is not an IP address")))
 }
 
 /// Parses a guest's route: destination and next hop.
 pub(crate) fn route(dst: &str, gw: Option<&str>) -> Result<Route, EditError> {
-    let dst = parse_cidr(dst).ok_or_else(|| invalid(format!("{dst:?} is no CIDR")))?;
+    let dst = parse_cidr(dst).ok_or_else(|| invalid(format!("{dst:?} is not a CIDR")))?;
     Ok(Route::new(dst, gw.map(gateway).transpose()?))
 }
 
@@ -273,11 +283,48 @@ mod tests {
 
         let mut second = working.begin("second".into(), BUDGET);
         second
-            .edit(1, |draft| draft.set_dns(dns(&["10.0.0.3", "10.0.0.2"])))
+            .edit(1, |draft| {
+                draft.set_dns(dns(&["10.0.0.3", "10.0.0.1", "10.0.0.2"]))
+            })
             .unwrap();
         second
             .edit(1, |draft| draft.set_dns(dns(&["10.0.0.3"])))
             .unwrap_err();
+    }
+
+    #[test]
+    fn a_result_set_as_it_was_has_an_owner() {
+        type Edit<'a> = &'a dyn Fn(&OutcomeDraft) -> Result<OutcomeChange, EditError>;
+        let conflict = |one: Edit<'_>, other: Edit<'_>| {
+            let mut working = Working::new(draft());
+            let first: Arc<str> = "first".into();
+            let mut transaction = working.begin(first.clone(), BUDGET);
+            transaction.edit(1, one).unwrap();
+            let staged = working.staged(transaction);
+            assert!(working.commit(&first, staged).is_none());
+            let mut second = working.begin("second".into(), BUDGET);
+            second.edit(1, other).is_err()
+        };
+        let same: Edit<'_> = &|draft| draft.set_dns(dns(&["10.0.0.1"]));
+        assert!(conflict(same, &|draft| draft.set_dns(dns(&["10.0.0.2"]))));
+        assert!(!conflict(same, &|draft| draft.set_dns(dns(&["10.0.0.2", "10.0.0.1"]))));
+        assert!(!conflict(same, &|draft| draft.tag("tier", "gold")));
+        let same: Edit<'_> = &|draft| draft.set_interfaces(draft.result.interfaces.clone());
+        let renamed: Edit<'_> = &|draft| {
+            let mut interfaces = draft.result.interfaces.clone();
+            interfaces[0].name = "x".to_owned();
+            draft.set_interfaces(interfaces)
+        };
+        assert!(conflict(same, renamed));
+        let ip = |address: &str| RawIp {
+            address: address.to_owned(),
+            gateway: None,
+            interface: Some(0),
+        };
+        let same: Edit<'_> = &|draft| draft.set_ips(&[ip("10.1.0.2/16")]);
+        assert!(conflict(same, &|draft| draft.set_ips(&[])));
+        assert!(!conflict(same, &|draft| draft
+            .set_ips(&[ip("10.1.0.9/16"), ip("10.1.0.2/16")])));
     }
 
     #[test]

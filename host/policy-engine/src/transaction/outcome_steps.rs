@@ -9,6 +9,7 @@ use cni_types::result::{CniResult, Dns, Interface, IpConfig, Route};
 use super::budget::Extent;
 use super::difference::{Keys, Path, Visit, compare_nodes};
 use super::outcome::{OutcomeChange, OutcomeDraft};
+use super::settings::{Place, Setting};
 use super::tree::{object, parsed, set, string, strings_as_set};
 use super::{Draft, EditError};
 
@@ -33,6 +34,43 @@ impl OutcomeChange {
             Self::Routes(_) => Area::Routes,
             Self::Tag(..) => Area::Tags,
         }
+    }
+
+    /// The values that the change sets, for an outcome at `path` of another value: a list's elements
+    /// one by one, as others may add to it.
+    pub(super) fn settings_at(&self, mut path: Place) -> Vec<Setting> {
+        path.extend(self.area().place());
+        if let Self::Tag(key, value) = self {
+            path.push(key.clone().into());
+            return vec![Setting::Set(path, Some(string(value)))];
+        }
+        let mut settings = vec![Setting::Gone(path.clone())];
+        leaves(self.node(), &mut path, &mut settings);
+        settings
+    }
+
+    /// The new value of the area.
+    fn node(&self) -> Node {
+        match self {
+            Self::Dns(dns) => dns_node(dns),
+            Self::Interfaces(interfaces) => interfaces_node(interfaces),
+            Self::Ips(ips) => ips_node(ips),
+            Self::Routes(routes) => routes_node(routes),
+            Self::Tag(key, value) => set([(key.as_str(), string(value))]),
+        }
+    }
+}
+
+fn leaves(node: Node, path: &mut Place, settings: &mut Vec<Setting>) {
+    match node {
+        Node::Object(members) => {
+            for (key, value) in members {
+                path.push(key.into());
+                leaves(value, path, settings);
+                path.pop();
+            }
+        }
+        leaf => settings.push(Setting::Set(path.clone(), Some(leaf))),
     }
 }
 
@@ -67,6 +105,10 @@ impl Draft for OutcomeDraft {
 
     fn foresee(&self, change: &OutcomeChange, visit: &mut Visit<'_>) -> ControlFlow<()> {
         self.foresee_at(Vec::new(), change, visit)
+    }
+
+    fn settings(&self, change: &OutcomeChange) -> Vec<Setting> {
+        change.settings_at(Vec::new())
     }
 
     fn apply(&mut self, change: OutcomeChange) -> Result<(), EditError> {
@@ -114,18 +156,13 @@ impl OutcomeDraft {
         visit: &mut Visit<'_>,
     ) -> ControlFlow<()> {
         let mut path: Vec<Cow<'_, str>> = path;
-        let new = match change {
-            OutcomeChange::Dns(dns) => dns_node(dns),
-            OutcomeChange::Interfaces(interfaces) => interfaces_node(interfaces),
-            OutcomeChange::Ips(ips) => ips_node(ips),
-            OutcomeChange::Routes(routes) => routes_node(routes),
-            OutcomeChange::Tag(key, value) => {
-                path.extend([TAGS.into(), key.into()]);
-                let old = self.tags.get(key).map(|value| string(value));
-                let new = string(value);
-                return compare_nodes(Keys::Exact, path, old.as_ref(), Some(&new), visit);
-            }
-        };
+        if let OutcomeChange::Tag(key, value) = change {
+            path.extend([TAGS.into(), key.into()]);
+            let old = self.tags.get(key).map(|value| string(value));
+            let new = string(value);
+            return compare_nodes(Keys::Exact, path, old.as_ref(), Some(&new), visit);
+        }
+        let new = change.node();
         let area = change.area();
         for token in area.place() {
             path.push(token);

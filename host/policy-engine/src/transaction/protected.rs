@@ -7,10 +7,11 @@ use cni_types::args::PluginType;
 use cni_types::json::{Document, Node, Pointer};
 
 use super::difference::folded;
-use super::found::Found;
+use super::protected_changes::ProtectedChanges;
 use super::roles::Role;
 use super::{EditError, guarded, validate};
 use crate::model::grant::{ConfGrant, Grant};
+use crate::model::outside;
 
 /// Members of a plugin or a list that no policy may change.
 const PROTECTED: [&str; 6] = [
@@ -106,7 +107,7 @@ pub(crate) fn check(old: &Document, new: &Document, grant: &ConfGrant) -> Result
     if !matches!(new.root(), Node::Object(_)) {
         return Err(validate::invalid("a conf is not a JSON object"));
     }
-    let mut found = Found::default();
+    let mut found = ProtectedChanges::default();
     found.pair(None, Place::CONF, old.root(), new.root());
     found.judge(grant, &Pointer::root())?;
     if has_types(old.root()) && !has_types(new.root()) {
@@ -126,7 +127,7 @@ pub(super) fn check_edit(
     let Some((last, path)) = pointer.tokens().split_last() else {
         return match new {
             Some(new @ Node::Object(_)) => {
-                let mut found = Found::default();
+                let mut found = ProtectedChanges::default();
                 found.pair(None, Place::CONF, conf.root(), new);
                 found.judge(grant, pointer)?;
                 typed_after(conf, pointer, Some(new))
@@ -151,7 +152,7 @@ pub(super) fn check_edit(
         permit(rule, grant, || short(&pointer.to_string()))?;
     }
     let parent = pointer.parent().unwrap_or_default();
-    let mut found = Found::default();
+    let mut found = ProtectedChanges::default();
     match node {
         Some(Node::Object(_)) => found.member(None, place, last, old, new),
         Some(Node::Array(list)) => found.in_list(place, last, list.len(), (old, new)),
@@ -167,7 +168,7 @@ pub(super) fn check_args(
     new: Option<&Node>,
     at: &str,
 ) -> Result<(), EditError> {
-    let mut found = Found::default();
+    let mut found = ProtectedChanges::default();
     found.element(None, Place::CNI_ARGS, old, new);
     let place = Pointer::root().child(at);
     found.judge(&ConfGrant::default(), &place)
@@ -175,7 +176,7 @@ pub(super) fn check_args(
 
 /// Like [`check_args`], for one member.
 pub(super) fn check_arg(key: &str, new: &Node, at: &str) -> Result<(), EditError> {
-    let mut found = Found::default();
+    let mut found = ProtectedChanges::default();
     found.member(None, Place::CNI_ARGS, key, None, Some(new));
     let place = Pointer::root().child(at);
     found.judge(&ConfGrant::default(), &place)
@@ -259,7 +260,10 @@ pub(super) fn permit(
             path: path(),
             grant: needed,
         }),
-        Rule::Granted(_) => Ok(()),
+        Rule::Granted(needed) => {
+            outside::allowed(needed);
+            Ok(())
+        }
     }
 }
 

@@ -9,18 +9,32 @@ use cni_types::json::{Document, Node};
 
 use super::attachment::{bandwidth, port_mapping, port_mappings_as_set};
 use super::budget::Extent;
-use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes};
-use super::settings::Setting;
-use super::tree::{object, string, strings, strings_as_set, unless_empty};
+use super::difference::{Keys, Kind, Path, Step, Visit, compare_nodes, folded};
+use super::settings::{Place, Setting};
+use super::tree::{object, string, strings, strings_as_set, unless_empty, yes};
 use super::twins::{self, Twin};
-use super::{Carried, Claims, Draft, EditError, protected, validate};
+use super::{Claims, Draft, EditError, SelectionClaims, protected, validate};
 use crate::model::request::{Chosen, ChosenDefault, Networks, Origin, PortMapping, Selection};
 
 /// Maximum networks of one pod.
 const MAX_SELECTIONS: usize = 64;
+/// Key of a selection's place among the others in claims.
+const POSITION: &str = "position";
+/// Keys of a selection's other members in claims.
+const MEMBERS: [&str; 9] = [
+    "network",
+    "interface",
+    "ips",
+    "mac",
+    "infiniband-guid",
+    "bandwidth",
+    "portmappings",
+    "default-route",
+    "cni-args",
+];
 
 /// The token of the default network in paths, and its identity.
-pub(super) const DEFAULT: &str = "default";
+const DEFAULT: &str = "default";
 const DEFAULT_ID: usize = usize::MAX;
 
 /// Selections being edited. Each has an identity that survives moves and edits.
@@ -96,6 +110,38 @@ impl SelectionsDraft {
             next: slots.len(),
             slots,
         }
+    }
+
+    /// Continues with a default network and selections that have identities and origins.
+    pub(crate) fn identified_as(
+        default: Option<Selection>,
+        sets_default: bool,
+        selections: impl IntoIterator<Item = (usize, Origin, Selection)>,
+    ) -> Self {
+        let slots = selections.into_iter().map(|(id, origin, selection)| Slot {
+            id,
+            origin,
+            selection: Arc::new(canonical(selection)),
+        });
+        let slots: Vec<Slot> = slots.collect();
+        let next = slots.iter().map(|slot| slot.id.saturating_add(1)).max();
+        Self {
+            default: default.map(canonical).map(Arc::new),
+            sets_default,
+            next: next.unwrap_or_default(),
+            slots,
+        }
+    }
+
+    /// The selections with their identities and origins.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = (usize, Origin, &Selection)> {
+        let slots = self.slots.iter();
+        slots.map(|slot| (slot.id, slot.origin, &*slot.selection))
+    }
+
+    /// Whether a policy set the default network.
+    pub(crate) fn sets_default(&self) -> bool {
+        self.sets_default
     }
 
     /// The edited selections, and the default network.
@@ -271,16 +317,13 @@ impl SelectionsDraft {
     }
 
     /// What policies own of each selection, for the next hook; empty if they own nothing.
-    pub(crate) fn carried(&self, claims: &Claims) -> Vec<Carried> {
+    pub(crate) fn claims_for_attachments(&self, claims: &Arc<Claims>) -> SelectionClaims {
         if claims.is_empty() {
-            return Vec::new();
+            return SelectionClaims::default();
         }
-        // Those without claims as well: they tell which attachment is whose.
-        let default = self.default.iter().map(|one| (DEFAULT_ID, one));
+        let default = self.default.as_ref().map(|one| (DEFAULT_ID, one));
         let slots = self.slots.iter().map(|slot| (slot.id, &slot.selection));
-        let all = default.chain(slots);
-        all.map(|(id, selection)| Carried::of(token(id), selection, claims))
-            .collect()
+        SelectionClaims::new(default, slots, claims)
     }
 
     fn no_place(&self, index: usize) -> EditError {
@@ -359,17 +402,6 @@ impl Draft for SelectionsDraft {
         compare_nodes(Keys::Folded, path, old.as_ref(), new.as_ref(), visit)
     }
 
-    /// The default network is its policy's even if it is what it was: the cluster's.
-    fn settings(&self, change: &SelectionsChange) -> Vec<Setting> {
-        match change {
-            SelectionsChange::Default(selection) => {
-                let value = selection.as_deref().map(claimed);
-                vec![Setting::Set(vec![token(DEFAULT_ID)], value)]
-            }
-            _ => Vec::new(),
-        }
-    }
-
     fn apply(&mut self, change: SelectionsChange) -> Result<(), EditError> {
         match change {
             SelectionsChange::Insert(index, selection) => {
@@ -409,6 +441,34 @@ impl Draft for SelectionsDraft {
         match both && self.before(*id, later) != later.before(*id, self) {
             true => moved(*id, visit),
             false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// A replacement sets every member that it has, and a move the selection's place. The default
+    /// network is its policy's even if it is what it was: the cluster's.
+    fn settings(&self, change: &SelectionsChange) -> Vec<Setting> {
+        let id = |index: &usize| self.slots.get(*index).map(|slot| slot.id.to_string());
+        match change {
+            // Its identity is new, so it always differs.
+            SelectionsChange::Insert(..) => Vec::new(),
+            SelectionsChange::Replace(index, selection) => {
+                id(index).map_or_else(Vec::new, |id| replaced(&id, selection))
+            }
+            SelectionsChange::Remove(index) => {
+                let gone = id(index).map(|id| Setting::Gone(vec![id.into()]));
+                gone.into_iter().collect()
+            }
+            SelectionsChange::Shift(index, _) => {
+                let kept = id(index).map(|id| {
+                    let place = vec![id.into(), POSITION.into()];
+                    Setting::Set(place, Some(yes()))
+                });
+                kept.into_iter().collect()
+            }
+            SelectionsChange::Default(selection) => {
+                let value = selection.as_deref().map(claimed);
+                vec![Setting::Set(vec![token(DEFAULT_ID)], value)]
+            }
         }
     }
 
@@ -452,7 +512,7 @@ impl Draft for SelectionsDraft {
         twins::of_selection(step, if_name.unwrap_or_default())
     }
 
-    /// Equal selections are told apart: exchanging two of them is an edit.
+    /// Equal selections stay distinct: exchanging two of them is an edit.
     #[cfg(feature = "fuzz")]
     fn tree(&self) -> Node {
         let slots = self.slots.iter().map(|slot| {
@@ -471,7 +531,7 @@ impl View {
 }
 
 /// The token of a selection's path.
-fn token(id: usize) -> Cow<'static, str> {
+pub(super) fn token(id: usize) -> Cow<'static, str> {
     match id {
         DEFAULT_ID => DEFAULT.into(),
         id => id.to_string().into(),
@@ -492,9 +552,23 @@ fn check_args(old: Option<&Selection>, new: &Selection) -> Result<(), EditError>
     protected::check_args(old.map(Document::root), new.map(Document::root), "cni-args")
 }
 
+/// What a replacement sets, instead of what an earlier one did.
+fn replaced(id: &str, selection: &Selection) -> Vec<Setting> {
+    let members = match claimed(selection) {
+        Node::Object(members) => members,
+        _ => Vec::new(),
+    };
+    let own = |key: &str| -> Place { vec![id.to_owned().into(), folded(key).into_owned().into()] };
+    let gone = MEMBERS.iter().map(|key| Setting::Gone(own(key)));
+    let set = members
+        .into_iter()
+        .map(|(key, value)| Setting::Set(own(&key), Some(value)));
+    gone.chain(set).collect()
+}
+
 /// Visits the difference that a selection has another place among the others.
 fn moved(id: usize, visit: &mut Visit<'_>) -> ControlFlow<()> {
-    let path = [id.to_string().into(), "position".into()];
+    let path = [id.to_string().into(), POSITION.into()];
     visit(&Step {
         path: &path,
         kind: Kind::Changed,

@@ -139,14 +139,14 @@ const SEPARATOR: char = '\0';
 
 /// The values that a difference of an attachment touches.
 pub(super) fn of_attachment(step: &Step<'_, '_>, if_name: &str) -> Vec<Twin> {
-    let mut found = Found::new(step, None, if_name);
+    let mut finder = TwinFinder::new(step, None, if_name);
     match step.path {
-        [top, rest @ ..] if *top == "conf" => found.in_conf(rest),
-        [top, rest @ ..] if *top == "cniArgs" => found.in_args(rest),
-        [top, member, rest @ ..] if *top == "runtimeConfig" => found.typed(member, rest),
+        [top, rest @ ..] if *top == "conf" => finder.in_conf(rest),
+        [top, rest @ ..] if *top == "cniArgs" => finder.in_args(rest),
+        [top, member, rest @ ..] if *top == "runtimeConfig" => finder.typed(member, rest),
         _ => {}
     }
-    found.twins
+    finder.twins
 }
 
 /// The values that a difference of the selections touches; each selection has its own.
@@ -154,23 +154,23 @@ pub(super) fn of_selection(step: &Step<'_, '_>, if_name: &str) -> Vec<Twin> {
     let [id, rest @ ..] = step.path else {
         return Vec::new();
     };
-    let mut found = Found::new(step, Some(id), if_name);
+    let mut finder = TwinFinder::new(step, Some(id), if_name);
     match rest {
-        [] => found.each(&mut |found, key, node| found.of_selection(key, &[], node)),
+        [] => finder.each(&mut |finder, key, node| finder.of_selection(key, &[], node)),
         [member, rest @ ..] => {
-            for (is_new, node) in found.sides() {
-                found.is_new = is_new;
-                found.of_selection(member, rest, Some(node));
+            for (is_new, node) in finder.sides() {
+                finder.is_new = is_new;
+                finder.of_selection(member, rest, Some(node));
             }
             if step.old.or(step.new).is_none() {
-                found.of_selection(member, rest, None);
+                finder.of_selection(member, rest, None);
             }
         }
     }
-    found.twins
+    finder.twins
 }
 
-struct Found<'s, 'a> {
+struct TwinFinder<'s, 'a> {
     step: &'s Step<'s, 'a>,
     /// The selection.
     id: Option<&'s str>,
@@ -181,9 +181,9 @@ struct Found<'s, 'a> {
     twins: Vec<Twin>,
 }
 
-type Member<'f, 's, 'a> = dyn FnMut(&mut Found<'s, 'a>, &str, Option<&'a Node>) + 'f;
+type Member<'f, 's, 'a> = dyn FnMut(&mut TwinFinder<'s, 'a>, &str, Option<&'a Node>) + 'f;
 
-impl<'s, 'a> Found<'s, 'a> {
+impl<'s, 'a> TwinFinder<'s, 'a> {
     fn new(step: &'s Step<'s, 'a>, id: Option<&'s str>, if_name: &'s str) -> Self {
         Self {
             step,
@@ -219,9 +219,9 @@ impl<'s, 'a> Found<'s, 'a> {
                     self.list(node);
                 }
             }
-            [] => self.each(&mut |found, key, node| match (key, node) {
-                ("plugins", Some(node)) => found.list(node),
-                _ => found.member(0, key, &[], node),
+            [] => self.each(&mut |finder, key, node| match (key, node) {
+                ("plugins", Some(node)) => finder.list(node),
+                _ => finder.member(0, key, &[], node),
             }),
             rest => self.in_plugin(0, rest),
         }
@@ -239,7 +239,7 @@ impl<'s, 'a> Found<'s, 'a> {
 
     fn in_plugin(&mut self, plugin: usize, path: &[Cow<'_, str>]) {
         match path {
-            [] => self.each(&mut |found, key, node| found.member(plugin, key, &[], node)),
+            [] => self.each(&mut |finder, key, node| finder.member(plugin, key, &[], node)),
             [key, rest @ ..] => {
                 for (_, node) in self.sides() {
                     self.member(plugin, key, rest, Some(node));
@@ -299,7 +299,7 @@ impl<'s, 'a> Found<'s, 'a> {
     fn in_args(&mut self, path: &[Cow<'_, str>]) {
         self.push(ALL_ARGS, Way::Arg(0), false);
         match path {
-            [] => self.each(&mut |found, key, node| found.named(key, &[], node, &Way::Arg)),
+            [] => self.each(&mut |finder, key, node| finder.named(key, &[], node, &Way::Arg)),
             [key, rest @ ..] => {
                 for (_, node) in self.sides() {
                     self.named(key, rest, Some(node), &Way::Arg);
@@ -340,7 +340,7 @@ impl<'s, 'a> Found<'s, 'a> {
         let member = folded(member);
         match (&*member, rest) {
             ("portmappings", [port, ..]) => return self.port(port),
-            ("portmappings", []) => self.each(&mut |found, port, _| found.port(port)),
+            ("portmappings", []) => self.each(&mut |finder, port, _| finder.port(port)),
             ("bandwidth", _) => {
                 for name in BANDWIDTH {
                     self.push(name, Way::Typed, true);
@@ -366,6 +366,8 @@ impl<'s, 'a> Found<'s, 'a> {
 
     fn of_selection(&mut self, member: &str, rest: &[Cow<'_, str>], node: Option<&'a Node>) {
         match (member, rest) {
+            // A network that a policy kept was neither inserted nor removed.
+            ("network", _) if self.step.old == self.step.new => {}
             ("network", _) => {
                 let way = match self.is_new {
                     true => Way::Inserted,

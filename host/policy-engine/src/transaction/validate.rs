@@ -40,7 +40,7 @@ pub(super) fn if_name(name: &str) -> Result<(), EditError> {
 
 /// A CIDR or an address, canonical.
 pub(super) fn ip(text: &str) -> Result<String, EditError> {
-    canonical_ip(text).ok_or_else(|| invalid(format!("{text:?} is no address or CIDR")))
+    canonical_ip(text).ok_or_else(|| invalid(format!("{text:?} is not an address or CIDR")))
 }
 
 /// A canonical CIDR or address, as guests see it; `None` for other text.
@@ -59,7 +59,7 @@ pub(super) fn ips(texts: &[String]) -> Result<Vec<String>, EditError> {
 pub(super) fn mac(text: &str) -> Result<String, EditError> {
     let canonical = canonical_mac(text)
         .filter(|mac| mac.len() == "00:00:00:00:00:00".len())
-        .ok_or_else(|| invalid(format!("{text:?} is no MAC address")))?;
+        .ok_or_else(|| invalid(format!("{text:?} is not a MAC address")))?;
     let first = u8::from_str_radix(canonical.get(..2).unwrap_or_default(), 16).unwrap_or(1);
     if first & 1 == 1 {
         return Err(invalid(format!("{text:?} is a group address")));
@@ -74,7 +74,7 @@ pub(super) fn mac(text: &str) -> Result<String, EditError> {
 pub(super) fn guid(text: &str) -> Result<String, EditError> {
     canonical_mac(text)
         .filter(|guid| guid.len() == "00:00:00:00:00:00:00:00".len())
-        .ok_or_else(|| invalid(format!("{text:?} is no InfiniBand GUID")))
+        .ok_or_else(|| invalid(format!("{text:?} is not an InfiniBand GUID")))
 }
 
 /// RFC 791 requires 68 bytes, RFC 8200 1280; the kernel allows up to 65535.
@@ -116,11 +116,11 @@ fn port_mapping(mapping: &PortMapping) -> Result<PortMapping, EditError> {
     if mapping.host_port == 0 || mapping.container_port == 0 {
         return Err(invalid("a port mapping with port 0"));
     }
-    let protocol = mapping.protocol.to_ascii_lowercase();
+    let protocol = mapping.protocol().to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
         return Err(invalid(format!(
             "protocol {:?} is not tcp, udp or sctp",
-            mapping.protocol
+            mapping.protocol()
         )));
     }
     let host_ip = match mapping.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
@@ -128,7 +128,7 @@ fn port_mapping(mapping: &PortMapping) -> Result<PortMapping, EditError> {
         Some(ip) => Some(address(ip)?),
     };
     Ok(PortMapping {
-        protocol,
+        protocol: Some(protocol),
         host_ip,
         ..*mapping
     })
@@ -138,7 +138,7 @@ fn port_mapping(mapping: &PortMapping) -> Result<PortMapping, EditError> {
 pub(super) fn address(text: &str) -> Result<String, EditError> {
     parse_ip(text)
         .map(|ip| ip.to_string())
-        .ok_or_else(|| invalid(format!("{text:?} is no IP address")))
+        .ok_or_else(|| invalid(format!("{text:?} is not an IP address")))
 }
 
 /// Parses a JSON object within limits.
@@ -147,7 +147,7 @@ pub(crate) fn json_object(json: &str) -> Result<Document, EditError> {
         Document::parse(json, JSON_LIMITS).map_err(|error| invalid(error.to_string()))?;
     match document.root() {
         cni_types::json::Node::Object(_) => Ok(document),
-        _ => Err(invalid("cni-args is no JSON object")),
+        _ => Err(invalid("cni-args is not a JSON object")),
     }
 }
 
@@ -198,7 +198,9 @@ fn dns_label(what: &str, text: &str, max: usize, dots: bool) -> Result<(), EditE
     if valid {
         return Ok(());
     }
-    Err(invalid(format!("{what} {text:?} is no name of Kubernetes")))
+    Err(invalid(format!(
+        "{what} {text:?} is not a valid Kubernetes name"
+    )))
 }
 
 /// Checks text: no blanks or control characters, bounded length.
@@ -219,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn macs_of_groups_and_of_nobody_are_refused() {
+    fn multicast_and_zero_macs_are_rejected() {
         assert_eq!(mac("0A-BB-CC-00-00-01").unwrap(), "0a:bb:cc:00:00:01");
         for text in [
             "01:00:5e:00:00:01",

@@ -95,6 +95,20 @@ impl Configuration {
         granted.map(|grant| grant.as_str()).collect()
     }
 
+    /// The grants of [`grants`](Self::grants) that allow edits.
+    pub fn edit_grants(&self) -> Vec<&'static str> {
+        let grants = self.spec.grants.iter();
+        let edits = grants.filter(|grant| !Grant::IMPORTS.contains(grant));
+        edits.map(|grant| grant.as_str()).collect()
+    }
+
+    /// Whether a name is that of a grant that allows edits.
+    pub fn is_edit_grant(name: &str) -> bool {
+        let quoted = format!("{name:?}");
+        let grant: Option<Grant> = serde_json::from_str(&quoted).ok();
+        grant.is_some_and(|grant| !Grant::IMPORTS.contains(&grant))
+    }
+
     /// The namespaces in `match`, as patterns.
     pub fn namespaces(&self) -> &[String] {
         self.spec.matching.namespaces()
@@ -213,7 +227,32 @@ mod tests {
             "{\"grants\": [\"clock\",\n \"root\"]}",
             &["2:2 grants[1]: unknown value"],
         );
-        check("{\"mode\": 7}", &["1:10 mode: expected value"]);
+        check(
+            "{\"mode\": 7}",
+            &["1:10 mode: invalid type: integer `7`, expected one of `enforce`, `audit`, `off`"],
+        );
+        check(
+            "{\"mode\": \"adit\"}",
+            &[
+                "1:10 mode: unknown value, expected one of `enforce`, `audit`, `off`; did you mean \"audit\"?",
+            ],
+        );
+        check(
+            "{\"grants\": [null]}",
+            &["1:13 grants[0]: invalid type: null, expected one of `namespaces`"],
+        );
+        check(
+            "{\"failurePolicy\": {\"trap\": []}}",
+            &["1:28 failurePolicy.trap: invalid type: sequence, expected one of `closed`, `open`"],
+        );
+        check(
+            "{\"failurePolicy\": 1}",
+            &["1:19 failurePolicy: invalid type: integer `1`, expected one of `closed`, `open`"],
+        );
+        check(
+            "{\"match\": {\"verbs\": [\"add\"]}}",
+            &["1:22 match.verbs[0]: unknown value"],
+        );
         check(
             "{\"limits\": {\"logLines\": \"many\"}}",
             &["1:25 limits.logLines: invalid type"],

@@ -5,10 +5,12 @@
 
 mod configuration;
 mod refusal;
+mod replay;
 mod services;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use wasmtime::component::Component;
 
@@ -36,7 +38,8 @@ use crate::wasm::trials::Trials;
 pub use crate::config::Position;
 pub use configuration::{Configuration, Fault};
 pub use refusal::Refusal;
-pub use services::{Environment, Kept};
+pub use replay::{Replay, Replayed};
+pub use services::{Environment, StateValue};
 
 /// A compiled module.
 pub struct Compiled {
@@ -79,6 +82,11 @@ impl Compiled {
     /// Digest of the module, `sha256:…`.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Bytes of the machine code.
+    pub fn code_bytes(&self) -> usize {
+        self.component.serialize().map_or(0, |code| code.len())
     }
 
     /// The hooks that the module exports; empty if the exports are wrong.
@@ -193,6 +201,7 @@ impl Loaded {
             Config::new(Path::new(""), Path::new(""), Path::new("")),
             Arc::new(services),
             Arc::new(policy),
+            environment.sink(),
         )
     }
 
@@ -206,10 +215,28 @@ impl Loaded {
             .collect()
     }
 
+    /// How long it takes to make an instance, as for each request.
+    ///
+    /// # Errors
+    /// [`Refusal::Failed`] if its start functions fail.
+    pub async fn instantiate(&self) -> Result<Duration, Refusal> {
+        let start = Instant::now();
+        let instance = self.instance().await?;
+        let took = start.elapsed();
+        drop(instance);
+        Ok(took)
+    }
+
     /// Offers the settings to an instance that is then dropped.
     async fn configure(&self) -> Result<(), Refusal> {
+        let mut instance = self.instance().await?;
+        let answer = instance.configure(&self.spec.settings).await?;
+        answer.map_err(Refusal::Settings)
+    }
+
+    async fn instance(&self) -> Result<Instance, Refusal> {
         let services = Arc::new(Environment::default().services());
-        // There is no request; configure cannot see any of these facts.
+        // Placeholders: configure runs outside of requests and cannot see these facts.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let limits = &self.spec.limits;
         let account = services.memory.account("");
@@ -220,7 +247,6 @@ impl Loaded {
         let (module, spec) = (Arc::clone(&self.module), Arc::clone(&self.spec));
         let mut instance = Instance::new(module, spec, facts, services, budget).await?;
         instance.load_hooks()?;
-        let answer = instance.configure(&self.spec.settings).await?;
-        answer.map_err(Refusal::Settings)
+        Ok(instance)
     }
 }

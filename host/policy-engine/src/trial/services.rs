@@ -8,6 +8,7 @@ use crate::config::{Spec, count};
 use crate::model::grant::Grant;
 use crate::model::ports::{Cluster, Observer};
 use crate::model::witness::Witness;
+use crate::record::{self, Sink};
 use crate::state::{Bond, Quota, States};
 use crate::wasm::memory::Memory;
 use crate::wasm::services::Services;
@@ -26,14 +27,15 @@ pub struct Environment {
     pub witness: Option<Arc<dyn Witness>>,
     /// Milliseconds since 1970; `None` for the system's time.
     pub clock: Option<Arc<AtomicU64>>,
+    /// Takes the requests.
+    pub memory: Option<Arc<record::Memory>>,
     /// The state that the policy has kept.
-    pub state: BTreeMap<String, Kept>,
+    pub state: BTreeMap<String, StateValue>,
 }
 
 /// One value of a policy's state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Kept {
-    /// The value.
+pub struct StateValue {
     pub value: Vec<u8>,
     /// Container id of the sandbox that it vanishes with.
     pub container_id: Option<String>,
@@ -42,12 +44,22 @@ pub struct Kept {
 }
 
 impl Environment {
+    /// What takes the requests.
+    pub(super) fn sink(&self) -> Option<Arc<dyn Sink>> {
+        let memory = self.memory.clone()?;
+        Some(memory)
+    }
+
     pub(super) fn services(&self) -> Services {
         Services {
-            cluster: self.cluster.clone(),
+            cluster: match &self.memory {
+                Some(_) => Some(Arc::new(record::Noting(self.cluster.clone()))),
+                None => self.cluster.clone(),
+            },
             observer: self.observer.clone(),
             states: Arc::new(States::default()),
             memory: Arc::new(Memory::new(MEMORY)),
+            turns: Arc::default(),
             witness: self.witness.clone(),
             clock: self.clock.clone(),
         }

@@ -71,7 +71,7 @@ fn config(stack: usize) -> Config {
         // The kernel's page protection checks bounds: checks in the machine code make it half as
         // large again, and requests find none of it in the processor's caches.
         .memory_reservation(SLOT_SPACE)
-        // No backtraces: guest frames help no one. Without the address map artefacts are a third
+        // No backtraces: guest frames do not help operators. Without the address map artefacts are a third
         // smaller, and without unwind information another twentieth.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)

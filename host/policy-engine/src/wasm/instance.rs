@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::component::Instance as WasmInstance;
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::config::{Limits, Spec, count};
 use crate::model::report::{Cause, Hook, clean};
@@ -15,9 +15,9 @@ use crate::wasm::allowance::{Allowance, TimeBudget};
 use crate::wasm::hooks::{Answer, Loaded};
 use crate::wasm::memory::{Account, Reservation};
 use crate::wasm::module::Module;
+use crate::wasm::running::{DeadlinePassed, arm};
 use crate::wasm::services::Services;
 use crate::wasm::store::{GuestState, LimitReached, LogBudget, Stage};
-use crate::wasm::ticker::{self, TICK};
 use crate::wasm::trials::First;
 
 /// Maximum number of resource handles that a guest may hold at a time.
@@ -84,6 +84,7 @@ impl Made {
             instance: self.instance,
             loaded: Box::new(self.module.hooks.unloaded()),
             module: self.module,
+            waited: Duration::ZERO,
             reservation,
         }
     }
@@ -95,6 +96,8 @@ pub(crate) struct Instance {
     instance: WasmInstance,
     loaded: Box<Loaded>,
     module: Arc<Module>,
+    /// How long the last call waited and need not pay for.
+    waited: Duration,
     /// Its share of guest memory; declared last, so released after the store is dropped.
     reservation: Reservation,
 }
@@ -129,7 +132,7 @@ impl Instance {
     /// Instantiates the policy ahead of a request.
     ///
     /// # Errors
-    /// [`NotAhead`] if there is no slot, or the start functions do not allow it.
+    /// [`NotAhead`] without a free slot, or if the start functions do not allow it.
     pub(crate) async fn ahead(
         module: Arc<Module>,
         spec: Arc<Spec>,
@@ -157,7 +160,7 @@ impl Instance {
     pub(crate) fn serve(&mut self, facts: Arc<RequestFacts>, account: &Arc<Account>) -> Duration {
         self.reservation.move_to(account);
         self.store.data_mut().serve(facts);
-        self.store.data().made_in
+        self.made_in()
     }
 
     /// Waits for the memory of one call: all that the policy's limits allow.
@@ -181,15 +184,16 @@ impl Instance {
         store.limiter(|state| &mut state.usage);
         store.set_hostcall_fuel(count(limits.host_call_bytes));
         store.set_max_component_handles(MAX_HANDLES);
-        arm(&mut store, allowance);
+        let armed = arm(&mut store, allowance);
         let mark = module.trials.begin(first);
         let start = Instant::now();
-        let made = within(allowance, module.pre.instantiate_async(&mut store)).await;
+        let call = module.pre.instantiate_async(&mut store);
+        let (made, waited) = armed.run(call).await;
         if mark.is_some() {
             module.trials.returned(first);
         }
         drop(mark);
-        store.data_mut().made_in = start.elapsed();
+        store.data_mut().made_in = start.elapsed().saturating_sub(waited);
         let instance = match made {
             Ok(instance) => instance,
             Err(error) => {
@@ -224,10 +228,10 @@ impl Instance {
         self.store.data_mut().enter(Hook::Configure, Stage::Idle);
         let allowance = Allowance::of_call(&self.limits());
         self.reserve().await;
-        arm(&mut self.store, allowance);
+        let armed = arm(&mut self.store, allowance);
         let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
         let call = hooks.configure(store, instance, settings);
-        let answer = within(allowance, call).await;
+        let (answer, _) = armed.run(call).await;
         match answer {
             Ok(answer) => Ok(answer.map_err(|reason| clean(&reason, MAX_REASON))),
             Err(error) => Err(self.failed(&error)),
@@ -244,14 +248,15 @@ impl Instance {
         allowance: Allowance,
     ) -> Result<(Answer, Stage, Vec<crate::model::report::Finding>), Failure> {
         self.store.data_mut().enter(hook, stage);
-        arm(&mut self.store, allowance);
+        let armed = arm(&mut self.store, allowance);
         let mark = self.module.trials.begin(hook);
-        let answer = {
+        let (answer, waited) = {
             let (store, instance, hooks) = (&mut self.store, &self.instance, &self.module.hooks);
             // Pinned, so that nothing large is moved from one future into the next.
             let call = pin!(hooks.call(hook, store, instance, &mut self.loaded));
-            within(allowance, call).await
+            armed.run(call).await
         };
+        self.waited = waited;
         if mark.is_some() {
             self.module.trials.returned(hook);
         }
@@ -274,6 +279,16 @@ impl Instance {
             }
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    /// How long the last call waited and need not pay for.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// How long making it took.
+    pub(crate) fn made_in(&self) -> Duration {
+        self.store.data().made_in
     }
 
     /// Bytes of its linear memories, and the limit.
@@ -315,38 +330,6 @@ impl Instance {
 fn retained(store: &Store<GuestState>, module: &Module) -> u64 {
     let allocated = store.data().usage.allocated();
     allocated.saturating_add(module.footprint.bytes())
-}
-
-/// The guest ran past its deadline.
-#[derive(Debug, thiserror::Error)]
-#[error("{allowance}")]
-struct DeadlinePassed {
-    allowance: Allowance,
-}
-
-/// Lets the guest run until the deadline, yielding to other tasks at every tick.
-fn arm(store: &mut Store<GuestState>, allowance: Allowance) {
-    let deadline = Instant::now() + allowance.time;
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
-        if Instant::now() >= deadline {
-            return Err(DeadlinePassed { allowance }.into());
-        }
-        Ok(UpdateDeadline::Yield(1))
-    });
-}
-
-/// Ends a call that hangs in a host function, where epochs do not interrupt it.
-async fn within<T>(
-    allowance: Allowance,
-    call: impl Future<Output = wasmtime::Result<T>>,
-) -> wasmtime::Result<T> {
-    let _running = ticker::enter();
-    // The epoch gives a better reason, so it fires first; this timeout covers host functions.
-    match tokio::time::timeout(allowance.time + 4 * TICK, call).await {
-        Ok(answer) => answer,
-        Err(_) => Err(DeadlinePassed { allowance }.into()),
-    }
 }
 
 /// Maps a call's error to a failure for the operator.

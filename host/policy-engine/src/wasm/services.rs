@@ -6,10 +6,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Spec;
 use crate::model::grant::Grant;
+use crate::model::outside;
 use crate::model::ports::{Cluster, Observer};
 use crate::model::witness::Witness;
 use crate::state::{PolicyState, States};
 use crate::wasm::memory::Memory;
+use crate::wasm::turns::Turns;
 
 /// The services that all policies share.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct Services {
     pub(crate) states: Arc<States>,
     /// Memory budget of all guests.
     pub(crate) memory: Arc<Memory>,
+    /// Which guest runs next.
+    pub(crate) turns: Arc<Turns>,
     /// Watches each call.
     pub(crate) witness: Option<Arc<dyn Witness>>,
     /// The time that policies see, in milliseconds since 1970; `None` for the system's.
@@ -32,13 +36,29 @@ impl Services {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     #[expect(clippy::disallowed_methods, reason = "policies with the grant read it")]
     pub(crate) fn unix_ms(&self) -> u64 {
-        if let Some(clock) = &self.clock {
-            return clock.load(Ordering::Relaxed);
+        outside::unix_ms(|| {
+            if let Some(clock) = &self.clock {
+                return clock.load(Ordering::Relaxed);
+            }
+            let since = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+    }
+
+    /// Services for a request that is not made: what policies keep is a copy, nothing is counted,
+    /// and `witness` watches.
+    pub(crate) fn rehearsing(&self, witness: Arc<dyn Witness>) -> Self {
+        Self {
+            cluster: self.cluster.clone(),
+            observer: None,
+            states: Arc::new(self.states.snapshot()),
+            memory: Arc::clone(&self.memory),
+            turns: Arc::clone(&self.turns),
+            witness: Some(witness),
+            clock: self.clock.clone(),
         }
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Reports that a policy called a function that needs a grant.

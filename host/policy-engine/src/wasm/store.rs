@@ -16,6 +16,7 @@ use crate::transaction::{
 use crate::wasm::bindings::cnidaria::policy::types as wit;
 use crate::wasm::memory;
 use crate::wasm::services::Services;
+use crate::wasm::turns::{Turn, Who};
 
 /// Maximum bytes of a finding's text.
 const MAX_FINDING: usize = 1024;
@@ -79,13 +80,13 @@ pub(crate) enum Stage {
         /// The stored attachment.
         attachment: Arc<Attachment>,
         /// The stored result.
-        stored: Box<OutcomeDraft>,
+        stored: Arc<OutcomeDraft>,
     },
     Del {
         /// The stored attachment.
         attachment: Arc<Attachment>,
         /// The stored result.
-        stored: Box<OutcomeDraft>,
+        stored: Arc<OutcomeDraft>,
     },
     Gc {
         /// Container id and interface of the attachments in use.
@@ -229,6 +230,15 @@ impl GuestState {
             true => Err(Ahead.into()),
             false => Ok(&self.services),
         }
+    }
+
+    /// The turns of one call.
+    pub(crate) fn turn(&self) -> Turn {
+        let pod = self.facts.pod.as_ref();
+        self.services.turns.of(Who {
+            policy: Arc::clone(&self.spec.name),
+            namespace: pod.map_or_else(Arc::default, |pod| pod.namespace.as_str().into()),
+        })
     }
 
     /// The services, for a function that needs `grant`.

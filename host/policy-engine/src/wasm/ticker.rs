@@ -101,7 +101,7 @@ impl Ticker {
         Running(self)
     }
 
-    /// Waits for the next tick; while no guest runs there is none.
+    /// Waits for the next tick; the timer rests while no guest runs.
     fn wait(&self) {
         let mut expirations = [0; size_of::<u64>()];
         if io::retry_on_intr(|| io::read(&self.timer, &mut expirations)).is_err() {

@@ -39,7 +39,7 @@ pub enum Error {
     #[error("the head of the answer is larger than {MAX_HEAD_BYTES} bytes")]
     HeadTooLarge,
     /// Status line or headers are not HTTP.
-    #[error("the answer is no HTTP")]
+    #[error("the response is not HTTP")]
     Head(#[source] httparse::Error),
     /// `Content-Length` is not a number, or occurs twice with different values.
     #[error("the answer has an invalid Content-Length")]
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http_is_refused() {
+    fn input_other_than_http_is_rejected() {
         check_refused("SSH-2.0-OpenSSH_9.2\r\n\r\n", |e| {
             matches!(e, Error::Head(_))
         });

@@ -170,7 +170,7 @@ fn multus_plain_text_error_is_kept() {
 }
 
 #[test]
-fn an_add_without_a_result_is_no_success() {
+fn an_add_without_a_result_fails() {
     for body in ["", r#"{"Result":null}"#] {
         let node = Node::call("ADD");
         let _daemon = node.daemon(vec![go(200, "text/plain", body)]);
@@ -191,7 +191,7 @@ fn inexpressible_result_is_an_error() {
 }
 
 #[test]
-fn what_is_no_answer_cannot_be_decoded() {
+fn malformed_answers_cannot_be_decoded() {
     for answer in [
         b"SSH-2.0-OpenSSH\r\n\r\n".to_vec(),
         go(200, "text/html", "<html>"),

@@ -92,7 +92,7 @@ fn no_other_verb_is_recorded() {
 }
 
 #[test]
-fn where_no_daemon_has_asked_a_del_fails_as_ever() {
+fn without_permission_a_del_is_not_recorded() {
     let node = call("DEL");
     fs::remove_dir(records(&node)).unwrap();
     refused(&node, "no daemon asks for it here");
@@ -113,7 +113,7 @@ fn unsafe_record_directory_is_rejected() {
 }
 
 #[test]
-fn what_the_daemon_did_not_say_can_wait_does_not() {
+fn only_deferrable_plans_are_recorded() {
     let node = call("DEL");
     let ledger = node.dir.path().join("ledger/cid-plain");
     let ours = |rest: &str| format!(r#"[{{"cnidaria":{{"checksum":"{:064}"{rest}"#, 0);
@@ -125,6 +125,55 @@ fn what_the_daemon_did_not_say_can_wait_does_not() {
     }
     fs::write(&ledger, ours(r#","deferrable":true,"ifName":"eth0"}}]"#)).unwrap();
     node.run().success();
+}
+
+#[test]
+fn results_tell_if_the_plan_is_lost() {
+    let node = call("DEL");
+    let results = node.dir.path().join("ledger/results");
+    fs::create_dir(&results).unwrap();
+    let write = |name: &str, container: &str, own: &str| {
+        let text = format!(r#"{{"kind":"cniCacheV1","containerId":"{container}"{own}}}"#);
+        fs::write(results.join(name), text).unwrap();
+    };
+    let may = r#","cnidaria":{"deferrable":true}"#;
+    write("net-cid-plain-eth0", "cid-plain", may);
+    write("net-x-cid-plain-y-eth0", "x-cid-plain-y", "");
+    node.run().success();
+    fs::remove_file(records(&node).join("cid-plain")).unwrap();
+    // By Multus, of a network that needs the namespace, and damaged.
+    for own in ["", r#","cnidaria":{"isDefault":false}"#, "{"] {
+        write("other-cid-plain-net1", "cid-plain", own);
+        refused(&node, "before its namespace goes");
+    }
+    assert!(names(&node).is_empty());
+}
+
+#[test]
+fn an_unrecorded_interface_keeps_its_namespace() {
+    let (send, made) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let there = thread::spawn(move || {
+        let flags = rustix::thread::UnshareFlags::NEWNET;
+        // Unshares this thread only, which then ends.
+        #[expect(unsafe_code, reason = "the call has no safe form")]
+        // SAFETY: a network namespace does not affect memory shared with other threads.
+        let made = unsafe { rustix::thread::unshare_unsafe(flags) };
+        let task = rustix::thread::gettid().as_raw_nonzero();
+        send.send(made.map(|()| task)).unwrap();
+        let _ = ended.recv();
+    });
+    // Creating namespaces needs a privilege.
+    if let Ok(task) = made.recv().unwrap() {
+        let netns = format!("/proc/{}/task/{task}/ns/net", std::process::id());
+        let node = call("DEL").with("CNI_NETNS", &netns);
+        node.run().success();
+        let node = node.with("CNI_IFNAME", "lo");
+        refused(&node, "before its namespace goes");
+        assert_eq!(names(&node), ["cid-plain"]);
+    }
+    drop(end);
+    there.join().unwrap();
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn only_add_waits_for_a_missing_daemon() {
 }
 
 #[test]
-fn a_socket_that_nobody_serves_is_no_daemon() {
+fn a_stale_socket_counts_as_an_absent_daemon() {
     let node = Node::call("DEL");
     drop(UnixListener::bind(node.socket_dir().join("multus.sock")).unwrap());
     let failure = node.run().failure();

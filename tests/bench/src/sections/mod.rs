@@ -7,6 +7,7 @@ pub(crate) mod edits;
 pub(crate) mod growth;
 pub(crate) mod idle;
 pub(crate) mod latency;
+pub(crate) mod modules;
 pub(crate) mod policies;
 pub(crate) mod real;
 pub(crate) mod shim;

@@ -67,7 +67,7 @@ fn start(deployments: &[Deployment]) -> Result<Vec<Running>, Error> {
 
 /// Measures ADDs of several daemons alternately. A process's placement in memory affects its speed
 /// as much as its work does, so each daemon is started several times.
-fn in_turns(deployments: &[Deployment], rounds: usize) -> Result<Vec<Samples>, Error> {
+fn alternately(deployments: &[Deployment], rounds: usize) -> Result<Vec<Samples>, Error> {
     let mut samples = vec![Samples::default(); deployments.len()];
     for _ in 0..STARTS {
         let running = start(deployments)?;
@@ -88,7 +88,7 @@ fn in_turns(deployments: &[Deployment], rounds: usize) -> Result<Vec<Samples>, E
 }
 
 fn one_by_one(report: &mut Report, deployments: &[Deployment], rounds: usize) -> Result<(), Error> {
-    let samples = in_turns(deployments, rounds)?;
+    let samples = alternately(deployments, rounds)?;
     let [none, one, ten] = samples.as_slice() else {
         return Ok(());
     };
@@ -289,7 +289,7 @@ fn languages(
         let none = prepared(site, &format!("language-{name}-none"))?;
         let mut some = prepared(site, &format!("language-{name}"))?;
         some.add_modules(module, 1)?;
-        let samples = in_turns(&[none, some], rounds)?;
+        let samples = alternately(&[none, some], rounds)?;
         let [none, some] = samples.as_slice() else {
             continue;
         };

@@ -1,13 +1,14 @@
 //! The JSON form of the annotation: a list of objects with the specification's keys and the older
 //! `interfaceRequest`. Keys match in any case, as in Go.
 
+use cni_types::capability::PortMapping;
 use cni_types::json::{self, RawObject};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::super::limits::Limits;
 use super::super::members;
-use super::super::runtime_config::{BANDWIDTH_MEMBERS, PORT_MAPPING_MEMBERS, PortMapping};
+use super::super::runtime_config::{BANDWIDTH_MEMBERS, PORT_MAPPING_MEMBERS};
 use super::{
     ElementError, Error, Selection, canonical_address, check_object_name, non_empty_or,
     parse_gateways, parse_interface, parse_mac,

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
 use cni_types::args::IfName;
+use cni_types::capability::{Bandwidth, PortMapping};
 use cni_types::json::{Cause, RawObject};
 
 use super::limits::{Exceeded, Limits};
-use super::runtime_config::{Bandwidth, PortMapping};
 
 pub use unknown::unknown_members;
 

@@ -32,6 +32,17 @@ pub struct Executor {
     shims: Shims,
 }
 
+/// How many delegates run and wait.
+#[derive(Debug, Clone)]
+pub struct Load(Slots);
+
+impl Load {
+    /// The numbers of running and waiting delegates.
+    pub fn now(&self) -> (usize, usize) {
+        self.0.load()
+    }
+}
+
 impl Executor {
     /// Gives each execution at most `deadline`. Each network runs at most `at_once` delegates at a
     /// time, each namespace's pods twice as many, and all together three times as many. DELs have
@@ -48,6 +59,11 @@ impl Executor {
             helper: None,
             shims: Shims::default(),
         }
+    }
+
+    /// A view of how many delegates run and wait.
+    pub fn load(&self) -> Load {
+        Load(self.slots.clone())
     }
 
     /// Finds and runs delegates below another root directory: the node's, if the daemon runs in a
@@ -160,7 +176,7 @@ impl Delegates for Executor {
         let _slot = self.slots.take(Class::Frees, client).await;
         let valid: Vec<_> = valid
             .iter()
-            .map(|one| libcni::Attachment {
+            .map(|one| libcni::ValidAttachment {
                 container_id: one.container_id.clone(),
                 if_name: one.if_name.clone(),
             })
@@ -291,6 +307,7 @@ fn failed_at(error: &Error) -> Option<FailedAdd> {
         started,
         // In the version in which the last plugin printed it.
         so_far: so_far.and_then(|result| result.to_raw(result.cni_version).ok()),
+        unfinished: false,
     })
 }
 

@@ -98,8 +98,8 @@ impl Tenure {
             .collect()
     }
 
-    /// Waits until the orphans of the containers in `waiting` exit by themselves, since no one else
-    /// could undo half-finished work. Kills delegates that are still running after `patience`, and
+    /// Waits until the orphans of the containers in `waiting` exit by themselves, since only they
+    /// can undo half-finished work. Kills delegates that are still running after `patience`, and
     /// stops waiting for processes that they deliberately left in the background. Calls `ended`
     /// with each container that has no orphans left.
     pub async fn settle(

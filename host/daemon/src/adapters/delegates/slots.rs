@@ -87,11 +87,11 @@ struct Pools {
 /// A bounded number of slots.
 #[derive(Debug, Clone)]
 struct Pool {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<PoolState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PoolState {
     /// The limit for one network.
     count: usize,
     taken: usize,
@@ -147,6 +147,16 @@ impl Slots {
         }
     }
 
+    /// How many slots are taken, and how many calls wait for one.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let pools = [&self.frees, &self.takes].into_iter();
+        let pools = pools.flat_map(|one| [&one.default, &one.others]);
+        pools.fold((0, 0), |(taken, waiting), pool| {
+            let state = pool.state();
+            (taken + state.taken, waiting + state.waiting.len())
+        })
+    }
+
     /// Whether more than one slot is taken.
     pub(super) fn are_shared(&self) -> bool {
         let pools = [&self.frees, &self.takes].into_iter();
@@ -157,7 +167,7 @@ impl Slots {
 
 impl Pool {
     fn new(count: usize) -> Self {
-        let state = State {
+        let state = PoolState {
             count,
             taken: 0,
             networks: HashMap::new(),
@@ -203,12 +213,12 @@ impl Pool {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl PoolState {
     /// Interns the names for as long as they are in use.
     fn charged(&self, client: Client<'_>) -> Charged {
         let shared = |running: &HashMap<Arc<str>, usize>, name: &str| {
@@ -362,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_network_that_hangs_leaves_its_namespace_slots() {
+    async fn a_hanging_network_leaves_its_namespace_slots() {
         for (class, count) in [(Class::Takes, 1), (Class::Frees, 4)] {
             let slots = Slots::new(count);
             let hung = all(&slots, class, of("shop", "shop/hangs"));
@@ -444,7 +454,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_waiting_takes_no_slot_away() {
+    async fn a_cancelled_waiter_takes_no_slot_away() {
         let slots = Slots::new(1);
         let a = of("a", "a");
         let running = slots.take(Class::Takes, a).await;

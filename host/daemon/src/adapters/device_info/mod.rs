@@ -14,7 +14,7 @@ use cni_types::json::{Document, Limits, Node};
 use libcni::Root;
 use serde_json::value::RawValue;
 
-use files::beneath;
+use files::openat;
 
 use crate::adapters::file_name::component;
 use cnidaria_core::domain::attachment::{Device, device_info_name};
@@ -77,10 +77,10 @@ impl Files {
         let Some(name) = self.name(path) else {
             return;
         };
-        let said = device.map(of_device_plugin);
+        let source = device.map(of_device_plugin);
         let prepared = self.run(move |dir| {
-            let text = match said {
-                Some(said) => beneath::read(dir, OF_DEVICE_PLUGINS, &said, LIMITS.max_bytes),
+            let text = match source {
+                Some(source) => openat::read(dir, OF_DEVICE_PLUGINS, &source, LIMITS.max_bytes),
                 None => Ok(None),
             };
             let usable = text.and_then(|text| match text {
@@ -88,10 +88,10 @@ impl Files {
                 None => Ok(None),
             });
             match usable {
-                Ok(Some(text)) => beneath::write(dir, OF_ATTACHMENTS, &name, &text),
+                Ok(Some(text)) => openat::write(dir, OF_ATTACHMENTS, &name, &text),
                 // A file of an earlier attachment describes another device.
-                Ok(None) => beneath::remove(dir, OF_ATTACHMENTS, &name),
-                Err(error) => beneath::remove(dir, OF_ATTACHMENTS, &name).and(Err(error)),
+                Ok(None) => openat::remove(dir, OF_ATTACHMENTS, &name),
+                Err(error) => openat::remove(dir, OF_ATTACHMENTS, &name).and(Err(error)),
             }
         });
         if let Err(error) = prepared.await {
@@ -103,7 +103,7 @@ impl Files {
     async fn remove(&self, path: &str) -> io::Result<()> {
         match self.name(path) {
             Some(name) => {
-                self.run(move |dir| beneath::remove(dir, OF_ATTACHMENTS, &name))
+                self.run(move |dir| openat::remove(dir, OF_ATTACHMENTS, &name))
                     .await
             }
             None => Ok(()),
@@ -137,7 +137,7 @@ impl DeviceInfo for Files {
     async fn read(&self, path: &str) -> Option<Box<RawValue>> {
         let name = self.name(path)?;
         let found = self.run(move |dir| {
-            let text = beneath::read(dir, OF_ATTACHMENTS, &name, LIMITS.max_bytes)?;
+            let text = openat::read(dir, OF_ATTACHMENTS, &name, LIMITS.max_bytes)?;
             text.map(|text| describes(&text)).transpose()
         });
         found.await.unwrap_or_else(|error| {

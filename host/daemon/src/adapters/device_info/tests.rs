@@ -67,7 +67,7 @@ async fn delegate_may_write_its_own_device_info() {
     let rig = Rig::new();
     let path = rig.files.path("n-c_net1");
     rig.files.prepare(&path, Some(&device("a/x", "1"))).await;
-    assert_eq!(rig.read(&path).await, None, "nobody said anything");
+    assert_eq!(rig.read(&path).await, None, "the delegate wrote nothing");
     std::fs::create_dir_all(rig.at("cni")).unwrap();
     std::fs::write(&path, r#"{"type":"memif"}"#).unwrap();
     assert_eq!(
@@ -201,6 +201,7 @@ fn entry(arguments: &str) -> Entry {
         namespace: None,
         tags: std::collections::BTreeMap::new(),
         failed_add: None,
+        added_at: None,
     }
 }
 

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_checkpoint_is_an_error() {
+    fn a_malformed_checkpoint_is_an_error() {
         for text in [
             "",
             "{}",

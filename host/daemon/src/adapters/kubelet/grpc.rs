@@ -190,7 +190,9 @@ fn decode<Answer: Message + Default>(mut bytes: Bytes) -> Result<Answer, Error> 
         return Err(malformed("it is shorter than the head of a frame"));
     }
     if bytes.get_u8() != 0 {
-        return Err(malformed("it is compressed, which nobody asked for"));
+        return Err(malformed(
+            "it is compressed, although the request allows no compression",
+        ));
     }
     if usize::try_from(bytes.get_u32()).ok() != Some(bytes.len()) {
         return Err(malformed("it is not one frame"));

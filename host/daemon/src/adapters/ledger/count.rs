@@ -55,7 +55,7 @@ impl Count {
 }
 
 /// The number of sandbox files. Zero if the directory cannot be read: writing to it reports that.
-fn count(dir: &Path) -> usize {
+pub(super) fn count(dir: &Path) -> usize {
     let files = std::fs::read_dir(dir).into_iter().flatten().flatten();
     let of_sandboxes = files.filter(|file| {
         ContainerId::new(file.file_name().to_string_lossy()).is_ok()

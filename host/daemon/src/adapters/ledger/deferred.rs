@@ -151,7 +151,7 @@ mod tests {
     use cnidaria_core::ports::Ledger as _;
 
     use crate::adapters::ledger::Files;
-    use crate::config::own::Durability;
+    use config::own::Durability;
 
     fn check(conf: &str, expected: bool) {
         let entry = Entry {
@@ -174,6 +174,7 @@ mod tests {
             namespace: None,
             tags: std::collections::BTreeMap::new(),
             failed_add: None,
+            added_at: None,
             device: None,
         };
         let more = BTreeSet::from(["calico".to_owned()]);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::config::own::Durability;
+use config::own::Durability;
 
 /// How long changes are grouped. With the fsyncs, well below a second.
 const GATHER: Duration = Duration::from_millis(300);

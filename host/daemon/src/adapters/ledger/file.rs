@@ -53,6 +53,28 @@ pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// If it cannot be linked.
 pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
+    for aside in places_aside(path, dir)? {
+        match std::fs::hard_link(path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            linked => return linked.map(|()| aside),
+        }
+    }
+    Err(io::ErrorKind::QuotaExceeded.into())
+}
+
+/// Moves something damaged, which need not be a file, into a directory outside the ledger.
+///
+/// # Errors
+/// If it cannot be moved.
+pub(super) fn move_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
+    let mut places = places_aside(path, dir)?.into_iter();
+    let free = places.find(|aside| aside.symlink_metadata().is_err());
+    let aside = free.ok_or(io::ErrorKind::QuotaExceeded)?;
+    std::fs::rename(path, &aside).map(|()| aside)
+}
+
+/// Where a damaged file may be kept.
+fn places_aside(path: &Path, dir: &Path) -> io::Result<Vec<PathBuf>> {
     make_private_dir(dir)?;
     if std::fs::read_dir(dir)?.count() >= MAX_ALL_ASIDE {
         return Err(io::ErrorKind::QuotaExceeded.into());
@@ -62,22 +84,16 @@ pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
     let name = name
         .get(..name.floor_char_boundary(MAX_NAME_ASIDE))
         .unwrap_or_default();
-    for number in 0..MAX_ASIDE {
-        let aside = dir.join(format!("{name}.{number}"));
-        match std::fs::hard_link(path, &aside) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            linked => return linked.map(|()| aside),
-        }
-    }
-    Err(io::ErrorKind::QuotaExceeded.into())
+    let places = (0..MAX_ASIDE).map(|number| dir.join(format!("{name}.{number}")));
+    Ok(places.collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::durability::tests::recorded;
     use super::*;
-    use crate::config::own::Durability;
     use cnidaria_core::domain::attachment::result_name_len;
+    use config::own::Durability;
 
     #[test]
     fn a_strict_write_waits_for_file_and_directory() {
@@ -115,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn otherwise_nobody_waits_for_the_disk() {
+    async fn grouped_writes_do_not_wait_for_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
         let (disk, synced) = recorded(Durability::Grouped);

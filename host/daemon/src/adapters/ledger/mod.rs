@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
-use cni_types::json::RawObject;
 use futures_util::future::BoxFuture;
 use libcni::cache::{self, Cache, Key};
 
@@ -28,13 +27,13 @@ pub use self::boot::Boot;
 use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
-use self::recovery::{Beside, Results, complete};
-use crate::config::own::Durability;
+use self::recovery::{Results, Unplanned, complete};
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{
-    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, Recorded, Undo,
+    DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Remembered, Undo,
 };
+use config::own::Durability;
 
 /// Pending undos, a file per sandbox. Container ids never begin with a dot.
 const UNDO_DIR: &str = ".undo";
@@ -56,7 +55,7 @@ pub struct Files {
 }
 
 /// A sandbox, from its file or else from the result cache.
-struct Found {
+struct StoredSandbox {
     entries: Vec<Entry>,
     /// Why the file cannot be used.
     damage: Option<String>,
@@ -112,6 +111,11 @@ impl Files {
         told.map_err(failed("prepare", &cni_dir.join(shim_api::deferred::DIR)))
     }
 
+    /// How many sandboxes a directory has, without reading them.
+    pub fn count(&self, cni_dir: &Path) -> usize {
+        count::count(cni_dir)
+    }
+
     /// Removes unfinished files of a killed daemon. Called before the first request.
     ///
     /// # Errors
@@ -157,7 +161,11 @@ impl Files {
     }
 
     /// Finds a sandbox in its file or the result cache. Changes nothing.
-    fn look(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Option<Found>, LedgerError> {
+    fn stored(
+        &self,
+        cni_dir: &Path,
+        sandbox: &Sandbox,
+    ) -> Result<Option<StoredSandbox>, LedgerError> {
         let path = cni_dir.join(sandbox.container_id.as_str());
         let text = match file::read(&path) {
             Ok(text) => Ok(text),
@@ -181,7 +189,7 @@ impl Files {
                         entry.namespace = self.boot.namespace(&path);
                     }
                 }
-                Ok(Some(Found {
+                Ok(Some(StoredSandbox {
                     entries,
                     damage: None,
                     damaged_results,
@@ -195,7 +203,7 @@ impl Files {
                 if entries.is_empty() || !errors.is_empty() {
                     return Err(LedgerError::Damaged { path, reason });
                 }
-                Ok(Some(Found {
+                Ok(Some(StoredSandbox {
                     entries,
                     damage: Some(reason),
                     damaged_results: Vec::new(),
@@ -234,22 +242,13 @@ impl Ledger for Files {
         let Some(result) = &entry.result else {
             return Ok(());
         };
-        let damaged = |reason: String| LedgerError::Damaged {
+        let alone = std::slice::from_ref(entry);
+        let deferrable = deferred::outlives_netns(alone, &self.deferrable);
+        let cached = recovery::cached(entry, result, deferrable);
+        let cached = cached.map_err(|reason| LedgerError::Damaged {
             path: results(cni_dir),
             reason,
-        };
-        let raw = result
-            .to_raw(result.cni_version)
-            .map_err(|error| damaged(error.to_string()))?;
-        let cached = cache::Entry {
-            key: key(entry),
-            config: entry.conf.text().as_bytes().to_vec(),
-            netns: entry.netns.clone().unwrap_or_default(),
-            args: entry.cni_args.clone(),
-            capability_args: entry.capability_args.clone(),
-            result: RawObject::from_value(&raw).map_err(|error| damaged(error.to_string()))?,
-            own: recovery::own_of(entry).map_err(|error| damaged(error.to_string()))?,
-        };
+        })?;
         let cache = Cache::new(cni_dir).with_sync(self.disk.is_strict());
         if self.disk.is_strict() {
             return blocking(move || Ok(cache.write(&cached)))
@@ -263,14 +262,14 @@ impl Ledger for Files {
     }
 
     async fn find(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError> {
-        let Some(mut found) = self.look(cni_dir, sandbox)? else {
+        let Some(mut found) = self.stored(cni_dir, sandbox)? else {
             return Ok(Recorded::Nothing);
         };
         self.set_results_aside(cni_dir, &found.damaged_results);
         if !found.is_complete {
             let results = self.results_of(cni_dir);
-            let beside = recovery::beside(&results, sandbox, &found.entries);
-            let Beside { entries, mut lost } = beside.map_err(from_cache)?;
+            let unplanned = recovery::unplanned(&results, sandbox, &found.entries);
+            let Unplanned { entries, mut lost } = unplanned.map_err(from_cache)?;
             found.entries.extend(entries);
             if let Some(lost) = lost.remove(&sandbox.container_id) {
                 let known = found.entries;
@@ -381,7 +380,7 @@ impl Ledger for Files {
     }
 
     async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
-        undos::read_all(&cni_dir.join(UNDO_DIR))
+        undos::read_all(&cni_dir.join(UNDO_DIR), &cni_dir.join(DAMAGED_DIR))
     }
 
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
@@ -392,16 +391,29 @@ impl Ledger for Files {
             .map_err(failed("read", cni_dir))?
     }
 
-    async fn directories(&self) -> Result<Vec<Directory>, LedgerError> {
-        let path = self.remembered.as_deref();
-        path.map_or_else(|| Ok(Vec::new()), directories::read)
+    async fn directories(&self) -> Result<Remembered, LedgerError> {
+        let Some(path) = &self.remembered else {
+            return Ok(Remembered::default());
+        };
+        directories::read(path).inspect_err(|_| {
+            set_aside(path, path.parent().unwrap_or(path));
+        })
     }
 
-    async fn record_directories(&self, directories: &[Directory]) -> Result<(), LedgerError> {
+    async fn record_directories(&self, remembered: &Remembered) -> Result<(), LedgerError> {
         match &self.remembered {
-            Some(path) => directories::write(path.clone(), directories).await,
+            Some(path) => directories::write(path.clone(), remembered).await,
             None => Ok(()),
         }
+    }
+
+    async fn make_directory(&self, cni_dir: &Path) -> Result<(), LedgerError> {
+        std::fs::create_dir_all(cni_dir).map_err(failed("create", cni_dir))
+    }
+
+    async fn is_missing(&self, cni_dir: &Path) -> bool {
+        let found = std::fs::metadata(cni_dir);
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     async fn is_used(&self, cni_dir: &Path) -> bool {

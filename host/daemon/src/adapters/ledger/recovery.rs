@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use cni_types::args::{ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::{self, RawObject};
+use cni_types::result::CniResult;
 use libcni::cache::{self, Cache};
 use rustix::io::Errno;
 
@@ -29,6 +30,10 @@ const IS_DEFAULT: &str = "isDefault";
 const RUNTIME_NETWORK: &str = "runtimeNetwork";
 /// The same: tags that policies set.
 const TAGS: &str = "tags";
+/// The same: when the ADD began, in seconds since 1970.
+const ADDED_AT: &str = "addedAt";
+/// The same: whether the DEL may run after the namespace is gone. The shim looks for it.
+const DEFERRABLE: &str = shim_api::deferred::RESULT_FLAG;
 
 #[derive(Debug)]
 pub(super) struct Results {
@@ -38,7 +43,7 @@ pub(super) struct Results {
 }
 
 /// Attachments that are only in the result cache.
-pub(super) struct Beside {
+pub(super) struct Unplanned {
     pub(super) entries: Vec<Entry>,
     /// Attachments whose results are damaged, of sandboxes with incomplete plans.
     pub(super) lost: BTreeMap<ContainerId, Vec<Lost>>,
@@ -74,16 +79,16 @@ pub(super) fn from_results(
 ///
 /// # Errors
 /// As [`from_results`].
-pub(super) fn beside(
+pub(super) fn unplanned(
     results: &Results,
     sandbox: &Sandbox,
     plan: &[Entry],
-) -> Result<Beside, cache::Error> {
+) -> Result<Unplanned, cache::Error> {
     let known: HashSet<_> = plan.iter().map(|entry| &entry.if_name).collect();
     let (mut entries, errors) = from_results(results, sandbox)?;
     entries.retain(|entry| !known.contains(&entry.if_name));
     let lost = lost(&errors, [&sandbox.container_id], plan);
-    Ok(Beside { entries, lost })
+    Ok(Unplanned { entries, lost })
 }
 
 /// All sandboxes' attachments that are missing from the plans. The plans of `incomplete` sandboxes
@@ -91,11 +96,11 @@ pub(super) fn beside(
 ///
 /// # Errors
 /// As [`from_results`].
-pub(super) fn beside_all(
+pub(super) fn all_unplanned(
     results: &Results,
     plans: &[Entry],
     incomplete: &BTreeSet<ContainerId>,
-) -> Result<Beside, cache::Error> {
+) -> Result<Unplanned, cache::Error> {
     let known: HashSet<_> = plans
         .iter()
         .map(|entry| (&entry.container_id, &entry.if_name))
@@ -111,7 +116,7 @@ pub(super) fn beside_all(
         })
         .collect();
     let lost = lost(&errors, incomplete, plans);
-    Ok(Beside { entries, lost })
+    Ok(Unplanned { entries, lost })
 }
 
 /// Whether an error is due to the file itself, rather than a transient system error.
@@ -217,6 +222,9 @@ pub(super) fn complete(
     if entry.runtime_network.is_none() {
         entry.runtime_network = runtime_network_of(&cached);
     }
+    if entry.added_at.is_none() {
+        entry.added_at = added_at_of(&cached);
+    }
     // Checksummed values take precedence over the cache's.
     if writer == Writer::Multus {
         entry.cni_args = cached.args;
@@ -228,13 +236,42 @@ pub(super) fn complete(
     Ok(None)
 }
 
+/// The file in the result cache of an attachment with this `result`.
+///
+/// # Errors
+/// Why the result cannot be written.
+pub(super) fn cached(
+    entry: &Entry,
+    result: &CniResult,
+    deferrable: bool,
+) -> Result<cache::Entry, String> {
+    let raw = result.to_raw(result.cni_version);
+    let raw = raw.map_err(|error| error.to_string())?;
+    let of_json = |error: json::Error| error.to_string();
+    Ok(cache::Entry {
+        key: key(entry),
+        config: entry.conf.text().as_bytes().to_vec(),
+        netns: entry.netns.clone().unwrap_or_default(),
+        args: entry.cni_args.clone(),
+        capability_args: entry.capability_args.clone(),
+        result: RawObject::from_value(&raw).map_err(of_json)?,
+        own: own_of(entry, deferrable).map_err(of_json)?,
+    })
+}
+
 /// The daemon's own members in a cached result.
 ///
 /// # Errors
 /// Never: identities and names are always valid JSON.
-pub(super) fn own_of(entry: &Entry) -> Result<RawObject, json::Error> {
+fn own_of(entry: &Entry, deferrable: bool) -> Result<RawObject, json::Error> {
     let mut own = RawObject::new();
     own.set(IS_DEFAULT, &entry.is_default)?;
+    if deferrable {
+        own.set(DEFERRABLE, &true)?;
+    }
+    if let Some(seconds) = &entry.added_at {
+        own.set(ADDED_AT, seconds)?;
+    }
     if let Some(namespace) = &entry.namespace {
         own.set(NAMESPACE, namespace)?;
     }
@@ -262,6 +299,11 @@ fn runtime_network_of(cached: &cache::Entry) -> Option<NetworkName> {
     cached.own.get_as(RUNTIME_NETWORK).ok().flatten()
 }
 
+/// When the ADD began; `None` if Multus or an older daemon wrote the result.
+fn added_at_of(cached: &cache::Entry) -> Option<u64> {
+    cached.own.get_as(ADDED_AT).ok().flatten()
+}
+
 /// The container's own interface as far as its results tell; a request may name another one.
 ///
 /// # Errors
@@ -285,11 +327,26 @@ fn own_of_container(cached: &[cache::Entry], errors: &[cache::Error], sandbox: &
         name.is_some_and(|name| name.to_string_lossy().ends_with(&end))
     };
     // Not recorded as another network's: an older daemon or Multus wrote it.
-    let is_usual = |one: &cache::Entry| one.key.if_name == usual && is_default(one).is_none();
-    match cached.iter().any(is_usual) || errors.iter().any(is_damaged) {
-        true => usual,
-        false => sandbox.if_name.clone(),
+    let has = |name: &IfName| {
+        let is_it = |one: &cache::Entry| one.key.if_name == *name && is_default(one).is_none();
+        cached.iter().any(is_it)
+    };
+    if has(&usual) || errors.iter().any(is_damaged) {
+        return usual;
     }
+    // The request's own interface only if a result vouches for it: a request for another one must
+    // not stand for the container.
+    let named = &sandbox.if_name;
+    match has(named) && !is_numbered(named) {
+        true => named.clone(),
+        false => usual,
+    }
+}
+
+/// Whether a name is one of those that a pod's further networks get by default.
+fn is_numbered(name: &IfName) -> bool {
+    let number = name.as_str().strip_prefix("net");
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The interface that runtimes give a container first.
@@ -324,6 +381,7 @@ fn entry(
         netns: netns.or(Some(cached.netns.clone()).filter(|netns| !netns.is_empty())),
         pod: sandbox.pod.clone(),
         runtime_network: runtime_network_of(&cached),
+        added_at: added_at_of(&cached),
         network: conf.name().to_string(),
         is_default: is_default(&cached).unwrap_or(cached.key.if_name == *own),
         is_chosen: false,

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ours_and_begins_otherwise_is_broken() {
+    fn a_damaged_head_is_broken() {
         let mut text = format!(
             r#"[{{"cnidaria":{{"checksum":"{}","ifName":"eth0","capabilityArgs":{{}}}},"Name":"blue"}}]"#,
             placeholder()

@@ -9,8 +9,9 @@ use cni_types::json::Cause;
 use super::{failed, file};
 use cnidaria_core::ports::{LedgerError, Undo};
 
-/// Reads all pending undos of a directory; logs and skips damaged ones.
-pub(super) fn read_all(dir: &Path) -> Result<Vec<Undo>, LedgerError> {
+/// Reads all pending undos of a directory; moves damaged ones to `aside`, so that nothing is in the
+/// way of new ones.
+pub(super) fn read_all(dir: &Path, aside: &Path) -> Result<Vec<Undo>, LedgerError> {
     let files = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         files => files.map_err(failed("read", dir))?,
@@ -27,9 +28,13 @@ pub(super) fn read_all(dir: &Path) -> Result<Vec<Undo>, LedgerError> {
         });
         match undo {
             Ok(undo) => undos.push(undo),
-            // It only says when to retry; the sandbox's own file says what to undo.
+            // It only says when to retry; the sandbox's own file says what to undo. An attachment
+            // whose namespace is gone is undone at the start in any case.
             Err(error) => {
-                tracing::error!(path = %path.display(), %error, "the record of a pending undo is damaged; the container's next request undoes its attachments")
+                tracing::error!(path = %path.display(), %error, "the record of a pending undo is damaged; the daemon undoes attachments without a namespace now, others with the container's next DEL");
+                if let Err(error) = file::move_aside(&path, aside) {
+                    tracing::error!(path = %path.display(), %error, "cannot move the damaged record of an undo");
+                }
             }
         }
     }

@@ -1,6 +1,8 @@
 //! A cluster without an API server: a watched directory of Pod and NAD manifests.
 
+mod changed;
 mod object;
+mod reader;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -15,9 +17,8 @@ use cnidaria_core::domain::container_names::{ContainerNames, DEFAULT_NAMESPACE};
 use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{Pod, PodRef};
-use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
-use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind, Reach};
-use files::beneath;
+use cnidaria_core::ports::{Cluster, ClusterError, ContainerPods, Event, EventKind};
+use files::openat;
 
 use crate::adapters::file_name;
 use store::Store;
@@ -34,8 +35,8 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    /// Reads the directory and starts watching it. Called once at start, on a tokio runtime.
-    /// Malformed files are logged and skipped.
+    /// Starts watching and reading the directory, on other threads. Called once at start, on a
+    /// tokio runtime. Malformed files are logged and skipped.
     ///
     /// # Errors
     /// [`ClusterError::Unavailable`] if the directory cannot be read or watched.
@@ -83,25 +84,6 @@ impl Cluster for Manifests {
             })
     }
 
-    async fn resource_claim(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<ResourceClaim, ClusterError> {
-        Err(ClusterError::ClaimNotFound {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        })
-    }
-
-    async fn resource_slices(
-        &self,
-        _driver: &str,
-        _reach: Reach,
-    ) -> Result<Vec<ResourceSlice>, ClusterError> {
-        Ok(Vec::new())
-    }
-
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
         let failed = |reason: String| ClusterError::NotWritten {
             pod: pod.clone(),
@@ -116,7 +98,7 @@ impl Cluster for Manifests {
         let name = file_name::component(&format!("{}.json", pod.name));
         // Two sandboxes of one pod may write concurrently.
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        beneath::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
+        openat::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
             let path = self.status_dir.join(&pod.namespace).join(&name);
             failed(format!("{}: {error}", path.display()))
         })
@@ -146,9 +128,10 @@ impl Cluster for Manifests {
     }
 }
 
+#[async_trait]
 impl ContainerPods for Manifests {
-    fn pod_of(&self, names: &ContainerNames) -> Option<Pod> {
-        self.store.look(|objects| {
+    async fn pod_of(&self, names: &ContainerNames) -> Option<Pod> {
+        let found = self.store.find(Duration::ZERO, |objects| {
             let mut candidates = names.candidates().iter();
             let found = candidates.find_map(|(namespace, name)| objects.pod(namespace, name));
             // Containers share the default pod's description, but each has its own network-status.
@@ -162,7 +145,8 @@ impl ContainerPods for Manifests {
                 })
             };
             found.or_else(described)
-        })
+        });
+        found.await
     }
 }
 
@@ -238,9 +222,26 @@ mod tests {
         let text = "kind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n---\nkind: Node\nmetadata: {name: n1, annotations: {zone: b}}\n";
         std::fs::write(dir.path().join("more.yaml"), text).unwrap();
         let manifests = Manifests::open(dir.path(), None).unwrap();
+        manifests.pod(&pod_ref(), Duration::ZERO).await.unwrap_err();
         assert_eq!(manifests.namespace("shop").unwrap().labels["team"], "a");
         assert_eq!(manifests.node("n1").unwrap().annotations["zone"], "b");
         assert_eq!(manifests.namespace("n1"), None);
+    }
+
+    #[tokio::test]
+    async fn lookups_at_once_see_what_was_written_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod.yaml");
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        let wanted = pod_ref();
+        for round in 0..20 {
+            std::fs::write(&path, POD.replace("u1", &round.to_string())).unwrap();
+            let lookup = || async {
+                let pod = manifests.pod(&wanted, Duration::ZERO).await.unwrap();
+                assert_eq!(pod.uid, round.to_string());
+            };
+            tokio::join!(lookup(), lookup(), lookup());
+        }
     }
 
     #[tokio::test]

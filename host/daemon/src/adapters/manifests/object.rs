@@ -12,16 +12,13 @@ use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::Pod;
 use files::Links;
 
-/// Larger manifests are not read, in bytes.
-const MAX_BYTES: u64 = 8 << 20;
-
 /// The objects of one or of all files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Objects {
     pods: BTreeMap<(String, String), Arc<Pod>>,
     nads: BTreeMap<(String, String), Arc<Nad>>,
-    namespaces: BTreeMap<String, Metadata>,
-    nodes: BTreeMap<String, Metadata>,
+    namespaces: BTreeMap<String, Arc<Metadata>>,
+    nodes: BTreeMap<String, Arc<Metadata>>,
 }
 
 impl Objects {
@@ -38,11 +35,13 @@ impl Objects {
     }
 
     pub(super) fn namespace(&self, name: &str) -> Option<Metadata> {
-        self.namespaces.get(name).cloned()
+        self.namespaces
+            .get(name)
+            .map(|found| found.as_ref().clone())
     }
 
     pub(super) fn node(&self, name: &str) -> Option<Metadata> {
-        self.nodes.get(name).cloned()
+        self.nodes.get(name).map(|found| found.as_ref().clone())
     }
 
     /// Adds another file's objects, which override existing ones.
@@ -65,10 +64,10 @@ impl Objects {
                     self.nads.insert(key, Arc::new(nad));
                 }
                 Object::Namespace(name, metadata) => {
-                    self.namespaces.insert(name, metadata);
+                    self.namespaces.insert(name, Arc::new(metadata));
                 }
                 Object::Node(name, metadata) => {
-                    self.nodes.insert(name, metadata);
+                    self.nodes.insert(name, Arc::new(metadata));
                 }
             }
         }
@@ -76,17 +75,17 @@ impl Objects {
 }
 
 /// Reads a file. Links are followed, since a ConfigMap's files are links.
-fn read_text(path: &Path) -> io::Result<String> {
-    let bytes = files::read(path, Links::Follow, MAX_BYTES)?;
+fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    let bytes = files::read(path, Links::Follow, max_bytes)?;
     String::from_utf8(bytes).map_err(|_| io::Error::other("not UTF-8"))
 }
 
-/// Parses a file.
+/// Parses a file of at most `max_bytes`.
 ///
 /// # Errors
 /// The reason, without the file's name.
-pub(super) fn read(path: &Path) -> Result<Objects, String> {
-    let text = read_text(path).map_err(|error| error.to_string())?;
+pub(super) fn read(path: &Path, max_bytes: u64) -> Result<Objects, String> {
+    let text = read_text(path, max_bytes).map_err(|error| error.to_string())?;
     let mut objects = Objects::default();
     if path.extension().is_some_and(|e| e == "json") {
         objects.add(serde_json::from_str(&text).map_err(|error| Cause::from(error).to_string())?);

@@ -1,71 +1,106 @@
-//! The directory's objects in memory, kept current by inotify, without polling.
+//! The directory's objects in memory. inotify reports changes without polling, and a thread for
+//! blocking work reads them, so that requests which need no manifest do not wait for any.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use inotify::{Inotify, WatchMask};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use cnidaria_core::domain::manifest::is_manifest;
-
-use super::object::{self, Objects};
+use super::changed::Changed;
+use super::object::Objects;
+use super::reader::Reader;
 
 #[derive(Debug)]
 pub(super) struct Store {
-    dir: PathBuf,
-    /// Each file's objects when it was last readable.
-    files: Mutex<BTreeMap<PathBuf, Arc<Objects>>>,
-    all: watch::Sender<Arc<Objects>>,
     /// Unread inotify events. The kernel queues them before a writer's call returns, so that a
-    /// lookup which drains them first sees everything written before it.
-    unseen: Mutex<Inotify>,
+    /// lookup which drains them first waits for everything written before it.
+    inotify: Mutex<Inotify>,
+    reading: Arc<Reading>,
+    runtime: Handle,
+}
+
+/// What the store shares with the thread that reads.
+#[derive(Debug)]
+struct Reading {
+    reader: Mutex<Reader>,
+    pending: Mutex<Pending>,
+    read: watch::Sender<Read>,
+}
+
+/// Changes that were not read yet.
+#[derive(Debug, Default)]
+struct Pending {
+    changed: Changed,
+    /// Number of the last change.
+    number: u64,
+    /// Whether a thread is reading; it takes what is added.
+    is_read: bool,
+}
+
+/// What was read.
+#[derive(Debug, Default)]
+struct Read {
+    objects: Arc<Objects>,
+    /// Number of the last change that it includes.
+    number: u64,
 }
 
 impl Store {
+    /// Watches the directory and begins to read it.
     pub(super) fn open(dir: &Path) -> io::Result<Arc<Self>> {
         let inotify = watched(dir)?;
+        let events = readable(inotify.as_fd().try_clone_to_owned()?)?;
+        // An error now is one of the configuration; a later one is logged.
+        std::fs::read_dir(dir)?;
         let store = Arc::new(Self {
-            dir: dir.to_owned(),
-            files: Mutex::default(),
-            all: watch::Sender::new(Arc::default()),
-            unseen: Mutex::new(watched(dir)?),
+            inotify: Mutex::new(inotify),
+            reading: Arc::new(Reading {
+                reader: Mutex::new(Reader::new(dir)),
+                pending: Mutex::default(),
+                read: watch::Sender::default(),
+            }),
+            runtime: Handle::current(),
         });
-        store.reload()?;
-        let events = inotify.into_event_stream(vec![0; 4096])?;
+        store.note(Changed::all);
         let watching = Arc::downgrade(&store);
         tokio::spawn(async move {
-            let mut events = std::pin::pin!(events);
-            while events.next().await.is_some() {
+            while let Ok(mut ready) = events.readable().await {
+                ready.clear_ready();
                 let Some(store) = watching.upgrade() else {
                     return;
                 };
-                store.reload_or_log();
+                store.drain();
             }
         });
         Ok(store)
     }
 
-    /// What `select` finds now or within `patience`.
+    /// What `select` finds now or within `patience`, including everything written before the call.
     pub(super) async fn find<T>(
         &self,
         patience: Duration,
         select: impl Fn(&Objects) -> Option<T>,
     ) -> Option<T> {
-        self.catch_up();
-        let mut changes = self.all.subscribe();
-        if let Some(found) = select(&changes.borrow_and_update()) {
+        let number = self.drain();
+        let mut changes = self.reading.read.subscribe();
+        // The sender lives as long as the store.
+        let _ = changes.wait_for(|read| read.number >= number).await;
+        if let Some(found) = select(&changes.borrow_and_update().objects) {
             return Some(found);
         }
         let search = async {
             loop {
-                if let Some(found) = select(&changes.borrow_and_update()) {
+                changes.changed().await.ok()?;
+                if let Some(found) = select(&changes.borrow_and_update().objects) {
                     return Some(found);
                 }
-                changes.changed().await.ok()?;
             }
         };
         tokio::time::timeout(patience, search)
@@ -73,61 +108,73 @@ impl Store {
             .unwrap_or_default()
     }
 
-    /// What `select` finds now.
+    /// What `select` finds in what was read so far. Never waits.
     pub(super) fn look<T>(&self, select: impl Fn(&Objects) -> Option<T>) -> Option<T> {
-        self.catch_up();
-        select(&self.all.borrow())
+        self.drain();
+        select(&self.reading.read.borrow().objects)
     }
 
-    /// Reads the files that changed since the last lookup.
-    fn catch_up(&self) {
+    /// Hands new events to the reader. Returns the number of the last change.
+    fn drain(&self) -> u64 {
         let mut buffer = [0; 4096];
-        let mut changed = false;
-        let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inotify = self.inotify.lock().unwrap_or_else(PoisonError::into_inner);
         // Until the queue is empty (WouldBlock).
-        while unseen
-            .read_events(&mut buffer)
-            .is_ok_and(|mut events| events.next().is_some())
-        {
-            changed = true;
-        }
-        drop(unseen);
-        if changed {
-            self.reload_or_log();
-        }
-    }
-
-    fn reload_or_log(&self) {
-        if let Err(error) = self.reload() {
-            tracing::error!(dir = %self.dir.display(), %error, "cannot read the directory of manifests; keeping its previous state");
-        }
-    }
-
-    fn reload(&self) -> io::Result<()> {
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(&self.dir)?
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        paths.retain(|path| is_manifest(path));
-        paths.sort();
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.retain(|path, _| paths.contains(path));
-        for path in paths {
-            match object::read(&path) {
-                Ok(objects) => {
-                    files.insert(path, Arc::new(objects));
-                }
-                // Keep the file's last good content: a half-finished edit must not remove networks.
-                Err(reason) => {
-                    tracing::error!(file = %path.display(), reason, "malformed manifest")
-                }
+        while let Ok(events) = inotify.read_events(&mut buffer) {
+            let mut events = events.peekable();
+            if events.peek().is_none() {
+                break;
             }
+            self.note(|changed| events.for_each(|event| changed.note(&event)));
         }
-        let mut all = Objects::default();
-        files.values().for_each(|objects| all.merge(objects));
-        self.all.send_replace(Arc::new(all));
-        Ok(())
+        // Before the queue is unlocked: a lookup that finds it empty finds these changes here.
+        self.reading.pending().number
     }
+
+    fn note(&self, note: impl FnOnce(&mut Changed)) {
+        let mut pending = self.reading.pending();
+        note(&mut pending.changed);
+        pending.number += 1;
+        if !std::mem::replace(&mut pending.is_read, true) {
+            let reading = Arc::clone(&self.reading);
+            self.runtime.spawn_blocking(move || reading.read());
+        }
+    }
+}
+
+impl Reading {
+    /// Reads until no changes are pending.
+    fn read(&self) {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = 0;
+        while let Some((changed, number)) = self.next(read) {
+            let objects = reader.read(&changed);
+            self.read.send_modify(|read| {
+                if let Some(objects) = objects {
+                    read.objects = objects;
+                }
+                read.number = number;
+            });
+            read = number;
+        }
+    }
+
+    /// The changes since number `read`.
+    fn next(&self, read: u64) -> Option<(Changed, u64)> {
+        let mut pending = self.pending();
+        pending.is_read = pending.number > read;
+        let changed = std::mem::take(&mut pending.changed);
+        pending.is_read.then_some((changed, pending.number))
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(unsafe_code, reason = "tokio's safe function is deprecated")]
+fn readable(events: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `AsyncFd` takes ownership of the descriptor and is the only one to close it.
+    Ok(unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) }?)
 }
 
 /// Watches a directory for manifests that are created, changed or deleted.

@@ -1,7 +1,9 @@
 //! Metrics in the Prometheus text format. No label has a value that a pod chooses.
 
 mod guests;
+mod node;
 mod policies;
+mod types;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +19,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+pub use node::{PodNetwork, Snapshot};
 pub use policies::Policies;
+
+use node::State;
+use types::Types;
 
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::ports::{Answered, Attached, DelegateError, Delegates, Meter, Wanted};
@@ -30,7 +36,7 @@ struct Http {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+struct OutcomeLabels {
     verb: &'static str,
     outcome: &'static str,
 }
@@ -40,12 +46,14 @@ struct Outcome {
 pub struct Metrics {
     registry: Registry,
     http: Family<Http, Counter>,
-    requests: Family<Outcome, Histogram>,
-    delegates: Family<Outcome, Histogram>,
+    requests: Family<OutcomeLabels, Histogram>,
+    delegates: Family<OutcomeLabels, Histogram>,
+    types: Types,
     undo_failures: Counter,
     undo_refusals: Counter,
     undos_given_up: Counter,
     policies: Arc<Policies>,
+    state: State,
 }
 
 impl Default for Metrics {
@@ -70,6 +78,12 @@ impl Default for Metrics {
             "Time that the delegates of one network took",
             delegates.clone(),
         );
+        let types = Types::default();
+        registry.register(
+            "cnidaria_delegate_calls",
+            "Calls of networks by the type of their first plugin",
+            types.calls.clone(),
+        );
         let undo_failures = Counter::default();
         registry.register(
             "cnidaria_undo_failures",
@@ -89,15 +103,18 @@ impl Default for Metrics {
             undos_given_up.clone(),
         );
         let policies = Arc::new(Policies::register(&mut registry));
+        let state = State::register(&mut registry);
         Self {
             registry,
             http,
             requests,
             delegates,
+            types,
             undo_failures,
             undo_refusals,
             undos_given_up,
             policies,
+            state,
         }
     }
 }
@@ -123,21 +140,29 @@ impl Metrics {
         &self.policies
     }
 
-    /// All metrics in the Prometheus text format.
-    pub fn text(&self) -> String {
+    /// All metrics in the Prometheus text format, with the daemon's state as it is now.
+    pub fn text(&self, snapshot: Snapshot) -> String {
+        self.state.set(snapshot);
         let mut text = String::new();
         // Writing to memory cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
 
-    fn delegate<T, E>(&self, verb: &'static str, begun: Instant, done: &Result<T, E>) {
+    fn delegate<T, E>(
+        &self,
+        verb: &'static str,
+        conf: &NetworkConfList,
+        begun: Instant,
+        done: &Result<T, E>,
+    ) {
+        self.types.count(verb, conf, done.is_ok());
         let outcome = match done {
             Ok(_) => "success",
             Err(_) => "failure",
         };
         self.delegates
-            .get_or_create(&Outcome { verb, outcome })
+            .get_or_create(&OutcomeLabels { verb, outcome })
             .observe(begun.elapsed().as_secs_f64());
     }
 }
@@ -150,7 +175,7 @@ impl Meter for Metrics {
             Answered::Failure => "failure",
         };
         self.requests
-            .get_or_create(&Outcome { verb, outcome })
+            .get_or_create(&OutcomeLabels { verb, outcome })
             .observe(took.as_secs_f64());
     }
 
@@ -182,14 +207,14 @@ impl Delegates for Metered {
     ) -> Result<CniResult, DelegateError> {
         let begun = Instant::now();
         let done = self.inner.add(bin_dirs, entry, wanted).await;
-        self.metrics.delegate("ADD", begun, &done);
+        self.metrics.delegate("ADD", &entry.conf, begun, &done);
         done
     }
 
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
         let begun = Instant::now();
         let done = self.inner.check(bin_dirs, entry).await;
-        self.metrics.delegate("CHECK", begun, &done);
+        self.metrics.delegate("CHECK", &entry.conf, begun, &done);
         done
     }
 
@@ -200,7 +225,7 @@ impl Delegates for Metered {
     ) -> Result<(), DelegateError> {
         let begun = Instant::now();
         let done = self.inner.status(bin_dirs, conf).await;
-        self.metrics.delegate("STATUS", begun, &done);
+        self.metrics.delegate("STATUS", conf, begun, &done);
         done
     }
 
@@ -212,7 +237,7 @@ impl Delegates for Metered {
     ) -> Result<(), Vec<DelegateError>> {
         let begun = Instant::now();
         let done = self.inner.gc(bin_dirs, conf, valid).await;
-        self.metrics.delegate("GC", begun, &done);
+        self.metrics.delegate("GC", conf, begun, &done);
         done
     }
 
@@ -223,7 +248,7 @@ impl Delegates for Metered {
     ) -> Result<Vec<DelegateError>, DelegateError> {
         let begun = Instant::now();
         let done = self.inner.del(bin_dirs, entry).await;
-        self.metrics.delegate("DEL", begun, &done);
+        self.metrics.delegate("DEL", &entry.conf, begun, &done);
         match &done {
             Ok(refusals) => {
                 let refusals = u64::try_from(refusals.len()).unwrap_or(u64::MAX);
@@ -246,7 +271,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.http("/cni", "post", 200);
         metrics.http("/cni", "post", 200);
-        let text = metrics.text();
+        let text = metrics.text(Snapshot::default());
         let line = r#"multus_server_request_total{handler="/cni",code="200",method="post"} 2"#;
         assert!(text.lines().any(|found| found == line), "{text}");
     }
@@ -255,7 +280,7 @@ mod tests {
     fn requests_are_timed_by_verb_and_outcome() {
         let metrics = Metrics::default();
         metrics.answered("ADD", Answered::Denied, Duration::from_millis(3));
-        let text = metrics.text();
+        let text = metrics.text(Snapshot::default());
         let count = r#"cnidaria_request_seconds_count{verb="ADD",outcome="denied"} 1"#;
         assert!(text.contains(count), "{text}");
         assert!(text.contains("cnidaria_undo_failures_total 0"), "{text}");

@@ -43,6 +43,11 @@ struct Edited {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Damaged {
+    policy: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Passed {
     reason: &'static str,
 }
@@ -78,6 +83,7 @@ pub struct Policies {
     failures: Family<Failed, Counter>,
     edits: Family<Edited, Counter>,
     skipped: Family<Passed, Counter>,
+    damaged: Family<Damaged, Counter>,
     info: Family<Info, Gauge>,
     generation: Gauge,
     guests: Guests,
@@ -98,6 +104,7 @@ impl Policies {
             failures: Family::default(),
             edits: Family::default(),
             skipped: Family::default(),
+            damaged: Family::default(),
             info: Family::default(),
             generation: Gauge::default(),
             guests: Guests::default(),
@@ -109,6 +116,7 @@ impl Policies {
             failures,
             edits,
             skipped,
+            damaged,
             info,
             generation,
             guests,
@@ -137,6 +145,11 @@ impl Policies {
             "cnidaria_policy_skipped_requests",
             "Requests that no policy saw, by reason",
             skipped.clone(),
+        );
+        registry.register(
+            "cnidaria_policy_damaged_states",
+            "State files of policies that were damaged when they were read",
+            damaged.clone(),
         );
         registry.register(
             "cnidaria_policy_info",
@@ -243,6 +256,11 @@ impl Observer for Policies {
         self.skipped.get_or_create(&Passed { reason }).inc();
     }
 
+    fn state_damaged(&self, policy: &str) {
+        let policy = policy.to_owned();
+        self.damaged.get_or_create(&Damaged { policy }).inc();
+    }
+
     fn loaded(&self, generation: u64, policies: &[PolicyInfo]) {
         self.generation
             .set(i64::try_from(generation).unwrap_or(i64::MAX));
@@ -274,7 +292,7 @@ mod tests {
     use super::*;
 
     fn shows(metrics: &Metrics, line: &str) {
-        let text = metrics.text();
+        let text = metrics.text(super::super::Snapshot::default());
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }
 
@@ -323,6 +341,11 @@ mod tests {
             .policies()
             .edited("10-a", Hook::AfterAdd, "result.dns");
         metrics.policies().skipped(Skipped::Bypass);
+        metrics.policies().state_damaged("10-a");
+        shows(
+            &metrics,
+            r#"cnidaria_policy_damaged_states_total{policy="10-a"} 1"#,
+        );
         shows(
             &metrics,
             r#"cnidaria_policy_edits_total{policy="10-a",hook="after-add",field="result.dns"} 1"#,

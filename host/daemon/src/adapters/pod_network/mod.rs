@@ -93,6 +93,15 @@ impl PodNetwork for Netlink {
         Ok(AtPath::Pod(namespace))
     }
 
+    async fn is_absent(&self, netns: &Path) -> bool {
+        let path = netns.to_owned();
+        let looked = move || is_absent_from_its_directory(&path);
+        match &self.root {
+            None => looked(),
+            Some(root) => root.run(looked).await.unwrap_or(false),
+        }
+    }
+
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool {
         let boot_id = identity::boot_id();
         !boot_id.is_empty() && namespace.boot_id != boot_id
@@ -125,8 +134,8 @@ impl PodNetwork for Netlink {
 }
 
 /// Whether the current namespace has an interface. Binding a socket to it neither waits for the
-/// lock of link changes nor makes the kernel load a module of that name if there is no such
-/// interface, which is the usual case with names that pods choose.
+/// lock of link changes nor makes the kernel load a module of that name if the interface
+/// does not exist, which is the usual case with names that pods choose.
 fn has_interface(name: &str) -> io::Result<bool> {
     match TcpSocket::new_v4()?.bind_device(Some(name.as_bytes())) {
         Ok(()) => Ok(true),
@@ -188,6 +197,17 @@ impl Netlink {
     }
 }
 
+/// The directory of a process goes with the process; that of other namespaces stays.
+fn is_absent_from_its_directory(netns: &Path) -> bool {
+    let dir = match netns.starts_with("/proc") {
+        true => Some(Path::new("/proc/self")),
+        false => netns.parent(),
+    };
+    let is_seen = dir.is_some_and(|dir| std::fs::metadata(dir).is_ok_and(|it| it.is_dir()));
+    let is_there = || netns.symlink_metadata().is_ok();
+    is_seen && !is_there()
+}
+
 /// Opens a namespace. Non-blocking, so that a FIFO at the path cannot stall the thread.
 fn open(netns: &Path) -> io::Result<File> {
     OpenOptions::new()
@@ -246,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_nodes_own_namespace_is_no_pods() {
+    async fn the_nodes_own_namespace_is_rejected() {
         let netlink = Netlink::default();
         assert_eq!(netlink.at(Path::new(OWN)).await.unwrap(), AtPath::Node);
         let looked = netlink.look(Path::new(OWN), &[]).await;
@@ -266,6 +286,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn absence_needs_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("leftover"), "").unwrap();
+        let netlink = Netlink::default();
+        for (name, expected) in [("gone", true), ("leftover", false), ("unmounted/a", false)] {
+            let found = netlink.is_absent(&dir.path().join(name)).await;
+            assert_eq!(found, expected, "{name}");
+        }
+        let ended = Path::new("/proc/4194304000/ns/net");
+        assert!(netlink.is_absent(ended).await, "with its process");
+    }
+
+    #[tokio::test]
     async fn interfaces_are_found_by_their_whole_names() {
         let netlink = Netlink::default();
         // Twice: the second time, the own namespace is already open.
@@ -277,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_namespace_is_an_error_at_once() {
+    async fn a_path_without_a_namespace_fails_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();

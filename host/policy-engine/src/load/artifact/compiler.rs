@@ -43,6 +43,16 @@ pub(crate) struct Compiler {
     pub(crate) cgroup: Option<PathBuf>,
 }
 
+/// The file of an artefact that is not complete; removed on drop, also of a cancelled compilation.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It does not exist if it was renamed, or if the compiler failed early.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// Privileges that a compilation could not drop, for the log.
 pub(super) type Notes = Vec<String>;
 
@@ -81,8 +91,9 @@ impl Compiler {
         // In the cache itself, so that the rename is atomic.
         let number = Self::number();
         let unfinished = artefact.with_extension(format!("{}-{number}.tmp", std::process::id()));
+        let unfinished = Unfinished(unfinished);
         let mut notes = Vec::new();
-        let ran = self.run(module, &unfinished, number, &mut notes).await;
+        let ran = self.run(module, &unfinished.0, number, &mut notes).await;
         // The module may have changed while the compiler read it. Then neither the artefact nor
         // the compiler's verdict is about this digest.
         let about_it = matches!(
@@ -94,21 +105,17 @@ impl Compiler {
         let ran = if changed { Err(Error::Changed) } else { ran };
         let result = ran.and_then(|()| {
             let failed = |source| Error::Io {
-                path: unfinished.clone(),
+                path: unfinished.0.clone(),
                 source,
             };
-            let file = File::open(&unfinished).map_err(failed)?;
+            let file = File::open(&unfinished.0).map_err(failed)?;
             file.set_permissions(fs::Permissions::from_mode(0o600))
                 .map_err(failed)?;
             // The artefact is executed as found on disk: a partial one must never have the final
             // name, not even after a power failure.
             file.sync_all().map_err(failed)?;
-            fs::rename(&unfinished, artefact).map_err(failed)
+            fs::rename(&unfinished.0, artefact).map_err(failed)
         });
-        if result.is_err() {
-            // The file does not exist if the compiler failed early.
-            let _ = fs::remove_file(&unfinished);
-        }
         (result, notes)
     }
 

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::compiler::{Compiler, Notes};
+use super::unused;
 use crate::load::confinement::DryRun;
 
 /// Exit code of a process that panicked.
@@ -80,10 +81,11 @@ impl Compiler {
             },
             Err(error) => Ok(not_run(&dry_run, &error.to_string())),
         };
-        if matches!(result, Ok(true))
-            && let Err(error) = Replace::at(&record).write(b"")
-        {
-            notes.push(format!("cannot record dry runs: {error}"));
+        if matches!(result, Ok(true)) {
+            match Replace::at(&record).write(b"") {
+                Ok(()) => unused::limit_records(&dry_run.artefact),
+                Err(error) => notes.push(format!("cannot record dry runs: {error}")),
+            }
         }
         (result, notes)
     }

@@ -3,6 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FsWord;
 
@@ -12,6 +13,9 @@ const CGROUP2: FsWord = 0x6367_7270;
 const NAME: &str = "compile-";
 /// Bytes charged to the group beyond the compiler's own memory: the artefact in the page cache.
 const BESIDE: u64 = 64 << 20;
+/// How often a group of processes that were killed is tried to be removed, and the pause between.
+const TRIES: usize = 100;
+const PAUSE: Duration = Duration::from_millis(50);
 /// The mount point of cgroup v2.
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -25,15 +29,16 @@ impl Group {
     /// # Errors
     /// If `parent` is not a cgroup v2 directory, or not writable.
     pub(super) fn make(parent: &Path, number: u64, memory: u64) -> io::Result<Self> {
-        match DirBuilder::new().create(parent) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
-        }
+        let is_new = match DirBuilder::new().create(parent) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            made => made.map(|()| true)?,
+        };
         if rustix::fs::statfs(parent)?.f_type != CGROUP2 {
-            // Removes the directory that was created above, if it is empty.
-            let _ = fs::remove_dir(parent);
+            if is_new {
+                let _ = fs::remove_dir(parent);
+            }
             return Err(io::Error::other(format!(
-                "{} is no control group of version 2",
+                "{} is not a control group of version 2",
                 parent.display()
             )));
         }
@@ -54,8 +59,23 @@ impl Drop for Group {
     fn drop(&mut self) {
         // Since Linux 5.14. The daemon kills the child itself in any case.
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
-        // Fails if the group is still busy; `sweep` removes it later.
-        let _ = fs::remove_dir(&self.0);
+        // The group is busy until the kernel has ended the processes.
+        if fs::remove_dir(&self.0).is_err()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(remove(std::mem::take(&mut self.0)));
+        }
+    }
+}
+
+/// Removes a group as soon as its processes have ended. If that takes long, `sweep` does it later.
+async fn remove(dir: PathBuf) {
+    for _ in 0..TRIES {
+        tokio::time::sleep(PAUSE).await;
+        match fs::remove_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+            _ => return,
+        }
     }
 }
 
@@ -102,10 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_directory_is_no_group() {
+    fn a_plain_directory_is_not_a_group() {
         let dir = tempfile::tempdir().unwrap();
         let error = Group::make(&dir.path().join("x"), 1, 1).unwrap_err();
-        assert!(error.to_string().contains("no control group"), "{error}");
+        assert!(error.to_string().contains("not a control group"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        Group::make(dir.path(), 1, 1).unwrap_err();
+        assert!(dir.path().exists());
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -16,6 +17,9 @@ use crate::load::confinement::DryRun;
 
 /// Bytes of a module up to which it is small.
 const SMALL: u64 = 1 << 20;
+/// How long a job may take in the place for small ones. One that takes longer begins again in a
+/// place for all, so that other small ones pass.
+const SMALL_TIME: Duration = Duration::from_secs(10);
 /// Maximum number of remembered failures.
 const MAX_FAILED: usize = 256;
 
@@ -35,6 +39,15 @@ struct Places {
     all: Arc<Semaphore>,
     /// One more for small modules and dry runs, which do not wait for big modules.
     small: Arc<Semaphore>,
+    /// How long a job may take in the place for small ones.
+    small_time: Duration,
+}
+
+/// A place that a job holds.
+struct Place<'p> {
+    _permit: SemaphorePermit<'p>,
+    /// The time that the job may take in it; `None` if only the compiler's own limits apply.
+    time: Option<Duration>,
 }
 
 impl Places {
@@ -43,18 +56,22 @@ impl Places {
         Self {
             all: Arc::new(Semaphore::new(processors.max(2))),
             small: Arc::new(Semaphore::new(1)),
+            small_time: SMALL_TIME,
         }
     }
 
     /// Waits for a place. The semaphores are never closed.
-    async fn acquire(&self, work: &Work) -> Option<SemaphorePermit<'_>> {
+    async fn acquire(&self, is_small: bool) -> Option<Place<'_>> {
         let any = pin!(self.all.acquire());
-        if !work.is_small() {
-            return any.await.ok();
-        }
-        let small = pin!(self.small.acquire());
-        let (Either::Left((place, _)) | Either::Right((place, _))) = select(any, small).await;
-        place.ok()
+        let (permit, time) = match is_small {
+            false => (any.await, None),
+            true => match select(any, pin!(self.small.acquire())).await {
+                Either::Left((permit, _)) => (permit, None),
+                Either::Right((permit, _)) => (permit, Some(self.small_time)),
+            },
+        };
+        let _permit = permit.ok()?;
+        Some(Place { _permit, time })
     }
 }
 
@@ -70,7 +87,7 @@ struct JobStates {
     running: BTreeSet<String>,
     /// Modules compiled since the last retry.
     compiled: BTreeSet<String>,
-    /// Dry runs that ended well, in case they could not be recorded.
+    /// Dry runs that ended well and could not be recorded.
     ran: BTreeSet<String>,
     /// Dry runs that did not take place, until the next retry.
     not_run: BTreeSet<String>,
@@ -138,8 +155,9 @@ impl Jobs {
         Error::Compiling
     }
 
-    /// Whether a dry run has ended well, or was tried in vain since the last retry. Starts it, unless it is running or is known to fail; the
-    /// returned error says which. Must be called within a runtime.
+    /// Whether a dry run has ended well, or was tried in vain since the last retry. Starts it,
+    /// unless it is running or is known to fail; the returned error says which. Must be called
+    /// within a runtime.
     pub(super) fn dry_run(
         &mut self,
         digest: &str,
@@ -175,6 +193,12 @@ impl Jobs {
         };
         self.running.spawn(job.run());
         Err(Error::DryRun)
+    }
+
+    /// Sets how long a job may take in the place for small ones.
+    #[cfg(test)]
+    pub(super) fn set_small_time(&mut self, time: Duration) {
+        self.places.small_time = time;
     }
 
     /// Allows retrying modules whose compilation or dry run failed for a possibly temporary reason.
@@ -232,6 +256,14 @@ enum Work {
 }
 
 impl Work {
+    /// Whether a dry run's good end is on disk.
+    fn is_recorded(&self) -> bool {
+        match self {
+            Self::Compile { .. } => false,
+            Self::DryRun { dry_run, settings } => dry_run.record(settings).exists(),
+        }
+    }
+
     /// Whether it may use the place of small modules.
     fn is_small(&self) -> bool {
         match self {
@@ -243,11 +275,50 @@ impl Work {
     }
 }
 
+/// Whether the work took place, or why it failed.
+type Done = (Result<bool, Error>, Notes);
+
 impl Job {
     async fn run(self) {
         let ended = Ended(&self.shared, &self.key);
-        let place = self.places.acquire(&self.work).await;
-        let (done, notes) = match &self.work {
+        let (done, notes) = self.work_in_place().await;
+        self.log(notes);
+        match (done, &self.work) {
+            (Ok(has_run), work) => {
+                let is_recorded = work.is_recorded();
+                let mut state = self.shared.state();
+                let done = match work {
+                    Work::Compile { .. } => Some(&mut state.compiled),
+                    Work::DryRun { .. } if !has_run => Some(&mut state.not_run),
+                    Work::DryRun { .. } => (!is_recorded).then_some(&mut state.ran),
+                };
+                if let Some(done) = done {
+                    done.insert(self.key.clone());
+                }
+            }
+            (Err(error), _) => self.failed(error),
+        }
+        drop(ended);
+    }
+
+    async fn work_in_place(&self) -> Done {
+        let mut is_small = self.work.is_small();
+        loop {
+            let place = self.places.acquire(is_small).await;
+            let Some(time) = place.as_ref().and_then(|place| place.time) else {
+                return self.work().await;
+            };
+            // Dropping the work kills its process.
+            if let Ok(done) = tokio::time::timeout(time, self.work()).await {
+                return done;
+            }
+            tracing::info!(target: "cnidaria::policy", job = self.key, "takes long: it makes way for small modules and begins again");
+            is_small = false;
+        }
+    }
+
+    async fn work(&self) -> Done {
+        match &self.work {
             Work::Compile { module, artefact } => {
                 let (done, notes) = self.compiler.compile(module, &self.key, artefact).await;
                 (done.map(|()| true), notes)
@@ -255,22 +326,7 @@ impl Job {
             Work::DryRun { dry_run, settings } => {
                 self.compiler.dry_run(dry_run.clone(), settings).await
             }
-        };
-        drop(place);
-        self.log(notes);
-        match (done, &self.work) {
-            (Ok(has_run), work) => {
-                let mut state = self.shared.state();
-                let done = match work {
-                    Work::Compile { .. } => &mut state.compiled,
-                    Work::DryRun { .. } if has_run => &mut state.ran,
-                    Work::DryRun { .. } => &mut state.not_run,
-                };
-                done.insert(self.key.clone());
-            }
-            (Err(error), _) => self.failed(error),
         }
-        drop(ended);
     }
 
     fn failed(&self, error: Error) {

@@ -326,3 +326,44 @@ async fn small_modules_do_not_wait_for_big_ones() {
     compile_big(&mut cache);
     fs::write(&go, "").unwrap();
 }
+
+#[tokio::test]
+async fn a_slow_small_module_makes_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("go");
+    let script = format!(
+        "if grep -q slow; then while ! test -e {}; do sleep 0.05; done; fi; exit 1",
+        go.display()
+    );
+    let mut cache = cache(dir.path(), &compiler(dir.path(), &script));
+    cache.jobs.set_small_time(Duration::from_millis(50));
+    cache.prepare().unwrap();
+    let places = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .max(2);
+    let slow = dir.path().join("slow.wasm");
+    fs::write(&slow, "slow").unwrap();
+    // One more than the places for all.
+    for number in 0..=places {
+        let digest = format!("sha256:{number:064}");
+        let artefact = cache.artefact(&digest);
+        let error = cache.jobs.compile(&slow, &digest, &artefact);
+        assert!(matches!(error, Error::Compiling), "{error}");
+    }
+    tokio::task::yield_now().await;
+    let small = dir.path().join("small.wasm");
+    fs::write(&small, "small").unwrap();
+    let digest = crate::load::digest::of_file(&small).unwrap();
+    let error = settled(&mut cache, &small, &digest).await;
+    assert!(!matches!(error, Error::Compiling));
+    // The one that made way left nothing, and begins again.
+    assert!(cache.jobs.are_running());
+    fs::write(&go, "").unwrap();
+    let mut ended = cache.compiled();
+    while cache.jobs.are_running() {
+        ended.changed().await.unwrap();
+    }
+    let files = fs::read_dir(&cache.dir).unwrap().flatten();
+    let left = files.filter(|file| file.path().extension().is_some_and(|end| end == "tmp"));
+    assert_eq!(left.count(), 0);
+}

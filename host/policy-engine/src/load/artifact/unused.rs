@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime};
 /// a change, and another daemon may share the directory.
 const UNUSED: Duration = Duration::from_secs(7 * 86_400);
 
+/// Maximum records of dry runs of one artefact: policies share modules, and settings are reverted.
+const RECORDS: usize = 64;
+
 /// Removes artefacts, and remains of killed compilers, of modules whose hex digest is not `needed`.
 #[expect(
     clippy::disallowed_methods,
@@ -44,6 +47,31 @@ pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
                 artefact = %path.display(), "removed: no module needs it",
             );
         }
+    }
+}
+
+/// Removes the oldest records of an artefact's dry runs, which each change of settings adds to.
+pub(super) fn limit_records(artefact: &Path) {
+    let (Some(dir), Some(stem)) = (artefact.parent(), artefact.file_stem()) else {
+        return;
+    };
+    let (entries, stem) = (fs::read_dir(dir), stem.to_string_lossy());
+    let mut records: Vec<_> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let is_record = name.strip_prefix(&*stem)?.ends_with(".ran");
+            let recorded = entry.metadata().ok()?.modified().ok()?;
+            is_record.then(|| (recorded, entry.path()))
+        })
+        .collect();
+    records.sort();
+    let beyond = records.len().saturating_sub(RECORDS);
+    for (_, path) in records.into_iter().take(beyond) {
+        // A record that stays only takes space.
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -90,5 +118,32 @@ mod tests {
         sweep(dir.path(), &BTreeSet::from(["bb"]));
         assert!(gone.iter().all(|path| !path.exists()));
         assert!(stays.iter().chain([&used]).all(|path| path.exists()));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the age of a file")]
+    fn an_artefact_has_a_limited_number_of_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, age: u64| {
+            let path = dir.path().join(name);
+            let file = File::create(&path).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age))
+                .unwrap();
+            path
+        };
+        let artefact = make("aa-1.cwasm", 1000);
+        let other = make("bb-1.0.ran", 1000);
+        let records: Vec<_> = (0..70)
+            .map(|age| make(&format!("aa-1.{age}.ran"), age))
+            .collect();
+        limit_records(&artefact);
+        let (stays, goes) = records.split_at(RECORDS);
+        assert!(
+            stays
+                .iter()
+                .chain([&artefact, &other])
+                .all(|path| path.exists())
+        );
+        assert!(goes.iter().all(|path| !path.exists()));
     }
 }

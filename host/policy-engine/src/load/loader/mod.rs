@@ -365,7 +365,7 @@ impl Loader {
             path: path(),
             failure,
         };
-        // There is no request; configure cannot see any of these facts.
+        // Placeholders: configure runs outside of requests and cannot see these facts.
         let facts = Arc::new(RequestFacts::of_node(Command::Status));
         let (module, services) = (Arc::clone(module), Arc::clone(&self.services));
         let account = services.memory.account("");
@@ -458,11 +458,5 @@ fn all(faults: &[config::Error]) -> String {
 /// An error and its sources on one line, bounded: errors can contain names of a module's imports
 /// and exports, which may be arbitrarily long.
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    clean(&text, MAX_REASON)
+    clean(&cni_types::error::chain(error), MAX_REASON)
 }

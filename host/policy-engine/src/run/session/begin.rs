@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Session, with_states};
 use crate::model::report::{Denied, Report};
 use crate::model::request::{Command, RequestFacts};
+use crate::model::witness::Witness;
 use crate::run::generation::Generation;
 
 impl Generation {
@@ -12,6 +13,13 @@ impl Generation {
     pub fn begin(self: &Arc<Self>, facts: RequestFacts) -> Session {
         let skipped = self.skip(&facts).is_some();
         Session::new(Arc::clone(self), facts, skipped)
+    }
+
+    /// Begins the session of an ADD that is not made: `witness` sees what the policies do. They read
+    /// the state that they keep, and change only a copy of it. Their calls are limited as in any
+    /// request, but not counted or logged.
+    pub fn rehearse(&self, facts: RequestFacts, witness: Arc<dyn Witness>) -> Session {
+        Arc::new(self.rehearsing(witness)).begin(facts)
     }
 
     /// Asks the policies whether the node is ready. Called on STATUS.

@@ -7,6 +7,7 @@ use super::Session;
 use crate::config::{OnConflict, Spec, count};
 use crate::model::policy::Mode;
 use crate::model::report::{AppliedEdit, Cause, Denied, Hook, Report};
+use crate::record::Value;
 use crate::run::journal;
 use crate::transaction::{
     AttachmentDraft, Budget, Draft, FinaleDraft, OutcomeDraft, RequestBudget, SelectionsDraft,
@@ -24,19 +25,25 @@ impl Session {
         stage: impl Fn(Box<Transaction<D>>) -> Stage,
         report: &mut Report,
     ) -> Result<Working<D>, Denied> {
-        for seat in self.turns(hook, network) {
-            let policy = &seat.policy;
+        if self.tape.is_on() {
+            self.tape.offer(hook, || shown(&working, &stage));
+        }
+        for turn in self.turns(hook, network) {
+            let policy = &turn.policy;
             let Some(spec) = &policy.spec else { continue };
-            let request = self.edit_budget(seat.index, spec);
+            let request = self.edit_budget(turn.index, spec);
             let transaction = working.begin(Arc::clone(&policy.name), budget(spec));
             let transaction = Box::new(transaction.within(request));
-            let turn = self.turn(&seat, hook, stage(transaction), report).await?;
-            let Some(stage) = turn else {
+            let accepted = self.turn(&turn, hook, stage(transaction), report).await?;
+            let Some(stage) = accepted else {
                 continue;
             };
             let Some(transaction) = D::take(stage) else {
                 continue;
             };
+            if transaction.conflict().is_some() {
+                self.tape.turn(|turn| turn.conflict = true);
+            }
             if let Some(conflict) = transaction
                 .conflict()
                 .filter(|_| spec.on_conflict == OnConflict::Deny)
@@ -56,7 +63,7 @@ impl Session {
                 Mode::Audit => staged.patch,
                 Mode::Enforce | Mode::Off => working.commit(&policy.name, staged),
             };
-            self.time.charge(seat.index, start.elapsed());
+            self.time.charge(turn.index, start.elapsed());
             if let Some(patch) = applied {
                 let edit = AppliedEdit {
                     policy: policy.name.to_string(),
@@ -65,7 +72,11 @@ impl Session {
                     patch: patch.text(),
                     omitted: patch.omitted(),
                 };
-                journal::edit(&self.facts, &edit, spec.mode);
+                if !self.is_rehearsal() {
+                    journal::edit(&self.facts, &edit, spec.mode);
+                }
+                self.tape
+                    .turn(|turn| turn.edits = Some((edit.patch.clone(), edit.omitted)));
                 if let Some(witness) = &self.generation.services().witness {
                     witness.edited(&edit, spec.mode);
                 }
@@ -79,6 +90,9 @@ impl Session {
                     Mode::Enforce | Mode::Off => report.edits.push(edit),
                 }
             }
+        }
+        if self.tape.is_on() {
+            self.tape.end(|| shown(&working, &stage));
         }
         Ok(working)
     }
@@ -94,6 +108,12 @@ impl Session {
         });
         Arc::clone(budget)
     }
+}
+
+/// The value as the next policy would be offered it.
+fn shown<D: Draft>(working: &Working<D>, stage: &impl Fn(Box<Transaction<D>>) -> Stage) -> Value {
+    let budget = Budget::default();
+    Value::of(&stage(Box::new(working.begin("".into(), budget))))
 }
 
 fn budget(spec: &Spec) -> Budget {

@@ -1,5 +1,7 @@
 //! One request's pass through the policies: at most one store per policy, dropped with the session.
 
+#[cfg(feature = "compile")]
+mod again;
 mod allowances;
 mod begin;
 mod chain;
@@ -13,10 +15,12 @@ use std::sync::Arc;
 use cni_types::result::CniResult;
 
 use crate::pool::RequestInstances;
+use crate::record::{Taping, Value};
 use allowances::Allowances;
 use time::Time;
 
 use crate::load::policy::Loading;
+use crate::model::outside::Told;
 use crate::model::policy::Mode;
 use crate::model::report::{AddFailure, Cause, Denied, Hook, Report};
 use crate::model::request::{
@@ -25,7 +29,7 @@ use crate::model::request::{
 use crate::run::generation::Generation;
 use crate::state::{Guard, States};
 use crate::transaction::{
-    AttachmentDraft, Carried, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved,
+    AttachmentDraft, FinaleDraft, OutcomeDraft, Owned, RequestBudget, Reserved, SelectionClaims,
     SelectionsDraft, Working,
     invariants::{self, Offered},
 };
@@ -74,8 +78,8 @@ pub struct Session {
     exhausted: BTreeSet<usize>,
     /// Indexes of policies that exhausted a request budget and are open on timeout.
     given_up: BTreeSet<usize>,
-    /// The selections whose attachments were not offered yet, with what policies own of them.
-    carried: Vec<Carried>,
+    /// What policies own of the chosen selections.
+    selection_claims: SelectionClaims,
     /// The attachments so far, as offered to before-add.
     offered: Vec<Offered>,
     /// All attachments, those offered so far as policies left them; empty unless a policy's
@@ -85,8 +89,6 @@ pub struct Session {
     position: usize,
     /// The policies that failed in this request.
     failed: BTreeSet<usize>,
-    /// Tags of the results so far, by interface.
-    tags: BTreeMap<String, BTreeMap<String, String>>,
     /// Which parts of the results so far policies own, by interface.
     owned: BTreeMap<String, Owned>,
     /// Remaining edit budgets, by policy index.
@@ -99,6 +101,10 @@ pub struct Session {
     allowances: Allowances,
     /// If the ADD fails, releases the state that policies bound to the planned attachments.
     bound: Guard,
+    /// Notes for the recorder.
+    tape: Taping,
+    /// What the next calls learn from outside; live unless a record is replayed.
+    told: Option<Told>,
 }
 
 impl Session {
@@ -107,23 +113,26 @@ impl Session {
         let time = Time::new(generation.request_timeout(), generation.chain().len());
         let facts = Arc::new(facts);
         let is_add = facts.command == Command::Add;
+        let sink = generation.sink().filter(|_| !skipped);
+        let tape = Taping::new(sink, &facts);
         let bound = Guard::new(&generation.services().states, is_add.then_some(&facts));
         Self {
             generation,
             time,
             facts,
             bound,
+            tape,
+            told: None,
             allowances: Allowances::default(),
             skipped,
             instances,
             exhausted: BTreeSet::new(),
             given_up: BTreeSet::new(),
-            carried: Vec::new(),
+            selection_claims: SelectionClaims::default(),
             offered: Vec::new(),
             planned: Vec::new(),
             position: 0,
             failed: BTreeSet::new(),
-            tags: BTreeMap::new(),
             owned: BTreeMap::new(),
             edit_budgets: BTreeMap::new(),
             reserved: Reserved::default(),
@@ -135,6 +144,11 @@ impl Session {
     /// session releases it when dropped.
     pub fn succeed(&mut self) {
         self.bound.disarm();
+    }
+
+    /// Whether the request is not made.
+    fn is_rehearsal(&self) -> bool {
+        self.generation.pool().is_rehearsal()
     }
 
     /// The facts of the request.
@@ -151,8 +165,8 @@ impl Session {
                 let mut chain = self.generation.chain().iter();
                 !self.skipped && chain.any(|policy| policy.broken_reason().is_some())
             }
-            // Records each attachment.
-            Hook::BeforeAdd => true,
+            // Records each attachment for later hooks.
+            Hook::BeforeAdd => !self.generation.chain().is_empty(),
             Hook::Finalize => self.owned.values().any(|owned| !owned.claims.is_empty()),
             Hook::Del => !self.generation.services().states.is_empty(),
             _ => false,
@@ -200,7 +214,7 @@ impl Session {
         let stage = || Stage::ValidateSelections(Arc::clone(&draft));
         self.validate(Hook::ValidateSelections, stage, &mut report)
             .await?;
-        self.carried = draft.carried(&claims);
+        self.selection_claims = draft.claims_for_attachments(&claims);
         let (default, selections) = Arc::unwrap_or_clone(draft).into_chosen(&claims);
         Ok(Selected {
             default,
@@ -237,7 +251,7 @@ impl Session {
         self.gate(Hook::BeforeAdd, &mut report)?;
         self.gate_network(&network, &mut report)?;
         let draft = AttachmentDraft::new(attachment, Arc::clone(&self.reserved));
-        let owned = Carried::take(&mut self.carried, draft.attachment());
+        let owned = self.selection_claims.claims(draft.attachment());
         let (hook, working) = (Hook::BeforeAdd, Working::owned(draft, owned));
         let before = working.current();
         let plan = self.planned(before.attachment());
@@ -299,8 +313,12 @@ impl Session {
         stage: impl Fn() -> Stage,
         report: &mut Report,
     ) -> Result<(), Denied> {
-        for seat in self.turns(hook, None) {
-            self.turn(&seat, hook, stage(), report).await?;
+        let turns = self.turns(hook, None);
+        if !turns.is_empty() {
+            self.tape.offer(hook, || Value::of(&stage()));
+        }
+        for turn in turns {
+            self.turn(&turn, hook, stage(), report).await?;
         }
         Ok(())
     }
@@ -329,10 +347,6 @@ impl Session {
         let draft = working.finish();
         let sound = invariants::result(draft.result(), &claims, "");
         self.sound(Hook::AfterAdd, sound, &mut report)?;
-        if !draft.tags().is_empty() {
-            let tags = draft.tags().clone();
-            self.tags.insert(attachment.if_name.clone(), tags);
-        }
         let left = (!claims.is_empty()).then(|| Arc::new(draft.clone()));
         let owned = Owned { claims, left };
         self.owned.insert(attachment.if_name.clone(), owned);
@@ -356,25 +370,21 @@ impl Session {
             plan: Arc::clone(&plan),
             finale,
         };
-        let tags = plan.iter().map(|attachment| {
-            let tags = self.tags.remove(&attachment.if_name);
-            tags.unwrap_or_default()
-        });
-        let tags: Vec<_> = tags.collect();
-        let outcome = |(result, tags)| Arc::new(OutcomeDraft::tagged(result, tags));
-        let first = tags.first().cloned().unwrap_or_default();
-        let tags = tags
-            .into_iter()
-            .chain(std::iter::repeat_with(BTreeMap::new));
-        let draft = FinaleDraft {
-            result: outcome((result, first)),
-            statuses: statuses.into_iter().zip(tags).map(outcome).collect(),
-        };
         let owned = plan.iter().map(|attachment| {
             let owned = self.owned.remove(&attachment.if_name);
             owned.unwrap_or_default()
         });
-        let owned = draft.owned(&owned.collect::<Vec<_>>());
+        let owned: Vec<Owned> = owned.collect();
+        let tags = |index: usize| {
+            let left = owned.get(index).and_then(|one| one.left.as_deref());
+            left.map(|left| left.tags().clone()).unwrap_or_default()
+        };
+        let status = |(index, result)| Arc::new(OutcomeDraft::tagged(result, tags(index)));
+        let draft = FinaleDraft {
+            result: Arc::new(OutcomeDraft::new(result).after(tags(0))),
+            statuses: statuses.into_iter().enumerate().map(status).collect(),
+        };
+        let owned = draft.owned(&owned);
         let working = Working::owned(draft, owned);
         let working = self
             .chain(Hook::Finalize, None, working, stage, &mut report)
@@ -434,8 +444,11 @@ impl Session {
     pub async fn add_failed(&mut self, plan: &[Attachment], why: AddFailure) -> Report {
         let mut report = Report::default();
         let (plan, why): (Arc<[Attachment]>, _) = (plan.into(), Arc::new(why));
-        for seat in self.turns(Hook::AddFailed, None) {
-            if self.failed.contains(&seat.index) {
+        self.tape.offer(Hook::AddFailed, || {
+            Value::AddFailed(Arc::clone(&plan), Arc::clone(&why))
+        });
+        for turn in self.turns(Hook::AddFailed, None) {
+            if self.failed.contains(&turn.index) {
                 continue;
             }
             let stage = Stage::AddFailed {
@@ -443,7 +456,7 @@ impl Session {
                 why: Arc::clone(&why),
             };
             // Its failures are open, so there is no error.
-            let _ = self.turn(&seat, Hook::AddFailed, stage, &mut report).await;
+            let _ = self.turn(&turn, Hook::AddFailed, stage, &mut report).await;
         }
         report
     }
@@ -459,13 +472,17 @@ impl Session {
     ) -> Result<Report, Denied> {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
-        for seat in self.turns(Hook::Check, Some(&attachment.network)) {
-            let stored = Box::new(stored.draft());
+        let stored = Arc::new(stored.draft());
+        self.tape.offer(Hook::Check, || {
+            Value::Check(Arc::clone(&attachment), Arc::clone(&stored))
+        });
+        for turn in self.turns(Hook::Check, Some(&attachment.network)) {
+            let stored = Arc::clone(&stored);
             let stage = Stage::Check {
                 attachment: Arc::clone(&attachment),
                 stored,
             };
-            self.turn(&seat, Hook::Check, stage, &mut report).await?;
+            self.turn(&turn, Hook::Check, stage, &mut report).await?;
         }
         Ok(report)
     }
@@ -477,13 +494,17 @@ impl Session {
     pub async fn del(&mut self, attachment: &Attachment, stored: &Outcome) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
-        for seat in self.turns(Hook::Del, Some(&attachment.network)) {
+        let stored = Arc::new(stored.draft());
+        self.tape.offer(Hook::Del, || {
+            Value::Del(Arc::clone(&attachment), Arc::clone(&stored))
+        });
+        for turn in self.turns(Hook::Del, Some(&attachment.network)) {
             let stage = Stage::Del {
                 attachment: Arc::clone(&attachment),
-                stored: Box::new(stored.draft()),
+                stored: Arc::clone(&stored),
             };
-            // DEL cannot deny, and its failures are open, so there is no error.
-            let _ = self.turn(&seat, Hook::Del, stage, &mut report).await;
+            // Never an error: DEL cannot deny, and its failures are open.
+            let _ = self.turn(&turn, Hook::Del, stage, &mut report).await;
         }
         self.release(attachment).await;
         report
@@ -513,8 +534,9 @@ impl Session {
             }
         }
         let mut report = Report::default();
-        for seat in self.turns(Hook::Status, None) {
-            self.turn(&seat, Hook::Status, Stage::Idle, &mut report)
+        self.tape.offer(Hook::Status, || Value::Status);
+        for turn in self.turns(Hook::Status, None) {
+            self.turn(&turn, Hook::Status, Stage::Idle, &mut report)
                 .await?;
         }
         Ok(())
@@ -523,11 +545,13 @@ impl Session {
     async fn gc(&mut self, valid: &[(String, String)]) -> Report {
         let mut report = Report::default();
         let attachments: Arc<[(String, String)]> = valid.into();
-        for seat in self.turns(Hook::Gc, None) {
+        self.tape
+            .offer(Hook::Gc, || Value::Gc(Arc::clone(&attachments)));
+        for turn in self.turns(Hook::Gc, None) {
             // No error, as on DEL.
             let _ = self
                 .turn(
-                    &seat,
+                    &turn,
                     Hook::Gc,
                     Stage::Gc {
                         valid: Arc::clone(&attachments),

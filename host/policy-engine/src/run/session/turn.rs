@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use super::Session;
 use crate::config::count;
 use crate::load::policy::Policy;
+use crate::model::outside::{self, Source};
 use crate::model::policy::Mode;
 use crate::model::ports::{Evaluation, Verdict};
 use crate::model::report::{Cause, Denied, Finding, Hook, Report, Severity, clean};
 use crate::model::witness::Call;
+use crate::record::{self, TurnNotes, Value};
 use crate::run::journal;
 use crate::wasm::allowance::{Allowance, TimeBudget};
 use crate::wasm::hooks::Answer;
@@ -24,16 +26,16 @@ const MAX_DETAILS: usize = 4096;
 type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
 
 /// A policy and its index among the session's instances.
-pub(super) struct Seat {
+pub(super) struct Turn {
     pub(super) index: usize,
     pub(super) policy: Arc<Policy>,
 }
 
 impl Session {
     /// The policies that have the hook and see the request, in order.
-    pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Seat> {
+    pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Turn> {
         self.asked(hook, network)
-            .map(|(index, policy)| Seat {
+            .map(|(index, policy)| Turn {
                 index,
                 policy: Arc::clone(policy),
             })
@@ -107,16 +109,18 @@ impl Session {
     /// if the request goes on without it.
     pub(super) async fn turn(
         &mut self,
-        seat: &Seat,
+        turn: &Turn,
         hook: Hook,
         stage: Stage,
         report: &mut Report,
     ) -> Result<Option<Stage>, Denied> {
-        let policy = &seat.policy;
+        let policy = &turn.policy;
+        self.tape
+            .begin(|| TurnNotes::new(&policy.name, policy.shared_digest(), Value::of(&stage)));
         let start = Instant::now();
-        let (called, budget) = match self.allowance(seat) {
+        let (called, budget) = match self.allowance(turn) {
             Ok(allowance) => {
-                let called = self.call(seat, hook, stage, allowance).await;
+                let called = self.call(turn, hook, stage, allowance).await;
                 (called, Some(allowance.budget))
             }
             Err(failure) => (Err(failure), None),
@@ -125,26 +129,31 @@ impl Session {
         let (answer, stage, mut findings) = match called {
             Ok(answer) => answer,
             Err(failure) => {
-                self.failed.insert(seat.index);
+                self.failed.insert(turn.index);
+                let answer = record::Answer::failed(failure.cause, &failure.reason);
+                self.tape.turn(|turn| turn.answer = answer);
                 if failure.cause == Cause::Timeout {
-                    self.exhausted.insert(seat.index);
+                    self.exhausted.insert(turn.index);
                 }
                 self.fail(policy, hook, &failure, report)?;
                 if failure.cause == Cause::Timeout && budget != Some(TimeBudget::Call) {
                     // Later hooks would fail the same way.
-                    self.given_up.insert(seat.index);
+                    self.given_up.insert(turn.index);
                 }
                 return Ok(None);
             }
         };
         let limit = policy.spec.as_ref().map_or(0, |spec| spec.limits.findings);
-        self.allowances.cut(seat.index, &mut findings, count(limit));
+        self.allowances.cut(turn.index, &mut findings, count(limit));
         for finding in &findings {
-            journal::finding(&self.facts, finding);
+            if !self.is_rehearsal() {
+                journal::finding(&self.facts, finding);
+            }
             if let Some(witness) = &self.generation.services().witness {
                 witness.found(finding);
             }
         }
+        self.tape.turn(|turn| turn.findings.clone_from(&findings));
         report.findings.extend(findings);
         let Answer::Deny(denial) = answer else {
             return Ok(Some(stage));
@@ -154,6 +163,12 @@ impl Session {
             details: denial.details.map(|details| clean(&details, MAX_DETAILS)),
             ..policy.deny(hook, Cause::Policy, clean(&denial.message, MAX_MESSAGE))
         };
+        self.tape.turn(|turn| {
+            turn.answer = record::Answer::Deny {
+                code: denied.code,
+                message: denied.message.clone(),
+            };
+        });
         match self.deny(policy, denied, report) {
             Some(denied) => Err(denied),
             None => Ok(None),
@@ -161,7 +176,7 @@ impl Session {
     }
 
     /// The time and budget for the policy's next call.
-    fn allowance(&self, Seat { index, policy }: &Seat) -> Result<Allowance, Failure> {
+    fn allowance(&self, Turn { index, policy }: &Turn) -> Result<Allowance, Failure> {
         let limits = policy.spec.as_ref().map(|spec| spec.limits);
         let chain = self.generation.chain();
         let name = |index| chain.get(index).map(|policy: &Arc<Policy>| &*policy.name);
@@ -169,21 +184,20 @@ impl Session {
     }
 
     /// Calls one policy in its instance for this request, creating it if needed. Charges the policy
-    /// for the time, except for waiting for memory.
+    /// for the time, except for waiting for memory, and for turns that its own guests did not have.
     async fn call(
         &mut self,
-        seat: &Seat,
+        turn: &Turn,
         hook: Hook,
         stage: Stage,
         mut allowance: Allowance,
     ) -> Called {
-        let Seat { index, policy } = seat;
+        let Turn { index, policy } = turn;
         // Taken out, so that a failed instance is not used again.
         let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
             None => {
-                self.instances.refill(*index, || policy.refill());
-                let mut made = match policy.made_ahead(&self.facts, self.instances.account()) {
+                let mut made = match self.made_ahead(*index, policy) {
                     Some((instance, made_in)) => {
                         // As if the request had waited for it.
                         self.time.charge(*index, made_in);
@@ -193,7 +207,7 @@ impl Session {
                         // Boxed to keep the common case, an instance made ahead, small.
                         let instance =
                             Box::pin(self.instantiate(*index, policy, allowance)).await?;
-                        allowance = self.allowance(seat)?;
+                        allowance = self.allowance(turn)?;
                         instance
                     }
                 };
@@ -204,8 +218,16 @@ impl Session {
         instance.reserve().await;
         let subject = self.watched_subject(&stage);
         let start = Instant::now();
-        let called = instance.call(hook, stage, allowance).await;
-        let duration = start.elapsed();
+        let called = match self.source() {
+            Source::Live => instance.call(hook, stage, allowance).await,
+            mut source => {
+                let call = instance.call(hook, stage, allowance);
+                let called = outside::during(&mut source, call).await;
+                self.learned(source);
+                called
+            }
+        };
+        let duration = start.elapsed().saturating_sub(instance.waited());
         self.time.charge(*index, duration);
         self.watch(hook, subject, &called, (&instance, duration));
         match &called {
@@ -213,6 +235,44 @@ impl Session {
             Err(_) => self.allowances.keep(*index, &instance),
         }
         called
+    }
+
+    /// The instance made ahead for this request, if any; has the next one made.
+    fn made_ahead(&mut self, index: usize, policy: &Policy) -> Option<(Instance, Duration)> {
+        if self.is_rehearsal() {
+            return None;
+        }
+        self.instances.refill(index, || policy.refill());
+        policy.made_ahead(&self.facts, self.instances.account())
+    }
+
+    /// Where the next call learns about what is outside its request.
+    fn source(&mut self) -> Source {
+        match self.told.take() {
+            Some(told) => Source::Told(Box::new(told)),
+            None if self.tape.is_on() || self.generation.services().witness.is_some() => {
+                Source::Noted(Box::default())
+            }
+            None => Source::Live,
+        }
+    }
+
+    /// Keeps what a call has learned.
+    fn learned(&mut self, source: Source) {
+        match source {
+            Source::Noted(outside) => {
+                if let Some(witness) = &self.generation.services().witness {
+                    for grant in &outside.grants {
+                        witness.used(grant.as_str());
+                    }
+                }
+                if !outside.is_empty() {
+                    self.tape.turn(|turn| turn.outside = Some(outside));
+                }
+            }
+            Source::Told(told) => self.told = Some(*told),
+            Source::Live => {}
+        }
     }
 
     async fn instantiate(
@@ -230,11 +290,18 @@ impl Session {
         let (start, services) = (Instant::now(), self.generation.services());
         let budget = (reservation, allowance);
         let instance = policy.instance(&self.facts, services, budget).await;
-        self.time.charge(index, start.elapsed());
+        let time = match &instance {
+            Ok(instance) => instance.made_in(),
+            Err(_) => start.elapsed(),
+        };
+        self.time.charge(index, time);
         instance
     }
 
     fn count(&self, policy: &Policy, hook: Hook, called: &Called, duration: Duration) {
+        if self.is_rehearsal() {
+            return;
+        }
         policy.evaluated();
         if let Some(observer) = &self.generation.services().observer {
             let verdict = verdict(called);
@@ -283,8 +350,10 @@ impl Session {
         mut denied: Denied,
         report: &mut Report,
     ) -> Option<Denied> {
-        policy.denied();
-        journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+        if !self.is_rehearsal() {
+            policy.denied();
+            journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+        }
         self.witness_denial(&denied, policy.mode());
         if policy.mode() != Mode::Audit {
             denied.findings = std::mem::take(&mut report.findings);
@@ -329,11 +398,13 @@ impl Session {
         failure: &Failure,
         report: &mut Report,
     ) -> Result<(), Denied> {
-        policy.failed(hook, failure);
         let open = matches!(hook, Hook::AddFailed | Hook::Del | Hook::Gc)
             || policy.mode() == Mode::Audit
             || !policy.is_closed(failure.cause);
-        journal::failure(&self.facts, policy, hook, failure, open);
+        if !self.is_rehearsal() {
+            policy.failed(hook, failure);
+            journal::failure(&self.facts, policy, hook, failure, open);
+        }
         if !open {
             let mut denied = policy.deny(hook, failure.cause, failure.reason.clone());
             if failure.cause == Cause::Load && policy.is_loading().is_some() {

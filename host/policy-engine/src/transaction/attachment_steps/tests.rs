@@ -21,6 +21,7 @@ fn attachment(conf: &str) -> Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,
+        selection: None,
         conf: Document::parse(conf, Limits::default()).unwrap(),
         ips: Vec::new(),
         mac: None,
@@ -211,7 +212,7 @@ fn a_port_at_overlapping_addresses_is_one() {
             mappings.push(PortMapping {
                 host_port: 8080,
                 container_port: 80,
-                protocol: protocol.to_owned(),
+                protocol: Some(protocol.to_owned()),
                 host_ip: ip.map(str::to_owned),
             });
             draft.set_port_mappings(&mappings)

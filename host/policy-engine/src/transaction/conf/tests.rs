@@ -242,7 +242,7 @@ fn places_and_powers_have_grants_of_their_own() {
 }
 
 #[test]
-fn what_users_pass_is_no_place_of_the_node() {
+fn users_values_cannot_name_the_nodes_places() {
     let args = r#"{"cni":{"dataDir":"/x","path":"/y"}}"#;
     edited(CHAIN, "/plugins/0/args", args, &ConfGrant::default()).unwrap();
 }

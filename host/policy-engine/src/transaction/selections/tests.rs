@@ -168,13 +168,12 @@ fn what_select_set_is_owned_in_before_add() {
             mac: draft.get(0).unwrap().mac.clone(),
             ..attachment()
         };
-        (draft.carried(&claims), attachment)
+        (draft.claims_for_attachments(&claims), attachment)
     };
-    type Made = (Vec<Carried>, Attachment);
-    let conflict = |(mut left, attachment): Made, change: &dyn Fn(&AttachmentDraft) -> Edited| {
+    type Made = (SelectionClaims, Attachment);
+    let conflict = |(carried, attachment): Made, change: &dyn Fn(&AttachmentDraft) -> Edited| {
         let draft = AttachmentDraft::new(attachment, Arc::default());
-        let claims = Carried::take(&mut left, draft.attachment());
-        assert_eq!(left.len(), 2);
+        let claims = carried.claims(draft.attachment());
         let working = Working::owned(draft, claims);
         let own = |owner: &str| working.begin(owner.into(), BUDGET).edit(1, change);
         own("first").unwrap();
@@ -204,14 +203,15 @@ fn an_inserted_selection_belongs_to_its_policy() {
     };
     let working = edited(move |draft| draft.insert(0, &wanted));
     let claims = working.claims();
-    let carried = working.finish().carried(&claims).remove(0);
+    let carried = working.finish().claims_for_attachments(&claims);
     let attachment = Attachment {
         network: "default/z".to_owned(),
         ips: vec!["10.0.0.1".to_owned()],
         ..attachment()
     };
     let draft = AttachmentDraft::new(attachment, Arc::default());
-    let working = Working::owned(draft, carried.claims);
+    let claims = carried.claims(draft.attachment());
+    let working = Working::owned(draft, claims);
     let mut second = working.begin("second".into(), BUDGET);
     second.edit(1, |draft| draft.set_ips(&[])).unwrap_err();
     second
@@ -221,80 +221,102 @@ fn an_inserted_selection_belongs_to_its_policy() {
 
 #[test]
 fn claims_follow_their_selection() {
-    let ips = |ip: &str| vec![ip.to_owned()];
-    let offered = |if_name: &str, ips: &[String]| Attachment {
-        if_name: if_name.to_owned(),
-        ips: ips.into(),
-        ..attachment()
+    let with = |edit: &dyn Fn(&mut Selection)| {
+        let mut wanted = selection("a");
+        edit(&mut wanted);
+        wanted
     };
-    let check = |selections: Vec<Selection>, place: usize, attachments: &[Attachment]| {
-        let mut working = Working::new(SelectionsDraft::of_pod(selections));
+    let edits: [&dyn Fn(&mut Selection); 3] = [
+        &|wanted| wanted.mac = Some("02:00:00:00:00:01".to_owned()),
+        &|wanted| wanted.if_name = Some("x0".to_owned()),
+        &|wanted| wanted.cni_args = Some(json(r#"{"x":1}"#)),
+    ];
+    for (place, edit) in (0..2).flat_map(|place| edits.map(|edit| (place, edit))) {
+        let mut working = Working::new(SelectionsDraft::of_pod(vec![selection("a"); 2]));
         let owner: Arc<str> = "first".into();
         let mut transaction = working.begin(owner.clone(), BUDGET);
-        let mut wanted = transaction.draft().get(place).unwrap().clone();
-        wanted.mac = Some("02:00:00:00:00:01".to_owned());
+        let wanted = with(edit);
         transaction
             .edit(1, |draft| draft.replace(place, &wanted))
             .unwrap();
+        transaction.edit(1, |draft| draft.shift(0, 1)).unwrap();
         let staged = working.staged(transaction);
         working.commit(&owner, staged);
         let claims = working.claims();
-        let mut left = working.finish().carried(&claims);
-        let owned = attachments.iter().enumerate().map(|(index, attachment)| {
-            let mac = (index == place).then(|| "02:00:00:00:00:01".to_owned());
+        let carried = working.finish().claims_for_attachments(&claims);
+        // A network of every pod comes first, and may look the same.
+        let owned = [None, Some(0), Some(1), Some(2)].map(|selection| {
             let attachment = Attachment {
-                mac,
-                ..attachment.clone()
+                selection,
+                ..attachment()
             };
-            !Carried::take(&mut left, &attachment).is_empty()
+            !carried.claims(&attachment).is_empty()
         });
-        let owned: Vec<bool> = owned.collect();
-        let expected: Vec<bool> = (0..owned.len()).map(|index| index == place).collect();
-        assert_eq!(owned, expected);
-    };
-    let one = selection("a");
-    let named = Selection {
-        if_name: Some("x0".to_owned()),
-        ..one.clone()
-    };
-    let (net1, net2) = (offered("net1", &[]), offered("net2", &[]));
-    check(
-        vec![one.clone(), one.clone()],
-        1,
-        &[net1.clone(), net2.clone()],
-    );
-    check(vec![one.clone(), one.clone()], 0, &[net1, net2.clone()]);
-    check(vec![named, one], 1, &[offered("x0", &[]), net2.clone()]);
-    // A policy of the select hook sets no member that an attachment has to be told apart by.
-    let mut working = Working::new(SelectionsDraft::of_pod(vec![
-        selection("a"),
-        selection("a"),
-    ]));
-    let owner: Arc<str> = "first".into();
-    let mut transaction = working.begin(owner.clone(), BUDGET);
-    let wanted = Selection {
+        assert_eq!(owned, [false, place == 1, place == 0, false]);
+    }
+}
+
+#[test]
+fn a_replacement_owns_what_it_leaves_as_it_was() {
+    let asked = Selection {
+        mac: Some("02:00:00:00:00:01".to_owned()),
+        ips: vec!["10.0.0.1".to_owned()],
         cni_args: Some(json(r#"{"x":1}"#)),
         ..selection("a")
     };
+    let mut working = Working::new(SelectionsDraft::of_pod(vec![asked.clone(), selection("a")]));
+    let owner: Arc<str> = "first".into();
+    let mut transaction = working.begin(owner.clone(), BUDGET);
     transaction
-        .edit(1, |draft| draft.replace(1, &wanted))
+        .edit(1, |draft| draft.replace(0, &asked))
         .unwrap();
     let staged = working.staged(transaction);
-    working.commit(&owner, staged);
-    let claims = working.claims();
-    let mut left = working.finish().carried(&claims);
-    assert!(Carried::take(&mut left, &offered("net1", &[])).is_empty());
-    assert!(!Carried::take(&mut left, &net2).is_empty());
-    // A network of every pod comes first.
-    let with_ip = Selection {
-        ips: ips("10.0.0.1"),
-        ..selection("a")
+    assert!(working.commit(&owner, staged).is_none());
+    let conflict = |change: &dyn Fn(&SelectionsDraft) -> Result<SelectionsChange, EditError>| {
+        let mut transaction = working.begin("second".into(), BUDGET);
+        transaction.edit(1, change).is_err()
     };
-    let working = edited(move |draft| draft.replace(0, &with_ip));
+    let with = |edit: &dyn Fn(&mut Selection)| {
+        let mut wanted = asked.clone();
+        edit(&mut wanted);
+        conflict(&|draft| draft.replace(0, &wanted))
+    };
+    assert!(with(&|wanted| wanted.mac = None));
+    assert!(with(&|wanted| wanted.ips.clear()));
+    assert!(with(&|wanted| wanted.name = "b".to_owned()));
+    assert!(with(&|wanted| wanted.cni_args = Some(json(r#"{"x":2}"#))));
+    assert!(conflict(&|draft| draft.remove(0)));
+    assert!(!with(&|_| ()));
+    assert!(!with(&|wanted| wanted.ips.push("10.0.0.2".to_owned())));
+    assert!(!with(&|wanted| wanted.if_name = Some("x0".to_owned())));
+    assert!(!conflict(&|draft| draft.shift(0, 1)));
+    assert!(!conflict(&|draft| draft.remove(1)));
+
     let claims = working.claims();
-    let mut left = working.finish().carried(&claims);
-    assert!(Carried::take(&mut left, &offered("net1", &[])).is_empty());
-    assert!(!Carried::take(&mut left, &offered("net2", &ips("10.0.0.1"))).is_empty());
+    let carried = working.finish().claims_for_attachments(&claims);
+    let made = Attachment {
+        mac: asked.mac,
+        ..attachment()
+    };
+    let draft = AttachmentDraft::new(made, Arc::default());
+    let claims = carried.claims(draft.attachment());
+    let mut second = Working::owned(draft, claims).begin("second".into(), BUDGET);
+    second.edit(1, |draft| draft.set_mac(None)).unwrap_err();
+}
+
+#[test]
+fn a_selection_that_is_kept_in_place_has_an_owner() {
+    let mut working = Working::new(draft());
+    let owner: Arc<str> = "first".into();
+    let mut transaction = working.begin(owner.clone(), BUDGET);
+    transaction.edit(1, |draft| draft.shift(1, 1)).unwrap();
+    let staged = working.staged(transaction);
+    working.commit(&owner, staged);
+    let mut second = working.begin("second".into(), BUDGET);
+    second.edit(1, |draft| draft.shift(0, 2)).unwrap_err();
+    second
+        .edit(1, |draft| draft.replace(1, &selection("b")))
+        .unwrap();
 }
 
 type Edited = Result<super::super::AttachmentChange, EditError>;
@@ -308,6 +330,7 @@ fn attachment() -> Attachment {
         network: "default/a".to_owned(),
         if_name: "x9".to_owned(),
         is_default: false,
+        selection: Some(0),
         conf: json(r#"{"type":"macvlan"}"#),
         ips: Vec::new(),
         mac: None,

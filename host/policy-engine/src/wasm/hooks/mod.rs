@@ -57,7 +57,7 @@ impl Answer {
 pub(crate) enum Error {
     /// An interface of the package that this host does not have.
     #[error(
-        "exports {export}, which is no hook of a version that this host serves: {}",
+        "exports {export}, which is not a hook of any version that this host serves: {}",
         served()
     )]
     Unknown {

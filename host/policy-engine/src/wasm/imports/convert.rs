@@ -1,5 +1,18 @@
 //! Conversions between the bindings' types and the host's, for both versions of the types.
 
+/// Converts between records with the same fields.
+macro_rules! same_fields {
+    ($from:ty => $to:ty { $($field:ident),* }) => {
+        impl From<$from> for $to {
+            fn from(from: $from) -> Self {
+                type From = $from;
+                let From { $($field),* } = from;
+                Self { $($field),* }
+            }
+        }
+    };
+}
+
 /// Defines the conversions for one version's `types`.
 macro_rules! conversions {
     ($types:path) => {
@@ -15,91 +28,38 @@ macro_rules! conversions {
                     host::Command::Del => Self::Del,
                     host::Command::Check => Self::Check,
                     host::Command::Gc => Self::Gc,
-                    host::Command::Status => Self::Status,
+                    host::Command::Status | host::Command::Version => Self::Status,
                 }
             }
         }
 
-        impl From<PodRef> for wit::PodRef {
-            fn from(
-                PodRef {
-                    namespace,
-                    name,
-                    uid,
-                }: PodRef,
-            ) -> Self {
-                Self {
-                    namespace,
-                    name,
-                    uid,
-                }
-            }
-        }
-
-        impl From<host::Bandwidth> for wit::Bandwidth {
-            fn from(bandwidth: host::Bandwidth) -> Self {
-                let host::Bandwidth {
-                    ingress_rate,
-                    ingress_burst,
-                    egress_rate,
-                    egress_burst,
-                } = bandwidth;
-                Self {
-                    ingress_rate,
-                    ingress_burst,
-                    egress_rate,
-                    egress_burst,
-                }
-            }
-        }
-
-        impl From<wit::Bandwidth> for host::Bandwidth {
-            fn from(bandwidth: wit::Bandwidth) -> Self {
-                let wit::Bandwidth {
-                    ingress_rate,
-                    ingress_burst,
-                    egress_rate,
-                    egress_burst,
-                } = bandwidth;
-                Self {
-                    ingress_rate,
-                    ingress_burst,
-                    egress_rate,
-                    egress_burst,
-                }
-            }
-        }
+        same_fields!(PodRef => wit::PodRef { namespace, name, uid });
+        same_fields!(result::Dns => wit::Dns { nameservers, domain, search, options });
+        same_fields!(host::Bandwidth => wit::Bandwidth {
+            ingress_rate, ingress_burst, egress_rate, egress_burst
+        });
+        same_fields!(wit::Bandwidth => host::Bandwidth {
+            ingress_rate, ingress_burst, egress_rate, egress_burst
+        });
 
         impl From<host::PortMapping> for wit::PortMapping {
             fn from(mapping: host::PortMapping) -> Self {
-                let host::PortMapping {
-                    host_port,
-                    container_port,
-                    protocol,
-                    host_ip,
-                } = mapping;
                 Self {
-                    host_port,
-                    container_port,
-                    protocol,
-                    host_ip,
+                    protocol: mapping.protocol().to_owned(),
+                    host_port: mapping.host_port,
+                    container_port: mapping.container_port,
+                    host_ip: mapping.host_ip,
                 }
             }
         }
 
         impl From<wit::PortMapping> for host::PortMapping {
             fn from(mapping: wit::PortMapping) -> Self {
-                let wit::PortMapping {
-                    host_port,
-                    container_port,
-                    protocol,
-                    host_ip,
-                } = mapping;
                 Self {
-                    host_port,
-                    container_port,
-                    protocol,
-                    host_ip,
+                    host_port: mapping.host_port,
+                    container_port: mapping.container_port,
+                    protocol: Some(mapping.protocol),
+                    host_ip: mapping.host_ip,
                 }
             }
         }
@@ -164,23 +124,6 @@ macro_rules! conversions {
                     .map(transaction::json_object)
                     .transpose()?,
             })
-        }
-
-        impl From<result::Dns> for wit::Dns {
-            fn from(dns: result::Dns) -> Self {
-                let result::Dns {
-                    nameservers,
-                    domain,
-                    search,
-                    options,
-                } = dns;
-                Self {
-                    nameservers,
-                    domain,
-                    search,
-                    options,
-                }
-            }
         }
 
         impl From<wit::Dns> for result::Dns {
@@ -393,20 +336,7 @@ impl Refusal for new::EditError {
     }
 }
 
-impl From<old::Denial> for new::Denial {
-    fn from(denial: old::Denial) -> Self {
-        let old::Denial {
-            code,
-            message,
-            details,
-        } = denial;
-        Self {
-            code,
-            message,
-            details,
-        }
-    }
-}
+same_fields!(old::Denial => new::Denial { code, message, details });
 
 impl From<old::Finding> for new::Finding {
     fn from(finding: old::Finding) -> Self {
@@ -437,9 +367,4 @@ impl From<Origin> for new::Origin {
     }
 }
 
-impl From<Owner> for new::Owner {
-    fn from(owner: Owner) -> Self {
-        let Owner { kind, name, uid } = owner;
-        Self { kind, name, uid }
-    }
-}
+same_fields!(Owner => new::Owner { kind, name, uid });

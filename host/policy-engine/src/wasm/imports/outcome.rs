@@ -5,6 +5,7 @@ use wasmtime::component::Resource;
 use super::convert::{self, About, Refusal};
 use super::handle::OutcomeHandle;
 use crate::model::grant::Grant;
+use crate::model::outside;
 use crate::transaction::{self, OutcomeChange, OutcomeDraft, RawIp};
 use crate::wasm::bindings::{v0_2, v0_3};
 use crate::wasm::store::{GuestState, Stage};
@@ -84,6 +85,7 @@ impl GuestState {
             let part = self.part(handle.rep()).and_then(|part| part.checked_sub(1));
             return Ok(Err(E::refuse(error, || self.about(part, member))));
         }
+        outside::allowed(grant);
         self.edit_outcome(handle, bytes, member, change)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::count;
+use crate::model::outside;
 use crate::state::{Binding, Bond, Quota, Refusal};
 use crate::wasm::bindings::cnidaria::policy::state::{Error, Host};
 use crate::wasm::store::{GuestState, Stage};
@@ -34,24 +35,33 @@ impl Host for GuestState {
         new: Option<Vec<u8>>,
         bound: bool,
     ) -> wasmtime::Result<Result<(), Error>> {
-        let unavailable = || Error::Unavailable("there is no state in this hook".to_owned());
+        let unavailable = || Error::Unavailable("state is not available in this hook".to_owned());
         if bound && self.facts().container_id.is_empty() {
             return Ok(Err(Error::Unavailable(
-                "there is no sandbox to bind to".to_owned(),
+                "this hook has no sandbox to bind to".to_owned(),
             )));
         }
         let Some(state) = self.policy_state()?.map(Arc::clone) else {
             return Ok(Err(unavailable()));
         };
+        if let Some(holds) = outside::swap(&key, expected.as_deref(), new.as_deref()) {
+            return Ok(if holds { Ok(()) } else { Err(Error::Conflict) });
+        }
         let bond = bound.then(|| self.binding());
         let limits = &self.spec().limits;
         let quota = Quota {
             keys: count(limits.state_keys),
             bytes: count(limits.state_bytes),
         };
-        let swap = move || state.swap(&key, expected.as_deref(), new, bond, quota);
+        let swap = move || {
+            let swapped = state.swap(&key, expected.as_deref(), new, bond, quota);
+            (swapped, key, expected)
+        };
         // Waits for the file on a blocking thread, so that other requests continue.
-        let swapped = tokio::task::spawn_blocking(swap).await?;
+        let (swapped, key, expected) = tokio::task::spawn_blocking(swap).await?;
+        if swapped.is_ok() {
+            outside::swapped(&key, expected.as_deref());
+        }
         Ok(swapped.map_err(|refusal| match refusal {
             Refusal::Quota => Error::Quota,
             Refusal::Conflict => Error::Conflict,

@@ -13,8 +13,12 @@ pub struct Settings {
     annotation: String,
     /// Number of conf members to set.
     edits: u32,
+    /// Number of cni-args to set.
+    args: u32,
     /// Prefix of their keys.
     key: String,
+    /// Members of one object to set in the conf.
+    members: u32,
 }
 
 impl Default for Settings {
@@ -22,7 +26,9 @@ impl Default for Settings {
         Self {
             annotation: "cnidaria.dev/measured".to_owned(),
             edits: 0,
+            args: 0,
             key: String::new(),
+            members: 0,
         }
     }
 }
@@ -45,6 +51,14 @@ impl BeforeAdd for BothSides {
     fn before_add(&self, request: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
         for number in 0..self.settings.edits {
             attachment.conf_set(&format!("/{}{number}", self.settings.key), "1")?;
+        }
+        for number in 0..self.settings.args {
+            attachment.set_cni_arg(&format!("{}{number}", self.settings.key), "1")?;
+        }
+        if self.settings.members > 0 {
+            let members = (0..self.settings.members).map(|number| format!("\"m{number}\":1"));
+            let members = members.collect::<Vec<_>>().join(",");
+            attachment.conf_set("/object", &format!("{{{members}}}"))?;
         }
         match request.annotation(&self.settings.annotation) {
             Some(network) if network == attachment.network() => {

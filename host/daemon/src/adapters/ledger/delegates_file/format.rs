@@ -147,6 +147,9 @@ pub(super) struct Own {
     pub(super) runtime_network: Option<NetworkName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failed_add: Option<FailedAdd>,
+    /// When the ADD began, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) added_at: Option<u64>,
     pub(super) pod: Pod,
     pub(super) cni_args: CniArgs,
     pub(super) capability_args: RawObject,

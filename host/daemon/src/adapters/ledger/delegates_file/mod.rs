@@ -82,6 +82,7 @@ fn delegate(position: usize, entry: &Entry, deferrable: bool) -> Delegate {
             namespace: entry.namespace.clone(),
             runtime_network: entry.runtime_network.clone(),
             failed_add: entry.failed_add.clone(),
+            added_at: entry.added_at,
             pod: Pod {
                 namespace: entry.pod.namespace.clone(),
                 name: entry.pod.name.clone(),
@@ -154,6 +155,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
         namespace: None,
         tags: std::collections::BTreeMap::new(),
         failed_add: None,
+        added_at: None,
     };
     if let Some(own) = delegate.cnidaria {
         let pod = PodRef {
@@ -169,6 +171,7 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
             namespace: own.namespace,
             runtime_network: own.runtime_network,
             failed_add: own.failed_add,
+            added_at: own.added_at,
             ..entry
         });
     }
@@ -270,6 +273,7 @@ mod tests {
             namespace: None,
             tags: std::collections::BTreeMap::new(),
             failed_add: None,
+            added_at: None,
         }
     }
 
@@ -304,6 +308,7 @@ mod tests {
             refused: true,
             started: true,
             so_far: Some(RawValue::from_string(so_far.to_owned()).unwrap()),
+            unfinished: false,
         });
         let (read, _) = read(&write(&[entry], false), &sandbox()).unwrap();
         assert!(read[0].made_nothing(1, true) && !read[0].made_nothing(1, false));

@@ -1,0 +1,13 @@
+//! The daemon's configuration file: its own keys, those that overlay the CNI conf of each request,
+//! and those about the conf provided for the runtime. The daemon and `cnidaria` read it.
+
+#![warn(missing_docs)]
+
+pub mod conf_file;
+pub mod daemon;
+mod keys;
+pub mod mistakes;
+pub mod own;
+pub mod places;
+pub mod policies;
+pub mod reference;

@@ -1,0 +1,374 @@
+//! Every mistake in a configuration file, each with its line and key. Loading stops at the first
+//! one; here it is taken out of the text, and the rest is read again.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use cni_types::json::{Cause, RawObject};
+use cnidaria_core::domain::members::similar;
+use cnidaria_core::report;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::daemon::{DaemonConfig, Error, OWN_KEY};
+use crate::reference;
+
+/// How many mistakes are reported.
+const MAX_MISTAKES: usize = 50;
+
+/// A mistake in a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in bytes, from 1.
+    pub column: usize,
+    /// Dotted path of the key; empty if the text is not a JSON object.
+    pub key: String,
+    /// What is wrong, what was expected, and what may be meant.
+    pub problem: String,
+    /// Whether the daemon does not start with it; others are warnings.
+    pub is_error: bool,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            line,
+            column,
+            key,
+            problem,
+            is_error,
+        } = self;
+        let kind = if *is_error { "error" } else { "warning" };
+        write!(f, "{line}:{column}: {kind}: ")?;
+        match key.as_str() {
+            "" => f.write_str(problem),
+            key => write!(f, "{key}: {problem}"),
+        }
+    }
+}
+
+/// All mistakes of a text, by line. None if the daemon starts with it and has nothing to warn about.
+pub fn find(text: &[u8]) -> Vec<Mistake> {
+    let file = match RawObject::parse(text) {
+        Ok(file) => file,
+        Err(error) => return vec![syntax(text, &error)],
+    };
+    let text = String::from_utf8_lossy(text);
+    let mut found = Vec::new();
+    let mut rest = file;
+    while found.len() < MAX_MISTAKES {
+        match DaemonConfig::parse(rest.to_string().as_bytes()) {
+            Ok(config) => {
+                found.extend(config.warnings.iter().map(|one| warning(&text, one)));
+                break;
+            }
+            Err(error) => {
+                let mistake = Found::of(&error);
+                let without = mistake
+                    .key
+                    .first()
+                    .and_then(|_| without(&rest, &mistake.key));
+                found.push(mistake.at(&text));
+                match without {
+                    Some(without) => rest = without,
+                    None => break,
+                }
+            }
+        }
+    }
+    found.sort_by_key(|mistake| (mistake.line, mistake.column));
+    found.dedup();
+    found
+}
+
+/// Where the mistake is that an error is about.
+pub fn locate(text: &[u8], error: &Error) -> Mistake {
+    match (error, RawObject::parse(text)) {
+        (Error::Json(_), Err(error)) => syntax(text, &error),
+        _ => Found::of(error).at(&String::from_utf8_lossy(text)),
+    }
+}
+
+/// A mistake before its place is known.
+struct Found {
+    key: Vec<String>,
+    problem: String,
+}
+
+impl Found {
+    fn of(error: &Error) -> Self {
+        let text = report::chain(error);
+        let text = text.strip_prefix("CNI conf: ").unwrap_or(&text);
+        if let Error::Own { path, source } = error {
+            return own(path, &source.to_string());
+        }
+        let (key, problem) = text.split_once(": ").unwrap_or(("", text));
+        let key = if key.contains(' ') { "" } else { key };
+        Self {
+            key: segments(key),
+            problem: problem.to_owned(),
+        }
+    }
+
+    fn at(self, text: &str) -> Mistake {
+        let (line, column) = place(text, &self.key);
+        Mistake {
+            line,
+            column,
+            key: self.key.join("."),
+            problem: self.problem,
+            is_error: true,
+        }
+    }
+}
+
+/// A mistake under the key `cnidaria`.
+fn own(path: &str, cause: &str) -> Found {
+    let mut key = segments(path);
+    key.insert(0, OWN_KEY.to_owned());
+    // The position is that in the value of `cnidaria`.
+    let cause = cause
+        .rsplit_once(" at line ")
+        .map_or(cause, |(cause, _)| cause);
+    let unknown = cause.strip_prefix("unknown field `");
+    let Some((name, _)) = unknown.and_then(|rest| rest.split_once('`')) else {
+        return Found {
+            key,
+            problem: cause.to_owned(),
+        };
+    };
+    if key.last().is_none_or(|last| last != name) {
+        key.push(name.to_owned());
+    }
+    let problem = match meant(&key) {
+        Some(meant) => format!("unknown key; did you mean {meant:?}?"),
+        None => "unknown key".to_owned(),
+    };
+    Found { key, problem }
+}
+
+/// The known key of the same object that an unknown one may misspell.
+fn meant(key: &[String]) -> Option<&'static str> {
+    let (name, parents) = key.split_last()?;
+    let parents = parents.get(1..)?.join(".");
+    let siblings: Vec<&'static str> = reference::own()
+        .filter_map(|known| match parents.as_str() {
+            "" => Some(known),
+            parents => known.strip_prefix(parents)?.strip_prefix('.'),
+        })
+        .map(|known| known.split('.').next().unwrap_or(known))
+        .collect();
+    similar(&siblings, name)
+}
+
+/// A warning of [`DaemonConfig`], which quotes its key.
+fn warning(text: &str, warning: &str) -> Mistake {
+    let quoted = warning.split('"').nth(1).unwrap_or_default();
+    let key = match text.contains(&format!("\"{quoted}\"")) {
+        true => vec![quoted.to_owned()],
+        false => segments(warning.split(": ").next().unwrap_or_default()),
+    };
+    let (line, column) = place(text, &key);
+    Mistake {
+        line,
+        column,
+        key: String::new(),
+        problem: warning.to_owned(),
+        is_error: false,
+    }
+}
+
+fn syntax(text: &[u8], error: &cni_types::json::Error) -> Mistake {
+    let (line, column, problem) = match serde_json::from_slice::<&RawValue>(text) {
+        Err(syntax) => {
+            let problem = Cause::of(&syntax).to_string();
+            let problem = problem
+                .rsplit_once(" at line ")
+                .map_or("", |(it, _)| it)
+                .to_owned();
+            (
+                syntax.line(),
+                syntax.column(),
+                format!("not JSON: {problem}"),
+            )
+        }
+        Ok(_) => (1, 1, report::chain(error)),
+    };
+    Mistake {
+        line,
+        column,
+        key: String::new(),
+        problem,
+        is_error: true,
+    }
+}
+
+/// `a.b[2].c` as its parts; an index is a part of its own.
+fn segments(path: &str) -> Vec<String> {
+    let parts = path
+        .split(['.', '['])
+        .map(|part| part.trim_end_matches(']'));
+    let parts = parts.filter(|part| !part.is_empty() && *part != "?");
+    parts.map(str::to_owned).collect()
+}
+
+/// Line and column of a key, or of the innermost object on the way to it that is there.
+pub(crate) fn place(text: &str, key: &[String]) -> (usize, usize) {
+    let mut offset = 0;
+    let mut value = text;
+    for part in key {
+        let Some((at, inner)) = member(value, part) else {
+            break;
+        };
+        let base = value.as_ptr() as usize - text.as_ptr() as usize;
+        offset = base + at;
+        value = inner;
+    }
+    let before = text.get(..offset).unwrap_or_default();
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    (line, offset - start + 1)
+}
+
+/// Where a member's name or an element begins in the text of an object or list, and its value.
+fn member<'a>(text: &'a str, part: &str) -> Option<(usize, &'a str)> {
+    let offset = |value: &str| value.as_ptr() as usize - text.as_ptr() as usize;
+    if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text) {
+        let value = elements.get(part.parse::<usize>().ok()?)?.get();
+        return Some((offset(value), value));
+    }
+    let members: HashMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+    // Multus' keys are matched in any case.
+    let exact = members.get_key_value(part);
+    let folded = || {
+        members
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(part))
+    };
+    let (name, value) = exact.or_else(folded)?;
+    let value = value.get();
+    let at = offset(value);
+    let quoted = format!("\"{name}\"");
+    let begins = text.get(..at)?.rfind(&quoted).unwrap_or(at);
+    Some((begins, value))
+}
+
+/// The file without a key.
+fn without(file: &RawObject, key: &[String]) -> Option<RawObject> {
+    let (first, rest) = key.split_first()?;
+    let name = file.iter().map(|(name, _)| name.to_owned());
+    let mut names = name.filter(|name| name.eq_ignore_ascii_case(first));
+    let name = names.next()?;
+    let mut file = file.clone();
+    if rest.is_empty() {
+        file.remove(&name)?;
+        return Some(file);
+    }
+    let mut value: Value = serde_json::from_str(file.get(&name)?.get()).ok()?;
+    let (last, parents) = rest.split_last()?;
+    let parent = parents
+        .iter()
+        .try_fold(&mut value, |value, part| match value {
+            Value::Object(members) => members.get_mut(part),
+            Value::Array(elements) => elements.get_mut(part.parse::<usize>().ok()?),
+            _ => None,
+        });
+    let removed = parent.and_then(Value::as_object_mut)?.remove(last);
+    if removed.is_none() {
+        // The object itself has the mistake, such as a key that is missing.
+        return self::without(&file, key.get(..key.len() - 1)?);
+    }
+    file.set(&name, &value).ok()?;
+    Some(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        find(text.as_bytes())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn a_sound_file_has_no_mistakes() {
+        assert!(shown(r#"{"cniVersion":"1.0.0","multusConfigFile":"auto"}"#).is_empty());
+        assert!(shown("{}").is_empty());
+    }
+
+    #[test]
+    fn all_mistakes_have_line_and_key() {
+        let text = r#"{
+  "socketDir": 7,
+  "connectionLimit": 0,
+  "sockteDir": "/x",
+  "cnidaria": {
+    "timeouts": {
+      "podMs": "x"
+    },
+    "manifest": "/m",
+    "policies": { "modules": "/p",
+      "requestTimeoutMs": 0 }
+  }
+}"#;
+        assert_eq!(
+            shown(text),
+            [
+                "2:3: error: socketDir: expected a path, found 7",
+                "3:3: error: connectionLimit: must be greater than 0, found 0",
+                "4:3: warning: unknown key \"sockteDir\": it is passed on as it is; did you mean \"socketDir\"?",
+                "7:7: error: cnidaria.timeouts.podMs: invalid type: string, expected u64",
+                "9:5: error: cnidaria.manifest: unknown key; did you mean \"manifests\"?",
+                "11:7: error: cnidaria.policies.requestTimeoutMs: invalid value: integer `0`, expected a nonzero u64",
+            ]
+        );
+    }
+
+    #[test]
+    fn text_that_is_not_json_has_a_position() {
+        let found = shown("{\n  \"a\": 1,\n}");
+        assert!(found[0].starts_with("3:1: error: not JSON: "), "{found:?}");
+        assert_eq!(shown("[1]"), ["1:1: error: expected a JSON object"]);
+        let found = shown("");
+        assert!(found[0].starts_with("1:0: error: not JSON: "), "{found:?}");
+    }
+
+    #[test]
+    fn a_missing_key_is_reported_at_its_object() {
+        let found = shown("{\n\"cnidaria\": {\n\"policies\": {\"cache\":\"/c\"}}}");
+        assert_eq!(
+            found,
+            ["3:1: error: cnidaria.policies: missing field `modules`"]
+        );
+        let found = shown("{\"multusConfigFile\":\"auto\"}");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("cniVersion: missing"), "{found:?}");
+    }
+
+    #[test]
+    fn keys_in_another_case_are_found() {
+        let found = shown("{\n\"SocketDIR\": 7}");
+        assert!(
+            found.contains(&"2:1: error: socketDir: expected a path, found 7".to_owned()),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn values_are_not_quoted() {
+        let text = r#"{"cnidaria":{"threads":"secret"},"socketDir":{"a":"secret"}}"#;
+        assert!(!shown(text).join("\n").contains("secret"));
+    }
+
+    #[test]
+    fn a_hostile_file_ends() {
+        let many: Vec<String> = (0..200).map(|n| format!("\"k{n}\":{{}}")).collect();
+        let text = format!("{{\"cnidaria\":{{{}}}}}", many.join(","));
+        assert!(shown(&text).len() <= MAX_MISTAKES);
+    }
+}

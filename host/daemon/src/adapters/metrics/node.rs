@@ -1,0 +1,244 @@
+//! The state of the node's daemon, read when it is scraped: build, watches, API requests, queues,
+//! ledger and retries; and, if configured, which pod has which network.
+
+use cnidaria_kube::Requests;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Maximum number of `pod_network_name_info` series: more than a node has interfaces.
+const MAX_POD_NETWORKS: usize = 5000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Watch {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    verb: &'static str,
+    resource: &'static str,
+    code: u16,
+}
+
+/// Labels of the network-metrics daemon's convention.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PodNetwork {
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The interface in the pod.
+    pub interface: String,
+    /// `namespace/name` of the definition, or the conf's name.
+    pub network_name: String,
+}
+
+/// What a scrape reads.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Each watched kind, and whether the server serves the watch.
+    pub watches: Vec<(&'static str, bool)>,
+    /// Requests to the API server since the start.
+    pub requests: Vec<Requests>,
+    /// Delegates that run now.
+    pub delegates_running: usize,
+    /// Delegates that wait for a slot.
+    pub delegates_waiting: usize,
+    /// Containers in the ledger.
+    pub containers: usize,
+    /// Containers with recorded DELs.
+    pub deferred: usize,
+    /// Containers with an undo that is retried.
+    pub undos: usize,
+    /// Pods and their networks; empty unless configured.
+    pub pod_networks: Vec<PodNetwork>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    watches: Family<Watch, Gauge>,
+    requests: Family<Request, Counter>,
+    delegates_running: Gauge,
+    delegates_waiting: Gauge,
+    containers: Gauge,
+    deferred: Gauge,
+    undos: Gauge,
+    pod_networks: Family<PodNetwork, Gauge>,
+}
+
+impl State {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let build = Family::<Build, Gauge>::default();
+        let version = env!("CARGO_PKG_VERSION");
+        build.get_or_create(&Build { version }).set(1);
+        registry.register("cnidaria_build_info", "Version of the daemon", build);
+        let state = Self {
+            watches: Family::default(),
+            requests: Family::default(),
+            delegates_running: Gauge::default(),
+            delegates_waiting: Gauge::default(),
+            containers: Gauge::default(),
+            deferred: Gauge::default(),
+            undos: Gauge::default(),
+            pod_networks: Family::default(),
+        };
+        registry.register(
+            "cnidaria_watch_up",
+            "Whether the API server serves the watch of a kind",
+            state.watches.clone(),
+        );
+        registry.register(
+            "cnidaria_api_requests",
+            "Requests to the API server by the status of their answer, 0 without one",
+            state.requests.clone(),
+        );
+        registry.register(
+            "cnidaria_delegates_running",
+            "Delegates of networks that run now",
+            state.delegates_running.clone(),
+        );
+        registry.register(
+            "cnidaria_delegates_waiting",
+            "Delegates that wait for a slot of their network or namespace",
+            state.delegates_waiting.clone(),
+        );
+        registry.register(
+            "cnidaria_ledger_containers",
+            "Containers in the ledger",
+            state.containers.clone(),
+        );
+        registry.register(
+            "cnidaria_deferred_containers",
+            "Containers with recorded DELs that are not carried out yet",
+            state.deferred.clone(),
+        );
+        registry.register(
+            "cnidaria_undos_pending",
+            "Containers with attachments that could not be undone and are retried",
+            state.undos.clone(),
+        );
+        registry.register(
+            "pod_network_name_info",
+            "Networks of the node's pods, in the convention of the network-metrics daemon",
+            state.pod_networks.clone(),
+        );
+        state
+    }
+
+    /// Takes over what a scrape has read.
+    pub(super) fn set(&self, snapshot: Snapshot) {
+        for (kind, is_up) in snapshot.watches {
+            let watch = self.watches.get_or_create(&Watch { kind });
+            watch.set(i64::from(is_up));
+        }
+        for Requests {
+            verb,
+            resource,
+            code,
+            count,
+        } in snapshot.requests
+        {
+            let labels = Request {
+                verb,
+                resource,
+                code,
+            };
+            let counter = self.requests.get_or_create(&labels);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        let set = |gauge: &Gauge<i64, AtomicI64>, count: usize| {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        set(&self.delegates_running, snapshot.delegates_running);
+        set(&self.delegates_waiting, snapshot.delegates_waiting);
+        set(&self.containers, snapshot.containers);
+        set(&self.deferred, snapshot.deferred);
+        set(&self.undos, snapshot.undos);
+        self.pod_networks.clear();
+        for labels in snapshot.pod_networks.into_iter().take(MAX_POD_NETWORKS) {
+            self.pod_networks.get_or_create(&labels).set(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Metrics;
+    use super::*;
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+
+    #[test]
+    fn a_scrape_shows_the_daemons_state() {
+        let metrics = Metrics::default();
+        let text = metrics.text(Snapshot {
+            watches: vec![("Pod", true), ("Node", false)],
+            requests: vec![Requests {
+                verb: "patch",
+                resource: "pods",
+                code: 200,
+                count: 3,
+            }],
+            delegates_running: 2,
+            undos: 1,
+            ..Snapshot::default()
+        });
+        let version = env!("CARGO_PKG_VERSION");
+        has(
+            &text,
+            &format!("cnidaria_build_info{{version=\"{version}\"}} 1"),
+        );
+        has(&text, r#"cnidaria_watch_up{kind="Pod"} 1"#);
+        has(&text, r#"cnidaria_watch_up{kind="Node"} 0"#);
+        has(
+            &text,
+            r#"cnidaria_api_requests_total{verb="patch",resource="pods",code="200"} 3"#,
+        );
+        has(&text, "cnidaria_delegates_running 2");
+        has(&text, "cnidaria_delegates_waiting 0");
+        has(&text, "cnidaria_undos_pending 1");
+        assert!(!text.contains("pod_network_name_info{"), "{text}");
+    }
+
+    #[test]
+    fn networks_of_pods_are_replaced_and_bounded() {
+        let metrics = Metrics::default();
+        let networks = |count: usize| Snapshot {
+            pod_networks: (0..count)
+                .map(|number| PodNetwork {
+                    pod: format!("p{number}"),
+                    namespace: "n".to_owned(),
+                    interface: "net1".to_owned(),
+                    network_name: "n/blue".to_owned(),
+                })
+                .collect(),
+            ..Snapshot::default()
+        };
+        let lines = |text: &str| {
+            text.lines()
+                .filter(|line| line.starts_with("pod_network_name_info{"))
+                .count()
+        };
+        let text = metrics.text(networks(1));
+        has(
+            &text,
+            r#"pod_network_name_info{pod="p0",namespace="n",interface="net1",network_name="n/blue"} 0"#,
+        );
+        assert_eq!(
+            lines(&metrics.text(networks(2 * MAX_POD_NETWORKS))),
+            MAX_POD_NETWORKS
+        );
+        assert_eq!(lines(&metrics.text(Snapshot::default())), 0);
+    }
+}

@@ -1,0 +1,47 @@
+//! What a scrape of the metrics reads from the daemon's parts.
+
+use super::App;
+use crate::adapters::metrics::{PodNetwork, Snapshot};
+use cnidaria_core::ports::Ledger as _;
+
+impl App {
+    /// The metrics as text.
+    pub(super) async fn metrics_text(&self) -> String {
+        let snapshot = self.snapshot().await;
+        self.metrics.text(snapshot)
+    }
+
+    async fn snapshot(&self) -> Snapshot {
+        let (delegates_running, delegates_waiting) = self.load.now();
+        let mut snapshot = Snapshot {
+            delegates_running,
+            delegates_waiting,
+            ..Snapshot::default()
+        };
+        if let Some(kube) = &self.kube {
+            snapshot.watches = kube.watches();
+            snapshot.requests = kube.requests();
+        }
+        for cni_dir in self.pipeline.directories() {
+            snapshot.undos += self.pipeline.undos(&cni_dir).len();
+            snapshot.containers += self.ledger.count(&cni_dir);
+            // An unreadable directory is logged where its content matters.
+            let deferred = self.ledger.deferred(&cni_dir).await;
+            snapshot.deferred += deferred.map_or(0, |containers| containers.len());
+            if !self.shows_pod_networks {
+                continue;
+            }
+            let Ok(listing) = self.pipeline.entries(&cni_dir).await else {
+                continue;
+            };
+            let networks = listing.entries.into_iter().map(|entry| PodNetwork {
+                pod: entry.pod.name,
+                namespace: entry.pod.namespace,
+                interface: entry.if_name.to_string(),
+                network_name: entry.network,
+            });
+            snapshot.pod_networks.extend(networks);
+        }
+        snapshot
+    }
+}

@@ -1,0 +1,281 @@
+//! `cnidaria policy replay`: which verdicts and edits of recorded requests a module would change.
+
+mod compare;
+mod read;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use policy_engine::Hook;
+use policy_engine::record::{Recorded, Redactor};
+use policy_engine::trial::{Loaded, Replay};
+
+use crate::policy::{self, Policy};
+use crate::{FAILED, Output, runtime};
+use compare::{Compared, Difference};
+use read::Recording;
+
+/// Differences that are kept to be shown; more are only counted.
+const MAX_SHOWN: usize = 100_000;
+/// Requests that a thread takes at a time.
+const BATCH: usize = 32;
+/// Interval of the progress on a terminal.
+const PROGRESS: Duration = Duration::from_millis(200);
+
+/// What to replay.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The recording: a file of `policy record export`, or the daemon's directory
+    #[arg(value_name = "RECORDING")]
+    recording: PathBuf,
+    /// The component, a .wasm file
+    #[arg(long, value_name = "FILE")]
+    module: PathBuf,
+    /// The policy's configuration; by default, an empty one
+    #[arg(long, value_name = "JSON")]
+    config: Option<PathBuf>,
+    /// Name of the recorded policy to compare with
+    ///
+    /// By default the policy with the name of the configuration or module, or the only one that the
+    /// recording has.
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
+    /// Number of threads; by default, that of the processors
+    #[arg(long, value_name = "N")]
+    threads: Option<std::num::NonZeroUsize>,
+}
+
+/// Why nothing was replayed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The policy is not usable.
+    #[error(transparent)]
+    Policy(#[from] policy::Error),
+    /// The recording cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Read {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file is not a recording.
+    #[error("{path} is not a recording of `cnidaria policy record`", path = path.display())]
+    NotARecording {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A record is not one of this version.
+    #[error("{path}: request {number} cannot be read by this version", path = path.display())]
+    Record {
+        /// The file or directory.
+        path: PathBuf,
+        /// The request's number, from 1.
+        number: usize,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The recording has no request.
+    #[error("{path} has no requests", path = path.display())]
+    Empty {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// The recorded policy is not known.
+    #[error("the recording does not have the policy {name:?}; {hint}; name one with --policy")]
+    UnknownPolicy {
+        /// The wanted policy.
+        name: String,
+        /// The recorded ones.
+        hint: String,
+    },
+}
+
+/// What came of all requests.
+#[derive(Debug, Default)]
+struct Total {
+    requests: usize,
+    /// Requests that would change.
+    changed: usize,
+    /// The first differences, by the number of the request.
+    differences: Vec<(usize, Difference)>,
+    /// Number of all differences.
+    count: usize,
+    /// Calls that cannot be compared, by the reason.
+    incomparable: BTreeMap<&'static str, usize>,
+    /// What the record lacks, by the number of requests that asked for it.
+    missing: BTreeMap<String, usize>,
+    hooks: BTreeSet<Hook>,
+}
+
+impl Total {
+    fn add(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.changed += other.changed;
+        self.count += other.count;
+        self.differences.extend(other.differences);
+        for (reason, count) in other.incomparable {
+            *self.incomparable.entry(reason).or_default() += count;
+        }
+        for (what, count) in other.missing {
+            *self.missing.entry(what).or_default() += count;
+        }
+        self.hooks.extend(other.hooks);
+    }
+}
+
+/// Replays the recording. The exit code is 3 if something would change.
+///
+/// # Errors
+/// [`Error`] if a file is not usable.
+pub fn replay(args: &ReplayArgs, is_json: bool) -> Result<Output, Error> {
+    let policy = Policy::open(&args.module, args.config.as_deref())?;
+    let loaded = runtime().block_on(policy.load())?;
+    let recording = Recording::open(&args.recording)?;
+    let (records, skipped) = recording.records();
+    if records.is_empty() {
+        return Err(Error::Empty {
+            path: args.recording.clone(),
+        });
+    }
+    let wanted = args.policy.as_deref();
+    let name = read::policy(wanted, &policy.name(), &records)?;
+    let begun = Instant::now();
+    let next = AtomicUsize::new(0);
+    let threads = args.threads.map_or_else(processors, usize::from);
+    let work = || {
+        let run = Run {
+            path: &args.recording,
+            records: &records,
+            next: &next,
+            name: &name,
+        };
+        run.work(&loaded)
+    };
+    let mut total = Total::default();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        progress(&next, records.len(), || {
+            workers.iter().all(|worker| worker.is_finished())
+        });
+        for worker in workers {
+            let done = worker.join();
+            total.add(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok::<_, Error>(())
+    })?;
+    total.differences.sort_by_key(|(number, _)| *number);
+    let replayed = report::Replayed {
+        policy: &name,
+        total: &total,
+        duration: begun.elapsed(),
+        skipped,
+        unseen: policy
+            .compiled
+            .hooks()
+            .into_iter()
+            .filter(|hook| *hook != Hook::Configure && !total.hooks.contains(hook))
+            .collect(),
+    };
+    let text = match is_json {
+        true => report::json(&replayed),
+        false => report::text(&replayed),
+    };
+    let code = if total.count > 0 { FAILED } else { 0 };
+    Ok(Output { text, code })
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Shows how far the threads are, if standard error is a terminal.
+fn progress(next: &AtomicUsize, all: usize, is_done: impl Fn() -> bool) {
+    let mut stderr = std::io::stderr();
+    if !stderr.is_terminal() {
+        return;
+    }
+    while !is_done() {
+        let done = next.load(Ordering::Relaxed).min(all);
+        // A terminal that does not take the progress gets the result all the same.
+        let _ = write!(stderr, "\r{done} of {all} requests");
+        let _ = stderr.flush();
+        std::thread::sleep(PROGRESS);
+    }
+    let _ = write!(stderr, "\r\u{1b}[K");
+}
+
+/// One replay, shared by its threads.
+struct Run<'r> {
+    path: &'r std::path::Path,
+    records: &'r [read::Record<'r>],
+    next: &'r AtomicUsize,
+    name: &'r str,
+}
+
+impl Run<'_> {
+    fn work(&self, loaded: &Loaded) -> Result<Total, Error> {
+        let mut total = Total::default();
+        let replay = loaded.replay();
+        runtime().block_on(async {
+            loop {
+                let first = self.next.fetch_add(BATCH, Ordering::Relaxed);
+                let batch = self.records.iter().enumerate().skip(first).take(BATCH);
+                if batch.len() == 0 {
+                    return Ok::<_, Error>(());
+                }
+                for (index, record) in batch {
+                    let failed = |source| Error::Record {
+                        path: self.path.to_owned(),
+                        number: index + 1,
+                        source,
+                    };
+                    self.request(&replay, (index, record), &mut total)
+                        .await
+                        .map_err(failed)?;
+                }
+            }
+        })?;
+        Ok(total)
+    }
+
+    async fn request(
+        &self,
+        replay: &Replay,
+        (index, record): (usize, &read::Record<'_>),
+        total: &mut Total,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let recorded: Recorded = serde_json::from_slice(record.bytes)?;
+        let replayed = replay.request(&recorded, self.name).await?;
+        total.requests += 1;
+        total
+            .hooks
+            .extend(recorded.calls.iter().map(|call| call.hook));
+        for what in &replayed.missing {
+            *total.missing.entry(what.clone()).or_default() += 1;
+        }
+        let redactor: &Redactor = &record.redactor;
+        let mut is_changed = false;
+        for (call, new) in recorded.calls.iter().zip(&replayed.turns) {
+            match compare::compare(&recorded.facts, call, (self.name, new.as_ref()), redactor) {
+                Compared::Same => {}
+                Compared::Not(reason) => *total.incomparable.entry(reason).or_default() += 1,
+                Compared::Different(differences) => {
+                    is_changed = true;
+                    total.count += differences.len();
+                    let room = MAX_SHOWN.saturating_sub(total.differences.len());
+                    let shown = differences.into_iter().take(room);
+                    total.differences.extend(shown.map(|one| (index, one)));
+                }
+            }
+        }
+        total.changed += usize::from(is_changed);
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! Records whole requests as policies saw them, in a bounded ring of files, and reads them again.
+//!
+//! A session notes what each hook was offered and what each policy did. When it ends, it hands over
+//! its [`Tape`]; a thread of the [`Recorder`] does everything that takes time: it converts, leaves
+//! out what the configuration says, and writes.
+
+mod form;
+mod frame;
+mod lookups;
+#[cfg(feature = "compile")]
+mod memory;
+mod recorder;
+mod redact;
+mod ring;
+mod tape;
+
+pub use form::{Answer, Call, Offered, Outcome, Recorded, Selections, Slot, Turn};
+pub use frame::{Frames, Head};
+#[cfg(feature = "compile")]
+pub use memory::Memory;
+pub use recorder::{Recorder, Status};
+pub use redact::Redactor;
+
+pub(crate) use lookups::Noting;
+#[cfg(feature = "compile")]
+pub(crate) use tape::HookNotes;
+pub(crate) use tape::{Sink, Taping, TurnNotes, Value};

@@ -1,0 +1,253 @@
+//! Takes the notes of requests and writes them on a thread of its own.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::form::Recorded;
+use super::frame::Head;
+use super::redact::Redactor;
+use super::ring::{self, Ring};
+use super::tape::{Sink, Tape};
+use crate::config::Recording;
+
+/// How long requests wait to be written, so that many are written at once.
+const GATHER: Duration = Duration::from_millis(250);
+/// Requests that may wait; further ones are lost, since memory is bounded.
+const MAX_WAITING: usize = 4096;
+/// How long an operator waits for what is being written.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Records requests while it is on.
+#[derive(Debug)]
+pub struct Recorder {
+    settings: Recording,
+    is_on: AtomicBool,
+    queue: Mutex<Queue>,
+    /// Wakes the thread for the first request, and at once if there is an order.
+    ready: Condvar,
+    /// Wakes those who wait until everything is written.
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Tape>,
+    is_writing: bool,
+    has_thread: bool,
+    /// An operator waits until everything is written.
+    hurries: bool,
+    requests: u64,
+    lost: u64,
+    trouble: Option<String>,
+}
+
+/// What a recording has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whether requests are recorded.
+    pub is_on: bool,
+    /// The directory.
+    pub dir: PathBuf,
+    /// The files, the oldest first.
+    pub files: Vec<PathBuf>,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Requests recorded since the daemon started.
+    pub requests: u64,
+    /// Requests lost since then: too many at once, too large, or not written.
+    pub lost: u64,
+    /// Why the last requests were not written.
+    pub trouble: Option<String>,
+}
+
+impl Recorder {
+    /// A recorder, which is on if its settings say so.
+    pub(crate) fn new(settings: Recording) -> Arc<Self> {
+        let at_start = settings.at_start;
+        let recorder = Arc::new(Self {
+            settings,
+            is_on: AtomicBool::new(false),
+            queue: Mutex::default(),
+            ready: Condvar::new(),
+            written: Condvar::new(),
+        });
+        if at_start && let Err(error) = recorder.start() {
+            tracing::error!(
+                target: "cnidaria::policy",
+                dir = %recorder.settings.dir.display(), %error,
+                "cannot record requests",
+            );
+            recorder.lock().trouble = Some(error.to_string());
+        }
+        recorder
+    }
+
+    /// Whether requests are recorded.
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Records requests from now on.
+    ///
+    /// # Errors
+    /// If the directory cannot be used, or no thread be started.
+    pub fn start(self: &Arc<Self>) -> io::Result<()> {
+        let ring = Ring::open(&self.settings.dir, self.settings.max_bytes)?;
+        let mut queue = self.lock();
+        if !queue.has_thread {
+            let recorder = Arc::clone(self);
+            std::thread::Builder::new()
+                .name("policy-record".to_owned())
+                .spawn(move || recorder.run(ring))?;
+            queue.has_thread = true;
+        }
+        queue.trouble = None;
+        self.is_on.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Records nothing from now on, and waits until everything is written.
+    pub fn stop(&self) {
+        self.is_on.store(false, Ordering::Relaxed);
+        self.flush();
+    }
+
+    /// Waits until everything is written, but not for a disk that hangs.
+    pub fn flush(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut queue = self.lock();
+        queue.hurries = true;
+        self.ready.notify_all();
+        while queue.has_thread && (queue.is_writing || !queue.waiting.is_empty()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.written.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.hurries = false;
+    }
+
+    /// What the recording has.
+    ///
+    /// # Errors
+    /// If its directory cannot be read.
+    pub fn status(&self) -> io::Result<Status> {
+        let segments = match ring::segments(&self.settings.dir) {
+            Err(error) if files::is_absent(&error) => Vec::new(),
+            other => other?,
+        };
+        let queue = self.lock();
+        Ok(Status {
+            is_on: self.is_on(),
+            dir: self.settings.dir.clone(),
+            bytes: segments.iter().map(|segment| segment.bytes).sum(),
+            files: segments.into_iter().map(|segment| segment.path).collect(),
+            requests: queue.requests,
+            lost: queue.lost,
+            trouble: queue.trouble.clone(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what is waiting, until recording stops.
+    fn run(&self, mut ring: Ring) {
+        let head = Head {
+            daemon: env!("CARGO_PKG_VERSION").to_owned(),
+            redaction: self.settings.redaction.clone(),
+        };
+        let redactor = Redactor::new(&self.settings.redaction);
+        while let Some(tapes) = self.next() {
+            let records: Vec<Vec<u8>> = tapes
+                .into_iter()
+                .filter_map(|tape| {
+                    let mut recorded = Recorded::of(tape);
+                    redactor.request(&mut recorded);
+                    serde_json::to_vec(&recorded).ok()
+                })
+                .collect();
+            let count = records.len() as u64;
+            let appended = ring.append(&records, &head);
+            let mut queue = self.lock();
+            match appended {
+                Ok(lost) => {
+                    queue.requests += count - lost;
+                    queue.lost += lost;
+                    queue.trouble = None;
+                }
+                Err(error) => {
+                    queue.lost += count;
+                    // Logged once, not four times a second.
+                    if queue.trouble.is_none() {
+                        tracing::error!(
+                            target: "cnidaria::policy",
+                            dir = %self.settings.dir.display(), %error,
+                            "cannot write recorded requests",
+                        );
+                    }
+                    queue.trouble = Some(error.to_string());
+                }
+            }
+            queue.is_writing = false;
+            drop(queue);
+            self.written.notify_all();
+        }
+    }
+
+    /// Waits for requests, and then a moment for more; `None` once recording has stopped.
+    fn next(&self) -> Option<Vec<Tape>> {
+        let mut queue = self.lock();
+        while queue.waiting.is_empty() {
+            if !self.is_on() {
+                queue.has_thread = false;
+                drop(queue);
+                self.written.notify_all();
+                return None;
+            }
+            queue = wait(&self.ready, queue);
+        }
+        let deadline = Instant::now() + GATHER;
+        while !queue.hurries && self.is_on() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.ready.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue.is_writing = true;
+        Some(std::mem::take(&mut queue.waiting))
+    }
+}
+
+impl Sink for Recorder {
+    fn is_on(&self) -> bool {
+        Self::is_on(self)
+    }
+
+    /// Wakes the thread only for the first request: waking costs more than the rest.
+    fn take(&self, tape: Tape) {
+        let mut queue = self.lock();
+        if queue.waiting.len() >= MAX_WAITING {
+            queue.lost += 1;
+            return;
+        }
+        queue.waiting.push(tape);
+        let is_first = queue.waiting.len() == 1 && !queue.is_writing;
+        drop(queue);
+        if is_first {
+            self.ready.notify_all();
+        }
+    }
+}
+
+fn wait<'a, T>(ready: &Condvar, queue: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    ready.wait(queue).unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,72 @@
+//! Runs recorded requests through one policy.
+
+use std::collections::BTreeSet;
+
+use super::{Environment, Loaded};
+use crate::model::outside::{Outside, Told};
+use crate::model::report::Hook;
+use crate::record::{Noting, Recorded, Turn};
+use crate::run::host::PolicyHost;
+
+/// A policy that recorded requests are offered to. Each thread has its own.
+pub struct Replay {
+    host: PolicyHost,
+}
+
+/// What the policy does with a recorded request.
+#[derive(Debug, Clone, Default)]
+pub struct Replayed {
+    /// For each recorded call, in order, what the policy did; `None` if it was not called. Shorter
+    /// than the record if the policy denies earlier.
+    pub turns: Vec<Option<Turn>>,
+    /// What the policy asked for and the record does not have.
+    pub missing: BTreeSet<String>,
+}
+
+impl Loaded {
+    /// Prepares to replay records.
+    pub fn replay(&self) -> Replay {
+        let environment = Environment {
+            cluster: Some(std::sync::Arc::new(Noting(None))),
+            ..Environment::default()
+        };
+        Replay {
+            host: self.host(&environment),
+        }
+    }
+}
+
+impl Replay {
+    /// Offers the policy what the policy `name` was offered.
+    ///
+    /// # Errors
+    /// If the record has a result that is not one.
+    pub async fn request(
+        &self,
+        recorded: &Recorded,
+        name: &str,
+    ) -> Result<Replayed, cni_types::result::Error> {
+        let mut others = Outside::default();
+        for turn in recorded.calls.iter().flat_map(|call| &call.turns) {
+            others.join(&turn.outside, turn.policy == name);
+        }
+        let mut session = self.host.current().begin(recorded.facts.clone());
+        session.keep_notes();
+        let mut replayed = Replayed::default();
+        for call in &recorded.calls {
+            let own = call.turn(name).map(|turn| turn.outside.clone());
+            let told = Told::new(own.unwrap_or_default(), others, recorded.at_unix_ms);
+            let again = session.again(call, name, told).await?;
+            let turn = again.notes.and_then(|mut notes| notes.turns.pop());
+            replayed.turns.push(turn.map(|turn| Turn::of(turn, true)));
+            others = again.told.into_others(&mut replayed.missing);
+            let is_final = !matches!(call.hook, Hook::Del | Hook::Gc);
+            if again.is_denied && is_final {
+                break;
+            }
+        }
+        // Nothing is kept: what the policy would keep is in the next record.
+        session.succeed();
+        Ok(replayed)
+    }
+}
