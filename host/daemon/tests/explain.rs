@@ -4,9 +4,13 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use cni_types::json::RawObject;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod};
 use cnidaria_core::pipeline::Origin;
+use cnidaria_core::ports::Ledger;
 use support::{World, body};
 
 /// What the delegates of an entry are given.
@@ -135,6 +139,52 @@ async fn each_network_shows_its_origin() {
             Origin::Annotation(NETWORKS_ANNOTATION, 1),
             Origin::Annotation(NETWORKS_ANNOTATION, 2),
         ]
+    );
+}
+
+#[tokio::test]
+async fn origins_follow_what_policies_do() {
+    let origins = async |edits: &[(&str, &str)]| {
+        let world = World::new();
+        world.pod("a", "three,one");
+        for (what, how) in edits {
+            let mut known = world.edits.lock().unwrap();
+            known.insert((*what).into(), (*how).into());
+        }
+        let conf =
+            r#"{"clusterNetwork":"one","defaultNetworks":["two"],"multusNamespace":"default"}"#;
+        let ledger = Arc::clone(&world) as Arc<dyn Ledger>;
+        let pipeline = world.pipeline_with(ledger, RawObject::parse(conf).unwrap());
+        let explained = pipeline.explain(&body("ADD", "a"), None).await.unwrap();
+        assert!(explained.refusal.is_none(), "{:?}", explained.refusal);
+        let networks = explained.networks.into_iter();
+        networks.map(|one| one.origin).collect::<Vec<_>>()
+    };
+    let (cluster, node) = (
+        Origin::Conf("clusterNetwork"),
+        Origin::Conf("defaultNetworks"),
+    );
+    let first = Origin::Annotation(NETWORKS_ANNOTATION, 1);
+    let second = Origin::Annotation(NETWORKS_ANNOTATION, 2);
+    assert_eq!(
+        origins(&[]).await,
+        [&cluster, &node, &first, &second].map(Clone::clone)
+    );
+    assert_eq!(
+        origins(&[("select", "drop two")]).await,
+        [&cluster, &first, &second].map(Clone::clone)
+    );
+    assert_eq!(
+        origins(&[("three", "skip")]).await,
+        [&cluster, &node, &second].map(Clone::clone)
+    );
+    assert_eq!(
+        origins(&[("select", "default three")]).await,
+        [&Origin::Policy, &node, &first, &second].map(Clone::clone)
+    );
+    assert_eq!(
+        origins(&[("select", "insert three")]).await,
+        [&cluster, &Origin::Policy, &node, &first, &second].map(Clone::clone)
     );
 }
 

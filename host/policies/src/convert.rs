@@ -301,4 +301,31 @@ mod tests {
             assert_eq!(port_mappings(&origin, edited.clone()), edited);
         }
     }
+
+    #[test]
+    fn only_a_new_network_is_named_by_a_policy() {
+        let asked = Selection {
+            namespace: "default".to_owned(),
+            name: "a".to_owned(),
+            ..Selection::default()
+        };
+        let offered = Networks {
+            default: None,
+            others: vec![Wanted::Selected(Box::new(asked.clone()))],
+        };
+        for (name, namer) in [("a", None), ("b", Some("p".to_owned()))] {
+            let left = engine::Chosen {
+                origin: engine::Origin::Pod(0),
+                named_by: Some("p".to_owned()),
+                selection: engine::Selection {
+                    name: name.to_owned(),
+                    ..selection(&asked).unwrap()
+                },
+            };
+            let selected = selected(offered.clone(), vec![left], engine::ChosenDefault::Offered);
+            let networks = selected.unwrap();
+            let named_by: Vec<_> = networks.selections().map(|one| &one.named_by).collect();
+            assert_eq!(named_by, [&namer], "{name}");
+        }
+    }
 }

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use policy_engine::record::{Answer, Frames, Recorded, Turn};
 use policy_engine::trial::{Compiled, Configuration, Loaded, Replayed};
-use policy_engine::{Cluster, Command, Needs, Outcome, PolicyHost, Recording};
+use policy_engine::{
+    AddFailure, Cluster, Command, Hook, Needs, Networks, Outcome, PolicyHost, Recording,
+};
 use policy_tests::{Policies, answer, cluster, facts, selection, storage, witness};
 use serde_json::{Value, json};
 
@@ -74,10 +76,17 @@ const GRANTS: [&str; 7] = [
 /// What the first policy does.
 fn actions(mtu: u32) -> Value {
     json!({
-        "select": [{"insert": [0, "added"]}, {"count": "selects"}, "describe"],
+        "select": [
+            {"insert": [0, "added"]}, {"set-default": ["default", "fast"]}, {"count": "selects"},
+            "describe",
+        ],
+        "validate-selections": ["describe"],
         "before-add": [{"set-mtu": mtu}, {"count": "adds"}, "describe"],
+        "validate-plan": ["describe"],
         "after-add": [{"add-nameserver": "10.0.0.9"}, {"tag": ["k", "v"]}, "describe"],
         "finalize": [{"status": [0, {"tag": ["end", "1"]}]}],
+        "validate-result": ["describe"],
+        "add-failed": ["describe"],
         "check": ["describe"],
         "status": [{"report": ["ready", "yes"]}],
         "del": ["describe"],
@@ -111,12 +120,20 @@ async fn requests(host: &PolicyHost) {
         .insert("example.com/token".to_owned(), "secret".to_owned());
     for _ in 0..3 {
         let mut session = host.current().begin(facts_of_add.clone());
-        session.select(vec![selection("storage")]).await.unwrap();
+        let networks = Networks {
+            of_node: vec!["backup".to_owned()],
+            of_pod: vec![selection("storage")],
+            ..Networks::default()
+        };
+        session.select_networks(networks).await.unwrap();
         let mut plan = Vec::new();
+        assert!(session.wants_plan());
+        session.plan(vec![cluster(), storage()]);
         for offered in [cluster(), storage()] {
             plan.push(session.before_add(offered).await.unwrap().0);
         }
         session.settle(&plan).unwrap();
+        session.validate_plan(&plan).await.unwrap();
         let mut results = Vec::new();
         for attachment in &plan {
             let (outcome, _) = session
@@ -128,6 +145,15 @@ async fn requests(host: &PolicyHost) {
         session.finalize(&plan, answer(), results).await.unwrap();
         session.succeed();
     }
+    let mut failed = host.current().begin(facts_of_add);
+    failed.select(vec![selection("storage")]).await.unwrap();
+    let why = AddFailure {
+        code: Some(7),
+        message: "the network of secret does not exist".to_owned(),
+        denied_by: None,
+    };
+    failed.add_failed(&[storage()], why).await;
+    drop(failed);
     let mut check = host.current().begin(facts(Command::Check, "default"));
     check
         .check(&storage(), &Outcome::new(answer()))
@@ -184,11 +210,30 @@ async fn unchanged_policies_replay_unchanged() {
     requests(&host).await;
     host.recorder().unwrap().flush();
     let records = records(&policies.path("record"));
-    assert_eq!(records.len(), 7);
+    assert_eq!(records.len(), 8);
     let add = &records[0];
-    assert_eq!(add.calls.len(), 6, "{add:?}");
+    let hooks: Vec<&str> = add.calls.iter().map(|call| call.hook.as_str()).collect();
+    assert_eq!(
+        hooks,
+        [
+            "select",
+            "validate-selections",
+            "before-add",
+            "before-add",
+            "validate-plan",
+            "after-add",
+            "after-add",
+            "finalize",
+            "validate-result"
+        ]
+    );
+    let failed: Vec<Hook> = records[3].calls.iter().map(|call| call.hook).collect();
+    assert_eq!(
+        failed,
+        [Hook::Select, Hook::ValidateSelections, Hook::AddFailed]
+    );
     let names = ["10-witness", "20-greedy"];
-    let before_add = &add.calls[1];
+    let before_add = &add.calls[2];
     let turns: Vec<&str> = before_add.turns.iter().map(|turn| &*turn.policy).collect();
     assert_eq!(turns, names);
     for (name, guest, config) in [
@@ -227,7 +272,7 @@ async fn a_changed_setting_changes_its_edits_only() {
         .map(|((_, call), _)| call.hook.as_str())
         .collect();
     assert_eq!(differ, ["before-add", "before-add"]);
-    let edits = &replayed.turns[1].as_ref().unwrap().edits;
+    let edits = &replayed.turns[2].as_ref().unwrap().edits;
     assert!(
         edits.contains(r#""path":"/conf/mtu","value":9000"#),
         "{edits}"
@@ -255,7 +300,8 @@ async fn a_policy_that_denies_ends_the_replay() {
         code: 130,
         message: "no".to_owned(),
     };
-    assert_eq!(answers, [Some(Answer::Accept), Some(deny)]);
+    let accepts = Some(Answer::Accept);
+    assert_eq!(answers, [accepts.clone(), accepts, Some(deny)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,10 +360,10 @@ async fn only_a_recorder_that_is_on_records() {
     recorder.stop();
     requests(&host).await;
     let status = recorder.status().unwrap();
-    assert_eq!((status.is_on, status.requests, status.lost), (false, 7, 0));
-    assert_eq!(records(&status.dir).len(), 7);
+    assert_eq!((status.is_on, status.requests, status.lost), (false, 8, 0));
+    assert_eq!(records(&status.dir).len(), 8);
     recorder.start().unwrap();
     requests(&host).await;
     recorder.flush();
-    assert_eq!(records(&status.dir).len(), 14);
+    assert_eq!(records(&status.dir).len(), 16);
 }

@@ -130,7 +130,8 @@ impl Done {
             Answer::Failed { cause, .. } => format!("fail: {cause}"),
         };
         // These hooks have no verdict.
-        if !matches!(hook, Hook::Del | Hook::Gc) || matches!(turn.answer, Answer::Failed { .. }) {
+        let has_verdict = !matches!(hook, Hook::AddFailed | Hook::Del | Hook::Gc);
+        if has_verdict || matches!(turn.answer, Answer::Failed { .. }) {
             done.0.insert("verdict".to_owned(), verdict);
         }
         let patch = match redactor {
@@ -172,7 +173,7 @@ mod tests {
         let attachment = json!({"network": "a/n", "ifName": "net1", "isDefault": false,
             "conf": {"type": "ptp"}, "ips": [], "mac": null, "bandwidth": null,
             "portMappings": [], "infinibandGuid": null});
-        let call = json!({"hook": "before-add", "offered": {"beforeAdd": [attachment, {}]},
+        let call = json!({"hook": "before-add", "offered": {"beforeAdd": [attachment, {}, []]},
             "turns": turns});
         serde_json::from_str(&call.to_string()).unwrap()
     }

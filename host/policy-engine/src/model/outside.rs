@@ -486,6 +486,9 @@ mod tests {
     /// What a call asks for, and its answers.
     async fn call() -> String {
         let label = lookup(Question::NodeLabel("zone"), || Some("a".to_owned()));
+        let labels = lookup_all(Question::NodeLabels, || {
+            BTreeMap::from([("zone".to_owned(), "a".to_owned())])
+        });
         let kept = value("k", || Some(b"1".to_vec()));
         if swap("k", Some(b"1"), Some(b"2")).is_none() {
             swapped("k", Some(b"1"));
@@ -498,7 +501,7 @@ mod tests {
             b"xy".to_vec()
         });
         let keys = keys("", || vec!["k".to_owned()]);
-        format!("{label:?} {kept:?} {after:?} {times:?} {random:?} {keys:?}")
+        format!("{label:?} {labels:?} {kept:?} {after:?} {times:?} {random:?} {keys:?}")
     }
 
     #[tokio::test]
@@ -537,6 +540,7 @@ mod tests {
                 "key k of the state",
                 "keys of the state that begin with \"\"",
                 "label zone of the node",
+                "labels of the node",
                 "random bytes"
             ]
         );

@@ -363,6 +363,12 @@ mod tests {
     #[test]
     fn annotations_are_left_out_by_name() {
         let redactor = redactor();
+        let mut all = r#"{"example.com/token":"t","other":"{\"password\":1}"}"#.to_owned();
+        redactor.annotations(&mut all);
+        assert_eq!(
+            all,
+            r#"{"example.com/token":"redacted","other":"{\"password\":\"redacted\"}"}"#
+        );
         assert!(redactor.is_annotation("example.com/token"));
         assert!(!redactor.is_annotation("example.org/token"));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Environment, Loaded};
 use crate::model::outside::{Outside, Told};
 use crate::model::report::Hook;
-use crate::record::{Noting, Recorded, Turn};
+use crate::record::{Call, Noting, Offered, Recorded, Turn};
 use crate::run::host::PolicyHost;
 
 /// A policy that recorded requests are offered to. Each thread has its own.
@@ -53,20 +53,35 @@ impl Replay {
         let mut session = self.host.current().begin(recorded.facts.clone());
         session.keep_notes();
         let mut replayed = Replayed::default();
+        if session.wants_plan() && lacks_plan(&recorded.calls) {
+            let missing = "networks after the first in before-add".to_owned();
+            replayed.missing.insert(missing);
+        }
+        let mut is_denied = false;
         for call in &recorded.calls {
+            // Only this hook follows a denial.
+            if is_denied && call.hook != Hook::AddFailed {
+                break;
+            }
             let own = call.turn(name).map(|turn| turn.outside.clone());
             let told = Told::new(own.unwrap_or_default(), others, recorded.at_unix_ms);
             let again = session.again(call, name, told).await?;
             let turn = again.notes.and_then(|mut notes| notes.turns.pop());
             replayed.turns.push(turn.map(|turn| Turn::of(turn, true)));
             others = again.told.into_others(&mut replayed.missing);
-            let is_final = !matches!(call.hook, Hook::Del | Hook::Gc);
-            if again.is_denied && is_final {
-                break;
-            }
+            let is_final = !matches!(call.hook, Hook::AddFailed | Hook::Del | Hook::Gc);
+            is_denied |= again.is_denied && is_final;
         }
         // Nothing is kept: what the policy would keep is in the next record.
         session.succeed();
         Ok(replayed)
     }
+}
+
+/// Whether the record lacks the later attachments, which before-add hooks of 0.3 see.
+fn lacks_plan(calls: &[Call]) -> bool {
+    let mut adds = calls.iter().filter(|call| call.hook == Hook::BeforeAdd);
+    let first = adds.next().map(|call| &call.offered);
+    let is_alone = matches!(first, Some(Offered::BeforeAdd(_, _, later)) if later.is_empty());
+    is_alone && adds.next().is_some()
 }

@@ -408,3 +408,33 @@ fn the_default_network_has_one_owner() {
         ChosenDefault::Set(Box::new(selection("fast")), Some("a".to_owned()))
     );
 }
+
+#[test]
+fn the_default_network_keeps_its_claims() {
+    let mut working = Working::new(with_node(&["storage"]));
+    let owner: Arc<str> = "first".into();
+    let mut transaction = working.begin(owner.clone(), BUDGET);
+    let fast = Selection {
+        mac: Some("02:00:00:00:00:01".to_owned()),
+        ..selection("fast")
+    };
+    transaction
+        .edit(1, |draft| draft.set_default(Some(&fast)))
+        .unwrap();
+    let staged = working.staged(transaction);
+    working.commit(&owner, staged);
+    let claims = working.claims();
+    let carried = working.finish().claims_for_attachments(&claims);
+    let made = |is_default, selection| Attachment {
+        is_default,
+        selection,
+        mac: fast.mac.clone(),
+        ..attachment()
+    };
+    assert!(carried.claims(&made(false, Some(0))).is_empty());
+    assert!(carried.claims(&made(false, None)).is_empty());
+    let draft = AttachmentDraft::new(made(true, None), Arc::default());
+    let claims = carried.claims(draft.attachment());
+    let mut second = Working::owned(draft, claims).begin("second".into(), BUDGET);
+    second.edit(1, |draft| draft.set_mac(None)).unwrap_err();
+}
