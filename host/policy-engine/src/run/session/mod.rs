@@ -5,9 +5,11 @@ mod again;
 mod allowances;
 mod begin;
 mod chain;
+mod node;
 mod settle;
 mod time;
 mod turn;
+mod validate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,10 +21,8 @@ use crate::record::{Taping, Value};
 use allowances::Allowances;
 use time::Time;
 
-use crate::load::policy::Loading;
 use crate::model::outside::Told;
-use crate::model::policy::Mode;
-use crate::model::report::{AddFailure, Cause, Denied, Hook, Report};
+use crate::model::report::{Denied, Hook, Report};
 use crate::model::request::{
     Attachment, Chosen, ChosenDefault, Command, Networks, RequestFacts, Selection,
 };
@@ -34,7 +34,7 @@ use crate::transaction::{
     invariants::{self, Offered},
 };
 use crate::wasm::services::Services;
-use crate::wasm::store::{Planned, Stage};
+use crate::wasm::store::Stage;
 
 /// The outcome of the select hook.
 #[derive(Debug, Clone)]
@@ -223,17 +223,6 @@ impl Session {
         })
     }
 
-    /// Whether [`plan`](Self::plan) has to be called: a policy's before-add hook sees the plan.
-    pub fn wants_plan(&self) -> bool {
-        let mut chain = self.generation.chain().iter();
-        !self.skipped && chain.any(|policy| policy.sees_plan())
-    }
-
-    /// Announces all attachments, as resolved, before they are offered one by one.
-    pub fn plan(&mut self, attachments: Vec<Attachment>) {
-        self.planned = attachments.into_iter().map(Arc::new).collect();
-    }
-
     /// Offers one attachment before its delegate runs. Called on ADD for each attachment, in order.
     /// If it comes back skipped, leave it out.
     ///
@@ -275,52 +264,6 @@ impl Session {
         self.name_bonds(&attachment.if_name).await;
         Arc::make_mut(&mut self.reserved).insert(attachment.if_name.clone(), network);
         Ok((attachment, report))
-    }
-
-    /// The plan that before-add hooks of the next attachment see.
-    fn planned(&mut self, next: &Attachment) -> Planned {
-        let position = self.position;
-        if self.wants_plan() && self.planned.len() <= position {
-            // Not announced: the plan is what was offered so far.
-            self.planned.push(Arc::new(next.clone()));
-        }
-        Planned {
-            all: self.planned.iter().cloned().collect(),
-            position,
-        }
-    }
-
-    /// Shows the plan to the policies that validate it. Called on ADD after
-    /// [`settle`](Self::settle), before anything is recorded or executed.
-    ///
-    /// # Errors
-    /// [`Denied`] if a policy denies, or fails and is closed for that failure.
-    pub async fn validate_plan(&mut self, plan: &[Attachment]) -> Result<Report, Denied> {
-        let mut report = Report::default();
-        let plan: Arc<[Attachment]> = plan.into();
-        let stage = || Stage::ValidatePlan {
-            plan: Arc::clone(&plan),
-        };
-        self.validate(Hook::ValidatePlan, stage, &mut report)
-            .await?;
-        Ok(report)
-    }
-
-    /// Runs a validating hook.
-    async fn validate(
-        &mut self,
-        hook: Hook,
-        stage: impl Fn() -> Stage,
-        report: &mut Report,
-    ) -> Result<(), Denied> {
-        let turns = self.turns(hook, None);
-        if !turns.is_empty() {
-            self.tape.offer(hook, || Value::of(&stage()));
-        }
-        for turn in turns {
-            self.turn(&turn, hook, stage(), report).await?;
-        }
-        Ok(())
     }
 
     /// Offers the delegate's result for `attachment`. Called on ADD after each delegate.
@@ -412,55 +355,6 @@ impl Session {
         Ok((finale, report))
     }
 
-    /// Shows the outcome of an attachment to a running pod to the policies that validate results.
-    /// Called after after-add, in place of [`finalize`](Self::finalize).
-    ///
-    /// # Errors
-    /// [`Denied`] if a policy denies, or fails and is closed for that failure: roll the ADD back.
-    pub async fn validate_result(
-        &mut self,
-        attachment: Attachment,
-        outcome: &Outcome,
-    ) -> Result<Report, Denied> {
-        let mut report = Report::default();
-        let plan: Arc<[Attachment]> = [attachment].into();
-        let draft = OutcomeDraft::tagged(outcome.result.clone(), outcome.tags.clone());
-        let draft = Arc::new(draft);
-        let finale = Arc::new(FinaleDraft {
-            result: Arc::clone(&draft),
-            statuses: vec![draft],
-        });
-        let stage = || Stage::ValidateResult {
-            plan: Arc::clone(&plan),
-            finale: Arc::clone(&finale),
-        };
-        self.validate(Hook::ValidateResult, stage, &mut report)
-            .await?;
-        Ok(report)
-    }
-
-    /// Tells the policies that the ADD failed. Called when what it had attached is undone; `plan` is
-    /// empty if there was none. Cannot deny.
-    pub async fn add_failed(&mut self, plan: &[Attachment], why: AddFailure) -> Report {
-        let mut report = Report::default();
-        let (plan, why): (Arc<[Attachment]>, _) = (plan.into(), Arc::new(why));
-        self.tape.offer(Hook::AddFailed, || {
-            Value::AddFailed(Arc::clone(&plan), Arc::clone(&why))
-        });
-        for turn in self.turns(Hook::AddFailed, None) {
-            if self.failed.contains(&turn.index) {
-                continue;
-            }
-            let stage = Stage::AddFailed {
-                plan: Arc::clone(&plan),
-                why: Arc::clone(&why),
-            };
-            // Its failures are open, so there is no error.
-            let _ = self.turn(&turn, Hook::AddFailed, stage, &mut report).await;
-        }
-        report
-    }
-
     /// Offers one stored attachment and its stored result. Called on CHECK for each attachment.
     ///
     /// # Errors
@@ -507,66 +401,6 @@ impl Session {
             let _ = self.turn(&turn, Hook::Del, stage, &mut report).await;
         }
         self.release(attachment).await;
-        report
-    }
-
-    async fn status(&mut self) -> Result<(), Denied> {
-        if self.skipped {
-            return Ok(());
-        }
-        for policy in self.generation.chain() {
-            if policy.is_required()
-                && let Some(reason) = policy.broken_reason()
-            {
-                let message = match policy.is_loading() {
-                    Some(_) => format!("the policy is required and not loaded yet: {reason}"),
-                    None => format!("the policy is required and not loaded: {reason}"),
-                };
-                return Err(policy.deny(Hook::Status, Cause::Load, message));
-            }
-            // Not ready before the first policies load; a policy added later does not matter.
-            if policy.is_loading() == Some(Loading::AtStart)
-                && policy.mode() == Mode::Enforce
-                && policy.is_closed(Cause::Load)
-            {
-                let message = "the policy is not loaded yet".to_owned();
-                return Err(policy.deny(Hook::Status, Cause::Load, message));
-            }
-        }
-        let mut report = Report::default();
-        self.tape.offer(Hook::Status, || Value::Status);
-        for turn in self.turns(Hook::Status, None) {
-            self.turn(&turn, Hook::Status, Stage::Idle, &mut report)
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn gc(&mut self, valid: &[(String, String)]) -> Report {
-        let mut report = Report::default();
-        let attachments: Arc<[(String, String)]> = valid.into();
-        self.tape
-            .offer(Hook::Gc, || Value::Gc(Arc::clone(&attachments)));
-        for turn in self.turns(Hook::Gc, None) {
-            // No error, as on DEL.
-            let _ = self
-                .turn(
-                    &turn,
-                    Hook::Gc,
-                    Stage::Gc {
-                        valid: Arc::clone(&attachments),
-                    },
-                    &mut report,
-                )
-                .await;
-        }
-        let containers: Vec<String> = valid.iter().map(|(id, _)| id.clone()).collect();
-        let services = Arc::clone(self.generation.services());
-        with_states(services, move |states| {
-            let containers: Vec<&str> = containers.iter().map(String::as_str).collect();
-            states.keep(&containers);
-        })
-        .await;
         report
     }
 

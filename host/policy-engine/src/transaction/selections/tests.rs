@@ -1,4 +1,4 @@
-use super::super::{AttachmentDraft, Budget, Working};
+use super::super::{AttachmentDraft, Budget, Draft as _, Working};
 use super::*;
 use crate::model::grant::ConfGrant;
 use crate::model::request::Attachment;
