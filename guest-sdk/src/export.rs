@@ -148,7 +148,7 @@ macro_rules! __hook {
     (check gc $policy:ty) => { $crate::__hook!(implements Gc $policy); };
     (check $other:ident $policy:ty) => {
         ::std::compile_error!(::std::concat!(
-            "there is no hook ",
+            "unknown hook ",
             ::std::stringify!($other),
             "; the hooks are select, validate_selections, before_add, validate_plan, after_add, \
              finalize, validate_result, add_failed, check, status, del, gc"

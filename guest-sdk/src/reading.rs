@@ -26,7 +26,7 @@ impl Plugin {
 }
 
 impl Attachment {
-    /// The value at a pointer into the conf; `None` if there is none.
+    /// The value at a pointer into the conf; `None` if it does not exist.
     ///
     /// # Errors
     /// Which value is not of the type, and why. `?` turns it into a denial.

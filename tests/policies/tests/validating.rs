@@ -147,7 +147,7 @@ async fn an_audited_guard_denies_nothing() {
 }
 
 #[tokio::test]
-async fn a_failed_add_is_told_to_policies_that_live() {
+async fn policies_that_live_hear_of_a_failed_add() {
     let (first, second) = (json!({"before-add": [{"panic": "x"}]}), json!({}));
     let host = host(first, second).await;
     let mut session = add(&host);

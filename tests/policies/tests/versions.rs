@@ -242,7 +242,7 @@ async fn an_older_version_has_no_newer_hooks() {
         .await;
         assert!(
             reason.contains(&format!(
-                "exports cnidaria:policy/{hook}@0.2.0, which is no hook"
+                "exports cnidaria:policy/{hook}@0.2.0, which is not a hook of any version"
             )),
             "{reason}"
         );

@@ -84,11 +84,11 @@ impl Session {
         stage: impl Fn() -> Stage,
         report: &mut Report,
     ) -> Result<(), Denied> {
-        let turns = self.turns(hook, None);
-        if !turns.is_empty() {
+        let asked = self.turns(hook, None);
+        if !asked.is_empty() {
             self.tape.offer(hook, || Value::of(&stage()));
         }
-        for turn in turns {
+        for turn in asked {
             self.turn(&turn, hook, stage(), report).await?;
         }
         Ok(())
@@ -110,7 +110,7 @@ impl Session {
                 plan: Arc::clone(&plan),
                 why: Arc::clone(&why),
             };
-            // Its failures are open, so there is no error.
+            // Never an error: its failures are open.
             let _ = self.turn(&turn, Hook::AddFailed, stage, &mut report).await;
         }
         report

@@ -144,7 +144,7 @@ impl hooks::finalize::Guest for Guest {
             format!("{networks:?} {}", got.ips().len()),
         );
         let Some(status) = whole.status(0) else {
-            return Verdict::Deny(denial(123, "there is no status".to_owned()));
+            return Verdict::Deny(denial(123, "the plan has no status".to_owned()));
         };
         verdict(status.tag("final", "yes"))
     }
