@@ -1,5 +1,7 @@
 //! One hook call: what the component did with it, and what the same policy does natively.
 
+use std::collections::BTreeMap;
+
 use cnidaria_guest::prelude::*;
 use cnidaria_guest::{Bandwidth, Command, EditErrorKind, IfInfo, IpConfig, PortMapping, Route};
 use policy_engine::record::{Answer, Call, Offered, Turn};
@@ -115,10 +117,8 @@ pub fn native<P>(
                 "options": dns.options,
             });
             let ips: Vec<String> = outcome.ips().into_iter().map(|ip| ip.address).collect();
-            (
-                verdict,
-                json!({"dns": dns, "ips": ips, "tags": outcome.tags()}),
-            )
+            let tags: BTreeMap<String, String> = outcome.tags().into_iter().collect();
+            (verdict, json!({"dns": dns, "ips": ips, "tags": tags}))
         }
         _ => return None,
     };
