@@ -53,6 +53,16 @@ impl OutcomeDraft {
         }
     }
 
+    /// Starts from a result and the tags that earlier hooks left.
+    pub(crate) fn with_tags(result: CniResult, tags: BTreeMap<String, String>) -> Self {
+        Self { result, tags }
+    }
+
+    /// The tags as edited so far.
+    pub(crate) fn tags(&self) -> &BTreeMap<String, String> {
+        &self.tags
+    }
+
     /// The result as edited so far.
     pub(crate) fn result(&self) -> &CniResult {
         &self.result
