@@ -86,7 +86,7 @@ async fn others_run(bad: Vec<String>) {
         good.before_add(storage()).await.unwrap();
     }
     let turns = spun.turns.load(Ordering::Relaxed);
-    assert!(turns < ROUNDS * PODS / 2, "{turns}");
+    assert!(turns < PODS, "{turns}");
 }
 
 #[tokio::test(flavor = "current_thread")]
