@@ -53,12 +53,12 @@ impl OutcomeDraft {
         }
     }
 
-    /// Continues with tags that earlier policies have set.
-    pub(crate) fn tagged(result: CniResult, tags: BTreeMap<String, String>) -> Self {
+    /// Starts from a result and the tags that earlier hooks left.
+    pub(crate) fn with_tags(result: CniResult, tags: BTreeMap<String, String>) -> Self {
         Self { result, tags }
     }
 
-    /// The tags so far.
+    /// The tags as edited so far.
     pub(crate) fn tags(&self) -> &BTreeMap<String, String> {
         &self.tags
     }

@@ -262,16 +262,21 @@ impl Session {
             plan: Arc::clone(&plan),
             finale,
         };
-        let outcome = |result| Arc::new(OutcomeDraft::new(result));
-        let draft = FinaleDraft {
-            result: outcome(result),
-            statuses: statuses.into_iter().map(outcome).collect(),
-        };
         let owned = plan.iter().map(|attachment| {
             let owned = self.owned.remove(&attachment.if_name);
             owned.unwrap_or_default()
         });
-        let owned = draft.owned(&owned.collect::<Vec<_>>());
+        let owned: Vec<Owned> = owned.collect();
+        let status = |(index, result): (usize, CniResult)| {
+            let left = owned.get(index).and_then(|one| one.left.as_deref());
+            let tags = left.map(|left| left.tags().clone()).unwrap_or_default();
+            Arc::new(OutcomeDraft::with_tags(result, tags))
+        };
+        let draft = FinaleDraft {
+            result: Arc::new(OutcomeDraft::new(result)),
+            statuses: statuses.into_iter().enumerate().map(status).collect(),
+        };
+        let owned = draft.owned(&owned);
         let working = Working::owned(draft, owned);
         let working = self
             .chain(Hook::Finalize, None, working, stage, &mut report)
