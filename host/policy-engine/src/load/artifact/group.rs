@@ -105,7 +105,7 @@ mod tests {
     fn a_plain_directory_is_not_a_group() {
         let dir = tempfile::tempdir().unwrap();
         let error = Group::make(&dir.path().join("x"), 1, 1).unwrap_err();
-        assert!(error.to_string().contains("no control group"), "{error}");
+        assert!(error.to_string().contains("not a control group"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
