@@ -228,7 +228,9 @@ mod tests {
     fn a_tag_of_the_result_is_one_of_its_attachment() {
         let draft = FinaleDraft {
             result: Arc::new(OutcomeDraft::new(result())),
-            statuses: vec![Arc::new(OutcomeDraft::new(result())); 2],
+            statuses: [result(), result()]
+                .map(|result| Arc::new(OutcomeDraft::new(result)))
+                .into(),
         };
         let mut working = Working::new(draft);
         let owner: Arc<str> = "first".into();
