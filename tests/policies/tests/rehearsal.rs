@@ -59,7 +59,7 @@ async fn a_rehearsal_keeps_and_counts_nothing() {
     for _ in 0..2 {
         let seen = rehearse().await;
         assert!(seen.contains("adds=1"), "{seen}");
-        assert!(seen.contains(r#""path":"/mtu""#), "{seen}");
+        assert!(seen.contains(r#""path":"/conf/mtu""#), "{seen}");
     }
     assert_eq!(only(&host).evaluations, 0);
 

@@ -90,11 +90,11 @@ async fn others_run(bad: Vec<String>) {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn many_pods_of_a_namespace_run_in_turns() {
+async fn many_pods_of_a_namespace_alternate() {
     others_run(vec!["bad".to_owned(); PODS]).await;
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn many_namespaces_of_a_policy_run_in_turns() {
+async fn many_namespaces_of_a_policy_alternate() {
     others_run((0..PODS).map(|number| format!("bad-{number}")).collect()).await;
 }
