@@ -43,6 +43,7 @@ SERIES = [
     ("cnidaria_policy_failures", "counter", {**POLICY, "class": "timeout"}),
     ("cnidaria_policy_edits", "counter", {**POLICY, "field": "mtu"}),
     ("cnidaria_policy_skipped_requests", "counter", {"reason": "bypass"}),
+    ("cnidaria_policy_damaged_states", "counter", {"policy": "10-mtu"}),
     ("cnidaria_policy_info", "gauge",
      {"policy": "10-mtu", "digest": "sha256:1", "generation": "1", "state": "broken", "mode": "enforce"}),
     ("cnidaria_policy_generation", "gauge", {}),

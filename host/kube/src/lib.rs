@@ -137,9 +137,8 @@ impl Kube {
         watches
     }
 
-    /// Whether a cache can be trusted. A request that finds it cannot shortens the retry pause.
+    /// Whether a cache can be trusted. Requests hurry its watch before they ask.
     fn is_current<K: Kind>(&self, cache: &Cache<K>) -> bool {
-        cache.hurry();
         cache.is_complete() && self.connection.unavailable().is_none()
     }
 
@@ -154,6 +153,7 @@ impl Kube {
         let fits = |pod: &Pod| is_wanted(pod, wanted);
         let mut patience = Patience::until(deadline);
         loop {
+            self.pods.hurry();
             let (namespace, name) = (&wanted.namespace, &wanted.name);
             let asked = object::get::<Pod>(&self.caller, namespace, name, deadline).await;
             let (error, next) = match asked {
@@ -238,6 +238,7 @@ impl Cluster for Kube {
     async fn pod(&self, wanted: &PodRef, patience: Duration) -> Result<Pod, ClusterError> {
         let now = Instant::now();
         let deadline = now + patience;
+        self.pods.hurry();
         if self.is_current(&self.pods) {
             let soon = deadline.min(now + WATCH_PATIENCE);
             let fits = |pod: &Pod| is_wanted(pod, wanted);
@@ -253,6 +254,7 @@ impl Cluster for Kube {
     }
 
     async fn nad(&self, namespace: &str, name: &str) -> Result<Nad, ClusterError> {
+        self.nads.hurry();
         if self.is_current(&self.nads)
             && let Some(nad) = self.nads.get(namespace, name)
         {
@@ -278,6 +280,7 @@ impl Cluster for Kube {
     }
 
     async fn nad_if_any(&self, namespace: &str, name: &str) -> Result<Option<Nad>, ClusterError> {
+        self.nads.hurry();
         if self.is_current(&self.nads) {
             return Ok(self.remembered_nad(namespace, name));
         }
@@ -347,8 +350,10 @@ impl Cluster for Kube {
     fn ready(&self) -> Result<(), ClusterError> {
         self.pods.hurry();
         self.nads.hurry();
+        self.namespaces.hurry();
+        self.node.hurry();
         let listed = self.pods.is_listed() && self.nads.is_listed();
-        let troubles = [
+        let reasons = [
             self.connection.unavailable(),
             self.pods.unavailable(),
             self.nads.unavailable(),
@@ -357,7 +362,7 @@ impl Cluster for Kube {
         ];
         let passes =
             |unavailable: &Unavailable| listed && unavailable.is_shorter_than(self.outage_patience);
-        match troubles.into_iter().flatten().find(|one| !passes(one)) {
+        match reasons.into_iter().flatten().find(|one| !passes(one)) {
             Some(unavailable) => Err(ClusterError::Unavailable(unavailable.reason)),
             None => Ok(()),
         }

@@ -44,8 +44,14 @@ impl<K: Kind> OnDemand<K> {
     /// Why the cache is out of sync, if it is needed at all.
     pub(crate) fn unavailable(&self) -> Option<Unavailable> {
         self.watch.get()?;
-        self.cache.hurry();
         self.cache.unavailable()
+    }
+
+    /// Shortens the pause of a watch that failed, if it was ever started.
+    pub(crate) fn hurry(&self) {
+        if self.watch.get().is_some() {
+            self.cache.hurry();
+        }
     }
 }
 

@@ -87,7 +87,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(files::read(path, Links::Follow, MAX_BYTES).map_err(failed)?)
 }
 
-/// The modules in a directory; none if there is no directory.
+/// The modules in a directory; none without the directory.
 fn modules(dir: &Path) -> Result<Vec<New>, Box<dyn Error>> {
     let found = match std::fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -106,7 +106,7 @@ pub(crate) fn record(request: &Request, parameters: &Parameters, conf: &Conf) ->
     })
 }
 
-/// Whether the daemon has marked a container's plan as deferrable; `None` if there is no plan.
+/// Whether the daemon has marked a container's plan as deferrable; `None` without a plan.
 fn plan_is_deferrable(ledger: impl AsFd, id: &str) -> Result<Option<bool>, Error> {
     match head_of(ledger, id, HEAD_BYTES) {
         Ok(head) => Ok(Some(is_deferrable(&head))),

@@ -104,7 +104,7 @@ fn settings_that_make_no_sense_are_refused() {
         assert!(reason.contains(part), "{settings}: {reason}");
     };
     check("{}", "none of nameservers");
-    check(r#"{"nameservers":["dns.example"]}"#, "no IP address");
+    check(r#"{"nameservers":["dns.example"]}"#, "not an IP address");
     check(r#"{"search":["a b"]}"#, "search");
     check(r#"{"options":[""]}"#, "options");
     check(

@@ -52,7 +52,7 @@ fn found(node: &Node) -> (Vec<String>, Option<i32>) {
 }
 
 #[test]
-fn a_sound_node_is_told_from_broken_ones() {
+fn the_doctor_finds_what_is_broken() {
     on_a_private_node(|node| {
         networks::prepare(node).unwrap();
         let dir = node.path("net.d");

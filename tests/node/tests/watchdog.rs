@@ -1,7 +1,11 @@
 //! While hostile guests, networks and annotations keep the daemon busy, it serves other pods, and
 //! stays within its memory.
 
-#![allow(clippy::indexing_slicing, reason = "what is missing fails the test")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "what is missing fails the test"
+)]
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -6,41 +6,48 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::Duration;
 
 use policy_tests::{Policies, add, only, storage};
 use serde_json::{Value, json};
-use tracing::subscriber::DefaultGuard;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 
-/// Captures what this thread has logged since it was created.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What this thread has logged since then, or since the last look. All tests share one subscriber: those of single
+/// threads compete for the registry of log lines.
+struct Log;
 
 impl Log {
-    fn begin() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .without_time()
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+    fn begin() -> Self {
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            let subscriber = tracing_subscriber::fmt()
+                .with_writer(|| Self)
+                .with_ansi(false)
+                .without_time()
+                .finish();
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        drop(LOGGED.take());
+        Self
     }
 
     fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+        let text = String::from_utf8(LOGGED.take()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
 }
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -60,7 +67,7 @@ fn witness(actions: &Value, rest: &Value) -> Policies {
 
 #[tokio::test]
 async fn edits_are_logged_as_patches_with_context() {
-    let (log, _guard) = Log::begin();
+    let log = Log::begin();
     let host = witness(&json!([{"set-mtu": 1400}]), &json!({}))
         .load()
         .await;
@@ -90,7 +97,7 @@ async fn edits_are_logged_as_patches_with_context() {
 async fn a_denial_a_failure_and_a_finding_are_logged() {
     let check = async |actions: Value, rest: Value, parts: &[&str]| {
         let host = witness(&actions, &rest).load().await;
-        let (log, _guard) = Log::begin();
+        let log = Log::begin();
         let _ = add(&host).before_add(storage()).await;
         let lines = log.lines();
         for part in parts {
@@ -153,7 +160,7 @@ async fn log_flood_is_truncated() {
         .with("10-bad", "hostile-misbehave", &config)
         .load()
         .await;
-    let (log, _guard) = Log::begin();
+    let log = Log::begin();
     add(&host).before_add(storage()).await.unwrap();
     let lines = log.lines();
     assert_eq!(lines.len(), 33, "{lines:#?}");
@@ -169,7 +176,7 @@ async fn bytes_of_log_are_limited_as_well_as_lines() {
     let host = witness(&actions, &json!({"limits": {"logBytes": 5000}}))
         .load()
         .await;
-    let (log, _guard) = Log::begin();
+    let log = Log::begin();
     add(&host).before_add(storage()).await.unwrap();
     let lines = log.lines();
     assert_eq!(
@@ -188,7 +195,7 @@ async fn the_bypass_is_loud() {
     let mut config = policies.config();
     config.bypass_file = Some(policies.modules().join("bypass"));
     let host = policy_engine::PolicyHost::load(config).await;
-    let (log, _guard) = Log::begin();
+    let log = Log::begin();
     add(&host).before_add(storage()).await.unwrap();
     assert!(log.lines()[0].contains("ALL POLICIES ARE BYPASSED"));
 }
@@ -225,7 +232,7 @@ fn starting(first: &str) -> Vec<u8> {
 
 /// How many instances were started by the load, and by each of three requests.
 async fn starts(module: &[u8]) -> [usize; 4] {
-    let (log, _guard) = Log::begin();
+    let log = Log::begin();
     let host = Policies::new(COMPILER)
         .with_module("10-starting", module, &json!({"grants": ["metrics"]}))
         .load()

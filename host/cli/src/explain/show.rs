@@ -204,14 +204,14 @@ mod tests {
         let shown = text(
             &explanation(&json!({ "actions": [{
                 "policy": "mtu", "hook": "before-add", "ifName": "eth0", "enforced": true,
-                "action": "edit", "patch": r#"[{"op":"add","path":"/mtu","value":1400}]"#,
+                "action": "edit", "patch": r#"[{"op":"add","path":"/conf/mtu","value":1400}]"#,
             }] })),
             false,
         );
         assert_eq!(
             shown,
             "pod shop/web\n  eth0     pods: clusterNetwork of the CNI conf\n           bridge with host-local\n           \
-             policy mtu (before-add): /mtu = 1400\nwould be attached\n"
+             policy mtu (before-add): /conf/mtu = 1400\nwould be attached\n"
         );
     }
 

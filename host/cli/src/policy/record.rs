@@ -78,7 +78,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
 /// Copies the files one after another.
 fn export(files: &[PathBuf], out: &Path) -> Result<String, Box<dyn Error>> {
     if files.is_empty() {
-        return Err("there is no recording: start one with `cnidaria policy record start`".into());
+        return Err("nothing is recorded yet: start with `cnidaria policy record start`".into());
     }
     let failed = |error: io::Error| format!("cannot write {}: {error}", out.display());
     let mut options = OpenOptions::new();

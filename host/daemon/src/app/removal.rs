@@ -6,7 +6,7 @@ use std::time::Duration;
 use cnidaria_kube::{Client, DaemonSet};
 use config::own::DaemonSetName;
 
-/// How long a daemon that was told to end waits for the API server. Calls are served meanwhile.
+/// How long a daemon that is ending waits for the API server. Calls are served meanwhile.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long one attempt at start takes, and the pause before the next.
 const ATTEMPT: Duration = Duration::from_secs(60);

@@ -13,6 +13,7 @@ mod cluster;
 mod delegates;
 mod ledger;
 mod policies;
+pub mod runtimes;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ pub(crate) struct Node {
     pub(crate) root: PathBuf,
     /// Path of the daemon's configuration.
     pub(crate) config_path: PathBuf,
-    /// The configuration; why it cannot be used; or `None` if there is no file.
+    /// The configuration; why it cannot be used; or `None` without a file.
     pub(crate) config: Option<Result<DaemonConfig, String>>,
     /// The defaults, or the configuration.
     pub(crate) settings: DaemonConfig,

@@ -221,7 +221,7 @@ impl Installation {
         self.dir.join(format!(".{name}.before-cnidaria"))
     }
 
-    /// The content of a file, without following links; `None` if there is no such file. A link or a
+    /// The content of a file, without following links; `None` if it does not exist. A link or a
     /// larger file is foreign and has no content.
     fn content(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
         match files::read(path, Links::Refuse, MAX_BYTES) {

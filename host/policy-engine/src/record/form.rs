@@ -342,7 +342,7 @@ impl Outcome {
     pub(crate) fn draft(&self) -> Result<OutcomeDraft, cni_types::result::Error> {
         let version = ConfVersion::from(Version::V1_1_0);
         let result = CniResult::parse(self.result.get().as_bytes(), version)?;
-        let draft = OutcomeDraft::tagged(result, self.tags.clone());
+        let draft = OutcomeDraft::with_tags(result, self.tags.clone());
         Ok(draft.after(self.earlier.clone()))
     }
 }

@@ -1,7 +1,7 @@
 //! Records whole requests as policies saw them, in a bounded ring of files, and reads them again.
 //!
 //! A session notes what each hook was offered and what each policy did. When it ends, it hands over
-//! its [`Tape`]; a thread of the [`Recorder`] does everything that takes time: it converts, leaves
+//! its `Tape`; a thread of the [`Recorder`] does everything that takes time: it converts, leaves
 //! out what the configuration says, and writes.
 
 mod form;

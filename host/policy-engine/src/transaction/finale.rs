@@ -103,13 +103,13 @@ impl Draft for FinaleDraft {
 
     fn foresee(&self, (part, change): &Self::Change, visit: &mut Visit<'_>) -> ControlFlow<()> {
         match self.part(*part) {
-            Some(outcome) => outcome.foresee_at(place(*part), change, visit),
+            Some(outcome) => outcome.foresee_at(place_of(*part, change.area()), change, visit),
             None => ControlFlow::Continue(()),
         }
     }
 
     fn settings(&self, (part, change): &Self::Change) -> Vec<Setting> {
-        change.settings_at(place(*part))
+        change.settings_at(place_of(*part, change.area()))
     }
 
     fn apply(&mut self, (part, change): Self::Change) -> Result<(), EditError> {
@@ -127,7 +127,7 @@ impl Draft for FinaleDraft {
         visit: &mut Visit<'_>,
     ) -> ControlFlow<()> {
         match (self.part(*part), later.part(*part)) {
-            (Some(old), Some(new)) => old.compare_at(place(*part), new, *area, visit),
+            (Some(old), Some(new)) => old.compare_at(place_of(*part, *area), new, *area, visit),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -158,9 +158,94 @@ impl Draft for FinaleDraft {
     }
 }
 
+/// The place of an area for claims. The result's tags are those of the first attachment.
+fn place_of(part: Part, area: Area) -> Vec<Cow<'static, str>> {
+    match (part, area) {
+        (None, Area::Tags) => place(Some(0)),
+        (part, _) => place(part),
+    }
+}
+
 fn place(part: Part) -> Vec<Cow<'static, str>> {
     match part {
         None => vec!["final".into()],
         Some(index) => vec!["status".into(), index.to_string().into()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Budget, Working};
+    use super::*;
+    use cni_types::result::CniResult;
+    use cni_types::version::ConfVersion;
+
+    const BUDGET: Budget = Budget::of(10, 1 << 16);
+
+    fn result() -> CniResult {
+        let version = ConfVersion::parse("1.0.0").unwrap();
+        CniResult::parse(br#"{"cniVersion":"1.0.0"}"#, version).unwrap()
+    }
+
+    /// What is left of an after-add hook in which a policy set a tag, and its claims.
+    fn tagged() -> Owned {
+        let mut working = Working::new(OutcomeDraft::new(result()));
+        let owner: Arc<str> = "first".into();
+        let mut transaction = working.begin(owner.clone(), BUDGET);
+        transaction.edit(1, |draft| draft.tag("k", "1")).unwrap();
+        let staged = working.staged(transaction);
+        working.commit(&owner, staged);
+        let claims = working.claims();
+        let left = Some(Arc::new(working.finish()));
+        Owned { claims, left }
+    }
+
+    #[test]
+    fn a_tag_has_one_owner_through_all_hooks() {
+        let owned = tagged();
+        let tags = owned.left.as_ref().unwrap().tags().clone();
+        let draft = FinaleDraft {
+            result: Arc::new(OutcomeDraft::new(result())),
+            statuses: vec![Arc::new(OutcomeDraft::with_tags(result(), tags))],
+        };
+        let claims = draft.owned(&[owned]);
+        let working = Working::owned(draft, claims);
+        let mut second = working.begin("second".into(), BUDGET);
+        let result =
+            |value| move |draft: &FinaleDraft| draft.edit_result(|one| one.tag("k", value));
+        second.edit(1, result("2")).unwrap_err();
+        second
+            .edit(1, |draft| draft.edit_status(0, |one| one.tag("k", "2")))
+            .unwrap_err();
+        second
+            .edit(1, |draft| draft.edit_status(0, |one| one.tag("l", "2")))
+            .unwrap();
+        let mut first = working.begin("first".into(), BUDGET);
+        first.edit(1, result("2")).unwrap();
+    }
+
+    #[test]
+    fn a_tag_of_the_result_is_one_of_its_attachment() {
+        let draft = FinaleDraft {
+            result: Arc::new(OutcomeDraft::new(result())),
+            statuses: [result(), result()]
+                .map(|result| Arc::new(OutcomeDraft::new(result)))
+                .into(),
+        };
+        let mut working = Working::new(draft);
+        let owner: Arc<str> = "first".into();
+        let mut transaction = working.begin(owner.clone(), BUDGET);
+        transaction
+            .edit(1, |draft| draft.edit_result(|one| one.tag("k", "1")))
+            .unwrap();
+        let staged = working.staged(transaction);
+        working.commit(&owner, staged);
+        let mut second = working.begin("second".into(), BUDGET);
+        second
+            .edit(1, |draft| draft.edit_status(0, |one| one.tag("k", "2")))
+            .unwrap_err();
+        second
+            .edit(1, |draft| draft.edit_status(1, |one| one.tag("k", "2")))
+            .unwrap();
     }
 }

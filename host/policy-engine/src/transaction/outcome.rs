@@ -49,11 +49,11 @@ pub(crate) struct RawIp {
 impl OutcomeDraft {
     /// Starts from the delegate's result, without tags.
     pub(crate) fn new(result: CniResult) -> Self {
-        Self::tagged(result, BTreeMap::new())
+        Self::with_tags(result, BTreeMap::new())
     }
 
     /// Continues with tags that earlier policies have set.
-    pub(crate) fn tagged(result: CniResult, tags: BTreeMap<String, String>) -> Self {
+    pub(crate) fn with_tags(result: CniResult, tags: BTreeMap<String, String>) -> Self {
         Self {
             result,
             tags,

@@ -3,12 +3,13 @@
 //!
 //! A guest runs until it returns, waits for the host, or a tick interrupts it. Guests that were
 //! interrupted wait for another turn, and while there are any, all guests need one. At most one
-//! turn for each worker of the runtime is out, and it begins behind all tasks that are ready. The
-//! next turn is for the policy and the namespace whose guests ran least lately, as with
+//! turn for each worker of the runtime is out. It begins behind all tasks that are ready, and after
+//! the runtime has looked for events: it does not while tasks wake each other. The next turn is for the policy and the namespace whose guests ran least lately, as with
 //! [memory](crate::wasm::memory).
 
 use std::collections::HashMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -87,6 +88,8 @@ pub(crate) struct Turn {
     stage: Stage,
 }
 
+type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 enum Stage {
     Idle,
     Waiting {
@@ -94,6 +97,8 @@ enum Stage {
         since: Instant,
         /// The time that guests of the policy had run.
         own: Duration,
+        /// Lets other tasks and events go first, once the turn is given.
+        pause: Option<Pause>,
     },
     Running {
         number: u64,
@@ -104,10 +109,10 @@ enum Stage {
 impl Turn {
     /// Begins a turn, or wakes the task when it can begin. Returns the time that the guest waited
     /// and need not pay for: guests of its own policy did not run.
-    pub(crate) fn poll_begin(&mut self, cx: &Context<'_>) -> Poll<Duration> {
+    pub(crate) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
         let (now, workers) = (Instant::now(), self.turns.workers());
         let mut table = self.turns.table();
-        let (number, waited) = match self.stage {
+        let (number, waited) = match &mut self.stage {
             Stage::Running { .. } => return Poll::Ready(Duration::ZERO),
             Stage::Idle if table.is_free(workers) => (table.number(), Duration::ZERO),
             Stage::Idle => {
@@ -118,17 +123,27 @@ impl Turn {
                     number,
                     since: now,
                     own,
+                    pause: None,
                 };
                 return Poll::Pending;
             }
-            Stage::Waiting { number, since, own } => {
-                if !table.may_begin(number, workers, cx.waker()) {
+            Stage::Waiting {
+                number,
+                since,
+                own,
+                pause,
+            } => {
+                if !table.may_begin(*number, workers, cx.waker()) {
                     table.serve(workers, now);
                     return Poll::Pending;
                 }
-                let own = table.ran(&self.who).saturating_sub(own);
-                let waited = now.saturating_duration_since(since);
-                (number, waited.saturating_sub(own))
+                let pause = pause.get_or_insert_with(|| Box::pin(tokio::task::yield_now()));
+                if pause.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                let own = table.ran(&self.who).saturating_sub(*own);
+                let waited = now.saturating_duration_since(*since);
+                (*number, waited.saturating_sub(own))
             }
         };
         table.begin(number, &self.who, cx.waker(), now);
@@ -151,6 +166,7 @@ impl Turn {
                 own: table.ran(&self.who),
                 number: table.wait(&self.who, cx.waker(), now),
                 since: now,
+                pause: None,
             },
         };
         table.serve(workers, now);

@@ -27,7 +27,7 @@ async fn a_container_is_one_writers_at_a_time() {
 }
 
 #[tokio::test]
-async fn nothing_stays_behind_when_nobody_waits() {
+async fn no_entry_stays_without_waiters() {
     let turns = Turns::default();
     let a = id("a");
     let first = turns.take(&a, Work::Undo).await;
@@ -81,7 +81,7 @@ async fn arrivals_include_only_requests() {
     assert!(arrivals.has(&id("before")) && arrivals.has(&id("since")));
     assert!(
         !arrivals.has(&id("kept")),
-        "the daemon's own work is no request"
+        "the daemon's own work is not a request"
     );
     assert!(!arrivals.has(&id("gc")), "its own turns do not count");
     drop(arrivals);

@@ -10,6 +10,7 @@ mod durability;
 mod file;
 mod listing;
 mod recovery;
+mod result_cache;
 mod seal;
 mod undos;
 
@@ -21,13 +22,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use futures_util::future::BoxFuture;
-use libcni::cache::{self, Cache, Key};
+use libcni::cache::Cache;
 
 pub use self::boot::Boot;
 use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
 use self::recovery::{Results, Unplanned, complete};
+use self::result_cache::{from_cache, key};
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
 use cnidaria_core::ports::{
@@ -455,14 +457,6 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Ledger
     }
 }
 
-fn key(entry: &Entry) -> Key {
-    Key {
-        network: entry.conf.name().clone(),
-        container_id: entry.container_id.clone(),
-        if_name: entry.if_name.clone(),
-    }
-}
-
 /// Keeps a damaged file for inspection.
 fn set_aside(path: &Path, cni_dir: &Path) {
     match file::set_aside(path, &cni_dir.join(DAMAGED_DIR)) {
@@ -473,31 +467,5 @@ fn set_aside(path: &Path, cni_dir: &Path) {
         Err(error) => {
             tracing::error!(path = %path.display(), %error, "cannot set aside a damaged file of the ledger")
         }
-    }
-}
-
-fn from_cache(error: cache::Error) -> LedgerError {
-    match error {
-        cache::Error::Io {
-            action,
-            path,
-            source,
-        } => LedgerError::Io {
-            action,
-            path,
-            source,
-        },
-        cache::Error::Corrupt { path, source } => LedgerError::Damaged {
-            path,
-            reason: source.to_string(),
-        },
-        cache::Error::Changed { path } => LedgerError::Damaged {
-            path,
-            reason: "its checksum does not match".to_owned(),
-        },
-        cache::Error::Mismatch { path, found } => LedgerError::Damaged {
-            path,
-            reason: format!("it is about {found}"),
-        },
     }
 }

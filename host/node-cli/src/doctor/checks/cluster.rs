@@ -215,7 +215,7 @@ fn clock_behind(node: &Node) -> Vec<String> {
 
 fn no_daemon_set(node: &Node) -> Vec<String> {
     match server(node).and_then(|server| server.daemon_set.as_ref()) {
-        Some(DaemonSet::Deleted) => vec!["there is no such DaemonSet".to_owned()],
+        Some(DaemonSet::Deleted) => vec!["the cluster does not have this DaemonSet".to_owned()],
         Some(DaemonSet::Refused(reason)) => vec![reason.clone()],
         _ => Vec::new(),
     }

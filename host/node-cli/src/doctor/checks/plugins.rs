@@ -253,7 +253,7 @@ fn no_master(node: &Node) -> Vec<String> {
     let masters = masters(&networks).into_iter();
     masters
         .filter(|(_, _, name)| node.link(name).is_none())
-        .map(|(network, _, name)| format!("{}: there is no interface {name:?}", network.name))
+        .map(|(network, _, name)| format!("{}: the node has no interface {name:?}", network.name))
         .collect()
 }
 

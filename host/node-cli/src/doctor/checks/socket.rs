@@ -30,7 +30,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         title: "the daemon is ending",
         why: "It finishes its last requests and accepts no others. This takes 20 seconds at most.",
-        mend: "Wait for the next daemon. If there is none, look at the DaemonSet's Events.",
+        mend: "Wait for the next daemon. If none starts, look at the DaemonSet's Events.",
         pre: false,
         run: ending,
     },

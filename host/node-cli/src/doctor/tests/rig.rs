@@ -194,7 +194,7 @@ impl Rig {
     pub(super) fn server(&mut self) -> &mut Server {
         match &mut self.node.cluster {
             Cluster::Server(server) => server,
-            Cluster::None { .. } => panic!("there is no server"),
+            Cluster::None { .. } => panic!("the rig has no server"),
         }
     }
 

@@ -322,7 +322,7 @@ impl Session {
             let left = owned.get(index).and_then(|one| one.left.as_deref());
             left.map(|left| left.tags().clone()).unwrap_or_default()
         };
-        let status = |(index, result)| Arc::new(OutcomeDraft::tagged(result, tags(index)));
+        let status = |(index, result)| Arc::new(OutcomeDraft::with_tags(result, tags(index)));
         let draft = FinaleDraft {
             result: Arc::new(OutcomeDraft::new(result).after(tags(0))),
             statuses: statuses.into_iter().enumerate().map(status).collect(),
@@ -461,7 +461,7 @@ impl Outcome {
     }
 
     fn draft(&self) -> OutcomeDraft {
-        OutcomeDraft::tagged(self.result.clone(), self.tags.clone())
+        OutcomeDraft::with_tags(self.result.clone(), self.tags.clone())
     }
 }
 

@@ -62,7 +62,7 @@ impl Session {
     ) -> Result<Report, Denied> {
         let mut report = Report::default();
         let plan: Arc<[Attachment]> = [attachment].into();
-        let draft = OutcomeDraft::tagged(outcome.result.clone(), outcome.tags.clone());
+        let draft = OutcomeDraft::with_tags(outcome.result.clone(), outcome.tags.clone());
         let draft = Arc::new(draft);
         let finale = Arc::new(FinaleDraft {
             result: Arc::clone(&draft),

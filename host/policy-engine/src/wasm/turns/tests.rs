@@ -8,8 +8,17 @@ fn who(policy: &str, namespace: &str) -> Who {
 }
 
 fn begins(turn: &mut Turn) -> bool {
-    turn.poll_begin(&Context::from_waker(Waker::noop()))
-        .is_ready()
+    // The second time after the pause of a turn that was given.
+    poll(turn) || is_paused(turn) && poll(turn)
+}
+
+fn poll(turn: &mut Turn) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    turn.poll_begin(&mut cx).is_ready()
+}
+
+fn is_paused(turn: &Turn) -> bool {
+    matches!(turn.stage, Stage::Waiting { pause: Some(_), .. })
 }
 
 /// Ends a turn by a tick.
