@@ -25,7 +25,7 @@ const RESOURCES: [&str; 10] = [
 pub struct Requests {
     /// The API's verb, such as `watch`.
     pub verb: &'static str,
-    /// The resource's plural; `other` if it is none that the adapter uses.
+    /// The resource's plural; `other` for one that the adapter does not use.
     pub resource: &'static str,
     /// The status of the answer; 0 if there was none.
     pub code: u16,
