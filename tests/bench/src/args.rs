@@ -81,6 +81,10 @@ pub(crate) enum Section {
     Real,
     /// The cost of policies.
     Policies,
+    /// The cost of edits, and of what tenants write, by its size
+    Edits,
+    /// The cost of large modules
+    Modules,
     /// Memory and start-up time.
     Idle,
     /// Cost by how much the node holds.

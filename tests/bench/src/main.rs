@@ -143,7 +143,11 @@ fn measure(run: &Run) -> Result<(), Error> {
         }
         if wanted(Section::Policies) {
             policies::run(&mut report, site, &run.module, rounds(500), rounds(3200))?;
+        }
+        if wanted(Section::Edits) {
             edits::run(&mut report, site, rounds(100))?;
+        }
+        if wanted(Section::Modules) {
             modules::run(&mut report, site, rounds(100))?;
         }
         if wanted(Section::Idle) {

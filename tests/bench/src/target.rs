@@ -64,6 +64,15 @@ impl Target {
         Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
 
+    /// Waits until the daemon has loaded all its policies.
+    pub(crate) fn await_policies(&self) -> Result<(), Error> {
+        let end = Instant::now() + PATIENCE;
+        while self.policies()?.contains("\"loading\"") && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     pub(crate) fn process(&self) -> Result<Process, Error> {
         Process::listening_on(&self.socket)
     }

@@ -8,7 +8,7 @@ pub(super) const OWN: &[Key] = &[
     key(
         "manifests",
         Absent,
-        "directory of Pod and NAD manifests, in YAML or JSON, which the daemon watches instead of a cluster; [docs/podman.md](../docs/podman.md) explains which names match containers of podman and nerdctl",
+        "directory of Pod and NAD manifests, in YAML or JSON, which the daemon watches instead of a cluster, and of which it reads what changed: at most 4096 files of at most 8 MiB, and 64 MiB together; [docs/podman.md](../docs/podman.md) explains which names match containers of podman and nerdctl",
     ),
     key(
         "statusDir",

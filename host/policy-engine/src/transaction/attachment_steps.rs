@@ -73,6 +73,15 @@ impl Draft for AttachmentDraft {
         }
     }
 
+    fn parent(&self, area: &Area) -> Option<Area> {
+        let Area::Conf(pointer) = area else {
+            return None;
+        };
+        let parent = pointer.parent()?;
+        let node = self.attachment.conf.get(&parent);
+        matches!(node, Some(Node::Object(_))).then_some(Area::Conf(parent))
+    }
+
     fn foresee(&self, change: &AttachmentChange, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let form = Form::Claimed;
         let (member, new) = match change {

@@ -176,6 +176,7 @@ impl Case {
             some.write(&file, config.to_string())?;
         }
         let (none, some) = (none.start()?, some.start()?);
+        some.target.await_policies()?;
         let mut samples = Samples::default();
         for round in 0..WARMING + rounds {
             let container = format!("edits-{round}");
@@ -226,7 +227,7 @@ fn of_types(members: usize) -> Value {
     let held: Map<String, Value> = (0..members)
         .map(|number| (format!("member-{number}"), json!({"type": "t"})))
         .collect();
-    json!({"cniVersion": "1.0.0", "name": "net-1", "type": NOOP, "held": held})
+    json!({"cniVersion": "1.0.0", "name": "net-1", "type": NOOP, "mtu": 1500, "held": held})
 }
 
 fn chain(plugins: usize) -> Value {

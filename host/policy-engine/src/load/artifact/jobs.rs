@@ -5,21 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::compiler::{Compiler, GivenUp, Notes};
+use super::places::Places;
 use super::{Error, group};
 use crate::load::confinement::DryRun;
 
 /// Bytes of a module up to which it is small.
 const SMALL: u64 = 1 << 20;
-/// How long a job may take in the place for small ones. One that takes longer begins again in a
-/// place for all, so that other small ones pass.
-const SMALL_TIME: Duration = Duration::from_secs(10);
 /// Maximum number of remembered failures.
 const MAX_FAILED: usize = 256;
 
@@ -30,49 +27,6 @@ pub(super) struct Jobs {
     places: Places,
     shared: Arc<Shared>,
     running: JoinSet<()>,
-}
-
-/// Concurrency limits.
-#[derive(Debug, Clone)]
-struct Places {
-    /// One job per processor.
-    all: Arc<Semaphore>,
-    /// One more for small modules and dry runs, which do not wait for big modules.
-    small: Arc<Semaphore>,
-    /// How long a job may take in the place for small ones.
-    small_time: Duration,
-}
-
-/// A place that a job holds.
-struct Place<'p> {
-    _permit: SemaphorePermit<'p>,
-    /// The time that the job may take in it; `None` if only the compiler's own limits apply.
-    time: Option<Duration>,
-}
-
-impl Places {
-    fn new() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            all: Arc::new(Semaphore::new(processors.max(2))),
-            small: Arc::new(Semaphore::new(1)),
-            small_time: SMALL_TIME,
-        }
-    }
-
-    /// Waits for a place. The semaphores are never closed.
-    async fn acquire(&self, is_small: bool) -> Option<Place<'_>> {
-        let any = pin!(self.all.acquire());
-        let (permit, time) = match is_small {
-            false => (any.await, None),
-            true => match select(any, pin!(self.small.acquire())).await {
-                Either::Left((permit, _)) => (permit, None),
-                Either::Right((permit, _)) => (permit, Some(self.small_time)),
-            },
-        };
-        let _permit = permit.ok()?;
-        Some(Place { _permit, time })
-    }
 }
 
 #[derive(Debug)]
@@ -195,10 +149,10 @@ impl Jobs {
         Err(Error::DryRun)
     }
 
-    /// Sets how long a job may take in the place for small ones.
+    /// Sets how long a job may hold a place that others want.
     #[cfg(test)]
-    pub(super) fn set_small_time(&mut self, time: Duration) {
-        self.places.small_time = time;
+    pub(super) fn set_place_time(&mut self, time: std::time::Duration) {
+        self.places.time = time;
     }
 
     /// Allows retrying modules whose compilation or dry run failed for a possibly temporary reason.
@@ -302,18 +256,19 @@ impl Job {
     }
 
     async fn work_in_place(&self) -> Done {
-        let mut is_small = self.work.is_small();
+        let mut attempt: u32 = 0;
         loop {
-            let place = self.places.acquire(is_small).await;
-            let Some(time) = place.as_ref().and_then(|place| place.time) else {
+            let is_small = attempt == 0 && self.work.is_small();
+            let Some(place) = self.places.acquire(is_small, attempt).await else {
                 return self.work().await;
             };
+            let wanted = pin!(place.is_wanted(attempt));
             // Dropping the work kills its process.
-            if let Ok(done) = tokio::time::timeout(time, self.work()).await {
+            if let Either::Left((done, _)) = select(pin!(self.work()), wanted).await {
                 return done;
             }
-            tracing::info!(target: "cnidaria::policy", job = self.key, "takes long: it makes way for small modules and begins again");
-            is_small = false;
+            tracing::info!(target: "cnidaria::policy", job = self.key, "takes long: it makes way for others and begins again");
+            attempt = attempt.saturating_add(1);
         }
     }
 

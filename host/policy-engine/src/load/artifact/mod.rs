@@ -5,6 +5,7 @@ mod compiler;
 mod dry_run;
 mod group;
 mod jobs;
+mod places;
 mod unused;
 
 use std::collections::BTreeSet;

@@ -327,36 +327,38 @@ async fn small_modules_do_not_wait_for_big_ones() {
     fs::write(&go, "").unwrap();
 }
 
-#[tokio::test]
-async fn a_slow_small_module_makes_way() {
+/// Slow modules, more than there are places, make way for one that is not.
+async fn makes_way(bytes: usize) {
     let dir = tempfile::tempdir().unwrap();
     let go = dir.path().join("go");
     let script = format!(
-        "if grep -q slow; then while ! test -e {}; do sleep 0.05; done; fi; exit 1",
+        "if head -c 4 | grep -q slow; then while ! test -e {}; do sleep 0.05; done; fi; exit 1",
         go.display()
     );
     let mut cache = cache(dir.path(), &compiler(dir.path(), &script));
-    cache.jobs.set_small_time(Duration::from_millis(50));
+    cache.jobs.set_place_time(Duration::from_millis(50));
     cache.prepare().unwrap();
-    let places = std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .max(2);
-    let slow = dir.path().join("slow.wasm");
-    fs::write(&slow, "slow").unwrap();
-    // One more than the places for all.
-    for number in 0..=places {
+    let places = std::thread::available_parallelism().map_or(1, usize::from);
+    let module = |name: &str| {
+        let mut text = name.as_bytes().to_vec();
+        text.resize(bytes, b' ');
+        let path = dir.path().join(format!("{name}.wasm"));
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let slow = module("slow");
+    for number in 0..=places.max(2) {
         let digest = format!("sha256:{number:064}");
         let artefact = cache.artefact(&digest);
         let error = cache.jobs.compile(&slow, &digest, &artefact);
         assert!(matches!(error, Error::Compiling), "{error}");
     }
     tokio::task::yield_now().await;
-    let small = dir.path().join("small.wasm");
-    fs::write(&small, "small").unwrap();
-    let digest = crate::load::digest::of_file(&small).unwrap();
-    let error = settled(&mut cache, &small, &digest).await;
+    let quick = module("quick");
+    let digest = crate::load::digest::of_file(&quick).unwrap();
+    let error = settled(&mut cache, &quick, &digest).await;
     assert!(!matches!(error, Error::Compiling));
-    // The one that made way left nothing, and begins again.
+    // Those that made way left nothing, and begin again.
     assert!(cache.jobs.are_running());
     fs::write(&go, "").unwrap();
     let mut ended = cache.compiled();
@@ -366,4 +368,14 @@ async fn a_slow_small_module_makes_way() {
     let files = fs::read_dir(&cache.dir).unwrap().flatten();
     let left = files.filter(|file| file.path().extension().is_some_and(|end| end == "tmp"));
     assert_eq!(left.count(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_small_module_makes_way() {
+    makes_way(100).await;
+}
+
+#[tokio::test]
+async fn slow_big_modules_make_way() {
+    makes_way(2_000_000).await;
 }

@@ -302,3 +302,30 @@ fn arguments_that_replace_a_subtree_conflict() {
     assert!(conflict(&deeper, arg));
     assert!(conflict(arg, &set("/plugins/1/args", "7")));
 }
+
+#[test]
+fn many_members_are_owned_one_by_one() {
+    let draft = AttachmentDraft::new(attachment(CHAIN), Arc::default());
+    let mut working = Working::new(draft);
+    let owner: Arc<str> = "first".into();
+    let mut transaction = working.begin(owner.clone(), Budget::of(100, 1 << 16));
+    for number in 0..50 {
+        let pointer = format!("/plugins/1/sysctl/k{number}");
+        transaction
+            .edit(1, |draft| draft.conf_set(&pointer, "1", &all()))
+            .unwrap();
+    }
+    assert_eq!(transaction.areas.len(), 1);
+    let staged = working.staged(transaction);
+    working.commit(&owner, staged).unwrap();
+    let mut second = working.begin("second".into(), BUDGET);
+    let change = |pointer: &str| {
+        let pointer = pointer.to_owned();
+        move |draft: &AttachmentDraft| draft.conf_set(&pointer, "2", &all())
+    };
+    second.edit(1, change("/plugins/1/sysctl/k7")).unwrap_err();
+    second.edit(1, change("/plugins/1/sysctl/other")).unwrap();
+    second
+        .edit(1, |draft| draft.conf_remove("/plugins/1/sysctl", &all()))
+        .unwrap_err();
+}
