@@ -238,6 +238,26 @@ async fn damaged_file_is_recovered_from_results() {
 }
 
 #[tokio::test]
+async fn what_is_no_file_is_recovered_from_results() {
+    let directory = |path: &Path| fs::create_dir(path);
+    let dangling = |path: &Path| std::os::unix::fs::symlink("nowhere", path);
+    let looping = |path: &Path| std::os::unix::fs::symlink(path.file_name().unwrap(), path);
+    let socket = |path: &Path| std::os::unix::net::UnixListener::bind(path).map(drop);
+    let makes: [&dyn Fn(&Path) -> std::io::Result<()>; 4] =
+        [&directory, &dangling, &looping, &socket];
+    for make in makes {
+        let rig = Rig::new();
+        let entries = rig.add().await;
+        fs::remove_file(rig.file()).unwrap();
+        make(&rig.file()).unwrap();
+        let loaded = rig.load().await.unwrap().unwrap();
+        assert_eq!(essence(&loaded), essence(&entries));
+        assert!(rig.file().symlink_metadata().unwrap().is_file());
+        rig.files.forget(rig.dir(), &id(CONTAINER)).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn unrecoverable_file_is_an_error_and_stays() {
     for (what, damage) in damages() {
         let rig = Rig::new();

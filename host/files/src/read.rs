@@ -60,6 +60,9 @@ fn open_with_metadata(path: &Path, links: Links) -> io::Result<(File, Metadata)>
         .map_err(|error| match error.raw_os_error() {
             // A socket.
             Some(code) if code == Errno::NXIO.raw_os_error() => not_regular(),
+            Some(code) if code == Errno::LOOP.raw_os_error() && links == Links::Refuse => {
+                not_regular()
+            }
             _ => error,
         })?;
     let metadata = require_regular(&file)?;

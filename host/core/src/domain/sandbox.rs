@@ -5,6 +5,10 @@ use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use super::namespace::Namespace;
 use super::pod::PodRef;
 
+/// The result cache's directory, which stands beside the ledger's file of each container: no
+/// container can have this id.
+pub const RESULTS_DIR: &str = "results";
+
 /// A pod sandbox, as identified by the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {

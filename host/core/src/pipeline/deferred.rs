@@ -141,25 +141,20 @@ pub(super) async fn settled(
     settled.map(|_| turn)
 }
 
-/// Removes the container's records, because a DEL has done what they say. Only a directory of the
-/// request itself is a reason to fail.
-pub(super) async fn forget(
-    pipeline: &Pipeline,
-    dirs: &Dirs,
-    container: &ContainerId,
-) -> Result<(), Error> {
+/// Removes the container's records, because a DEL has done what they say. A record that stays is no
+/// reason to fail that DEL: it is carried out again, which is harmless.
+pub(super) async fn forget(pipeline: &Pipeline, dirs: &Dirs, container: &ContainerId) {
     let ledger = &pipeline.ports.ledger;
-    for other in pipeline.directories.besides(dirs) {
-        if let Err(error) = ledger.forget_deferred(&other.cni, container).await {
+    for dirs in pipeline.directories.besides(dirs).iter().chain([dirs]) {
+        if let Err(error) = ledger.forget_deferred(&dirs.cni, container).await {
             tracing::warn!(
                 %container,
-                dir = %other.cni.display(),
+                dir = %dirs.cni.display(),
                 error = crate::report::chain(&error),
                 "cannot remove a recorded DEL that was carried out; carrying it out again is harmless"
             );
         }
     }
-    Ok(ledger.forget_deferred(&dirs.cni, container).await?)
 }
 
 /// Carries out the container's recorded DELs in one directory and returns whether there were any

@@ -138,7 +138,8 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
     }
     // Even if nothing was recorded: an ADD may have crashed before recording.
     pipeline.ports.policies.release(container).await;
-    deferred::forget(pipeline, &dirs, container).await
+    deferred::forget(pipeline, &dirs, container).await;
+    Ok(())
 }
 
 /// Detaches `meant` of a whole plan. If all of it was hot-plugged, another daemon attached the pod,

@@ -11,6 +11,7 @@ use super::pod_args::{Naming, PodArgs};
 use crate::conf::net_conf::{self, NetConf};
 use crate::conf::overlay::Overlay;
 use crate::conf::value;
+use crate::domain::sandbox::RESULTS_DIR;
 use crate::ports::Attached;
 
 /// The interface of a request that does not name one.
@@ -31,6 +32,9 @@ pub enum Error {
     /// `CNI_NETNS` is not an absolute path.
     #[error("invalid CNI_NETNS: {0:?} is not an absolute path")]
     Netns(String),
+    /// The container's file would stand in the place of the result cache.
+    #[error("CNI_CONTAINERID: {RESULTS_DIR:?} is the name of a directory of the ledger")]
+    ReservedId,
     /// The request does not name its pod.
     #[error("CNI_ARGS: required argument {0} missing")]
     MissingArgument(&'static str),
@@ -119,14 +123,17 @@ pub fn check(
     match parameters.command {
         Command::Add | Command::Del | Command::Check => {
             let pod = PodArgs::of(&parameters, naming)?;
-            let conf = overlay.conf(&request.config)?;
+            let conf = match parameters.command {
+                Command::Del => overlay.conf_for_removal(&request.config)?,
+                _ => overlay.conf(&request.config)?,
+            };
             pod_request(parameters, pod, conf).map(Request::Pod)
         }
         Command::Status => Ok(Request::Status {
             conf: overlay.conf(&request.config)?,
         }),
         Command::Gc => Ok(Request::Gc {
-            conf: overlay.conf(&request.config)?,
+            conf: overlay.conf_for_removal(&request.config)?,
             valid: valid_attachments(&request.config)?,
         }),
         command @ Command::Version => Err(Error::Command(command)),
@@ -162,12 +169,14 @@ pub(super) fn pod_request(
     pod: PodArgs,
     conf: Arc<NetConf>,
 ) -> Result<PodRequest, Error> {
-    let netns = parameters.netns;
-    if let Some(path) = &netns
-        && (!path.starts_with('/') || path.contains('\0'))
-    {
-        return Err(Error::Netns(path.clone()));
-    }
+    let is_path = |path: &str| path.starts_with('/') && !path.contains('\0');
+    let netns = match parameters.netns {
+        Some(path) if is_path(&path) => Some(path),
+        // Its ADD was refused; the ledger has the namespace of what else the container has.
+        Some(_) if parameters.command == Command::Del => None,
+        Some(path) => return Err(Error::Netns(path)),
+        None => None,
+    };
     if parameters.command == Command::Add
         && let Some(name) = &parameters.if_name
     {
@@ -176,11 +185,15 @@ pub(super) fn pod_request(
             ..EnvironmentError::default()
         })?;
     }
+    let container_id = parameters
+        .container_id
+        .ok_or(Error::MissingArgument("CNI_CONTAINERID"))?;
+    if parameters.command == Command::Add && container_id.as_str() == RESULTS_DIR {
+        return Err(Error::ReservedId);
+    }
     Ok(PodRequest {
         command: parameters.command,
-        container_id: parameters
-            .container_id
-            .ok_or(Error::MissingArgument("CNI_CONTAINERID"))?,
+        container_id,
         if_name: parameters
             .if_name
             .ok_or(Error::MissingArgument("CNI_IFNAME"))?,
@@ -266,10 +279,21 @@ mod tests {
 
     #[test]
     fn a_del_needs_no_namespace() {
-        assert_eq!(
-            pod(&[("CNI_COMMAND", Some("DEL")), ("CNI_NETNS", None)]).netns,
-            None
-        );
+        for path in [None, Some("relative")] {
+            let request = pod(&[("CNI_COMMAND", Some("DEL")), ("CNI_NETNS", path)]);
+            assert_eq!(request.netns, None);
+        }
+    }
+
+    #[test]
+    fn a_del_needs_only_the_ledger_of_its_conf() {
+        let overlay = Overlay::default();
+        let conf = r#"{"clusterNetwork":"/a","logOptions":"x"}"#;
+        for (command, is_served) in [("DEL", true), ("ADD", false), ("CHECK", false)] {
+            let body = body(&[("CNI_COMMAND", Some(command))], conf);
+            let parsed = parse(&body, &overlay, Naming::Complete);
+            assert_eq!(parsed.is_ok(), is_served, "{command}: {parsed:?}");
+        }
     }
 
     #[test]
@@ -326,6 +350,7 @@ mod tests {
         for (changes, expected) in [
             ([("CNI_CONTAINERID", Some("../x"))], "CNI_CONTAINERID"),
             ([("CNI_CONTAINERID", None)], "CNI_CONTAINERID"),
+            ([("CNI_CONTAINERID", Some("results"))], "CNI_CONTAINERID"),
             ([("CNI_NETNS", None)], "CNI_NETNS"),
             ([("CNI_NETNS", Some("relative"))], "CNI_NETNS"),
             ([("CNI_IFNAME", Some("a/b"))], "CNI_IFNAME"),

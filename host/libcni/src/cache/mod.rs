@@ -200,7 +200,7 @@ impl Cache {
 
     fn list_named(&self, wanted: impl Fn(&str) -> bool) -> Result<(Vec<Entry>, Vec<Error>), Error> {
         let directory = match fs::read_dir(&self.results) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if files::is_absent(&error) => {
                 return Ok((Vec::new(), Vec::new()));
             }
             directory => directory.map_err(failed("read", &self.results))?,
@@ -318,10 +318,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 /// Whether the file cannot exist: it is missing, or its name is too long for the file system, so
 /// that it was never written.
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename
-    )
+    files::is_absent(error) || error.kind() == io::ErrorKind::InvalidFilename
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

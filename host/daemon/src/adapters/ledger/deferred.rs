@@ -102,7 +102,7 @@ pub(super) fn dels(
         let text = match file::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             // No shim writes such a file. Its name alone identifies the container.
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+            Err(error) if file::is_odd(&error) => Vec::new(),
             read => read.map_err(failed("read", &path))?,
         };
         records.push(DeferredDel { name, text });
@@ -125,7 +125,7 @@ pub(super) fn changed(cni_dir: &Path) -> BoxFuture<'static, Result<(), LedgerErr
 
 fn names(cni_dir: &Path) -> io::Result<Vec<String>> {
     let files = match std::fs::read_dir(cni_dir.join(DIR)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if files::is_absent(&error) => return Ok(Vec::new()),
         files => files?,
     };
     let mut names = Vec::new();
@@ -206,6 +206,43 @@ mod tests {
             &plugin(r#""plugins":[{"type":"bridge"},{"type":"portmap"}]"#),
             true,
         );
+    }
+
+    #[tokio::test]
+    async fn odd_records_name_their_container() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Durability::Grouped);
+        ask(dir.path()).unwrap();
+        let container = ContainerId::new("c").unwrap();
+        let record = path(dir.path(), "c");
+        let dangling = || std::os::unix::fs::symlink("nowhere", &record);
+        let directory = || std::fs::create_dir(&record);
+        for make in [&dangling as &dyn Fn() -> io::Result<()>, &directory] {
+            make().unwrap();
+            let records = files.deferred_dels(dir.path(), &container).await.unwrap();
+            assert_eq!(records.len(), 1);
+            files.forget_deferred(dir.path(), &container).await.unwrap();
+            let records = files.deferred_dels(dir.path(), &container).await.unwrap();
+            assert!(records.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_directory_has_no_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Durability::Grouped);
+        let own = dir.path().join(DIR);
+        let file = || std::fs::write(&own, "");
+        let looping = || std::os::unix::fs::symlink(DIR, &own);
+        for make in [&file as &dyn Fn() -> io::Result<()>, &looping] {
+            make().unwrap();
+            let container = ContainerId::new("c").unwrap();
+            assert_eq!(files.deferred(dir.path()).await.unwrap(), []);
+            files.forget_deferred(dir.path(), &container).await.unwrap();
+            files.sweep(dir.path()).unwrap();
+            ask(dir.path()).unwrap();
+            std::fs::remove_dir(&own).unwrap();
+        }
     }
 
     #[tokio::test]

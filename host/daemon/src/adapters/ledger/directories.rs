@@ -10,6 +10,7 @@ use shim_api::deferred::boot_id;
 
 use super::durability::Disk;
 use super::{Files, UNDO_DIR, blocking, deferred, failed, file, results};
+use cnidaria_core::domain::sandbox::RESULTS_DIR;
 use cnidaria_core::ports::{Directory, LedgerError, Remembered};
 use config::own::Durability;
 
@@ -127,7 +128,7 @@ pub(super) fn is_used(cni_dir: &Path) -> bool {
         Ok(mut files) => files.any(|file| {
             file.is_ok_and(|file| {
                 let name = file.file_name();
-                !name.to_string_lossy().starts_with('.') && name != "results"
+                !name.to_string_lossy().starts_with('.') && name != RESULTS_DIR
             })
         }),
     };

@@ -24,6 +24,12 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     files::read(path, Links::Refuse, MAX_BYTES)
 }
 
+/// Whether [`read`] failed for what the file is: the daemon and shims write none like it.
+pub(super) fn is_odd(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, InvalidInput};
+    matches!(error.kind(), FileTooLarge | InvalidInput)
+}
+
 /// Writes a file atomically: readers see the old text or the new one.
 ///
 /// # Errors
@@ -48,11 +54,14 @@ pub(super) fn make_private_dir(dir: &Path) -> io::Result<()> {
 }
 
 /// Hard-links a damaged file into a directory outside the ledger, for inspection after it has been
-/// replaced.
+/// replaced. Moves there what is not a file: it would be in the way of one.
 ///
 /// # Errors
-/// If it cannot be linked.
+/// If it cannot be linked or moved.
 pub(super) fn set_aside(path: &Path, dir: &Path) -> io::Result<PathBuf> {
+    if !path.symlink_metadata()?.is_file() {
+        return move_aside(path, dir);
+    }
     for aside in places_aside(path, dir)? {
         match std::fs::hard_link(path, &aside) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

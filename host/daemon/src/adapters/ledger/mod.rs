@@ -1,6 +1,7 @@
 //! The ledger: a file per sandbox in Multus' format, and libcni's result cache beside it. The file
 //! exists from before the first delegate runs until the last one is undone.
 
+mod aside;
 mod boot;
 mod count;
 mod deferred;
@@ -24,6 +25,7 @@ use cni_types::args::ContainerId;
 use futures_util::future::BoxFuture;
 use libcni::cache::Cache;
 
+use self::aside::{clear, set_aside};
 pub use self::boot::Boot;
 use self::count::Count;
 use self::delegates_file::Writer;
@@ -31,7 +33,7 @@ use self::durability::Disk;
 use self::recovery::{Results, Unplanned, complete};
 use self::result_cache::{from_cache, key};
 use cnidaria_core::domain::entry::Entry;
-use cnidaria_core::domain::sandbox::Sandbox;
+use cnidaria_core::domain::sandbox::{RESULTS_DIR, Sandbox};
 use cnidaria_core::ports::{
     DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Remembered, Undo,
 };
@@ -118,19 +120,25 @@ impl Files {
         count::count(cni_dir)
     }
 
-    /// Removes unfinished files of a killed daemon. Called before the first request.
+    /// Removes unfinished files of a killed daemon, and what stands in the place of the ledger's
+    /// own directories. Called before the first request.
     ///
     /// # Errors
     /// [`LedgerError`]; only disk space is lost then.
     pub fn sweep(&self, cni_dir: &Path) -> Result<(), LedgerError> {
-        let dirs = [
-            cni_dir.to_owned(),
+        let own = [
             cni_dir.join(UNDO_DIR),
             cni_dir.join(shim_api::deferred::DIR),
             results(cni_dir),
         ];
-        for dir in dirs {
-            files::sweep(&dir).map_err(failed("sweep", &dir))?;
+        for dir in &own {
+            clear(dir, cni_dir);
+        }
+        for dir in [cni_dir]
+            .into_iter()
+            .chain(own.iter().map(PathBuf::as_path))
+        {
+            files::sweep(dir).map_err(failed("sweep", dir))?;
         }
         Ok(())
     }
@@ -168,11 +176,14 @@ impl Files {
         cni_dir: &Path,
         sandbox: &Sandbox,
     ) -> Result<Option<StoredSandbox>, LedgerError> {
+        if sandbox.container_id.as_str() == RESULTS_DIR {
+            return Ok(None);
+        }
         let path = cni_dir.join(sandbox.container_id.as_str());
         let text = match file::read(&path) {
             Ok(text) => Ok(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(error.to_string()),
+            Err(error) if file::is_odd(&error) => Err(error.to_string()),
             Err(error) => return Err(failed("read", &path)(error)),
         };
         let cache = Cache::new(cni_dir);
@@ -321,7 +332,13 @@ impl Ledger for Files {
     }
 
     async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
-        Cache::new(cni_dir).remove(&key(entry)).map_err(from_cache)
+        let cache = Cache::new(cni_dir);
+        let path = cache.path(&key(entry));
+        if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            let moved = file::move_aside(&path, &cni_dir.join(DAMAGED_DIR));
+            return moved.map(drop).map_err(failed("move", &path));
+        }
+        cache.remove(&key(entry)).map_err(from_cache)
     }
 
     async fn forget(&self, cni_dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
@@ -371,7 +388,15 @@ impl Ledger for Files {
         cni_dir: &Path,
         record: &DeferredDel,
     ) -> Result<(), LedgerError> {
-        remove(&deferred::path(cni_dir, &record.name)).map(drop)
+        let path = deferred::path(cni_dir, &record.name);
+        match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => {
+                file::move_aside(&path, &cni_dir.join(DAMAGED_DIR))
+                    .map(drop)
+                    .map_err(failed("move", &path))
+            }
+            _ => remove(&path).map(drop),
+        }
     }
 
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
@@ -428,7 +453,7 @@ impl Ledger for Files {
 }
 
 fn results(cni_dir: &Path) -> PathBuf {
-    cni_dir.join("results")
+    cni_dir.join(RESULTS_DIR)
 }
 
 /// Returns whether there was a file to remove.
@@ -454,18 +479,5 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Ledger
         action,
         path,
         source,
-    }
-}
-
-/// Keeps a damaged file for inspection.
-fn set_aside(path: &Path, cni_dir: &Path) {
-    match file::set_aside(path, &cni_dir.join(DAMAGED_DIR)) {
-        Ok(aside) => {
-            tracing::error!(path = %path.display(), aside = %aside.display(), "set aside a damaged file of the ledger");
-        }
-        // Undoing now matters more than keeping a file for inspection.
-        Err(error) => {
-            tracing::error!(path = %path.display(), %error, "cannot set aside a damaged file of the ledger")
-        }
     }
 }

@@ -3,7 +3,6 @@
 //! record of what Multus hot-plugged.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use cni_types::args::{ContainerId, IfName, NetworkName};
@@ -11,11 +10,10 @@ use cni_types::conf::NetworkConfList;
 use cni_types::json::{self, RawObject};
 use cni_types::result::CniResult;
 use libcni::cache::{self, Cache};
-use rustix::io::Errno;
 
 use super::boot::Boot;
 use super::delegates_file::Writer;
-use super::{from_cache, key};
+use super::{file, from_cache, key};
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::namespace::Namespace;
 use cnidaria_core::domain::sandbox::Sandbox;
@@ -122,15 +120,7 @@ pub(super) fn all_unplanned(
 /// Whether an error is due to the file itself, rather than a transient system error.
 pub(super) fn is_lasting(error: &cache::Error) -> bool {
     match error {
-        cache::Error::Io { source, .. } => {
-            let is_link = source.raw_os_error() == Some(Errno::LOOP.raw_os_error());
-            let kind = source.kind();
-            is_link
-                || matches!(
-                    kind,
-                    io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput
-                )
-        }
+        cache::Error::Io { source, .. } => file::is_odd(source),
         _ => true,
     }
 }

@@ -1,0 +1,34 @@
+//! Damaged things of the ledger, which are moved out of its way and kept for inspection.
+
+use std::path::Path;
+
+use super::{DAMAGED_DIR, file};
+
+/// Moves something that is not a directory from the place of one.
+pub(super) fn clear(dir: &Path, cni_dir: &Path) {
+    let is_dir = std::fs::metadata(dir).is_ok_and(|metadata| metadata.is_dir());
+    if is_dir || dir.symlink_metadata().is_err() {
+        return;
+    }
+    match file::move_aside(dir, &cni_dir.join(DAMAGED_DIR)) {
+        Ok(aside) => {
+            tracing::error!(path = %dir.display(), aside = %aside.display(), "moved away what stood in the place of a directory of the ledger");
+        }
+        Err(error) => {
+            tracing::error!(path = %dir.display(), %error, "cannot move away what stands in the place of a directory of the ledger");
+        }
+    }
+}
+
+/// Keeps a damaged file for inspection.
+pub(super) fn set_aside(path: &Path, cni_dir: &Path) {
+    match file::set_aside(path, &cni_dir.join(DAMAGED_DIR)) {
+        Ok(aside) => {
+            tracing::error!(path = %path.display(), aside = %aside.display(), "set aside a damaged file of the ledger");
+        }
+        // Undoing now matters more than keeping a file for inspection.
+        Err(error) => {
+            tracing::error!(path = %path.display(), %error, "cannot set aside a damaged file of the ledger")
+        }
+    }
+}
