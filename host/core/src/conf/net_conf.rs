@@ -119,15 +119,39 @@ impl NetConf {
     /// [`Error`] names the key and the value.
     pub fn parse(conf: &[u8], overrides: &RawObject) -> Result<Self, Error> {
         let conf = RawObject::parse(conf).map_err(Error::Json)?;
-        let mut merged = RawObject::new();
-        let given = conf.iter().map(|(key, value)| (folded(key), value));
-        let all = given.chain(overrides.iter());
-        merged.extend(all.map(|(key, value)| (key, value.to_owned())));
-        let shims = Shims::default().and_type_of(&conf).and_type_of(overrides);
-        let mut parsed = Self::from_object(&merged, shims)?;
-        // Not required here: the shim refuses a conf without a name.
-        parsed.name = conf.get_as("name").ok().flatten();
-        Ok(parsed)
+        Self::from_object(&merged(&conf, overrides), shims(&conf, overrides))
+            .map(|parsed| parsed.named_as(&conf))
+    }
+
+    /// Like [`Self::parse`], for requests that remove: the ledger knows what was attached, so a
+    /// mistake in any other member of the conf must not keep it. Such a member has its default.
+    /// Also returns what is wrong.
+    ///
+    /// # Errors
+    /// [`Error`] if the conf is not JSON, or does not tell where the ledger is (`cniDir`).
+    pub fn parse_for_removal(
+        conf: &[u8],
+        overrides: &RawObject,
+    ) -> Result<(Self, Vec<Error>), Error> {
+        let conf = RawObject::parse(conf).map_err(Error::Json)?;
+        let mut keys = merged(&conf, overrides);
+        let mut wrong = Vec::new();
+        loop {
+            match Self::from_object(&keys, shims(&conf, overrides)) {
+                Ok(parsed) => return Ok((parsed.named_as(&conf), wrong)),
+                Err(error @ Error::NoDefaultNetwork) => {
+                    set_placeholder(&mut keys)?;
+                    wrong.push(error);
+                }
+                Err(Error::Value(error)) if error.key != "cniDir" => {
+                    if keys.remove(&error.key).is_none() {
+                        return Err(error.into());
+                    }
+                    wrong.push(error.into());
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The settings from the daemon's file alone, for requests that carry the conf of a single
@@ -138,10 +162,16 @@ impl NetConf {
     pub fn of_daemon(overrides: &RawObject) -> Result<Self, Error> {
         let mut conf = overrides.clone();
         if !conf.contains_key("delegates") && !conf.contains_key("clusterNetwork") {
-            // A placeholder: these requests have no default network.
-            conf.set("clusterNetwork", "none").map_err(Error::Json)?;
+            set_placeholder(&mut conf)?;
         }
         Self::from_object(&conf, Shims::default().and_type_of(overrides))
+    }
+
+    /// Takes the name of the runtime's conf. It is not required here: the shim refuses a conf
+    /// without a name.
+    fn named_as(mut self, conf: &RawObject) -> Self {
+        self.name = conf.get_as("name").ok().flatten();
+        self
     }
 
     fn from_object(conf: &RawObject, shims: Shims) -> Result<Self, Error> {
@@ -199,6 +229,24 @@ impl NetConf {
             shims,
         })
     }
+}
+
+/// The runtime's conf overlaid with the daemon's file, by the keys' documented spelling.
+fn merged(conf: &RawObject, overrides: &RawObject) -> RawObject {
+    let mut merged = RawObject::new();
+    let given = conf.iter().map(|(key, value)| (folded(key), value));
+    let all = given.chain(overrides.iter());
+    merged.extend(all.map(|(key, value)| (key, value.to_owned())));
+    merged
+}
+
+fn shims(conf: &RawObject, overrides: &RawObject) -> Shims {
+    Shims::default().and_type_of(conf).and_type_of(overrides)
+}
+
+/// For requests that use no default network.
+fn set_placeholder(conf: &mut RawObject) -> Result<(), Error> {
+    conf.set("clusterNetwork", "none").map_err(Error::Json)
 }
 
 /// The documented spelling of a key. Go's decoder matches known keys case-insensitively.
@@ -293,6 +341,23 @@ mod tests {
             parse(r#"{"delegates":[]}"#, "{}"),
             Err(Error::NoDefaultNetwork)
         ));
+    }
+
+    #[test]
+    fn a_removal_needs_only_the_ledger() {
+        let parse = |conf: &str| NetConf::parse_for_removal(conf.as_bytes(), &RawObject::new());
+        let wrong = r#"{"name":"n","delegates":"x","cniDir":"/c","LogOptions":"x","binDir":7,
+            "capabilities":{"mac":"yes"},"namespaceIsolation":"yes","runtimeConfig":[]}"#;
+        let (conf, wrong) = parse(wrong).unwrap();
+        assert_eq!(conf.name.unwrap().as_str(), "n");
+        assert_eq!(conf.cni_dir, PathBuf::from("/c"));
+        assert_eq!(conf.bin_dirs, [PathBuf::from(DEFAULT_BIN_DIR)]);
+        assert_eq!(wrong.len(), 7, "{wrong:?}");
+        let (conf, wrong) = parse(r#"{"clusterNetwork":"a"}"#).unwrap();
+        assert!(matches!(conf.default_network, DefaultNetwork::Cluster(name) if name == "a"));
+        assert!(wrong.is_empty());
+        assert!(parse(r#"{"clusterNetwork":"a","cniDir":7}"#).is_err());
+        assert!(parse("[]").is_err());
     }
 
     #[test]

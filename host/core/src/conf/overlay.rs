@@ -55,6 +55,22 @@ impl Overlay {
         Ok(conf)
     }
 
+    /// The settings of a request that removes, also with a conf that no ADD can have. Logs what is
+    /// wrong with it.
+    ///
+    /// # Errors
+    /// As [`NetConf::parse_for_removal`].
+    pub fn conf_for_removal(&self, text: &[u8]) -> Result<Arc<NetConf>, Error> {
+        if let Ok(conf) = self.conf(text) {
+            return Ok(conf);
+        }
+        let (conf, wrong) = NetConf::parse_for_removal(text, &self.overrides)?;
+        for error in wrong {
+            tracing::warn!(%error, "passed over in the conf of a request that removes");
+        }
+        Ok(Arc::new(self.searching(conf)))
+    }
+
     /// The settings of a request without a conf.
     ///
     /// # Errors
