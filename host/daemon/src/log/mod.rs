@@ -1,8 +1,9 @@
 //! The daemon's log: lines on standard error, in a file, or both.
 
+mod prompt;
 mod rotating;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Stderr, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{Level, Metadata};
@@ -12,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use cnidaria_core::conf::logging::{LogLevel, Logging};
 use config::own::LogFormat;
+use prompt::PromptWriter;
 use rotating::RotatingFile;
 
 /// Starts logging. Called once, before the first log line. A file that cannot be opened is reported
@@ -27,6 +29,7 @@ pub fn start(logging: &Logging, format: LogFormat) {
     // Without a file, log to standard error anyway.
     let stderr = logging.to_stderr || problem.is_some();
     let ansi = stderr && file.is_none() && io::stderr().is_terminal();
+    let stderr = stderr.then(|| Mutex::new(PromptWriter::new(io::stderr(), format)));
     let sinks = Arc::new(Sinks { stderr, file });
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
@@ -65,12 +68,22 @@ fn open(logging: &Logging) -> (Option<Mutex<RotatingFile>>, Option<io::Error>) {
 
 /// Where lines go.
 struct Sinks {
-    stderr: bool,
+    stderr: Option<Mutex<PromptWriter<Stderr>>>,
     file: Option<Mutex<RotatingFile>>,
 }
 
-/// One line, in a single write.
+/// One line, in a single write. Never fails: `tracing_subscriber` reports an error on standard error,
+/// and panics where that cannot be written, in the middle of a request.
 struct Lines(Arc<Sinks>);
+
+impl Sinks {
+    fn report(&self, line: &[u8]) {
+        if let Some(stderr) = &self.stderr {
+            let mut stderr = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+            stderr.write(line);
+        }
+    }
+}
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -78,12 +91,11 @@ impl Write for Lines {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(error) = file.write(line) {
                 // Standard error is the only place left to report this.
-                let _ = writeln!(io::stderr(), "cannot write the log file: {error}");
+                self.0
+                    .report(format!("cannot write the log file: {error}\n").as_bytes());
             }
         }
-        if self.0.stderr {
-            io::stderr().write_all(line)?;
-        }
+        self.0.report(line);
         Ok(line.len())
     }
 

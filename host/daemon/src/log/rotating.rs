@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -69,11 +69,21 @@ impl RotatingFile {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+    // Opening a pipe would wait for its reader.
+    let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
-        .open(path)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    match kind.is_fifo() || kind.is_socket() {
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a pipe, not a file",
+        )),
+        false => Ok(file),
+    }
 }
 
 /// The names of a log file's old versions.
@@ -262,6 +272,17 @@ mod tests {
             .read_to_string(&mut text)
             .unwrap();
         assert_eq!(text, "text");
+    }
+
+    #[test]
+    fn a_pipe_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(RotatingFile::open(&path, ROTATION).is_err());
+        let _reader = File::options().read(true).write(true).open(&path).unwrap();
+        assert!(RotatingFile::open(&path, ROTATION).is_err());
     }
 
     #[test]
