@@ -215,6 +215,7 @@ async fn an_undo_is_not_of_the_next_attachment() {
         boot_id: "this".to_owned(),
         file: NetnsId::at(Path::new("/")).unwrap(),
         cookie: Some(7),
+        added_at: None,
     };
     for attachments in [
         vec![of_interface("net1", "default/one", Some(earlier))],

@@ -205,6 +205,22 @@ async fn a_del_of_another_name_finds_no_other_pod() {
 }
 
 #[tokio::test]
+async fn a_del_at_a_wrong_path_enters_that_of_the_add() {
+    let node = Node::new();
+    let kubelet = node.runtime(USUAL, "l");
+    let daemon = node.daemon().await;
+    kubelet.call(&daemon, "ADD", "a").await.unwrap();
+    let mut request = kubelet.request("DEL", "a");
+    let of_add = request
+        .env
+        .insert("CNI_NETNS".into(), "/run/netns/apart".into());
+    node.world.apart("/run/netns/apart");
+    daemon.handle(&request.to_json()).await.unwrap();
+    assert_eq!(*node.world.entered.lock().unwrap(), of_add);
+    assert!(!node.path("l/cid-a").exists());
+}
+
+#[tokio::test]
 async fn a_hot_plug_follows_its_pods_directory() {
     let node = Node::new();
     let runtime = node.runtime(USUAL, "further");

@@ -138,14 +138,25 @@ impl Record {
     /// Whether `found`, now at `CNI_NETNS`, is still the recorded namespace. The path may have been
     /// reused for another pod, whose interfaces have the same names.
     pub fn is_still(&self, found: Option<NetnsId>) -> bool {
-        found.is_some() && self.netns == found && self.boot_id == boot_id()
+        found.is_some() && self.netns == found && may_be_same_boot(&self.boot_id, &boot_id())
     }
 }
 
-/// The kernel's boot id; empty if unavailable.
+/// In the place of a boot id that the kernel does not tell.
+pub const UNKNOWN_BOOT: &str = "unknown";
+
+/// The kernel's boot id; [`UNKNOWN_BOOT`] if it cannot be read.
 pub fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim_end().to_owned()
+    match id.trim_end() {
+        "" => UNKNOWN_BOOT.to_owned(),
+        id => id.to_owned(),
+    }
+}
+
+/// Whether two boot ids can be those of the same boot.
+pub fn may_be_same_boot(one: &str, other: &str) -> bool {
+    one == other || one == UNKNOWN_BOOT || other == UNKNOWN_BOOT
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The identity of a network namespace: by the time of the DEL, its path may lead to another one.
 
 use serde::{Deserialize, Serialize};
-use shim_api::deferred::NetnsId;
+use shim_api::deferred::{NetnsId, may_be_same_boot};
 
 /// The identity of a network namespace, recorded at ADD and compared at DEL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Namespace {
     /// The boot that it cannot outlive: `/proc/sys/kernel/random/boot_id`.
@@ -14,7 +14,19 @@ pub struct Namespace {
     /// `SO_NETNS_COOKIE`, never reused within a boot; `None` before Linux 5.14.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<u64>,
+    /// `CNI_NETNS` of the ADD, if the DEL names another path.
+    #[serde(skip)]
+    pub added_at: Option<String>,
 }
+
+impl PartialEq for Namespace {
+    fn eq(&self, other: &Self) -> bool {
+        let identity = |one: &Self| (one.boot_id.clone(), one.file, one.cookie);
+        identity(self) == identity(other)
+    }
+}
+
+impl Eq for Namespace {}
 
 impl Namespace {
     /// An unidentified namespace of an earlier boot.
@@ -23,6 +35,7 @@ impl Namespace {
             boot_id: String::new(),
             file: NetnsId::default(),
             cookie: None,
+            added_at: None,
         }
     }
 
@@ -38,7 +51,7 @@ impl Namespace {
             _ => true,
         };
         self.is_identified()
-            && self.boot_id == found.boot_id
+            && may_be_same_boot(&self.boot_id, &found.boot_id)
             && self.file == found.file
             && cookies_agree
     }
@@ -55,6 +68,7 @@ mod tests {
             boot_id: boot_id.to_owned(),
             file: NetnsId::at(Path::new("/")).unwrap(),
             cookie,
+            added_at: None,
         }
     }
 
@@ -69,5 +83,7 @@ mod tests {
     #[test]
     fn no_namespace_outlives_a_boot() {
         assert!(!namespace("a", None).is(&namespace("b", None)));
+        assert!(namespace("a", None).is(&namespace("unknown", None)));
+        assert!(!Namespace::of_earlier_boot().is(&namespace("unknown", None)));
     }
 }

@@ -1,5 +1,6 @@
 //! Locates the network namespace of an attachment. A path does not identify a namespace.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use cni_types::args::ContainerId;
@@ -24,6 +25,36 @@ pub(super) async fn of_entry(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) ->
     let recorded = entry.namespace.as_ref();
     let netns = entry.netns.as_deref();
     at(pipeline, dirs, &entry.container_id, netns, recorded).await
+}
+
+/// The attachment with the path at which its namespace is: that of the ADD, if the request names
+/// another one that does not lead there.
+pub(super) async fn located<'a>(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    entry: &'a Entry,
+) -> Cow<'a, Entry> {
+    let added_at = entry
+        .namespace
+        .as_ref()
+        .and_then(|one| one.added_at.clone());
+    if added_at.is_none() || is_there(pipeline, dirs, entry).await {
+        return Cow::Borrowed(entry);
+    }
+    let elsewhere = Entry {
+        netns: added_at,
+        ..entry.clone()
+    };
+    if !is_there(pipeline, dirs, &elsewhere).await {
+        return Cow::Borrowed(entry);
+    }
+    tracing::warn!(
+        container = %entry.container_id,
+        named = entry.netns,
+        used = elsewhere.netns,
+        "the request names another network namespace than the container's; the one of its ADD is used"
+    );
+    Cow::Owned(elsewhere)
 }
 
 pub(super) async fn at(

@@ -245,6 +245,7 @@ async fn detach_within(
 
 /// Undoes one attachment and removes its result.
 async fn detach(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> Result<(), Left> {
+    let entry = &*pod_netns::located(pipeline, dirs, entry).await;
     let netns = pod_netns::of_entry(pipeline, dirs, entry).await;
     let located = match netns {
         // Delegates must not enter the namespace that is now at this path.

@@ -171,6 +171,7 @@ impl World {
             boot_id: self.boot.lock().unwrap().clone(),
             file: NetnsId::at(Path::new("/")).unwrap(),
             cookie: Some(apart + *self.namespaces.lock().unwrap()),
+            added_at: None,
         }
     }
 }

@@ -17,6 +17,7 @@ const BOOT: &str = "simulated";
 fn namespace() -> Namespace {
     Namespace {
         boot_id: BOOT.to_owned(),
+        added_at: None,
         file: NetnsId::default(),
         cookie: None,
     }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use rustix::fs::FsWord;
 use rustix::io::Errno;
-use shim_api::deferred::NetnsId;
+use shim_api::deferred::{self, NetnsId};
 use tokio::net::TcpSocket;
 
 use cnidaria_core::domain::namespace::Namespace;
@@ -41,6 +41,7 @@ impl Node {
             boot_id: boot_id().to_owned(),
             file: NetnsId::of(&file.metadata()?),
             cookie,
+            added_at: None,
         })
     }
 }
@@ -48,7 +49,13 @@ impl Node {
 /// The kernel's id of this boot.
 pub(super) fn boot_id() -> &'static str {
     static BOOT_ID: OnceLock<String> = OnceLock::new();
-    BOOT_ID.get_or_init(shim_api::deferred::boot_id)
+    BOOT_ID.get_or_init(|| {
+        let id = deferred::boot_id();
+        if id == deferred::UNKNOWN_BOOT {
+            tracing::error!("cannot read the boot id: attachments of an earlier boot pass for present ones while something is at their path");
+        }
+        id
+    })
 }
 
 /// Whether a file is a namespace, rather than a leftover mount point.
@@ -56,12 +63,20 @@ pub(super) fn is_namespace(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == NSFS)
 }
 
-/// Whether the path does not exist, or belonged to a process that is gone.
+/// Whether nothing is at the path: it does not exist, cannot exist, or belonged to a process that is
+/// gone.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(
         errno,
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::SRCH | Errno::NXIO)
+        Some(
+            Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::SRCH
+                | Errno::NXIO
+                | Errno::LOOP
+                | Errno::NAMETOOLONG
+        )
     )
 }
 

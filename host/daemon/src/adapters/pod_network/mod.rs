@@ -21,7 +21,7 @@ use libcni::Root;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::thread::LinkNameSpaceType;
-use shim_api::deferred::NetnsId;
+use shim_api::deferred::{NetnsId, may_be_same_boot};
 use tokio::net::TcpSocket;
 
 use self::identity::Node;
@@ -103,8 +103,7 @@ impl PodNetwork for Netlink {
     }
 
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool {
-        let boot_id = identity::boot_id();
-        !boot_id.is_empty() && namespace.boot_id != boot_id
+        !namespace.is_identified() || !may_be_same_boot(&namespace.boot_id, identity::boot_id())
     }
 
     async fn identity(&self, netns: &Path) -> Option<NetnsId> {

@@ -14,6 +14,7 @@ use format::{Delegate, Own, Pod, summaries};
 use super::seal::{self, Seal};
 use cnidaria_core::domain::attachment::{Device, interface_at};
 use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::domain::namespace::Namespace;
 use cnidaria_core::domain::pod::PodRef;
 use cnidaria_core::domain::runtime_config::RuntimeConfig;
 use cnidaria_core::domain::sandbox::Sandbox;
@@ -164,11 +165,18 @@ fn entry(position: usize, delegate: Delegate, sandbox: &Sandbox) -> Result<Entry
             uid: own.pod.uid,
         };
         // The request takes precedence: a DEL after the pod's end has no namespace.
-        let netns = sandbox.netns.clone().or(own.netns);
+        let netns = sandbox.netns.clone().or_else(|| own.netns.clone());
+        let added_at = own
+            .netns
+            .filter(|_| netns.as_ref().is_some_and(|path| !path.is_empty()));
+        let namespace = own.namespace.map(|namespace| Namespace {
+            added_at: added_at.filter(|path| netns.as_ref() != Some(path)),
+            ..namespace
+        });
         let entry = common(own.if_name, netns, pod, own.cni_args, own.capability_args);
         return Ok(Entry {
             is_chosen: own.chosen,
-            namespace: own.namespace,
+            namespace,
             runtime_network: own.runtime_network,
             failed_add: own.failed_add,
             added_at: own.added_at,
