@@ -8,10 +8,13 @@ mod replace;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::watch::Watch;
 use cnidaria_core::report;
 use config::conf_file::{ConfFile, FILE_NAME, Generated};
+use files::Links;
+use libcni::load::MAX_BYTES;
 
 pub use provided::Provided;
 
@@ -69,7 +72,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Provider {
     provided: Provided,
-    source: Source,
+    source: Arc<Source>,
     watch: Watch,
 }
 
@@ -115,7 +118,7 @@ impl Provider {
             Watch::on([dir.as_path()]).map_err(|source| Error::Watch { path: dir, source })?;
         Ok(Some(Self {
             provided,
-            source,
+            source: Arc::new(source),
             watch,
         }))
     }
@@ -129,10 +132,15 @@ impl Provider {
     /// if watching fails.
     pub async fn run(mut self) {
         while !self.provided.is_ended() {
-            match self.source.provide(&self.provided) {
-                Ok(()) => {}
+            // The file system may be slow, and one thread serves all requests.
+            let (source, provided) = (self.source.clone(), self.provided.clone());
+            match tokio::task::spawn_blocking(move || source.provide(&provided)).await {
+                Ok(Ok(())) => {}
                 // Keep the old conf: a stale one is better than none.
-                Err(error) => tracing::error!(error = report::chain(&error), "the runtime's conf"),
+                Ok(Err(error)) => {
+                    tracing::error!(error = report::chain(&error), "the runtime's conf");
+                }
+                Err(error) => tracing::error!(%error, "the runtime's conf was not written"),
             }
             if let Err(error) = self.watch.changed().await {
                 tracing::error!(%error, "the primary network's conf is not watched any more");
@@ -146,10 +154,11 @@ impl Source {
     fn provide(&self, provided: &Provided) -> Result<(), Error> {
         match self {
             Self::File { from, to } => {
-                let text = std::fs::read(from).map_err(|source| Error::Read {
-                    path: from.clone(),
-                    source,
-                })?;
+                let text =
+                    files::read(from, Links::Follow, MAX_BYTES).map_err(|source| Error::Read {
+                        path: from.clone(),
+                        source,
+                    })?;
                 provided.writing(to, || write(to, &text))
             }
             Self::Primary(generated) => match primary::find(generated)? {
@@ -170,7 +179,7 @@ impl Source {
 }
 
 fn write(path: &Path, text: &[u8]) -> Result<(), Error> {
-    let old = std::fs::read(path).unwrap_or_default();
+    let old = files::read(path, Links::Follow, MAX_BYTES).unwrap_or_default();
     match replace::replace(path, text) {
         Ok(true) => {
             // Never the text: delegates' confs contain credentials.

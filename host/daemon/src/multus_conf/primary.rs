@@ -7,6 +7,8 @@ use cni_types::version::ConfVersion;
 
 use super::{Error, replace};
 use cnidaria_core::domain::shim::is_own_conf;
+use files::Links;
+use libcni::load::MAX_BYTES;
 
 use config::conf_file::{Generated, Primary};
 
@@ -79,7 +81,7 @@ fn force_version(path: &Path, version: ConfVersion) -> Result<(), Error> {
     };
     // If the path is a link, write to its target.
     let path = path.canonicalize().map_err(failed)?;
-    let text = std::fs::read(&path).map_err(failed)?;
+    let text = files::read(&path, Links::Follow, MAX_BYTES).map_err(failed)?;
     let mut conf = cni_types::json::RawObject::parse(text)?;
     conf.set("cniVersion", version.as_str())?;
     replace::replace(&path, conf.to_string().as_bytes()).map_err(failed)?;

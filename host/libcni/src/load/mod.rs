@@ -15,8 +15,8 @@ use cni_types::conf::{self, NetworkConfList, PluginConf};
 /// File extensions of network configurations.
 pub const EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 
-/// Maximum size of a file that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
+/// Maximum size of a network configuration's file, in bytes.
+pub const MAX_BYTES: u64 = 1 << 20;
 
 /// Why no configuration was loaded.
 #[derive(Debug, thiserror::Error)]
