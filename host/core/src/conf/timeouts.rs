@@ -15,10 +15,18 @@ const BACKGROUND_LIMIT: Duration = Duration::from_secs(10);
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
     /// One ADD, also by hot-plug. On timeout, its attachments are undone.
-    #[serde(rename = "requestMs", with = "milliseconds")]
+    #[serde(
+        rename = "requestMs",
+        serialize_with = "milliseconds::serialize",
+        deserialize_with = "milliseconds::positive"
+    )]
     pub request: Duration,
     /// One execution of a delegate.
-    #[serde(rename = "delegateMs", with = "milliseconds")]
+    #[serde(
+        rename = "delegateMs",
+        serialize_with = "milliseconds::serialize",
+        deserialize_with = "milliseconds::positive"
+    )]
     pub delegate: Duration,
     /// How long an ADD waits for its pod to appear.
     #[serde(rename = "podMs", with = "milliseconds")]
@@ -82,6 +90,7 @@ impl Timeouts {
 
 /// A [`Duration`] as a whole number of milliseconds.
 mod milliseconds {
+    use std::num::NonZeroU64;
     use std::time::Duration;
 
     use serde::{Deserialize as _, Deserializer, Serializer};
@@ -90,7 +99,28 @@ mod milliseconds {
         u64::deserialize(from).map(Duration::from_millis)
     }
 
+    /// For what cannot be done in no time.
+    pub(super) fn positive<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        NonZeroU64::deserialize(from).map(|millis| Duration::from_millis(millis.get()))
+    }
+
     pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_and_a_delegate_need_time() {
+        let parsed = |text: &str| serde_json::from_str::<Timeouts>(text);
+        assert!(parsed(r#"{"requestMs":0}"#).is_err());
+        assert!(parsed(r#"{"delegateMs":0}"#).is_err());
+        assert_eq!(
+            parsed(r#"{"podMs":0,"requestMs":1}"#).unwrap().pod,
+            Duration::ZERO
+        );
     }
 }

@@ -4,6 +4,9 @@ use cni_types::version::Version;
 
 use super::entry::Entry;
 
+/// How many of an attachment's addresses a message lists.
+const MAX_ADDRESSES: usize = 16;
+
 /// The message of the Event for a new attachment. `None` if its delegates made neither an interface
 /// nor an address, such as those that only set sysctls. Results before 0.3.0 cannot list
 /// interfaces, so they always get a message.
@@ -13,11 +16,15 @@ pub fn of_attachment(entry: &Entry) -> Option<String> {
     if is_silent && result.cni_version >= Version::V0_3_0 {
         return None;
     }
-    let ips: Vec<String> = result.ips.iter().map(|ip| ip.address.to_string()).collect();
+    let addresses = result.ips.iter().map(|ip| ip.address.to_string());
+    let mut named: Vec<String> = addresses.take(MAX_ADDRESSES).collect();
+    if result.ips.len() > named.len() {
+        named.push(format!("… {} in all", result.ips.len()));
+    }
     Some(format!(
         "Add {} [{}] from {}",
         entry.if_name,
-        ips.join(" "),
+        named.join(" "),
         entry.network
     ))
 }

@@ -7,7 +7,7 @@ use cni_types::args::{ContainerId, IfName};
 
 use super::dirs::Dirs;
 use super::limits::{after, turn_by};
-use super::turns::{Reach, Work};
+use super::turns::Work;
 use super::{Error, Pipeline, giving_up};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
@@ -28,8 +28,8 @@ pub(super) async fn forget(
     // Nothing is forgotten beside a delegate that runs: it may still change what is recorded. The
     // delegate ends at its own deadline at the latest.
     let patience = pipeline.timeouts.background();
-    let reach = if_name.map_or(Reach::Whole, Reach::Interface);
-    let turn = pipeline.turns.take_over(container, Work::Forget, reach);
+    // Cancels nothing: what it would cancel is at work.
+    let turn = pipeline.turns.take(container, Work::Forget);
     let held = turn_by(pipeline, after(patience), patience, container, turn).await?;
     // A recorded DEL would run the delegates that the operator gives up.
     let _turn = held.leaving_records();
@@ -45,8 +45,11 @@ pub(super) async fn forget(
             (results, Vec::new())
         }
         Ok(Recorded::Partial { known, lost }) => (known, lost),
-        // Of an unreadable file only the container id is known.
-        Err(LedgerError::Damaged { .. }) if if_name.is_none() => (Vec::new(), Vec::new()),
+        // Of an unreadable file only the container id is known, and what results can be read.
+        Err(LedgerError::Damaged { .. }) if if_name.is_none() => {
+            let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await;
+            (results.unwrap_or_default(), Vec::new())
+        }
         Err(error) => return Err(error.into()),
     };
     let is_meant = |entry: &Entry| if_name.is_none_or(|name| entry.if_name == *name);

@@ -44,11 +44,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 60 seconds, 1 MiB and 64 KiB.
+    /// 60 seconds, 256 KiB and 64 KiB.
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(60),
-            stdout: 1 << 20,
+            stdout: 256 << 10,
             stderr: 64 << 10,
         }
     }

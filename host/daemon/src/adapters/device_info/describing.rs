@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::conf::NetworkConfList;
-use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
 
 use super::Files;
@@ -25,20 +24,23 @@ impl Describing {
         Self { delegates, files }
     }
 
-    async fn clean(&self, entry: &Entry) -> Result<(), DelegateError> {
+    /// Removes the file of an attachment that is gone, or was never made. A file that stays is no
+    /// reason to keep the pod.
+    async fn clean(&self, entry: &Entry) {
         let Some(path) = self.files.of_entry(entry) else {
-            return Ok(());
+            return;
         };
-        self.files.remove(&path).await.map_err(|error| {
-            let message = format!("cannot remove {path}: {error}");
-            DelegateError {
-                network: entry.network.clone(),
-                error: CniError::new(code::IO_FAILURE, message),
-                executed: true,
-                timed_out: false,
-                failed_at: None,
-            }
-        })
+        if let Err(error) = self.files.remove(&path).await {
+            tracing::warn!(
+                container = %entry.container_id,
+                pod = %entry.pod,
+                network = entry.network,
+                interface = %entry.if_name,
+                %path,
+                %error,
+                "cannot remove the device-info file of an attachment that is gone; the file stays"
+            );
+        }
     }
 }
 
@@ -54,19 +56,9 @@ impl Delegates for Describing {
             self.files.prepare(&path, entry.device.as_ref()).await;
         }
         let added = self.delegates.add(bin_dirs, entry, wanted).await;
-        if let Err(error) = &added
-            && !error.executed
-            && let Err(left) = self.clean(entry).await
-        {
-            // No DEL follows for a delegate that was not executed.
-            tracing::warn!(
-                container = %entry.container_id,
-                pod = %entry.pod,
-                network = entry.network,
-                interface = %entry.if_name,
-                error = cnidaria_core::report::chain(&left),
-                "cannot remove the device-info file of an attachment whose delegate did not run; the file stays"
-            );
+        // No DEL follows for a delegate that was not executed.
+        if added.as_ref().is_err_and(|error| !error.executed) {
+            self.clean(entry).await;
         }
         added
     }
@@ -99,7 +91,7 @@ impl Delegates for Describing {
         entry: &Entry,
     ) -> Result<Vec<DelegateError>, DelegateError> {
         let refusals = self.delegates.del(bin_dirs, entry).await?;
-        self.clean(entry).await?;
+        self.clean(entry).await;
         Ok(refusals)
     }
 }
