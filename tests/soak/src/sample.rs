@@ -13,6 +13,8 @@ pub(crate) struct Sample {
     pub(crate) after: Duration,
     pub(crate) calls: u64,
     pub(crate) memory_kib: u64,
+    /// What the daemon's allocator has given out.
+    pub(crate) live_bytes: u64,
     pub(crate) threads: u64,
     pub(crate) descriptors: u64,
     pub(crate) children: u64,
@@ -23,8 +25,7 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    pub(crate) const HEAD: &str =
-        "seconds    calls  KiB anonymous  threads  descriptors  children  files  interfaces";
+    pub(crate) const HEAD: &str = "seconds    calls  KiB anonymous  live bytes  threads  descriptors  children  files  interfaces";
 
     /// Samples a node's daemon after this many calls.
     pub(crate) fn take(node: &Node, after: Duration, calls: u64) -> Result<Self, Error> {
@@ -46,6 +47,7 @@ impl Sample {
             after,
             calls,
             memory_kib: field("RssAnon:"),
+            live_bytes: live_bytes(&node.log()),
             threads,
             descriptors: count(&process.join("fd"))?,
             children: children(&process)?,
@@ -53,6 +55,15 @@ impl Sample {
             interfaces: inspect::links(None)?.len() as u64,
         })
     }
+}
+
+/// What the log of a debug build says at the beginning of the last idle period.
+fn live_bytes(log: &str) -> u64 {
+    let last = log
+        .rsplit_once("\"live_bytes\":")
+        .map_or("", |(_, last)| last);
+    let digits = last.split(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
 fn count(directory: &Path) -> Result<u64, Error> {
@@ -75,10 +86,11 @@ impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:7} {:8} {:14} {:8} {:12} {:9} {:6} {:11}",
+            "{:7} {:8} {:14} {:11} {:8} {:12} {:9} {:6} {:11}",
             self.after.as_secs(),
             self.calls,
             self.memory_kib,
+            self.live_bytes,
             self.threads,
             self.descriptors,
             self.children,
