@@ -5,6 +5,7 @@
 mod directory;
 mod engine;
 mod error;
+mod failure;
 mod file;
 mod limits;
 mod matching;
@@ -15,7 +16,8 @@ pub(crate) use directory::{FoundPolicy, Reading, off, restored, scan};
 pub use engine::Config;
 pub(crate) use error::Error;
 pub use error::Position;
-pub(crate) use file::{FailurePolicies, OnConflict, Spec};
+pub(crate) use failure::FailurePolicies;
+pub(crate) use file::{OnConflict, Spec};
 pub(crate) use limits::{Limits, count};
 pub(crate) use matching::Match;
 pub use recording::{Recording, Redaction};
