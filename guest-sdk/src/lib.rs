@@ -58,14 +58,20 @@
 
 #![warn(missing_docs)]
 
+// The derive names this crate, here too.
+extern crate self as cnidaria_guest;
+
 #[doc(hidden)]
 pub mod bindings;
 mod denial;
+#[doc(hidden)]
+pub mod describe;
 #[doc(hidden)]
 pub mod export;
 pub mod hooks;
 pub mod json_state;
 mod reading;
+pub mod schema;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod values;
@@ -78,7 +84,8 @@ pub use bindings::types::{
     ValidAttachment,
 };
 #[cfg(target_family = "wasm")]
-pub use bindings::{clock, log, metrics, nads, namespaces, node, random, state};
+pub use bindings::{attachments, clock, log, metrics, nads, namespaces, node, random, state};
+pub use cnidaria_guest_sdk_derive::Schema;
 pub use hooks::{NoSettings, Policy, Verdict};
 #[cfg(not(target_family = "wasm"))]
 pub use testing::imports::{clock, log, metrics, nads, namespaces, node, random, state};

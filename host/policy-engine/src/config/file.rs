@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::failure::FailurePolicies;
@@ -162,6 +163,20 @@ impl Spec {
             ..self
         }
     }
+}
+
+/// Where the settings begin in a configuration's text, in bytes; 0 without any.
+pub(crate) fn settings_at(text: &str) -> usize {
+    let top: Top<'_> = serde_json::from_str(text).unwrap_or_default();
+    top.settings.map_or(0, |raw| {
+        (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize)
+    })
+}
+
+#[derive(Default, Deserialize)]
+struct Top<'a> {
+    #[serde(borrow, default)]
+    settings: Option<&'a RawValue>,
 }
 
 /// The name of the module's file.
