@@ -47,7 +47,7 @@
 //! DEL is another request. [`json_state`] keeps values in between, which needs the grant `state`.
 //!
 //! # Grants
-//! The modules [`namespaces`], [`nads`], [`node`], [`metrics`], [`clock`], [`random`] and [`state`]
+//! The modules [`attachments`], [`namespaces`], [`nads`], [`node`], [`metrics`], [`clock`], [`random`] and [`state`]
 //! each need the grant of their name in the policy's configuration; a module that imports one of them
 //! without it does not load. Some edits need a grant, too: see [`EditErrorKind::NotGranted`].
 //!
@@ -88,7 +88,9 @@ pub use bindings::{attachments, clock, log, metrics, nads, namespaces, node, ran
 pub use cnidaria_guest_sdk_derive::Schema;
 pub use hooks::{NoSettings, Policy, Verdict};
 #[cfg(not(target_family = "wasm"))]
-pub use testing::imports::{clock, log, metrics, nads, namespaces, node, random, state};
+pub use testing::imports::{
+    attachments, clock, log, metrics, nads, namespaces, node, random, state,
+};
 #[cfg(not(target_family = "wasm"))]
 pub use testing::{Attachment, Outcome, Plan, Request, Selections};
 

@@ -43,6 +43,8 @@ pub(crate) struct GuestState {
     pub(crate) usage: Usage,
     /// What the policy may still log.
     pub(crate) log_budget: LogBudget,
+    /// Attachments of the node that the policy has looked at.
+    pub(crate) looked_at: u64,
     /// The last error line logged: a panic's message.
     pub(crate) last_words: Option<String>,
 }
@@ -69,6 +71,7 @@ impl GuestState {
                 bytes: limits.log_bytes,
                 spent: false,
             },
+            looked_at: 0,
             last_words: None,
         }
     }

@@ -23,6 +23,18 @@ pub(crate) struct Usage {
     table_elements: usize,
 }
 
+impl LimitReached {
+    /// The policy looked at too many attachments.
+    pub(crate) fn attachments(limit: u64) -> Self {
+        Self {
+            what: "attachments of the node",
+            key: "attachments",
+            asked: count(limit).saturating_add(1),
+            limit: count(limit),
+        }
+    }
+}
+
 impl Usage {
     /// Nothing is allocated yet.
     pub(crate) fn new(limits: Limits) -> Self {
