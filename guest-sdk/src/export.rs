@@ -9,8 +9,40 @@ use crate::{Policy, log};
 /// `configure` is always exported, so that the host validates settings when it loads the module.
 /// A hook that the policy implements and the list lacks does not compile, because it would never run.
 ///
-/// ```ignore
-/// cnidaria_guest::export!(AddressGuard: select, before_add);
+/// ```
+/// # use cnidaria_guest::prelude::*;
+/// # struct Guard;
+/// # impl Policy for Guard {
+/// #     type Settings = NoSettings;
+/// #     fn new(_: NoSettings) -> Result<Self, String> { Ok(Self) }
+/// # }
+/// # impl Status for Guard {
+/// #     fn status(&self) -> Result<(), String> { Ok(()) }
+/// # }
+/// # impl Gc for Guard {
+/// #     fn gc(&self, _: &[cnidaria_guest::ValidAttachment]) -> Vec<Finding> { Vec::new() }
+/// # }
+/// cnidaria_guest::export!(Guard: status, gc);
+/// # fn main() {}
+/// ```
+///
+/// Without `gc`, which the policy implements:
+///
+/// ```compile_fail
+/// # use cnidaria_guest::prelude::*;
+/// # struct Guard;
+/// # impl Policy for Guard {
+/// #     type Settings = NoSettings;
+/// #     fn new(_: NoSettings) -> Result<Self, String> { Ok(Self) }
+/// # }
+/// # impl Status for Guard {
+/// #     fn status(&self) -> Result<(), String> { Ok(()) }
+/// # }
+/// # impl Gc for Guard {
+/// #     fn gc(&self, _: &[cnidaria_guest::ValidAttachment]) -> Vec<Finding> { Vec::new() }
+/// # }
+/// cnidaria_guest::export!(Guard: status);
+/// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! export {
@@ -385,13 +417,21 @@ macro_rules! error {
     ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Error, &::std::format!($($argument)*)) };
 }
 
-/// Like the standard library's, and reaches the daemon's log on targets without WASI, too.
+/// Like the standard library's, and reaches the daemon's log on targets without WASI, where that of the
+/// standard library goes nowhere. To use it instead, import it by name:
+///
+/// ```
+/// use cnidaria_guest::prelude::*;
+/// use cnidaria_guest::println;
+///
+/// println!("a line of the log");
+/// ```
 #[macro_export]
 macro_rules! println {
     ($($argument:tt)*) => { $crate::__print!(Info println $($argument)*) };
 }
 
-/// Like the standard library's, and reaches the daemon's log on targets without WASI, too.
+/// Like the standard library's, and reaches the daemon's log on targets without WASI: see [`println!`].
 #[macro_export]
 macro_rules! eprintln {
     ($($argument:tt)*) => { $crate::__print!(Warn eprintln $($argument)*) };

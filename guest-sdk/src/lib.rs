@@ -109,6 +109,6 @@ pub mod prelude {
     };
     pub use crate::{
         Attachment, Denial, Dns, EditError, EditErrorKind, Failure, Finding, Origin, Outcome, Plan,
-        Request, Selection, Selections, Severity, debug, eprintln, error, info, println, warn,
+        Request, Selection, Selections, Severity, debug, error, info, warn,
     };
 }
