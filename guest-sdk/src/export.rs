@@ -49,6 +49,14 @@ macro_rules! export {
     ($policy:ty: $($hook:ident),+ $(,)?) => {
         $($crate::__hook!(check $hook $policy);)+
         $crate::__all_listed!($policy: $($hook)+);
+        #[cfg(not(target_family = "wasm"))]
+        impl $crate::testing::Exported for $policy {
+            const HOOKS: $crate::testing::Hooks<Self> = {
+                let mut hooks = $crate::testing::Hooks::NONE;
+                $(hooks.$hook = ::std::option::Option::Some($crate::__hook!(method $hook $policy));)+
+                hooks
+            };
+        }
         #[cfg(target_family = "wasm")]
         const _: () = {
             ::std::thread_local! {
@@ -192,6 +200,18 @@ macro_rules! __hook {
             implements::<$policy>();
         };
     };
+    (method select $policy:ty) => { <$policy as $crate::hooks::Select>::select };
+    (method validate_selections $policy:ty) => { <$policy as $crate::hooks::ValidateSelections>::validate_selections };
+    (method before_add $policy:ty) => { <$policy as $crate::hooks::BeforeAdd>::before_add };
+    (method validate_plan $policy:ty) => { <$policy as $crate::hooks::ValidatePlan>::validate_plan };
+    (method after_add $policy:ty) => { <$policy as $crate::hooks::AfterAdd>::after_add };
+    (method finalize $policy:ty) => { <$policy as $crate::hooks::Finalize>::finalize };
+    (method validate_result $policy:ty) => { <$policy as $crate::hooks::ValidateResult>::validate_result };
+    (method add_failed $policy:ty) => { <$policy as $crate::hooks::AddFailed>::add_failed };
+    (method check $policy:ty) => { <$policy as $crate::hooks::Check>::check };
+    (method status $policy:ty) => { <$policy as $crate::hooks::Status>::status };
+    (method del $policy:ty) => { <$policy as $crate::hooks::Del>::del };
+    (method gc $policy:ty) => { <$policy as $crate::hooks::Gc>::gc };
     (configure $policy:ty) => {
         impl $crate::bindings::hooks::configure::exports::cnidaria::policy::configure::Guest for Guest {
             fn configure(settings: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
