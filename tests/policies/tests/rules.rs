@@ -276,7 +276,10 @@ async fn one_plugin_becomes_the_first_of_a_chain() {
     let at = |pointer: &str| conf_at(&left[0], pointer);
     assert_eq!(at("/name").as_deref(), Some(r#""storage""#));
     assert_eq!(at("/plugins/0/type").as_deref(), Some(r#""macvlan""#));
-    assert_eq!(at("/plugins/0/big").as_deref(), Some("12345678901234567890"));
+    assert_eq!(
+        at("/plugins/0/big").as_deref(),
+        Some("12345678901234567890")
+    );
     assert_eq!(at("/plugins/1/type").as_deref(), Some(r#""tuning""#));
     let conf = left[0].conf.to_string();
     cni_types::conf::NetworkConfList::parse_any(conf.as_str()).unwrap();

@@ -182,6 +182,17 @@ pub fn compile(module: &[u8]) -> Result<Vec<u8>, Error> {
         .map_err(Error::Compile)
 }
 
+/// The custom section with what a module says of itself.
+pub const DESCRIPTION: &str = description::SECTION;
+
+/// What a module says of itself, without compiling it; `None` if it says nothing.
+///
+/// # Errors
+/// What is wrong with the section.
+pub fn description(module: &[u8]) -> Result<Option<Description>, String> {
+    description::of_bytes(module).map_err(|error| cni_types::error::chain(&error))
+}
+
 /// Lists a module's hooks and imports, compiling it to find them.
 ///
 /// # Errors
@@ -233,7 +244,7 @@ fn inspection(module: &[u8], component: &Component) -> Inspection {
         hooks: hooks.unwrap_or_default(),
         fault,
         needs: needs.unwrap_or_default(),
-        description: description::of_bytes(module).map_err(|error| cni_types::error::chain(&error)),
+        description: self::description(module),
         imports: hooks::imported(engine, component)
             .into_iter()
             .map(Import::of)

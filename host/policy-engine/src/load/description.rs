@@ -10,7 +10,7 @@ use files::Links;
 use crate::model::description::Description;
 
 /// The section's name.
-const SECTION: &[u8] = b"cnidaria:policy";
+pub(crate) const SECTION: &str = "cnidaria:policy";
 /// Maximum bytes of the section.
 const MAX_BYTES: u64 = 64 << 10;
 /// Maximum depth of modules within components.
@@ -129,7 +129,7 @@ impl<R: Read + Seek> Sections<R> {
         }
         let mut name = [0; SECTION.len()];
         self.read(&mut name)?;
-        Ok((name == SECTION)
+        Ok((name == SECTION.as_bytes())
             .then(|| end.checked_sub(self.at))
             .flatten())
     }
