@@ -9,14 +9,54 @@ use crate::{Policy, log};
 /// `configure` is always exported, so that the host validates settings when it loads the module.
 /// A hook that the policy implements and the list lacks does not compile, because it would never run.
 ///
-/// ```ignore
-/// cnidaria_guest::export!(AddressGuard: select, before_add);
+/// ```
+/// # use cnidaria_guest::prelude::*;
+/// # struct Guard;
+/// # impl Policy for Guard {
+/// #     type Settings = NoSettings;
+/// #     fn new(_: NoSettings) -> Result<Self, String> { Ok(Self) }
+/// # }
+/// # impl Status for Guard {
+/// #     fn status(&self) -> Result<(), String> { Ok(()) }
+/// # }
+/// # impl Gc for Guard {
+/// #     fn gc(&self, _: &[cnidaria_guest::ValidAttachment]) -> Vec<Finding> { Vec::new() }
+/// # }
+/// cnidaria_guest::export!(Guard: status, gc);
+/// # fn main() {}
+/// ```
+///
+/// Without `gc`, which the policy implements:
+///
+/// ```compile_fail
+/// # use cnidaria_guest::prelude::*;
+/// # struct Guard;
+/// # impl Policy for Guard {
+/// #     type Settings = NoSettings;
+/// #     fn new(_: NoSettings) -> Result<Self, String> { Ok(Self) }
+/// # }
+/// # impl Status for Guard {
+/// #     fn status(&self) -> Result<(), String> { Ok(()) }
+/// # }
+/// # impl Gc for Guard {
+/// #     fn gc(&self, _: &[cnidaria_guest::ValidAttachment]) -> Vec<Finding> { Vec::new() }
+/// # }
+/// cnidaria_guest::export!(Guard: status);
+/// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! export {
     ($policy:ty: $($hook:ident),+ $(,)?) => {
         $($crate::__hook!(check $hook $policy);)+
         $crate::__all_listed!($policy: $($hook)+);
+        #[cfg(not(target_family = "wasm"))]
+        impl $crate::testing::Exported for $policy {
+            const HOOKS: $crate::testing::Hooks<Self> = {
+                let mut hooks = $crate::testing::Hooks::NONE;
+                $(hooks.$hook = ::std::option::Option::Some($crate::__hook!(method $hook $policy));)+
+                hooks
+            };
+        }
         #[cfg(target_family = "wasm")]
         const _: () = {
             ::std::thread_local! {
@@ -160,6 +200,18 @@ macro_rules! __hook {
             implements::<$policy>();
         };
     };
+    (method select $policy:ty) => { <$policy as $crate::hooks::Select>::select };
+    (method validate_selections $policy:ty) => { <$policy as $crate::hooks::ValidateSelections>::validate_selections };
+    (method before_add $policy:ty) => { <$policy as $crate::hooks::BeforeAdd>::before_add };
+    (method validate_plan $policy:ty) => { <$policy as $crate::hooks::ValidatePlan>::validate_plan };
+    (method after_add $policy:ty) => { <$policy as $crate::hooks::AfterAdd>::after_add };
+    (method finalize $policy:ty) => { <$policy as $crate::hooks::Finalize>::finalize };
+    (method validate_result $policy:ty) => { <$policy as $crate::hooks::ValidateResult>::validate_result };
+    (method add_failed $policy:ty) => { <$policy as $crate::hooks::AddFailed>::add_failed };
+    (method check $policy:ty) => { <$policy as $crate::hooks::Check>::check };
+    (method status $policy:ty) => { <$policy as $crate::hooks::Status>::status };
+    (method del $policy:ty) => { <$policy as $crate::hooks::Del>::del };
+    (method gc $policy:ty) => { <$policy as $crate::hooks::Gc>::gc };
     (configure $policy:ty) => {
         impl $crate::bindings::hooks::configure::exports::cnidaria::policy::configure::Guest for Guest {
             fn configure(settings: ::std::string::String) -> ::std::result::Result<(), ::std::string::String> {
@@ -385,13 +437,21 @@ macro_rules! error {
     ($($argument:tt)*) => { $crate::log::log($crate::log::Level::Error, &::std::format!($($argument)*)) };
 }
 
-/// Like the standard library's, and reaches the daemon's log on targets without WASI, too.
+/// Like the standard library's, and reaches the daemon's log on targets without WASI, where that of the
+/// standard library goes nowhere. To use it instead, import it by name:
+///
+/// ```
+/// use cnidaria_guest::prelude::*;
+/// use cnidaria_guest::println;
+///
+/// println!("a line of the log");
+/// ```
 #[macro_export]
 macro_rules! println {
     ($($argument:tt)*) => { $crate::__print!(Info println $($argument)*) };
 }
 
-/// Like the standard library's, and reaches the daemon's log on targets without WASI, too.
+/// Like the standard library's, and reaches the daemon's log on targets without WASI: see [`println!`].
 #[macro_export]
 macro_rules! eprintln {
     ($($argument:tt)*) => { $crate::__print!(Warn eprintln $($argument)*) };

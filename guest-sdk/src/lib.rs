@@ -47,7 +47,7 @@
 //! DEL is another request. [`json_state`] keeps values in between, which needs the grant `state`.
 //!
 //! # Grants
-//! The modules [`namespaces`], [`nads`], [`node`], [`metrics`], [`clock`], [`random`] and [`state`]
+//! The modules [`attachments`], [`namespaces`], [`nads`], [`node`], [`metrics`], [`clock`], [`random`] and [`state`]
 //! each need the grant of their name in the policy's configuration; a module that imports one of them
 //! without it does not load. Some edits need a grant, too: see [`EditErrorKind::NotGranted`].
 //!
@@ -58,14 +58,20 @@
 
 #![warn(missing_docs)]
 
+// The derive names this crate, here too.
+extern crate self as cnidaria_guest;
+
 #[doc(hidden)]
 pub mod bindings;
 mod denial;
+#[doc(hidden)]
+pub mod describe;
 #[doc(hidden)]
 pub mod export;
 pub mod hooks;
 pub mod json_state;
 mod reading;
+pub mod schema;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 mod values;
@@ -78,10 +84,13 @@ pub use bindings::types::{
     ValidAttachment,
 };
 #[cfg(target_family = "wasm")]
-pub use bindings::{clock, log, metrics, nads, namespaces, node, random, state};
+pub use bindings::{attachments, clock, log, metrics, nads, namespaces, node, random, state};
+pub use cnidaria_guest_sdk_derive::Schema;
 pub use hooks::{NoSettings, Policy, Verdict};
 #[cfg(not(target_family = "wasm"))]
-pub use testing::imports::{clock, log, metrics, nads, namespaces, node, random, state};
+pub use testing::imports::{
+    attachments, clock, log, metrics, nads, namespaces, node, random, state,
+};
 #[cfg(not(target_family = "wasm"))]
 pub use testing::{Attachment, Outcome, Plan, Request, Selections};
 
@@ -100,6 +109,6 @@ pub mod prelude {
     };
     pub use crate::{
         Attachment, Denial, Dns, EditError, EditErrorKind, Failure, Finding, Origin, Outcome, Plan,
-        Request, Selection, Selections, Severity, debug, eprintln, error, info, println, warn,
+        Request, Selection, Selections, Severity, debug, error, info, warn,
     };
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::attachments::{self, Filter, Info};
 use crate::{
     Attachment, Denial, EditError, EditErrorKind, Outcome, Plan, Request, Selection, Selections,
 };
@@ -112,5 +113,73 @@ impl Plan {
     /// The attachments in order, each with its network-status, once there is one.
     pub fn statuses(&self) -> impl Iterator<Item = (Attachment, Outcome)> + '_ {
         (0..self.length()).filter_map(|index| self.at(index).zip(self.status(index)))
+    }
+}
+
+impl Filter {
+    /// Fits every attachment.
+    pub const ALL: Self = Self {
+        namespace: None,
+        pod: None,
+        network: None,
+        ip: None,
+        mac: None,
+    };
+
+    /// Fits attachments with an address, or with one in a CIDR.
+    pub fn ip(ip: impl Into<String>) -> Self {
+        Self {
+            ip: Some(ip.into()),
+            ..Self::ALL
+        }
+    }
+
+    /// Fits attachments with a MAC.
+    pub fn mac(mac: impl Into<String>) -> Self {
+        Self {
+            mac: Some(mac.into()),
+            ..Self::ALL
+        }
+    }
+
+    /// Fits attachments of a network.
+    pub fn network(network: impl Into<String>) -> Self {
+        Self {
+            network: Some(network.into()),
+            ..Self::ALL
+        }
+    }
+
+    /// The attachments of this node that fit, page by page; needs the grant `attachments`. After an
+    /// error it ends.
+    pub fn find(&self) -> impl Iterator<Item = Result<Info, attachments::Error>> + '_ {
+        let mut page = Vec::new().into_iter();
+        let mut next = Some(None);
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(one) = page.next() {
+                    return Some(Ok(one));
+                }
+                let asked: Option<String> = next.take()?;
+                match attachments::find(self, asked.as_deref()) {
+                    Ok(found) => {
+                        page = found.attachments.into_iter();
+                        next = found.next.map(Some);
+                    }
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+        })
+    }
+}
+
+impl From<attachments::Error> for Denial {
+    fn from(error: attachments::Error) -> Self {
+        match error {
+            attachments::Error::Unavailable => {
+                "the attachments of this node are not known yet".into()
+            }
+            attachments::Error::Invalid(reason) => reason.into(),
+        }
     }
 }

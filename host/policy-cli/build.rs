@@ -15,8 +15,9 @@ use std::{env, fs};
 use toml::{Table, Value};
 
 /// Directories of the repository that are embedded, with the prefix of their paths in the table.
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 4] = [
     ("guest-sdk", "sdk/guest-sdk"),
+    ("guest-sdk-derive", "sdk/guest-sdk-derive"),
     ("wit", "sdk/wit"),
     ("host/policy-cli/templates", "templates"),
 ];
@@ -45,7 +46,7 @@ fn main() {
         .unwrap();
     let mut files = BTreeMap::new();
     for (directory, prefix) in EMBEDDED {
-        let skipped: &[&str] = if directory == "guest-sdk" || directory == "wit" {
+        let skipped: &[&str] = if directory.starts_with("guest-sdk") || directory == "wit" {
             &SKIPPED
         } else {
             &[]

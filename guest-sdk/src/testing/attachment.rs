@@ -183,13 +183,14 @@ impl Attachment {
         removed
     }
 
-    /// Adds a plugin to the end of the chain.
+    /// Adds a plugin to the end of the chain; a single plugin becomes the first of one.
     ///
     /// # Errors
-    /// When the conf is a single plugin or `json` is not JSON; the error given to
-    /// [`refusing`](Self::refusing).
+    /// When `json` is not JSON; the error given to [`refusing`](Self::refusing).
     pub fn append_plugin(&self, json: &str) -> Result<(), EditError> {
-        self.conf_set("/plugins/-", json)
+        let plugin: Value =
+            serde_json::from_str(json).map_err(|error| invalid(error.to_string()))?;
+        self.edit(|state| append(&mut state.conf, plugin))
     }
 
     /// The capabilities that plugins declare, sorted.
@@ -361,6 +362,21 @@ impl Attachment {
     }
 }
 
+fn append(conf: &mut Value, plugin: Value) {
+    if let Some(Value::Array(chain)) = conf.get_mut("plugins") {
+        return chain.push(plugin);
+    }
+    let mut first = conf.take();
+    let mut chain = serde_json::Map::new();
+    if let Some(members) = first.as_object_mut() {
+        for key in ["cniVersion", "name"] {
+            chain.extend(members.remove(key).map(|value| (key.to_owned(), value)));
+        }
+    }
+    chain.insert("plugins".to_owned(), Value::Array(vec![first, plugin]));
+    *conf = Value::Object(chain);
+}
+
 fn invalid(message: String) -> EditError {
     EditError::new(EditErrorKind::Invalid, message)
 }
@@ -433,6 +449,17 @@ fn take(root: &mut Value, pointer: &str) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_is_appended_to_one_or_more() {
+        let conf = r#"{"cniVersion":"1.0.0","name":"n","type":"a"}"#;
+        let attachment = Attachment::new("n", "net1", conf);
+        attachment.append_plugin(r#"{"type":"b"}"#).unwrap();
+        attachment.append_plugin(r#"{"type":"c"}"#).unwrap();
+        assert_eq!(attachment.plugin_types(), ["a", "b", "c"]);
+        assert_eq!(attachment.conf_get("/name").as_deref(), Some(r#""n""#));
+        assert_eq!(attachment.conf_get("/plugins/0/name"), None);
+    }
 
     #[test]
     fn a_key_is_read_in_any_case() {

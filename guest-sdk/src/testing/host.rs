@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use crate::bindings::attachments::Info;
+
 /// One line that a policy logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
@@ -17,6 +19,8 @@ pub struct LogLine {
 pub struct Host {
     /// Lines logged by the policy.
     pub log: Vec<LogLine>,
+    /// Attachments of the node; `None` while the daemon does not know them.
+    pub attachments: Option<Vec<Info>>,
     /// Labels of namespaces, by namespace and key.
     pub namespace_labels: BTreeMap<(String, String), String>,
     /// Annotations of namespaces, by namespace and key.
@@ -37,6 +41,24 @@ pub struct Host {
     pub unix_ms: u64,
     /// State values, by key.
     pub state: BTreeMap<String, Vec<u8>>,
+    /// Keys that are bound to a sandbox, with its container id.
+    pub bound: BTreeMap<String, String>,
+    /// Container id of the sandbox of the running request.
+    pub container_id: String,
+}
+
+impl Host {
+    /// Removes what is bound to a sandbox.
+    pub(super) fn release(&mut self, container: &str) {
+        let state = &mut self.state;
+        self.bound.retain(|key, of| {
+            let stays = of != container;
+            if !stays {
+                state.remove(key);
+            }
+            stays
+        });
+    }
 }
 
 thread_local! {

@@ -22,6 +22,39 @@ pub mod log {
     }
 }
 
+/// Attachments of the node; needs the grant `attachments`.
+pub mod attachments {
+    pub use crate::bindings::attachments::{Error, Filter, Info, Page};
+
+    /// Attachments that fit, all on one page. Unlike the host, compares addresses as text.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the test gives no attachments.
+    pub fn find(filter: &Filter, _next: Option<&str>) -> Result<Page, Error> {
+        let all = super::host(|host| host.attachments.clone());
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        let of = |ip: &String| ip.split('/').next().map(str::to_owned);
+        let fits = |one: &Info| {
+            is(&filter.namespace, &one.namespace)
+                && is(&filter.pod, &one.pod)
+                && is(&filter.network, &one.network)
+                && is(&filter.mac, one.mac.as_deref().unwrap_or_default())
+                && filter.ip.as_ref().is_none_or(|ip| {
+                    one.ips
+                        .iter()
+                        .any(|own| own == ip || of(own).as_ref() == Some(ip))
+                })
+        };
+        let all = all.ok_or(Error::Unavailable)?;
+        Ok(Page {
+            attachments: all.into_iter().filter(fits).collect(),
+            next: None,
+        })
+    }
+}
+
 /// Labels and annotations of namespaces; needs the grant `namespaces`.
 pub mod namespaces {
     /// Value of a label.
@@ -159,7 +192,7 @@ pub mod state {
         key: &str,
         expected: Option<&[u8]>,
         new: Option<&[u8]>,
-        _bound: bool,
+        bound: bool,
     ) -> Result<(), Error> {
         super::host(|host| {
             if host.state.get(key).map(Vec::as_slice) != expected {
@@ -168,6 +201,10 @@ pub mod state {
             match new {
                 Some(new) => host.state.insert(key.to_owned(), new.to_vec()),
                 None => host.state.remove(key),
+            };
+            match bound && new.is_some() {
+                true => host.bound.insert(key.to_owned(), host.container_id.clone()),
+                false => host.bound.remove(key),
             };
             Ok(())
         })

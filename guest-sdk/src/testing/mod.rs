@@ -26,6 +26,9 @@
 //! assert_eq!(attachment.conf_get("/mtu").as_deref(), Some("1400"));
 //! ```
 //!
+//! [`Node`] runs whole requests of several sandboxes through all hooks of a policy, with what it keeps
+//! in between.
+//!
 //! These structs apply edits immediately and validate little: rejecting edits and dropping them on
 //! denial is the real host's job, and tested there. [`Attachment::refusing`] and
 //! [`Outcome::refusing`] make every edit fail, to test how a policy reacts. The host's functions
@@ -34,12 +37,14 @@
 mod attachment;
 mod host;
 pub(crate) mod imports;
+mod node;
 mod outcome;
 mod request;
 mod selections;
 
 pub use attachment::Attachment;
 pub use host::{Host, LogLine, host};
+pub use node::{Add, Added, Denied, Exported, Hooks, Node};
 pub use outcome::{Outcome, Plan};
 pub use request::Request;
 pub use selections::Selections;

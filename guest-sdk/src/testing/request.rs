@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::{Command, Finding, Owner, PodRef};
 
+/// The container id of a request that is given none.
+const CONTAINER: &str = "0123456789abcdef";
+
 /// A CNI request for tests.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -25,7 +28,7 @@ impl Request {
     pub fn new(command: Command, namespace: &str, pod: &str) -> Self {
         Self {
             command,
-            container_id: "0123456789abcdef".to_owned(),
+            container_id: CONTAINER.to_owned(),
             pod: Some(PodRef {
                 namespace: namespace.to_owned(),
                 name: pod.to_owned(),
@@ -44,6 +47,33 @@ impl Request {
     /// An ADD for a pod without labels and annotations.
     pub fn add(namespace: &str, pod: &str) -> Self {
         Self::new(Command::Add, namespace, pod)
+    }
+
+    /// Sets `CNI_CONTAINERID`.
+    #[must_use]
+    pub fn with_container_id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.container_id);
+        self
+    }
+
+    /// The same with the pod's name as container id, unless it was given one.
+    pub(super) fn named(self) -> Self {
+        match &self.pod {
+            Some(pod) if self.container_id == CONTAINER => {
+                let id = pod.name.clone();
+                self.with_container_id(&id)
+            }
+            _ => self,
+        }
+    }
+
+    /// A later request for the same pod.
+    pub(super) fn as_command(&self, command: Command) -> Self {
+        Self {
+            command,
+            findings: RefCell::default(),
+            ..self.clone()
+        }
     }
 
     /// Adds an annotation of the pod.

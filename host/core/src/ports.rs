@@ -7,6 +7,7 @@ mod devices;
 mod ledger;
 mod node_files;
 mod rehearsal;
+mod standing;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ pub use ledger::{
 };
 pub use node_files::{NodeFiles, NodeFilesError};
 pub use rehearsal::{Action, PolicyAction, Rehearsal, RehearsalRecord};
+pub use standing::{Standing, StandingAttachment};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.
 #[async_trait]

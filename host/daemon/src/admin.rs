@@ -193,6 +193,12 @@ pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
         digest: policy.digest,
         hooks: policy.hooks.iter().map(ToString::to_string).collect(),
         grants_asked: policy.asked,
+        description: policy.description.map(|said| admin::Description {
+            name: said.name.clone(),
+            version: said.version.clone(),
+            grants: said.grants.clone(),
+            limits: said.limits.clone(),
+        }),
         grants_given: policy.granted,
         last_error: policy.last_error,
         state_error: policy.state_error,

@@ -25,7 +25,7 @@ use crate::adapters::delegates::orphans::{self, Tenure};
 use crate::adapters::delegates::{Executor, Load};
 use crate::adapters::device_info::{self, Describing};
 use crate::adapters::kubelet::{self, Kubelet};
-use crate::adapters::ledger::{Boot, Files};
+use crate::adapters::ledger::{Boot, Files, Indexed};
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::node_files::ConfFiles;
@@ -253,12 +253,14 @@ impl App {
         let (cluster, kube) = cluster(config)?;
         let removal = kube.clone().zip(own.daemon_set.as_ref());
         let metrics = Arc::new(Metrics::default());
+        let index = Indexed::default();
         let policies = match &own.policies {
             Some(policies) => {
                 let mut engine = policies::engine(policies, &own.timeouts);
                 let cgroup = policies.compile_cgroup.clone();
                 engine.compile_cgroup = cgroup.or_else(|| cgroup_dir(config));
                 let lookup = Lookup::new(Arc::clone(&cluster), node_name(own));
+                let lookup = lookup.with_standing(Arc::new(index.clone()));
                 engine.cluster = Some(Arc::new(lookup));
                 engine.observer = Some(metrics.policies().clone());
                 PolicyHost::start(engine).await
@@ -277,7 +279,9 @@ impl App {
             .with_limit(own.ledger_limit)
             .with_boot(Boot::find(config.chroot_dir.as_deref()))
             .with_deferrable(own.defer_dels_of.clone())
+            .with_index(&index)
             .remembering_in(&config.cni_dir);
+        index.read_from(ledger.clone(), config.cni_dir.clone());
         let delegates = Executor::new(own.timeouts.delegate, own.delegates_at_once)
             .inside(root.clone())
             .grouped(cgroup(config)?)
@@ -450,7 +454,7 @@ impl Handler for App {
             Ok(given) => given,
             Err(error) => return response::refused(&error),
         };
-        let done = tokio::task::spawn_blocking(move || order(&recorder, given)).await;
+        let done = tokio::task::spawn_blocking(move || policies::order(&recorder, given)).await;
         match done.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
             Ok(status) => {
                 let body = serde_json::to_vec(&admin::recording(status));
@@ -475,20 +479,6 @@ impl Handler for App {
     async fn leave(&self) -> (StatusCode, Vec<u8>) {
         self.prepare_to_leave().await
     }
-}
-
-/// Carries out an order to the recorder. Blocks for as long as the disk does.
-fn order(
-    recorder: &Arc<policy_engine::record::Recorder>,
-    order: shim_api::admin::Record,
-) -> std::io::Result<policy_engine::record::Status> {
-    use shim_api::admin::Record;
-    match order {
-        Record::Start => recorder.start()?,
-        Record::Stop => recorder.stop(),
-        Record::Flush => recorder.flush(),
-    }
-    recorder.status()
 }
 
 /// `CNI_PATH`: directories to search for delegates beside `binDir`.

@@ -2,23 +2,38 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use policy_engine::Needs;
+use policy_engine::{Needs, NodeAttachment};
 
 use cnidaria_core::domain::metadata::Metadata;
-use cnidaria_core::ports::Cluster;
+use cnidaria_core::ports::{Cluster, Standing};
 
 /// Lets the policy engine read the cluster's caches.
 pub struct Lookup {
     cluster: Arc<dyn Cluster>,
     node_name: String,
+    standing: Option<Arc<dyn Standing>>,
 }
 
 impl Lookup {
     /// Looks up in `cluster`, for the node of this name.
     pub fn new(cluster: Arc<dyn Cluster>, node_name: String) -> Self {
-        Self { cluster, node_name }
+        Self {
+            cluster,
+            node_name,
+            standing: None,
+        }
+    }
+
+    /// Looks up the node's attachments, too.
+    #[must_use]
+    pub fn with_standing(self, standing: Arc<dyn Standing>) -> Self {
+        Self {
+            standing: Some(standing),
+            ..self
+        }
     }
 
     fn namespace(&self, name: &str) -> Metadata {
@@ -43,6 +58,9 @@ impl policy_engine::Cluster for Lookup {
         }
         if needs.node {
             self.cluster.remember_node(&self.node_name);
+        }
+        if let Some(standing) = &self.standing {
+            standing.keep(needs.attachments);
         }
     }
 
@@ -74,6 +92,29 @@ impl policy_engine::Cluster for Lookup {
     fn nad_annotations(&self, namespace: &str, name: &str) -> BTreeMap<String, String> {
         let nad = self.cluster.remembered_nad(namespace, name);
         nad.map(|nad| nad.annotations).unwrap_or_default()
+    }
+
+    fn attachments(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, NodeAttachment<'_>) -> ControlFlow<()>,
+    ) -> bool {
+        let Some(standing) = &self.standing else {
+            return false;
+        };
+        standing.visit(after, &mut |key, one| {
+            let shown = NodeAttachment {
+                container_id: &one.container_id,
+                namespace: &one.pod.namespace,
+                pod: &one.pod.name,
+                network: &one.network,
+                if_name: &one.if_name,
+                ips: &one.ips,
+                mac: one.mac.as_deref(),
+                tags: &one.tags,
+            };
+            visit(key, shown)
+        })
     }
 
     fn node_label(&self, key: &str) -> Option<String> {

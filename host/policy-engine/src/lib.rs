@@ -22,8 +22,9 @@ pub mod trial;
 mod wasm;
 
 pub use config::{Config, Recording, Redaction};
+pub use model::description::Description;
 pub use model::policy::{LastFailure, Mode, PolicyInfo, State};
-pub use model::ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
+pub use model::ports::{Cluster, Evaluation, Needs, NodeAttachment, Observer, Skipped, Verdict};
 pub use model::report::{AddFailure, AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use model::request::{
     Attachment, Bandwidth, Chosen, ChosenDefault, Command, Fixed, Networks, Origin, Owner, PodRef,

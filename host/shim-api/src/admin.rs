@@ -3,6 +3,8 @@
 //! Both sides ship together but are updated one at a time, so readers skip unknown keys and parse
 //! an unknown state as `Unknown`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Body of [`crate::endpoint::POLICIES`].
@@ -36,6 +38,9 @@ pub struct Policy {
     /// Grants that the module's imports require.
     #[serde(default)]
     pub grants_asked: Vec<String>,
+    /// What the module says of itself, if it says anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Description>,
     /// Grants in the configuration.
     #[serde(default)]
     pub grants_given: Vec<String>,
@@ -55,6 +60,22 @@ pub struct Policy {
     /// Counts since the policy was loaded.
     #[serde(default)]
     pub counts: PolicyCounts,
+}
+
+/// What a policy's module says of itself. The daemon gives nothing because of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Description {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The grants that it wants.
+    #[serde(default)]
+    pub grants: Vec<String>,
+    /// The limits that it wants, by key of the configuration.
+    #[serde(default)]
+    pub limits: BTreeMap<String, u64>,
 }
 
 /// A call of a policy that failed.

@@ -16,8 +16,9 @@ const PLUGINS: [&str; 3] = ["address-guard", "annotation-mtu", "dns-inject"];
 const HOSTILE: [&str; 2] = ["hostile-greedy", "hostile-misbehave"];
 
 /// Other guests that host tests and the benchmark need.
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
     "both-sides",
+    "described",
     "rules",
     "targets-0-1",
     "targets-0-2",

@@ -295,7 +295,7 @@ async fn an_allow_list_does_not_allow_dropping_plugins() {
 #[tokio::test]
 async fn places_of_the_node_need_their_own_grant() {
     let edits = [
-        ("/binDir", r#""/tmp""#),
+        ("/plugins/1/binDir", r#""/tmp""#),
         ("/plugins/0/KUBECONFIG", r#""k""#),
         ("/plugins/0/ipam/dataDir", r#""x""#),
         ("/plugins/0/ipam", r#"{"type":"host-local","dataDir":"x"}"#),

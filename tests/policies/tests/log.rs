@@ -94,6 +94,25 @@ async fn edits_are_logged_as_patches_with_context() {
 }
 
 #[tokio::test]
+async fn println_without_wasi_reaches_the_log() {
+    let config = json!({"settings": {"code": 150}, "grants": ["attachments"]});
+    let host = Policies::new(COMPILER)
+        .with("10-described", "described", &config)
+        .load()
+        .await;
+    let mut attachment = storage();
+    attachment.ips = vec!["10.1.2.3/24".to_owned()];
+    let log = Log::begin();
+    let _ = add(&host).before_add(attachment).await;
+    let lines = log.lines();
+    let line = lines
+        .iter()
+        .find(|line| line.contains("looks for 10.1.2.3"));
+    let line = line.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert!(line.contains("pod=default/web-1"), "{line}");
+}
+
+#[tokio::test]
 async fn a_denial_a_failure_and_a_finding_are_logged() {
     let check = async |actions: Value, rest: Value, parts: &[&str]| {
         let host = witness(&actions, &rest).load().await;

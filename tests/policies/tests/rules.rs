@@ -268,6 +268,24 @@ async fn chains_end_with_a_plugin_of_the_allow_list() {
 }
 
 #[tokio::test]
+async fn one_plugin_becomes_the_first_of_a_chain() {
+    let granted =
+        json!({"grants": ["namespaces", "state", "append-plugin"], "appendTypes": ["tuning"]});
+    let tuned = host(json!("tuned"), &granted).await;
+    let left = plan(&mut add(&tuned), vec![storage()]).await.unwrap();
+    let at = |pointer: &str| conf_at(&left[0], pointer);
+    assert_eq!(at("/name").as_deref(), Some(r#""storage""#));
+    assert_eq!(at("/plugins/0/type").as_deref(), Some(r#""macvlan""#));
+    assert_eq!(
+        at("/plugins/0/big").as_deref(),
+        Some("12345678901234567890")
+    );
+    assert_eq!(at("/plugins/1/type").as_deref(), Some(r#""tuning""#));
+    let conf = left[0].conf.to_string();
+    cni_types::conf::NetworkConfList::parse_any(conf.as_str()).unwrap();
+}
+
+#[tokio::test]
 async fn del_takes_back_what_add_has_counted() {
     let host = host(json!("count-addresses"), &json!({})).await;
     let (outcome, _) = add(&host).after_add(storage(), answer()).await.unwrap();

@@ -42,8 +42,12 @@ fn print(args: &Args, list: &PolicyList) -> Result<String, Box<dyn Error>> {
 }
 
 fn table(list: &PolicyList, now: SystemTime) -> String {
+    let is_described = list
+        .policies
+        .iter()
+        .any(|policy| policy.description.is_some());
     let rows = list.policies.iter().map(|policy| {
-        vec![
+        let mut row = vec![
             policy.name.clone(),
             state(policy.state).to_owned(),
             mode(policy.mode).to_owned(),
@@ -54,9 +58,13 @@ fn table(list: &PolicyList, now: SystemTime) -> String {
             policy.counts.denials.to_string(),
             policy.counts.failures.to_string(),
             digest(policy.digest.as_deref()),
-        ]
+        ];
+        if is_described {
+            row.push(title(policy));
+        }
+        row
     });
-    let columns = [
+    let mut columns = vec![
         Column::Whole("NAME"),
         Column::Whole("STATE"),
         Column::Whole("MODE"),
@@ -68,6 +76,9 @@ fn table(list: &PolicyList, now: SystemTime) -> String {
         Column::Whole("FAILED"),
         Column::Whole("DIGEST"),
     ];
+    if is_described {
+        columns.push(Column::Broken("MODULE"));
+    }
     let notes: String = list
         .policies
         .iter()
@@ -117,9 +128,30 @@ fn notes(policy: &Policy, now: SystemTime) -> Vec<String> {
             "asks for {missing}, which its configuration does not grant"
         ));
     }
+    let wanted: Vec<_> = policy
+        .description
+        .iter()
+        .flat_map(|said| &said.grants)
+        .filter(|grant| !policy.grants_given.contains(grant) && !missing.contains(grant))
+        .cloned()
+        .collect();
+    if !wanted.is_empty() {
+        let wanted = words(&wanted);
+        notes.push(format!(
+            "wants {wanted}, which its configuration does not grant"
+        ));
+    }
     let Policy { name, file, .. } = policy;
     let line = |note| output::plain(&format!("{name} ({file}): {note}")) + "\n";
     notes.into_iter().map(line).collect()
+}
+
+/// Name and version, as the module says.
+fn title(policy: &Policy) -> String {
+    match &policy.description {
+        Some(said) => output::plain(&format!("{} {}", said.name, said.version)),
+        None => "-".to_owned(),
+    }
 }
 
 fn state(state: PolicyState) -> &'static str {

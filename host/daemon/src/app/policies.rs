@@ -1,6 +1,7 @@
 //! Maps the settings of policies to the engine's configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cnidaria_core::conf::timeouts::Timeouts;
@@ -43,4 +44,18 @@ fn beside_this_binary() -> PathBuf {
     std::env::current_exe()
         .unwrap_or_default()
         .with_file_name("cnidaria")
+}
+
+/// Carries out an order to the recorder. Blocks for as long as the disk does.
+pub(super) fn order(
+    recorder: &Arc<policy_engine::record::Recorder>,
+    order: shim_api::admin::Record,
+) -> std::io::Result<policy_engine::record::Status> {
+    use shim_api::admin::Record;
+    match order {
+        Record::Start => recorder.start()?,
+        Record::Stop => recorder.stop(),
+        Record::Flush => recorder.flush(),
+    }
+    recorder.status()
 }

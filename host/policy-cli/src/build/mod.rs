@@ -2,6 +2,7 @@
 
 mod c;
 mod component;
+mod description;
 mod javascript;
 mod python;
 mod rust;
@@ -84,6 +85,13 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// What the project says of its policy is not usable.
+    #[error("{path}: {reason}", path = path.display())]
+    Description {
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The daemon would not load the component.
     #[error("{path}", path = path.display())]
     Unusable {
@@ -105,7 +113,7 @@ pub fn build(args: &BuildArgs) -> Result<Output, Error> {
         Language::Python => python::build(dir)?,
         Language::C => c::build(dir)?,
     };
-    let module = component::of(&read(&built)?)?;
+    let module = description::add(dir, component::of(&read(&built)?)?)?;
     let out = args.out.clone().unwrap_or_else(|| dir.join(MODULE));
     write(&out, &module)?;
     let summary = summary::of(&out, &module)?;

@@ -41,8 +41,12 @@ pub(super) fn of(path: &Path, module: &[u8]) -> Result<String, Error> {
     } else {
         "not imported"
     };
+    let said = inspection.description.ok().flatten();
+    let said = said.map_or_else(String::new, |said| {
+        format!("module  {}\n", crate::plain(&said.title()))
+    });
     Ok(format!(
-        "{}  {}\nhooks   {} (version {})\ngrants  {}\nWASI    {wasi}\ndigest  {}\n",
+        "{}  {}\n{said}hooks   {} (version {})\ngrants  {}\nWASI    {wasi}\ndigest  {}\n",
         path.display(),
         size(module.len()),
         or_none(hooks),

@@ -21,6 +21,15 @@ pub(crate) fn refusal(refusal: &Refusal, configuration: &Configuration) -> Fault
     };
     match refusal {
         Refusal::Settings(reason) => settings(reason, configuration),
+        Refusal::Described {
+            pointer,
+            reason,
+            offset,
+        } => Fault {
+            at: Some(configuration.place_in_settings(*offset)),
+            key: pointer.clone(),
+            reason: reason.clone(),
+        },
         Refusal::NotGranted(reason) => of("grants", reason.clone()),
         Refusal::Digest { .. } => of("digest", refusal.to_string()),
         Refusal::Failed { reason, .. } if reason.contains("(limits.") => {
@@ -161,6 +170,20 @@ mod tests {
         );
         check("settings: unknown field `serach`, expected `search` or `mtu` at line 2 column 12");
         check("unknown key \"serach\", expected one of search, mtu");
+    }
+
+    #[test]
+    fn a_fault_of_the_schema_has_its_pointer() {
+        let configuration = Configuration::parse("p", Path::new("policy.json"), CONFIG).unwrap();
+        let described = Refusal::Described {
+            pointer: "/settings/serach".to_owned(),
+            reason: "unknown key; did you mean \"search\"?".to_owned(),
+            offset: configuration.settings().find("\"serach").unwrap(),
+        };
+        assert_eq!(
+            line("policy.json", &refusal(&described, &configuration)),
+            "policy.json:4:5  /settings/serach: unknown key; did you mean \"search\"?"
+        );
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub(super) fn of(
         names(configuration, dir, objects, &mut warnings);
     }
     grants(configuration, module, &mut warnings);
+    wanted(configuration, module, &mut warnings);
     limits(configuration, module, &mut warnings);
     warnings
 }
@@ -117,6 +118,43 @@ fn grants(configuration: &Configuration, module: &Compiled, warnings: &mut Vec<S
             warnings.push(format!(
                 "grants {grant:?}: no effect, the module has no hook {hook}"
             ));
+        }
+    }
+}
+
+/// What the module wants by its own description, and does not get.
+fn wanted(configuration: &Configuration, module: &Compiled, warnings: &mut Vec<String>) {
+    let said = match module.description() {
+        Ok(Some(said)) => said,
+        Ok(None) => return,
+        Err(reason) => {
+            warnings.push(reason.to_owned());
+            return;
+        }
+    };
+    let (given, asked) = (configuration.grants(), module.asked());
+    for grant in &said.grants {
+        // What it imports without a grant does not load.
+        let is_known = Configuration::is_edit_grant(grant);
+        if is_known && !given.contains(&&**grant) {
+            warnings.push(format!("grants: the module wants {grant:?}"));
+        } else if !is_known && !asked.contains(&&**grant) {
+            warnings.push(format!(
+                "the module wants the grant {grant:?}, and does not import it"
+            ));
+        }
+    }
+    for (key, wants) in &said.limits {
+        match configuration.limit(key) {
+            Some(given) if given < *wants => {
+                warnings.push(format!(
+                    "limits.{key}: the module wants {wants}, not {given}"
+                ));
+            }
+            Some(_) => {}
+            None => warnings.push(format!(
+                "the module wants a limit {key:?}, which does not exist"
+            )),
         }
     }
 }

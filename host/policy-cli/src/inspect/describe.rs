@@ -2,14 +2,17 @@
 
 use policy_engine::compile::{Import, Inspection};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::plain;
 
 /// Width of the first column.
 const NAME: usize = 18;
+/// Maximum number of keys and forms that are shown.
+const MAX_KEYS: usize = 64;
 
 /// What a component is and needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Description {
     /// `sha256:…`.
@@ -24,6 +27,12 @@ pub(super) struct Description {
     pub(super) imports: Vec<String>,
     /// What an instance needs before it runs, by the key of the limit.
     pub(super) needs: Vec<(&'static str, u64)>,
+    /// What it says of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<policy_engine::Description>,
+    /// Why what it says of itself is not usable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) description_fault: Option<String>,
     /// Why the daemon would not load it.
     pub(super) faults: Vec<String>,
 }
@@ -47,6 +56,8 @@ impl Description {
                 .map(|import| import.name().to_owned())
                 .collect(),
             needs: inspection.needs.clone(),
+            description: inspection.description.clone().ok().flatten(),
+            description_fault: inspection.description.clone().err(),
             faults: inspection.faults(),
         }
     }
@@ -75,10 +86,69 @@ pub(super) fn text(description: &Description) -> String {
         .iter()
         .map(|(key, value)| format!("{key:<NAME$}{}\n", plain(value)))
         .collect();
+    if let Some(said) = &description.description {
+        let limits = said.limits.iter();
+        let limits: Vec<String> = limits
+            .map(|(key, value)| format!("{key} {value}"))
+            .collect();
+        for (key, value) in [
+            ("calls itself", said.title()),
+            ("wants grants", words(&said.grants)),
+            ("wants limits", words(&limits)),
+        ] {
+            text += &format!("{key:<NAME$}{}\n", plain(&value));
+        }
+        for line in settings(said) {
+            text += &format!("{}\n", plain(&line));
+        }
+    }
+    if let Some(reason) = &description.description_fault {
+        text += &format!("ignored: {}\n", plain(reason));
+    }
     for reason in &description.faults {
         text += &format!("does not load: {}\n", plain(reason));
     }
     text
+}
+
+/// A line for each top-level key of the settings.
+fn settings(said: &policy_engine::Description) -> Vec<String> {
+    let Some(schema) = &said.settings else {
+        return Vec::new();
+    };
+    let list = |key: &str| schema.get(key).and_then(Value::as_array);
+    let required = list("required").map(Vec::as_slice).unwrap_or_default();
+    let keys = schema.get("properties").and_then(Value::as_object);
+    let keys = keys.into_iter().flatten().take(MAX_KEYS);
+    keys.map(|(key, of_key)| {
+        let is_required = required.iter().any(|name| name == key);
+        let need = if is_required { ", required" } else { "" };
+        let about = of_key.get("description").and_then(Value::as_str);
+        let about = about.map_or_else(String::new, |about| format!(": {about}"));
+        let name = "settings";
+        format!("{name:<NAME$}{key} ({}{need}){about}", kind(of_key))
+    })
+    .collect()
+}
+
+/// The type of a value, in few words.
+fn kind(schema: &Value) -> String {
+    match (schema.get("type"), schema.get("enum"), schema.get("anyOf")) {
+        (Some(Value::String(kind)), _, _) => kind.clone(),
+        (_, Some(Value::Array(choices)), _) => {
+            let choices = choices.iter().take(MAX_KEYS).map(Value::to_string);
+            choices.collect::<Vec<_>>().join(" | ")
+        }
+        (_, _, Some(Value::Array(forms))) => {
+            let forms = forms
+                .iter()
+                .take(MAX_KEYS)
+                .filter_map(|form| form.get("type"));
+            let forms = forms.filter_map(Value::as_str);
+            forms.collect::<Vec<_>>().join(" or ")
+        }
+        _ => "any".to_owned(),
+    }
 }
 
 /// Everything, for programs.
@@ -97,5 +167,44 @@ pub(super) fn words(words: &[String]) -> String {
     match words.is_empty() {
         true => "-".to_owned(),
         false => words.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_module_says_of_itself_is_shown() {
+        let said = policy_engine::Description {
+            name: "guard\u{1b}".to_owned(),
+            version: "1.2".to_owned(),
+            grants: vec!["clock".to_owned()],
+            limits: [("timeoutMs".to_owned(), 50)].into(),
+            settings: Some(serde_json::json!({
+                "properties": {
+                    "mtu": {"type": "integer", "description": "The MTU."},
+                    "mode": {"enum": ["a", "b"]},
+                    "maybe": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                },
+                "required": ["mtu"],
+            })),
+        };
+        let description = Description {
+            description: Some(said),
+            ..Description::default()
+        };
+        let shown = text(&description);
+        for line in [
+            "wants grants      clock\n",
+            "wants limits      timeoutMs 50\n",
+            "settings          mtu (integer, required): The MTU.\n",
+            "settings          mode (\"a\" | \"b\")\n",
+            "settings          maybe (string or null)\n",
+        ] {
+            assert!(shown.contains(line), "{line}: {shown}");
+        }
+        assert!(shown.contains("calls itself      guard"), "{shown}");
+        assert!(!shown.contains('\u{1b}'), "{shown}");
     }
 }

@@ -1,5 +1,6 @@
 //! What differs between two components.
 
+use policy_engine::Description as Said;
 use serde::Serialize;
 
 use super::describe::Description;
@@ -36,6 +37,18 @@ pub(super) fn between(old: &Description, new: &Description) -> Vec<Change> {
         ("grants asked for", old.grants.clone(), new.grants.clone()),
         ("imports", old.imports.clone(), new.imports.clone()),
         ("needs", needs(old), needs(new)),
+        (
+            "calls itself",
+            said(old, |said| vec![said.title()]),
+            said(new, |said| vec![said.title()]),
+        ),
+        (
+            "wants grants",
+            said(old, |said| said.grants.clone()),
+            said(new, |said| said.grants.clone()),
+        ),
+        ("wants limits", said(old, limits), said(new, limits)),
+        ("settings", said(old, settings), said(new, settings)),
         ("does not load", old.faults.clone(), new.faults.clone()),
     ]
     .into_iter()
@@ -46,6 +59,32 @@ pub(super) fn between(old: &Description, new: &Description) -> Vec<Change> {
         removed: only(&old, &new),
     })
     .collect()
+}
+
+/// A part of what a component says of itself.
+fn said(of: &Description, part: impl FnOnce(&Said) -> Vec<String>) -> Vec<String> {
+    of.description.as_ref().map(part).unwrap_or_default()
+}
+
+fn limits(said: &Said) -> Vec<String> {
+    let limits = said.limits.iter();
+    limits
+        .map(|(key, value)| format!("{key} {value}"))
+        .collect()
+}
+
+/// The top-level keys of the settings, with their schemas.
+fn settings(said: &Said) -> Vec<String> {
+    let keys = said
+        .settings
+        .as_ref()
+        .and_then(|schema| schema.get("properties"));
+    let keys = keys
+        .and_then(serde_json::Value::as_object)
+        .into_iter()
+        .flatten();
+    keys.map(|(key, schema)| format!("{key} {schema}"))
+        .collect()
 }
 
 fn only(of: &[String], other: &[String]) -> Vec<String> {

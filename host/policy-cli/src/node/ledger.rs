@@ -1,5 +1,7 @@
 //! The ledger of a simulated node, in memory.
 
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::pin::Pin;
 
@@ -7,9 +9,36 @@ use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::Sandbox;
-use cnidaria_core::ports::{DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Undo};
+use cnidaria_core::ports::{
+    DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Standing, StandingAttachment, Undo,
+};
 
 use super::{World, lock};
+
+impl Standing for World {
+    fn keep(&self, _: bool) {}
+
+    fn visit(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, &StandingAttachment) -> ControlFlow<()>,
+    ) -> bool {
+        let recorded = lock(&self.recorded);
+        let all = recorded
+            .values()
+            .flatten()
+            .filter_map(StandingAttachment::of);
+        let named = all.map(|one| (format!("{}/{}", one.container_id, one.if_name), one));
+        let all: BTreeMap<String, StandingAttachment> = named.collect();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (key, one) in all.range::<str, _>((start, Bound::Unbounded)) {
+            if visit(key, one).is_break() {
+                break;
+            }
+        }
+        true
+    }
+}
 
 #[async_trait]
 impl Ledger for World {
@@ -27,6 +56,7 @@ impl Ledger for World {
         for known in entries.into_iter().flatten() {
             if known.if_name == entry.if_name {
                 known.result.clone_from(&entry.result);
+                known.tags.clone_from(&entry.tags);
             }
         }
         Ok(())

@@ -113,8 +113,10 @@ impl<'p> Node<'p> {
         let node = node.unwrap_or_else(|| NODE.to_owned());
         let cluster: Arc<dyn cnidaria_core::ports::Cluster> = Arc::clone(&world) as _;
         let memory = is_recorded.then(Arc::<Memory>::default);
+        let lookup = Lookup::new(Arc::clone(&cluster), node.clone());
+        let lookup = lookup.with_standing(Arc::clone(&world) as _);
         let environment = Environment {
-            cluster: Some(Arc::new(Lookup::new(Arc::clone(&cluster), node.clone()))),
+            cluster: Some(Arc::new(lookup)),
             observer: None,
             witness: Some(Arc::clone(&recorder) as _),
             clock: clock.clone(),

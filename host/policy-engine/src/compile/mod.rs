@@ -10,7 +10,9 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::load::description;
 use crate::load::digest;
+use crate::model::description::Description;
 use crate::model::report::Hook;
 use crate::wasm::engine;
 use crate::wasm::hooks;
@@ -71,7 +73,7 @@ impl Error {
 }
 
 /// What a module contains.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Inspection {
     /// Digest of the file, `sha256:…`.
     pub digest: String,
@@ -85,6 +87,8 @@ pub struct Inspection {
     pub imports: Vec<Import>,
     /// What an instance needs before it runs, by the key of the limit.
     pub needs: Vec<(&'static str, u64)>,
+    /// What the module says of itself, or why that is not usable.
+    pub description: Result<Option<Description>, String>,
 }
 
 impl Inspection {
@@ -178,6 +182,17 @@ pub fn compile(module: &[u8]) -> Result<Vec<u8>, Error> {
         .map_err(Error::Compile)
 }
 
+/// The custom section with what a module says of itself.
+pub const DESCRIPTION: &str = description::SECTION;
+
+/// What a module says of itself, without compiling it; `None` if it says nothing.
+///
+/// # Errors
+/// What is wrong with the section.
+pub fn description(module: &[u8]) -> Result<Option<Description>, String> {
+    description::of_bytes(module).map_err(|error| cni_types::error::chain(&error))
+}
+
 /// Lists a module's hooks and imports, compiling it to find them.
 ///
 /// # Errors
@@ -229,6 +244,7 @@ fn inspection(module: &[u8], component: &Component) -> Inspection {
         hooks: hooks.unwrap_or_default(),
         fault,
         needs: needs.unwrap_or_default(),
+        description: self::description(module),
         imports: hooks::imported(engine, component)
             .into_iter()
             .map(Import::of)

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::failure::FailurePolicies;
 use super::members::{Member, Members, Source};
 use super::{Error, Limits, Match};
 use crate::model::grant::ConfGrant;
 use crate::model::grant::Grant;
 use crate::model::policy::Mode;
-use crate::model::report::Cause;
 use crate::model::words::words;
 
 /// A policy as the operator configured it: everything but the module's bytes.
@@ -40,24 +41,6 @@ pub(crate) struct Spec {
     pub(crate) on_conflict: OnConflict,
 }
 
-/// Whether a failure denies the request, by class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FailurePolicies {
-    load: FailurePolicy,
-    trap: FailurePolicy,
-    timeout: FailurePolicy,
-    limit: FailurePolicy,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum FailurePolicy {
-    /// The request is denied.
-    #[default]
-    Closed,
-    /// The request goes on without the policy.
-    Open,
-}
-
 /// What happens when a policy edits a path that another one set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum OnConflict {
@@ -68,45 +51,10 @@ pub(crate) enum OnConflict {
     Keep,
 }
 
-words!(FailurePolicy {
-    Closed: "closed",
-    Open: "open",
-});
-
 words!(OnConflict {
     Deny: "deny",
     Keep: "keep",
 });
-
-impl FailurePolicies {
-    /// Whether a failure of this class denies the request.
-    pub(crate) fn closed(self, cause: Cause) -> bool {
-        let policy = match cause {
-            Cause::Load => self.load,
-            Cause::Trap => self.trap,
-            Cause::Timeout => self.timeout,
-            Cause::Limit => self.limit,
-            // These are decisions, not failures.
-            Cause::Policy | Cause::Conflict => FailurePolicy::Closed,
-        };
-        policy == FailurePolicy::Closed
-    }
-
-    fn all(policy: FailurePolicy) -> Self {
-        Self {
-            load: policy,
-            trap: policy,
-            timeout: policy,
-            limit: policy,
-        }
-    }
-}
-
-impl Default for FailurePolicies {
-    fn default() -> Self {
-        Self::all(FailurePolicy::Closed)
-    }
-}
 
 /// A configuration, read as far as it is well-formed.
 #[derive(Debug)]
@@ -217,32 +165,18 @@ impl Spec {
     }
 }
 
-impl FailurePolicies {
-    /// One word for all classes, or an object of classes; missing classes are closed.
-    fn read(members: &mut Members<'_>) -> Self {
-        const KEY: &str = "failurePolicy";
-        if !members.is_object(KEY) {
-            return members.read(KEY).given().map(Self::all).unwrap_or_default();
-        }
-        let (each, _) = members.object(KEY, |classes| Self {
-            load: classes.read("load").given().unwrap_or_default(),
-            trap: classes.read("trap").given().unwrap_or_default(),
-            timeout: classes.read("timeout").given().unwrap_or_default(),
-            limit: classes.read("limit").given().unwrap_or_default(),
-        });
-        each.unwrap_or_default()
-    }
+/// Where the settings begin in a configuration's text, in bytes; 0 without any.
+pub(crate) fn settings_at(text: &str) -> usize {
+    let top: Top<'_> = serde_json::from_str(text).unwrap_or_default();
+    top.settings.map_or(0, |raw| {
+        (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize)
+    })
+}
 
-    fn strictest(self, other: Self) -> Self {
-        let of =
-            |a: FailurePolicy, b: FailurePolicy| if a == b { a } else { FailurePolicy::Closed };
-        Self {
-            load: of(self.load, other.load),
-            trap: of(self.trap, other.trap),
-            timeout: of(self.timeout, other.timeout),
-            limit: of(self.limit, other.limit),
-        }
-    }
+#[derive(Default, Deserialize)]
+struct Top<'a> {
+    #[serde(borrow, default)]
+    settings: Option<&'a RawValue>,
 }
 
 /// The name of the module's file.
@@ -313,6 +247,7 @@ fn is_digest(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::report::Cause;
 
     fn draft(text: &str) -> Result<Draft, Error> {
         Spec::parse("10-x", Path::new("/etc/10-x.json"), text, Path::new("/lib"))

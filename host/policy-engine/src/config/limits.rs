@@ -90,6 +90,8 @@ limits! {
     request_edit_bytes "requestEditBytes": MIB, at most 16 * MIB;
     /// JSON members and elements of all edits in one request.
     request_edit_members "requestEditMembers": 32_768, at most 1_048_576;
+    /// Attachments of the node that the policy looks at in one request.
+    attachments "attachments": 10_000, at most 1_000_000;
     /// Keys that the policy keeps between requests.
     state_keys "stateKeys": 1_024, at most 65_536;
     /// Bytes of keys and values that the policy keeps between requests.

@@ -105,6 +105,25 @@ impl Match {
         namespace && namespace_labels && (pod_gone || selects(&self.pod_labels, &facts.labels))
     }
 
+    /// Whether the policy could see requests of pods in a namespace with these labels, if it had them.
+    pub(crate) fn tenant(
+        &self,
+        namespace: &str,
+        labels: &dyn Fn() -> BTreeMap<String, String>,
+    ) -> bool {
+        let named = self.namespaces.is_empty()
+            || self
+                .namespaces
+                .iter()
+                .any(|pattern| glob(pattern, namespace));
+        let own = named
+            && (self.namespace_labels.is_empty() || selects(&self.namespace_labels, &labels()));
+        own || self
+            .either
+            .as_ref()
+            .is_some_and(|other| other.tenant(namespace, labels))
+    }
+
     /// Whether the policy sees an attachment of this network.
     pub(crate) fn network(&self, network: &str) -> bool {
         self.network_alone(network)

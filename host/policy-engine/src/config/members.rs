@@ -209,7 +209,7 @@ impl<'a> Members<'a> {
 
 impl Source<'_> {
     /// Where a value begins, in bytes: it is a slice of the text.
-    fn offset(&self, raw: &RawValue) -> usize {
+    pub(super) fn offset(&self, raw: &RawValue) -> usize {
         (raw.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize)
     }
 
@@ -219,7 +219,7 @@ impl Source<'_> {
     }
 
     /// Where the key of the value at `value` begins: its opening quote.
-    fn key_before(&self, value: usize) -> usize {
+    pub(super) fn key_before(&self, value: usize) -> usize {
         let before = self.text.get(..value).unwrap_or_default();
         let Some(end) = before.rfind('"') else {
             return value;
@@ -273,7 +273,7 @@ fn meant(text: &str, message: &str) -> String {
 }
 
 /// The known key that `key` is probably a misspelling of.
-fn similar<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(super) fn similar<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     // Longer than any known key; comparing costs the product of the lengths.
     if key.len() > 64 {
         return None;
@@ -291,7 +291,7 @@ fn similar<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// All members of an object, in order, including repeated keys.
-struct Object<'a>(Vec<(String, &'a RawValue)>);
+pub(super) struct Object<'a>(pub(super) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -5,17 +5,20 @@
 mod directory;
 mod engine;
 mod error;
+mod failure;
 mod file;
 mod limits;
 mod matching;
 mod members;
 mod recording;
+pub(crate) mod schema;
 
 pub(crate) use directory::{FoundPolicy, Reading, off, restored, scan};
 pub use engine::Config;
 pub(crate) use error::Error;
 pub use error::Position;
-pub(crate) use file::{FailurePolicies, OnConflict, Spec};
+pub(crate) use failure::FailurePolicies;
+pub(crate) use file::{OnConflict, Spec, settings_at};
 pub(crate) use limits::{Limits, count};
 pub(crate) use matching::Match;
 pub use recording::{Recording, Redaction};

@@ -2,6 +2,7 @@
 
 pub(crate) mod artifact;
 pub(crate) mod confinement;
+pub(crate) mod description;
 pub(crate) mod digest;
 pub(crate) mod last_good;
 pub(crate) mod loader;

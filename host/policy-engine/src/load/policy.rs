@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::{FailurePolicies, Match, Spec};
+use crate::model::description::Description;
 use crate::model::grant::Grant;
 use crate::model::policy::{LastFailure, Mode, PolicyInfo, State};
 use crate::model::report::{Cause, Denied, Hook};
@@ -35,6 +36,8 @@ pub(crate) struct Policy {
     pub(crate) module: Option<Arc<Module>>,
     /// Grants that the module's imports need, if readable.
     asked: BTreeSet<Grant>,
+    /// What the module says of itself.
+    description: Option<Arc<Description>>,
     /// Why the policy is not loaded, or is stale.
     trouble: Option<String>,
     /// Not loaded because a daemon ended while it loaded or first called the module.
@@ -86,6 +89,7 @@ impl Policy {
             digest: None,
             module: None,
             asked: BTreeSet::new(),
+            description: None,
             trouble: None,
             quarantined: false,
             loading: None,
@@ -106,6 +110,7 @@ impl Policy {
             digest: None,
             module: None,
             asked: BTreeSet::new(),
+            description: None,
             trouble: Some(reason),
             quarantined: false,
             loading: None,
@@ -142,6 +147,14 @@ impl Policy {
     /// Adds the grants that the module asks for.
     pub(crate) fn asking_for(self, asked: BTreeSet<Grant>) -> Self {
         Self { asked, ..self }
+    }
+
+    /// Adds what the module says of itself.
+    pub(crate) fn described(self, description: Option<Arc<Description>>) -> Self {
+        Self {
+            description,
+            ..self
+        }
     }
 
     /// Marks the policy's module as quarantined.
@@ -198,6 +211,7 @@ impl Policy {
             digest: self.digest.clone(),
             module: self.module.clone(),
             asked: self.asked.clone(),
+            description: self.description.clone(),
             trouble: Some(reason),
             quarantined: false,
             loading,
@@ -434,6 +448,7 @@ impl Policy {
             mode: self.mode(),
             required: self.is_required(),
             asked: names(&self.asked),
+            description: self.description.clone(),
             granted: spec.map(|spec| names(&spec.grants)).unwrap_or_default(),
             last_error: self.trouble.clone().or(last_error),
             state_error: None,

@@ -10,6 +10,8 @@ use crate::model::words::words;
 /// One grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grant {
+    /// Import: attachments of the node.
+    Attachments,
     /// Import: labels and annotations of namespaces.
     Namespaces,
     /// Import: NetworkAttachmentDefinitions.
@@ -45,6 +47,7 @@ pub(crate) enum Grant {
 }
 
 words!(Grant {
+    Attachments: "attachments",
     Namespaces: "namespaces",
     Nads: "nads",
     Node: "node",
@@ -65,7 +68,8 @@ words!(Grant {
 
 impl Grant {
     /// The grants that are imports; each is named after its interface.
-    pub(crate) const IMPORTS: [Self; 7] = [
+    pub(crate) const IMPORTS: [Self; 8] = [
+        Self::Attachments,
         Self::Namespaces,
         Self::Nads,
         Self::Node,
@@ -78,6 +82,7 @@ impl Grant {
     /// The name in the configuration.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::Attachments => "attachments",
             Self::Namespaces => "namespaces",
             Self::Nads => "nads",
             Self::Node => "node",

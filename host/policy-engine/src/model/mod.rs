@@ -1,5 +1,6 @@
 //! The words of the engine: requests, reports, grants, and the ports to the daemon.
 
+pub(crate) mod description;
 pub(crate) mod grant;
 pub(crate) mod outside;
 pub(crate) mod policy;

@@ -83,6 +83,8 @@ pub(crate) enum Question<'a> {
     NadConf(&'a str, &'a str),
     NadAnnotation(&'a str, &'a str, &'a str),
     NadAnnotations(&'a str, &'a str),
+    /// Attachments of the node, by what was asked for as JSON.
+    Attachments(&'a str),
     NodeLabel(&'a str),
     NodeLabels,
     NodeAnnotation(&'a str),
@@ -101,6 +103,7 @@ impl Question<'_> {
             Self::NadAnnotation(namespace, name, key) => {
                 format!("annotation {key} of network {namespace}/{name}")
             }
+            Self::Attachments(query) => format!("attachments {query}"),
             Self::NodeLabel(key) => format!("label {key} of the node"),
             Self::NodeAnnotation(key) => format!("annotation {key} of the node"),
             Self::NamespaceLabels(namespace) => format!("labels of namespace {namespace}"),

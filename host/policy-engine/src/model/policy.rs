@@ -1,7 +1,9 @@
 //! A policy as the daemon and the command line see it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::description::Description;
 use super::report::Hook;
 use super::words::words;
 
@@ -97,6 +99,8 @@ pub struct PolicyInfo {
     pub required: bool,
     /// Grants that the module asks for, by import.
     pub asked: Vec<String>,
+    /// What the module says of itself.
+    pub description: Option<Arc<Description>>,
     /// Grants that the configuration gives.
     pub granted: Vec<String>,
     /// The last failure, of a load or a hook.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::model::policy::{Mode, PolicyInfo};
 use crate::model::report::{Cause, Hook};
 
-/// Lookups for policies with the grants `namespaces`, `nads` and `node`.
+/// Lookups for policies with the grants `attachments`, `namespaces`, `nads` and `node`.
 ///
 /// Called during guest calls: answer from memory, never from the API server; `None` if unknown.
 pub trait Cluster: Debug + Send + Sync {
@@ -27,6 +28,16 @@ pub trait Cluster: Debug + Send + Sync {
     fn nad_annotation(&self, namespace: &str, name: &str, key: &str) -> Option<String>;
     /// All annotations of a NAD.
     fn nad_annotations(&self, namespace: &str, name: &str) -> BTreeMap<String, String>;
+    /// Visits the attachments that stand on this node, from the one after `after`, in a fixed order:
+    /// what `after` names it by, and the attachment. Returns whether they are known.
+    fn attachments(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, NodeAttachment<'_>) -> ControlFlow<()>,
+    ) -> bool {
+        let _ = (after, visit);
+        false
+    }
     /// A label of this node.
     fn node_label(&self, key: &str) -> Option<String>;
     /// All labels of this node.
@@ -37,6 +48,27 @@ pub trait Cluster: Debug + Send + Sync {
     fn node_annotations(&self) -> BTreeMap<String, String>;
 }
 
+/// An attachment that stands on this node.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeAttachment<'a> {
+    /// `CNI_CONTAINERID`.
+    pub container_id: &'a str,
+    /// The pod's namespace.
+    pub namespace: &'a str,
+    /// The pod's name.
+    pub pod: &'a str,
+    /// The network's name as in network-status.
+    pub network: &'a str,
+    /// The interface's name in the pod.
+    pub if_name: &'a str,
+    /// Its addresses, as CIDRs.
+    pub ips: &'a [String],
+    /// Its MAC, in canonical form.
+    pub mac: Option<&'a str>,
+    /// The tags that policies set.
+    pub tags: &'a BTreeMap<String, String>,
+}
+
 /// What the policies of a generation look up beside the request, and the daemon must watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
@@ -44,6 +76,8 @@ pub struct Needs {
     pub namespaces: bool,
     /// This node.
     pub node: bool,
+    /// The attachments that stand on this node.
+    pub attachments: bool,
     /// Labels and annotations of a request's pod, which any policy may match or read.
     pub pod: bool,
 }

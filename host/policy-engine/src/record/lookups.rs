@@ -1,10 +1,11 @@
 //! Notes what policies look up in the cluster.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::model::outside::{Question, lookup, lookup_all};
-use crate::model::ports::{Cluster, Needs};
+use crate::model::ports::{Cluster, Needs, NodeAttachment};
 
 /// Lookups in a cluster that are noted, or answered from a record.
 #[derive(Debug)]
@@ -70,6 +71,16 @@ impl Cluster for Noting {
         lookup_all(Question::NadAnnotations(namespace, name), || {
             self.all_live(|cluster| cluster.nad_annotations(namespace, name))
         })
+    }
+
+    /// Noted where a guest asks for them.
+    fn attachments(
+        &self,
+        after: Option<&str>,
+        visit: &mut dyn FnMut(&str, NodeAttachment<'_>) -> ControlFlow<()>,
+    ) -> bool {
+        let cluster = self.0.as_deref();
+        cluster.is_some_and(|cluster| cluster.attachments(after, visit))
     }
 
     fn node_label(&self, key: &str) -> Option<String> {

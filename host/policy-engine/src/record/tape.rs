@@ -9,7 +9,7 @@ use crate::model::outside::Outside;
 use crate::model::report::{AddFailure, Cause, Finding, Hook};
 use crate::model::request::{Attachment, RequestFacts};
 use crate::transaction::{AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft};
-use crate::wasm::store::{Planned, Stage};
+use crate::wasm::stage::{Planned, Stage};
 
 /// A value that a hook is offered.
 #[derive(Debug, Clone)]

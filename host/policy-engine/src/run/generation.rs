@@ -119,6 +119,7 @@ impl Generation {
                 || spec.matching.names_namespace_labels()
                 || spec.grants.contains(&Grant::Namespaces),
             node: needs.node || spec.grants.contains(&Grant::Node),
+            attachments: needs.attachments || spec.grants.contains(&Grant::Attachments),
             pod: needs.pod,
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::conf::{self, ConfEdit};
+use super::conf::{self, Appended, ConfEdit};
 use super::invariants;
 use super::protected;
 use super::tree::{number, object, set, string};
@@ -23,6 +23,8 @@ pub(crate) type Reserved = Arc<BTreeMap<String, String>>;
 pub(crate) struct AttachmentDraft {
     pub(super) attachment: Attachment,
     reserved: Reserved,
+    /// The conf was a single plugin. Claims name its members as before, without `/plugins/0`.
+    pub(super) is_chained: bool,
 }
 
 /// One edit of an attachment.
@@ -30,6 +32,8 @@ pub(crate) struct AttachmentDraft {
 pub(crate) enum AttachmentChange {
     /// Sets or removes values of the conf.
     Conf(Vec<ConfEdit>),
+    /// Makes a chain of a single plugin and this one.
+    Chain(Node),
     /// Sets one of the cni-args.
     Arg(String, Node),
     IfName(String),
@@ -69,6 +73,7 @@ impl AttachmentDraft {
         Self {
             attachment: canonical(attachment),
             reserved,
+            is_chained: false,
         }
     }
 
@@ -119,6 +124,7 @@ impl AttachmentDraft {
         grant: &ConfGrant,
     ) -> Result<AttachmentChange, EditError> {
         let change = self.conf_set(pointer, json, grant)?;
+        conf::is_read(&self.attachment.conf, &conf::pointer(pointer)?)?;
         if let AttachmentChange::Conf(edits) = &change {
             for ConfEdit { pointer, value } in edits {
                 let mtus = value.iter().flat_map(|value| conf::mtus_at(pointer, value));
@@ -135,11 +141,18 @@ impl AttachmentDraft {
     ) -> Result<AttachmentChange, EditError> {
         let conf = &self.attachment.conf;
         let plugin = conf::value(json, conf.limits())?;
-        let edit = conf::append(conf, plugin, grant)?;
-        let mtus = edit.value.iter();
-        let mtus = mtus.flat_map(|value| conf::mtus_at(&edit.pointer, value));
+        let appended = conf::append(conf, plugin, grant)?;
+        let (place, value) = match &appended {
+            Appended::Chain(ConfEdit { pointer, value }) => (pointer.clone(), value.as_ref()),
+            Appended::Single(plugin) => (Pointer::root().child("plugins").child("1"), Some(plugin)),
+        };
+        let mtus = value.into_iter();
+        let mtus = mtus.flat_map(|value| conf::mtus_at(&place, value));
         self.check_mtus(mtus, &self.attachment.ips)?;
-        Ok(AttachmentChange::Conf(vec![edit]))
+        Ok(match appended {
+            Appended::Chain(edit) => AttachmentChange::Conf(vec![edit]),
+            Appended::Single(plugin) => AttachmentChange::Chain(plugin),
+        })
     }
 
     pub(crate) fn skip(&self) -> Result<AttachmentChange, EditError> {
@@ -313,176 +326,4 @@ fn canonical(mut attachment: Attachment) -> Attachment {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Budget, Draft, Working};
-    use super::*;
-    use cni_types::json::{Document, Limits};
-
-    const BUDGET: Budget = Budget::of(10, 1 << 16);
-
-    fn attachment(conf: &str) -> Attachment {
-        Attachment {
-            network: "default/storage".to_owned(),
-            if_name: "net1".to_owned(),
-            is_default: false,
-            selection: None,
-            conf: Document::parse(conf, Limits::default()).unwrap(),
-            ips: vec!["10.1.2.3/24".to_owned()],
-            mac: Some("0A-00-00-00-00-01".to_owned()),
-            bandwidth: None,
-            port_mappings: Vec::new(),
-            infiniband_guid: None,
-            cni_args: None,
-            fixed: crate::model::request::Fixed::default(),
-            skipped: false,
-        }
-    }
-
-    fn at(draft: &AttachmentDraft, pointer: &str) -> Option<String> {
-        conf::get(&draft.attachment.conf, pointer)
-    }
-
-    fn draft() -> AttachmentDraft {
-        let reserved = [("eth0".to_owned(), "cluster".to_owned())].into();
-        AttachmentDraft::new(attachment(r#"{"type":"macvlan"}"#), Arc::new(reserved))
-    }
-
-    fn free() -> ConfGrant {
-        ConfGrant::default()
-    }
-
-    #[test]
-    fn a_guest_sees_canonical_addresses() {
-        assert_eq!(
-            draft().attachment().mac.as_deref(),
-            Some("0a:00:00:00:00:01")
-        );
-    }
-
-    #[test]
-    fn the_default_interface_and_taken_names_stay() {
-        let mut draft = draft();
-        draft.set_if_name("eth0").unwrap_err();
-        draft.set_if_name("a/b").unwrap_err();
-        let change = draft.set_if_name("storage0").unwrap();
-        draft.apply(change).unwrap();
-        draft.attachment.is_default = true;
-        assert!(matches!(
-            draft.set_if_name("x"),
-            Err(EditError::Immutable(_))
-        ));
-        draft.set_if_name("storage0").unwrap();
-    }
-
-    #[test]
-    fn next_policy_sees_committed_edits() {
-        let mut working = Working::new(draft());
-        let owner: Arc<str> = "a".into();
-        let mut transaction = working.begin(owner.clone(), BUDGET);
-        transaction.edit(8, |draft| draft.set_mtu(1400)).unwrap();
-        transaction
-            .edit(8, |draft| draft.set_cni_arg("vlan", "7"))
-            .unwrap();
-        let staged = working.staged(transaction);
-        let patch = working.commit(&owner, staged).unwrap().text();
-        assert_eq!(
-            patch,
-            r#"[{"op":"add","path":"/conf/mtu","value":1400},{"op":"add","path":"/cniArgs","value":{"vlan":7}}]"#
-        );
-        let next = working.begin("b".into(), BUDGET);
-        assert_eq!(at(next.draft(), "/mtu").as_deref(), Some("1400"));
-    }
-
-    #[test]
-    fn a_dropped_transaction_leaves_nothing() {
-        let working = Working::new(draft());
-        let mut transaction = working.begin("a".into(), BUDGET);
-        transaction.edit(8, |draft| draft.set_mtu(1400)).unwrap();
-        drop(transaction);
-        assert_eq!(at(&working.finish(), "/mtu"), None);
-    }
-
-    #[test]
-    fn a_refused_edit_leaves_the_draft_as_it_was() {
-        let working = Working::new(draft());
-        let mut transaction = working.begin("a".into(), BUDGET);
-        transaction
-            .edit(8, |draft| draft.conf_set("/type", r#""evil""#, &free()))
-            .unwrap_err();
-        assert_eq!(
-            at(transaction.draft(), "/type").as_deref(),
-            Some(r#""macvlan""#)
-        );
-        assert!(working.staged(transaction).patch.is_none());
-    }
-
-    #[test]
-    fn two_policies_cannot_set_one_path_differently() {
-        let mut working = Working::new(draft());
-        let first: Arc<str> = "a".into();
-        let mut transaction = working.begin(first.clone(), BUDGET);
-        transaction.edit(8, |draft| draft.set_mtu(1400)).unwrap();
-        let staged = working.staged(transaction);
-        working.commit(&first, staged);
-
-        let mut second = working.begin("b".into(), BUDGET);
-        second.edit(8, |draft| draft.set_mtu(1400)).unwrap();
-        second
-            .edit(8, |draft| draft.conf_set("/vlan", "5", &free()))
-            .unwrap();
-        let error = second.edit(8, |draft| draft.set_mtu(1500)).unwrap_err();
-        assert_eq!(
-            error,
-            EditError::Conflict {
-                owner: first,
-                path: "/conf/mtu".to_owned(),
-                values: Box::new([Some("1400".to_owned()), Some("1500".to_owned())]),
-            }
-        );
-        assert_eq!(second.conflict(), Some(&error));
-        assert_eq!(at(second.draft(), "/mtu").as_deref(), Some("1400"));
-    }
-
-    #[test]
-    fn two_policies_may_add_to_one_list() {
-        let mut working = Working::new(draft());
-        let first: Arc<str> = "a".into();
-        let ips = |list: &[&str]| list.iter().map(|ip| (*ip).to_owned()).collect::<Vec<_>>();
-        let mut transaction = working.begin(first.clone(), BUDGET);
-        transaction
-            .edit(8, |draft| {
-                draft.set_ips(&ips(&["10.1.2.3/24", "10.1.2.4/24"]))
-            })
-            .unwrap();
-        let staged = working.staged(transaction);
-        working.commit(&first, staged);
-        let mut second = working.begin("b".into(), BUDGET);
-        second
-            .edit(8, |draft| {
-                draft.set_ips(&ips(&["10.9.9.9", "10.1.2.3/24", "10.1.2.4/24"]))
-            })
-            .unwrap();
-        // The first policy set this one too, although the pod had asked for it already.
-        second
-            .edit(8, |draft| draft.set_ips(&ips(&["10.9.9.9", "10.1.2.4/24"])))
-            .unwrap_err();
-        second
-            .edit(8, |draft| draft.set_ips(&ips(&["10.9.9.9"])))
-            .unwrap_err();
-    }
-
-    #[test]
-    fn the_budget_ends_number_and_bytes_of_edits() {
-        let working = Working::new(draft());
-        let mut transaction = working.begin("a".into(), Budget::of(2, 10));
-        transaction.edit(4, |draft| draft.set_mtu(1400)).unwrap();
-        let error = transaction
-            .edit(7, |draft| draft.set_mtu(1401))
-            .unwrap_err();
-        assert!(matches!(error, EditError::TooLarge(_)), "{error}");
-        let error = transaction
-            .edit(1, |draft| draft.set_mtu(1402))
-            .unwrap_err();
-        assert!(matches!(error, EditError::TooLarge(_)), "{error}");
-    }
-}
+mod tests;

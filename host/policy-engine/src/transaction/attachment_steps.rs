@@ -20,6 +20,8 @@ use super::twins::{self, Twin};
 use super::{Draft, EditError};
 use crate::model::request::{Attachment, Bandwidth, PortMapping};
 
+mod chain;
+
 const CONF: &str = "conf";
 const RUNTIME_CONFIG: &str = "runtimeConfig";
 
@@ -43,6 +45,7 @@ impl Draft for AttachmentDraft {
                     extent.and(Extent::of(edit.pointer.tokens(), edit.value.as_ref()))
                 })
             }
+            AttachmentChange::Chain(plugin) => Extent::of(&[], Some(plugin)),
             AttachmentChange::Arg(key, value) => Extent::of(std::slice::from_ref(key), Some(value)),
             _ => Extent::default(),
         }
@@ -54,6 +57,7 @@ impl Draft for AttachmentDraft {
                 let area = |edit: &ConfEdit| Area::Conf(self.conf_area(edit));
                 return edits.iter().map(area).collect();
             }
+            AttachmentChange::Chain(_) => return vec![Area::Conf(Pointer::root())],
             AttachmentChange::Arg(..) => return vec![Area::Args],
             AttachmentChange::IfName(_) => Member::IfName,
             AttachmentChange::Ips(_) => Member::Ips,
@@ -87,9 +91,17 @@ impl Draft for AttachmentDraft {
         let (member, new) = match change {
             AttachmentChange::Conf(edits) => {
                 let conf = self.attachment.conf.root();
+                let visit = &mut chain::claimed(self.is_chained, visit);
                 return edits
                     .iter()
                     .try_for_each(|edit| foresee_conf(conf, edit, visit));
+            }
+            AttachmentChange::Chain(plugin) => {
+                return Walk::new(Keys::Folded, chain::second(), visit).values(
+                    &[],
+                    &[plugin],
+                    false,
+                );
             }
             AttachmentChange::Arg(key, value) => {
                 let args = self.attachment.cni_args.as_ref().map(Document::root);
@@ -124,6 +136,9 @@ impl Draft for AttachmentDraft {
                 let setting = |edit: &ConfEdit| self.conf_setting(edit);
                 return edits.iter().map(setting).collect();
             }
+            AttachmentChange::Chain(plugin) => {
+                return vec![Setting::Set(chain::second(), Some(plugin.clone()))];
+            }
             AttachmentChange::Arg(key, value) => {
                 let place = vec![ARGS.into(), owned(folded(key))];
                 return vec![Setting::Set(place, Some(value.clone()))];
@@ -147,6 +162,10 @@ impl Draft for AttachmentDraft {
         let attachment = &mut self.attachment;
         match change {
             AttachmentChange::Conf(edits) => return conf::apply(&mut attachment.conf, edits),
+            AttachmentChange::Chain(plugin) => {
+                chain::make(&mut attachment.conf, plugin)?;
+                self.is_chained = true;
+            }
             AttachmentChange::Arg(key, value) => {
                 let args = match attachment.cni_args.take() {
                     Some(args) => args,
@@ -173,7 +192,11 @@ impl Draft for AttachmentDraft {
     fn compare(&self, later: &Self, area: &Area, visit: &mut Visit<'_>) -> ControlFlow<()> {
         let (old, new) = (&self.attachment, &later.attachment);
         match area {
-            Area::Conf(pointer) => compare_conf(old.conf.root(), new.conf.root(), pointer, visit),
+            Area::Conf(pointer) => {
+                let old = chain::before(self, later);
+                let visit = &mut chain::claimed(later.is_chained, visit);
+                compare_conf(&old, new.conf.root(), pointer, visit)
+            }
             Area::Args => {
                 let empty = Node::Object(Vec::new());
                 let (old, new) = (old.cni_args.as_ref(), new.cni_args.as_ref());
@@ -202,7 +225,8 @@ impl Draft for AttachmentDraft {
                 Area::Conf(pointer) => {
                     let tokens = pointer.tokens().iter().map(|token| Cow::Borrowed(&**token));
                     let path = std::iter::once(CONF.into()).chain(tokens).collect();
-                    let (old, new) = (old.conf.get(pointer), new.conf.get(pointer));
+                    let before = chain::before(self, later);
+                    let (old, new) = (before.get(pointer), new.conf.get(pointer));
                     compare_nodes(Keys::Exact, path, old, new, visit)
                 }
                 Area::Args => {
@@ -269,7 +293,9 @@ impl AttachmentDraft {
 
     fn conf_setting(&self, edit: &ConfEdit) -> Setting {
         let area = self.conf_area(edit);
-        let place = folded_path(area.tokens()).into_iter().map(owned).collect();
+        let path = folded_path(area.tokens());
+        let path = chain::path(self.is_chained, &path).unwrap_or(path);
+        let place = path.into_iter().map(owned).collect();
         match &edit.value {
             Some(value) => Setting::Set(place, Some(value.clone())),
             None => Setting::Gone(place),

@@ -26,6 +26,17 @@ const WITH_MTU: [&str; 12] = [
     "vlan",
 ];
 
+/// Members of a chain, with folded names.
+const LIST: [&str; 7] = [
+    "name",
+    "cniversion",
+    "cniversions",
+    "disablecheck",
+    "disablegc",
+    "loadonlyinlinedplugins",
+    "plugins",
+];
+
 /// One edit of a conf, checked but not applied yet.
 #[derive(Debug)]
 pub(crate) struct ConfEdit {
@@ -100,22 +111,68 @@ pub(super) fn set_mtu(conf: &Document, mtu: u32) -> Result<Vec<ConfEdit>, EditEr
     }
 }
 
+/// A plugin that is added, checked but not applied yet.
+#[derive(Debug)]
+pub(super) enum Appended {
+    /// To the end of a chain.
+    Chain(ConfEdit),
+    /// Behind a single plugin, whose conf becomes a chain.
+    Single(Node),
+}
+
 /// Adds a plugin to the end of a chain, if the grant has its type.
 pub(super) fn append(
     conf: &Document,
     plugin: Node,
     grant: &ConfGrant,
-) -> Result<ConfEdit, EditError> {
-    let list = Pointer::root().child("plugins");
-    let Some(Node::Array(chain)) = conf.get(&list) else {
+) -> Result<Appended, EditError> {
+    if is_chain(conf.root()) {
+        let plugin = appended(conf, plugin, grant)?;
+        return Ok(Appended::Chain(plugin));
+    }
+    let mut chain = conf.clone();
+    chain
+        .set_node(&Pointer::root(), chained(conf.root())?)
+        .map_err(|error| refused(&error))?;
+    let ConfEdit { value, .. } = appended(&chain, plugin, grant)?;
+    let plugin = value.ok_or_else(|| validate::invalid("no plugin"))?;
+    Ok(Appended::Single(plugin))
+}
+
+/// Whether a conf is a list of plugins.
+pub(super) fn is_chain(conf: &Node) -> bool {
+    let plugins = conf.get(&Pointer::root().child("plugins"));
+    matches!(plugins, Some(Node::Array(_)))
+}
+
+/// A single plugin's conf as a chain of this plugin: its name and version are those of the chain.
+pub(super) fn chained(conf: &Node) -> Result<Node, EditError> {
+    let Node::Object(members) = conf else {
+        return Err(validate::invalid("a conf is not a JSON object"));
+    };
+    if members.iter().any(|(key, _)| *folded(key) == *"plugins") {
         return Err(validate::invalid(
-            "the conf is a single plugin, which has no chain to append to",
+            "the conf has a member plugins that is not a chain",
         ));
+    }
+    let of_list = |key: &str| matches!(&*folded(key), "name" | "cniversion" | "cniversions");
+    let members = members.iter().cloned();
+    let (mut list, plugin): (Vec<_>, Vec<_>) = members.partition(|(key, _)| of_list(key));
+    let plugins = Node::Array(vec![Node::Object(plugin)]);
+    list.push(("plugins".to_owned(), plugins));
+    Ok(Node::Object(list))
+}
+
+fn appended(conf: &Document, plugin: Node, grant: &ConfGrant) -> Result<ConfEdit, EditError> {
+    let list = Pointer::root().child("plugins");
+    let length = match conf.get(&list) {
+        Some(Node::Array(chain)) => chain.len(),
+        _ => 0,
     };
     let Some(name) = type_of(&plugin) else {
         return Err(validate::invalid("a plugin without a type"));
     };
-    let pointer = list.child(chain.len().to_string());
+    let pointer = list.child(length.to_string());
     if !grant.has(Grant::AppendPlugin) || !grant.append_types.contains(&name) {
         return Err(EditError::NeedsGrant {
             path: format!("{pointer}/type {name:?}"),
@@ -128,6 +185,19 @@ pub(super) fn append(
         pointer,
         value: Some(plugin),
     })
+}
+
+/// Checks that something reads a member that is added to the conf: of a chain, plugins read their own.
+pub(super) fn is_read(conf: &Document, pointer: &Pointer) -> Result<(), EditError> {
+    let [key] = pointer.tokens() else {
+        return Ok(());
+    };
+    if !is_chain(conf.root()) || LIST.contains(&&*folded(key)) || conf.get(pointer).is_some() {
+        return Ok(());
+    }
+    Err(validate::invalid(format!(
+        "the conf is a chain, of which no plugin reads {pointer}; its first plugin is at /plugins/0"
+    )))
 }
 
 /// The capabilities that plugins of the chain declare.

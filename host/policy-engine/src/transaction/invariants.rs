@@ -101,7 +101,11 @@ fn executed(
 }
 
 /// Checks the MTU of every plugin, including nested lists, against the requested addresses.
-fn mtus(Offered { claims, .. }: &Offered, after: &Attachment) -> Option<Fault> {
+fn mtus(Offered { claims, before, .. }: &Offered, after: &Attachment) -> Option<Fault> {
+    let was_single = before.as_ref().is_some_and(|before| {
+        let conf = before.attachment().conf.root();
+        conf::is_chain(after.conf.root()) && !conf::is_chain(conf)
+    });
     let v6 = after.ips.iter().any(|ip| ip.contains(':'));
     let ips = if v6 {
         claims.owners("/runtimeConfig/ips")
@@ -111,7 +115,9 @@ fn mtus(Offered { claims, .. }: &Offered, after: &Attachment) -> Option<Fault> {
     conf::mtus(after.conf.root())
         .into_iter()
         .find_map(|(path, value)| {
-            let owners = claims.owners(&format!("/conf{path}"));
+            // Claims know the members of a single plugin as those of the conf.
+            let place = path.strip_prefix("/plugins/0").filter(|_| was_single);
+            let owners = claims.owners(&format!("/conf{}", place.unwrap_or(&path)));
             let error = mtu(value, &after.ips).err()?;
             // An MTU that no policy set is wrong only for addresses that a policy set.
             if owners.is_empty() && mtu(value, &[]).is_err() {

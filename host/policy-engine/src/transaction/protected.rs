@@ -9,7 +9,7 @@ use cni_types::json::{Document, Node, Pointer};
 use super::difference::folded;
 use super::protected_changes::ProtectedChanges;
 use super::roles::Role;
-use super::{EditError, guarded, validate};
+use super::{EditError, conf, guarded, validate};
 use crate::model::grant::{ConfGrant, Grant};
 use crate::model::outside;
 
@@ -107,8 +107,12 @@ pub(crate) fn check(old: &Document, new: &Document, grant: &ConfGrant) -> Result
     if !matches!(new.root(), Node::Object(_)) {
         return Err(validate::invalid("a conf is not a JSON object"));
     }
+    let chain = conf::is_chain(new.root()) && !conf::is_chain(old.root());
+    let chain = chain.then(|| conf::chained(old.root()).ok()).flatten();
+    // A single plugin at the head of a chain is executed as before.
+    let before = chain.as_ref().unwrap_or(old.root());
     let mut found = ProtectedChanges::default();
-    found.pair(None, Place::CONF, old.root(), new.root());
+    found.pair(None, Place::CONF, before, new.root());
     found.judge(grant, &Pointer::root())?;
     if has_types(old.root()) && !has_types(new.root()) {
         return Err(typeless());

@@ -3,11 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::Position;
-use crate::config::{Error, Limits, Spec};
+use crate::config::{self, Error, Limits, Spec};
 use crate::model::grant::Grant;
 
 /// A configuration, read as far as it is well-formed.
@@ -51,13 +48,9 @@ impl Configuration {
             faults.sort_by_key(|fault| fault.at);
             return Err(faults);
         }
-        let top: Top<'_> = serde_json::from_str(text).unwrap_or_default();
-        let settings_at = top.settings.map_or(0, |raw| {
-            (raw.get().as_ptr() as usize).saturating_sub(text.as_ptr() as usize)
-        });
         Ok(Self {
             spec: draft.spec,
-            settings_at,
+            settings_at: config::settings_at(text),
             text: text.to_owned(),
         })
     }
@@ -135,12 +128,6 @@ impl Configuration {
         let mut limits = limits.into_iter();
         limits.find_map(|(known, value)| (known == key).then_some(value))
     }
-}
-
-#[derive(Default, Deserialize)]
-struct Top<'a> {
-    #[serde(borrow, default)]
-    settings: Option<&'a RawValue>,
 }
 
 impl Fault {

@@ -17,9 +17,12 @@ use wasmtime::component::Component;
 use crate::compile;
 use crate::config::Config;
 use crate::config::Spec;
+use crate::config::schema;
+use crate::load::description;
 use crate::load::digest;
 use crate::load::policy::Policy;
 use crate::load::quarantine::Quarantine;
+use crate::model::description::Description;
 use crate::model::grant::Grant;
 use crate::model::policy::Mode;
 use crate::model::report::Hook;
@@ -45,6 +48,7 @@ pub use services::{Environment, StateValue};
 pub struct Compiled {
     component: Component,
     digest: Arc<str>,
+    description: Result<Option<Description>, String>,
     ready: Mutex<Vec<Ready>>,
 }
 
@@ -75,6 +79,8 @@ impl Compiled {
         Ok(Self {
             component,
             digest: digest::of(module).into(),
+            description: description::of_bytes(module)
+                .map_err(|error| cni_types::error::chain(&error)),
             ready: Mutex::default(),
         })
     }
@@ -82,6 +88,15 @@ impl Compiled {
     /// Digest of the module, `sha256:…`.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// What the module says of itself, if it says anything.
+    ///
+    /// # Errors
+    /// It is not what an SDK writes.
+    pub fn description(&self) -> Result<Option<&Description>, &str> {
+        let description = self.description.as_ref();
+        description.map(Option::as_ref).map_err(String::as_str)
     }
 
     /// Bytes of the machine code.
@@ -139,6 +154,10 @@ impl Compiled {
                 expected: expected.clone(),
                 actual: self.digest.to_string(),
             });
+        }
+        let description = self.description().ok().flatten();
+        if let Some(schema) = description.and_then(|said| said.settings.as_ref()) {
+            schema::check(schema, &spec.settings)?;
         }
         let Ready {
             engines, component, ..

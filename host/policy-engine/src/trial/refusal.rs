@@ -1,5 +1,6 @@
 //! Why a policy does not load.
 
+use crate::config::schema;
 use crate::model::report::Cause;
 use crate::wasm::hooks;
 use crate::wasm::instance::Failure;
@@ -31,6 +32,16 @@ pub enum Refusal {
         /// The reason, with the key of the limit if there is one.
         reason: String,
     },
+    /// The settings are not as the module describes them.
+    #[error("{pointer}: {reason}")]
+    Described {
+        /// Where in the configuration: `/settings/search/1`.
+        pointer: String,
+        /// What is wrong, and what was expected.
+        reason: String,
+        /// Byte of the settings' text.
+        offset: usize,
+    },
     /// The policy refuses its settings, with this reason.
     #[error("{0}")]
     Settings(String),
@@ -39,6 +50,21 @@ pub enum Refusal {
 impl Refusal {
     pub(super) fn engine(error: wasmtime::Error) -> Self {
         Self::Module(format!("{error:#}"))
+    }
+}
+
+impl From<schema::Fault> for Refusal {
+    fn from(fault: schema::Fault) -> Self {
+        let schema::Fault {
+            pointer,
+            reason,
+            offset,
+        } = fault;
+        Self::Described {
+            pointer,
+            reason,
+            offset,
+        }
     }
 }
 

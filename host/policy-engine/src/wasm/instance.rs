@@ -17,8 +17,10 @@ use crate::wasm::memory::{Account, Reservation};
 use crate::wasm::module::Module;
 use crate::wasm::running::{DeadlinePassed, arm};
 use crate::wasm::services::Services;
-use crate::wasm::store::{GuestState, LimitReached, LogBudget, Stage};
+use crate::wasm::stage::Stage;
+use crate::wasm::store::{GuestState, LogBudget};
 use crate::wasm::trials::First;
+use crate::wasm::usage::LimitReached;
 
 /// Maximum number of resource handles that a guest may hold at a time.
 const MAX_HANDLES: usize = 1024;

@@ -12,10 +12,12 @@ pub(crate) mod memory;
 pub(crate) mod module;
 pub(crate) mod running;
 pub(crate) mod services;
+pub(crate) mod stage;
 pub(crate) mod store;
 pub(crate) mod ticker;
 pub(crate) mod trials;
 pub(crate) mod turns;
+pub(crate) mod usage;
 pub(crate) mod version;
 #[cfg(feature = "wasi")]
 pub(crate) mod wasi;

@@ -1,22 +1,18 @@
-//! The store data of one policy in one request, and the limits on it.
+//! The store data of one policy in one request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::ResourceLimiter;
-
-use crate::config::{Limits, Spec, count};
+use crate::config::{Spec, count};
 use crate::model::grant::Grant;
-use crate::model::report::{AddFailure, Finding, Hook, Severity, clean};
-use crate::model::request::{Attachment, Command, RequestFacts};
+use crate::model::report::{Finding, Hook, Severity, clean};
+use crate::model::request::{Command, RequestFacts};
 use crate::state::PolicyState;
-use crate::transaction::{
-    AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft, Transaction,
-};
 use crate::wasm::bindings::cnidaria::policy::types as wit;
-use crate::wasm::memory;
 use crate::wasm::services::Services;
+use crate::wasm::stage::Stage;
 use crate::wasm::turns::{Turn, Who};
+use crate::wasm::usage::Usage;
 
 /// Maximum bytes of a finding's text.
 const MAX_FINDING: usize = 1024;
@@ -24,108 +20,6 @@ const MAX_FINDING: usize = 1024;
 const MAX_FIELDS: usize = 16;
 const MAX_FIELD_NAME: usize = 63;
 const MAX_FIELD: usize = 253;
-
-/// The attachments of a plan whose before-add hooks are running.
-#[derive(Debug, Clone)]
-pub(crate) struct Planned {
-    /// The earlier ones as policies left them, the later ones as resolved.
-    pub(crate) all: Arc<[Arc<Attachment>]>,
-    /// Index of the hook's own.
-    pub(crate) position: usize,
-}
-
-/// What the running hook works on; guest handles point into it. Kept small: moved often.
-#[derive(Debug, Default)]
-pub(crate) enum Stage {
-    /// No hook with resources is running.
-    #[default]
-    Idle,
-    Select(Box<Transaction<SelectionsDraft>>),
-    ValidateSelections(Arc<SelectionsDraft>),
-    BeforeAdd {
-        /// The attachment being edited.
-        attachment: Box<Transaction<AttachmentDraft>>,
-        /// It among the others.
-        plan: Planned,
-    },
-    ValidatePlan {
-        /// The attachments after all policies.
-        plan: Arc<[Attachment]>,
-    },
-    AfterAdd {
-        /// The finished attachment.
-        attachment: Arc<Attachment>,
-        /// The delegate's result.
-        outcome: Box<Transaction<OutcomeDraft>>,
-    },
-    Finalize {
-        /// The finished attachments.
-        plan: Arc<[Attachment]>,
-        /// Result and network-status.
-        finale: Box<Transaction<FinaleDraft>>,
-    },
-    ValidateResult {
-        /// The finished attachments.
-        plan: Arc<[Attachment]>,
-        /// Result and network-status after all policies.
-        finale: Arc<FinaleDraft>,
-    },
-    AddFailed {
-        /// The attachments that were planned.
-        plan: Arc<[Attachment]>,
-        /// Why the ADD failed.
-        why: Arc<AddFailure>,
-    },
-    Check {
-        /// The stored attachment.
-        attachment: Arc<Attachment>,
-        /// The stored result.
-        stored: Arc<OutcomeDraft>,
-    },
-    Del {
-        /// The stored attachment.
-        attachment: Arc<Attachment>,
-        /// The stored result.
-        stored: Arc<OutcomeDraft>,
-    },
-    Gc {
-        /// Container id and interface of the attachments in use.
-        valid: Arc<[(String, String)]>,
-    },
-}
-
-impl Stage {
-    /// The attachment that the hook works on, if there is exactly one.
-    pub(crate) fn attachment(&self) -> Option<&Attachment> {
-        match self {
-            Self::BeforeAdd { attachment, .. } => Some(attachment.draft().attachment()),
-            Self::AfterAdd { attachment, .. }
-            | Self::Check { attachment, .. }
-            | Self::Del { attachment, .. } => Some(attachment),
-            _ => None,
-        }
-    }
-
-    /// The attachments of a plan that cannot be edited any more.
-    pub(crate) fn plan(&self) -> Option<&Arc<[Attachment]>> {
-        match self {
-            Self::ValidatePlan { plan }
-            | Self::Finalize { plan, .. }
-            | Self::ValidateResult { plan, .. }
-            | Self::AddFailed { plan, .. } => Some(plan),
-            _ => None,
-        }
-    }
-
-    /// Result and network-status of the whole request.
-    pub(crate) fn finale(&self) -> Option<&FinaleDraft> {
-        match self {
-            Self::Finalize { finale, .. } => Some(finale.draft()),
-            Self::ValidateResult { finale, .. } => Some(finale),
-            _ => None,
-        }
-    }
-}
 
 /// The store data of one policy in one request.
 pub(crate) struct GuestState {
@@ -149,6 +43,8 @@ pub(crate) struct GuestState {
     pub(crate) usage: Usage,
     /// What the policy may still log.
     pub(crate) log_budget: LogBudget,
+    /// Attachments of the node that the policy has looked at.
+    pub(crate) looked_at: u64,
     /// The last error line logged: a panic's message.
     pub(crate) last_words: Option<String>,
 }
@@ -169,16 +65,13 @@ impl GuestState {
             turn: 0,
             findings: Vec::new(),
             stage: Stage::Idle,
-            usage: Usage {
-                limits,
-                memory: 0,
-                table_elements: 0,
-            },
+            usage: Usage::new(limits),
             log_budget: LogBudget {
                 lines: limits.log_lines,
                 bytes: limits.log_bytes,
                 spent: false,
             },
+            looked_at: 0,
             last_words: None,
         }
     }
@@ -363,101 +256,6 @@ struct Stale {
 /// Converts a guest's index to the host's type.
 pub(crate) fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-/// The guest reached an allocation limit.
-#[derive(Debug, thiserror::Error)]
-#[error("{asked} {what} were asked for, limits.{key} allows {limit}")]
-pub(crate) struct LimitReached {
-    what: &'static str,
-    key: &'static str,
-    asked: usize,
-    limit: usize,
-}
-
-/// What one store has allocated.
-#[derive(Debug)]
-pub(crate) struct Usage {
-    limits: Limits,
-    memory: usize,
-    table_elements: usize,
-}
-
-impl Usage {
-    /// Bytes of all linear memories.
-    pub(crate) fn memory(&self) -> u64 {
-        u64::try_from(self.memory).unwrap_or(u64::MAX)
-    }
-
-    /// Bytes charged to the memory of all guests.
-    pub(crate) fn allocated(&self) -> u64 {
-        let bytes = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        memory::allocated(bytes(self.memory), bytes(self.table_elements))
-    }
-
-    fn grow(
-        total: &mut usize,
-        by: usize,
-        (what, key, limit): (&'static str, &'static str, u64),
-    ) -> wasmtime::Result<bool> {
-        let limit = count(limit);
-        let asked = total.saturating_add(by);
-        if asked > limit {
-            // Trap with a reason. By the specification the guest gets -1, and most abort without
-            // one.
-            return Err(LimitReached {
-                what,
-                key,
-                asked,
-                limit,
-            }
-            .into());
-        }
-        *total = asked;
-        Ok(true)
-    }
-}
-
-impl ResourceLimiter for Usage {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let limit = ("bytes of memory", "memoryBytes", self.limits.memory_bytes);
-        Self::grow(&mut self.memory, desired.saturating_sub(current), limit)
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let limit = (
-            "elements of tables",
-            "tableElements",
-            self.limits.table_elements,
-        );
-        Self::grow(
-            &mut self.table_elements,
-            desired.saturating_sub(current),
-            limit,
-        )
-    }
-
-    fn instances(&self) -> usize {
-        count(self.limits.instances)
-    }
-
-    fn tables(&self) -> usize {
-        count(self.limits.tables)
-    }
-
-    fn memories(&self) -> usize {
-        count(self.limits.memories)
-    }
 }
 
 /// What a policy may still log in this request.

@@ -9,6 +9,7 @@ mod delegates_file;
 mod directories;
 mod durability;
 mod file;
+mod index;
 mod listing;
 mod recovery;
 mod result_cache;
@@ -30,6 +31,7 @@ pub use self::boot::Boot;
 use self::count::Count;
 use self::delegates_file::Writer;
 use self::durability::Disk;
+pub use self::index::{Index, Indexed};
 use self::recovery::{Results, Unplanned, complete};
 use self::result_cache::{from_cache, key};
 use cnidaria_core::domain::entry::Entry;
@@ -56,6 +58,8 @@ pub struct Files {
     boot: Boot,
     /// The file that remembers further directories.
     remembered: Option<PathBuf>,
+    /// What policies look at.
+    index: Option<Arc<Index>>,
 }
 
 /// A sandbox, from its file or else from the result cache.
@@ -78,7 +82,15 @@ impl Files {
             deferrable: Arc::default(),
             boot: Boot::default(),
             remembered: None,
+            index: None,
         }
+    }
+
+    /// Keeps an index current.
+    #[must_use]
+    pub fn with_index(mut self, index: &Indexed) -> Self {
+        self.index = Some(Arc::clone(&index.0));
+        self
     }
 
     /// Limits the number of sandboxes in one directory.
@@ -248,6 +260,9 @@ impl Ledger for Files {
         if is_new {
             self.count.one_more(cni_dir);
         }
+        if let Some(index) = &self.index {
+            index.retain(cni_dir, first.container_id.as_str(), entries);
+        }
         Ok(())
     }
 
@@ -262,6 +277,9 @@ impl Ledger for Files {
             path: results(cni_dir),
             reason,
         })?;
+        if let Some(index) = &self.index {
+            index.add(cni_dir, entry);
+        }
         let cache = Cache::new(cni_dir).with_sync(self.disk.is_strict());
         if self.disk.is_strict() {
             return blocking(move || Ok(cache.write(&cached)))
@@ -336,15 +354,23 @@ impl Ledger for Files {
         let path = cache.path(&key(entry));
         if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             let moved = file::move_aside(&path, &cni_dir.join(DAMAGED_DIR));
-            return moved.map(drop).map_err(failed("move", &path));
+            moved.map(drop).map_err(failed("move", &path))?;
+        } else {
+            cache.remove(&key(entry)).map_err(from_cache)?;
         }
-        cache.remove(&key(entry)).map_err(from_cache)
+        if let Some(index) = &self.index {
+            index.remove(cni_dir, entry);
+        }
+        Ok(())
     }
 
     async fn forget(&self, cni_dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
         let path = cni_dir.join(container.as_str());
         if remove(&path)? {
             self.count.one_less(cni_dir);
+        }
+        if let Some(index) = &self.index {
+            index.retain(cni_dir, container.as_str(), &[]);
         }
         // In this order, so that the next daemon retries if this one is killed in between.
         self.forget_undo(cni_dir, container).await

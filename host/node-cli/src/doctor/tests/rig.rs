@@ -269,6 +269,7 @@ pub(super) fn policy(name: &str) -> Policy {
         digest: None,
         hooks: Vec::new(),
         grants_asked: Vec::new(),
+        description: None,
         grants_given: Vec::new(),
         last_error: None,
         state_error: None,

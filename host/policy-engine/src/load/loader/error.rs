@@ -71,6 +71,16 @@ pub(super) enum Error {
     /// The policy failed in configure.
     #[error("the module {path} failed while it was configured: {cause}: {reason}", path = path.display(), cause = failure.cause, reason = failure.reason)]
     Failed { path: PathBuf, failure: Failure },
+    /// The settings are not as the module describes them.
+    #[error("{place}: {pointer}: {reason}")]
+    Described {
+        /// The file, with line and column if it has settings.
+        place: String,
+        /// Where in the file: `/settings/search/1`.
+        pointer: String,
+        /// What is wrong, and what was expected.
+        reason: String,
+    },
     /// The policy rejects its settings.
     #[error("{file}: settings: {reason}", file = file.display())]
     Settings {

@@ -1,6 +1,7 @@
 //! Loads policies from files: read, verify, compile or fetch from the cache, link, configure.
 
 mod announce;
+mod described;
 mod dry_run;
 mod engines;
 mod error;
@@ -198,15 +199,15 @@ impl Loader {
         if let Some(former) = former.filter(|former| former.is_loaded_from(&spec, &digest)) {
             return Arc::clone(former);
         }
-        match self.module(&spec, &digest).await {
-            Ok(module) => {
+        match self.described(&spec, &digest, text.as_deref()).await {
+            Ok((module, description)) => {
                 tracing::info!(
                     target: "cnidaria::policy",
                     policy = name, file = %file.display(), digest = &*digest,
                     hooks = ?module.hooks, mode = spec.mode.as_str(), "loaded",
                 );
                 self.store(&spec, text, Some(&digest));
-                let policy = Policy::loaded(spec, digest, module);
+                let policy = Policy::loaded(spec, digest, module).described(description);
                 Arc::new(match former {
                     Some(former) => policy.counting_on(former),
                     None => policy,

@@ -10,7 +10,7 @@ use crate::model::report::{Hook, Report};
 use crate::model::request::Attachment;
 use crate::record::{Call, HookNotes, Offered, Outcome, Taping, Value};
 use crate::transaction::{AttachmentDraft, FinaleDraft, Working};
-use crate::wasm::store::{Planned, Stage};
+use crate::wasm::stage::{Planned, Stage};
 
 /// What came of a recorded call.
 pub(crate) struct Again {

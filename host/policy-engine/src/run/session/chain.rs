@@ -13,7 +13,7 @@ use crate::transaction::{
     AttachmentDraft, Budget, Draft, FinaleDraft, OutcomeDraft, RequestBudget, SelectionsDraft,
     Transaction, Working,
 };
-use crate::wasm::store::Stage;
+use crate::wasm::stage::Stage;
 
 impl Session {
     /// Runs an editing hook; each policy starts from the edits of those before it.

@@ -34,7 +34,7 @@ use crate::transaction::{
     invariants::{self, Offered},
 };
 use crate::wasm::services::Services;
-use crate::wasm::store::Stage;
+use crate::wasm::stage::Stage;
 
 /// The outcome of the select hook.
 #[derive(Debug, Clone)]

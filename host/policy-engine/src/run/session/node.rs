@@ -7,7 +7,7 @@ use crate::load::policy::Loading;
 use crate::model::policy::Mode;
 use crate::model::report::{Cause, Denied, Hook, Report};
 use crate::record::Value;
-use crate::wasm::store::Stage;
+use crate::wasm::stage::Stage;
 
 impl Session {
     pub(super) async fn status(&mut self) -> Result<(), Denied> {

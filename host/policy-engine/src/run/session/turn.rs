@@ -16,7 +16,7 @@ use crate::run::journal;
 use crate::wasm::allowance::{Allowance, TimeBudget};
 use crate::wasm::hooks::Answer;
 use crate::wasm::instance::{Failure, Instance};
-use crate::wasm::store::Stage;
+use crate::wasm::stage::Stage;
 
 /// Maximum bytes of a denial's message, and of its details.
 const MAX_MESSAGE: usize = 1024;

@@ -7,7 +7,7 @@ use crate::model::report::{AddFailure, Denied, Hook, Report};
 use crate::model::request::Attachment;
 use crate::record::Value;
 use crate::transaction::{FinaleDraft, OutcomeDraft};
-use crate::wasm::store::{Planned, Stage};
+use crate::wasm::stage::{Planned, Stage};
 
 impl Session {
     /// Whether [`plan`](Self::plan) has to be called: a policy's before-add hook sees the plan.

@@ -16,7 +16,7 @@ fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
     conflict_in(CHAIN, first, second)
 }
 
-fn attachment(conf: &str) -> Attachment {
+pub(super) fn attachment(conf: &str) -> Attachment {
     Attachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),

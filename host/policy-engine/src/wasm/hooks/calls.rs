@@ -20,7 +20,8 @@ macro_rules! calls {
 
         use crate::model::report::Hook;
         use crate::wasm::hooks::{Answer, Error};
-        use crate::wasm::store::{GuestState, Stage};
+        use crate::wasm::stage::Stage;
+        use crate::wasm::store::GuestState;
         use $exports as exports;
         use $types as types;
 

@@ -9,7 +9,8 @@ use crate::model::grant::ConfGrant;
 use crate::model::request;
 use crate::transaction::{self, AttachmentChange, AttachmentDraft};
 use crate::wasm::bindings::{v0_2, v0_3};
-use crate::wasm::store::{GuestState, Stage};
+use crate::wasm::stage::Stage;
+use crate::wasm::store::GuestState;
 
 type Staged = Result<AttachmentChange, transaction::EditError>;
 

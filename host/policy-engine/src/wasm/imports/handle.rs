@@ -1,6 +1,6 @@
 //! What the guest's resources stand for.
 //!
-//! A hook's data is in the store ([`Stage`](crate::wasm::store::Stage)); a handle's number identifies a
+//! A hook's data is in the store ([`Stage`](crate::wasm::stage::Stage)); a handle's number identifies a
 //! part of it and the call it belongs to. A guest can keep owned handles beyond a call, so every
 //! access checks that the call is still running and has the part.
 #![expect(

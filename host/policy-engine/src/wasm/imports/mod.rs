@@ -4,6 +4,7 @@
 //! function here runs, and the transaction validates values.
 
 mod attachment;
+mod attachments;
 mod convert;
 mod granted;
 pub(crate) mod handle;
@@ -50,6 +51,7 @@ pub(crate) fn link(
         }
         Need::Settings => link!(settings),
         Need::Log => link!(log),
+        Need::Grant(Grant::Attachments) => link!(attachments),
         Need::Grant(Grant::Namespaces) => link!(namespaces),
         Need::Grant(Grant::Nads) => link!(nads),
         Need::Grant(Grant::Node) => link!(node),

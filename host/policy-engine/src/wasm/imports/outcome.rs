@@ -8,7 +8,8 @@ use crate::model::grant::Grant;
 use crate::model::outside;
 use crate::transaction::{self, OutcomeChange, OutcomeDraft, RawIp};
 use crate::wasm::bindings::{v0_2, v0_3};
-use crate::wasm::store::{GuestState, Stage};
+use crate::wasm::stage::Stage;
+use crate::wasm::store::GuestState;
 
 /// Bytes that a list element costs as an edit, on top of its text.
 const ELEMENT: usize = 16;

@@ -4,7 +4,8 @@ use wasmtime::component::Resource;
 
 use super::handle::{AttachmentHandle, OutcomeHandle, PlanHandle};
 use crate::wasm::bindings::{v0_2, v0_3};
-use crate::wasm::store::{GuestState, Planned, Stage, index};
+use crate::wasm::stage::{Planned, Stage};
+use crate::wasm::store::{GuestState, index};
 
 /// Maximum number of attachments of a plan with handles: far more than a pod has.
 const MAX_PARTS: u16 = u16::MAX - 1;

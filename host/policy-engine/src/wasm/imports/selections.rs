@@ -6,7 +6,8 @@ use super::convert::{self, About, Refusal};
 use super::handle::SelectionsHandle;
 use crate::transaction::{self, SelectionsChange, SelectionsDraft, View};
 use crate::wasm::bindings::{v0_2, v0_3};
-use crate::wasm::store::{GuestState, Stage, index};
+use crate::wasm::stage::Stage;
+use crate::wasm::store::{GuestState, index};
 
 impl GuestState {
     fn selections(&self) -> wasmtime::Result<&SelectionsDraft> {

@@ -6,7 +6,8 @@ use crate::config::count;
 use crate::model::outside;
 use crate::state::{Binding, Bond, Quota, Refusal};
 use crate::wasm::bindings::cnidaria::policy::state::{Error, Host};
-use crate::wasm::store::{GuestState, Stage};
+use crate::wasm::stage::Stage;
+use crate::wasm::store::GuestState;
 
 impl GuestState {
     /// The attachment or sandbox that the hook works on.

@@ -151,7 +151,7 @@ impl BeforeAdd for Rules {
                     attachment.set_cni_arg(&key, &format!("{value:?}"))?;
                 }
             }
-            Rule::Tuned if attachment.plugins().len() > 1 => {
+            Rule::Tuned => {
                 attachment.append_plugin(
                     r#"{"type":"tuning","sysctl":{"net.ipv4.conf.IFNAME.arp_filter":"1"}}"#,
                 )?;

@@ -4,91 +4,13 @@
 use std::collections::BTreeMap;
 
 use cnidaria_guest::prelude::*;
-use cnidaria_guest::{Bandwidth, IpConfig, PortMapping, Route, ValidAttachment, state};
-use serde::Deserialize;
+use cnidaria_guest::{ValidAttachment, state};
 
-/// One action. An edit that the host rejects denies the request, unless it is in [`Action::Try`].
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Action {
-    /// Performs an action, reporting a rejection as a finding.
-    Try(Box<Action>),
-    /// Denies with a code and a message.
-    Deny(u32, String),
-    /// Reports a warning with a code and a message.
-    Report(String, String),
-    /// Logs a line.
-    Log(String),
-    /// Panics.
-    Panic(String),
-    /// Reports what the hook sees, as findings.
-    Describe,
-    /// Increments a state counter under this key, bound to the hook's object.
-    Count(String),
+pub use action::Action;
+use edits::{edit_attachment, edit_outcome, edit_selections};
 
-    /// Selections: inserts a network of namespace `default` at an index.
-    Insert(u32, String),
-    /// Selections: removes one.
-    Remove(u32),
-    /// Selections: moves one.
-    Move(u32, u32),
-    /// Selections: sets the addresses of one.
-    SelectIps(u32, Vec<String>),
-    /// Selections: sets the interface of one.
-    SelectInterface(u32, String),
-    /// Selections: makes one the default route, through a gateway.
-    SelectDefault(u32, String),
-    /// Selections: sets the default network to one of a namespace.
-    SetDefault(String, String),
-    /// Selections: goes back to the cluster's default network.
-    ClusterDefault,
-
-    /// Attachment: sets the MTU.
-    SetMtu(u32),
-    /// Attachment: sets JSON at a pointer.
-    ConfSet(String, String),
-    /// Attachment: removes the value at a pointer.
-    ConfRemove(String),
-    /// Attachment: renames the interface.
-    SetIfName(String),
-    /// Attachment: sets addresses.
-    SetIps(Vec<String>),
-    /// Attachment: sets the MAC.
-    SetMac(String),
-    /// Attachment: sets the GUID.
-    SetGuid(String),
-    /// Attachment: sets rate and burst of both directions.
-    SetBandwidth(u64, u64),
-    /// Attachment: maps a port of the node to one of the pod.
-    SetPort(u16, u16),
-    /// Attachment: sets a CNI arg to JSON.
-    SetArg(String, String),
-    /// Attachment: appends a plugin.
-    Append(String),
-    /// Attachment: leaves the network out.
-    Skip,
-    /// Plan: performs an action on the attachment with this index.
-    On(u32, Box<Action>),
-    /// Reports an action's refusal with all its fields.
-    Refused(Box<Action>),
-
-    /// Result: adds a nameserver.
-    AddNameserver(String),
-    /// Result: replaces the nameservers.
-    SetNameservers(Vec<String>),
-    /// Result: sets addresses, without interface or gateway.
-    ResultIps(Vec<String>),
-    /// Result: sets the routes' destinations.
-    ResultRoutes(Vec<String>),
-    /// Result: adds a route to a destination through a gateway.
-    AddRoute(String, String),
-    /// Result: removes all interfaces.
-    NoInterfaces,
-    /// Result: sets a tag.
-    Tag(String, String),
-    /// Network-status: performs an action on the element of the attachment with this index.
-    Status(u32, Box<Action>),
-}
+mod action;
+mod edits;
 
 /// The actions of each hook, by its name.
 pub type Settings = BTreeMap<String, Vec<Action>>;
@@ -282,99 +204,6 @@ impl Stage<'_> {
             .map_err(|error| format!("state: {error:?}"))?;
         self.report("count", &format!("{key}={}", count + 1));
         Ok(())
-    }
-}
-
-fn edit_selections(selections: &Selections, action: &Action) -> Result<(), EditError> {
-    match action {
-        Action::Insert(index, name) => selections.insert(*index, &Selection::new("default", name)),
-        Action::Remove(index) => selections.remove(*index),
-        Action::Move(source, target) => selections.move_(*source, *target),
-        Action::SelectIps(index, ips) => replace(selections, *index, |selection| {
-            selection.ips.clone_from(ips);
-        }),
-        Action::SelectInterface(index, name) => replace(selections, *index, |selection| {
-            selection.if_name = Some(name.clone());
-        }),
-        Action::SetDefault(namespace, name) => {
-            selections.set_default(Some(&Selection::new(namespace, name)))
-        }
-        Action::ClusterDefault => selections.set_default(None),
-        Action::SelectDefault(index, gateway) => replace(selections, *index, |selection| {
-            selection.default_route = vec![gateway.clone()];
-        }),
-        _ => Ok(()),
-    }
-}
-
-fn replace(
-    selections: &Selections,
-    index: u32,
-    change: impl FnOnce(&mut Selection),
-) -> Result<(), EditError> {
-    let Some(mut selection) = selections.at(index) else {
-        return Err(EditError::new(EditErrorKind::Invalid, "no such selection"));
-    };
-    change(&mut selection);
-    selections.replace(index, &selection)
-}
-
-fn edit_attachment(attachment: &Attachment, action: &Action) -> Result<(), EditError> {
-    match action {
-        Action::SetMtu(mtu) => attachment.set_mtu(*mtu),
-        Action::ConfSet(pointer, json) => attachment.conf_set(pointer, json),
-        Action::ConfRemove(pointer) => attachment.conf_remove(pointer),
-        Action::SetIfName(name) => attachment.set_if_name(name),
-        Action::SetIps(ips) => attachment.set_ips(ips),
-        Action::SetMac(mac) => attachment.set_mac(Some(mac)),
-        Action::SetGuid(guid) => attachment.set_infiniband_guid(Some(guid)),
-        Action::SetBandwidth(rate, burst) => attachment.set_bandwidth(Some(Bandwidth {
-            ingress_rate: *rate,
-            ingress_burst: *burst,
-            egress_rate: *rate,
-            egress_burst: *burst,
-        })),
-        Action::SetPort(host_port, container_port) => {
-            attachment.set_port_mappings(&[PortMapping {
-                protocol: "TCP".to_owned(),
-                ..PortMapping::tcp(*host_port, *container_port)
-            }])
-        }
-        Action::SetArg(key, json) => attachment.set_cni_arg(key, json),
-        Action::Append(json) => attachment.append_plugin(json),
-        Action::Skip => attachment.skip(),
-        _ => Ok(()),
-    }
-}
-
-fn edit_outcome(outcome: &Outcome, action: &Action) -> Result<(), EditError> {
-    match action {
-        Action::AddNameserver(server) => {
-            let mut dns = outcome.dns();
-            dns.nameservers.push(server.clone());
-            outcome.set_dns(&dns)
-        }
-        Action::SetNameservers(servers) => {
-            let mut dns = outcome.dns();
-            dns.nameservers.clone_from(servers);
-            outcome.set_dns(&dns)
-        }
-        Action::ResultIps(ips) => {
-            let ips: Vec<_> = ips.iter().map(|ip| IpConfig::new(ip)).collect();
-            outcome.set_ips(&ips)
-        }
-        Action::ResultRoutes(routes) => {
-            let routes: Vec<_> = routes.iter().map(|dst| Route::new(dst, None)).collect();
-            outcome.set_routes(&routes)
-        }
-        Action::AddRoute(dst, gateway) => {
-            let mut routes = outcome.routes();
-            routes.push(Route::new(dst, Some(gateway)));
-            outcome.set_routes(&routes)
-        }
-        Action::NoInterfaces => outcome.set_interfaces(&[]),
-        Action::Tag(key, value) => outcome.tag(key, value),
-        _ => Ok(()),
     }
 }
 
