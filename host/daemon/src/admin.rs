@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cni_types::args::{self, ContainerId, IfName};
 use cni_types::error::{CniError, code};
 use hyper::StatusCode;
-use policy_engine::{PolicyInfo, State};
+use policy_engine::{LoadState, PolicyInfo};
 use shim_api::admin;
 
 use cnidaria_core::domain::entry::Entry;
@@ -178,12 +178,12 @@ pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
         name: policy.name,
         file: policy.file.display().to_string(),
         state: match policy.state {
-            State::Loaded => admin::PolicyState::Loaded,
-            State::Stale => admin::PolicyState::Stale,
-            State::Loading => admin::PolicyState::Loading,
-            State::Broken => admin::PolicyState::Broken,
-            State::Quarantined => admin::PolicyState::Quarantined,
-            State::Off => admin::PolicyState::Off,
+            LoadState::Loaded => admin::PolicyState::Loaded,
+            LoadState::Stale => admin::PolicyState::Stale,
+            LoadState::Loading => admin::PolicyState::Loading,
+            LoadState::Broken => admin::PolicyState::Broken,
+            LoadState::Quarantined => admin::PolicyState::Quarantined,
+            LoadState::Off => admin::PolicyState::Off,
         },
         mode: match policy.mode {
             policy_engine::Mode::Enforce => admin::PolicyMode::Enforce,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::Duration;
 
-use policy_engine::{Cause, Command, Config, PolicyHost, State};
+use policy_engine::{Cause, Command, Config, LoadState, PolicyHost};
 use policy_tests::{Policies, facts, storage, watching};
 use serde_json::json;
 
@@ -58,7 +58,7 @@ async fn denied(host: &PolicyHost, namespace: &str) -> Option<(u32, Cause, Strin
     Some((denied.code, denied.cause, denied.message))
 }
 
-fn states(host: &PolicyHost) -> Vec<(String, State)> {
+fn states(host: &PolicyHost) -> Vec<(String, LoadState)> {
     let policies = host.current().policies().into_iter();
     policies.map(|policy| (policy.name, policy.state)).collect()
 }
@@ -86,9 +86,9 @@ async fn compiling_one_policy_delays_no_other() {
     assert_eq!(
         states(&host),
         [
-            state("10-ready", State::Loaded),
-            state("20-slow", State::Loading),
-            state("30-open", State::Loading),
+            state("10-ready", LoadState::Loaded),
+            state("20-slow", LoadState::Loading),
+            state("30-open", LoadState::Loading),
         ]
     );
     assert_eq!(denied(&host, "web").await, None);
@@ -107,7 +107,7 @@ async fn compiling_one_policy_delays_no_other() {
     until(|| {
         states(&host)
             .iter()
-            .all(|(_, state)| *state == State::Loaded)
+            .all(|(_, state)| *state == LoadState::Loaded)
     })
     .await;
     host.current().status().await.unwrap();
@@ -129,8 +129,8 @@ async fn a_change_is_loaded_while_another_compiles() {
     // A policy added later does not make the node unready while it compiles.
     host.current().status().await.unwrap();
     policies.write("10-ready.json", br#"{"mode":"off"}"#);
-    until(|| states(&host)[0].1 == State::Off).await;
-    assert_eq!(states(&host)[1].1, State::Loading);
+    until(|| states(&host)[0].1 == LoadState::Off).await;
+    assert_eq!(states(&host)[1].1, LoadState::Loading);
     watching.abort();
 }
 
@@ -145,10 +145,10 @@ async fn a_module_that_is_replaced_goes_on_meanwhile() {
     let host = PolicyHost::start(config).await;
     let watching = watching(&host);
     let policies = policies.with("10-a", "witness", &json!({"grants": ["state"]}));
-    until(|| states(&host)[0].1 == State::Stale).await;
+    until(|| states(&host)[0].1 == LoadState::Stale).await;
     assert_eq!(denied(&host, "web").await, None);
     fs::write(policies.path("gate"), "").unwrap();
-    until(|| states(&host)[0].1 == State::Loaded).await;
+    until(|| states(&host)[0].1 == LoadState::Loaded).await;
     watching.abort();
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use policy_engine::{Config, PolicyHost, State};
+use policy_engine::{Config, LoadState, PolicyHost};
 use policy_tests::{Policies, only, trouble};
 use serde_json::json;
 
@@ -118,7 +118,7 @@ async fn a_compilation_has_a_leaf_that_is_removed() {
     );
     fs::write(policies.path("does"), script).unwrap();
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     let seen = fs::read_to_string(seen).unwrap();
     let leaves = seen.lines().filter(|name| name.starts_with("compile-"));
     // The compilation and the dry run.
@@ -165,7 +165,7 @@ async fn a_compilation_that_is_killed_leaves_no_group() {
     let (_policies, mut config) = policies(&script, &place.0);
     config.compile_timeout = Duration::from_millis(500);
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Broken);
+    assert_eq!(only(&host).state, LoadState::Broken);
     let reason = trouble(&host);
     assert!(reason.contains("did not end within 500 ms"), "{reason}");
     place.is_emptied().await;
@@ -177,7 +177,7 @@ async fn without_a_group_modules_compile_all_the_same() {
     for dir in [plain.path(), Path::new("/proc/nothing")] {
         let (_policies, config) = policies("", dir);
         let host = PolicyHost::load(config).await;
-        assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+        assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     }
     assert_eq!(fs::read_dir(plain.path()).unwrap().count(), 0);
 }
@@ -190,6 +190,6 @@ async fn leaves_of_earlier_daemons_are_removed() {
     fs::create_dir(place.0.join("compile-1-7")).unwrap();
     let (_policies, config) = policies("", &place.0);
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     place.is_emptied().await;
 }

@@ -9,7 +9,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use policy_engine::{Cause, Command, Hook, State};
+use policy_engine::{Cause, Command, Hook, LoadState};
 use policy_tests::{
     Policies, add, conf_at, facts, files, only, selection, storage, stored, trouble,
 };
@@ -59,22 +59,26 @@ async fn special_files_do_not_block_other_policies() {
     assert_eq!(
         shown,
         [
-            row("10-pipe", State::Broken, "not a regular file"),
-            row("11-pipe", State::Broken, "not a regular file"),
-            row("12-zero", State::Broken, "not a regular file"),
+            row("10-pipe", LoadState::Broken, "not a regular file"),
+            row("11-pipe", LoadState::Broken, "not a regular file"),
+            row("12-zero", LoadState::Broken, "not a regular file"),
             row(
                 "13-dangling",
-                State::Broken,
+                LoadState::Broken,
                 "No such file or directory (os error 2)"
             ),
             row(
                 "14-loop",
-                State::Broken,
+                LoadState::Broken,
                 "Too many levels of symbolic links (os error 40)"
             ),
-            row("16-link", State::Loaded, ""),
-            row("17-huge", State::Broken, "it has more than 67108864 bytes"),
-            row("30-good", State::Loaded, ""),
+            row("16-link", LoadState::Loaded, ""),
+            row(
+                "17-huge",
+                LoadState::Broken,
+                "it has more than 67108864 bytes"
+            ),
+            row("30-good", LoadState::Loaded, ""),
         ]
     );
 }
@@ -121,7 +125,7 @@ async fn a_file_that_was_never_good_fails_no_pod() {
     for text in ["", "{", "[]", "null", "\u{feff}{}"] {
         let policies = Policies::new(COMPILER).with_config("10-odd", text);
         let host = policies.load().await;
-        assert_eq!(only(&host).state, State::Broken, "{text}");
+        assert_eq!(only(&host).state, LoadState::Broken, "{text}");
         assert!(trouble(&host).contains("10-odd.json"), "{text}");
         host.current().status().await.unwrap();
         add(&host).select(vec![]).await.unwrap();
@@ -250,7 +254,7 @@ async fn a_digest_is_checked() {
         .with_config("10-mtu", &json!({"digest": actual}).to_string())
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded);
+    assert_eq!(only(&host).state, LoadState::Loaded);
 }
 
 #[tokio::test]
@@ -260,13 +264,16 @@ async fn broken_policy_fails_only_matching_requests() {
         .with_config("20-net", r#"{"match":{"networks":["storage"]}}"#)
         .with("30-good", "annotation-mtu", &json!({}));
     let host = policies.load().await;
-    let states: Vec<State> = host
+    let states: Vec<LoadState> = host
         .current()
         .policies()
         .iter()
         .map(|info| info.state)
         .collect();
-    assert_eq!(states, [State::Broken, State::Broken, State::Loaded]);
+    assert_eq!(
+        states,
+        [LoadState::Broken, LoadState::Broken, LoadState::Loaded]
+    );
 
     let begin = |command, namespace| host.current().begin(facts(command, namespace));
     let denied = begin(Command::Add, "guarded")
@@ -329,7 +336,7 @@ async fn an_artefact_is_compiled_once() {
         Policies::new(COMPILER)
             .with_own_cache()
             .with("10-mtu", "annotation-mtu", &json!({}));
-    assert_eq!(only(&policies.load().await).state, State::Loaded);
+    assert_eq!(only(&policies.load().await).state, LoadState::Loaded);
     let mut artefacts = files(&policies.cache());
     // The other one records a dry run.
     artefacts.retain(|file| !file.ends_with(".ran"));
@@ -342,7 +349,7 @@ async fn an_artefact_is_compiled_once() {
     let mut config = policies.config();
     config.compiler = "/does/not/exist".into();
     let host = policy_engine::PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
 }
 
 #[tokio::test]
@@ -406,7 +413,7 @@ async fn reload_keeps_the_last_good_policy() {
     policies.write("10-mtu.wasm", b"broken");
     host.reload().await;
     let info = only(&host);
-    assert_eq!(info.state, State::Stale);
+    assert_eq!(info.state, LoadState::Stale);
     assert!(info.last_error.unwrap().contains("no WebAssembly"));
     let denied = host
         .current()

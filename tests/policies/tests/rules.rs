@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use cni_types::json::{Document, Limits};
 use policy_engine::{
-    AddFailure, Attachment, ChosenDefault, Cluster, Command, Denied, Needs, Networks, Origin,
-    Owner, PolicyHost, PortMapping, RequestFacts, Session, State,
+    AddFailure, Attachment, ChosenDefault, Cluster, Command, Denied, LoadState, Needs, Networks,
+    Origin, Owner, PolicyHost, PortMapping, RequestFacts, Session,
 };
 use policy_tests::{Policies, add, answer, arg, cluster, conf_at, facts, selection, storage};
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ async fn host(rule: Value, rest: &Value) -> PolicyHost {
     config.cluster = Some(Arc::new(Known));
     let host = PolicyHost::load(config).await;
     let found = host.current().policies();
-    assert_eq!(found[0].state, State::Loaded, "{found:?}");
+    assert_eq!(found[0].state, LoadState::Loaded, "{found:?}");
     host
 }
 
