@@ -107,17 +107,17 @@ pub enum Offered {
     /// All attachments after all policies.
     ValidatePlan(Vec<Attachment>),
     /// An attachment, and its result.
-    AfterAdd(Attachment, Outcome),
+    AfterAdd(Attachment, RecordedOutcome),
     /// All attachments, the result for the runtime, and the status of each attachment.
-    Finalize(Vec<Attachment>, Outcome, Vec<Outcome>),
+    Finalize(Vec<Attachment>, RecordedOutcome, Vec<RecordedOutcome>),
     /// The same after all policies.
-    ValidateResult(Vec<Attachment>, Outcome, Vec<Outcome>),
+    ValidateResult(Vec<Attachment>, RecordedOutcome, Vec<RecordedOutcome>),
     /// The planned attachments, and why the ADD failed.
     AddFailed(Vec<Attachment>, AddFailure),
     /// A stored attachment and its result.
-    Check(Attachment, Outcome),
+    Check(Attachment, RecordedOutcome),
     /// A stored attachment and its result.
-    Del(Attachment, Outcome),
+    Del(Attachment, RecordedOutcome),
     /// Container id and interface of the attachments in use.
     Gc(Vec<(String, String)>),
     /// Nothing.
@@ -151,7 +151,7 @@ pub struct Slot {
 
 /// A result and its tags.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct RecordedOutcome {
     /// The result in CNI 1.1.
     pub result: Box<RawValue>,
     /// The tags, by key.
@@ -262,22 +262,22 @@ impl Offered {
             }
             Value::ValidatePlan(plan) => Self::ValidatePlan(plan.to_vec()),
             Value::AfterAdd(attachment, outcome) => {
-                Self::AfterAdd(Attachment::clone(attachment), Outcome::of(outcome))
+                Self::AfterAdd(Attachment::clone(attachment), RecordedOutcome::of(outcome))
             }
             Value::Finalize(plan, finale) => {
-                let (result, statuses) = Outcome::all(finale);
+                let (result, statuses) = RecordedOutcome::all(finale);
                 Self::Finalize(plan.to_vec(), result, statuses)
             }
             Value::ValidateResult(plan, finale) => {
-                let (result, statuses) = Outcome::all(finale);
+                let (result, statuses) = RecordedOutcome::all(finale);
                 Self::ValidateResult(plan.to_vec(), result, statuses)
             }
             Value::AddFailed(plan, why) => Self::AddFailed(plan.to_vec(), AddFailure::clone(why)),
             Value::Check(attachment, stored) => {
-                Self::Check(Attachment::clone(attachment), Outcome::of(stored))
+                Self::Check(Attachment::clone(attachment), RecordedOutcome::of(stored))
             }
             Value::Del(attachment, stored) => {
-                Self::Del(Attachment::clone(attachment), Outcome::of(stored))
+                Self::Del(Attachment::clone(attachment), RecordedOutcome::of(stored))
             }
             Value::Gc(valid) => Self::Gc(valid.to_vec()),
             Value::Status => Self::Status,
@@ -319,7 +319,7 @@ impl Selections {
     }
 }
 
-impl Outcome {
+impl RecordedOutcome {
     fn of(draft: &OutcomeDraft) -> Self {
         let raw = draft.result().to_raw(Version::V1_1_0);
         Self {

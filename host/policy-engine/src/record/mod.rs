@@ -14,7 +14,7 @@ mod redact;
 mod ring;
 mod tape;
 
-pub use form::{Answer, Call, Offered, Outcome, Recorded, Selections, Slot, Turn};
+pub use form::{Answer, Call, Offered, Recorded, RecordedOutcome, Selections, Slot, Turn};
 pub use frame::{Frames, Head};
 #[cfg(feature = "compile")]
 pub use memory::Memory;

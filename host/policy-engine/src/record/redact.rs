@@ -6,7 +6,7 @@ use cni_types::json::{Document, Limits, Node};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::form::{Answer, Offered, Outcome, Recorded, Turn};
+use super::form::{Answer, Offered, Recorded, RecordedOutcome, Turn};
 use crate::config::Redaction;
 use crate::model::outside::Bytes;
 use crate::model::request::Attachment;
@@ -186,7 +186,7 @@ impl Redactor {
         self.text(&mut attachment.fixed.runtime_config, false);
     }
 
-    fn outcome(&self, outcome: &mut Outcome) {
+    fn outcome(&self, outcome: &mut RecordedOutcome) {
         let mut text = outcome.result.get().to_owned();
         self.text(&mut text, false);
         if let Ok(raw) = RawValue::from_string(text) {

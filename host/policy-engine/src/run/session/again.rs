@@ -8,7 +8,7 @@ use super::Session;
 use crate::model::outside::Told;
 use crate::model::report::{Hook, Report};
 use crate::model::request::Attachment;
-use crate::record::{Call, HookNotes, Offered, Outcome, Taping, Value};
+use crate::record::{Call, HookNotes, Offered, RecordedOutcome, Taping, Value};
 use crate::transaction::{AttachmentDraft, FinaleDraft, Working};
 use crate::wasm::store::{Planned, Stage};
 
@@ -185,7 +185,10 @@ impl Session {
 }
 
 /// The drafts of a request's result and statuses.
-fn finale(result: &Outcome, statuses: &[Outcome]) -> Result<FinaleDraft, result::Error> {
+fn finale(
+    result: &RecordedOutcome,
+    statuses: &[RecordedOutcome],
+) -> Result<FinaleDraft, result::Error> {
     let statuses = statuses.iter().map(|one| one.draft().map(Arc::new));
     Ok(FinaleDraft {
         result: Arc::new(result.draft()?),
