@@ -26,8 +26,8 @@ pub use model::policy::{LastFailure, LoadState, Mode, PolicyInfo};
 pub use model::ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
 pub use model::report::{AddFailure, AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use model::request::{
-    Attachment, Bandwidth, Chosen, ChosenDefault, Command, Fixed, Networks, Origin, Owner, PodRef,
-    PodSpec, PortMapping, RequestFacts, Selection,
+    Bandwidth, Chosen, ChosenDefault, Command, Fixed, Networks, Origin, Owner, PodRef, PodSpec,
+    PolicyAttachment, PortMapping, RequestFacts, Selection,
 };
 pub use model::witness::{Call, Level, Witness};
 pub use run::generation::Generation;

@@ -10,8 +10,8 @@ use cni_types::json::{Document, Limits, Pointer};
 use cni_types::result::CniResult;
 use cni_types::version::ConfVersion;
 use policy_engine::{
-    Attachment, Command, Config, Outcome, PodRef, PolicyHost, PolicyInfo, Report, RequestFacts,
-    Selection, Session,
+    Command, Config, Outcome, PodRef, PolicyAttachment, PolicyHost, PolicyInfo, Report,
+    RequestFacts, Selection, Session,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -182,8 +182,8 @@ pub const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan
 ///
 /// # Panics
 /// Never: its conf is well-formed.
-pub fn storage() -> Attachment {
-    Attachment {
+pub fn storage() -> PolicyAttachment {
+    PolicyAttachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,
@@ -201,8 +201,8 @@ pub fn storage() -> Attachment {
 }
 
 /// A pod's default network.
-pub fn cluster() -> Attachment {
-    Attachment {
+pub fn cluster() -> PolicyAttachment {
+    PolicyAttachment {
         network: "cluster".to_owned(),
         if_name: "eth0".to_owned(),
         is_default: true,
@@ -242,7 +242,7 @@ pub fn stored() -> Outcome {
 }
 
 /// JSON text at a pointer into an attachment's conf.
-pub fn conf_at(attachment: &Attachment, pointer: &str) -> Option<String> {
+pub fn conf_at(attachment: &PolicyAttachment, pointer: &str) -> Option<String> {
     Some(
         attachment
             .conf
@@ -252,7 +252,7 @@ pub fn conf_at(attachment: &Attachment, pointer: &str) -> Option<String> {
 }
 
 /// JSON text of one of an attachment's CNI args.
-pub fn arg(attachment: &Attachment, key: &str) -> Option<String> {
+pub fn arg(attachment: &PolicyAttachment, key: &str) -> Option<String> {
     let args = attachment.cni_args.as_ref()?;
     Some(args.get(&Pointer::root().child(key))?.to_string())
 }

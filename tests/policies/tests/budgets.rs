@@ -9,7 +9,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use policy_engine::{Attachment, Cause, Command, LoadState, PolicyHost, Report, Session};
+use policy_engine::{Cause, Command, LoadState, PolicyAttachment, PolicyHost, Report, Session};
 use policy_tests::{Policies, add, facts, only, storage, stored, trouble};
 use serde_json::{Value, json};
 
@@ -149,7 +149,7 @@ async fn within(bytes: u64, matching: &[Value]) -> PolicyHost {
     host
 }
 
-type Added = Result<(Attachment, Report), policy_engine::Denied>;
+type Added = Result<(PolicyAttachment, Report), policy_engine::Denied>;
 type Adding<'a> = Pin<Box<dyn Future<Output = Added> + 'a>>;
 
 /// Whether an ADD still waits after all other tasks have run.

@@ -31,7 +31,7 @@ async fn denied(behaviour: Behaviour) -> Denied {
     add(&host).before_add(storage()).await.unwrap_err()
 }
 
-async fn accepted(behaviour: Behaviour, rest: Value) -> (policy_engine::Attachment, Report) {
+async fn accepted(behaviour: Behaviour, rest: Value) -> (policy_engine::PolicyAttachment, Report) {
     let host = misbehaving(behaviour, &rest).load().await;
     add(&host).before_add(storage()).await.unwrap()
 }

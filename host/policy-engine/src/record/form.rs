@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::tape::{HookNotes, Tape, TurnNotes, Value};
 use crate::model::outside::Outside;
 use crate::model::report::{AddFailure, Cause, Finding, Hook};
-use crate::model::request::{Attachment, Origin, RequestFacts, Selection};
+use crate::model::request::{Origin, PolicyAttachment, RequestFacts, Selection};
 use crate::transaction::{FinaleDraft, OutcomeDraft, SelectionsDraft};
 
 /// A request as its policies saw it.
@@ -103,21 +103,25 @@ pub enum Offered {
     ValidateSelections(Selections),
     /// An attachment, the names of the interfaces before it with their networks and, with the first
     /// attachment, those after it if a policy sees them.
-    BeforeAdd(Attachment, BTreeMap<String, String>, Vec<Attachment>),
+    BeforeAdd(
+        PolicyAttachment,
+        BTreeMap<String, String>,
+        Vec<PolicyAttachment>,
+    ),
     /// All attachments after all policies.
-    ValidatePlan(Vec<Attachment>),
+    ValidatePlan(Vec<PolicyAttachment>),
     /// An attachment, and its result.
-    AfterAdd(Attachment, RecordedOutcome),
+    AfterAdd(PolicyAttachment, RecordedOutcome),
     /// All attachments, the result for the runtime, and the status of each attachment.
-    Finalize(Vec<Attachment>, RecordedOutcome, Vec<RecordedOutcome>),
+    Finalize(Vec<PolicyAttachment>, RecordedOutcome, Vec<RecordedOutcome>),
     /// The same after all policies.
-    ValidateResult(Vec<Attachment>, RecordedOutcome, Vec<RecordedOutcome>),
+    ValidateResult(Vec<PolicyAttachment>, RecordedOutcome, Vec<RecordedOutcome>),
     /// The planned attachments, and why the ADD failed.
-    AddFailed(Vec<Attachment>, AddFailure),
+    AddFailed(Vec<PolicyAttachment>, AddFailure),
     /// A stored attachment and its result.
-    Check(Attachment, RecordedOutcome),
+    Check(PolicyAttachment, RecordedOutcome),
     /// A stored attachment and its result.
-    Del(Attachment, RecordedOutcome),
+    Del(PolicyAttachment, RecordedOutcome),
     /// Container id and interface of the attachments in use.
     Gc(Vec<(String, String)>),
     /// Nothing.
@@ -257,13 +261,17 @@ impl Offered {
                 Self::BeforeAdd(
                     draft.attachment().clone(),
                     draft.reserved().clone(),
-                    later.iter().map(|one| Attachment::clone(one)).collect(),
+                    later
+                        .iter()
+                        .map(|one| PolicyAttachment::clone(one))
+                        .collect(),
                 )
             }
             Value::ValidatePlan(plan) => Self::ValidatePlan(plan.to_vec()),
-            Value::AfterAdd(attachment, outcome) => {
-                Self::AfterAdd(Attachment::clone(attachment), RecordedOutcome::of(outcome))
-            }
+            Value::AfterAdd(attachment, outcome) => Self::AfterAdd(
+                PolicyAttachment::clone(attachment),
+                RecordedOutcome::of(outcome),
+            ),
             Value::Finalize(plan, finale) => {
                 let (result, statuses) = RecordedOutcome::all(finale);
                 Self::Finalize(plan.to_vec(), result, statuses)
@@ -273,12 +281,14 @@ impl Offered {
                 Self::ValidateResult(plan.to_vec(), result, statuses)
             }
             Value::AddFailed(plan, why) => Self::AddFailed(plan.to_vec(), AddFailure::clone(why)),
-            Value::Check(attachment, stored) => {
-                Self::Check(Attachment::clone(attachment), RecordedOutcome::of(stored))
-            }
-            Value::Del(attachment, stored) => {
-                Self::Del(Attachment::clone(attachment), RecordedOutcome::of(stored))
-            }
+            Value::Check(attachment, stored) => Self::Check(
+                PolicyAttachment::clone(attachment),
+                RecordedOutcome::of(stored),
+            ),
+            Value::Del(attachment, stored) => Self::Del(
+                PolicyAttachment::clone(attachment),
+                RecordedOutcome::of(stored),
+            ),
             Value::Gc(valid) => Self::Gc(valid.to_vec()),
             Value::Status => Self::Status,
         }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::form::{Answer, Offered, Recorded, RecordedOutcome, Turn};
 use crate::config::Redaction;
 use crate::model::outside::Bytes;
-use crate::model::request::Attachment;
+use crate::model::request::PolicyAttachment;
 
 /// What stands for a value that is left out.
 const REDACTED: &str = "redacted";
@@ -179,7 +179,7 @@ impl Redactor {
         }
     }
 
-    fn attachment(&self, attachment: &mut Attachment) {
+    fn attachment(&self, attachment: &mut PolicyAttachment) {
         self.document(&mut attachment.conf, true);
         let args = &mut attachment.cni_args;
         args.iter_mut().for_each(|args| self.document(args, false));

@@ -9,7 +9,7 @@ use super::protected;
 use super::tree::{number, object, set, string};
 use super::{EditError, validate};
 use crate::model::grant::ConfGrant;
-use crate::model::request::{Attachment, Bandwidth, PortMapping};
+use crate::model::request::{Bandwidth, PolicyAttachment, PortMapping};
 use cni_types::json::{Node, Pointer};
 
 /// Key of the cni-args in patches and claims.
@@ -21,7 +21,7 @@ pub(crate) type Reserved = Arc<BTreeMap<String, String>>;
 /// An attachment being edited.
 #[derive(Debug, Clone)]
 pub(crate) struct AttachmentDraft {
-    pub(super) attachment: Attachment,
+    pub(super) attachment: PolicyAttachment,
     reserved: Reserved,
 }
 
@@ -65,7 +65,7 @@ pub(crate) enum Member {
 
 impl AttachmentDraft {
     /// Starts from `attachment`, with its addresses canonicalised.
-    pub(crate) fn new(attachment: Attachment, reserved: Reserved) -> Self {
+    pub(crate) fn new(attachment: PolicyAttachment, reserved: Reserved) -> Self {
         Self {
             attachment: canonical(attachment),
             reserved,
@@ -78,12 +78,12 @@ impl AttachmentDraft {
     }
 
     /// The attachment as edited so far.
-    pub(crate) fn attachment(&self) -> &Attachment {
+    pub(crate) fn attachment(&self) -> &PolicyAttachment {
         &self.attachment
     }
 
     /// The edited attachment.
-    pub(crate) fn into_attachment(self) -> Attachment {
+    pub(crate) fn into_attachment(self) -> PolicyAttachment {
         self.attachment
     }
 
@@ -295,7 +295,7 @@ pub(super) fn port_mappings_as_set(mappings: &[PortMapping]) -> Node {
 }
 
 /// Canonicalises well-formed values; leaves the rest as the daemon passed it.
-fn canonical(mut attachment: Attachment) -> Attachment {
+fn canonical(mut attachment: PolicyAttachment) -> PolicyAttachment {
     for ip in &mut attachment.ips {
         if let Some(canonical) = validate::canonical_ip(ip) {
             *ip = canonical;
@@ -320,8 +320,8 @@ mod tests {
 
     const BUDGET: Budget = Budget::of(10, 1 << 16);
 
-    fn attachment(conf: &str) -> Attachment {
-        Attachment {
+    fn attachment(conf: &str) -> PolicyAttachment {
+        PolicyAttachment {
             network: "default/storage".to_owned(),
             if_name: "net1".to_owned(),
             is_default: false,

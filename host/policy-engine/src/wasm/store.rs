@@ -8,7 +8,7 @@ use wasmtime::ResourceLimiter;
 use crate::config::{Limits, Spec, count};
 use crate::model::grant::Grant;
 use crate::model::report::{AddFailure, Finding, Hook, Severity, clean};
-use crate::model::request::{Attachment, Command, RequestFacts};
+use crate::model::request::{Command, PolicyAttachment, RequestFacts};
 use crate::state::PolicyState;
 use crate::transaction::{
     AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft, Transaction,
@@ -29,7 +29,7 @@ const MAX_FIELD: usize = 253;
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
     /// The earlier ones as policies left them, the later ones as resolved.
-    pub(crate) all: Arc<[Arc<Attachment>]>,
+    pub(crate) all: Arc<[Arc<PolicyAttachment>]>,
     /// Index of the hook's own.
     pub(crate) position: usize,
 }
@@ -50,41 +50,41 @@ pub(crate) enum Stage {
     },
     ValidatePlan {
         /// The attachments after all policies.
-        plan: Arc<[Attachment]>,
+        plan: Arc<[PolicyAttachment]>,
     },
     AfterAdd {
         /// The finished attachment.
-        attachment: Arc<Attachment>,
+        attachment: Arc<PolicyAttachment>,
         /// The delegate's result.
         outcome: Box<Transaction<OutcomeDraft>>,
     },
     Finalize {
         /// The finished attachments.
-        plan: Arc<[Attachment]>,
+        plan: Arc<[PolicyAttachment]>,
         /// Result and network-status.
         finale: Box<Transaction<FinaleDraft>>,
     },
     ValidateResult {
         /// The finished attachments.
-        plan: Arc<[Attachment]>,
+        plan: Arc<[PolicyAttachment]>,
         /// Result and network-status after all policies.
         finale: Arc<FinaleDraft>,
     },
     AddFailed {
         /// The attachments that were planned.
-        plan: Arc<[Attachment]>,
+        plan: Arc<[PolicyAttachment]>,
         /// Why the ADD failed.
         why: Arc<AddFailure>,
     },
     Check {
         /// The stored attachment.
-        attachment: Arc<Attachment>,
+        attachment: Arc<PolicyAttachment>,
         /// The stored result.
         stored: Arc<OutcomeDraft>,
     },
     Del {
         /// The stored attachment.
-        attachment: Arc<Attachment>,
+        attachment: Arc<PolicyAttachment>,
         /// The stored result.
         stored: Arc<OutcomeDraft>,
     },
@@ -96,7 +96,7 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// The attachment that the hook works on, if there is exactly one.
-    pub(crate) fn attachment(&self) -> Option<&Attachment> {
+    pub(crate) fn attachment(&self) -> Option<&PolicyAttachment> {
         match self {
             Self::BeforeAdd { attachment, .. } => Some(attachment.draft().attachment()),
             Self::AfterAdd { attachment, .. }
@@ -107,7 +107,7 @@ impl Stage {
     }
 
     /// The attachments of a plan that cannot be edited any more.
-    pub(crate) fn plan(&self) -> Option<&Arc<[Attachment]>> {
+    pub(crate) fn plan(&self) -> Option<&Arc<[PolicyAttachment]>> {
         match self {
             Self::ValidatePlan { plan }
             | Self::Finalize { plan, .. }

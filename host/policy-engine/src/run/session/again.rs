@@ -7,7 +7,7 @@ use cni_types::result;
 use super::Session;
 use crate::model::outside::Told;
 use crate::model::report::{Hook, Report};
-use crate::model::request::Attachment;
+use crate::model::request::PolicyAttachment;
 use crate::record::{Call, HookNotes, Offered, RecordedOutcome, Taping, Value};
 use crate::transaction::{AttachmentDraft, FinaleDraft, Working};
 use crate::wasm::store::{Planned, Stage};
@@ -146,7 +146,7 @@ impl Session {
 
     /// The plan that before-add hooks of a recorded attachment see: the attachments before it as
     /// the record's policies left them, and those after it if the record has them.
-    fn plan_again(&mut self, call: &Call, attachment: &Attachment) -> Planned {
+    fn plan_again(&mut self, call: &Call, attachment: &PolicyAttachment) -> Planned {
         let position = self.position;
         self.position += 1;
         if let (0, Offered::BeforeAdd(_, _, later)) = (position, &call.offered) {
@@ -154,7 +154,7 @@ impl Session {
             self.planned.insert(0, Arc::new(attachment.clone()));
         }
         let mut all = self.planned.clone();
-        let put = |planned: &mut Vec<Arc<Attachment>>, one: &Attachment| {
+        let put = |planned: &mut Vec<Arc<PolicyAttachment>>, one: &PolicyAttachment| {
             let one = Arc::new(one.clone());
             match planned.get_mut(position) {
                 Some(place) => *place = one,
