@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use libcni::Cache;
 use libcni::cache::Entry;
-use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod, rfc3339};
+use shim_api::admin::{AttachmentList, AttachmentState, ListedAttachment, Pod, rfc3339};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
@@ -58,10 +58,10 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     })
 }
 
-fn attachment(entry: Entry, cache: &Cache) -> Attachment {
+fn attachment(entry: Entry, cache: &Cache) -> ListedAttachment {
     let since = added_at(&entry, cache);
     let argument = |key| entry.args.get(key).unwrap_or_default().to_owned();
-    Attachment {
+    ListedAttachment {
         container_id: entry.key.container_id.to_string(),
         pod: Pod {
             namespace: argument("K8S_POD_NAMESPACE"),
@@ -91,7 +91,7 @@ fn added_at(entry: &Entry, cache: &Cache) -> Option<u64> {
 }
 
 /// Sorts by pod, with the default network's interface before `net1` and so on.
-fn key(attachment: &Attachment) -> (&str, &str, &str, &str) {
+fn key(attachment: &ListedAttachment) -> (&str, &str, &str, &str) {
     (
         &attachment.pod.namespace,
         &attachment.pod.name,
@@ -172,7 +172,7 @@ fn state(state: &AttachmentState) -> &'static str {
 }
 
 /// Why an attachment is not undone yet.
-fn note(attachment: &Attachment) -> Option<String> {
+fn note(attachment: &ListedAttachment) -> Option<String> {
     let AttachmentState::UndoPending { reason, retries } = &attachment.state else {
         return None;
     };
@@ -202,7 +202,7 @@ mod tests {
         let list = |ids: &[&str]| AttachmentList {
             attachments: ids
                 .iter()
-                .map(|id| Attachment {
+                .map(|id| ListedAttachment {
                     container_id: (*id).to_owned(),
                     pod: Pod::default(),
                     network: "n".to_owned(),
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn directories_are_shown_where_there_are_several() {
         let of = |dirs: &[&str]| {
-            let attachments = dirs.iter().map(|dir| Attachment {
+            let attachments = dirs.iter().map(|dir| ListedAttachment {
                 container_id: "c".to_owned(),
                 pod: Pod::default(),
                 network: "n".to_owned(),

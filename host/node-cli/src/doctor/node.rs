@@ -9,7 +9,7 @@ use cnidaria_core::domain::nad::Nad;
 use cnidaria_kube::client::{self, DaemonSet, Right};
 use config::conf_file::Generated;
 use config::daemon::DaemonConfig;
-use shim_api::admin::{Attachment, AttachmentList, PolicyList};
+use shim_api::admin::{AttachmentList, ListedAttachment, PolicyList};
 
 /// A node.
 #[derive(Debug)]
@@ -195,7 +195,7 @@ impl Node {
     }
 
     /// What the daemon's ledger has; nothing without a daemon.
-    pub(crate) fn attachments(&self) -> &[Attachment] {
+    pub(crate) fn attachments(&self) -> &[ListedAttachment] {
         match &self.daemon {
             Daemon::Serving { attachments, .. } => &attachments.attachments,
             _ => &[],
