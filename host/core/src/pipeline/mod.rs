@@ -73,7 +73,7 @@ use crate::stages::{
     self,
     lookups::Lookups,
     pod_args::Naming,
-    request::{self, Request},
+    request::{self, CheckedRequest},
 };
 use collections::Collections;
 use directories::Directories;
@@ -221,9 +221,9 @@ impl Pipeline {
         }
     }
 
-    async fn answer(self: &Arc<Self>, request: Request) -> Result<Option<CniResult>, Error> {
+    async fn answer(self: &Arc<Self>, request: CheckedRequest) -> Result<Option<CniResult>, Error> {
         match request {
-            Request::Pod(mut request) => {
+            CheckedRequest::Pod(mut request) => {
                 self.adopt(&request.conf, request.command).await?;
                 if request.command != Command::Add {
                     directories::locate(self, &mut request).await;
@@ -234,8 +234,8 @@ impl Pipeline {
                     _ => del::del(self, request).await.map(|()| None),
                 }
             }
-            Request::Status { conf } => status::status(self, &conf).await.map(|()| None),
-            Request::Gc { conf, valid } => {
+            CheckedRequest::Status { conf } => status::status(self, &conf).await.map(|()| None),
+            CheckedRequest::Gc { conf, valid } => {
                 self.adopt(&conf, Command::Gc).await?;
                 gc::gc(self, conf, valid).await.map(|()| None)
             }
@@ -275,7 +275,7 @@ impl Pipeline {
         pod: Option<Pod>,
     ) -> Result<Explanation, Error> {
         match request::parse(body, &self.overlay, self.naming())? {
-            Request::Pod(request) if request.command == Command::Add => {
+            CheckedRequest::Pod(request) if request.command == Command::Add => {
                 explain::explain(self, request, pod).await
             }
             other => Err(request::Error::Command(other.command()).into()),

@@ -52,7 +52,7 @@ pub enum Error {
 
 /// A checked request.
 #[derive(Debug)]
-pub enum Request {
+pub enum CheckedRequest {
     /// ADD, DEL or CHECK of one pod.
     Pod(PodRequest),
     /// STATUS of the node.
@@ -69,7 +69,7 @@ pub enum Request {
     },
 }
 
-impl Request {
+impl CheckedRequest {
     /// The request's verb.
     pub fn command(&self) -> Command {
         match self {
@@ -101,7 +101,7 @@ pub struct PodRequest {
 ///
 /// # Errors
 /// [`Error`] names each malformed variable, argument or key. Nothing was changed.
-pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Request, Error> {
+pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<CheckedRequest, Error> {
     check(&shim_api::Request::parse(body)?, overlay, naming)
 }
 
@@ -113,19 +113,19 @@ pub fn check(
     request: &shim_api::Request,
     overlay: &Overlay,
     naming: Naming,
-) -> Result<Request, Error> {
+) -> Result<CheckedRequest, Error> {
     request.check_size()?;
     let parameters = parameters(&request.env)?;
     match parameters.command {
         Command::Add | Command::Del | Command::Check => {
             let pod = PodArgs::of(&parameters, naming)?;
             let conf = overlay.conf(&request.config)?;
-            pod_request(parameters, pod, conf).map(Request::Pod)
+            pod_request(parameters, pod, conf).map(CheckedRequest::Pod)
         }
-        Command::Status => Ok(Request::Status {
+        Command::Status => Ok(CheckedRequest::Status {
             conf: overlay.conf(&request.config)?,
         }),
-        Command::Gc => Ok(Request::Gc {
+        Command::Gc => Ok(CheckedRequest::Gc {
             conf: overlay.conf(&request.config)?,
             valid: valid_attachments(&request.config)?,
         }),
@@ -221,7 +221,7 @@ mod tests {
         .to_json()
     }
 
-    fn parse_with(changes: &[(&str, Option<&str>)]) -> Result<Request, Error> {
+    fn parse_with(changes: &[(&str, Option<&str>)]) -> Result<CheckedRequest, Error> {
         parse(
             &body(changes, r#"{"clusterNetwork":"x"}"#),
             &Overlay::default(),
@@ -231,7 +231,7 @@ mod tests {
 
     fn pod(changes: &[(&str, Option<&str>)]) -> PodRequest {
         match parse_with(changes).unwrap() {
-            Request::Pod(request) => request,
+            CheckedRequest::Pod(request) => request,
             other => panic!("not about a pod: {other:?}"),
         }
     }
@@ -299,8 +299,14 @@ mod tests {
                 ("CNI_ARGS", None),
             ])
         };
-        assert!(matches!(command("STATUS"), Ok(Request::Status { .. })));
-        assert!(matches!(command("GC"), Ok(Request::Gc { valid: None, .. })));
+        assert!(matches!(
+            command("STATUS"),
+            Ok(CheckedRequest::Status { .. })
+        ));
+        assert!(matches!(
+            command("GC"),
+            Ok(CheckedRequest::Gc { valid: None, .. })
+        ));
     }
 
     #[test]
@@ -311,7 +317,7 @@ mod tests {
         for keys in [one, older, &both] {
             let conf = format!(r#"{{"clusterNetwork":"x",{keys}}}"#);
             let body = body(&[("CNI_COMMAND", Some("GC"))], &conf);
-            let Ok(Request::Gc {
+            let Ok(CheckedRequest::Gc {
                 valid: Some(valid), ..
             }) = parse(&body, &Overlay::default(), Naming::Complete)
             else {
