@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cni_types::result;
 
 use super::Session;
-use crate::model::outside::Told;
+use crate::model::outside::RecordedAnswers;
 use crate::model::report::{Hook, Report};
 use crate::model::request::PolicyAttachment;
 use crate::record::{Call, HookNotes, Offered, RecordedOutcome, Taping, Value};
@@ -17,7 +17,7 @@ pub(crate) struct Again {
     /// What the policy did, if it has the hook and sees the request.
     pub(crate) notes: Option<HookNotes>,
     /// What the call learned from the record.
-    pub(crate) told: Told,
+    pub(crate) answers: RecordedAnswers,
     /// Whether the request ends here.
     pub(crate) is_denied: bool,
 }
@@ -36,9 +36,9 @@ impl Session {
         &mut self,
         call: &Call,
         policy: &str,
-        told: Told,
+        answers: RecordedAnswers,
     ) -> Result<Again, result::Error> {
-        self.told = Some(told);
+        self.answers = Some(answers);
         let mut report = Report::default();
         let is_denied = match call.input(policy) {
             Offered::Select(networks) => {
@@ -139,7 +139,7 @@ impl Session {
         };
         Ok(Again {
             notes: self.tape.pop(),
-            told: self.told.take().unwrap_or_default(),
+            answers: self.answers.take().unwrap_or_default(),
             is_denied,
         })
     }

@@ -21,7 +21,7 @@ use crate::record::{Taping, Value};
 use allowances::Allowances;
 use time::Time;
 
-use crate::model::outside::Told;
+use crate::model::outside::RecordedAnswers;
 use crate::model::report::{Denied, Hook, Report};
 use crate::model::request::{
     Chosen, ChosenDefault, Command, Networks, PolicyAttachment, RequestFacts, Selection,
@@ -104,7 +104,7 @@ pub struct Session {
     /// Notes for the recorder.
     tape: Taping,
     /// What the next calls learn from outside; live unless a record is replayed.
-    told: Option<Told>,
+    answers: Option<RecordedAnswers>,
 }
 
 impl Session {
@@ -122,7 +122,7 @@ impl Session {
             facts,
             bound,
             tape,
-            told: None,
+            answers: None,
             allowances: Allowances::default(),
             skipped,
             instances,
