@@ -22,6 +22,7 @@ pub mod trial;
 mod wasm;
 
 pub use config::{Config, Recording, Redaction};
+pub use model::patch::{Change, Operation, Patch};
 pub use model::policy::{LastFailure, LoadState, Mode, PolicyInfo};
 pub use model::ports::{Cluster, Evaluation, Needs, Observer, Skipped, Verdict};
 pub use model::report::{AddFailure, AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};

@@ -149,7 +149,7 @@ async fn audit_mode_reports_but_changes_nothing() {
     assert_eq!(attachment, storage());
     assert!(report.edits.is_empty());
     assert_eq!(
-        report.audited[0].patch,
+        report.audited[0].patch.to_string(),
         r#"[{"op":"add","path":"/conf/mtu","value":1400}]"#
     );
     let (_, report) = session.after_add(storage(), answer()).await.unwrap();

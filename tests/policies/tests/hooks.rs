@@ -24,11 +24,11 @@ async fn host(actions: Value, rest: Value) -> PolicyHost {
     host
 }
 
-fn patches(report: &Report) -> Vec<&str> {
+fn patches(report: &Report) -> Vec<String> {
     report
         .edits
         .iter()
-        .map(|edit| edit.patch.as_str())
+        .map(|edit| edit.patch.to_string())
         .collect()
 }
 

@@ -162,8 +162,7 @@ async fn a_long_key_is_not_copied_for_each_member() {
     let (_, report) = edited(&host, storage()).await;
     assert_eq!(report.edits.len(), 2);
     for edit in &report.edits {
-        assert!(edit.patch.len() <= (16 << 10) + 2, "{}", edit.patch.len());
-        assert_eq!((edit.patch.as_str(), edit.omitted), ("[]", 1));
+        assert_eq!((edit.patch.0.len(), edit.omitted), (0, 1));
     }
 }
 

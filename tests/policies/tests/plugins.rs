@@ -39,7 +39,7 @@ async fn annotation_mtu_sets_the_mtu_and_nothing_else() {
         panic!("{report:?}")
     };
     assert_eq!(
-        edit.patch,
+        edit.patch.to_string(),
         r#"[{"op":"add","path":"/conf/mtu","value":1400}]"#
     );
     assert_eq!(
@@ -84,7 +84,7 @@ async fn dns_inject_edits_only_the_default_network() {
     assert_eq!(outcome.result.dns.nameservers, ["10.0.0.1", "10.96.0.10"]);
     assert_eq!(outcome.result.dns.search, ["corp.example"]);
     assert_eq!(outcome.result.ips, answer().ips);
-    let patch = &report.edits[0].patch;
+    let patch = report.edits[0].patch.to_string();
     assert_eq!(
         patch,
         r#"[{"op":"add","path":"/result/dns/nameservers/1","value":"10.96.0.10"},{"op":"add","path":"/result/dns/search","value":["corp.example"]}]"#

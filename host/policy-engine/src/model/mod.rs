@@ -2,6 +2,7 @@
 
 pub(crate) mod grant;
 pub(crate) mod outside;
+pub(crate) mod patch;
 pub(crate) mod policy;
 pub(crate) mod ports;
 pub(crate) mod report;

@@ -384,7 +384,7 @@ mod tests {
             .edit(8, |draft| draft.set_cni_arg("vlan", "7"))
             .unwrap();
         let staged = working.staged(transaction);
-        let patch = working.commit(&owner, staged).unwrap().text();
+        let patch = working.commit(&owner, staged).unwrap().patch.to_string();
         assert_eq!(
             patch,
             r#"[{"op":"add","path":"/conf/mtu","value":1400},{"op":"add","path":"/cniArgs","value":{"vlan":7}}]"#

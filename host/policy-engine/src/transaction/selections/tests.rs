@@ -388,7 +388,7 @@ fn the_default_network_has_one_owner() {
     };
     transaction.edit(1, set("fast")).unwrap();
     let staged = working.staged(transaction);
-    let patch = working.commit(&first, staged).unwrap().text();
+    let patch = working.commit(&first, staged).unwrap().patch.to_string();
     assert_eq!(
         patch,
         r#"[{"op":"add","path":"/default","value":{"name":"fast","namespace":"default"}}]"#
