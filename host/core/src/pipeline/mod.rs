@@ -9,11 +9,14 @@
 //! | STATUS | return the first reason |
 
 mod add;
+mod adoption;
 mod check;
 mod clearing;
+mod cluster_entries;
 mod collections;
 mod deferred;
 mod del;
+mod deletion;
 mod directories;
 mod dirs;
 mod early_success;
@@ -245,7 +248,7 @@ impl Pipeline {
     /// Remembers the directories of a request. Only an ADD needs them to be remembered.
     async fn adopt(self: &Arc<Self>, conf: &NetConf, command: Command) -> Result<(), Error> {
         let is_add = command == Command::Add;
-        match directories::adopt(self, &Dirs::of(conf), is_add).await {
+        match adoption::adopt(self, &Dirs::of(conf), is_add).await {
             Err(error) if !is_add => {
                 tracing::warn!(
                     dir = %conf.cni_dir.display(),
@@ -327,7 +330,7 @@ impl Pipeline {
     /// schedules the undos that are left there. Must be called before the first request, which may
     /// be the DEL that cancels one.
     pub async fn begin(&self, cni_dir: &Path) {
-        directories::begin(self, cni_dir).await;
+        adoption::begin(self, cni_dir).await;
     }
 
     /// The ledger directories in use, the daemon's own first.
