@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cni_types::args::{Command, ContainerId, EnvironmentError, IfName, Parameters};
 use cni_types::json::RawObject;
 
-use super::pod_args::{Naming, PodArgs};
+use super::pod_args::{self, Naming, PodArgs};
 use crate::conf::net_conf::{self, NetConf};
 use crate::conf::overlay::Overlay;
 use crate::conf::value;
@@ -31,20 +31,9 @@ pub enum Error {
     /// `CNI_NETNS` is not an absolute path.
     #[error("invalid CNI_NETNS: {0:?} is not an absolute path")]
     Netns(String),
-    /// The request does not name its pod.
-    #[error("CNI_ARGS: required argument {0} missing")]
-    MissingArgument(&'static str),
-    /// The pod's name is not a valid Kubernetes name.
-    #[error("CNI_ARGS: {key}={value:?} is not the name of a Kubernetes object")]
-    MalformedArgument {
-        /// The argument's key.
-        key: &'static str,
-        /// The argument's value.
-        value: String,
-    },
-    /// Unknown arguments without `IgnoreUnknown`.
-    #[error("CNI_ARGS: unknown arguments {0}, and IgnoreUnknown is not set")]
-    UnknownArguments(String),
+    /// `CNI_ARGS` does not name a pod as it must.
+    #[error(transparent)]
+    PodArgs(#[from] pod_args::Error),
     /// The conf is malformed.
     #[error(transparent)]
     Conf(#[from] net_conf::Error),
@@ -180,10 +169,10 @@ pub(super) fn pod_request(
         command: parameters.command,
         container_id: parameters
             .container_id
-            .ok_or(Error::MissingArgument("CNI_CONTAINERID"))?,
+            .ok_or(pod_args::Error::MissingArgument("CNI_CONTAINERID"))?,
         if_name: parameters
             .if_name
-            .ok_or(Error::MissingArgument("CNI_IFNAME"))?,
+            .ok_or(pod_args::Error::MissingArgument("CNI_IFNAME"))?,
         netns,
         pod,
         conf,
