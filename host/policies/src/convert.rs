@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use cni_types::args::IfName;
 use cni_types::capability::PortMapping;
 use cni_types::conf::NetworkConfList;
-use cni_types::json::{Document, Limits, RawObject};
+use cni_types::json::{Document, RawObject};
 use cni_types::result::CniResult;
 use cni_types::version::Version;
 use policy_engine as engine;
 
-use super::confs::Confs;
+use super::confs::{Confs, document};
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::networks::{Networks, Wanted};
@@ -257,10 +257,6 @@ pub(super) fn stored(entry: &Entry) -> engine::Outcome {
 
 fn if_name(name: String) -> Result<IfName, String> {
     IfName::new(name).map_err(|error| error.to_string())
-}
-
-pub(super) fn document(object: &RawObject) -> Result<Document, String> {
-    Document::parse(&object.to_text(), Limits::default()).map_err(|error| error.to_string())
 }
 
 fn object(document: &Document) -> Result<RawObject, String> {
