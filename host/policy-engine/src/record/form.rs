@@ -7,9 +7,10 @@ use cni_types::version::{ConfVersion, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::answer::Answer;
 use super::tape::{HookNotes, Tape, TurnNotes, Value};
 use crate::model::outside::Outside;
-use crate::model::report::{AddFailure, Cause, Finding, Hook};
+use crate::model::report::{AddFailure, Finding, Hook};
 use crate::model::request::{Origin, PolicyAttachment, RequestFacts, Selection};
 use crate::transaction::{FinaleDraft, OutcomeDraft, SelectionsDraft};
 
@@ -69,28 +70,6 @@ pub struct Turn {
     /// What it learned from outside the request.
     #[serde(default, skip_serializing_if = "Outside::is_empty")]
     pub(crate) outside: Outside,
-}
-
-/// What a policy answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Answer {
-    /// It lets the request go on.
-    Accept,
-    /// It denies.
-    Deny {
-        /// The code.
-        code: u32,
-        /// The reason.
-        message: String,
-    },
-    /// It failed.
-    Failed {
-        /// The class of the failure.
-        cause: Cause,
-        /// The reason.
-        reason: String,
-    },
 }
 
 /// A value that a hook is offered.

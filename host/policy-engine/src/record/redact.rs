@@ -6,7 +6,8 @@ use cni_types::json::{Document, Limits, Node};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::form::{Answer, Offered, Recorded, RecordedOutcome, Turn};
+use super::answer::Answer;
+use super::form::{Offered, Recorded, RecordedOutcome, Turn};
 use crate::config::Redaction;
 use crate::model::outside::Bytes;
 use crate::model::request::PolicyAttachment;

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::form::Answer;
+use super::answer::Answer;
 use crate::model::outside::Outside;
-use crate::model::report::{AddFailure, Cause, Finding, Hook};
+use crate::model::report::{AddFailure, Finding, Hook};
 use crate::model::request::{PolicyAttachment, RequestFacts};
 use crate::transaction::{AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft};
 use crate::wasm::store::{Planned, Stage};
@@ -229,16 +229,6 @@ impl TurnNotes {
             findings: Vec::new(),
             conflict: false,
             outside: None,
-        }
-    }
-}
-
-impl Answer {
-    /// A failure of the policy.
-    pub(crate) fn failed(cause: Cause, reason: &str) -> Self {
-        Self::Failed {
-            cause,
-            reason: reason.to_owned(),
         }
     }
 }
