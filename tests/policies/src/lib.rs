@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cni_types::json::{Document, Limits, Pointer};
 use cni_types::result::CniResult;
@@ -16,6 +17,12 @@ use policy_engine::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+/// Runs the script beside the link to it.
+const SCRIPTED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../host/policy-engine/fixtures/compiler"
+);
 
 /// Temporary directories of policies and artefacts, deleted on drop.
 #[derive(Debug)]
@@ -100,10 +107,36 @@ impl Policies {
         Config::new(self.modules(), self.cache(), &self.compiler)
     }
 
+    /// The same with a compiler that is this shell script. It is beside the link that runs it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn scripted(&self, script: &str) -> Config {
+        std::fs::write(self.path("does"), script).expect("the directory is ours");
+        let compiler = self.path("compiler");
+        // An earlier script of the test has made it.
+        let _ = std::os::unix::fs::symlink(SCRIPTED, &compiler);
+        Config::new(self.modules(), self.cache(), compiler)
+    }
+
     /// Loads the policies.
     pub async fn load(&self) -> PolicyHost {
         PolicyHost::load(self.config()).await
     }
+}
+
+/// Waits for another thread or process.
+///
+/// # Panics
+/// When `holds` stays false for a minute.
+pub async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    waited.expect("it comes to hold");
 }
 
 /// The configuration of a witness with these `actions` by hook, plus the keys of `rest`.

@@ -8,10 +8,9 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
 use policy_engine::{LoadState, PolicyHost};
-use policy_tests::{Policies, add, only, storage, watching};
+use policy_tests::{Policies, add, only, storage, until, watching};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -51,13 +50,7 @@ async fn nothing_is_loaded_until_the_bypass_ends() {
         denied.message.contains("bypass"),
         "closed until it is loaded: {denied:?}"
     );
-    let is_loaded = async {
-        while only(&host).state != LoadState::Loaded {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), is_loaded).await;
-    waited.expect("it is loaded once the file is gone");
+    until(|| only(&host).state == LoadState::Loaded).await;
     watching.abort();
 }
 

@@ -7,43 +7,22 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
-use std::time::Duration;
 
 use policy_engine::{Cause, Command, Config, LoadState, PolicyHost};
-use policy_tests::{Policies, facts, storage, watching};
+use policy_tests::{Policies, facts, storage, until, watching};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-const SCRIPTED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
-
-async fn until(holds: impl Fn() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    waited.expect("it comes to hold");
-}
 
 /// A configuration whose compiler waits until the file `gate` exists.
 fn gated(policies: &Policies) -> Config {
-    let (compiler, gate) = (policies.path("compiler"), policies.path("gate"));
-    let script = format!(
+    let gate = policies.path("gate");
+    policies.scripted(&format!(
         "until [ -e {} ]; do /bin/sleep 0.01; done; exec {COMPILER} \"$@\"",
         gate.display()
-    );
-    fs::write(policies.path("does"), script).unwrap();
-    symlink(SCRIPTED, &compiler).unwrap();
-    let mut config = policies.config();
-    config.compiler = compiler;
-    config
+    ))
 }
 
 /// The denial of an ADD for a pod of a namespace.

@@ -7,17 +7,12 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::symlink;
 
 use policy_engine::{Config, LoadState, PolicyHost};
 use policy_tests::{Policies, add, only, storage, trouble};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-const SCRIPTED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
 
 /// A configuration whose dry runs do what `script` says. Each is counted in the file `runs`.
 fn scripted(policies: &Policies, script: &str) -> Config {
@@ -25,11 +20,7 @@ fn scripted(policies: &Policies, script: &str) -> Config {
         "case $4 in *dryRun*) echo run >> {}; {script};; esac; exec {COMPILER} \"$@\"",
         policies.path("runs").display()
     );
-    fs::write(policies.path("does"), text).unwrap();
-    let compiler = policies.path("compiler");
-    let _ = symlink(SCRIPTED, &compiler);
-    let mut config = policies.config();
-    config.compiler = compiler;
+    let mut config = policies.scripted(&text);
     config.quarantine_dir = Some(policies.path("quarantine"));
     config
 }

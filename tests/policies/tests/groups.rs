@@ -7,20 +7,15 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use policy_engine::{Config, LoadState, PolicyHost};
-use policy_tests::{Policies, only, trouble};
+use policy_tests::{Policies, only, trouble, until};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-const SCRIPTED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
 
 /// A directory for the groups of one test.
 struct Place(PathBuf);
@@ -71,16 +66,6 @@ impl Drop for Place {
     }
 }
 
-async fn until(holds: impl Fn() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    waited.expect("it comes to hold");
-}
-
 /// One small policy, and a compiler that runs `script` first.
 fn policies(script: &str, cgroup: &Path) -> (Policies, Config) {
     let module = wat::parse_str(
@@ -95,10 +80,7 @@ fn policies(script: &str, cgroup: &Path) -> (Policies, Config) {
     let policies = Policies::new(COMPILER).with_own_cache();
     let policies = policies.with_module("10-small", &module.unwrap(), &json!({}));
     let script = format!("{script}\nexec {COMPILER} \"$@\"");
-    fs::write(policies.path("does"), script).unwrap();
-    symlink(SCRIPTED, policies.path("compiler")).unwrap();
-    let mut config = policies.config();
-    config.compiler = policies.path("compiler");
+    let mut config = policies.scripted(&script);
     config.compile_cgroup = Some(cgroup.to_owned());
     (policies, config)
 }

@@ -16,10 +16,6 @@ use policy_tests::{
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-const SCRIPTED_COMPILER: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
 
 #[tokio::test]
 async fn special_files_do_not_block_other_policies() {
@@ -355,13 +351,9 @@ async fn an_artefact_is_compiled_once() {
 #[tokio::test]
 async fn rejected_module_is_recompiled_on_change() {
     let policies = Policies::new(COMPILER).with_module("10-odd", b"no component", &json!({}));
-    let (compiler, runs) = (policies.path("compiler"), policies.path("runs"));
+    let runs = policies.path("runs");
     let script = format!("echo run >> {}; exec {COMPILER} \"$@\"", runs.display());
-    std::fs::write(policies.path("does"), script).unwrap();
-    std::os::unix::fs::symlink(SCRIPTED_COMPILER, &compiler).unwrap();
-    let mut config = policies.config();
-    config.compiler = compiler;
-    let host = policy_engine::PolicyHost::load(config).await;
+    let host = policy_engine::PolicyHost::load(policies.scripted(&script)).await;
     let check = |expected: usize| {
         assert!(
             trouble(&host).contains("no WebAssembly"),
