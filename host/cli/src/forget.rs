@@ -110,10 +110,8 @@ fn whole_id<'a>(list: &'a AttachmentList, beginning: &str) -> Result<&'a str, St
     match ids[..] {
         [id] => Ok(id),
         [] => Err(format!("the ledger has no container {beginning:?}")),
-        _ if ids.contains(&beginning) => Ok(ids
-            .into_iter()
-            .find(|id| *id == beginning)
-            .unwrap_or_default()),
+        // Sorted: an id that is the beginning of others is the first.
+        [first, ..] if first == beginning => Ok(first),
         _ => Err(format!(
             "the ids of {} containers begin with {beginning:?}: {}",
             ids.len(),
