@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::hotplug;
 use crate::pod::{Pod, Sandbox};
 use crate::program::run;
+use crate::until::comes_to_hold;
 
 /// Where Debian installs the reference plugins; `CNI_BIN_DIR` overrides it.
 const PLUGINS: &str = "/usr/lib/cni";
@@ -284,6 +285,14 @@ impl Node {
     /// Everything that the node's daemons have written to standard error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Waits until `holds`.
+    ///
+    /// # Panics
+    /// When it does not hold within two minutes; prints the daemons' log.
+    pub fn until(&self, what: &str, holds: impl FnMut() -> bool) {
+        assert!(comes_to_hold(holds), "not in time: {what}\n{}", self.log());
     }
 
     fn log_path(&self) -> PathBuf {

@@ -17,7 +17,6 @@ use node::inspect;
 use node::{Answer, Clock, Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const JUMPS: [i32; 4] = [12, -20, 3, 0];
 const YEAR: u64 = 365 * 24 * 60 * 60;
 
@@ -29,14 +28,6 @@ fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
 fn succeed(node: &Node, command: &str, pod: &Sandbox) {
     let answer = make(node, command, pod);
     assert!(answer.succeeded(), "{command}: {answer:#?} {}", node.log());
-}
-
-fn wait_until(what: &str, node: &Node, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}: {}", node.log());
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// How many times a verb of the fake delegate was executed.
@@ -81,7 +72,7 @@ fn requests_survive_clock_jumps() {
         let add = node.call("ADD", &pod).unwrap();
         let adding = thread::spawn(move || add.make().unwrap());
         let calls = node.path("calls");
-        wait_until("the ADD", node, || executed(&calls, "ADD") == 1);
+        node.until("the ADD", || executed(&calls, "ADD") == 1);
         let beside = Pod::new("default", "beside").networks("blue");
         let beside = node.add_pod(beside).unwrap();
         for years in JUMPS {
@@ -115,7 +106,7 @@ fn a_delegate_that_hangs_is_stopped_all_the_same() {
         let add = node.call("ADD", &pod).unwrap();
         let adding = thread::spawn(move || add.make().unwrap());
         let calls = node.path("calls");
-        wait_until("the ADD", node, || executed(&calls, "ADD") == 1);
+        node.until("the ADD", || executed(&calls, "ADD") == 1);
         // By this clock the deadline is now decades away.
         clock.jump_to_years(-20).unwrap();
         let answer = adding.join().unwrap();
@@ -151,16 +142,14 @@ fn clock_jumps_do_not_shift_undo_retries() {
         );
 
         clock.jump_to_years(40).unwrap();
-        wait_until("a retry", node, || executed(&calls, "DEL") > 1);
+        node.until("a retry", || executed(&calls, "DEL") > 1);
         // Only a lower bound: a busy machine may lengthen the pause arbitrarily.
         let first = start.elapsed();
         assert!(first >= Duration::from_secs(5), "{first:?}");
         clock.jump_to_years(-20).unwrap();
         instruct(node, json!({}));
         let ledger = node.path("ledger");
-        wait_until("the undo", node, || {
-            inspect::files(&ledger).unwrap().is_empty()
-        });
+        node.until("the undo", || inspect::files(&ledger).unwrap().is_empty());
         let second = start.elapsed();
         assert!(second >= Duration::from_secs(15), "{second:?}");
         assert_eq!(executed(&calls, "DEL"), 3, "{}", node.log());
@@ -184,9 +173,7 @@ fn deferred_del_runs_despite_clock_jump() {
             clock.jump_to_years(years).unwrap();
             node.start_daemon().unwrap();
             let ledger = node.path("ledger");
-            wait_until("the DEL", node, || {
-                inspect::files(&ledger).unwrap().is_empty()
-            });
+            node.until("the DEL", || inspect::files(&ledger).unwrap().is_empty());
             assert!(inspect::reserved_addresses(node).unwrap().is_empty());
             node.stop_daemon().unwrap();
         }

@@ -6,15 +6,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
-use node::{Answer, Node, Pod, Sandbox, networks};
+use node::{Answer, Node, Pod, Sandbox, networks, runs, until};
 use serde_json::json;
-
-/// Generous limit for things that are immediate on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn node_and_pod(node: &mut Node) -> Sandbox {
     let mut prepare = || {
@@ -70,11 +67,10 @@ fn missing_daemon_fails_check_but_defers_del() {
         assert!(del.succeeded(), "{del:#?}");
         assert!(del.took < Duration::from_secs(1), "{del:#?}");
         node.start_daemon().unwrap();
-        let start = Instant::now();
-        while !Traces::of(node, &pod.netns_name).unwrap().ledger.is_empty() {
-            assert!(start.elapsed() < PATIENCE, "{}", node.log());
-            thread::sleep(Duration::from_millis(5));
-        }
+        node.until("the recorded DEL is carried out", || {
+            let traces = Traces::of(node, &pod.netns_name).unwrap();
+            traces.ledger.is_empty()
+        });
         only_the_wire_is_left(node, &pod);
     });
 }
@@ -99,11 +95,10 @@ fn add_waits_for_restarting_daemon() {
         node.stop_daemon().unwrap();
         let call = node.call("ADD", &pod).unwrap();
         let waiting = thread::spawn(move || call.make().unwrap());
-        thread::sleep(Duration::from_millis(300));
+        node.until("the shim runs", || runs("cnidaria-shim"));
         node.start_daemon().unwrap();
         let answer = waiting.join().unwrap();
         assert!(answer.succeeded(), "{answer:#?}");
-        assert!(answer.took >= Duration::from_millis(300), "{answer:#?}");
     });
 }
 
@@ -155,8 +150,10 @@ fn failed_del_stays_in_the_ledger() {
 /// once the first network is attached.
 fn add_that_waits(node: &mut Node) -> (Sandbox, PathBuf, JoinHandle<Answer>) {
     let go_on = node.path("go-on");
-    let instructions = json!({ "ADD": { "until": go_on } });
+    let calls = node.path("calls");
+    let instructions = json!({ "record": calls, "ADD": { "until": go_on } });
     let prepare = |node: &mut Node| {
+        fs::create_dir(&calls).expect("the node is new");
         networks::prepare(node)?;
         let conf = networks::fake("slow", &instructions);
         node.add_network("default", "slow", &conf)?;
@@ -168,18 +165,11 @@ fn add_that_waits(node: &mut Node) -> (Sandbox, PathBuf, JoinHandle<Answer>) {
     let (pod, call) = prepare(node)
         .unwrap_or_else(|error: node::Error| unreachable!("cannot be prepared: {}", error.chain()));
     let adding = thread::spawn(move || call.make().expect("the shim can be executed"));
-    let attached = || {
-        let links = inspect::links(Some(&pod.netns_name)).expect("the pod can be inspected");
-        let addresses = links.iter().filter(|link| !link.addresses.is_empty());
-        addresses.count() == 2
-    };
-    let start = Instant::now();
-    while !attached() {
-        assert!(start.elapsed() < PATIENCE, "{}", node.log());
-        thread::sleep(Duration::from_millis(5));
-    }
-    // The bridge plugin exits shortly after setting the address.
-    thread::sleep(Duration::from_millis(100));
+    // The delegate records its call before it blocks.
+    node.until("the second delegate runs", || {
+        let mut recorded = fs::read_dir(&calls).expect("it is there");
+        recorded.next().is_some()
+    });
     (pod, go_on, adding)
 }
 
@@ -210,9 +200,12 @@ fn next_daemon_deletes_an_interrupted_add() {
 fn stopping_daemon_finishes_running_requests() {
     on_a_private_node(|node| {
         let (pod, go_on, adding) = add_that_waits(node);
+        let log = node.path("daemon.log");
         thread::scope(|scope| {
             scope.spawn(|| {
-                thread::sleep(Duration::from_millis(200));
+                until("the daemon stops", || {
+                    fs::read_to_string(&log).unwrap().contains("shutting down")
+                });
                 fs::write(go_on, "").unwrap();
             });
             node.stop_daemon().unwrap();

@@ -9,16 +9,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::every_plugin::{self, State};
 use node::inspect;
 use node::{Answer, Node, Pod, Sandbox, networks, run};
 use serde_json::json;
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
     let answer = node.call(command, pod).and_then(|call| call.make());
@@ -43,18 +39,6 @@ fn remove_namespace(pod: &Sandbox) {
     run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
 }
 
-/// Waits for what the kernel does asynchronously, such as removing a namespace's links.
-fn wait_until(what: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    while !what() {
-        if start.elapsed() > PATIENCE {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    true
-}
-
 #[test]
 fn deferred_del_cleans_up_reference_plugins() {
     on_a_private_node(|node| {
@@ -70,9 +54,12 @@ fn deferred_del_cleans_up_reference_plugins() {
             let pod = add(node, name, &network.selection());
             assert!(make(node, "DEL", &pod).succeeded(), "{name}");
             remove_namespace(&pod);
-            assert!(wait_until(|| inspect::links(None).unwrap().iter().all(
-                |link| link.kind != "veth" || link.name == "uplink" || link.name == "storage"
-            )));
+            // The kernel removes a namespace's links asynchronously.
+            node.until("the pod's links are gone", || {
+                inspect::links(None).unwrap().iter().all(|link| {
+                    link.kind != "veth" || link.name == "uplink" || link.name == "storage"
+                })
+            });
             let heard = State::of(node).unwrap();
 
             let pod = add(node, name, &network.selection());
@@ -82,13 +69,7 @@ fn deferred_del_cleans_up_reference_plugins() {
             assert!(deleted.succeeded(), "{name}: {deleted:#?}");
             remove_namespace(&pod);
             node.start_daemon().unwrap();
-            let is_clean = wait_until(|| State::of(node).unwrap() == heard);
-            assert!(
-                is_clean,
-                "{name}: {:#?} {heard:#?} {}",
-                State::of(node).unwrap(),
-                node.log()
-            );
+            node.until(name, || State::of(node).unwrap() == heard);
         }
     });
 }
@@ -135,9 +116,11 @@ fn recorded_del_runs_with_deferral_disabled() {
         remove_namespace(&pod);
         node.config["cnidaria"]["deferDels"] = json!(false);
         node.start_daemon().unwrap();
-        assert!(wait_until(|| ledger(node).is_empty()), "{}", node.log());
+        node.until("the ledger is empty", || ledger(node).is_empty());
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
-        assert!(wait_until(|| !node.path("ledger/.deferred").exists()));
+        node.until("no records are left", || {
+            !node.path("ledger/.deferred").exists()
+        });
         node.kill_daemon().unwrap();
         assert_eq!(make(node, "DEL", &pod).json().unwrap()["code"], 11);
     });
@@ -156,7 +139,7 @@ fn torn_record_is_completed_from_the_ledger() {
         let text = fs::read(&record).unwrap();
         fs::write(&record, &text[..text.len() / 2]).unwrap();
         node.start_daemon().unwrap();
-        assert!(wait_until(|| ledger(node).is_empty()), "{}", node.log());
+        node.until("the ledger is empty", || ledger(node).is_empty());
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
     });
 }

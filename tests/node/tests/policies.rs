@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
@@ -113,12 +113,8 @@ fn large_instances_hold_up_no_pod() {
         node.add_module("20-huge", &large(10_000), &open).unwrap();
         node.start_daemon().unwrap();
         // The daemon may still compile them.
-        let end = Instant::now() + Duration::from_secs(120);
         let refused = "140000 globals, at most 65536";
-        while !node.log().contains(refused) && Instant::now() < end {
-            thread::sleep(Duration::from_millis(100));
-        }
-        assert!(node.log().contains(refused), "{}", node.log());
+        node.until(refused, || node.log().contains(refused));
         let pod = node.add_pod(Pod::new("default", "other")).unwrap();
         let node = &*node;
         thread::scope(|scope| {
@@ -198,11 +194,7 @@ fn a_module_that_ended_the_daemon_is_quarantined() {
             let mut texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
             texts.any(|text| text.contains("before-add"))
         };
-        let begun = Instant::now();
-        while !is_marked() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{}", node.log());
-            thread::sleep(Duration::from_millis(5));
-        }
+        node.until("the hook is marked", is_marked);
         node.kill_daemon().unwrap();
         assert!(!adding.join().unwrap().unwrap().succeeded());
 
@@ -227,13 +219,10 @@ fn a_module_that_ended_the_daemon_is_quarantined() {
         node.command_line(&["policy", "release", "10-endless"])
             .unwrap();
         // The module is loaded once a child has made an instance of it.
-        let end = Instant::now() + Duration::from_secs(120);
-        let mut list = String::new();
-        while !list.contains("loaded") && Instant::now() < end {
-            thread::sleep(Duration::from_millis(100));
-            list = node.command_line(&["policy", "list"]).unwrap();
-        }
-        assert!(list.contains("loaded"), "{list}");
+        node.until("the policy is loaded", || {
+            let list = node.command_line(&["policy", "list"]).unwrap();
+            list.contains("loaded")
+        });
         succeed(node, "ADD", &pod);
         succeed(node, "DEL", &pod);
     });

@@ -10,14 +10,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::{Answer, Node, Pod, Sandbox, inspect, networks};
 use serde_json::{Value, json};
-
-/// Longer than any step here takes: a test that reaches it fails.
-const LONG: Duration = Duration::from_secs(60);
 
 fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
     let answer = node.call(command, pod).and_then(|call| call.make());
@@ -27,15 +23,6 @@ fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
 fn succeed(node: &Node, command: &str, pod: &Sandbox) {
     let answer = make(node, command, pod);
     assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
-}
-
-/// Polls until a condition without notification holds.
-fn until(what: &str, node: &Node, holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < LONG, "{what}:\n{}", node.log());
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// The policies as the command line lists them.
@@ -111,16 +98,14 @@ fn config_map_swap_spares_running_requests() {
         let call = node.call("ADD", &pod).unwrap();
         let under_way = thread::spawn(move || call.make());
         // Its first network is attached, so the ADD has begun.
-        until("the ADD begins", node, || {
-            logged(node, "\"AddedInterface\"") > 0
-        });
+        node.until("the ADD begins", || logged(node, "\"AddedInterface\"") > 0);
 
         mount(
             node,
             "2",
             &[("10-a.json", &denying()), ("20-b.json", &audit)],
         );
-        until("the reload", node, || logged(node, "\"loaded\"") == 3);
+        node.until("the reload", || logged(node, "\"loaded\"") == 3);
         fs::write(&gate, "").unwrap();
         let answer = under_way.join().unwrap().unwrap();
         assert!(answer.succeeded(), "{answer:#?}\n{}", node.log());
@@ -159,7 +144,7 @@ fn bad_reload_keeps_policy_or_fails_status() {
                 &json!({"module": "witness.wasm", "mod": "audit"}),
             )],
         );
-        until("stale", node, || policies(node)[0]["state"] == "stale");
+        node.until("stale", || policies(node)[0]["state"] == "stale");
         let listed = policies(node);
         let error = listed[0]["lastError"].as_str().unwrap();
         assert!(
@@ -179,7 +164,7 @@ fn bad_reload_keeps_policy_or_fails_status() {
             "3",
             &[("10-a.json", &tagging("good")), ("20-b.json", &required)],
         );
-        until("broken", node, || policies(node).len() == 2);
+        node.until("broken", || policies(node).len() == 2);
         let answer = make(node, "STATUS", &pod);
         let error = answer.json().unwrap();
         assert_eq!(error["code"], 50, "{error:#}");

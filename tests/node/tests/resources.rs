@@ -181,7 +181,8 @@ fn accept_resumes_after_fd_exhaustion() {
         leave_descriptors(&pid, 0);
         let call = node.call("ADD", &pod).unwrap();
         let waiting = thread::spawn(move || call.make().unwrap());
-        thread::sleep(Duration::from_millis(300));
+        let refused = "cannot accept a connection";
+        node.until(refused, || node.log().contains(refused));
         assert!(!waiting.is_finished());
         limit_descriptors(&pid, 1024);
         let answer = waiting.join().unwrap();
@@ -303,10 +304,7 @@ fn delegates_run_in_the_configured_cgroup() {
         thread::scope(|scope| {
             let node = &*node;
             let adding = scope.spawn(|| make(node, "ADD", &pod));
-            while !populated() {
-                assert!(!adding.is_finished(), "{}", node.log());
-                thread::sleep(Duration::from_millis(5));
-            }
+            node.until("the delegate is in its group", populated);
             fs::write(&go_on, "").unwrap();
             assert!(adding.join().unwrap().succeeded());
         });

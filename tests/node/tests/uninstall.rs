@@ -12,15 +12,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::inspect;
 use node::{Answer, Node, Pod, Sandbox, networks, run};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Exit code while attachments are left.
 const ATTACHED: i32 = 4;
 
@@ -123,14 +120,6 @@ fn conf(node: &Node) -> PathBuf {
     node.path("net.d/00-multus.conf")
 }
 
-fn wait_for(path: &Path) {
-    let start = Instant::now();
-    while !path.exists() {
-        assert!(start.elapsed() < PATIENCE, "{}", path.display());
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
     let answer = node.call(command, pod).and_then(|call| call.make());
     answer.expect("the shim can be executed")
@@ -170,7 +159,7 @@ fn an_uninstalled_node_is_as_it_was() {
         let before = without_empty(snapshot(node), node);
         install(node);
         node.start_daemon().unwrap();
-        wait_for(&conf(node));
+        node.until("the conf is provided", || conf(node).exists());
         let [running, deferred, gone] = ["running", "deferred", "gone"].map(|name| add(node, name));
         node.kill_daemon().unwrap();
         let deleted = make(node, "DEL", &deferred);
@@ -212,7 +201,7 @@ fn a_running_daemon_leaves_when_asked() {
         prepare(node);
         install(node);
         node.start_daemon().unwrap();
-        wait_for(&conf(node));
+        node.until("the conf is provided", || conf(node).exists());
         let [pod, gone] = ["a", "gone"].map(|name| add(node, name));
         remove_namespace(&gone);
         assert_eq!(uninstall(node, &[]), Some(ATTACHED));
@@ -238,7 +227,7 @@ fn force_removes_the_shim_and_keeps_the_ledger() {
         prepare(node);
         install(node);
         node.start_daemon().unwrap();
-        wait_for(&conf(node));
+        node.until("the conf is provided", || conf(node).exists());
         add(node, "a");
         node.stop_daemon().unwrap();
         assert!(conf(node).exists(), "a daemon that ends keeps it");

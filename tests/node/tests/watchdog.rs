@@ -10,7 +10,6 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use hostile_misbehave::{Behaviour, Place};
 use node::case::on_a_private_node;
@@ -99,12 +98,10 @@ impl Drop for Over<'_> {
 
 /// Waits until every policy has been compiled.
 fn until_loaded(node: &Node) {
-    let end = Instant::now() + Duration::from_secs(120);
-    let list = || node.command_line(&["policy", "list"]).unwrap();
-    while list().contains("loading") && Instant::now() < end {
-        thread::sleep(Duration::from_millis(100));
-    }
-    assert!(!list().contains("loading"), "{}", list());
+    node.until("every policy is compiled", || {
+        let list = node.command_line(&["policy", "list"]).unwrap();
+        !list.contains("loading")
+    });
 }
 
 /// The settings of each hostile guest, with its name.
