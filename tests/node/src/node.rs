@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::binaries::Binaries;
-use crate::call::Call;
+use crate::call::{Answer, Call};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::hotplug;
@@ -311,6 +311,25 @@ impl Node {
     pub fn call(&self, command: &str, sandbox: &Sandbox) -> Result<Call, Error> {
         let call = Call::new(self.binaries.shim()?, command, sandbox, &self.plugins());
         Ok(call.stdin(self.conf.to_string()))
+    }
+
+    /// Makes a shim call for a sandbox.
+    ///
+    /// # Panics
+    /// When the shim cannot be executed.
+    pub fn make(&self, command: &str, sandbox: &Sandbox) -> Answer {
+        let answer = self.call(command, sandbox).and_then(|call| call.make());
+        answer.expect("the shim can be executed")
+    }
+
+    /// Makes a shim call that has to succeed.
+    ///
+    /// # Panics
+    /// When it does not; prints the daemons' log.
+    pub fn succeed(&self, command: &str, sandbox: &Sandbox) -> Answer {
+        let answer = self.make(command, sandbox);
+        assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", self.log());
+        answer
     }
 
     /// Asks the daemon to attach a network of this conf to a running sandbox, or to detach it.

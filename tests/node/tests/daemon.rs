@@ -22,24 +22,19 @@ fn node_and_pod(node: &mut Node) -> Sandbox {
     prepare().expect("the node can be prepared")
 }
 
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
 #[test]
 fn check_and_del_work_after_restart() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let before = Traces::of(node, &pod.netns_name).unwrap();
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         node.stop_daemon().unwrap();
         node.start_daemon().unwrap();
-        assert!(make(node, "CHECK", &pod).succeeded());
+        assert!(node.make("CHECK", &pod).succeeded());
         node.kill_daemon().unwrap();
         node.start_daemon().unwrap();
-        assert!(make(node, "CHECK", &pod).succeeded());
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("CHECK", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
     });
 }
@@ -48,12 +43,12 @@ fn check_and_del_work_after_restart() {
 fn missing_daemon_fails_check_but_defers_del() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         node.kill_daemon().unwrap();
         let before = Traces::of(node, &pod.netns_name).unwrap();
         node.conf["cniVersion"] = json!("1.1.0");
         for (command, code) in [("CHECK", 11), ("STATUS", 50)] {
-            let answer = make(node, command, &pod);
+            let answer = node.make(command, &pod);
             assert_eq!(answer.code, Some(1), "{command}: {answer:#?}");
             let error = answer.json().unwrap();
             assert_eq!(error["code"], code, "{command}: {error:#}");
@@ -63,7 +58,7 @@ fn missing_daemon_fails_check_but_defers_del() {
             );
         }
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?}");
         assert!(del.took < Duration::from_secs(1), "{del:#?}");
         node.start_daemon().unwrap();
@@ -81,7 +76,7 @@ fn add_times_out_with_code_11_without_daemon() {
         let pod = node_and_pod(node);
         node.stop_daemon().unwrap();
         node.conf["cnidaria"] = json!({ "shim": { "addConnectTimeoutMs": 400 } });
-        let answer = make(node, "ADD", &pod);
+        let answer = node.make("ADD", &pod);
         assert_eq!(answer.json().unwrap()["code"], 11, "{answer:#?}");
         assert!(answer.took >= Duration::from_millis(400), "{answer:#?}");
         assert!(answer.took < Duration::from_secs(5), "{answer:#?}");
@@ -133,15 +128,15 @@ fn failed_del_stays_in_the_ledger() {
         node.start_daemon().unwrap();
         let pod = Pod::new("default", "a").networks("blue,sticky");
         let pod = node.add_pod(pod).unwrap();
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
 
-        let failed = make(node, "DEL", &pod);
+        let failed = node.make("DEL", &pod);
         assert_eq!(failed.json().unwrap()["code"], 111, "{failed:#?}");
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
         assert!(!inspect::files(&node.path("ledger")).unwrap().is_empty());
 
         fs::remove_file(&beside).unwrap();
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
     });
 }
@@ -190,7 +185,7 @@ fn next_daemon_deletes_an_interrupted_add() {
         assert_eq!(answer.code, Some(1), "{answer:#?}");
         fs::write(go_on, "").unwrap();
         node.start_daemon().unwrap();
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?} {}", node.log());
         only_the_wire_is_left(node, &pod);
     });
@@ -213,8 +208,8 @@ fn stopping_daemon_finishes_running_requests() {
         let answer = adding.join().unwrap();
         assert!(answer.succeeded(), "{answer:#?}");
         node.start_daemon().unwrap();
-        assert!(make(node, "CHECK", &pod).succeeded());
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("CHECK", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         only_the_wire_is_left(node, &pod);
     });
 }
@@ -228,7 +223,7 @@ fn del_after_add_timeout_removes_everything() {
         let answer = adding.join().unwrap();
         assert_eq!(answer.json().unwrap()["code"], 11, "{answer:#?}");
         fs::write(go_on, "").unwrap();
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?} {}", node.log());
         only_the_wire_is_left(node, &pod);
     });
@@ -246,10 +241,10 @@ fn del_waits_for_orphaned_delegates() {
         let deleting = thread::spawn(move || call.make().unwrap());
         let other = node.add_pod(Pod::new("default", "b")).unwrap();
         assert!(
-            make(node, "ADD", &other).succeeded(),
+            node.make("ADD", &other).succeeded(),
             "other pods do not wait"
         );
-        assert!(make(node, "DEL", &other).succeeded());
+        assert!(node.make("DEL", &other).succeeded());
         assert!(!deleting.is_finished());
         fs::write(go_on, "").unwrap();
         let del = deleting.join().unwrap();
@@ -266,7 +261,7 @@ fn hung_orphaned_delegate_is_killed() {
         node.kill_daemon().unwrap();
         assert_eq!(adding.join().unwrap().code, Some(1));
         node.start_daemon().unwrap();
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?} {}", node.log());
         assert!(del.took >= Duration::from_millis(300), "{del:#?}");
         only_the_wire_is_left(node, &pod);

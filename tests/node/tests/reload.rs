@@ -12,18 +12,8 @@ use std::path::PathBuf;
 use std::thread;
 
 use node::case::on_a_private_node;
-use node::{Answer, Node, Pod, Sandbox, inspect, networks};
+use node::{Node, Pod, inspect, networks};
 use serde_json::{Value, json};
-
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
-fn succeed(node: &Node, command: &str, pod: &Sandbox) {
-    let answer = make(node, command, pod);
-    assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
-}
 
 /// The policies as the command line lists them.
 fn policies(node: &Node) -> Vec<Value> {
@@ -113,7 +103,7 @@ fn config_map_swap_spares_running_requests() {
         assert!(status.to_string().contains("\"one\""), "{status}");
 
         let late = node.add_pod(Pod::new("default", "b")).unwrap();
-        let answer = make(node, "ADD", &late);
+        let answer = node.make("ADD", &late);
         assert!(answer.stdout.contains("not any more"), "{answer:#?}");
         assert_eq!(
             logged(node, "\"loaded\""),
@@ -128,7 +118,7 @@ fn config_map_swap_spares_running_requests() {
             "{:?}",
             artefacts.keys()
         );
-        succeed(node, "DEL", &pod);
+        node.succeed("DEL", &pod);
     });
 }
 
@@ -153,10 +143,10 @@ fn bad_reload_keeps_policy_or_fails_status() {
         );
         assert!(error.contains("10-a.json"), "{error}");
         let pod = node.add_pod(Pod::new("default", "a")).unwrap();
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         let status = node.network_status(&pod.pod).unwrap();
         assert!(status.to_string().contains("\"good\""), "{status}");
-        succeed(node, "STATUS", &pod);
+        node.succeed("STATUS", &pod);
 
         let required = json!({"module": "gone.wasm", "required": true, "failurePolicy": "open"});
         mount(
@@ -165,12 +155,12 @@ fn bad_reload_keeps_policy_or_fails_status() {
             &[("10-a.json", &tagging("good")), ("20-b.json", &required)],
         );
         node.until("broken", || policies(node).len() == 2);
-        let answer = make(node, "STATUS", &pod);
+        let answer = node.make("STATUS", &pod);
         let error = answer.json().unwrap();
         assert_eq!(error["code"], 50, "{error:#}");
         assert!(error.to_string().contains("20-b"), "{error:#}");
         let other = node.add_pod(Pod::new("default", "b")).unwrap();
-        assert!(!make(node, "ADD", &other).succeeded());
-        succeed(node, "DEL", &pod);
+        assert!(!node.make("ADD", &other).succeeded());
+        node.succeed("DEL", &pod);
     });
 }
