@@ -1,5 +1,5 @@
-//! A container's attachments according to the cluster, for a DEL that neither ledger nor result cache
-//! can answer. Best effort: what they name may never have existed.
+//! A container's attachments according to the cluster, for a DEL that neither ledger nor result
+//! cache can answer. Best effort: what they name may never have existed.
 
 use std::time::Duration;
 

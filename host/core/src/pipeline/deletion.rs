@@ -1,5 +1,6 @@
-//! What a DEL undoes: everything that is recorded for the container or, without a record, what result
-//! cache and cluster know. Requests and recorded DELs share it; the caller holds the container's turn.
+//! What a DEL undoes: everything that is recorded for the container or, without a record, what
+//! result cache and cluster know. Requests and recorded DELs share it; the caller holds the
+//! container's turn.
 
 use std::sync::Arc;
 

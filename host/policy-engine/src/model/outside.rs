@@ -246,7 +246,8 @@ pub(crate) fn keys(prefix: &str, live: impl FnOnce() -> Vec<String>) -> Vec<Stri
     answer
 }
 
-/// Sets a value of a record's state: whether it was `expected`. `None` if the state is the daemon's.
+/// Sets a value of a record's state: whether it was `expected`. `None` if the state is the
+/// daemon's.
 pub(crate) fn swap(key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Option<bool> {
     recorded(|answers| answers.swap(key, expected, new))
 }
